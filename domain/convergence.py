@@ -1,0 +1,253 @@
+"""What is the next thing to do for a scope?
+
+`next_action` compares what is wanted with what is actual and names one action. There is no script for any kind of
+event: suspending, renewing, destroying and undoing are all differences between two states. Missing or different steps
+are ensured in the order 1 to 7, unwanted ones removed in the order 7 to 1. Waiting uses up no attempt.
+
+    wanted, actual ──▶ Start ──▶ (effect) ──▶ outcome ──▶ … ──▶ Converge ──▶ Nothing, until woken
+                        │  ▲                     │
+                        │  └── Execute ◀── failed, due again
+                        └── Wait (a scope, a name, room, a time)      attempts used up ──▶ GiveUp or Hold
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.catalog import Catalog
+from domain.provisioning import Intent, Provisioning
+from domain.steps import DatabaseFacts, Direction, Level, RegionFacts, Scope, Step, Wish
+from domain.wanted import Estate, Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Record the intent, then bring its effect about."""
+
+    step: Step
+    direction: Direction
+    wish: Wish
+    undoing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Bring about the effect of an intent that is recorded already."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """For `on` (said for people), or until a time; whoever releases it wakes the scope."""
+
+    on: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Converge:
+    """Record that actual equals wanted."""
+
+    level: Level
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Record that this wish is not tried any more."""
+
+    step: Step
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Record that an operator must look."""
+
+    step: Step
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Record that what was given up is tried again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """All is as it should be, until `wake_at`."""
+
+    wake_at: datetime | None = None
+
+
+Action = Start | Execute | Wait | Converge | GiveUp | Hold | Resume | Nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the scope's neighbours stand in the way of: a text for each, None where the way is free."""
+
+    before_ensuring: str | None = None
+    before_removing: str | None = None
+    before_converging: str | None = None
+    impossible: str | None = None
+
+
+def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datetime) -> Action:
+    """The one next thing to do for the scope. Pure."""
+    if actual.held is not None:
+        return Nothing()
+    given_up = actual.given_up is not None
+    if actual.given_up is not None and actual.given_up.digest != wanted.digest:
+        return Resume("another wish came")
+    target = _fallback(actual) if given_up else wanted.steps
+    difference = next(_differences(target, actual), None)
+    if difference is None:
+        return _settled(wanted, actual, around)
+    step, direction, wish = difference
+    if direction == "ensure" and around.impossible and not given_up:
+        return GiveUp(Step.REGION, around.impossible)
+    obstacle = around.before_ensuring if direction == "ensure" else around.before_removing
+    if obstacle is not None:
+        return Wait(obstacle)
+    intent = actual.intent
+    if intent is None or (intent.step, intent.direction, intent.wish) != (step, direction, wish):
+        return Start(step, direction, wish, undoing=given_up)
+    if intent.failures and intent.retry_at is None and intent.obstacle is None:
+        reason = intent.reason or "failed"
+        return GiveUp(step, reason) if direction == "ensure" and not given_up else Hold(step, reason)
+    if intent.retry_at is not None and intent.retry_at > now:
+        return Wait("the next attempt", until=intent.retry_at)
+    return Execute(intent)
+
+
+def _fallback(actual: Provisioning) -> Mapping[Step, Wish]:
+    """What a scope whose wish was given up goes back to: its last converged wish, or nothing."""
+    return actual.converged.steps if actual.lived and actual.converged else {}
+
+
+def _differences(
+    target: Mapping[Step, Wish], actual: Provisioning
+) -> Iterator[tuple[Step, Direction, Wish]]:
+    for step in sorted(target):
+        ensured = actual.steps.get(step)
+        if ensured is None or not ensured.done or ensured.wish != target[step]:
+            yield step, "ensure", target[step]
+    for step in sorted(actual.steps, reverse=True):
+        if step not in target:
+            yield step, "remove", actual.steps[step].wish
+
+
+def _settled(wanted: Wanted, actual: Provisioning, around: Around) -> Action:
+    if actual.given_up is not None:
+        return Nothing()
+    if actual.version == 0 and wanted.level == "absent":
+        return Nothing()
+    if actual.converged is not None and actual.converged.digest == wanted.digest:
+        return Nothing(wanted.wake_at)
+    if around.before_converging is not None:
+        return Wait(around.before_converging)
+    return Converge(wanted.level, wanted.digest)
+
+
+# -- neighbours ----------------------------------------------------------------------------------------------------
+
+
+def around(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog) -> Around:
+    """What stands in the scope's way, from the actual state of its neighbours.
+
+    Products wait for the site's step 2 and for their role in the family's step 6, an app for its host's step 7;
+    families wait for the site's step 2. Teardown goes the other way: families wait for products, the site for families.
+    """
+    site_is_there = _has(estate.site(), Step.SITE)
+    match scope.kind:
+        case "site":
+            left = [str(other) for other, actual in estate.scopes.items() if other != scope and not actual.is_empty]
+            return Around(before_removing=f"the removal of {left[0]}" if left else None)
+        case "family":
+            inside = [
+                key
+                for key in estate.tenant.products
+                if key in catalog and catalog.family_of(key) == scope.key and not estate.product(key).is_empty
+            ]
+            return Around(
+                before_ensuring=None if site_is_there else "step 2 of the site",
+                before_removing=f"the removal of product {inside[0]}" if inside else None,
+            )
+        case "product":
+            return _around_product(scope.key, wish, estate, catalog=catalog, site_is_there=site_is_there)
+
+
+def _around_product(
+    key: str, wish: Wanted, estate: Estate, *, catalog: Catalog, site_is_there: bool
+) -> Around:
+    family = catalog.family_of(key)
+    database = database_of(estate, family)
+    placement = placement_of(estate, family)
+    host = catalog[key].host
+    role = database.role_of(key) if database else None
+    before: str | None = None
+    before_converging: str | None = None
+    if not site_is_there:
+        before = "step 2 of the site"
+    elif database is None:
+        before = f"step 6 of family {family}"
+    elif host is not None and not _has(estate.product(host), Step.LICENSE):
+        before = f"step 7 of host {host}"
+    if catalog[key].family is not None and database is not None:
+        if role is None:
+            before = before or f"step 6 of family {family}"
+        if wish.level != "absent" and (role is None or role.login != (wish.level == "open")):
+            before_converging = f"step 6 of family {family}"
+    impossible = None
+    if wish.pin is not None and placement is not None and placement.region != wish.pin:
+        impossible = (
+            f"product {key} is pinned to region {wish.pin}, but its family {family} lives in {placement.region}:"
+            " send an activation without that pin, or move the family first"
+        )
+    return Around(before_ensuring=before, before_converging=before_converging, impossible=impossible)
+
+
+def _has(actual: Provisioning, step: Step) -> bool:
+    ensured = actual.steps.get(step)
+    return ensured is not None and ensured.facts is not None
+
+
+def placement_of(estate: Estate, family: str) -> RegionFacts | None:
+    """Where the family lives, once its step 3 has completed."""
+    ensured = estate.family(family).steps.get(Step.REGION)
+    return ensured.facts if ensured and isinstance(ensured.facts, RegionFacts) else None
+
+
+def database_of(estate: Estate, family: str) -> DatabaseFacts | None:
+    """The family's database, once its step 6 has completed."""
+    ensured = estate.family(family).steps.get(Step.DATABASE)
+    return ensured.facts if ensured and isinstance(ensured.facts, DatabaseFacts) else None
+
+
+def dependents(scope: Scope, estate: Estate, *, catalog: Catalog) -> tuple[Scope, ...]:
+    """The scopes that may wait for `scope`: they are made due whenever something of it changed."""
+    tenant_id, products = scope.tenant_id, [key for key in estate.tenant.products if key in catalog]
+    families = sorted({catalog.family_of(key) for key in products})
+    site = Scope("site", tenant_id)
+    match scope.kind:
+        case "site":
+            return (
+                *(Scope("family", tenant_id, key) for key in families),
+                *(Scope("product", tenant_id, key) for key in products),
+            )
+        case "family":
+            members = (key for key in products if catalog.family_of(key) == scope.key)
+            return (site, *(Scope("product", tenant_id, key) for key in members))
+        case "product":
+            apps = (key for key in products if catalog[key].host == scope.key)
+            return (
+                site,
+                Scope("family", tenant_id, catalog.family_of(scope.key)),
+                *(Scope("product", tenant_id, key) for key in apps),
+            )

@@ -1,0 +1,90 @@
+"""What can go wrong, and what becomes of it?
+
+    TenantryError                     every error of ours; its text names the noun and the remedy
+    ├── UsageError                    the operator's input or settings are wrong                    exit 2
+    ├── Unavailable                   a database, broker or shard does not answer                   exit 1
+    ├── Rejected                      a message cannot be applied; it goes to quarantine
+    │   ├── Malformed                 no CloudEvent of ours, or its data does not fit
+    │   ├── Refused                   the life cycle forbids it (only without a revision)
+    │   └── Contradiction             the same revision, or the same id, with other content
+    ├── Conflict                      somebody else recorded first: load again, decide again
+    ├── UnreadableEvent               a stored event of an unknown topic or a newer schema version
+    └── ExecutorError                 an effect did not come about
+        ├── Retryable                 try again, later
+        ├── Permanent                 trying again cannot help
+        ├── Obstacle                  a named thing is taken; wait for its release
+        └── Fenced                    a newer generation has been here; drop this one
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class TenantryError(Exception):
+    """Every error of ours. `str(error)` is one line for people: what is wrong, and what to do."""
+
+
+class UsageError(TenantryError):
+    """The operator's input or a setting is wrong."""
+
+
+class Unavailable(TenantryError):
+    """A part we depend on does not answer."""
+
+
+class Rejected(TenantryError):
+    """A message cannot be applied. `rule` is a short, stable name that programs may test for."""
+
+    def __init__(self, rule: str, explanation: str) -> None:
+        super().__init__(explanation)
+        self.rule = rule
+        self.explanation = explanation
+
+
+class Malformed(Rejected):
+    """The bytes are not a CloudEvent of ours, or its data does not fit the schema."""
+
+
+class Refused(Rejected):
+    """The life cycle forbids the event in the state it met."""
+
+
+class Contradiction(Rejected):
+    """One revision, or one id, came with two contents."""
+
+
+class Conflict(TenantryError):
+    """Another writer was first; nothing was recorded. Load again and decide again."""
+
+
+class UnreadableEvent(TenantryError):
+    """The log holds an event that this version of Tenantry cannot read."""
+
+
+class ExecutorError(TenantryError):
+    """An effect of the saga did not come about."""
+
+
+class Retryable(ExecutorError):
+    """May come about later; `delay` overrides the policy's back-off."""
+
+    def __init__(self, reason: str, *, delay: timedelta | None = None) -> None:
+        super().__init__(reason)
+        self.delay = delay
+
+
+class Permanent(ExecutorError):
+    """Trying again with the same wish cannot help."""
+
+
+class Obstacle(ExecutorError):
+    """Something with a name stands in the way (`site-name:acme`, `room:eu`); waiting uses up no attempt."""
+
+    def __init__(self, obstacle: str, reason: str) -> None:
+        super().__init__(reason)
+        self.obstacle = obstacle
+
+
+class Fenced(ExecutorError):
+    """The thing has seen a newer generation than ours; our outcome must not count."""

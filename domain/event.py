@@ -1,0 +1,76 @@
+"""What is a fact, and how does it hang together with the others?
+
+An `Event` is the frozen body of a fact: what happened, in the past tense. `Recorded` is that fact at its place in a
+stream, with who caused it. Decide functions return events; the lifecycle application records them.
+A stored event is never edited: give a new field a default, or raise SCHEMA_VERSION and add an upcast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Value(BaseModel):
+    """A frozen value of the domain, compared by its content."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Event(Value):
+    """The body of a fact. Each class names its TOPIC for ever, so that files may move."""
+
+    TOPIC: ClassVar[str]
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+
+class Cause(Value):
+    """Why a fact was recorded.
+
+    `message`: a CloudEvent, by its source and id, with its time and its place on Kafka. `operator`: a person's act.
+    `event`: an earlier fact of ours, by the id it was recorded with (source is its stream).
+    """
+
+    kind: Literal["message", "operator", "event"]
+    source: str
+    id: str
+    time: datetime | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event at its place. `stream` and `version` (from 1) make it unique; `time` is when it was recorded (UTC).
+
+    `correlation` is shared by everything that follows from one message or act. `position` is its place in the whole
+    log, 0 while it is not yet known. Raises nothing.
+    """
+
+    stream: str
+    version: int
+    id: UUID
+    time: datetime
+    cause: Cause
+    correlation: str
+    event: Event
+    position: int = 0
+
+    @property
+    def originator_id(self) -> str:
+        """The name that the eventsourcing library gives to a stream."""
+        return self.stream
+
+    @property
+    def originator_version(self) -> int:
+        return self.version
+
+    @property
+    def happened(self) -> datetime:
+        """The later of the message's own time and the time of recording: where retention starts."""
+        return max(self.time, self.cause.time) if self.cause.time else self.time

@@ -1,0 +1,40 @@
+"""Which identifiers and texts does Tenantry accept?
+
+Every type here is a plain `str` to the type checker and is validated exactly once: where pydantic reads it, from the
+wire or from the log. The bounds keep names usable as Kafka keys, stream names and parts of SQL identifiers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import StringConstraints
+
+_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_LABEL: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+_KEY: Final = r"^[a-z][a-z0-9-]*$"
+
+TenantId = Annotated[str, StringConstraints(pattern=_ID, max_length=64)]
+"""Opaque, compared exactly, never used twice; most producers send a UUID."""
+
+CustomerId = Annotated[str, StringConstraints(pattern=_ID, max_length=64)]
+"""Opaque, compared exactly."""
+
+AccountId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+"""A person's account in the identity platform; a pseudonym, so it may stand in the log in the clear."""
+
+SiteName = Annotated[str, StringConstraints(pattern=_LABEL, max_length=63)]
+"""A DNS label in lower case: the site answers at `<site-name>.<domain>`."""
+
+ProductKey = Annotated[str, StringConstraints(pattern=_KEY, max_length=63)]
+FamilyKey = Annotated[str, StringConstraints(pattern=_KEY, max_length=63)]
+Region = Annotated[str, StringConstraints(pattern=_KEY, max_length=32)]
+ShardName = Annotated[str, StringConstraints(pattern=_KEY, max_length=63)]
+Edition = Annotated[str, StringConstraints(pattern=_KEY, max_length=32)]
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+"""ISO 3166-1 alpha-2."""
+
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+PersonName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=320)]
+Role = Annotated[str, StringConstraints(min_length=1, max_length=64)]

@@ -1,0 +1,64 @@
+"""Which times and bounds does the life cycle keep?
+
+Policies are data (policy.toml). Durations are ISO 8601.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Self
+
+from pydantic import Field, ValidationError
+
+from domain.errors import UsageError
+from domain.event import Value
+
+
+class Retry(Value):
+    """How an intent that fails is tried again."""
+
+    attempts: int = Field(ge=1, le=1000)
+    first_delay: timedelta
+    factor: float = Field(ge=1, le=10)
+    longest_delay: timedelta
+    jitter: float = Field(ge=0, le=1)
+    obstacle_poll: timedelta
+    step_timeout: timedelta
+
+    def delay(self, attempt: int, chance: float) -> timedelta:
+        """The pause after failure number `attempt` (from 1); `chance` in [0, 1) is the caller's dice."""
+        try:
+            grown = self.first_delay * self.factor ** (attempt - 1)
+        except OverflowError:
+            grown = self.longest_delay
+        return min(grown, self.longest_delay) * (1 - self.jitter * chance)
+
+
+class Policy(Value):
+    """The whole file."""
+
+    retention: timedelta
+    restore_window: timedelta
+    waiting_limit: int = Field(ge=0, le=1_000_000)
+    retry: Retry
+
+    @classmethod
+    def parse(cls, text: str, *, source: str) -> Self:
+        """The policy in TOML `text`; UsageError names `source` and the first thing that is wrong."""
+        try:
+            return cls.model_validate(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"policy {source}: not TOML: {error}") from None
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise UsageError(f"policy {source}: {place}: {first['msg']}") from None
+
+
+@cache
+def default_policy() -> Policy:
+    """The policy in the package."""
+    return Policy.parse(files("domain").joinpath("policy.toml").read_text(), source="policy.toml of the package")

@@ -1,0 +1,221 @@
+"""What does the domain ask of the world?
+
+Each port is a Protocol with a fake and a real adapter that pass the same contract suite. `Recording` is the unit of
+work: everything in it is committed in one transaction, or nothing is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from domain.customer import Customer
+from domain.event import Recorded
+from domain.steps import DatabaseFacts, Direction, Facts, RegionFacts, Scope, Step, Wish
+from domain.tenant import Tenant
+
+Clock = Callable[[], datetime]
+"""The time now, aware, UTC."""
+
+NewId = Callable[[], UUID]
+"""A fresh id for an event."""
+
+Dice = Callable[[], float]
+"""A number in [0, 1): where chance is wanted (the jitter of retries)."""
+
+
+# -- the log -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaPosition:
+    """The next offset to read of a partition; `expected` is what it was when the batch began (None: no row)."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    expected: int | None
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message that was dealt with, for good: `digest` is SHA-256 over its canonical content."""
+
+    source: str
+    id: str
+    digest: bytes
+    topic: str
+    partition: int
+    offset: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingMessage:
+    """A message whose tenant does not exist yet. `body` is the canonical message; it is stored sealed."""
+
+    tenant_id: str
+    source: str
+    id: str
+    type: str
+    digest: bytes
+    topic: str
+    partition: int
+    offset: int
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedMessage:
+    """A message that cannot be applied, whole; `body` is stored sealed. `subject` names whose key seals it."""
+
+    rule: str
+    reason: str
+    subject: str
+    source: str | None
+    id: str | None
+    type: str | None
+    tenant_id: str | None
+    topic: str
+    partition: int
+    offset: int
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A scope (by its stream name; `customer:ID` fans out to all its tenants) is due at a time."""
+
+    scope: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A scope claimed by a worker, with the wake rows it answers."""
+
+    scope: str
+    owner: str
+    token: int
+    wakes: tuple[int, ...]
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A scope waits for a named obstacle."""
+
+    obstacle: str
+    scope: str
+
+
+@dataclass(slots=True)
+class Recording:
+    """One transaction. Raises Conflict, with nothing recorded, where a version, an incoming id, a Kafka position or a
+    lease is not what was expected."""
+
+    events: list[Recorded] = field(default_factory=list)
+    positions: list[KafkaPosition] = field(default_factory=list)
+    incoming: list[Incoming] = field(default_factory=list)
+    duplicates: dict[tuple[str, str], int] = field(default_factory=dict)
+    waiting: list[WaitingMessage] = field(default_factory=list)
+    waited: list[tuple[str, str]] = field(default_factory=list)
+    quarantined: list[QuarantinedMessage] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
+    customer_tenants: list[tuple[str, str]] = field(default_factory=list)
+    wakes: list[Wake] = field(default_factory=list)
+    leases: list[Lease] = field(default_factory=list)
+    renewals: list[tuple[Lease, datetime]] = field(default_factory=list)
+    blocked: list[Blocked] = field(default_factory=list)
+    unblocked: list[str] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(getattr(self, name) for name in self.__dataclass_fields__)
+
+
+class EventLog(Protocol):
+    """The one place where facts are kept."""
+
+    def load(self, streams: Mapping[str, int]) -> dict[str, list[Recorded]]:
+        """The facts of each stream after the given version, in order; streams without any are absent."""
+
+    def record(self, recording: Recording) -> None:
+        """Commit all of it or nothing; raises Conflict."""
+
+    def read(self, after: int, limit: int) -> Sequence[Recorded]:
+        """Facts in position order, each committed one exactly once to a reader that goes on from its last position."""
+
+    def known(self, ids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """The digests of those (source, id) that were dealt with."""
+
+    def waiting(self, tenant_ids: Iterable[str]) -> dict[str, list[WaitingMessage]]:
+        """What waits for each tenant, in the order of arrival."""
+
+    def waiting_ids(self, ids: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Which of the ids are in the waiting room."""
+
+    def tenants_of(self, customer_id: str) -> Sequence[str]:
+        """The tenants of a customer, as committed."""
+
+    def claim(self, *, owner: str, limit: int, now: datetime, until: datetime) -> list[Lease]:
+        """Up to `limit` due scopes that nobody else holds; each stays ours until `until`."""
+
+
+# -- the world -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One effect to bring about.
+
+    `born`: each part of the step that is perhaps there, and the generation it is named after; for a removal all of
+    them go, for an ensure those that the wish does not name. `placement` and `database` are the family's.
+    """
+
+    scope: Scope
+    step: Step
+    direction: Direction
+    generation: int
+    wish: Wish
+    born: Mapping[str, int]
+    tenant: Tenant
+    customer: Customer
+    placement: RegionFacts | None
+    database: DatabaseFacts | None
+
+    @property
+    def idempotency_key(self) -> str:
+        return f"{self.scope}/{int(self.step)}/{self.direction}/{self.generation}"
+
+
+class Executor(Protocol):
+    """Brings one step about. Both acts are ensures: done twice, they change nothing the second time.
+
+    Raises Retryable, Permanent, Obstacle or Fenced (errors.py); anything else counts as retryable.
+    """
+
+    def ensure(self, order: Order) -> Facts:
+        """Make the wish true, and say what is now there."""
+
+    def remove(self, order: Order) -> None:
+        """Make sure that nothing of it is there."""
+
+
+class SealingKeys(Protocol):
+    """Seals personal fields under a data key of their subject (`customer:ID`); keys live outside the log."""
+
+    def seal(self, subject: str, plain: bytes, bound_to: str) -> str:
+        """Text that only `unseal` of the same subject and place can read; makes the subject's key if need be."""
+
+    def unseal(self, sealed: str, bound_to: str) -> bytes | None:
+        """The plain bytes; None where the subject was forgotten. Raises TenantryError where it was tampered with."""
+
+    def forget(self, subject: str) -> None:
+        """Destroy the subject's keys; everything sealed under them is unreadable from here on."""

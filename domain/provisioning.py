@@ -1,0 +1,260 @@
+"""What is actually there, for one scope?
+
+One stream a scope. An intent (`StepStarted`) is recorded before its effect, so that whatever was started counts as
+perhaps there; its outcome is a completion or a failure of the same generation. A generation is the version of the
+stream at its intent: it fences out workers that slept, and is part of the names of what was created.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import ClassVar, Literal
+
+from domain.event import Event, Recorded, Value
+from domain.steps import Direction, Facts, Level, Scope, Step, Wish
+
+
+# -- events --------------------------------------------------------------------------------------------------------
+
+
+class _ScopeEvent(Event):
+    tenant_id: str
+    kind: Literal["site", "family", "product"]
+    key: str = ""
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.kind, self.tenant_id, self.key)
+
+
+class StepStarted(_ScopeEvent):
+    """The intent: from here on the thing is perhaps there (ensure) or perhaps gone (remove).
+
+    A removal carries the wish that it undoes. `generation` is the version of this very event.
+    """
+
+    TOPIC: ClassVar[str] = "tenantry.step-started"
+    step: Step
+    direction: Direction
+    generation: int
+    wish: Wish
+    undoing: bool = False
+
+
+class StepCompleted(_ScopeEvent):
+    """The effect is there. `facts` is what was found or made; None after a removal."""
+
+    TOPIC: ClassVar[str] = "tenantry.step-completed"
+    step: Step
+    direction: Direction
+    generation: int
+    facts: Facts | None = None
+
+
+class StepFailed(_ScopeEvent):
+    """The effect did not come about; it is tried again at `retry_at`, or the scope is given up (None)."""
+
+    TOPIC: ClassVar[str] = "tenantry.step-failed"
+    step: Step
+    direction: Direction
+    generation: int
+    attempt: int
+    reason: str
+    retry_at: datetime | None = None
+
+
+class StepBlocked(_ScopeEvent):
+    """Something with a name stands in the way; the scope waits for its release."""
+
+    TOPIC: ClassVar[str] = "tenantry.step-blocked"
+    step: Step
+    direction: Direction
+    generation: int
+    obstacle: str
+    reason: str
+
+
+class ScopeConverged(_ScopeEvent):
+    """Actual equals wanted, at this level."""
+
+    TOPIC: ClassVar[str] = "tenantry.scope-converged"
+    level: Level
+    digest: str
+
+
+class ScopeGaveUp(_ScopeEvent):
+    """The wish with this digest is not tried any more; what lived goes on living as it last converged."""
+
+    TOPIC: ClassVar[str] = "tenantry.scope-gave-up"
+    digest: str
+    step: Step
+    reason: str
+
+
+class ScopeHeld(_ScopeEvent):
+    """An operator must look."""
+
+    TOPIC: ClassVar[str] = "tenantry.scope-held"
+    step: Step | None = None
+    reason: str
+
+
+class ScopeResumed(_ScopeEvent):
+    """What was given up or held is tried again: another wish came, or an operator said so."""
+
+    TOPIC: ClassVar[str] = "tenantry.scope-resumed"
+    reason: str
+
+
+ScopeEvent = (
+    StepStarted
+    | StepCompleted
+    | StepFailed
+    | StepBlocked
+    | ScopeConverged
+    | ScopeGaveUp
+    | ScopeHeld
+    | ScopeResumed
+)
+
+
+# -- state ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ensured:
+    """A step that may be there.
+
+    `wish` is what was last started, `facts` what the last completion found. `done` says that the two belong together:
+    an ensure of `wish` completed and nothing was started since. `born` names, for each part of the step, the
+    generation whose intent first named it: what was started is perhaps there until a completion says otherwise.
+    """
+
+    wish: Wish
+    facts: Facts | None
+    done: bool
+    born: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Started, with no outcome yet."""
+
+    step: Step
+    direction: Direction
+    generation: int
+    wish: Wish
+    failures: int = 0
+    retry_at: datetime | None = None
+    obstacle: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    digest: str
+    step: Step
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Converged:
+    """The last wish that came true, and its steps."""
+
+    level: Level
+    digest: str
+    steps: Mapping[Step, Wish]
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioning:
+    """A scope's actual state as of `version` of its stream."""
+
+    scope: Scope
+    version: int = 0
+    steps: Mapping[Step, Ensured] = field(default_factory=dict)
+    intent: Intent | None = None
+    converged: Converged | None = None
+    given_up: GivenUp | None = None
+    held: str | None = None
+
+    @property
+    def level(self) -> Level:
+        """The level it last converged to."""
+        return self.converged.level if self.converged else "absent"
+
+    @property
+    def lived(self) -> bool:
+        """Converged at least once in this incarnation: what is there now holds data."""
+        return self.converged is not None and self.converged.level != "absent"
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing of it is there, not even perhaps."""
+        return not self.steps and self.intent is None
+
+
+def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
+    """The actual state after the fact."""
+    actual = replace(actual, version=recorded.version)
+    match recorded.event:
+        case StepStarted() as event:
+            return _started(actual, event)
+        case StepCompleted() as event:
+            return _completed(actual, event)
+        case StepFailed() as event if actual.intent and actual.intent.generation == event.generation:
+            return replace(
+                actual,
+                intent=replace(
+                    actual.intent,
+                    failures=event.attempt,
+                    retry_at=event.retry_at,
+                    obstacle=None,
+                    reason=event.reason,
+                ),
+            )
+        case StepBlocked() as event if actual.intent and actual.intent.generation == event.generation:
+            return replace(
+                actual,
+                intent=replace(
+                    actual.intent, obstacle=event.obstacle, reason=event.reason, retry_at=None
+                ),
+            )
+        case ScopeConverged() as event:
+            steps = {step: ensured.wish for step, ensured in actual.steps.items()}
+            return replace(actual, converged=Converged(event.level, event.digest, steps))
+        case ScopeGaveUp() as event:
+            return replace(actual, given_up=GivenUp(event.digest, event.step, event.reason))
+        case ScopeHeld() as event:
+            return replace(actual, held=event.reason)
+        case ScopeResumed():
+            return replace(actual, held=None, given_up=None, intent=None)
+        case _:
+            return actual
+
+
+def _started(actual: Provisioning, event: StepStarted) -> Provisioning:
+    before = actual.steps.get(event.step)
+    born = dict(before.born) if before else {}
+    if event.direction == "ensure":
+        for part in event.wish.parts:
+            born.setdefault(part, event.generation)
+    ensured = Ensured(event.wish, before.facts if before else None, done=False, born=born)
+    return replace(
+        actual,
+        steps={**actual.steps, event.step: ensured},
+        intent=Intent(event.step, event.direction, event.generation, event.wish),
+    )
+
+
+def _completed(actual: Provisioning, event: StepCompleted) -> Provisioning:
+    steps = dict(actual.steps)
+    if event.direction == "remove":
+        steps.pop(event.step, None)
+    else:
+        wish = steps[event.step].wish
+        born = {part: steps[event.step].born[part] for part in wish.parts}
+        steps[event.step] = Ensured(wish, event.facts, done=True, born=born)
+    return replace(actual, steps=steps, intent=None)

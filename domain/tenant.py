@@ -1,0 +1,427 @@
+"""What does commerce want for a tenant?
+
+Events, state, and what a message does to them. The state is registers (registers.py): each product has presence,
+access and license, the tenant has its attributes and whether it was destroyed. `decide` turns a command into facts or
+a refusal; `evolve` merges a fact into the registers, in whatever order facts come.
+What follows from the registers (levels and wishes) is the matter of wanted.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+from domain import names
+from domain.catalog import Catalog
+from domain.commands import (
+    ActivateProduct,
+    Activation,
+    CreateTenant,
+    DeactivateProduct,
+    DestroyTenant,
+    ProductCommand,
+    SuspendProduct,
+    TenantCommand,
+    UnsuspendProduct,
+    UpdateLicense,
+)
+from domain.errors import Contradiction, Malformed, Refused
+from domain.event import Event, Recorded, Value
+from domain.personal import Personal
+from domain.policy import Policy
+from domain.registers import Register, Write, judge, written
+
+
+# -- events --------------------------------------------------------------------------------------------------------
+
+
+class Founder(Value):
+    """The person who administrates the site until commerce names the customer's administrators."""
+
+    account_id: names.AccountId
+    name: Personal
+    email: Personal
+
+
+class _TenantEvent(Event):
+    tenant_id: names.TenantId
+    revision: int | None = None
+
+
+class TenantCreated(_TenantEvent):
+    TOPIC: ClassVar[str] = "tenantry.tenant-created"
+    customer_id: names.CustomerId
+    site_name: names.SiteName
+    residency: Literal["global", "pinned"]
+    region: names.Region | None = None
+    administrator: Founder
+
+
+class TenantDestroyed(_TenantEvent):
+    TOPIC: ClassVar[str] = "tenantry.tenant-destroyed"
+    reason: names.Reason
+
+
+class ProductActivated(_TenantEvent):
+    TOPIC: ClassVar[str] = "tenantry.product-activated"
+    product: names.ProductKey
+    edition: names.Edition
+    users: int
+    expires_at: datetime | None = None
+    residency: Literal["global", "pinned"] | None = None
+    region: names.Region | None = None
+
+
+class ProductDeactivated(_TenantEvent):
+    TOPIC: ClassVar[str] = "tenantry.product-deactivated"
+    product: names.ProductKey
+    reason: names.Reason
+
+
+class ProductSuspended(_TenantEvent):
+    TOPIC: ClassVar[str] = "tenantry.product-suspended"
+    product: names.ProductKey
+    reason: names.Reason
+
+
+class ProductUnsuspended(_TenantEvent):
+    TOPIC: ClassVar[str] = "tenantry.product-unsuspended"
+    product: names.ProductKey
+
+
+class LicenseUpdated(_TenantEvent):
+    TOPIC: ClassVar[str] = "tenantry.license-updated"
+    product: names.ProductKey
+    edition: names.Edition
+    users: int
+    status: Literal["active", "inactive"]
+    expires_at: datetime | None = None
+
+
+class TenantMessageStale(_TenantEvent):
+    """A message came that was lower than every register it would have written, or said again what they hold."""
+
+    TOPIC: ClassVar[str] = "tenantry.tenant-message-stale"
+    type: str
+    product: names.ProductKey | None = None
+
+
+ProductEvent = ProductActivated | ProductDeactivated | ProductSuspended | ProductUnsuspended | LicenseUpdated
+TenantEvent = TenantCreated | TenantDestroyed | ProductEvent | TenantMessageStale
+
+
+# -- state ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Whether commerce has the product activated, and where a pin of its own would put it."""
+
+    state: Literal["activated", "deactivated"]
+    residency: Literal["global", "pinned"] | None = None
+    region: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProductAccess:
+    state: Literal["open", "suspended"]
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class License:
+    edition: str
+    users: int
+    status: Literal["active", "inactive"]
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    customer_id: str
+    site_name: str
+    residency: Literal["global", "pinned"]
+    region: str | None
+    administrator: Founder
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRegisters:
+    """What commerce said of one product; `deactivated_at` is where its retention starts."""
+
+    presence: Register[Presence] | None = None
+    access: Register[ProductAccess] | None = None
+    license: Register[License] | None = None
+    revisioned: bool = False
+    deactivated_at: datetime | None = None
+
+    @property
+    def activated(self) -> bool:
+        return self.presence is not None and self.presence.value.state == "activated"
+
+    @property
+    def suspended(self) -> bool:
+        return self.access is not None and self.access.value.state == "suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class Destroyed:
+    """By which message (`source id`), and when the restore window began."""
+
+    message: str
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant's registers as of `version` of its stream (0: it does not exist yet)."""
+
+    id: str
+    version: int = 0
+    attributes: Register[Attributes] | None = None
+    destroyed: Destroyed | None = None
+    products: Mapping[str, ProductRegisters] = field(default_factory=dict)
+    revisioned: bool = False
+
+    @property
+    def exists(self) -> bool:
+        return self.attributes is not None
+
+    def product(self, key: str) -> ProductRegisters:
+        return self.products.get(key, _NO_REGISTERS)
+
+
+_NO_REGISTERS = ProductRegisters()
+
+
+def stream_of(tenant_id: str) -> str:
+    return f"tenant:{tenant_id}"
+
+
+# -- evolve --------------------------------------------------------------------------------------------------------
+
+
+def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
+    """The registers after the fact."""
+    tenant = replace(tenant, version=recorded.version)
+    match recorded.event:
+        case TenantCreated() as event:
+            return replace(
+                tenant,
+                attributes=written(tenant.attributes, _attributes(event), event.revision),
+                revisioned=tenant.revisioned or event.revision is not None,
+            )
+        case TenantDestroyed() as event:
+            message = f"{recorded.cause.source} {recorded.cause.id}"
+            return replace(
+                tenant,
+                destroyed=tenant.destroyed or Destroyed(message, recorded.happened, event.reason),
+                revisioned=tenant.revisioned or event.revision is not None,
+            )
+        case (
+            ProductActivated()
+            | ProductDeactivated()
+            | ProductSuspended()
+            | ProductUnsuspended()
+            | LicenseUpdated() as event
+        ):
+            after = _written(tenant.product(event.product), event, recorded.happened)
+            return replace(tenant, products={**tenant.products, event.product: after})
+        case _:
+            return tenant
+
+
+def _written(product: ProductRegisters, event: ProductEvent, happened: datetime) -> ProductRegisters:
+    writes = _writes(event)
+    presence = writes.get("presence")
+    deactivated_at = product.deactivated_at
+    if presence is not None and judge(product.presence, presence, event.revision) is Write.LANDS:
+        deactivated_at = happened if presence.state == "deactivated" else None
+    return replace(
+        product,
+        revisioned=product.revisioned or event.revision is not None,
+        deactivated_at=deactivated_at,
+        **{name: written(getattr(product, name), value, event.revision) for name, value in writes.items()},
+    )
+
+
+def _writes(event: ProductEvent) -> dict[str, Any]:
+    """Which registers of its product an event writes, and with what (the table of the wire)."""
+    match event:
+        case ProductActivated():
+            return {
+                "presence": Presence("activated", event.residency, event.region),
+                "access": ProductAccess("open"),
+                "license": License(event.edition, event.users, "active", event.expires_at),
+            }
+        case ProductDeactivated():
+            return {"presence": Presence("deactivated", reason=event.reason)}
+        case ProductSuspended():
+            return {"access": ProductAccess("suspended", event.reason)}
+        case ProductUnsuspended():
+            return {"access": ProductAccess("open")}
+        case LicenseUpdated():
+            return {"license": License(event.edition, event.users, event.status, event.expires_at)}
+
+
+def _attributes(event: TenantCreated) -> Attributes:
+    return Attributes(
+        event.customer_id, event.site_name, event.residency, event.region, event.administrator
+    )
+
+
+# -- decide --------------------------------------------------------------------------------------------------------
+
+
+def decide(
+    tenant: Tenant,
+    command: TenantCommand,
+    *,
+    revision: int | None,
+    now: datetime,
+    catalog: Catalog,
+    policy: Policy,
+) -> list[TenantEvent]:
+    """The facts that follow from a command on a tenant that exists, or on none for `CreateTenant`.
+
+    Raises Malformed (unknown product or edition), Refused (the life cycle forbids it; only without a revision, or
+    after the restore window) and Contradiction (the same revision with other content).
+    """
+    if tenant.destroyed and now > tenant.destroyed.at + policy.restore_window:
+        raise Refused("tenant-destroyed", f"tenant {tenant.id} was destroyed and its restore window is over")
+    match command:
+        case CreateTenant():
+            return _create(tenant, command, revision=revision, catalog=catalog)
+        case DestroyTenant():
+            return _destroy(tenant, command, revision=revision)
+        case _:
+            _check_offer(command, catalog)
+            return [_product_event(tenant, _body(command, revision), type_of=_TYPES[type(command)])]
+
+
+def _create(
+    tenant: Tenant, command: CreateTenant, *, revision: int | None, catalog: Catalog
+) -> list[TenantEvent]:
+    for entry in command.products:
+        _check_offer(entry, catalog)
+    event = TenantCreated(
+        tenant_id=command.tenant_id,
+        customer_id=command.customer_id,
+        site_name=command.site_name,
+        residency=command.residency,
+        region=command.region,
+        administrator=Founder(**command.administrator.model_dump()),
+        revision=revision,
+    )
+    if tenant.attributes is not None and tenant.attributes.value != _attributes(event):
+        raise Contradiction(
+            "tenant-id-used-twice",
+            f"tenant {tenant.id} exists with other data: a tenant id is never used again, take a new one",
+        )
+    repeats = tenant.attributes is not None and judge(
+        tenant.attributes, _attributes(event), revision
+    ) in (Write.STALE, Write.REPEATS)
+    repeats = repeats or (tenant.exists and revision is None)
+    events: list[TenantEvent] = [_stale(tenant.id, "tenant.created", revision) if repeats else event]
+    for entry in command.products:
+        body = ProductActivated(tenant_id=tenant.id, **entry.model_dump())
+        if repeats and entry.revision is None:
+            continue  # said again without a revision: it was applied, or refused, the first time
+        events.append(_product_event(tenant, body, type_of="tenant.created"))
+    return events
+
+
+def _destroy(tenant: Tenant, command: DestroyTenant, *, revision: int | None) -> list[TenantEvent]:
+    if tenant.destroyed:
+        return [_stale(tenant.id, "tenant.destroyed", revision)]
+    if revision is None and tenant.revisioned:
+        raise _revision_missing(f"tenant {tenant.id}")
+    return [TenantDestroyed(tenant_id=tenant.id, reason=command.reason, revision=revision)]
+
+
+def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str) -> TenantEvent:
+    """The event itself where it lands in any register; that it was stale where it does not."""
+    product = tenant.product(event.product)
+    if event.revision is None:
+        if product.revisioned:
+            raise _revision_missing(f"product {event.product} of tenant {tenant.id}")
+        _check_life_cycle(product, event)
+        return event
+    verdicts = {
+        name: judge(getattr(product, name), value, event.revision) for name, value in _writes(event).items()
+    }
+    for name, verdict in verdicts.items():
+        if verdict is Write.CONTRADICTS:
+            raise Contradiction(
+                "same-revision-other-content",
+                f"revision {event.revision} of product {event.product} of tenant {tenant.id} came before with another"
+                f" {name}: commerce must send the correction under a higher revision",
+            )
+    if Write.LANDS in verdicts.values():
+        return event
+    return _stale(tenant.id, type_of, event.revision, product=event.product)
+
+
+def _check_life_cycle(product: ProductRegisters, event: ProductEvent) -> None:
+    """What the state allows to an event without a revision; Refused names what would be allowed."""
+    key = event.product
+    match event:
+        case ProductActivated() if product.activated:
+            raise Refused("already-active", f"product {key} is active: change its licence with license.updated")
+        case ProductActivated():
+            return
+        case _ if not product.activated:
+            raise Refused("not-active", f"product {key} is not active: activate it first")
+        case ProductSuspended() if product.suspended:
+            raise Refused("already-suspended", f"product {key} is suspended already")
+        case ProductUnsuspended() if not product.suspended:
+            raise Refused("not-suspended", f"product {key} is not suspended")
+
+
+def _check_offer(command: ProductCommand | Activation, catalog: Catalog) -> None:
+    """Malformed where the catalogue does not have the product or the edition."""
+    if command.product not in catalog:
+        raise Malformed(
+            "unknown-product",
+            f"product {command.product} is not in the catalogue: add it there, then retry the message",
+        )
+    edition = getattr(command, "edition", None)
+    if edition is not None and edition not in catalog[command.product].editions:
+        raise Malformed(
+            "unknown-edition",
+            f"product {command.product} has no edition {edition}: it has {', '.join(catalog[command.product].editions)}",
+        )
+
+
+_TYPES: dict[type[ProductCommand], str] = {
+    ActivateProduct: "product.activated",
+    DeactivateProduct: "product.deactivated",
+    SuspendProduct: "product.suspended",
+    UnsuspendProduct: "product.unsuspended",
+    UpdateLicense: "license.updated",
+}
+
+_BODIES: dict[type[ProductCommand], type[ProductEvent]] = {
+    ActivateProduct: ProductActivated,
+    DeactivateProduct: ProductDeactivated,
+    SuspendProduct: ProductSuspended,
+    UnsuspendProduct: ProductUnsuspended,
+    UpdateLicense: LicenseUpdated,
+}
+
+
+def _body(command: ProductCommand, revision: int | None) -> ProductEvent:
+    return _BODIES[type(command)](**command.model_dump(), revision=revision)
+
+
+def _stale(tenant_id: str, type_: str, revision: int | None, product: str | None = None) -> TenantMessageStale:
+    return TenantMessageStale(tenant_id=tenant_id, type=type_, product=product, revision=revision)
+
+
+def _revision_missing(what: str) -> Refused:
+    return Refused("revision-missing", f"{what} is kept by revision: send the event again with its revision")
+
