@@ -8,6 +8,7 @@
     │   ├── Refused                   the life cycle forbids it (only without a revision)
     │   └── Contradiction             the same revision, or the same id, with other content
     ├── Conflict                      somebody else recorded first: load again, decide again
+    │   └── PositionLost              another intake took the partition over: seek to what the database says
     ├── UnreadableEvent               a stored event of an unknown topic or a newer schema version
     └── ExecutorError                 an effect did not come about
         ├── Retryable                 try again, later
@@ -56,6 +57,10 @@ class Contradiction(Rejected):
 
 class Conflict(TenantryError):
     """Another writer was first; nothing was recorded. Load again and decide again."""
+
+
+class PositionLost(Conflict):
+    """Another intake has moved on with the partition; nothing was recorded."""
 
 
 class UnreadableEvent(TenantryError):

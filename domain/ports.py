@@ -43,7 +43,10 @@ class KafkaPosition:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message that was dealt with, for good: `digest` is SHA-256 over its canonical content."""
+    """A message that was seen, for good. `digest` is over its canonical content, keyed, so that nobody can guess at it.
+
+    `outcome` is recorded, stale, waiting or quarantined; only the last two may still change.
+    """
 
     source: str
     id: str
@@ -72,8 +75,12 @@ class WaitingMessage:
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedMessage:
-    """A message that cannot be applied, whole; `body` is stored sealed. `subject` names whose key seals it."""
+    """A message that cannot be applied, whole; `body` is stored sealed. `subject` names whose key seals it.
 
+    One that comes again while the first still lies open (same `digest`) is counted there.
+    """
+
+    digest: bytes
     rule: str
     reason: str
     subject: str
@@ -117,8 +124,12 @@ class Blocked:
 
 @dataclass(slots=True)
 class Recording:
-    """One transaction. Raises Conflict, with nothing recorded, where a version, an incoming id, a Kafka position or a
-    lease is not what was expected."""
+    """One transaction.
+
+    `duplicates` counts repeats by (source, id); `waited` names whom the waiting room lets go; `released` numbers
+    quarantined messages that went through the front door again; `leases` end, and their wake rows go; `unblocked`
+    names obstacles whose waiting scopes become due.
+    """
 
     events: list[Recorded] = field(default_factory=list)
     positions: list[KafkaPosition] = field(default_factory=list)
@@ -147,19 +158,20 @@ class EventLog(Protocol):
         """The facts of each stream after the given version, in order; streams without any are absent."""
 
     def record(self, recording: Recording) -> None:
-        """Commit all of it or nothing; raises Conflict."""
+        """Commit all of it or nothing.
+
+        Raises Conflict, with nothing recorded, where a version, an incoming id, a quarantined message or a lease is
+        not what was expected, and PositionLost where a Kafka position is not.
+        """
 
     def read(self, after: int, limit: int) -> Sequence[Recorded]:
         """Facts in position order, each committed one exactly once to a reader that goes on from its last position."""
 
     def known(self, ids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
-        """The digests of those (source, id) that were dealt with."""
+        """The digests of those (source, id) that were seen."""
 
     def waiting(self, tenant_ids: Iterable[str]) -> dict[str, list[WaitingMessage]]:
         """What waits for each tenant, in the order of arrival."""
-
-    def waiting_ids(self, ids: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Which of the ids are in the waiting room."""
 
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         """The tenants of a customer, as committed."""

@@ -44,9 +44,13 @@ class StepStarted(_ScopeEvent):
 
 
 class StepCompleted(_ScopeEvent):
-    """The effect is there. `facts` is what was found or made; None after a removal."""
+    """The effect is there. `facts` is what was found or made; None after a removal.
+
+    `customer_id` says whose persons the facts may hold.
+    """
 
     TOPIC: ClassVar[str] = "tenantry.step-completed"
+    customer_id: str | None = None
     step: Step
     direction: Direction
     generation: int

@@ -1,0 +1,73 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each sets up what it needs; nothing else is required
+# but Python 3.11 or later, make and a package index.
+
+export PIP_ROOT_USER_ACTION := ignore
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The first Python that is new enough; PYTHON=... overrides it. Versions that the lock was tested with come first.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && exit; \
+	done; echo python3)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint format lock schemas clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+venv: $(VENV)/.project-installed ## set up .venv: locked dependencies and the project itself
+
+demo: venv ## watch at least 60 tenants go through the seven steps, then check the result
+	@$(BIN)/tenantry demo
+
+test: venv ## run all tests
+	@$(BIN)/pytest -q
+
+lint: venv ## check style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: venv ## put the source into its form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+schemas: venv ## write the JSON Schemas of the wire into docs/schemas
+	@$(BIN)/tenantry schemas
+
+# Neither a machine's wheels nor its index may find their way into the lock.
+COMPILE = env -u PIP_FIND_LINKS $(BIN)/pip-compile --quiet --upgrade --no-config --generate-hashes --strip-extras \
+	--allow-unsafe --no-build-isolation --no-header --no-emit-options --no-emit-index-url --no-emit-find-links \
+	--no-emit-trusted-host
+
+lock: venv ## renew requirements/*.txt from pyproject.toml
+	@$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
+	@$(COMPILE) --extra dev --constraint requirements/runtime.txt --output-file requirements/dev.txt pyproject.toml
+	@! grep -nE '://|@ |--index|--find-links' requirements/*.txt || { echo 'make lock: an address is in the lock' >&2; exit 1; }
+
+clean: ## remove .venv, caches and what was built; data in .tenantry stays
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------- set-up
+# Two stamps, each newer than what it was made from. A .venv without them (made by hand, or cut short) is completed; one
+# that cannot run, or whose Python is too old, is made anew.
+
+$(VENV)/.dependencies-installed: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Tenantry needs Python 3.11 or later, but '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo not there)." >&2; \
+		echo "Install a newer one, or name it: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		$(PYTHON) -m venv --clear $(VENV) || { \
+		echo "'$(PYTHON) -m venv' failed: install the venv module of that Python (on Debian: python3-venv)." >&2; exit 1; }
+	@echo 'installing the locked dependencies into $(VENV) ...'
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.project-installed: $(VENV)/.dependencies-installed pyproject.toml
+	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@

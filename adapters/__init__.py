@@ -1,0 +1,1 @@
+"""Everything that talks to something: PostgreSQL, Kafka, the shards, the files of keys."""

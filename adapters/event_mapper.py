@@ -1,0 +1,180 @@
+"""How does a fact become bytes, and bytes a fact?
+
+A mapper for the eventsourcing library. State is JSON of one shape for ever:
+
+    {"v": schema version, "id": ..., "at": recorded, "cause": {...}, "corr": ..., "data": {...}}
+
+Topics are names that the event classes chose, never module paths. Personal fields of `data` are sealed under the key of
+the customer they belong to, bound to stream, version and path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from eventsourcing.persistence import Mapper, StoredEvent
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from domain import customer, provisioning, tenant
+from domain.errors import UnreadableEvent
+from domain.event import Cause, Event, Recorded
+from domain.personal import FORGOTTEN, personal_paths, replace_personal
+from domain.ports import SealingKeys
+
+EVENTS: tuple[type[Event], ...] = (
+    customer.CustomerUpdated,
+    customer.CustomerMessageStale,
+    tenant.TenantCreated,
+    tenant.TenantDestroyed,
+    tenant.ProductActivated,
+    tenant.ProductDeactivated,
+    tenant.ProductSuspended,
+    tenant.ProductUnsuspended,
+    tenant.LicenseUpdated,
+    tenant.TenantMessageStale,
+    provisioning.StepStarted,
+    provisioning.StepCompleted,
+    provisioning.StepFailed,
+    provisioning.StepBlocked,
+    provisioning.ScopeConverged,
+    provisioning.ScopeGaveUp,
+    provisioning.ScopeHeld,
+    provisioning.ScopeResumed,
+)
+"""Every event there is: what is not here cannot be stored."""
+
+
+SEALED_MARK = b'"v1.'
+"""What every sealed text begins with: a state without it holds none."""
+
+
+class _State(BaseModel):
+    """The shape of a stored state; `data` is narrowed to the event's class for each topic."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    v: int
+    id: UUID
+    at: datetime
+    cause: Cause
+    corr: str
+    data: Any
+
+
+_STATES: dict[str, type[_State]] = {
+    cls.TOPIC: create_model(f"{cls.__name__}State", __base__=_State, data=(cls, ...)) for cls in EVENTS
+}
+_CLASSES: dict[str, type[Event]] = {cls.TOPIC: cls for cls in EVENTS}
+assert len(_CLASSES) == len(EVENTS), "two events chose one topic"
+
+
+class EventMapper(Mapper[str]):
+    """Maps `Recorded` facts; the library's own transcoder is not used."""
+
+    def __init__(self, keys: SealingKeys) -> None:
+        self._keys = keys
+
+    def to_stored_event(self, domain_event: Recorded) -> StoredEvent:  # type: ignore[override]
+        """The fact in the library's form, personal fields sealed."""
+        event = domain_event.event
+        if type(event) not in _CLASSES.values():
+            raise UnreadableEvent(f"{type(event).__name__} is not in EVENTS of the mapper: add it there")
+        state = _State(
+            v=event.SCHEMA_VERSION,
+            id=domain_event.id,
+            at=domain_event.time,
+            cause=domain_event.cause,
+            corr=domain_event.correlation,
+            data=event,
+        )
+        paths = personal_paths(type(event))
+        if paths:
+            place = _place(domain_event.stream, domain_event.version)
+            subject = _subject(event)
+            dumped = state.model_dump(mode="json", exclude={"data"})
+            dumped["data"] = replace_personal(
+                event.model_dump(mode="json"),
+                paths,
+                lambda value, path: self._keys.seal(subject, value.encode(), f"{place}/{path}"),
+            )
+            encoded = json.dumps(dumped, ensure_ascii=False, separators=(",", ":")).encode()
+        else:
+            encoded = state.model_dump_json(serialize_as_any=True).encode()
+        return StoredEvent(domain_event.stream, domain_event.version, event.TOPIC, encoded)
+
+    def to_domain_event(self, stored_event: StoredEvent) -> Recorded:  # type: ignore[override]
+        """The fact in our form, personal fields unsealed; raises UnreadableEvent."""
+        return self.to_recorded(
+            str(stored_event.originator_id),
+            stored_event.originator_version,
+            stored_event.topic,
+            stored_event.state,
+            position=getattr(stored_event, "id", 0),
+        )
+
+    def to_recorded(self, stream: str, version: int, topic: str, state: bytes, *, position: int) -> Recorded:
+        """As `to_domain_event`, from the bare columns."""
+        shape = _STATES.get(topic)
+        if shape is None:
+            raise UnreadableEvent(
+                f"event {version} of {stream} has the unknown topic {topic}: read it with the version that wrote it"
+            )
+        paths = personal_paths(_CLASSES[topic])
+        try:
+            if paths and SEALED_MARK in state:
+                raw = json.loads(state)
+                raw["data"] = replace_personal(
+                    raw["data"], paths, lambda value, path: self._unsealed(value, stream, version, path)
+                )
+                read = shape.model_validate_json(json.dumps(raw))
+            else:
+                read = shape.model_validate_json(state)
+        except (ValidationError, ValueError, KeyError, TypeError) as error:
+            raise UnreadableEvent(_why(stream, version, topic, state, error)) from None
+        if read.v > _CLASSES[topic].SCHEMA_VERSION:
+            raise UnreadableEvent(_why(stream, version, topic, state, None))
+        return Recorded(stream, version, read.id, read.at, read.cause, read.corr, read.data, position)
+
+    def _unsealed(self, value: str, stream: str, version: int, path: str) -> str:
+        plain = self._keys.unseal(value, f"{_place(stream, version)}/{path}")
+        return FORGOTTEN if plain is None else plain.decode()
+
+
+def sealed_subjects(events: Iterable[Recorded]) -> set[str]:
+    """Whose keys the events will be sealed under: for one query ahead of a batch."""
+    return {_subject(recorded.event) for recorded in events if personal_paths(type(recorded.event))}
+
+
+def _place(stream: str, version: int) -> str:
+    return f"{stream}/{version}"
+
+
+def _subject(event: Event) -> str:
+    """Whose key seals the event: the customer's where it names one, its tenant's otherwise."""
+    match event:
+        case customer.CustomerUpdated() | tenant.TenantCreated():
+            return f"customer:{event.customer_id}"
+        case provisioning.StepCompleted():
+            return f"customer:{event.customer_id}" if event.customer_id else f"tenant:{event.tenant_id}"
+        case _:
+            raise UnreadableEvent(f"{type(event).__name__} has personal fields, but names no customer")
+
+
+def _why(stream: str, version: int, topic: str, state: bytes, error: Exception | None) -> str:
+    known = _CLASSES[topic].SCHEMA_VERSION
+    try:
+        stored = int(json.loads(state)["v"])
+    except (ValueError, KeyError, TypeError):
+        stored = known
+    where = f"event {version} of {stream} ({topic})"
+    if stored > known:
+        return f"{where} has schema version {stored}, this Tenantry reads up to {known}: update it"
+    detail = (
+        error.errors(include_input=False, include_url=False)[0]["msg"]
+        if isinstance(error, ValidationError)
+        else error
+    )
+    return f"{where} does not fit its schema: {detail}"

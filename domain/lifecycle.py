@@ -1,0 +1,401 @@
+"""How does a batch of messages become facts?
+
+The intake hands over what it read, in order. `Lifecycle.intake` loads every stream that the batch touches with one
+query, decides message by message on the state as it grows, and records all of it in one transaction: facts, positions,
+ids and digests, what waits, what is quarantined, and the scopes that are due. If somebody else recorded first, nothing
+was recorded, and the whole batch is decided again on the new state.
+
+    message ─▶ dealt with before? ─▶ same content: counted     other content: quarantined
+            ─▶ unreadable?        ─▶ quarantined
+            ─▶ tenant unknown?    ─▶ waits, up to a bound
+            ─▶ decided            ─▶ facts, or refused: quarantined
+            ─▶ creates a tenant?  ─▶ and what waited for it is decided after it, in the order of arrival
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from domain import customer as customers
+from domain import tenant as tenants
+from domain.catalog import Catalog
+from domain.commands import Command, CreateTenant, UpdateCustomer
+from domain.convergence import dependents
+from domain.customer import Customer
+from domain.errors import Conflict, PositionLost, Rejected
+from domain.event import Cause, Event, Recorded
+from domain.policy import Policy
+from domain.ports import (
+    Clock,
+    EventLog,
+    Incoming,
+    KafkaPosition,
+    NewId,
+    QuarantinedMessage,
+    Recording,
+    WaitingMessage,
+    Wake,
+)
+from domain.steps import Scope
+from domain.tenant import Tenant
+from domain.wanted import Estate, scopes_of
+
+ATTEMPTS = 10
+"""How often a batch is decided again when others record first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """A message that is a CloudEvent of ours, with its place on Kafka. `body` is its canonical form."""
+
+    source: str
+    id: str
+    type: str
+    time: datetime | None
+    revision: int | None
+    command: Command
+    digest: bytes
+    body: bytes
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def tenant_id(self) -> str | None:
+        return None if isinstance(self.command, UpdateCustomer) else self.command.tenant_id
+
+    @property
+    def subject(self) -> str:
+        """Whose key seals the body."""
+        match self.command:
+            case UpdateCustomer() | CreateTenant() as command:
+                return f"customer:{command.customer_id}"
+            case command:
+                return f"tenant:{command.tenant_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message that is none of ours, with what could be read of it. `body` keeps it whole."""
+
+    rule: str
+    explanation: str
+    source: str | None
+    id: str | None
+    type: str | None
+    tenant_id: str | None
+    customer_id: str | None
+    digest: bytes
+    body: bytes
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def subject(self) -> str:
+        if self.customer_id:
+            return f"customer:{self.customer_id}"
+        return f"tenant:{self.tenant_id}" if self.tenant_id else "unattributed"
+
+
+Inbound = Readable | Unreadable
+
+Reread = Callable[[WaitingMessage], Inbound]
+"""Reads a message from the waiting room again."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the messages of a batch, by name: `recorded`, `stale`, `duplicate`, `waiting`, `quarantined`."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Lifecycle:
+    """Loads, decides, records. One per process; safe to run many times over beside each other."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        *,
+        catalog: Catalog,
+        policy: Policy,
+        clock: Clock,
+        new_id: NewId,
+        reread: Reread,
+    ) -> None:
+        self._log = log
+        self._catalog = catalog
+        self._policy = policy
+        self._clock = clock
+        self._new_id = new_id
+        self._reread = reread
+
+    def intake(
+        self, messages: Sequence[Inbound], positions: Sequence[KafkaPosition] = (), *, released: int | None = None
+    ) -> Outcome:
+        """Deal with `messages`, in order, and move `positions`; all or nothing.
+
+        `released` is the number of the quarantined message that `messages` goes through the front door again for.
+        Raises PositionLost when a partition was taken over, Conflict when others record first again and again.
+        """
+        for attempt in range(ATTEMPTS):
+            batch = _Batch(self, messages, released=released)
+            batch.decide()
+            batch.recording.positions.extend(positions)
+            try:
+                self._log.record(batch.recording)
+            except PositionLost:
+                raise
+            except Conflict:
+                if attempt + 1 == ATTEMPTS:
+                    raise
+            else:
+                return Outcome(batch.counts)
+        raise AssertionError("unreachable")
+
+
+class _Batch:
+    """One attempt at a batch: the state it grows, and the recording it becomes."""
+
+    def __init__(self, lifecycle: Lifecycle, messages: Sequence[Inbound], *, released: int | None) -> None:
+        self.recording = Recording(released=[] if released is None else [released])
+        self._is_retry = released is not None
+        self.counts: Counter[str] = Counter()
+        self._catalog = lifecycle._catalog
+        self._policy = lifecycle._policy
+        self._new_id = lifecycle._new_id
+        self._reread = lifecycle._reread
+        self._now = lifecycle._clock()
+        self._messages = messages
+        readable = [message for message in messages if isinstance(message, Readable)]
+        ids = {(message.source, message.id) for message in readable}
+        self._digests = lifecycle._log.known(ids)
+        created = {message.command.tenant_id for message in readable if isinstance(message.command, CreateTenant)}
+        tenant_ids = {message.tenant_id for message in readable if message.tenant_id is not None}
+        self._waiting = {key: list(found) for key, found in lifecycle._log.waiting(tenant_ids).items()}
+        customer_ids = {
+            message.command.customer_id for message in readable if isinstance(message.command, UpdateCustomer)
+        }
+        self._tenants: dict[str, Tenant] = {key: Tenant(key) for key in tenant_ids | created}
+        self._customers: dict[str, Customer] = {key: Customer(key) for key in customer_ids}
+        streams = {tenants.stream_of(key): 0 for key in self._tenants}
+        streams |= {customers.stream_of(key): 0 for key in self._customers}
+        for recorded in (fact for facts in lifecycle._log.load(streams).values() for fact in facts):
+            self._evolve(recorded)
+        self._due: dict[str, None] = {}
+
+    def decide(self) -> None:
+        for message in self._messages:
+            if isinstance(message, Unreadable):
+                self._quarantine(message, message.rule, message.explanation)
+            else:
+                self._take(message)
+        self.recording.wakes.extend(Wake(scope, self._now) for scope in self._due)
+
+    # -- one message --------------------------------------------------------------------------------------------------
+
+    def _take(self, message: Readable) -> None:
+        key = (message.source, message.id)
+        known = self._digests.get(key)
+        if known == message.digest and not self._is_retry:
+            self.recording.duplicates[key] = self.recording.duplicates.get(key, 0) + 1
+            self.counts["duplicate"] += 1
+        elif known is not None and known != message.digest:
+            self._quarantine(
+                message,
+                "same-id-other-content",
+                f"id {message.id} of {message.source} came before with other content:"
+                " every event needs an id of its own",
+            )
+        elif message.tenant_id is not None and not self._exists(message):
+            self._wait(message)
+        else:
+            self._apply(message)
+
+    def _exists(self, message: Readable) -> bool:
+        assert message.tenant_id is not None
+        return isinstance(message.command, CreateTenant) or self._tenants[message.tenant_id].exists
+
+    def _wait(self, message: Readable) -> None:
+        assert message.tenant_id is not None
+        room = self._waiting.setdefault(message.tenant_id, [])
+        if len(room) >= self._policy.waiting_limit:
+            self._quarantine(
+                message,
+                "waiting-room-full",
+                f"{len(room)} messages wait for tenant {message.tenant_id} already: retry this one when it is created",
+            )
+            return
+        waiting = WaitingMessage(
+            tenant_id=message.tenant_id,
+            source=message.source,
+            id=message.id,
+            type=message.type,
+            digest=message.digest,
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+            body=message.body,
+            received_at=self._now,
+        )
+        room.append(waiting)
+        self.recording.waiting.append(waiting)
+        self._deal_with(message, "waiting")
+
+    def _apply(self, message: Readable) -> None:
+        try:
+            events = self._events(message)
+        except Rejected as rejection:
+            self._quarantine(message, rejection.rule, rejection.explanation)
+            return
+        self._record(message, events)
+        if isinstance(message.command, CreateTenant):
+            self._let_in(message.command.tenant_id)
+
+    def _events(self, message: Readable) -> Sequence[Event]:
+        match message.command:
+            case UpdateCustomer() as command:
+                return customers.decide(
+                    self._customers[command.customer_id], command, revision=message.revision
+                )
+            case command:
+                return tenants.decide(
+                    self._tenants[command.tenant_id],
+                    command,
+                    revision=message.revision,
+                    now=self._now,
+                    catalog=self._catalog,
+                    policy=self._policy,
+                )
+
+    def _let_in(self, tenant_id: str) -> None:
+        """The tenant is there now: what waited for it goes through the registers, in the order of arrival."""
+        for waiting in self._waiting.pop(tenant_id, []):
+            if waiting in self.recording.waiting:
+                self.recording.waiting.remove(waiting)
+            else:
+                self.recording.waited.append((waiting.source, waiting.id))
+            message = self._reread(waiting)
+            if isinstance(message, Readable):
+                self._apply(message)
+            else:
+                self._quarantine(message, message.rule, message.explanation)
+
+    # -- what becomes of it -------------------------------------------------------------------------------------------
+
+    def _record(self, message: Readable, events: Sequence[Event]) -> None:
+        cause = Cause(
+            kind="message",
+            source=message.source,
+            id=message.id,
+            time=message.time,
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+        )
+        stale = True
+        for event in events:
+            recorded = Recorded(
+                stream=self._stream(message.command),
+                version=self._version(message.command) + 1,
+                id=self._new_id(),
+                time=self._now,
+                cause=cause,
+                correlation=f"{message.source} {message.id}",
+                event=event,
+            )
+            self._evolve(recorded)
+            self.recording.events.append(recorded)
+            if not isinstance(event, (tenants.TenantMessageStale, customers.CustomerMessageStale)):
+                stale = False
+                self._make_due(event)
+        self._deal_with(message, "stale" if stale else "recorded")
+
+    def _make_due(self, event: Event) -> None:
+        match event:
+            case customers.CustomerUpdated():
+                self._due[customers.stream_of(event.customer_id)] = None
+            case tenants.TenantCreated():
+                self.recording.customer_tenants.append((event.customer_id, event.tenant_id))
+                self._due_scopes(event.tenant_id, Scope("site", event.tenant_id))
+            case tenants.TenantDestroyed():
+                for scope in scopes_of(self._tenants[event.tenant_id], self._catalog):
+                    self._due[str(scope)] = None
+            case (
+                tenants.ProductActivated()
+                | tenants.ProductDeactivated()
+                | tenants.ProductSuspended()
+                | tenants.ProductUnsuspended()
+                | tenants.LicenseUpdated()
+            ):
+                self._due_scopes(event.tenant_id, Scope("product", event.tenant_id, event.product))
+            case _:
+                pass
+
+    def _due_scopes(self, tenant_id: str, scope: Scope) -> None:
+        """The scope, and whoever may wait for it."""
+        estate = Estate(self._tenants[tenant_id], Customer(""))
+        for other in (scope, *dependents(scope, estate, catalog=self._catalog)):
+            self._due[str(other)] = None
+
+    def _quarantine(self, message: Inbound, rule: str, explanation: str) -> None:
+        if isinstance(message, Readable) and rule != "same-id-other-content":
+            self._deal_with(message, "quarantined")
+        else:
+            self.counts["quarantined"] += 1
+        self.recording.quarantined.append(
+            QuarantinedMessage(
+                digest=message.digest,
+                rule=rule,
+                reason=explanation,
+                subject=message.subject,
+                source=message.source,
+                id=message.id,
+                type=message.type,
+                tenant_id=message.tenant_id,
+                topic=message.topic,
+                partition=message.partition,
+                offset=message.offset,
+                body=message.body,
+                received_at=self._now,
+            )
+        )
+
+    def _deal_with(self, message: Readable, outcome: str) -> None:
+        self.counts[outcome] += 1
+        self._digests[message.source, message.id] = message.digest
+        self.recording.incoming.append(
+            Incoming(
+                source=message.source,
+                id=message.id,
+                digest=message.digest,
+                topic=message.topic,
+                partition=message.partition,
+                offset=message.offset,
+                outcome=outcome,
+            )
+        )
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    def _stream(self, command: Command) -> str:
+        if isinstance(command, UpdateCustomer):
+            return customers.stream_of(command.customer_id)
+        return tenants.stream_of(command.tenant_id)
+
+    def _version(self, command: Command) -> int:
+        if isinstance(command, UpdateCustomer):
+            return self._customers[command.customer_id].version
+        return self._tenants[command.tenant_id].version
+
+    def _evolve(self, recorded: Recorded) -> None:
+        kind, _, key = recorded.stream.partition(":")
+        if kind == "customer":
+            self._customers[key] = customers.evolve(self._customers[key], recorded)
+        else:
+            self._tenants[key] = tenants.evolve(self._tenants[key], recorded)
+

@@ -1,0 +1,1 @@
+"""What was so, when and why?"""

@@ -1,0 +1,1 @@
+"""How is a process of Tenantry set up?"""

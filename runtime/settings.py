@@ -1,0 +1,345 @@
+"""Which settings hold, where does each come from, and what is wrong with one that does not?
+
+Three layers, the upper wins:
+
+    TENANTRY_* environment    TENANTRY_POLL_SECONDS=0.1, nested names with `__`
+    tenantry.toml             given explicitly, or named by TENANTRY_CONFIG, or ./tenantry.toml if it is there
+    defaults                  enough for the embedded parts: no setting is needed to start
+
+`load_settings` reads the three; `Settings(...)` by itself reads nothing, so a test depends on no machine. A
+wrong setting becomes one line that names the setting, its source and the remedy. Values are never repeated in
+it: what was mistyped may be a password.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self, cast
+
+import pydantic_settings
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "TENANTRY_"
+CONFIG_VARIABLE = "TENANTRY_CONFIG"
+CONFIG_FILE = "tenantry.toml"
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong; `problems` holds one clear line for each."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _postgres_url(url: SecretStr) -> SecretStr:
+    if not re.match(r"postgres(ql)?://", url.get_secret_value()):
+        raise ValueError("write it as postgresql://user:password@host:port/database")
+    return url
+
+
+def _bootstrap(servers: str) -> str:
+    if not re.fullmatch(r"[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*", servers):
+        raise ValueError("write it as host:port, several with commas between them")
+    return servers
+
+
+PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+Bootstrap = Annotated[str, AfterValidator(_bootstrap)]
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+RegionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Batch = Annotated[
+    int, Field(ge=1, le=1000)
+]  # above 1,000 events in one call the event store's pipeline hangs
+
+
+class Shard(BaseModel):
+    """A database server that holds the databases of many tenants."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    region: RegionName
+    url: PostgresUrl | None = Field(
+        default=None,
+        description="owner's connection; none = a database of the server that holds the event store",
+    )
+    public_host: str | None = Field(
+        default=None, description="where product roles reach it; none = as in `url`"
+    )
+    public_port: int | None = Field(default=None, ge=1, le=65535)
+    capacity: int = Field(default=10_000, ge=0, description="in families")
+    state: Literal["open", "draining", "closed"] = "open"
+    isolation: Literal["schema", "database"] = "schema"
+
+    @property
+    def database_name(self) -> str:
+        """The database that stands for this shard where it has no server of its own."""
+        return f"shard_{self.name.replace('-', '_')}"
+
+
+EMBEDDED_SHARDS = (
+    Shard(name="eu-1", region="eu"),
+    Shard(name="eu-2", region="eu"),
+    Shard(name="us-1", region="us"),
+    Shard(name="us-2", region="us"),
+)
+
+_NEAREST = {
+    "eu": "AT BE BG CH CY CZ DE DK EE ES FI FR GB GR HR HU IE IL IS IT LT LU LV MT NL NO PL PT RO SE SI SK",
+    "us": "AR AU BR CA CL CO CR EC JP KR MX NZ PA PE PR SG US UY",
+}
+COUNTRY_REGIONS: dict[str, str] = {
+    country: region for region, countries in _NEAREST.items() for country in countries.split()
+}
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, frozen. Times in seconds. Built by `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False, env_prefix=PREFIX
+    )
+
+    data_dir: Path = Field(default=Path(".tenantry"), description="what the embedded parts keep")
+    database_url: PostgresUrl | None = Field(default=None, description="none = the embedded PostgreSQL")
+    kafka_bootstrap: Bootstrap | None = Field(default=None, description="none = the embedded broker")
+
+    commerce_topic: Topic = "tenantry.commerce"
+    lifecycle_topic: Topic = "tenantry.lifecycle"
+    provisioning_topic: Topic = "tenantry.provisioning"
+    topic_partitions: int = Field(default=4, ge=1, le=1000, description="of a topic that we create")
+    consumer_group: Topic = "tenantry-intake"
+
+    master_key: SecretStr | None = Field(default=None, description="32 bytes in base64")
+    master_key_file: Path | None = Field(default=None, description="the same; none = <data_dir>/master.key")
+
+    site_domain: str = Field(default="tenantry.example", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$")
+    catalog_file: Path | None = Field(default=None, description="products; none = those in the package")
+    policy_file: Path | None = Field(
+        default=None, description="retention, retries; none = those in the package"
+    )
+
+    shards: tuple[Shard, ...] = Field(default=(), description="none = EMBEDDED_SHARDS")
+    default_region: RegionName = Field(
+        default="eu", description="for countries that `country_regions` leaves out"
+    )
+    country_regions: Mapping[Annotated[str, Field(pattern="^[A-Z]{2}$")], RegionName] = Field(
+        default=COUNTRY_REGIONS,
+        description="the region closest to the users of a country (ISO 3166, two letters)",
+    )
+
+    append_timeout_seconds: Seconds = Field(
+        default=2.0, description="an append that stays open longer is ended: while it is, no reader moves on"
+    )
+    intake_batch: Batch = 500
+    projector_batch: Batch = 1000
+    provisioner_threads: int = Field(default=8, ge=1, le=64, description="steps that run side by side")
+    provisioner_claim: Batch = Field(default=64, description="scopes in one claim, recorded in one commit")
+    lease_seconds: Seconds = Field(default=30, description="after it another worker may take the scope")
+    poll_seconds: Seconds = Field(default=0.05, description="what a lost wake-up costs")
+    drain_seconds: Seconds = Field(default=8, description="from SIGTERM until unfinished work is let go")
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    @field_validator("shards")
+    @classmethod
+    def _shard_names_are_unique(cls, shards: tuple[Shard, ...]) -> tuple[Shard, ...]:
+        names = [shard.name for shard in shards]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two shards are named {twice[0]}: give each a name of its own")
+        return shards
+
+    @model_validator(mode="after")
+    def _regions_exist(self) -> Self:
+        there = ", ".join(sorted(self.regions))
+        if self.default_region not in self.regions:
+            raise ValueError(
+                f"setting default_region: no shard is in {self.default_region}: set one of {there}"
+            )
+        # The defaults may speak of regions that a topology lacks; what somebody wrote may not.
+        if "country_regions" in self.model_fields_set:
+            for country, region in self.country_regions.items():
+                if region not in self.regions:
+                    raise ValueError(
+                        f"setting country_regions.{country}: no shard is in {region}: set one of {there}"
+                    )
+        return self
+
+    @property
+    def topology(self) -> tuple[Shard, ...]:
+        """The shards that are there: those that were named, or else the embedded four."""
+        return self.shards or EMBEDDED_SHARDS
+
+    @property
+    def regions(self) -> frozenset[str]:
+        return frozenset(shard.region for shard in self.topology)
+
+    def region_for(self, country: str | None) -> str:
+        """The region closest to the users of a country, where residency is global."""
+        nearest = self.country_regions.get((country or "").upper(), self.default_region)
+        return nearest if nearest in self.regions else self.default_region
+
+    @property
+    def master_key_path(self) -> Path:
+        return self.master_key_file or self.data_dir / "master.key"
+
+
+# ---------------------------------------------------------------- loading
+
+
+def load_settings(*, config_file: Path | None = None, **overrides: object) -> Settings:
+    """Read environment over file over defaults; `overrides` (a command's options) win over all, None is none.
+
+    Raises SettingsError with one line for each wrong setting.
+    """
+    path = _config_path(config_file)
+    file_values = _read_file(path) if path else {}
+    env_values = _read_environment()
+    options = {name: value for name, value in overrides.items() if value is not None}
+    shards = _with_shard_variables(file_values.get("shards", []), env_values)
+    merged = {**file_values, **env_values, **options}
+    if shards:
+        merged["shards"] = options.get("shards", shards)
+    try:
+        return Settings(**merged)  # type: ignore[arg-type]  # judged right here, field by field
+    except ValidationError as error:
+        problems = (
+            _problem(part["loc"], part["msg"], _source(part["loc"], options, env_values, path))
+            for part in error.errors(include_input=False, include_context=False, include_url=False)
+        )
+        raise SettingsError(*dict.fromkeys(problems)) from None
+
+
+def _config_path(explicit: Path | None) -> Path | None:
+    if explicit is not None:
+        return explicit
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    here = Path(CONFIG_FILE)
+    return here if here.is_file() else None
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        with path.open("rb") as file:
+            values: dict[str, object] = tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(
+            f"settings file {path}: {error.strerror}: correct its path or its rights"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # The parser's message tells where, and at most one character of what.
+        raise SettingsError(f"settings file {path} is not TOML: {error}") from None
+    problems = [_unknown(name, Settings.model_fields, f"in {path}") for name in values]
+    shards = values.get("shards")
+    for shard in shards if isinstance(shards, list) else ():
+        if isinstance(shard, dict):
+            problems += [_unknown(name, Shard.model_fields, f"in a shard of {path}") for name in shard]
+    if found := [problem for problem in problems if problem]:
+        raise SettingsError(*found)
+    # A path in the file means the same whatever directory a worker was started in.
+    for name in ("data_dir", "master_key_file", "catalog_file", "policy_file"):
+        if isinstance(value := values.get(name), str):
+            values[name] = path.parent / value
+    return values
+
+
+def _read_environment() -> dict[str, object]:
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    problems = [
+        _unknown(name.upper().split("__")[0], known, "in the environment", shown=name)
+        for name in os.environ
+        if name.upper().startswith(PREFIX)
+    ]
+    if found := [problem for problem in problems if problem]:
+        raise SettingsError(*found)
+    source = EnvSettingsSource(Settings, env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True)
+    try:
+        values = cast("dict[str, object]", source())
+    except pydantic_settings.SettingsError as error:
+        name = re.search(r'field "(\w+)"', str(error))
+        raise SettingsError(
+            f"setting {name[1] if name else '?'} (environment): cannot be read: "
+            f"write it as JSON, or in {CONFIG_FILE}"
+        ) from None
+    if isinstance(countries := values.get("country_regions"), dict):
+        values["country_regions"] = {country.upper(): region for country, region in countries.items()}
+    return values
+
+
+def _with_shard_variables(file_shards: object, env_values: dict[str, object]) -> object:
+    """TENANTRY_SHARDS__EU_1__URL sets one value of one shard: its password need not lie in the file."""
+    changes = env_values.get("shards")
+    if not isinstance(changes, dict) or not isinstance(file_shards, list):
+        return changes if changes is not None else file_shards
+    by_variable = {
+        str(shard["name"]).replace("-", "_"): dict(shard)
+        for shard in file_shards
+        if isinstance(shard, dict) and "name" in shard
+    }
+    if len(by_variable) != len(file_shards):
+        return file_shards  # a shard without a name, or two with the same: the model says so
+    for variable, change in changes.items():
+        if variable not in by_variable or not isinstance(change, dict):
+            raise SettingsError(
+                f"{PREFIX}SHARDS__{str(variable).upper()} (environment): no shard of that name: "
+                f"name it in {CONFIG_FILE} first"
+            )
+        by_variable[variable] |= change
+    return list(by_variable.values())
+
+
+def _unknown(name: str, known: Iterable[str], where: str, *, shown: str | None = None) -> str | None:
+    if name in known:
+        return None
+    near = difflib.get_close_matches(name, known, n=1)
+    remedy = f"did you mean {near[0]}?" if near else "remove it, docs/reference/ lists all settings"
+    return f"unknown setting {shown or name} {where}: {remedy}"
+
+
+def _source(
+    loc: tuple[int | str, ...], options: Mapping[str, object], env: Mapping[str, object], path: Path | None
+) -> str:
+    name = str(loc[0]) if loc else ""
+    if name in options:
+        return "given by the command"
+    if name in env:
+        return f"{PREFIX}{name.upper()} in the environment"
+    return f"in {path}" if path else "default"
+
+
+def _problem(loc: tuple[int | str, ...], message: str, source: str) -> str:
+    message = message.removeprefix("Value error, ")
+    if not loc:
+        return message
+    if loc[0] not in Settings.model_fields:
+        return f"unknown setting {loc[0]} ({source}): remove it, docs/reference/ lists all settings"
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+    return f"setting {name} ({source}): {message[0].lower()}{message[1:]}"

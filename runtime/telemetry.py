@@ -1,0 +1,90 @@
+"""What does a process say about itself, to whom, and what does it never say?
+
+One pipeline for our own lines and the libraries': text for a person on stderr, or one JSON object a line for
+a machine. The last step before rendering takes secrets out, so that no caller has to remember to; exceptions
+are rendered without the values of local variables for the same reason.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+REDACTED = "[redacted]"
+_SECRET_NAME = re.compile(
+    r"^key$|(master|data|wrapped|private|api|secret|sealing)_?key|passw|passphrase|secret|credential|authorization"
+    r"|(^|_)token$",
+    re.IGNORECASE,
+)
+_URL_PASSWORD = re.compile(r"(\w://[^\s/:@]*):[^\s/@]*(?:/[^\s/@]*)*@")
+_CONNINFO_PASSWORD = re.compile(
+    r"\b(password|passwd|sslpassword)\s*=\s*('(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE
+)
+_CHATTY_LIBRARIES = ("kafka", "psycopg", "psycopg.pool", "alembic", "sqlalchemy", "eventsourcing")
+
+
+def configure_logging(
+    *, level: str = "info", log_format: Literal["text", "json"] = "text", stream: TextIO | None = None
+) -> None:
+    """Set up logging for this process; a second call replaces the first. Libraries are heard from WARNING."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    target = stream or sys.stderr
+    renderer: Processor
+    if log_format == "json":
+        renderer = structlog.processors.JSONRenderer(default=str, sort_keys=True)
+    else:
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                redact,
+                renderer,
+            ],
+        )
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,  # a command may set the level after its modules were imported
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for name in _CHATTY_LIBRARIES:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replace the values of keys that name a secret, and passwords inside any text, at any depth."""
+    return {name: _redacted(str(name), value) for name, value in event.items()}
+
+
+def _redacted(name: str, value: object) -> object:
+    if _SECRET_NAME.search(name):
+        return REDACTED
+    if isinstance(value, str):
+        return _CONNINFO_PASSWORD.sub(rf"\1={REDACTED}", _URL_PASSWORD.sub(rf"\1:{REDACTED}@", value))
+    if isinstance(value, Mapping):
+        return {key: _redacted(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted("", inner) for inner in value]
+    return value

@@ -1,0 +1,1 @@
+"""Does Tenantry do what its documents say?"""

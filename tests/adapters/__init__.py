@@ -1,0 +1,1 @@
+"""Do the adapters keep their promises against the real thing?"""

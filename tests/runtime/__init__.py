@@ -1,0 +1,1 @@
+"""Is a process set up as its settings say?"""

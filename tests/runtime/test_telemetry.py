@@ -1,0 +1,105 @@
+"""Does a process say what it should, and keep what it should not say?"""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Literal
+
+import pytest
+import structlog
+
+from runtime.telemetry import REDACTED, configure_logging, redact
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers = []  # `force` closes what it finds, and pytest's own must live
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def logged(log_format: Literal["text", "json"], *, level: str = "info") -> io.StringIO:
+    stream = io.StringIO()
+    configure_logging(level=level, log_format=log_format, stream=stream)
+    return stream
+
+
+def test_json_is_one_object_a_line() -> None:
+    stream = logged("json")
+    structlog.get_logger("workers.intake").info("polled", messages=3)
+    [line] = stream.getvalue().splitlines()
+    entry = json.loads(line)
+    assert (entry["event"], entry["messages"], entry["level"], entry["logger"]) == (
+        "polled",
+        3,
+        "info",
+        "workers.intake",
+    )
+    assert entry["timestamp"].endswith("Z")
+
+
+def test_text_is_for_people() -> None:
+    stream = logged("text")
+    structlog.get_logger().warning("shard is full", shard="eu-1")
+    assert "shard is full" in stream.getvalue()
+    assert "shard=eu-1" in stream.getvalue()
+
+
+def connect() -> None:
+    raise ConnectionError("cannot reach postgresql://owner:hunter2@db/tenantry")
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_secrets_leave_no_trace_in_a_line(log_format: Literal["text", "json"]) -> None:
+    stream = logged(log_format)
+    try:
+        connect()
+    except ConnectionError:
+        structlog.get_logger().exception(
+            "connect to postgres://owner:hunter2@db failed",
+            password="hunter2",
+            conninfo="host=db password=hunter2 dbname=x",
+            details={"api_key": "hunter2", "urls": ["kafka://u:hunter2@k:1"]},
+        )
+    logging.getLogger("kafka").warning("sasl %s", "amqp://u:hunter2@k")
+    assert "hunter2" not in stream.getvalue()
+    assert "ConnectionError" in stream.getvalue()
+    assert "owner" in stream.getvalue()
+
+
+def test_names_that_only_sound_like_secrets_stay() -> None:
+    event = {
+        "product": "jira",
+        "keys": 3,
+        "idempotency_key": "a/1",
+        "tokens_left": 4,
+        "url": "postgresql://db:5432/x",
+    }
+    assert redact(None, "info", dict(event)) == event
+
+
+@pytest.mark.parametrize(
+    "name", ["key", "master_key", "Password", "role_password", "token", "access_token", "client_secret"]
+)
+def test_the_value_of_a_secret_name_is_taken_out(name: str) -> None:
+    assert redact(None, "info", {name: "x"}) == {name: REDACTED}
+
+
+def test_libraries_are_heard_from_warning_up() -> None:
+    stream = logged("json", level="debug")
+    logging.getLogger("kafka.conn").info("chatter")
+    logging.getLogger("alembic.runtime").warning("heard")
+    structlog.get_logger("workers").debug("ours")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["heard", "ours"]
+
+
+def test_configuring_twice_says_everything_once() -> None:
+    logged("text")
+    stream = logged("json")
+    structlog.get_logger().info("once")
+    assert len(stream.getvalue().splitlines()) == 1

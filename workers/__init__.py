@@ -1,0 +1,1 @@
+"""Which processes keep what is licensed and what is provisioned in agreement?"""
