@@ -13,14 +13,14 @@ A kill -9 leaves one of three things, and `EmbeddedPostgres.start` takes each of
     the postmaster is dead, backends linger    end them (they hold its shared memory), start, let it recover
     all dead, the pid is somebody else's now   remove postmaster.pid, start, let it recover
 
-The wheel's own handle is not used: it is dead once its postmaster is, and its pg_hba.conf trusts everybody, so
-that no test of isolation means anything. Ours trusts the owner, on a socket that only the owner (and root) can
-reach; all others give a SCRAM password, and PUBLIC may connect to nothing.
+The wheel's own handle is not used: it is dead once its postmaster is, and its pg_hba.conf trusts everybody,
+so that no test of isolation means anything. Ours trusts the owner, on a socket that only the owner (and root)
+can reach; all others give a SCRAM password, and PUBLIC may connect to nothing.
 
-PostgreSQL refuses to run as root. Under root it runs as the system account `tenantry`, made when missing. That
-account must be able to walk to the data and to the binaries, so each folder on the way is opened for walking
-through (o+x: no listing, no reading). To keep the data elsewhere, behind a pointer, would leave the folders
-alone; but whoever then copied or deleted the directory would miss the data.
+PostgreSQL refuses to run as root. Under root it runs as the system account `tenantry`, made when missing.
+That account must be able to walk to the data and to the binaries, so each folder on the way is opened for
+walking through (o+x: no listing, no reading). To keep the data elsewhere, behind a pointer, would leave the
+folders alone; but whoever then copied or deleted the directory would miss the data.
 """
 
 from __future__ import annotations
@@ -149,8 +149,7 @@ class EmbeddedPostgres:
             if self._postmaster() is not None:
                 raise EmbeddedPartFailed("PostgreSQL", "does not stop: end it by hand", log_file=self._log)
             if self._running is not None and Path(self._running.sockets) != self._directory:
-                with suppress(OSError):
-                    Path(self._running.sockets).rmdir()
+                shutil.rmtree(self._running.sockets, ignore_errors=True)
             self._running = None
 
     def __enter__(self) -> Self:
@@ -311,8 +310,8 @@ class EmbeddedPostgres:
     def _end_leftovers(self) -> None:
         """Kill what a killed postmaster left: recovery discards its work, and it holds the shared memory.
 
-        A postmaster.pid whose number now belongs to another process (or to a zombie nobody collects) would be
-        believed by PostgreSQL, so it goes. One of a dead process stays: it leads to the shared memory.
+        A lock file whose number now belongs to another process, or to a zombie that nobody collects, would be
+        believed by PostgreSQL, so it goes, as do the sockets. One of a dead process stays: it leads to the memory.
         """
         if not LINUX:
             return
@@ -330,6 +329,8 @@ class EmbeddedPostgres:
         with suppress(FileNotFoundError, IndexError):
             if Path(f"/proc/{int(pid_file.read_text().splitlines()[0])}").exists():
                 pid_file.unlink()
+        for socket_file in self._socket_directory().glob(".s.PGSQL.*"):
+            socket_file.unlink()
 
     def _remembered_port(self) -> int:
         chosen = re.search(r"(?m)^port = (\d+)$", (self._cluster / "postgresql.conf").read_text())
@@ -368,8 +369,9 @@ class EmbeddedBroker:
     """A Kafka broker of our own, in memory: when it stops its topics are gone, and new ones have new ids.
 
     It can't outlive us: the kernel kills it when the thread that started it ends (PR_SET_PDEATHSIG), so a
-    thread is kept for that. The signal is asked for by a few lines of Python that turn into the broker, not in a
-    `preexec_fn`, which is unsafe in a program with threads. Off Linux a kill of ours leaves the broker behind.
+    thread is kept for that. The signal is asked for by a few lines of Python that turn into the broker, not
+    in a `preexec_fn`, which is unsafe in a program with threads. Off Linux a kill of ours leaves the broker
+    behind.
     """
 
     def __init__(self, directory: Path, *, port: int | None = None) -> None:

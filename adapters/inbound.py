@@ -15,7 +15,6 @@ PostgreSQL, source and id in one index entry of at most 2,704 bytes.
 from __future__ import annotations
 
 import base64
-import binascii
 import difflib
 import hashlib
 import json
@@ -31,7 +30,7 @@ from cloudevents.core.bindings import kafka
 from cloudevents.core.bindings.common import CONTENT_TYPE_HEADER
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.spec import SPECVERSION_V1_0
-from cloudevents.core.v1.event import CloudEvent
+from cloudevents.core.v1.event import OPTIONAL_ATTRIBUTES, REQUIRED_ATTRIBUTES, CloudEvent
 from pydantic import TypeAdapter, ValidationError
 
 from domain import names
@@ -138,7 +137,9 @@ def _take_apart(message: KafkaMessage, event: _Event) -> bool:
         if media_type.startswith("application/cloudevents-batch"):
             raise Malformed("unsupported-mode", "batched mode is not read: send one event in each message")
         if media_type != JSONFormat.CONTENT_TYPE:
-            raise Malformed("unsupported-mode", f"the event format is not JSON: use {JSONFormat.CONTENT_TYPE}")
+            raise Malformed(
+                "unsupported-mode", f"the event format is not JSON: use {JSONFormat.CONTENT_TYPE}"
+            )
         structured = True
     elif headers:
         structured = False
@@ -174,7 +175,9 @@ def _cloudevents_headers(message: KafkaMessage) -> dict[str, bytes]:
 
 @lru_cache(maxsize=64)
 def _media_type(content_type: bytes) -> str:
-    media_type, *parameters = [part.strip().lower() for part in content_type.decode("utf-8", "replace").split(";")]
+    media_type, *parameters = [
+        part.strip().lower() for part in content_type.decode("utf-8", "replace").split(";")
+    ]
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name == "charset" and value.strip('"') not in ("utf-8", "utf8", "us-ascii"):
@@ -200,7 +203,9 @@ def _parse(value: bytes | None) -> Any:
     try:
         parsed = _DECODER.decode(value.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise Malformed("not-json", f"the value is not UTF-8 at byte {error.start}: send JSON in UTF-8") from None
+        raise Malformed(
+            "not-json", f"the value is not UTF-8 at byte {error.start}: send JSON in UTF-8"
+        ) from None
     except json.JSONDecodeError as error:
         raise Malformed("not-json", f"the value is not JSON at character {error.pos}: {error.msg}") from None
     except RecursionError:
@@ -226,7 +231,10 @@ def _walk(root: object) -> None:
             elif isinstance(node, list):
                 below += node
             elif isinstance(node, str) and _UNSTORABLE.search(node):
-                raise Malformed("not-json", "a text holds NUL or half a surrogate pair, which can't be stored: leave it out")
+                raise Malformed(
+                    "not-json",
+                    "a text holds NUL or half a surrogate pair, which can't be stored: leave it out",
+                )
         if not below:
             return
         level = below
@@ -240,7 +248,9 @@ def _too_deep() -> Never:
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise Malformed("not-json", "a key stands twice in one JSON object: which one counts is undefined, send it once")
+        raise Malformed(
+            "not-json", "a key stands twice in one JSON object: which one counts is undefined, send it once"
+        )
     return members
 
 
@@ -254,8 +264,12 @@ def _no_number(_: str) -> Never:
 
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_each_key_once, parse_float=_finite, parse_constant=_no_number)
-_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_each_key_once, parse_float=_finite, parse_constant=_no_number
+)
+_CANONICAL: Final = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
 
 
 # -- attributes ----------------------------------------------------------------------------------------------------
@@ -266,6 +280,7 @@ _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,9}")
 _RFC_3339: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
+_USUAL: Final = frozenset({*REQUIRED_ATTRIBUTES, *OPTIONAL_ATTRIBUTES, "revision"})
 _LIMITS: Final = {"source": MAX_SOURCE_BYTES, "id": MAX_ID_BYTES, "type": MAX_TYPE_BYTES}
 
 
@@ -274,7 +289,9 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
     for name, value in attributes.items():
         _check_attribute(name, value)
     if attributes.get("specversion") != SPECVERSION_V1_0:
-        raise Malformed("not-cloudevent", f"specversion is not {SPECVERSION_V1_0!r}: send CloudEvents {SPECVERSION_V1_0}")
+        raise Malformed(
+            "not-cloudevent", f"specversion is not {SPECVERSION_V1_0!r}: send CloudEvents {SPECVERSION_V1_0}"
+        )
     source, id_, type_ = [_required(attributes, name) for name in _LIMITS]
     content_type = attributes.get("datacontenttype")
     if content_type is not None and not (
@@ -287,10 +304,14 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
     if model is None:
         _unknown_type(type_)
     if not isinstance(data, dict):
-        raise Malformed("bad-data", "data is missing or no JSON object: send the fields of the type as an object")
+        raise Malformed(
+            "bad-data", "data is missing or no JSON object: send the fields of the type as an object"
+        )
     canonical = _CANONICAL.encode(data).encode()
     command = _command(model, data, canonical)
-    said = (source, id_, type_, time.isoformat() if time else None, revision)
+    said = "\0".join(
+        (source, id_, type_, time.isoformat() if time else "", "" if revision is None else str(revision))
+    )
     return InboundMessage(
         source=source,
         id=id_,
@@ -298,9 +319,9 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
         time=time,
         revision=revision,
         command=command,
-        tenant_id=getattr(command, "tenant_id", None),
-        customer_id=getattr(command, "customer_id", None),
-        digest=hashlib.sha256(_CANONICAL.encode(said).encode() + b"\n" + canonical).digest(),
+        tenant_id=data.get("tenant_id"),
+        customer_id=data.get("customer_id"),
+        digest=hashlib.sha256(f"{said}\0".encode() + canonical).digest(),  # no attribute holds NUL
         original=message,
     )
 
@@ -309,22 +330,30 @@ def _check_attribute(name: str, value: object) -> None:
     """The names and types of the CloudEvents specification; null is the same as missing."""
     if name == "data_base64":
         raise Malformed("bad-data", "data_base64 is not read: send the JSON object itself as data")
-    if name == "data" or not _EXTENSION_NAME.fullmatch(name):
-        raise Malformed("bad-attribute", "an attribute's name is not made of 1 to 64 of a-z and 0-9: rename or remove it")
+    if name not in _USUAL and (name == "data" or not _EXTENSION_NAME.fullmatch(name)):
+        raise Malformed(
+            "bad-attribute", "an attribute's name is not made of 1 to 64 of a-z and 0-9: rename or remove it"
+        )
     if isinstance(value, str):
         if not (value.isascii() and value.isprintable()) and _CONTROL.search(value):
             raise Malformed("bad-attribute", f"attribute {name} holds control characters: leave them out")
     elif isinstance(value, int):
         if not -(2**31) <= value < 2**31:
-            raise Malformed("bad-attribute", f"attribute {name} is beyond a 32-bit integer: send a smaller one")
+            raise Malformed(
+                "bad-attribute", f"attribute {name} is beyond a 32-bit integer: send a smaller one"
+            )
     elif value is not None:
-        raise Malformed("bad-attribute", f"attribute {name} is no text, integer or boolean: send one of these")
+        raise Malformed(
+            "bad-attribute", f"attribute {name} is no text, integer or boolean: send one of these"
+        )
 
 
 def _required(attributes: Mapping[str, Any], name: str) -> str:
     value = attributes.get(name)
     if not isinstance(value, str) or not value:
-        raise Malformed("bad-attribute", f"attribute {name} is missing, empty or no text: every event needs it")
+        raise Malformed(
+            "bad-attribute", f"attribute {name} is missing, empty or no text: every event needs it"
+        )
     if len(value.encode()) > _LIMITS[name]:
         raise Malformed("bad-attribute", f"attribute {name} is too long: send at most {_LIMITS[name]} bytes")
     return value
@@ -335,7 +364,9 @@ def _time(text: object) -> datetime | None:
         return None
     if time := _instant(text):
         return time
-    raise Malformed("bad-attribute", "attribute time is not RFC 3339 with a zone: send it like 2026-01-31T12:00:00Z")
+    raise Malformed(
+        "bad-attribute", "attribute time is not RFC 3339 with a zone: send it like 2026-01-31T12:00:00Z"
+    )
 
 
 def _instant(text: object) -> datetime | None:
@@ -355,7 +386,9 @@ def _revision(value: object, *, structured: bool) -> int | None:
     if type(value) is int and 0 <= value <= MAX_REVISION:
         return value
     wanted = "a JSON integer" if structured else "decimal digits"
-    raise Malformed("bad-attribute", f"attribute revision is not {wanted} from 0 to {MAX_REVISION}: send it so")
+    raise Malformed(
+        "bad-attribute", f"attribute revision is not {wanted} from 0 to {MAX_REVISION}: send it so"
+    )
 
 
 def _unknown_type(type_: str) -> Never:
@@ -377,7 +410,9 @@ def _command(model: type[Command], data: dict[str, Any], canonical: bytes) -> Co
         expires_at = entry.get("expires_at")
         # Pydantic takes "1767225600" for a time as well.
         if expires_at is not None and _instant(expires_at) is None:
-            raise Malformed("bad-data", "data.expires_at is not RFC 3339 with a zone: send it like 2026-01-31T12:00:00Z")
+            raise Malformed(
+                "bad-data", "data.expires_at is not RFC 3339 with a zone: send it like 2026-01-31T12:00:00Z"
+            )
     return command
 
 
@@ -395,3 +430,149 @@ def _problems(model: type[Command], error: ValidationError) -> str:
         lines.append(f"{'.'.join(map(str, [*parents, last]))}: {text}")
     more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
     return f"the data of {_TYPES[model]} does not fit: {'; '.join(lines)}{more}"
+
+
+def _field_names() -> Sequence[str]:
+    schemas = [schema for model in COMMANDS.values() for schema in _objects(model.model_json_schema())]
+    return sorted({name for schema in schemas for name in schema["properties"]})
+
+
+def _objects(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [part for part in (schema, *schema.get("$defs", {}).values()) if "properties" in part]
+
+
+_FIELDS: Final = _field_names()
+_TYPES: Final[Mapping[type[Command], str]] = {model: type_ for type_, model in COMMANDS.items()}
+
+
+# -- what cannot be read -------------------------------------------------------------------------------------------
+
+_TENANT_ID: Final = TypeAdapter[str](names.TenantId)
+_CUSTOMER_ID: Final = TypeAdapter[str](names.CustomerId)
+
+
+def _give_up(message: KafkaMessage, event: _Event, refusal: Malformed) -> Unreadable:
+    body = preserve(message)
+    source, id_, type_ = [_storable(event.attributes.get(name), limit) for name, limit in _LIMITS.items()]
+    data = event.data if isinstance(event.data, dict) else {}
+    return Unreadable(
+        rule=refusal.rule,
+        explanation=refusal.explanation,
+        source=source,
+        id=id_,
+        type=type_,
+        tenant_id=_identifier(_TENANT_ID, data.get("tenant_id")),
+        customer_id=_identifier(_CUSTOMER_ID, data.get("customer_id")),
+        digest=hashlib.sha256(body).digest(),
+        body=body,
+    )
+
+
+def _storable(value: object, limit: int) -> str | None:
+    if not isinstance(value, str) or not value or _CONTROL.search(value) or len(value.encode()) > limit:
+        return None
+    return value
+
+
+def _identifier(kind: TypeAdapter[str], value: object) -> str | None:
+    try:
+        return kind.validate_python(value, strict=True)
+    except ValidationError:
+        return None
+
+
+# -- keeping a message whole ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Preserved:
+    """A message out of the waiting room or the quarantine, as it came; `read` takes it."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def preserve(message: KafkaMessage) -> bytes:
+    """Key, value and headers as JSON that people can read too: bytes that are UTF-8 stand there as text."""
+    parts = {
+        "form": 1,
+        "key": _pack(message.key),
+        "headers": [[name, _pack(value)] for name, value in message.headers],
+        "value": _pack(message.value),
+    }
+    return json.dumps(parts, separators=(",", ":")).encode()
+
+
+def restore(body: bytes) -> Preserved:
+    """What `preserve` was given. Raises TenantryError where the bytes are not from it."""
+    try:
+        parts = json.loads(body)
+        if parts["form"] != 1:
+            raise TenantryError("a kept message is of a newer form: read it with the version that wrote it")
+        headers = tuple((name, _unpack(value)) for name, value in parts["headers"])
+        return Preserved(key=_unpack(parts["key"]), value=_unpack(parts["value"]), headers=headers)
+    except (ValueError, TypeError, KeyError):
+        raise TenantryError("a kept message is damaged: restore its row from a backup") from None
+
+
+def _pack(content: bytes | None) -> str | list[str] | None:
+    if content is None:
+        return None
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return [base64.b64encode(content).decode()]
+
+
+def _unpack(packed: Any) -> Any:
+    if packed is None or isinstance(packed, str):
+        return packed if packed is None else packed.encode("utf-8")
+    (encoded,) = packed
+    return base64.b64decode(encoded, validate=True)
+
+
+# -- writing events ------------------------------------------------------------------------------------------------
+
+
+def to_structured(
+    type: str,  # noqa: A002
+    data: Mapping[str, Any],
+    *,
+    source: str,
+    id: str,  # noqa: A002
+    time: datetime,
+    revision: int | None = None,
+) -> tuple[Headers, bytes]:
+    """Headers and value of an event in structured mode. `data` is JSON; it need not fit `type`, tests send bad ones."""
+    message = kafka.to_structured(_event(type, data, source, id, time, revision), JSONFormat())
+    return tuple(message.headers.items()), message.value
+
+
+def to_binary(
+    type: str,  # noqa: A002
+    data: Mapping[str, Any],
+    *,
+    source: str,
+    id: str,  # noqa: A002
+    time: datetime,
+    revision: int | None = None,
+) -> tuple[Headers, bytes]:
+    """Headers and value of an event in binary mode."""
+    message = kafka.to_binary(_event(type, data, source, id, time, revision), JSONFormat())
+    return tuple(message.headers.items()), message.value
+
+
+def _event(
+    type_: str, data: Mapping[str, Any], source: str, id_: str, time: datetime, revision: int | None
+) -> CloudEvent:
+    attributes = {
+        "type": type_,
+        "source": source,
+        "id": id_,
+        "time": time,
+        "datacontenttype": "application/json",
+    }
+    if revision is not None:
+        attributes["revision"] = revision
+    return CloudEvent(attributes, dict(data))

@@ -1,19 +1,22 @@
 """How do messages come from Kafka and go to it?
 
-Two ports, `Consumer` and `Producer`, and their implementation by kafka-python. The fake is tests/fakes/kafka.py, the
-contract of both tests/contracts/test_kafka_clients.py.
+Two ports, `Consumer` and `Producer`, and their implementation by kafka-python. The fake is
+tests/fakes/kafka.py, the contract of both tests/contracts/test_kafka_clients.py.
 
-Where a consumer begins is the database's to say, never Kafka's. What Kafka remembers as committed serves monitoring:
+Where a consumer begins is the database's to say, never Kafka's. What Kafka remembers as committed serves
+monitoring:
 
-    poll ──▶ kafka-python joins the group ──▶ its loop tells us: assigned     held back: paused, not yet fetched from
+    poll ──▶ kafka-python joins the group ──▶ its loop tells us: assigned     held back: paused, not yet
+    fetched from
          ──▶ our poll, in the caller's thread: on_assign(partitions) ──▶ seek, resume ──▶ messages
 
-on_assign asks a database, so it must not run on kafka-python's loop, which sends the heartbeats. If it raises, its error
-leaves poll and the partitions stay held back: the next poll asks again, and nothing was delivered from a wrong place.
+on_assign asks a database, so it must not run on kafka-python's loop, which sends the heartbeats. If it
+raises, its error leaves poll and the partitions stay held back: the next poll asks again, and nothing was
+delivered from a wrong place.
 
-A topic that was deleted and created anew has another id, and its offsets start again. kafka-python would go on at
-the old offset without a word. So each poll compares the ids, and a partition with a new one is assigned anew: the
-database knows no position for that id, and it is read from its beginning.
+A topic that was deleted and created anew has another id, and its offsets start again. kafka-python would go
+on at the old offset without a word. So each poll compares the ids, and a partition with a new one is assigned
+anew: the database knows no position for that id, and it is read from its beginning.
 """
 
 from __future__ import annotations
@@ -35,18 +38,19 @@ from domain.errors import TenantryError, Unavailable
 
 log = logging.getLogger(__name__)
 
-# One refused connection is a dozen of its lines, some with tracebacks. What matters reaches us as an exception.
+# One refused connection is a dozen of its lines, some with tracebacks. What matters reaches us as an
+# exception.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 LARGEST_MESSAGE_BYTES = 16 * 2**20
-"""What we can send and receive. More than the 1 MiB we accept: what is too large must arrive to be quarantined."""
+"""What we can send. More than the 1 MiB we accept: what is too large must arrive, to be quarantined."""
 
 # ---------------------------------------------------------------- the ports
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """`topic_id` tells a topic from an earlier one of the same name; the name itself where the broker has no ids."""
+    """`topic_id` tells a topic from an earlier one of its name; it is the name where the broker has no ids."""
 
     topic: str
     topic_id: str
@@ -66,7 +70,7 @@ class Message:
 
 
 OnAssign = Callable[[frozenset[Partition]], Mapping[Partition, int]]
-"""Given the partitions that are ours now, the offset of the next message of each; one left out begins at its start."""
+"""From the partitions that are ours now to the offset of the next message of each; absent: from its start."""
 
 
 class Consumer(Protocol):
@@ -88,11 +92,11 @@ class Consumer(Protocol):
         ...
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
-        """Tell Kafka how far we are, for those who watch the lag there. Never raises: nothing depends on it."""
+        """Tell Kafka how far we are, for those who watch lags there. Never raises: nothing depends on it."""
         ...
 
     def high_watermarks(self) -> dict[Partition, int]:
-        """The offset of the next message to be written, as of the last fetch; the lag is that minus our position."""
+        """The offset of the next message to be written, as of the last fetch; less our position: the lag."""
         ...
 
     def close(self) -> None:
@@ -117,8 +121,8 @@ class Producer(Protocol):
     def flush(self, timeout_seconds: float = 10) -> None:
         """Wait until all that was sent is on the brokers.
 
-        Raises PublishFailed if any message since the last flush is not, or not surely. Then the rest is thrown away:
-        send all of it again, in order. Some may arrive twice, none is overtaken for good.
+        Raises PublishFailed if any message since the last flush is not, or not surely. Then the rest is
+        thrown away: send all of it again, in order. Some may arrive twice, none is overtaken for good.
         """
         ...
 
@@ -152,7 +156,7 @@ class PositionOutOfRange(TenantryError):
 
 
 class PositionPastEnd(PositionOutOfRange):
-    """Kafka lost messages that we have read: a broker restored from a backup, or an unclean leader election."""
+    """Kafka lost messages that we have read: restored from a backup, or an unclean leader election."""
 
     def __init__(self, partition: Partition, position: int, end: int | None) -> None:
         self.end = end
@@ -177,7 +181,7 @@ class PositionExpired(PositionOutOfRange):
 
 @dataclass(frozen=True, slots=True)
 class GroupSession:
-    """How soon a silent member is given up. The embedded broker lets a group wait half a session at each joining."""
+    """How soon a silent member is given up. At the embedded broker each joining waits half a session."""
 
     session_ms: int = 6_000
     heartbeat_ms: int = 1_000
@@ -194,7 +198,7 @@ class KafkaPythonConsumer:
         group: str,
         topics: Sequence[str],
         on_assign: OnAssign,
-        session: GroupSession = GroupSession(),  # noqa: B008 - frozen
+        session: GroupSession = GroupSession(),
         connect_seconds: float = 10,
     ) -> None:
         self._on_assign = on_assign
@@ -293,7 +297,8 @@ class KafkaPythonConsumer:
         messages: list[Message] = []
         for tp, records in batches.items():
             ours = self._assigned.get(tp)
-            # Fetched under an assignment or from a topic that is no longer: it comes again after the next _place.
+            # Fetched under an assignment or from a topic that is no longer: it comes again after the next
+            # _place.
             if ours is None or tp in self._held_back or ours.topic_id != self._topic_id(tp.topic):
                 continue
             messages.extend(_message(ours, record) for record in records)
@@ -323,10 +328,10 @@ class KafkaPythonConsumer:
 
 
 class KafkaPythonProducer:
-    """`Producer` on kafka-python: acknowledged by all replicas, idempotent, so that a retry neither repeats nor reorders.
+    """`Producer` on kafka-python: acknowledged by all replicas; idempotent: a retry neither repeats nor reorders.
 
-    After a failure the client is thrown away. Its sequence numbers mean nothing to a broker that lost its memory, and
-    it would wait for ever for an answer that fits.
+    After a failure the client is thrown away. Its sequence numbers mean nothing to a broker that lost its
+    memory, and it would wait for ever for an answer that fits.
     """
 
     def __init__(self, bootstrap: str, *, connect_seconds: float = 10) -> None:
@@ -393,7 +398,7 @@ class KafkaPythonProducer:
 
 
 def ensure_topics(bootstrap: str, partitions: Mapping[str, int], *, connect_seconds: float = 10) -> None:
-    """Create the topics that are missing, with so many partitions and the cluster's own replication; the rest stay."""
+    """Create the topics that are missing, so many partitions each, replicated as is the cluster's default."""
     with _admin(bootstrap, connect_seconds) as admin:
         for name in sorted(set(partitions) - set(admin.list_topics())):
             with suppress(TopicAlreadyExistsError):  # somebody was quicker

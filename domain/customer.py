@@ -13,7 +13,7 @@ from typing import ClassVar
 from domain import names
 from domain.commands import UpdateCustomer
 from domain.errors import Contradiction, Refused
-from domain.event import Event, Recorded, Value
+from domain.event import Event, Origin, Recorded, Value, origin_of
 from domain.personal import Personal
 from domain.registers import Register, Write, judge
 
@@ -70,6 +70,7 @@ class Customer:
     details: Register[Details] | None = None
     metadata_version: int = 0
     administrators_version: int = 0
+    origin: Origin | None = None
 
 
 def stream_of(customer_id: str) -> str:
@@ -96,6 +97,7 @@ def evolve(customer: Customer, recorded: Recorded) -> Customer:
                 details=Register(details, event.revision),
                 metadata_version=customer.metadata_version if same_metadata else recorded.version,
                 administrators_version=customer.administrators_version if same_people else recorded.version,
+                origin=origin_of(recorded),
             )
         case _:
             return customer

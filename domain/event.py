@@ -74,3 +74,17 @@ class Recorded:
     def happened(self) -> datetime:
         """The later of the message's own time and the time of recording: where retention starts."""
         return max(self.time, self.cause.time) if self.cause.time else self.time
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The fact that last changed a part of a state: what the saga's own facts name as their cause."""
+
+    stream: str
+    id: UUID
+    time: datetime
+    correlation: str
+
+
+def origin_of(recorded: Recorded) -> Origin:
+    return Origin(recorded.stream, recorded.id, recorded.time, recorded.correlation)

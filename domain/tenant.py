@@ -28,7 +28,7 @@ from domain.commands import (
     UpdateLicense,
 )
 from domain.errors import Contradiction, Malformed, Refused
-from domain.event import Event, Recorded, Value
+from domain.event import Event, Origin, Recorded, Value, origin_of
 from domain.personal import Personal
 from domain.policy import Policy
 from domain.registers import Register, Write, judge, written
@@ -157,6 +157,7 @@ class ProductRegisters:
     license: Register[License] | None = None
     revisioned: bool = False
     deactivated_at: datetime | None = None
+    origin: Origin | None = None
 
     @property
     def activated(self) -> bool:
@@ -186,6 +187,7 @@ class Tenant:
     destroyed: Destroyed | None = None
     products: Mapping[str, ProductRegisters] = field(default_factory=dict)
     revisioned: bool = False
+    origin: Origin | None = None
 
     @property
     def exists(self) -> bool:
@@ -213,6 +215,7 @@ def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
             return replace(
                 tenant,
                 attributes=written(tenant.attributes, _attributes(event), event.revision),
+                origin=origin_of(recorded),
                 revisioned=tenant.revisioned or event.revision is not None,
             )
         case TenantDestroyed() as event:
@@ -220,6 +223,7 @@ def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
             return replace(
                 tenant,
                 destroyed=tenant.destroyed or Destroyed(message, recorded.happened, event.reason),
+                origin=origin_of(recorded),
                 revisioned=tenant.revisioned or event.revision is not None,
             )
         case (
@@ -229,22 +233,23 @@ def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
             | ProductUnsuspended()
             | LicenseUpdated() as event
         ):
-            after = _written(tenant.product(event.product), event, recorded.happened)
+            after = _written(tenant.product(event.product), event, recorded)
             return replace(tenant, products={**tenant.products, event.product: after})
         case _:
             return tenant
 
 
-def _written(product: ProductRegisters, event: ProductEvent, happened: datetime) -> ProductRegisters:
+def _written(product: ProductRegisters, event: ProductEvent, recorded: Recorded) -> ProductRegisters:
     writes = _writes(event)
     presence = writes.get("presence")
     deactivated_at = product.deactivated_at
     if presence is not None and judge(product.presence, presence, event.revision) is Write.LANDS:
-        deactivated_at = happened if presence.state == "deactivated" else None
+        deactivated_at = recorded.happened if presence.state == "deactivated" else None
     return replace(
         product,
         revisioned=product.revisioned or event.revision is not None,
         deactivated_at=deactivated_at,
+        origin=origin_of(recorded),
         **{name: written(getattr(product, name), value, event.revision) for name, value in writes.items()},
     )
 

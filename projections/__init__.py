@@ -1,1 +1,58 @@
-"""What can be read?"""
+"""What can be read?
+
+Each read model is built from the events of the log alone; any of them can be thrown away and built anew. The
+outbox of integration events is written by the same machinery, but stands apart: a rebuild would tell the world
+everything again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from domain.customer import CustomerMessageStale
+from domain.event import Event
+from domain.tenant import (
+    LicenseUpdated,
+    ProductActivated,
+    ProductDeactivated,
+    ProductSuspended,
+    ProductUnsuspended,
+    TenantMessageStale,
+)
+from projections import (
+    configurations,
+    customers,
+    identities,
+    integration,
+    licenses,
+    placements,
+    provisionings,
+    sites,
+)
+from projections.base import Projection
+
+PROJECTIONS: Final[tuple[Projection, ...]] = (
+    customers.PROJECTION,
+    sites.PROJECTION,
+    configurations.PROJECTION,
+    identities.PROJECTION,
+    licenses.PROJECTION,
+    placements.PROJECTION,
+    provisionings.PROJECTION,
+)
+
+INTEGRATION: Final = integration.PROJECTION
+
+_WANTED: Final = "a wish: the read models show what is provisioned; the saga's steps say when that changed"
+_STALE: Final = "changed nothing; the audit trail shows it"
+
+IGNORED: Final[dict[type[Event], str]] = {
+    ProductActivated: _WANTED,
+    ProductDeactivated: _WANTED,
+    ProductSuspended: _WANTED,
+    ProductUnsuspended: _WANTED,
+    LicenseUpdated: _WANTED,
+    TenantMessageStale: _STALE,
+    CustomerMessageStale: _STALE,
+}
+"""The events of which no read model takes notice, and why."""

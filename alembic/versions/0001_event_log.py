@@ -136,6 +136,7 @@ CREATE TABLE workers (
     host text NOT NULL,
     pid integer NOT NULL,
     state text NOT NULL,
+    details jsonb NOT NULL DEFAULT '{}',
     started_at timestamptz NOT NULL,
     seen_at timestamptz NOT NULL
 );

@@ -1,8 +1,9 @@
 """What does a Kafka look like that fits into a test's memory?
 
-`InMemoryBroker` keeps topics, groups and what was committed; `MemoryConsumer` and `MemoryProducer` are the two ports on
-it. It is strict where Kafka is: a group that changes delivers nothing until each of its members has polled again, so
-that no partition is read by two. It counts: `broker.published`, `broker.committed`, `consumer.assignments`.
+`InMemoryBroker` keeps topics, groups and what was committed; `MemoryConsumer` and `MemoryProducer` are the
+two ports on it. It is strict where Kafka is: a group that changes delivers nothing until each of its members
+has polled again, so that no partition is read by two. It counts: `broker.published`, `broker.committed`,
+`consumer.assignments`.
 """
 
 from __future__ import annotations

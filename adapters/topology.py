@@ -1,0 +1,263 @@
+"""Where can families live?
+
+A topology is the list of shards: databases, each on some PostgreSQL server (16 or later), that hold the families of many
+tenants. Several may be on one server; roles and databases are shared by all of a server, schemas are not.
+
+What `prepare` makes on a shard, and keeps to ourselves:
+
+    database of the shard       PUBLIC may neither connect nor make temporary tables
+    ├── schema public           nothing for PUBLIC
+    ├── schema tenantry         ours alone
+    │   └── fences              scope -> the newest generation that was here, and whether its database was made
+    └── role tenantry_reach_*   NOLOGIN; CONNECT here and nothing else. Each family's group is its member, so that
+                                the database's own list of rights stays short however many families come
+
+The administrator of `Shard.url` is a superuser (the embedded server), or a role with CREATEROLE that owns the shard's
+database, with CREATEDB as well under database isolation. Rights that a role without superuser needs over the roles it makes
+come from `createrole_self_grant`, set for each session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import psycopg
+from psycopg import sql
+
+from domain.errors import Retryable, Unavailable, UsageError
+
+log = logging.getLogger(__name__)
+
+OURS: Final = "tenantry"
+"""The schema on each shard (and in each database of its own) that no product role can look into."""
+
+_OLDEST_SERVER: Final = 160000
+_ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A database that holds many families. `url` is its administrator's; `capacity` counts families.
+
+    `public_host` and `public_port` are where product roles reach it; None: as in `url`.
+    """
+
+    name: str
+    region: str
+    url: str = field(repr=False)
+    capacity: int = 10_000
+    state: Literal["open", "draining", "closed"] = "open"
+    isolation: Literal["schema", "database"] = "schema"
+    public_host: str | None = None
+    public_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """For how long an effect waits: seconds for a statement, for a lock, for a connection."""
+
+    statement: float = 10.0
+    lock: float = 3.0
+    connect: float = 5.0
+
+
+class Topology:
+    """The shards by name. Keeps no connection; every method may be called by many threads at once."""
+
+    def __init__(
+        self, shards: Iterable[Shard], *, default_region: str, patience: Patience | None = None
+    ) -> None:
+        self.shards: Mapping[str, Shard] = {shard.name: shard for shard in shards}
+        self.regions: tuple[str, ...] = tuple(sorted({shard.region for shard in self.shards.values()}))
+        self.default_region = default_region
+        self.patience = patience or Patience()
+        if default_region not in self.regions:
+            known = ", ".join(self.regions) or "none"
+            raise UsageError(f"default region {default_region} has no shard (regions: {known}): set one that has")
+
+    def shard(self, name: str) -> Shard:
+        """Raises Retryable where a family lives on a shard that is not named any more."""
+        if name not in self.shards:
+            raise Retryable(f"shard {name} is not in the topology, but a family lives there: name it again in [[shards]]")
+        return self.shards[name]
+
+    @contextmanager
+    def connect(self, name: str, *, database: str | None = None) -> Iterator[psycopg.Connection]:
+        """An administrator's session, autocommit, in the shard's database or another of its server.
+
+        Whatever PostgreSQL says against us is Retryable. The search path holds nothing that a tenant can write to, so
+        that no function of theirs can stand in for one that we call.
+        """
+        shard = self.shard(name)
+        with reaching(f"shard {name}"), self._connect(shard, database) as connection:
+            yield connection
+
+    def sync(self, connection: psycopg.Connection) -> None:
+        """Write the topology into the control database's `shards`. One that is not named any more is closed there.
+
+        Raises UsageError for a shard that holds families and is named in another region than theirs.
+        """
+        with connection.transaction():
+            for shard in sorted(self.shards.values(), key=lambda shard: shard.name):
+                written = connection.execute(
+                    "INSERT INTO shards (name, region, state, capacity) VALUES (%s, %s, %s, %s)"
+                    " ON CONFLICT (name) DO UPDATE SET"
+                    " region = excluded.region, state = excluded.state, capacity = excluded.capacity"
+                    " WHERE shards.used = 0 OR shards.region = excluded.region RETURNING name",
+                    [shard.name, shard.region, shard.state, shard.capacity],
+                ).fetchone()
+                if written is None:
+                    raise UsageError(
+                        f"shard {shard.name} holds families and cannot be said to be in region {shard.region}:"
+                        " give it the region it had, and name a new shard for the other"
+                    )
+            connection.execute(
+                "UPDATE shards SET state = 'closed' WHERE name <> ALL (%s) AND state <> 'closed'",
+                [list(self.shards)],
+            )
+
+    def prepare(self) -> None:
+        """Make every shard ready to take families. Idempotent, and safe when several processes start at once.
+
+        Raises Unavailable for a shard that does not answer, UsageError for one that cannot serve.
+        """
+        for shard in self.shards.values():
+            remedy = f"start its server, or correct the url of shard {shard.name}"
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    with self._connect(shard, None) as connection:
+                        _check(connection, shard)
+                        with connection.transaction():
+                            _prepare(connection)
+                        _warn_of_open_databases(connection, shard)
+                    break
+                except psycopg.Error as error:
+                    # Two that start at once trip over each other: IF NOT EXISTS is not atomic, nor are GRANTs.
+                    if error.sqlstate not in _RACES or attempt == _ATTEMPTS:
+                        text = f"shard {shard.name} cannot be prepared ({said(error)}): {remedy}"
+                        raise Unavailable(text) from None
+                    time.sleep(0.05 * attempt)
+
+    @contextmanager
+    def _connect(self, shard: Shard, database: str | None) -> Iterator[psycopg.Connection]:
+        patience = self.patience
+        with psycopg.connect(
+            shard.url,
+            autocommit=True,
+            connect_timeout=max(2, round(patience.connect)),  # libpq knows no less than two seconds
+            application_name="tenantry",
+            **({"dbname": database} if database else {}),
+        ) as connection:
+            connection.execute(
+                "SELECT set_config('search_path', 'pg_catalog, pg_temp', false),"
+                " set_config('createrole_self_grant', 'set, inherit', false),"
+                " set_config('client_min_messages', 'warning', false),"
+                " set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false)",
+                [milliseconds(patience.statement), milliseconds(patience.lock)],
+            )
+            yield connection
+
+
+def reach_role(database: str) -> str:
+    """The role that may connect to a shard's database, and do nothing else."""
+    return f"tenantry_reach_{hashlib.sha256(database.encode()).hexdigest()[:20]}"
+
+
+def close_to_public(connection: psycopg.Connection) -> None:
+    """In the database we are in: nothing for PUBLIC, and the schema of ours with its fences."""
+    connection.execute(
+        sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(connection.info.dbname))
+    )
+    connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    ours = sql.Identifier(OURS)
+    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(ours))
+    connection.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM PUBLIC").format(ours))
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE IF NOT EXISTS {}.fences (scope text PRIMARY KEY, generation bigint NOT NULL,"
+            " made boolean NOT NULL DEFAULT false)"
+        ).format(ours)
+    )
+
+
+# -- errors --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def reaching(part: str) -> Iterator[None]:
+    """What PostgreSQL says against us may pass: Retryable, in one line that names the part and holds no secret."""
+    try:
+        yield
+    except psycopg.Error as error:
+        # Without a state the error is about the connection, and may quote the address that it could not read.
+        raise Retryable(f"{part}: {said(error)}") from (error if error.sqlstate else None)
+
+
+def said(error: psycopg.Error) -> str:
+    """What the server, or the way to it, said: one line without addresses that hold a password."""
+    if error.diag.message_primary:
+        return error.diag.message_primary
+    if isinstance(error, psycopg.OperationalError):
+        return " ".join(str(error).split())
+    return f"{type(error).__name__}, its url cannot be used"
+
+
+def milliseconds(seconds: float) -> str:
+    """As PostgreSQL's time-outs want it; never 0, which would mean to wait for ever."""
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
+# -- one shard -----------------------------------------------------------------------------------------------------
+
+_RACES: Final = {
+    "23505",  # unique_violation: in the catalogue
+    "42710",  # duplicate_object
+    "42P06",  # duplicate_schema
+    "42P07",  # duplicate_table
+    "XX000",  # internal_error: "tuple concurrently updated"
+}
+
+
+def _check(connection: psycopg.Connection, shard: Shard) -> None:
+    version = connection.info.server_version
+    if version < _OLDEST_SERVER:
+        raise UsageError(f"shard {shard.name} runs PostgreSQL {version // 10000}: it needs 16 or later")
+    row = connection.execute(
+        "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user"
+    ).fetchone()
+    superuser, createrole, createdb = row or (False, False, False)
+    if not superuser and not (createrole and (createdb or shard.isolation == "schema")):
+        needed = "CREATEROLE" if shard.isolation == "schema" else "CREATEROLE and CREATEDB"
+        raise UsageError(f"shard {shard.name}: its role {connection.info.user} needs {needed}: ALTER ROLE it")
+
+
+def _prepare(connection: psycopg.Connection) -> None:
+    close_to_public(connection)
+    database = connection.info.dbname
+    role = reach_role(database)
+    if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone() is None:
+        connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+    connection.execute(
+        sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(database), sql.Identifier(role))
+    )
+
+
+def _warn_of_open_databases(connection: psycopg.Connection, shard: Shard) -> None:
+    """Databases of the server that are not ours to close, but that every product role could enter."""
+    rows = connection.execute(
+        "SELECT datname FROM pg_database WHERE datallowconn AND has_database_privilege('public', oid, 'CONNECT')"
+        " ORDER BY datname"
+    )
+    for (database,) in rows.fetchall():
+        log.warning(
+            "shard %s: every role may connect to database %s: REVOKE CONNECT ON DATABASE %s FROM PUBLIC",
+            shard.name,
+            database,
+            database,
+        )

@@ -1,0 +1,363 @@
+"""What does one turn of a scope record, and which effect comes next?
+
+The worker brings scopes that are due, and later the outcomes of their effects; `Saga` turns both into facts. A turn
+goes on from action to action until there is an effect to bring about, or nothing more to do. The intent of the next
+effect is recorded in the same commit as the outcome of the last one.
+
+    due ─▶ take(scope) ───────────┐                 ┌─▶ order: bring it about, then outcome(...)
+                                  ├─▶ next_action ──┤
+    effect ─▶ outcome(order, …) ──┘      ▲   │      └─▶ done: the lease ends; wake at a time, or never
+                                         └───┘ facts
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from domain import customer as customers
+from domain import provisioning, tenant as tenants
+from domain.catalog import Catalog
+from domain.convergence import (
+    Converge,
+    Execute,
+    GiveUp,
+    Hold,
+    Nothing,
+    Resume,
+    Start,
+    Wait,
+    around,
+    database_of,
+    dependents,
+    next_action,
+    placement_of,
+)
+from domain.customer import Customer
+from domain.errors import ExecutorError, Obstacle, Permanent, Retryable
+from domain.event import Cause, Origin, Recorded
+from domain.policy import Policy
+from domain.ports import Blocked, Clock, Dice, EventLog, NewId, Order, Wake
+from domain.provisioning import (
+    Intent,
+    Provisioning,
+    ScopeConverged,
+    ScopeEvent,
+    ScopeGaveUp,
+    ScopeHeld,
+    ScopeResumed,
+    StepBlocked,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+)
+from domain.steps import Facts, Scope, SiteWish, Step
+from domain.tenant import Tenant
+from domain.wanted import Estate, scopes_of, wanted
+
+CACHED_STREAMS = 20_000
+"""How many streams' states a process keeps; what is newer than the kept version is read at each use."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one turn came to: facts to record, and either an effect to bring about or the end of the lease."""
+
+    scope: Scope
+    facts: list[Recorded] = field(default_factory=list)
+    order: Order | None = None
+    wakes: list[Wake] = field(default_factory=list)
+    blocked: list[Blocked] = field(default_factory=list)
+    unblocked: list[str] = field(default_factory=list)
+
+
+class Saga:
+    """Decides for scopes. Holds no state but a cache of folded streams, so that any number may run side by side."""
+
+    def __init__(
+        self, log: EventLog, *, catalog: Catalog, policy: Policy, clock: Clock, new_id: NewId, dice: Dice
+    ) -> None:
+        self._log = log
+        self._catalog = catalog
+        self._policy = policy
+        self._clock = clock
+        self._new_id = new_id
+        self._dice = dice
+        self._cache: OrderedDict[str, Any] = OrderedDict()
+
+    # -- loading ------------------------------------------------------------------------------------------------------
+
+    def estates(self, tenant_ids: Iterable[str]) -> dict[str, Estate]:
+        """The estates as committed now, with two queries however many there are."""
+        wanted_ids = sorted(set(tenant_ids))
+        self._refresh(tenants.stream_of(tenant_id) for tenant_id in wanted_ids)
+        found = {tenant_id: self._tenant(tenant_id) for tenant_id in wanted_ids}
+        scopes = {tenant_id: scopes_of(tenant, self._catalog) for tenant_id, tenant in found.items()}
+        self._refresh(
+            (
+                *(str(scope) for each in scopes.values() for scope in each),
+                *(customers.stream_of(_customer_id(tenant)) for tenant in found.values() if tenant.exists),
+            )
+        )
+        return {
+            tenant_id: Estate(
+                tenant,
+                self._customer(_customer_id(tenant)) if tenant.exists else Customer(""),
+                {scope: self._provisioning(scope) for scope in scopes[tenant_id]},
+            )
+            for tenant_id, tenant in found.items()
+        }
+
+    def _refresh(self, streams: Iterable[str]) -> None:
+        asked = {stream: self._cache[stream].version if stream in self._cache else 0 for stream in streams}
+        for stream, facts in self._log.load(asked).items():
+            state = self._cache.get(stream) or _initial(stream)
+            for recorded in facts:
+                state = _evolve(state, recorded)
+            self._cache[stream] = state
+        for stream in asked:
+            if stream in self._cache:
+                self._cache.move_to_end(stream)
+        while len(self._cache) > max(CACHED_STREAMS, len(asked)):
+            self._cache.popitem(last=False)
+
+    def _tenant(self, tenant_id: str) -> Tenant:
+        state: Tenant | None = self._cache.get(tenants.stream_of(tenant_id))
+        return state or Tenant(tenant_id)
+
+    def _customer(self, customer_id: str) -> Customer:
+        state: Customer | None = self._cache.get(customers.stream_of(customer_id))
+        return state or Customer(customer_id)
+
+    def _provisioning(self, scope: Scope) -> Provisioning:
+        state: Provisioning | None = self._cache.get(str(scope))
+        return state or Provisioning(scope)
+
+    # -- deciding -----------------------------------------------------------------------------------------------------
+
+    def take(self, scope: Scope, estate: Estate) -> Turn:
+        """The turn of a scope that is due."""
+        turn = Turn(scope)
+        self._go_on(turn, estate)
+        return turn
+
+    def outcome(self, order: Order, result: Facts | None | Exception, estate: Estate, *, draining: bool) -> Turn:
+        """The turn after an effect: `result` is its facts (None after a removal), or why it did not come about.
+
+        While draining, the outcome is recorded and the scope left due for others.
+        """
+        turn = Turn(order.scope)
+        actual = estate.actual(order.scope)
+        intent = actual.intent
+        if intent is None or intent.generation != order.generation:
+            turn.wakes.append(Wake(str(order.scope), self._clock()))  # somebody else was here: look again
+            return turn
+        if isinstance(result, Exception):
+            estate = self._failed(turn, intent, result, estate)
+        else:
+            estate = self._completed(turn, intent, result, estate)
+        if draining:
+            turn.wakes.append(Wake(str(order.scope), self._clock()))
+        elif not turn.blocked:
+            self._go_on(turn, estate)
+        return turn
+
+    def _completed(self, turn: Turn, intent: Intent, facts: Facts | None, estate: Estate) -> Estate:
+        if isinstance(intent.wish, SiteWish) and intent.direction == "remove":
+            turn.unblocked.append(f"site-name:{intent.wish.site_name}")
+        if intent.step is Step.REGION and intent.direction == "remove":
+            placement = placement_of(estate, turn.scope.key)
+            if placement is not None:
+                turn.unblocked.append(f"room:{placement.region}")
+        return self._add(
+            turn,
+            StepCompleted(
+                **_names(turn.scope),
+                customer_id=estate.customer.id or None,
+                step=intent.step,
+                direction=intent.direction,
+                generation=intent.generation,
+                facts=facts,
+            ),
+            estate,
+        )
+
+    def _failed(self, turn: Turn, intent: Intent, error: Exception, estate: Estate) -> Estate:
+        now, retry = self._clock(), self._policy.retry
+        intended = {
+            **_names(turn.scope),
+            "step": intent.step,
+            "direction": intent.direction,
+            "generation": intent.generation,
+        }
+        if isinstance(error, Obstacle):
+            turn.blocked.append(Blocked(error.obstacle, str(turn.scope)))
+            turn.wakes.append(Wake(str(turn.scope), now + retry.obstacle_poll))
+            if intent.obstacle == error.obstacle:
+                return estate
+            return self._add(turn, StepBlocked(**intended, obstacle=error.obstacle, reason=str(error)), estate)
+        attempt = intent.failures + 1
+        retry_at = None
+        if not isinstance(error, Permanent) and attempt < retry.attempts:
+            delay = error.delay if isinstance(error, Retryable) and error.delay is not None else None
+            retry_at = now + (delay if delay is not None else retry.delay(attempt, self._dice()))
+        return self._add(
+            turn, StepFailed(**intended, attempt=attempt, reason=_said(error), retry_at=retry_at), estate
+        )
+
+    def _go_on(self, turn: Turn, estate: Estate) -> None:
+        """From action to action, until there is an effect to bring about or nothing more to do."""
+        scope = turn.scope
+        event: ScopeEvent
+        while True:
+            now = self._clock()
+            wish = wanted(scope, estate, catalog=self._catalog, policy=self._policy, now=now)
+            actual = estate.actual(scope)
+            match next_action(wish, actual, around(scope, wish, estate, catalog=self._catalog), now):
+                case Start() as start:
+                    event = StepStarted(
+                        **_names(scope),
+                        step=start.step,
+                        direction=start.direction,
+                        generation=actual.version + 1,
+                        wish=start.wish,
+                        undoing=start.undoing,
+                    )
+                    estate = self._add(turn, event, estate)
+                    turn.order = self._order(scope, estate)
+                    return
+                case Execute():
+                    turn.order = self._order(scope, estate)
+                    return
+                case Wait() as wait:
+                    if wait.until is not None:
+                        turn.wakes.append(Wake(str(scope), wait.until))
+                    return
+                case Nothing() as nothing:
+                    if nothing.wake_at is not None and nothing.wake_at > now:
+                        turn.wakes.append(Wake(str(scope), nothing.wake_at))
+                    return
+                case Converge() as converge:
+                    event = ScopeConverged(**_names(scope), level=converge.level, digest=converge.digest)
+                case GiveUp() as give_up:
+                    event = ScopeGaveUp(
+                        **_names(scope), digest=wish.digest, step=give_up.step, reason=give_up.reason
+                    )
+                case Hold() as hold:
+                    event = ScopeHeld(**_names(scope), step=hold.step, reason=hold.reason)
+                case Resume() as resume:
+                    event = ScopeResumed(**_names(scope), reason=resume.reason)
+            estate = self._add(turn, event, estate)
+
+    def _order(self, scope: Scope, estate: Estate) -> Order:
+        intent = estate.actual(scope).intent
+        assert intent is not None
+        family = scope.key if scope.kind == "family" else None
+        if scope.kind == "product":
+            family = self._catalog.family_of(scope.key)
+        return Order(
+            scope=scope,
+            step=intent.step,
+            direction=intent.direction,
+            generation=intent.generation,
+            wish=intent.wish,
+            born=estate.actual(scope).steps[intent.step].born,
+            tenant=estate.tenant,
+            customer=estate.customer,
+            placement=placement_of(estate, family) if family else None,
+            database=database_of(estate, family) if family else None,
+        )
+
+    # -- facts --------------------------------------------------------------------------------------------------------
+
+    def _add(self, turn: Turn, event: ScopeEvent, estate: Estate) -> Estate:
+        """Put the fact into the turn, wake whom it matters to, and return the estate after it."""
+        origin = _origin(turn.scope, estate, self._catalog)
+        recorded = Recorded(
+            stream=str(turn.scope),
+            version=estate.actual(turn.scope).version + 1,
+            id=self._new_id(),
+            time=self._clock(),
+            cause=Cause(
+                kind="event", source=origin.stream if origin else "", id=str(origin.id) if origin else ""
+            ),
+            correlation=origin.correlation if origin else str(turn.scope),
+            event=event,
+        )
+        turn.facts.append(recorded)
+        after = provisioning.evolve(estate.actual(turn.scope), recorded)
+        estate = replace(estate, scopes={**estate.scopes, turn.scope: after})
+        if _matters(event):
+            turn.wakes.extend(
+                Wake(str(other), recorded.time) for other in dependents(turn.scope, estate, catalog=self._catalog)
+            )
+        return estate
+
+
+def _matters(event: ScopeEvent) -> bool:
+    """Whether somebody may be waiting for this fact, or wish something else because of it."""
+    match event:
+        case StepCompleted():
+            return event.direction == "remove" or (event.kind, event.step) in (
+                ("site", Step.SITE),
+                ("family", Step.DATABASE),
+                ("product", Step.LICENSE),
+            )
+        case ScopeConverged():
+            return event.kind == "product"
+        case ScopeGaveUp() | ScopeResumed():
+            return True
+        case _:
+            return False
+
+
+def _origin(scope: Scope, estate: Estate, catalog: Catalog) -> Origin | None:
+    """The latest fact that has a say in what the scope should be."""
+    tenant = estate.tenant
+    products = [
+        registers.origin
+        for key, registers in tenant.products.items()
+        if scope.kind != "site"
+        and (key == scope.key if scope.kind == "product" else key in catalog and catalog.family_of(key) == scope.key)
+    ]
+    candidates = [origin for origin in (*products, tenant.origin, estate.customer.origin) if origin is not None]
+    return max(candidates, key=lambda origin: origin.time, default=None)
+
+
+def _names(scope: Scope) -> dict[str, Any]:
+    return {"tenant_id": scope.tenant_id, "kind": scope.kind, "key": scope.key}
+
+
+def _said(error: Exception) -> str:
+    """One line for the log; of errors that are not ours only the kind, for they may quote anything."""
+    return str(error)[:500] if isinstance(error, ExecutorError) else f"unexpected {type(error).__name__}"
+
+
+def _customer_id(tenant: Tenant) -> str:
+    assert tenant.attributes is not None
+    return tenant.attributes.value.customer_id
+
+
+def _initial(stream: str) -> Tenant | Customer | Provisioning:
+    kind, _, key = stream.partition(":")
+    match kind:
+        case "tenant":
+            return Tenant(key)
+        case "customer":
+            return Customer(key)
+        case _:
+            return Provisioning(Scope.parse(stream))
+
+
+def _evolve(state: Tenant | Customer | Provisioning, recorded: Recorded) -> Tenant | Customer | Provisioning:
+    match state:
+        case Tenant():
+            return tenants.evolve(state, recorded)
+        case Customer():
+            return customers.evolve(state, recorded)
+        case Provisioning():
+            return provisioning.evolve(state, recorded)
+

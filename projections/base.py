@@ -1,0 +1,228 @@
+"""How does an event become rows?
+
+    Recorded ──handle──▶ changes ──Fold──▶ what is left of them, key by key ──apply──▶ a few statements
+
+Handlers are pure: they see one event and name changes, which are data. A fold keeps of a batch of changes only what a
+reader would see in the end, so thousands of events cost a few statements. The same fold, of a whole log, holds all rows of
+a table: that is a rebuild.
+
+    change            meaning                                             folded
+    Set(key, cols)    these columns of this row, made if it is missing    merged into the row
+    Delete(prefix)    all rows whose key begins so; a whole key: one row  drops what was folded below, and is remembered
+
+Deletes are applied first, then rows are written. That order is right whatever came first: a Set before a Delete is dropped by
+it, and a Set after it makes a new row, without the columns of the old one.
+
+How far a projection has come, and what stops it, is kept by positions.py.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Column, Connection, MetaData, Select, Table, delete, func, literal, select, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.sql.selectable import TableValuedAlias
+
+from domain.event import Event, Recorded
+
+METADATA: Final = MetaData()
+"""Every table and view of the read models, without a schema: `schema_translate_map` builds them elsewhere."""
+
+WRITE_ONCE: Final[dict[object, object]] = {"write_once": True}
+"""The `info` of a table whose rows stay as they were first written."""
+
+Key = tuple[object, ...]
+Row = dict[str, object]
+
+
+# -- changes -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """These columns of the row `key` (values in the order of the primary key)."""
+
+    table: Table
+    key: Key
+    columns: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """All rows of which `key` is the whole key, or its beginning: at least its first column."""
+
+    table: Table
+    key: Key
+
+
+Change = Set | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """One read model. `query` gives a tenant's part of it as JSON-able rows."""
+
+    name: str
+    tables: tuple[Table, ...]
+    handles: frozenset[type[Event]]
+    handle: Callable[[Recorded], Iterable[Change]]
+    query: Callable[[Connection, str], list[Row] | dict[str, list[Row]]]
+
+
+# -- folding -------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class TableFold:
+    """What is left of a batch for one table: prefixes to delete, then rows to write.
+
+    Rows lie by the first column of their key (the tenant, as a rule), so that a Delete of a prefix looks at few.
+    """
+
+    table: Table
+    deleted: set[Key] = field(default_factory=set)
+    rows: dict[object, dict[Key, Row]] = field(default_factory=dict)
+
+    def set(self, key: Key, columns: Mapping[str, object]) -> None:
+        rows = self.rows.setdefault(key[0], {})
+        if key in rows and self.table.info.get("write_once"):
+            return
+        rows.setdefault(key, {}).update(columns)
+
+    def delete(self, prefix: Key) -> None:
+        self.deleted.add(prefix)
+        rows = self.rows.get(prefix[0], {})
+        for key in [key for key in rows if key[: len(prefix)] == prefix]:
+            del rows[key]
+
+    def __iter__(self) -> Iterator[tuple[Key, Row]]:
+        for rows in self.rows.values():
+            yield from rows.items()
+
+
+class Fold:
+    """A batch of changes, key by key."""
+
+    def __init__(self, changes: Iterable[Change] = ()) -> None:
+        self.tables: dict[Table, TableFold] = {}
+        for change in changes:
+            self.add(change)
+
+    def add(self, change: Change) -> None:
+        key = tuple(storable(value) for value in change.key)
+        fold = self.tables.setdefault(change.table, TableFold(change.table))
+        match change:
+            case Set(columns=columns):
+                fold.set(key, {name: storable(value) for name, value in columns.items()})
+            case Delete():
+                fold.delete(key)
+
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(value: object) -> object:
+    """The value as PostgreSQL can keep it: what comes from outside must not halt a projection.
+
+    Text has no NUL and no half of a surrogate pair (they become U+FFFD), JSON has no infinite numbers, and a time is
+    UTC and of a year that can be read back. Keys are cleaned before they are folded: two that become equal are one row.
+    """
+    match value:
+        case str():
+            return value if value.isascii() and "\x00" not in value else _UNSTORABLE.sub("\ufffd", value)
+        case float() if not math.isfinite(value):
+            return str(value)
+        case datetime():
+            return _utc(value)
+        case Mapping():
+            return {storable(name): storable(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [storable(inner) for inner in value]
+        case _:
+            return value
+
+
+def _utc(time: datetime) -> datetime:
+    try:
+        return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    except OverflowError:  # within hours of year 1 or year 9999
+        return (datetime.min if time.year == 1 else datetime.max).replace(tzinfo=UTC)
+
+
+# -- writing -------------------------------------------------------------------------------------------------
+
+
+def apply(connection: Connection, fold: Fold) -> None:
+    """Write the fold: for each table one DELETE a length of prefix, and one upsert a set of columns."""
+    for table in fold.tables.values():
+        for length, prefixes in groupby(sorted(table.deleted, key=len), key=len):
+            _delete(
+                connection, table.table, table.table.primary_key.columns.values()[:length], list(prefixes)
+            )
+        groups: dict[frozenset[str], list[tuple[Key, Row]]] = {}
+        for key, row in table:
+            groups.setdefault(frozenset(row), []).append((key, row))
+        for names, rows in groups.items():
+            _upsert(connection, table.table, sorted(names), rows)
+
+
+def _delete(
+    connection: Connection, table: Table, columns: Sequence[Column[object]], prefixes: list[Key]
+) -> None:
+    gone = _unnest(columns, list(zip(*prefixes, strict=True)))
+    connection.execute(delete(table).where(tuple_(*columns).in_(select(gone))))
+
+
+def _upsert(connection: Connection, table: Table, names: list[str], rows: list[tuple[Key, Row]]) -> None:
+    key = table.primary_key.columns.values()
+    columns = [*key, *(table.columns[name] for name in names)]
+    values = [
+        *zip(*(key for key, _ in rows), strict=True),
+        *([row[name] for _, row in rows] for name in names),
+    ]
+    statement = insert(table).from_select(columns, select(_unnest(columns, values)))
+    if names and not table.info.get("write_once"):
+        statement = statement.on_conflict_do_update(
+            index_elements=key, set_={name: statement.excluded[name] for name in names}
+        )
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=key)
+    connection.execute(statement)
+
+
+def _unnest(columns: Sequence[Column[object]], values: Sequence[Sequence[object]]) -> TableValuedAlias:
+    """Rows out of one array a column: one parameter each, and one text of the statement however many rows."""
+    arrays = [
+        literal(list(of_column), ARRAY(column.type, dimensions=1))
+        for column, of_column in zip(columns, values, strict=True)
+    ]
+    return func.unnest(*arrays).table_valued(*(Column(c.name, c.type) for c in columns), name="incoming")
+
+
+# -- reading -------------------------------------------------------------------------------------------------
+
+
+def rows(connection: Connection, query: Select[tuple[object, ...]]) -> list[Row]:
+    """The rows of the query as JSON-able objects: times as ISO 8601 in UTC, ids as text."""
+    return [
+        {name: _readable(value) for name, value in row.items()}
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def _readable(value: object) -> object:
+    match value:
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case UUID():
+            return str(value)
+        case _:
+            return value

@@ -1,0 +1,129 @@
+"""What do we tell the rest of the cloud?
+
+Some facts of the saga become integration events: CloudEvents for the topic `tenantry.provisioning`. They are written to the
+outbox at the log position of the fact, and the relay publishes them from there in that order. The id is derived from the
+fact's, and the text is the same at each repetition; what was written once stays as it was. No personal field is named here.
+
+    tenantry.step.completed | failed | undone
+    tenantry.{site,family,product}.opened | closed | retained | purged | failed | held
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID, uuid5
+
+from sqlalchemy import BigInteger, Column, Connection, DateTime, Index, Table, Text, Uuid, select
+
+from domain.event import Recorded
+from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeHeld, StepCompleted, StepFailed
+from domain.steps import Level, Step
+from projections.base import METADATA, WRITE_ONCE, Change, Projection, Row, Set, rows
+
+SOURCE: Final = "/tenantry/provisioning"
+NAMESPACE: Final = UUID("5d0d5a5e-6f0b-5c39-9a2e-3c1d4b7f8e21")
+"""For ever: another one would give the same fact another id."""
+
+OUTBOX: Final = Table(
+    "outbox",
+    METADATA,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", Text, nullable=False),  # the key on Kafka
+    Column("event_id", Uuid, nullable=False),
+    Column("type", Text, nullable=False),
+    Column(
+        "payload", Text, nullable=False
+    ),  # the structured CloudEvent; text, because jsonb would write it anew
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Index("ix_outbox_tenant_id_position", "tenant_id", "position"),
+    info=WRITE_ONCE,
+)
+
+_LEVELS: Final[dict[Level, str]] = {
+    "open": "opened",
+    "closed": "closed",
+    "retained": "retained",
+    "absent": "purged",
+}
+
+_Told = StepCompleted | StepFailed | ScopeConverged | ScopeGaveUp | ScopeHeld
+
+
+def handle(recorded: Recorded) -> Iterator[Change]:
+    event = recorded.event
+    if isinstance(event, StepCompleted | StepFailed | ScopeConverged | ScopeGaveUp | ScopeHeld):
+        name, details = _told(event)
+        event_id = uuid5(NAMESPACE, str(recorded.id))
+        data = {"tenant_id": event.tenant_id, "scope": {"kind": event.kind, "key": event.key}, **details}
+        envelope = {
+            "specversion": "1.0",
+            "id": str(event_id),
+            "source": SOURCE,
+            "type": f"tenantry.{name}",
+            "subject": str(event.scope),
+            "time": _text(recorded.time),
+            "datacontenttype": "application/json",
+            "partitionkey": event.tenant_id,
+            "data": data,
+        }
+        yield Set(
+            OUTBOX,
+            (recorded.position,),
+            {
+                "tenant_id": event.tenant_id,
+                "event_id": event_id,
+                "type": f"tenantry.{name}",
+                "payload": json.dumps(envelope, sort_keys=True, separators=(",", ":")),
+                "created_at": recorded.time,
+            },
+        )
+
+
+def _told(event: _Told) -> tuple[str, Row]:
+    """The type, without its first part, and what is told beside the scope."""
+    match event:
+        case StepCompleted():
+            name = "step.completed" if event.direction == "ensure" else "step.undone"
+            return name, {"step": _step(event.step), "generation": event.generation}
+        case StepFailed():
+            return "step.failed", {
+                "step": _step(event.step),
+                "direction": event.direction,
+                "generation": event.generation,
+                "attempt": event.attempt,
+                "reason": event.reason,
+                "retry_at": _text(event.retry_at) if event.retry_at else None,
+            }
+        case ScopeConverged():
+            return f"{event.kind}.{_LEVELS[event.level]}", {"level": event.level, "digest": event.digest}
+        case ScopeGaveUp():
+            return f"{event.kind}.failed", {"step": _step(event.step), "reason": event.reason}
+        case ScopeHeld():
+            step = _step(event.step) if event.step else None
+            return f"{event.kind}.held", {"step": step, "reason": event.reason}
+
+
+def _step(step: Step) -> Row:
+    return {"number": int(step), "name": step.name.lower()}
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def query(connection: Connection, tenant_id: str) -> list[Row]:
+    """What was, or is about to be, told of the tenant, in order; `payload` is the text of the CloudEvent."""
+    table = OUTBOX
+    return rows(connection, select(table).where(table.c.tenant_id == tenant_id).order_by(table.c.position))
+
+
+PROJECTION: Final = Projection(
+    name="integration",
+    tables=(OUTBOX,),
+    handles=frozenset({StepCompleted, StepFailed, ScopeConverged, ScopeGaveUp, ScopeHeld}),
+    handle=handle,
+    query=query,
+)

@@ -1,0 +1,51 @@
+"""What is each product entitled to, with which features?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy import BigInteger, Boolean, Column, Connection, DateTime, Table, Text, select
+from sqlalchemy.dialects.postgresql import JSONB
+
+from domain.event import Recorded
+from domain.provisioning import StepCompleted
+from domain.steps import LicenseFacts, Step
+from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
+
+LICENSES: Final = Table(
+    "licenses",
+    METADATA,
+    Column("tenant_id", Text, primary_key=True),
+    Column("product", Text, primary_key=True),
+    Column("edition", Text),
+    Column("users", BigInteger),
+    Column("active", Boolean),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("features", JSONB),
+    Column("location", Text),
+    Column("updated_at", DateTime(timezone=True)),
+)
+
+
+def handle(recorded: Recorded) -> Iterator[Change]:
+    match recorded.event:
+        case StepCompleted(direction="ensure", facts=LicenseFacts() as facts) as event:
+            columns = facts.model_dump(exclude={"kind", "product"})
+            yield Set(LICENSES, (event.tenant_id, event.key), {**columns, "updated_at": recorded.time})
+        case StepCompleted(direction="remove", step=Step.LICENSE) as event:
+            yield Delete(LICENSES, (event.tenant_id, event.key))
+        case _:
+            pass
+
+
+def query(connection: Connection, tenant_id: str) -> list[Row]:
+    """The entitlements of the tenant's products and apps, in the order of their keys."""
+    return rows(
+        connection, select(LICENSES).where(LICENSES.c.tenant_id == tenant_id).order_by(LICENSES.c.product)
+    )
+
+
+PROJECTION: Final = Projection(
+    name="licenses", tables=(LICENSES,), handles=frozenset({StepCompleted}), handle=handle, query=query
+)

@@ -1,0 +1,66 @@
+"""Where does each family of a tenant live?
+
+Step 3 says region and shard, step 6 the database on it. Between the two, and after the database's removal, the latter's
+columns are null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy import Column, Connection, DateTime, Table, Text, select
+from sqlalchemy.dialects.postgresql import JSONB
+
+from domain.event import Recorded
+from domain.provisioning import StepCompleted
+from domain.steps import DatabaseFacts, RegionFacts, Step
+from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
+
+PLACEMENTS: Final = Table(
+    "placements",
+    METADATA,
+    Column("tenant_id", Text, primary_key=True),
+    Column("family", Text, primary_key=True),
+    Column("region", Text),
+    Column("shard", Text, index=True),
+    Column("isolation", Text),
+    Column("database", Text),
+    Column("schema_name", Text),
+    Column("roles", JSONB(none_as_null=True)),
+    Column("updated_at", DateTime(timezone=True)),
+)
+
+_NO_DATABASE: Final = dict.fromkeys(("isolation", "database", "schema_name", "roles"))
+
+
+def handle(recorded: Recorded) -> Iterator[Change]:
+    match recorded.event:
+        case StepCompleted(direction="ensure", facts=RegionFacts() as facts) as event:
+            yield _set(recorded, event, {"region": facts.region, "shard": facts.shard})
+        case StepCompleted(direction="ensure", facts=DatabaseFacts() as facts) as event:
+            columns = facts.model_dump(include=set(_NO_DATABASE), mode="json")
+            yield _set(recorded, event, columns)
+        case StepCompleted(direction="remove", step=Step.DATABASE) as event:
+            yield _set(recorded, event, _NO_DATABASE)
+        case StepCompleted(direction="remove", step=Step.REGION) as event:
+            yield Delete(PLACEMENTS, (event.tenant_id, event.key))
+        case _:
+            pass
+
+
+def _set(recorded: Recorded, event: StepCompleted, columns: Row) -> Set:
+    return Set(PLACEMENTS, (event.tenant_id, event.key), {**columns, "updated_at": recorded.time})
+
+
+def query(connection: Connection, tenant_id: str) -> list[Row]:
+    """The placements of the tenant's families, in the order of their keys."""
+    return rows(
+        connection,
+        select(PLACEMENTS).where(PLACEMENTS.c.tenant_id == tenant_id).order_by(PLACEMENTS.c.family),
+    )
+
+
+PROJECTION: Final = Projection(
+    name="placements", tables=(PLACEMENTS,), handles=frozenset({StepCompleted}), handle=handle, query=query
+)

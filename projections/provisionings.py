@@ -1,0 +1,154 @@
+"""How far is each scope?
+
+    in_progress ──blocked──▶ waiting ──▶ in_progress ──▶ converged | given_up | held
+
+A handler sees one event, and some events do not know what came before them (a step that completes while a given-up wish
+is undone). So what is stored is the `outcome`, which only a scope's own events change, and the `obstacle`, which only
+steps do; `state` is what PostgreSQL makes of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Computed, Connection, DateTime, Integer, Table, Text, select
+
+from domain.event import Recorded
+from domain.provisioning import (
+    ScopeConverged,
+    ScopeGaveUp,
+    ScopeHeld,
+    ScopeResumed,
+    StepBlocked,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+)
+from domain.steps import Step
+from projections.base import METADATA, Change, Projection, Row, Set, rows
+
+PROVISIONINGS: Final = Table(
+    "provisionings",
+    METADATA,
+    Column("tenant_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("outcome", Text),  # converged, given_up, held; null: the saga is at it
+    Column("obstacle", Text),
+    Column(
+        "state",
+        Text,
+        Computed("coalesce(outcome, CASE WHEN obstacle IS NULL THEN 'in_progress' ELSE 'waiting' END)"),
+    ),
+    Column("level", Text),  # that it last converged to; null: never
+    Column("reason", Text),
+    Column("retry_at", DateTime(timezone=True)),
+    Column("updated_at", DateTime(timezone=True)),
+)
+
+STEPS: Final = Table(
+    "provisioning_steps",
+    METADATA,
+    Column("tenant_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("state", Text),  # started, done, failed, blocked, removed
+    Column("direction", Text),
+    Column("generation", BigInteger),
+    Column("attempt", Integer),
+    Column("reason", Text),
+    Column("updated_at", DateTime(timezone=True)),
+)
+
+_StepEvent = StepStarted | StepCompleted | StepFailed | StepBlocked
+_ScopeEvent = ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed
+
+_AGAIN: Final[Row] = {"outcome": None, "obstacle": None, "reason": None, "retry_at": None}
+
+
+def handle(recorded: Recorded) -> Iterator[Change]:
+    event = recorded.event
+    if isinstance(event, StepStarted | StepCompleted | StepFailed | StepBlocked):
+        key = (event.tenant_id, event.kind, event.key)
+        at: Row = {"updated_at": recorded.time}
+        step: Row = {"direction": event.direction, "generation": event.generation, **_step(event)}
+        yield Set(PROVISIONINGS, key, {**_scope(event), **at})
+        yield Set(STEPS, (*key, int(event.step)), {**step, **at})
+    elif isinstance(event, ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed):
+        key = (event.tenant_id, event.kind, event.key)
+        yield Set(PROVISIONINGS, key, {**_AGAIN, **_outcome(event), "updated_at": recorded.time})
+
+
+def _step(event: _StepEvent) -> Row:
+    match event:
+        case StepStarted():
+            return {"state": "started", "attempt": 0, "reason": None}
+        case StepCompleted(direction="remove"):
+            return {"state": "removed", "reason": None}
+        case StepCompleted():
+            return {"state": "done", "reason": None}
+        case StepFailed():
+            return {"state": "failed", "attempt": event.attempt, "reason": event.reason}
+        case StepBlocked():
+            return {"state": "blocked", "reason": event.reason}
+
+
+def _scope(event: _StepEvent) -> Row:
+    match event:
+        case StepStarted(undoing=False):
+            return _AGAIN
+        case (
+            StepStarted() | StepCompleted()
+        ):  # the reason stays: a wish that is being undone was given up for it
+            return {"obstacle": None, "retry_at": None}
+        case StepFailed():
+            return {"obstacle": None, "retry_at": event.retry_at}
+        case StepBlocked():
+            return {"obstacle": event.obstacle, "retry_at": None}
+
+
+def _outcome(event: _ScopeEvent) -> Row:
+    match event:
+        case ScopeConverged():
+            return {"outcome": "converged", "level": event.level}
+        case ScopeGaveUp():
+            return {"outcome": "given_up", "reason": event.reason}
+        case ScopeHeld():
+            return {"outcome": "held", "reason": event.reason}
+        case ScopeResumed():
+            return {}
+
+
+def query(connection: Connection, tenant_id: str) -> list[Row]:
+    """The tenant's scopes (site, families, products), each with its `steps` in order."""
+    steps: dict[tuple[object, object], list[Row]] = {}
+    for row in rows(connection, select(STEPS).where(STEPS.c.tenant_id == tenant_id).order_by(STEPS.c.step)):
+        del row["tenant_id"]
+        scope, number = (row.pop("kind"), row.pop("key")), row.pop("step")
+        name = Step(int(str(number))).name.lower()
+        steps.setdefault(scope, []).append({"number": number, "name": name, **row})
+    table = PROVISIONINGS
+    scopes = select(table).where(table.c.tenant_id == tenant_id).order_by(table.c.kind.desc(), table.c.key)
+    return [{**row, "steps": steps.get((row["kind"], row["key"]), [])} for row in rows(connection, scopes)]
+
+
+PROJECTION: Final = Projection(
+    name="provisionings",
+    tables=(PROVISIONINGS, STEPS),
+    handles=frozenset(
+        {
+            StepStarted,
+            StepCompleted,
+            StepFailed,
+            StepBlocked,
+            ScopeConverged,
+            ScopeGaveUp,
+            ScopeHeld,
+            ScopeResumed,
+        }
+    ),
+    handle=handle,
+    query=query,
+)

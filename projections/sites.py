@@ -1,0 +1,125 @@
+"""Which sites exist, which products are on them, and how open are they?
+
+A handler sees one event, so what one event says is stored (`sites_base`, `site_products`) and what follows from several
+of them is the view `sites`: a site is `open` when it is and all of its products are (a site without products: when it is),
+`partial` when only some of them are, `closed` otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy import Column, Connection, CreateView, DateTime, Table, Text, case, func, select
+
+from domain.event import Recorded
+from domain.provisioning import StepCompleted
+from domain.steps import MembershipFacts, SiteFacts, Step
+from domain.tenant import TenantCreated, TenantDestroyed
+from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
+
+SITES_BASE: Final = Table(
+    "sites_base",
+    METADATA,
+    Column("tenant_id", Text, primary_key=True),
+    Column("customer_id", Text),
+    Column("site_name", Text),
+    Column("url", Text),
+    Column("state", Text),  # open, closed, absent; null until step 2 of the site has completed once
+    Column("created_at", DateTime(timezone=True)),
+    Column("destroyed_at", DateTime(timezone=True)),
+    Column("updated_at", DateTime(timezone=True)),
+)
+
+SITE_PRODUCTS: Final = Table(
+    "site_products",
+    METADATA,
+    Column("tenant_id", Text, primary_key=True),
+    Column("product", Text, primary_key=True),
+    Column("access", Text),
+)
+
+_open_products = (
+    select(func.bool_and(SITE_PRODUCTS.c.access == "open"))
+    .where(SITE_PRODUCTS.c.tenant_id == SITES_BASE.c.tenant_id)
+    .scalar_subquery()
+)
+_any_open = (
+    select(func.bool_or(SITE_PRODUCTS.c.access == "open"))
+    .where(SITE_PRODUCTS.c.tenant_id == SITES_BASE.c.tenant_id)
+    .scalar_subquery()
+)
+
+SITES: Final = CreateView(
+    select(
+        SITES_BASE.c.tenant_id,
+        SITES_BASE.c.customer_id,
+        SITES_BASE.c.site_name,
+        SITES_BASE.c.url,
+        SITES_BASE.c.state,
+        case(
+            (SITES_BASE.c.state != "open", "closed"),
+            (func.coalesce(_open_products, True), "open"),
+            (_any_open, "partial"),
+            else_="closed",
+        ).label("access"),
+        SITES_BASE.c.created_at,
+        SITES_BASE.c.destroyed_at,
+        SITES_BASE.c.updated_at,
+    ).where(SITES_BASE.c.state.is_not(None)),
+    "sites",
+    metadata=METADATA,
+).table
+
+
+def handle(recorded: Recorded) -> Iterator[Change]:
+    match recorded.event:
+        case TenantCreated() as event:
+            columns: Row = {"customer_id": event.customer_id, "site_name": event.site_name}
+            if recorded.version == 1:  # said again under a higher revision, it is not created again
+                columns["created_at"] = recorded.happened
+            yield Set(SITES_BASE, (event.tenant_id,), columns)
+        case TenantDestroyed() as event:
+            yield Set(SITES_BASE, (event.tenant_id,), {"destroyed_at": recorded.happened})
+        case StepCompleted(direction="ensure", facts=SiteFacts() as facts) as event:
+            yield Set(
+                SITES_BASE,
+                (event.tenant_id,),
+                {
+                    "site_name": facts.site_name,
+                    "url": facts.url,
+                    "state": facts.access,
+                    "updated_at": recorded.time,
+                },
+            )
+        case StepCompleted(direction="remove", kind="site", step=Step.SITE) as event:
+            yield Set(SITES_BASE, (event.tenant_id,), {"state": "absent", "updated_at": recorded.time})
+        case StepCompleted(direction="ensure", facts=MembershipFacts() as facts) as event:
+            yield Set(SITE_PRODUCTS, (event.tenant_id, event.key), {"access": facts.access})
+        case StepCompleted(direction="remove", kind="product", step=Step.SITE) as event:
+            yield Delete(SITE_PRODUCTS, (event.tenant_id, event.key))
+        case _:
+            pass
+
+
+def query(connection: Connection, tenant_id: str) -> list[Row]:
+    """The tenant's site with its `products` ({key: access}); nothing until it has been there once."""
+    products = connection.execute(
+        select(SITE_PRODUCTS.c.product, SITE_PRODUCTS.c.access)
+        .where(SITE_PRODUCTS.c.tenant_id == tenant_id)
+        .order_by(SITE_PRODUCTS.c.product)
+    )
+    access: dict[str, str] = {product: access for product, access in products}
+    return [
+        {**site, "products": access}
+        for site in rows(connection, select(SITES).where(SITES.c.tenant_id == tenant_id))
+    ]
+
+
+PROJECTION: Final = Projection(
+    name="sites",
+    tables=(SITES_BASE, SITE_PRODUCTS),
+    handles=frozenset({TenantCreated, TenantDestroyed, StepCompleted}),
+    handle=handle,
+    query=query,
+)

@@ -1,0 +1,381 @@
+"""Do the memory fake and kafka-python keep the same promises?"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from adapters import kafka
+from adapters.embedded import EmbeddedBroker
+from adapters.kafka import (
+    BrokerUnreachable,
+    Consumer,
+    GroupSession,
+    KafkaPythonConsumer,
+    KafkaPythonProducer,
+    Message,
+    OnAssign,
+    Partition,
+    PositionPastEnd,
+    Producer,
+    PublishFailed,
+)
+from tests.fakes.kafka import InMemoryBroker, MemoryConsumer, MemoryProducer
+
+ENOUGH = 15.0
+QUIET = 0.5
+
+
+class Cluster(Protocol):
+    """What a test does to a broker besides sending and receiving."""
+
+    def ensure_topics(self, partitions: Mapping[str, int]) -> None: ...
+    def topic_ids(self, names: list[str]) -> dict[str, str]: ...
+    def delete_topic(self, name: str) -> None: ...
+    def producer(self) -> Producer: ...
+    def consumer(self, topic: str, *, group: str, on_assign: OnAssign) -> Consumer: ...
+
+
+class MemoryCluster:
+    def __init__(self) -> None:
+        self.broker = InMemoryBroker()
+
+    def ensure_topics(self, partitions: Mapping[str, int]) -> None:
+        self.broker.ensure_topics(partitions)
+
+    def topic_ids(self, names: list[str]) -> dict[str, str]:
+        return self.broker.topic_ids(names)
+
+    def delete_topic(self, name: str) -> None:
+        self.broker.delete_topic(name)
+
+    def producer(self) -> Producer:
+        return MemoryProducer(self.broker)
+
+    def consumer(self, topic: str, *, group: str, on_assign: OnAssign) -> Consumer:
+        return MemoryConsumer(self.broker, group=group, topics=[topic], on_assign=on_assign)
+
+
+class KafkaPythonCluster:
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+
+    def ensure_topics(self, partitions: Mapping[str, int]) -> None:
+        kafka.ensure_topics(self.bootstrap, partitions)
+
+    def topic_ids(self, names: list[str]) -> dict[str, str]:
+        return kafka.topic_ids(self.bootstrap, names)
+
+    def delete_topic(self, name: str) -> None:
+        admin = kafka.KafkaAdminClient(bootstrap_servers=self.bootstrap)
+        admin.delete_topics([name])
+        admin.close()
+
+    def producer(self) -> Producer:
+        return KafkaPythonProducer(self.bootstrap)
+
+    def consumer(self, topic: str, *, group: str, on_assign: OnAssign) -> Consumer:
+        session = GroupSession(session_ms=2_000, heartbeat_ms=300)
+        return KafkaPythonConsumer(
+            self.bootstrap, group=group, topics=[topic], on_assign=on_assign, session=session
+        )
+
+
+@dataclass
+class Desk:
+    """One test's topic on a cluster, and all that it opens there."""
+
+    cluster: Cluster
+    topic: str
+    opened: list[Consumer | Producer] = field(default_factory=list)
+
+    def producer(self) -> Producer:
+        producer = self.cluster.producer()
+        self.opened.append(producer)
+        return producer
+
+    def consumer(self, on_assign: OnAssign = lambda _: {}, *, group: str = "group") -> Consumer:
+        consumer = self.cluster.consumer(self.topic, group=f"{self.topic}-{group}", on_assign=on_assign)
+        self.opened.append(consumer)
+        return consumer
+
+    def publish(self, *values: bytes, key: bytes | None = b"key") -> None:
+        producer = self.producer()
+        for value in values:
+            producer.send(self.topic, key=key, value=value)
+        producer.flush()
+
+
+@pytest.fixture(params=["memory", "kafka-python"])
+def desk(request: pytest.FixtureRequest, topic_prefix: str) -> Iterator[Desk]:
+    cluster: Cluster = MemoryCluster()
+    if request.param != "memory":
+        cluster = KafkaPythonCluster(request.getfixturevalue("broker").bootstrap)
+    desk = Desk(cluster, f"{topic_prefix}topic")
+    cluster.ensure_topics({desk.topic: 4})
+    yield desk
+    for opened in desk.opened:
+        opened.close()
+
+
+def receive(consumer: Consumer, count: int) -> list[Message]:
+    messages: list[Message] = []
+    deadline = time.monotonic() + ENOUGH
+    while len(messages) < count and time.monotonic() < deadline:
+        messages += consumer.poll(0.5, 500)
+    return messages
+
+
+def values(messages: list[Message]) -> list[bytes | None]:
+    return [message.value for message in messages]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + ENOUGH
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
+
+
+def test_messages_of_one_key_come_in_the_order_in_which_they_were_sent(desk: Desk) -> None:
+    producer = desk.producer()
+    for number in range(300):
+        producer.send(desk.topic, key=b"key-%d" % (number % 7), value=b"%d" % number)
+    producer.flush()
+    messages = receive(desk.consumer(), 300)
+    for key in {message.key for message in messages}:
+        numbers = [int(message.value or b"") for message in messages if message.key == key]
+        assert numbers == sorted(numbers)
+    assert sorted(int(message.value or b"") for message in messages) == list(range(300))
+
+
+def test_a_message_arrives_as_it_was_sent(desk: Desk) -> None:
+    headers = (("ce_id", b"1"), ("odd", b"\x00\xff"), ("ce_id", b""))
+    producer = desk.producer()
+    producer.send(desk.topic, key=b"\xfe\x00", value=b"\x00\x01\xff", headers=headers)
+    producer.flush()
+    [message] = receive(desk.consumer(), 1)
+    assert (message.key, message.value, message.headers) == (b"\xfe\x00", b"\x00\x01\xff", headers)
+    assert (message.topic, message.offset) == (desk.topic, 0)
+    assert message.topic_id == desk.cluster.topic_ids([desk.topic])[desk.topic]
+    assert abs(message.timestamp_ms / 1000 - time.time()) < 60
+
+
+def test_a_message_may_have_no_key_and_no_value(desk: Desk) -> None:
+    producer = desk.producer()
+    producer.send(desk.topic, key=None, value=b"x")
+    producer.send(desk.topic, key=b"k", value=None)
+    producer.flush()
+    received = {(message.key, message.value) for message in receive(desk.consumer(), 2)}
+    assert received == {(None, b"x"), (b"k", None)}
+
+
+def test_a_message_that_is_too_large_for_us_arrives_nevertheless(desk: Desk) -> None:
+    """Over 1 MiB belongs into quarantine; over the fetch size of a partition (4 MiB) must not block it."""
+    large = [b"x" * (3 * 2**20), b"y" * (5 * 2**20), b"small"]
+    desk.publish(*large)
+    assert values(receive(desk.consumer(), 3)) == large
+
+
+def test_a_poll_returns_no_more_than_its_limit_and_loses_nothing(desk: Desk) -> None:
+    desk.publish(*(b"%d" % number for number in range(10)))
+    consumer = desk.consumer()
+    batches = []
+    until(lambda: bool(batches.append(consumer.poll(0.5, 4)) or sum(map(len, batches)) == 10))
+    assert max(map(len, batches)) == 4
+    assert values([message for batch in batches for message in batch]) == [b"%d" % n for n in range(10)]
+
+
+def test_a_consumer_begins_where_on_assign_says(desk: Desk) -> None:
+    desk.publish(b"0", b"1", b"2", b"3")
+    asked: list[frozenset[Partition]] = []
+
+    def positions(partitions: frozenset[Partition]) -> dict[Partition, int]:
+        asked.append(partitions)
+        return dict.fromkeys(partitions, 0) | {home: 2}
+
+    [first] = receive(desk.consumer(group="other"), 4)[:1]
+    home = Partition(desk.topic, first.topic_id, first.partition)
+    consumer = desk.consumer(positions)
+    assert values(receive(consumer, 2)) == [b"2", b"3"]
+    assert {partition.partition for partition in asked[-1]} == {0, 1, 2, 3}
+    assert consumer.assignment() == asked[-1]
+    assert consumer.high_watermarks()[home] == 4
+
+
+def test_an_on_assign_that_fails_delivers_nothing_and_is_asked_again(desk: Desk) -> None:
+    desk.publish(b"0", b"1")
+    failures = [RuntimeError("the database is away"), RuntimeError("still away")]
+
+    def positions(_: frozenset[Partition]) -> dict[Partition, int]:
+        if failures:
+            raise failures.pop()
+        return {}
+
+    consumer = desk.consumer(positions)
+    for complaint in ("still away", "the database is away"):
+        with pytest.raises(RuntimeError, match=complaint):
+            assert receive(consumer, 1) == []
+    assert values(receive(consumer, 2)) == [b"0", b"1"]
+
+
+def test_what_was_committed_does_not_say_where_a_consumer_begins(desk: Desk) -> None:
+    desk.publish(b"0", b"1", b"2")
+    first = desk.consumer()
+    messages = receive(first, 3)
+    first.commit({Partition(m.topic, m.topic_id, m.partition): m.offset + 1 for m in messages})
+    first.poll(QUIET, 10)
+    first.close()
+    assert values(receive(desk.consumer(), 3)) == [b"0", b"1", b"2"]
+
+
+def test_a_commit_for_a_partition_that_is_not_there_is_no_error(desk: Desk) -> None:
+    consumer = desk.consumer()
+    consumer.commit({Partition(desk.topic, "gone", 77): 3})
+    consumer.poll(QUIET, 10)
+
+
+def test_seeking_back_delivers_again(desk: Desk) -> None:
+    desk.publish(b"0", b"1", b"2")
+    consumer = desk.consumer()
+    message = receive(consumer, 3)[1]
+    consumer.seek(Partition(message.topic, message.topic_id, message.partition), message.offset)
+    assert values(receive(consumer, 2)) == [b"1", b"2"]
+
+
+def test_a_position_past_the_end_is_an_error_that_names_it(desk: Desk) -> None:
+    desk.publish(b"0", b"1", b"2")
+    consumer = desk.consumer(lambda partitions: dict.fromkeys(partitions, 50))
+    with pytest.raises(
+        PositionPastEnd, match=rf"position 50 of {desk.topic}/\d .* past its end, [03]: .*set"
+    ) as raised:
+        receive(consumer, 1)
+    assert (raised.value.position, raised.value.partition.topic) == (50, desk.topic)
+
+
+def test_two_consumers_share_the_partitions_and_who_stays_gets_all(desk: Desk) -> None:
+    """Each in its thread, as workers are: a group waits for all of its members to poll."""
+    seen: dict[str, list[Message]] = {"first": [], "second": []}
+    consumers: dict[str, Consumer] = {}
+    leave = {name: threading.Event() for name in seen}
+
+    def work(name: str) -> None:
+        consumer = consumers[name] = desk.cluster.consumer(
+            desk.topic, group=desk.topic, on_assign=lambda _: {}
+        )
+        while not leave[name].is_set():
+            seen[name] += consumer.poll(0.1, 100)
+        consumer.close()
+
+    def owned(name: str) -> set[int]:
+        return (
+            {partition.partition for partition in consumers[name].assignment()}
+            if name in consumers
+            else set()
+        )
+
+    threads = {name: threading.Thread(target=work, args=(name,)) for name in seen}
+    try:
+        threads["first"].start()
+        until(lambda: len(owned("first")) == 4)
+        threads["second"].start()
+        until(lambda: len(owned("first")) == len(owned("second")) == 2)
+        assert owned("first") | owned("second") == {0, 1, 2, 3}
+        leave["second"].set()
+        until(lambda: len(owned("first")) == 4)
+        desk.publish(b"after", key=None)
+        until(lambda: values(seen["first"])[-1:] == [b"after"])
+    finally:
+        for name, thread in threads.items():
+            leave[name].set()
+            thread.join()
+
+
+def test_a_topic_created_anew_has_another_id_and_is_read_from_its_start(desk: Desk) -> None:
+    desk.publish(b"0", b"1", b"2")
+    database: dict[Partition, int] = {}
+    consumer = desk.consumer(lambda _: database)
+    for message in receive(consumer, 3):
+        database[Partition(message.topic, message.topic_id, message.partition)] = message.offset + 1
+    old = desk.cluster.topic_ids([desk.topic])[desk.topic]
+
+    desk.cluster.delete_topic(desk.topic)
+    assert desk.cluster.topic_ids([desk.topic]) == {}
+    desk.cluster.ensure_topics({desk.topic: 4})
+    new = desk.cluster.topic_ids([desk.topic])[desk.topic]
+    assert new != old
+
+    desk.publish(b"new 0", b"new 1", b"new 2", b"new 3")
+    messages = receive(consumer, 4)
+    assert values(messages) == [b"new 0", b"new 1", b"new 2", b"new 3"]
+    assert {message.topic_id for message in messages} == {new}
+
+
+def test_ensuring_topics_again_changes_nothing(desk: Desk) -> None:
+    before = desk.cluster.topic_ids([desk.topic])
+    desk.cluster.ensure_topics({desk.topic: 4})
+    assert desk.cluster.topic_ids([desk.topic]) == before
+
+
+# ---------------------------------------------------------------- only the real one can be away
+
+
+def test_a_broker_that_is_not_there_is_an_error_that_names_address_and_remedy() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        attempts: list[Callable[[], object]] = [
+            lambda: KafkaPythonProducer(address, connect_seconds=0.3),
+            lambda: KafkaPythonConsumer(
+                address, group="g", topics=["t"], on_assign=lambda _: {}, connect_seconds=0.3
+            ),
+            lambda: kafka.ensure_topics(address, {"t": 1}, connect_seconds=0.3),
+            lambda: kafka.topic_ids(address, ["t"], connect_seconds=0.3),
+        ]
+        for attempt in attempts:
+            with pytest.raises(BrokerUnreachable, match=rf"{address}.*TENANTRY_KAFKA_BOOTSTRAP"):
+                attempt()
+
+
+def test_producer_and_consumer_outlive_a_broker_that_lost_its_memory(
+    tmp_path: Path, topic_prefix: str
+) -> None:
+    topic = f"{topic_prefix}topic"
+    broker = EmbeddedBroker(tmp_path)
+    broker.start()
+    cluster = KafkaPythonCluster(broker.bootstrap)
+    port = int(broker.bootstrap.split(":")[1])
+    cluster.ensure_topics({topic: 1})
+    database: dict[Partition, int] = {}
+    producer, consumer = (
+        cluster.producer(),
+        cluster.consumer(topic, group=topic, on_assign=lambda _: database),
+    )
+    producer.send(topic, key=b"k", value=b"before")
+    producer.flush()
+    for message in receive(consumer, 1):
+        database[Partition(message.topic, message.topic_id, message.partition)] = message.offset + 1
+
+    broker.stop()
+    producer.send(topic, key=b"k", value=b"lost")
+    with pytest.raises(PublishFailed, match="1 messages may not have reached Kafka"):
+        producer.flush(0.5)
+    assert consumer.poll(0.2, 10) == []
+
+    broker = EmbeddedBroker(tmp_path, port=port)
+    broker.start()
+    cluster.ensure_topics({topic: 1})
+    for value in (b"again", b"and on"):
+        producer.send(topic, key=b"k", value=value)
+        producer.flush()
+    assert values(receive(consumer, 2)) == [b"again", b"and on"]
+    consumer.close()
+    producer.close()
+    broker.stop()

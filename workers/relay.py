@@ -1,0 +1,96 @@
+"""How do integration events reach Kafka?
+
+The projector wrote them to the outbox, in the order of the log. The relay publishes them in that order, at least once,
+and moves its position after the brokers have acknowledged. Its position belongs to the topic's id: a topic that was
+created anew gets everything again. One relay is at work at a time (an advisory lock); others stand by.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from adapters.kafka import Producer
+from domain.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """An integration event as it is to be published; `position` is that of its fact in the log."""
+
+    position: int
+    key: bytes
+    value: bytes
+
+
+class Outbox(Protocol):
+    """What waits to be published."""
+
+    def hold(self) -> bool:
+        """Whether this process is the one relay."""
+
+    def position(self, topic_id: str) -> int:
+        """The last position published to the topic of that id; 0 for a new one."""
+
+    def after(self, position: int, limit: int) -> Sequence[OutboxRow]:
+        """The next rows."""
+
+    def move(self, topic_id: str, position: int) -> None:
+        """Everything up to `position` is on Kafka."""
+
+
+class Relay:
+    """Outbox to Kafka."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        producer: Producer,
+        *,
+        topic: str,
+        topic_id: Callable[[], str],
+        headers: tuple[tuple[str, bytes], ...],
+        batch: int,
+        poll_seconds: float,
+    ) -> None:
+        self._outbox = outbox
+        self._producer = producer
+        self._topic = topic
+        self._topic_id = topic_id
+        self._headers = headers
+        self._batch = batch
+        self._poll = poll_seconds
+
+    def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
+        """Publish until `stop` is set; the batch at hand is finished."""
+        ready()
+        try:
+            while not stop.is_set():
+                try:
+                    if not self.step():
+                        stop.wait(self._poll)
+                except Unavailable as error:
+                    log.warning("publishing again", error=str(error))
+                    stop.wait(1.0)
+        finally:
+            self._producer.close()
+
+    def step(self) -> int:
+        """One batch; the number of events published."""
+        if not self._outbox.hold():
+            return 0
+        topic_id = self._topic_id()
+        rows = self._outbox.after(self._outbox.position(topic_id), self._batch)
+        if not rows:
+            return 0
+        for row in rows:
+            self._producer.send(self._topic, key=row.key, value=row.value, headers=self._headers)
+        self._producer.flush()
+        self._outbox.move(topic_id, rows[-1].position)
+        return len(rows)
