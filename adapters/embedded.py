@@ -311,7 +311,8 @@ class EmbeddedPostgres:
         """Kill what a killed postmaster left: recovery discards its work, and it holds the shared memory.
 
         A lock file whose number now belongs to another process, or to a zombie that nobody collects, would be
-        believed by PostgreSQL, so it goes, as do the sockets. One of a dead process stays: it leads to the memory.
+        believed by PostgreSQL, so it goes, as do the sockets. One of a dead process stays: it leads to the
+        memory.
         """
         if not LINUX:
             return

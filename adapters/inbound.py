@@ -1,15 +1,15 @@
 """What does a message on Kafka say?
 
-Either a command of one of the eight types, or why it is none. `read` never raises: what cannot be read comes back as
-`Unreadable`, with a rule for programs, a line for people that repeats no input (it may be about a person), and as much
-of the event's identity as could be made out.
+Either a command of one of the eight types, or why it is none. `read` never raises: what cannot be read comes
+back as `Unreadable`, with a rule for programs, a line for people that repeats no input (it may be about a
+person), and as much of the event's identity as could be made out.
 
     headers ── mode ──▶ structured: attributes and data in the value ──┐
                   └───▶ binary: attributes in ce_ headers, data alone ─┴▶ attributes ▶ type ▶ data ▶ command
 
-The `cloudevents` library writes our messages but does not read them: it forgives what we must refuse and is several
-times too slow for a rebuild (docs/adr/0002-cloudevents.md). Text is bounded and free of NUL because it ends in
-PostgreSQL, source and id in one index entry of at most 2,704 bytes.
+The `cloudevents` library writes our events but does not read them: it forgives what we must refuse
+(docs/adr/0002-cloudevents.md). Text is bounded and free of NUL because it ends in PostgreSQL, source and id
+together in an index entry of at most 2,704 bytes. All JSON that leaves here is no deeper than MAX_DEPTH.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class KafkaMessage(Protocol):
 class InboundMessage:
     """An event that can be applied. `time` is UTC.
 
-    `digest` is SHA-256 over source, id, type, time, revision and data: the same in both modes and whatever the order
-    of keys; other extension attributes (a trace context differs on each repetition) do not count.
+    `digest` is SHA-256 over source, id, type, time, revision and data: the same in both modes and
+    whatever the order of keys; other attributes (a trace context differs on each repetition) do not count.
     """
 
     source: str
@@ -119,12 +119,12 @@ def read(message: KafkaMessage) -> InboundMessage | Unreadable:
         return _give_up(message, event, refusal)
 
 
-# -- the two modes -------------------------------------------------------------------------------------------------
+# -- the two modes -------------------------------------------------------------------------------------------
 
 _JSON_MEDIA_TYPE: Final = JSONFormat.JSON_CONTENT_TYPE_PATTERN
 _NO_CLOUDEVENT: Final = (
-    f"the message is no CloudEvent: set the header content-type to {JSONFormat.CONTENT_TYPE} (structured mode) or "
-    "send the attributes as ce_ headers (binary mode)"
+    f"this is no CloudEvent: set the header content-type to {JSONFormat.CONTENT_TYPE} (structured mode) "
+    "or send the attributes as ce_ headers (binary mode)"
 )
 
 
@@ -137,9 +137,7 @@ def _take_apart(message: KafkaMessage, event: _Event) -> bool:
         if media_type.startswith("application/cloudevents-batch"):
             raise Malformed("unsupported-mode", "batched mode is not read: send one event in each message")
         if media_type != JSONFormat.CONTENT_TYPE:
-            raise Malformed(
-                "unsupported-mode", f"the event format is not JSON: use {JSONFormat.CONTENT_TYPE}"
-            )
+            raise Malformed("unsupported-mode", f"the format is not JSON: use {JSONFormat.CONTENT_TYPE}")
         structured = True
     elif headers:
         structured = False
@@ -175,9 +173,8 @@ def _cloudevents_headers(message: KafkaMessage) -> dict[str, bytes]:
 
 @lru_cache(maxsize=64)
 def _media_type(content_type: bytes) -> str:
-    media_type, *parameters = [
-        part.strip().lower() for part in content_type.decode("utf-8", "replace").split(";")
-    ]
+    text = content_type.decode("utf-8", "replace").lower()
+    media_type, *parameters = [part.strip() for part in text.split(";")]
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name == "charset" and value.strip('"') not in ("utf-8", "utf8", "us-ascii"):
@@ -192,7 +189,7 @@ def _header_text(value: bytes | None) -> str:
         raise Malformed("bad-attribute", "a ce_ header is not UTF-8: send text in UTF-8") from None
 
 
-# -- strict JSON ---------------------------------------------------------------------------------------------------
+# -- strict JSON ---------------------------------------------------------------------------------------------
 
 
 def _parse(value: bytes | None) -> Any:
@@ -203,17 +200,15 @@ def _parse(value: bytes | None) -> Any:
     try:
         parsed = _DECODER.decode(value.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise Malformed(
-            "not-json", f"the value is not UTF-8 at byte {error.start}: send JSON in UTF-8"
-        ) from None
+        raise Malformed("not-json", f"not UTF-8 at byte {error.start}: send JSON in UTF-8") from None
     except json.JSONDecodeError as error:
         raise Malformed("not-json", f"the value is not JSON at character {error.pos}: {error.msg}") from None
     except RecursionError:
         _too_deep()
     except ValueError:
         raise Malformed("not-json", "an integer in the value is too long: send at most 4300 digits") from None
-    # A walk costs more than the parser. Only an escape can bring in NUL or half a surrogate pair: the decoder refuses
-    # both in the raw. And what has few brackets is not deep.
+    # A walk costs more than the parser. Only an escape can bring in NUL or half a surrogate pair: the decoder
+    # refuses both in the raw. And what has few brackets is not deep.
     if b"\\u" in value or value.count(b"{") + value.count(b"[") > MAX_DEPTH:
         _walk(parsed)
     return parsed
@@ -232,8 +227,7 @@ def _walk(root: object) -> None:
                 below += node
             elif isinstance(node, str) and _UNSTORABLE.search(node):
                 raise Malformed(
-                    "not-json",
-                    "a text holds NUL or half a surrogate pair, which can't be stored: leave it out",
+                    "not-json", "NUL or half a surrogate pair in a text cannot be stored: leave it out"
                 )
         if not below:
             return
@@ -248,9 +242,7 @@ def _too_deep() -> Never:
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise Malformed(
-            "not-json", "a key stands twice in one JSON object: which one counts is undefined, send it once"
-        )
+        raise Malformed("not-json", "a key stands twice in one JSON object: send it once")
     return members
 
 
@@ -272,7 +264,7 @@ _CANONICAL: Final = json.JSONEncoder(
 )
 
 
-# -- attributes ----------------------------------------------------------------------------------------------------
+# -- attributes ----------------------------------------------------------------------------------------------
 
 _EXTENSION_NAME: Final = re.compile(r"[a-z0-9]{1,64}")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
@@ -280,6 +272,7 @@ _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,9}")
 _RFC_3339: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
+_EXAMPLE: Final = "send it like 2026-01-31T12:00:00Z"
 _USUAL: Final = frozenset({*REQUIRED_ATTRIBUTES, *OPTIONAL_ATTRIBUTES, "revision"})
 _LIMITS: Final = {"source": MAX_SOURCE_BYTES, "id": MAX_ID_BYTES, "type": MAX_TYPE_BYTES}
 
@@ -289,9 +282,7 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
     for name, value in attributes.items():
         _check_attribute(name, value)
     if attributes.get("specversion") != SPECVERSION_V1_0:
-        raise Malformed(
-            "not-cloudevent", f"specversion is not {SPECVERSION_V1_0!r}: send CloudEvents {SPECVERSION_V1_0}"
-        )
+        raise Malformed("not-cloudevent", f"specversion is not the text {SPECVERSION_V1_0}: send that one")
     source, id_, type_ = [_required(attributes, name) for name in _LIMITS]
     content_type = attributes.get("datacontenttype")
     if content_type is not None and not (
@@ -304,14 +295,10 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
     if model is None:
         _unknown_type(type_)
     if not isinstance(data, dict):
-        raise Malformed(
-            "bad-data", "data is missing or no JSON object: send the fields of the type as an object"
-        )
+        raise Malformed("bad-data", "data is missing or no JSON object: send the fields in one")
     canonical = _CANONICAL.encode(data).encode()
     command = _command(model, data, canonical)
-    said = "\0".join(
-        (source, id_, type_, time.isoformat() if time else "", "" if revision is None else str(revision))
-    )
+    said = (source, id_, type_, time.isoformat() if time else "", "" if revision is None else str(revision))
     return InboundMessage(
         source=source,
         id=id_,
@@ -321,7 +308,7 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
         command=command,
         tenant_id=data.get("tenant_id"),
         customer_id=data.get("customer_id"),
-        digest=hashlib.sha256(f"{said}\0".encode() + canonical).digest(),  # no attribute holds NUL
+        digest=hashlib.sha256("\0".join((*said, "")).encode() + canonical).digest(),  # no attribute holds NUL
         original=message,
     )
 
@@ -331,29 +318,21 @@ def _check_attribute(name: str, value: object) -> None:
     if name == "data_base64":
         raise Malformed("bad-data", "data_base64 is not read: send the JSON object itself as data")
     if name not in _USUAL and (name == "data" or not _EXTENSION_NAME.fullmatch(name)):
-        raise Malformed(
-            "bad-attribute", "an attribute's name is not made of 1 to 64 of a-z and 0-9: rename or remove it"
-        )
+        raise Malformed("bad-attribute", "the name of an attribute is not 1 to 64 of a-z, 0-9: rename it")
     if isinstance(value, str):
         if not (value.isascii() and value.isprintable()) and _CONTROL.search(value):
             raise Malformed("bad-attribute", f"attribute {name} holds control characters: leave them out")
     elif isinstance(value, int):
         if not -(2**31) <= value < 2**31:
-            raise Malformed(
-                "bad-attribute", f"attribute {name} is beyond a 32-bit integer: send a smaller one"
-            )
+            raise Malformed("bad-attribute", f"attribute {name} does not fit 32 bits: send a smaller one")
     elif value is not None:
-        raise Malformed(
-            "bad-attribute", f"attribute {name} is no text, integer or boolean: send one of these"
-        )
+        raise Malformed("bad-attribute", f"attribute {name} is no text, integer or boolean: send one")
 
 
 def _required(attributes: Mapping[str, Any], name: str) -> str:
     value = attributes.get(name)
     if not isinstance(value, str) or not value:
-        raise Malformed(
-            "bad-attribute", f"attribute {name} is missing, empty or no text: every event needs it"
-        )
+        raise Malformed("bad-attribute", f"attribute {name} is missing, empty or no text: send it")
     if len(value.encode()) > _LIMITS[name]:
         raise Malformed("bad-attribute", f"attribute {name} is too long: send at most {_LIMITS[name]} bytes")
     return value
@@ -364,9 +343,7 @@ def _time(text: object) -> datetime | None:
         return None
     if time := _instant(text):
         return time
-    raise Malformed(
-        "bad-attribute", "attribute time is not RFC 3339 with a zone: send it like 2026-01-31T12:00:00Z"
-    )
+    raise Malformed("bad-attribute", f"attribute time is not RFC 3339 with a zone: {_EXAMPLE}")
 
 
 def _instant(text: object) -> datetime | None:
@@ -386,9 +363,7 @@ def _revision(value: object, *, structured: bool) -> int | None:
     if type(value) is int and 0 <= value <= MAX_REVISION:
         return value
     wanted = "a JSON integer" if structured else "decimal digits"
-    raise Malformed(
-        "bad-attribute", f"attribute revision is not {wanted} from 0 to {MAX_REVISION}: send it so"
-    )
+    raise Malformed("bad-attribute", f"attribute revision is not {wanted} up to {MAX_REVISION}: send it so")
 
 
 def _unknown_type(type_: str) -> Never:
@@ -397,12 +372,12 @@ def _unknown_type(type_: str) -> Never:
     raise Malformed("unknown-type", f"attribute type is unknown: {remedy}known are {', '.join(COMMANDS)}")
 
 
-# -- data ----------------------------------------------------------------------------------------------------------
+# -- data ----------------------------------------------------------------------------------------------------
 
 
 def _command(model: type[Command], data: dict[str, Any], canonical: bytes) -> Command:
     try:
-        # Strict reading of JSON text is what refuses "5" for 5; from Python objects it would refuse lists and dates too.
+        # Strict, or "5" would do for 5; from text, or lists and dates would be refused as well.
         command = model.model_validate_json(canonical, strict=True)
     except ValidationError as error:
         raise Malformed("bad-data", _problems(model, error)) from None
@@ -410,9 +385,7 @@ def _command(model: type[Command], data: dict[str, Any], canonical: bytes) -> Co
         expires_at = entry.get("expires_at")
         # Pydantic takes "1767225600" for a time as well.
         if expires_at is not None and _instant(expires_at) is None:
-            raise Malformed(
-                "bad-data", "data.expires_at is not RFC 3339 with a zone: send it like 2026-01-31T12:00:00Z"
-            )
+            raise Malformed("bad-data", f"expires_at is not RFC 3339 with a zone: {_EXAMPLE}")
     return command
 
 
@@ -445,7 +418,7 @@ _FIELDS: Final = _field_names()
 _TYPES: Final[Mapping[type[Command], str]] = {model: type_ for type_, model in COMMANDS.items()}
 
 
-# -- what cannot be read -------------------------------------------------------------------------------------------
+# -- what cannot be read -------------------------------------------------------------------------------------
 
 _TENANT_ID: Final = TypeAdapter[str](names.TenantId)
 _CUSTOMER_ID: Final = TypeAdapter[str](names.CustomerId)
@@ -481,7 +454,7 @@ def _identifier(kind: TypeAdapter[str], value: object) -> str | None:
         return None
 
 
-# -- keeping a message whole ---------------------------------------------------------------------------------------
+# -- keeping a message whole ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -532,7 +505,7 @@ def _unpack(packed: Any) -> Any:
     return base64.b64decode(encoded, validate=True)
 
 
-# -- writing events ------------------------------------------------------------------------------------------------
+# -- writing events ------------------------------------------------------------------------------------------
 
 
 def to_structured(
@@ -544,8 +517,9 @@ def to_structured(
     time: datetime,
     revision: int | None = None,
 ) -> tuple[Headers, bytes]:
-    """Headers and value of an event in structured mode. `data` is JSON; it need not fit `type`, tests send bad ones."""
-    message = kafka.to_structured(_event(type, data, source, id, time, revision), JSONFormat())
+    """Headers and value of an event in structured mode. `data` is JSON, and need not fit `type`."""
+    event = _event(type, data, source=source, id=id, time=time, revision=revision)
+    message = kafka.to_structured(event, JSONFormat())
     return tuple(message.headers.items()), message.value
 
 
@@ -559,20 +533,11 @@ def to_binary(
     revision: int | None = None,
 ) -> tuple[Headers, bytes]:
     """Headers and value of an event in binary mode."""
-    message = kafka.to_binary(_event(type, data, source, id, time, revision), JSONFormat())
+    event = _event(type, data, source=source, id=id, time=time, revision=revision)
+    message = kafka.to_binary(event, JSONFormat())
     return tuple(message.headers.items()), message.value
 
 
-def _event(
-    type_: str, data: Mapping[str, Any], source: str, id_: str, time: datetime, revision: int | None
-) -> CloudEvent:
-    attributes = {
-        "type": type_,
-        "source": source,
-        "id": id_,
-        "time": time,
-        "datacontenttype": "application/json",
-    }
-    if revision is not None:
-        attributes["revision"] = revision
-    return CloudEvent(attributes, dict(data))
+def _event(type_: str, data: Mapping[str, Any], **attributes: object) -> CloudEvent:
+    given = {name: value for name, value in attributes.items() if value is not None}
+    return CloudEvent({"type": type_, "datacontenttype": "application/json", **given}, dict(data))

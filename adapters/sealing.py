@@ -1,26 +1,30 @@
 """How are personal fields kept unreadable?
 
     master key (32 bytes, outside the database)
-      └─ wraps ─▶ data key of a subject (`customer:ID`, `tenant:ID`, `unattributed`), a row of data_keys
-                    └─ seals ─▶ v1.<key id>.<base64url(nonce | ciphertext | tag)>, in log, waiting room, quarantine
+      └─ wraps ─▶ data key of a subject (`customer:ID`, `tenant:ID`, `unattributed`): a row of data_keys
+           └─ seals ─▶ v1.<key id>.<base64url(nonce | ciphertext | tag)>: in log, waiting room, quarantine
 
-Both layers are AES-256-GCM with random 96-bit nonces. A sealed text is bound to its place (`bound_to`) and to its key's
-id, a wrapped key to its subject and id: none can be moved, and a change of any character is found. The key id alone
-finds the key, so that a text can be read without knowing whose it is. The form `v1` stays readable for ever.
+Both layers are AES-256-GCM with random 96-bit nonces. A sealed text is bound to its place (`bound_to`) and to
+its key's id, a wrapped key to its subject and id: none can be moved, and a change of any character is found.
+The key id alone finds the key, so that a text is read without knowing whose it is. `v1` stays readable for ever.
 
-To forget a subject is to empty `wrapped`; the row stays, and tells "forgotten" from "lost". A subject has at most one
-live key, which a partial unique index decides between processes: both insert, one lands, both read. A new key is
-committed on its own, before anything sealed under it can be: a crash leaves a key too many, never a text without its key.
+To forget a subject is to empty `wrapped`; the row stays, and tells "forgotten" from "lost". A subject has at
+most one live key, which a partial unique index decides between processes: both insert, one lands, both read. A
+new key is committed before anything is sealed under it: a crash leaves a key too many, never a text without one.
 
-Unwrapped keys are cached. `forget` takes effect at once in its own process, also on a load that is under way (the count
-of forgettings tells), and in the others when their entries are CACHE_SECONDS old: until then they may still
-read, and seal under the forgotten key what nobody will read later. A forgotten key never returns, so that is cached too.
+Unwrapped keys are cached. `forget` takes effect at once in its own process, also on a load that is under way
+(the count of forgettings tells), and in the others when their entries are CACHE_SECONDS old: until then they
+may still read, and seal under the forgotten key what nobody will read later. A forgotten key never returns, so
+that is cached too.
+
+Sealing under a new subject takes a connection of its own: `prefetch` before a transaction, not inside one.
 """
 
 from __future__ import annotations
 
 import base64
 import os
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,12 +45,14 @@ CACHE_KEYS: Final = 10_000
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 
+_KEY_ID: Final = re.compile(r"[A-Za-z0-9_-]{22}")
+
 RandomBytes = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class MasterKey:
-    """Wraps the data keys. Raises UsageError where it is not 32 bytes; runtime/master_key.py reads it from settings."""
+    """Wraps the data keys. Raises UsageError where it is not 32 bytes; runtime/master_key.py finds it."""
 
     secret: bytes = field(repr=False)
 
@@ -64,8 +70,8 @@ class MasterKey:
             return AESGCM(self.secret).decrypt(nonce, sealed, _bound("data-key", key_id, subject))
         except (InvalidTag, ValueError):
             raise UsageError(
-                f"the master key does not fit the data keys (tried on {key_id} of {subject}): set the one that this "
-                "database was made with"
+                f"the master key does not fit the data keys (tried on {key_id} of {subject}): "
+                "set the one that this database was made with"
             ) from None
 
 
@@ -133,7 +139,8 @@ class PostgresSealingKeys:
         """See the port. Backups and unvacuumed pages hold the wrapped key until they are gone."""
         with self._connection() as connection:
             connection.execute(
-                "UPDATE data_keys SET wrapped = NULL, forgotten_at = now() WHERE subject = %s AND forgotten_at IS NULL",
+                "UPDATE data_keys SET wrapped = NULL, forgotten_at = now()"
+                " WHERE subject = %s AND forgotten_at IS NULL",
                 [subject],
             )
         with self._lock:
@@ -149,18 +156,16 @@ class PostgresSealingKeys:
 
         Subjects without a key get one. A sealed text that is damaged is left for `unseal` to complain about.
         """
-        wanted = sorted({subject for subject in subjects if self._cached_live(subject) is None})
+        wanted = [subject for subject in {*subjects} if self._cached_live(subject) is None]
         if wanted:
             self._load_subjects(wanted)
-        # Split only: decoding a whole batch for its key ids would do the work of unseal twice.
-        parts = (text.split(".", 2) for text in sealed)
-        key_ids = {part[1] for part in parts if len(part) == 3}
-        missing = [key_id for key_id in key_ids if "\0" not in key_id and self._cached(key_id) is None]
+        key_ids = {key_id for _, key_id, _ in (text.split(".", 2) for text in sealed if text.count(".") == 2)}
+        missing = [key_id for key_id in key_ids if _KEY_ID.fullmatch(key_id) and self._cached(key_id) is None]
         if missing:
             self._load_ids(missing)
 
     def verify(self) -> None:
-        """Raises UsageError where the master key is not the one of this database, before it wraps its first key."""
+        """Raises UsageError where the master key is not the one of this database; ask at the start."""
         with self._connection() as connection:
             row = connection.execute(
                 "SELECT subject, key_id, wrapped FROM data_keys WHERE wrapped IS NOT NULL LIMIT 1"
@@ -181,10 +186,10 @@ class PostgresSealingKeys:
         forgettings = self._forgettings
         with self._connection() as connection:
             rows = connection.execute(_LIVE, [subjects]).fetchall()
-            missing = [subject for subject in subjects if subject not in {row[0] for row in rows}]
+            missing = sorted({*subjects} - {row[0] for row in rows})
             if missing:
                 # In one order, so that two batches cannot wait for each other.
-                new = [(subject, *self._new_key(subject)) for subject in sorted(missing)]
+                new = [(subject, *self._new_key(subject)) for subject in missing]
                 connection.execute(_INSERT, list(map(list, zip(*new, strict=True))))
                 rows += connection.execute(_LIVE, [missing]).fetchall()
         held = self._hold(rows, forgettings)
@@ -225,7 +230,7 @@ class PostgresSealingKeys:
         return keys
 
     def _cipher(self, subject: str, key_id: str, wrapped: bytes | None) -> AESGCM | None:
-        return None if wrapped is None else AESGCM(self._master_key.unwrap(wrapped, subject, key_id))
+        return AESGCM(self._master_key.unwrap(wrapped, subject, key_id)) if wrapped is not None else None
 
     def _cached(self, key_id: str) -> _Held | None:
         with self._lock:
@@ -238,11 +243,9 @@ class PostgresSealingKeys:
     def _cached_live(self, subject: str) -> tuple[str, AESGCM] | None:
         key_id = self._live.get(subject)
         held = self._cached(key_id) if key_id is not None else None
-        return (
-            (key_id, held.cipher)
-            if key_id is not None and held is not None and held.cipher is not None
-            else None
-        )
+        if key_id is None or held is None or held.cipher is None:
+            return None
+        return key_id, held.cipher
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:
@@ -260,7 +263,8 @@ _LIVE: Final = (
     "SELECT subject, key_id, wrapped FROM data_keys WHERE subject = ANY(%s) AND forgotten_at IS NULL"
 )
 _INSERT: Final = (
-    "INSERT INTO data_keys (subject, key_id, wrapped) SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[])"
+    "INSERT INTO data_keys (subject, key_id, wrapped)"
+    " SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[])"
     " ON CONFLICT (subject) WHERE forgotten_at IS NULL DO NOTHING"
 )
 
@@ -275,18 +279,16 @@ def _encode(content: bytes) -> str:
 
 
 def _parse(sealed: str, bound_to: str) -> tuple[str, bytes]:
-    """Key id and content. Only the one spelling that `_encode` gives is taken: base64 has others for the same bytes."""
+    """Key id and content. Only the spelling of `_encode` is taken: base64 has others for the same bytes."""
     form, _, rest = sealed.partition(".")
     key_id, _, encoded = rest.partition(".")
     if form != "v1":
-        raise TenantryError(
-            f"{bound_to} is sealed in an unknown form: read it with the version that wrote it"
-        )
+        raise TenantryError(f"{bound_to} is sealed in an unknown form: read it with what wrote it")
     try:
         content = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
     except ValueError:
         raise _tampered(bound_to) from None
-    if _encode(content) != encoded or "\0" in key_id:
+    if _encode(content) != encoded or not _KEY_ID.fullmatch(key_id):
         raise _tampered(bound_to)
     return key_id, content
 

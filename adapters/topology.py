@@ -1,7 +1,8 @@
 """Where can families live?
 
-A topology is the list of shards: databases, each on some PostgreSQL server (16 or later), that hold the families of many
-tenants. Several may be on one server; roles and databases are shared by all of a server, schemas are not.
+A topology is the list of shards: databases, each on some PostgreSQL server (16 or later), that hold the
+families of many tenants. Several may be on one server; roles and databases are shared by all of a server,
+schemas are not.
 
 What `prepare` makes on a shard, and keeps to ourselves:
 
@@ -12,9 +13,9 @@ What `prepare` makes on a shard, and keeps to ourselves:
     └── role tenantry_reach_*   NOLOGIN; CONNECT here and nothing else. Each family's group is its member, so that
                                 the database's own list of rights stays short however many families come
 
-The administrator of `Shard.url` is a superuser (the embedded server), or a role with CREATEROLE that owns the shard's
-database, with CREATEDB as well under database isolation. Rights that a role without superuser needs over the roles it makes
-come from `createrole_self_grant`, set for each session.
+The administrator of `Shard.url` is a superuser (the embedded server), or a role with CREATEROLE that owns
+the shard's database, with CREATEDB as well under database isolation. Rights that a role without superuser
+needs over the roles it makes come from `createrole_self_grant`, set for each session.
 """
 
 from __future__ import annotations
@@ -79,20 +80,24 @@ class Topology:
         self.patience = patience or Patience()
         if default_region not in self.regions:
             known = ", ".join(self.regions) or "none"
-            raise UsageError(f"default region {default_region} has no shard (regions: {known}): set one that has")
+            raise UsageError(
+                f"default region {default_region} has no shard (regions: {known}): set one that has"
+            )
 
     def shard(self, name: str) -> Shard:
         """Raises Retryable where a family lives on a shard that is not named any more."""
         if name not in self.shards:
-            raise Retryable(f"shard {name} is not in the topology, but a family lives there: name it again in [[shards]]")
+            raise Retryable(
+                f"shard {name} is not in the topology, but a family lives there: name it again in [[shards]]"
+            )
         return self.shards[name]
 
     @contextmanager
     def connect(self, name: str, *, database: str | None = None) -> Iterator[psycopg.Connection]:
         """An administrator's session, autocommit, in the shard's database or another of its server.
 
-        Whatever PostgreSQL says against us is Retryable. The search path holds nothing that a tenant can write to, so
-        that no function of theirs can stand in for one that we call.
+        Whatever PostgreSQL says against us is Retryable. The search path holds nothing that a tenant can
+        write to, so that no function of theirs can stand in for one that we call.
         """
         shard = self.shard(name)
         with reaching(f"shard {name}"), self._connect(shard, database) as connection:
@@ -186,7 +191,7 @@ def close_to_public(connection: psycopg.Connection) -> None:
     )
 
 
-# -- errors --------------------------------------------------------------------------------------------------------
+# -- errors --------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -213,7 +218,7 @@ def milliseconds(seconds: float) -> str:
     return f"{max(1, round(seconds * 1000))}ms"
 
 
-# -- one shard -----------------------------------------------------------------------------------------------------
+# -- one shard -----------------------------------------------------------------------------------------------
 
 _RACES: Final = {
     "23505",  # unique_violation: in the catalogue

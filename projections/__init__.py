@@ -1,8 +1,8 @@
 """What can be read?
 
 Each read model is built from the events of the log alone; any of them can be thrown away and built anew. The
-outbox of integration events is written by the same machinery, but stands apart: a rebuild would tell the world
-everything again.
+outbox of integration events is written by the same machinery, but stands apart: a rebuild would tell the
+world everything again.
 """
 
 from __future__ import annotations

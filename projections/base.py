@@ -2,16 +2,16 @@
 
     Recorded ──handle──▶ changes ──Fold──▶ what is left of them, key by key ──apply──▶ a few statements
 
-Handlers are pure: they see one event and name changes, which are data. A fold keeps of a batch of changes only what a
-reader would see in the end, so thousands of events cost a few statements. The same fold, of a whole log, holds all rows of
-a table: that is a rebuild.
+Handlers are pure: they see one event and name changes, which are data. A fold keeps of a batch of changes
+only what a reader would see in the end, so thousands of events cost a few statements. The same fold, of a
+whole log, holds all rows of a table: that is a rebuild.
 
-    change            meaning                                             folded
-    Set(key, cols)    these columns of this row, made if it is missing    merged into the row
-    Delete(prefix)    all rows whose key begins so; a whole key: one row  drops what was folded below, and is remembered
+    change           meaning                                              folded
+    Set(key, cols)   these columns of this row, made if it is missing     merged into the row
+    Delete(prefix)   all rows whose key begins so; a whole key: one row   drops what was folded so far
 
-Deletes are applied first, then rows are written. That order is right whatever came first: a Set before a Delete is dropped by
-it, and a Set after it makes a new row, without the columns of the old one.
+Deletes are applied first, then rows are written. That is right whatever came first: a Set before a Delete is
+dropped by it, and a Set after it makes a new row, without the columns of the old one.
 
 How far a projection has come, and what stops it, is kept by positions.py.
 """
@@ -84,7 +84,7 @@ class Projection:
 class TableFold:
     """What is left of a batch for one table: prefixes to delete, then rows to write.
 
-    Rows lie by the first column of their key (the tenant, as a rule), so that a Delete of a prefix looks at few.
+    Rows lie by the first column of their key (the tenant, as a rule): a Delete of a prefix looks at few.
     """
 
     table: Table
@@ -132,8 +132,8 @@ _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 def storable(value: object) -> object:
     """The value as PostgreSQL can keep it: what comes from outside must not halt a projection.
 
-    Text has no NUL and no half of a surrogate pair (they become U+FFFD), JSON has no infinite numbers, and a time is
-    UTC and of a year that can be read back. Keys are cleaned before they are folded: two that become equal are one row.
+    Text has no NUL and no half of a surrogate pair (they become U+FFFD), JSON has no infinite numbers, and a
+    time is UTC. Keys are cleaned before they are folded: two that become equal are one row.
     """
     match value:
         case str():
@@ -154,7 +154,7 @@ def _utc(time: datetime) -> datetime:
     try:
         return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
     except OverflowError:  # within hours of year 1 or year 9999
-        return (datetime.min if time.year == 1 else datetime.max).replace(tzinfo=UTC)
+        return datetime.min.replace(tzinfo=UTC) if time.year == 1 else datetime.max.replace(tzinfo=UTC)
 
 
 # -- writing -------------------------------------------------------------------------------------------------
@@ -162,32 +162,27 @@ def _utc(time: datetime) -> datetime:
 
 def apply(connection: Connection, fold: Fold) -> None:
     """Write the fold: for each table one DELETE a length of prefix, and one upsert a set of columns."""
-    for table in fold.tables.values():
-        for length, prefixes in groupby(sorted(table.deleted, key=len), key=len):
-            _delete(
-                connection, table.table, table.table.primary_key.columns.values()[:length], list(prefixes)
-            )
+    for table, folded in fold.tables.items():
+        for _, prefixes in groupby(sorted(folded.deleted, key=len), key=len):
+            _delete(connection, table, list(prefixes))
         groups: dict[frozenset[str], list[tuple[Key, Row]]] = {}
-        for key, row in table:
+        for key, row in folded:
             groups.setdefault(frozenset(row), []).append((key, row))
-        for names, rows in groups.items():
-            _upsert(connection, table.table, sorted(names), rows)
+        for names, together in groups.items():
+            _upsert(connection, table, sorted(names), together)
 
 
-def _delete(
-    connection: Connection, table: Table, columns: Sequence[Column[object]], prefixes: list[Key]
-) -> None:
+def _delete(connection: Connection, table: Table, prefixes: list[Key]) -> None:
+    columns = table.primary_key.columns.values()[: len(prefixes[0])]
     gone = _unnest(columns, list(zip(*prefixes, strict=True)))
     connection.execute(delete(table).where(tuple_(*columns).in_(select(gone))))
 
 
-def _upsert(connection: Connection, table: Table, names: list[str], rows: list[tuple[Key, Row]]) -> None:
+def _upsert(connection: Connection, table: Table, names: list[str], keyed: list[tuple[Key, Row]]) -> None:
     key = table.primary_key.columns.values()
     columns = [*key, *(table.columns[name] for name in names)]
-    values = [
-        *zip(*(key for key, _ in rows), strict=True),
-        *([row[name] for _, row in rows] for name in names),
-    ]
+    values: list[Sequence[object]] = [*zip(*(key for key, _ in keyed), strict=True)]
+    values += ([row[name] for _, row in keyed] for name in names)
     statement = insert(table).from_select(columns, select(_unnest(columns, values)))
     if names and not table.info.get("write_once"):
         statement = statement.on_conflict_do_update(
@@ -212,10 +207,8 @@ def _unnest(columns: Sequence[Column[object]], values: Sequence[Sequence[object]
 
 def rows(connection: Connection, query: Select[tuple[object, ...]]) -> list[Row]:
     """The rows of the query as JSON-able objects: times as ISO 8601 in UTC, ids as text."""
-    return [
-        {name: _readable(value) for name, value in row.items()}
-        for row in connection.execute(query).mappings()
-    ]
+    found = connection.execute(query).mappings()
+    return [{name: _readable(value) for name, value in row.items()} for row in found]
 
 
 def _readable(value: object) -> object:

@@ -26,7 +26,7 @@ CUSTOMERS: Final = Table(
     Column("updated_at", DateTime(timezone=True)),
 )
 
-# Of our own, so that neither projection waits for the other: a tenant may come before its customer, or the other way.
+# Of our own, so that no projection waits for another: a tenant may come before its customer, or after it.
 TENANT_CUSTOMERS: Final = Table(
     "tenant_customers",
     METADATA,
@@ -67,9 +67,8 @@ def _contact(text: str) -> object:
 def query(connection: Connection, tenant_id: str) -> list[Row]:
     """The tenant's customer; nothing until commerce has spoken of it."""
     ours = CUSTOMERS.join(TENANT_CUSTOMERS, CUSTOMERS.c.customer_id == TENANT_CUSTOMERS.c.customer_id)
-    return rows(
-        connection, select(CUSTOMERS).select_from(ours).where(TENANT_CUSTOMERS.c.tenant_id == tenant_id)
-    )
+    of_tenant = TENANT_CUSTOMERS.c.tenant_id == tenant_id
+    return rows(connection, select(CUSTOMERS).select_from(ours).where(of_tenant))
 
 
 PROJECTION: Final = Projection(

@@ -1,7 +1,8 @@
 """Who has access to what, by which group?
 
-Step 5 stores the whole set of a site or product, so a completion replaces all four tables' rows of it: who is not in the
-new set has no access. The site's own rows have the product `''`. The view `identities` shows each user once for each of them.
+Step 5 stores the whole set of a site or product, so a completion replaces its rows in all four tables: who is
+not in the new set has no access. The site's own rows have the product `''`. The view `identities` shows each
+user once for the site and once for each product.
 """
 
 from __future__ import annotations
@@ -93,9 +94,8 @@ def handle(recorded: Recorded) -> Iterator[Change]:
 
 def _set(of: tuple[str, str], facts: IdentityFacts) -> Iterator[Change]:
     for user in facts.users:
-        yield Set(
-            USERS, (*of, user.account_id), {"name": user.name, "email": user.email, "roles": user.roles}
-        )
+        columns = {"name": user.name, "email": user.email, "roles": user.roles}
+        yield Set(USERS, (*of, user.account_id), columns)
     for group in facts.groups:
         yield Set(GROUPS, (*of, group))
     for membership in facts.memberships:

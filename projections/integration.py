@@ -1,8 +1,9 @@
 """What do we tell the rest of the cloud?
 
-Some facts of the saga become integration events: CloudEvents for the topic `tenantry.provisioning`. They are written to the
-outbox at the log position of the fact, and the relay publishes them from there in that order. The id is derived from the
-fact's, and the text is the same at each repetition; what was written once stays as it was. No personal field is named here.
+Some facts of the saga become integration events: CloudEvents for the topic `tenantry.provisioning`. They are
+written to the outbox at the log position of the fact, and the relay publishes them from there in that order.
+The id is derived from the fact's, and the text is the same at each repetition; what was written once stays as
+it was. What is told is named here field by field, and no personal field is among them.
 
     tenantry.step.completed | failed | undone
     tenantry.{site,family,product}.opened | closed | retained | purged | failed | held
@@ -34,9 +35,7 @@ OUTBOX: Final = Table(
     Column("tenant_id", Text, nullable=False),  # the key on Kafka
     Column("event_id", Uuid, nullable=False),
     Column("type", Text, nullable=False),
-    Column(
-        "payload", Text, nullable=False
-    ),  # the structured CloudEvent; text, because jsonb would write it anew
+    Column("payload", Text, nullable=False),  # the structured CloudEvent, as it will be sent
     Column("created_at", DateTime(timezone=True), nullable=False),
     Index("ix_outbox_tenant_id_position", "tenant_id", "position"),
     info=WRITE_ONCE,

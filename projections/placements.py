@@ -1,7 +1,7 @@
 """Where does each family of a tenant live?
 
-Step 3 says region and shard, step 6 the database on it. Between the two, and after the database's removal, the latter's
-columns are null.
+Step 3 says region and shard, step 6 the database on it. Between the two, and after the database's removal,
+the columns of the database are null.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """How far is each projection, and what stops it?
 
-Changes and position are written in one transaction, the caller's, so that a killed projector has lost and doubled nothing.
-`lock_position` lets one process at a time have a projection; the others are turned away, they do not wait. A handler that
-raises stops its own projection only:
+Changes and position are written in one transaction, the caller's, so that a killed projector has lost and
+doubled nothing. `lock_position` lets one process at a time have a projection; the others are turned away,
+they do not wait. A handler that raises stops its own projection only:
 
     lock_position ─▶ read events after it ─▶ project ─▶ commit
                                                │ raises
-                                               └─▶ roll back ─▶ halt, in a transaction of its own ─▶ back off, again
+                                               └─▶ roll back ─▶ halt, in a transaction of its own ─▶ back off
 
 The next batch that goes through takes the note away.
 """
@@ -51,8 +51,11 @@ class Position:
 
 
 def lock_position(connection: Connection, name: str) -> int | None:
-    """The position up to which the projection has seen the log, locked until the transaction ends; None where somebody
-    else has it. A halted projection has a position, too: when to try again is the caller's matter."""
+    """The position up to which the projection has seen the log, locked until the transaction ends.
+
+    None where somebody else has it. A halted projection has a position, too: when to try again is the
+    caller's matter.
+    """
     mine = select(POSITIONS.c.position).where(POSITIONS.c.name == name).with_for_update(skip_locked=True)
     position = connection.execute(mine).scalar()
     if position is None:  # locked by somebody else, or not there yet
@@ -65,11 +68,15 @@ class HandlerFailed(TenantryError):
     """A handler cannot make rows of an event; the cause is chained."""
 
     def __init__(self, projection: str, event: Recorded, error: Exception) -> None:
+        what = f"event {event.id} ({type(event.event).__name__}) at position {event.position}"
         super().__init__(
-            f"projection {projection} cannot handle event {event.id} ({type(event.event).__name__}) at position"
-            f" {event.position}: {type(error).__name__}; install a version that can, the projection then goes on by itself"
+            f"projection {projection} cannot handle {what}: {type(error).__name__};"
+            " install a version that can, and it goes on by itself"
         )
         self.event = event
+
+
+_GOING_ON: Final = dict.fromkeys(("halted_at", "halted_event", "halted_reason"))
 
 
 def project(connection: Connection, projection: Projection, events: Sequence[Recorded], upto: int) -> None:
@@ -78,13 +85,7 @@ def project(connection: Connection, projection: Projection, events: Sequence[Rec
     The caller holds the position's lock, and commits. Raises HandlerFailed with the event.
     """
     apply(connection, Fold(_changes(projection, events)))
-    moved = {
-        "position": upto,
-        "halted_at": None,
-        "halted_event": None,
-        "halted_reason": None,
-        "updated_at": func.now(),
-    }
+    moved = {"position": upto, "updated_at": func.now(), **_GOING_ON}
     statement = insert(POSITIONS).values(name=projection.name, **moved)
     connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=moved))
 
@@ -101,13 +102,10 @@ def _changes(projection: Projection, events: Iterable[Recorded]) -> Iterator[Cha
 
 def halt(connection: Connection, name: str, event: Recorded | None, reason: str) -> None:
     """Note why the projection does not go on, and since when; in a transaction after the one that failed."""
-    note = {
-        "halted_event": event.id if event else None,
-        "halted_reason": storable(reason),
-        "updated_at": func.now(),
-    }
+    event_id = event.id if event else None
+    note = {"halted_event": event_id, "halted_reason": storable(reason), "updated_at": func.now()}
     statement = insert(POSITIONS).values(name=name, halted_at=func.now(), **note)
-    same = POSITIONS.c.halted_event.is_not_distinct_from(note["halted_event"])
+    same = POSITIONS.c.halted_event.is_not_distinct_from(event_id)
     since = case((same, func.coalesce(POSITIONS.c.halted_at, func.now())), else_=func.now())
     connection.execute(
         statement.on_conflict_do_update(index_elements=["name"], set_={**note, "halted_at": since})
@@ -116,6 +114,5 @@ def halt(connection: Connection, name: str, event: Recorded | None, reason: str)
 
 def positions(connection: Connection) -> list[Position]:
     """All positions, for `status`."""
-    names = [name for name in Position.__dataclass_fields__]
-    found = connection.execute(select(*(POSITIONS.c[name] for name in names)).order_by(POSITIONS.c.name))
+    found = connection.execute(select(POSITIONS).order_by(POSITIONS.c.name))
     return [Position(**row) for row in found.mappings()]

@@ -2,9 +2,9 @@
 
     in_progress ──blocked──▶ waiting ──▶ in_progress ──▶ converged | given_up | held
 
-A handler sees one event, and some events do not know what came before them (a step that completes while a given-up wish
-is undone). So what is stored is the `outcome`, which only a scope's own events change, and the `obstacle`, which only
-steps do; `state` is what PostgreSQL makes of the two.
+A handler sees one event, and some events do not know what came before them: a step may complete while a wish
+that was given up is being undone. So what is stored is the `outcome`, as the scope's own events and a start
+in earnest change it, and the `obstacle`; `state` is what PostgreSQL makes of the two.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from domain.provisioning import (
 )
 from domain.steps import Step
 from projections.base import METADATA, Change, Projection, Row, Set, rows
+
+_STATE: Final = "coalesce(outcome, CASE WHEN obstacle IS NULL THEN 'in_progress' ELSE 'waiting' END)"
 
 PROVISIONINGS: Final = Table(
     "provisionings",
@@ -99,9 +101,7 @@ def _scope(event: _StepEvent) -> Row:
     match event:
         case StepStarted(undoing=False):
             return _AGAIN
-        case (
-            StepStarted() | StepCompleted()
-        ):  # the reason stays: a wish that is being undone was given up for it
+        case StepStarted() | StepCompleted():  # the reason stays: why a wish being undone was given up
             return {"obstacle": None, "retry_at": None}
         case StepFailed():
             return {"obstacle": None, "retry_at": event.retry_at}

@@ -1,8 +1,8 @@
 """Which sites exist, which products are on them, and how open are they?
 
-A handler sees one event, so what one event says is stored (`sites_base`, `site_products`) and what follows from several
-of them is the view `sites`: a site is `open` when it is and all of its products are (a site without products: when it is),
-`partial` when only some of them are, `closed` otherwise.
+A handler sees one event, so what one event says is stored (`sites_base`, `site_products`), and what follows
+from several of them is the view `sites`. A site's `access` is open where it and all of its products are open
+(without any product: where it is), partial where only some of them are, closed otherwise.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
         .where(SITE_PRODUCTS.c.tenant_id == tenant_id)
         .order_by(SITE_PRODUCTS.c.product)
     )
-    access: dict[str, str] = {product: access for product, access in products}
+    access = dict(products.tuples().all())
     return [
         {**site, "products": access}
         for site in rows(connection, select(SITES).where(SITES.c.tenant_id == tenant_id))

@@ -9,24 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
 from adapters.kafka import Producer
+from adapters.outbox import OutboxRow
 from domain.errors import Unavailable
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
-    """An integration event as it is to be published; `position` is that of its fact in the log."""
-
-    position: int
-    key: bytes
-    value: bytes
 
 
 class Outbox(Protocol):

@@ -1,8 +1,9 @@
 """Has a newer generation been here?
 
-A worker that slept past its lease may wake up at any moment and carry out an order that is out of date. So each effect is
-in one transaction with a row that keeps the newest generation of its scope: the row is locked first, an older order finds
-no row that it may update and is refused, and of two orders at once one waits for the other to commit.
+A worker that slept past its lease may wake up at any moment and carry out an order that is out of date. So
+each effect is in one transaction with a row that keeps the newest generation of its scope: the row is
+locked first, an older order finds no row that it may update and is refused, and of two orders at once one
+waits for the other to commit.
 
 The rows outlive what they guard: after a removal it is they that refuse a late ensure.
 """
@@ -58,5 +59,7 @@ def control_transaction(control: Connect, order: Order, patience: Patience) -> I
 def wish_of(order: Order, kind: type[W]) -> W:
     """The order's wish, which must be of the kind that the executor serves."""
     if not isinstance(order.wish, kind):
-        raise TypeError(f"{order.idempotency_key}: expected a {kind.__name__}, got a {type(order.wish).__name__}")
+        raise TypeError(
+            f"{order.idempotency_key}: expected a {kind.__name__}, got a {type(order.wish).__name__}"
+        )
     return order.wish

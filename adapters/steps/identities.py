@@ -1,7 +1,7 @@
 """Who has access to a site, and to a product on it? (step 5)
 
-Always the whole set: whoever is not in it any more has no access any more. The customer's administrators, once commerce
-has named them, replace the person who founded the tenant.
+Always the whole set: whoever is not in it any more has no access any more. The customer's administrators,
+once commerce has named them, replace the person who founded the tenant.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """On which shard does the family live? (step 3)
 
-The room is reserved in the control database: `shards.used` counts the rows of `placements_reserved`. Both change in one
-transaction, so room is taken once and given back once, however often a worker dies and its order is repeated.
+The room is reserved in the control database: `shards.used` counts the rows of `placements_reserved`. Both
+change in one transaction, so room is taken once and given back once, however often a worker dies and its
+order is repeated.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Regions:
         region = wish.region or self._topology.default_region
         if region not in self._topology.regions:
             known = ", ".join(self._topology.regions)
-            raise Permanent(f"region {region} has no shard (regions: {known}): name one, or add a shard there")
+            raise Permanent(
+                f"region {region} has no shard (regions: {known}): name one, or add a shard there"
+            )
         shard = _take_room(connection, region)
         connection.execute(
             "INSERT INTO placements_reserved (scope, shard, generation) VALUES (%s, %s, %s)",
@@ -67,8 +70,8 @@ def _placement(connection: psycopg.Connection, order: Order) -> RegionFacts | No
 def _take_room(connection: psycopg.Connection, region: str) -> str:
     """One more family on a shard of the region. Raises Obstacle when all are full.
 
-    Another worker may fill the shard between our look and our update, which then finds no row: look again. Somebody's
-    family is placed each time, so this comes to an end.
+    Another worker may fill the shard between our look and our update, which then finds no row: look again.
+    Somebody's family is placed each time, so this comes to an end.
     """
     while True:
         best = connection.execute(

@@ -130,6 +130,12 @@ CREATE TABLE data_keys (
 CREATE UNIQUE INDEX data_keys_key_id_idx ON data_keys (key_id);
 CREATE UNIQUE INDEX data_keys_live_idx ON data_keys (subject) WHERE forgotten_at IS NULL;
 
+CREATE TABLE relay_positions (
+    topic_id text PRIMARY KEY,
+    position bigint NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+
 CREATE TABLE workers (
     name text PRIMARY KEY,
     kind text NOT NULL,
@@ -143,7 +149,7 @@ CREATE TABLE workers (
 """
 
 DOWN = """
-DROP TABLE workers, data_keys, blocked, leases, wakes, customer_tenants, quarantine, waiting, incoming,
+DROP TABLE relay_positions, workers, data_keys, blocked, leases, wakes, customer_tenants, quarantine, waiting, incoming,
     kafka_positions, stored_events;
 DROP SEQUENCE lease_tokens;
 DROP TYPE stored_event_text;

@@ -9,7 +9,7 @@ from domain.errors import TenantryError
 
 
 class InMemorySealingKeys:
-    """The port SealingKeys without cryptography: a sealed text is a ticket for what lies here. Counts what is asked."""
+    """SealingKeys without cryptography: a sealed text is a ticket for what lies here. Counts its calls."""
 
     def __init__(self) -> None:
         self.seals = 0
@@ -28,9 +28,7 @@ class InMemorySealingKeys:
         self.unseals += 1
         _, place, plain = self._kept.get(sealed, (None, None, None))
         if place != bound_to:
-            raise TenantryError(
-                f"{bound_to} was changed or moved since it was sealed: restore it from a backup"
-            )
+            raise TenantryError(f"{bound_to} was changed or moved since it was sealed")
         return plain
 
     def forget(self, subject: str) -> None:

@@ -1,0 +1,188 @@
+"""Who may enter a family's database?
+
+    r_<product>_g<born>  LOGIN, SCRAM    one for each product: a password, a place to work in, no right of its own
+         │ INHERIT, never SET            what it has comes through the group; it cannot become it
+    g_<family>_g<born>   NOLOGIN         USAGE and CREATE on the schema, and whatever its members left behind
+         │
+    CONNECT on one database              through the shard's reach role, or on the family's own database
+
+The schema itself belongs to our administrator: a product can make and drop its own tables in it, not ours
+and not the schema. Names are derived from what the order says, so that whoever repeats an order finds what
+a killed worker left.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from domain.errors import Retryable
+from domain.ports import Order
+from domain.steps import Scope
+
+_PAUSE_SECONDS: Final = 0.05
+
+
+def role_password(master_key: bytes, scope: Scope | str, product: str, generation: int) -> str:
+    """The password of a product's login role: anybody with the master key can derive it, so it is stored nowhere.
+
+    `scope` is the family's; `generation` the one that the role is named after (`RoleFacts.generation`).
+    """
+    mac = hmac.new(master_key, f"{scope}/{product}/{generation}".encode(), hashlib.sha256)
+    return base64.urlsafe_b64encode(mac.digest()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a family's things are called on a shard: a schema or database, its group, a login role for each product.
+
+    At most 63 bytes, and unique on a server: tenant ids, families and products hold no `/`.
+    """
+
+    place: str
+    group: str
+    logins: Mapping[str, str]
+
+    @classmethod
+    def of(cls, order: Order) -> Names:
+        """The names of everything that is perhaps there (`order.born`)."""
+        family = f"{order.scope.tenant_id}/{order.scope.key}"
+        born = order.born[""]
+        return cls(
+            place=_name("t", family, born),
+            group=_name("g", family, born),
+            logins={
+                product: _name("r", f"{family}/{product}", generation)
+                for product, generation in sorted(order.born.items())
+                if product
+            },
+        )
+
+
+def _name(kind: str, what: str, born: int) -> str:
+    return f"{kind}_{hashlib.sha256(what.encode()).hexdigest()[:20]}_g{born}"
+
+
+OUR_NAMES: Final = r"^[trg]_[0-9a-f]{20}_g[0-9]+$"
+"""What all such names look like, for PostgreSQL's `~`."""
+
+
+# -- what is true of all databases of a server ---------------------------------------------------------------
+
+
+def existing(connection: psycopg.Connection, roles: Iterable[str]) -> list[str]:
+    """Those of the roles that are there, in the order given."""
+    wanted = list(roles)
+    rows = connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [wanted])
+    there = {name for (name,) in rows.fetchall()}
+    return [role for role in wanted if role in there]
+
+
+def ensure_group(connection: psycopg.Connection, group: str) -> None:
+    """The NOLOGIN role that a family's rights hang on."""
+    if not existing(connection, [group]):
+        connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(group)))
+
+
+def ensure_login(
+    connection: psycopg.Connection,
+    role: str,
+    *,
+    group: str,
+    password: str,
+    login: bool,
+    schema: str,
+    sessions: int,
+) -> None:
+    """The role is a member of its group and may log in, or not, with at most so many sessions at a time."""
+    name = sql.Identifier(role)
+    if not existing(connection, [role]):
+        connection.execute(
+            sql.SQL(
+                "CREATE ROLE {} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+            ).format(name)
+        )
+    # The verifier is computed here: the password itself never reaches the server, nor its log of statements.
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    connection.execute(
+        sql.SQL("ALTER ROLE {} {} CONNECTION LIMIT {} PASSWORD {}").format(
+            name, sql.SQL("LOGIN" if login else "NOLOGIN"), sql.Literal(sessions), sql.Literal(verifier)
+        )
+    )
+    connection.execute(sql.SQL("ALTER ROLE {} SET search_path = {}").format(name, sql.Identifier(schema)))
+    connection.execute(
+        sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE").format(sql.Identifier(group), name)
+    )
+
+
+def forbid_login(connection: psycopg.Connection, roles: Iterable[str]) -> None:
+    """No new session of theirs, from the commit on."""
+    for role in roles:
+        connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(role)))
+
+
+def end_sessions(connection: psycopg.Connection, roles: Collection[str], *, seconds: float) -> None:
+    """End the roles' sessions until none is left; call it after the commit that forbids them to log in.
+
+    A session that was let in just before that commit shows up a moment after it: two looks with a pause
+    between them must find nobody. Raises Retryable when somebody is still there after `seconds`.
+    """
+    if not roles:
+        return
+    deadline = time.monotonic() + seconds
+    quiet = 0
+    while True:
+        row = connection.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = ANY (%s)",
+            [list(roles)],
+        ).fetchone()
+        quiet = 0 if row and row[0] else quiet + 1
+        if quiet == 2:
+            return
+        if time.monotonic() > deadline:
+            raise Retryable(f"sessions of {', '.join(sorted(roles))} do not end: look for what holds them")
+        time.sleep(_PAUSE_SECONDS)
+
+
+def drop_roles(connection: psycopg.Connection, roles: Iterable[str]) -> None:
+    """Remove roles that own nothing any more."""
+    for role in roles:
+        connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
+
+
+# -- what is true inside one database ------------------------------------------------------------------------
+
+
+def grant_rights(connection: psycopg.Connection, schema: str, *, group: str, logins: Iterable[str]) -> None:
+    """The group may use the schema; what one of the logins makes in it, the others may use as well."""
+    place, everybody = sql.Identifier(schema), sql.Identifier(group)
+    connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(place, everybody))
+    for login in logins:
+        for objects in ("TABLES", "SEQUENCES", "ROUTINES", "TYPES"):
+            connection.execute(
+                sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} GRANT ALL ON {} TO {}").format(
+                    sql.Identifier(login), place, sql.SQL(objects), everybody
+                )
+            )
+
+
+def hand_over(connection: psycopg.Connection, logins: Iterable[str], *, group: str) -> None:
+    """What the logins made is the group's from here on; all that they were granted goes."""
+    for login in logins:
+        role = sql.Identifier(login)
+        connection.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(role, sql.Identifier(group)))
+        connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
+
+
+def drop_owned(connection: psycopg.Connection, roles: Iterable[str]) -> None:
+    """What the roles made, and what they were granted, in this database and on shared objects."""
+    for role in roles:
+        connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(role)))

@@ -1,0 +1,1 @@
+"""Is the domain right? Everything here runs in memory."""

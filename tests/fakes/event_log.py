@@ -1,0 +1,229 @@
+"""What does an event log look like that fits into a test's memory?
+
+`MemoryEventLog` keeps the contract of `domain.ports.EventLog` as PostgresEventLog does: a recording is checked whole
+before anything of it is kept. It counts: `recordings` made, `conflicts` answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from threading import Lock
+
+from domain.errors import Conflict, PositionLost
+from domain.event import Recorded
+from domain.ports import Clock, Incoming, Lease, QuarantinedMessage, Recording, WaitingMessage
+
+
+@dataclass(slots=True)
+class Seen:
+    """A row of the incoming messages."""
+
+    incoming: Incoming
+    duplicates: int = 0
+
+
+@dataclass(slots=True)
+class Quarantined:
+    """A row of the quarantine."""
+
+    message: QuarantinedMessage
+    state: str = "open"
+    repeats: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    scope: str
+    at: datetime
+
+
+class MemoryEventLog:
+    """`domain.ports.EventLog` in memory, safe to use from many threads.
+
+    `before_record` is called ahead of each recording, so that a test can let somebody else be first.
+    """
+
+    def __init__(self, *, clock: Clock = lambda: datetime.now(UTC)) -> None:
+        self.events: list[Recorded] = []
+        self.incoming: dict[tuple[str, str], Seen] = {}
+        self.quarantine: dict[int, Quarantined] = {}
+        self.wakes: dict[int, _Due] = {}
+        self.leases: dict[str, Lease] = {}
+        self.obstacles: set[tuple[str, str]] = set()
+        self.before_record: Callable[[Recording], None] = lambda recording: None
+        self.recordings = 0
+        self.conflicts = 0
+        self._clock = clock
+        self._lock = Lock()
+        self._streams: dict[str, list[Recorded]] = {}
+        self._positions: dict[tuple[str, int], int] = {}
+        self._waiting: dict[tuple[str, str], WaitingMessage] = {}
+        self._customer_tenants: set[tuple[str, str]] = set()
+        self._numbers = 0
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def record(self, recording: Recording) -> None:
+        """See `EventLog.record`."""
+        self.before_record(recording)
+        with self._lock, self._counted():
+            self._check(recording)
+            self._keep(recording)
+            self.recordings += 1
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        try:
+            yield
+        except Conflict:
+            self.conflicts += 1
+            raise
+
+    def _check(self, recording: Recording) -> None:
+        for position in recording.positions:
+            if self._positions.get((position.topic_id, position.partition)) != position.expected:
+                raise PositionLost(
+                    f"partition {position.partition} of {position.topic} was moved on by another intake"
+                )
+        for lease in (*recording.leases, *(lease for lease, _ in recording.renewals)):
+            held = self.leases.get(lease.scope)
+            _expect(held is not None and held.token == lease.token, "a lease was lost")
+        for number in recording.released:
+            row = self.quarantine.get(number)
+            _expect(row is not None and row.state == "open", "a quarantined message is not open any more")
+        for incoming in recording.incoming:
+            seen = self.incoming.get((incoming.source, incoming.id))
+            _expect(
+                seen is None
+                or (seen.incoming.outcome in ("waiting", "quarantined") and seen.incoming.digest == incoming.digest),
+                "another intake dealt with the same message",
+            )
+        for key in recording.waited:
+            _expect(key in self._waiting, "another intake let the same message in")
+        keys = [(waiting.source, waiting.id) for waiting in recording.waiting]
+        taken = self._waiting.keys() - set(recording.waited)
+        _expect(len(set(keys)) == len(keys) and not taken & set(keys), "the message waits already")
+        versions = {stream: len(facts) for stream, facts in self._streams.items()}
+        places = {(event.stream, event.version) for event in recording.events}
+        _expect(
+            len(places) == len(recording.events)
+            and all(version > versions.get(stream, 0) for stream, version in places),
+            "somebody else recorded first",
+        )
+
+    def _keep(self, recording: Recording) -> None:
+        for position in recording.positions:
+            self._positions[position.topic_id, position.partition] = position.next_offset
+        for lease in recording.leases:
+            del self.leases[lease.scope]
+            for number in lease.wakes:
+                self.wakes.pop(number, None)
+        for lease, until in recording.renewals:
+            self.leases[lease.scope] = replace(self.leases[lease.scope], until=until)
+        for number in recording.released:
+            self.quarantine[number].state = "retried"
+        for incoming in recording.incoming:
+            seen = self.incoming.setdefault((incoming.source, incoming.id), Seen(incoming))
+            seen.incoming = replace(seen.incoming, outcome=incoming.outcome)
+        for key, repeats in recording.duplicates.items():
+            if key in self.incoming:
+                self.incoming[key].duplicates += repeats
+        for key in recording.waited:
+            del self._waiting[key]
+        for waiting in recording.waiting:
+            self._waiting[waiting.source, waiting.id] = waiting
+        for message in recording.quarantined:
+            self._put_in_quarantine(message)
+        self._customer_tenants.update(recording.customer_tenants)
+        self.obstacles.update((blocked.obstacle, blocked.scope) for blocked in recording.blocked)
+        freed = {pair for pair in self.obstacles if pair[0] in recording.unblocked}
+        self.obstacles -= freed
+        for scope in sorted({scope for _, scope in freed}):
+            self._wake(scope, self._clock())
+        for wake in recording.wakes:
+            self._wake(wake.scope, wake.at)
+        for event in recording.events:
+            fact = replace(event, position=len(self.events) + 1)
+            self.events.append(fact)
+            self._streams.setdefault(event.stream, []).append(fact)
+
+    def _put_in_quarantine(self, message: QuarantinedMessage) -> None:
+        for row in self.quarantine.values():
+            if row.state == "open" and row.message.digest == message.digest:
+                row.repeats += 1
+                return
+        self.quarantine[self._number()] = Quarantined(message)
+
+    def _wake(self, scope: str, at: datetime) -> None:
+        self.wakes[self._number()] = _Due(scope, at)
+
+    def _number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def load(self, streams: Mapping[str, int]) -> dict[str, list[Recorded]]:
+        """See `EventLog.load`."""
+        with self._lock:
+            found = {
+                stream: [fact for fact in self._streams.get(stream, ()) if fact.version > version]
+                for stream, version in streams.items()
+            }
+        return {stream: facts for stream, facts in found.items() if facts}
+
+    def read(self, after: int, limit: int) -> Sequence[Recorded]:
+        """See `EventLog.read`."""
+        with self._lock:
+            return self.events[after : after + limit]
+
+    def last_position(self) -> int:
+        """The position of the last fact, 0 while there is none."""
+        return len(self.events)
+
+    def known(self, ids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """See `EventLog.known`."""
+        with self._lock:
+            return {key: self.incoming[key].incoming.digest for key in ids if key in self.incoming}
+
+    def waiting(self, tenant_ids: Iterable[str]) -> dict[str, list[WaitingMessage]]:
+        """See `EventLog.waiting`."""
+        wanted = set(tenant_ids)
+        found: dict[str, list[WaitingMessage]] = {}
+        with self._lock:
+            for message in self._waiting.values():
+                if message.tenant_id in wanted:
+                    found.setdefault(message.tenant_id, []).append(message)
+        return found
+
+    def tenants_of(self, customer_id: str) -> Sequence[str]:
+        """See `EventLog.tenants_of`."""
+        return sorted(tenant for customer, tenant in self._customer_tenants if customer == customer_id)
+
+    def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
+        """The next offset to read, by (topic id, partition)."""
+        wanted = set(topic_ids)
+        return {key: offset for key, offset in self._positions.items() if key[0] in wanted}
+
+    def claim(self, *, owner: str, limit: int, now: datetime, until: datetime) -> list[Lease]:
+        """See `EventLog.claim`: the longest due first."""
+        with self._lock:
+            due: dict[str, list[int]] = {}
+            for number, wake in sorted(self.wakes.items(), key=lambda item: (item[1].at, item[0])):
+                lease = self.leases.get(wake.scope)
+                if wake.at <= now and (lease is None or lease.until <= now):
+                    due.setdefault(wake.scope, []).append(number)
+            claimed = [
+                Lease(scope, owner, self._number(), tuple(wakes), until)
+                for scope, wakes in list(due.items())[:limit]
+            ]
+            self.leases.update({lease.scope: lease for lease in claimed})
+        return claimed
+
+
+def _expect(truth: bool, otherwise: str) -> None:
+    if not truth:
+        raise Conflict(f"{otherwise}: decide again")
