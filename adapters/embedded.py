@@ -399,12 +399,8 @@ class EmbeddedBroker:
     def stop(self) -> None:
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(5)
+        self._process.kill()  # asked politely it waits for its clients to go, and it has nothing to save
+        self._process.wait()
         self._process = None
 
     def __enter__(self) -> Self:

@@ -105,7 +105,7 @@ class EventMapper(Mapper[str]):
             encoded = state.model_dump_json(serialize_as_any=True).encode()
         return StoredEvent(domain_event.stream, domain_event.version, event.TOPIC, encoded)
 
-    def to_domain_event(self, stored_event: StoredEvent) -> Recorded:  # type: ignore[override]
+    def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
         """The fact in our form, personal fields unsealed; raises UnreadableEvent."""
         return self.to_recorded(
             str(stored_event.originator_id),
@@ -173,8 +173,6 @@ def _why(stream: str, version: int, topic: str, state: bytes, error: Exception |
     if stored > known:
         return f"{where} has schema version {stored}, this Tenantry reads up to {known}: update it"
     detail = (
-        error.errors(include_input=False, include_url=False)[0]["msg"]
-        if isinstance(error, ValidationError)
-        else error
+        error.errors(include_input=False, include_url=False)[0]["msg"] if isinstance(error, ValidationError) else error
     )
     return f"{where} does not fit its schema: {detail}"

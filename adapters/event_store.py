@@ -68,9 +68,7 @@ class Recorder(PostgresApplicationRecorder):
 class PostgresEventLog:
     """`domain.ports.EventLog` on PostgreSQL."""
 
-    def __init__(
-        self, url: str, keys: SealingKeys, *, pool_size: int = 2, append_timeout_seconds: float = 2.0
-    ) -> None:
+    def __init__(self, url: str, keys: SealingKeys, *, pool_size: int = 2, append_timeout_seconds: float = 2.0) -> None:
         parts = conninfo_to_dict(url)
         self.datastore = PostgresDatastore(
             dbname=str(parts.get("dbname", "")),
@@ -258,7 +256,8 @@ def _write(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int, str
         rows = {(seen.source, seen.id): seen for seen in recording.incoming}.values()
         curs.execute(
             'INSERT INTO incoming AS i (source, id, digest, topic, partition, "offset", outcome)'
-            " SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::text[], %s::int[], %s::bigint[], %s::text[])"
+            " SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::text[], %s::int[], %s::bigint[],"
+            " %s::text[])"
             " ON CONFLICT (source, id) DO UPDATE SET outcome = excluded.outcome"
             " WHERE i.outcome IN ('waiting', 'quarantined') AND i.digest = excluded.digest",
             (
@@ -310,8 +309,8 @@ def _write(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int, str
         )
     for message in recording.quarantined:
         curs.execute(
-            'INSERT INTO quarantine AS q (rule, reason, source, id, type, tenant_id, topic, partition, "offset", digest,'
-            " sealed_body, received_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            "INSERT INTO quarantine AS q (rule, reason, source, id, type, tenant_id, topic, partition,"
+            ' "offset", digest, sealed_body, received_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
             " ON CONFLICT (digest) WHERE state = 'open' DO UPDATE SET repeats = q.repeats + 1",
             (
                 message.rule,
@@ -367,9 +366,7 @@ def _move(curs: Cursor[DictRow], position: KafkaPosition) -> None:
             prepare=True,
         )
     if curs.rowcount != 1:
-        raise PositionLost(
-            f"partition {position.partition} of {position.topic} was moved on by another intake"
-        )
+        raise PositionLost(f"partition {position.partition} of {position.topic} was moved on by another intake")
 
 
 def _end_leases(curs: Cursor[DictRow], recording: Recording) -> None:

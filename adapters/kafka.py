@@ -14,18 +14,22 @@ on_assign asks a database, so it must not run on kafka-python's loop, which send
 raises, its error leaves poll and the partitions stay held back: the next poll asks again, and nothing was
 delivered from a wrong place.
 
-A topic that was deleted and created anew has another id, and its offsets start again. kafka-python would go
-on at the old offset without a word. So each poll compares the ids, and a partition with a new one is assigned
-anew: the database knows no position for that id, and it is read from its beginning.
+A topic that was deleted and created anew has another id, and its offsets start again. kafka-python fetches by
+name and would go on at the old offset without a word. So whatever was fetched is delivered only after a
+broker was asked (one round trip, and one a second where nothing comes) whether the topics are still those
+that were assigned. What is not is held back like a new assignment: the database knows no position for that
+id, and it is read from its start.
 """
 
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -50,7 +54,7 @@ LARGEST_MESSAGE_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """`topic_id` tells a topic from an earlier one of its name; it is the name where the broker has no ids."""
+    """`topic_id` tells a topic from an earlier one of its name; it is the name if the broker has no ids."""
 
     topic: str
     topic_id: str
@@ -77,7 +81,7 @@ class Consumer(Protocol):
     """One member of a consumer group. Not to be shared between threads."""
 
     def poll(self, timeout_seconds: float, limit: int) -> list[Message]:
-        """Up to `limit` messages, in order within each partition; nothing after `timeout_seconds` without any.
+        """Up to `limit` messages, in order in each partition; nothing after `timeout_seconds` without any.
 
         Raises PositionOutOfRange, and whatever on_assign raises.
         """
@@ -204,7 +208,10 @@ class KafkaPythonConsumer:
         self._on_assign = on_assign
         self._assigned: dict[TopicPartition, Partition] = {}
         self._held_back: set[TopicPartition] = set()
-        with _unreachable_after(connect_seconds, bootstrap):
+        self._topics = list(topics)
+        self._asked_at = 0.0
+        with _connecting(bootstrap, connect_seconds):
+            self._admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=2_000)
             self._kafka = KafkaConsumer(
                 bootstrap_servers=bootstrap,
                 bootstrap_timeout_ms=int(connect_seconds * 1000),
@@ -217,18 +224,25 @@ class KafkaPythonConsumer:
                 allow_auto_create_topics=False,
                 metadata_max_age_ms=5_000,  # how soon new partitions and recreated topics are seen
                 reconnect_backoff_max_ms=1_000,
-                max_partition_fetch_bytes=4 * 2**20,  # a larger message comes all the same, alone
+                max_partition_fetch_bytes=2 * 2**20,  # a larger message comes all the same, alone
                 fetch_max_wait_ms=100,
+                # In pure Python it costs seven eighths of the throughput; TCP checks, and so did the broker.
+                check_crcs=find_spec("crc32c") is not None,
             )
-        self._kafka.subscribe(topics=list(topics), listener=_Listener(self._held))
+        self._kafka.subscribe(topics=self._topics, listener=_Listener(self._held))
 
     def poll(self, timeout_seconds: float, limit: int) -> list[Message]:
+        """As the port says; up to 2 s longer while no broker answers."""
         deadline = time.monotonic() + timeout_seconds
         while True:
             self._place()
-            left = max(0.0, deadline - time.monotonic())
-            messages = self._fetch(left, limit)
-            # An assignment that came during the fetch is placed and fetched from while there is time.
+            batches = self._fetch(max(0.0, deadline - time.monotonic()), limit)
+            messages = [
+                _message(self._assigned[tp], record)
+                for tp, records in batches.items()
+                if tp in self._assigned and tp not in self._held_back  # else it comes again when it is placed
+                for record in records
+            ]
             if messages or time.monotonic() >= deadline:
                 return messages
 
@@ -254,6 +268,7 @@ class KafkaPythonConsumer:
     def close(self) -> None:
         with _logged("leaving the consumer group"):
             self._kafka.close(timeout_ms=2_000)
+        self._admin.close()
 
     def _held(self, partitions: Iterable[TopicPartition]) -> None:
         """On kafka-python's loop: nothing may be fetched before the database was asked where to begin.
@@ -267,15 +282,11 @@ class KafkaPythonConsumer:
 
     def _place(self) -> None:
         """Ask where to begin in the partitions that are held back, and begin there."""
-        current = self._kafka.assignment()
-        for tp, ours in self._assigned.items():
-            if tp in current and ours.topic_id != self._topic_id(tp.topic):
-                self._held([tp])
-        waiting = {tp: self._identified(tp) for tp in set(self._held_back) & current}
-        if not waiting:
-            return
-        positions = self._on_assign(frozenset(waiting.values()))
-        for tp, ours in waiting.items():
+        waiting = set(self._held_back) & self._kafka.assignment()
+        ids = self._ask_ids() if waiting else {}
+        found = {tp: Partition(tp.topic, ids[tp.topic], tp.partition) for tp in waiting if tp.topic in ids}
+        positions = self._on_assign(frozenset(found.values())) if found else {}
+        for tp, ours in found.items():
             if tp not in self._kafka.assignment():
                 continue  # taken away again while we asked
             if ours in positions:
@@ -286,49 +297,58 @@ class KafkaPythonConsumer:
             self._held_back.discard(tp)
             self._kafka.resume(tp)
 
-    def _fetch(self, timeout_seconds: float, limit: int) -> list[Message]:
+    def _fetch(self, timeout_seconds: float, limit: int) -> Mapping[TopicPartition, Sequence[Any]]:
+        batches: Mapping[TopicPartition, Sequence[Any]] = {}
+        refused: OffsetOutOfRangeError | None = None
         try:
             batches = self._kafka.poll(timeout_ms=int(timeout_seconds * 1000), max_records=limit)
         except OffsetOutOfRangeError as error:
-            raise self._out_of_range(error) from error
+            refused = error
         except NoOffsetForPartitionError:
-            return []  # an assignment whose listener has not run yet
-        self._check_ends()
-        messages: list[Message] = []
-        for tp, records in batches.items():
-            ours = self._assigned.get(tp)
-            # Fetched under an assignment or from a topic that is no longer: it comes again after the next
-            # _place.
-            if ours is None or tp in self._held_back or ours.topic_id != self._topic_id(tp.topic):
-                continue
-            messages.extend(_message(ours, record) for record in records)
-        return messages
-
-    def _check_ends(self) -> None:
-        """Kafka refuses a fetch past the end; the embedded broker answers it with nothing, for ever."""
+            return {}  # an assignment whose listener has not run yet
+        if batches or refused or time.monotonic() - self._asked_at > 1:
+            self._hold_recreated()
+        if refused is not None:
+            self._explain(*next(iter(refused.args[0].items())))
+        # Kafka refuses a fetch past the end; the embedded broker answers it with nothing, for ever.
         for ours, end in self.high_watermarks().items():
             position = self._kafka.position(_native(ours), timeout_ms=0)
             if position is not None and position > end:
-                raise PositionPastEnd(ours, position, end)
+                self._hold_recreated()
+                if _native(ours) not in self._held_back:
+                    raise PositionPastEnd(ours, position, end)
+        return batches
 
-    def _out_of_range(self, error: OffsetOutOfRangeError) -> PositionOutOfRange:
-        tp, position = next(iter(error.args[0].items()))
-        ours = self._identified(tp)
+    def _explain(self, tp: TopicPartition, position: int) -> None:
+        """Raise what a refused position means; nothing if the topic is another by now."""
+        if tp in self._held_back or tp not in self._assigned:
+            return
         start = self._kafka.beginning_offsets([tp], timeout_ms=5_000)[tp]
         if position < start:
-            return PositionExpired(ours, position, start)
-        return PositionPastEnd(ours, position, self._kafka.end_offsets([tp], timeout_ms=5_000)[tp])
+            raise PositionExpired(self._assigned[tp], position, start)
+        end = self._kafka.end_offsets([tp], timeout_ms=5_000)[tp]
+        raise PositionPastEnd(self._assigned[tp], position, end)
 
-    def _identified(self, tp: TopicPartition) -> Partition:
-        return Partition(topic=tp.topic, topic_id=self._topic_id(tp.topic), partition=tp.partition)
+    def _hold_recreated(self) -> None:
+        """Hold back each partition that is not, or not provably, of the topic that was assigned."""
+        current = self._kafka.assignment()
+        ids = self._ask_ids()
+        self._held(
+            tp for tp, ours in self._assigned.items() if tp in current and ids.get(tp.topic) != ours.topic_id
+        )
 
-    def _topic_id(self, topic: str) -> str:
-        # The cluster's metadata is not public on a consumer, but it is what the fetches themselves go by.
-        return str(self._kafka._cluster.topic_id(topic) or topic)  # noqa: SLF001
+    def _ask_ids(self) -> dict[str, str]:
+        """The ids of our topics, as a broker has them now; none if no broker answers."""
+        self._asked_at = time.monotonic()
+        try:
+            return _ids(self._admin.describe_topics(self._topics))
+        except KafkaError as error:
+            log.warning("no broker told the ids of %s: %s", self._topics, error)
+            return {}
 
 
 class KafkaPythonProducer:
-    """`Producer` on kafka-python: acknowledged by all replicas; idempotent: a retry neither repeats nor reorders.
+    """`Producer` on kafka-python: acknowledged by all replicas; a retry neither repeats nor reorders.
 
     After a failure the client is thrown away. Its sequence numbers mean nothing to a broker that lost its
     memory, and it would wait for ever for an answer that fits.
@@ -370,8 +390,12 @@ class KafkaPythonProducer:
     def close(self) -> None:
         """Waits for nothing: what was sent and not flushed may be lost."""
         if self._kafka is not None:
+            # Its close() flushes first and gives up closing where that fails: the sender would live on, and
+            # bring the old messages to a broker that comes back after newer ones. There is no public way to
+            # abort.
+            self._kafka._sender.force_close()  # noqa: SLF001
             with suppress(KafkaError):
-                self._kafka.close(timeout=0)
+                self._kafka.close(timeout=2)
             self._kafka = None
         self._pending.clear()
 
@@ -381,7 +405,7 @@ class KafkaPythonProducer:
         return PublishFailed(lost or 1, cause)
 
     def _connect(self) -> KafkaProducer:
-        with _unreachable_after(self._connect_seconds, self._bootstrap):
+        with _connecting(self._bootstrap, self._connect_seconds):
             return KafkaProducer(
                 bootstrap_servers=self._bootstrap,
                 bootstrap_timeout_ms=int(self._connect_seconds * 1000),
@@ -409,14 +433,18 @@ def topic_ids(bootstrap: str, names: Iterable[str], *, connect_seconds: float = 
     """The ids of those of the topics that exist; the name where the broker has no ids."""
     with _admin(bootstrap, connect_seconds) as admin:
         found = admin.describe_topics(list(names))
+    return _ids(found)
+
+
+def _ids(described: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {
-        topic["name"]: str(topic["topic_id"] or topic["name"]) for topic in found if not topic["error_code"]
+        each["name"]: str(each["topic_id"] or each["name"]) for each in described if not each["error_code"]
     }
 
 
 @contextmanager
 def _admin(bootstrap: str, connect_seconds: float) -> Iterator[KafkaAdminClient]:
-    with _unreachable_after(connect_seconds, bootstrap):
+    with _connecting(bootstrap, connect_seconds):
         admin = KafkaAdminClient(
             bootstrap_servers=bootstrap, bootstrap_timeout_ms=int(connect_seconds * 1000)
         )
@@ -427,11 +455,26 @@ def _admin(bootstrap: str, connect_seconds: float) -> Iterator[KafkaAdminClient]
 
 
 @contextmanager
-def _unreachable_after(seconds: float, bootstrap: str) -> Iterator[None]:
+def _connecting(bootstrap: str, seconds: float) -> Iterator[None]:
+    """Knock before a client is made: one that finds nobody leaves a thread and sockets behind."""
+    addresses = [address.strip().rpartition(":") for address in bootstrap.split(",")]
+    deadline = time.monotonic() + seconds
+    while not any(_listens(host.strip("[]"), int(port)) for host, _, port in addresses):
+        if time.monotonic() > deadline:
+            raise BrokerUnreachable(bootstrap, seconds)
+        time.sleep(0.05)
     try:
         yield
     except KafkaError as error:
         raise BrokerUnreachable(bootstrap, seconds) from error
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -15,24 +15,27 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import Connection, NullPool, create_engine, func, select
-from sqlalchemy.exc import OperationalError
-
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy import Connection, NullPool, create_engine, func, select
+from sqlalchemy.exc import OperationalError
+
 from domain.errors import Unavailable, UsageError
 
-_LOCK: Final = 0x74656E616E747279  # "tenantry": one number for all installations, the lock is the database's
-own _CONNECT_SECONDS: Final = 10
+_LOCK: Final = 0x74656E616E747279  # "tenantry"; advisory locks are each database's own
+_CONNECT_SECONDS: Final = 10
 
 
 def migrate(url: str, *, revision: str = "head") -> None:
-    """Bring the database up to `revision`. Raises Unavailable where it does not answer, UsageError for a revision that
-    there is not, also where the database is at one that only a newer version knows."""
+    """Bring the database up to `revision`.
+
+    Raises Unavailable where it does not answer, and UsageError where a revision is unknown: the one that is
+    asked for, or the one that the database is at, which a newer version made.
+    """
     _run(url, lambda config: command.upgrade(config, revision))
 
 
@@ -49,8 +52,7 @@ def current(url: str) -> str | None:
 
 def head() -> str:
     """The revision that this version needs."""
-    newest = ScriptDirectory.from_config(_config()).get_current_head()
-    assert newest is not None, "there is always a first migration"
+    [newest] = ScriptDirectory.from_config(_config()).get_heads()
     return newest
 
 
@@ -63,7 +65,7 @@ def _run(url: str, act: Callable[[Config], None]) -> None:
             act(config)
         except CommandError as error:
             raise UsageError(
-                f"cannot migrate: {error}; name a revision of this version, or install the version that made it"
+                f"cannot migrate: {error}; name a revision of this version, or install the one that made it"
             ) from error
 
 
@@ -86,14 +88,12 @@ def _connection(url: str) -> Iterator[Connection]:
     """A connection of its own in a transaction, committed at the end."""
     try:
         place = conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise UsageError(f"the database URL cannot be read ({str(error).strip()}): write postgresql://...")
-        from error
-    timeout = int(place.get("connect_timeout") or _CONNECT_SECONDS)
+    except psycopg.ProgrammingError as error:  # its text may hold the password
+        raise UsageError("the database URL cannot be read: write postgresql://USER@HOST:PORT/NAME") from error
+    if not place.get("connect_timeout"):
+        url = make_conninfo(url, connect_timeout=_CONNECT_SECONDS)
     # libpq reads the URL, not SQLAlchemy: whatever psql takes will do.
-    engine = create_engine(
-        "postgresql+psycopg://", poolclass=NullPool, creator=lambda: psycopg.connect(url, connect_timeout=timeout)
-    )
+    engine = create_engine("postgresql+psycopg://", poolclass=NullPool, creator=lambda: psycopg.connect(url))
     try:
         connection = engine.connect()
     except OperationalError as error:

@@ -1,8 +1,8 @@
 """What must a producer send?
 
-The JSON Schemas (draft 2020-12) of the eight events as whole CloudEvents in structured mode, made from the same
-models that read them. docs/schemas holds what `write` gives; a test keeps the two equal. What no schema can say
-(a text's length in bytes, the rules across fields) is in docs/reference/wire.md.
+The JSON Schemas (draft 2020-12) of the eight events as whole CloudEvents in structured mode, made from the
+same models that read them. docs/schemas holds what `write` gives; a test keeps the two equal. What no schema can
+say (a text's length in bytes, the rules across fields) is in docs/reference/wire.md.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.spec import SPECVERSION_V1_0
 
 from adapters.inbound import MAX_ID_BYTES, MAX_REVISION, MAX_SOURCE_BYTES
@@ -65,12 +66,15 @@ def schema(type_: str) -> dict[str, Any]:
                 "description": "Commerce's own counter: the highest wins, whatever the order of arrival.",
             },
             "subject": {"type": "string", "minLength": 1},
-            "datacontenttype": {"type": "string", "pattern": r"^(application|text)/([a-zA-Z0-9\-.]+\+)?json(;.*)?$"},
+            "datacontenttype": {"type": "string", "pattern": JSONFormat.JSON_CONTENT_TYPE_PATTERN.pattern},
             "dataschema": {"type": "string", "format": "uri", "minLength": 1},
             "data": {"$ref": f"#/$defs/{model.__name__}"},
         },
         "patternProperties": {
-            "^[a-z0-9]{1,64}$": {"description": "Other extension attributes are allowed and not read."}
+            "^(?!data$)[a-z0-9]{1,64}$": {
+                "type": ["string", "integer", "boolean"],
+                "description": "Other extension attributes are allowed and not read.",
+            }
         },
         "additionalProperties": False,
         "$defs": definitions,

@@ -4,18 +4,20 @@
       └─ wraps ─▶ data key of a subject (`customer:ID`, `tenant:ID`, `unattributed`): a row of data_keys
            └─ seals ─▶ v1.<key id>.<base64url(nonce | ciphertext | tag)>: in log, waiting room, quarantine
 
-Both layers are AES-256-GCM with random 96-bit nonces. A sealed text is bound to its place (`bound_to`) and to
-its key's id, a wrapped key to its subject and id: none can be moved, and a change of any character is found.
-The key id alone finds the key, so that a text is read without knowing whose it is. `v1` stays readable for ever.
+Both layers are AES-256-GCM with random 96-bit nonces. A sealed text is bound to its place (`bound_to`) and
+to its key's id, a wrapped key to its subject and id: none can be moved, and a change of any character is
+found. The key id alone finds the key, so that a text is read without knowing whose it is. `v1` stays
+readable for ever.
 
-To forget a subject is to empty `wrapped`; the row stays, and tells "forgotten" from "lost". A subject has at
-most one live key, which a partial unique index decides between processes: both insert, one lands, both read. A
-new key is committed before anything is sealed under it: a crash leaves a key too many, never a text without one.
+To forget a subject is to empty `wrapped`; the row stays, and tells "forgotten" from "lost". A subject has
+at most one live key, which a partial unique index decides between processes: both insert, one lands, both
+read. A new key is committed before anything is sealed under it: a crash leaves a key too many, never a text
+without one.
 
-Unwrapped keys are cached. `forget` takes effect at once in its own process, also on a load that is under way
-(the count of forgettings tells), and in the others when their entries are CACHE_SECONDS old: until then they
-may still read, and seal under the forgotten key what nobody will read later. A forgotten key never returns, so
-that is cached too.
+Unwrapped keys are cached. `forget` takes effect at once in its own process, also on a load that is under
+way (the count of forgettings tells), and in the others when their entries are CACHE_SECONDS old: until then
+they may still read, and seal under the forgotten key what nobody will read later. A forgotten key never
+returns, so that is cached too.
 
 Sealing under a new subject takes a connection of its own: `prefetch` before a transaction, not inside one.
 """

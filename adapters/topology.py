@@ -9,9 +9,9 @@ What `prepare` makes on a shard, and keeps to ourselves:
     database of the shard       PUBLIC may neither connect nor make temporary tables
     ├── schema public           nothing for PUBLIC
     ├── schema tenantry         ours alone
-    │   └── fences              scope -> the newest generation that was here, and whether its database was made
-    └── role tenantry_reach_*   NOLOGIN; CONNECT here and nothing else. Each family's group is its member, so that
-                                the database's own list of rights stays short however many families come
+    │   └── fences              scope -> the newest generation that was here; whether its database was made
+    └── role tenantry_reach_*   NOLOGIN; CONNECT here and nothing else. Each family's group is its member, so
+                                that the database's own list of rights stays short
 
 The administrator of `Shard.url` is a superuser (the embedded server), or a role with CREATEROLE that owns
 the shard's database, with CREATEDB as well under database isolation. Rights that a role without superuser
@@ -30,6 +30,7 @@ from typing import Final, Literal
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from domain.errors import Retryable, Unavailable, UsageError
 
@@ -57,6 +58,13 @@ class Shard:
     isolation: Literal["schema", "database"] = "schema"
     public_host: str | None = None
     public_port: int | None = None
+
+    def reached_at(self) -> tuple[str, int]:
+        """Host and port at which product roles reach it: as said, else as in `url`, never by a socket."""
+        place = conninfo_to_dict(self.url)
+        host, port = str(place.get("host") or ""), int(str(place.get("port") or 5432))
+        by_socket = not host or host.startswith("/")
+        return self.public_host or ("127.0.0.1" if by_socket else host), self.public_port or port
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +112,7 @@ class Topology:
             yield connection
 
     def sync(self, connection: psycopg.Connection) -> None:
-        """Write the topology into the control database's `shards`. One that is not named any more is closed there.
+        """Write the topology into the control database's `shards`; one that is not named any more is closed.
 
         Raises UsageError for a shard that holds families and is named in another region than theirs.
         """
@@ -119,7 +127,7 @@ class Topology:
                 ).fetchone()
                 if written is None:
                     raise UsageError(
-                        f"shard {shard.name} holds families and cannot be said to be in region {shard.region}:"
+                        f"shard {shard.name} holds families and cannot move to region {shard.region}:"
                         " give it the region it had, and name a new shard for the other"
                     )
             connection.execute(
@@ -143,7 +151,7 @@ class Topology:
                         _warn_of_open_databases(connection, shard)
                     break
                 except psycopg.Error as error:
-                    # Two that start at once trip over each other: IF NOT EXISTS is not atomic, nor are GRANTs.
+                    # Two that start at once trip over each other: IF NOT EXISTS is not atomic.
                     if error.sqlstate not in _RACES or attempt == _ATTEMPTS:
                         text = f"shard {shard.name} cannot be prepared ({said(error)}): {remedy}"
                         raise Unavailable(text) from None
@@ -153,11 +161,10 @@ class Topology:
     def _connect(self, shard: Shard, database: str | None) -> Iterator[psycopg.Connection]:
         patience = self.patience
         with psycopg.connect(
-            shard.url,
+            make_conninfo(shard.url, dbname=database),
             autocommit=True,
             connect_timeout=max(2, round(patience.connect)),  # libpq knows no less than two seconds
             application_name="tenantry",
-            **({"dbname": database} if database else {}),
         ) as connection:
             connection.execute(
                 "SELECT set_config('search_path', 'pg_catalog, pg_temp', false),"
@@ -196,7 +203,7 @@ def close_to_public(connection: psycopg.Connection) -> None:
 
 @contextmanager
 def reaching(part: str) -> Iterator[None]:
-    """What PostgreSQL says against us may pass: Retryable, in one line that names the part and holds no secret."""
+    """What PostgreSQL says against us may pass: Retryable, one line that names the part and no secret."""
     try:
         yield
     except psycopg.Error as error:
@@ -256,8 +263,8 @@ def _prepare(connection: psycopg.Connection) -> None:
 def _warn_of_open_databases(connection: psycopg.Connection, shard: Shard) -> None:
     """Databases of the server that are not ours to close, but that every product role could enter."""
     rows = connection.execute(
-        "SELECT datname FROM pg_database WHERE datallowconn AND has_database_privilege('public', oid, 'CONNECT')"
-        " ORDER BY datname"
+        "SELECT datname FROM pg_database"
+        " WHERE datallowconn AND has_database_privilege('public', oid, 'CONNECT') ORDER BY datname"
     )
     for (database,) in rows.fetchall():
         log.warning(

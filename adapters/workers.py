@@ -63,7 +63,14 @@ class Heartbeat:
                     "INSERT INTO workers (name, kind, host, pid, state, details, started_at, seen_at)"
                     " VALUES (%s, %s, %s, %s, %s, %s, now(), now()) ON CONFLICT (name) DO UPDATE"
                     " SET state = excluded.state, details = excluded.details, seen_at = now()",
-                    (self._name, self._kind, socket.gethostname(), os.getpid(), self._state, Jsonb(self._said())),
+                    (
+                        self._name,
+                        self._kind,
+                        socket.gethostname(),
+                        os.getpid(),
+                        self._state,
+                        Jsonb(self._said()),
+                    ),
                 )
             except psycopg.Error:
                 connection = None
@@ -86,5 +93,6 @@ def alive(url: str) -> list[dict[str, Any]]:
             (SILENT_SECONDS,),
         ).fetchall()
     return [
-        {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()} for row in rows
+        {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+        for row in rows
     ]

@@ -5,6 +5,7 @@ Nothing is configured here, neither logging nor a URL, so that a migration start
 """
 
 from alembic import context
+
 from domain.errors import UsageError
 
 connection = context.config.attributes.get("connection")

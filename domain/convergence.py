@@ -114,7 +114,7 @@ def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datet
         return GiveUp(Step.REGION, around.impossible)
     obstacle = around.before_ensuring if direction == "ensure" else around.before_removing
     if obstacle is not None:
-        return Wait(obstacle)
+        return Wait(obstacle, until=wanted.wake_at)
     intent = actual.intent
     if intent is None or (intent.step, intent.direction, intent.wish) != (step, direction, wish):
         return Start(step, direction, wish, undoing=given_up)
@@ -131,9 +131,7 @@ def _fallback(actual: Provisioning) -> Mapping[Step, Wish]:
     return actual.converged.steps if actual.lived and actual.converged else {}
 
 
-def _differences(
-    target: Mapping[Step, Wish], actual: Provisioning
-) -> Iterator[tuple[Step, Direction, Wish]]:
+def _differences(target: Mapping[Step, Wish], actual: Provisioning) -> Iterator[tuple[Step, Direction, Wish]]:
     for step in sorted(target):
         ensured = actual.steps.get(step)
         if ensured is None or not ensured.done or ensured.wish != target[step]:
@@ -145,13 +143,13 @@ def _differences(
 
 def _settled(wanted: Wanted, actual: Provisioning, around: Around) -> Action:
     if actual.given_up is not None:
-        return Nothing()
+        return Nothing(wanted.wake_at)
     if actual.version == 0 and wanted.level == "absent":
         return Nothing()
     if actual.converged is not None and actual.converged.digest == wanted.digest:
         return Nothing(wanted.wake_at)
     if around.before_converging is not None:
-        return Wait(around.before_converging)
+        return Wait(around.before_converging, until=wanted.wake_at)
     return Converge(wanted.level, wanted.digest)
 
 
@@ -183,12 +181,10 @@ def around(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog) -> A
             return _around_product(scope.key, wish, estate, catalog=catalog, site_is_there=site_is_there)
 
 
-def _around_product(
-    key: str, wish: Wanted, estate: Estate, *, catalog: Catalog, site_is_there: bool
-) -> Around:
+def _around_product(key: str, wish: Wanted, estate: Estate, *, catalog: Catalog, site_is_there: bool) -> Around:
     family = catalog.family_of(key)
-    database = database_of(estate, family)
-    placement = placement_of(estate, family)
+    database = database_of(estate, family) if _has(estate.family(family), Step.DATABASE) else None
+    placement = placement_of(estate, family) if _has(estate.family(family), Step.REGION) else None
     host = catalog[key].host
     role = database.role_of(key) if database else None
     before: str | None = None
@@ -197,7 +193,7 @@ def _around_product(
         before = "step 2 of the site"
     elif database is None:
         before = f"step 6 of family {family}"
-    elif host is not None and not _has(estate.product(host), Step.LICENSE):
+    elif host is not None and wish.level == "open" and not _has(estate.product(host), Step.LICENSE):
         before = f"step 7 of host {host}"
     if catalog[key].family is not None and database is not None:
         if role is None:
@@ -214,8 +210,9 @@ def _around_product(
 
 
 def _has(actual: Provisioning, step: Step) -> bool:
+    """Whether others may build on the step: it is there, and nobody started to remove it."""
     ensured = actual.steps.get(step)
-    return ensured is not None and ensured.facts is not None
+    return ensured is not None and ensured.facts is not None and not ensured.leaving
 
 
 def placement_of(estate: Estate, family: str) -> RegionFacts | None:
@@ -245,9 +242,10 @@ def dependents(scope: Scope, estate: Estate, *, catalog: Catalog) -> tuple[Scope
             members = (key for key in products if catalog.family_of(key) == scope.key)
             return (site, *(Scope("product", tenant_id, key) for key in members))
         case "product":
-            apps = (key for key in products if catalog[key].host == scope.key)
+            apps = [key for key in products if catalog[key].host == scope.key]
+            homes = sorted({catalog.family_of(key) for key in (scope.key, *apps)})
             return (
                 site,
-                Scope("family", tenant_id, catalog.family_of(scope.key)),
+                *(Scope("family", tenant_id, key) for key in homes),
                 *(Scope("product", tenant_id, key) for key in apps),
             )

@@ -1,20 +1,20 @@
 """What can go wrong, and what becomes of it?
 
-    TenantryError                     every error of ours; its text names the noun and the remedy
-    ├── UsageError                    the operator's input or settings are wrong                    exit 2
-    ├── Unavailable                   a database, broker or shard does not answer                   exit 1
-    ├── Rejected                      a message cannot be applied; it goes to quarantine
-    │   ├── Malformed                 no CloudEvent of ours, or its data does not fit
-    │   ├── Refused                   the life cycle forbids it (only without a revision)
-    │   └── Contradiction             the same revision, or the same id, with other content
-    ├── Conflict                      somebody else recorded first: load again, decide again
-    │   └── PositionLost              another intake took the partition over: seek to what the database says
-    ├── UnreadableEvent               a stored event of an unknown topic or a newer schema version
-    └── ExecutorError                 an effect did not come about
-        ├── Retryable                 try again, later
-        ├── Permanent                 trying again cannot help
-        ├── Obstacle                  a named thing is taken; wait for its release
-        └── Fenced                    a newer generation has been here; drop this one
+TenantryError                     every error of ours; its text names the noun and the remedy
+├── UsageError                    the operator's input or settings are wrong                    exit 2
+├── Unavailable                   a database, broker or shard does not answer                   exit 1
+├── Rejected                      a message cannot be applied; it goes to quarantine
+│   ├── Malformed                 no CloudEvent of ours, or its data does not fit
+│   ├── Refused                   the life cycle forbids it (only without a revision)
+│   └── Contradiction             the same revision, or the same id, with other content
+├── Conflict                      somebody else recorded first: load again, decide again
+│   └── PositionLost              another intake took the partition over: seek to what the database says
+├── UnreadableEvent               a stored event of an unknown topic or a newer schema version
+└── ExecutorError                 an effect did not come about
+    ├── Retryable                 try again, later
+    ├── Permanent                 trying again cannot help
+    ├── Obstacle                  a named thing is taken; wait for its release
+    └── Fenced                    a newer generation has been here; drop this one
 """
 
 from __future__ import annotations

@@ -114,28 +114,23 @@ class Outcome:
     counts: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True, slots=True)
 class Lifecycle:
     """Loads, decides, records. One per process; safe to run many times over beside each other."""
 
-    def __init__(
-        self,
-        log: EventLog,
-        *,
-        catalog: Catalog,
-        policy: Policy,
-        clock: Clock,
-        new_id: NewId,
-        reread: Reread,
-    ) -> None:
-        self._log = log
-        self._catalog = catalog
-        self._policy = policy
-        self._clock = clock
-        self._new_id = new_id
-        self._reread = reread
+    log: EventLog
+    catalog: Catalog
+    policy: Policy
+    clock: Clock
+    new_id: NewId
+    reread: Reread
 
     def intake(
-        self, messages: Sequence[Inbound], positions: Sequence[KafkaPosition] = (), *, released: int | None = None
+        self,
+        messages: Sequence[Inbound],
+        positions: Sequence[KafkaPosition] = (),
+        *,
+        released: int | None = None,
     ) -> Outcome:
         """Deal with `messages`, in order, and move `positions`; all or nothing.
 
@@ -147,7 +142,7 @@ class Lifecycle:
             batch.decide()
             batch.recording.positions.extend(positions)
             try:
-                self._log.record(batch.recording)
+                self.log.record(batch.recording)
             except PositionLost:
                 raise
             except Conflict:
@@ -165,18 +160,18 @@ class _Batch:
         self.recording = Recording(released=[] if released is None else [released])
         self._is_retry = released is not None
         self.counts: Counter[str] = Counter()
-        self._catalog = lifecycle._catalog
-        self._policy = lifecycle._policy
-        self._new_id = lifecycle._new_id
-        self._reread = lifecycle._reread
-        self._now = lifecycle._clock()
+        self._catalog = lifecycle.catalog
+        self._policy = lifecycle.policy
+        self._new_id = lifecycle.new_id
+        self._reread = lifecycle.reread
+        self._now = lifecycle.clock()
         self._messages = messages
         readable = [message for message in messages if isinstance(message, Readable)]
         ids = {(message.source, message.id) for message in readable}
-        self._digests = lifecycle._log.known(ids)
+        self._digests = lifecycle.log.known(ids)
         created = {message.command.tenant_id for message in readable if isinstance(message.command, CreateTenant)}
         tenant_ids = {message.tenant_id for message in readable if message.tenant_id is not None}
-        self._waiting = {key: list(found) for key, found in lifecycle._log.waiting(tenant_ids).items()}
+        self._waiting = {key: list(found) for key, found in lifecycle.log.waiting(tenant_ids).items()}
         customer_ids = {
             message.command.customer_id for message in readable if isinstance(message.command, UpdateCustomer)
         }
@@ -184,7 +179,7 @@ class _Batch:
         self._customers: dict[str, Customer] = {key: Customer(key) for key in customer_ids}
         streams = {tenants.stream_of(key): 0 for key in self._tenants}
         streams |= {customers.stream_of(key): 0 for key in self._customers}
-        for recorded in (fact for facts in lifecycle._log.load(streams).values() for fact in facts):
+        for recorded in (fact for facts in lifecycle.log.load(streams).values() for fact in facts):
             self._evolve(recorded)
         self._due: dict[str, None] = {}
 
@@ -259,9 +254,7 @@ class _Batch:
     def _events(self, message: Readable) -> Sequence[Event]:
         match message.command:
             case UpdateCustomer() as command:
-                return customers.decide(
-                    self._customers[command.customer_id], command, revision=message.revision
-                )
+                return customers.decide(self._customers[command.customer_id], command, revision=message.revision)
             case command:
                 return tenants.decide(
                     self._tenants[command.tenant_id],
@@ -398,4 +391,3 @@ class _Batch:
             self._customers[key] = customers.evolve(self._customers[key], recorded)
         else:
             self._tenants[key] = tenants.evolve(self._tenants[key], recorded)
-

@@ -57,7 +57,9 @@ def _inside(annotation: object) -> Iterator[Path]:
         yield from personal_paths(annotation)
 
 
-def replace_personal(data: Mapping[str, Any], paths: tuple[Path, ...], change: Callable[[str, str], Any]) -> dict[str, Any]:
+def replace_personal(
+    data: Mapping[str, Any], paths: tuple[Path, ...], change: Callable[[str, str], Any]
+) -> dict[str, Any]:
     """A copy of the JSON-like `data` in which every value at `paths` is `change(value, path)`.
 
     Paths given to `change` are concrete (`administrators/0/email`), so that each value is bound to its own place.
@@ -81,5 +83,7 @@ def _replace(node: Any, path: Path, change: Callable[[str, str], Any], *, at: st
             node[key] = change(node[key], place)
         else:
             child = node[key]
-            node[key] = dict(child) if isinstance(child, dict) else list(child) if isinstance(child, (list, tuple)) else child
+            node[key] = (
+                dict(child) if isinstance(child, dict) else list(child) if isinstance(child, (list, tuple)) else child
+            )
             _replace(node[key], rest, change, at=place)

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from domain.event import Event, Recorded, Value
+from domain.event import Event, Recorded
 from domain.steps import Direction, Facts, Level, Scope, Step, Wish
-
 
 # -- events --------------------------------------------------------------------------------------------------------
 
@@ -113,14 +112,7 @@ class ScopeResumed(_ScopeEvent):
 
 
 ScopeEvent = (
-    StepStarted
-    | StepCompleted
-    | StepFailed
-    | StepBlocked
-    | ScopeConverged
-    | ScopeGaveUp
-    | ScopeHeld
-    | ScopeResumed
+    StepStarted | StepCompleted | StepFailed | StepBlocked | ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed
 )
 
 
@@ -134,12 +126,14 @@ class Ensured:
     `wish` is what was last started, `facts` what the last completion found. `done` says that the two belong together:
     an ensure of `wish` completed and nothing was started since. `born` names, for each part of the step, the
     generation whose intent first named it: what was started is perhaps there until a completion says otherwise.
+    `leaving` says that a removal was started since: nobody may build on it until it was ensured again.
     """
 
     wish: Wish
     facts: Facts | None
     done: bool
     born: Mapping[str, int]
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +216,7 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
         case StepBlocked() as event if actual.intent and actual.intent.generation == event.generation:
             return replace(
                 actual,
-                intent=replace(
-                    actual.intent, obstacle=event.obstacle, reason=event.reason, retry_at=None
-                ),
+                intent=replace(actual.intent, obstacle=event.obstacle, reason=event.reason, retry_at=None),
             )
         case ScopeConverged() as event:
             steps = {step: ensured.wish for step, ensured in actual.steps.items()}
@@ -245,7 +237,13 @@ def _started(actual: Provisioning, event: StepStarted) -> Provisioning:
     if event.direction == "ensure":
         for part in event.wish.parts:
             born.setdefault(part, event.generation)
-    ensured = Ensured(event.wish, before.facts if before else None, done=False, born=born)
+    ensured = Ensured(
+        event.wish,
+        before.facts if before else None,
+        done=False,
+        born=born,
+        leaving=event.direction == "remove" or (before is not None and before.leaving),
+    )
     return replace(
         actual,
         steps={**actual.steps, event.step: ensured},

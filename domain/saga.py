@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from domain import customer as customers
-from domain import provisioning, tenant as tenants
+from domain import provisioning
+from domain import tenant as tenants
 from domain.catalog import Catalog
 from domain.convergence import (
     Converge,
@@ -144,7 +144,7 @@ class Saga:
         self._go_on(turn, estate)
         return turn
 
-    def outcome(self, order: Order, result: Facts | None | Exception, estate: Estate, *, draining: bool) -> Turn:
+    def outcome(self, order: Order, result: Facts | Exception | None, estate: Estate, *, draining: bool) -> Turn:
         """The turn after an effect: `result` is its facts (None after a removal), or why it did not come about.
 
         While draining, the outcome is recorded and the scope left due for others.
@@ -204,9 +204,7 @@ class Saga:
         if not isinstance(error, Permanent) and attempt < retry.attempts:
             delay = error.delay if isinstance(error, Retryable) and error.delay is not None else None
             retry_at = now + (delay if delay is not None else retry.delay(attempt, self._dice()))
-        return self._add(
-            turn, StepFailed(**intended, attempt=attempt, reason=_said(error), retry_at=retry_at), estate
-        )
+        return self._add(turn, StepFailed(**intended, attempt=attempt, reason=_said(error), retry_at=retry_at), estate)
 
     def _go_on(self, turn: Turn, estate: Estate) -> None:
         """From action to action, until there is an effect to bring about or nothing more to do."""
@@ -243,9 +241,7 @@ class Saga:
                 case Converge() as converge:
                     event = ScopeConverged(**_names(scope), level=converge.level, digest=converge.digest)
                 case GiveUp() as give_up:
-                    event = ScopeGaveUp(
-                        **_names(scope), digest=wish.digest, step=give_up.step, reason=give_up.reason
-                    )
+                    event = ScopeGaveUp(**_names(scope), digest=wish.digest, step=give_up.step, reason=give_up.reason)
                 case Hold() as hold:
                     event = ScopeHeld(**_names(scope), step=hold.step, reason=hold.reason)
                 case Resume() as resume:
@@ -281,9 +277,7 @@ class Saga:
             version=estate.actual(turn.scope).version + 1,
             id=self._new_id(),
             time=self._clock(),
-            cause=Cause(
-                kind="event", source=origin.stream if origin else "", id=str(origin.id) if origin else ""
-            ),
+            cause=Cause(kind="event", source=origin.stream if origin else "", id=str(origin.id) if origin else ""),
             correlation=origin.correlation if origin else str(turn.scope),
             event=event,
         )
@@ -360,4 +354,3 @@ def _evolve(state: Tenant | Customer | Provisioning, recorded: Recorded) -> Tena
             return customers.evolve(state, recorded)
         case Provisioning():
             return provisioning.evolve(state, recorded)
-

@@ -33,7 +33,6 @@ from domain.personal import Personal
 from domain.policy import Policy
 from domain.registers import Register, Write, judge, written
 
-
 # -- events --------------------------------------------------------------------------------------------------------
 
 
@@ -274,9 +273,7 @@ def _writes(event: ProductEvent) -> dict[str, Any]:
 
 
 def _attributes(event: TenantCreated) -> Attributes:
-    return Attributes(
-        event.customer_id, event.site_name, event.residency, event.region, event.administrator
-    )
+    return Attributes(event.customer_id, event.site_name, event.residency, event.region, event.administrator)
 
 
 # -- decide --------------------------------------------------------------------------------------------------------
@@ -308,9 +305,7 @@ def decide(
             return [_product_event(tenant, _body(command, revision), type_of=_TYPES[type(command)])]
 
 
-def _create(
-    tenant: Tenant, command: CreateTenant, *, revision: int | None, catalog: Catalog
-) -> list[TenantEvent]:
+def _create(tenant: Tenant, command: CreateTenant, *, revision: int | None, catalog: Catalog) -> list[TenantEvent]:
     for entry in command.products:
         _check_offer(entry, catalog)
     event = TenantCreated(
@@ -327,9 +322,10 @@ def _create(
             "tenant-id-used-twice",
             f"tenant {tenant.id} exists with other data: a tenant id is never used again, take a new one",
         )
-    repeats = tenant.attributes is not None and judge(
-        tenant.attributes, _attributes(event), revision
-    ) in (Write.STALE, Write.REPEATS)
+    repeats = tenant.attributes is not None and judge(tenant.attributes, _attributes(event), revision) in (
+        Write.STALE,
+        Write.REPEATS,
+    )
     repeats = repeats or (tenant.exists and revision is None)
     events: list[TenantEvent] = [_stale(tenant.id, "tenant.created", revision) if repeats else event]
     for entry in command.products:
@@ -356,9 +352,7 @@ def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str) -> Tena
             raise _revision_missing(f"product {event.product} of tenant {tenant.id}")
         _check_life_cycle(product, event)
         return event
-    verdicts = {
-        name: judge(getattr(product, name), value, event.revision) for name, value in _writes(event).items()
-    }
+    verdicts = {name: judge(getattr(product, name), value, event.revision) for name, value in _writes(event).items()}
     for name, verdict in verdicts.items():
         if verdict is Write.CONTRADICTS:
             raise Contradiction(
@@ -398,7 +392,8 @@ def _check_offer(command: ProductCommand | Activation, catalog: Catalog) -> None
     if edition is not None and edition not in catalog[command.product].editions:
         raise Malformed(
             "unknown-edition",
-            f"product {command.product} has no edition {edition}: it has {', '.join(catalog[command.product].editions)}",
+            f"product {command.product} has no edition {edition}: it has "
+            f"{', '.join(catalog[command.product].editions)}",
         )
 
 
@@ -429,4 +424,3 @@ def _stale(tenant_id: str, type_: str, revision: int | None, product: str | None
 
 def _revision_missing(what: str) -> Refused:
     return Refused("revision-missing", f"{what} is kept by revision: send the event again with its revision")
-

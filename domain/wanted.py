@@ -37,7 +37,7 @@ from domain.steps import (
     Step,
     Wish,
 )
-from domain.tenant import Tenant
+from domain.tenant import Attributes, Presence, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,7 @@ def scopes_of(tenant: Tenant, catalog: Catalog) -> tuple[Scope, ...]:
     )
 
 
-def wish_of_product(
-    tenant: Tenant, key: str, *, catalog: Catalog, now: datetime
-) -> Literal["open", "closed", "gone"]:
+def wish_of_product(tenant: Tenant, key: str, *, catalog: Catalog, now: datetime) -> Literal["open", "closed", "gone"]:
     """What the registers alone say. An app is never more open than its host."""
     registers = tenant.product(key)
     if not registers.activated:
@@ -105,7 +103,7 @@ def wanted(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Policy, no
     """What `scope` should be."""
     match scope.kind:
         case "site":
-            return _wanted_site(estate, policy=policy)
+            return _wanted_site(estate, policy=policy, now=now)
         case "family":
             return _wanted_family(scope.key, estate, catalog=catalog, policy=policy, now=now)
         case "product":
@@ -115,7 +113,7 @@ def wanted(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Policy, no
 # -- sites ---------------------------------------------------------------------------------------------------------
 
 
-def _wanted_site(estate: Estate, *, policy: Policy) -> Wanted:
+def _wanted_site(estate: Estate, *, policy: Policy, now: datetime) -> Wanted:
     tenant, customer = estate.tenant, estate.customer
     if tenant.attributes is None:
         return _wanted("absent", {})
@@ -141,9 +139,8 @@ def _wanted_site(estate: Estate, *, policy: Policy) -> Wanted:
             in_force=level == "open",
         ),
     }
-    return _wanted(
-        level, steps, wake_at=tenant.destroyed.at + policy.restore_window if tenant.destroyed else None
-    )
+    restorable_until = tenant.destroyed.at + policy.restore_window if tenant.destroyed else None
+    return _wanted(level, steps, wake_at=_soonest(restorable_until, now=now))
 
 
 # -- products ------------------------------------------------------------------------------------------------------
@@ -159,9 +156,7 @@ def _product_level(key: str, estate: Estate, *, catalog: Catalog, now: datetime)
     return "retained" if estate.product(key).lived else "absent"
 
 
-def _wanted_product(
-    key: str, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime
-) -> Wanted:
+def _wanted_product(key: str, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Wanted:
     tenant = estate.tenant
     level = _product_level(key, estate, catalog=catalog, now=now)
     registers = tenant.product(key)
@@ -179,16 +174,16 @@ def _wanted_product(
         if kept is not None:
             steps[Step.CONFIGURATION] = kept.wish
         since = registers.deactivated_at
-        return _wanted(level, steps, wake_at=since + policy.retention if since else None)
-    assert registers.presence is not None and registers.license is not None
+        kept_until = since + policy.retention if since else None
+        return _wanted(level, steps, wake_at=_soonest(kept_until, now=now))
+    assert registers.presence is not None
+    assert registers.license is not None
     presence, license_ = registers.presence.value, registers.license.value
-    attributes = tenant.attributes.value
-    residency = presence.residency or attributes.residency
-    region = presence.region if presence.residency or presence.region else attributes.region
+    home = _home(presence, tenant.attributes.value)
     access: Access = "open" if level == "open" else "closed"
     steps = {
         Step.SITE: MembershipWish(product=key, access=access),
-        Step.CONFIGURATION: ConfigurationWish(product=key, residency=residency, region=region),
+        Step.CONFIGURATION: ConfigurationWish(product=key, residency=home.residency, region=home.region),
         Step.IDENTITY: identity,
         Step.LICENSE: LicenseWish(
             product=key,
@@ -199,22 +194,27 @@ def _wanted_product(
             features=catalog.features(key, license_.edition),
         ),
     }
+    expiries = [_expiry(tenant, each) for each in (key, catalog[key].host) if each is not None]
     return _wanted(
         level,
         steps,
-        pin=region if residency == "pinned" else None,
-        wake_at=license_.expires_at if level == "open" else None,
+        pin=home.region if home.residency == "pinned" else None,
+        wake_at=_soonest(*expiries, now=now) if level == "open" else None,
     )
+
+
+def _expiry(tenant: Tenant, key: str) -> datetime | None:
+    license_ = tenant.product(key).license
+    return license_.value.expires_at if license_ else None
 
 
 # -- families ------------------------------------------------------------------------------------------------------
 
 
-def _wanted_family(
-    key: str, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime
-) -> Wanted:
+def _wanted_family(key: str, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Wanted:
     """As high as the highest of its products; a product that was given up before it lived does not count."""
     members: dict[str, Level] = {}
+    wakes: list[datetime | None] = []
     for product in sorted(estate.tenant.products):
         if product not in catalog or catalog[product].family != key:
             continue
@@ -223,6 +223,7 @@ def _wanted_family(
         dropped = actual.given_up is not None and actual.given_up.digest == wish.digest and not actual.lived
         if wish.level != "absent" and not dropped:
             members[product] = wish.level
+            wakes.append(wish.wake_at)
     if not members:
         return _wanted("absent", {})
     roles = tuple(RoleWish(product=product, login=level == "open") for product, level in members.items())
@@ -230,7 +231,7 @@ def _wanted_family(
         Step.REGION: _region_wish(key, tuple(members), estate),
         Step.DATABASE: DatabaseWish(family=key, roles=roles),
     }
-    return _wanted(max(members.values(), key=LEVELS.index), steps)
+    return _wanted(max(members.values(), key=LEVELS.index), steps, wake_at=_soonest(*wakes, now=now))
 
 
 def _region_wish(key: str, members: tuple[str, ...], estate: Estate) -> Wish:
@@ -241,13 +242,25 @@ def _region_wish(key: str, members: tuple[str, ...], estate: Estate) -> Wish:
     assert estate.tenant.attributes is not None
     attributes = estate.tenant.attributes.value
     presences = [register.value for product in members if (register := estate.tenant.product(product).presence)]
-    for presence in presences:
-        if presence.residency == "pinned":
-            return RegionWish(residency="pinned", region=presence.region)
-    if attributes.residency == "pinned":
-        return RegionWish(residency="pinned", region=attributes.region)
-    hint = next((presence.region for presence in presences if presence.region), attributes.region)
-    return RegionWish(residency="global", region=hint)
+    homes = [_home(presence, attributes) for presence in presences]
+    pins = [home for home in homes if home.residency == "pinned"]
+    hints = [home for home in homes if home.region is not None]
+    return next(iter((*pins, *hints)), RegionWish(residency="global"))
+
+
+def _home(presence: Presence, attributes: Attributes) -> RegionWish:
+    """Where one product would live by itself: what its activation says goes before what its tenant says."""
+    residency = presence.residency or attributes.residency
+    inherited = attributes.region if residency == attributes.residency else None
+    return RegionWish(residency=residency, region=presence.region or inherited)
+
+
+# -- both ----------------------------------------------------------------------------------------------------------
+
+
+def _soonest(*times: datetime | None, now: datetime) -> datetime | None:
+    """The first of the times that is still to come."""
+    return min((time for time in times if time is not None and time > now), default=None)
 
 
 def _wanted(

@@ -199,7 +199,8 @@ def _unnest(columns: Sequence[Column[object]], values: Sequence[Sequence[object]
         literal(list(of_column), ARRAY(column.type, dimensions=1))
         for column, of_column in zip(columns, values, strict=True)
     ]
-    return func.unnest(*arrays).table_valued(*(Column(c.name, c.type) for c in columns), name="incoming")
+    named = (Column(column.name, column.type) for column in columns)
+    return func.unnest(*arrays).table_valued(*named, name="incoming").render_derived()
 
 
 # -- reading -------------------------------------------------------------------------------------------------

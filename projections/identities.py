@@ -94,7 +94,7 @@ def handle(recorded: Recorded) -> Iterator[Change]:
 
 def _set(of: tuple[str, str], facts: IdentityFacts) -> Iterator[Change]:
     for user in facts.users:
-        columns = {"name": user.name, "email": user.email, "roles": user.roles}
+        columns = {"name": user.name, "email": user.email, "roles": list(user.roles)}
         yield Set(USERS, (*of, user.account_id), columns)
     for group in facts.groups:
         yield Set(GROUPS, (*of, group))

@@ -39,16 +39,10 @@ SITE_PRODUCTS: Final = Table(
     Column("access", Text),
 )
 
-_open_products = (
-    select(func.bool_and(SITE_PRODUCTS.c.access == "open"))
-    .where(SITE_PRODUCTS.c.tenant_id == SITES_BASE.c.tenant_id)
-    .scalar_subquery()
-)
-_any_open = (
-    select(func.bool_or(SITE_PRODUCTS.c.access == "open"))
-    .where(SITE_PRODUCTS.c.tenant_id == SITES_BASE.c.tenant_id)
-    .scalar_subquery()
-)
+_of_site = SITE_PRODUCTS.c.tenant_id == SITES_BASE.c.tenant_id
+_is_open = SITE_PRODUCTS.c.access == "open"
+_all_open = select(func.bool_and(_is_open).label("all_open")).where(_of_site).scalar_subquery()
+_any_open = select(func.bool_or(_is_open).label("any_open")).where(_of_site).scalar_subquery()
 
 SITES: Final = CreateView(
     select(
@@ -59,7 +53,7 @@ SITES: Final = CreateView(
         SITES_BASE.c.state,
         case(
             (SITES_BASE.c.state != "open", "closed"),
-            (func.coalesce(_open_products, True), "open"),
+            (func.coalesce(_all_open, True), "open"),
             (_any_open, "partial"),
             else_="closed",
         ).label("access"),
@@ -109,7 +103,7 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
         .where(SITE_PRODUCTS.c.tenant_id == tenant_id)
         .order_by(SITE_PRODUCTS.c.product)
     )
-    access = dict(products.tuples().all())
+    access = dict(products.all())
     return [
         {**site, "products": access}
         for site in rows(connection, select(SITES).where(SITES.c.tenant_id == tenant_id))

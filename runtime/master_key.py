@@ -32,9 +32,7 @@ def load_master_key(settings: Settings) -> bytes:
             "what it sealed cannot be read without it"
         ) from None
     except OSError as error:
-        raise SettingsError(
-            f"master key {path}: {error.strerror}: give this user the right to read it"
-        ) from None
+        raise SettingsError(f"master key {path}: {error.strerror}: give this user the right to read it") from None
     return _decode_master_key(text, f"master key {path}")
 
 
@@ -67,9 +65,7 @@ def _decode_master_key(text: str, what: str) -> bytes:
     try:
         key = base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError):
-        raise SettingsError(
-            f"{what} is not base64: write {MASTER_KEY_BYTES} random bytes in base64"
-        ) from None
+        raise SettingsError(f"{what} is not base64: write {MASTER_KEY_BYTES} random bytes in base64") from None
     if len(key) != MASTER_KEY_BYTES:
         raise SettingsError(f"{what} has {len(key)} bytes: write {MASTER_KEY_BYTES} random bytes in base64")
     return key

@@ -62,9 +62,7 @@ Bootstrap = Annotated[str, AfterValidator(_bootstrap)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 RegionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
-Batch = Annotated[
-    int, Field(ge=1, le=1000)
-]  # above 1,000 events in one call the event store's pipeline hangs
+Batch = Annotated[int, Field(ge=1, le=1000)]  # above 1,000 events in one call the event store's pipeline hangs
 
 
 class Shard(BaseModel):
@@ -78,9 +76,7 @@ class Shard(BaseModel):
         default=None,
         description="owner's connection; none = a database of the server that holds the event store",
     )
-    public_host: str | None = Field(
-        default=None, description="where product roles reach it; none = as in `url`"
-    )
+    public_host: str | None = Field(default=None, description="where product roles reach it; none = as in `url`")
     public_port: int | None = Field(default=None, ge=1, le=65535)
     capacity: int = Field(default=10_000, ge=0, description="in families")
     state: Literal["open", "draining", "closed"] = "open"
@@ -130,14 +126,10 @@ class Settings(BaseSettings):
 
     site_domain: str = Field(default="tenantry.example", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$")
     catalog_file: Path | None = Field(default=None, description="products; none = those in the package")
-    policy_file: Path | None = Field(
-        default=None, description="retention, retries; none = those in the package"
-    )
+    policy_file: Path | None = Field(default=None, description="retention, retries; none = those in the package")
 
     shards: tuple[Shard, ...] = Field(default=(), description="none = EMBEDDED_SHARDS")
-    default_region: RegionName = Field(
-        default="eu", description="for countries that `country_regions` leaves out"
-    )
+    default_region: RegionName = Field(default="eu", description="for countries that `country_regions` leaves out")
     country_regions: Mapping[Annotated[str, Field(pattern="^[A-Z]{2}$")], RegionName] = Field(
         default=COUNTRY_REGIONS,
         description="the region closest to the users of a country (ISO 3166, two letters)",
@@ -180,16 +172,12 @@ class Settings(BaseSettings):
     def _regions_exist(self) -> Self:
         there = ", ".join(sorted(self.regions))
         if self.default_region not in self.regions:
-            raise ValueError(
-                f"setting default_region: no shard is in {self.default_region}: set one of {there}"
-            )
+            raise ValueError(f"setting default_region: no shard is in {self.default_region}: set one of {there}")
         # The defaults may speak of regions that a topology lacks; what somebody wrote may not.
         if "country_regions" in self.model_fields_set:
             for country, region in self.country_regions.items():
                 if region not in self.regions:
-                    raise ValueError(
-                        f"setting country_regions.{country}: no shard is in {region}: set one of {there}"
-                    )
+                    raise ValueError(f"setting country_regions.{country}: no shard is in {region}: set one of {there}")
         return self
 
     @property
@@ -251,9 +239,7 @@ def _read_file(path: Path) -> dict[str, object]:
         with path.open("rb") as file:
             values: dict[str, object] = tomllib.load(file)
     except OSError as error:
-        raise SettingsError(
-            f"settings file {path}: {error.strerror}: correct its path or its rights"
-        ) from None
+        raise SettingsError(f"settings file {path}: {error.strerror}: correct its path or its rights") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         # The parser's message tells where, and at most one character of what.
         raise SettingsError(f"settings file {path} is not TOML: {error}") from None
@@ -286,8 +272,7 @@ def _read_environment() -> dict[str, object]:
     except pydantic_settings.SettingsError as error:
         name = re.search(r'field "(\w+)"', str(error))
         raise SettingsError(
-            f"setting {name[1] if name else '?'} (environment): cannot be read: "
-            f"write it as JSON, or in {CONFIG_FILE}"
+            f"setting {name[1] if name else '?'} (environment): cannot be read: write it as JSON, or in {CONFIG_FILE}"
         ) from None
     if isinstance(countries := values.get("country_regions"), dict):
         values["country_regions"] = {country.upper(): region for country, region in countries.items()}

@@ -21,10 +21,8 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _URL_PASSWORD = re.compile(r"(\w://[^\s/:@]*):[^\s/@]*(?:/[^\s/@]*)*@")
-_CONNINFO_PASSWORD = re.compile(
-    r"\b(password|passwd|sslpassword)\s*=\s*('(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE
-)
-_CHATTY_LIBRARIES = ("kafka", "psycopg", "psycopg.pool", "alembic", "sqlalchemy", "eventsourcing")
+_CONNINFO_PASSWORD = re.compile(r"\b(password|passwd|sslpassword)\s*=\s*('(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE)
+_CHATTY_LIBRARIES = ("psycopg", "psycopg.pool", "alembic", "sqlalchemy", "eventsourcing")
 
 
 def configure_logging(
@@ -71,6 +69,8 @@ def configure_logging(
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for name in _CHATTY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # One refused connection is a dozen of its lines; what matters reaches us as an exception.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

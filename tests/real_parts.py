@@ -16,6 +16,11 @@ import pytest
 from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # kafka-python leaves sockets to the garbage collector: those of failed connects, at times those of a close.
+    config.addinivalue_line("filterwarnings", "ignore:unclosed <socket:ResourceWarning")
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """The server that all tests share. A test that kills its server starts its own."""

@@ -20,17 +20,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 
+from domain.catalog import Catalog
 from domain.errors import Conflict, ExecutorError, Unavailable
 from domain.ports import Clock, EventLog, Executor, Lease, Order, Recording, Wake
 from domain.saga import Saga, Turn
 from domain.steps import Facts, Scope, ScopeKind, Step
 from domain.wanted import scopes_of
-from domain.catalog import Catalog
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ class _Done:
 
     lease: Lease
     order: Order
-    result: Facts | None | Exception
+    result: Facts | Exception | None
 
 
 class Provisioner:
@@ -95,9 +96,7 @@ class Provisioner:
         """One round; False when there was nothing to do."""
         room = self._claim - len(self._running) - len(self._done)
         now = self._clock()
-        leases = (
-            self._log.claim(owner=self._owner, limit=room, now=now, until=now + self._lease) if room > 0 else []
-        )
+        leases = self._log.claim(owner=self._owner, limit=room, now=now, until=now + self._lease) if room > 0 else []
         if self._running and not leases:
             self._collect(timeout=self._poll)
         else:
@@ -167,12 +166,12 @@ class Provisioner:
                 turns.append((lease, None, self._fan_out(lease)))
             else:
                 scope = scopes[lease.scope]
-                turn = self._saga.take(scope, estates[scope.tenant_id])
-                turns.append((lease, turn, self._recording(lease, turn)))
+                taken = self._saga.take(scope, estates[scope.tenant_id])
+                turns.append((lease, taken, self._recording(lease, taken)))
         for each in done:
             estate = estates[each.order.scope.tenant_id]
-            turn = self._saga.outcome(each.order, each.result, estate, draining=draining)
-            turns.append((each.lease, turn, self._recording(each.lease, turn)))
+            ended = self._saga.outcome(each.order, each.result, estate, draining=draining)
+            turns.append((each.lease, ended, self._recording(each.lease, ended)))
         for lease, turn in self._recorded(turns):
             if turn is not None and turn.order is not None:
                 self._start(lease, turn.order)
@@ -200,9 +199,7 @@ class Provisioner:
         ]
         return Recording(wakes=wakes, leases=[lease])
 
-    def _recorded(
-        self, turns: Sequence[tuple[Lease, Turn | None, Recording]]
-    ) -> list[tuple[Lease, Turn | None]]:
+    def _recorded(self, turns: Sequence[tuple[Lease, Turn | None, Recording]]) -> list[tuple[Lease, Turn | None]]:
         """The turns that were recorded."""
         try:
             self._log.record(_together([recording for _, _, recording in turns]))
@@ -221,10 +218,8 @@ class Provisioner:
 
     def _give_back(self, lease: Lease) -> None:
         """If the lease is still ours, end it and leave the scope due; if not, its new holder sees to it."""
-        try:
+        with suppress(Conflict):
             self._log.record(Recording(leases=[lease], wakes=[Wake(lease.scope, self._clock())]))
-        except Conflict:
-            pass
 
 
 def _is_customer(lease: Lease) -> bool:

@@ -8,7 +8,7 @@ from domain.steps import CommerceFacts, CommerceWish
 
 
 class Commerce:
-    """Takes the customer as the log has it; one that commerce has not spoken of is unknown, and that will do."""
+    """Takes the customer as the log has it; unknown, where commerce has not spoken of it yet, will do."""
 
     def ensure(self, order: Order) -> CommerceFacts:
         wish = wish_of(order, CommerceWish)

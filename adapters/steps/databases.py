@@ -4,7 +4,7 @@ Under schema isolation it is a schema in the shard's database, under database is
 own on the shard's server. Either way each product has a login role (login_roles.py) that reaches it and
 nothing else.
 
-    ensure   1  one transaction: pass the fence, roles and rights as wished, roles that leave may not log in any more
+    ensure   1  one transaction: pass the fence, roles and rights as wished, leaving roles may not log in
              2  end the sessions of all roles that may not log in
              3  one transaction: pass the fence, hand over what the leaving roles made, drop them
     remove   1  one transaction: pass the fence, nobody may log in any more
@@ -26,9 +26,10 @@ it is never made again, empty, as if nothing had happened.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import psycopg
 from psycopg import sql
@@ -60,8 +61,9 @@ class Databases:
 
     def ensure(self, order: Order) -> DatabaseFacts:
         wish, shard, names = wish_of(order, DatabaseWish), self._shard_of(order), Names.of(order)
+        isolation = _isolation(order, shard)
         with self._topology.connect(shard.name) as connection:
-            if shard.isolation == "schema":
+            if isolation == "schema":
                 self._ensure_schema(connection, order, wish, names)
                 database, schema = connection.info.dbname, names.place
             else:
@@ -72,7 +74,7 @@ class Databases:
             family=wish.family,
             region=shard.region,
             shard=shard.name,
-            isolation=shard.isolation,
+            isolation=isolation,
             database=database,
             schema_name=schema,
             roles=tuple(
@@ -89,7 +91,7 @@ class Databases:
     def remove(self, order: Order) -> None:
         shard, names = self._shard_of(order), Names.of(order)
         with self._topology.connect(shard.name) as connection:
-            if shard.isolation == "schema":
+            if _isolation(order, shard) == "schema":
                 self._remove_schema(connection, order, names)
             else:
                 with _alone(connection, order):
@@ -100,10 +102,9 @@ class Databases:
     def _ensure_schema(
         self, connection: psycopg.Connection, order: Order, wish: DatabaseWish, names: Names
     ) -> None:
-        leaving = _leaving(wish, names)
         schema = sql.Identifier(names.place)
         with connection.transaction():
-            _expect_data(connection, order, there=_has_schema(connection, names.place))
+            _expect_data(connection, order, names, look=_has_schema)
             leavers = self._ensure_roles(connection, order, wish, names, schema=names.place)
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
             _grant_rights(connection, names.place, wish, names)
@@ -119,7 +120,7 @@ class Databases:
             with connection.transaction():
                 pass_fence(connection, order)
                 login_roles.hand_over(connection, leavers, group=names.group)
-                login_roles.drop_roles(connection, leaving)
+                login_roles.drop_roles(connection, leavers)
 
     def _remove_schema(self, connection: psycopg.Connection, order: Order, names: Names) -> None:
         self._shut(connection, order, names)
@@ -138,7 +139,7 @@ class Databases:
         self, connection: psycopg.Connection, order: Order, wish: DatabaseWish, names: Names
     ) -> None:
         with connection.transaction():
-            _expect_data(connection, order, there=_has_database(connection, names.place))
+            _expect_data(connection, order, names, look=_has_database)
             leavers = self._ensure_roles(connection, order, wish, names, schema="public")
         _open_database(connection, names)
         with connection.transaction():
@@ -182,7 +183,7 @@ class Databases:
         *,
         schema: str,
     ) -> list[str]:
-        """The wished roles; those that leave may not log in any more and are returned, where they are there."""
+        """The wished roles. Returns those that are there and leave: they may not log in any more."""
         login_roles.ensure_group(connection, names.group)
         for role in wish.roles:
             generation = order.born[role.product]
@@ -220,6 +221,11 @@ def order_shard(order: Order) -> str:
     return order.placement.shard
 
 
+def _isolation(order: Order, shard: Shard) -> Literal["schema", "database"]:
+    """As the family was made; what the shard's setting says now is for new ones."""
+    return order.database.isolation if order.database else shard.isolation
+
+
 def _leaving(wish: DatabaseWish, names: Names) -> list[str]:
     staying = {role.product for role in wish.roles}
     return [role for product, role in names.logins.items() if product not in staying]
@@ -238,8 +244,14 @@ def _has_database(connection: psycopg.Connection, name: str) -> bool:
     return connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is not None
 
 
-def _expect_data(connection: psycopg.Connection, order: Order, *, there: bool) -> None:
-    """Pass the fence. Raises Permanent where data was made and is gone.
+def _expect_data(
+    connection: psycopg.Connection,
+    order: Order,
+    names: Names,
+    *,
+    look: Callable[[psycopg.Connection, str], bool],
+) -> None:
+    """Pass the fence, then look. Raises Permanent where data was made and is gone.
 
     A shard that knows nothing of a scope whose database the log knows was itself lost, or restored from
     before.
@@ -250,7 +262,7 @@ def _expect_data(connection: psycopg.Connection, order: Order, *, there: bool) -
         [str(order.scope)],
     ).fetchone()
     made = (row is not None and row[0]) or (new_here and order.database is not None)
-    if made and not there:
+    if made and not look(connection, names.place):
         raise Permanent(
             f"the database of {order.scope} is missing on shard {order_shard(order)}:"
             " restore it; it is not made again empty"
@@ -268,7 +280,7 @@ def _mark(connection: psycopg.Connection, order: Order, *, made: bool) -> None:
 
 @contextmanager
 def _alone(connection: psycopg.Connection, order: Order) -> Iterator[None]:
-    """Nobody else works on the scope under database isolation; the lock ends with our session at the latest."""
+    """Nobody else works on the scope under database isolation; the lock ends with our session at last."""
     key = [str(order.scope)]
     connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", key)
     try:
@@ -279,7 +291,7 @@ def _alone(connection: psycopg.Connection, order: Order) -> Iterator[None]:
 
 
 def _open_database(connection: psycopg.Connection, names: Names) -> None:
-    """Make the database where it is missing, and let its group in, and nobody else, before anybody can connect."""
+    """Make the database where it is missing; who may come in is settled before anybody can connect."""
     name = sql.Identifier(names.place)
     row = connection.execute(
         "SELECT datconnlimit FROM pg_database WHERE datname = %s", [names.place]

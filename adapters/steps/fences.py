@@ -32,8 +32,9 @@ def pass_fence(connection: psycopg.Connection, order: Order, *, schema: str = OU
     """Lock the scope's fence for this transaction; True where the scope is new here. Raises Fenced."""
     row = connection.execute(
         sql.SQL(
-            "INSERT INTO {fences} AS f (scope, generation) VALUES (%s, %s) ON CONFLICT (scope) DO UPDATE"
-            " SET generation = excluded.generation WHERE f.generation <= excluded.generation RETURNING f.xmax = 0"
+            "INSERT INTO {fences} AS f (scope, generation) VALUES (%s, %s)"
+            " ON CONFLICT (scope) DO UPDATE SET generation = excluded.generation"
+            " WHERE f.generation <= excluded.generation RETURNING f.xmax = 0"
         ).format(fences=sql.Identifier(schema, "fences")),
         [str(order.scope), order.generation],
     ).fetchone()

@@ -37,7 +37,7 @@ class Identities:
 
 
 def _permissions(product: str | None) -> dict[str, str]:
-    """Of the default groups, which everybody of ours is a member of. All other groups are for a product's own guests."""
+    """Of the default groups, which all users are members of; any other group is for a product's guests."""
     if product is None:
         return {"site-administrators": "administer", "site-users": "access"}
     return {f"{product}-administrators": "administer-product", f"{product}-users": "use-product"}

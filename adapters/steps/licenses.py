@@ -28,7 +28,7 @@ _LONGEST_NAME: Final = 63
 
 
 def table_of(product: str) -> str:
-    """The name of the product's table of entitlements, at most 63 bytes; keys hold no `_`, so no two are alike."""
+    """The name of the product's table, at most 63 bytes; keys hold no `_`, so no two are alike."""
     name = f"entitlement_{product.replace('-', '_')}"
     if len(name) <= _LONGEST_NAME:
         return name
@@ -96,7 +96,7 @@ class Licenses:
             _drop_if_empty(connection, name)
 
     def _reader(self, order: Order) -> str:
-        """Whose table the entitlement is in: the product's own, or the host's where an app lives in its database."""
+        """Whose table the entitlement is in: the product's own, or its host's where an app lives with it."""
         entry = self._catalog[order.scope.key]
         return entry.host if entry.host is not None and entry.family is None else order.scope.key
 
@@ -112,8 +112,9 @@ class Licenses:
 def _ensure_table(connection: psycopg.Connection, schema: str, table: str) -> None:
     connection.execute(
         sql.SQL(
-            "CREATE TABLE IF NOT EXISTS {} (subject text PRIMARY KEY, edition text NOT NULL, users bigint NOT NULL,"
-            " active boolean NOT NULL, expires_at timestamptz, features text[] NOT NULL, generation bigint NOT NULL,"
+            "CREATE TABLE IF NOT EXISTS {} (subject text PRIMARY KEY, edition text NOT NULL,"
+            " users bigint NOT NULL, active boolean NOT NULL, expires_at timestamptz,"
+            " features text[] NOT NULL, generation bigint NOT NULL,"
             " updated_at timestamptz NOT NULL DEFAULT now())"
         ).format(sql.Identifier(schema, table))
     )
@@ -132,8 +133,11 @@ def _is_ours(connection: psycopg.Connection, schema: str, table: str) -> bool:
 
 
 def _drop_if_empty(connection: psycopg.Connection, table: sql.Identifier) -> None:
-    """Drop the table after its last row. A product that reads it in an open transaction may keep it: an empty table says
-    "not licensed" just as well, and goes with the schema. We do not wait for a transaction that a product can hold."""
+    """Drop the table after its last row.
+
+    A product that reads it in an open transaction keeps it: an empty table says "not licensed" just as well,
+    and goes with the schema. We do not wait for a transaction that a product can hold open.
+    """
     try:
         with connection.transaction():
             connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT").format(table))

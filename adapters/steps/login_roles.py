@@ -1,6 +1,6 @@
 """Who may enter a family's database?
 
-    r_<product>_g<born>  LOGIN, SCRAM    one for each product: a password, a place to work in, no right of its own
+    r_<product>_g<born>  LOGIN, SCRAM    one for each product: a password, a search path, no right of its own
          │ INHERIT, never SET            what it has comes through the group; it cannot become it
     g_<family>_g<born>   NOLOGIN         USAGE and CREATE on the schema, and whatever its members left behind
          │
@@ -32,7 +32,7 @@ _PAUSE_SECONDS: Final = 0.05
 
 
 def role_password(master_key: bytes, scope: Scope | str, product: str, generation: int) -> str:
-    """The password of a product's login role: anybody with the master key can derive it, so it is stored nowhere.
+    """The password of a product's login role; whoever has the master key derives it, it is stored nowhere.
 
     `scope` is the family's; `generation` the one that the role is named after (`RoleFacts.generation`).
     """
@@ -42,7 +42,7 @@ def role_password(master_key: bytes, scope: Scope | str, product: str, generatio
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a family's things are called on a shard: a schema or database, its group, a login role for each product.
+    """What a family's things are called on a shard: a schema or database, a group, logins for its products.
 
     At most 63 bytes, and unique on a server: tenant ids, families and products hold no `/`.
     """

@@ -65,10 +65,15 @@ SELECT
     state,
     CASE
         WHEN state <> 'open' THEN 'closed'
-        WHEN coalesce(
-            (SELECT bool_and(access = 'open') FROM site_products WHERE tenant_id = sites_base.tenant_id), true
-        ) THEN 'open' WHEN (SELECT bool_or(access = 'open') FROM site_products WHERE tenant_id =
-        sites_base.tenant_id) THEN 'partial' ELSE 'closed'
+        WHEN coalesce((
+            SELECT bool_and(access = 'open') AS all_open
+            FROM site_products WHERE site_products.tenant_id = sites_base.tenant_id
+        ), true) THEN 'open'
+        WHEN (
+            SELECT bool_or(access = 'open') AS any_open
+            FROM site_products WHERE site_products.tenant_id = sites_base.tenant_id
+        ) THEN 'partial'
+        ELSE 'closed'
     END AS access,
     created_at,
     destroyed_at,
@@ -127,18 +132,25 @@ SELECT
     email,
     roles,
     ARRAY(
-        SELECT m.group_name
-        FROM identity_memberships m
-        WHERE (m.tenant_id, m.product, m.account_id) = (u.tenant_id, u.product, u.account_id)
-        ORDER BY m.group_name
+        SELECT identity_memberships.group_name
+        FROM identity_memberships
+        WHERE identity_memberships.tenant_id = identity_users.tenant_id
+            AND identity_memberships.product = identity_users.product
+            AND identity_memberships.account_id = identity_users.account_id
+        ORDER BY identity_memberships.group_name
     ) AS groups,
     ARRAY(
-        SELECT DISTINCT p.permission
-        FROM identity_memberships m JOIN identity_permissions p USING (tenant_id, product, group_name)
-        WHERE (tenant_id, product, m.account_id) = (u.tenant_id, u.product, u.account_id)
-        ORDER BY p.permission
+        SELECT DISTINCT identity_permissions.permission
+        FROM identity_permissions, identity_memberships
+        WHERE identity_memberships.tenant_id = identity_users.tenant_id
+            AND identity_memberships.product = identity_users.product
+            AND identity_memberships.account_id = identity_users.account_id
+            AND identity_permissions.tenant_id = identity_memberships.tenant_id
+            AND identity_permissions.product = identity_memberships.product
+            AND identity_permissions.group_name = identity_memberships.group_name
+        ORDER BY identity_permissions.permission
     ) AS permissions
-FROM identity_users u;
+FROM identity_users;
 
 CREATE TABLE licenses (
     tenant_id  text,

@@ -98,7 +98,10 @@ class MemoryEventLog:
             seen = self.incoming.get((incoming.source, incoming.id))
             _expect(
                 seen is None
-                or (seen.incoming.outcome in ("waiting", "quarantined") and seen.incoming.digest == incoming.digest),
+                or (
+                    seen.incoming.outcome in ("waiting", "quarantined")
+                    and seen.incoming.digest == incoming.digest
+                ),
                 "another intake dealt with the same message",
             )
         for key in recording.waited:

@@ -37,7 +37,7 @@ class _Group:
 
 
 class InMemoryBroker:
-    """Topics, groups, and a wake-up for those who wait. `refuse` makes each publication fail while it is set."""
+    """Topics, groups, and a wake-up for those who wait. While `refuse` is set, publications fail with it."""
 
     def __init__(self) -> None:
         self.changed = Condition()
@@ -141,8 +141,10 @@ class MemoryConsumer:
         return {partition: len(self._broker.log_of(partition) or ()) for partition in self._positions}
 
     def close(self) -> None:
-        if self._group.topics.pop(self, None) is not None:
-            self._group.rebalance()
+        with self._broker.changed:
+            if self._group.topics.pop(self, None) is not None:
+                self._group.rebalance()
+            self._broker.changed.notify_all()
         self._positions.clear()
 
     def _fetch(self, limit: int) -> list[Message]:
@@ -181,7 +183,7 @@ class MemoryConsumer:
 
 
 class MemoryProducer:
-    """`adapters.kafka.Producer` on an InMemoryBroker: what was sent is there after the flush, or none of it."""
+    """`adapters.kafka.Producer` on an InMemoryBroker: what was sent is there after the flush."""
 
     def __init__(self, broker: InMemoryBroker) -> None:
         self._broker = broker

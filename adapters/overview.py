@@ -1,0 +1,110 @@
+"""How is everything?
+
+The questions behind `tenantry status` and `tenantry tenants`: counts and lags from the control database, one short
+query each, so that they answer at any size and while everything else is busy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from adapters.workers import alive
+from domain.errors import Unavailable
+
+Row = dict[str, Any]
+
+
+def status(url: str) -> Row:
+    """Positions, lags, counts; ages in seconds. Raises Unavailable."""
+    with _connect(url) as connection:
+        last = _one(connection, "SELECT coalesce(max(notification_id), 0) AS position FROM stored_events")["position"]
+        projections = connection.execute(
+            "SELECT name, position, halted_at IS NOT NULL AS halted, halted_reason AS reason,"
+            " halted_event::text AS event FROM projection_positions ORDER BY name"
+        ).fetchall()
+        relayed = _one(
+            connection,
+            "SELECT coalesce((SELECT max(position) FROM outbox), 0) AS written, coalesce((SELECT position FROM"
+            " relay_positions ORDER BY updated_at DESC LIMIT 1), 0) AS published",
+        )
+        scopes = connection.execute("SELECT state, count(*) AS count FROM provisionings GROUP BY state").fetchall()
+        due = _one(
+            connection,
+            "SELECT count(DISTINCT scope) AS due, coalesce(extract(epoch FROM now() - min(due_at)), 0)::float AS oldest"
+            " FROM wakes WHERE due_at <= now()",
+        )
+        messages = _one(
+            connection,
+            "SELECT (SELECT count(*) FROM waiting) AS waiting,"
+            " (SELECT extract(epoch FROM now() - min(received_at))::float FROM waiting) AS oldest_waiting,"
+            " (SELECT count(*) FROM quarantine WHERE state = 'open') AS quarantined,"
+            " (SELECT coalesce(sum(duplicates), 0)::bigint FROM incoming) AS duplicates,"
+            " (SELECT count(*) FROM incoming) AS seen,"
+            " (SELECT count(*) FROM incoming WHERE outcome = 'stale') AS stale",
+        )
+        partitions = connection.execute(
+            "SELECT topic, partition, topic_id, next_offset FROM kafka_positions ORDER BY topic, partition, updated_at"
+        ).fetchall()
+    counts = {row["state"]: row["count"] for row in scopes}
+    return {
+        "log": {"position": last},
+        "kafka": partitions,
+        "projections": [{**row, "lag": max(0, last - row["position"])} for row in projections],
+        "relay": {"position": relayed["published"], "lag": max(0, relayed["written"] - relayed["published"])},
+        "saga": {"due": due["due"], "oldest_due_seconds": round(due["oldest"], 3)},
+        "scopes": {
+            state.replace("_", " "): counts.get(state, 0)
+            for state in ("converged", "in_progress", "waiting", "held", "given_up")
+        },
+        "messages": messages,
+        "workers": alive(url),
+    }
+
+
+def tenants(url: str, *, level: str | None = None, state: str | None = None, limit: int = 1000) -> list[Row]:
+    """The tenants with the level and state of their products; only those with a product (or site) of that kind.
+
+    `state` of a tenant is the worst of its scopes: held, given_up, waiting, in_progress, converged.
+    """
+    query = """
+    WITH told AS (
+        SELECT p.tenant_id,
+               coalesce(jsonb_object_agg(p.key, coalesce(p.level, 'absent')) FILTER (WHERE p.kind = 'product'), '{}')
+                   AS products,
+               (array_agg(p.state ORDER BY array_position(
+                   ARRAY['held', 'given_up', 'waiting', 'in_progress', 'converged'], p.state)))[1] AS state,
+               bool_or(p.kind = 'product' AND coalesce(p.level, 'absent') = %(level)s) AS at_level
+        FROM provisionings p GROUP BY p.tenant_id
+    )
+    SELECT t.tenant_id, s.site_name, s.customer_id, s.access, t.products, t.state
+    FROM told t LEFT JOIN sites s USING (tenant_id)
+    WHERE (%(level)s::text IS NULL OR t.at_level) AND (%(state)s::text IS NULL OR t.state = %(state)s)
+    ORDER BY s.site_name NULLS LAST, t.tenant_id LIMIT %(limit)s
+    """
+    with _connect(url) as connection:
+        return connection.execute(query.encode(), {"level": level, "state": state, "limit": limit}).fetchall()
+
+
+def tenant_ids(url: str) -> list[str]:
+    """Every tenant there ever was, in the order of its id."""
+    with _connect(url) as connection:
+        rows = connection.execute("SELECT DISTINCT tenant_id FROM customer_tenants ORDER BY tenant_id").fetchall()
+    return [row["tenant_id"] for row in rows]
+
+
+def _connect(url: str) -> psycopg.Connection[Row]:
+    try:
+        return psycopg.connect(url, row_factory=dict_row, connect_timeout=5)
+    except psycopg.OperationalError as error:
+        raise Unavailable(
+            "the database does not answer: is `tenantry up` running? else check TENANTRY_DATABASE_URL"
+        ) from error
+
+
+def _one(connection: psycopg.Connection[Row], query: str) -> Row:
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return row

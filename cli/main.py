@@ -1,0 +1,40 @@
+"""Which commands are there?"""
+
+from __future__ import annotations
+
+import typer
+
+from cli import demo, look, messages, quarantine, run
+
+app = typer.Typer(
+    name="tenantry",
+    help="The control plane of a multi-tenant cloud: makes what is licensed so, keeps it so, and can show it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo.demo)
+app.command()(run.up)
+app.command()(run.migrate)
+app.command()(messages.publish)
+app.command()(look.show)
+app.command()(look.tenants)
+app.command()(look.status)
+app.command()(look.credentials)
+app.add_typer(quarantine.app, name="quarantine")
+app.command()(run.intake)
+app.command()(run.projector)
+app.command()(run.provisioner)
+app.command()(run.relay)
+app.command()(messages.schemas)
+
+
+def main() -> None:
+    """The entry point `tenantry`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

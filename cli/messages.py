@@ -1,0 +1,107 @@
+"""How do events get onto Kafka from a file, and where are their schemas?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from adapters import schemas as json_schemas
+from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
+from domain.errors import UsageError
+from runtime.bootstrap import Parts
+
+STRUCTURED = (("content-type", b"application/cloudevents+json"),)
+FLUSH_EVERY = 1000
+
+
+@command
+def publish(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="CloudEvents, one a line; - reads stdin.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish CloudEvents from a file: customers to the commerce topic, all others to the lifecycle topic.
+
+    A line is sent as it is, for the intake to judge; only a line that is no JSON object is refused here, before
+    anything is sent. Publishing a file twice is harmless: the second time counts as duplicates.
+    """
+    lines = list(_lines(file))
+    with running_parts(data_dir) as parts, _bar(as_json) as progress:
+        task = progress.add_task("publishing", total=len(lines))
+        producer = parts.producer()
+        try:
+            for number, (event, line) in enumerate(lines, 1):
+                topic, key = _address(parts, event)
+                producer.send(topic, key=key, value=line, headers=STRUCTURED)
+                if number % FLUSH_EVERY == 0:
+                    producer.flush()
+                    progress.update(task, completed=number)
+            producer.flush()
+            progress.update(task, completed=len(lines))
+        finally:
+            producer.close()
+    if as_json:
+        print_json({"published": len(lines)})
+    else:
+        out.print(f"published {len(lines)} events")
+
+
+def _lines(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Each line with the object in it; UsageError names the first line that holds none."""
+    try:
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}: name a file of CloudEvents, one a line") from None
+    for number, line in enumerate(raw.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            raise UsageError(f"{file}, line {number}: not a JSON object: write one CloudEvent a line; nothing was sent")
+        yield event, line
+
+
+def _address(parts: Parts, event: dict[str, Any]) -> tuple[str, bytes | None]:
+    """Topic and key: one tenant's events are in one partition, in order."""
+    data = event.get("data")
+    data = data if isinstance(data, dict) else {}
+    if event.get("type") == "commerce.customer.updated":
+        topic, key = parts.settings.commerce_topic, data.get("customer_id")
+    else:
+        topic, key = parts.settings.lifecycle_topic, data.get("tenant_id")
+    return topic, key.encode() if isinstance(key, str) else None
+
+
+def _bar(quiet: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        disable=quiet,
+        transient=True,
+    )
+
+
+@command
+def schemas(
+    directory: Annotated[Path, typer.Option("--into", help="Where to write them.")] = Path("docs/schemas"),
+    as_json: AsJson = False,
+) -> None:
+    """Write the JSON Schemas of the eight events that Tenantry takes in."""
+    json_schemas.write(directory)
+    written = sorted(path.name for path in directory.glob("*.json"))
+    if as_json:
+        print_json({"directory": str(directory), "schemas": written})
+    else:
+        out.print(f"wrote {len(written)} schemas into {directory}")

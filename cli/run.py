@@ -1,0 +1,103 @@
+"""How is Tenantry started, whole or worker by worker?"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+from adapters.migrations import current
+from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of
+from runtime.bootstrap import prepare
+from runtime.telemetry import configure_logging
+from workers import roles
+from workers.supervisor import Supervisor
+
+
+@command
+def up(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Run everything in the foreground, on the embedded parts or on those that the settings name.
+
+    Prints one line once everything takes in work. SIGTERM or Ctrl-C drains and ends. Data stays in the data directory.
+    """
+    settings = settings_of(data_dir)
+    configure_logging(level=settings.log_level, log_format=settings.log_format)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    say = (lambda _: None) if as_json else (lambda text: err.print(f"{text} …", style="dim"))
+    with Supervisor(settings, say=say) as supervisor:
+        where = supervisor.endpoints
+        if as_json:
+            print_json(
+                {
+                    "ready": True,
+                    "database_url": where.database_url,
+                    "kafka_bootstrap": where.kafka_bootstrap,
+                    "data_dir": str(supervisor.data_dir),
+                }
+            )
+        else:
+            out.print(
+                f"ready  kafka {where.kafka_bootstrap}  database {_without_password(where.database_url)}"
+                f"  data {supervisor.data_dir}",
+                soft_wrap=True,
+                highlight=False,
+                markup=False,
+            )
+        supervisor.watch(stop)
+        if not as_json:
+            err.print("draining …", style="dim")
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    account, at, place = rest.rpartition("@")
+    return f"{scheme}://{account.partition(':')[0]}{at}{place}"
+
+
+@command
+def migrate(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Bring the databases, shards and topics into the state that this version needs. Safe to repeat.
+
+    `up` does this by itself; workers that run alone need it once for each version.
+    """
+    with running_parts(data_dir) as parts:
+        before = current(parts.endpoints.database_url)
+        prepare(parts)
+        after = current(parts.endpoints.database_url)
+    if as_json:
+        print_json({"before": before, "after": after})
+    else:
+        out.print(f"schema at revision {after}" + ("" if before != after else ", as it was"))
+
+
+def _worker(kind: str, data_dir: Path | None) -> None:
+    settings = settings_of(data_dir)
+    configure_logging(level=settings.log_level, log_format=settings.log_format)
+    with running_parts(data_dir) as parts:
+        roles.run(kind, parts)
+
+
+@command
+def intake(data_dir: DataDir = None) -> None:
+    """Run one intake: messages on Kafka become facts in the log. Several share the partitions."""
+    _worker("intake", data_dir)
+
+
+@command
+def projector(data_dir: DataDir = None) -> None:
+    """Run one projector: facts become read models. Several share the projections."""
+    _worker("projector", data_dir)
+
+
+@command
+def provisioner(data_dir: DataDir = None) -> None:
+    """Run one provisioner: scopes that are due get what they want. Several share the scopes."""
+    _worker("provisioner", data_dir)
+
+
+@command
+def relay(data_dir: DataDir = None) -> None:
+    """Run one relay: integration events go to Kafka. One is at work, others stand by."""
+    _worker("relay", data_dir)

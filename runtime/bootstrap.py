@@ -1,0 +1,339 @@
+"""Which concrete classes work together?
+
+The one place that names them. `Parts` holds what a process needs, made when it is first asked for and closed together;
+the functions below build each worker from it. `prepare` brings databases, shards and topics into the state that this
+version needs, and may be run any number of times.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import random
+import socket
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from hashlib import sha256
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool
+from sqlalchemy import Engine, create_engine
+
+from adapters import inbound, migrations
+from adapters.event_store import PostgresEventLog
+from adapters.kafka import (
+    Consumer,
+    KafkaPythonConsumer,
+    KafkaPythonProducer,
+    Message,
+    OnAssign,
+    ensure_topics,
+    topic_ids,
+)
+from adapters.outbox import PostgresOutbox
+from adapters.quarantine import Quarantine
+from adapters.sealing import MasterKey, PostgresSealingKeys
+from adapters.steps import executors
+from adapters.topology import Patience, Shard, Topology
+from adapters.workers import Heartbeat
+from domain.catalog import Catalog, default_catalog
+from domain.errors import Unavailable, UsageError
+from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable
+from domain.policy import Policy, default_policy
+from domain.ports import WaitingMessage
+from domain.saga import Saga
+from runtime.instance import Endpoints
+from runtime.master_key import load_master_key
+from runtime.settings import Settings
+from runtime.settings import Shard as ShardSettings
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Parts:
+    """What one process is made of. Use as a context manager; leaving it closes what was opened."""
+
+    def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
+        self.settings = settings
+        self.endpoints = endpoints
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.close()
+
+    # -- data ---------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        path = self.settings.catalog_file
+        return Catalog.parse(_text(path, "catalogue"), source=str(path)) if path else default_catalog()
+
+    @cached_property
+    def policy(self) -> Policy:
+        path = self.settings.policy_file
+        return Policy.parse(_text(path, "policy"), source=str(path)) if path else default_policy()
+
+    @cached_property
+    def master_key(self) -> bytes:
+        return load_master_key(self.settings)
+
+    @cached_property
+    def topology(self) -> Topology:
+        shards = [self._shard(shard) for shard in self.settings.topology]
+        step = self.policy.retry.step_timeout.total_seconds()
+        return Topology(
+            shards,
+            default_region=self.settings.default_region,
+            patience=Patience(statement=step / 2, lock=step / 6),
+        )
+
+    def _shard(self, shard: ShardSettings) -> Shard:
+        """A shard without a url is a database of the server that holds the log."""
+        url = shard.url.get_secret_value() if shard.url else None
+        here = url is None
+        return Shard(
+            name=shard.name,
+            region=shard.region,
+            url=url or make_conninfo(self.endpoints.database_url, dbname=shard.database_name),
+            capacity=shard.capacity,
+            state=shard.state,
+            isolation=shard.isolation,
+            public_host=shard.public_host or (self.endpoints.tcp_host if here else None),
+            public_port=shard.public_port or (self.endpoints.tcp_port if here else None),
+        )
+
+    # -- adapters -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def keys(self) -> PostgresSealingKeys:
+        pool: ConnectionPool[Any] = ConnectionPool(
+            self.endpoints.database_url, min_size=0, max_size=2, open=True, timeout=10
+        )
+        self._closing.callback(pool.close)
+        return PostgresSealingKeys(pool, MasterKey(self.master_key))
+
+    @cached_property
+    def log(self) -> PostgresEventLog:
+        log = PostgresEventLog(
+            self.endpoints.database_url,
+            self.keys,
+            append_timeout_seconds=self.settings.append_timeout_seconds,
+        )
+        self._closing.callback(log.close)
+        return log
+
+    @cached_property
+    def engine(self) -> Engine:
+        """For the read models."""
+        url = self.endpoints.database_url
+        engine = create_engine(
+            "postgresql+psycopg://", creator=lambda: psycopg.connect(url, connect_timeout=10), pool_size=2
+        )
+        self._closing.callback(engine.dispose)
+        return engine
+
+    @cached_property
+    def quarantine(self) -> Quarantine:
+        return Quarantine(self.endpoints.database_url, self.keys)
+
+    @cached_property
+    def outbox(self) -> PostgresOutbox:
+        return PostgresOutbox(self.endpoints.database_url)
+
+    @cached_property
+    def executors(self) -> Any:
+        url = self.endpoints.database_url
+        return executors(
+            control=lambda: psycopg.connect(url, autocommit=True, connect_timeout=5),
+            topology=self.topology,
+            catalog=self.catalog,
+            site_domain=self.settings.site_domain,
+            master_key=self.master_key,
+        )
+
+    # -- applications -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def lifecycle(self) -> Lifecycle:
+        return Lifecycle(
+            log=self.log,
+            catalog=self.catalog,
+            policy=self.policy,
+            clock=utc_now,
+            new_id=uuid4,
+            reread=self.reread,
+        )
+
+    @cached_property
+    def saga(self) -> Saga:
+        return Saga(
+            self.log,
+            catalog=self.catalog,
+            policy=self.policy,
+            clock=utc_now,
+            new_id=new_id,
+            dice=random.random,
+        )
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _digest_key(self) -> bytes:
+        """Digests of messages are keyed: nobody who reads the table can try out who a message was about."""
+        return hmac.digest(self.master_key, b"tenantry.message-digest.v1", sha256)
+
+    def read(self, message: Message) -> Inbound:
+        """A message on Kafka, as the lifecycle takes it."""
+        return self._placed(inbound.read(message), message.topic, message.partition, message.offset)
+
+    def reread(self, waiting: WaitingMessage) -> Inbound:
+        """A message from the waiting room, as it came."""
+        return self.restored(waiting.body, waiting.topic, waiting.partition, waiting.offset)
+
+    def restored(self, body: bytes, topic: str, partition: int, offset: int) -> Inbound:
+        """A stored message through the front door again."""
+        return self._placed(inbound.read(inbound.restore(body)), topic, partition, offset)
+
+    def _placed(
+        self, read: inbound.InboundMessage | inbound.Unreadable, topic: str, partition: int, offset: int
+    ) -> Inbound:
+        digest = hmac.digest(self._digest_key, read.digest, sha256)
+        if isinstance(read, inbound.InboundMessage):
+            return Readable(
+                source=read.source,
+                id=read.id,
+                type=read.type,
+                time=read.time,
+                revision=read.revision,
+                command=read.command,
+                digest=digest,
+                body=read.body,
+                topic=topic,
+                partition=partition,
+                offset=offset,
+            )
+        return Unreadable(
+            rule=read.rule,
+            explanation=read.explanation,
+            source=read.source,
+            id=read.id,
+            type=read.type,
+            tenant_id=read.tenant_id,
+            customer_id=read.customer_id,
+            digest=digest,
+            body=read.body,
+            topic=topic,
+            partition=partition,
+            offset=offset,
+        )
+
+    # -- Kafka --------------------------------------------------------------------------------------------------------
+
+    def consumer(self, on_assign: OnAssign) -> Consumer:
+        settings = self.settings
+        return KafkaPythonConsumer(
+            self.endpoints.kafka_bootstrap,
+            group=settings.consumer_group,
+            topics=[settings.commerce_topic, settings.lifecycle_topic],
+            on_assign=on_assign,
+        )
+
+    def producer(self) -> KafkaPythonProducer:
+        return KafkaPythonProducer(self.endpoints.kafka_bootstrap)
+
+    def provisioning_topic_id(self) -> str:
+        name = self.settings.provisioning_topic
+        found = topic_ids(self.endpoints.kafka_bootstrap, [name])
+        if name not in found:
+            raise Unavailable(f"topic {name} is not there: run `tenantry migrate`")
+        return found[name]
+
+    # -- workers ------------------------------------------------------------------------------------------------------
+
+    def heartbeat(self, kind: str, details: Any = dict) -> Heartbeat:
+        return Heartbeat(self.endpoints.database_url, name=worker_name(kind), kind=kind, details=details)
+
+
+def new_id() -> UUID:
+    return uuid4()
+
+
+def worker_name(kind: str) -> str:
+    """Unique among all workers that ever run: the same pid on the same host may come again."""
+    return f"{kind}-{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+
+
+def lease_of(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.lease_seconds)
+
+
+# -- preparing -----------------------------------------------------------------------------------------------------
+
+
+def prepare(parts: Parts) -> None:
+    """Databases, migrations, keys, shards and topics: all as this version needs them. Idempotent."""
+    _ensure_databases(parts)
+    migrations.migrate(parts.endpoints.database_url)
+    parts.keys.verify()
+    parts.topology.prepare()
+    with psycopg.connect(parts.endpoints.database_url) as connection:
+        parts.topology.sync(connection)
+    prepare_topics(parts)
+
+
+def prepare_topics(parts: Parts) -> None:
+    settings = parts.settings
+    ensure_topics(
+        parts.endpoints.kafka_bootstrap,
+        {
+            settings.commerce_topic: settings.topic_partitions,
+            settings.lifecycle_topic: settings.topic_partitions,
+            settings.provisioning_topic: settings.topic_partitions,
+        },
+    )
+
+
+def _ensure_databases(parts: Parts) -> None:
+    """Shards without a url are databases of the server that holds the log; they are made there."""
+    wanted_names = [shard.database_name for shard in parts.settings.topology if shard.url is None]
+    url = parts.endpoints.database_url
+    try:
+        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+            rows = connection.execute("SELECT datname FROM pg_database WHERE datname = ANY(%s)", (wanted_names,))
+            there = {str(name) for (name,) in rows.fetchall()}
+            for name in wanted_names:
+                if name not in there:
+                    made = sql.Identifier(name)
+                    connection.execute(sql.SQL("CREATE DATABASE {}").format(made))
+                    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(made))
+    except psycopg.OperationalError as error:
+        place = conninfo_to_dict(url)
+        raise Unavailable(
+            f"the database {place.get('dbname')} on {place.get('host')} does not answer: start it, or correct"
+            " TENANTRY_DATABASE_URL"
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise UsageError(
+            f"this database user may not create the shards' databases ({', '.join(wanted_names)}): create them, give it"
+            " CREATEDB, or name your own [[shards]] in tenantry.toml"
+        ) from error
+
+
+def _text(path: Any, what: str) -> str:
+    try:
+        return str(path.read_text())
+    except OSError as error:
+        raise UsageError(f"{what} {path}: {error.strerror}: correct the path") from None

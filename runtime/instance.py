@@ -1,0 +1,76 @@
+"""Where is the Tenantry that runs here?
+
+`tenantry up` leaves a card in its data directory, `up.json`, while it runs: its process, and the addresses of the
+database and the broker. Other commands find it there; TENANTRY_DATABASE_URL and TENANTRY_KAFKA_BOOTSTRAP go before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from domain.errors import UsageError
+from runtime.settings import Settings
+
+CARD = "up.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the two parts are. `database_url` may hold a password: it is not for logs."""
+
+    database_url: str
+    kafka_bootstrap: str
+    tcp_host: str | None = None
+    tcp_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Who runs here, and where the parts are."""
+
+    pid: int
+    database_url: str
+    kafka_bootstrap: str
+    tcp_host: str | None = None
+    tcp_port: int | None = None
+
+
+def leave_card(data_dir: Path, endpoints: Endpoints) -> None:
+    """Write the card whole or not at all, for our user only."""
+    card = Card(os.getpid(), **asdict(endpoints))
+    fresh = data_dir / f".{CARD}.{os.getpid()}"
+    descriptor = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(asdict(card), file)
+    fresh.replace(data_dir / CARD)
+
+
+def take_card_away(data_dir: Path) -> None:
+    (data_dir / CARD).unlink(missing_ok=True)
+
+
+def running(data_dir: Path) -> Card | None:
+    """The card of an `up` that is alive; None where there is none."""
+    try:
+        card = Card(**json.loads((data_dir / CARD).read_text()))
+        os.kill(card.pid, 0)
+    except (OSError, ValueError, TypeError):
+        return None
+    return card
+
+
+def endpoints(settings: Settings) -> Endpoints:
+    """From the settings, else from the card; UsageError where neither says."""
+    card = running(settings.data_dir)
+    url = settings.database_url.get_secret_value() if settings.database_url else card and card.database_url
+    bootstrap = settings.kafka_bootstrap or (card and card.kafka_bootstrap)
+    if not url or not bootstrap:
+        missing = "TENANTRY_DATABASE_URL" if not url else "TENANTRY_KAFKA_BOOTSTRAP"
+        raise UsageError(
+            f"no Tenantry runs in {settings.data_dir}: start `tenantry up` there, name another --data-dir,"
+            f" or set {missing}"
+        )
+    return Endpoints(url, bootstrap, card.tcp_host if card else None, card.tcp_port if card else None)

@@ -1,0 +1,1 @@
+"""Does each step do on real parts what it promises?"""

@@ -1,0 +1,108 @@
+"""What does everybody who seals personal fields keep to?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from psycopg_pool import ConnectionPool
+
+from adapters.migrations import migrate
+from adapters.sealing import MasterKey, PostgresSealingKeys
+from domain.errors import TenantryError
+from domain.ports import SealingKeys
+from tests.fakes.sealing import InMemorySealingKeys
+
+PLACE = "customer:c-1/3/administrators/0/email"
+PLAIN = b"ada@example.org"
+
+
+@pytest.fixture(params=["in memory", "on PostgreSQL"])
+def keys(request: pytest.FixtureRequest) -> Iterator[SealingKeys]:
+    if request.param == "in memory":
+        yield InMemorySealingKeys()
+        return
+    database: str = request.getfixturevalue("database")
+    migrate(database)
+    with ConnectionPool(database, min_size=1, max_size=2) as pool:
+        yield PostgresSealingKeys(pool, MasterKey(b"k" * 32))
+
+
+@pytest.mark.parametrize("plain", [b"", PLAIN, bytes(range(256)), b"x" * 1_500_000])
+def test_what_was_sealed_can_be_unsealed(keys: SealingKeys, plain: bytes) -> None:
+    assert keys.unseal(keys.seal("customer:c-1", plain, PLACE), PLACE) == plain
+
+
+def test_a_sealed_text_is_marked_and_never_holds_the_plain_text(keys: SealingKeys) -> None:
+    sealed = keys.seal("customer:c-1", PLAIN, PLACE)
+    assert sealed.startswith("v1.")
+    assert sealed.isascii()
+    assert sealed.isprintable()
+    assert "ada@" not in sealed
+    assert "customer:" not in sealed
+
+
+def test_the_same_text_is_sealed_differently_each_time(keys: SealingKeys) -> None:
+    assert len({keys.seal("customer:c-1", PLAIN, PLACE) for _ in range(20)}) == 20
+
+
+def test_a_sealed_text_cannot_be_moved_to_another_place(keys: SealingKeys) -> None:
+    sealed = keys.seal("customer:c-1", PLAIN, PLACE)
+    with pytest.raises(TenantryError, match="customer:c-1/4"):
+        keys.unseal(sealed, "customer:c-1/4/administrators/0/email")
+
+
+def test_a_change_of_any_character_is_found(keys: SealingKeys) -> None:
+    sealed = keys.seal("customer:c-1", PLAIN, PLACE)
+    for index, character in enumerate(sealed):
+        for other in {"A", "B", ".", "=", "\n", "\0", "é"} - {character}:
+            with pytest.raises(TenantryError):
+                keys.unseal(sealed[:index] + other + sealed[index + 1 :], PLACE)
+
+
+def test_a_cut_or_longer_text_is_found(keys: SealingKeys) -> None:
+    sealed = keys.seal("customer:c-1", PLAIN, PLACE)
+    for changed in (
+        "",
+        "v1",
+        "v1.",
+        "v1..",
+        "plain text",
+        sealed[:-1],
+        sealed[:30],
+        sealed + "A",
+        sealed + "=",
+        f" {sealed}",
+    ):
+        with pytest.raises(TenantryError):
+            keys.unseal(changed, PLACE)
+
+
+def test_what_was_sealed_for_a_forgotten_subject_reads_as_none(keys: SealingKeys) -> None:
+    sealed = [keys.seal("customer:c-1", PLAIN, PLACE) for _ in range(2)]
+    keys.forget("customer:c-1")
+    assert [keys.unseal(text, PLACE) for text in sealed] == [None, None]
+    assert keys.unseal(sealed[0], PLACE) is None, "and stays forgotten"
+
+
+def test_forgetting_one_subject_leaves_the_others(keys: SealingKeys) -> None:
+    sealed = keys.seal("customer:c-2", PLAIN, PLACE)
+    keys.seal("customer:c-1", PLAIN, PLACE)
+    keys.forget("customer:c-1")
+    assert keys.unseal(sealed, PLACE) == PLAIN
+
+
+def test_a_forgotten_subject_may_come_back_and_what_was_forgotten_stays_so(keys: SealingKeys) -> None:
+    before = keys.seal("customer:c-1", PLAIN, PLACE)
+    keys.forget("customer:c-1")
+    after = keys.seal("customer:c-1", PLAIN, PLACE)
+    assert keys.unseal(after, PLACE) == PLAIN
+    assert keys.unseal(before, PLACE) is None
+
+
+def test_forgetting_twice_or_a_stranger_changes_nothing(keys: SealingKeys) -> None:
+    keys.forget("customer:nobody")
+    sealed = keys.seal("customer:c-1", PLAIN, PLACE)
+    keys.forget("customer:c-1")
+    keys.forget("customer:c-1")
+    assert keys.unseal(sealed, PLACE) is None

@@ -1,0 +1,140 @@
+"""How does the saga run without threads and without PostgreSQL?
+
+`Worker` does what workers/provisioner.py does, one scope at a time: it claims, lets `Saga` decide, records, and brings
+effects about in a `World`. A test may kill it at any effect, and go on with another one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+from domain.convergence import dependents
+from domain.errors import ExecutorError
+from domain.policy import Policy
+from domain.ports import Lease, Order, Recording, Wake
+from domain.provisioning import ScopeResumed, StepCompleted
+from domain.saga import Saga, Turn
+from domain.steps import Facts, Scope
+from domain.wanted import Estate, scopes_of
+from tests.domain.given import CATALOG, POLICY, TENANT, Clock, Intake, ids, of, recorded
+from tests.fakes.world import World
+
+LEASE = timedelta(seconds=30)
+
+
+class Killed(BaseException):
+    """The worker is no more; whatever it held stays held until its lease ends."""
+
+
+class Cloud:
+    """Intake, saga and world on one log and one clock."""
+
+    def __init__(self, *, policy: Policy = POLICY) -> None:
+        self.clock = Clock()
+        self.intake = Intake(policy=policy, clock=self.clock)
+        self.log = self.intake.log
+        self.world = World()
+        self.policy = policy
+        self._new_id = ids()
+        self.new_worker()
+
+    def new_worker(self) -> None:
+        """A process that has seen nothing yet."""
+        self.saga = Saga(
+            self.log,
+            catalog=CATALOG,
+            policy=self.policy,
+            clock=self.clock,
+            new_id=self._new_id,
+            dice=lambda: 0.0,
+        )
+
+    def estate(self, tenant_id: str = TENANT) -> Estate:
+        return self.saga.estates([tenant_id])[tenant_id]
+
+    def work(self, rounds: int = 1000) -> None:
+        """Take scopes that are due, one after the other, until none is; fail when that goes on for ever."""
+        for _ in range(rounds):
+            if not self.work_once():
+                return
+        raise AssertionError(f"scopes are still due after {rounds} rounds: {self.log.wakes}")
+
+    def work_once(self) -> bool:
+        """One scope until it has nothing more to do; False where none was due."""
+        now = self.clock()
+        leases = self.log.claim(owner="worker", limit=1, now=now, until=now + LEASE)
+        for lease in leases:
+            self._see_through(lease)
+        return bool(leases)
+
+    def _see_through(self, lease: Lease) -> None:
+        if lease.scope.startswith("customer:"):
+            scopes = [
+                scope
+                for tenant_id in self.log.tenants_of(lease.scope.removeprefix("customer:"))
+                for scope in scopes_of(self.estate(tenant_id).tenant, CATALOG)
+            ]
+            wakes = [Wake(str(scope), self.clock()) for scope in scopes]
+            self.log.record(Recording(wakes=wakes, leases=[lease]))
+            return
+        scope = Scope.parse(lease.scope)
+        order = self._record(lease, self.saga.take(scope, self.estate(scope.tenant_id)))
+        while order is not None:
+            result = self._effect(order)
+            estate = self.estate(scope.tenant_id)
+            order = self._record(lease, self.saga.outcome(order, result, estate, draining=False))
+
+    def _effect(self, order: Order) -> Facts | None | ExecutorError:
+        try:
+            if order.direction == "ensure":
+                return self.world.ensure(order)
+            self.world.remove(order)
+        except ExecutorError as error:
+            return error
+        return None
+
+    def _record(self, lease: Lease, turn: Turn) -> Order | None:
+        self.log.record(
+            Recording(
+                events=turn.facts,
+                wakes=turn.wakes,
+                blocked=turn.blocked,
+                unblocked=turn.unblocked,
+                leases=[] if turn.order else [lease],
+            )
+        )
+        return turn.order
+
+    def settle(self) -> None:
+        """Let time pass until nothing is due any more within a day."""
+        self.work()
+        for _ in range(200):
+            soon = [wake.at for wake in self.log.wakes.values() if wake.at <= self.clock() + timedelta(days=1)]
+            if not soon:
+                return
+            ends = [lease.until for lease in self.log.leases.values()]
+            self.clock.now = max([self.clock(), min(soon), *ends])
+            self.work()
+        raise AssertionError("time alone keeps the scopes busy")
+
+    def retry_all(self) -> None:
+        """An operator's `runs retry` of every scope that was given up or is held."""
+        estate = self.estate()
+        for scope, actual in estate.scopes.items():
+            if actual.given_up is not None or actual.held is not None:
+                self._operator(ScopeResumed(**of(scope), reason="runs retry"), scope, actual.version)
+
+    def _operator(self, event: ScopeResumed, scope: Scope, version: int) -> None:
+        fact = recorded(str(scope), version + 1, event, at=self.clock())
+        due = (scope, *dependents(scope, self.estate(), catalog=CATALOG))
+        wakes = [Wake(str(each), self.clock()) for each in due]
+        self.log.record(Recording(events=[fact], wakes=wakes))
+
+    def completions(self) -> Counter[tuple[str, int]]:
+        """How often each generation was completed."""
+        return Counter(
+            (fact.stream, fact.event.generation)
+            for fact in self.log.events
+            if isinstance(fact.event, StepCompleted)
+        )

@@ -1,0 +1,1 @@
+"""Given what was recorded, what can be read?"""

@@ -1,0 +1,71 @@
+"""Are the sites, and the products on them, what step 2 made of them?"""
+
+from domain.steps import Access, MembershipFacts, Scope, SiteFacts, Step
+from domain.tenant import Founder, TenantCreated, TenantDestroyed
+from projections.sites import PROJECTION, SITE_PRODUCTS, SITES_BASE
+from tests.projections.given import at, ensured, history, removed, rows_of
+
+SITE, JIRA, CONFLUENCE = (
+    Scope("site", "t1"),
+    Scope("product", "t1", "jira"),
+    Scope("product", "t1", "confluence"),
+)
+
+CREATED = TenantCreated(
+    tenant_id="t1",
+    customer_id="c1",
+    site_name="acme",
+    residency="global",
+    administrator=Founder(account_id="a1", name="Ada", email="ada@example.com"),
+)
+
+
+def site(access: Access) -> SiteFacts:
+    return SiteFacts(site_name="acme", url="https://acme.example.com", access=access)
+
+
+def member(product: str, access: Access) -> MembershipFacts:
+    return MembershipFacts(product=product, access=access)
+
+
+def test_a_site_has_no_state_before_its_step_2() -> None:
+    row = rows_of(SITES_BASE, PROJECTION, history(CREATED))["t1",]
+    assert row == {"customer_id": "c1", "site_name": "acme", "created_at": at(1)}
+
+
+def test_a_site_is_as_open_as_step_2_left_it() -> None:
+    log = history(CREATED, ensured(SITE, Step.SITE, site("open")), ensured(SITE, Step.SITE, site("closed")))
+    assert rows_of(SITES_BASE, PROJECTION, log)["t1",] == {
+        "customer_id": "c1",
+        "site_name": "acme",
+        "url": "https://acme.example.com",
+        "state": "closed",
+        "created_at": at(1),
+    }
+
+
+def test_a_tenant_that_is_created_again_was_created_the_first_time() -> None:
+    log = history(CREATED, CREATED.model_copy(update={"revision": 7}))
+    assert rows_of(SITES_BASE, PROJECTION, log)["t1",]["created_at"] == at(1)
+
+
+def test_a_destroyed_site_stays_in_the_read_model_as_absent() -> None:
+    log = history(
+        CREATED,
+        ensured(SITE, Step.SITE, site("open")),
+        TenantDestroyed(tenant_id="t1", reason="contract over"),
+        removed(SITE, Step.SITE),
+    )
+    row = rows_of(SITES_BASE, PROJECTION, log)["t1",]
+    assert (row["state"], row["destroyed_at"]) == ("absent", at(3))
+
+
+def test_products_join_and_leave_their_site() -> None:
+    log = history(
+        ensured(JIRA, Step.SITE, member("jira", "open")),
+        ensured(CONFLUENCE, Step.SITE, member("confluence", "open")),
+        ensured(JIRA, Step.SITE, member("jira", "closed")),
+        removed(CONFLUENCE, Step.SITE),
+    )
+    assert rows_of(SITE_PRODUCTS, PROJECTION, log) == {("t1", "jira"): {"access": "closed"}}
+    assert rows_of(SITES_BASE, PROJECTION, log) == {}

@@ -1,0 +1,121 @@
+"""Which kinds of worker are there, and how is each started?
+
+Each kind is one process that may run alone or many times. It beats its heart, drains on SIGTERM or Ctrl-C, and ends
+when the process that started it is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from adapters.workers import Heartbeat
+from projections import INTEGRATION, PROJECTIONS
+from runtime.bootstrap import Parts, lease_of, utc_now, worker_name
+from workers.intake import Intake
+from workers.projector import Projector
+from workers.provisioner import Provisioner
+from workers.relay import Relay
+
+PARENT_VARIABLE = "_TENANTRY_SUPERVISOR_PID"
+"""Not a setting: it tells a worker whose child it is."""
+
+
+def run_intake(parts: Parts, stop: threading.Event) -> None:
+    intake = Intake(
+        parts.consumer,
+        parts.lifecycle,
+        read=parts.read,
+        positions=parts.log,
+        batch=parts.settings.intake_batch,
+        poll_seconds=parts.settings.poll_seconds,
+    )
+    details = lambda: {"lag": sum(intake.lag().values()), "counts": dict(intake.counts)}  # noqa: E731
+    with _beating(parts, "intake", details) as heart:
+        intake.run(stop, ready=heart.ready)
+
+
+def run_projector(parts: Parts, stop: threading.Event) -> None:
+    projector = Projector(
+        parts.log,
+        parts.engine,
+        (*PROJECTIONS, INTEGRATION),
+        batch=parts.settings.projector_batch,
+        poll_seconds=parts.settings.poll_seconds,
+    )
+    with _beating(parts, "projector", dict) as heart:
+        projector.run(stop, ready=heart.ready)
+
+
+def run_provisioner(parts: Parts, stop: threading.Event) -> None:
+    settings = parts.settings
+    provisioner = Provisioner(
+        parts.log,
+        parts.saga,
+        parts.executors,
+        catalog=parts.catalog,
+        clock=utc_now,
+        owner=worker_name("provisioner"),
+        threads=settings.provisioner_threads,
+        claim=settings.provisioner_claim,
+        lease=lease_of(settings),
+        poll_seconds=settings.poll_seconds,
+        drain_seconds=settings.drain_seconds,
+    )
+    with _beating(parts, "provisioner", dict) as heart:
+        provisioner.run(stop, ready=heart.ready)
+
+
+def run_relay(parts: Parts, stop: threading.Event) -> None:
+    relay = Relay(
+        parts.outbox,
+        parts.producer(),
+        topic=parts.settings.provisioning_topic,
+        topic_id=parts.provisioning_topic_id,
+        headers=(("content-type", b"application/cloudevents+json"),),
+        batch=500,
+        poll_seconds=parts.settings.poll_seconds,
+    )
+    with _beating(parts, "relay", dict) as heart:
+        relay.run(stop, ready=heart.ready)
+
+
+KINDS: dict[str, Callable[[Parts, threading.Event], None]] = {
+    "intake": run_intake,
+    "projector": run_projector,
+    "provisioner": run_provisioner,
+    "relay": run_relay,
+}
+
+
+def run(kind: str, parts: Parts) -> None:
+    """Run one worker in this process until it is told to stop."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is not None:
+        threading.Thread(target=_watch, args=(int(parent), stop), name="watch-parent", daemon=True).start()
+    KINDS[kind](parts, stop)
+
+
+def _watch(parent: int, stop: threading.Event) -> None:
+    """A worker whose supervisor was killed drains and ends: another supervisor will start its own."""
+    while not stop.wait(1.0):
+        if os.getppid() != parent:
+            stop.set()
+
+
+@contextmanager
+def _beating(parts: Parts, kind: str, details: Callable[[], dict[str, Any]]) -> Iterator[Heartbeat]:
+    """A heart that beats while the block runs."""
+    heart = parts.heartbeat(kind, details)
+    heart.start()
+    try:
+        yield heart
+    finally:
+        heart.stop()

@@ -1,0 +1,224 @@
+"""How does everything run on one machine?
+
+`Supervisor` starts the embedded parts that no setting replaces, brings them into the state that this version needs,
+starts one process a worker and keeps each alive, and ends all of it in order. It is killed at any time without harm:
+workers watch for it and drain, the broker dies with it, PostgreSQL is found again by the next one.
+
+    start: PostgreSQL ─▶ broker ─▶ migrate, shards, topics ─▶ workers ─▶ ready (every worker has said so)
+    stop:  workers (SIGTERM, then SIGKILL) ─▶ broker ─▶ PostgreSQL
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import structlog
+
+from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
+from adapters.workers import alive
+from domain.errors import Unavailable, UsageError
+from runtime.bootstrap import Parts, prepare
+from runtime.instance import Endpoints, leave_card, take_card_away
+from runtime.master_key import ensure_master_key
+from runtime.settings import Settings
+from workers.roles import KINDS, PARENT_VARIABLE
+
+log = structlog.get_logger(__name__)
+
+READY_SECONDS = 60.0
+CONTROL_DATABASE = "tenantry"
+
+
+@dataclass(slots=True)
+class _Worker:
+    kind: str
+    number: int
+    process: subprocess.Popen[bytes]
+    started_at: float
+    log_file: IO[bytes]
+
+
+class Supervisor:
+    """All of Tenantry, in the foreground. Use as a context manager; leaving it stops everything."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        kinds: Sequence[str] = tuple(KINDS),
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.settings = settings
+        self._kinds = kinds
+        self._say = say
+        self._closing = ExitStack()
+        self._workers: list[_Worker] = []
+        self._stopping = threading.Event()
+        self.endpoints: Endpoints
+
+    @property
+    def data_dir(self) -> Path:
+        return self.settings.data_dir.absolute()
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- starting -----------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock()
+        self.endpoints = self._parts()
+        self._say("preparing databases, shards and topics")
+        self._master_key()
+        with Parts(self.settings, self.endpoints) as parts:
+            prepare(parts)
+        self._say("starting workers")
+        self._closing.callback(self._end_workers)
+        for kind in self._kinds:
+            self._launch(kind, number=1)
+        self._await_ready()
+        self._closing.callback(take_card_away, self.data_dir)
+        leave_card(self.data_dir, self.endpoints)
+
+    def _lock(self) -> None:
+        file = (self.data_dir / "up.lock").open("w")
+        self._closing.callback(file.close)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"a Tenantry runs in {self.data_dir} already: stop it first, or name another --data-dir"
+            ) from None
+
+    def _parts(self) -> Endpoints:
+        """The database and the broker: those of the settings, or the embedded ones."""
+        settings = self.settings
+        tcp: tuple[str, int] | None = None
+        if settings.database_url is not None:
+            url = settings.database_url.get_secret_value()
+        else:
+            self._say("starting PostgreSQL")
+            postgres = EmbeddedPostgres(self.data_dir / "postgres")
+            self._closing.callback(postgres.stop)
+            postgres.start()
+            postgres.create_database(CONTROL_DATABASE)
+            url, tcp = postgres.url(CONTROL_DATABASE), (postgres.host, postgres.port)
+        if settings.kafka_bootstrap is not None:
+            bootstrap = settings.kafka_bootstrap
+        else:
+            self._say("starting the broker")
+            broker = EmbeddedBroker(self.data_dir / "broker")
+            self._closing.callback(broker.stop)
+            broker.start()
+            bootstrap = broker.bootstrap
+        return Endpoints(url, bootstrap, *(tcp or (None, None)))
+
+    def _master_key(self) -> None:
+        """A key is made once, with the first data; a lost one is never replaced in silence."""
+        made = self.data_dir / "master-key.made"
+        if self.settings.database_url is None and not made.exists():
+            ensure_master_key(self.settings)
+            made.touch(mode=0o600)
+
+    def _launch(self, kind: str, *, number: int) -> None:
+        logs = self.data_dir / "logs"
+        logs.mkdir(mode=0o700, exist_ok=True)
+        log_file = (logs / f"{kind}-{number}.log").open("ab")
+        environment = {
+            **os.environ,
+            "TENANTRY_DATA_DIR": str(self.data_dir),
+            "TENANTRY_DATABASE_URL": self.endpoints.database_url,
+            "TENANTRY_KAFKA_BOOTSTRAP": self.endpoints.kafka_bootstrap,
+            PARENT_VARIABLE: str(os.getpid()),
+        }
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "cli.main", kind],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=log_file,
+            start_new_session=True,  # Ctrl-C is for us: we tell the workers
+        )
+        self._workers.append(_Worker(kind, number, process, time.monotonic(), log_file))
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            ready = {row["pid"] for row in alive(self.endpoints.database_url) if row["state"] == "ready"}
+            if all(worker.process.pid in ready for worker in self._workers):
+                return
+            for worker in self._workers:
+                if worker.process.poll() is not None:
+                    raise Unavailable(f"the {worker.kind} ended at its start: {self._last_words(worker)}")
+            if time.monotonic() > deadline:
+                late = sorted(worker.kind for worker in self._workers if worker.process.pid not in ready)
+                raise Unavailable(
+                    f"not ready after {READY_SECONDS:g} s: {', '.join(late)}; see {self.data_dir / 'logs'}"
+                )
+            if self._stopping.wait(0.05):
+                return
+
+    def _last_words(self, worker: _Worker) -> str:
+        path = self.data_dir / "logs" / f"{worker.kind}-{worker.number}.log"
+        lines = path.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"no word of it in {path}"
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def watch(self, stop: threading.Event) -> None:
+        """Keep the workers alive until `stop` is set; one that dies at once again and again is left for a while."""
+        while not stop.wait(0.2):
+            for worker in list(self._workers):
+                code = worker.process.poll()
+                if code is None or (time.monotonic() - worker.started_at < 2.0 and code != -signal.SIGKILL):
+                    continue
+                log.warning("worker ended, starting it again", worker=worker.kind, code=code)
+                self._workers.remove(worker)
+                worker.log_file.close()
+                self._launch(worker.kind, number=worker.number)
+
+    def pids(self) -> dict[str, int]:
+        """Kind of worker -> its process."""
+        return {worker.kind: worker.process.pid for worker in self._workers}
+
+    def stop(self) -> None:
+        """End everything, in order. May be called twice."""
+        self._stopping.set()
+        self._closing.close()
+
+    def _end_workers(self) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        deadline = time.monotonic() + self.settings.drain_seconds + 1.0
+        for worker in self._workers:
+            try:
+                worker.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("worker did not drain in time, killing it", worker=worker.kind)
+                worker.process.kill()
+                worker.process.wait(5)
+            worker.log_file.close()
+        self._workers.clear()
