@@ -310,7 +310,7 @@ def _write(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int, str
     for message in recording.quarantined:
         curs.execute(
             "INSERT INTO quarantine AS q (rule, reason, source, id, type, tenant_id, topic, partition,"
-            ' "offset", digest, sealed_body, received_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            ' "offset", digest, sealed_body, received_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)'
             " ON CONFLICT (digest) WHERE state = 'open' DO UPDATE SET repeats = q.repeats + 1",
             (
                 message.rule,
