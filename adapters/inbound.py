@@ -230,9 +230,7 @@ def _walk(root: object) -> None:
             elif isinstance(node, list):
                 below += node
             elif isinstance(node, str) and _UNSTORABLE.search(node):
-                raise Malformed(
-                    "not-json", "NUL or half a surrogate pair in a text cannot be stored: leave it out"
-                )
+                raise Malformed("not-json", "NUL or half a surrogate pair in a text cannot be stored: leave it out")
         if not below:
             return
         level = below
@@ -260,12 +258,8 @@ def _no_number(_: str) -> Never:
 
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_each_key_once, parse_float=_finite, parse_constant=_no_number
-)
-_CANONICAL: Final = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-)
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_each_key_once, parse_float=_finite, parse_constant=_no_number)
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 # -- attributes ----------------------------------------------------------------------------------------------

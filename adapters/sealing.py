@@ -131,9 +131,7 @@ class PostgresSealingKeys:
         if held.cipher is None:
             return None
         try:
-            return held.cipher.decrypt(
-                content[:NONCE_BYTES], content[NONCE_BYTES:], _bound("sealed", key_id, bound_to)
-            )
+            return held.cipher.decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], _bound("sealed", key_id, bound_to))
         except (InvalidTag, ValueError):
             raise _tampered(bound_to) from None
 
@@ -141,8 +139,7 @@ class PostgresSealingKeys:
         """See the port. Backups and unvacuumed pages hold the wrapped key until they are gone."""
         with self._connection() as connection:
             connection.execute(
-                "UPDATE data_keys SET wrapped = NULL, forgotten_at = now()"
-                " WHERE subject = %s AND forgotten_at IS NULL",
+                "UPDATE data_keys SET wrapped = NULL, forgotten_at = now() WHERE subject = %s AND forgotten_at IS NULL",
                 [subject],
             )
         with self._lock:
@@ -215,8 +212,7 @@ class PostgresSealingKeys:
     def _hold(self, rows: Iterable[Sequence[Any]], forgettings: int) -> dict[str, _Held]:
         until = self._monotonic() + CACHE_SECONDS
         keys = {
-            key_id: _Held(subject, self._cipher(subject, key_id, wrapped), until)
-            for subject, key_id, wrapped in rows
+            key_id: _Held(subject, self._cipher(subject, key_id, wrapped), until) for subject, key_id, wrapped in rows
         }
         with self._lock:
             if forgettings == self._forgettings:
@@ -261,9 +257,7 @@ class PostgresSealingKeys:
             ) from error
 
 
-_LIVE: Final = (
-    "SELECT subject, key_id, wrapped FROM data_keys WHERE subject = ANY(%s) AND forgotten_at IS NULL"
-)
+_LIVE: Final = "SELECT subject, key_id, wrapped FROM data_keys WHERE subject = ANY(%s) AND forgotten_at IS NULL"
 _INSERT: Final = (
     "INSERT INTO data_keys (subject, key_id, wrapped)"
     " SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[])"

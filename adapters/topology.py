@@ -69,9 +69,12 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """For how long an effect waits: seconds for a statement, for a lock, for a connection."""
+    """For how long an effect waits: seconds for a statement, for a lock, for a connection.
 
-    statement: float = 10.0
+    DROP DATABASE waits for a checkpoint: on a busy disk that takes seconds.
+    """
+
+    statement: float = 20.0
     lock: float = 3.0
     connect: float = 5.0
 
@@ -79,18 +82,14 @@ class Patience:
 class Topology:
     """The shards by name. Keeps no connection; every method may be called by many threads at once."""
 
-    def __init__(
-        self, shards: Iterable[Shard], *, default_region: str, patience: Patience | None = None
-    ) -> None:
+    def __init__(self, shards: Iterable[Shard], *, default_region: str, patience: Patience | None = None) -> None:
         self.shards: Mapping[str, Shard] = {shard.name: shard for shard in shards}
         self.regions: tuple[str, ...] = tuple(sorted({shard.region for shard in self.shards.values()}))
         self.default_region = default_region
         self.patience = patience or Patience()
         if default_region not in self.regions:
             known = ", ".join(self.regions) or "none"
-            raise UsageError(
-                f"default region {default_region} has no shard (regions: {known}): set one that has"
-            )
+            raise UsageError(f"default region {default_region} has no shard (regions: {known}): set one that has")
 
     def shard(self, name: str) -> Shard:
         """Raises Retryable where a family lives on a shard that is not named any more."""
@@ -183,9 +182,7 @@ def reach_role(database: str) -> str:
 
 def close_to_public(connection: psycopg.Connection) -> None:
     """In the database we are in: nothing for PUBLIC, and the schema of ours with its fences."""
-    connection.execute(
-        sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(connection.info.dbname))
-    )
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(connection.info.dbname)))
     connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
     ours = sql.Identifier(OURS)
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(ours))

@@ -184,6 +184,8 @@ class _Batch:
         self._due: dict[str, None] = {}
 
     def decide(self) -> None:
+        for tenant_id in [key for key in self._waiting if self._tenants[key].exists]:
+            self._let_in(tenant_id)  # sent to wait on a state that was older than the tenant
         for message in self._messages:
             if isinstance(message, Unreadable):
                 self._quarantine(message, message.rule, message.explanation)

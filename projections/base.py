@@ -18,6 +18,7 @@ How far a projection has come, and what stops it, is kept by positions.py.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,8 +28,8 @@ from itertools import groupby
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Column, Connection, MetaData, Select, Table, delete, func, literal, select, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy import Column, Connection, MetaData, Select, Table, Text, cast, delete, func, literal, select, tuple_
+from sqlalchemy.dialects.postgresql import JSON, insert
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from domain.event import Event, Recorded
@@ -151,6 +152,8 @@ def storable(value: object) -> object:
 
 
 def _utc(time: datetime) -> datetime:
+    if time.tzinfo is UTC:
+        return time
     try:
         return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
     except OverflowError:  # within hours of year 1 or year 9999
@@ -174,16 +177,14 @@ def apply(connection: Connection, fold: Fold) -> None:
 
 def _delete(connection: Connection, table: Table, prefixes: list[Key]) -> None:
     columns = table.primary_key.columns.values()[: len(prefixes[0])]
-    gone = _unnest(columns, list(zip(*prefixes, strict=True)))
-    connection.execute(delete(table).where(tuple_(*columns).in_(select(gone))))
+    connection.execute(delete(table).where(tuple_(*columns).in_(select(_incoming(columns, prefixes)))))
 
 
 def _upsert(connection: Connection, table: Table, names: list[str], keyed: list[tuple[Key, Row]]) -> None:
     key = table.primary_key.columns.values()
     columns = [*key, *(table.columns[name] for name in names)]
-    values: list[Sequence[object]] = [*zip(*(key for key, _ in keyed), strict=True)]
-    values += ([row[name] for _, row in keyed] for name in names)
-    statement = insert(table).from_select(columns, select(_unnest(columns, values)))
+    values = [(*key_values, *(row[name] for name in names)) for key_values, row in keyed]
+    statement = insert(table).from_select(columns, select(_incoming(columns, values)))
     if names and not table.info.get("write_once"):
         statement = statement.on_conflict_do_update(
             index_elements=key, set_={name: statement.excluded[name] for name in names}
@@ -193,14 +194,17 @@ def _upsert(connection: Connection, table: Table, names: list[str], keyed: list[
     connection.execute(statement)
 
 
-def _unnest(columns: Sequence[Column[object]], values: Sequence[Sequence[object]]) -> TableValuedAlias:
-    """Rows out of one array a column: one parameter each, and one text of the statement however many rows."""
-    arrays = [
-        literal(list(of_column), ARRAY(column.type, dimensions=1))
-        for column, of_column in zip(columns, values, strict=True)
-    ]
+def _incoming(columns: Sequence[Column[object]], rows: Iterable[Sequence[object]]) -> TableValuedAlias:
+    """The rows as one JSON parameter, so that the statement is the same however many they are.
+
+    One array a column (`unnest`) is the usual way, but psycopg quotes JSON inside of arrays mark by mark:
+    measured with the outbox, most of the time went there.
+    """
+    names = [column.name for column in columns]
+    document = json.dumps([dict(zip(names, row, strict=True)) for row in rows], ensure_ascii=False, default=str)
     named = (Column(column.name, column.type) for column in columns)
-    return func.unnest(*arrays).table_valued(*named, name="incoming").render_derived()
+    recordset = func.json_to_recordset(cast(literal(document, Text), JSON))
+    return recordset.table_valued(*named, name="incoming").render_derived(with_types=True)
 
 
 # -- reading -------------------------------------------------------------------------------------------------

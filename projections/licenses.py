@@ -41,9 +41,7 @@ def handle(recorded: Recorded) -> Iterator[Change]:
 
 def query(connection: Connection, tenant_id: str) -> list[Row]:
     """The entitlements of the tenant's products and apps, in the order of their keys."""
-    return rows(
-        connection, select(LICENSES).where(LICENSES.c.tenant_id == tenant_id).order_by(LICENSES.c.product)
-    )
+    return rows(connection, select(LICENSES).where(LICENSES.c.tenant_id == tenant_id).order_by(LICENSES.c.product))
 
 
 PROJECTION: Final = Projection(

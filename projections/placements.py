@@ -27,7 +27,7 @@ PLACEMENTS: Final = Table(
     Column("isolation", Text),
     Column("database", Text),
     Column("schema_name", Text),
-    Column("roles", JSONB(none_as_null=True)),
+    Column("roles", JSONB),
     Column("updated_at", DateTime(timezone=True)),
 )
 

@@ -107,9 +107,7 @@ def halt(connection: Connection, name: str, event: Recorded | None, reason: str)
     statement = insert(POSITIONS).values(name=name, halted_at=func.now(), **note)
     same = POSITIONS.c.halted_event.is_not_distinct_from(event_id)
     since = case((same, func.coalesce(POSITIONS.c.halted_at, func.now())), else_=func.now())
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["name"], set_={**note, "halted_at": since})
-    )
+    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={**note, "halted_at": since}))
 
 
 def positions(connection: Connection) -> list[Position]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Computed, Connection, DateTime, Integer, Table, Text, select
+from sqlalchemy import BigInteger, Column, Computed, Connection, DateTime, Integer, Table, Text, case, select
 
 from domain.event import Recorded
 from domain.provisioning import (
@@ -25,7 +25,7 @@ from domain.provisioning import (
     StepFailed,
     StepStarted,
 )
-from domain.steps import Step
+from domain.steps import SCOPE_STEPS, Step
 from projections.base import METADATA, Change, Projection, Row, Set, rows
 
 _STATE: Final = "coalesce(outcome, CASE WHEN obstacle IS NULL THEN 'in_progress' ELSE 'waiting' END)"
@@ -130,7 +130,8 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
         name = Step(int(str(number))).name.lower()
         steps.setdefault(scope, []).append({"number": number, "name": name, **row})
     table = PROVISIONINGS
-    scopes = select(table).where(table.c.tenant_id == tenant_id).order_by(table.c.kind.desc(), table.c.key)
+    order = case({kind: number for number, kind in enumerate(SCOPE_STEPS)}, value=table.c.kind)
+    scopes = select(table).where(table.c.tenant_id == tenant_id).order_by(order, table.c.key)
     return [{**row, "steps": steps.get((row["kind"], row["key"]), [])} for row in rows(connection, scopes)]
 
 

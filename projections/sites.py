@@ -105,8 +105,7 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
     )
     access = dict(products.all())
     return [
-        {**site, "products": access}
-        for site in rows(connection, select(SITES).where(SITES.c.tenant_id == tenant_id))
+        {**site, "products": access} for site in rows(connection, select(SITES).where(SITES.c.tenant_id == tenant_id))
     ]
 
 

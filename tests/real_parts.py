@@ -17,7 +17,7 @@ from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # kafka-python leaves sockets to the garbage collector: those of failed connects, at times those of a close.
+    # kafka-python leaves the sockets of failed connects, and some of closed ones, to the garbage collector.
     config.addinivalue_line("filterwarnings", "ignore:unclosed <socket:ResourceWarning")
 
 

@@ -99,9 +99,7 @@ class Databases:
 
     # -- schema isolation
 
-    def _ensure_schema(
-        self, connection: psycopg.Connection, order: Order, wish: DatabaseWish, names: Names
-    ) -> None:
+    def _ensure_schema(self, connection: psycopg.Connection, order: Order, wish: DatabaseWish, names: Names) -> None:
         schema = sql.Identifier(names.place)
         with connection.transaction():
             _expect_data(connection, order, names, look=_has_schema)
@@ -110,9 +108,7 @@ class Databases:
             _grant_rights(connection, names.place, wish, names)
             reach = sql.Identifier(reach_role(connection.info.dbname))
             connection.execute(
-                sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE").format(
-                    reach, sql.Identifier(names.group)
-                )
+                sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE").format(reach, sql.Identifier(names.group))
             )
             _mark(connection, order, made=True)
         self._end_sessions(connection, wish, names)
@@ -126,18 +122,14 @@ class Databases:
         self._shut(connection, order, names)
         with connection.transaction():
             pass_fence(connection, order)
-            connection.execute(
-                sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(names.place))
-            )
+            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(names.place)))
             left = login_roles.existing(connection, [*names.logins.values(), names.group])
             login_roles.drop_owned(connection, left)
             login_roles.drop_roles(connection, left)
 
     # -- database isolation; all of it under the lock of `_alone`
 
-    def _ensure_database(
-        self, connection: psycopg.Connection, order: Order, wish: DatabaseWish, names: Names
-    ) -> None:
+    def _ensure_database(self, connection: psycopg.Connection, order: Order, wish: DatabaseWish, names: Names) -> None:
         with connection.transaction():
             _expect_data(connection, order, names, look=_has_database)
             leavers = self._ensure_roles(connection, order, wish, names, schema="public")
@@ -160,9 +152,7 @@ class Databases:
         self._shut(connection, order, names)
         with connection.transaction():
             pass_fence(connection, order)
-        connection.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(names.place))
-        )
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(names.place)))
         with connection.transaction():
             pass_fence(connection, order)
             left = login_roles.existing(connection, [*names.logins.values(), names.group])
@@ -271,9 +261,7 @@ def _expect_data(
 
 def _mark(connection: psycopg.Connection, order: Order, *, made: bool) -> None:
     connection.execute(
-        sql.SQL("UPDATE {}.fences SET made = %s WHERE scope = %s AND made <> %s").format(
-            sql.Identifier(OURS)
-        ),
+        sql.SQL("UPDATE {}.fences SET made = %s WHERE scope = %s AND made <> %s").format(sql.Identifier(OURS)),
         [made, str(order.scope), made],
     )
 
@@ -293,22 +281,14 @@ def _alone(connection: psycopg.Connection, order: Order) -> Iterator[None]:
 def _open_database(connection: psycopg.Connection, names: Names) -> None:
     """Make the database where it is missing; who may come in is settled before anybody can connect."""
     name = sql.Identifier(names.place)
-    row = connection.execute(
-        "SELECT datconnlimit FROM pg_database WHERE datname = %s", [names.place]
-    ).fetchone()
-    if (
-        row is not None and row[0] == -2
-    ):  # the mark of a DROP DATABASE that was cut short: it can only be dropped
+    row = connection.execute("SELECT datconnlimit FROM pg_database WHERE datname = %s", [names.place]).fetchone()
+    if row is not None and row[0] == -2:  # the mark of a DROP DATABASE that was cut short: it can only be dropped
         connection.execute(sql.SQL("DROP DATABASE {}").format(name))
         row = None
     if row is None:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false").format(name)
-        )
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false").format(name))
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
-    connection.execute(
-        sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(name, sql.Identifier(names.group))
-    )
+    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(name, sql.Identifier(names.group)))
     connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
 
 
@@ -330,12 +310,8 @@ class Observed:
 def observe(topology: Topology, shard: str) -> Observed:
     """Look at the shard itself, not at what we believe of it. Raises Retryable when it does not answer."""
     with topology.connect(shard) as connection:
-        schemas = connection.execute(
-            "SELECT nspname FROM pg_namespace WHERE nspname ~ %s", [OUR_NAMES]
-        ).fetchall()
-        databases = connection.execute(
-            "SELECT datname FROM pg_database WHERE datname ~ %s", [OUR_NAMES]
-        ).fetchall()
+        schemas = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s", [OUR_NAMES]).fetchall()
+        databases = connection.execute("SELECT datname FROM pg_database WHERE datname ~ %s", [OUR_NAMES]).fetchall()
         roles = connection.execute(
             "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ %s", [OUR_NAMES]
         ).fetchall()

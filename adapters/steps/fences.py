@@ -39,9 +39,7 @@ def pass_fence(connection: psycopg.Connection, order: Order, *, schema: str = OU
         [str(order.scope), order.generation],
     ).fetchone()
     if row is None:
-        raise Fenced(
-            f"{order.scope} has seen a newer generation than {order.generation}: this outcome does not count"
-        )
+        raise Fenced(f"{order.scope} has seen a newer generation than {order.generation}: this outcome does not count")
     return bool(row[0])
 
 
@@ -60,7 +58,5 @@ def control_transaction(control: Connect, order: Order, patience: Patience) -> I
 def wish_of(order: Order, kind: type[W]) -> W:
     """The order's wish, which must be of the kind that the executor serves."""
     if not isinstance(order.wish, kind):
-        raise TypeError(
-            f"{order.idempotency_key}: expected a {kind.__name__}, got a {type(order.wish).__name__}"
-        )
+        raise TypeError(f"{order.idempotency_key}: expected a {kind.__name__}, got a {type(order.wish).__name__}")
     return order.wish

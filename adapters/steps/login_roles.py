@@ -106,9 +106,7 @@ def ensure_login(
     name = sql.Identifier(role)
     if not existing(connection, [role]):
         connection.execute(
-            sql.SQL(
-                "CREATE ROLE {} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-            ).format(name)
+            sql.SQL("CREATE ROLE {} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS").format(name)
         )
     # The verifier is computed here: the password itself never reaches the server, nor its log of statements.
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
@@ -118,9 +116,7 @@ def ensure_login(
         )
     )
     connection.execute(sql.SQL("ALTER ROLE {} SET search_path = {}").format(name, sql.Identifier(schema)))
-    connection.execute(
-        sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE").format(sql.Identifier(group), name)
-    )
+    connection.execute(sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE").format(sql.Identifier(group), name))
 
 
 def forbid_login(connection: psycopg.Connection, roles: Iterable[str]) -> None:

@@ -48,9 +48,7 @@ class Regions:
         region = wish.region or self._topology.default_region
         if region not in self._topology.regions:
             known = ", ".join(self._topology.regions)
-            raise Permanent(
-                f"region {region} has no shard (regions: {known}): name one, or add a shard there"
-            )
+            raise Permanent(f"region {region} has no shard (regions: {known}): name one, or add a shard there")
         shard = _take_room(connection, region)
         connection.execute(
             "INSERT INTO placements_reserved (scope, shard, generation) VALUES (%s, %s, %s)",
@@ -82,15 +80,13 @@ def _take_room(connection: psycopg.Connection, region: str) -> str:
         if best is None:
             break
         taken = connection.execute(
-            "UPDATE shards SET used = used + 1 WHERE name = %s AND state = 'open' AND used < capacity"
-            " RETURNING name",
+            "UPDATE shards SET used = used + 1 WHERE name = %s AND state = 'open' AND used < capacity RETURNING name",
             [best[0]],
         ).fetchone()
         if taken is not None:
             return str(taken[0])
     used, capacity = connection.execute(
-        "SELECT coalesce(sum(used), 0), coalesce(sum(capacity), 0) FROM shards"
-        " WHERE region = %s AND state = 'open'",
+        "SELECT coalesce(sum(used), 0), coalesce(sum(capacity), 0) FROM shards WHERE region = %s AND state = 'open'",
         [region],
     ).fetchone() or (0, 0)
     raise Obstacle(

@@ -6,10 +6,11 @@ import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.inbound import (
@@ -90,9 +91,7 @@ def activated(**changes: Any) -> Preserved:
 
 def binary(headers: Mapping[str, bytes] = {}, value: bytes | None = None) -> Preserved:
     given = {f"ce_{name}": str(EVENT[name]).encode() for name in EVENT if name != "data"}
-    return message(
-        json.dumps(ACTIVATED).encode() if value is None else value, tuple({**given, **headers}.items())
-    )
+    return message(json.dumps(ACTIVATED).encode() if value is None else value, tuple({**given, **headers}.items()))
 
 
 def understood(incoming: Preserved) -> InboundMessage:
@@ -115,9 +114,7 @@ def refused(incoming: Preserved) -> Unreadable:
 def test_what_we_write_reads_the_same_in_both_modes(type_: str, revision: int | None) -> None:
     said = []
     for write in (to_structured, to_binary):
-        headers, value = write(
-            type_, DATA[type_], source="//commerce", id="e-1", time=TIME, revision=revision
-        )
+        headers, value = write(type_, DATA[type_], source="//commerce", id="e-1", time=TIME, revision=revision)
         said.append(understood(message(value, headers)))
     assert said[0] == said[1]
     assert (said[0].source, said[0].id, said[0].type, said[0].time) == ("//commerce", "e-1", type_, TIME)
@@ -130,9 +127,7 @@ def test_what_we_write_reads_the_same_in_both_modes(type_: str, revision: int | 
 def test_header_names_are_taken_in_any_case_and_without_a_content_type() -> None:
     plain = binary()
     shouted = message(plain.value, tuple((name.upper(), value) for name, value in plain.headers))
-    assert (
-        understood(plain) == understood(shouted) == understood(binary({"Content-Type": b"application/json"}))
-    )
+    assert understood(plain) == understood(shouted) == understood(binary({"Content-Type": b"application/json"}))
 
 
 def test_a_bare_structured_event_is_read_without_headers() -> None:
@@ -367,9 +362,7 @@ def test_in_binary_mode_the_headers_name_what_the_value_does_not_say() -> None:
 
 
 def test_names_that_cannot_be_stored_are_left_out() -> None:
-    said = refused(
-        structured(id="a\nb", source="s" * 2000, type=5, data={"tenant_id": "../x", "customer_id": 5})
-    )
+    said = refused(structured(id="a\nb", source="s" * 2000, type=5, data={"tenant_id": "../x", "customer_id": 5}))
     assert (said.source, said.id, said.type, said.tenant_id, said.customer_id) == (None,) * 5
 
 
@@ -388,9 +381,11 @@ def test_problems_are_told_with_their_place_and_the_first_three_only() -> None:
 
 def test_a_message_of_nothing_but_problems_is_refused_in_no_time() -> None:
     started = time.process_time()
-    for products in ([{}] * 300_000, [1] * 300_000, [{f"x{number}": 1 for number in range(50)}] * 1000):
+    wide = {f"x{number}": 1 for number in range(50)}
+    hostile: list[list[Any]] = [[{}] * 300_000, [1] * 300_000, [wide] * 1000]
+    for products in hostile:
         refused(structured(type="tenant.created", data={"products": products}))
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 10, "without the limit it takes longer by far"
 
 
 def test_a_mistyped_field_is_told_its_right_name() -> None:
@@ -436,13 +431,13 @@ ANY_HEADERS = st.lists(
     st.tuples(
         st.sampled_from(["ce_id", "ce_type", "ce_time", "ce_revision", "ce_specversion", "content-type", "x"])
         | st.text(max_size=10),
-        st.sampled_from([b"1.0", b"application/cloudevents+json", b"application/json"])
-        | st.binary(max_size=20),
+        st.sampled_from([b"1.0", b"application/cloudevents+json", b"application/json"]) | st.binary(max_size=20),
     ),
     max_size=5,
 ).map(tuple)
 
 
+@settings(deadline=None)
 @given(st.none() | st.binary(), ANY_HEADERS)
 def test_any_bytes_are_read_or_refused_and_kept(value: bytes | None, headers: Headers) -> None:
     incoming = message(value, headers)
@@ -451,6 +446,7 @@ def test_any_bytes_are_read_or_refused_and_kept(value: bytes | None, headers: He
     assert read(restore(said.body)) == said
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_any_json_is_read_or_refused(value: Any) -> None:
     encoded = json.dumps(value).encode()
@@ -458,12 +454,14 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
         assert isinstance(read(incoming), Unreadable)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([*EVENT, "hops", "data_base64"]), JSON)
 def test_any_attribute_is_read_or_refused(name: str, value: Any) -> None:
     said = read(structured(**{name: value}))
     assert said.rule if isinstance(said, Unreadable) else said.digest
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(COMMANDS)), st.data())
 def test_any_field_is_read_or_refused(type_: str, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from([*DATA[type_], "else"]))
@@ -489,3 +487,22 @@ def test_a_kept_message_can_be_read_by_people() -> None:
 def test_a_damaged_body_is_an_error_of_ours(body: bytes) -> None:
     with pytest.raises(TenantryError):
         restore(body)
+
+
+# -- the reference
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "wire.md"
+
+
+def test_both_examples_of_the_reference_are_the_same_event() -> None:
+    in_structured_mode, in_binary_mode = REFERENCE.read_text(encoding="utf-8").split("```")[1::2]
+    attributes, data = in_binary_mode.strip().split("\n\n")
+    pairs = [line.split(": ", 1) for line in attributes.splitlines()]
+    headers = tuple((name, value.encode()) for name, value in pairs)
+    one = understood(message(in_structured_mode.removeprefix("json").encode()))
+    assert one == understood(message(data.encode(), headers))
+
+
+@pytest.mark.parametrize("rule", sorted({rule for _, rule in BAD.values()}))
+def test_every_rule_stands_in_the_reference(rule: str) -> None:
+    assert f"| `{rule}` |" in REFERENCE.read_text(encoding="utf-8")

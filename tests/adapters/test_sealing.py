@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
+from adapters.embedded import EmbeddedPostgres
 from adapters.migrations import migrate
 from adapters.sealing import CACHE_SECONDS, MasterKey, PostgresSealingKeys
 from domain.errors import TenantryError, Unavailable, UsageError
@@ -39,10 +41,21 @@ class CountingPool(ConnectionPool[psycopg.Connection[Any]]):
         return super().getconn(timeout)
 
 
+@pytest.fixture(scope="module")
+def migrated(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """One database for all tests of this file: to migrate one costs more than any of them."""
+    name = f"test_{uuid4().hex}"
+    postgres.create_database(name)
+    migrate(postgres.url(name))
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
 @pytest.fixture
-def pool(database: str) -> Iterator[CountingPool]:
-    migrate(database)
-    with CountingPool(database, min_size=1, max_size=8) as pool:
+def pool(migrated: str) -> Iterator[CountingPool]:
+    with psycopg.connect(migrated) as connection:
+        connection.execute("TRUNCATE data_keys")
+    with CountingPool(migrated, min_size=1, max_size=8) as pool:
         yield pool
 
 
@@ -66,9 +79,7 @@ def test_another_process_reads_what_one_has_sealed(process: Process) -> None:
     assert process().unseal(process().seal("customer:c-1", b"plain", PLACE), PLACE) == b"plain"
 
 
-def test_many_processes_that_seal_for_a_new_subject_at_once_make_one_key(
-    pool: CountingPool, process: Process
-) -> None:
+def test_many_processes_that_seal_for_a_new_subject_at_once_make_one_key(pool: CountingPool, process: Process) -> None:
     start = Barrier(6)
 
     def seal(keys: PostgresSealingKeys) -> str:
@@ -134,9 +145,7 @@ def test_keys_are_loaded_once(pool: CountingPool, process: Process) -> None:
     assert pool.taken == taken
 
 
-def test_a_batch_is_prefetched_with_one_query_for_each_direction(
-    pool: CountingPool, process: Process
-) -> None:
+def test_a_batch_is_prefetched_with_one_query_for_each_direction(pool: CountingPool, process: Process) -> None:
     subjects = [f"customer:{number}" for number in range(200)]
     one = process()
     one.prefetch(subjects=subjects)

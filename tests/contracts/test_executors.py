@@ -51,9 +51,7 @@ def again(what: Order, generation: int) -> Order:
 # -- every executor that leaves something behind -------------------------------------------------------------
 
 
-@pytest.fixture(
-    params=["site", "region", "schema", "database", "license in a schema", "license in a database"]
-)
+@pytest.fixture(params=["site", "region", "schema", "database", "license in a schema", "license in a database"])
 def effect(request: pytest.FixtureRequest, executors: Executors) -> Order:
     """An order of generation 5 that nobody has carried out yet."""
     match request.param:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from psycopg_pool import ConnectionPool
 
+from adapters.embedded import EmbeddedPostgres
 from adapters.migrations import migrate
 from adapters.sealing import MasterKey, PostgresSealingKeys
 from domain.errors import TenantryError
@@ -17,14 +19,24 @@ PLACE = "customer:c-1/3/administrators/0/email"
 PLAIN = b"ada@example.org"
 
 
+@pytest.fixture(scope="module")
+def migrated(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """One database for all tests of this file: to migrate one costs more than any of them."""
+    name = f"test_{uuid4().hex}"
+    postgres.create_database(name)
+    migrate(postgres.url(name))
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
 @pytest.fixture(params=["in memory", "on PostgreSQL"])
 def keys(request: pytest.FixtureRequest) -> Iterator[SealingKeys]:
     if request.param == "in memory":
         yield InMemorySealingKeys()
         return
-    database: str = request.getfixturevalue("database")
-    migrate(database)
-    with ConnectionPool(database, min_size=1, max_size=2) as pool:
+    with ConnectionPool(request.getfixturevalue("migrated"), min_size=1, max_size=2) as pool:
+        with pool.connection() as connection:
+            connection.execute("TRUNCATE data_keys")
         yield PostgresSealingKeys(pool, MasterKey(b"k" * 32))
 
 

@@ -44,7 +44,7 @@ from tests.domain.given import (
 )
 
 PRODUCTS = (JIRA, SERVICE, CONFLUENCE, APP)
-EXAMPLES = 150
+EXAMPLES = 120
 
 product = st.sampled_from(PRODUCTS)
 said = st.one_of(
@@ -215,7 +215,7 @@ def check_databases(cloud: Cloud, levels: dict[str, str]) -> None:
 
 
 @settings(
-    max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(stories)
 def test_every_story_ends_with_the_world_as_commerce_wants_it(story: tuple[list[Any], str | None]) -> None:

@@ -68,12 +68,7 @@ def removed(scope: Scope, step: Step, *, generation: int = 9) -> StepCompleted:
 
 
 def changes_of(projection: Projection, recorded: Iterable[Recorded]) -> list[Change]:
-    return [
-        change
-        for fact in recorded
-        if type(fact.event) in projection.handles
-        for change in projection.handle(fact)
-    ]
+    return [change for fact in recorded if type(fact.event) in projection.handles for change in projection.handle(fact)]
 
 
 def one_by_one(changes: Iterable[Change], model: Model | None = None) -> Model:
@@ -98,6 +93,4 @@ def rows_of(table: Table, projection: Projection, recorded: Iterable[Recorded]) 
     rows = dict(folded[table]) if table in folded else {}
     plain = Fold(Set(table, key, row) for key, row in one_by_one(changes).get(table, {}).items()).tables
     assert rows == (dict(plain[table]) if table in plain else {})
-    return {
-        key: {name: value for name, value in row.items() if name != "updated_at"} for key, row in rows.items()
-    }
+    return {key: {name: value for name, value in row.items() if name != "updated_at"} for key, row in rows.items()}

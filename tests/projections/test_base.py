@@ -22,12 +22,10 @@ THINGS = Table(
     Column("b", Text, primary_key=True),
     Column("c", Text, primary_key=True),
     Column("x", BigInteger),
-    Column("y", JSONB(none_as_null=True)),
+    Column("y", JSONB),
 )
 PAIRS = Table("pairs", TABLES, Column("a", Text, primary_key=True), Column("b", Text, primary_key=True))
-ENTRIES = Table(
-    "entries", TABLES, Column("n", BigInteger, primary_key=True), Column("text", Text), info=WRITE_ONCE
-)
+ENTRIES = Table("entries", TABLES, Column("n", BigInteger, primary_key=True), Column("text", Text), info=WRITE_ONCE)
 
 _few = st.sampled_from(["", "k", "ü"])
 _json = st.none() | st.integers(-5, 5) | st.lists(_few, max_size=2) | st.dictionaries(_few, _few, max_size=2)
@@ -38,9 +36,7 @@ CHANGES = st.lists(
     | st.builds(Delete, st.just(THINGS), st.lists(_few, min_size=1, max_size=3).map(tuple))
     | st.builds(Set, st.just(PAIRS), st.tuples(_few, _few))
     | st.builds(Delete, st.just(PAIRS), st.lists(_few, min_size=1, max_size=2).map(tuple))
-    | st.builds(
-        Set, st.just(ENTRIES), st.tuples(st.integers(1, 4)), st.fixed_dictionaries({"text": _few | st.none()})
-    ),
+    | st.builds(Set, st.just(ENTRIES), st.tuples(st.integers(1, 4)), st.fixed_dictionaries({"text": _few | st.none()})),
     max_size=30,
 )
 
@@ -61,9 +57,7 @@ def without_empty(model: Model) -> Model:
 
 
 @given(CHANGES, CHANGES)
-def test_a_folded_batch_does_what_its_changes_do_one_by_one(
-    before: list[Change], batch: list[Change]
-) -> None:
+def test_a_folded_batch_does_what_its_changes_do_one_by_one(before: list[Change], batch: list[Change]) -> None:
     expected = one_by_one(batch, one_by_one(before))
     assert without_empty(apply_to(one_by_one(before), Fold(batch))) == without_empty(expected)
 
@@ -76,9 +70,7 @@ def test_the_fold_of_everything_holds_all_rows(changes: list[Change]) -> None:
 
 def test_a_row_that_was_deleted_and_set_again_has_none_of_its_old_columns() -> None:
     key = ("t", "p", "c")
-    fold = Fold(
-        [Set(THINGS, key, {"x": 1, "y": [2]}), Delete(THINGS, ("t", "p")), Set(THINGS, key, {"x": 3})]
-    )
+    fold = Fold([Set(THINGS, key, {"x": 1, "y": [2]}), Delete(THINGS, ("t", "p")), Set(THINGS, key, {"x": 3})])
     assert fold.tables[THINGS].deleted == {("t", "p")}
     assert dict(fold.tables[THINGS]) == {key: {"x": 3}}
 

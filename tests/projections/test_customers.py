@@ -27,9 +27,7 @@ def test_the_last_update_replaces_the_whole_customer() -> None:
             "name": "Acme BV",
             "country": "NL",
             "contacts": [],
-            "administrators": [
-                {"account_id": "a1", "name": "Ada", "email": "ada@example.com", "roles": ["billing"]}
-            ],
+            "administrators": [{"account_id": "a1", "name": "Ada", "email": "ada@example.com", "roles": ["billing"]}],
             "revision": 4,
         }
     }
@@ -51,9 +49,7 @@ def test_a_forgotten_customer_can_still_be_projected() -> None:
 
 def test_what_json_allows_and_postgresql_does_not_is_replaced() -> None:
     log = history(updated("Acme", contacts=(r'{"note\u0000":"a\u0000b","much":1e999}',)))
-    assert rows_of(CUSTOMERS, PROJECTION, log)["c1",]["contacts"] == [
-        {"note\ufffd": "a\ufffdb", "much": "inf"}
-    ]
+    assert rows_of(CUSTOMERS, PROJECTION, log)["c1",]["contacts"] == [{"note\ufffd": "a\ufffdb", "much": "inf"}]
 
 
 def test_a_tenant_knows_its_customer_whichever_came_first() -> None:

@@ -11,8 +11,7 @@ def identities(*accounts: str, in_force: bool = True) -> IdentityFacts:
     return IdentityFacts(
         product=None,
         users=tuple(
-            User(account_id=account, name=account.title(), email=f"{account}@example.com")
-            for account in accounts
+            User(account_id=account, name=account.title(), email=f"{account}@example.com") for account in accounts
         ),
         groups=("users", "admins"),
         memberships=tuple(Membership(group="admins", account_id=account) for account in accounts),
@@ -54,7 +53,5 @@ def test_the_site_and_its_products_do_not_touch_each_other() -> None:
         ensured(JIRA, Step.IDENTITY, identities("bob")),
         removed(JIRA, Step.IDENTITY),
     )
-    assert {table.name for table in TABLES if rows_of(table, PROJECTION, log)} == {
-        table.name for table in TABLES
-    }
+    assert {table.name for table in TABLES if rows_of(table, PROJECTION, log)} == {table.name for table in TABLES}
     assert set(rows_of(USERS, PROJECTION, log)) == {("t1", "", "ada")}

@@ -16,9 +16,7 @@ from tests.projections.given import at, ensured, history, removed, rows_of, star
 
 SITE = Scope("site", "t1")
 OF = {"tenant_id": "t1", "kind": "site"}
-COMPLETED = ensured(
-    SITE, Step.COMMERCE, CommerceFacts(customer_id="c1", known=True, name="Ada Lovelace"), generation=3
-)
+COMPLETED = ensured(SITE, Step.COMMERCE, CommerceFacts(customer_id="c1", known=True, name="Ada Lovelace"), generation=3)
 FAILED = StepFailed.model_validate(
     {
         **OF,

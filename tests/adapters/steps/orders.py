@@ -184,8 +184,6 @@ class Family:
         return self.executors[what.scope.kind, what.step].ensure(what)
 
 
-def site_order(
-    tenant_id: str, site_name: str, *, generation: int = 1, direction: Direction = "ensure"
-) -> Order:
+def site_order(tenant_id: str, site_name: str, *, generation: int = 1, direction: Direction = "ensure") -> Order:
     wish = SiteWish(site_name=site_name, access="open")
     return order(Scope("site", tenant_id), Step.SITE, wish, generation=generation, direction=direction)

@@ -103,9 +103,7 @@ def test_a_wrong_password_and_none_are_refused(world: RealWorld, family: Family)
         )
 
 
-def test_the_password_of_another_product_tenant_or_generation_is_refused(
-    world: RealWorld, family: Family
-) -> None:
+def test_the_password_of_another_product_tenant_or_generation_is_refused(world: RealWorld, family: Family) -> None:
     family.have(jira_software=True, jira_product_discovery=True)
     generation = role_of(family, "jira-software").generation
     for password in (
@@ -122,9 +120,7 @@ def test_a_password_that_the_product_has_changed_is_set_right_again(world: RealW
     family.have(jira_software=True)
     with log_in(world, family) as session:
         session.execute(
-            sql.SQL("ALTER ROLE {} PASSWORD 'mine'").format(
-                sql.Identifier(role_of(family, "jira-software").role)
-            )
+            sql.SQL("ALTER ROLE {} PASSWORD 'mine'").format(sql.Identifier(role_of(family, "jira-software").role))
         )
     family.have(jira_software=True)
     log_in(world, family).close()
@@ -204,9 +200,7 @@ def test_a_product_has_no_power_outside_its_place(world: RealWorld, family: Fami
     with log_in(world, family) as session:
         for statement in forbidden:
             with pytest.raises((errors.InsufficientPrivilege, errors.InvalidGrantOperation)):
-                session.execute(
-                    sql.SQL(statement).format(role=role, schema=sql.Identifier(facts.schema_name))
-                )
+                session.execute(sql.SQL(statement).format(role=role, schema=sql.Identifier(facts.schema_name)))
 
 
 def test_the_number_of_sessions_is_bounded(world: RealWorld) -> None:
@@ -226,9 +220,7 @@ def test_no_password_reaches_the_server_or_the_error(world: RealWorld, family: F
         stored = owner.execute("SELECT rolpassword FROM pg_authid WHERE rolname = %s", [role.role]).fetchone()
     assert stored is not None
     assert stored[0].startswith("SCRAM-SHA-256$")
-    nowhere = Topology(
-        [Shard("eu-1", "eu", "postgresql://admin:hidden@127.0.0.1:1/shard")], default_region="eu"
-    )
+    nowhere = Topology([Shard("eu-1", "eu", "postgresql://admin:hidden@127.0.0.1:1/shard")], default_region="eu")
     with pytest.raises(Retryable, match="shard eu-1: ") as caught:
         Databases(nowhere, master_key=MASTER_KEY).ensure(
             Family(world.executors, region="eu").start({"jira-software": True})
@@ -280,9 +272,7 @@ def test_a_product_that_comes_back_has_a_new_role_and_the_old_data(world: RealWo
 # -- closing and opening -------------------------------------------------------------------------------------
 
 
-def test_closing_ends_an_open_session_and_refuses_a_login_within_two_seconds(
-    world: RealWorld, family: Family
-) -> None:
+def test_closing_ends_an_open_session_and_refuses_a_login_within_two_seconds(world: RealWorld, family: Family) -> None:
     family.have(jira_software=True, jira_product_discovery=True)
     sessions = [log_in(world, family) for _ in range(3)]
     sessions[0].execute("BEGIN")
@@ -433,9 +423,7 @@ def test_a_removal_that_was_cut_short_can_be_turned_round(
     log_in(world, family).close()
 
 
-def cut_short(
-    monkeypatch: pytest.MonkeyPatch, world: RealWorld, order: Order, *, place: str, when: str
-) -> None:
+def cut_short(monkeypatch: pytest.MonkeyPatch, world: RealWorld, order: Order, *, place: str, when: str) -> None:
     """Carry the order out until the worker dies at a place, its session with it.
 
     An order that does not come to that place is carried out whole.
@@ -461,9 +449,7 @@ def test_a_database_without_roles_or_rights_is_completed(world: RealWorld) -> No
     name = Names.of(order).place
     with world.topology.connect("us-1") as connection:
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false").format(
-                sql.Identifier(name)
-            )
+            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ALLOW_CONNECTIONS false").format(sql.Identifier(name))
         )
     family.carry_out(order)
     log_in(world, family).close()
@@ -475,21 +461,15 @@ def test_a_database_whose_drop_was_cut_short_is_made_anew(world: RealWorld) -> N
     order = family.removal()
     with world.topology.connect("us-1") as connection:
         connection.execute("UPDATE tenantry.fences SET made = false WHERE scope = %s", [str(family.scope)])
-        connection.execute(
-            "UPDATE pg_database SET datconnlimit = -2 WHERE datname = %s", [Names.of(order).place]
-        )
+        connection.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = %s", [Names.of(order).place])
     family.have(jira_software=True)
     log_in(world, family).close()
 
 
 @pytest.mark.parametrize("know", ["the shard knows it", "only the log knows it"])
-def test_a_database_that_somebody_dropped_is_not_made_again_empty(
-    world: RealWorld, family: Family, know: str
-) -> None:
+def test_a_database_that_somebody_dropped_is_not_made_again_empty(world: RealWorld, family: Family, know: str) -> None:
     facts = family.have(jira_software=True)
-    kind, name = (
-        ("SCHEMA", facts.schema_name) if facts.isolation == "schema" else ("DATABASE", facts.database)
-    )
+    kind, name = ("SCHEMA", facts.schema_name) if facts.isolation == "schema" else ("DATABASE", facts.database)
     with world.topology.connect(facts.shard) as connection:
         connection.execute(sql.SQL("DROP {} {}").format(sql.SQL(kind), sql.Identifier(name)))
         if know == "only the log knows it":

@@ -95,7 +95,7 @@ def test_a_product_is_configured_with_the_region_where_it_lives_and_without_its_
 
 def identities(scope: Scope, *, by: Customer, in_force: bool) -> IdentityFacts:
     product = scope.key or None
-    groups = ("site-users", "site-administrators")
+    groups: tuple[str, ...] = ("site-users", "site-administrators")
     if product:
         groups = (f"{product}-users", f"{product}-administrators", f"{product}-customers")
     wish = IdentityWish(product=product, groups=groups, administrators_version=1, in_force=in_force)
@@ -132,8 +132,7 @@ def test_permissions_of_a_site() -> None:
 def test_permissions_of_a_product_and_its_guests_who_are_not_members() -> None:
     facts = identities(PRODUCT, by=customer(ADA), in_force=True)
     assert {
-        (permission.group.removeprefix(PRODUCT.key), permission.permission)
-        for permission in facts.permissions
+        (permission.group.removeprefix(PRODUCT.key), permission.permission) for permission in facts.permissions
     } == {
         ("-administrators", "administer-product"),
         ("-users", "use-product"),

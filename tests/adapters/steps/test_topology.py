@@ -83,9 +83,7 @@ def test_families_go_where_most_room_is_and_not_to_shards_that_are_not_open(
     estate.sync(control)
     regions = Regions(lambda: psycopg.connect(database), estate)
     assert [place(regions, "a").shard for _ in range(4)] == ["a-2", "a-2", "a-1", "a-2"]
-    with pytest.raises(
-        Obstacle, match=r"no room in region a: 4 of 4 used; add a shard or raise its capacity"
-    ):
+    with pytest.raises(Obstacle, match=r"no room in region a: 4 of 4 used; add a shard or raise its capacity"):
         place(regions, "a")
 
 
@@ -161,7 +159,7 @@ def test_a_prepared_shard_is_closed_to_everybody_else(world: RealWorld, shard: s
 
 def test_a_shard_that_does_not_answer_is_named_with_a_remedy_and_without_its_password() -> None:
     for url in ("postgresql://me:hidden@127.0.0.1:1/shard", "postgresql://me:hidden@[bad/shard", "me:hidden"):
-        with pytest.raises(Unavailable, match="shard a-1 cannot be prepared.*correct the url") as caught:
+        with pytest.raises(Unavailable, match=r"shard a-1 cannot be prepared.*correct the url") as caught:
             topology(Shard("a-1", "a", url)).prepare()
         assert "hidden" not in str(caught.value)
 
@@ -181,9 +179,7 @@ def test_a_default_region_without_a_shard_is_refused() -> None:
         Topology([Shard("a-1", "a", "")], default_region="mars")
 
 
-def test_a_database_that_anybody_may_enter_is_warned_of(
-    world: RealWorld, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_database_that_anybody_may_enter_is_warned_of(world: RealWorld, caplog: pytest.LogCaptureFixture) -> None:
     name = f"wide_{world.control_database}"
     with psycopg.connect(world.postgres.url(), autocommit=True) as owner:
         owner.execute(f"CREATE DATABASE {name}")

@@ -1,0 +1,38 @@
+"""Which Tenantry do the journeys share?
+
+Starting one costs seconds, so journeys that do no harm to it share it, each with tenants of its own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.running import Running
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", "ignore:unclosed <socket:ResourceWarning")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.journey)
+
+
+@pytest.fixture(scope="session")
+def tenantry() -> Iterator[Running]:
+    """The one that journeys share."""
+    with tempfile.TemporaryDirectory(prefix="journey-") as directory, Running(Path(directory) / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """For a journey that needs a Tenantry of its own, to stop or to kill. Short: sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="journey-") as directory:
+        yield Path(directory) / "data"

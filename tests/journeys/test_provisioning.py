@@ -1,0 +1,34 @@
+"""Does one event, end to end, become seven steps and the read models?"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.journeys.events import Event, activated, created, customer_updated, new_tenant, person
+from tests.journeys.running import Running, wait_for
+
+STEPS = ["commerce", "site", "region", "configuration", "identity", "database", "license"]
+
+
+def test_a_foreign_client_gets_all_seven_steps_from_two_events(
+    tenantry: Running, record_property: pytest.FixtureRequest
+) -> None:
+    tenant = new_tenant()
+    began = time.monotonic()
+    tenantry.send(created(tenant), activated(tenant, "jira-software", mode="binary"))
+    tenantry.until_level(tenant, "jira-software", "open")
+    took = time.monotonic() - began
+    record_property("seconds", took)  # type: ignore[operator]
+    assert took < 30, "five on an idle machine"
+
+    told = tenantry.show(tenant)
+    product = told["actual"]["products"]["jira-software"]
+    assert product["level"] == "open"
+    assert product["state"] == "converged"
+    assert [step["number"] for step in product["steps"]] == [1, 2, 3, 4, 5, 6, 7]
+    assert [step["name"] for step in product["steps"]] == STEPS
+    assert [step["state"] for step in product["steps"]] == ["done"] * 7
+    assert told["wanted"]["products"]["jira-software"]["wish"] == "open"
+    assert tenant in [row["tenant_id"] for row in tenantry.json("tenants", "--level", "open")]
