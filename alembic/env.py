@@ -10,9 +10,7 @@ from domain.errors import UsageError
 
 connection = context.config.attributes.get("connection")
 if connection is None:
-    raise UsageError(
-        "migrations run by `tenantry migrate`, which knows the database and keeps others out meanwhile"
-    )
+    raise UsageError("migrations run by `tenantry migrate`, which knows the database and keeps others out meanwhile")
 
 context.configure(connection=connection)
 with context.begin_transaction():

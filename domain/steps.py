@@ -64,8 +64,9 @@ class Scope:
     @classmethod
     def parse(cls, text: str) -> Scope:
         """The scope whose stream is `text`; ValueError when it is no scope's."""
-        kind, tenant_id, key = (*text.split(":"), "")[:3]
-        if kind == "site" or (kind in ("family", "product") and key):
+        kind, _, rest = text.partition(":")
+        tenant_id, _, key = rest.partition(":")
+        if tenant_id and (kind in ("family", "product") if key else kind == "site"):
             return cls(kind, tenant_id, key)  # type: ignore[arg-type]
         raise ValueError(f"{text!r} names no scope: expected site:T, family:T:KEY or product:T:KEY")
 

@@ -20,9 +20,7 @@ from projections.base import METADATA
 
 @pytest.fixture
 def engine(database: str) -> Iterator[Engine]:
-    engine = create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(database), poolclass=NullPool
-    )
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database), poolclass=NullPool)
     yield engine
     engine.dispose()
 
@@ -146,9 +144,7 @@ def test_a_url_that_cannot_be_read_is_a_usage_error_that_keeps_the_password() ->
     assert "topsecret" not in str(caught.value)
 
 
-def test_the_scripts_of_a_wheel_are_found_beside_the_packages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_scripts_of_a_wheel_are_found_beside_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packages = tmp_path / "site-packages 100%"
     (packages / "adapters").mkdir(parents=True)
     (packages / "alembic").mkdir()  # the library itself

@@ -1,0 +1,138 @@
+"""How far may the log be read without missing anything?
+
+Positions come from a sequence, so a reader could see position 8 committed while 7 is still open. Every append holds a
+shared advisory lock from before its first position until it has committed. One agent takes that lock exclusively for a
+moment: then no append is open, so everything up to the sequence's last value has been decided, committed or not. That
+value is the high-water mark; it is published in a row and by NOTIFY, and readers never read past it.
+
+    append ──shared──▶ nextval, insert, commit          append ──shared──▶ …
+                                               ▲
+    agent  ────────────────────────exclusive───┘ read the sequence, let go, publish the mark
+
+Any worker process can be the agent: it is whoever holds a session's advisory lock, and PostgreSQL lets go of that lock
+when the process is killed. While the agent waits for one slow append, new appends wait behind the agent; that is why an
+append has a time-out, and the agent a shorter one, after which it lets them pass and tries again.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import psycopg
+import structlog
+
+log = structlog.get_logger(__name__)
+
+APPEND_LOCK: Final = 7_305_808_868_231_650_677
+AGENT_LOCK: Final = 7_305_808_868_231_650_679
+CHANNEL: Final = "tenantry_mark"
+
+BEAT_SECONDS: Final = 0.01
+"""How often the agent looks. An idle look is one short query that takes no lock."""
+
+LOCK_TIMEOUT_MS: Final = 250
+"""How long appends may have to wait behind an agent that waits for a slow one."""
+
+ELECTION_SECONDS: Final = 0.5
+"""How often the others try to become the agent."""
+
+
+def advance(connection: psycopg.Connection) -> int:
+    """Publish the mark if it has moved, and return it. Needs autocommit; several at once do no harm.
+
+    Raises psycopg.errors.LockNotAvailable where an append stayed open for longer than the connection's lock_timeout.
+    """
+    published, drawn = connection.execute(_LOOK, prepare=True).fetchone() or (0, 0)
+    if drawn <= published:
+        return int(published)
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (APPEND_LOCK,), prepare=True)
+        row = connection.execute(_DRAWN, prepare=True).fetchone()
+    mark = int(row[0]) if row else 0
+    connection.execute(_PUBLISH, (mark, mark, CHANNEL, str(mark)), prepare=True)
+    return mark
+
+
+_DRAWN: Final = (
+    "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM stored_events_notification_id_seq"
+)
+_LOOK: Final = (
+    "SELECT (SELECT position FROM high_water_mark),"
+    " (SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM stored_events_notification_id_seq)"
+)
+_PUBLISH: Final = (
+    "WITH moved AS (UPDATE high_water_mark SET position = %s, published_at = now()"
+    " WHERE position < %s RETURNING position)"
+    " SELECT pg_notify(%s, %s) FROM moved"
+)
+
+
+class HighWaterAgent:
+    """A thread that is the agent, or waits to become it."""
+
+    def __init__(self, url: str, *, beat_seconds: float = BEAT_SECONDS) -> None:
+        self._url = url
+        self._beat = beat_seconds
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="high-water-agent", daemon=True)
+        self.elected = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
+                    connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
+                    self._stand(connection)
+            except psycopg.Error as error:
+                log.info("the high-water agent lost its connection", error=type(error).__name__)
+            finally:
+                self.elected = False
+            self._stopped.wait(ELECTION_SECONDS)
+
+    def _stand(self, connection: psycopg.Connection) -> None:
+        """Wait to be elected, then publish until stopped."""
+        while not self._stopped.is_set():
+            row = connection.execute("SELECT pg_try_advisory_lock(%s)", (AGENT_LOCK,)).fetchone()
+            if row is not None and row[0]:
+                self.elected = True
+                break
+            self._stopped.wait(ELECTION_SECONDS)
+        while not self._stopped.wait(self._beat):
+            try:
+                advance(connection)
+            except psycopg.errors.LockNotAvailable:
+                log.warning("an append stays open, readers do not move on", longer_than_ms=LOCK_TIMEOUT_MS)
+
+
+class MarkListener:
+    """Wakes a reader when the mark moves; a lost wake-up costs `wait`'s time-out, never more."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: psycopg.Connection | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Until the mark moves, or so many seconds. Never raises: a reader that cannot listen polls."""
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
+                self._connection.execute(f"LISTEN {CHANNEL}")
+                return  # it may have moved before we listened
+            for _ in self._connection.notifies(timeout=seconds, stop_after=1):
+                pass
+        except psycopg.Error:
+            self.close()
+            threading.Event().wait(seconds)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

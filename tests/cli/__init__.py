@@ -1,0 +1,1 @@
+"""Are the commands of the terminal as promised?"""

@@ -1,0 +1,69 @@
+"""Do products hang together?"""
+
+from __future__ import annotations
+
+import pytest
+
+from domain.catalog import Catalog, default_catalog
+from domain.errors import UsageError
+
+EDITIONS = '.editions]\nfree = ["a"]\n'
+
+
+def catalog(text: str) -> Catalog:
+    return Catalog.parse(text, source="my.toml")
+
+
+def test_the_default_catalogue_has_the_six_products_and_apps_of_two_hosts() -> None:
+    products = default_catalog().products
+    assert {key for key, product in products.items() if not product.is_app} == {
+        "jira-software",
+        "jira-service-management",
+        "jira-product-discovery",
+        "confluence",
+        "compass",
+        "atlas",
+    }
+    assert {product.host for product in products.values() if product.is_app} == {"jira-software", "confluence"}
+
+
+def test_the_jira_products_are_one_family() -> None:
+    found = default_catalog()
+    assert {found.family_of(key) for key in found.products if key.startswith("jira")} == {"jira"}
+
+
+def test_an_app_lives_with_its_host_unless_it_names_a_family_of_its_own() -> None:
+    text = f'[products.p]\nname="P"\nfamily="f"\n[products.p{EDITIONS}'
+    text += f'[products.in]\nname="I"\nhost="p"\n[products.in{EDITIONS}'
+    text += f'[products.out]\nname="O"\nhost="p"\nfamily="own"\n[products.out{EDITIONS}'
+    found = catalog(text)
+    assert (found.family_of("in"), found.family_of("out")) == ("f", "own")
+    assert found.apps_of("p") == ("in", "out")
+
+
+def test_features_are_those_of_the_edition() -> None:
+    assert default_catalog().features("confluence", "standard") == ("pages", "permissions")
+    assert default_catalog().features("confluence", "no-such") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("products = ", "not TOML"),
+        ("", "products"),
+        (f'[products.p]\nname="P"\n[products.p{EDITIONS}', "name its family, or the host"),
+        (f'[products.p]\nname="P"\nhost="q"\n[products.p{EDITIONS}', "host q is not in the catalogue"),
+        ('[products.p]\nname="P"\nfamily="f"\n', "editions"),
+        (f'[products.p]\nname="P"\nfamily="f"\ncolour="red"\n[products.p{EDITIONS}', "colour"),
+        (
+            f'[products.p]\nname="P"\nfamily="f"\n[products.p{EDITIONS}'
+            f'[products.a]\nname="A"\nhost="p"\n[products.a{EDITIONS}'
+            f'[products.b]\nname="B"\nhost="a"\n[products.b{EDITIONS}',
+            "is an app itself",
+        ),
+    ],
+)
+def test_a_catalogue_that_is_wrong_says_where(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=r"catalogue my\.toml: ") as error:
+        catalog(text)
+    assert said in str(error.value)
