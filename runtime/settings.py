@@ -95,14 +95,6 @@ EMBEDDED_SHARDS = (
     Shard(name="us-2", region="us"),
 )
 
-_NEAREST = {
-    "eu": "AT BE BG CH CY CZ DE DK EE ES FI FR GB GR HR HU IE IL IS IT LT LU LV MT NL NO PL PT RO SE SI SK",
-    "us": "AR AU BR CA CL CO CR EC JP KR MX NZ PA PE PR SG US UY",
-}
-COUNTRY_REGIONS: dict[str, str] = {
-    country: region for region, countries in _NEAREST.items() for country in countries.split()
-}
-
 
 class Settings(BaseSettings):
     """Everything that can be set, frozen. Times in seconds. Built by `load_settings`."""
@@ -129,12 +121,7 @@ class Settings(BaseSettings):
     policy_file: Path | None = Field(default=None, description="retention, retries; none = those in the package")
 
     shards: tuple[Shard, ...] = Field(default=(), description="none = EMBEDDED_SHARDS")
-    default_region: RegionName = Field(default="eu", description="for countries that `country_regions` leaves out")
-    country_regions: Mapping[Annotated[str, Field(pattern="^[A-Z]{2}$")], RegionName] = Field(
-        default=COUNTRY_REGIONS,
-        description="the region closest to the users of a country (ISO 3166, two letters)",
-    )
-
+    default_region: RegionName = Field(default="eu", description="where a tenant lives that names no region")
     append_timeout_seconds: Seconds = Field(
         default=2.0, description="an append that stays open longer is ended: while it is, no reader moves on"
     )
@@ -173,11 +160,6 @@ class Settings(BaseSettings):
         there = ", ".join(sorted(self.regions))
         if self.default_region not in self.regions:
             raise ValueError(f"setting default_region: no shard is in {self.default_region}: set one of {there}")
-        # The defaults may speak of regions that a topology lacks; what somebody wrote may not.
-        if "country_regions" in self.model_fields_set:
-            for country, region in self.country_regions.items():
-                if region not in self.regions:
-                    raise ValueError(f"setting country_regions.{country}: no shard is in {region}: set one of {there}")
         return self
 
     @property
@@ -188,11 +170,6 @@ class Settings(BaseSettings):
     @property
     def regions(self) -> frozenset[str]:
         return frozenset(shard.region for shard in self.topology)
-
-    def region_for(self, country: str | None) -> str:
-        """The region closest to the users of a country, where residency is global."""
-        nearest = self.country_regions.get((country or "").upper(), self.default_region)
-        return nearest if nearest in self.regions else self.default_region
 
     @property
     def master_key_path(self) -> Path:
@@ -274,8 +251,6 @@ def _read_environment() -> dict[str, object]:
         raise SettingsError(
             f"setting {name[1] if name else '?'} (environment): cannot be read: write it as JSON, or in {CONFIG_FILE}"
         ) from None
-    if isinstance(countries := values.get("country_regions"), dict):
-        values["country_regions"] = {country.upper(): region for country, region in countries.items()}
     return values
 
 

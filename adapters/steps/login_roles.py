@@ -28,7 +28,7 @@ from domain.errors import Retryable
 from domain.ports import Order
 from domain.steps import Scope
 
-_PAUSE_SECONDS: Final = 0.05
+_PAUSE_SECONDS: Final = 0.025
 
 
 def role_password(master_key: bytes, scope: Scope | str, product: str, generation: int) -> str:

@@ -63,9 +63,7 @@ def test_a_key_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
         (base64.b64encode(b"short").decode(), "has 5 bytes"),
     ],
 )
-def test_a_key_of_the_wrong_form_is_refused_without_showing_it(
-    tmp_path: Path, text: str, complaint: str
-) -> None:
+def test_a_key_of_the_wrong_form_is_refused_without_showing_it(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(SettingsError, match=complaint) as from_environment:
         load_master_key(settings_in(tmp_path, master_key=text))
     (tmp_path / "master.key").write_text(text)

@@ -66,9 +66,7 @@ def test_without_any_setting_the_embedded_parts_are_used() -> None:
     ]
 
 
-def test_environment_wins_over_file_and_file_over_defaults(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_wins_over_file_and_file_over_defaults(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write("intake_batch = 100\nprojector_batch = 200\n")
     monkeypatch.setenv("TENANTRY_PROJECTOR_BATCH", "300")
     settings = load_settings()
@@ -142,9 +140,7 @@ def test_shards_of_the_file_replace_the_embedded_ones(write: Write) -> None:
     ]
 
 
-def test_the_password_of_a_shard_can_come_from_the_environment(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_password_of_a_shard_can_come_from_the_environment(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write(TWO_SHARDS)
     monkeypatch.setenv("TENANTRY_SHARDS__EU_1__URL", "postgresql://owner:pw@two/postgres")
     first, second = load_settings().topology
@@ -153,9 +149,7 @@ def test_the_password_of_a_shard_can_come_from_the_environment(
     assert second.capacity == 3
 
 
-def test_a_variable_for_a_shard_that_is_not_there_is_refused(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_variable_for_a_shard_that_is_not_there_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write(TWO_SHARDS)
     monkeypatch.setenv("TENANTRY_SHARDS__EU_9__URL", "postgresql://owner:pw@two/postgres")
     assert problem().startswith("TENANTRY_SHARDS__EU_9 (environment): no shard of that name")
@@ -168,39 +162,12 @@ def test_all_shards_can_come_from_the_environment_as_json(monkeypatch: pytest.Mo
 
 def test_two_shards_of_one_name_are_refused(write: Write) -> None:
     path = write(TWO_SHARDS.replace('"ap-1"', '"eu-1"'))
-    assert problem() == (
-        f"setting shards (in {path.name}): two shards are named eu-1: give each a name of its own"
-    )
+    assert problem() == (f"setting shards (in {path.name}): two shards are named eu-1: give each a name of its own")
 
 
 def test_a_default_region_without_a_shard_is_refused(write: Write) -> None:
     write("[[shards]]\nname = 'ap-1'\nregion = 'ap'\n")
     assert problem() == "setting default_region: no shard is in eu: set one of ap"
-
-
-def test_a_country_is_served_from_the_region_nearest_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load_settings()
-    assert [settings.region_for(country) for country in ("DE", "us", "MX", "XX", None)] == [
-        "eu",
-        "us",
-        "us",
-        "eu",
-        "eu",
-    ]
-    monkeypatch.setenv("TENANTRY_COUNTRY_REGIONS__DE", "us")
-    assert load_settings().region_for("DE") == "us"
-
-
-def test_a_default_country_whose_region_is_not_there_falls_to_the_default_region(write: Write) -> None:
-    write(TWO_SHARDS)
-    assert load_settings().region_for("US") == "ap"
-
-
-def test_a_country_that_was_sent_to_a_region_without_a_shard_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("TENANTRY_COUNTRY_REGIONS__JP", "ap")
-    assert problem() == "setting country_regions.JP: no shard is in ap: set one of eu, us"
 
 
 # ---------------------------------------------------------------- what is wrong is said in one line

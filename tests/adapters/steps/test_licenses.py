@@ -103,8 +103,10 @@ def test_a_product_cannot_write_drop_or_replace_it(world: RealWorld, family: Fam
         f"TRUNCATE {TABLE}",
         f"DROP TABLE {TABLE}",
         f"ALTER TABLE {TABLE} RENAME TO mine",
-        f"CREATE TRIGGER mine BEFORE UPDATE ON {TABLE} FOR EACH ROW"
-        " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        (
+            f"CREATE TRIGGER mine BEFORE UPDATE ON {TABLE} FOR EACH ROW"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+        ),
         f"LOCK TABLE {TABLE} IN ROW EXCLUSIVE MODE",
     )
     with log_in(world, family) as session:
