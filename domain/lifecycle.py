@@ -40,7 +40,7 @@ from domain.ports import (
     Wake,
 )
 from domain.steps import Scope
-from domain.tenant import Tenant
+from domain.streams import Streams
 from domain.wanted import Estate, scopes_of
 
 ATTEMPTS = 10
@@ -114,9 +114,9 @@ class Outcome:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lifecycle:
-    """Loads, decides, records. One per process; safe to run many times over beside each other."""
+    """Loads, decides, records. Any number of processes may run one; not for use by several threads."""
 
     log: EventLog
     catalog: Catalog
@@ -124,6 +124,10 @@ class Lifecycle:
     clock: Clock
     new_id: NewId
     reread: Reread
+    streams: Streams = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.streams = Streams(self.log)
 
     def intake(
         self,
@@ -149,6 +153,7 @@ class Lifecycle:
                 if attempt + 1 == ATTEMPTS:
                     raise
             else:
+                batch.keep(self.streams)
                 return Outcome(batch.counts)
         raise AssertionError("unreachable")
 
@@ -169,19 +174,16 @@ class _Batch:
         readable = [message for message in messages if isinstance(message, Readable)]
         ids = {(message.source, message.id) for message in readable}
         self._digests = lifecycle.log.known(ids)
-        created = {message.command.tenant_id for message in readable if isinstance(message.command, CreateTenant)}
         tenant_ids = {message.tenant_id for message in readable if message.tenant_id is not None}
         self._waiting = {key: list(found) for key, found in lifecycle.log.waiting(tenant_ids).items()}
         customer_ids = {
             message.command.customer_id for message in readable if isinstance(message.command, UpdateCustomer)
         }
-        self._tenants: dict[str, Tenant] = {key: Tenant(key) for key in tenant_ids | created}
-        self._customers: dict[str, Customer] = {key: Customer(key) for key in customer_ids}
-        streams = {tenants.stream_of(key): 0 for key in self._tenants}
-        streams |= {customers.stream_of(key): 0 for key in self._customers}
-        for recorded in (fact for facts in lifecycle.log.load(streams).values() for fact in facts):
-            self._evolve(recorded)
+        lifecycle.streams.refresh((*map(tenants.stream_of, tenant_ids), *map(customers.stream_of, customer_ids)))
+        self._tenants = {key: lifecycle.streams.tenant(key) for key in tenant_ids}
+        self._customers = {key: lifecycle.streams.customer(key) for key in customer_ids}
         self._due: dict[str, None] = {}
+        self._touched: dict[tuple[str, str], None] = {}
 
     def decide(self) -> None:
         for tenant_id in [key for key in self._waiting if self._tenants[key].exists]:
@@ -191,7 +193,18 @@ class _Batch:
                 self._quarantine(message, message.rule, message.explanation)
             else:
                 self._take(message)
+        for tenant_id, product in self._touched:
+            self._due_scopes(tenant_id, Scope("product", tenant_id, product))
         self.recording.wakes.extend(Wake(scope, self._now) for scope in self._due)
+
+    def keep(self, streams: Streams) -> None:
+        """What was decided is recorded: the next batch may go on from it."""
+        for tenant in self._tenants.values():
+            if tenant.version:
+                streams.keep(tenants.stream_of(tenant.id), tenant)
+        for customer in self._customers.values():
+            if customer.version:
+                streams.keep(customers.stream_of(customer.id), customer)
 
     # -- one message --------------------------------------------------------------------------------------------------
 
@@ -327,7 +340,7 @@ class _Batch:
                 | tenants.ProductUnsuspended()
                 | tenants.LicenseUpdated()
             ):
-                self._due_scopes(event.tenant_id, Scope("product", event.tenant_id, event.product))
+                self._touched[event.tenant_id, event.product] = None
             case _:
                 pass
 

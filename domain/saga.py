@@ -12,7 +12,6 @@ effect is recorded in the same commit as the outcome of the last one.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -43,7 +42,6 @@ from domain.policy import Policy
 from domain.ports import Blocked, Clock, Dice, EventLog, NewId, Order, Wake
 from domain.provisioning import (
     Intent,
-    Provisioning,
     ScopeConverged,
     ScopeEvent,
     ScopeGaveUp,
@@ -55,11 +53,9 @@ from domain.provisioning import (
     StepStarted,
 )
 from domain.steps import Facts, Scope, SiteWish, Step
+from domain.streams import Streams
 from domain.tenant import Tenant
 from domain.wanted import Estate, scopes_of, wanted
-
-CACHED_STREAMS = 20_000
-"""How many streams' states a process keeps; what is newer than the kept version is read at each use."""
 
 
 @dataclass(slots=True)
@@ -80,23 +76,22 @@ class Saga:
     def __init__(
         self, log: EventLog, *, catalog: Catalog, policy: Policy, clock: Clock, new_id: NewId, dice: Dice
     ) -> None:
-        self._log = log
         self._catalog = catalog
         self._policy = policy
         self._clock = clock
         self._new_id = new_id
         self._dice = dice
-        self._cache: OrderedDict[str, Any] = OrderedDict()
+        self._streams = Streams(log)
 
     # -- loading ------------------------------------------------------------------------------------------------------
 
     def estates(self, tenant_ids: Iterable[str]) -> dict[str, Estate]:
         """The estates as committed now, with two queries however many there are."""
         wanted_ids = sorted(set(tenant_ids))
-        self._refresh(tenants.stream_of(tenant_id) for tenant_id in wanted_ids)
-        found = {tenant_id: self._tenant(tenant_id) for tenant_id in wanted_ids}
+        self._streams.refresh(tenants.stream_of(tenant_id) for tenant_id in wanted_ids)
+        found = {tenant_id: self._streams.tenant(tenant_id) for tenant_id in wanted_ids}
         scopes = {tenant_id: scopes_of(tenant, self._catalog) for tenant_id, tenant in found.items()}
-        self._refresh(
+        self._streams.refresh(
             (
                 *(str(scope) for each in scopes.values() for scope in each),
                 *(customers.stream_of(_customer_id(tenant)) for tenant in found.values() if tenant.exists),
@@ -105,36 +100,11 @@ class Saga:
         return {
             tenant_id: Estate(
                 tenant,
-                self._customer(_customer_id(tenant)) if tenant.exists else Customer(""),
-                {scope: self._provisioning(scope) for scope in scopes[tenant_id]},
+                self._streams.customer(_customer_id(tenant)) if tenant.exists else Customer(""),
+                {scope: self._streams.provisioning(scope) for scope in scopes[tenant_id]},
             )
             for tenant_id, tenant in found.items()
         }
-
-    def _refresh(self, streams: Iterable[str]) -> None:
-        asked = {stream: self._cache[stream].version if stream in self._cache else 0 for stream in streams}
-        for stream, facts in self._log.load(asked).items():
-            state = self._cache.get(stream) or _initial(stream)
-            for recorded in facts:
-                state = _evolve(state, recorded)
-            self._cache[stream] = state
-        for stream in asked:
-            if stream in self._cache:
-                self._cache.move_to_end(stream)
-        while len(self._cache) > max(CACHED_STREAMS, len(asked)):
-            self._cache.popitem(last=False)
-
-    def _tenant(self, tenant_id: str) -> Tenant:
-        state: Tenant | None = self._cache.get(tenants.stream_of(tenant_id))
-        return state or Tenant(tenant_id)
-
-    def _customer(self, customer_id: str) -> Customer:
-        state: Customer | None = self._cache.get(customers.stream_of(customer_id))
-        return state or Customer(customer_id)
-
-    def _provisioning(self, scope: Scope) -> Provisioning:
-        state: Provisioning | None = self._cache.get(str(scope))
-        return state or Provisioning(scope)
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
@@ -333,24 +303,3 @@ def _said(error: Exception) -> str:
 def _customer_id(tenant: Tenant) -> str:
     assert tenant.attributes is not None
     return tenant.attributes.value.customer_id
-
-
-def _initial(stream: str) -> Tenant | Customer | Provisioning:
-    kind, _, key = stream.partition(":")
-    match kind:
-        case "tenant":
-            return Tenant(key)
-        case "customer":
-            return Customer(key)
-        case _:
-            return Provisioning(Scope.parse(stream))
-
-
-def _evolve(state: Tenant | Customer | Provisioning, recorded: Recorded) -> Tenant | Customer | Provisioning:
-    match state:
-        case Tenant():
-            return tenants.evolve(state, recorded)
-        case Customer():
-            return customers.evolve(state, recorded)
-        case Provisioning():
-            return provisioning.evolve(state, recorded)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from domain import names
 from domain.catalog import Catalog
@@ -208,11 +208,27 @@ def stream_of(tenant_id: str) -> str:
 
 def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
     """The registers after the fact."""
-    tenant = replace(tenant, version=recorded.version)
     match recorded.event:
+        case (
+            ProductActivated()
+            | ProductDeactivated()
+            | ProductSuspended()
+            | ProductUnsuspended()
+            | LicenseUpdated() as event
+        ):
+            return Tenant(
+                tenant.id,
+                recorded.version,
+                tenant.attributes,
+                tenant.destroyed,
+                {**tenant.products, event.product: _written(tenant.product(event.product), event, recorded)},
+                tenant.revisioned,
+                tenant.origin,
+            )
         case TenantCreated() as event:
             return replace(
                 tenant,
+                version=recorded.version,
                 attributes=written(tenant.attributes, _attributes(event), event.revision),
                 origin=origin_of(recorded),
                 revisioned=tenant.revisioned or event.revision is not None,
@@ -221,55 +237,52 @@ def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
             message = f"{recorded.cause.source} {recorded.cause.id}"
             return replace(
                 tenant,
+                version=recorded.version,
                 destroyed=tenant.destroyed or Destroyed(message, recorded.happened, event.reason),
                 origin=origin_of(recorded),
                 revisioned=tenant.revisioned or event.revision is not None,
             )
-        case (
-            ProductActivated()
-            | ProductDeactivated()
-            | ProductSuspended()
-            | ProductUnsuspended()
-            | LicenseUpdated() as event
-        ):
-            after = _written(tenant.product(event.product), event, recorded)
-            return replace(tenant, products={**tenant.products, event.product: after})
         case _:
-            return tenant
+            return replace(tenant, version=recorded.version)
 
 
 def _written(product: ProductRegisters, event: ProductEvent, recorded: Recorded) -> ProductRegisters:
-    writes = _writes(event)
-    presence = writes.get("presence")
+    """The registers of a product after an event that writes some of them."""
+    revision = event.revision
+    presence, access, license_ = _writes(event)
     deactivated_at = product.deactivated_at
-    if presence is not None and judge(product.presence, presence, event.revision) is Write.LANDS:
+    if presence is not None and judge(product.presence, presence, revision) is Write.LANDS:
         deactivated_at = recorded.happened if presence.state == "deactivated" else None
-    return replace(
-        product,
-        revisioned=product.revisioned or event.revision is not None,
+    return ProductRegisters(
+        presence=product.presence if presence is None else written(product.presence, presence, revision),
+        access=product.access if access is None else written(product.access, access, revision),
+        license=product.license if license_ is None else written(product.license, license_, revision),
+        revisioned=product.revisioned or revision is not None,
         deactivated_at=deactivated_at,
         origin=origin_of(recorded),
-        **{name: written(getattr(product, name), value, event.revision) for name, value in writes.items()},
     )
 
 
-def _writes(event: ProductEvent) -> dict[str, Any]:
-    """Which registers of its product an event writes, and with what (the table of the wire)."""
+_Writes = tuple[Presence | None, ProductAccess | None, License | None]
+
+
+def _writes(event: ProductEvent) -> _Writes:
+    """What an event writes into presence, access and license (the table of the wire); None: it does not."""
     match event:
         case ProductActivated():
-            return {
-                "presence": Presence("activated", event.residency, event.region),
-                "access": ProductAccess("open"),
-                "license": License(event.edition, event.users, "active", event.expires_at),
-            }
+            return (
+                Presence("activated", event.residency, event.region),
+                ProductAccess("open"),
+                License(event.edition, event.users, "active", event.expires_at),
+            )
         case ProductDeactivated():
-            return {"presence": Presence("deactivated", reason=event.reason)}
+            return Presence("deactivated", reason=event.reason), None, None
         case ProductSuspended():
-            return {"access": ProductAccess("suspended", event.reason)}
+            return None, ProductAccess("suspended", event.reason), None
         case ProductUnsuspended():
-            return {"access": ProductAccess("open")}
+            return None, ProductAccess("open"), None
         case LicenseUpdated():
-            return {"license": License(event.edition, event.users, event.status, event.expires_at)}
+            return None, None, License(event.edition, event.users, event.status, event.expires_at)
 
 
 def _attributes(event: TenantCreated) -> Attributes:
@@ -352,7 +365,12 @@ def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str) -> Tena
             raise _revision_missing(f"product {event.product} of tenant {tenant.id}")
         _check_life_cycle(product, event)
         return event
-    verdicts = {name: judge(getattr(product, name), value, event.revision) for name, value in _writes(event).items()}
+    presence, access, license_ = _writes(event)
+    verdicts = {
+        "presence": presence and judge(product.presence, presence, event.revision),
+        "access": access and judge(product.access, access, event.revision),
+        "license": license_ and judge(product.license, license_, event.revision),
+    }
     for name, verdict in verdicts.items():
         if verdict is Write.CONTRADICTS:
             raise Contradiction(

@@ -38,6 +38,7 @@ from domain.steps import (
     ConfigurationWish,
     DatabaseFacts,
     DatabaseWish,
+    Facts,
     IdentityFacts,
     IdentityWish,
     LicenseFacts,
@@ -54,6 +55,7 @@ from domain.steps import (
     SiteWish,
     Step,
     User,
+    Wish,
 )
 from domain.tenant import (
     Founder,
@@ -72,20 +74,20 @@ HISTORIES = Path(__file__).parent.parent / "histories"
 WHEN = datetime(2026, 6, 1, 12, 30, 0, 250_000, tzinfo=UTC)
 PERSONS = ("Ada Lovelace", "ada@example.com", "+49 30 123", "Zoë", "zoe@example.com", "Acme")
 
-ADMINISTRATOR = CustomerAdministrator(account_id="ada", name="Ada Lovelace", email="ada@example.com", roles=("billing",))
+ADMINISTRATOR = CustomerAdministrator(
+    account_id="ada", name="Ada Lovelace", email="ada@example.com", roles=("billing",)
+)
 TENANT: dict[str, Any] = {"tenant_id": "t-1"}
 PRODUCT: dict[str, Any] = {**TENANT, "product": "confluence", "revision": 7}
 SCOPE: dict[str, Any] = {**TENANT, "kind": "product", "key": "confluence"}
 STEP: dict[str, Any] = {**SCOPE, "step": Step.LICENSE, "direction": "ensure", "generation": 4}
-LICENSE = LicenseWish(
-    product="confluence", edition="free", users=10, active=True, expires_at=WHEN, features=("pages",)
-)
+LICENSE = LicenseWish(product="confluence", edition="free", users=10, active=True, expires_at=WHEN, features=("pages",))
 USERS = (
     User(account_id="ada", name="Ada Lovelace", email="ada@example.com", roles=("billing",)),
     User(account_id="zoe", name="Zoë", email="zoe@example.com"),
 )
 
-WISHES = (
+WISHES: tuple[Wish, ...] = (
     CommerceWish(customer_id="c-1", metadata_version=1, administrators_version=2),
     SiteWish(site_name="acme", access="open"),
     MembershipWish(product="confluence", access="closed"),
@@ -95,7 +97,7 @@ WISHES = (
     DatabaseWish(family="jira", roles=(RoleWish(product="jira-software", login=True),)),
     LICENSE,
 )
-FACTS = (
+FACTS: tuple[Facts, ...] = (
     CommerceFacts(customer_id="c-1", known=True, name="Acme", country="DE", administrators=("ada",)),
     CommerceFacts(customer_id="c-1", known=False),
     SiteFacts(site_name="acme", url="https://acme.example", access="open"),

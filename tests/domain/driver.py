@@ -85,7 +85,7 @@ class Cloud:
             estate = self.estate(scope.tenant_id)
             order = self._record(lease, self.saga.outcome(order, result, estate, draining=False))
 
-    def _effect(self, order: Order) -> Facts | None | ExecutorError:
+    def _effect(self, order: Order) -> Facts | ExecutorError | None:
         try:
             if order.direction == "ensure":
                 return self.world.ensure(order)
@@ -134,7 +134,5 @@ class Cloud:
     def completions(self) -> Counter[tuple[str, int]]:
         """How often each generation was completed."""
         return Counter(
-            (fact.stream, fact.event.generation)
-            for fact in self.log.events
-            if isinstance(fact.event, StepCompleted)
+            (fact.stream, fact.event.generation) for fact in self.log.events if isinstance(fact.event, StepCompleted)
         )

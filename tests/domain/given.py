@@ -201,9 +201,7 @@ def ensured(actual: Provisioning, steps: Mapping[Step, Any]) -> Provisioning:
 def converged(scope: Scope | Provisioning, wish: Wanted) -> Provisioning:
     """The scope after it converged to the wish."""
     actual = ensured(scope if isinstance(scope, Provisioning) else Provisioning(scope), wish.steps)
-    return after(
-        actual, provisioning.ScopeConverged(**of(actual.scope), level=wish.level, digest=wish.digest)
-    )
+    return after(actual, provisioning.ScopeConverged(**of(actual.scope), level=wish.level, digest=wish.digest))
 
 
 def all_converged(commerce: Commerce) -> dict[Scope, Provisioning]:

@@ -8,6 +8,11 @@ from domain.catalog import Catalog, default_catalog
 from domain.errors import UsageError
 
 EDITIONS = '.editions]\nfree = ["a"]\n'
+APP_OF_AN_APP = (
+    f'[products.p]\nname="P"\nfamily="f"\n[products.p{EDITIONS}'
+    f'[products.a]\nname="A"\nhost="p"\n[products.a{EDITIONS}'
+    f'[products.b]\nname="B"\nhost="a"\n[products.b{EDITIONS}'
+)
 
 
 def catalog(text: str) -> Catalog:
@@ -55,12 +60,7 @@ def test_features_are_those_of_the_edition() -> None:
         (f'[products.p]\nname="P"\nhost="q"\n[products.p{EDITIONS}', "host q is not in the catalogue"),
         ('[products.p]\nname="P"\nfamily="f"\n', "editions"),
         (f'[products.p]\nname="P"\nfamily="f"\ncolour="red"\n[products.p{EDITIONS}', "colour"),
-        (
-            f'[products.p]\nname="P"\nfamily="f"\n[products.p{EDITIONS}'
-            f'[products.a]\nname="A"\nhost="p"\n[products.a{EDITIONS}'
-            f'[products.b]\nname="B"\nhost="a"\n[products.b{EDITIONS}',
-            "is an app itself",
-        ),
+        (APP_OF_AN_APP, "is an app itself"),
     ],
 )
 def test_a_catalogue_that_is_wrong_says_where(text: str, said: str) -> None:

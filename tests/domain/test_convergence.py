@@ -30,7 +30,7 @@ from domain.provisioning import (
     StepFailed,
     StepStarted,
 )
-from domain.steps import Scope, Step, Wish
+from domain.steps import Direction, Scope, Step, Wish
 from domain.wanted import Wanted
 from tests.domain.given import (
     APP,
@@ -55,6 +55,7 @@ from tests.domain.given import (
 
 APP_SCOPE = Scope("product", TENANT, APP)
 SERVICE_SCOPE = Scope("product", TENANT, SERVICE)
+WIKI = (Scope("family", TENANT, CONFLUENCE), Scope("product", TENANT, CONFLUENCE))
 Scopes = dict[Scope, Provisioning]
 
 
@@ -62,17 +63,13 @@ def action(commerce: Commerce, scope: Scope, scopes: Scopes) -> Action:
     """The next action of the scope, with those scopes around it."""
     estate = commerce.estate(scopes.values())
     wish = commerce.wanted(scope, *scopes.values())
-    return next_action(
-        wish, estate.actual(scope), around(scope, wish, estate, catalog=CATALOG), commerce.clock()
-    )
+    return next_action(wish, estate.actual(scope), around(scope, wish, estate, catalog=CATALOG), commerce.clock())
 
 
-def started(actual: Provisioning, step: Step, wish: Wish, direction: str = "ensure") -> Provisioning:
+def started(actual: Provisioning, step: Step, wish: Wish, direction: Direction = "ensure") -> Provisioning:
     return after(
         actual,
-        StepStarted(
-            **of(actual.scope), step=step, direction=direction, generation=actual.version + 1, wish=wish
-        ),
+        StepStarted(**of(actual.scope), step=step, direction=direction, generation=actual.version + 1, wish=wish),
     )
 
 
@@ -122,7 +119,8 @@ def walk(commerce: Commerce, scope: Scope, scopes: Scopes) -> list[tuple[str, in
 
 
 def test_a_new_tenants_scopes_are_ensured_in_the_order_of_the_seven_steps() -> None:
-    commerce, scopes = a_tenant(JIRA), {}
+    commerce = a_tenant(JIRA)
+    scopes: Scopes = {}
     assert walk(commerce, SITE, scopes) == [("ensure", 1), ("ensure", 2), ("ensure", 4), ("ensure", 5)]
     assert walk(commerce, JIRA_FAMILY, scopes) == [("ensure", 3), ("ensure", 6)]
     assert walk(commerce, JIRA_SCOPE, scopes) == [("ensure", 2), ("ensure", 4), ("ensure", 5), ("ensure", 7)]
@@ -185,11 +183,14 @@ def test_a_product_that_was_never_there_and_is_not_wanted_needs_nothing() -> Non
 
 
 def test_families_and_products_wait_for_step_two_of_the_site() -> None:
-    commerce, scopes = a_tenant(JIRA), {}
+    commerce = a_tenant(JIRA)
+    scopes: Scopes = {}
     assert action(commerce, JIRA_FAMILY, scopes) == Wait("step 2 of the site")
     assert action(commerce, JIRA_SCOPE, scopes) == Wait("step 2 of the site")
     wish = commerce.wanted(SITE)
-    scopes[SITE] = started(ensured(Provisioning(SITE), {Step.COMMERCE: wish.steps[Step.COMMERCE]}), Step.SITE, wish.steps[Step.SITE])
+    scopes[SITE] = started(
+        ensured(Provisioning(SITE), {Step.COMMERCE: wish.steps[Step.COMMERCE]}), Step.SITE, wish.steps[Step.SITE]
+    )
     assert action(commerce, JIRA_FAMILY, scopes) == Wait("step 2 of the site")
     scopes[SITE] = ensured(Provisioning(SITE), {Step.SITE: wish.steps[Step.SITE]})
     assert isinstance(action(commerce, JIRA_FAMILY, scopes), Start)
@@ -274,12 +275,12 @@ def test_who_waits_for_others_still_wakes_when_time_changes_the_wish() -> None:
 @pytest.mark.parametrize(
     ("scope", "who"),
     [
-        (SITE, {JIRA_FAMILY, Scope("family", TENANT, CONFLUENCE), JIRA_SCOPE, APP_SCOPE, Scope("product", TENANT, CONFLUENCE)}),
+        (SITE, {JIRA_FAMILY, JIRA_SCOPE, APP_SCOPE, *WIKI}),
         (JIRA_FAMILY, {SITE, JIRA_SCOPE, APP_SCOPE}),
         (JIRA_SCOPE, {SITE, JIRA_FAMILY, APP_SCOPE}),
         (APP_SCOPE, {SITE, JIRA_FAMILY}),
     ],
-)  # fmt: skip
+)
 def test_a_change_of_a_scope_matters_to_those_that_may_wait_for_it(scope: Scope, who: set[Scope]) -> None:
     estate = a_tenant(JIRA, APP, CONFLUENCE).estate()
     assert set(dependents(scope, estate, catalog=CATALOG)) == who
@@ -292,10 +293,8 @@ def one_intent(commerce: Commerce) -> tuple[Scopes, Provisioning]:
     """A product with the intent of its step 7, all else done."""
     scopes = all_converged(commerce)
     wish = commerce.wanted(JIRA_SCOPE)
-    steps = {step: each for step, each in wish.steps.items() if step is not Step.LICENSE}
-    product = started(
-        ensured(Provisioning(JIRA_SCOPE), steps), Step.LICENSE, wish.steps[Step.LICENSE]
-    )
+    steps: dict[Step, Wish] = {step: each for step, each in wish.steps.items() if step is not Step.LICENSE}
+    product = started(ensured(Provisioning(JIRA_SCOPE), steps), Step.LICENSE, wish.steps[Step.LICENSE])
     scopes[JIRA_SCOPE] = product
     return scopes, product
 
@@ -486,9 +485,7 @@ def test_a_product_that_lives_stays_as_it_is_when_a_later_pin_contradicts() -> N
     scopes = all_converged(commerce)
     commerce.says("product.activated", 2, residency="pinned", region="us")
     assert isinstance(action(commerce, JIRA_SCOPE, scopes), GiveUp)
-    scopes[JIRA_SCOPE] = given_up(
-        scopes[JIRA_SCOPE], commerce.wanted(JIRA_SCOPE, *scopes.values()), Step.REGION
-    )
+    scopes[JIRA_SCOPE] = given_up(scopes[JIRA_SCOPE], commerce.wanted(JIRA_SCOPE, *scopes.values()), Step.REGION)
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing()
     assert action(commerce, JIRA_FAMILY, scopes) == Nothing()
 

@@ -14,7 +14,7 @@ from domain.provisioning import (
     StepFailed,
     StepStarted,
 )
-from domain.steps import DatabaseWish, RoleWish, Scope, SiteWish, Step, Wish
+from domain.steps import DatabaseWish, Direction, RoleWish, Scope, SiteWish, Step, Wish
 from tests.domain.given import JIRA_FAMILY, NOW, SITE, after, ensured, of
 
 NAME = SiteWish(site_name="acme", access="open")
@@ -24,12 +24,10 @@ def database(*products: str) -> DatabaseWish:
     return DatabaseWish(family="jira", roles=tuple(RoleWish(product=key, login=True) for key in products))
 
 
-def start(actual: Provisioning, step: Step, wish: Wish, direction: str = "ensure") -> Provisioning:
+def start(actual: Provisioning, step: Step, wish: Wish, direction: Direction = "ensure") -> Provisioning:
     return after(
         actual,
-        StepStarted(
-            **of(actual.scope), step=step, direction=direction, generation=actual.version + 1, wish=wish
-        ),
+        StepStarted(**of(actual.scope), step=step, direction=direction, generation=actual.version + 1, wish=wish),
     )
 
 
@@ -53,9 +51,7 @@ def test_what_was_removed_is_gone_and_the_scope_is_empty() -> None:
     actual = start(ensured(Provisioning(SITE), {Step.SITE: NAME}), Step.SITE, NAME, "remove")
     assert not actual.is_empty
     assert actual.steps[Step.SITE].leaving
-    actual = after(
-        actual, StepCompleted(**of(SITE), step=Step.SITE, direction="remove", generation=actual.version)
-    )
+    actual = after(actual, StepCompleted(**of(SITE), step=Step.SITE, direction="remove", generation=actual.version))
     assert actual.is_empty
 
 

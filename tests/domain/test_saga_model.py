@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Literal
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,9 +33,7 @@ from tests.domain.given import (
     APP,
     CATALOG,
     CONFLUENCE,
-    DAY,
     JIRA,
-    NOW,
     SERVICE,
     SITE,
     TENANT,
@@ -57,7 +54,9 @@ said = st.one_of(
     st.tuples(st.just("license expires soon"), product),
     st.tuples(st.just("commerce.customer.updated"), st.just("")),
 )
-trouble = st.sampled_from(["none"] * 12 + ["killed before", "killed after", "retryable", "retryable after", "permanent"])
+trouble = st.sampled_from(
+    ["none"] * 12 + ["killed before", "killed after", "retryable", "retryable after", "permanent"]
+)
 chapter = st.one_of(
     said.map(lambda what: ("says", what)),
     st.lists(trouble, min_size=1, max_size=12).map(lambda fates: ("works", fates)),
@@ -200,23 +199,17 @@ def check_databases(cloud: Cloud, levels: dict[str, str]) -> None:
         members = {key: level for key, level in levels.items() if CATALOG.family_of(key) == family}
         found = [database for (_, name, _), database in cloud.world.databases.items() if name == family]
         wanted_roles = {
-            key: level == "open"
-            for key, level in members.items()
-            if level != "absent" and CATALOG[key].host is None
+            key: level == "open" for key, level in members.items() if level != "absent" and CATALOG[key].host is None
         }
         assert len(found) == (1 if wanted_roles else 0), f"databases of {family}: {cloud.world.databases}"
         for database in found:
             assert len(database.roles) == len(wanted_roles), f"orphan roles: {database.roles}"
             assert {name: login for (name, _), login in database.roles.items()} == wanted_roles
             entitled = {key: wish.active for key, wish in database.entitlements.items()}
-            assert entitled == {
-                key: level == "open" for key, level in members.items() if level in ("open", "closed")
-            }
+            assert entitled == {key: level == "open" for key, level in members.items() if level in ("open", "closed")}
 
 
-@settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(stories)
 def test_every_story_ends_with_the_world_as_commerce_wants_it(story: tuple[list[Any], str | None]) -> None:
     told = Story()

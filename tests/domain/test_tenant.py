@@ -12,10 +12,10 @@ from domain.tenant import (
     Presence,
     ProductActivated,
     ProductSuspended,
+    Tenant,
     TenantCreated,
     TenantDestroyed,
     TenantMessageStale,
-    Tenant,
     decide,
     evolve,
 )
@@ -50,14 +50,13 @@ def test_the_state_after_the_facts_is_the_state_that_was_decided_on() -> None:
     commerce = a_tenant(JIRA, CONFLUENCE)
     commerce.says("product.suspended", 2)
     again = Tenant(TENANT)
-    version = 0
-    for event in (
+    facts = (
         *Commerce().says("tenant.created", 1),
         ProductActivated(tenant_id=TENANT, product=JIRA, edition="free", users=10, revision=1),
         ProductActivated(tenant_id=TENANT, product=CONFLUENCE, edition="free", users=10, revision=1),
         ProductSuspended(tenant_id=TENANT, product=JIRA, reason="unpaid", revision=2),
-    ):
-        version += 1
+    )
+    for version, event in enumerate(facts, start=1):
         again = evolve(again, recorded("tenant:t-1", version, event))
     assert again == commerce.tenant
 
@@ -114,9 +113,7 @@ def test_a_suspension_with_a_revision_waits_in_its_register_for_the_activation()
         (["product.activated", "product.deactivated"], "product.deactivated", "not-active"),
     ],
 )
-def test_without_a_revision_the_life_cycle_refuses_what_does_not_fit(
-    history: list[str], type_: str, rule: str
-) -> None:
+def test_without_a_revision_the_life_cycle_refuses_what_does_not_fit(history: list[str], type_: str, rule: str) -> None:
     commerce = Commerce()
     commerce.says("tenant.created")
     for earlier in history:

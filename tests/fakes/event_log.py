@@ -85,9 +85,7 @@ class MemoryEventLog:
     def _check(self, recording: Recording) -> None:
         for position in recording.positions:
             if self._positions.get((position.topic_id, position.partition)) != position.expected:
-                raise PositionLost(
-                    f"partition {position.partition} of {position.topic} was moved on by another intake"
-                )
+                raise PositionLost(f"partition {position.partition} of {position.topic} was moved on by another intake")
         for lease in (*recording.leases, *(lease for lease, _ in recording.renewals)):
             held = self.leases.get(lease.scope)
             _expect(held is not None and held.token == lease.token, "a lease was lost")
@@ -98,10 +96,7 @@ class MemoryEventLog:
             seen = self.incoming.get((incoming.source, incoming.id))
             _expect(
                 seen is None
-                or (
-                    seen.incoming.outcome in ("waiting", "quarantined")
-                    and seen.incoming.digest == incoming.digest
-                ),
+                or (seen.incoming.outcome in ("waiting", "quarantined") and seen.incoming.digest == incoming.digest),
                 "another intake dealt with the same message",
             )
         for key in recording.waited:
@@ -126,6 +121,21 @@ class MemoryEventLog:
                 self.wakes.pop(number, None)
         for lease, until in recording.renewals:
             self.leases[lease.scope] = replace(self.leases[lease.scope], until=until)
+        self._keep_messages(recording)
+        self._customer_tenants.update(recording.customer_tenants)
+        self.obstacles.update((blocked.obstacle, blocked.scope) for blocked in recording.blocked)
+        freed = {pair for pair in self.obstacles if pair[0] in recording.unblocked}
+        self.obstacles -= freed
+        for scope in sorted({scope for _, scope in freed}):
+            self._wake(scope, self._clock())
+        for wake in recording.wakes:
+            self._wake(wake.scope, wake.at)
+        for event in recording.events:
+            fact = replace(event, position=len(self.events) + 1)
+            self.events.append(fact)
+            self._streams.setdefault(event.stream, []).append(fact)
+
+    def _keep_messages(self, recording: Recording) -> None:
         for number in recording.released:
             self.quarantine[number].state = "retried"
         for incoming in recording.incoming:
@@ -140,18 +150,6 @@ class MemoryEventLog:
             self._waiting[waiting.source, waiting.id] = waiting
         for message in recording.quarantined:
             self._put_in_quarantine(message)
-        self._customer_tenants.update(recording.customer_tenants)
-        self.obstacles.update((blocked.obstacle, blocked.scope) for blocked in recording.blocked)
-        freed = {pair for pair in self.obstacles if pair[0] in recording.unblocked}
-        self.obstacles -= freed
-        for scope in sorted({scope for _, scope in freed}):
-            self._wake(scope, self._clock())
-        for wake in recording.wakes:
-            self._wake(wake.scope, wake.at)
-        for event in recording.events:
-            fact = replace(event, position=len(self.events) + 1)
-            self.events.append(fact)
-            self._streams.setdefault(event.stream, []).append(fact)
 
     def _put_in_quarantine(self, message: QuarantinedMessage) -> None:
         for row in self.quarantine.values():
@@ -220,8 +218,7 @@ class MemoryEventLog:
                 if wake.at <= now and (lease is None or lease.until <= now):
                     due.setdefault(wake.scope, []).append(number)
             claimed = [
-                Lease(scope, owner, self._number(), tuple(wakes), until)
-                for scope, wakes in list(due.items())[:limit]
+                Lease(scope, owner, self._number(), tuple(wakes), until) for scope, wakes in list(due.items())[:limit]
             ]
             self.leases.update({lease.scope: lease for lease in claimed})
         return claimed

@@ -1,0 +1,97 @@
+"""Which streams has this process folded already?
+
+An LRU of states by stream. `refresh` asks the log for what is newer than the kept versions, with one query for all of
+them; what a process has just recorded itself it may `keep`. A kept state that is behind is harmless: whoever decides on
+it finds a version conflict, and decides again on a fresh one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from domain import customer as customers
+from domain import provisioning
+from domain import tenant as tenants
+from domain.customer import Customer
+from domain.event import Recorded
+from domain.ports import EventLog
+from domain.provisioning import Provisioning
+from domain.steps import Scope
+from domain.tenant import Tenant
+
+CAPACITY = 20_000
+"""Streams kept; about 2 KiB each."""
+
+State = Tenant | Customer | Provisioning
+
+
+class Streams:
+    """Folded streams of one process. Not for use by several threads."""
+
+    def __init__(self, log: EventLog, *, capacity: int = CAPACITY) -> None:
+        self._log = log
+        self._capacity = capacity
+        self._states: OrderedDict[str, State] = OrderedDict()
+
+    def refresh(self, streams: Iterable[str]) -> None:
+        """Bring the states of `streams` up to what is committed now."""
+        asked = {}
+        for stream in streams:
+            kept = self._states.get(stream)
+            asked[stream] = kept.version if kept is not None else 0
+        for stream, facts in self._log.load(asked).items():
+            state = self._states.get(stream) or initial(stream)
+            for recorded in facts:
+                state = evolve(state, recorded)
+            self._states[stream] = state
+        for stream in asked:
+            if stream in self._states:
+                self._states.move_to_end(stream)
+        while len(self._states) > max(self._capacity, len(asked)):
+            self._states.popitem(last=False)
+
+    def keep(self, stream: str, state: State) -> None:
+        """Keep what was folded and recorded elsewhere."""
+        self._states[stream] = state
+        self._states.move_to_end(stream)
+
+    def forget(self, streams: Iterable[str]) -> None:
+        """Drop the states, so that the next refresh reads the streams from their beginning."""
+        for stream in streams:
+            self._states.pop(stream, None)
+
+    def tenant(self, tenant_id: str) -> Tenant:
+        state = self._states.get(tenants.stream_of(tenant_id))
+        return state if isinstance(state, Tenant) else Tenant(tenant_id)
+
+    def customer(self, customer_id: str) -> Customer:
+        state = self._states.get(customers.stream_of(customer_id))
+        return state if isinstance(state, Customer) else Customer(customer_id)
+
+    def provisioning(self, scope: Scope) -> Provisioning:
+        state = self._states.get(str(scope))
+        return state if isinstance(state, Provisioning) else Provisioning(scope)
+
+
+def initial(stream: str) -> State:
+    """The state of a stream before its first fact."""
+    kind, _, key = stream.partition(":")
+    match kind:
+        case "tenant":
+            return Tenant(key)
+        case "customer":
+            return Customer(key)
+        case _:
+            return Provisioning(Scope.parse(stream))
+
+
+def evolve(state: State, recorded: Recorded) -> State:
+    """The state after the fact."""
+    match state:
+        case Tenant():
+            return tenants.evolve(state, recorded)
+        case Customer():
+            return customers.evolve(state, recorded)
+        case Provisioning():
+            return provisioning.evolve(state, recorded)

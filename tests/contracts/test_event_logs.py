@@ -1,0 +1,585 @@
+"""Do the event log in memory and the one on PostgreSQL keep the same promises?"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from adapters.event_store import PostgresEventLog
+from adapters.migrations import migrate
+from domain.errors import Conflict, PositionLost
+from domain.event import Cause, Event, Recorded
+from domain.ports import (
+    Blocked,
+    EventLog,
+    Incoming,
+    KafkaPosition,
+    Lease,
+    QuarantinedMessage,
+    Recording,
+    WaitingMessage,
+    Wake,
+)
+from domain.tenant import Founder, ProductSuspended, TenantCreated
+from tests.fakes.event_log import MemoryEventLog
+from tests.fakes.sealing import InMemorySealingKeys
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+LEASE = timedelta(seconds=30)
+ADA = Founder(account_id="ada", name="Ada", email="ada@example.com")
+
+
+class Keeper(EventLog, Protocol):
+    """The port, and what the intake asks besides."""
+
+    def positions(self, topic_ids: Sequence[str]) -> dict[tuple[str, int], int]: ...
+    def last_position(self) -> int: ...
+
+
+class Inside(Protocol):
+    """What a test looks up behind the port."""
+
+    log: Keeper
+
+    def incoming(self) -> dict[str, tuple[str, int]]:
+        """Id -> outcome and number of duplicates."""
+
+    def quarantine(self) -> list[tuple[int, str, int]]:
+        """Number, state and number of repeats, in the order of arrival."""
+
+    def rows(self) -> int:
+        """How many rows there are of everything that a recording may add."""
+
+
+class MemoryInside:
+    def __init__(self) -> None:
+        self.memory = MemoryEventLog(clock=lambda: NOW)
+        self.log: Keeper = self.memory
+
+    def incoming(self) -> dict[str, tuple[str, int]]:
+        return {id_: (seen.incoming.outcome, seen.duplicates) for (_, id_), seen in self.memory.incoming.items()}
+
+    def quarantine(self) -> list[tuple[int, str, int]]:
+        return [(number, row.state, row.repeats) for number, row in sorted(self.memory.quarantine.items())]
+
+    def rows(self) -> int:
+        memory = self.memory
+        kept = (memory.events, memory.incoming, memory.quarantine, memory.wakes, memory.leases, memory.obstacles)
+        return sum(len(each) for each in kept) + len(memory.positions(["topic"])) + self._waiting()
+
+    def _waiting(self) -> int:
+        return sum(len(waiting) for waiting in self.memory.waiting(["t-1", "t-2"]).values())
+
+
+class PostgresInside:
+    def __init__(self, url: str) -> None:
+        self.keys = InMemorySealingKeys()
+        self.postgres = PostgresEventLog(url, self.keys, pool_size=8)
+        self.log: Keeper = self.postgres
+        self._connection = psycopg.connect(url, autocommit=True)
+
+    def close(self) -> None:
+        self._connection.close()
+        self.postgres.close()
+
+    def incoming(self) -> dict[str, tuple[str, int]]:
+        rows = self._connection.execute("SELECT id, outcome, duplicates FROM incoming").fetchall()
+        return {id_: (outcome, duplicates) for id_, outcome, duplicates in rows}
+
+    def quarantine(self) -> list[tuple[int, str, int]]:
+        query = "SELECT number, state, repeats FROM quarantine ORDER BY number"
+        return [(number, state, repeats) for number, state, repeats in self._connection.execute(query)]
+
+    def rows(self) -> int:
+        tables = (
+            "stored_events", "incoming", "quarantine", "wakes", "leases", "blocked", "kafka_positions", "waiting"
+        )  # fmt: skip
+        counts = " + ".join(f"(SELECT count(*) FROM {table})" for table in tables)
+        row = self._connection.execute(f"SELECT {counts}".encode()).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def inside(request: pytest.FixtureRequest) -> Iterator[Inside]:
+    if request.param == "memory":
+        yield MemoryInside()
+        return
+    url = request.getfixturevalue("database")
+    migrate(url, revision="0001")
+    real = PostgresInside(url)
+    yield real
+    real.close()
+
+
+@pytest.fixture
+def log(inside: Inside) -> Keeper:
+    return inside.log
+
+
+def suspended(reason: str = "unpaid") -> Event:
+    return ProductSuspended(tenant_id="t-1", product="confluence", reason=reason)
+
+
+def fact(stream: str, version: int, event: Event | None = None) -> Recorded:
+    cause = Cause(kind="message", source="commerce", id="1", time=NOW)
+    return Recorded(stream, version, uuid4(), NOW, cause, "commerce 1", event or suspended())
+
+
+def incoming(id_: str = "1", *, digest: bytes = b"d", outcome: str = "recorded") -> Incoming:
+    return Incoming("commerce", id_, digest, "tenantry.lifecycle", 0, 7, outcome)
+
+
+def waiting(id_: str, *, tenant_id: str = "t-1", body: bytes = b"body") -> WaitingMessage:
+    return WaitingMessage(
+        tenant_id=tenant_id,
+        source="commerce",
+        id=id_,
+        type="product.suspended",
+        digest=id_.encode(),
+        topic="tenantry.lifecycle",
+        partition=2,
+        offset=9,
+        body=body,
+        received_at=NOW,
+    )
+
+
+def quarantined(digest: bytes = b"q") -> QuarantinedMessage:
+    return QuarantinedMessage(
+        digest=digest,
+        rule="not-json",
+        reason="not JSON",
+        subject="unattributed",
+        source=None,
+        id=None,
+        type=None,
+        tenant_id=None,
+        topic="tenantry.lifecycle",
+        partition=0,
+        offset=3,
+        body=b"noise",
+        received_at=NOW,
+    )
+
+
+def position(expected: int | None, next_offset: int, *, partition: int = 0) -> KafkaPosition:
+    return KafkaPosition("tenantry.lifecycle", "topic", partition, expected, next_offset)
+
+
+def wake(log: Keeper, *scopes: str, at: datetime = NOW) -> None:
+    log.record(Recording(wakes=[Wake(scope, at) for scope in scopes]))
+
+
+def claim(log: Keeper, owner: str = "a", *, now: datetime = NOW, limit: int = 10) -> list[Lease]:
+    return log.claim(owner=owner, limit=limit, now=now, until=now + LEASE)
+
+
+def scopes(leases: Sequence[Lease]) -> list[str]:
+    return sorted(lease.scope for lease in leases)
+
+
+# -- facts ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_recorded_is_loaded_as_it_was_stream_by_stream(log: Keeper) -> None:
+    created = TenantCreated(tenant_id="t-1", customer_id="c-1", site_name="acme", residency="global", administrator=ADA)
+    facts = [fact("tenant:t-1", 1, created), fact("tenant:t-1", 2), fact("tenant:t-2", 1)]
+    log.record(Recording(events=facts))
+    loaded = log.load({"tenant:t-1": 0, "tenant:t-2": 0, "tenant:t-3": 0})
+    assert {stream: [replace(each, position=0) for each in found] for stream, found in loaded.items()} == {
+        "tenant:t-1": facts[:2],
+        "tenant:t-2": facts[2:],
+    }
+    assert [each.version for each in log.load({"tenant:t-1": 1})["tenant:t-1"]] == [2]
+    assert log.load({"tenant:t-1": 2}) == {}
+    assert log.load({}) == {}
+
+
+def test_facts_are_read_in_the_order_in_which_they_were_recorded(log: Keeper) -> None:
+    assert log.last_position() == 0
+    assert list(log.read(0, 10)) == []
+    log.record(Recording(events=[fact("b", 1), fact("a", 1)]))
+    log.record(Recording(events=[fact("b", 2)]))
+    places = [(each.stream, each.version) for each in log.read(0, 10)]
+    assert places == [("b", 1), ("a", 1), ("b", 2)]
+    first, second = log.read(0, 2)
+    assert first.position < second.position
+    assert [each.version for each in log.read(second.position, 10)] == [2]
+    assert log.last_position() == log.read(second.position, 10)[0].position
+
+
+def everything(event: Recorded) -> Recording:
+    """A recording with something of everything."""
+    return Recording(
+        events=[event],
+        positions=[position(None, 5, partition=1)],
+        incoming=[incoming("new")],
+        waiting=[waiting("w-new")],
+        quarantined=[quarantined()],
+        customer_tenants=[("c-new", "t-new")],
+        wakes=[Wake("site:t-1", NOW)],
+        blocked=[Blocked("room:eu", "site:t-1")],
+    )
+
+
+def test_a_version_that_is_taken_is_a_conflict_and_nothing_at_all_is_recorded(inside: Inside) -> None:
+    log = inside.log
+    log.record(Recording(events=[fact("tenant:t-1", 1)]))
+    with pytest.raises(Conflict):
+        log.record(everything(fact("tenant:t-1", 1)))
+    assert inside.rows() == 1
+    assert log.tenants_of("c-new") == []
+    log.record(everything(fact("tenant:t-1", 2)))
+    assert inside.rows() == 8
+    assert list(log.tenants_of("c-new")) == ["t-new"]
+
+
+def test_a_version_that_comes_twice_in_one_recording_is_a_conflict(inside: Inside) -> None:
+    with pytest.raises(Conflict):
+        inside.log.record(Recording(events=[fact("tenant:t-1", 1), fact("tenant:t-1", 1)]))
+    assert inside.rows() == 0
+
+
+def test_of_two_who_record_the_same_version_at_once_one_is_told_so(log: Keeper) -> None:
+    barrier = threading.Barrier(8)
+
+    def record(number: int) -> str:
+        barrier.wait()
+        try:
+            log.record(Recording(events=[fact("tenant:t-1", 1, suspended(str(number)))]))
+        except Conflict:
+            return "conflict"
+        return "recorded"
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = sorted(pool.map(record, range(8)))
+    assert answers == ["conflict"] * 7 + ["recorded"]
+    assert len(log.read(0, 10)) == 1
+
+
+def test_a_reader_beside_many_writers_sees_every_fact_once_and_in_order(log: Keeper) -> None:
+    writers, each = 6, 40
+    stop = threading.Event()
+
+    def write(writer: int) -> None:
+        for version in range(1, each + 1, 2):
+            stream = f"tenant:{writer}"
+            log.record(Recording(events=[fact(stream, version), fact(stream, version + 1)]))
+
+    def follow() -> list[Recorded]:
+        seen: list[Recorded] = []
+        while True:
+            last = stop.is_set()
+            page = log.read(seen[-1].position if seen else 0, 7)
+            seen.extend(page)
+            if last and not page:
+                return seen
+
+    with ThreadPoolExecutor(writers + 1) as pool:
+        reading = pool.submit(follow)
+        for written in [pool.submit(write, writer) for writer in range(writers)]:
+            written.result()
+        stop.set()
+        seen = reading.result()
+    assert len(seen) == len({(fact_.stream, fact_.version) for fact_ in seen}) == writers * each
+    assert [fact_.position for fact_ in seen] == sorted(fact_.position for fact_ in seen)
+    for writer in range(writers):
+        versions = [fact_.version for fact_ in seen if fact_.stream == f"tenant:{writer}"]
+        assert versions == list(range(1, each + 1))
+
+
+# -- Kafka positions -----------------------------------------------------------------------------------------------
+
+
+def test_positions_move_from_where_they_were(log: Keeper) -> None:
+    log.record(Recording(positions=[position(None, 5), position(None, 1, partition=1)]))
+    log.record(Recording(positions=[position(5, 9)]))
+    assert log.positions(["topic", "other"]) == {("topic", 0): 9, ("topic", 1): 1}
+    assert log.positions(["other"]) == {}
+
+
+@pytest.mark.parametrize("expected", [None, 4, 6])
+def test_a_position_that_somebody_else_moved_is_lost_and_nothing_is_recorded(
+    inside: Inside, expected: int | None
+) -> None:
+    inside.log.record(Recording(positions=[position(None, 5)]))
+    recording = Recording(events=[fact("tenant:t-1", 1)], positions=[position(expected, 9)])
+    with pytest.raises(PositionLost):
+        inside.log.record(recording)
+    assert inside.log.positions(["topic"]) == {("topic", 0): 5}
+    assert inside.rows() == 1
+
+
+def test_a_position_that_should_be_there_and_is_not_is_lost(log: Keeper) -> None:
+    with pytest.raises(PositionLost):
+        log.record(Recording(positions=[position(5, 9)]))
+
+
+# -- incoming ------------------------------------------------------------------------------------------------------
+
+
+def test_messages_that_were_seen_are_known_by_source_and_id(log: Keeper) -> None:
+    log.record(Recording(incoming=[incoming("1", digest=b"one"), incoming("2", digest=b"two")]))
+    asked = [("commerce", "1"), ("trial", "1"), ("commerce", "3")]
+    assert log.known(asked) == {("commerce", "1"): b"one"}
+    assert log.known([]) == {}
+
+
+@pytest.mark.parametrize("outcome", ["recorded", "stale"])
+def test_a_message_that_was_dealt_with_for_good_is_a_conflict(inside: Inside, outcome: str) -> None:
+    inside.log.record(Recording(incoming=[incoming(outcome=outcome)]))
+    with pytest.raises(Conflict):
+        inside.log.record(Recording(events=[fact("tenant:t-1", 1)], incoming=[incoming()]))
+    assert inside.rows() == 1
+
+
+@pytest.mark.parametrize("outcome", ["waiting", "quarantined"])
+def test_a_message_that_waited_or_was_quarantined_may_still_be_recorded(inside: Inside, outcome: str) -> None:
+    inside.log.record(Recording(incoming=[incoming(outcome=outcome)]))
+    inside.log.record(Recording(incoming=[incoming()]))
+    assert inside.incoming() == {"1": ("recorded", 0)}
+
+
+def test_it_may_not_with_another_body(inside: Inside) -> None:
+    inside.log.record(Recording(incoming=[incoming(outcome="waiting")]))
+    with pytest.raises(Conflict):
+        inside.log.record(Recording(incoming=[incoming(digest=b"other")]))
+    assert inside.incoming() == {"1": ("waiting", 0)}
+
+
+def test_of_two_outcomes_in_one_recording_the_last_counts(inside: Inside) -> None:
+    inside.log.record(Recording(incoming=[incoming(outcome="waiting"), incoming()]))
+    assert inside.incoming() == {"1": ("recorded", 0)}
+
+
+def test_duplicates_are_counted_also_with_the_message_itself(inside: Inside) -> None:
+    key = ("commerce", "1")
+    inside.log.record(Recording(incoming=[incoming()], duplicates={key: 2}))
+    inside.log.record(Recording(duplicates={key: 3, ("commerce", "never seen"): 1}))
+    assert inside.incoming() == {"1": ("recorded", 5)}
+
+
+# -- waiting and quarantine ----------------------------------------------------------------------------------------
+
+
+def test_messages_wait_for_their_tenant_in_the_order_of_arrival_and_come_back_whole(log: Keeper) -> None:
+    first, second, other = waiting("b"), waiting("a", body=b"\x00\xff"), waiting("c", tenant_id="t-2")
+    log.record(Recording(waiting=[first, other]))
+    log.record(Recording(waiting=[second]))
+    assert log.waiting(["t-1", "t-3"]) == {"t-1": [first, second]}
+    log.record(Recording(waited=[("commerce", "b")]))
+    assert log.waiting(["t-1", "t-2"]) == {"t-1": [second], "t-2": [other]}
+    assert log.waiting([]) == {}
+
+
+def test_who_does_not_wait_any_more_cannot_be_let_in(inside: Inside) -> None:
+    inside.log.record(Recording(waiting=[waiting("a")]))
+    inside.log.record(Recording(waited=[("commerce", "a")]))
+    with pytest.raises(Conflict):
+        inside.log.record(Recording(events=[fact("tenant:t-1", 1)], waited=[("commerce", "a")]))
+    assert inside.rows() == 0
+
+
+def test_nobody_waits_twice(inside: Inside) -> None:
+    inside.log.record(Recording(waiting=[waiting("a")]))
+    with pytest.raises(Conflict):
+        inside.log.record(Recording(waiting=[waiting("a", tenant_id="t-2")]))
+    assert inside.rows() == 1
+
+
+def test_what_lies_open_in_quarantine_and_comes_again_is_counted_there(inside: Inside) -> None:
+    inside.log.record(Recording(quarantined=[quarantined(b"a"), quarantined(b"b"), quarantined(b"a")]))
+    inside.log.record(Recording(quarantined=[quarantined(b"a")]))
+    assert [(state, repeats) for _, state, repeats in inside.quarantine()] == [("open", 2), ("open", 0)]
+
+
+def test_what_was_released_may_be_quarantined_anew(inside: Inside) -> None:
+    inside.log.record(Recording(quarantined=[quarantined()]))
+    [(number, _, _)] = inside.quarantine()
+    inside.log.record(Recording(released=[number], quarantined=[quarantined()]))
+    assert [(state, repeats) for _, state, repeats in inside.quarantine()] == [("retried", 0), ("open", 0)]
+
+
+def test_what_is_not_open_cannot_be_released(inside: Inside) -> None:
+    inside.log.record(Recording(quarantined=[quarantined()]))
+    [(number, _, _)] = inside.quarantine()
+    inside.log.record(Recording(released=[number]))
+    for again in (number, number + 1000):
+        with pytest.raises(Conflict):
+            inside.log.record(Recording(released=[again], events=[fact("tenant:t-1", 1)]))
+    assert log_is_empty(inside)
+
+
+def log_is_empty(inside: Inside) -> bool:
+    return not inside.log.read(0, 1)
+
+
+def test_the_tenants_of_a_customer_are_known_once_each(log: Keeper) -> None:
+    log.record(Recording(customer_tenants=[("c-1", "t-2"), ("c-1", "t-1"), ("c-2", "t-3")]))
+    log.record(Recording(customer_tenants=[("c-1", "t-1")]))
+    assert list(log.tenants_of("c-1")) == ["t-1", "t-2"]
+    assert list(log.tenants_of("c-9")) == []
+
+
+# -- leases --------------------------------------------------------------------------------------------------------
+
+
+def test_a_scope_that_is_due_is_claimed_once_with_all_its_wakes(log: Keeper) -> None:
+    wake(log, "site:t-1", "site:t-2", "site:t-1")
+    leases = claim(log)
+    assert scopes(leases) == ["site:t-1", "site:t-2"]
+    assert sorted(len(lease.wakes) for lease in leases) == [1, 2]
+    assert {lease.owner for lease in leases} == {"a"}
+    assert claim(log, "b") == []
+
+
+def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked(log: Keeper) -> None:
+    for number, scope in enumerate(("site:c", "site:a", "site:b")):
+        wake(log, scope, at=NOW - number * SECOND)
+    assert scopes(claim(log, limit=2)) == ["site:a", "site:b"]
+    assert scopes(claim(log, "b", limit=2)) == ["site:c"]
+
+
+def test_a_wake_in_the_future_is_not_claimed_before_its_time(log: Keeper) -> None:
+    wake(log, "site:t-1", at=NOW + SECOND)
+    assert claim(log) == []
+    assert scopes(claim(log, now=NOW + SECOND)) == ["site:t-1"]
+
+
+def test_a_wake_in_the_future_outlives_the_lease_of_an_earlier_one(log: Keeper) -> None:
+    wake(log, "site:t-1")
+    wake(log, "site:t-1", at=NOW + SECOND)
+    log.record(Recording(leases=claim(log)))
+    assert claim(log) == []
+    assert scopes(claim(log, now=NOW + SECOND)) == ["site:t-1"]
+
+
+def test_who_finishes_ends_the_lease_and_its_wakes(inside: Inside) -> None:
+    wake(inside.log, "site:t-1", "site:t-1")
+    inside.log.record(Recording(leases=claim(inside.log)))
+    assert inside.rows() == 0
+    assert claim(inside.log, now=NOW + 2 * LEASE) == []
+
+
+def test_a_wake_during_the_work_makes_the_scope_due_again_after_it(log: Keeper) -> None:
+    wake(log, "site:t-1")
+    leases = claim(log)
+    wake(log, "site:t-1")
+    assert claim(log, "b") == []
+    log.record(Recording(leases=leases))
+    assert scopes(claim(log, "b")) == ["site:t-1"]
+
+
+def test_a_lease_that_ran_out_is_taken_over_and_its_first_holder_finishes_nothing(inside: Inside) -> None:
+    log = inside.log
+    wake(log, "site:t-1")
+    slow = claim(log, "slow")
+    assert claim(log, "quick", now=NOW + LEASE - SECOND) == []
+    quick = claim(log, "quick", now=NOW + LEASE)
+    assert scopes(quick) == ["site:t-1"]
+    assert quick[0].wakes == slow[0].wakes
+    assert quick[0].token != slow[0].token
+    with pytest.raises(Conflict):
+        log.record(Recording(events=[fact("site:t-1", 1)], leases=slow))
+    assert log_is_empty(inside)
+    log.record(Recording(events=[fact("site:t-1", 1)], leases=quick))
+
+
+def test_a_lease_that_ended_cannot_end_again(log: Keeper) -> None:
+    wake(log, "site:t-1")
+    leases = claim(log)
+    log.record(Recording(leases=leases))
+    with pytest.raises(Conflict):
+        log.record(Recording(leases=leases))
+
+
+def test_a_lease_that_ran_out_and_was_not_taken_over_still_counts(log: Keeper) -> None:
+    wake(log, "site:t-1")
+    log.record(Recording(leases=claim(log), events=[fact("site:t-1", 1)]))
+    assert len(log.read(0, 10)) == 1
+
+
+def test_a_lease_can_be_made_longer_by_its_holder_only(log: Keeper) -> None:
+    wake(log, "site:t-1")
+    (lease,) = claim(log)
+    log.record(Recording(renewals=[(lease, NOW + 3 * LEASE)]))
+    assert claim(log, "b", now=NOW + 2 * LEASE) == []
+    assert scopes(claim(log, "b", now=NOW + 3 * LEASE)) == ["site:t-1"]
+    with pytest.raises(Conflict):
+        log.record(Recording(renewals=[(lease, NOW + 9 * LEASE)]))
+
+
+def test_many_claimers_at_once_never_hold_one_scope_together(log: Keeper) -> None:
+    names = [f"site:{number}" for number in range(60)]
+    wake(log, *names, *names)
+    barrier = threading.Barrier(6)
+
+    def work(owner: str) -> list[str]:
+        barrier.wait()
+        held: list[str] = []
+        empty = 0
+        while empty < 3:
+            leases = claim(log, owner, limit=5)
+            empty = 0 if leases else empty + 1
+            held.extend(lease.scope for lease in leases)
+        return held
+
+    with ThreadPoolExecutor(6) as pool:
+        held = [scope for scopes_ in pool.map(work, "abcdef") for scope in scopes_]
+    assert sorted(held) == sorted(names)
+
+
+# -- obstacles -----------------------------------------------------------------------------------------------------
+
+
+def test_the_release_of_an_obstacle_wakes_each_scope_that_waits_for_it_once(log: Keeper) -> None:
+    blocked = [Blocked("room:eu", "family:a:f"), Blocked("room:eu", "family:b:f"), Blocked("room:us", "family:c:f")]
+    log.record(Recording(blocked=[*blocked, blocked[0]]))
+    assert claim(log, now=_soon()) == []
+    log.record(Recording(unblocked=["room:eu", "site-name:acme"]))
+    leases = claim(log, now=_soon())
+    assert scopes(leases) == ["family:a:f", "family:b:f"]
+    assert [len(lease.wakes) for lease in leases] == [1, 1]
+    log.record(Recording(leases=leases, unblocked=["room:eu"]))
+    assert claim(log, now=_soon()) == []
+
+
+def _soon() -> datetime:
+    """A time that is not before the database's own clock."""
+    return max(NOW, datetime.now(UTC)) + timedelta(minutes=1)
+
+
+# -- what lies on the disk -----------------------------------------------------------------------------------------
+
+
+def test_nothing_of_a_person_or_a_body_is_stored_in_the_clear(database: str) -> None:
+    migrate(database, revision="0001")
+    real = PostgresInside(database)
+    created = TenantCreated(tenant_id="t-1", customer_id="c-1", site_name="acme", residency="global", administrator=ADA)
+    body = b'{"email":"ada@example.com"}'
+    real.log.record(
+        Recording(
+            events=[fact("tenant:t-1", 1, created)],
+            waiting=[waiting("a", body=body)],
+            quarantined=[replace(quarantined(), body=body)],
+        )
+    )
+    with psycopg.connect(database) as connection:
+        stored = "".join(
+            str(row)
+            for query in ("SELECT convert_from(state, 'utf8') FROM stored_events", "TABLE waiting", "TABLE quarantine")
+            for row in connection.execute(query.encode()).fetchall()
+        )  # fmt: skip
+    real.close()
+    assert "ada@example.com" not in stored
+    assert body.hex() not in stored
