@@ -392,9 +392,7 @@ class EmbeddedBroker:
             if self._launch(self._port):
                 return
         address = f"{LOOPBACK}:{self._port}"
-        raise EmbeddedPartFailed(
-            "broker", f"does not start on {address}: is the port taken?", log_file=self._log
-        )
+        raise EmbeddedPartFailed("broker", f"does not start on {address}: is the port taken?", log_file=self._log)
 
     def stop(self) -> None:
         if self._process is None:
@@ -426,9 +424,7 @@ class EmbeddedBroker:
         addresses = ("--listener-url", listener, "--advertised-listener-url", listener)
         command = [binary, "broker", *addresses, "--storage-engine", "memory://tansu/"]
         launched: Future[subprocess.Popen[bytes]] = Future()
-        threading.Thread(
-            target=self._keep, args=(command, launched), name="embedded-broker", daemon=True
-        ).start()
+        threading.Thread(target=self._keep, args=(command, launched), name="embedded-broker", daemon=True).start()
         self._process = launched.result()
         deadline = time.monotonic() + START_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
@@ -517,9 +513,7 @@ def _account() -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam(ACCOUNT)  # also where another process made it first
     except KeyError:
-        remedy = (
-            f"cannot run as root: make a system account `{ACCOUNT}`, or start Tenantry as an ordinary user"
-        )
+        remedy = f"cannot run as root: make a system account `{ACCOUNT}`, or start Tenantry as an ordinary user"
         raise EmbeddedPartFailed("PostgreSQL", remedy) from None
 
 

@@ -17,10 +17,11 @@ append has a time-out, and the agent a shorter one, after which it lets them pas
 from __future__ import annotations
 
 import threading
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import structlog
+from psycopg.rows import tuple_row
 
 log = structlog.get_logger(__name__)
 
@@ -38,19 +39,20 @@ ELECTION_SECONDS: Final = 0.5
 """How often the others try to become the agent."""
 
 
-def advance(connection: psycopg.Connection) -> int:
+def advance(connection: psycopg.Connection[Any]) -> int:
     """Publish the mark if it has moved, and return it. Needs autocommit; several at once do no harm.
 
     Raises psycopg.errors.LockNotAvailable where an append stayed open for longer than the connection's lock_timeout.
     """
-    published, drawn = connection.execute(_LOOK, prepare=True).fetchone() or (0, 0)
+    curs = connection.cursor(row_factory=tuple_row)
+    published, drawn = curs.execute(_LOOK, prepare=True).fetchone() or (0, 0)
     if drawn <= published:
         return int(published)
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (APPEND_LOCK,), prepare=True)
-        row = connection.execute(_DRAWN, prepare=True).fetchone()
+        curs.execute("SELECT pg_advisory_xact_lock(%s)", (APPEND_LOCK,), prepare=True)
+        row = curs.execute(_DRAWN, prepare=True).fetchone()
     mark = int(row[0]) if row else 0
-    connection.execute(_PUBLISH, (mark, mark, CHANNEL, str(mark)), prepare=True)
+    curs.execute(_PUBLISH, (mark, mark, CHANNEL, str(mark)), prepare=True)
     return mark
 
 

@@ -333,9 +333,7 @@ class KafkaPythonConsumer:
         """Hold back each partition that is not, or not provably, of the topic that was assigned."""
         current = self._kafka.assignment()
         ids = self._ask_ids()
-        self._held(
-            tp for tp, ours in self._assigned.items() if tp in current and ids.get(tp.topic) != ours.topic_id
-        )
+        self._held(tp for tp, ours in self._assigned.items() if tp in current and ids.get(tp.topic) != ours.topic_id)
 
     def _ask_ids(self) -> dict[str, str]:
         """The ids of our topics, as a broker has them now; none if no broker answers."""
@@ -437,17 +435,13 @@ def topic_ids(bootstrap: str, names: Iterable[str], *, connect_seconds: float = 
 
 
 def _ids(described: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    return {
-        each["name"]: str(each["topic_id"] or each["name"]) for each in described if not each["error_code"]
-    }
+    return {each["name"]: str(each["topic_id"] or each["name"]) for each in described if not each["error_code"]}
 
 
 @contextmanager
 def _admin(bootstrap: str, connect_seconds: float) -> Iterator[KafkaAdminClient]:
     with _connecting(bootstrap, connect_seconds):
-        admin = KafkaAdminClient(
-            bootstrap_servers=bootstrap, bootstrap_timeout_ms=int(connect_seconds * 1000)
-        )
+        admin = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=int(connect_seconds * 1000))
     try:
         yield admin
     finally:

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 def status(url: str) -> Row:
     """Positions, lags, counts; ages in seconds. Raises Unavailable."""
     with _connect(url) as connection:
-        last = _one(connection, "SELECT coalesce(max(notification_id), 0) AS position FROM stored_events")["position"]
+        last = _one(connection, "SELECT position FROM high_water_mark")["position"]
         projections = connection.execute(
             "SELECT name, position, halted_at IS NOT NULL AS halted, halted_reason AS reason,"
             " halted_event::text AS event FROM projection_positions ORDER BY name"

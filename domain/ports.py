@@ -229,5 +229,8 @@ class SealingKeys(Protocol):
     def unseal(self, sealed: str, bound_to: str) -> bytes | None:
         """The plain bytes; None where the subject was forgotten. Raises TenantryError where it was tampered with."""
 
+    def prefetch(self, *, subjects: Iterable[str] = (), sealed: Iterable[str] = ()) -> None:
+        """Have the keys at hand for sealing under `subjects` and for unsealing `sealed`, in one go each."""
+
     def forget(self, subject: str) -> None:
         """Destroy the subject's keys; everything sealed under them is unreadable from here on."""

@@ -26,7 +26,8 @@ from psycopg_pool import ConnectionPool
 from sqlalchemy import Engine, create_engine
 
 from adapters import inbound, migrations
-from adapters.event_store import PostgresEventLog
+from adapters.event_log import PostgresEventLog
+from adapters.high_water import HighWaterAgent
 from adapters.kafka import (
     Consumer,
     KafkaPythonConsumer,
@@ -262,6 +263,9 @@ class Parts:
         return found[name]
 
     # -- workers ------------------------------------------------------------------------------------------------------
+
+    def high_water_agent(self) -> HighWaterAgent:
+        return HighWaterAgent(self.endpoints.database_url)
 
     def heartbeat(self, kind: str, details: Any = dict) -> Heartbeat:
         return Heartbeat(self.endpoints.database_url, name=worker_name(kind), kind=kind, details=details)

@@ -112,10 +112,12 @@ def _watch(parent: int, stop: threading.Event) -> None:
 
 @contextmanager
 def _beating(parts: Parts, kind: str, details: Callable[[], dict[str, Any]]) -> Iterator[Heartbeat]:
-    """A heart that beats while the block runs."""
-    heart = parts.heartbeat(kind, details)
+    """A heart that beats while the block runs, beside a candidate for the high-water agent."""
+    heart, agent = parts.heartbeat(kind, details), parts.high_water_agent()
     heart.start()
+    agent.start()
     try:
         yield heart
     finally:
+        agent.stop()
         heart.stop()

@@ -31,6 +31,13 @@ CREATE TABLE stored_events (
 );
 CREATE UNIQUE INDEX stored_events_notification_id_idx ON stored_events (notification_id);
 
+CREATE TABLE high_water_mark (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    position bigint NOT NULL,
+    published_at timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 10);
+INSERT INTO high_water_mark (position) VALUES (0);
+
 CREATE TABLE kafka_positions (
     topic_id text NOT NULL,
     partition integer NOT NULL,
@@ -150,7 +157,7 @@ CREATE TABLE workers (
 
 DOWN = """
 DROP TABLE relay_positions, workers, data_keys, blocked, leases, wakes, customer_tenants, quarantine, waiting, incoming,
-    kafka_positions, stored_events;
+    kafka_positions, high_water_mark, stored_events;
 DROP SEQUENCE lease_tokens;
 DROP TYPE stored_event_text;
 """

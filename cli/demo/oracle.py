@@ -407,7 +407,7 @@ class _Oracle:
                 product.level = "absent" if tenant.blocked else self._level(tenant, key)
                 if product.level in ("open", "closed"):
                     product.lived = True
-                elif not product.lived and product.maybe_lived and not product.given_up and not tenant.blocked:
+                elif not (product.lived or product.given_up or tenant.blocked) and _maybe_lived(tenant, key):
                     self._unsure |= {(tenant.id, key), (tenant.id, f"family {_family(key)}")}
 
     def _place(self, tenant: Tenant) -> None:
@@ -449,6 +449,14 @@ class _Oracle:
         licensed = status == "active" and (expires_at is None or expires_at > self._now)
         open_ = licensed and product.access[0] == "open" and not tenant.destroyed
         return "open" if open_ and (host is None or of_host == "open") else "closed"
+
+
+def _maybe_lived(tenant: Tenant, key: str) -> bool:
+    """Whether the saga may have seen it activated, with its host."""
+    host = CATALOG[key].get("host")
+    return tenant.products[key].maybe_lived and (
+        host is None or (host in tenant.products and _maybe_lived(tenant, host))
+    )
 
 
 def _family(key: str) -> str:

@@ -293,7 +293,7 @@ def _one_product(tenant: _Tenant) -> None:
 
 
 def _a_family_and_more(tenant: _Tenant) -> None:
-    """Three products in one database, an app, a wiki in its own, and an administrator who leaves: the tour at the end."""
+    """Three products in one database, an app, a wiki in its own; an administrator leaves. The tour at the end."""
     stays, goes = tenant.team(2)
     tenant.administrated(stays, goes, country="US")
     tenant.created("jira-software", "jira-service-management", pinned="us")
@@ -585,7 +585,7 @@ def _contradictions(world: _World) -> None:
     data = {"tenant_id": tenant.id, **said, "users": 101}
     tenant.lane.entries.append(world.event("license.updated", data, revision=51, id_=id_))
     tenant.next_wave()
-    tenant.say("license.updated", {**said, "users": 999}, revision=50)
+    tenant.say("license.updated", {**said, "users": 999}, revision=51)
     other = world.event("license.updated", {**data, "users": 1}, revision=52, id_=id_)
     tenant.lane.entries.append(replace(other, wave=2))
     tenant.site_name += "-again"
@@ -600,7 +600,54 @@ def _for_a_tenant_that_never_comes(world: _World) -> None:
 
 
 _COMPANIES: Final = (
-    "acorn bluebird copper delta ember fjord granite harbor indigo juniper kestrel lumen maple nimbus orchard".split()
+    "acorn",
+    "bluebird",
+    "copper",
+    "delta",
+    "ember",
+    "fjord",
+    "granite",
+    "harbor",
+    "indigo",
+    "juniper",
+    "kestrel",
+    "lumen",
+    "maple",
+    "nimbus",
+    "orchard",
 )
-_FIRST_NAMES: Final = "Ada Bela Chloe Dario Edith Farid Greta Hugo Ines Jonas Kira Liam Mona Nils Olga Priya".split()
-_LAST_NAMES: Final = "Adler Bauer Costa Diaz Evans Fischer Garcia Haas Ito Jansen Kim Lopez Meyer Novak Rossi".split()
+_FIRST_NAMES: Final = (
+    "Ada",
+    "Bela",
+    "Chloe",
+    "Dario",
+    "Edith",
+    "Farid",
+    "Greta",
+    "Hugo",
+    "Ines",
+    "Jonas",
+    "Kira",
+    "Liam",
+    "Mona",
+    "Nils",
+    "Olga",
+    "Priya",
+)
+_LAST_NAMES: Final = (
+    "Adler",
+    "Bauer",
+    "Costa",
+    "Diaz",
+    "Evans",
+    "Fischer",
+    "Garcia",
+    "Haas",
+    "Ito",
+    "Jansen",
+    "Kim",
+    "Lopez",
+    "Meyer",
+    "Novak",
+    "Rossi",
+)

@@ -13,7 +13,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from adapters.event_store import PostgresEventLog
+from adapters.event_log import PostgresEventLog
 from adapters.migrations import migrate
 from domain.errors import Conflict, PositionLost
 from domain.event import Cause, Event, Recorded
@@ -80,10 +80,21 @@ class MemoryInside:
         return sum(len(waiting) for waiting in self.memory.waiting(["t-1", "t-2"]).values())
 
 
+class CurrentEventLog(PostgresEventLog):
+    """As if the high-water agent had just been here."""
+
+    def read(self, after: int, limit: int) -> Sequence[Recorded]:
+        self.advance_mark()
+        return super().read(after, limit)
+
+    def last_position(self) -> int:
+        return self.advance_mark()
+
+
 class PostgresInside:
     def __init__(self, url: str) -> None:
         self.keys = InMemorySealingKeys()
-        self.postgres = PostgresEventLog(url, self.keys, pool_size=8)
+        self.postgres = CurrentEventLog(url, self.keys, pool_size=8)
         self.log: Keeper = self.postgres
         self._connection = psycopg.connect(url, autocommit=True)
 

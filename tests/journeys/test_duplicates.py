@@ -72,4 +72,4 @@ def test_the_same_id_with_another_body_is_quarantined(tenantry: Running) -> None
     assert entry["rule"] == "same-id-other-content"
     assert entry["tenant_id"] == tenant
     tenantry.until_level(tenant, "atlas", "open")
-    assert tenantry.show(tenant)["sites"]["site_name"] == first.data["site_name"]
+    assert tenantry.show(tenant)["sites"][0]["site_name"] == first.data["site_name"]

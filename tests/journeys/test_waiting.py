@@ -51,7 +51,7 @@ def test_a_taken_site_name_is_waited_for_and_shown(tenantry: Running) -> None:
     site = wait_for(lambda: _waiting(tenantry, second), "the second tenant to wait for the name")
     assert name in site["reason"]
     assert second in [row["tenant_id"] for row in tenantry.json("tenants", "--state", "waiting")]
-    assert tenantry.show(first)["sites"]["site_name"] == name
+    assert tenantry.show(first)["sites"][0]["site_name"] == name
 
 
 def test_a_customer_update_takes_a_dropped_administrators_access_on_every_site(tenantry: Running) -> None:

@@ -1,0 +1,252 @@
+"""Where are facts kept?
+
+`domain.ports.EventLog` on PostgreSQL: facts through the mapper and the recorder, and in the same transaction everything
+that must come or go with them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+from eventsourcing.persistence import IntegrityError, InterfaceError, OperationalError
+from eventsourcing.postgres import PostgresDatastore
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import tuple_row
+
+from adapters import high_water
+from adapters.event_mapper import EventMapper, sealed_subjects
+from adapters.event_store import Recorder
+from domain.errors import Conflict, Unavailable
+from domain.event import Recorded
+from domain.ports import Lease, Recording, SealingKeys, WaitingMessage
+
+
+class PostgresEventLog:
+    """`domain.ports.EventLog` on PostgreSQL."""
+
+    def __init__(self, url: str, keys: SealingKeys, *, pool_size: int = 2, append_timeout_seconds: float = 2.0) -> None:
+        parts = conninfo_to_dict(url)
+        self.datastore = PostgresDatastore(
+            dbname=str(parts.get("dbname", "")),
+            host=str(parts.get("host", "")),
+            port=str(parts.get("port", "5432")),
+            user=str(parts.get("user", "")),
+            password=str(parts.get("password", "")),
+            connect_timeout=10,
+            idle_in_transaction_session_timeout=append_timeout_seconds,
+            pool_size=pool_size,
+            max_overflow=4,
+            originator_id_type="text",
+        )
+        # The library takes five parts of an address; the rest of it (sslmode, options ...) goes past it.
+        assert isinstance(self.datastore.pool.kwargs, dict)
+        self.datastore.pool.kwargs.update(parts)
+        self.recorder = Recorder(self.datastore)
+        self.mapper = EventMapper(keys)
+        self._keys = keys
+
+    def close(self) -> None:
+        self.datastore.close()
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def record(self, recording: Recording) -> None:
+        """See `EventLog.record`."""
+        self._keys.prefetch(
+            subjects={
+                *sealed_subjects(recording.events),
+                *(f"tenant:{waiting.tenant_id}" for waiting in recording.waiting),
+                *(message.subject for message in recording.quarantined),
+            }
+        )
+        stored = [self.mapper.to_stored_event(recorded) for recorded in recording.events]
+        bodies: dict[int, str] = {}
+        for waiting in recording.waiting:
+            place = _place_of_body(waiting.digest)
+            bodies[id(waiting)] = self._keys.seal(f"tenant:{waiting.tenant_id}", waiting.body, place)
+        for message in recording.quarantined:
+            place = _place_of_body(message.digest)
+            bodies[id(message)] = self._keys.seal(message.subject, message.body, place)
+        with _plain_errors():
+            self.recorder.insert_events(stored, recording=recording, bodies=bodies)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def load(self, streams: Mapping[str, int]) -> dict[str, list[Recorded]]:
+        """See `EventLog.load`: one query, however many streams."""
+        found: dict[str, list[Recorded]] = {}
+        if not streams:
+            return found
+        rows = self._rows(
+            "SELECT e.originator_id, e.originator_version, e.topic, e.state, e.notification_id"
+            " FROM unnest(%s::text[], %s::bigint[]) AS s (stream, version)"
+            " JOIN stored_events e ON e.originator_id = s.stream AND e.originator_version > s.version"
+            " ORDER BY e.originator_id, e.originator_version",
+            (list(streams), list(streams.values())),
+        )
+        for recorded in self._recorded(rows):
+            found.setdefault(recorded.stream, []).append(recorded)
+        return found
+
+    def read(self, after: int, limit: int) -> Sequence[Recorded]:
+        """See `EventLog.read`."""
+        rows = self._rows(
+            "SELECT originator_id, originator_version, topic, state, notification_id FROM stored_events"
+            " WHERE notification_id > %s AND notification_id <= (SELECT position FROM high_water_mark)"
+            " ORDER BY notification_id LIMIT %s",
+            (after, limit),
+        )
+        return self._recorded(rows)
+
+    def _recorded(self, rows: Sequence[tuple[str, int, str, bytes, int]]) -> list[Recorded]:
+        """The rows as facts; the keys of all persons in them are fetched with one query."""
+        self._keys.prefetch(sealed={text.decode() for row in rows for text in _SEALED.findall(row[3])})
+        return [
+            self.mapper.to_recorded(stream, version, topic, state, position=position)
+            for stream, version, topic, state, position in rows
+        ]
+
+    def last_position(self) -> int:
+        """The position up to which `read` reads (the high-water mark), 0 while the log is empty."""
+        return int(self._rows("SELECT position FROM high_water_mark", ())[0][0])
+
+    def advance_mark(self) -> int:
+        """Move the mark to what is committed now, without waiting for the agent; the mark."""
+        with _plain_errors(), self.datastore.get_connection() as connection:
+            return high_water.advance(connection)
+
+    def known(self, ids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """See `EventLog.known`."""
+        pairs = list(ids)
+        rows = self._rows(
+            "SELECT i.source, i.id, i.digest FROM unnest(%s::text[], %s::text[]) AS k (source, id)"
+            " JOIN incoming i ON i.source = k.source AND i.id = k.id",
+            ([source for source, _ in pairs], [id_ for _, id_ in pairs]),
+        )
+        return {(source, id_): bytes(digest) for source, id_, digest in rows}
+
+    def waiting(self, tenant_ids: Iterable[str]) -> dict[str, list[WaitingMessage]]:
+        """See `EventLog.waiting`."""
+        found: dict[str, list[WaitingMessage]] = {}
+        rows = self._rows(
+            'SELECT tenant_id, source, id, type, digest, topic, partition, "offset", sealed_body, received_at'
+            " FROM waiting WHERE tenant_id = ANY(%s) ORDER BY number",
+            (list(tenant_ids),),
+        )
+        for tenant_id, source, id_, type_, digest, topic, partition, offset, sealed, received_at in rows:
+            body = self._keys.unseal(sealed, _place_of_body(bytes(digest)))
+            found.setdefault(tenant_id, []).append(
+                WaitingMessage(
+                    tenant_id=tenant_id,
+                    source=source,
+                    id=id_,
+                    type=type_,
+                    digest=bytes(digest),
+                    topic=topic,
+                    partition=partition,
+                    offset=offset,
+                    body=body or b"",
+                    received_at=received_at,
+                )
+            )
+        return found
+
+    def tenants_of(self, customer_id: str) -> Sequence[str]:
+        """See `EventLog.tenants_of`."""
+        rows = self._rows(
+            "SELECT tenant_id FROM customer_tenants WHERE customer_id = %s ORDER BY tenant_id", (customer_id,)
+        )
+        return [tenant_id for (tenant_id,) in rows]
+
+    def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
+        """The next offset to read, by (topic id, partition)."""
+        rows = self._rows(
+            "SELECT topic_id, partition, next_offset FROM kafka_positions WHERE topic_id = ANY(%s)",
+            (list(topic_ids),),
+        )
+        return {(topic_id, partition): next_offset for topic_id, partition, next_offset in rows}
+
+    def claim(self, *, owner: str, limit: int, now: datetime, until: datetime) -> list[Lease]:
+        """See `EventLog.claim`.
+
+        Wake rows are only ever inserted and deleted. A claim answers the rows that it saw: a row that comes while the
+        scope is being worked on stays, and makes the scope due again.
+        """
+        with _plain_errors(), self.datastore.transaction(commit=True) as curs:
+            curs.row_factory = tuple_row  # type: ignore[assignment]
+            rows: Sequence[tuple[Any, ...]] = curs.execute(
+                _CLAIM, {"owner": owner, "limit": limit, "now": now, "until": until}, prepare=True
+            ).fetchall()  # type: ignore[assignment]
+            scopes = [scope for scope, _ in rows]
+            seen: dict[str, list[int]] = {}
+            for number, scope in curs.execute(
+                "SELECT number, scope FROM wakes WHERE scope = ANY(%s) AND due_at <= %s", (scopes, now)
+            ).fetchall():
+                seen.setdefault(str(scope), []).append(int(number))
+        return [Lease(scope, owner, token, tuple(seen.get(scope, ())), until) for scope, token in rows]
+
+    def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:
+        with (
+            _plain_errors(),
+            self.datastore.get_connection() as conn,
+            conn.cursor(row_factory=tuple_row) as curs,
+        ):
+            return curs.execute(statement.encode(), parameters, prepare=True).fetchall()
+
+
+_SEALED: Final = re.compile(rb'"(v1\.[A-Za-z0-9_-]+\.)')
+"""The beginning of a sealed text, with the id of its key."""
+
+_CLAIM: Final = """
+WITH due AS (
+    SELECT scope, due_at FROM wakes
+    WHERE due_at <= %(now)s
+      AND NOT EXISTS (SELECT FROM leases WHERE leases.scope = wakes.scope AND leases.until > %(now)s)
+    ORDER BY due_at, number
+    LIMIT %(limit)s * 4
+    FOR UPDATE SKIP LOCKED
+), chosen AS (
+    SELECT scope FROM due GROUP BY scope ORDER BY min(due_at) LIMIT %(limit)s
+)
+INSERT INTO leases (scope, owner, until)
+SELECT scope, %(owner)s, %(until)s FROM chosen ORDER BY scope
+ON CONFLICT (scope) DO UPDATE
+    SET owner = excluded.owner, until = excluded.until, token = nextval('lease_tokens')
+    WHERE leases.until <= %(now)s
+RETURNING scope, token
+"""
+
+
+def _place_of_body(digest: bytes) -> str:
+    return f"body/{digest.hex()}"
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """The library's errors as ours: who was second is told so, and a database that does not answer is named."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise Conflict(f"somebody else recorded first ({_first_line(error)}): decide again") from error
+    except (OperationalError, InterfaceError) as error:
+        if isinstance(error.__cause__, _MAY_PASS):
+            raise Conflict(f"two transactions stood in each other's way ({_first_line(error)})") from error
+        raise Unavailable(
+            f"the database does not answer ({_first_line(error)}): check TENANTRY_DATABASE_URL"
+        ) from error
+
+
+_MAY_PASS = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.LockNotAvailable,
+)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
