@@ -111,7 +111,7 @@ class Expected:
         """For each of the seven steps how many scopes must have it."""
         aspects = Counter(fact.aspect for fact in self.facts())
         return {
-            1: aspects["access"],
+            1: len(self.tenants),
             2: aspects["access"] + aspects["in the site's set"],
             3: aspects["region"],
             4: aspects["configuration"],
@@ -554,7 +554,7 @@ def _event(entry: Entry) -> _Event:
         raise _Refused("not-cloudevent")
     if not all(isinstance(attributes.get(name), str) and attributes[name] for name in ("source", "id", "type")):
         raise _Refused("bad-attribute")
-    revision = attributes.get("revision")
+    revision: Any = attributes.get("revision")
     if binary and revision is not None:
         revision = int(revision)
     if attributes["type"] not in _FIELDS:

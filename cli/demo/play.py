@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -144,6 +145,20 @@ class _Clock:
         finally:
             self.seconds[name] = round(time.monotonic() - started, 2)
 
+    def say_to(self, console: Console | None) -> Callable[[str], None]:
+        """What the supervisor says begins a section that its next word ends; the last one ends with `start`."""
+        last: list[tuple[str, float]] = []
+
+        def say(words: str) -> None:
+            now = time.monotonic()
+            for name, began in last:
+                self.seconds[name] = round(now - began, 2)
+            last[:] = [(words, now)]
+            if console is not None:
+                console.print(f"{words} …", style="dim")
+
+        return say
+
     @property
     def elapsed(self) -> float:
         return time.monotonic() - self.begun
@@ -161,17 +176,21 @@ def _run(directory: Path, *, tenants: int, seed: int, show: bool) -> Report:
             lifecycle_topic=settings.lifecycle_topic,
         )
         streams.write(entries, directory / INPUT)
-    say: Callable[[str], None] = (lambda words: err.print(f"{words} …", style="dim")) if show else lambda _: None
-    supervisor = Supervisor(settings, say=say)
+    supervisor = Supervisor(settings, say=clock.say_to(err if show else None))
     with clock.section("start"):
         supervisor.__enter__()
+    drain = threading.Event()
+    watch = threading.Thread(target=supervisor.watch, args=(drain,), name="watch", daemon=True)
+    watch.start()
     try:
         with Parts(settings, supervisor.endpoints) as parts:
             _play(parts, entries, clock, show=show)
             report = _judge(parts, directory, len(entries), clock, show=show)
     finally:
+        drain.set()
+        watch.join()
         with clock.section("stop"):
-            supervisor.__exit__(None, None, None)
+            supervisor.stop()
     times = os.times()
     report.seconds = {**clock.seconds, "total": round(clock.elapsed, 2)}
     report.cpu_seconds = round(times.user + times.system + times.children_user + times.children_system, 2)
@@ -223,7 +242,7 @@ def _judge(parts: Parts, directory: Path, messages: int, clock: _Clock, *, show:
     report = Report(
         tenants=len(expected.tenants),
         messages=messages,
-        levels={**expected.counts()},
+        levels={str(level): count for level, count in expected.counts().items()},
         checked=len(expected.facts()),
         disagreements=found,
         status=overview.status(parts.endpoints.database_url),
@@ -391,12 +410,17 @@ class _Bars(_Screen):
         grid = Table.grid(padding=(0, 1))
         for number, name in enumerate(STEPS, 1):
             done, must = sight.done.get(number, 0), self._steps.get(number, 0)
-            grid.add_row(
-                f"{number} {name}", ProgressBar(total=max(must, 1), completed=done, width=44), f"{done}/{must}"
-            )
+            grid.add_row(f"{number} {name}", _bar(done, must), f"{done}/{must}")
         elapsed = time.monotonic() - self._begun
         speed = f"{sight.messages}/{self._messages} messages, {sight.facts} facts, {sight.facts / elapsed:.0f} a second"
         return Group(Text(self._title, "bold"), grid, Text(_counts(sight)), Text(f"{speed}, {elapsed:.1f} s", "dim"))
+
+
+def _bar(done: int, must: int) -> ProgressBar:
+    """Full where all is done that must be, and where something has to go again."""
+    return ProgressBar(
+        total=max(must, 1), completed=min(done, must), width=44, complete_style="cyan", finished_style="green"
+    )
 
 
 def _counts(sight: _Sight) -> str:
