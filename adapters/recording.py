@@ -20,6 +20,7 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
     """Write them; `bodies` holds the sealed bodies of messages by the identity of the message."""
     for position in recording.positions:
         _move(curs, position)
+    _guard_waiting_rooms(curs, recording)
     _end_leases(curs, recording)
     if recording.released:
         curs.execute(
@@ -120,10 +121,44 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
         )
     if recording.wakes:
         curs.execute(
-            "INSERT INTO wakes (scope, due_at) SELECT * FROM unnest(%s::text[], %s::timestamptz[])",
+            "INSERT INTO wakes (scope, due_at) SELECT k.scope, k.at FROM unnest(%s::text[], %s::timestamptz[]) AS k"
+            " (scope, at) WHERE k.at <= now() OR NOT EXISTS ("  # a timer that is set already is not set again
+            " SELECT FROM wakes WHERE wakes.scope = k.scope AND wakes.due_at = k.at)",
             ([wake.scope for wake in recording.wakes], [wake.at for wake in recording.wakes]),
             prepare=True,
         )
+
+
+def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:
+    """Nobody is sent to wait for a tenant that another transaction creates at this moment, or the other way round.
+
+    Both lock the tenant first, in the order of its id, and then look for what the other has committed.
+    """
+    created = [tenant_id for _, tenant_id in recording.customer_tenants]
+    rooms = {waiting.tenant_id for waiting in recording.waiting}
+    if not created and not rooms:
+        return
+    curs.execute(
+        "SELECT count(pg_advisory_xact_lock(hashtextextended(id, 1)))"
+        " FROM (SELECT unnest(%s::text[]) AS id ORDER BY 1) AS tenants",
+        (sorted({*created, *rooms}),),
+        prepare=True,
+    )
+    curs.execute(
+        "SELECT 1 FROM waiting WHERE tenant_id = ANY(%s) AND (source, id) NOT IN"
+        " (SELECT * FROM unnest(%s::text[], %s::text[])) LIMIT 1",
+        (created, [source for source, _ in recording.waited], [id_ for _, id_ in recording.waited]),
+        prepare=True,
+    )
+    if curs.fetchone() is not None:
+        raise Conflict("a message was sent to wait for a tenant that is created here: decide again")
+    curs.execute(
+        "SELECT 1 FROM stored_events WHERE originator_id = ANY(%s) AND originator_version = 1 LIMIT 1",
+        ([f"tenant:{tenant_id}" for tenant_id in sorted(rooms - set(created))],),
+        prepare=True,
+    )
+    if curs.fetchone() is not None:
+        raise Conflict("the tenant that a message should wait for was created: decide again")
 
 
 def _move(curs: Cursor[DictRow], position: KafkaPosition) -> None:

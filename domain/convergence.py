@@ -18,7 +18,7 @@ from datetime import datetime
 
 from domain.catalog import Catalog
 from domain.provisioning import Intent, Provisioning
-from domain.steps import DatabaseFacts, Direction, Level, RegionFacts, Scope, Step, Wish
+from domain.steps import LEVELS, DatabaseFacts, Direction, Level, RegionFacts, Scope, Step, Wish
 from domain.wanted import Estate, Wanted
 
 
@@ -99,9 +99,13 @@ class Around:
 
 
 def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datetime) -> Action:
-    """The one next thing to do for the scope. Pure."""
+    """The one next thing to do for the scope. Pure.
+
+    A wish that closes is never given up: going back to the last converged one would open what must be closed. It is
+    held instead, as far as it came. What is held for a wish is tried again when another one comes.
+    """
     if actual.held is not None:
-        return Nothing()
+        return Resume("another wish came") if actual.held.digest not in (None, wanted.digest) else Nothing()
     given_up = actual.given_up is not None
     if actual.given_up is not None and actual.given_up.digest != wanted.digest:
         return Resume("another wish came")
@@ -120,7 +124,9 @@ def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datet
         return Start(step, direction, wish, undoing=given_up)
     if intent.failures and intent.retry_at is None and intent.obstacle is None:
         reason = intent.reason or "failed"
-        return GiveUp(step, reason) if direction == "ensure" and not given_up else Hold(step, reason)
+        closes = actual.lived and LEVELS.index(wanted.level) < LEVELS.index(actual.level)
+        may_give_up = direction == "ensure" and not given_up and not closes
+        return GiveUp(step, reason) if may_give_up else Hold(step, reason)
     if intent.retry_at is not None and intent.retry_at > now:
         return Wait("the next attempt", until=intent.retry_at)
     return Execute(intent)
@@ -174,7 +180,7 @@ def around(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog) -> A
                 if key in catalog and catalog.family_of(key) == scope.key and not estate.product(key).is_empty
             ]
             return Around(
-                before_ensuring=None if site_is_there else "step 2 of the site",
+                before_ensuring=None if site_is_there else _awaited("step 2 of the site", estate.site()),
                 before_removing=f"the removal of product {inside[0]}" if inside else None,
             )
         case "product":
@@ -189,17 +195,18 @@ def _around_product(key: str, wish: Wanted, estate: Estate, *, catalog: Catalog,
     role = database.role_of(key) if database else None
     before: str | None = None
     before_converging: str | None = None
+    step_6 = _awaited(f"step 6 of family {family}", estate.family(family))
     if not site_is_there:
-        before = "step 2 of the site"
+        before = _awaited("step 2 of the site", estate.site())
     elif database is None:
-        before = f"step 6 of family {family}"
+        before = step_6
     elif host is not None and wish.level == "open" and not _has(estate.product(host), Step.LICENSE):
         before = f"step 7 of host {host}"
     if catalog[key].family is not None and database is not None:
         if role is None:
-            before = before or f"step 6 of family {family}"
+            before = before or step_6
         if wish.level != "absent" and (role is None or role.login != (wish.level == "open")):
-            before_converging = f"step 6 of family {family}"
+            before_converging = step_6
     impossible = None
     if wish.pin is not None and placement is not None and placement.region != wish.pin:
         impossible = (
@@ -207,6 +214,13 @@ def _around_product(key: str, wish: Wanted, estate: Estate, *, catalog: Catalog,
             " send an activation without that pin, or move the family first"
         )
     return Around(before_ensuring=before, before_converging=before_converging, impossible=impossible)
+
+
+def _awaited(what: str, owner: Provisioning) -> str:
+    """What is waited for, and why it does not come where its owner has stopped."""
+    if owner.held is not None:
+        return f"{what}, which is held: {owner.held.reason}"
+    return f"{what}, which was given up: {owner.given_up.reason}" if owner.given_up is not None else what
 
 
 def _has(actual: Provisioning, step: Step) -> bool:

@@ -107,7 +107,7 @@ def _scope(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog, now:
     action = next_action(wish, actual, around(scope, wish, estate, catalog=catalog), now)
     told: Json = {"level": actual.level, "wanted": wish.level, "state": "in progress"}
     if actual.held is not None:
-        told |= {"state": "held", "reason": actual.held}
+        told |= {"state": "held", "reason": actual.held.reason}
     elif actual.given_up is not None:
         told |= {"state": "given up", "reason": actual.given_up.reason}
     elif actual.intent is not None and actual.intent.obstacle is not None:

@@ -182,6 +182,7 @@ class _Batch:
         lifecycle.streams.refresh((*map(tenants.stream_of, tenant_ids), *map(customers.stream_of, customer_ids)))
         self._tenants = {key: lifecycle.streams.tenant(key) for key in tenant_ids}
         self._customers = {key: lifecycle.streams.customer(key) for key in customer_ids}
+        self._sent_to_wait: dict[tuple[str, str], WaitingMessage] = {}
         self._due: dict[str, None] = {}
         self._touched: dict[tuple[str, str], None] = {}
 
@@ -193,6 +194,7 @@ class _Batch:
                 self._quarantine(message, message.rule, message.explanation)
             else:
                 self._take(message)
+        self.recording.waiting.extend(self._sent_to_wait.values())
         for tenant_id, product in self._touched:
             self._due_scopes(tenant_id, Scope("product", tenant_id, product))
         self.recording.wakes.extend(Wake(scope, self._now) for scope in self._due)
@@ -253,7 +255,7 @@ class _Batch:
             received_at=self._now,
         )
         room.append(waiting)
-        self.recording.waiting.append(waiting)
+        self._sent_to_wait[waiting.source, waiting.id] = waiting
         self._deal_with(message, "waiting")
 
     def _apply(self, message: Readable) -> None:
@@ -283,9 +285,7 @@ class _Batch:
     def _let_in(self, tenant_id: str) -> None:
         """The tenant is there now: what waited for it goes through the registers, in the order of arrival."""
         for waiting in self._waiting.pop(tenant_id, []):
-            if waiting in self.recording.waiting:
-                self.recording.waiting.remove(waiting)
-            else:
+            if self._sent_to_wait.pop((waiting.source, waiting.id), None) is None:
                 self.recording.waited.append((waiting.source, waiting.id))
             message = self._reread(waiting)
             if isinstance(message, Readable):

@@ -97,11 +97,12 @@ class ScopeGaveUp(_ScopeEvent):
 
 
 class ScopeHeld(_ScopeEvent):
-    """An operator must look."""
+    """An operator must look; `digest` is the wish that is held, None where no other wish can help."""
 
     TOPIC: ClassVar[str] = "tenantry.scope-held"
     step: Step | None = None
     reason: str
+    digest: str | None = None
 
 
 class ScopeResumed(_ScopeEvent):
@@ -158,6 +159,12 @@ class GivenUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    reason: str
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Converged:
     """The last wish that came true, and its steps."""
 
@@ -176,7 +183,7 @@ class Provisioning:
     intent: Intent | None = None
     converged: Converged | None = None
     given_up: GivenUp | None = None
-    held: str | None = None
+    held: Held | None = None
 
     @property
     def level(self) -> Level:
@@ -224,7 +231,7 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
         case ScopeGaveUp() as event:
             return replace(actual, given_up=GivenUp(event.digest, event.step, event.reason))
         case ScopeHeld() as event:
-            return replace(actual, held=event.reason)
+            return replace(actual, held=Held(event.reason, event.digest))
         case ScopeResumed():
             return replace(actual, held=None, given_up=None, intent=None)
         case _:

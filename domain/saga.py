@@ -213,7 +213,7 @@ class Saga:
                 case GiveUp() as give_up:
                     event = ScopeGaveUp(**_names(scope), digest=wish.digest, step=give_up.step, reason=give_up.reason)
                 case Hold() as hold:
-                    event = ScopeHeld(**_names(scope), step=hold.step, reason=hold.reason)
+                    event = ScopeHeld(**_names(scope), step=hold.step, reason=hold.reason, digest=wish.digest)
                 case Resume() as resume:
                     event = ScopeResumed(**_names(scope), reason=resume.reason)
             estate = self._add(turn, event, estate)

@@ -29,7 +29,7 @@ from domain.commands import (
 )
 from domain.errors import Contradiction, Malformed, Refused
 from domain.event import Event, Origin, Recorded, Value, origin_of
-from domain.personal import Personal
+from domain.personal import FORGOTTEN, Personal
 from domain.policy import Policy
 from domain.registers import Register, Write, judge, written
 
@@ -330,23 +330,27 @@ def _create(tenant: Tenant, command: CreateTenant, *, revision: int | None, cata
         administrator=Founder(**command.administrator.model_dump()),
         revision=revision,
     )
-    if tenant.attributes is not None and tenant.attributes.value != _attributes(event):
+    if tenant.attributes is not None and not _same(tenant.attributes.value, _attributes(event)):
         raise Contradiction(
             "tenant-id-used-twice",
             f"tenant {tenant.id} exists with other data: a tenant id is never used again, take a new one",
         )
-    repeats = tenant.attributes is not None and judge(tenant.attributes, _attributes(event), revision) in (
-        Write.STALE,
-        Write.REPEATS,
-    )
-    repeats = repeats or (tenant.exists and revision is None)
+    higher = tenant.attributes is not None and revision is not None and revision > (tenant.attributes.revision or -1)
+    repeats = tenant.exists and not higher
     events: list[TenantEvent] = [_stale(tenant.id, "tenant.created", revision) if repeats else event]
     for entry in command.products:
-        body = ProductActivated(tenant_id=tenant.id, **entry.model_dump())
-        if repeats and entry.revision is None:
+        if tenant.exists and entry.revision is None:
             continue  # said again without a revision: it was applied, or refused, the first time
+        body = ProductActivated(tenant_id=tenant.id, **entry.model_dump())
         events.append(_product_event(tenant, body, type_of="tenant.created"))
     return events
+
+
+def _same(known: Attributes, sent: Attributes) -> bool:
+    """Whether a repeated creation says the same; of a founder who was forgotten only the account can be compared."""
+    if known.administrator.name == FORGOTTEN and known.administrator.account_id == sent.administrator.account_id:
+        sent = replace(sent, administrator=known.administrator)
+    return known == sent
 
 
 def _destroy(tenant: Tenant, command: DestroyTenant, *, revision: int | None) -> list[TenantEvent]:

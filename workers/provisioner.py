@@ -35,6 +35,9 @@ from domain.wanted import scopes_of
 
 log = structlog.get_logger(__name__)
 
+NOT_OFFERED = timedelta(minutes=1)
+"""How long a scope that our catalogue does not have is left to others."""
+
 Executors = Mapping[tuple[ScopeKind, Step], Executor]
 
 
@@ -164,6 +167,8 @@ class Provisioner:
         for lease in leases:
             if _is_customer(lease):
                 turns.append((lease, None, self._fan_out(lease)))
+            elif not self._is_offered(scopes[lease.scope]):
+                turns.append((lease, None, self._put_off(lease)))
             else:
                 scope = scopes[lease.scope]
                 taken = self._saga.take(scope, estates[scope.tenant_id])
@@ -185,6 +190,21 @@ class Provisioner:
             unblocked=turn.unblocked,
             leases=[] if goes_on else [lease],
         )
+
+    def _is_offered(self, scope: Scope) -> bool:
+        """Whether our catalogue has it: another process may have recorded it with a newer one."""
+        match scope.kind:
+            case "site":
+                return True
+            case "family":
+                return any(self._catalog.family_of(key) == scope.key for key in self._catalog.products)
+            case "product":
+                return scope.key in self._catalog
+
+    def _put_off(self, lease: Lease) -> Recording:
+        """Somebody with the newer catalogue may take it, or we ourselves once we were started with it."""
+        log.warning("this catalogue does not have it: start the provisioner with the newer one", scope=lease.scope)
+        return Recording(wakes=[Wake(lease.scope, self._clock() + NOT_OFFERED)], leases=[lease])
 
     def _fan_out(self, lease: Lease) -> Recording:
         """A customer changed: every site and product of its tenants is due. Read after the change was committed."""

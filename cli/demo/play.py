@@ -388,7 +388,9 @@ class _Lines(_Screen):
         self._told = time.monotonic()
         steps = "  ".join(f"{step} {sight.done.get(step, 0)}/{must}" for step, must in self._steps.items())
         out.print(
-            f"  {self._told - self._begun:5.1f} s  steps {steps}  {_counts(sight)}", soft_wrap=True, highlight=False
+            f"  {self._told - self._begun:5.1f} s  steps {steps}  {'; '.join(_counts(sight))}",
+            soft_wrap=True,
+            highlight=False,
         )
 
 
@@ -413,7 +415,10 @@ class _Bars(_Screen):
             grid.add_row(f"{number} {name}", _bar(done, must), f"{done}/{must}")
         elapsed = time.monotonic() - self._begun
         speed = f"{sight.messages}/{self._messages} messages, {sight.facts} facts, {sight.facts / elapsed:.0f} a second"
-        return Group(Text(self._title, "bold"), grid, Text(_counts(sight)), Text(f"{speed}, {elapsed:.1f} s", "dim"))
+        scopes, messages = _counts(sight)
+        return Group(
+            Text(self._title, "bold"), grid, Text(scopes), Text(messages), Text(f"{speed}, {elapsed:.1f} s", "dim")
+        )
 
 
 def _bar(done: int, must: int) -> ProgressBar:
@@ -423,12 +428,12 @@ def _bar(done: int, must: int) -> ProgressBar:
     )
 
 
-def _counts(sight: _Sight) -> str:
+def _counts(sight: _Sight) -> tuple[str, str]:
     scopes = ", ".join(
         f"{sight.scopes.get(state, 0)} {state.replace('_', ' ')}"
         for state in ("converged", "in_progress", "waiting", "given_up")
     )
-    return f"scopes: {scopes}; messages: {sight.waiting} waiting, {sight.quarantined} quarantined"
+    return f"scopes: {scopes}", f"messages: {sight.waiting} waiting, {sight.quarantined} quarantined"
 
 
 @contextmanager

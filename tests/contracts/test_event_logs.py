@@ -77,7 +77,7 @@ class MemoryInside:
         return sum(len(each) for each in kept) + len(memory.positions(["topic"])) + self._waiting()
 
     def _waiting(self) -> int:
-        return sum(len(waiting) for waiting in self.memory.waiting(["t-1", "t-2"]).values())
+        return sum(len(waiting) for waiting in self.memory.waiting(["t-1", "t-2", "t-never"]).values())
 
 
 class CurrentEventLog(PostgresEventLog):
@@ -235,7 +235,7 @@ def everything(event: Recorded) -> Recording:
         events=[event],
         positions=[position(None, 5, partition=1)],
         incoming=[incoming("new")],
-        waiting=[waiting("w-new")],
+        waiting=[waiting("w-new", tenant_id="t-never")],
         quarantined=[quarantined()],
         customer_tenants=[("c-new", "t-new")],
         wakes=[Wake("site:t-1", NOW)],
@@ -253,6 +253,23 @@ def test_a_version_that_is_taken_is_a_conflict_and_nothing_at_all_is_recorded(in
     log.record(everything(fact("tenant:t-1", 2)))
     assert inside.rows() == 8
     assert list(log.tenants_of("c-new")) == ["t-new"]
+
+
+def test_nobody_is_sent_to_wait_for_a_tenant_that_is_there(log: Keeper) -> None:
+    log.record(Recording(events=[fact("tenant:t-1", 1)], customer_tenants=[("c-1", "t-1")]))
+    with pytest.raises(Conflict):
+        log.record(Recording(waiting=[waiting("w-1", tenant_id="t-1")]))
+    assert log.waiting(["t-1"]) == {}
+
+
+def test_a_tenant_is_not_created_past_a_message_that_waits_for_it(log: Keeper) -> None:
+    log.record(Recording(waiting=[waiting("w-1", tenant_id="t-1")]))
+    created = Recording(events=[fact("tenant:t-1", 1)], customer_tenants=[("c-1", "t-1")])
+    with pytest.raises(Conflict):
+        log.record(created)
+    created.waited.append(("commerce", "w-1"))
+    log.record(created)
+    assert log.waiting(["t-1"]) == {}
 
 
 def test_a_version_that_comes_twice_in_one_recording_is_a_conflict(inside: Inside) -> None:
@@ -389,7 +406,7 @@ def test_messages_wait_for_their_tenant_in_the_order_of_arrival_and_come_back_wh
     log.record(Recording(waiting=[second]))
     assert log.waiting(["t-1", "t-3"]) == {"t-1": [first, second]}
     log.record(Recording(waited=[("commerce", "b")]))
-    assert log.waiting(["t-1", "t-2"]) == {"t-1": [second], "t-2": [other]}
+    assert log.waiting(["t-1", "t-2", "t-never"]) == {"t-1": [second], "t-2": [other]}
     assert log.waiting([]) == {}
 
 

@@ -84,9 +84,7 @@ class KafkaPythonCluster:
 
     def consumer(self, topic: str, *, group: str, on_assign: OnAssign) -> Consumer:
         session = GroupSession(session_ms=2_000, heartbeat_ms=300)
-        return KafkaPythonConsumer(
-            self.bootstrap, group=group, topics=[topic], on_assign=on_assign, session=session
-        )
+        return KafkaPythonConsumer(self.bootstrap, group=group, topics=[topic], on_assign=on_assign, session=session)
 
 
 @dataclass
@@ -270,19 +268,13 @@ def test_two_consumers_share_the_partitions_and_who_stays_gets_all(desk: Desk) -
     leave = {name: threading.Event() for name in seen}
 
     def work(name: str) -> None:
-        consumer = consumers[name] = desk.cluster.consumer(
-            desk.topic, group=desk.topic, on_assign=lambda _: {}
-        )
+        consumer = consumers[name] = desk.cluster.consumer(desk.topic, group=desk.topic, on_assign=lambda _: {})
         while not leave[name].is_set():
             seen[name] += consumer.poll(0.1, 100)
         consumer.close()
 
     def owned(name: str) -> set[int]:
-        return (
-            {partition.partition for partition in consumers[name].assignment()}
-            if name in consumers
-            else set()
-        )
+        return {partition.partition for partition in consumers[name].assignment()} if name in consumers else set()
 
     threads = {name: threading.Thread(target=work, args=(name,)) for name in seen}
     try:
@@ -336,9 +328,7 @@ def test_a_broker_that_is_not_there_is_an_error_that_names_address_and_remedy() 
         address = f"127.0.0.1:{closed.getsockname()[1]}"
         attempts: list[Callable[[], object]] = [
             lambda: KafkaPythonProducer(address, connect_seconds=0.3),
-            lambda: KafkaPythonConsumer(
-                address, group="g", topics=["t"], on_assign=lambda _: {}, connect_seconds=0.3
-            ),
+            lambda: KafkaPythonConsumer(address, group="g", topics=["t"], on_assign=lambda _: {}, connect_seconds=0.3),
             lambda: kafka.ensure_topics(address, {"t": 1}, connect_seconds=0.3),
             lambda: kafka.topic_ids(address, ["t"], connect_seconds=0.3),
         ]
@@ -347,9 +337,7 @@ def test_a_broker_that_is_not_there_is_an_error_that_names_address_and_remedy() 
                 attempt()
 
 
-def test_producer_and_consumer_outlive_a_broker_that_lost_its_memory(
-    tmp_path: Path, topic_prefix: str
-) -> None:
+def test_producer_and_consumer_outlive_a_broker_that_lost_its_memory(tmp_path: Path, topic_prefix: str) -> None:
     topic = f"{topic_prefix}topic"
     broker = EmbeddedBroker(tmp_path)
     broker.start()

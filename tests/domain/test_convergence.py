@@ -450,6 +450,24 @@ def test_an_undoing_that_fails_is_held() -> None:
     assert isinstance(action(commerce, JIRA_SCOPE, scopes), Hold)
 
 
+def test_a_wish_that_closes_is_held_and_never_given_up_for_one_that_is_more_open() -> None:
+    commerce = a_tenant(JIRA)
+    scopes = all_converged(commerce)
+    commerce.says("product.suspended", 2, reason="unpaid")
+    wish = commerce.wanted(JIRA_SCOPE, *scopes.values())
+    product = started(scopes[JIRA_SCOPE], Step.SITE, wish.steps[Step.SITE])
+    scopes[JIRA_SCOPE] = failed(product, attempt=8)
+    assert action(commerce, JIRA_SCOPE, scopes) == Hold(Step.SITE, "the disk is on fire")
+
+
+def test_what_is_held_for_a_wish_is_tried_again_when_another_one_comes() -> None:
+    commerce = a_tenant(JIRA)
+    scopes, product = one_intent(commerce)
+    held = ScopeHeld(**of(JIRA_SCOPE), step=Step.LICENSE, reason="look", digest="another wish's")
+    scopes[JIRA_SCOPE] = after(product, held)
+    assert action(commerce, JIRA_SCOPE, scopes) == Resume("another wish came")
+
+
 def test_a_scope_that_is_held_waits_for_an_operator() -> None:
     commerce = a_tenant(JIRA)
     scopes, product = one_intent(commerce)

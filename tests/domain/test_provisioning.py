@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from domain.provisioning import (
+    Held,
     Provisioning,
     ScopeConverged,
     ScopeGaveUp,
@@ -112,7 +113,7 @@ def test_resuming_clears_what_was_given_up_what_was_held_and_the_used_up_intent(
     actual = after(actual, ScopeGaveUp(**of(SITE), digest="d", step=Step.SITE, reason="no"))
     actual = after(actual, ScopeHeld(**of(SITE), reason="look"))
     assert actual.given_up is not None
-    assert actual.held == "look"
+    assert actual.held == Held("look", None)
     actual = after(actual, ScopeResumed(**of(SITE), reason="looked"))
     assert (actual.given_up, actual.held, actual.intent) == (None, None, None)
     assert not actual.is_empty

@@ -105,6 +105,12 @@ class MemoryEventLog:
         keys = [(waiting.source, waiting.id) for waiting in recording.waiting]
         taken = self._waiting.keys() - set(recording.waited)
         _expect(len(set(keys)) == len(keys) and not taken & set(keys), "the message waits already")
+        created = {tenant_id for _, tenant_id in recording.customer_tenants}
+        left = {self._waiting[key].tenant_id for key in taken}
+        _expect(not created & left, "a message was sent to wait for a tenant that is created here")
+        rooms = {waiting.tenant_id for waiting in recording.waiting} - created
+        there = {tenant_id for tenant_id in rooms if (f"tenant:{tenant_id}", 1) in self._places}
+        _expect(not there, "the tenant that a message should wait for was created")
         places = {(event.stream, event.version) for event in recording.events}
         free = len(places) == len(recording.events) and self._places.isdisjoint(places)
         _expect(free, "somebody else recorded first")

@@ -103,9 +103,7 @@ class InMemoryBroker:
 class MemoryConsumer:
     """`adapters.kafka.Consumer` on an InMemoryBroker."""
 
-    def __init__(
-        self, broker: InMemoryBroker, *, group: str, topics: Sequence[str], on_assign: OnAssign
-    ) -> None:
+    def __init__(self, broker: InMemoryBroker, *, group: str, topics: Sequence[str], on_assign: OnAssign) -> None:
         self.assignments = 0
         self._broker = broker
         self._name = group

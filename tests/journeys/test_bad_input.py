@@ -199,7 +199,8 @@ def test_a_destroyed_tenant_is_kept_up_to_date_and_not_acted_upon(tenantry: Runn
     told = tenantry.show(tenant)
     assert told["wanted"]["tenant"]["destroyed"] is True
     assert told["wanted"]["products"]["compass"]["presence"]["revision"] == 2
-    assert tenantry.rows("SELECT 1 FROM placements WHERE tenant_id = %s AND family = 'compass'", tenant) == []
+    assert told["wanted"]["products"]["compass"]["wish"] == "closed"
+    assert told["actual"]["products"]["compass"]["level"] != "open"
 
 
 def test_retry_goes_through_the_front_door_and_discard_keeps_the_message(tenantry: Running) -> None:

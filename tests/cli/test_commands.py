@@ -1,0 +1,194 @@
+"""Are commands as promised: help for each, one clear line for what is wrong, 2 for usage and 1 for failure?"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from cli.main import app
+
+ROOT = Path(__file__).parent.parent.parent
+NOWHERE = {
+    "TENANTRY_DATABASE_URL": "postgresql://somebody:verysecret@127.0.0.1:1/tenantry",
+    "TENANTRY_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+}
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command and group, as the words that lead to it."""
+    yield path
+    for name, each in getattr(command, "commands", {}).items():
+        yield from _commands(each, (*path, name))
+
+
+COMMANDS = list(_commands(typer.main.get_command(app)))
+WORKERS = {("intake",), ("projector",), ("provisioner",), ("relay",)}
+OF_A_RUNNING_ONE = [
+    ["migrate"],
+    ["show", "some-tenant"],
+    ["tenants"],
+    ["status"],
+    ["credentials", "some-tenant", "jira-software"],
+    ["quarantine", "list"],
+    ["quarantine", "show", "1"],
+    ["quarantine", "retry", "1"],
+    ["quarantine", "discard", "1", "--reason", "noise"],
+    *[list(worker) for worker in sorted(WORKERS)],
+]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("TENANTRY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr; whatever would have been a traceback is raised."""
+    result = CliRunner().invoke(app, list(arguments), env=dict(env or {}))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def refused(*arguments: str, code: int, env: Mapping[str, str] | None = None) -> str:
+    """The one line in which a command says what is wrong."""
+    exit_code, stdout, stderr = run(*arguments, env=env)
+    assert stdout == ""
+    lines = stderr.splitlines()
+    assert len(lines) == 1, stderr
+    assert lines[0].startswith("error: ")
+    assert exit_code == code, stderr
+    assert "verysecret" not in stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=[" ".join(words) or "tenantry" for words in COMMANDS])
+def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
+    exit_code, stdout, stderr = run(*words, "--help")
+    assert (exit_code, stderr) == (0, "")
+    assert stdout.lstrip().startswith("Usage: ")
+    assert len(stdout.strip().splitlines()) > 3
+    is_group = words in [(), ("quarantine",)]
+    assert is_group or words in WORKERS or "--json" in stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["show"],
+        ["show", "one", "two"],
+        ["status", "--no-such-option"],
+        ["tenants", "--level", "ajar"],
+        ["tenants", "--limit", "0"],
+        ["quarantine", "show", "zero"],
+        ["quarantine", "discard", "1"],
+        ["publish"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_word_is_told_with_exit_code_2(arguments: list[str]) -> None:
+    exit_code, stdout, stderr = run(*arguments)
+    assert (exit_code, stdout) == (2, "")
+    assert "Error" in stderr
+
+
+@pytest.mark.parametrize("arguments", OF_A_RUNNING_ONE, ids=" ".join)
+def test_a_command_without_a_running_tenantry_says_how_to_start_one(arguments: list[str]) -> None:
+    line = refused(*arguments, "--data-dir", "nowhere", code=2)
+    assert "no Tenantry runs in nowhere: start `tenantry up` there" in line
+    assert not Path("nowhere").exists()
+
+
+@pytest.mark.parametrize("arguments", OF_A_RUNNING_ONE, ids=" ".join)
+def test_a_database_that_is_not_there_is_named_without_its_password(arguments: list[str]) -> None:
+    if tuple(arguments) in WORKERS:
+        pytest.skip("a worker waits for the database to come back")
+    Path("master.key").write_text("A" * 43 + "=")
+    Path("master.key").chmod(0o600)
+    line = refused(*arguments, "--data-dir", ".", code=1, env=NOWHERE)
+    assert "does not answer" in line
+    assert "TENANTRY_DATABASE_URL" in line
+
+
+def test_a_broker_that_is_not_there_is_named() -> None:
+    Path("events.jsonl").write_text("{}\n")
+    line = refused("publish", "events.jsonl", "--data-dir", ".", code=1, env=NOWHERE)
+    assert "no Kafka broker answered at 127.0.0.1:1" in line
+    assert "TENANTRY_KAFKA_BOOTSTRAP" in line
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"TENANTRY_POLL_SECONDS": "often"}, "setting poll_seconds (TENANTRY_POLL_SECONDS in the environment)"),
+        ({"TENANTRY_INTAKE_BATCH": "5000"}, "setting intake_batch"),
+        ({"TENANTRY_DATABASE_URL": "mysql://u:verysecret@h/d"}, "write it as postgresql://"),
+        ({"TENANTRY_KAFKA_BOOTSTRAP": "nowhere"}, "write it as host:port"),
+        ({"TENANTRY_POL_SECONDS": "1"}, "did you mean TENANTRY_POLL_SECONDS?"),
+        ({"TENANTRY_WHATEVER": "1"}, "unknown setting TENANTRY_WHATEVER in the environment"),
+        ({"TENANTRY_CONFIG": "missing.toml"}, "settings file missing.toml"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+@pytest.mark.parametrize("command", [["up"], ["status"], ["intake"]], ids=" ".join)
+def test_a_wrong_setting_is_one_line_before_anything_starts(
+    command: list[str], env: dict[str, str], said: str
+) -> None:
+    assert said in refused(*command, "--data-dir", "data", code=2, env=env)
+    assert not Path("data").exists()
+
+
+def test_a_mistyped_name_in_the_settings_file_is_told_with_the_near_one() -> None:
+    Path("tenantry.toml").write_text('data_dri = "x"\n')
+    assert "unknown setting data_dri in tenantry.toml: did you mean data_dir?" in refused("status", code=2)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        ("{}\nnot json\n", "line 2: not a JSON object"),
+        ("{}\n\n[1]\n", "line 3: not a JSON object"),
+    ],
+)
+def test_publish_refuses_a_file_before_anything_is_sent(content: str | None, said: str) -> None:
+    if content is not None:
+        Path("events.jsonl").write_text(content)
+    assert said in refused("publish", "events.jsonl", code=2, env=NOWHERE)
+
+
+def test_discarding_needs_a_reason() -> None:
+    assert "--reason is empty" in refused("quarantine", "discard", "1", "--reason", " ", code=2)
+
+
+def test_schemas_are_written_for_each_event() -> None:
+    exit_code, stdout, _ = run("schemas", "--into", "here", "--json")
+    assert exit_code == 0
+    assert json.loads(stdout)["schemas"] == sorted(path.name for path in Path("here").iterdir())
+    assert len(json.loads(stdout)["schemas"]) == 8
+
+
+def test_as_a_process_it_ends_without_a_traceback_and_with_the_code() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "cli.main", "status", "--data-dir", "a-directory-with-a-long-name" * 5],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "40"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert len(ran.stderr.splitlines()) == 1, "one line, however narrow the terminal"
+    assert ran.stderr.startswith("error: no Tenantry runs in")
