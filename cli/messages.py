@@ -88,7 +88,7 @@ def _bar(quiet: bool) -> Progress:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=err,
-        disable=quiet,
+        disable=quiet or not err.is_terminal,  # else it leaves an empty line
         transient=True,
     )
 

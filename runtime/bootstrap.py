@@ -8,6 +8,7 @@ version needs, and may be run any number of times.
 from __future__ import annotations
 
 import hmac
+import logging
 import os
 import random
 import socket
@@ -53,6 +54,10 @@ from runtime.instance import Endpoints
 from runtime.master_key import load_master_key
 from runtime.settings import Settings
 from runtime.settings import Shard as ShardSettings
+
+
+# A refused connection is a warning at each attempt. What matters reaches us as an exception.
+logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
 
 def utc_now() -> datetime:
@@ -128,6 +133,7 @@ class Parts:
 
     @cached_property
     def log(self) -> PostgresEventLog:
+        _knock(self.endpoints.database_url)  # its pool would wait, and then say nothing that helps
         log = PostgresEventLog(
             self.endpoints.database_url,
             self.keys,
@@ -324,16 +330,28 @@ def _ensure_databases(parts: Parts) -> None:
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(made))
                     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(made))
     except psycopg.OperationalError as error:
-        place = conninfo_to_dict(url)
-        raise Unavailable(
-            f"the database {place.get('dbname')} on {place.get('host')} does not answer: start it, or correct"
-            " TENANTRY_DATABASE_URL"
-        ) from error
+        raise _no_answer(url) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise UsageError(
             f"this database user may not create the shards' databases ({', '.join(wanted_names)}): create them, give it"
             " CREATEDB, or name your own [[shards]] in tenantry.toml"
         ) from error
+
+
+def _knock(url: str) -> None:
+    """Raises Unavailable where the database does not answer."""
+    try:
+        psycopg.connect(url, connect_timeout=10).close()
+    except psycopg.OperationalError as error:
+        raise _no_answer(url) from error
+
+
+def _no_answer(url: str) -> Unavailable:
+    place = conninfo_to_dict(url)
+    return Unavailable(
+        f"the database {place.get('dbname')} on {place.get('host')} does not answer: start it, or correct"
+        " TENANTRY_DATABASE_URL"
+    )
 
 
 def _text(path: Any, what: str) -> str:

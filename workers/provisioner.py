@@ -41,13 +41,16 @@ NOT_OFFERED = timedelta(minutes=1)
 Executors = Mapping[tuple[ScopeKind, Step], Executor]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Done:
     """An effect that came to an end: with facts, with None after a removal, or with the error."""
 
     lease: Lease
     order: Order
     result: Facts | Exception | None
+
+
+_Decided = tuple[Lease, Turn | None, Recording]
 
 
 class Provisioner:
@@ -157,29 +160,45 @@ class Provisioner:
     # -- decisions ----------------------------------------------------------------------------------------------------
 
     def _decide(self, leases: Sequence[Lease], *, draining: bool) -> None:
-        """Decide for all, record in one commit; where that conflicts, one commit each, and who conflicts is dropped."""
-        done, self._done = self._done, []
-        turns: list[tuple[Lease, Turn | None, Recording]] = []
-        scopes = {lease.scope: Scope.parse(lease.scope) for lease in leases if not _is_customer(lease)}
-        estates = self._saga.estates(
-            (*(scope.tenant_id for scope in scopes.values()), *(each.order.scope.tenant_id for each in done))
-        )
-        for lease in leases:
-            if _is_customer(lease):
-                turns.append((lease, None, self._fan_out(lease)))
-            elif not self._is_offered(scopes[lease.scope]):
-                turns.append((lease, None, self._put_off(lease)))
-            else:
-                scope = scopes[lease.scope]
-                taken = self._saga.take(scope, estates[scope.tenant_id])
-                turns.append((lease, taken, self._recording(lease, taken)))
-        for each in done:
-            estate = estates[each.order.scope.tenant_id]
-            ended = self._saga.outcome(each.order, each.result, estate, draining=draining)
-            turns.append((each.lease, ended, self._recording(each.lease, ended)))
-        for lease, turn in self._recorded(turns):
+        """Decide for all and record in one commit. Outcomes are kept until they are recorded."""
+        for lease, turn in self._recorded(self._turns([*leases, *self._done], draining=draining)):
             if turn is not None and turn.order is not None:
                 self._start(lease, turn.order)
+        self._done.clear()
+
+    def _turns(self, work: Sequence[Lease | _Done], *, draining: bool) -> list[_Decided]:
+        """What each comes to. One that cannot be decided (its stream cannot be read) does not stop the others: its
+        lease runs out, and it is tried again then."""
+        try:
+            return self._decided(work, draining=draining)
+        except Unavailable:
+            raise
+        except Exception as error:
+            if len(work) > 1:
+                return [turn for each in work for turn in self._turns([each], draining=draining)]
+            lease = work[0].lease if isinstance(work[0], _Done) else work[0]
+            log.exception("cannot decide for a scope", scope=lease.scope, error=str(error))
+            return []
+
+    def _decided(self, work: Sequence[Lease | _Done], *, draining: bool) -> list[_Decided]:
+        scopes = {
+            each: each.order.scope if isinstance(each, _Done) else Scope.parse(each.scope)
+            for each in work
+            if isinstance(each, _Done) or not _is_customer(each)
+        }
+        estates = self._saga.estates(scope.tenant_id for scope in scopes.values())
+        turns: list[_Decided] = []
+        for each in work:
+            if isinstance(each, _Done):
+                estate = estates[each.order.scope.tenant_id]
+                turn = self._saga.outcome(each.order, each.result, estate, draining=draining)
+                turns.append((each.lease, turn, self._recording(each.lease, turn)))
+            elif _is_customer(each):
+                turns.append((each, None, self._fan_out(each)))
+            else:
+                turn = self._saga.take(scopes[each], estates[scopes[each].tenant_id])
+                turns.append((each, turn, self._recording(each, turn)))
+        return turns
 
     def _recording(self, lease: Lease, turn: Turn) -> Recording:
         goes_on = turn.order is not None

@@ -1,0 +1,255 @@
+"""Does the provisioner bring scopes to what they want, whatever happens to its effects, its leases and itself?"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from datetime import timedelta
+from typing import Literal
+
+import pytest
+
+from domain.errors import Conflict, Permanent, Retryable, UnreadableEvent
+from domain.ports import Order, Recording
+from domain.provisioning import ScopeConverged, ScopeGaveUp, StepCompleted, StepFailed
+from domain.saga import Saga
+from domain.steps import Scope, Step
+from tests.domain.given import CATALOG, POLICY, Intake, ids, message
+from tests.fakes.executors import FakeWorld
+from workers.provisioner import Provisioner
+
+TENANTS = [f"t-{number}" for number in range(12)]
+
+
+class Cloud:
+    """Tenants in a log in memory, a world in memory, and as many provisioners as a test starts."""
+
+    def __init__(self) -> None:
+        self.intake = Intake()
+        self.log, self.clock = self.intake.log, self.intake.clock
+        self.world = FakeWorld(catalog=CATALOG)
+        self._new_id = ids()
+
+    def create(self, *tenant_ids: str) -> None:
+        products = [
+            {"product": "jira-software", "edition": "standard", "users": 5, "revision": 1},
+            {"product": "confluence", "edition": "standard", "users": 5, "revision": 1},
+        ]
+        for tenant_id in tenant_ids:
+            self.intake.takes(
+                message("tenant.created", 1, tenant_id=tenant_id, site_name=f"site-{tenant_id}", products=products)
+            )
+
+    def provisioner(self, *, threads: int = 4, claim: int = 8) -> Provisioner:
+        saga = Saga(self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, dice=lambda: 0.0)
+        return Provisioner(
+            self.log,
+            saga,
+            self.world.executors(),
+            catalog=CATALOG,
+            clock=self.clock,
+            owner="worker",
+            threads=threads,
+            claim=claim,
+            lease=timedelta(seconds=30),
+            poll_seconds=0.01,
+            drain_seconds=5,
+        )
+
+    def work(self, provisioner: Provisioner, rounds: int = 5000) -> None:
+        for _ in range(rounds):
+            if not provisioner.round():
+                return
+        raise AssertionError("the provisioner does not come to rest")
+
+    def levels(self) -> Counter[str]:
+        """Scopes by the level they last converged to."""
+        last = {fact.stream: fact.event.level for fact in self.log.events if isinstance(fact.event, ScopeConverged)}
+        return Counter(last.values())
+
+    def completions(self) -> Counter[tuple[str, int]]:
+        return Counter(
+            (fact.stream, fact.event.generation) for fact in self.log.events if isinstance(fact.event, StepCompleted)
+        )
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    return Cloud()
+
+
+def test_many_tenants_converge_with_one_completion_for_each_generation(cloud: Cloud) -> None:
+    cloud.create(*TENANTS)
+    cloud.work(cloud.provisioner())
+    assert cloud.levels() == {"open": 5 * len(TENANTS)}
+    assert set(cloud.completions().values()) == {1}
+    assert not cloud.log.leases
+    assert not cloud.log.wakes
+
+
+def test_outcomes_of_many_scopes_are_recorded_together(cloud: Cloud) -> None:
+    cloud.create(*TENANTS)
+    before = cloud.log.recordings
+    cloud.work(cloud.provisioner(threads=8, claim=64))
+    assert cloud.log.recordings - before < len(cloud.log.events) / 2
+
+
+def test_two_provisioners_share_the_scopes_and_never_do_one_twice(cloud: Cloud) -> None:
+    cloud.create(*TENANTS)
+    workers = [threading.Thread(target=cloud.work, args=(cloud.provisioner(),)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    cloud.work(cloud.provisioner())
+    assert cloud.levels() == {"open": 5 * len(TENANTS)}
+    assert set(cloud.completions().values()) == {1}
+
+
+def test_what_fails_is_tried_again_after_a_pause_and_comes_about(cloud: Cloud) -> None:
+    failures = Counter[str]()
+
+    def fails_once(order: Order, when: Literal["before", "after"]) -> None:
+        if order.step is Step.DATABASE and not failures[str(order.scope)]:
+            failures[str(order.scope)] += 1
+            raise Retryable("the shard is busy")
+
+    cloud.world.faults = fails_once
+    cloud.create("t-1")
+    worker = cloud.provisioner()
+    cloud.work(worker)
+    assert cloud.levels() == {"open": 1}
+    cloud.clock.advance(POLICY.retry.longest_delay)
+    cloud.work(worker)
+    assert cloud.levels() == {"open": 5}
+    failed = [fact.event for fact in cloud.log.events if isinstance(fact.event, StepFailed)]
+    assert [(event.attempt, event.reason) for event in failed] == [(1, "the shard is busy")] * 2
+
+
+def test_one_family_that_fails_for_good_leaves_its_siblings_live(cloud: Cloud) -> None:
+    def refuses(order: Order, when: Literal["before", "after"]) -> None:
+        if order.scope == Scope("family", "t-1", "jira") and order.direction == "ensure" and when == "before":
+            raise Permanent("no such disk")
+
+    cloud.world.faults = refuses
+    cloud.create("t-1", "t-2")
+    cloud.work(cloud.provisioner())
+    gave_up = [fact for fact in cloud.log.events if isinstance(fact.event, ScopeGaveUp)]
+    assert [fact.stream for fact in gave_up] == ["family:t-1:jira"]
+    assert cloud.levels() == {"open": 3 + 5}
+
+
+def test_an_error_that_nobody_foresaw_is_tried_again_and_its_text_stays_out_of_the_log(cloud: Cloud) -> None:
+    def breaks(order: Order, when: Literal["before", "after"]) -> None:
+        if order.step is Step.LICENSE and cloud.clock() == start:
+            raise ZeroDivisionError("ada@example.com")
+
+    start = cloud.clock()
+    cloud.world.faults = breaks
+    cloud.create("t-1")
+    worker = cloud.provisioner()
+    cloud.work(worker)
+    cloud.clock.advance(POLICY.retry.longest_delay)
+    cloud.work(worker)
+    assert cloud.levels() == {"open": 5}
+    reasons = {fact.event.reason for fact in cloud.log.events if isinstance(fact.event, StepFailed)}
+    assert reasons == {"unexpected ZeroDivisionError"}
+
+
+def test_a_stream_that_cannot_be_read_stops_nobody_else(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.create("t-1", "t-2")
+    load = cloud.log.load
+
+    def broken(streams: dict[str, int]) -> object:
+        if "tenant:t-1" in streams:
+            raise UnreadableEvent("event 1 of tenant:t-1 has the unknown topic x")
+        return load(streams)
+
+    monkeypatch.setattr(cloud.log, "load", broken)
+    cloud.work(cloud.provisioner())
+    assert cloud.levels() == {"open": 5}
+    monkeypatch.undo()
+    cloud.clock.advance(timedelta(seconds=31))
+    cloud.work(cloud.provisioner())
+    assert cloud.levels() == {"open": 10}
+
+
+def test_whoever_lost_its_lease_drops_the_outcome_and_the_next_holder_goes_on(cloud: Cloud) -> None:
+    cloud.create("t-1")
+    sleepy, awake = cloud.provisioner(), cloud.provisioner()
+    held = threading.Event()
+
+    def sleeps(order: Order, when: Literal["before", "after"]) -> None:
+        if when == "before" and order.step is Step.COMMERCE and not held.is_set():
+            held.set()
+            cloud.clock.advance(timedelta(seconds=31))
+
+    cloud.world.faults = sleeps
+    while not held.is_set():
+        sleepy.round()
+    cloud.work(awake)
+    cloud.work(sleepy)
+    cloud.work(awake)
+    assert cloud.levels() == {"open": 5}
+    assert set(cloud.completions().values()) == {1}
+
+
+def test_a_drained_provisioner_leaves_the_rest_due_and_nothing_half_done(cloud: Cloud) -> None:
+    cloud.create(*TENANTS)
+    stop, started = threading.Event(), threading.Event()
+    worker = cloud.provisioner()
+
+    def tells(order: Order, when: Literal["before", "after"]) -> None:
+        started.set()
+
+    cloud.world.faults = tells
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    assert started.wait(10)
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert not cloud.log.leases
+    cloud.world.faults = lambda order, when: None
+    cloud.work(cloud.provisioner())
+    assert cloud.levels() == {"open": 5 * len(TENANTS)}
+    assert set(cloud.completions().values()) == {1}
+
+
+def test_a_change_of_the_customer_reaches_the_sites_and_products_of_all_its_tenants(cloud: Cloud) -> None:
+    cloud.create("t-1", "t-2")
+    worker = cloud.provisioner()
+    cloud.work(worker)
+    before = len(cloud.log.events)
+    cloud.intake.takes(
+        message(
+            "commerce.customer.updated",
+            1,
+            administrators=[{"account_id": "a", "name": "Ada", "email": "ada@example.com"}],
+        )
+    )
+    cloud.work(worker)
+    again = Counter(fact.event.step for fact in cloud.log.events[before:] if isinstance(fact.event, StepCompleted))
+    assert again == {Step.COMMERCE: 2, Step.CONFIGURATION: 2, Step.IDENTITY: 6}
+
+
+def test_a_recording_that_conflicts_is_split_and_only_who_conflicts_is_dropped(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.create("t-1", "t-2")
+    record = cloud.log.record
+
+    def refuses(recording: Recording) -> None:
+        if any(fact.stream == "site:t-1" for fact in recording.events) and cloud.clock() == start:
+            raise Conflict("somebody else recorded first")
+        record(recording)
+
+    start = cloud.clock()
+    monkeypatch.setattr(cloud.log, "record", refuses)
+    worker = cloud.provisioner()
+    for _ in range(200):
+        worker.round()
+    assert cloud.levels() == {"open": 5}
+    cloud.clock.advance(timedelta(seconds=1))
+    cloud.work(worker)
+    assert cloud.levels() == {"open": 10}
