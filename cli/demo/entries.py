@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One message for Kafka, and the wave it belongs to. `value` is None for a tombstone."""

@@ -31,6 +31,7 @@ from cli.demo.entries import Entry, read
 from cli.demo.findings import find
 from cli.demo.rules import CATALOG, LEVELS, Judge, Level, Product, Register, Tenant, family_of
 
+
 class Fact(NamedTuple):
     """What a value is about. `subject`: `site`, a product, `family F`, or what else there is to count."""
 
@@ -147,9 +148,7 @@ def _family_facts(tenant: Tenant, family: str, region: str) -> Facts:
     return made
 
 
-def _product_facts(
-    tenant: Tenant, key: str, product: Product, site: str, customers: Mapping[str, Register]
-) -> Facts:
+def _product_facts(tenant: Tenant, key: str, product: Product, site: str, customers: Mapping[str, Register]) -> Facts:
     if product.given_up and site != "waiting":
         return {Fact(tenant.id, key, "saga"): "given_up"}
     if product.level == "absent":
@@ -179,13 +178,21 @@ def _product_facts(
 def expect(stream: Path | Iterable[Entry], *, now: datetime | None = None, default_region: str = "eu") -> Expected:
     """What must be there when the whole stream was taken in and everything has settled, at `now` (UTC)."""
     entries = read(stream) if isinstance(stream, Path) else list(stream)
-    oracle = Judge(now or datetime.now(UTC), default_region)
+    judge = Judge(now or datetime.now(UTC), default_region)
     for wave in sorted({entry.wave for entry in entries}):
         for entry in entries:
             if entry.wave == wave:
-                oracle.take(entry)
-        oracle.settle()
-    return _EXP
+                judge.take(entry)
+        judge.settle()
+    return Expected(
+        tenants=judge.existing(),
+        customers=judge.customers,
+        waiting=[(key, event.source, event.id) for key, room in judge.rooms.items() for event in room],
+        quarantine=judge.quarantine,
+        duplicates=judge.duplicates,
+        stale=judge.stale,
+        unsure=judge.unsure,
+    )
 
 
 # -- against what is there -----------------------------------------------------------------------------------------

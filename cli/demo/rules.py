@@ -64,16 +64,17 @@ class Judge:
         self._now = now
         self._default_region = default_region
         self._seen: dict[tuple[str, str], str] = {}
-        self._rooms: dict[str, list[Said]] = {}
-        self._tenants: dict[str, Tenant] = {}
+        self.rooms: dict[str, list[Said]] = {}
+        self.tenants: dict[str, Tenant] = {}
         self._owners: dict[str, str] = {}
-        self._stale = self._duplicates = 0
-        self._quarantine: Counter[str] = Counter()
-        self._customers: dict[str, Register] = {}
-        self._unsure: set[tuple[str, str]] = set()
+        self.stale = self.duplicates = 0
+        self.quarantine: Counter[str] = Counter()
+        self.customers: dict[str, Register] = {}
+        self.unsure: set[tuple[str, str]] = set()
 
-    def _existing(self) -> dict[str, Tenant]:
-        return {key: tenant for key, tenant in self._tenants.items() if tenant.attributes is not None}
+    def existing(self) -> dict[str, Tenant]:
+        """The tenants that were created."""
+        return {key: tenant for key, tenant in self.tenants.items() if tenant.attributes is not None}
 
     # -- arrival
 
@@ -81,39 +82,39 @@ class Judge:
         try:
             event = read_event(entry)
         except Refused as refusal:
-            self._quarantine[str(refusal)] += 1
+            self.quarantine[str(refusal)] += 1
             return
         known = self._seen.get((event.source, event.id))
         if known is not None:
             if known == event.said:
-                self._duplicates += 1
+                self.duplicates += 1
             else:
-                self._quarantine["same-id-other-content"] += 1
+                self.quarantine["same-id-other-content"] += 1
             return
         self._seen[event.source, event.id] = event.said
         if event.type == "commerce.customer.updated":
             self._judge(self._customer, event)
         elif event.type != "tenant.created" and self._tenant(event.tenant_id).attributes is None:
-            self._rooms.setdefault(event.tenant_id, []).append(event)
+            self.rooms.setdefault(event.tenant_id, []).append(event)
         else:
             self._judge(self._tell, event)
             if self._tenant(event.tenant_id).attributes is not None:
-                for waiting in self._rooms.pop(event.tenant_id, []):
+                for waiting in self.rooms.pop(event.tenant_id, []):
                     self._judge(self._tell, waiting)
 
     def _tenant(self, tenant_id: str) -> Tenant:
-        return self._tenants.setdefault(tenant_id, Tenant(tenant_id))
+        return self.tenants.setdefault(tenant_id, Tenant(tenant_id))
 
     def _judge(self, decide: Callable[[Said], bool], event: Said) -> None:
         """`decide` says whether anything landed, or refuses."""
         try:
             if not decide(event):
-                self._stale += 1
+                self.stale += 1
         except Refused as refusal:
-            self._quarantine[str(refusal)] += 1
+            self.quarantine[str(refusal)] += 1
 
     def _customer(self, event: Said) -> bool:
-        data, register = event.data, self._customers.get(event.data["customer_id"])
+        data, register = event.data, self.customers.get(event.data["customer_id"])
         people = [
             (person["account_id"], person["name"], person["email"], tuple(person.get("roles", ())))
             for person in data.get("administrators", ())
@@ -123,7 +124,7 @@ class Judge:
             raise Refused("revision-missing")
         if not _lands(register, value, event.revision):
             return False
-        self._customers[data["customer_id"]] = (value, event.revision)
+        self.customers[data["customer_id"]] = (value, event.revision)
         return True
 
     def _tell(self, event: Said) -> bool:
@@ -191,14 +192,14 @@ class Judge:
     def settle(self) -> None:
         """Everything sent so far has had its effect: what is there now has lived."""
         before = dict(self._owners)
-        for tenant in self._existing().values():
+        for tenant in self.existing().values():
             assert tenant.attributes is not None
             name = tenant.attributes[0][1]
             owner = self._owners.setdefault(name, tenant.id)
             tenant.blocked = owner != tenant.id
             if tenant.blocked and name not in before:
-                self._unsure |= {(owner, ""), (tenant.id, "")}
-        for tenant in self._existing().values():
+                self.unsure |= {(owner, ""), (tenant.id, "")}
+        for tenant in self.existing().values():
             if not tenant.blocked:
                 self._place(tenant)
             for key, product in tenant.products.items():
@@ -207,7 +208,7 @@ class Judge:
                 if product.level in ("open", "closed"):
                     product.lived = True
                 elif not (product.lived or product.given_up or tenant.blocked) and _maybe_lived(tenant, key):
-                    self._unsure |= {(tenant.id, key), (tenant.id, f"family {family_of(key)}")}
+                    self.unsure |= {(tenant.id, key), (tenant.id, f"family {family_of(key)}")}
 
     def _place(self, tenant: Tenant) -> None:
         """Where families live, and who is pinned to somewhere else."""
@@ -220,12 +221,12 @@ class Judge:
             if family not in tenant.families:
                 tenant.families[family] = min(regions)
                 if len(regions) > 1:  # who of them comes first decides
-                    self._unsure |= {(tenant.id, subject) for subject in (*of_members, f"family {family}")}
+                    self.unsure |= {(tenant.id, subject) for subject in (*of_members, f"family {family}")}
             for key, (residency, region) in of_members.items():
                 product = tenant.products[key]
                 product.given_up = residency == "pinned" and region != tenant.families[family]
                 if product.given_up and product.lived:
-                    self._unsure.add((tenant.id, key))
+                    self.unsure.add((tenant.id, key))
 
     def _home(self, tenant: Tenant, product: Product) -> tuple[str, str | None]:
         assert tenant.attributes is not None
