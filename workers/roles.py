@@ -108,8 +108,8 @@ def run(kind: str, parts: Parts) -> None:
 def calm_collector() -> None:
     """Let the garbage collector look less often.
 
-    Facts and registers are frozen and make no cycles, but by default every few hundred of them set off a look at all that
-    live: half the time of an intake.
+    Facts and registers are frozen and make no cycles, but by default every few hundred of them set off a look at all
+    that live: half the time of an intake.
     """
     gc.collect()
     gc.freeze()

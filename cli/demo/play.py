@@ -28,10 +28,10 @@ from rich.text import Text
 from sqlalchemy import Connection, text
 
 from adapters import overview
-from cli.demo import stream as streams
+from cli.demo.entries import Entry, write
 from cli.demo.oracle import Disagreement, Expected, compare, expect
 from cli.demo.settling import settled
-from cli.demo.stream import Entry
+from cli.demo.stream import stream
 from cli.look import tables_of, tell
 from cli.output import AsJson, command, err, out, print_json, table
 from domain.errors import UsageError
@@ -169,13 +169,13 @@ def _run(directory: Path, *, tenants: int, seed: int, show: bool) -> Report:
     settings = Settings(data_dir=directory, log_level="warning")
     configure_logging(level="error")
     with clock.section("stream and oracle's expectation"):
-        entries = streams.stream(
+        entries = stream(
             seed=seed,
             tenants=tenants,
             commerce_topic=settings.commerce_topic,
             lifecycle_topic=settings.lifecycle_topic,
         )
-        streams.write(entries, directory / INPUT)
+        write(entries, directory / INPUT)
     supervisor = Supervisor(settings, say=clock.say_to(err if show else None))
     with clock.section("start"):
         supervisor.__enter__()

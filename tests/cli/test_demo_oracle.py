@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from adapters.inbound import to_binary, to_structured
+from cli.demo.entries import Entry
 from cli.demo.oracle import Expected, Fact, disagreements, expect
-from cli.demo.stream import Entry, stream
+from cli.demo.stream import stream
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 CASES = [

@@ -12,7 +12,9 @@ import pytest
 from adapters.inbound import MAX_BYTES, InboundMessage, Unreadable
 from adapters.inbound import read as read_message
 from adapters.kafka import Message
-from cli.demo.stream import SCENARIOS, Entry, read, stream, write
+from cli.demo.entries import Entry, read, write
+from cli.demo.stories import SCENARIOS
+from cli.demo.stream import stream
 from domain.commands import COMMANDS
 
 SEEDS = (1, 2, 3)

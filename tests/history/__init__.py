@@ -1,0 +1,1 @@
+"""Do the tools that look back tell what was so?"""

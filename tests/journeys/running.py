@@ -151,17 +151,20 @@ class Running:
         if self._process is None:
             return 0
         self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(PATIENCE)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        self._process = None
-        return code
+        return self._reap()
 
     def kill(self, kind: str) -> int:
         """kill -9 of the worker of that kind; its process id."""
         pid = self.pid_of(kind)
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def kill_up(self) -> None:
+        """kill -9 of `up` alone: nobody tells its workers, nor PostgreSQL."""
+        self._let_go()
+        assert self._process is not None
+        self._process.kill()
+        self._reap()
 
     def pid_of(self, kind: str) -> int:
         """The newest worker of the kind that is alive."""
@@ -176,11 +179,7 @@ class Running:
             for pid in alive:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            if self._process is not None:
-                self._process.wait(10)
-                assert self._process.stdout is not None
-                self._process.stdout.close()
-                self._process = None
+            self._reap()
             time.sleep(0.02)
 
     def processes(self) -> set[int]:
@@ -196,6 +195,15 @@ class Running:
                 if here or f"JOURNEY={self._mark}".encode() in (entry / "environ").read_bytes():
                     found.add(int(entry.name))
         return found
+
+    def _reap(self) -> int:
+        if self._process is None:
+            return 0
+        code = self._process.wait(PATIENCE)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process = None
+        return code
 
     def _let_go(self) -> None:
         if self._connection is not None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,12 +97,10 @@ def test_up_that_is_killed_alone_leaves_workers_that_end_and_a_database_that_is_
         tenant = new_tenant()
         tenantry.send(created(tenant, "atlas"))
         tenantry.until_level(tenant, "atlas", "open")
-        up = json.loads((data_dir / "up.json").read_text())["pid"]
-        os.kill(up, signal.SIGKILL)
+        tenantry.kill_up()
         wait_for(lambda: not [pid for pid in tenantry.processes() if _is_python(pid)], "the workers to end")
         stale = tenantry_process("status", "--data-dir", data_dir)
         assert (stale.exit_code, "no Tenantry runs in" in stale.error) == (2, True)
-        tenantry._let_go()
         tenantry.start()
         assert tenantry.show(tenant)["actual"]["products"]["atlas"]["level"] == "open"
         tenantry.send(activated(tenant, "compass"))
