@@ -65,6 +65,10 @@ class Recorder(PostgresApplicationRecorder):
                 if attempt > _RETRIES or not _connection_broke(error):
                     raise
             except IntegrityError as error:
+                # The broken connection's write may have been under way still when we looked, and taken its version
+                # before this one: only now is it certain that it has landed.
+                if attempt and (landed := self._landed(stored_events)):
+                    return landed
                 raise _told_apart(error) from error
 
     def _insert(

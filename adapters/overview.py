@@ -22,8 +22,9 @@ def status(url: str) -> Row:
     with _connect(url) as connection:
         last = _one(connection, "SELECT position FROM high_water_mark")["position"]
         projections = connection.execute(
-            "SELECT name, position, halted_at IS NOT NULL AS halted, halted_reason AS reason,"
-            " halted_event::text AS event FROM projection_positions ORDER BY name"
+            "SELECT DISTINCT ON (name) name, min(position) OVER (PARTITION BY name) AS position,"
+            " halted_at IS NOT NULL AS halted, halted_reason AS reason, halted_event::text AS event"
+            " FROM projection_positions ORDER BY name, halted_at NULLS LAST, position"
         ).fetchall()
         relayed = _one(
             connection,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import demo, look, messages, quarantine, run
+from cli import demo, look, messages, quarantine, replay, run
 
 app = typer.Typer(
     name="tenantry",
@@ -24,6 +24,7 @@ app.command()(look.tenants)
 app.command()(look.status)
 app.command()(look.credentials)
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(replay.app, name="replay")
 app.command()(run.intake)
 app.command()(run.projector)
 app.command()(run.provisioner)

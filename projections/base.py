@@ -1,6 +1,6 @@
 """How does an event become rows?
 
-    Recorded ──handle──▶ changes ──Fold──▶ what is left of them, key by key ──apply──▶ a few statements
+    Recorded ──handle──▶ changes ──Fold──▶ what is left of them, key by key ──writing.py──▶ a few statements
 
 Handlers are pure: they see one event and name changes, which are data. A fold keeps of a batch of changes
 only what a reader would see in the end, so thousands of events cost a few statements. The same fold, of a
@@ -13,25 +13,24 @@ whole log, holds all rows of a table: that is a rebuild.
 Deletes are applied first, then rows are written. That is right whatever came first: a Set before a Delete is
 dropped by it, and a Set after it makes a new row, without the columns of the old one.
 
-How far a projection has come, and what stops it, is kept by positions.py.
+How far a projection has come, and what stops it, is kept by positions.py. It has a position for each of its buckets:
+a tenant is in one of them for ever, so that several processes can share the tenants.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby
+from types import NoneType
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Column, Connection, MetaData, Select, Table, Text, cast, delete, func, literal, select, tuple_
-from sqlalchemy.dialects.postgresql import JSON, insert
-from sqlalchemy.sql.selectable import TableValuedAlias
+from sqlalchemy import Connection, MetaData, Select, Table
 
+from domain.errors import TenantryError
 from domain.event import Event, Recorded
 
 METADATA: Final = MetaData()
@@ -39,6 +38,9 @@ METADATA: Final = MetaData()
 
 WRITE_ONCE: Final[dict[object, object]] = {"write_once": True}
 """The `info` of a table whose rows stay as they were first written."""
+
+BUCKETS: Final = 16
+"""Into how many parts the tenants are divided; a power of two, for ever: positions are kept by bucket."""
 
 Key = tuple[object, ...]
 Row = dict[str, object]
@@ -69,13 +71,38 @@ Change = Set | Delete
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """One read model. `query` gives a tenant's part of it as JSON-able rows."""
+    """One read model. `query` gives a tenant's part of it as JSON-able rows.
+
+    `buckets` is BUCKETS where the rows of two tenants never meet, and 1 where everything must come in the log's order.
+    """
 
     name: str
     tables: tuple[Table, ...]
     handles: frozenset[type[Event]]
     handle: Callable[[Recorded], Iterable[Change]]
     query: Callable[[Connection, str], list[Row] | dict[str, list[Row]]]
+    buckets: int = BUCKETS
+
+    def changes_of(self, recorded: Recorded) -> Iterable[Change]:
+        """What the fact changes; nothing where its kind is not handled. Raises HandlerFailed."""
+        if type(recorded.event) not in self.handles:
+            return ()
+        try:
+            return list(self.handle(recorded))
+        except Exception as error:
+            raise HandlerFailed(self.name, recorded, error) from error
+
+
+class HandlerFailed(TenantryError):
+    """A handler cannot make rows of an event; the cause is chained."""
+
+    def __init__(self, projection: str, event: Recorded, error: Exception) -> None:
+        what = f"event {event.id} ({type(event.event).__name__}) at position {event.position}"
+        super().__init__(
+            f"projection {projection} cannot handle {what}: {type(error).__name__};"
+            " install a version that can, and it goes on by itself"
+        )
+        self.event = event
 
 
 # -- folding -------------------------------------------------------------------------------------------------
@@ -93,16 +120,22 @@ class TableFold:
     rows: dict[object, dict[Key, Row]] = field(default_factory=dict)
 
     def set(self, key: Key, columns: Mapping[str, object]) -> None:
-        rows = self.rows.setdefault(key[0], {})
-        if key in rows and self.table.info.get("write_once"):
-            return
-        rows.setdefault(key, {}).update(columns)
+        rows = self.rows.get(key[0])
+        if rows is None:
+            rows = self.rows[key[0]] = {}
+        row = rows.get(key)
+        if row is None:
+            rows[key] = {name: storable(value) for name, value in columns.items()}
+        elif not self.table.info.get("write_once"):
+            for name, value in columns.items():
+                row[name] = storable(value)
 
     def delete(self, prefix: Key) -> None:
         self.deleted.add(prefix)
-        rows = self.rows.get(prefix[0], {})
-        for key in [key for key in rows if key[: len(prefix)] == prefix]:
-            del rows[key]
+        rows = self.rows.get(prefix[0])
+        if rows:
+            for key in [key for key in rows if key[: len(prefix)] == prefix]:
+                del rows[key]
 
     def __iter__(self) -> Iterator[tuple[Key, Row]]:
         for rows in self.rows.values():
@@ -118,16 +151,25 @@ class Fold:
             self.add(change)
 
     def add(self, change: Change) -> None:
-        key = tuple(storable(value) for value in change.key)
-        fold = self.tables.setdefault(change.table, TableFold(change.table))
-        match change:
-            case Set(columns=columns):
-                fold.set(key, {name: storable(value) for name, value in columns.items()})
-            case Delete():
-                fold.delete(key)
+        fold = self.tables.get(change.table)
+        if fold is None:
+            fold = self.tables[change.table] = TableFold(change.table)
+        key = _clean(change.key)
+        if isinstance(change, Set):
+            fold.set(key, change.columns)
+        else:
+            fold.delete(key)
+
+
+def _clean(key: Key) -> Key:
+    for part in key:
+        if type(part) is not int and not (type(part) is str and part.isascii() and "\x00" not in part):
+            return tuple(storable(value) for value in key)
+    return key
 
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_AS_IT_IS: Final = frozenset({NoneType, bool, int, UUID})
 
 
 def storable(value: object) -> object:
@@ -136,6 +178,8 @@ def storable(value: object) -> object:
     Text has no NUL and no half of a surrogate pair (they become U+FFFD), JSON has no infinite numbers, and a
     time is UTC. Keys are cleaned before they are folded: two that become equal are one row.
     """
+    if type(value) in _AS_IT_IS:
+        return value
     match value:
         case str():
             return value if value.isascii() and "\x00" not in value else _UNSTORABLE.sub("\ufffd", value)
@@ -158,53 +202,6 @@ def _utc(time: datetime) -> datetime:
         return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
     except OverflowError:  # within hours of year 1 or year 9999
         return datetime.min.replace(tzinfo=UTC) if time.year == 1 else datetime.max.replace(tzinfo=UTC)
-
-
-# -- writing -------------------------------------------------------------------------------------------------
-
-
-def apply(connection: Connection, fold: Fold) -> None:
-    """Write the fold: for each table one DELETE a length of prefix, and one upsert a set of columns."""
-    for table, folded in fold.tables.items():
-        for _, prefixes in groupby(sorted(folded.deleted, key=len), key=len):
-            _delete(connection, table, list(prefixes))
-        groups: dict[frozenset[str], list[tuple[Key, Row]]] = {}
-        for key, row in folded:
-            groups.setdefault(frozenset(row), []).append((key, row))
-        for names, together in groups.items():
-            _upsert(connection, table, sorted(names), together)
-
-
-def _delete(connection: Connection, table: Table, prefixes: list[Key]) -> None:
-    columns = table.primary_key.columns.values()[: len(prefixes[0])]
-    connection.execute(delete(table).where(tuple_(*columns).in_(select(_incoming(columns, prefixes)))))
-
-
-def _upsert(connection: Connection, table: Table, names: list[str], keyed: list[tuple[Key, Row]]) -> None:
-    key = table.primary_key.columns.values()
-    columns = [*key, *(table.columns[name] for name in names)]
-    values = [(*key_values, *(row[name] for name in names)) for key_values, row in keyed]
-    statement = insert(table).from_select(columns, select(_incoming(columns, values)))
-    if names and not table.info.get("write_once"):
-        statement = statement.on_conflict_do_update(
-            index_elements=key, set_={name: statement.excluded[name] for name in names}
-        )
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=key)
-    connection.execute(statement)
-
-
-def _incoming(columns: Sequence[Column[object]], rows: Iterable[Sequence[object]]) -> TableValuedAlias:
-    """The rows as one JSON parameter, so that the statement is the same however many they are.
-
-    One array a column (`unnest`) is the usual way, but psycopg quotes JSON inside of arrays mark by mark:
-    measured with the outbox, most of the time went there.
-    """
-    names = [column.name for column in columns]
-    document = json.dumps([dict(zip(names, row, strict=True)) for row in rows], ensure_ascii=False, default=str)
-    named = (Column(column.name, column.type) for column in columns)
-    recordset = func.json_to_recordset(cast(literal(document, Text), JSON))
-    return recordset.table_valued(*named, name="incoming").render_derived(with_types=True)
 
 
 # -- reading -------------------------------------------------------------------------------------------------

@@ -125,4 +125,5 @@ PROJECTION: Final = Projection(
     handles=frozenset({StepCompleted, StepFailed, ScopeConverged, ScopeGaveUp, ScopeHeld}),
     handle=handle,
     query=query,
+    buckets=1,  # the relay reads by position: nothing may appear behind it
 )

@@ -31,8 +31,19 @@ LICENSES: Final = Table(
 def handle(recorded: Recorded) -> Iterator[Change]:
     match recorded.event:
         case StepCompleted(direction="ensure", facts=LicenseFacts() as facts) as event:
-            columns = facts.model_dump(exclude={"kind", "product"})
-            yield Set(LICENSES, (event.tenant_id, event.key), {**columns, "updated_at": recorded.time})
+            yield Set(
+                LICENSES,
+                (event.tenant_id, event.key),
+                {
+                    "edition": facts.edition,
+                    "users": facts.users,
+                    "active": facts.active,
+                    "expires_at": facts.expires_at,
+                    "features": facts.features,
+                    "location": facts.location,
+                    "updated_at": recorded.time,
+                },
+            )
         case StepCompleted(direction="remove", step=Step.LICENSE) as event:
             yield Delete(LICENSES, (event.tenant_id, event.key))
         case _:

@@ -1,35 +1,34 @@
 """How far is each projection, and what stops it?
 
-Changes and position are written in one transaction, the caller's, so that a killed projector has lost and
-doubled nothing. `lock_position` lets one process at a time have a projection; the others are turned away,
-they do not wait. A handler that raises stops its own projection only:
+A projection has a position for each of its buckets (base.py): everything up to it is in the read model, for the
+tenants of that bucket. Changes and positions are written in one transaction, the caller's, so that a killed projector
+has lost and doubled nothing. `advance` comes first in it and says which rows this process has got: one that another
+process holds at the moment is passed over, and so is one that does not stand where this process thought it would.
 
-    lock_position ─▶ read events after it ─▶ project ─▶ commit
-                                               │ raises
-                                               └─▶ roll back ─▶ halt, in a transaction of its own ─▶ back off
+    advance ─▶ write the rows of the buckets that we got ─▶ commit
 
-The next batch that goes through takes the note away.
+A bucket in which a fact cannot be handled stops right before it, with a note of what and why. The other buckets and
+projections go on. The next advance that goes through takes the note away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Connection, DateTime, Table, Text, Uuid, case, func, select
+from sqlalchemy import BigInteger, Column, Connection, DateTime, Integer, Table, Text, Uuid, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from domain.errors import TenantryError
-from domain.event import Recorded
-from projections.base import METADATA, Change, Fold, Projection, apply, storable
+from projections.base import METADATA, Projection, storable
 
 POSITIONS: Final = Table(
     "projection_positions",
     METADATA,
     Column("name", Text, primary_key=True),
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
     Column("position", BigInteger, nullable=False, server_default="0"),
     Column("halted_at", DateTime(timezone=True)),
     Column("halted_event", Uuid),
@@ -37,80 +36,82 @@ POSITIONS: Final = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
+Place = tuple[str, int]
+"""A bucket of a projection, by the projection's name."""
+
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """How far a projection is; where it is halted, since when, at which event and why."""
+class Halt:
+    """Why a bucket does not go on. `event` is None where the fact's id cannot be read; the reason names it then."""
 
-    name: str
     position: int
-    updated_at: datetime
-    halted_at: datetime | None = None
-    halted_event: UUID | None = None
-    halted_reason: str | None = None
+    event: UUID | None
+    reason: str
 
 
-def lock_position(connection: Connection, name: str) -> int | None:
-    """The position up to which the projection has seen the log, locked until the transaction ends.
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A bucket goes on from one position to another; or only up to a fact that halts it."""
 
-    None where somebody else has it. A halted projection has a position, too: when to try again is the
-    caller's matter.
-    """
-    mine = select(POSITIONS.c.position).where(POSITIONS.c.name == name).with_for_update(skip_locked=True)
-    position = connection.execute(mine).scalar()
-    if position is None:  # locked by somebody else, or not there yet
-        connection.execute(insert(POSITIONS).values(name=name).on_conflict_do_nothing())
-        position = connection.execute(mine).scalar()
-    return position
+    place: Place
+    at: int
+    to: int
+    halt: Halt | None = None
 
 
-class HandlerFailed(TenantryError):
-    """A handler cannot make rows of an event; the cause is chained."""
-
-    def __init__(self, projection: str, event: Recorded, error: Exception) -> None:
-        what = f"event {event.id} ({type(event.event).__name__}) at position {event.position}"
-        super().__init__(
-            f"projection {projection} cannot handle {what}: {type(error).__name__};"
-            " install a version that can, and it goes on by itself"
-        )
-        self.event = event
+def ensure(connection: Connection, projections: Iterable[Projection]) -> None:
+    """Every bucket has a position; a new one stands at the beginning."""
+    rows = [{"name": each.name, "bucket": bucket} for each in projections for bucket in range(each.buckets)]
+    connection.execute(insert(POSITIONS).values(rows).on_conflict_do_nothing())
 
 
-_GOING_ON: Final = dict.fromkeys(("halted_at", "halted_event", "halted_reason"))
+def standing(connection: Connection) -> dict[Place, int]:
+    """Where every bucket of every projection stands."""
+    found = connection.execute(select(POSITIONS.c.name, POSITIONS.c.bucket, POSITIONS.c.position))
+    return {(name, bucket): position for name, bucket, position in found}
 
 
-def project(connection: Connection, projection: Projection, events: Sequence[Recorded], upto: int) -> None:
-    """Apply the events and move the position to `upto` (that of the last event read, handled or not).
-
-    The caller holds the position's lock, and commits. Raises HandlerFailed with the event.
-    """
-    apply(connection, Fold(_changes(projection, events)))
-    moved = {"position": upto, "updated_at": func.now(), **_GOING_ON}
-    statement = insert(POSITIONS).values(name=projection.name, **moved)
-    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=moved))
+def lock(connection: Connection, name: str) -> dict[int, int]:
+    """The projection's positions by bucket; nobody moves them until the transaction ends. Waits for who does."""
+    rows = select(POSITIONS.c.bucket, POSITIONS.c.position).where(POSITIONS.c.name == name)
+    found = connection.execute(rows.order_by(POSITIONS.c.bucket).with_for_update())
+    return dict(found.tuples().all())
 
 
-def _changes(projection: Projection, events: Iterable[Recorded]) -> Iterator[Change]:
-    for event in events:
-        if type(event.event) in projection.handles:
-            try:
-                changes = list(projection.handle(event))
-            except Exception as error:
-                raise HandlerFailed(projection.name, event, error) from error
-            yield from changes
+def advance(connection: Connection, moves: Sequence[Move]) -> set[Place]:
+    """Move the positions; those that this transaction has got, and now holds until it ends."""
+    document = [
+        {
+            "name": move.place[0],
+            "bucket": move.place[1],
+            "at": move.at,
+            "upto": move.to,
+            "event": str(move.halt.event) if move.halt and move.halt.event else None,
+            "reason": storable(move.halt.reason) if move.halt else None,
+        }
+        for move in moves
+    ]
+    found = connection.exec_driver_sql(_ADVANCE, (json.dumps(document),))
+    return {(name, bucket) for name, bucket in found}
 
 
-def halt(connection: Connection, name: str, event: Recorded | None, reason: str) -> None:
-    """Note why the projection does not go on, and since when; in a transaction after the one that failed."""
-    event_id = event.id if event else None
-    note = {"halted_event": event_id, "halted_reason": storable(reason), "updated_at": func.now()}
-    statement = insert(POSITIONS).values(name=name, halted_at=func.now(), **note)
-    same = POSITIONS.c.halted_event.is_not_distinct_from(event_id)
-    since = case((same, func.coalesce(POSITIONS.c.halted_at, func.now())), else_=func.now())
-    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={**note, "halted_at": since}))
-
-
-def positions(connection: Connection) -> list[Position]:
-    """All positions, for `status`."""
-    found = connection.execute(select(POSITIONS).order_by(POSITIONS.c.name))
-    return [Position(**row) for row in found.mappings()]
+_ADVANCE: Final = """
+WITH wanted AS (
+    SELECT * FROM json_to_recordset(%s::json)
+        AS w (name text, bucket integer, at bigint, upto bigint, event uuid, reason text)
+), got AS MATERIALIZED (
+    SELECT p.name, p.bucket, w.upto, w.event, w.reason
+    FROM projection_positions p JOIN wanted w ON p.name = w.name AND p.bucket = w.bucket
+    WHERE p.position = w.at
+    FOR UPDATE OF p SKIP LOCKED
+)
+UPDATE projection_positions p
+SET position = got.upto, updated_at = now(), halted_event = got.event, halted_reason = got.reason,
+    halted_at = CASE
+        WHEN got.reason IS NULL THEN NULL
+        WHEN p.halted_event IS NOT DISTINCT FROM got.event THEN coalesce(p.halted_at, now())
+        ELSE now()
+    END
+FROM got WHERE p.name = got.name AND p.bucket = got.bucket
+RETURNING p.name, p.bucket
+"""

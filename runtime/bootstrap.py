@@ -12,7 +12,9 @@ import logging
 import os
 import random
 import socket
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
@@ -24,11 +26,11 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 
 from adapters import inbound, migrations
 from adapters.event_log import PostgresEventLog
-from adapters.high_water import HighWaterAgent
+from adapters.high_water import HighWaterAgent, MarkListener
 from adapters.kafka import (
     Consumer,
     KafkaPythonConsumer,
@@ -38,6 +40,7 @@ from adapters.kafka import (
     ensure_topics,
     topic_ids,
 )
+from adapters.log_reader import LogReader
 from adapters.outbox import PostgresOutbox
 from adapters.quarantine import Quarantine
 from adapters.sealing import MasterKey, PostgresSealingKeys
@@ -50,11 +53,13 @@ from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable
 from domain.policy import Policy, default_policy
 from domain.ports import WaitingMessage
 from domain.saga import Saga
+from history.replay import Progress, Replay
+from projections import PROJECTIONS
+from projections.base import Projection
 from runtime.instance import Endpoints
 from runtime.master_key import load_master_key
 from runtime.settings import Settings
 from runtime.settings import Shard as ShardSettings
-
 
 # A refused connection is a warning at each attempt. What matters reaches us as an exception.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
@@ -153,6 +158,25 @@ class Parts:
         return engine
 
     @cached_property
+    def projector_engine(self) -> Engine:
+        """For a projector: what it commits can be made again from the log, so no commit waits for the disk."""
+        engine = projector_engine(self.endpoints.database_url)
+        self._closing.callback(engine.dispose)
+        return engine
+
+    @cached_property
+    def log_reader(self) -> LogReader:
+        reader = LogReader(self.endpoints.database_url, self.keys)
+        self._closing.callback(reader.close)
+        return reader
+
+    @cached_property
+    def mark_listener(self) -> MarkListener:
+        listener = MarkListener(self.endpoints.database_url)
+        self._closing.callback(listener.close)
+        return listener
+
+    @cached_property
     def quarantine(self) -> Quarantine:
         return Quarantine(self.endpoints.database_url, self.keys)
 
@@ -194,6 +218,9 @@ class Parts:
             new_id=new_id,
             dice=random.random,
         )
+
+    def replay(self, say: Callable[[Progress], None]) -> Replay:
+        return Replay(ReplaySources(self.endpoints.database_url, self.master_key), say=say)
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -273,8 +300,44 @@ class Parts:
     def high_water_agent(self) -> HighWaterAgent:
         return HighWaterAgent(self.endpoints.database_url)
 
-    def heartbeat(self, kind: str, details: Any = dict) -> Heartbeat:
-        return Heartbeat(self.endpoints.database_url, name=worker_name(kind), kind=kind, details=details)
+    def heartbeat(self, kind: str, details: Any = dict, *, name: str | None = None) -> Heartbeat:
+        return Heartbeat(self.endpoints.database_url, name=name or worker_name(kind), kind=kind, details=details)
+
+    def peers(self, kind: str) -> list[str]:
+        """The names of the workers of that kind that gave a sign of life in the last 3 seconds."""
+        query = text("SELECT name FROM workers WHERE kind = :kind AND seen_at > now() - interval '3 seconds'")
+        with self.projector_engine.connect() as connection:
+            return list(connection.execute(query, {"kind": kind}).scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySources:
+    """What a worker of a rebuild opens for itself. It is handed to that process by a pipe, never on a command line."""
+
+    url: str = field(repr=False)
+    master_key: bytes = field(repr=False)
+
+    def reader(self) -> LogReader:
+        pool: ConnectionPool[Any] = ConnectionPool(self.url, min_size=0, max_size=1, open=True, timeout=10)
+        return LogReader(self.url, PostgresSealingKeys(pool, MasterKey(self.master_key)), close=pool.close)
+
+    def engine(self) -> Engine:
+        return projector_engine(self.url)
+
+    def read_models(self) -> Sequence[Projection]:
+        return PROJECTIONS
+
+
+def projector_engine(url: str) -> Engine:
+    """One connection whose commits do not wait for the disk: what it writes can be made again from the log."""
+
+    def connect() -> psycopg.Connection[Any]:
+        connection = psycopg.connect(url, connect_timeout=10, autocommit=True)
+        connection.execute("SET synchronous_commit = off; SET idle_in_transaction_session_timeout = '30s'")
+        connection.autocommit = False
+        return connection
+
+    return create_engine("postgresql+psycopg://", creator=connect, pool_size=1)
 
 
 def new_id() -> UUID:

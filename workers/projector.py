@@ -1,52 +1,111 @@
 """How do facts become read models?
 
-For each projection, in a transaction of its own: lock its position, read the log after it, fold the row changes, write
-them in bulk, move the position. Several projectors share the projections, for a locked position is passed over. A
-handler that raises halts its own projection, with the event named in `status`, and is tried again after a pause; the
-others go on.
+    wait for the mark ─▶ read what comes next ─▶ fold it for each projection ─▶ one transaction: positions, rows
+
+Every projection has a position for each bucket of tenants (projections/base.py). A projector takes its share of the
+buckets: of n projectors that are alive, the one of rank r takes every n-th from r on. Who is alive is looked up once a
+second, and two may see it differently for a moment, or one was killed: a transaction moves only positions that stand
+where its facts begin and that nobody else holds, so whatever is believed, each fact is applied once, in order.
+
+What stands at the same position is read once and written in one transaction; with one projector and nothing wrong,
+that is everything. What has fallen behind is read up to where the next group stands, and joins it there. Each group
+gets one batch a round, so that nobody waits for the one that is furthest behind.
+
+A fact that cannot be handled halts its bucket of that projection right before it; it is named in `status` and tried
+again after a pause that grows. When PostgreSQL refuses the rows, the projections are written one by one, and those of
+the one that fails fact by fact, until the fact is found.
+
+Commits do not wait for the disk (see `Parts.projector_engine`): rows and positions that a crash of the server takes
+away go together, and come back from the log.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from domain.errors import Unavailable, UnreadableEvent
+from adapters.log_reader import LogReader, Unread, known_topics
+from domain.errors import Unavailable
 from domain.event import Recorded
-from domain.ports import EventLog
-from projections.base import Projection
-from projections.positions import HandlerFailed, halt, lock_position, project
+from projections.base import BUCKETS, Fold, HandlerFailed, Projection
+from projections.positions import Halt, Move, Place, advance, ensure, standing
+from projections.writing import apply
 
 log = structlog.get_logger(__name__)
 
-HALTED_SECONDS = 5.0
-"""How long a halted projection rests before it is tried again."""
+HALTED_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""How long what is halted rests before it is tried again, for the first, the second ... time; the last for ever."""
+
+TAKEN_SECONDS = 0.2
+"""How long a bucket is left alone that another process has got: a projector with another view, or a rebuild's swap."""
+
+SHARE_SECONDS = 1.0
+"""How often a projector looks who else is at work."""
+
+WINDOW = 50
+"""Positions looked at in one read, in batches: where few facts are of a kind that is handled, a read is still short."""
+
+Facts = Sequence[tuple[int, Recorded | Unread]]
+
+
+class Listener(Protocol):
+    """Wakes the projector when the log grows."""
+
+    def wait(self, seconds: float) -> None:
+        """Until it has grown, or so many seconds."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What one projection does with a batch: its buckets, what is left of the facts, and where it has to stop."""
+
+    projection: Projection
+    buckets: set[int]
+    fold: Fold = field(default_factory=Fold)
+    halts: dict[int, Halt] = field(default_factory=dict)
 
 
 class Projector:
-    """Brings the projections up to date, and keeps them so."""
+    """Brings the projections up to date, and keeps them so. `peers` names the projectors at work, this one included."""
 
     def __init__(
         self,
-        event_log: EventLog,
+        reader: LogReader,
         engine: Engine,
         projections: Sequence[Projection],
         *,
         batch: int,
         poll_seconds: float,
+        listener: Listener,
+        name: str = "",
+        peers: Callable[[], Sequence[str]] = lambda: (),
     ) -> None:
-        self._log = event_log
+        self._reader = reader
         self._engine = engine
-        self._projections = projections
+        self._projections = {projection.name: projection for projection in projections}
         self._batch = batch
         self._poll = poll_seconds
-        self._resting: dict[str, float] = {}
-        self._read_once: tuple[int, Sequence[Recorded]] = (-1, ())
+        self._listener = listener
+        self._name = name
+        self._peers = peers
+        self._share: frozenset[Place] = frozenset()
+        self._looked = float("-inf")
+        self._stand: dict[Place, int] = {}
+        self._halted: dict[Place, int] = {}
+        self._resting: dict[Place, float] = {}
+        self._ignored = {
+            kind
+            for kind in known_topics().values()
+            if not any(kind in projection.handles for projection in projections)
+        }
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
         """Project until `stop` is set; the batch at hand is finished."""
@@ -54,48 +113,192 @@ class Projector:
         while not stop.is_set():
             try:
                 if not self.step():
-                    stop.wait(self._poll)
-            except (Unavailable, OperationalError) as error:
+                    self._listener.wait(self._poll)
+            except (Unavailable, OperationalError, InterfaceError) as error:
                 log.warning("waiting for the database", error=str(error).splitlines()[0])
+                self._stand.clear()
                 stop.wait(1.0)
 
     def step(self) -> int:
-        """One batch for each projection; the number of facts that the furthest behind has moved on by."""
-        self._read_once = (-1, ())
+        """One batch for each group of buckets that is behind; the number of facts read, at least 1 if any moved."""
+        mark = self._reader.mark()
+        self._look_around()
+        if any(place not in self._stand for place in self._share):
+            self._look_up()
+        now = time.monotonic()
+        due = {
+            place: self._stand[place]
+            for place in self._share
+            if self._stand.get(place, mark) < mark and self._resting.get(place, 0.0) <= now
+        }
+        whole = {name for name, projection in self._projections.items() if projection.buckets == 1}
+        partitioned = {place: at for place, at in due.items() if place[0] not in whole}
+        if len({bucket for name, bucket in self._share if name not in whole}) == BUCKETS:
+            return self._round(due, mark)  # with all buckets, both kinds read the same
+        return self._round(partitioned, mark) + self._round(
+            {place: at for place, at in due.items() if place[0] in whole}, mark
+        )
+
+    # -- the share ----------------------------------------------------------------------------------------------------
+
+    def _look_around(self) -> None:
+        if time.monotonic() - self._looked < SHARE_SECONDS:
+            return
+        peers = sorted({*self._peers(), self._name})
+        rank, count = peers.index(self._name), len(peers)
+        share = frozenset(
+            (name, bucket)
+            for name, projection in self._projections.items()
+            for bucket in range(projection.buckets)
+            if bucket % count == rank
+        )
+        if share != self._share:
+            log.info("taking a share", rank=rank, projectors=count)
+            self._share, self._stand = share, {}
+        self._looked = time.monotonic()
+
+    def _look_up(self) -> None:
+        with self._engine.begin() as connection:
+            ensure(connection, self._projections.values())
+            self._stand = {place: at for place, at in standing(connection).items() if place in self._share}
+
+    # -- a round ------------------------------------------------------------------------------------------------------
+
+    def _round(self, due: Mapping[Place, int], mark: int) -> int:
+        """Every group once, the furthest behind first; one that reaches the next joins it."""
+        groups: dict[int, set[Place]] = {}
+        for place, at in due.items():
+            groups.setdefault(at, set()).add(place)
         moved = 0
-        for projection in self._projections:
-            if self._resting.get(projection.name, 0.0) <= time.monotonic():
-                moved = max(moved, self._project(projection))
+        ends = [*sorted(groups), mark]
+        for at, end in itertools.pairwise(ends):
+            reached, read = self._batch_of(groups[at], at, end)
+            moved += max(read, 1)
+            if reached == end and end in groups:
+                groups[end] |= {place for place in groups[at] if self._stand.get(place) == end}
         return moved
 
-    def _project(self, projection: Projection) -> int:
+    def _batch_of(self, places: Iterable[Place], at: int, end: int) -> tuple[int, int]:
+        """One batch of facts for places that stand together; how far it went, and how many facts there were."""
+        works: dict[str, Work] = {}
+        for name, bucket in places:
+            works.setdefault(name, Work(self._projections[name], set())).buckets.add(bucket)
+        if any(work.projection.buckets == 1 for work in works.values()):
+            wanted, of = {0}, 1
+            if any(work.projection.buckets > 1 for work in works.values()):
+                wanted, of = set(range(BUCKETS)), BUCKETS
+        else:
+            wanted, of = set().union(*(work.buckets for work in works.values())), BUCKETS
+        batch = self._reader.read(
+            at,
+            min(end, at + WINDOW * self._batch),
+            limit=self._batch,
+            ignore=self._ignored,
+            buckets=sorted(wanted),
+            of=of,
+        )
+        for work in works.values():
+            self._fold(work, batch.facts)
         try:
-            with self._engine.begin() as connection:
-                position = lock_position(connection, projection.name)
-                if position is None:
-                    return 0
-                events = self._after(position)
-                if events:
-                    project(connection, projection, events, events[-1].position)
-                return len(events)
-        except HandlerFailed as error:
-            self._halt(projection, error.event, str(error))
-        except UnreadableEvent as error:
-            self._halt(projection, None, str(error))
-        except OperationalError:
+            self._write(works.values(), at, batch.upto)
+        except (OperationalError, InterfaceError):
             raise
-        except DBAPIError as error:
-            self._halt(projection, None, f"the rows cannot be written ({type(error.orig).__name__})")
-        return 0
+        except DBAPIError:
+            for work in works.values():
+                self._write_alone(work, batch.facts, at, batch.upto)
+        return batch.upto, len(batch.facts)
 
-    def _after(self, position: int) -> Sequence[Recorded]:
-        """The next batch; projections that stand at the same position share one read."""
-        if self._read_once[0] != position:
-            self._read_once = (position, self._log.read(position, self._batch))
-        return self._read_once[1]
+    def _fold(self, work: Work, facts: Facts) -> None:
+        """The facts of the work's buckets; of a bucket that halts, those before the fact that halts it."""
+        whole = work.projection.buckets == 1
+        halts, fold, buckets, changes_of = work.halts, work.fold, work.buckets, work.projection.changes_of
+        for fact_bucket, fact in facts:
+            bucket = 0 if whole else fact_bucket
+            if bucket not in buckets or bucket in halts:
+                continue
+            try:
+                if isinstance(fact, Unread):
+                    if _concerns(work.projection, fact):
+                        halts[bucket] = Halt(fact.position, None, fact.reason)
+                    continue
+                for change in changes_of(fact):
+                    fold.add(change)
+            except HandlerFailed as error:
+                log.error("projection halted", projection=work.projection.name, reason=str(error))  # noqa: TRY400
+                halts[bucket] = Halt(fact.position, error.event.id, str(error))
 
-    def _halt(self, projection: Projection, event: Recorded | None, reason: str) -> None:
-        log.error("projection halted", projection=projection.name, reason=reason)
-        self._resting[projection.name] = time.monotonic() + HALTED_SECONDS
-        with self._engine.begin() as connection:
-            halt(connection, projection.name, event, reason)
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def _write(self, works: Iterable[Work], at: int, upto: int) -> bool:
+        """Positions and rows in one transaction; False, and nothing is written, where somebody else has got one."""
+        works = list(works)
+        moves = [
+            Move((work.projection.name, bucket), at, halt.position - 1 if halt else upto, halt)
+            for work in works
+            for bucket in work.buckets
+            for halt in [work.halts.get(bucket)]
+        ]
+        with self._engine.connect() as connection:
+            got = advance(connection, moves)
+            if len(got) == len(moves):
+                for work in works:
+                    apply(connection, work.fold)
+                connection.commit()
+                self._moved(moves)
+                return True
+        self._stand = {}
+        for move in moves:
+            if move.place not in got:
+                self._resting[move.place] = time.monotonic() + TAKEN_SECONDS
+        return False
+
+    def _moved(self, moves: Iterable[Move]) -> None:
+        for move in moves:
+            self._stand[move.place] = move.to
+            if move.halt:
+                tries = self._halted[move.place] = self._halted.get(move.place, -1) + 1
+                pause = HALTED_SECONDS[min(tries, len(HALTED_SECONDS) - 1)]
+                self._resting[move.place] = time.monotonic() + pause
+            else:
+                self._halted.pop(move.place, None)
+
+    def _write_alone(self, work: Work, facts: Facts, at: int, upto: int) -> None:
+        """One projection in a transaction of its own; if it is the one that fails, fact by fact."""
+        try:
+            self._write([work], at, upto)
+        except (OperationalError, InterfaceError):
+            raise
+        except DBAPIError:
+            whole = work.projection.buckets == 1
+            for bucket in work.buckets:
+                of_bucket = [fact for found, fact in facts if whole or found == bucket]
+                self._write_singly(work, bucket, of_bucket, at, upto)
+
+    def _write_singly(self, work: Work, bucket: int, facts: Iterable[Recorded | Unread], at: int, upto: int) -> None:
+        halt = work.halts.get(bucket)
+        for fact in facts:
+            if isinstance(fact, Unread) or (halt and fact.position >= halt.position):
+                continue
+            one = Work(work.projection, {bucket}, Fold(work.projection.changes_of(fact)))
+            try:
+                if one.fold.tables and not self._write([one], at, fact.position):
+                    return
+            except (OperationalError, InterfaceError):
+                raise
+            except DBAPIError as error:
+                reason = (
+                    f"projection {work.projection.name} cannot write event {fact.id} ({type(fact.event).__name__})"
+                    f" at position {fact.position}: {type(error.orig).__name__}"
+                )
+                log.error("projection halted", projection=work.projection.name, reason=reason)  # noqa: TRY400
+                halt = Halt(fact.position, fact.id, reason)
+                break
+            if one.fold.tables:
+                at = fact.position
+        self._write([Work(work.projection, {bucket}, halts={bucket: halt} if halt else {})], at, upto)
+
+
+def _concerns(projection: Projection, unread: Unread) -> bool:
+    """Whether the projection may not go on without it: it handles such facts, or nobody knows whether it should."""
+    kind = known_topics().get(unread.topic)
+    return kind is None or kind in projection.handles

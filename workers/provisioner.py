@@ -195,6 +195,8 @@ class Provisioner:
                 turns.append((each.lease, turn, self._recording(each.lease, turn)))
             elif _is_customer(each):
                 turns.append((each, None, self._fan_out(each)))
+            elif not self._is_offered(scopes[each]):
+                turns.append((each, None, self._put_off(each)))
             else:
                 turn = self._saga.take(scopes[each], estates[scopes[each].tenant_id])
                 turns.append((each, turn, self._recording(each, turn)))

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from adapters.workers import Heartbeat
+from history.loading import spare_the_collector
 from projections import INTEGRATION, PROJECTIONS
 from runtime.bootstrap import Parts, lease_of, utc_now, worker_name
 from workers.intake import Intake
@@ -41,14 +42,19 @@ def run_intake(parts: Parts, stop: threading.Event) -> None:
 
 
 def run_projector(parts: Parts, stop: threading.Event) -> None:
+    name = worker_name("projector")
     projector = Projector(
-        parts.log,
-        parts.engine,
+        parts.log_reader,
+        parts.projector_engine,
         (*PROJECTIONS, INTEGRATION),
         batch=parts.settings.projector_batch,
         poll_seconds=parts.settings.poll_seconds,
+        listener=parts.mark_listener,
+        name=name,
+        peers=lambda: parts.peers("projector"),
     )
-    with _beating(parts, "projector", dict) as heart:
+    spare_the_collector()
+    with _beating(parts, "projector", dict, name=name) as heart:
         projector.run(stop, ready=heart.ready)
 
 
@@ -124,9 +130,11 @@ def _watch(parent: int, stop: threading.Event) -> None:
 
 
 @contextmanager
-def _beating(parts: Parts, kind: str, details: Callable[[], dict[str, Any]]) -> Iterator[Heartbeat]:
+def _beating(
+    parts: Parts, kind: str, details: Callable[[], dict[str, Any]], *, name: str | None = None
+) -> Iterator[Heartbeat]:
     """A heart that beats while the block runs, beside a candidate for the high-water agent."""
-    heart, agent = parts.heartbeat(kind, details), parts.high_water_agent()
+    heart, agent = parts.heartbeat(kind, details, name=name), parts.high_water_agent()
     heart.start()
     agent.start()
     try:

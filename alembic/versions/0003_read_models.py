@@ -14,13 +14,15 @@ depends_on = None
 
 UP = """
 CREATE TABLE projection_positions (
-    name          text PRIMARY KEY,
+    name          text,
+    bucket        integer,
     position      bigint NOT NULL DEFAULT 0,
     halted_at     timestamptz,
     halted_event  uuid,
     halted_reason text,
-    updated_at    timestamptz NOT NULL DEFAULT now()
-) WITH (fillfactor = 50);
+    updated_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (name, bucket)
+) WITH (fillfactor = 20);
 
 CREATE TABLE customers (
     customer_id    text PRIMARY KEY,

@@ -39,14 +39,10 @@ def server(_module_server: EmbeddedPostgres) -> EmbeddedPostgres:
 
 def test_the_owner_connects_over_its_socket_with_psycopg_and_with_psql(database: str) -> None:
     with psycopg.connect(database) as connection:
-        answer = connection.execute(
-            "SELECT current_user, inet_server_addr(), current_setting('TimeZone')"
-        ).fetchone()
+        answer = connection.execute("SELECT current_user, inet_server_addr(), current_setting('TimeZone')").fetchone()
     assert answer == ("postgres", None, "UTC")
 
-    said = subprocess.run(
-        [binaries() / "psql", database, "-Atc", "SELECT 40 + 2"], capture_output=True, check=True
-    )
+    said = subprocess.run([binaries() / "psql", database, "-Atc", "SELECT 40 + 2"], capture_output=True, check=True)
     assert said.stdout == b"42\n"
 
 
@@ -144,9 +140,7 @@ def test_a_role_with_connect_comes_in_with_the_right_password_only(
         log_in(postgres, stranger, passfile=os.devnull)
 
 
-def test_nobody_connects_to_a_database_that_was_not_granted(
-    postgres: EmbeddedPostgres, stranger: str
-) -> None:
+def test_nobody_connects_to_a_database_that_was_not_granted(postgres: EmbeddedPostgres, stranger: str) -> None:
     for database in ("postgres", "template1", stranger):
         with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
             log_in(postgres, stranger, dbname=database, password="right")

@@ -8,14 +8,18 @@ in life; those of different tenants are shuffled together.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from sqlalchemy import Engine
+
 from adapters.event_log import PostgresEventLog
+from adapters.log_reader import LogReader
 from domain.customer import CustomerAdministrator, CustomerUpdated
 from domain.event import Cause, Event, Recorded
-from domain.ports import Recording
+from domain.ports import Recording, SealingKeys
 from domain.provisioning import (
     ScopeConverged,
     ScopeGaveUp,
@@ -46,6 +50,9 @@ from domain.steps import (
     User,
 )
 from domain.tenant import Founder, TenantCreated, TenantDestroyed
+from projections import PROJECTIONS
+from projections.base import Projection
+from runtime.bootstrap import projector_engine
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CAUSE = Cause(kind="event", source="tenant:t", id="1")
@@ -54,10 +61,10 @@ PRODUCTS = ("jira-software", "confluence", "compass")
 
 
 class Stories:
-    """An endless supply of facts. `tenants` says how many there are to happen to; `only` names a kind of scope step."""
+    """An endless supply of facts. `tenants` says how many there are to happen to."""
 
     def __init__(self, seed: int, *, tenants: int, prefix: str = "t") -> None:
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - the same seed, the same story
         self._tenants = [f"{prefix}{number}" for number in range(tenants)]
         self._versions: dict[str, int] = {}
         self._made = 0
@@ -105,7 +112,9 @@ class Stories:
             return self._recorded(f"tenant:{tenant}", TenantDestroyed(tenant_id=tenant, reason="over"))
         if dice < 0.06:
             customer = f"c{tenant}"
-            person = CustomerAdministrator(account_id="ada", name=f"Ada {dice}", email="ada@example.com", roles=("billing",))
+            person = CustomerAdministrator(
+                account_id="ada", name=f"Ada {dice}", email="ada@example.com", roles=("billing",)
+            )
             updated = CustomerUpdated(
                 customer_id=customer, name=f"Acme {dice}", country="NL", contacts=(), administrators=(person,)
             )
@@ -202,6 +211,39 @@ class Stories:
 
     def _access(self) -> str:
         return self._random.choice(["open", "closed"])
+
+
+class OpenKeys:
+    """`SealingKeys` that seal nothing, the same in every process."""
+
+    def seal(self, subject: str, plain: bytes, bound_to: str) -> str:
+        return plain.decode()
+
+    def unseal(self, sealed: str, bound_to: str) -> bytes | None:
+        return sealed.encode()
+
+    def prefetch(self, *, subjects: Iterable[str] = (), sealed: Iterable[str] = ()) -> None:
+        pass
+
+    def forget(self, subject: str) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class PlainSources:
+    """`history.loading.Sources` for facts without persons' keys; it travels to other processes."""
+
+    url: str
+    keys: SealingKeys = field(default_factory=OpenKeys)
+
+    def reader(self) -> LogReader:
+        return LogReader(self.url, self.keys)
+
+    def engine(self) -> Engine:
+        return projector_engine(self.url)
+
+    def read_models(self) -> Sequence[Projection]:
+        return PROJECTIONS
 
 
 def _wish(scope: Scope) -> LicenseWish:

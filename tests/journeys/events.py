@@ -107,9 +107,7 @@ def customer_updated(customer: str, *administrators: Mapping[str, Any], revision
 def activated(
     tenant: str, product: str, *, revision: int | None = None, mode: Mode = "structured", **data: Any
 ) -> Event:
-    return Event(
-        "product.activated", {"tenant_id": tenant, **offer(product, **data)}, revision=revision, mode=mode
-    )
+    return Event("product.activated", {"tenant_id": tenant, **offer(product, **data)}, revision=revision, mode=mode)
 
 
 def deactivated(tenant: str, product: str, *, revision: int | None = None) -> Event:

@@ -39,7 +39,7 @@ T = TypeVar("T")
 Row = dict[str, Any]
 
 
-def wait_for(look: Callable[[], T], what: str, *, seconds: float = PATIENCE) -> T:
+def wait_for(look: Callable[[], T | None], what: str, *, seconds: float = PATIENCE) -> T:
     """The first truthy value that `look` returns; AssertionError after `seconds`, with what it saw last."""
     deadline = time.monotonic() + seconds
     pause = 0.02
@@ -115,7 +115,11 @@ class Running:
         self._connection: psycopg.Connection[Row] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill_everything()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -227,9 +231,7 @@ class Running:
 
     def cli(self, *arguments: object, env: Mapping[str, str] | None = None) -> Told:
         """A command on this data directory."""
-        return tenantry(
-            *arguments, "--data-dir", self.data_dir, env={**self.settings, **(env or {})}
-        )
+        return tenantry(*arguments, "--data-dir", self.data_dir, env={**self.settings, **(env or {})})
 
     def json(self, *arguments: object, env: Mapping[str, str] | None = None) -> Any:
         """What a command says with `--json`; it must succeed."""
@@ -243,9 +245,7 @@ class Running:
     def rows(self, query: str, *parameters: object) -> list[Row]:
         """Look into the control database."""
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(
-                self.said["database_url"], autocommit=True, row_factory=dict_row
-            )
+            self._connection = psycopg.connect(self.said["database_url"], autocommit=True, row_factory=dict_row)
         return self._connection.execute(query.encode(), parameters).fetchall()
 
     def one(self, query: str, *parameters: object) -> Any:

@@ -62,7 +62,10 @@ def check(tenantry: Running, tenants: list[str], events: list[Event]) -> None:
     query = (
         "SELECT (SELECT count(*) FROM stored_events WHERE topic = ANY(%s)) - (SELECT count(*) FROM outbox) AS missing"
     )
-    told = [f"tenantry.{name}" for name in ("step-completed", "step-failed", "scope-converged", "scope-gave-up", "scope-held")]
+    told = [
+        f"tenantry.{name}"
+        for name in ("step-completed", "step-failed", "scope-converged", "scope-gave-up", "scope-held")
+    ]
     assert tenantry.one(query, told) == 0
     wait_for(lambda: tenantry.json("status")["relay"]["lag"] == 0, "the relay to have published everything")
 
@@ -104,5 +107,7 @@ def test_killing_everything_in_the_middle_and_starting_again_leaves_one_of_every
 
 
 def _replaced(tenantry: Running, kind: str, killed: int) -> bool:
-    query = "SELECT 1 FROM workers WHERE kind = %s AND pid <> %s AND state = 'ready' AND seen_at > now() - interval '3 s'"
+    query = (
+        "SELECT 1 FROM workers WHERE kind = %s AND pid <> %s AND state = 'ready' AND seen_at > now() - interval '3 s'"
+    )
     return bool(tenantry.rows(query, kind, killed))

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
-
-import pytest
 
 from tests.journeys.events import Event, activated, created, new_tenant
 from tests.journeys.running import Running, wait_for
@@ -54,7 +50,7 @@ def test_a_thousand_events_three_times_leave_the_log_as_once(tenantry: Running) 
 
 def test_both_modes_and_any_order_of_keys_are_the_same_event(tenantry: Running) -> None:
     first = activated(new_tenant(), "atlas")
-    again = replace(first, mode="binary", data=dict(reversed(first.data.items())))
+    again = replace(first, mode="binary", data=dict(reversed(list(first.data.items()))))
     tenantry.send(first, again)
     wait_for(
         lambda: tenantry.rows("SELECT 1 FROM incoming WHERE id = %s AND duplicates = 1", first.id), "the duplicate"

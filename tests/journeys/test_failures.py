@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.journeys.events import activated, created, deactivated, destroyed, new_tenant
+from tests.journeys.events import activated, created, destroyed, new_tenant
 from tests.journeys.running import Running, tenantry_process, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -46,16 +46,12 @@ def test_a_family_waits_where_its_shards_are_full_and_says_so(small: Running) ->
     small.send(created(first, "atlas", residency="pinned", region="eu"))
     small.until_level(first, "atlas", "open")
     small.send(created(second, "atlas", "confluence", residency="pinned", region="eu"))
-    family = wait_for(
-        lambda: _in_state(small, second, "families", "atlas", "waiting"), "the family to wait for room"
-    )
+    family = wait_for(lambda: _in_state(small, second, "families", "atlas", "waiting"), "the family to wait for room")
     assert family["reason"] == "no room in region eu: 1 of 1 used; add a shard or raise its capacity"
     product = small.show(second)["actual"]["products"]["atlas"]
     assert (product["level"], product["state"]) == ("absent", "waiting")
     assert second in [row["tenant_id"] for row in small.json("tenants", "--state", "waiting")]
     assert small.json("status")["scopes"]["waiting"] >= 2
-
-    # The first goes for good before it was retained long: with the room it leaves, one of the two families opens.
     assert small.disagreements() == []
 
 
@@ -85,7 +81,7 @@ def test_a_database_of_its_own_is_as_closed_as_a_schema(small: Running) -> None:
         session.execute("CREATE TABLE goals ()")
         assert session.execute("SELECT subject FROM entitlement_atlas").fetchall() == [("atlas",)]
     for wrong in ({**mine, "password": "wrong"}, {**mine, "database": theirs["database"]}):
-        with pytest.raises(psycopg.OperationalError, match="password|permission denied for database"):
+        with pytest.raises(psycopg.OperationalError, match=r"password|permission denied for database"):
             _log_in(wrong)
 
 
@@ -113,15 +109,8 @@ def test_a_shard_that_does_not_answer_is_waited_for_and_the_others_go_on(small: 
     with psycopg.connect(small.shard_url("postgres"), autocommit=True) as owner:
         owner.execute("ALTER DATABASE shard_us_1 ALLOW_CONNECTIONS false")
         small.send(activated(tenant, "compass"), created(other))
-        retrying = wait_for(
-            lambda: [
-                row
-                for row in small.rows(
-                    "SELECT reason FROM provisioning_steps WHERE tenant_id = %s AND reason IS NOT NULL", tenant
-                )
-            ],
-            "a step that is tried again",
-        )
+        query = "SELECT reason FROM provisioning_steps WHERE tenant_id = %s AND reason IS NOT NULL"
+        retrying = wait_for(lambda: small.rows(query, tenant), "a step that is tried again")
         assert "us-1" in retrying[0]["reason"]
         wait_for(lambda: small.rows("SELECT 1 FROM sites WHERE tenant_id = %s", other), "another tenant's site")
         owner.execute("ALTER DATABASE shard_us_1 ALLOW_CONNECTIONS true")

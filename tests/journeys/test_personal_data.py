@@ -24,7 +24,7 @@ def test_no_personal_field_lies_in_a_dump_of_the_log_the_waiting_room_or_the_qua
     events = [update, created(tenant, "atlas", customer=customer, administrator=founder), stale]
     waits = Event("tenant.destroyed", {"tenant_id": unknown, "reason": f"asked by x@{SECRET}.example"})
     mail = f"somebody@{SECRET}.example"
-    bad = [
+    bad: list[Event | Raw] = [
         Raw(LIFECYCLE, tenant.encode(), b'{"email": "%b"' % mail.encode()),
         Raw(LIFECYCLE, tenant.encode(), mail.encode(), ()),
         Raw(LIFECYCLE, mail.encode(), b'{"%b": 1}' % mail.encode(), (("ce_subject", mail.encode()),)),

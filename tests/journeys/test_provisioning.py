@@ -12,14 +12,14 @@ STEPS = ["commerce", "site", "region", "configuration", "identity", "database", 
 
 
 def test_a_foreign_client_gets_all_seven_steps_from_two_events(
-    tenantry: Running, record_property: Any
+    tenantry: Running, record_testsuite_property: Any
 ) -> None:
     tenant = new_tenant()
     began = time.monotonic()
     tenantry.send(created(tenant), activated(tenant, "jira-software", mode="binary"))
     tenantry.until_level(tenant, "jira-software", "open")
     took = time.monotonic() - began
-    record_property("seconds", took)
+    record_testsuite_property("seconds", took)
     assert took < 30, "five on an idle machine"
 
     told = tenantry.show(tenant)

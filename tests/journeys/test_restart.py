@@ -21,7 +21,7 @@ PROVISIONING = "tenantry.provisioning"
 TOPICS = [COMMERCE, LIFECYCLE, PROVISIONING]
 
 
-def test_everything_survives_a_stop_and_a_kill(data_dir: Path, record_property: Any) -> None:
+def test_everything_survives_a_stop_and_a_kill(data_dir: Path, record_testsuite_property: Any) -> None:
     with Running(data_dir) as tenantry:
         # -- the first life
         first = new_tenant()
@@ -52,7 +52,7 @@ def test_everything_survives_a_stop_and_a_kill(data_dir: Path, record_property: 
         assert len(tenantry.processes()) > 6
         began = time.monotonic()
         assert tenantry.stop() == 0
-        record_property("stopped_after_seconds", round(time.monotonic() - began, 2))
+        record_testsuite_property("stopped_after_seconds", round(time.monotonic() - began, 2))
         assert time.monotonic() - began < 20, "ten on an idle machine"
         assert tenantry.processes() == set()
         nobody = tenantry.cli("status")

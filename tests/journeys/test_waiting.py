@@ -71,7 +71,9 @@ def test_a_customer_update_takes_a_dropped_administrators_access_on_every_site(t
         told = tenantry.show(tenant)
         assert {row["account_id"] for row in told["identities"]["users"]} == {"two"}
         assert told["identities"]["permissions"], "the other's permissions are in force"
-    assert tenantry.one("SELECT count(*) FROM identities WHERE account_id = 'one' AND tenant_id = ANY(%s)", tenants) == 0
+    assert (
+        tenantry.one("SELECT count(*) FROM identities WHERE account_id = 'one' AND tenant_id = ANY(%s)", tenants) == 0
+    )
 
     tenantry.send(customer_updated(customer, one, two, revision=1))
     tenantry.send(customer_updated(customer, one, two, revision=3))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from uuid import uuid4
 
 import psycopg
@@ -36,15 +36,16 @@ from domain.steps import (
 )
 from domain.tenant import TenantDestroyed
 from projections import INTEGRATION, PROJECTIONS
-from projections.base import METADATA, Change, Fold, Projection, Row, Set, apply
+from projections.base import BUCKETS, METADATA, Change, Fold, HandlerFailed, Projection, Row, Set
 from projections.customers import CUSTOMERS
 from projections.identities import IDENTITIES, USERS
 from projections.integration import OUTBOX
 from projections.placements import PLACEMENTS
-from projections.positions import HandlerFailed, halt, lock_position, positions, project
+from projections.positions import POSITIONS, Halt, Move, advance, ensure, lock, standing
 from projections.sites import SITES
+from projections.writing import apply, copy
 from tests.projections.given import Model, changes_of, ensured, history, one_by_one, removed, started
-from tests.projections.test_base import CHANGES, ENTRIES, TABLES, without_empty
+from tests.projections.test_base import CHANGES, TABLES, THINGS, without_empty
 from tests.projections.test_sites import CREATED
 
 SITE, FAMILY = Scope("site", "t1"), Scope("family", "t1", "jira")
@@ -107,10 +108,13 @@ def padded(model: Model) -> Model:
     }
 
 
+def project(connection: Connection, projection: Projection, recorded: Sequence[Recorded]) -> None:
+    apply(connection, Fold(change for fact in recorded for change in projection.changes_of(fact)))
+
+
 def given_events(connection: Connection, *events: Event) -> None:
-    recorded = history(*events)
     for projection in (*PROJECTIONS, INTEGRATION):
-        project(connection, projection, recorded, len(recorded))
+        project(connection, projection, history(*events))
 
 
 def all_of(connection: Connection) -> dict[str, list[Row] | dict[str, list[Row]]]:
@@ -214,10 +218,29 @@ def test_a_read_model_is_the_same_in_batches_of_any_size(
 ) -> None:
     recorded = history(*STORY)
     for start in range(0, len(recorded), size):
-        batch = recorded[start : start + size]
-        project(connection, projection, batch, batch[-1].position)
+        project(connection, projection, recorded[start : start + size])
     expected = padded(one_by_one(changes_of(projection, recorded)))
     assert without_empty(stored(connection, projection.tables)) == without_empty(expected)
+
+
+@given(changes=CHANGES)
+@settings(max_examples=60, deadline=None)
+def test_copied_rows_are_the_rows_that_would_be_upserted(migrated: Engine, changes: list[Change]) -> None:
+    with migrated.connect() as connection, connection.begin() as transaction:
+        TABLES.create_all(connection)
+        fold = Fold(changes)
+        expected = padded({table: {key: dict(row) for key, row in rows} for table, rows in fold.tables.items()})
+        for table, folded in fold.tables.items():
+            copy(connection, table, folded)
+        assert without_empty(stored(connection, TABLES.sorted_tables)) == without_empty(expected)
+        transaction.rollback()
+
+
+def test_text_of_any_kind_is_copied_as_it_is(connection: Connection) -> None:
+    nasty = "a\tb\nc\\d\\N\"e'ü\u2028{}"
+    TABLES.create_all(connection)
+    copy(connection, THINGS, [((nasty, "", "\\N"), {"x": None, "y": [nasty, {"k": nasty}, None]})])
+    assert stored(connection, [THINGS]) == {THINGS: {(nasty, "", "\\N"): {"x": None, "y": [nasty, {"k": nasty}, None]}}}
 
 
 def test_thousands_of_rows_cost_a_few_statements(connection: Connection) -> None:
@@ -265,11 +288,19 @@ def test_what_postgresql_cannot_keep_does_not_stop_a_projection(connection: Conn
 
 def test_an_integration_event_stays_as_it_was_first_written(connection: Connection) -> None:
     recorded = history(member(JIRA, "open"))
-    project(connection, INTEGRATION, recorded, 1)
+    project(connection, INTEGRATION, recorded)
     connection.execute(text("UPDATE outbox SET payload = 'as it was sent'"))
-    project(connection, INTEGRATION, recorded, 1)
+    project(connection, INTEGRATION, recorded)
     assert connection.execute(select(OUTBOX.c.payload)).scalars().all() == ["as it was sent"]
     apply(connection, Fold())  # nothing to write is nothing to say
+
+
+def test_a_table_that_is_written_once_ignores_what_comes_later(connection: Connection) -> None:
+    TABLES.create_all(connection)
+    connection.execute(insert(ENTRIES).values(n=1, text="first"))
+    apply(connection, Fold([Set(ENTRIES, (1,), {"text": "second"}), Set(ENTRIES, (2,), {"text": "new"})]))
+    found = connection.execute(select(ENTRIES.c.text).order_by(ENTRIES.c.n)).scalars().all()
+    assert found == ["first", "new"]
 
 
 def test_the_read_models_can_be_built_in_another_schema(connection: Connection) -> None:
@@ -378,31 +409,57 @@ def test_the_state_of_a_scope_is_what_its_outcome_and_obstacle_make(connection: 
 # -- positions ----------------------------------------------------------------------------------------------
 
 
+def all_at(connection: Connection, projection: Projection, at: int, to: int) -> set[int]:
+    moves = [Move((projection.name, bucket), at, to) for bucket in range(projection.buckets)]
+    return {bucket for _, bucket in advance(connection, moves)}
+
+
+LICENSES, EVERY = PROJECTIONS[4], set(range(BUCKETS))
+
+
 def test_a_new_projection_starts_at_the_beginning_and_moves_on(committing: Engine) -> None:
     with committing.begin() as connection:
-        assert lock_position(connection, "sites") == 0
-        project(connection, PROJECTIONS[1], [], 17)
+        ensure(connection, [LICENSES, INTEGRATION])
+        assert standing(connection) == {("integration", 0): 0, **{("licenses", bucket): 0 for bucket in EVERY}}
+        assert all_at(connection, LICENSES, 0, 17) == EVERY
+        ensure(connection, [LICENSES])
     with committing.begin() as connection:
-        assert lock_position(connection, "sites") == 17
-        assert [(found.name, found.position) for found in positions(connection)] == [("sites", 17)]
+        assert {at for (name, _), at in standing(connection).items() if name == "licenses"} == {17}
 
 
-def test_one_process_at_a_time_has_a_projection(committing: Engine) -> None:
+def test_a_bucket_is_moved_only_from_where_it_stands(committing: Engine) -> None:
     with committing.begin() as connection:
-        lock_position(connection, "sites")
+        ensure(connection, [LICENSES])
+        assert advance(connection, [Move(("licenses", 3), 0, 5)]) == {("licenses", 3)}
+        assert all_at(connection, LICENSES, 0, 17) == EVERY - {3}
+        assert advance(connection, [Move(("licenses", 3), 0, 9), Move(("nobody", 0), 0, 9)]) == set()
+
+
+def test_one_process_at_a_time_has_a_bucket(committing: Engine) -> None:
+    with committing.begin() as connection:
+        ensure(connection, [LICENSES])
     with committing.connect() as first, committing.connect() as second:
-        assert lock_position(first, "sites") == 0
-        assert lock_position(second, "sites") is None
-        assert lock_position(second, "licenses") == 0
+        assert advance(first, [Move(("licenses", 3), 0, 5)]) == {("licenses", 3)}
+        assert all_at(second, LICENSES, 0, 17) == EVERY - {3}
         first.rollback()
-        assert lock_position(second, "sites") == 0
+        second.rollback()
+        assert all_at(second, LICENSES, 0, 17) == EVERY
+
+
+def test_who_locks_a_projection_holds_all_of_its_buckets(committing: Engine) -> None:
+    with committing.begin() as connection:
+        ensure(connection, [LICENSES])
+    with committing.connect() as first, committing.connect() as second:
+        assert lock(first, "licenses") == dict.fromkeys(EVERY, 0)
+        assert all_at(second, LICENSES, 0, 17) == set()
 
 
 def test_changes_and_position_are_lost_together(committing: Engine) -> None:
     with committing.connect() as connection:
+        ensure(connection, PROJECTIONS)
         given_events(connection, CREATED, site("open"))
         connection.rollback()
-        assert positions(connection) == []
+        assert standing(connection) == {}
         assert connection.execute(select(SITES)).all() == []
 
 
@@ -410,37 +467,27 @@ def failing(recorded: Recorded) -> list[Change]:
     raise KeyError("what the handler did not expect")
 
 
-def test_a_handler_that_raises_names_the_event(connection: Connection) -> None:
+def test_a_handler_that_raises_names_the_event() -> None:
     broken = Projection("sites", (), PROJECTIONS[1].handles, failing, PROJECTIONS[1].query)
     with pytest.raises(
         HandlerFailed, match=r"event 00000000-0000-0000-0000-000000000001 .TenantCreated. at position 1"
     ) as caught:
-        project(connection, broken, history(CREATED), 1)
+        broken.changes_of(history(CREATED)[0])
     assert isinstance(caught.value.__cause__, KeyError)
 
 
-def test_a_halted_projection_says_since_when_until_it_goes_on(committing: Engine) -> None:
-    [culprit] = history(CREATED)
+def test_a_halt_is_noted_since_when_and_taken_away_by_the_next_move(committing: Engine) -> None:
+    place, event_id = ("sites", 2), uuid4()
 
-    def now(act: Callable[[Connection], None]) -> tuple[object, ...]:
+    def note(at: int, to: int, halt: Halt | None) -> tuple[object, ...]:
         with committing.begin() as connection:
-            act(connection)
-        with committing.begin() as connection:
-            [found] = positions(connection)
-            return found.halted_at, found.halted_event, found.halted_reason, found.position
+            ensure(connection, PROJECTIONS[1:2])
+            assert advance(connection, [Move(place, at, to, halt)]) == {place}
+            columns = (POSITIONS.c.halted_at, POSITIONS.c.halted_event, POSITIONS.c.halted_reason)
+            return tuple(connection.execute(select(*columns).where(POSITIONS.c.bucket == 2)).one())
 
-    first = now(lambda connection: halt(connection, "sites", culprit, "broken\x00"))
-    assert first[0] is not None
-    assert first[1:] == (culprit.id, "broken\ufffd", 0)
-    assert now(lambda connection: halt(connection, "sites", culprit, "still broken"))[0] == first[0]
-    assert now(lambda connection: halt(connection, "sites", None, "the database refused"))[0] != first[0]
-    after = now(lambda connection: project(connection, PROJECTIONS[1], [culprit], 1))
-    assert after == (None, None, None, 1)
-
-
-def test_a_table_that_is_written_once_ignores_what_comes_later(connection: Connection) -> None:
-    TABLES.create_all(connection)
-    connection.execute(insert(ENTRIES).values(n=1, text="first"))
-    apply(connection, Fold([Set(ENTRIES, (1,), {"text": "second"}), Set(ENTRIES, (2,), {"text": "new"})]))
-    found = connection.execute(select(ENTRIES.c.text).order_by(ENTRIES.c.n)).scalars().all()
-    assert found == ["first", "new"]
+    since, event_of, reason = note(0, 4, Halt(5, event_id, "it cannot\x00"))
+    assert (event_of, reason) == (event_id, "it cannot\ufffd")
+    assert note(4, 4, Halt(5, event_id, "it still cannot")) == (since, event_id, "it still cannot")
+    assert note(4, 6, Halt(7, None, "another"))[0] != since
+    assert note(6, 9, None) == (None, None, None)

@@ -1,0 +1,195 @@
+"""Which generations of a read model are there, and how does the next one take the place of the live one?
+
+    rebuild_NAME_xxxxxxxx ──swap──▶ public ──swap──▶ previous_NAME ──▶ dropped
+
+A generation is the tables and views of one projection in a schema. The next one is built in a schema whose name no
+other run will ever use, so that a worker of a run that was killed finds no table to write into. The swap moves both in
+one transaction. It holds the positions, so that the live one stands still; it applies what is missing; and only then
+does it lock the tables, views first and for a moment, as readers do. It asks for these locks with a time-out that is
+far shorter than PostgreSQL's patience with a deadlock (1 s): where a reader holds one table and wants the next, the
+swap gives way, never the reader. A reader's statement waits some milliseconds, and then finds the new tables by name.
+
+(One thing cannot be helped: a transaction in REPEATABLE READ that is older than the rows of the new generation, and
+looks at the table for the first time after the swap, does not see those rows.)
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, Table, func, select, text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from domain.errors import UsageError
+from projections.base import METADATA, Projection
+from projections.positions import POSITIONS, lock
+
+LOCK_MILLISECONDS = 100
+"""How long a swap waits for each table; meanwhile new readers wait behind it."""
+
+POSITION_MILLISECONDS = 2000
+"""How long it waits for the projector's batch; nobody waits behind it."""
+
+_CLASS = 1_415_671_122
+"""Of our advisory locks: no other use of them has this first half."""
+
+_quote = PGDialect_psycopg().identifier_preparer.quote  # type: ignore[no-untyped-call]
+
+
+class Busy(Exception):
+    """Somebody uses the tables; try again in a moment."""
+
+
+def reserve(connection: Connection, name: str) -> bool:
+    """Whether this session is now the only one to rebuild the projection; until it ends."""
+    return bool(connection.execute(select(func.pg_try_advisory_lock(_CLASS, func.hashtext(name)))).scalar())
+
+
+def begin(connection: Connection, projection: Projection) -> str:
+    """The schema of a new, empty generation; what earlier runs have left is dropped. Raises UsageError."""
+    views = _views(connection, projection)
+    connection.execute(text("SET LOCAL lock_timeout = '30s'"))
+    for left in _schemas(connection, f"rebuild_{projection.name}_[0-9a-f]{{8}}"):
+        connection.execute(text(f"DROP SCHEMA {_quote(left)} CASCADE"))
+    schema = f"rebuild_{projection.name}_{secrets.token_hex(4)}"
+    connection.execute(text(f"CREATE SCHEMA {_quote(schema)}"))
+    there = connection.execution_options(schema_translate_map={None: schema})
+    METADATA.create_all(there, tables=[*projection.tables, *views])
+    for thing in (*projection.tables, *views):
+        _grant_the_same(connection, thing.name, schema)
+    return schema
+
+
+def abandon(connection: Connection, schema: str) -> None:
+    """Drop a generation that did not come to be."""
+    connection.execute(text(f"DROP SCHEMA IF EXISTS {_quote(schema)} CASCADE"))
+
+
+def analyze(connection: Connection, projection: Projection, schema: str) -> None:
+    """Let the planner know the new tables before anybody reads them."""
+    for table in projection.tables:
+        connection.execute(text(f"ANALYZE {_quote(schema)}.{_quote(table.name)}"))
+
+
+def hold_positions(connection: Connection, projection: Projection) -> dict[int, int]:
+    """The live positions by bucket; nobody moves them until the transaction ends. Raises Busy."""
+    connection.execute(text(f"SET LOCAL lock_timeout = {POSITION_MILLISECONDS}; SET LOCAL synchronous_commit = on"))
+    try:
+        return lock(connection, projection.name)
+    except OperationalError as error:
+        raise _busy(error) from error
+
+
+def swap(connection: Connection, projection: Projection, schema: str, position: int) -> None:
+    """The generation in `schema` becomes the live one and stands at `position`, in the caller's transaction.
+
+    The caller holds the positions. Raises Busy, and then the transaction must be rolled back.
+    """
+    things = [*_views(connection, projection), *projection.tables]
+    previous = previous_of(projection.name)
+    try:
+        connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}"))
+        for thing in things:
+            connection.execute(text(f"LOCK TABLE public.{_quote(thing.name)} IN ACCESS EXCLUSIVE MODE"))
+    except OperationalError as error:
+        raise _busy(error) from error
+    for was, becomes in (("public", previous), (schema, "public")):
+        for thing in things:
+            kind = "VIEW" if thing.is_view else "TABLE"
+            connection.execute(text(f"ALTER {kind} {was}.{_quote(thing.name)} SET SCHEMA {_quote(becomes)}"))
+    connection.execute(text(f"DROP SCHEMA {_quote(schema)}"))
+    connection.execute(
+        POSITIONS.update()
+        .where(POSITIONS.c.name == projection.name)
+        .values(position=position, halted_at=None, halted_event=None, halted_reason=None, updated_at=func.now())
+    )
+
+
+def previous_of(name: str) -> str:
+    return f"previous_{name}"
+
+
+def drop_previous(connection: Connection, name: str) -> bool:
+    """Drop the generation that was live before; whether there was one. Raises UsageError where others build on it."""
+    schema = previous_of(name)
+    if not _schemas(connection, schema):
+        return False
+    things = connection.execute(
+        text(
+            "SELECT relname, relkind = 'v' FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+            " WHERE nspname = :schema AND relkind IN ('r', 'v') ORDER BY relkind DESC, relname"
+        ),
+        {"schema": schema},
+    ).all()
+    connection.execute(text("SET LOCAL lock_timeout = '30s'"))
+    try:
+        for thing, is_view in things:
+            kind = "VIEW" if is_view else "TABLE"
+            connection.execute(text(f"DROP {kind} {_quote(schema)}.{_quote(thing)}"))
+        connection.execute(text(f"DROP SCHEMA {_quote(schema)}"))
+    except DBAPIError as error:
+        if _state(error) != "2BP01":
+            raise
+        detail = " ".join(str(error.orig).split())
+        raise UsageError(f"the previous generation of {name} is in use ({detail}): drop what depends on it") from error
+    return True
+
+
+def make_room(connection: Connection, name: str) -> None:
+    """An empty schema for the generation that is about to be replaced; the one before it is dropped."""
+    drop_previous(connection, name)
+    connection.execute(text(f"CREATE SCHEMA {_quote(previous_of(name))}"))
+
+
+def _views(connection: Connection, projection: Projection) -> list[Table]:
+    """Our views on the projection's tables; UsageError where somebody else's would stay with the old tables."""
+    found = connection.execute(
+        text(
+            "SELECT DISTINCT vn.nspname, v.relname, v.relkind FROM pg_depend d"
+            " JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class"
+            " JOIN pg_namespace vn ON vn.oid = v.relnamespace JOIN pg_class t ON t.oid = d.refobjid"
+            " WHERE d.classid = 'pg_rewrite'::regclass AND t.relnamespace = 'public'::regnamespace"
+            " AND t.relname = ANY(:names) AND v.oid <> t.oid"
+        ),
+        {"names": [table.name for table in projection.tables]},
+    ).all()
+    ours = {table.name: table for table in METADATA.tables.values() if table.is_view}
+    for schema, view, _ in found:
+        if schema != "public" or view not in ours:
+            raise UsageError(
+                f"the view {schema}.{view} is built on {projection.name} and would stay with the old tables:"
+                " drop it, rebuild, and create it again"
+            )
+    return [ours[view] for _, view, _ in sorted(found)]
+
+
+def _grant_the_same(connection: Connection, name: str, schema: str) -> None:
+    """Whoever may read the live table may read the next one."""
+    grants = connection.execute(
+        text(
+            "SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,"
+            " a.privilege_type, a.is_grantable FROM pg_class c, aclexplode(c.relacl) a"
+            " WHERE c.relnamespace = 'public'::regnamespace AND c.relname = :name AND a.grantee <> c.relowner"
+        ),
+        {"name": name},
+    ).all()
+    for grantee, privilege, grantable in grants:
+        option = " WITH GRANT OPTION" if grantable else ""
+        connection.execute(text(f"GRANT {privilege} ON {_quote(schema)}.{_quote(name)} TO {grantee}{option}"))
+
+
+def _schemas(connection: Connection, pattern: str) -> Sequence[str]:
+    names = connection.execute(text("SELECT nspname FROM pg_namespace")).scalars().all()
+    return [name for name in names if re.fullmatch(pattern, name)]
+
+
+def _busy(error: OperationalError) -> Exception:
+    """Busy where waiting longer may help: a lock time-out, a deadlock that we lost."""
+    return Busy(str(error.orig)) if _state(error) in ("55P03", "40P01") else error
+
+
+def _state(error: DBAPIError) -> object:
+    return getattr(error.orig, "sqlstate", None)
