@@ -24,7 +24,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from domain.errors import TenantryError, Unavailable
 
@@ -170,6 +170,9 @@ class GroupSession:
     session_ms: int = 6_000
     heartbeat_ms: int = 1_000
     max_poll_interval_ms: int = 60_000
+
+
+SESSION: Final = GroupSession()
 
 
 def knock(bootstrap: str, seconds: float) -> None:

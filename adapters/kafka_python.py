@@ -22,6 +22,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from adapters.kafka_ports import (
     LARGEST_MESSAGE_BYTES,
+    SESSION,
     BrokerUnreachable,
     GroupSession,
     Message,
@@ -50,7 +51,7 @@ class KafkaPythonConsumer:
         group: str,
         topics: Sequence[str],
         on_assign: OnAssign,
-        session: GroupSession = GroupSession(),
+        session: GroupSession = SESSION,
         connect_seconds: float = 10,
     ) -> None:
         self._on_assign = on_assign

@@ -152,7 +152,7 @@ def _settled(wanted: Wanted, actual: Provisioning, around: Around) -> Action:
         return Nothing(wanted.wake_at)
     if actual.version == 0 and wanted.level == "absent":
         return Nothing()
-    if actual.converged is not None and actual.converged.digest == wanted.digest:
+    if actual.at_rest and actual.converged is not None and actual.converged.digest == wanted.digest:
         return Nothing(wanted.wake_at)
     if around.before_converging is not None:
         return Wait(around.before_converging, until=wanted.wake_at)

@@ -184,6 +184,8 @@ class Provisioning:
     converged: Converged | None = None
     given_up: GivenUp | None = None
     held: Held | None = None
+    at_rest: bool = False
+    """Converged, and nothing was started or resumed since."""
 
     @property
     def level(self) -> Level:
@@ -227,13 +229,13 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
             )
         case ScopeConverged() as event:
             steps = {step: ensured.wish for step, ensured in actual.steps.items()}
-            return replace(actual, converged=Converged(event.level, event.digest, steps))
+            return replace(actual, converged=Converged(event.level, event.digest, steps), at_rest=True)
         case ScopeGaveUp() as event:
             return replace(actual, given_up=GivenUp(event.digest, event.step, event.reason))
         case ScopeHeld() as event:
             return replace(actual, held=Held(event.reason, event.digest))
         case ScopeResumed():
-            return replace(actual, held=None, given_up=None, intent=None)
+            return replace(actual, held=None, given_up=None, intent=None, at_rest=False)
         case _:
             return actual
 
@@ -255,6 +257,7 @@ def _started(actual: Provisioning, event: StepStarted) -> Provisioning:
         actual,
         steps={**actual.steps, event.step: ensured},
         intent=Intent(event.step, event.direction, event.generation, event.wish),
+        at_rest=False,
     )
 
 

@@ -56,8 +56,9 @@ def begin(connection: Connection, projection: Projection) -> str:
         connection.execute(text(f"DROP SCHEMA {_quote(left)} CASCADE"))
     schema = f"rebuild_{projection.name}_{secrets.token_hex(4)}"
     connection.execute(text(f"CREATE SCHEMA {_quote(schema)}"))
-    there = connection.execution_options(schema_translate_map={None: schema})
-    METADATA.create_all(there, tables=[*projection.tables, *views])
+    connection.execution_options(schema_translate_map={None: schema})
+    METADATA.create_all(connection, tables=[*projection.tables, *views])
+    connection.execution_options(schema_translate_map={})
     for thing in (*projection.tables, *views):
         _grant_the_same(connection, thing.name, schema)
     return schema

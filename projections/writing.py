@@ -1,8 +1,8 @@
 """How do folded changes get into their tables?
 
 `apply` costs a few statements however many rows there are; `copy` is faster still, for rows that are known to be new.
-Both write the tables of the schema that the connection's `schema_translate_map` names, as SQLAlchemy would; the
-statements are put together once, because that used to cost more than their execution.
+Both write the tables of `schema`; without one, those of the connection's `schema_translate_map`, as SQLAlchemy would.
+The statements are put together once, because that used to cost more than their execution.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ _DIALECT: Final = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 Keyed = tuple[Key, Row]
 
 
-def apply(connection: Connection, fold: Fold) -> None:
+def apply(connection: Connection, fold: Fold, *, schema: str | None = None) -> None:
     """Write the fold: for each table one DELETE a length of prefix, and one upsert a set of columns."""
-    schema = _schema(connection)
+    schema = schema or _schema(connection)
     for table, folded in fold.tables.items():
-        delete(connection, table, folded.deleted)
+        _delete_all(connection, table, folded.deleted, schema)
         for names, keyed in _by_columns(folded):
             columns = (*_keys(table), *names)
             document = _document(columns, ((*key, *(row[name] for name in names)) for key, row in keyed))
             connection.exec_driver_sql(_upsert(table, names, schema), (document,))
 
 
-def delete(connection: Connection, table: Table, prefixes: Iterable[Key]) -> None:
-    """Delete all rows whose key begins with one of the prefixes."""
+def _delete_all(connection: Connection, table: Table, prefixes: Iterable[Key], schema: str | None) -> None:
     for length, alike in groupby(sorted(prefixes, key=len), key=len):
         document = _document(_keys(table)[:length], alike)
-        connection.exec_driver_sql(_delete(table, length, _schema(connection)), (document,))
+        connection.exec_driver_sql(_delete(table, length, schema), (document,))
 
 
-def copy(connection: Connection, table: Table, rows: Iterable[Keyed]) -> None:
+def copy(connection: Connection, table: Table, rows: Iterable[Keyed], *, schema: str | None = None) -> None:
     """Write rows of which none is there yet."""
+    schema = schema or _schema(connection)
     cursor = connection.connection.cursor()
     for names, keyed in _by_columns(rows):
         columns = (*_keys(table), *names)
         as_json = [name for name in names if isinstance(table.columns[name].type, JSONB)]
-        with cursor.copy(_copy(table, columns, _schema(connection))) as stream:
+        with cursor.copy(_copy(table, columns, schema)) as stream:
             for key, row in keyed:
                 for name in as_json:
                     row[name] = None if row[name] is None else json.dumps(row[name], ensure_ascii=False, default=str)

@@ -34,7 +34,7 @@ from cli.demo.settling import settled
 from cli.demo.stream import stream
 from cli.look import tables_of, tell
 from cli.output import AsJson, command, err, out, print_json, table
-from domain.errors import UsageError
+from domain.errors import TenantryError, UsageError
 from runtime.bootstrap import Parts
 from runtime.settings import CONFIG_VARIABLE, PREFIX, Settings
 from runtime.telemetry import configure_logging
@@ -60,15 +60,20 @@ def demo(
     Exit code 0 says that all read models and all databases, schemas and roles are exactly what must be there.
     """
     directory = _directory(data_dir)
+    kept = keep or data_dir is not None
     try:
         with _surroundings(directory):
             report = _run(directory, tenants=tenants, seed=seed, show=not as_json)
+    except TenantryError:
+        kept = True
+        err.print(f"what the workers said is in {directory / 'logs'}", soft_wrap=True)
+        raise
     finally:
-        if data_dir is None and not keep:
+        if not kept:
             shutil.rmtree(directory, ignore_errors=True)
     if as_json:
         print_json(report.told())
-    elif data_dir is not None or keep:
+    elif kept:
         out.print(f"kept: start it again with `tenantry up --data-dir {directory}`", soft_wrap=True)
     if not report.agreed:
         raise typer.Exit(1)

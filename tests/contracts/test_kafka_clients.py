@@ -1,4 +1,4 @@
-"""Do the memory fake and kafka-python keep the same promises?"""
+"""Do the memory fake, kafka-python and librdkafka keep the same promises?"""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from adapters.kafka import (
     Producer,
     PublishFailed,
 )
+from adapters.kafka_confluent import ConfluentConsumer, ConfluentProducer
 from tests.fakes.kafka import InMemoryBroker, MemoryConsumer, MemoryProducer
 
 ENOUGH = 15.0
@@ -87,6 +88,23 @@ class KafkaPythonCluster:
         return KafkaPythonConsumer(self.bootstrap, group=group, topics=[topic], on_assign=on_assign, session=session)
 
 
+class ConfluentCluster(KafkaPythonCluster):
+    """Topics are always made by kafka-python."""
+
+    def producer(self) -> Producer:
+        return ConfluentProducer(self.bootstrap)
+
+    def consumer(self, topic: str, *, group: str, on_assign: OnAssign) -> Consumer:
+        session = GroupSession(session_ms=2_000, heartbeat_ms=300)
+        return ConfluentConsumer(self.bootstrap, group=group, topics=[topic], on_assign=on_assign, session=session)
+
+
+CLUSTERS: dict[str, Callable[[str], Cluster]] = {
+    "kafka-python": KafkaPythonCluster,
+    "confluent-kafka": ConfluentCluster,
+}
+
+
 @dataclass
 class Desk:
     """One test's topic on a cluster, and all that it opens there."""
@@ -112,11 +130,11 @@ class Desk:
         producer.flush()
 
 
-@pytest.fixture(params=["memory", "kafka-python"])
+@pytest.fixture(params=["memory", *CLUSTERS])
 def desk(request: pytest.FixtureRequest, topic_prefix: str) -> Iterator[Desk]:
     cluster: Cluster = MemoryCluster()
     if request.param != "memory":
-        cluster = KafkaPythonCluster(request.getfixturevalue("broker").bootstrap)
+        cluster = CLUSTERS[request.param](request.getfixturevalue("broker").bootstrap)
     desk = Desk(cluster, f"{topic_prefix}topic")
     cluster.ensure_topics({desk.topic: 4})
     yield desk
@@ -329,6 +347,8 @@ def test_a_broker_that_is_not_there_is_an_error_that_names_address_and_remedy() 
         attempts: list[Callable[[], object]] = [
             lambda: KafkaPythonProducer(address, connect_seconds=0.3),
             lambda: KafkaPythonConsumer(address, group="g", topics=["t"], on_assign=lambda _: {}, connect_seconds=0.3),
+            lambda: ConfluentProducer(address, connect_seconds=0.3),
+            lambda: ConfluentConsumer(address, group="g", topics=["t"], on_assign=lambda _: {}, connect_seconds=0.3),
             lambda: kafka.ensure_topics(address, {"t": 1}, connect_seconds=0.3),
             lambda: kafka.topic_ids(address, ["t"], connect_seconds=0.3),
         ]
@@ -337,11 +357,14 @@ def test_a_broker_that_is_not_there_is_an_error_that_names_address_and_remedy() 
                 attempt()
 
 
-def test_producer_and_consumer_outlive_a_broker_that_lost_its_memory(tmp_path: Path, topic_prefix: str) -> None:
+@pytest.mark.parametrize("client", CLUSTERS)
+def test_producer_and_consumer_outlive_a_broker_that_lost_its_memory(
+    tmp_path: Path, topic_prefix: str, client: str
+) -> None:
     topic = f"{topic_prefix}topic"
     broker = EmbeddedBroker(tmp_path)
     broker.start()
-    cluster = KafkaPythonCluster(broker.bootstrap)
+    cluster = CLUSTERS[client](broker.bootstrap)
     port = int(broker.bootstrap.split(":")[1])
     cluster.ensure_topics({topic: 1})
     database: dict[Partition, int] = {}

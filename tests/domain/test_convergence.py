@@ -22,6 +22,7 @@ from domain.convergence import (
 )
 from domain.provisioning import (
     Provisioning,
+    ScopeConverged,
     ScopeGaveUp,
     ScopeHeld,
     ScopeResumed,
@@ -132,6 +133,17 @@ def test_when_all_steps_are_there_the_scope_converges_and_then_rests() -> None:
     wish = commerce.wanted(JIRA_SCOPE, *scopes.values())
     almost = {**scopes, JIRA_SCOPE: ensured(Provisioning(JIRA_SCOPE), wish.steps)}
     assert action(commerce, JIRA_SCOPE, almost) == Converge("open", wish.digest)
+    assert action(commerce, JIRA_SCOPE, scopes) == Nothing()
+
+
+def test_a_wish_that_changed_and_changed_back_converges_anew() -> None:
+    commerce = a_tenant(JIRA)
+    scopes = all_converged(commerce)
+    wish = commerce.wanted(JIRA_SCOPE, *scopes.values())
+    there_and_back = ensured(scopes[JIRA_SCOPE], {Step.SITE: wish.steps[Step.SITE]})
+    scopes[JIRA_SCOPE] = there_and_back
+    assert action(commerce, JIRA_SCOPE, scopes) == Converge("open", wish.digest)
+    scopes[JIRA_SCOPE] = after(there_and_back, ScopeConverged(**of(JIRA_SCOPE), level="open", digest=wish.digest))
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing()
 
 

@@ -32,6 +32,7 @@ from domain.provisioning import (
 )
 from domain.steps import (
     SCOPE_STEPS,
+    Access,
     CommerceFacts,
     ConfigurationFacts,
     DatabaseFacts,
@@ -57,6 +58,7 @@ from runtime.bootstrap import projector_engine
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CAUSE = Cause(kind="event", source="tenant:t", id="1")
 ADA = Founder(account_id="ada", name="Ada", email="ada@example.com")
+_ACCESS: tuple[Access, ...] = ("open", "closed")
 PRODUCTS = ("jira-software", "confluence", "compass")
 
 
@@ -209,8 +211,8 @@ class Stories:
             permissions=(Permission(group="admins", permission="administer"),),
         )
 
-    def _access(self) -> str:
-        return self._random.choice(["open", "closed"])
+    def _access(self) -> Access:
+        return self._random.choice(_ACCESS)
 
 
 class OpenKeys:

@@ -45,7 +45,7 @@ from projections.positions import POSITIONS, Halt, Move, advance, ensure, lock, 
 from projections.sites import SITES
 from projections.writing import apply, copy
 from tests.projections.given import Model, changes_of, ensured, history, one_by_one, removed, started
-from tests.projections.test_base import CHANGES, TABLES, THINGS, without_empty
+from tests.projections.test_base import CHANGES, ENTRIES, TABLES, THINGS, without_empty
 from tests.projections.test_sites import CREATED
 
 SITE, FAMILY = Scope("site", "t1"), Scope("family", "t1", "jira")

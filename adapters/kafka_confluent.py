@@ -1,0 +1,433 @@
+"""How does librdkafka carry out the two ports? (The extra `[fast]`.)
+
+librdkafka joins, sends heartbeats and fetches ahead in threads of its own, and hands its news over in our poll, in the
+caller's thread. What the group gives us is held back by not telling librdkafka to read it:
+
+    consume ──▶ given (by the group): read nothing ──▶ on_assign(partitions) ──▶ assign(offsets) ──▶ messages
+                                  ▲                        ask the database
+                                  └── a topic is another one than was assigned, or an error cost us messages
+
+So there is one way to begin, to seek and to begin again: `assign` with the offset of every partition that is placed.
+What it had fetched ahead is thrown away then, and nothing of it is delivered later. The rest of the reasons:
+adapters/kafka_ports.py.
+
+Both clients share a group and place equal keys in equal partitions, so one can take over from the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+from uuid import UUID
+
+import confluent_kafka
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from adapters.kafka_ports import (
+    LARGEST_MESSAGE_BYTES,
+    SESSION,
+    GroupSession,
+    Message,
+    OnAssign,
+    Partition,
+    PositionExpired,
+    PositionPastEnd,
+    PublishFailed,
+    knock,
+)
+from domain.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+SUSPICIOUS_AFTER_SECONDS: Final = 0.5
+"""A partition has been fetched from by then, several times, if its broker answers."""
+
+_OUT_OF_RANGE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})  # noqa: SLF001
+
+# librdkafka goes on by itself after each of these; a topic that is not there may come.
+_PASSING: Final = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+
+_Key = tuple[str, int]
+"""Topic and partition, as librdkafka names them."""
+
+
+class ConfluentConsumer:
+    """`Consumer` on librdkafka; opens its connection at once, joins in the first polls."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        group: str,
+        topics: Sequence[str],
+        on_assign: OnAssign,
+        session: GroupSession = SESSION,
+        connect_seconds: float = 10,
+    ) -> None:
+        knock(bootstrap, connect_seconds)
+        self._bootstrap = bootstrap
+        self._on_assign = on_assign
+        self._topics = list(topics)
+        self._given: set[_Key] = set()
+        self._placed: dict[_Key, Partition] = {}
+        self._next: dict[_Key, int] = {}
+        self._unproven: dict[_Key, float] = {}  # placed, and nothing says yet that the position is one; since when
+        self._moved = False  # librdkafka has to be told where to read
+        self._asked_at = 0.0
+        self._admin = AdminClient(_client(bootstrap))
+        self._kafka = confluent_kafka.Consumer(
+            _reading(bootstrap, group)
+            | {
+                "session.timeout.ms": session.session_ms,
+                "heartbeat.interval.ms": session.heartbeat_ms,
+                "max.poll.interval.ms": session.max_poll_interval_ms,
+                "partition.assignment.strategy": "range,roundrobin",  # those of kafka-python
+                "topic.metadata.refresh.interval.ms": 5_000,  # how soon new partitions are seen
+                "on_commit": _log_failed_commit,
+            }
+        )
+        self._kafka.subscribe(self._topics, on_assign=self._on_given, on_revoke=self._on_taken)
+
+    def poll(self, timeout_seconds: float, limit: int) -> list[Message]:
+        """As the port says; up to 2 s longer while no broker answers."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            self._place()
+            messages = self._fetch(max(0.0, deadline - time.monotonic()), limit)
+            if messages or time.monotonic() >= deadline:
+                return messages
+
+    def assignment(self) -> set[Partition]:
+        return set(self._placed.values())
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        key = (partition.topic, partition.partition)
+        if self._placed.get(key) != partition:
+            raise ValueError(f"{partition} is not assigned")
+        self._start(key, offset)
+
+    def commit(self, positions: Mapping[Partition, int]) -> None:
+        offsets = [TopicPartition(ours.topic, ours.partition, offset) for ours, offset in positions.items()]
+        if not offsets:
+            return
+        with _logged("the commit of positions for monitoring"):
+            self._kafka.commit(offsets=offsets, asynchronous=True)
+
+    def high_watermarks(self) -> dict[Partition, int]:
+        marks = {ours: self._end(key) for key, ours in self._placed.items()}
+        return {ours: mark for ours, mark in marks.items() if mark is not None}
+
+    def close(self) -> None:
+        with _logged("leaving the consumer group"):
+            self._kafka.close()
+
+    def _on_given(self, kafka: confluent_kafka.Consumer, partitions: Iterable[TopicPartition]) -> None:
+        """All that is ours from now on. Nothing may be fetched before the database was asked where to begin."""
+        self._forget()
+        self._given = {(each.topic, each.partition) for each in partitions}
+        kafka.assign([])
+
+    def _on_taken(self, kafka: confluent_kafka.Consumer, _: object) -> None:
+        """Nothing to save: positions were recorded with what was read."""
+        self._forget()
+        kafka.unassign()
+
+    def _forget(self) -> None:
+        for each in (self._given, self._placed, self._next, self._unproven):
+            each.clear()
+        self._moved = False
+
+    def _start(self, key: _Key, offset: int) -> None:
+        self._next[key] = offset
+        self._unproven[key] = time.monotonic()
+        self._moved = True
+
+    def _hold(self, keys: Iterable[_Key]) -> None:
+        """Deliver nothing more from there until the database was asked again."""
+        for key in keys:
+            if self._placed.pop(key, None) is not None:
+                del self._next[key]
+                self._unproven.pop(key, None)
+                self._moved = True
+
+    def _place(self) -> None:
+        """Ask where to begin in the partitions that are held back, and begin there."""
+        waiting = self._given - self._placed.keys()
+        ids = self._ask_ids() if waiting else {}
+        found = {key: Partition(key[0], ids[key[0]], key[1]) for key in waiting if key[0] in ids}
+        positions = self._on_assign(frozenset(found.values())) if found else {}
+        for key, ours in found.items():
+            self._placed[key] = ours
+            self._start(key, positions.get(ours, OFFSET_BEGINNING))
+        if self._moved:
+            self._kafka.assign([TopicPartition(*key, offset) for key, offset in self._next.items()])
+            self._moved = False
+
+    def _fetch(self, timeout_seconds: float, limit: int) -> list[Message]:
+        records = self._kafka.consume(1, timeout_seconds)  # for more than one it would wait all the time
+        if records and limit > 1:
+            records += self._kafka.consume(limit - 1, 0)
+        try:
+            if records or time.monotonic() - self._asked_at > 1:
+                self._hold_recreated()
+            for record in records:
+                if (error := record.error()) is not None:
+                    self._judge(error, (record.topic() or "", record.partition() or 0))
+            if self._unproven:
+                self._look_past_the_ends()
+        except (Unavailable, PositionExpired, PositionPastEnd):
+            self._hold({(record.topic() or "", record.partition() or 0) for record in records})
+            raise
+        return self._delivered(records)
+
+    def _delivered(self, records: Iterable[confluent_kafka.Message]) -> list[Message]:
+        messages = []
+        for record in records:
+            topic, partition, offset = record.topic(), record.partition(), record.offset()
+            if topic is None or partition is None or offset is None or record.error() is not None:
+                continue
+            key = (topic, partition)
+            if (ours := self._placed.get(key)) is None:
+                continue  # it comes again when it is placed
+            self._next[key] = offset + 1
+            self._unproven.pop(key, None)
+            messages.append(_message(ours, offset, record))
+        return messages
+
+    def _judge(self, error: KafkaError, key: _Key) -> None:
+        """Raise what librdkafka can't get over by itself."""
+        if error.code() in _OUT_OF_RANGE:
+            self._explain(key)
+        elif error.code() in _PASSING or error.retriable():
+            log.warning("reading from Kafka: %s", error)
+        else:
+            raise Unavailable(f"Kafka does not let us read {', '.join(self._topics)}: {error}: correct it there")
+
+    def _explain(self, key: _Key) -> None:
+        """Raise what a refused position means; begin anew if the topic is another by now."""
+        if key not in self._placed:
+            return
+        ours, position = self._placed[key], self._next[key]
+        try:
+            start, end = self._kafka.get_watermark_offsets(TopicPartition(*key), timeout=5)
+        except KafkaException as error:
+            raise Unavailable(f"no broker tells where {ours.topic}/{ours.partition} ends: {error}") from error
+        if 0 <= position < start:
+            raise PositionExpired(ours, position, start)
+        if position > end:
+            raise PositionPastEnd(ours, position, end)
+        self._hold([key])  # it was refused, and would not be by now
+
+    def _look_past_the_ends(self) -> None:
+        """Kafka refuses a fetch past the end; the embedded broker answers it with nothing, for ever.
+
+        librdkafka's end may be of the last time that this partition was ours, so one reader more has a fresh look.
+        """
+        for key, since in list(self._unproven.items()):
+            position, end = self._next[key], self._end(key)
+            if position < 0 or (end is not None and position <= end):
+                del self._unproven[key]
+            elif end is not None and time.monotonic() - since > SUSPICIOUS_AFTER_SECONDS:
+                seen = _fetched_end(self._bootstrap, key, position)
+                if seen is not None and position > seen:
+                    self._hold_recreated()
+                    if key in self._placed:
+                        ours = self._placed[key]
+                        self._hold([key])
+                        raise PositionPastEnd(ours, position, seen)
+                else:
+                    self._unproven[key] = time.monotonic()
+
+    def _end(self, key: _Key) -> int | None:
+        """As of the last fetch."""
+        try:
+            _, end = self._kafka.get_watermark_offsets(TopicPartition(*key), cached=True)
+        except KafkaException:
+            return None  # librdkafka does not know the partition yet
+        return end if end >= 0 else None
+
+    def _hold_recreated(self) -> None:
+        """Hold back each partition that is not, or not provably, of the topic that was assigned."""
+        ids = self._ask_ids()
+        self._hold([key for key, ours in self._placed.items() if ids.get(ours.topic) != ours.topic_id])
+
+    def _ask_ids(self) -> dict[str, str]:
+        """The ids of our topics, as a broker has them now; none if no broker answers."""
+        self._asked_at = time.monotonic()
+        ids: dict[str, str] = {}
+        for name, answer in self._admin.describe_topics(TopicCollection(self._topics), request_timeout=2).items():
+            try:
+                ids[name] = _id(name, answer.result().topic_id)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    log.warning("no broker told the id of %s: %s", name, error)
+        return ids
+
+
+class ConfluentProducer:
+    """`Producer` on librdkafka: acknowledged by all replicas; a retry neither repeats nor reorders.
+
+    librdkafka reports only what failed; what it still has in hand when `flush` gives up counts as failed. After a
+    failure the client is thrown away: it would send the old messages to a broker that comes back, after newer ones.
+    """
+
+    def __init__(self, bootstrap: str, *, connect_seconds: float = 10) -> None:
+        self._bootstrap = bootstrap
+        self._connect_seconds = connect_seconds
+        self._failures: list[KafkaError] = []
+        self._kafka: confluent_kafka.Producer | None = self._connect()
+
+    def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Iterable[tuple[str, bytes]] = (),
+    ) -> None:
+        if self._kafka is None:
+            self._kafka = self._connect()
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                self._kafka.produce(topic, value=value, key=key, headers=list(headers), on_delivery=self._report)
+            except BufferError as error:  # too much is on its way: wait until some of it has arrived
+                if time.monotonic() > deadline:
+                    raise self._failed(error) from error
+                self._kafka.poll(0.1)
+            except KafkaException as error:
+                self._failures.append(error.args[0])
+                raise self._failed(error) from error
+            else:
+                return
+
+    def flush(self, timeout_seconds: float = 10) -> None:
+        if self._kafka is None:
+            return
+        left = self._kafka.flush(timeout_seconds)
+        if self._failures or left:
+            raise self._failed(f"no acknowledgement within {timeout_seconds:g} s")
+
+    def close(self) -> None:
+        """Waits for nothing: what was sent and not flushed may be lost."""
+        if self._kafka is not None:
+            self._kafka.purge(in_queue=True, in_flight=True, blocking=False)
+            self._kafka = None
+        self._failures = []
+
+    def _report(self, error: KafkaError | None, _: object) -> None:
+        if error is not None:
+            self._failures.append(error)
+
+    def _failed(self, otherwise: object) -> PublishFailed:
+        count = len(self._failures) + (len(self._kafka) if self._kafka is not None else 0)
+        cause = self._failures[0] if self._failures else otherwise
+        self.close()
+        return PublishFailed(count or 1, cause)
+
+    def _connect(self) -> confluent_kafka.Producer:
+        knock(self._bootstrap, self._connect_seconds)
+        return confluent_kafka.Producer(
+            _client(self._bootstrap)
+            | {
+                "acks": "all",
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",  # that of kafka-python, and of Java
+                "linger.ms": 5,
+                "message.max.bytes": LARGEST_MESSAGE_BYTES,
+                "queue.buffering.max.kbytes": 64 * 2**10,
+                "request.timeout.ms": 10_000,
+                "delivery.timeout.ms": 20_000,
+                "delivery.report.only.error": True,
+            }
+        )
+
+
+def _client(bootstrap: str) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": bootstrap,
+        "allow.auto.create.topics": False,
+        "reconnect.backoff.max.ms": 1_000,
+        "error_cb": _log_error,
+        "log_level": 0,  # it would write on our stderr; what matters reaches us as an error
+    }
+
+
+def _reading(bootstrap: str, group: str) -> dict[str, Any]:
+    return _client(bootstrap) | {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",  # "earliest" would hide a position that Kafka does not have
+        "max.partition.fetch.bytes": 2 * 2**20,  # a larger message comes all the same, alone
+        "fetch.wait.max.ms": 100,
+        "queued.max.messages.kbytes": 32 * 2**10,  # fetched ahead; the rest of a worker needs memory, too
+        "check.crcs": True,
+    }
+
+
+def _fetched_end(bootstrap: str, key: _Key, position: int) -> int | None:
+    """The end of a partition, fetched anew by a reader that is in no group; none if no broker answers.
+
+    Not asked for: what the embedded broker says to that is wrong.
+    """
+    reader = confluent_kafka.Consumer(_reading(bootstrap, "none"))
+    reader.assign([TopicPartition(*key, position)])
+    deadline = time.monotonic() + 2
+    end = -1
+    while end < 0 and time.monotonic() < deadline:
+        reader.poll(0.05)
+        _, end = reader.get_watermark_offsets(TopicPartition(*key), cached=True)
+    reader.close()
+    return end if end >= 0 else None
+
+
+def _id(topic: str, number: Any) -> str:
+    """Written as kafka-python does: the database compares it."""
+    high, low = number.get_most_significant_bits(), number.get_least_significant_bits()  # signed
+    return str(UUID(int=(high % 2**64 << 64) | low % 2**64)) if high or low else topic
+
+
+def _message(partition: Partition, offset: int, record: Any) -> Message:
+    return Message(
+        topic=partition.topic,
+        topic_id=partition.topic_id,
+        partition=partition.partition,
+        offset=offset,
+        key=record.key(),
+        value=record.value(),
+        headers=tuple((name, value or b"") for name, value in record.headers() or ()),
+        timestamp_ms=record.timestamp()[1],
+    )
+
+
+@contextmanager
+def _logged(what: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        log.warning("%s failed: %s", what, error)
+
+
+def _log_failed_commit(error: KafkaError | None, _: object) -> None:
+    if error is not None:
+        log.warning("the commit of positions for monitoring failed: %s", error)
+
+
+def _log_error(error: KafkaError) -> None:
+    log.debug("librdkafka: %s", error)
