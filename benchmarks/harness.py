@@ -13,6 +13,7 @@ Progress goes to stderr; stdout is for the result.
 from __future__ import annotations
 
 import multiprocessing
+import queue
 import re
 import sys
 import tempfile
@@ -90,6 +91,18 @@ def _configure(postgres: EmbeddedPostgres, *statements: str) -> None:
     time.sleep(0.2)
 
 
+@contextmanager
+def copied(postgres: EmbeddedPostgres, name: str) -> Iterator[str]:
+    """The URL of a copy of the database, as it was filled, for one run."""
+    copy = f"{name}_copy"
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{copy}" TEMPLATE "{name}"')
+    try:
+        yield postgres.url(copy)
+    finally:
+        postgres.drop_database(copy)
+
+
 def settle(*urls: str) -> None:
     """What the server would do in its own time, and in the middle of a measurement, it does now."""
     for url in urls:
@@ -110,23 +123,33 @@ class Worked:
 
 
 def together(
-    work: Work, arguments: Sequence[tuple[object, ...]], *, when_ready: Callable[[], None] = lambda: None
+    work: Work,
+    arguments: Sequence[tuple[object, ...]],
+    *,
+    when_ready: Callable[[], None] = lambda: None,
+    seconds: float = WORK_SECONDS,
 ) -> list[Worked]:
-    """Run `work` in one process for each of `arguments`; `when_ready` is called when all of them stand at the line."""
+    """Run `work` in one process for each of `arguments`; `when_ready` is called when all of them stand at the line.
+
+    Raises TimeoutError where one of them is not done within `seconds`, RuntimeError where one failed.
+    """
     line = _SPAWN.Barrier(len(arguments) + 1)
     said: Any = _SPAWN.Queue()
     processes = [_SPAWN.Process(target=_run, args=(work, each, line, said), daemon=True) for each in arguments]
     for process in processes:
         process.start()
+    outcomes: list[Any] = []
     try:
         with suppress(threading.BrokenBarrierError):
             line.wait(START_SECONDS)  # all are ready
             when_ready()
             line.wait(START_SECONDS)  # go
-        outcomes = [said.get(timeout=WORK_SECONDS) for _ in processes]
+        outcomes = [said.get(timeout=seconds) for _ in processes]
+    except queue.Empty:
+        raise TimeoutError(f"{work.__name__} hangs: it said nothing for {seconds:g} s") from None
     finally:
         for process in processes:
-            process.join(10)
+            process.join(10 if len(outcomes) == len(processes) else 0)
             if process.is_alive():
                 process.kill()
     for outcome in outcomes:

