@@ -40,8 +40,7 @@ OUR_PROCESSES: Final = 4
 PEER_PROCESSES: Final = 4
 BATCH: Final = 1000
 
-import os
-SMALL: Final = int(os.environ.get("SMALL","100"))
+SMALL: Final = 100
 """Bytes of an event in a batch, on both sides: with 1,000 events of a usual size (450) the peer hangs, in the pipeline
 mode of its driver, as soon as one call is larger than what the sockets hold."""
 

@@ -68,7 +68,7 @@ def run(*, runs: int, quick: bool = False) -> Result:
 def measure(
     url: str, broker: EmbeddedBroker, *, tenants: int, runs: int, quick: bool, memory: dict[str, float]
 ) -> Rates:
-    """Each rate at this size, medians of `runs` (the rebuild of the largest store once: it reads five million events)."""
+    """Each rate at this size, medians of `runs`; the rebuild of the largest store once: it reads five million events."""
     messages, changed, seconds = (50, 10, 0.3) if quick else (MESSAGES, CHANGED, SECONDS)
 
     def remember(name: str, rss: float) -> None:
@@ -118,7 +118,9 @@ class _Spread:
 
     def __call__(self, keys: SealingKeys, numbers: range) -> Iterator[Row]:
         for number in numbers:
-            for stream, version, topic, state in license_changes(keys, range(number * self._step, number * self._step + 1)):
+            for stream, version, topic, state in license_changes(
+                keys, range(number * self._step, number * self._step + 1)
+            ):
                 yield stream, version + self._after, topic, state
 
 

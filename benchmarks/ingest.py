@@ -50,9 +50,7 @@ def run(*, runs: int, quick: bool = False) -> Result:
         url, peer = our_database(postgres), peer_database(postgres)
         load(url, lives, range(tenants), incoming=True)
         compared = in_turns("ingest", runs, ours=ours, peer=lambda: peer_rate(peer, peer_events))
-    return result(
-        "ingest", compared, messages=messages, intakes=INTAKES, tenants=tenants, rss_mib=round(max(memory))
-    )
+    return result("ingest", compared, messages=messages, intakes=INTAKES, tenants=tenants, rss_mib=round(max(memory)))
 
 
 def peer_rate(url: str, events: int) -> float:
@@ -146,5 +144,7 @@ def _taken_in(connection: psycopg.Connection, run_id: str) -> int:
 
 def _recorded(url: str) -> int:
     with psycopg.connect(url) as connection:
-        row = connection.execute("SELECT count(*) FROM incoming WHERE source = '/bench/messages' AND outcome = 'recorded'")
+        row = connection.execute(
+            "SELECT count(*) FROM incoming WHERE source = '/bench/messages' AND outcome = 'recorded'"
+        )
         return int((row.fetchone() or (0,))[0])

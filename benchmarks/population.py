@@ -2,7 +2,7 @@
 
 Tenants as they are after a short life, five events each: created, a product activated, its license changed, the site
 made, the license laid down. EventMapper makes one of each; the others are copies of it with ids, streams and sealed
-texts of their own, which is the same bytes at a tenth of the cost (tests/benchmarks/ compares the two).
+texts of their own: the same bytes at a tenth of the cost (tests/benchmarks/ compares the two).
 
 Rows arrive by COPY from several processes. Ids are digests of numbers: spread over the index like real ones, and anybody
 can name a tenant that is there without asking.
@@ -86,9 +86,7 @@ def life(tenant: str, customer: str) -> list[tuple[str, int, Event]]:
     bought = LicenseUpdated(
         tenant_id=tenant, revision=2, product=PRODUCT, edition="premium", users=250, status="active"
     )
-    made = StepCompleted(
-        tenant_id=tenant, kind="site", step=Step.SITE, direction="ensure", generation=1, facts=site
-    )
+    made = StepCompleted(tenant_id=tenant, kind="site", step=Step.SITE, direction="ensure", generation=1, facts=site)
     return [
         (of_tenant, 1, created),
         (of_tenant, 2, activated),
@@ -129,7 +127,9 @@ def lives(keys: SealingKeys, numbers: range) -> Iterator[Row]:
         filled = {b"tenant": tenant.encode(), b"under": tenant.replace("-", "_").encode(), b"id": _id(tenant, 0)}
         stream = f"tenant:{tenant}"
         sealed = {
-            field: keys.seal(f"customer:{customer}", plain.encode(), f"{stream}/1/administrator/{field.decode()}").encode()
+            field: keys.seal(
+                f"customer:{customer}", plain.encode(), f"{stream}/1/administrator/{field.decode()}"
+            ).encode()
             for field, plain in ((b"name", NAME), (b"email", EMAIL))
         }
         yield (*_bare(created, tenant), created.state % {**filled, **sealed, b"customer": customer.encode()})
@@ -180,9 +180,7 @@ class _Blanks:
 @cache
 def _templates() -> Sequence[_Template]:
     mapper = EventMapper(_Blanks())
-    return [
-        _template(mapper, stream, version, event) for stream, version, event in life(_TENANT, _CUSTOMER)
-    ]
+    return [_template(mapper, stream, version, event) for stream, version, event in life(_TENANT, _CUSTOMER)]
 
 
 def _template(mapper: EventMapper, stream: str, version: int, event: Event) -> _Template:
@@ -228,7 +226,7 @@ def load(url: str, source: Source, numbers: range, *, processes: int = 2, incomi
     settle(url)
 
 
-def _load(url: str, source: Source, numbers: range, incoming: bool) -> Generator[None, None, int]:  # noqa: FBT001
+def _load(url: str, source: Source, numbers: range, incoming: bool) -> Generator[None, None, int]:
     with parts(url) as ours, psycopg.connect(url) as connection:
         yield
         for start in range(0, len(numbers), CHUNK):

@@ -73,11 +73,12 @@ def write(path: Path, results: Sequence[Result], about: dict[str, str]) -> None:
     """docs/reference/benchmarks.md."""
     rows = [HEADINGS, ("---",) * len(HEADINGS), *lines(results)]
     memory = [f"- {each['bench']}: {each['rss_mib']} MiB" for each in results if "rss_mib" in each]
+    least = min(int(each["runs"]) for each in results)
     text = [
         "# Benchmarks",
         "",
-        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}. Rates are events a second, medians of "
-        f"{min(int(each['runs']) for each in results)} runs in turns with the peer, on the same server.",
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}. Rates are events a second, medians of {least} runs",
+        "in turns with the peer, on the same server.",
         "What each measures, and what the peer is, stands at the top of its file in `benchmarks/`.",
         "",
         *(f"| {' | '.join(row)} |" for row in rows),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -33,8 +34,8 @@ class License(Aggregate):
         self.tenant, self.product = tenant, product
 
     @event("Updated")
-    def update(self, *, tenant: str, product: str, edition: str, users: int, features: list[str], location: str) -> None:
-        self.users = users
+    def update(self, license_: dict[str, Any]) -> None:
+        self.users = license_["users"]
 
 
 class LicensesView(PostgresTrackingRecorder):
@@ -50,7 +51,7 @@ class LicensesView(PostgresTrackingRecorder):
             )  # type: ignore[arg-type]
         )
 
-    def update(self, changed: Any, tracking: Tracking) -> None:
+    def update(self, license_: dict[str, Any], at: datetime, tracking: Tracking) -> None:
         with self.datastore.transaction(commit=True) as curs:
             self._insert_tracking(curs, tracking)
             curs.execute(
@@ -58,13 +59,13 @@ class LicensesView(PostgresTrackingRecorder):
                 " ON CONFLICT (tenant_id, product) DO UPDATE SET edition = excluded.edition, users = excluded.users,"
                 " features = excluded.features, location = excluded.location, updated_at = excluded.updated_at",
                 (
-                    changed.tenant,
-                    changed.product,
-                    changed.edition,
-                    changed.users,
-                    Jsonb(changed.features),
-                    changed.location,
-                    changed.timestamp,
+                    license_["tenant"],
+                    license_["product"],
+                    license_["edition"],
+                    license_["users"],
+                    Jsonb(license_["features"]),
+                    license_["location"],
+                    at,
                 ),
                 prepare=True,
             )
@@ -74,8 +75,7 @@ class Licenses(Projection[LicensesView]):
     name = "licenses"
 
     def process_event(self, domain_event: Any, tracking: Tracking) -> None:
-        if hasattr(domain_event, "edition"):
-            self.view.update(domain_event, tracking)
+        self.view.update(domain_event.license_, domain_event.timestamp, tracking)
 
 
 def set_up(url: str) -> None:
@@ -91,22 +91,24 @@ def set_up(url: str) -> None:
     )
 
 
-def changed_licenses(first: int, events: int) -> Generator[tuple[License, list[Any]], None, None]:
-    """Licenses with `CHANGES` events to be stored."""
+def changed_licenses(first: int, events: int) -> Iterator[list[Any]]:
+    """The events of license after license, `CHANGES` each."""
     for number in range(first, first + events // CHANGES):
         tenant = tenant_id(number)
         license_ = License(tenant, PRODUCT)
         license_.collect_events()  # the creation writes no row: it is not among what is counted
         for users in range(CHANGES):
             license_.update(
-                tenant=tenant,
-                product=PRODUCT,
-                edition="premium",
-                users=users,
-                features=["sandbox", "release-tracks", "audit-log"],
-                location=f"t_{tenant.replace('-', '_')}_jira_2.entitlement",
+                {
+                    "tenant": tenant,
+                    "product": PRODUCT,
+                    "edition": "premium",
+                    "users": users,
+                    "features": ["sandbox", "release-tracks", "audit-log"],
+                    "location": f"t_{tenant.replace('-', '_')}_jira_2.entitlement",
+                }
             )
-        yield license_, list(license_.collect_events())
+        yield list(license_.collect_events())
 
 
 def store(url: str, events: int) -> Generator[None, None, int]:
@@ -114,7 +116,7 @@ def store(url: str, events: int) -> Generator[None, None, int]:
     set_up(url)
     application: Application[UUID] = Application()
     yield
-    for _, changes in changed_licenses(0, events):
+    for changes in changed_licenses(0, events):
         application.recorder.insert_events([application.mapper.to_stored_event(each) for each in changes])
     application.close()
     return events

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import demo, look, messages, quarantine, replay, run
+from cli import bench, demo, look, messages, quarantine, replay, run
 
 app = typer.Typer(
     name="tenantry",
@@ -30,6 +30,7 @@ app.command()(run.projector)
 app.command()(run.provisioner)
 app.command()(run.relay)
 app.command()(messages.schemas)
+app.command()(bench.bench)
 
 
 def main() -> None:

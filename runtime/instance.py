@@ -6,15 +6,18 @@ database and the broker. Other commands find it there; TENANTRY_DATABASE_URL and
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from domain.errors import UsageError
 from runtime.settings import Settings
 
 CARD = "up.json"
+LOCK = "up.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,36 @@ def take_card_away(data_dir: Path) -> None:
     (data_dir / CARD).unlink(missing_ok=True)
 
 
+def hold(data_dir: Path) -> IO[str] | None:
+    """The lock of the one `up` in this directory, for as long as the file is open; None where another has it.
+
+    The kernel lets go of it when its holder dies, however it dies: a process id could belong to anybody by now.
+    """
+    file = (data_dir / LOCK).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
 def running(data_dir: Path) -> Card | None:
     """The card of an `up` that is alive; None where there is none."""
     try:
         card = Card(**json.loads((data_dir / CARD).read_text()))
-        os.kill(card.pid, 0)
+        with (data_dir / LOCK).open() as file:
+            return card if _is_held(file) else None
     except (OSError, ValueError, TypeError):
         return None
-    return card
+
+
+def _is_held(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def endpoints(settings: Settings) -> Endpoints:

@@ -10,7 +10,6 @@ workers watch for it and drain, the broker dies with it, PostgreSQL is found aga
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -30,7 +29,7 @@ from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
 from adapters.workers import alive
 from domain.errors import Unavailable, UsageError
 from runtime.bootstrap import Parts, prepare
-from runtime.instance import Endpoints, leave_card, take_card_away
+from runtime.instance import Endpoints, hold, leave_card, take_card_away
 from runtime.master_key import ensure_master_key
 from runtime.settings import Settings
 from workers.roles import KINDS, PARENT_VARIABLE
@@ -104,14 +103,10 @@ class Supervisor:
         leave_card(self.data_dir, self.endpoints)
 
     def _lock(self) -> None:
-        file = (self.data_dir / "up.lock").open("w")
+        file = hold(self.data_dir)
+        if file is None:
+            raise UsageError(f"a Tenantry runs in {self.data_dir} already: stop it first, or name another --data-dir")
         self._closing.callback(file.close)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"a Tenantry runs in {self.data_dir} already: stop it first, or name another --data-dir"
-            ) from None
 
     def _parts(self) -> Endpoints:
         """The database and the broker: those of the settings, or the embedded ones."""

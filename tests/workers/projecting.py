@@ -79,7 +79,7 @@ def run(url: str, name: str, batch: int = 40, kill_after: int | None = None) -> 
         if writes == kill_after:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    workers.projector.apply = apply_and_perhaps_die  # type: ignore[assignment]
+    workers.projector.apply = apply_and_perhaps_die  # type: ignore[assignment, attr-defined]
 
     def peers() -> list[str]:
         with psycopg.connect(url) as connection:

@@ -171,7 +171,7 @@ def test_a_fact_that_cannot_be_read_is_never_skipped(
 def test_rows_that_the_database_refuses_name_their_event(
     url: str, log: PostgresEventLog, projector: Projectors
 ) -> None:
-    append(log, Stories(1, tenants=20).licenses(40))
+    append(log, Stories(1, tenants=40).licenses(40))
     facts = facts_of(log)
     culprit = facts[17]
     limit = culprit.event.facts.users  # type: ignore[attr-defined]

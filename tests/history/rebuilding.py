@@ -1,0 +1,55 @@
+"""How does a test run a rebuild as a process that can be killed, and plant a handler that fails?"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import history.loading
+from domain.event import Recorded
+from history.replay import Replay
+from projections import PROJECTIONS, licenses
+from projections.base import Change, Projection
+from tests.history.stories import PlainSources
+
+
+def failing(recorded: Recorded) -> Sequence[Change]:
+    if recorded.position >= 150:
+        raise KeyError("what the handler did not expect")
+    return list(licenses.PROJECTION.handle(recorded))
+
+
+@dataclass(frozen=True, slots=True)
+class FailingSources(PlainSources):
+    """The handler of `licenses` fails from position 150 on."""
+
+    def read_models(self) -> Sequence[Projection]:
+        broken = replace(licenses.PROJECTION, handle=failing)
+        return [broken if each is licenses.PROJECTION else each for each in PROJECTIONS]
+
+
+@dataclass(frozen=True, slots=True)
+class SlowSources(PlainSources):
+    """Each worker says that it is there, and is slow."""
+
+    def read_models(self) -> Sequence[Projection]:
+        history.loading.READ_FACTS = 20  # type: ignore[misc]
+        history.loading.FLUSH_CHANGES = 20  # type: ignore[misc]
+        return [replace(each, handle=_Slow(each)) for each in PROJECTIONS]
+
+
+@dataclass(frozen=True, slots=True)
+class _Slow:
+    projection: Projection
+
+    def __call__(self, recorded: Recorded) -> Sequence[Change]:
+        time.sleep(0.005)
+        return list(self.projection.handle(recorded))
+
+
+if __name__ == "__main__":  # python -m tests.history.rebuilding URL
+    print(os.getpid(), flush=True)
+    Replay(SlowSources(sys.argv[1]), say=lambda told: print(told.doing, told.done, flush=True)).rebuild([], workers=2)
