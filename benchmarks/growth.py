@@ -68,7 +68,7 @@ def run(*, runs: int, quick: bool = False) -> Result:
 def measure(
     url: str, broker: EmbeddedBroker, *, tenants: int, runs: int, quick: bool, memory: dict[str, float]
 ) -> Rates:
-    """Each rate at this size, medians of `runs`; the rebuild of the largest store once: it reads five million events."""
+    """Each rate at this size, medians of `runs`; the rebuild of the largest store once, it reads so much."""
     messages, changed, seconds = (50, 10, 0.3) if quick else (MESSAGES, CHANGED, SECONDS)
 
     def remember(name: str, rss: float) -> None:

@@ -31,6 +31,7 @@ import psycopg
 
 from adapters.embedded import EmbeddedPostgres
 from adapters.migrations import migrate
+from runtime.telemetry import configure_logging
 
 START_SECONDS: Final = 120
 WORK_SECONDS: Final = 900
@@ -160,6 +161,7 @@ def together(
 
 def _run(work: Work, arguments: tuple[object, ...], line: Any, said: Any) -> None:
     try:
+        configure_logging(level="warning")
         steps = work(*arguments)
         next(steps)
         line.wait(START_SECONDS)

@@ -69,7 +69,7 @@ def our_rate(url: str, broker: EmbeddedBroker, *, messages: int, tenants: int) -
         worked = together(
             intake,
             [(url, broker.bootstrap, run_id, messages)] * INTAKES,
-            when_ready=lambda: produce(broker.bootstrap, topic, messages=messages, tenants=tenants),
+            when_ready=lambda: produce(broker.bootstrap, topic, messages=messages, tenants=tenants, after=before),
         )
     recorded = _recorded(url) - before
     if recorded != messages:
@@ -79,15 +79,15 @@ def our_rate(url: str, broker: EmbeddedBroker, *, messages: int, tenants: int) -
     return messages / (end - start), max(each.rss_mib for each in worked)
 
 
-def produce(bootstrap: str, topic: str, *, messages: int, tenants: int) -> None:
-    """Changes of licenses of tenants that are there, in no order."""
+def produce(bootstrap: str, topic: str, *, messages: int, tenants: int, after: int) -> None:
+    """Changes of licenses of tenants from all over the store; `after` are the messages of earlier runs."""
     progress(f"producing {messages:,} messages")
-    dice, start = random.Random(0), uuid4().int >> 64
+    dice = random.Random(after)
     producer = KafkaPythonProducer(bootstrap)
     for number in range(messages):
         tenant = tenant_id(dice.randrange(tenants))
-        value = license_message(tenant, start + number, users=1_000 + number)
-        producer.send(topic, key=tenant.encode(), value=value, headers=HEADERS)
+        revision = 100 + after + number
+        producer.send(topic, key=tenant.encode(), value=license_message(tenant, revision), headers=HEADERS)
         if number % 5_000 == 4_999:
             producer.flush(30)
     producer.flush(30)

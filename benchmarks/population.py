@@ -4,8 +4,8 @@ Tenants as they are after a short life, five events each: created, a product act
 made, the license laid down. EventMapper makes one of each; the others are copies of it with ids, streams and sealed
 texts of their own: the same bytes at a tenth of the cost (tests/benchmarks/ compares the two).
 
-Rows arrive by COPY from several processes. Ids are digests of numbers: spread over the index like real ones, and anybody
-can name a tenant that is there without asking.
+Rows arrive by COPY from several processes. Ids are digests of numbers: spread over the index like real ones, and
+anybody can name a tenant that is there without asking.
 """
 
 from __future__ import annotations
@@ -260,20 +260,21 @@ def _load_beside(connection: psycopg.Connection, numbers: range) -> None:
 # -- messages ------------------------------------------------------------------------------------------------------
 
 
-def license_message(tenant: str, number: int, *, users: int) -> bytes:
-    """A structured CloudEvent that changes a license, as commerce sends it; `number` makes its id."""
+def license_message(tenant: str, revision: int) -> bytes:
+    """A structured CloudEvent that changes a license, as commerce sends it; `revision` is never used twice."""
     envelope = {
         "specversion": "1.0",
-        "id": f"{number:032x}",
+        "id": f"{revision:032x}",
         "source": "/bench/messages",
         "type": "license.updated",
         "time": NOW.isoformat(),
+        "revision": revision,
         "datacontenttype": "application/json",
         "data": {
             "tenant_id": tenant,
             "product": PRODUCT,
             "edition": "premium",
-            "users": users,
+            "users": revision,
             "status": "active",
         },
     }

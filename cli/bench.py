@@ -16,6 +16,7 @@ import typer
 
 from cli.output import AsJson, command, out, print_json, table
 from domain.errors import UsageError
+from runtime.telemetry import configure_logging
 
 BENCHES = {
     "append": ("benchmarks.append", "run"),
@@ -44,6 +45,7 @@ def bench(
     names = ALL if name == "all" else (name,)
     if unknown := set(names) - set(BENCHES):
         raise UsageError(f"there is no bench {unknown.pop()}: name one of {', '.join(BENCHES)}, or all")
+    configure_logging(level="warning")
     with _checkout():
         report = import_module("benchmarks.report")
         about = report.machine()

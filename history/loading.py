@@ -143,6 +143,8 @@ def fold_into(building: Iterable[Building], facts: Iterable[Recorded | Unread], 
     kinds = known_topics()
     for fact in facts:
         for work in works:
+            if isinstance(fact, Recorded) and type(fact.event) not in work.projection.handles:
+                continue
             if isinstance(fact, Unread):
                 kind = kinds.get(fact.topic)
                 failed = None if kind and kind not in work.projection.handles else fact.reason

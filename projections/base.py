@@ -23,7 +23,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import NoneType
 from typing import Final
 from uuid import UUID
@@ -170,6 +170,7 @@ def _clean(key: Key) -> Key:
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _AS_IT_IS: Final = frozenset({NoneType, bool, int, UUID})
+_NONE: Final = timedelta(0)
 
 
 def storable(value: object) -> object:
@@ -178,7 +179,8 @@ def storable(value: object) -> object:
     Text has no NUL and no half of a surrogate pair (they become U+FFFD), JSON has no infinite numbers, and a
     time is UTC. Keys are cleaned before they are folded: two that become equal are one row.
     """
-    if type(value) in _AS_IT_IS:
+    kind = type(value)
+    if kind in _AS_IT_IS or (kind is str and value.isascii() and "\x00" not in value):  # type: ignore[attr-defined, operator]
         return value
     match value:
         case str():
@@ -196,7 +198,7 @@ def storable(value: object) -> object:
 
 
 def _utc(time: datetime) -> datetime:
-    if time.tzinfo is UTC:
+    if time.utcoffset() == _NONE:
         return time
     try:
         return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)

@@ -48,6 +48,8 @@ _LEVELS: Final[dict[Level, str]] = {
     "absent": "purged",
 }
 
+_ENCODE: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 _Told = StepCompleted | StepFailed | ScopeConverged | ScopeGaveUp | ScopeHeld
 
 
@@ -75,7 +77,7 @@ def handle(recorded: Recorded) -> Iterator[Change]:
                 "tenant_id": event.tenant_id,
                 "event_id": event_id,
                 "type": f"tenantry.{name}",
-                "payload": json.dumps(envelope, sort_keys=True, separators=(",", ":")),
+                "payload": _ENCODE(envelope),
                 "created_at": recorded.time,
             },
         )

@@ -75,7 +75,7 @@ def lock(connection: Connection, name: str) -> dict[int, int]:
     """The projection's positions by bucket; nobody moves them until the transaction ends. Waits for who does."""
     rows = select(POSITIONS.c.bucket, POSITIONS.c.position).where(POSITIONS.c.name == name)
     found = connection.execute(rows.order_by(POSITIONS.c.bucket).with_for_update())
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 def advance(connection: Connection, moves: Sequence[Move]) -> set[Place]:

@@ -38,11 +38,7 @@ PROVISIONINGS: Final = Table(
     Column("key", Text, primary_key=True),
     Column("outcome", Text),  # converged, given_up, held; null: the saga is at it
     Column("obstacle", Text),
-    Column(
-        "state",
-        Text,
-        Computed("coalesce(outcome, CASE WHEN obstacle IS NULL THEN 'in_progress' ELSE 'waiting' END)"),
-    ),
+    Column("state", Text, Computed(_STATE, persisted=True)),
     Column("level", Text),  # that it last converged to; null: never
     Column("reason", Text),
     Column("retry_at", DateTime(timezone=True)),

@@ -21,6 +21,8 @@ from projections.base import Fold, Key, Row, TableFold
 
 _DIALECT: Final = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
 Keyed = tuple[Key, Row]
 
 
@@ -51,7 +53,7 @@ def copy(connection: Connection, table: Table, rows: Iterable[Keyed], *, schema:
         with cursor.copy(_copy(table, columns, schema)) as stream:
             for key, row in keyed:
                 for name in as_json:
-                    row[name] = None if row[name] is None else json.dumps(row[name], ensure_ascii=False, default=str)
+                    row[name] = None if row[name] is None else _ENCODE(row[name])
                 stream.write_row((*key, *(row[name] for name in names)))
     cursor.close()
 
@@ -72,7 +74,7 @@ def _document(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     One array a column (`unnest`) is the usual way, but psycopg quotes JSON inside of arrays mark by mark:
     measured with the outbox, most of the time went there.
     """
-    return json.dumps([dict(zip(names, row, strict=True)) for row in rows], ensure_ascii=False, default=str)
+    return _ENCODE([dict(zip(names, row, strict=True)) for row in rows])
 
 
 def _schema(connection: Connection) -> str | None:

@@ -31,15 +31,8 @@ from sqlalchemy import Engine, create_engine, text
 from adapters import inbound, migrations
 from adapters.event_log import PostgresEventLog
 from adapters.high_water import HighWaterAgent, MarkListener
-from adapters.kafka import (
-    Consumer,
-    KafkaPythonConsumer,
-    KafkaPythonProducer,
-    Message,
-    OnAssign,
-    ensure_topics,
-    topic_ids,
-)
+from adapters.kafka_ports import Consumer, Message, OnAssign, Producer
+from adapters.kafka_python import KafkaPythonConsumer, KafkaPythonProducer, ensure_topics, topic_ids
 from adapters.log_reader import LogReader
 from adapters.outbox import PostgresOutbox
 from adapters.quarantine import Quarantine
@@ -278,15 +271,17 @@ class Parts:
 
     def consumer(self, on_assign: OnAssign) -> Consumer:
         settings = self.settings
-        return KafkaPythonConsumer(
+        make, _ = _kafka_client(settings)
+        return make(
             self.endpoints.kafka_bootstrap,
             group=settings.consumer_group,
             topics=[settings.commerce_topic, settings.lifecycle_topic],
             on_assign=on_assign,
         )
 
-    def producer(self) -> KafkaPythonProducer:
-        return KafkaPythonProducer(self.endpoints.kafka_bootstrap)
+    def producer(self) -> Producer:
+        _, make = _kafka_client(self.settings)
+        return make(self.endpoints.kafka_bootstrap)
 
     def provisioning_topic_id(self) -> str:
         name = self.settings.provisioning_topic
@@ -358,6 +353,7 @@ def lease_of(settings: Settings) -> timedelta:
 
 def prepare(parts: Parts) -> None:
     """Databases, migrations, keys, shards and topics: all as this version needs them. Idempotent."""
+    _kafka_client(parts.settings)  # before anything is changed
     _ensure_databases(parts)
     migrations.migrate(parts.endpoints.database_url)
     parts.keys.verify()
@@ -399,6 +395,22 @@ def _ensure_databases(parts: Parts) -> None:
             f"this database user may not create the shards' databases ({', '.join(wanted_names)}): create them, give it"
             " CREATEDB, or name your own [[shards]] in tenantry.toml"
         ) from error
+
+
+def _kafka_client(settings: Settings) -> tuple[Callable[..., Consumer], Callable[..., Producer]]:
+    """The chosen client's classes. Raises UsageError where it is not installed."""
+    if settings.kafka_client == "kafka-python":
+        return KafkaPythonConsumer, KafkaPythonProducer
+    try:
+        from adapters import kafka_confluent  # noqa: PLC0415 - an extra, and 12 MB of library where nobody wants it
+    except ModuleNotFoundError as error:
+        if error.name != "confluent_kafka":
+            raise
+        raise UsageError(
+            "setting kafka_client is confluent-kafka, which is not installed: pip install 'tenantry[fast]', or leave"
+            " the setting at kafka-python"
+        ) from None
+    return kafka_confluent.ConfluentConsumer, kafka_confluent.ConfluentProducer
 
 
 def _knock(url: str) -> None:

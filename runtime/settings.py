@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     provisioning_topic: Topic = "tenantry.provisioning"
     topic_partitions: int = Field(default=4, ge=1, le=1000, description="of a topic that we create")
     consumer_group: Topic = "tenantry-intake"
+    kafka_client: Literal["kafka-python", "confluent-kafka"] = Field(
+        default="kafka-python", description="the other is faster and comes with the extra: pip install 'tenantry[fast]'"
+    )
 
     master_key: SecretStr | None = Field(default=None, description="32 bytes in base64")
     master_key_file: Path | None = Field(default=None, description="the same; none = <data_dir>/master.key")

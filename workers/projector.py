@@ -211,8 +211,11 @@ class Projector:
     def _fold(self, work: Work, facts: Facts) -> None:
         """The facts of the work's buckets; of a bucket that halts, those before the fact that halts it."""
         whole = work.projection.buckets == 1
-        halts, fold, buckets, changes_of = work.halts, work.fold, work.buckets, work.projection.changes_of
+        halts, add, buckets, changes_of = work.halts, work.fold.add, work.buckets, work.projection.changes_of
+        handles = work.projection.handles
         for fact_bucket, fact in facts:
+            if isinstance(fact, Recorded) and type(fact.event) not in handles:
+                continue
             bucket = 0 if whole else fact_bucket
             if bucket not in buckets or bucket in halts:
                 continue
@@ -222,7 +225,7 @@ class Projector:
                         halts[bucket] = Halt(fact.position, None, fact.reason)
                     continue
                 for change in changes_of(fact):
-                    fold.add(change)
+                    add(change)
             except HandlerFailed as error:
                 log.error("projection halted", projection=work.projection.name, reason=str(error))  # noqa: TRY400
                 halts[bucket] = Halt(fact.position, error.event.id, str(error))

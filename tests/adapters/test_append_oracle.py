@@ -115,11 +115,11 @@ def put_to_the_test(url: str, recorder: type[TestRecorder], *, seconds: float, k
             for number, positions in enumerate(seen)
         ]
         busy = [
-            threading.Thread(target=write, args=(recorder(writers.datastore), writers, random.Random(number), writing))
+            threading.Thread(target=write, args=(recorder(writers.datastore), writers, a_dice(number), writing))
             for number in range(WRITERS)
         ]
         if killing:
-            busy.append(threading.Thread(target=kill, args=(url, random.Random(0), writing)))
+            busy.append(threading.Thread(target=kill, args=(url, a_dice(0), writing)))
         for thread in (*running, *busy):
             thread.start()
         time.sleep(seconds)
@@ -188,11 +188,15 @@ def kill(url: str, dice: random.Random, stop: threading.Event) -> None:
                 connection.execute("SELECT pg_terminate_backend(%s)", (dice.choice(pids),))
 
 
+def a_dice(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - chance that can be repeated
+
+
 Read = Callable[[int, int], Sequence[int]]
 
 
 def follow(read: Read, positions: list[int], stop: threading.Event) -> None:
-    dice = random.Random(id(positions))
+    dice = a_dice(id(positions))
     after = 0
     while not stop.is_set():
         found = read(after, dice.choice((1, 7, 100, 1000)))

@@ -30,6 +30,7 @@ from adapters.kafka import (
     PublishFailed,
 )
 from adapters.kafka_confluent import ConfluentConsumer, ConfluentProducer
+from adapters.kafka_ports import SESSION
 from tests.fakes.kafka import InMemoryBroker, MemoryConsumer, MemoryProducer
 from tests.journeys.apache_kafka import ApacheKafka, NotToBeHad, jars
 
@@ -67,9 +68,14 @@ class MemoryCluster:
         return MemoryConsumer(self.broker, group=group, topics=[topic], on_assign=on_assign)
 
 
+SHORT = GroupSession(session_ms=2_000, heartbeat_ms=300)
+"""On the embedded broker each joining waits for half of it. Apache Kafka allows no session under 6 s."""
+
+
 class KafkaPythonCluster:
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, session: GroupSession = SHORT) -> None:
         self.bootstrap = bootstrap
+        self.session = session
 
     def ensure_topics(self, partitions: Mapping[str, int]) -> None:
         kafka.ensure_topics(self.bootstrap, partitions)
@@ -86,8 +92,9 @@ class KafkaPythonCluster:
         return KafkaPythonProducer(self.bootstrap)
 
     def consumer(self, topic: str, *, group: str, on_assign: OnAssign) -> Consumer:
-        session = GroupSession(session_ms=2_000, heartbeat_ms=300)
-        return KafkaPythonConsumer(self.bootstrap, group=group, topics=[topic], on_assign=on_assign, session=session)
+        return KafkaPythonConsumer(
+            self.bootstrap, group=group, topics=[topic], on_assign=on_assign, session=self.session
+        )
 
 
 class ConfluentCluster(KafkaPythonCluster):
@@ -97,11 +104,10 @@ class ConfluentCluster(KafkaPythonCluster):
         return ConfluentProducer(self.bootstrap)
 
     def consumer(self, topic: str, *, group: str, on_assign: OnAssign) -> Consumer:
-        session = GroupSession(session_ms=2_000, heartbeat_ms=300)
-        return ConfluentConsumer(self.bootstrap, group=group, topics=[topic], on_assign=on_assign, session=session)
+        return ConfluentConsumer(self.bootstrap, group=group, topics=[topic], on_assign=on_assign, session=self.session)
 
 
-CLUSTERS: dict[str, Callable[[str], Cluster]] = {
+CLUSTERS: dict[str, type[KafkaPythonCluster]] = {
     "kafka-python": KafkaPythonCluster,
     "confluent-kafka": ConfluentCluster,
 }
@@ -161,7 +167,8 @@ def desk(request: pytest.FixtureRequest, topic_prefix: str) -> Iterator[Desk]:
         client, broker = request.param
         if broker == "apache_kafka" and "kafka" not in request.config.getoption("-m"):
             pytest.skip("not asked for: `pytest -m kafka` runs it")
-        cluster = CLUSTERS[client](request.getfixturevalue(broker).bootstrap)
+        session = SESSION if broker == "apache_kafka" else SHORT
+        cluster = CLUSTERS[client](request.getfixturevalue(broker).bootstrap, session)
     desk = Desk(cluster, f"{topic_prefix}topic")
     cluster.ensure_topics({desk.topic: 4})
     yield desk

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -50,6 +49,10 @@ class _Slow:
         return list(self.projection.handle(recorded))
 
 
+def tell(what: object) -> None:
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":  # python -m tests.history.rebuilding URL
-    print(os.getpid(), flush=True)
-    Replay(SlowSources(sys.argv[1]), say=lambda told: print(told.doing, told.done, flush=True)).rebuild([], workers=2)
+    Replay(SlowSources(sys.argv[1]), say=lambda told: tell(told.doing)).rebuild([], workers=2)

@@ -47,16 +47,17 @@ class Projectors:
         name: str = "",
         peers: Sequence[str] = (),
     ) -> Projector:
-        reader, engine = LogReader(self.url, OpenKeys()), projector_engine(self.url)
+        reader, engine, listener = LogReader(self.url, OpenKeys()), projector_engine(self.url), MarkListener(self.url)
         self._closing.callback(reader.close)
         self._closing.callback(engine.dispose)
+        self._closing.callback(listener.close)
         return Projector(
             reader,
             engine,
             projections,
             batch=batch,
             poll_seconds=0.05,
-            listener=MarkListener(self.url),
+            listener=listener,
             name=name,
             peers=lambda: peers,
         )

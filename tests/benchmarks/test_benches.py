@@ -1,0 +1,98 @@
+"""Do the benches run, and measure what they say? How fast is no matter here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from adapters.embedded import EmbeddedPostgres
+from adapters.event_log import PostgresEventLog
+from adapters.event_mapper import EventMapper
+from benchmarks import report
+from benchmarks.harness import Compared, our_database, result
+from benchmarks.population import EVENTS_OF_A_LIFE, customer_id, life, lives, load, parts, recorded, tenant_id
+from cli.bench import BENCHES
+
+ROOT = Path(__file__).parent.parent.parent
+FIELDS = {"bench", "ours", "peer", "ratio", "unit", "runs"}
+
+
+@pytest.mark.slow
+def test_a_bench_ends_with_one_json_object() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "cli.main", "bench", "project", "--json", "--quick", "--runs", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert set(found) >= FIELDS
+    assert (found["bench"], found["runs"]) == ("project", 1)
+    assert found["ratio"] == pytest.approx(found["ours"] / found["peer"], rel=0.05)
+    assert "run 1 of 1" in ran.stderr
+
+
+def test_a_bench_that_is_not_there_is_named_with_those_that_are() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "cli.main", "bench", "nothing"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("error: there is no bench nothing")
+    assert all(name in ran.stderr for name in BENCHES)
+
+
+def test_the_ratio_is_that_of_the_medians() -> None:
+    found = result("any", Compared([30.0, 10.0, 20.0], [1.0, 2.0, 9.0]))
+    assert (found["ours"], found["peer"], found["ratio"], found["runs"]) == (20.0, 2.0, 10.0, 3)
+
+
+def test_the_report_has_a_line_for_each_figure(tmp_path: Path) -> None:
+    compared = Compared([20.0], [2.0])
+    append = result("append", compared, ratio_1ms=3, ours_1ms=6, peer_1ms=2, batch_ratio=2, batch_ours=4, batch_peer=2)
+    assert [line[0] for line in report.lines([append])] == ["append", "append_1ms", "append_batch"]
+    report.write(tmp_path / "benchmarks.md", [append], report.machine())
+    text = (tmp_path / "benchmarks.md").read_text()
+    assert "| append | 20 | 2 | 10 | 5 |" in text
+    assert "- PostgreSQL: 18" in text
+
+
+def test_a_loaded_store_reads_as_if_the_mapper_had_written_it(postgres: EmbeddedPostgres) -> None:
+    url = our_database(postgres, "test_loaded")
+    try:
+        load(url, lives, range(4), processes=2, incoming=True)
+        with parts(url) as ours:
+            assert_reads_as_written(ours.log)
+        with psycopg.connect(url) as connection:
+            row = connection.execute("SELECT (SELECT count(*) FROM incoming), (SELECT count(*) FROM customer_tenants)")
+            assert row.fetchone() == (12, 4)
+    finally:
+        postgres.drop_database("test_loaded")
+
+
+def assert_reads_as_written(log: PostgresEventLog) -> None:
+    found = log.read(0, 100)
+    assert len(found) == 4 * EVENTS_OF_A_LIFE
+    for number in range(4):
+        tenant = tenant_id(number)
+        ours = [fact for fact in found if tenant in fact.stream]
+        assert [(fact.stream, fact.version, fact.event) for fact in ours] == life(tenant, customer_id(number))
+        for fact in ours:
+            assert fact.cause == recorded(fact.stream, fact.version, fact.event, UUID(str(fact.id))).cause
+            mapper: EventMapper = log.mapper
+            again = mapper.to_domain_event(mapper.to_stored_event(fact))
+            assert (again.event, again.cause, again.time) == (fact.event, fact.cause, fact.time)
+    assert len({fact.id for fact in found}) == len(found)

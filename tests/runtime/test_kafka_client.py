@@ -1,0 +1,43 @@
+"""Does the setting kafka_client choose the client, and say what to do where it is not installed?"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from adapters.embedded import EmbeddedBroker
+from adapters.kafka_confluent import ConfluentProducer
+from adapters.kafka_python import KafkaPythonProducer
+from domain.errors import UsageError
+from runtime.bootstrap import Parts, prepare
+from runtime.instance import Endpoints
+from runtime.settings import Settings
+
+
+def parts(settings: Settings, kafka_bootstrap: str = "nowhere:9092") -> Parts:
+    return Parts(settings, Endpoints(database_url="postgresql://nowhere/none", kafka_bootstrap=kafka_bootstrap))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Settings(), KafkaPythonProducer),
+        (Settings(kafka_client="kafka-python"), KafkaPythonProducer),
+        (Settings(kafka_client="confluent-kafka"), ConfluentProducer),
+    ],
+)
+def test_the_setting_chooses_the_client(settings: Settings, expected: type, broker: EmbeddedBroker) -> None:
+    producer = parts(settings, broker.bootstrap).producer()
+    producer.close()
+    assert type(producer) is expected
+
+
+def test_a_client_that_is_not_installed_is_a_usage_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    monkeypatch.delitem(sys.modules, "adapters.kafka_confluent")
+    monkeypatch.delattr("adapters.kafka_confluent")
+    wanted = parts(Settings(kafka_client="confluent-kafka"))
+    for attempt in (wanted.producer, lambda: wanted.consumer(lambda _: {}), lambda: prepare(wanted)):
+        with pytest.raises(UsageError, match=r"pip install 'tenantry\[fast\]'"):
+            attempt()
