@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Final
 from uuid import UUID
@@ -168,7 +169,7 @@ class ConfluentConsumer:
     def _place(self) -> None:
         """Ask where to begin in the partitions that are held back, and begin there."""
         waiting = self._given - self._placed.keys()
-        ids = self._ask_ids() if waiting else {}
+        ids = _answered(self._ask()) if waiting else {}
         found = {key: Partition(key[0], ids[key[0]], key[1]) for key in waiting if key[0] in ids}
         positions = self._on_assign(frozenset(found.values())) if found else {}
         for key, ours in found.items():
@@ -182,32 +183,35 @@ class ConfluentConsumer:
         records = self._kafka.consume(1, timeout_seconds)  # for more than one it would wait all the time
         if records and limit > 1:
             records += self._kafka.consume(limit - 1, 0)
+        asked = self._ask() if records or time.monotonic() - self._asked_at > 1 else None
+        messages, refusals = self._read(records)  # while the broker thinks
         try:
-            if records or time.monotonic() - self._asked_at > 1:
-                self._hold_recreated()
-            for record in records:
-                if (error := record.error()) is not None:
-                    self._judge(error, (record.topic() or "", record.partition() or 0))
+            if asked is not None:
+                self._hold_recreated(_answered(asked))
+            for error, key in refusals:
+                self._judge(error, key)
             if self._unproven:
                 self._look_past_the_ends()
         except (Unavailable, PositionExpired, PositionPastEnd):
-            self._hold({(record.topic() or "", record.partition() or 0) for record in records})
+            self._hold({(message.topic, message.partition) for message in messages})
             raise
-        return self._delivered(records)
+        return [message for message in messages if (message.topic, message.partition) in self._placed]
 
-    def _delivered(self, records: Iterable[confluent_kafka.Message]) -> list[Message]:
-        messages = []
+    def _read(self, records: Iterable[Any]) -> tuple[list[Message], list[tuple[KafkaError, _Key]]]:
+        messages: list[Message] = []
+        refusals: list[tuple[KafkaError, _Key]] = []
+        placed, following, unproven = self._placed, self._next, self._unproven
         for record in records:
-            topic, partition, offset = record.topic(), record.partition(), record.offset()
-            if topic is None or partition is None or offset is None or record.error() is not None:
-                continue
-            key = (topic, partition)
-            if (ours := self._placed.get(key)) is None:
-                continue  # it comes again when it is placed
-            self._next[key] = offset + 1
-            self._unproven.pop(key, None)
-            messages.append(_message(ours, offset, record))
-        return messages
+            key = (record.topic(), record.partition())
+            if (error := record.error()) is not None:
+                refusals.append((error, key))
+            elif (ours := placed.get(key)) is not None:  # else it comes again when it is placed
+                offset = record.offset()
+                following[key] = offset + 1
+                if unproven:
+                    unproven.pop(key, None)
+                messages.append(_message(ours, offset, record))
+        return messages, refusals
 
     def _judge(self, error: KafkaError, key: _Key) -> None:
         """Raise what librdkafka can't get over by itself."""
@@ -245,7 +249,7 @@ class ConfluentConsumer:
             elif end is not None and time.monotonic() - since > SUSPICIOUS_AFTER_SECONDS:
                 seen = _fetched_end(self._bootstrap, key, position)
                 if seen is not None and position > seen:
-                    self._hold_recreated()
+                    self._hold_recreated(_answered(self._ask()))
                     if key in self._placed:
                         ours = self._placed[key]
                         self._hold([key])
@@ -261,22 +265,14 @@ class ConfluentConsumer:
             return None  # librdkafka does not know the partition yet
         return end if end >= 0 else None
 
-    def _hold_recreated(self) -> None:
+    def _hold_recreated(self, ids: Mapping[str, str]) -> None:
         """Hold back each partition that is not, or not provably, of the topic that was assigned."""
-        ids = self._ask_ids()
         self._hold([key for key, ours in self._placed.items() if ids.get(ours.topic) != ours.topic_id])
 
-    def _ask_ids(self) -> dict[str, str]:
-        """The ids of our topics, as a broker has them now; none if no broker answers."""
+    def _ask(self) -> Mapping[str, Future[Any]]:
+        """Ask a broker for the ids of our topics; it has 2 s."""
         self._asked_at = time.monotonic()
-        ids: dict[str, str] = {}
-        for name, answer in self._admin.describe_topics(TopicCollection(self._topics), request_timeout=2).items():
-            try:
-                ids[name] = _id(name, answer.result().topic_id)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    log.warning("no broker told the id of %s: %s", name, error)
-        return ids
+        return self._admin.describe_topics(TopicCollection(self._topics), request_timeout=2)
 
 
 class ConfluentProducer:
@@ -397,6 +393,18 @@ def _fetched_end(bootstrap: str, key: _Key, position: int) -> int | None:
     return end if end >= 0 else None
 
 
+def _answered(asked: Mapping[str, Future[Any]]) -> dict[str, str]:
+    """The ids of those of the topics that exist; none if no broker answers."""
+    ids: dict[str, str] = {}
+    for name, answer in asked.items():
+        try:
+            ids[name] = _id(name, answer.result().topic_id)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                log.warning("no broker told the id of %s: %s", name, error)
+    return ids
+
+
 def _id(topic: str, number: Any) -> str:
     """Written as kafka-python does: the database compares it."""
     high, low = number.get_most_significant_bits(), number.get_least_significant_bits()  # signed
@@ -404,15 +412,16 @@ def _id(topic: str, number: Any) -> str:
 
 
 def _message(partition: Partition, offset: int, record: Any) -> Message:
+    headers = record.headers()
     return Message(
-        topic=partition.topic,
-        topic_id=partition.topic_id,
-        partition=partition.partition,
-        offset=offset,
-        key=record.key(),
-        value=record.value(),
-        headers=tuple((name, value or b"") for name, value in record.headers() or ()),
-        timestamp_ms=record.timestamp()[1],
+        partition.topic,
+        partition.topic_id,
+        partition.partition,
+        offset,
+        record.key(),
+        record.value(),
+        tuple([(name, value or b"") for name, value in headers]) if headers else (),
+        record.timestamp()[1],
     )
 
 

@@ -96,7 +96,7 @@ def our_rate(url: str, *, seconds: float, batch: int = 1, processes: int = OUR_P
 def rate(
     work: Callable[..., Generator[None, None, float]], url: str, processes: int, *, seconds: float, batch: int
 ) -> float:
-    worked = together(work, [(url, WRITERS // processes, batch, seconds)] * processes)
+    worked = together(work, [(url, WRITERS // processes, batch, seconds)] * processes, seconds=seconds + 60)
     return float(sum(each.value for each in worked))
 
 

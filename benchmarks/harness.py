@@ -70,8 +70,6 @@ def our_database(postgres: EmbeddedPostgres, name: str = "ours") -> str:
 def peer_database(postgres: EmbeddedPostgres, name: str = "peer") -> str:
     """The URL of an empty database: the library makes its own tables."""
     postgres.create_database(name)
-    with psycopg.connect(postgres.url(name), autocommit=True) as connection:
-        connection.execute("GRANT ALL ON SCHEMA public TO CURRENT_USER")
     return postgres.url(name)
 
 

@@ -5,6 +5,7 @@ The benches lie beside the packages in a checkout, not in the wheel: they are im
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ def bench(
     if unknown := set(names) - set(BENCHES):
         raise UsageError(f"there is no bench {unknown.pop()}: name one of {', '.join(BENCHES)}, or all")
     configure_logging(level="warning")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server is to be stopped whoever ends us
     with _checkout():
         report = import_module("benchmarks.report")
         about = report.machine()

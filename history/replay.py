@@ -13,6 +13,7 @@ The outbox is no read model: to build it anew would tell the world everything ag
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import random
@@ -169,7 +170,11 @@ class Replay:
             self._say(Progress("loading", done, mark, sum(each.facts for each in told.values())))
 
         if len(jobs) == 1:
-            hear(0, load(self._sources, jobs[0], lambda news: hear(0, news)))
+            gc.disable()  # see spare_the_collector
+            try:
+                hear(0, load(self._sources, jobs[0], lambda news: hear(0, news)))
+            finally:
+                gc.enable()
         else:
             self._side_by_side(jobs, hear)
         failures = {name: why for each in told.values() for name, why in each.failures.items()}

@@ -125,10 +125,15 @@ class TableFold:
             rows = self.rows[key[0]] = {}
         row = rows.get(key)
         if row is None:
-            rows[key] = {name: storable(value) for name, value in columns.items()}
-        elif not self.table.info.get("write_once"):
-            for name, value in columns.items():
-                row[name] = storable(value)
+            row = rows[key] = {}
+        elif self.table.info.get("write_once"):
+            return
+        for name, value in columns.items():  # the fast ways of `storable`, once more: most of the fold's time is here
+            kind = type(value)
+            if kind is str:
+                row[name] = value if value.isascii() and "\x00" not in value else storable(value)  # type: ignore[attr-defined, operator]
+            else:
+                row[name] = value if kind in _AS_IT_IS else storable(value)
 
     def delete(self, prefix: Key) -> None:
         self.deleted.add(prefix)

@@ -91,7 +91,7 @@ def test_each_reader_sees_what_was_committed_once_and_in_order(url: str) -> None
     verdict = put_to_the_test(url, TestRecorder, seconds=7, killing=True)
     assert verdict.missed == 0
     assert verdict.holds
-    assert len(verdict.committed) > 500, "too little happened to prove anything"
+    assert len(verdict.committed) > 200, "too little happened to prove anything"
     assert verdict.committed[-1] > len(verdict.committed), "no position was lost: nobody aborted"
 
 
@@ -150,7 +150,7 @@ def agents(url: str) -> Iterator[None]:
 def await_end(url: str, readers: PostgresEventLog, seen: list[list[int]]) -> None:
     """Until every reader stands at the last event; one that missed it stands where the mark is."""
     last = committed(url)[-1]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while readers.last_position() < last:
         assert time.monotonic() < deadline, "the mark does not reach the last event"
         time.sleep(0.01)

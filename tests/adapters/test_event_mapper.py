@@ -8,6 +8,7 @@ there is never changed: an event that gets another shape gets an upcast and a se
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,9 @@ class GoldenKeys:
 
     def forget(self, subject: str) -> None:
         self.forgotten.add(subject)
+
+    def prefetch(self, *, subjects: Iterable[str] = (), sealed: Iterable[str] = ()) -> None:
+        """Nothing to fetch."""
 
 
 def fact(event: Event) -> Recorded:

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from kafka import KafkaAdminClient
+from kafka.structs import TopicPartition
 
 from adapters import kafka
 from adapters.embedded import EmbeddedBroker
@@ -25,6 +26,7 @@ from adapters.kafka import (
     Message,
     OnAssign,
     Partition,
+    PositionExpired,
     PositionPastEnd,
     Producer,
     PublishFailed,
@@ -153,20 +155,23 @@ def apache_kafka(request: pytest.FixtureRequest) -> Iterator[ApacheKafka]:
         pytest.skip(f"no Apache Kafka here: {reason}")
 
 
-@pytest.fixture(
-    params=[
-        "memory",
-        *((client, "broker") for client in CLUSTERS),
-        *(pytest.param((client, "apache_kafka"), marks=pytest.mark.kafka) for client in CLUSTERS),
-    ],
-    ids=lambda param: param if isinstance(param, str) else " on ".join(param),
-)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each promise on each client; on Apache Kafka itself where `-m kafka` asks for it."""
+    if "desk" not in metafunc.fixturenames:
+        return
+    desks: list[Any] = ["memory", *((client, "broker") for client in CLUSTERS)]
+    if "kafka" in metafunc.config.getoption("-m"):
+        desks += [pytest.param((client, "apache_kafka"), marks=pytest.mark.kafka) for client in CLUSTERS]
+    metafunc.parametrize(
+        "desk", desks, indirect=True, ids=lambda desk: desk if isinstance(desk, str) else "-".join(desk)
+    )
+
+
+@pytest.fixture
 def desk(request: pytest.FixtureRequest, topic_prefix: str) -> Iterator[Desk]:
     cluster: Cluster = MemoryCluster()
     if request.param != "memory":
         client, broker = request.param
-        if broker == "apache_kafka" and "kafka" not in request.config.getoption("-m"):
-            pytest.skip("not asked for: `pytest -m kafka` runs it")
         session = SESSION if broker == "apache_kafka" else SHORT
         cluster = CLUSTERS[client](request.getfixturevalue(broker).bootstrap, session)
     desk = Desk(cluster, f"{topic_prefix}topic")
@@ -393,6 +398,22 @@ def test_a_broker_that_is_not_there_is_an_error_that_names_address_and_remedy() 
         for attempt in attempts:
             with pytest.raises(BrokerUnreachable, match=rf"{address}.*TENANTRY_KAFKA_BOOTSTRAP"):
                 attempt()
+
+
+@pytest.mark.kafka
+def test_a_position_before_the_start_is_an_error_that_names_it(desk: Desk, request: pytest.FixtureRequest) -> None:
+    """Only Apache Kafka removes what is old."""
+    if "apache_kafka" not in request.node.callspec.params["desk"]:
+        pytest.skip("not asked for: `pytest -m kafka` runs it, on Apache Kafka")
+    desk.publish(b"0", b"1", b"2")
+    [message] = receive(desk.consumer(group="other"), 3)[:1]
+    home = Partition(message.topic, message.topic_id, message.partition)
+    admin = KafkaAdminClient(bootstrap_servers=request.getfixturevalue("apache_kafka").bootstrap)
+    admin.delete_records({TopicPartition(home.topic, home.partition): 2})
+    admin.close()
+    consumer = desk.consumer(lambda _: {home: 1})
+    with pytest.raises(PositionExpired, match=rf"position 1 of {desk.topic}/\d .* before its start, 2: .*sent again"):
+        receive(consumer, 1)
 
 
 @pytest.mark.parametrize("client", CLUSTERS)
