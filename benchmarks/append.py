@@ -36,8 +36,8 @@ from benchmarks.harness import (
 from benchmarks.population import example, parts
 
 WRITERS: Final = 16
-OUR_PROCESSES: Final = 4
-PEER_PROCESSES: Final = 4
+OUR_PROCESSES: Final = 2
+PEER_PROCESSES: Final = 2
 BATCH: Final = 1000
 
 SMALL: Final = 100
