@@ -121,6 +121,13 @@ class Parts:
 
     # -- adapters -----------------------------------------------------------------------------------------------------
 
+    def knock(self) -> None:
+        """Raises Unavailable where the database does not answer."""
+        try:
+            psycopg.connect(self.endpoints.database_url, connect_timeout=10).close()
+        except psycopg.OperationalError as error:
+            raise _no_answer(self.endpoints.database_url) from error
+
     @cached_property
     def keys(self) -> PostgresSealingKeys:
         pool: ConnectionPool[Any] = ConnectionPool(
@@ -131,7 +138,7 @@ class Parts:
 
     @cached_property
     def log(self) -> PostgresEventLog:
-        _knock(self.endpoints.database_url)  # its pool would wait, and then say nothing that helps
+        self.knock()  # its pool would wait, and then say nothing that helps
         log = PostgresEventLog(
             self.endpoints.database_url,
             self.keys,
@@ -411,14 +418,6 @@ def _kafka_client(settings: Settings) -> tuple[Callable[..., Consumer], Callable
             " the setting at kafka-python"
         ) from None
     return kafka_confluent.ConfluentConsumer, kafka_confluent.ConfluentProducer
-
-
-def _knock(url: str) -> None:
-    """Raises Unavailable where the database does not answer."""
-    try:
-        psycopg.connect(url, connect_timeout=10).close()
-    except psycopg.OperationalError as error:
-        raise _no_answer(url) from error
 
 
 def _no_answer(url: str) -> Unavailable:

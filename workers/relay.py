@@ -8,6 +8,7 @@ created anew gets everything again. One relay is at work at a time (an advisory 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from adapters.outbox import OutboxRow
 from domain.errors import Unavailable
 
 log = structlog.get_logger(__name__)
+
+TOPIC_ID_SECONDS = 3.0
 
 
 class Outbox(Protocol):
@@ -57,6 +60,7 @@ class Relay:
         self._headers = headers
         self._batch = batch
         self._poll = poll_seconds
+        self._known: tuple[str, float] | None = None
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
         """Publish until `stop` is set; the batch at hand is finished."""
@@ -76,7 +80,7 @@ class Relay:
         """One batch; the number of events published."""
         if not self._outbox.hold():
             return 0
-        topic_id = self._topic_id()
+        topic_id = self._current_topic_id()
         rows = self._outbox.after(self._outbox.position(topic_id), self._batch)
         if not rows:
             return 0
@@ -85,3 +89,9 @@ class Relay:
         self._producer.flush()
         self._outbox.move(topic_id, rows[-1].position)
         return len(rows)
+
+    def _current_topic_id(self) -> str:
+        """The topic's id, asked for every few seconds: a topic that was created anew is soon found out."""
+        if self._known is None or self._known[1] < time.monotonic():
+            self._known = self._topic_id(), time.monotonic() + TOPIC_ID_SECONDS
+        return self._known[0]

@@ -6,7 +6,6 @@ when the process that started it is gone.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import threading
@@ -53,7 +52,6 @@ def run_projector(parts: Parts, stop: threading.Event) -> None:
         name=name,
         peers=lambda: parts.peers("projector"),
     )
-    spare_the_collector()
     with _beating(parts, "projector", dict, name=name) as heart:
         projector.run(stop, ready=heart.ready)
 
@@ -107,19 +105,9 @@ def run(kind: str, parts: Parts) -> None:
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is not None:
         threading.Thread(target=_watch, args=(int(parent), stop), name="watch-parent", daemon=True).start()
-    calm_collector()
+    spare_the_collector()
+    parts.knock()
     KINDS[kind](parts, stop)
-
-
-def calm_collector() -> None:
-    """Let the garbage collector look less often.
-
-    Facts and registers are frozen and make no cycles, but by default every few hundred of them set off a look at all
-    that live: half the time of an intake.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 def _watch(parent: int, stop: threading.Event) -> None:

@@ -90,9 +90,10 @@ class Supervisor:
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock()
         self.endpoints = self._parts()
-        self._say("preparing databases, shards and topics")
         self._master_key()
         with Parts(self.settings, self.endpoints) as parts:
+            parts.knock()
+            self._say("preparing databases, shards and topics")
             prepare(parts)
         self._say("starting workers")
         self._closing.callback(self._end_workers)
