@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	done; echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-kafka bench lint format lock schemas clean
+.PHONY: help venv demo test test-kafka test-bench bench lint format lock schemas clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -27,7 +27,10 @@ test: venv ## run all tests
 	@$(BIN)/pytest -q -n 3 --dist loadfile
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
-	@$(BIN)/pytest -q -m kafka tests/journeys
+	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts
+
+test-bench: venv ## run one bench in small, to see that it runs
+	@$(BIN)/pytest -q -m bench tests/benchmarks
 
 bench: venv ## measure everything against its peer, under 30 minutes; writes docs/reference/benchmarks.md
 	@$(BIN)/tenantry bench all --write docs/reference/benchmarks.md

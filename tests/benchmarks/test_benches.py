@@ -23,9 +23,11 @@ ROOT = Path(__file__).parent.parent.parent
 FIELDS = {"bench", "ours", "peer", "ratio", "unit", "runs"}
 
 
-@pytest.mark.slow
+@pytest.mark.bench
 @pytest.mark.timeout(300)
-def test_a_bench_ends_with_one_json_object() -> None:
+def test_a_bench_ends_with_one_json_object(request: pytest.FixtureRequest) -> None:
+    if "bench" not in request.config.getoption("-m"):
+        pytest.skip("not asked for: `make test-bench` runs it")
     command = [sys.executable, "-m", "cli.main", "bench", "project", "--json", "--quick", "--runs", "1"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ran:
         try:
