@@ -36,7 +36,7 @@ from benchmarks.harness import (
 from benchmarks.population import example, parts
 
 WRITERS: Final = 16
-OUR_PROCESSES: Final = 2
+OUR_PROCESSES: Final = 4
 PEER_PROCESSES: Final = 2
 BATCH: Final = 1000
 
