@@ -24,7 +24,7 @@ demo: venv ## watch at least 60 tenants go through the seven steps, then check t
 	@$(BIN)/tenantry demo
 
 test: venv ## run all tests
-	@$(BIN)/pytest -q -n 3 --dist loadfile
+	@$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts

@@ -181,7 +181,8 @@ class Replay:
         return Told(mark, sum(each.facts for each in told.values()), failures, done=True)
 
     def _side_by_side(self, jobs: Sequence[Job], hear: Callable[[int, Told], None]) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])  # what it imports is there for every worker
         pipes: dict[Pipe, int] = {}
         processes = []
         try:

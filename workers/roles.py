@@ -6,11 +6,12 @@ when the process that started it is gone.
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from adapters.workers import Heartbeat
@@ -21,9 +22,6 @@ from workers.intake import Intake
 from workers.projector import Projector
 from workers.provisioner import Provisioner
 from workers.relay import Relay
-
-PARENT_VARIABLE = "_TENANTRY_SUPERVISOR_PID"
-"""Not a setting: it tells a worker whose child it is."""
 
 
 def run_intake(parts: Parts, stop: threading.Event) -> None:
@@ -102,19 +100,18 @@ def run(kind: str, parts: Parts) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    parent = os.environ.get(PARENT_VARIABLE)
-    if parent is not None:
-        threading.Thread(target=_watch, args=(int(parent), stop), name="watch-parent", daemon=True).start()
+    supervisor = multiprocessing.parent_process()
+    if supervisor is not None:
+        threading.Thread(target=_outlive, args=(supervisor, stop), name="watch-supervisor", daemon=True).start()
     spare_the_collector()
     parts.knock()
     KINDS[kind](parts, stop)
 
 
-def _watch(parent: int, stop: threading.Event) -> None:
+def _outlive(supervisor: BaseProcess, stop: threading.Event) -> None:
     """A worker whose supervisor was killed drains and ends: another supervisor will start its own."""
-    while not stop.wait(1.0):
-        if os.getppid() != parent:
-            stop.set()
+    supervisor.join()
+    stop.set()
 
 
 @contextmanager

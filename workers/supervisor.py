@@ -10,18 +10,16 @@ workers watch for it and drain, the broker dies with it, PostgreSQL is found aga
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import structlog
 
@@ -32,7 +30,8 @@ from runtime.bootstrap import Parts, prepare
 from runtime.instance import Endpoints, hold, leave_card, take_card_away
 from runtime.master_key import ensure_master_key
 from runtime.settings import Settings
-from workers.roles import KINDS, PARENT_VARIABLE
+from workers import nursery
+from workers.roles import KINDS
 
 log = structlog.get_logger(__name__)
 
@@ -44,9 +43,8 @@ CONTROL_DATABASE = "tenantry"
 class _Worker:
     kind: str
     number: int
-    process: subprocess.Popen[bytes]
+    process: ForkServerProcess
     started_at: float
-    log_file: IO[bytes]
 
 
 class Supervisor:
@@ -89,6 +87,7 @@ class Supervisor:
     def _start(self) -> None:
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock()
+        nursery.open_early()
         self.endpoints = self._parts()
         self._master_key()
         with Parts(self.settings, self.endpoints) as parts:
@@ -142,23 +141,8 @@ class Supervisor:
     def _launch(self, kind: str, *, number: int) -> None:
         logs = self.data_dir / "logs"
         logs.mkdir(mode=0o700, exist_ok=True)
-        log_file = (logs / f"{kind}-{number}.log").open("ab")
-        environment = {
-            **os.environ,
-            "TENANTRY_DATA_DIR": str(self.data_dir),
-            "TENANTRY_DATABASE_URL": self.endpoints.database_url,
-            "TENANTRY_KAFKA_BOOTSTRAP": self.endpoints.kafka_bootstrap,
-            PARENT_VARIABLE: str(os.getpid()),
-        }
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "cli.main", kind],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log_file,
-            stderr=log_file,
-            start_new_session=True,  # Ctrl-C is for us: we tell the workers
-        )
-        self._workers.append(_Worker(kind, number, process, time.monotonic(), log_file))
+        process = nursery.begin(kind, self.settings, self.endpoints, logs / f"{kind}-{number}.log")
+        self._workers.append(_Worker(kind, number, process, time.monotonic()))
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -167,7 +151,7 @@ class Supervisor:
             if all(worker.process.pid in ready for worker in self._workers):
                 return
             for worker in self._workers:
-                if worker.process.poll() is not None:
+                if worker.process.exitcode is not None:
                     raise Unavailable(f"the {worker.kind} ended at its start: {self._last_words(worker)}")
             if time.monotonic() > deadline:
                 late = sorted(worker.kind for worker in self._workers if worker.process.pid not in ready)
@@ -188,17 +172,12 @@ class Supervisor:
         """Keep the workers alive until `stop` is set; one that dies at once again and again is left for a while."""
         while not stop.wait(0.2):
             for worker in list(self._workers):
-                code = worker.process.poll()
+                code = worker.process.exitcode
                 if code is None or (time.monotonic() - worker.started_at < 2.0 and code != -signal.SIGKILL):
                     continue
                 log.warning("worker ended, starting it again", worker=worker.kind, code=code)
                 self._workers.remove(worker)
-                worker.log_file.close()
                 self._launch(worker.kind, number=worker.number)
-
-    def pids(self) -> dict[str, int]:
-        """Kind of worker -> its process."""
-        return {worker.kind: worker.process.pid for worker in self._workers}
 
     def stop(self) -> None:
         """End everything, in order. May be called twice."""
@@ -210,11 +189,9 @@ class Supervisor:
             worker.process.terminate()
         deadline = time.monotonic() + self.settings.drain_seconds + 1.0
         for worker in self._workers:
-            try:
-                worker.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            worker.process.join(max(0.1, deadline - time.monotonic()))
+            if worker.process.exitcode is None:
                 log.warning("worker did not drain in time, killing it", worker=worker.kind)
                 worker.process.kill()
-                worker.process.wait(5)
-            worker.log_file.close()
+                worker.process.join(5)
         self._workers.clear()

@@ -36,7 +36,9 @@ from adapters.kafka_ports import SESSION
 from tests.fakes.kafka import InMemoryBroker, MemoryConsumer, MemoryProducer
 from tests.journeys.apache_kafka import ApacheKafka, NotToBeHad, jars
 
-ENOUGH = 15.0
+pytestmark = pytest.mark.slow
+
+ENOUGH = 60.0
 QUIET = 0.5
 
 

@@ -248,10 +248,11 @@ def test_processes_come_are_killed_and_go_while_facts_flow_and_nothing_is_lost(
     url: str, log: PostgresEventLog, projector: Projectors
 ) -> None:
     audit(url)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     stories = Stories(8, tenants=200)
 
-    def start(name: str, kill_after: int | None = None) -> multiprocessing.context.SpawnProcess:
+    def start(name: str, kill_after: int | None = None) -> multiprocessing.context.ForkServerProcess:
         process = context.Process(target=run, args=(url, name, 40, kill_after), daemon=True)
         process.start()
         return process
