@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.apache_kafka import ApacheKafka, NotToBeHad, jars
-from tests.journeys.events import activated, created, new_tenant, suspended
+from tests.journeys.events import activated, created, new_tenant, raws, suspended
 from tests.journeys.running import Running, wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -42,6 +44,23 @@ def test_a_foreign_client_gets_all_seven_steps_on_apache_kafka(on_kafka: Running
     tenant = new_tenant()
     on_kafka.send(created(tenant), activated(tenant, "jira-software", mode="binary"))
     on_kafka.until_level(tenant, "jira-software", "open")
+    steps = on_kafka.show(tenant)["actual"]["products"]["jira-software"]["steps"]
+    assert [step["state"] for step in steps] == ["done"] * 7
+
+
+def test_kcat_gets_all_seven_steps_within_five_seconds_from_two_events(on_kafka: Running) -> None:
+    kcat = shutil.which("kcat")
+    if kcat is None:
+        pytest.skip("kcat is not on the PATH (on Debian: apt-get install kcat)")
+    tenant = new_tenant()
+    events = [created(tenant), activated(tenant, "jira-software", mode="binary")]
+    for message in raws(events):
+        headers = [part for name, value in message.headers for part in ("-H", f"{name}={value.decode()}")]
+        where = ["-b", on_kafka.said["kafka_bootstrap"], "-t", message.topic, "-k", tenant]
+        assert message.value is not None
+        assert b"\n" not in message.value, "kcat takes a line as a message"
+        subprocess.run([kcat, "-P", *where, *headers], input=message.value, check=True, timeout=30)
+    on_kafka.until_level(tenant, "jira-software", "open", seconds=5)
     steps = on_kafka.show(tenant)["actual"]["products"]["jira-software"]["steps"]
     assert [step["state"] for step in steps] == ["done"] * 7
 
