@@ -19,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
 from adapters import high_water
+from adapters.arrays import bigints, texts
 from adapters.event_mapper import EventMapper, sealed_subjects
 from adapters.event_store import Recorder
 from domain.errors import Conflict, Unavailable
@@ -84,10 +85,10 @@ class PostgresEventLog:
             return found
         rows = self._rows(
             "SELECT e.originator_id, e.originator_version, e.topic, e.state, e.notification_id"
-            " FROM unnest(%s::text[], %s::bigint[]) AS s (stream, version)"
+            " FROM unnest(%b::text[], %b::bigint[]) AS s (stream, version)"
             " JOIN stored_events e ON e.originator_id = s.stream AND e.originator_version > s.version"
             " ORDER BY e.originator_id, e.originator_version",
-            (list(streams), list(streams.values())),
+            (texts(streams), bigints(streams.values())),
         )
         for recorded in self._recorded(rows):
             found.setdefault(recorded.stream, []).append(recorded)
@@ -124,9 +125,9 @@ class PostgresEventLog:
         """See `EventLog.known`."""
         pairs = list(ids)
         rows = self._rows(
-            "SELECT i.source, i.id, i.digest FROM unnest(%s::text[], %s::text[]) AS k (source, id)"
+            "SELECT i.source, i.id, i.digest FROM unnest(%b::text[], %b::text[]) AS k (source, id)"
             " JOIN incoming i ON i.source = k.source AND i.id = k.id",
-            ([source for source, _ in pairs], [id_ for _, id_ in pairs]),
+            (texts([source for source, _ in pairs]), texts([id_ for _, id_ in pairs])),
         )
         return {(source, id_): bytes(digest) for source, id_, digest in rows}
 
@@ -135,8 +136,8 @@ class PostgresEventLog:
         found: dict[str, list[WaitingMessage]] = {}
         rows = self._rows(
             'SELECT tenant_id, source, id, type, digest, topic, partition, "offset", sealed_body, received_at'
-            " FROM waiting WHERE tenant_id = ANY(%s) ORDER BY number",
-            (list(tenant_ids),),
+            " FROM waiting WHERE tenant_id = ANY(%b) ORDER BY number",
+            (texts(tenant_ids),),
         )
         for tenant_id, source, id_, type_, digest, topic, partition, offset, sealed, received_at in rows:
             body = self._keys.unseal(sealed, _place_of_body(bytes(digest)))
@@ -194,7 +195,7 @@ class PostgresEventLog:
         with (
             _plain_errors(),
             self.datastore.get_connection() as conn,
-            conn.cursor(row_factory=tuple_row) as curs,
+            conn.cursor(row_factory=tuple_row, binary=True) as curs,
         ):
             return curs.execute(statement.encode(), parameters, prepare=True).fetchall()
 

@@ -28,6 +28,7 @@ from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from adapters.arrays import Bigints, Byteas, Texts, bigints, byteas, texts
 from adapters.high_water import APPEND_LOCK
 from adapters.recording import write_rows
 from domain.ports import Recording
@@ -40,15 +41,11 @@ class VersionConflict(IntegrityError):
     """Somebody else has recorded that version of the stream."""
 
 
-class DuplicateIncoming(IntegrityError):
-    """Somebody else has dealt with that incoming message."""
-
-
 class Recorder(PostgresApplicationRecorder):
     """`insert_events(stored_events, recording=...)` commits a Recording's other rows in the same transaction.
 
-    Raises VersionConflict or DuplicateIncoming, both the library's IntegrityError. A write of our own that had landed
-    before the connection broke is neither: it is found, and its positions are returned.
+    Raises VersionConflict or DuplicateIncoming (recording.py), both the library's IntegrityError. A write of our own
+    that had landed before the connection broke is neither: it is found, and its positions are returned.
     """
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
@@ -148,12 +145,12 @@ _LANDED: Final = (
 )
 
 
-def _columns(stored_events: Sequence[StoredEvent]) -> tuple[list[Any], ...]:
+def _columns(stored_events: Sequence[StoredEvent]) -> tuple[Texts, Bigints, Texts, Byteas]:
     return (
-        [event.originator_id for event in stored_events],
-        [event.originator_version for event in stored_events],
-        [event.topic for event in stored_events],
-        [event.state for event in stored_events],
+        texts([str(event.originator_id) for event in stored_events]),
+        bigints([event.originator_version for event in stored_events]),
+        texts([event.topic for event in stored_events]),
+        byteas([event.state for event in stored_events]),
     )
 
 
@@ -172,6 +169,4 @@ def _told_apart(error: IntegrityError) -> IntegrityError:
     constraint = error.__cause__.diag.constraint_name if isinstance(error.__cause__, psycopg.Error) else None
     if constraint == "stored_events_pkey":
         return VersionConflict(str(error))
-    if constraint == "incoming_pkey":
-        return DuplicateIncoming(str(error))
     return error

@@ -7,13 +7,19 @@ nothing of the transaction stays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from eventsourcing.persistence import IntegrityError
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from adapters.arrays import Texts, bigints, byteas, texts, timestamps
 from domain.errors import Conflict, PositionLost
 from domain.ports import KafkaPosition, Recording
+
+
+class DuplicateIncoming(IntegrityError):
+    """Somebody else has dealt with that incoming message."""
 
 
 def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int, str]) -> None:
@@ -24,46 +30,23 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
     _end_leases(curs, recording)
     if recording.released:
         curs.execute(
-            "UPDATE quarantine SET state = 'retried', closed_at = now() WHERE number = ANY(%s) AND state = 'open'",
-            (recording.released,),
+            "UPDATE quarantine SET state = 'retried', closed_at = now() WHERE number = ANY(%b) AND state = 'open'",
+            (bigints(recording.released),),
         )
         _expect(curs, len(recording.released), "a quarantined message is not open any more")
-    if recording.incoming:
-        rows = {(seen.source, seen.id): seen for seen in recording.incoming}.values()
-        curs.execute(
-            'INSERT INTO incoming AS i (source, id, digest, topic, partition, "offset", outcome)'
-            " SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::text[], %s::int[], %s::bigint[],"
-            " %s::text[])"
-            " ON CONFLICT (source, id) DO UPDATE SET outcome = excluded.outcome"
-            " WHERE i.outcome IN ('waiting', 'quarantined') AND i.digest = excluded.digest",
-            (
-                [seen.source for seen in rows],
-                [seen.id for seen in rows],
-                [seen.digest for seen in rows],
-                [seen.topic for seen in rows],
-                [seen.partition for seen in rows],
-                [seen.offset for seen in rows],
-                [seen.outcome for seen in rows],
-            ),
-            prepare=True,
-        )
-        _expect(curs, len(rows), "another intake dealt with the same message")
+    _see(curs, recording)
     if recording.duplicates:
         curs.execute(
             "UPDATE incoming SET duplicates = duplicates + k.repeats"
-            " FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS k (source, id, repeats)"
+            " FROM unnest(%b::text[], %b::text[], %b::bigint[]) AS k (source, id, repeats)"
             " WHERE incoming.source = k.source AND incoming.id = k.id",
-            (
-                [source for source, _ in recording.duplicates],
-                [id_ for _, id_ in recording.duplicates],
-                list(recording.duplicates.values()),
-            ),
+            (*_columns(recording.duplicates), bigints(recording.duplicates.values())),
         )
     if recording.waited:
         curs.execute(
-            "DELETE FROM waiting USING unnest(%s::text[], %s::text[]) AS k (source, id)"
+            "DELETE FROM waiting USING unnest(%b::text[], %b::text[]) AS k (source, id)"
             " WHERE waiting.source = k.source AND waiting.id = k.id",
-            ([source for source, _ in recording.waited], [id_ for _, id_ in recording.waited]),
+            _columns(recording.waited),
         )
         _expect(curs, len(recording.waited), "another intake let the same message in")
     for waiting in recording.waiting:
@@ -104,29 +87,56 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
             ),
         )
     if recording.customer_tenants:
-        curs.executemany(
-            "INSERT INTO customer_tenants (customer_id, tenant_id) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-            recording.customer_tenants,
+        curs.execute(
+            "INSERT INTO customer_tenants (customer_id, tenant_id) SELECT * FROM unnest(%b::text[], %b::text[])"
+            " ON CONFLICT DO NOTHING",
+            _columns(recording.customer_tenants),
         )
     if recording.blocked:
-        curs.executemany(
-            "INSERT INTO blocked (obstacle, scope) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-            [(blocked.obstacle, blocked.scope) for blocked in recording.blocked],
+        curs.execute(
+            "INSERT INTO blocked (obstacle, scope) SELECT * FROM unnest(%b::text[], %b::text[]) ON CONFLICT DO NOTHING",
+            _columns([(blocked.obstacle, blocked.scope) for blocked in recording.blocked]),
         )
     if recording.unblocked:
         curs.execute(
-            "WITH freed AS (DELETE FROM blocked WHERE obstacle = ANY(%s) RETURNING scope)"
+            "WITH freed AS (DELETE FROM blocked WHERE obstacle = ANY(%b) RETURNING scope)"
             " INSERT INTO wakes (scope, due_at) SELECT DISTINCT scope, now() FROM freed",
-            (recording.unblocked,),
+            (texts(recording.unblocked),),
         )
     if recording.wakes:
         curs.execute(
-            "INSERT INTO wakes (scope, due_at) SELECT k.scope, k.at FROM unnest(%s::text[], %s::timestamptz[]) AS k"
+            "INSERT INTO wakes (scope, due_at) SELECT k.scope, k.at FROM unnest(%b::text[], %b::timestamptz[]) AS k"
             " (scope, at) WHERE k.at <= now() OR NOT EXISTS ("  # a timer that is set already is not set again
             " SELECT FROM wakes WHERE wakes.scope = k.scope AND wakes.due_at = k.at)",
-            ([wake.scope for wake in recording.wakes], [wake.at for wake in recording.wakes]),
+            (texts([wake.scope for wake in recording.wakes]), timestamps([wake.at for wake in recording.wakes])),
             prepare=True,
         )
+
+
+def _see(curs: Cursor[DictRow], recording: Recording) -> None:
+    """Each message once; what waited or was quarantined may be dealt with again."""
+    if not recording.incoming:
+        return
+    rows = {(seen.source, seen.id): seen for seen in recording.incoming}.values()
+    curs.execute(
+        'INSERT INTO incoming AS i (source, id, digest, topic, partition, "offset", outcome)'
+        " SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::text[], %b::bigint[], %b::bigint[],"
+        " %b::text[])"
+        " ON CONFLICT (source, id) DO UPDATE SET outcome = excluded.outcome"
+        " WHERE i.outcome IN ('waiting', 'quarantined') AND i.digest = excluded.digest",
+        (
+            texts([seen.source for seen in rows]),
+            texts([seen.id for seen in rows]),
+            byteas([seen.digest for seen in rows]),
+            texts([seen.topic for seen in rows]),
+            bigints([seen.partition for seen in rows]),
+            bigints([seen.offset for seen in rows]),
+            texts([seen.outcome for seen in rows]),
+        ),
+        prepare=True,
+    )
+    if curs.rowcount != len(rows):
+        raise DuplicateIncoming("another intake dealt with the same message")
 
 
 def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:
@@ -140,21 +150,21 @@ def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:
         return
     curs.execute(
         "SELECT count(pg_advisory_xact_lock(hashtextextended(id, 1)))"
-        " FROM (SELECT unnest(%s::text[]) AS id ORDER BY 1) AS tenants",
-        (sorted({*created, *rooms}),),
+        " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants",
+        (texts(sorted({*created, *rooms})),),
         prepare=True,
     )
     curs.execute(
-        "SELECT 1 FROM waiting WHERE tenant_id = ANY(%s) AND (source, id) NOT IN"
-        " (SELECT * FROM unnest(%s::text[], %s::text[])) LIMIT 1",
-        (created, [source for source, _ in recording.waited], [id_ for _, id_ in recording.waited]),
+        "SELECT 1 FROM waiting WHERE tenant_id = ANY(%b) AND (source, id) NOT IN"
+        " (SELECT * FROM unnest(%b::text[], %b::text[])) LIMIT 1",
+        (texts(created), *_columns(recording.waited)),
         prepare=True,
     )
     if curs.fetchone() is not None:
         raise Conflict("a message was sent to wait for a tenant that is created here: decide again")
     curs.execute(
-        "SELECT 1 FROM stored_events WHERE originator_id = ANY(%s) AND originator_version = 1 LIMIT 1",
-        ([f"tenant:{tenant_id}" for tenant_id in sorted(rooms - set(created))],),
+        "SELECT 1 FROM stored_events WHERE originator_id = ANY(%b) AND originator_version = 1 LIMIT 1",
+        (texts([f"tenant:{tenant_id}" for tenant_id in sorted(rooms - set(created))]),),
         prepare=True,
     )
     if curs.fetchone() is not None:
@@ -182,26 +192,32 @@ def _move(curs: Cursor[DictRow], position: KafkaPosition) -> None:
 def _end_leases(curs: Cursor[DictRow], recording: Recording) -> None:
     if recording.leases:
         curs.execute(
-            "DELETE FROM leases USING unnest(%s::text[], %s::bigint[]) AS k (scope, token)"
+            "DELETE FROM leases USING unnest(%b::text[], %b::bigint[]) AS k (scope, token)"
             " WHERE leases.scope = k.scope AND leases.token = k.token",
-            ([lease.scope for lease in recording.leases], [lease.token for lease in recording.leases]),
+            (texts([lease.scope for lease in recording.leases]), bigints([lease.token for lease in recording.leases])),
             prepare=True,
         )
         _expect(curs, len(recording.leases), "a lease was lost")
         numbers = [number for lease in recording.leases for number in lease.wakes]
-        curs.execute("DELETE FROM wakes WHERE number = ANY(%s)", (numbers,), prepare=True)
+        curs.execute("DELETE FROM wakes WHERE number = ANY(%b)", (bigints(numbers),), prepare=True)
     if recording.renewals:
         curs.execute(
-            "UPDATE leases SET until = k.until FROM unnest(%s::text[], %s::bigint[], %s::timestamptz[])"
+            "UPDATE leases SET until = k.until FROM unnest(%b::text[], %b::bigint[], %b::timestamptz[])"
             " AS k (scope, token, until) WHERE leases.scope = k.scope AND leases.token = k.token",
             (
-                [lease.scope for lease, _ in recording.renewals],
-                [lease.token for lease, _ in recording.renewals],
-                [until for _, until in recording.renewals],
+                texts([lease.scope for lease, _ in recording.renewals]),
+                bigints([lease.token for lease, _ in recording.renewals]),
+                timestamps([until for _, until in recording.renewals]),
             ),
             prepare=True,
         )
         _expect(curs, len(recording.renewals), "a lease was lost")
+
+
+def _columns(pairs: Iterable[tuple[str, str]]) -> tuple[Texts, Texts]:
+    """Two columns of the same rows."""
+    rows = list(pairs)
+    return texts([left for left, _ in rows]), texts([right for _, right in rows])
 
 
 def _expect(curs: Cursor[DictRow], count: int, otherwise: str) -> None:

@@ -19,6 +19,7 @@ from datetime import datetime
 from domain.catalog import Catalog
 from domain.provisioning import Intent, Provisioning
 from domain.steps import LEVELS, DatabaseFacts, Direction, Level, RegionFacts, Scope, Step, Wish
+from domain.tenant import Tenant
 from domain.wanted import Estate, Wanted
 
 
@@ -239,6 +240,16 @@ def database_of(estate: Estate, family: str) -> DatabaseFacts | None:
     """The family's database, once its step 6 has completed."""
     ensured = estate.family(family).steps.get(Step.DATABASE)
     return ensured.facts if ensured and isinstance(ensured.facts, DatabaseFacts) else None
+
+
+def concerned(tenant: Tenant, key: str, *, catalog: Catalog) -> tuple[Scope, ...]:
+    """The scopes whose wish may follow from the registers of a product: it, its apps, and the families of all."""
+    products = (key, *(other for other in tenant.products if other in catalog and catalog[other].host == key))
+    families = sorted({catalog.family_of(product) for product in products})
+    return (
+        *(Scope("family", tenant.id, family) for family in families),
+        *(Scope("product", tenant.id, product) for product in products),
+    )
 
 
 def dependents(scope: Scope, estate: Estate, *, catalog: Catalog) -> tuple[Scope, ...]:

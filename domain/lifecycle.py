@@ -23,8 +23,7 @@ from domain import customer as customers
 from domain import tenant as tenants
 from domain.catalog import Catalog
 from domain.commands import Command, CreateTenant, UpdateCustomer
-from domain.convergence import dependents
-from domain.customer import Customer
+from domain.convergence import concerned
 from domain.errors import Conflict, PositionLost, Rejected
 from domain.event import Cause, Event, Recorded
 from domain.policy import Policy
@@ -39,9 +38,8 @@ from domain.ports import (
     WaitingMessage,
     Wake,
 )
-from domain.steps import Scope
 from domain.streams import Streams
-from domain.wanted import Estate, scopes_of
+from domain.wanted import scopes_of
 
 ATTEMPTS = 10
 """How often a batch is decided again when others record first."""
@@ -49,7 +47,7 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """A message that is a CloudEvent of ours, with its place on Kafka. `body` is its canonical form."""
+    """A message that is a CloudEvent of ours, with its place on Kafka."""
 
     source: str
     id: str
@@ -58,10 +56,15 @@ class Readable:
     revision: int | None
     command: Command
     digest: bytes
-    body: bytes
+    whole: Callable[[], bytes]
     topic: str
     partition: int
     offset: int
+
+    @property
+    def body(self) -> bytes:
+        """The message whole, for the waiting room and the quarantine: most messages never need it."""
+        return self.whole()
 
     @property
     def tenant_id(self) -> str | None:
@@ -196,7 +199,8 @@ class _Batch:
                 self._take(message)
         self.recording.waiting.extend(self._sent_to_wait.values())
         for tenant_id, product in self._touched:
-            self._due_scopes(tenant_id, Scope("product", tenant_id, product))
+            for scope in concerned(self._tenants[tenant_id], product, catalog=self._catalog):
+                self._due[str(scope)] = None
         self.recording.wakes.extend(Wake(scope, self._now) for scope in self._due)
 
     def keep(self, streams: Streams) -> None:
@@ -329,10 +333,9 @@ class _Batch:
                 self._due[customers.stream_of(event.customer_id)] = None
             case tenants.TenantCreated():
                 self.recording.customer_tenants.append((event.customer_id, event.tenant_id))
-                self._due_scopes(event.tenant_id, Scope("site", event.tenant_id))
+                self._all_due(event.tenant_id)
             case tenants.TenantDestroyed():
-                for scope in scopes_of(self._tenants[event.tenant_id], self._catalog):
-                    self._due[str(scope)] = None
+                self._all_due(event.tenant_id)
             case (
                 tenants.ProductActivated()
                 | tenants.ProductDeactivated()
@@ -344,11 +347,9 @@ class _Batch:
             case _:
                 pass
 
-    def _due_scopes(self, tenant_id: str, scope: Scope) -> None:
-        """The scope, and whoever may wait for it."""
-        estate = Estate(self._tenants[tenant_id], Customer(""))
-        for other in (scope, *dependents(scope, estate, catalog=self._catalog)):
-            self._due[str(other)] = None
+    def _all_due(self, tenant_id: str) -> None:
+        for scope in scopes_of(self._tenants[tenant_id], self._catalog):
+            self._due[str(scope)] = None
 
     def _quarantine(self, message: Inbound, rule: str, explanation: str) -> None:
         if isinstance(message, Readable) and rule != "same-id-other-content":

@@ -16,8 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from hashlib import sha256
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID, uuid4
@@ -225,9 +224,9 @@ class Parts:
     # -- messages -----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _digest_key(self) -> bytes:
+    def _message_digest(self) -> hmac.HMAC:
         """Digests of messages are keyed: nobody who reads the table can try out who a message was about."""
-        return hmac.digest(self.master_key, b"tenantry.message-digest.v1", sha256)
+        return hmac.new(hmac.digest(self.master_key, b"tenantry.message-digest.v1", "sha256"), digestmod="sha256")
 
     def read(self, message: Message) -> Inbound:
         """A message on Kafka, as the lifecycle takes it."""
@@ -244,7 +243,9 @@ class Parts:
     def _placed(
         self, read: inbound.InboundMessage | inbound.Unreadable, topic: str, partition: int, offset: int
     ) -> Inbound:
-        digest = hmac.digest(self._digest_key, read.digest, sha256)
+        keyed = self._message_digest.copy()  # half the work is done with the key
+        keyed.update(read.digest)
+        digest = keyed.digest()
         if isinstance(read, inbound.InboundMessage):
             return Readable(
                 source=read.source,
@@ -254,7 +255,7 @@ class Parts:
                 revision=read.revision,
                 command=read.command,
                 digest=digest,
-                body=read.body,
+                whole=partial(inbound.preserve, read.original),
                 topic=topic,
                 partition=partition,
                 offset=offset,

@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     append_timeout_seconds: Seconds = Field(
         default=2.0, description="an append that stays open longer is ended: while it is, no reader moves on"
     )
-    intake_batch: Batch = 500
+    intake_batch: Batch = 1_000
     projector_batch: Batch = 1000
     provisioner_threads: int = Field(default=8, ge=1, le=64, description="steps that run side by side")
     provisioner_claim: Batch = Field(default=64, description="scopes in one claim, recorded in one commit")

@@ -13,6 +13,7 @@ from adapters.event_log import PostgresEventLog
 from adapters.event_store import VersionConflict
 from adapters.high_water import APPEND_LOCK
 from adapters.migrations import migrate
+from adapters.recording import DuplicateIncoming
 from domain.errors import Conflict
 from domain.ports import Incoming, KafkaPosition, Recording
 from tests.adapters.appending import Wire, a_stream, committed, event_log, fact, stored
@@ -87,6 +88,13 @@ def test_of_many_who_want_the_same_version_one_gets_it(url: str) -> None:
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["conflict"] * 7 + ["got it"]
+
+
+def test_a_message_that_was_dealt_with_is_told_apart_from_a_version_that_is_taken(log: PostgresEventLog) -> None:
+    first = Recording(events=[fact(a_stream(), 1)], incoming=[incoming("1")])
+    log.recorder.insert_events(stored(log, 1), recording=first, bodies={})
+    with pytest.raises(DuplicateIncoming, match="another intake dealt with the same message"):
+        log.recorder.insert_events(stored(log, 1), recording=first, bodies={})
 
 
 def test_a_message_that_somebody_else_dealt_with_is_a_conflict_and_nothing_of_the_call_stays(

@@ -117,7 +117,7 @@ def message(
         revision=revision,
         command=said,
         digest=digest,
-        body=body,
+        whole=lambda: body,
         topic="tenantry.lifecycle",
         partition=0,
         offset=offset,

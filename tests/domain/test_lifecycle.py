@@ -247,7 +247,7 @@ def test_every_fact_names_the_message_that_caused_it() -> None:
     assert fact.correlation == "commerce 17"
 
 
-def test_a_change_of_a_product_makes_it_and_its_neighbours_due() -> None:
+def test_a_change_of_a_product_makes_it_its_apps_and_its_family_due() -> None:
     intake = Intake()
     intake.takes(message("tenant.created", 1), message("product.activated", 1, product=APP, edition="free"))
     intake.log.wakes.clear()
@@ -256,7 +256,6 @@ def test_a_change_of_a_product_makes_it_and_its_neighbours_due() -> None:
         f"product:t-1:{JIRA}",
         f"product:t-1:{APP}",
         "family:t-1:jira",
-        "site:t-1",
     }
 
 
