@@ -22,6 +22,7 @@ from eventsourcing.persistence import (
     InterfaceError,
     Notification,
     OperationalError,
+    PersistenceError,
     StoredEvent,
 )
 from eventsourcing.postgres import PostgresApplicationRecorder
@@ -72,11 +73,26 @@ class Recorder(PostgresApplicationRecorder):
         self, stored_events: Sequence[StoredEvent], recording: Recording | None, bodies: Mapping[int, str]
     ) -> list[int]:
         if recording is None:
-            with self.datastore.cursor() as curs:  # one statement is a transaction by itself
-                return self._append(curs, stored_events)
+            return self._append_alone(stored_events)
         with self.datastore.transaction(commit=True) as curs:
             write_rows(curs, recording, bodies)
             return self._append(curs, stored_events)
+
+    def _append_alone(self, stored_events: Sequence[StoredEvent]) -> list[int]:
+        """One statement is a transaction by itself: without what the library puts around a transaction, which takes
+        the client as long as the statement."""
+        pool = self.datastore.pool
+        if pool.closed:
+            pool.open()
+        try:
+            connection = pool.getconn()
+            try:
+                return self._append(connection.cursor(), stored_events)
+            finally:
+                pool.putconn(connection)
+        except psycopg.Error as error:
+            kind = next((ours for theirs, ours in _ERRORS.items() if isinstance(error, theirs)), PersistenceError)
+            raise kind(str(error)) from error
 
     def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> list[int]:
         if not stored_events:
@@ -152,6 +168,14 @@ def _columns(stored_events: Sequence[StoredEvent]) -> tuple[Texts, Bigints, Text
         texts([event.topic for event in stored_events]),
         byteas([event.state for event in stored_events]),
     )
+
+
+_ERRORS: Final[dict[type[psycopg.Error], type[PersistenceError]]] = {
+    psycopg.InterfaceError: InterfaceError,
+    psycopg.OperationalError: OperationalError,
+    psycopg.IntegrityError: IntegrityError,
+}
+"""psycopg's errors, and what the library makes of them."""
 
 
 def _connection_broke(error: Exception) -> bool:
