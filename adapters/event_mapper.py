@@ -11,7 +11,8 @@ the customer they belong to, bound to stream, version and path.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -22,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from domain import customer, provisioning, tenant
 from domain.errors import UnreadableEvent
 from domain.event import Cause, Event, Recorded
-from domain.personal import FORGOTTEN, personal_paths, replace_personal
+from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
 from domain.ports import SealingKeys
 
 EVENTS: tuple[type[Event], ...] = (
@@ -64,9 +65,21 @@ class _State(BaseModel):
     data: Any
 
 
-_STATES: dict[str, type[_State]] = {
-    cls.TOPIC: create_model(f"{cls.__name__}State", __base__=_State, data=(cls, ...)) for cls in EVENTS
-}
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """What reads the states of a topic: validation without the layers above it, for it is done for every fact."""
+
+    validate: Callable[[bytes | str], _State]
+    personal: tuple[Path, ...]
+    newest: int
+
+
+def _reader(cls: type[Event]) -> _Reader:
+    shape = create_model(f"{cls.__name__}State", __base__=_State, data=(cls, ...))
+    return _Reader(shape.__pydantic_validator__.validate_json, personal_paths(cls), cls.SCHEMA_VERSION)
+
+
+_READERS: dict[str, _Reader] = {cls.TOPIC: _reader(cls) for cls in EVENTS}
 _CLASSES: dict[str, type[Event]] = {cls.TOPIC: cls for cls in EVENTS}
 assert len(_CLASSES) == len(EVENTS), "two events chose one topic"
 
@@ -117,24 +130,23 @@ class EventMapper(Mapper[str]):
 
     def to_recorded(self, stream: str, version: int, topic: str, state: bytes, *, position: int) -> Recorded:
         """As `to_domain_event`, from the bare columns."""
-        shape = _STATES.get(topic)
-        if shape is None:
+        reader = _READERS.get(topic)
+        if reader is None:
             raise UnreadableEvent(
                 f"event {version} of {stream} has the unknown topic {topic}: read it with the version that wrote it"
             )
-        paths = personal_paths(_CLASSES[topic])
         try:
-            if paths and SEALED_MARK in state:
+            if reader.personal and SEALED_MARK in state:
                 raw = json.loads(state)
                 raw["data"] = replace_personal(
-                    raw["data"], paths, lambda value, path: self._unsealed(value, stream, version, path)
+                    raw["data"], reader.personal, lambda value, path: self._unsealed(value, stream, version, path)
                 )
-                read = shape.model_validate_json(json.dumps(raw))
+                read = reader.validate(json.dumps(raw))
             else:
-                read = shape.model_validate_json(state)
+                read = reader.validate(state)
         except (ValidationError, ValueError, KeyError, TypeError) as error:
             raise UnreadableEvent(_why(stream, version, topic, state, error)) from None
-        if read.v > _CLASSES[topic].SCHEMA_VERSION:
+        if read.v > reader.newest:
             raise UnreadableEvent(_why(stream, version, topic, state, None))
         return Recorded(stream, version, read.id, read.at, read.cause, read.corr, read.data, position)
 

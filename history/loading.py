@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from sqlalchemy import Connection, Engine
 
 from adapters.log_reader import LogReader, Unread, known_topics
+from domain.errors import UnreadableEvent
 from domain.event import Event, Recorded
 from projections.base import BUCKETS, Fold, HandlerFailed, Key, Projection, Row, TableFold
 from projections.writing import apply, copy
@@ -69,8 +70,10 @@ class Building:
     changes: int = 0
     met: bytearray = field(default_factory=lambda: bytearray(_BITS // 8))
 
-    def add(self, fact: Recorded) -> None:
-        """Raises HandlerFailed."""
+    def add(self, fact: Recorded | Unread) -> None:
+        """Raises HandlerFailed, UnreadableEvent."""
+        if isinstance(fact, Unread):
+            raise UnreadableEvent(fact.reason)
         for change in self.projection.changes_of(fact):
             self.fold.add(change)
             self.changes += 1
@@ -142,25 +145,15 @@ def fold_into(building: Iterable[Building], facts: Iterable[Recorded | Unread], 
     works = list(building)
     kinds = known_topics()
     for fact in facts:
+        kind = kinds.get(fact.topic) if isinstance(fact, Unread) else type(fact.event)
         for work in works:
-            if isinstance(fact, Recorded) and type(fact.event) not in work.projection.handles:
+            if kind is not None and kind not in work.projection.handles:
                 continue
-            if isinstance(fact, Unread):
-                kind = kinds.get(fact.topic)
-                failed = None if kind and kind not in work.projection.handles else fact.reason
-            else:
-                failed = _failed(work, fact)
-            if failed:
-                failures[work.projection.name] = failed
+            try:
+                work.add(fact)
+            except (HandlerFailed, UnreadableEvent) as error:
+                failures[work.projection.name] = str(error)
                 works = [other for other in works if other is not work]
-
-
-def _failed(work: Building, fact: Recorded) -> str | None:
-    try:
-        work.add(fact)
-    except HandlerFailed as error:
-        return str(error)
-    return None
 
 
 def ignored_by(projections: Iterable[Projection]) -> set[type[Event]]:

@@ -110,7 +110,7 @@ class HandlerFailed(TenantryError):
 
 @dataclass(slots=True)
 class TableFold:
-    """What is left of a batch for one table: prefixes to delete, then rows to write.
+    """What is left of a batch for one table: prefixes to delete, then rows to write, as the handlers gave them.
 
     Rows lie by the first column of their key (the tenant, as a rule): a Delete of a prefix looks at few.
     """
@@ -125,15 +125,9 @@ class TableFold:
             rows = self.rows[key[0]] = {}
         row = rows.get(key)
         if row is None:
-            row = rows[key] = {}
-        elif self.table.info.get("write_once"):
-            return
-        for name, value in columns.items():  # the fast ways of `storable`, once more: most of the fold's time is here
-            kind = type(value)
-            if kind is str:
-                row[name] = value if value.isascii() and "\x00" not in value else storable(value)  # type: ignore[attr-defined, operator]
-            else:
-                row[name] = value if kind in _AS_IT_IS else storable(value)
+            rows[key] = dict(columns)
+        elif not self.table.info.get("write_once"):
+            row.update(columns)
 
     def delete(self, prefix: Key) -> None:
         self.deleted.add(prefix)
@@ -182,7 +176,8 @@ def storable(value: object) -> object:
     """The value as PostgreSQL can keep it: what comes from outside must not halt a projection.
 
     Text has no NUL and no half of a surrogate pair (they become U+FFFD), JSON has no infinite numbers, and a
-    time is UTC. Keys are cleaned before they are folded: two that become equal are one row.
+    time is UTC. Keys are cleaned before they are folded, for two that become equal are one row; columns when they are
+    written, for most values that are folded are overwritten before that.
     """
     kind = type(value)
     if kind in _AS_IT_IS or (kind is str and value.isascii() and "\x00" not in value):  # type: ignore[attr-defined, operator]

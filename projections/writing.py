@@ -17,7 +17,7 @@ from sqlalchemy import Column, Connection, Table
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from projections.base import Fold, Key, Row, TableFold
+from projections.base import Fold, Key, Row, TableFold, storable
 
 _DIALECT: Final = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
@@ -59,9 +59,10 @@ def copy(connection: Connection, table: Table, rows: Iterable[Keyed], *, schema:
 
 
 def _by_columns(rows: TableFold | Iterable[Keyed]) -> Iterable[tuple[tuple[str, ...], list[Keyed]]]:
+    """The rows as PostgreSQL can keep them, those with the same columns together."""
     groups: dict[tuple[str, ...], list[Keyed]] = {}
     for key, row in rows:
-        groups.setdefault(tuple(row), []).append((key, row))
+        groups.setdefault(tuple(row), []).append((key, {name: storable(value) for name, value in row.items()}))
     same: dict[tuple[str, ...], list[Keyed]] = {}
     for names, keyed in groups.items():
         same.setdefault(tuple(sorted(names)), []).extend(keyed)

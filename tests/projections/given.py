@@ -11,7 +11,7 @@ from sqlalchemy import Table
 from domain.event import Cause, Event, Recorded
 from domain.provisioning import StepCompleted, StepStarted
 from domain.steps import Facts, Scope, Step, Wish
-from projections.base import Change, Fold, Key, Projection, Row, Set
+from projections.base import Change, Fold, Key, Projection, Row, Set, storable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CAUSE = Cause(kind="message", source="commerce", id="1")
@@ -87,10 +87,12 @@ def one_by_one(changes: Iterable[Change], model: Model | None = None) -> Model:
 
 
 def rows_of(table: Table, projection: Projection, recorded: Iterable[Recorded]) -> Mapping[Key, Row]:
-    """The table's rows after the facts, without the times; folded and one by one they must be the same."""
+    """The rows as they are written, without the times; folded and one by one they must be the same."""
     changes = changes_of(projection, recorded)
     folded = Fold(changes).tables
     rows = dict(folded[table]) if table in folded else {}
     plain = Fold(Set(table, key, row) for key, row in one_by_one(changes).get(table, {}).items()).tables
     assert rows == (dict(plain[table]) if table in plain else {})
-    return {key: {name: value for name, value in row.items() if name != "updated_at"} for key, row in rows.items()}
+    return {
+        key: {name: storable(value) for name, value in row.items() if name != "updated_at"} for key, row in rows.items()
+    }
