@@ -1,32 +1,70 @@
 """Which products are there, and how do they hang together?
 
 Products are data (catalog.toml): a product belongs to a family, whose products share one database; an app has a host
-product, is never more open than it, and lives in its host's database unless it names a family of its own.
+product, is never more open than it, and lives in its host's database unless it names a family of its own. A step of a
+product may be brought about by somebody else, a provisioner behind a webhook.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Self
+from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from domain import names
 from domain.errors import UsageError
 from domain.event import Value
+from domain.steps import SCOPE_STEPS, Step
+
+
+def _webhook(address: str) -> str:
+    """An address that may lie open in the catalogue, and that nobody can listen to on the way."""
+    url = urlsplit(address)
+    if not url.hostname or url.port == 0 or "@" in url.netloc or url.query or url.fragment:
+        raise ValueError("write the webhook as https://host/path, without user, password, query or fragment")
+    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(url.hostname)):
+        raise ValueError("a webhook is reached by https, by http on this machine only: write https://")
+    return address
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class ForeignExecutor(Value):
+    """Who else brings a step about. `secret` names the secret that signs what we send; it lies in the settings."""
+
+    webhook: Annotated[str, Field(pattern=r"^[!-~]+$", max_length=1024), AfterValidator(_webhook)]
+    secret: names.SecretName
 
 
 class Product(Value):
-    """One entry of the catalogue. `editions`: edition -> features."""
+    """One entry of the catalogue. `editions`: edition -> features; `executors`: step -> who else brings it about."""
 
     name: str = Field(min_length=1, max_length=128)
     family: names.FamilyKey | None = None
     host: names.ProductKey | None = None
     groups: tuple[names.ProductKey, ...] = ()
     editions: Mapping[names.Edition, tuple[str, ...]] = Field(min_length=1)
+    executors: Mapping[Step, ForeignExecutor] = Field(default_factory=dict)
+
+    @field_validator("executors")
+    @classmethod
+    def _are_steps_of_a_product(cls, executors: Mapping[Step, ForeignExecutor]) -> Mapping[Step, ForeignExecutor]:
+        for step in executors:
+            if step not in SCOPE_STEPS["product"]:
+                allowed = ", ".join(str(int(step)) for step in SCOPE_STEPS["product"])
+                raise ValueError(f"step {int(step)} is not a product's own: name executors for {allowed} only")
+        return executors
 
     @property
     def is_app(self) -> bool:

@@ -13,7 +13,7 @@ TenantryError                     every error of ours; its text names the noun a
 └── ExecutorError                 an effect did not come about
     ├── Retryable                 try again, later
     ├── Permanent                 trying again cannot help
-    ├── Obstacle                  a named thing is taken; wait for its release
+    ├── Obstacle                  a named thing is taken, or not ready; wait for it
     └── Fenced                    a newer generation has been here; drop this one
 """
 
@@ -84,11 +84,15 @@ class Permanent(ExecutorError):
 
 
 class Obstacle(ExecutorError):
-    """Something with a name stands in the way (`site-name:acme`, `room:eu`); waiting uses up no attempt."""
+    """Something with a name stands in the way (`site-name:acme`, `room:eu`); waiting uses up no attempt.
 
-    def __init__(self, obstacle: str, reason: str) -> None:
+    `delay` overrides the policy's pause before the next look.
+    """
+
+    def __init__(self, obstacle: str, reason: str, *, delay: timedelta | None = None) -> None:
         super().__init__(reason)
         self.obstacle = obstacle
+        self.delay = delay
 
 
 class Fenced(ExecutorError):

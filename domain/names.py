@@ -30,6 +30,8 @@ ProductKey = Annotated[str, StringConstraints(pattern=_KEY, max_length=63)]
 FamilyKey = Annotated[str, StringConstraints(pattern=_KEY, max_length=63)]
 Region = Annotated[str, StringConstraints(pattern=_KEY, max_length=32)]
 ShardName = Annotated[str, StringConstraints(pattern=_KEY, max_length=63)]
+SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
+"""Fits into the name of an environment variable."""
 Edition = Annotated[str, StringConstraints(pattern=_KEY, max_length=32)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 """ISO 3166-1 alpha-2."""

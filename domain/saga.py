@@ -165,7 +165,7 @@ class Saga:
         }
         if isinstance(error, Obstacle):
             turn.blocked.append(Blocked(error.obstacle, str(turn.scope)))
-            turn.wakes.append(Wake(str(turn.scope), now + retry.obstacle_poll))
+            turn.wakes.append(Wake(str(turn.scope), now + (error.delay or retry.obstacle_poll)))
             if intent.obstacle == error.obstacle:
                 return estate
             return self._add(turn, StepBlocked(**intended, obstacle=error.obstacle, reason=str(error)), estate)

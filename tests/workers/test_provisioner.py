@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Literal
 
 import pytest
 
-from domain.errors import Conflict, Permanent, Retryable, UnreadableEvent
+from domain.errors import Conflict, Obstacle, Permanent, Retryable, UnreadableEvent
 from domain.ports import Order, Recording
-from domain.provisioning import ScopeConverged, ScopeGaveUp, StepCompleted, StepFailed
+from domain.provisioning import ScopeConverged, ScopeGaveUp, StepBlocked, StepCompleted, StepFailed
 from domain.saga import Saga
 from domain.steps import Scope, Step
 from tests.domain.given import CATALOG, POLICY, Intake, ids, message
@@ -124,6 +125,27 @@ def test_what_fails_is_tried_again_after_a_pause_and_comes_about(cloud: Cloud) -
     assert cloud.levels() == {"open": 5}
     failed = [fact.event for fact in cloud.log.events if isinstance(fact.event, StepFailed)]
     assert [(event.attempt, event.reason) for event in failed] == [(1, "the shard is busy")] * 2
+
+
+def test_an_obstacle_that_says_when_to_look_again_uses_up_no_attempt(cloud: Cloud) -> None:
+    looks: list[datetime] = []
+
+    def is_at_work(order: Order, when: Literal["before", "after"]) -> None:
+        if order.step is Step.LICENSE and when == "before" and order.scope.key == "confluence":
+            looks.append(cloud.clock())
+            if len(looks) <= 3 * POLICY.retry.attempts:
+                raise Obstacle("provisioner:confluence/7", "is still at work", delay=timedelta(seconds=7))
+
+    cloud.world.faults = is_at_work
+    cloud.create("t-1")
+    worker = cloud.provisioner()
+    while cloud.levels() != {"open": 5}:
+        cloud.work(worker)
+        cloud.clock.advance(timedelta(seconds=7))
+    pauses = {later - earlier for earlier, later in pairwise(looks) if later != earlier}
+    assert pauses == {timedelta(seconds=7)}
+    assert not [fact for fact in cloud.log.events if isinstance(fact.event, StepFailed)]
+    assert len([fact for fact in cloud.log.events if isinstance(fact.event, StepBlocked)]) == 1
 
 
 def test_one_family_that_fails_for_good_leaves_its_siblings_live(cloud: Cloud) -> None:
