@@ -36,6 +36,7 @@ from adapters.log_reader import LogReader
 from adapters.outbox import PostgresOutbox
 from adapters.quarantine import Quarantine
 from adapters.sealing import MasterKey, PostgresSealingKeys
+from adapters.signed_requests import SigningSecret
 from adapters.steps import executors
 from adapters.topology import Patience, Shard, Topology
 from adapters.workers import Heartbeat
@@ -52,6 +53,7 @@ from runtime.instance import Endpoints
 from runtime.master_key import load_master_key
 from runtime.settings import Settings
 from runtime.settings import Shard as ShardSettings
+from runtime.webhook_secrets import load_webhook_secrets
 
 # A refused connection is a warning at each attempt. What matters reaches us as an exception.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
@@ -192,6 +194,10 @@ class Parts:
             catalog=self.catalog,
             site_domain=self.settings.site_domain,
             master_key=self.master_key,
+            webhook_secrets={
+                name: SigningSecret.parse(secret, name=name)
+                for name, secret in load_webhook_secrets(self.settings).items()
+            },
         )
 
     # -- applications -------------------------------------------------------------------------------------------------

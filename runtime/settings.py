@@ -123,6 +123,14 @@ class Settings(BaseSettings):
     catalog_file: Path | None = Field(default=None, description="products; none = those in the package")
     policy_file: Path | None = Field(default=None, description="retention, retries; none = those in the package")
 
+    webhook_secrets: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="name -> `whsec_` and base64: what signs our requests to provisioners of others",
+    )
+    webhook_secrets_file: Path | None = Field(
+        default=None, description="the same, as TOML; the environment goes before it"
+    )
+
     shards: tuple[Shard, ...] = Field(default=(), description="none = EMBEDDED_SHARDS")
     default_region: RegionName = Field(default="eu", description="where a tenant lives that names no region")
     append_timeout_seconds: Seconds = Field(
@@ -231,7 +239,7 @@ def _read_file(path: Path) -> dict[str, object]:
     if found := [problem for problem in problems if problem]:
         raise SettingsError(*found)
     # A path in the file means the same whatever directory a worker was started in.
-    for name in ("data_dir", "master_key_file", "catalog_file", "policy_file"):
+    for name in ("data_dir", "master_key_file", "catalog_file", "policy_file", "webhook_secrets_file"):
         if isinstance(value := values.get(name), str):
             values[name] = path.parent / value
     return values

@@ -1,4 +1,4 @@
-"""Do the executors keep the same promises on shards as in memory?"""
+"""Do the executors keep the same promises on shards, in memory, and when somebody else carries them out?"""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from domain.steps import DatabaseFacts, RegionFacts, RegionWish, Scope, Step
 from tests.adapters.steps.orders import Executors, Family, new_tenant_id, order, site_order
 from tests.adapters.steps.real_shards import SHARDS, RealWorld, real_world
 from tests.fakes.executors import FakeShard, FakeWorld
+from tests.fakes.provisioner import serving, webhook
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +22,19 @@ def real(postgres: EmbeddedPostgres) -> Iterator[RealWorld]:
         yield world
 
 
-@pytest.fixture(params=["fake", "real"])
-def executors(request: pytest.FixtureRequest) -> Executors:
+@pytest.fixture(params=["fake", "real", "webhook"])
+def executors(request: pytest.FixtureRequest) -> Iterator[Executors]:
     if request.param == "real":
         world: RealWorld = request.getfixturevalue("real")
-        return world.executors
+        yield world.executors
+        return
     shards = {shard.name: FakeShard(shard.region, shard.capacity, shard.isolation) for shard in SHARDS}
-    return FakeWorld(shards).executors()
+    fakes = FakeWorld(shards).executors()
+    if request.param == "fake":
+        yield fakes
+    else:
+        with serving() as provisioner:
+            yield fakes | {("product", Step.LICENSE): webhook(provisioner, "jira-software", Step.LICENSE)}
 
 
 def placement(tenant_id: str, region: str | None, *, generation: int = 1, pinned: bool = False) -> Order:

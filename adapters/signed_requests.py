@@ -1,0 +1,142 @@
+"""How do we call somebody else's service, so that neither side need trust what lies between?
+
+Each request is signed as Standard Webhooks has it: an HMAC-SHA256 over key, time and body, in three headers. TLS is
+verified against the machine's authorities (SSL_CERT_FILE names others). Nothing is followed, retried, unpacked or
+taken from proxy variables; how long and how large an answer may be is bounded. Where there is no answer the error is
+Retryable: whether the request arrived nobody knows, and it may be sent again under its key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final, Literal, Self
+
+import urllib3
+from urllib3 import exceptions
+from urllib3.util import Timeout
+
+from domain.errors import Retryable, UsageError
+
+LARGEST_ANSWER_BYTES: Final = 64 * 2**10
+
+Method = Literal["GET", "POST"]
+
+_LONGEST_CONNECT_SECONDS: Final = 5.0
+_PREFIX: Final = "whsec_"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningSecret:
+    """What both sides know. While it is being changed it is two keys: each request is signed with both."""
+
+    keys: tuple[bytes, ...] = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str, *, name: str) -> Self:
+        """From `whsec_` and 24 to 64 bytes in base64, two of them with a blank between; UsageError names `name`."""
+        try:
+            keys = tuple(base64.b64decode(part.removeprefix(_PREFIX), validate=True) for part in text.split())
+        except (binascii.Error, ValueError):
+            keys = ()
+        if not keys or not all(24 <= len(key) <= 64 for key in keys):
+            raise UsageError(f"webhook secret {name}: write {_PREFIX} and 24 to 64 random bytes in base64")
+        return cls(keys)
+
+    def sign(self, key: str, timestamp: int, body: bytes) -> str:
+        """The header `webhook-signature`."""
+        signed = f"{key}.{timestamp}.".encode() + body
+        return " ".join(f"v1,{base64.b64encode(hmac.digest(secret, signed, sha256)).decode()}" for secret in self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def media_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class SignedRequests:
+    """Sends signed requests. For many threads."""
+
+    def __init__(self, *, seconds: float, now: Callable[[], float] = time.time) -> None:
+        self._seconds = seconds
+        self._now = now
+        self._pool = urllib3.PoolManager(num_pools=32, maxsize=64)
+
+    def send(
+        self,
+        method: Method,
+        address: str,
+        *,
+        key: str,
+        secret: SigningSecret,
+        body: bytes = b"",
+    ) -> Answer:
+        """The answer, whatever its status. Raises Retryable where there is none within the time, or too large a one."""
+        timestamp = int(self._now())
+        headers = {
+            "User-Agent": "tenantry",
+            "Accept": "application/json, application/problem+json",
+            "Accept-Encoding": "identity",
+            "Idempotency-Key": key,
+            "webhook-id": key,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": secret.sign(key, timestamp, body),
+        }
+        if body:
+            headers["Content-Type"] = "application/json"
+        deadline = time.monotonic() + self._seconds
+        try:
+            response = self._pool.request(
+                method,
+                address,
+                body=body or None,
+                headers=headers,
+                timeout=Timeout(connect=min(self._seconds, _LONGEST_CONNECT_SECONDS), total=self._seconds),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+            try:
+                content = self._read(response, deadline)
+            except BaseException:
+                response.close()  # what is left of it must not be taken for the next answer
+                raise
+            response.release_conn()
+        except exceptions.HTTPError as error:
+            raise Retryable(self._said(error)) from error
+        return Answer(response.status, {name.lower(): text for name, text in response.headers.items()}, content)
+
+    def _read(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+        content = bytearray()
+        while part := response.read1(8192):
+            content += part
+            if len(content) > LARGEST_ANSWER_BYTES:
+                raise Retryable(f"answered with more than {LARGEST_ANSWER_BYTES} bytes")
+            if time.monotonic() > deadline:
+                raise Retryable(f"did not finish its answer within {self._seconds:g} s")
+        return bytes(content)
+
+    def _said(self, error: exceptions.HTTPError) -> str:
+        match error:
+            case exceptions.NewConnectionError():  # counts as a TimeoutError, too
+                return "cannot be reached"
+            case exceptions.TimeoutError():
+                return f"did not answer within {self._seconds:g} s"
+            case exceptions.SSLError():
+                return "has no certificate that this machine trusts"
+            case _:
+                return f"broke off ({type(error).__name__})"

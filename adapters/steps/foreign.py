@@ -1,0 +1,64 @@
+"""Which steps does the catalogue give to somebody else?
+
+Per product and step; whoever is not named there is served by our own executor. Region and database stay ours: the
+license, the credentials and the fences of a product are built on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from adapters.signed_requests import SignedRequests, SigningSecret
+from adapters.steps.fences import wish_of
+from adapters.steps.webhooks import Draft, Webhook
+from domain.catalog import Catalog
+from domain.errors import UsageError
+from domain.ports import Executor, Order
+from domain.steps import Facts, LicenseFacts, LicenseWish, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """Sends each order to the executor of its product, or else to ours."""
+
+    ours: Executor
+    foreign: Mapping[str, Executor]
+
+    def ensure(self, order: Order) -> Facts:
+        return self._executor(order).ensure(order)
+
+    def remove(self, order: Order) -> None:
+        self._executor(order).remove(order)
+
+    def _executor(self, order: Order) -> Executor:
+        return self.foreign.get(order.scope.key, self.ours)
+
+
+def webhooks(
+    step: Step, draft: Draft, *, catalog: Catalog, secrets: Mapping[str, SigningSecret], requests: SignedRequests
+) -> Mapping[str, Executor]:
+    """The executors of that step that the catalogue names, by product. UsageError where a secret is missing."""
+    found: dict[str, Executor] = {}
+    for key, product in catalog.products.items():
+        if (foreign := product.executors.get(step)) is not None:
+            if foreign.secret not in secrets:
+                raise UsageError(
+                    f"product {key}, step {int(step)}: its webhook is signed with the secret {foreign.secret}, which is"
+                    f" not set: set TENANTRY_WEBHOOK_SECRETS__{foreign.secret.upper()}"
+                )
+            found[key] = Webhook(
+                requests=requests,
+                product=key,
+                family=catalog.family_of(key),
+                address=foreign.webhook,
+                secret=secrets[foreign.secret],
+                draft=draft,
+            )
+    return found
+
+
+def licensed(order: Order) -> LicenseFacts:
+    """The entitlement as it is wished; where it lies is the provisioner's to say."""
+    wish = wish_of(order, LicenseWish)
+    return LicenseFacts(**wish.model_dump(exclude={"kind"}), location=f"with the provisioner of {wish.product}")

@@ -1,0 +1,149 @@
+"""Does an order go to whom the catalogue names, and does the example of a provisioner do what is asked of it?"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from adapters.signed_requests import SigningSecret
+from adapters.steps import executors
+from adapters.steps.foreign import Routed
+from adapters.steps.webhooks import Webhook
+from adapters.topology import Shard, Topology
+from domain.catalog import Catalog, ForeignExecutor, default_catalog
+from domain.errors import Fenced, Permanent, UsageError
+from domain.ports import Order
+from domain.steps import ConfigurationWish, LicenseFacts, MembershipWish, Scope, Step
+from tests.adapters.steps.orders import Executors, license_wish, order
+from tests.fakes.provisioner import SECRET, SIGNING, Provisioner, serving, webhook
+
+EXAMPLE = Path(__file__).parents[3] / "docs" / "how-to" / "provisioner.py"
+
+
+@pytest.fixture
+def provisioner() -> Iterator[Provisioner]:
+    with serving() as running:
+        yield running
+
+
+def foreign_steps(address: str, **products: set[Step]) -> Catalog:
+    """The default catalogue, in which those steps are somebody else's."""
+    there = dict(default_catalog().products)
+    for key, steps in products.items():
+        foreign = {step: ForeignExecutor(webhook=address, secret="test") for step in steps}
+        there[key] = there[key].model_copy(update={"executors": foreign})
+    return Catalog(products=there)
+
+
+def all_executors(catalog: Catalog, **secrets: SigningSecret) -> Executors:
+    return executors(
+        control=lambda: psycopg.connect(""),
+        topology=Topology([Shard(name="eu-1", region="eu", url="")], default_region="eu"),
+        catalog=catalog,
+        site_domain="tenantry.example",
+        master_key=bytes(32),
+        webhook_secrets=secrets,
+    )
+
+
+def configuration_of(product: str) -> Order:
+    wish = ConfigurationWish(product=product, residency="global", region=None)
+    return order(Scope("product", "t-1", product), Step.CONFIGURATION, wish)
+
+
+def membership_of(product: str) -> Order:
+    return order(Scope("product", "t-1", product), Step.SITE, MembershipWish(product=product, access="open"))
+
+
+def test_only_the_named_steps_of_the_named_product_are_somebody_elses(provisioner: Provisioner) -> None:
+    there = all_executors(foreign_steps(provisioner.address, compass={Step.CONFIGURATION}), test=SIGNING)
+    for asked in (configuration_of("compass"), configuration_of("atlas"), membership_of("compass")):
+        there["product", asked.step].ensure(asked)
+        there["product", asked.step].remove(replace(asked, direction="remove"))
+    seen = [(each["product"], each["step"], each["direction"]) for each in provisioner.orders]
+    assert seen == [("compass", 4, "ensure"), ("compass", 4, "remove")]
+
+
+def test_without_foreign_executors_nothing_is_routed_away() -> None:
+    there = all_executors(default_catalog())
+    assert not any(executor.foreign for executor in there.values() if isinstance(executor, Routed))
+
+
+def test_what_is_told_of_a_step_is_the_same_whoever_brings_it_about(provisioner: Provisioner) -> None:
+    ours = all_executors(default_catalog())
+    theirs = all_executors(foreign_steps(provisioner.address, compass={Step.SITE, Step.CONFIGURATION}), test=SIGNING)
+    for asked in (configuration_of("compass"), membership_of("compass")):
+        assert theirs["product", asked.step].ensure(asked) == ours["product", asked.step].ensure(asked)
+
+
+def test_a_secret_that_is_not_set_is_said_at_the_start() -> None:
+    with pytest.raises(UsageError, match=r"product compass, step 7: .* set TENANTRY_WEBHOOK_SECRETS__TEST"):
+        all_executors(foreign_steps("https://compass.example", compass={Step.LICENSE}))
+
+
+# -- the example ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def example() -> Iterator[Webhook]:
+    """The file of the how-to guide, started as the guide says."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, str(EXAMPLE), str(port)], env=os.environ | {"SECRET": SECRET}, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not _listens(port):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        found = webhook(Provisioner(port), "jira-software", Step.LICENSE)
+        assert isinstance(found, Webhook)
+        yield found
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+def license_order(tenant_id: str, generation: int) -> Order:
+    wish = license_wish("jira-software")
+    return order(Scope("product", tenant_id, "jira-software"), Step.LICENSE, wish, generation=generation)
+
+
+def removal(tenant_id: str, generation: int) -> Order:
+    wish = license_wish("jira-software")
+    scope = Scope("product", tenant_id, "jira-software")
+    return order(scope, Step.LICENSE, wish, generation=generation, direction="remove")
+
+
+def test_the_example_keeps_the_promises_of_an_executor(example: Webhook) -> None:
+    facts = example.ensure(license_order("t-1", 5))
+    assert isinstance(facts, LicenseFacts)
+    assert facts.location == "licenses/t-1"
+    assert example.ensure(license_order("t-1", 5)) == facts
+    example.remove(removal("t-1", 6))
+    example.remove(removal("t-1", 6))
+    with pytest.raises(Fenced, match="generation 6 was here already"):
+        example.ensure(license_order("t-1", 5))
+    assert example.ensure(license_order("t-1", 7)) == facts
+
+
+def test_the_example_refuses_whoever_does_not_know_the_secret(example: Webhook) -> None:
+    stranger = SigningSecret.parse("whsec_" + "b" * 40, name="stranger")
+    with pytest.raises(Permanent, match="the signature is wrong or old"):
+        replace(example, secret=stranger).ensure(license_order("t-2", 1))

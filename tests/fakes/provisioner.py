@@ -1,0 +1,164 @@
+"""What stands in for the provisioner of somebody else?
+
+A real HTTP server on loopback that keeps in memory what it was asked for, as the protocol wants it: it refuses wrong
+signatures and lower generations, and does the same order twice without a change. `script` holds answers to be given
+first, so that a test can have it fail in any way; what raises or never answers is a function of the handler.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from typing import Any
+
+from adapters.signed_requests import SignedRequests, SigningSecret
+from adapters.steps.configuration import Configurations
+from adapters.steps.foreign import licensed, webhooks
+from adapters.steps.identities import Identities
+from adapters.steps.sites import Memberships
+from adapters.steps.webhooks import Draft
+from domain.catalog import Catalog, ForeignExecutor, default_catalog
+from domain.ports import Executor
+from domain.steps import Step
+
+SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
+SIGNING = SigningSecret.parse(SECRET, name="test")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer as it goes over the wire."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def says(status: int, body: object, **headers: str) -> Reply:
+    """A JSON answer; underscores in the names of headers stand for hyphens."""
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Reply(status, json.dumps(body).encode(), {"content-type": "application/json", **named})
+
+
+Scripted = Reply | Callable[["Handler"], None]
+
+
+@dataclass
+class Provisioner:
+    """All that it was asked, and what is there."""
+
+    port: int = 0
+    script: deque[Scripted] = field(default_factory=deque)
+    requests: list[tuple[str, str, Mapping[str, str], bytes]] = field(default_factory=list)
+    newest: dict[tuple[str, str], int] = field(default_factory=dict)
+    there: dict[tuple[str, str, int], Any] = field(default_factory=dict)
+    effects: int = 0
+    lock: Lock = field(default_factory=Lock)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}/tenantry"
+
+    @property
+    def orders(self) -> list[Any]:
+        return [json.loads(body) for method, _, _, body in self.requests if method == "POST"]
+
+    def carry_out(self, order: Any) -> Reply:
+        scope = (order["tenant_id"], order["product"])
+        if order["generation"] < self.newest.get(scope, 0):
+            return says(409, {"detail": "a newer generation was here"})
+        self.newest[scope] = order["generation"]
+        place = (*scope, order["step"])
+        if order["direction"] == "remove":
+            self.effects += self.there.pop(place, None) is not None
+            return Reply(204)
+        self.effects += self.there.get(place) != order["wish"]
+        self.there[place] = order["wish"]
+        return says(200, {})
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+    provisioner: Provisioner
+
+    def do_POST(self) -> None:
+        self._serve(self.rfile.read(int(self.headers["content-length"])))
+
+    def do_GET(self) -> None:
+        self._serve(b"")
+
+    def _serve(self, body: bytes) -> None:
+        with self.provisioner.lock:
+            headers = {name.lower(): text for name, text in self.headers.items()}
+            self.provisioner.requests.append((self.command, self.path, headers, body))
+            scripted = self.provisioner.script.popleft() if self.provisioner.script else None
+            if scripted is None:
+                scripted = self._honestly(headers, body)
+        if isinstance(scripted, Reply):
+            self.reply(scripted)
+        else:
+            self.close_connection = True
+            scripted(self)
+
+    def _honestly(self, headers: Mapping[str, str], body: bytes) -> Reply:
+        expected = SIGNING.sign(headers["webhook-id"], int(headers["webhook-timestamp"]), body)
+        if headers["webhook-signature"] != expected:
+            return says(401, {"detail": "the signature is wrong"})
+        return self.provisioner.carry_out(json.loads(body)) if body else Reply(404)
+
+    def reply(self, reply: Reply) -> None:
+        self.send_response(reply.status)
+        for name, text in {"content-length": str(len(reply.body)), **reply.headers}.items():
+            self.send_header(name, text)
+        self.end_headers()
+        self.wfile.write(reply.body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Nothing to stderr."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever asked has gone: that is what some tests are about."""
+
+
+@contextmanager
+def serving() -> Iterator[Provisioner]:
+    """A provisioner that answers until the block ends."""
+    provisioner = Provisioner()
+    handler = type("BoundHandler", (Handler,), {"provisioner": provisioner})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        provisioner.port = server.server_port
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield provisioner
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def webhook(provisioner: Provisioner, product: str, step: Step, *, seconds: float = 5) -> Executor:
+    """Our side of it, as the catalogue and the secrets would make it."""
+    entry = default_catalog()[product]
+    foreign = {step: ForeignExecutor(webhook=provisioner.address, secret="test")}
+    catalog = Catalog(products={product: entry.model_copy(update={"executors": foreign})})
+    drafts: Mapping[Step, Draft] = {
+        Step.SITE: Memberships().ensure,
+        Step.CONFIGURATION: Configurations(catalog, site_domain="tenantry.example").ensure,
+        Step.IDENTITY: Identities().ensure,
+        Step.LICENSE: licensed,
+    }
+    requests = SignedRequests(seconds=seconds)
+    return webhooks(step, drafts[step], catalog=catalog, secrets={"test": SIGNING}, requests=requests)[product]
