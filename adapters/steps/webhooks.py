@@ -38,6 +38,7 @@ Draft = Callable[[Order], Facts]
 _SHORTEST_PAUSE: Final = timedelta(seconds=1)
 _LONGEST_PAUSE: Final = timedelta(hours=1)
 _LONGEST_REASON: Final = 200
+_LONGEST_LOOKED_THROUGH: Final = 2000
 
 
 # -- what an answer may say ----------------------------------------------------------------------------------------
@@ -162,6 +163,8 @@ class Webhook:
     def _about(self, order: Order, said: str) -> str:
         """One short line that names the provisioner, and nobody else: it goes into the log in the clear."""
         line = " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())
+        if len(line) > _LONGEST_LOOKED_THROUGH:
+            line = line[:_LONGEST_LOOKED_THROUGH].rpartition(" ")[0]  # half a name would not be found
         line = re.sub(r"\S+@\S+", "(personal)", line)
         for name in _persons(order):
             line = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(personal)", line, flags=re.IGNORECASE)

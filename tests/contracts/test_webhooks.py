@@ -8,8 +8,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from adapters.signed_requests import LARGEST_ANSWER_BYTES, SigningSecret
 from adapters.steps.webhooks import Webhook
@@ -250,6 +256,17 @@ def test_a_refusal_gives_its_reason_in_one_line_and_names_no_person(
     assert not any(word in str(error).lower() for word in ("ada", "acme"))
 
 
+@pytest.mark.parametrize("detail", ["x" * 60_000, "y " * 30_000, "ada@acme.example" * 4_000, "Ada Admin " * 6_000])
+def test_a_reason_without_end_is_cut_and_costs_no_time(
+    provisioner: Provisioner, license_: Webhook, detail: str
+) -> None:
+    provisioner.script.append(says(400, {"detail": detail}))
+    began = time.monotonic()
+    error = failure(license_)
+    assert "ada" not in str(error).lower()
+    assert time.monotonic() - began < 1
+
+
 @pytest.mark.parametrize("body", [b"<h1>no</h1>", b'{"detail": 7}', b"", b"[]"])
 def test_a_refusal_without_a_reason_that_can_be_read_is_one_all_the_same(
     provisioner: Provisioner, license_: Webhook, body: bytes
@@ -394,6 +411,54 @@ def test_an_answer_that_does_not_fit_counts_as_none(provisioner: Provisioner, li
 def test_settings_are_bounded(provisioner: Provisioner, settings: object) -> None:
     provisioner.script.append(says(200, {"settings": settings}))
     assert isinstance(failure(executor(provisioner, Step.CONFIGURATION), CONFIGURATION), Retryable)
+
+
+# -- the way there -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate and key of localhost that nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + signed.public_bytes(Encoding.PEM)
+    )
+    return path
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
+    with serving(certificate) as provisioner:
+        error = failure(executor(provisioner, Step.LICENSE))
+    assert isinstance(error, Retryable)
+    assert "no certificate that this machine trusts" in str(error)
+    assert not provisioner.requests
+
+
+def test_authorities_of_ones_own_are_named_by_the_usual_variable(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with serving(certificate) as provisioner:
+        executor(provisioner, Step.LICENSE).ensure(LICENSE)
+        elsewhere = replace(executor(provisioner, Step.LICENSE), address=f"https://127.0.0.1:{provisioner.port}/")
+        error = failure(elsewhere)
+    assert len(provisioner.requests) == 1
+    assert "no certificate that this machine trusts" in str(error)
 
 
 def test_no_proxy_of_the_environment_sees_a_request(

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
@@ -54,6 +56,7 @@ class Provisioner:
     """All that it was asked, and what is there."""
 
     port: int = 0
+    scheme: str = "http"
     script: deque[Scripted] = field(default_factory=deque)
     requests: list[tuple[str, str, Mapping[str, str], bytes]] = field(default_factory=list)
     newest: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -63,7 +66,8 @@ class Provisioner:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}/tenantry"
+        host = "localhost" if self.scheme == "https" else "127.0.0.1"
+        return f"{self.scheme}://{host}:{self.port}/tenantry"
 
     @property
     def orders(self) -> list[Any]:
@@ -134,12 +138,16 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving() -> Iterator[Provisioner]:
-    """A provisioner that answers until the block ends."""
-    provisioner = Provisioner()
+def serving(certificate: Path | None = None) -> Iterator[Provisioner]:
+    """A provisioner that answers until the block ends; by https where it has a certificate (and key) of localhost."""
+    provisioner = Provisioner(scheme="https" if certificate else "http")
     handler = type("BoundHandler", (Handler,), {"provisioner": provisioner})
     with _Server(("127.0.0.1", 0), handler) as server:
         provisioner.port = server.server_port
+        if certificate is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

@@ -10,14 +10,16 @@ from typing import Literal
 
 import pytest
 
+from adapters.steps.foreign import Routed
 from domain.errors import Conflict, Obstacle, Permanent, Retryable, UnreadableEvent
 from domain.ports import Order, Recording
 from domain.provisioning import ScopeConverged, ScopeGaveUp, StepBlocked, StepCompleted, StepFailed
 from domain.saga import Saga
-from domain.steps import Scope, Step
+from domain.steps import LicenseFacts, Scope, Step
 from tests.domain.given import CATALOG, POLICY, Intake, ids, message
 from tests.fakes.executors import FakeWorld
-from workers.provisioner import Provisioner
+from tests.fakes.provisioner import Reply, says, serving, webhook
+from workers.provisioner import Executors, Provisioner
 
 TENANTS = [f"t-{number}" for number in range(12)]
 
@@ -41,12 +43,12 @@ class Cloud:
                 message("tenant.created", 1, tenant_id=tenant_id, site_name=f"site-{tenant_id}", products=products)
             )
 
-    def provisioner(self, *, threads: int = 4, claim: int = 8) -> Provisioner:
+    def provisioner(self, *, threads: int = 4, claim: int = 8, executors: Executors | None = None) -> Provisioner:
         saga = Saga(self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, dice=lambda: 0.0)
         return Provisioner(
             self.log,
             saga,
-            self.world.executors(),
+            executors or self.world.executors(),
             catalog=CATALOG,
             clock=self.clock,
             owner="worker",
@@ -146,6 +148,44 @@ def test_an_obstacle_that_says_when_to_look_again_uses_up_no_attempt(cloud: Clou
     assert pauses == {timedelta(seconds=7)}
     assert not [fact for fact in cloud.log.events if isinstance(fact.event, StepFailed)]
     assert len([fact for fact in cloud.log.events if isinstance(fact.event, StepBlocked)]) == 1
+
+
+def test_a_step_of_somebody_else_goes_through_all_that_can_happen_to_it_and_comes_about(cloud: Cloud) -> None:
+    with serving() as provisioner:
+        provisioner.script.extend(
+            [
+                Reply(500),
+                Reply(429, b"", {"retry-after": "9"}),
+                says(202, {}, Retry_After="5", Location="/status"),
+                says(202, {}, Retry_After="5"),
+                says(202, {}),
+                says(200, ["garbage"]),
+                says(200, {"location": "there"}),
+            ]
+        )
+        executors = cloud.world.executors()
+        ours = executors["product", Step.LICENSE]
+        foreign = webhook(provisioner, "jira-software", Step.LICENSE)
+        executors["product", Step.LICENSE] = Routed(ours, {"jira-software": foreign})
+        cloud.create("t-1")
+        worker = cloud.provisioner(executors=executors)
+        for _ in range(10):
+            cloud.work(worker)
+            cloud.clock.advance(POLICY.retry.longest_delay)
+        cloud.intake.takes(message("tenant.destroyed", 2, tenant_id="t-1"))
+        cloud.work(worker)
+    scope = Scope("product", "t-1", "jira-software")
+    told = [fact.event for fact in cloud.log.events if fact.stream == str(scope)]
+    assert [event.attempt for event in told if isinstance(event, StepFailed)] == [1, 2, 3]
+    assert len([event for event in told if isinstance(event, StepBlocked)]) == 1
+    done = [event.facts for event in told if isinstance(event, StepCompleted) and event.step is Step.LICENSE]
+    assert [(facts.active, facts.location) for facts in done if isinstance(facts, LicenseFacts)] == [
+        (True, "there"),
+        (False, "with the provisioner of jira-software"),
+    ]
+    assert provisioner.there["t-1", "jira-software", 7]["active"] is False
+    assert len({asked["idempotency_key"] for asked in provisioner.orders}) == 2
+    assert scope not in cloud.world.entitlements
 
 
 def test_one_family_that_fails_for_good_leaves_its_siblings_live(cloud: Cloud) -> None:
