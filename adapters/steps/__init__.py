@@ -39,11 +39,8 @@ def executors(
     webhook_secrets: Mapping[str, SigningSecret] = NO_SECRETS,
 ) -> Mapping[tuple[ScopeKind, Step], Executor]:
     """All of them, ready for many threads. `control` opens a session of the control database."""
-    configurations, identities, memberships = (
-        Configurations(catalog, site_domain=site_domain),
-        Identities(),
-        Memberships(),
-    )
+    configurations = Configurations(catalog, site_domain=site_domain)
+    identities, memberships = Identities(), Memberships()
     requests = SignedRequests(seconds=topology.patience.statement)
 
     def routed(step: Step, ours: Executor, draft: Draft) -> Routed:

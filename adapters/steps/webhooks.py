@@ -44,23 +44,26 @@ _LONGEST_LOOKED_THROUGH: Final = 2000
 # -- what an answer may say ----------------------------------------------------------------------------------------
 
 
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1024)]
+"""One line; no NUL, which PostgreSQL would not store."""
+
+
 class Nothing(Value):
     """The wish says it all."""
 
 
 class Settings(Value):
-    """Settings to be stored beside ours. They lie in the log in the clear: nothing about persons."""
+    """To be stored beside our settings, which stay. They lie in the log in the clear: nothing about persons."""
 
-    settings: dict[
-        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=64)],
-        Annotated[str, StringConstraints(max_length=1024)],
-    ] = Field(default_factory=dict, max_length=64)
+    settings: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=64)], Text] = Field(
+        default_factory=dict, max_length=64
+    )
 
 
 class Location(Value):
     """Where the product finds its entitlement."""
 
-    location: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    location: Annotated[Text, StringConstraints(min_length=1)] | None = None
 
 
 MAY_SAY: Final[Mapping[Step, type[Nothing | Settings | Location]]] = {
@@ -194,7 +197,7 @@ def body_of(order: Order, *, family: str, facts: Facts | None) -> bytes:
 def _completed(draft: Facts, said: Nothing | Settings | Location) -> Facts:
     match draft, said:
         case ConfigurationFacts(), Settings(settings=settings):
-            return draft.model_copy(update={"settings": {**draft.settings, **settings}})
+            return draft.model_copy(update={"settings": {**settings, **draft.settings}})
         case LicenseFacts(), Location(location=str(location)):
             return draft.model_copy(update={"location": location})
         case _:

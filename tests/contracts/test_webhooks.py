@@ -166,7 +166,7 @@ def test_the_answer_says_where_the_entitlement_lies(provisioner: Provisioner, li
 
 def test_settings_of_the_answer_are_stored_beside_ours(provisioner: Provisioner) -> None:
     configuration = executor(provisioner, Step.CONFIGURATION)
-    provisioner.script.append(says(200, {"settings": {"workspace": "w-7"}}))
+    provisioner.script.append(says(200, {"settings": {"workspace": "w-7", "region": "mars"}}))
     facts = configuration.ensure(CONFIGURATION)
     assert isinstance(facts, ConfigurationFacts)
     assert facts.settings == provisioner.orders[0]["facts"]["settings"] | {"workspace": "w-7"}
@@ -392,6 +392,9 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(provisioner: Provisi
         says(200, []),
         says(200, {"locaton": "mistyped"}),
         says(200, {"location": "x" * 1025}),
+        says(200, {"location": ""}),
+        says(200, {"location": "a\x00b"}),
+        says(200, {"location": "\ud800"}),
         says(200, {"settings": {"a": "not of this step"}}),
         Reply(206, b"{}", {"content-type": "application/json"}),
     ],
@@ -405,8 +408,15 @@ def test_an_answer_that_does_not_fit_counts_as_none(provisioner: Provisioner, li
 
 @pytest.mark.parametrize(
     "settings",
-    [{"Not a name": "x"}, {"a": "x" * 1025}, {"a": 1}, {f"n{number}": "" for number in range(65)}],
-    ids=["name", "long", "number", "many"],
+    [
+        {"Not a name": "x"},
+        {"a": "x" * 1025},
+        {"a": 1},
+        {"a": "\x00"},
+        {"a\n": "x"},
+        {f"n{number}": "" for number in range(65)},
+    ],
+    ids=["name", "long", "number", "nul", "newline", "many"],
 )
 def test_settings_are_bounded(provisioner: Provisioner, settings: object) -> None:
     provisioner.script.append(says(200, {"settings": settings}))
