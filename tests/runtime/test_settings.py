@@ -110,7 +110,7 @@ def test_paths_in_the_file_are_relative_to_the_file(tmp_path: Path) -> None:
 def test_settings_by_themselves_read_nothing(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write("intake_batch = 100")
     monkeypatch.setenv("TENANTRY_PROJECTOR_BATCH", "300")
-    assert (Settings().intake_batch, Settings().projector_batch) == (500, 1000)
+    assert (Settings().intake_batch, Settings().projector_batch) == (1000, 1000)
 
 
 # ---------------------------------------------------------------- regions and shards
