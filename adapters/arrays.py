@@ -47,7 +47,7 @@ def texts(values: Iterable[str]) -> Texts:
 
 def bigints(values: Iterable[int]) -> Bigints:
     """Raises struct.error beyond 64 bits."""
-    return Bigints(_packed(20, [_BIGINT(value) for value in values]))
+    return Bigints(_packed(20, [bigint(value) for value in values]))
 
 
 def byteas(values: Iterable[bytes]) -> Byteas:
@@ -56,7 +56,7 @@ def byteas(values: Iterable[bytes]) -> Byteas:
 
 def timestamps(values: Iterable[datetime]) -> Timestamps:
     """Aware times."""
-    return Timestamps(_packed(1184, [_BIGINT((value - _EPOCH) // _MICROSECOND) for value in values]))
+    return Timestamps(_packed(1184, [bigint((value - _EPOCH) // _MICROSECOND) for value in values]))
 
 
 def _packed(element_oid: int, elements: Iterable[bytes]) -> bytes:
@@ -71,7 +71,8 @@ def _packed(element_oid: int, elements: Iterable[bytes]) -> bytes:
 _HEADER: Final = struct.Struct("!iiI").pack  # dimensions, whether there are NULLs, type of the elements
 _DIMENSION: Final = struct.Struct("!ii").pack  # length, index of the first element
 _LENGTH: Final = struct.Struct("!i").pack
-_BIGINT: Final = struct.Struct("!q").pack
+bigint: Final = struct.Struct("!q").pack
+"""One `bigint` in PostgreSQL's binary form."""
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
