@@ -26,7 +26,7 @@ from eventsourcing.persistence import (
     PersistenceError,
     StoredEvent,
 )
-from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
+from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
@@ -50,10 +50,6 @@ class Recorder(PostgresApplicationRecorder):
     Raises VersionConflict or DuplicateIncoming (recording.py), both the library's IntegrityError. A write of our own
     that had landed before the connection broke is neither: it is found, and its positions are returned.
     """
-
-    def __init__(self, datastore: PostgresDatastore, **kwargs: Any) -> None:
-        super().__init__(datastore, **kwargs)
-        self._prepared: WeakSet[psycopg.Connection[Any]] = WeakSet()
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
         recording: Recording | None = kwargs.get("recording")
@@ -105,10 +101,10 @@ class Recorder(PostgresApplicationRecorder):
         if not stored_events:
             return []
         pgconn = connection.pgconn
-        if connection not in self._prepared:
+        if connection not in _prepared:
             for name, statement in _STATEMENTS.items():
                 _checked(pgconn, pgconn.prepare(name, statement))
-            self._prepared.add(connection)
+            _prepared.add(connection)
         name, parameters = _parameters(stored_events)
         result = _checked(pgconn, pgconn.exec_prepared(name, parameters, _BINARY))
         return [int(result.get_value(row, 0) or 0) for row in range(result.ntuples)]
@@ -161,6 +157,10 @@ _STATEMENTS: Final = {
     }.items()
 }
 _BINARY: Final = [Format.BINARY] * 4
+
+_prepared: Final[WeakSet[psycopg.Connection[Any]]] = WeakSet()
+"""The connections that know the statements, whichever recorder told them."""
+
 _LANDED: Final = (
     b"SELECT s.notification_id"
     b" FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::bytea[]) WITH ORDINALITY"
