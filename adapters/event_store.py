@@ -14,6 +14,7 @@ with: no position is drawn before it is held. There is no upper limit on a batch
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -27,9 +28,11 @@ from eventsourcing.persistence import (
     StoredEvent,
 )
 from eventsourcing.postgres import PostgresApplicationRecorder
+from psycopg import Cursor
 from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
+from psycopg.rows import DictRow
 
 from adapters.arrays import Bigints, Byteas, Texts, bigint, bigints, byteas, texts
 from adapters.high_water import APPEND_LOCK
@@ -78,36 +81,31 @@ class Recorder(PostgresApplicationRecorder):
             return self._append_alone(stored_events)
         with self.datastore.transaction(commit=True) as curs:
             write_rows(curs, recording, bodies)
-            return self._append(curs.connection, stored_events)
+            return self._append(curs, stored_events)
+
+    def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> list[int]:
+        if not stored_events:
+            return []
+        curs.execute(_APPEND, _columns(stored_events), prepare=True)
+        return [row["notification_id"] for row in curs.fetchall()]
 
     def _append_alone(self, stored_events: Sequence[StoredEvent]) -> list[int]:
-        """One statement is a transaction by itself: without what the library puts around a transaction, which takes
-        the client as long as the statement."""
+        """One statement is a transaction by itself, and goes straight through libpq: what psycopg and the library put
+        around a statement takes the client longer than everything else."""
+        if not stored_events:
+            return []
         pool = self.datastore.pool
         if pool.closed:
             pool.open()
         try:
             connection = pool.getconn()
             try:
-                return self._append(connection, stored_events)
+                return _execute(connection, *_parameters(stored_events))
             finally:
                 pool.putconn(connection)
         except psycopg.Error as error:
             kind = next((ours for theirs, ours in _ERRORS.items() if isinstance(error, theirs)), PersistenceError)
             raise kind(str(error)) from error
-
-    def _append(self, connection: psycopg.Connection[Any], stored_events: Sequence[StoredEvent]) -> list[int]:
-        """Straight through libpq: a cursor of psycopg would take the client twice as long as everything else."""
-        if not stored_events:
-            return []
-        pgconn = connection.pgconn
-        if connection not in _prepared:
-            for name, statement in _STATEMENTS.items():
-                _checked(pgconn, pgconn.prepare(name, statement))
-            _prepared.add(connection)
-        name, parameters = _parameters(stored_events)
-        result = _checked(pgconn, pgconn.exec_prepared(name, parameters, _BINARY))
-        return [int(result.get_value(row, 0) or 0) for row in range(result.ntuples)]
 
     def _landed(self, stored_events: Sequence[StoredEvent]) -> list[int]:
         """The positions of the very same events, if all of them are there; the state of each holds its own id."""
@@ -143,24 +141,18 @@ class Recorder(PostgresApplicationRecorder):
         return (row["position"] if row else 0) or None
 
 
-_STATEMENTS: Final = {
-    name: (
-        b"WITH held AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(%d) AS lock)"
-        b" INSERT INTO stored_events (originator_id, originator_version, topic, state)"
-        b" SELECT e.stream, e.version, e.topic, e.state FROM held, %s AS e (stream, version, topic, state)"
-        b" RETURNING notification_id"
-    )
-    % (APPEND_LOCK, rows)
-    for name, rows in {
-        b"tenantry_append_one": b"(VALUES ($1::text, $2::bigint, $3::text, $4::bytea))",
-        b"tenantry_append": b"unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[])",
-    }.items()
+_INTO: Final = (
+    b"WITH held AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(%d) AS lock)"
+    b" INSERT INTO stored_events (originator_id, originator_version, topic, state)"
+    b" SELECT e.stream, e.version, e.topic, e.state FROM held, " % APPEND_LOCK
+)
+_RETURNING: Final = b" AS e (stream, version, topic, state) RETURNING notification_id"
+
+_APPEND: Final = _INTO + b"unnest(%b::text[], %b::bigint[], %b::text[], %b::bytea[])" + _RETURNING
+_ALONE: Final = {
+    b"tenantry_append": _INTO + b"unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[])" + _RETURNING,
+    b"tenantry_append_one": _INTO + b"(VALUES ($1::text, $2::bigint, $3::text, $4::bytea))" + _RETURNING,
 }
-_BINARY: Final = [Format.BINARY] * 4
-
-_prepared: Final[WeakSet[psycopg.Connection[Any]]] = WeakSet()
-"""The connections that know the statements, whichever recorder told them."""
-
 _LANDED: Final = (
     b"SELECT s.notification_id"
     b" FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::bytea[]) WITH ORDINALITY"
@@ -177,6 +169,26 @@ def _parameters(stored_events: Sequence[StoredEvent]) -> tuple[bytes, Sequence[b
     (event,) = stored_events
     stream = str(event.originator_id).encode()
     return b"tenantry_append_one", [stream, bigint(event.originator_version), event.topic.encode(), event.state]
+
+
+def _execute(connection: psycopg.Connection[Any], name: bytes, parameters: Sequence[bytes]) -> list[int]:
+    """The positions. The connection is in no transaction; psycopg drops prepared statements whenever it sees fit."""
+    pgconn = connection.pgconn
+    if connection not in _prepared:
+        for each, statement in _ALONE.items():
+            with suppress(psycopg.errors.DuplicatePreparedStatement):
+                _checked(pgconn, pgconn.prepare(each, statement))
+        _prepared.add(connection)
+    try:
+        result = _checked(pgconn, pgconn.exec_prepared(name, parameters, [Format.BINARY] * len(parameters)))
+    except psycopg.errors.InvalidSqlStatementName:
+        _prepared.discard(connection)
+        return _execute(connection, name, parameters)
+    return [int(result.get_value(row, 0) or 0) for row in range(result.ntuples)]
+
+
+_prepared: Final[WeakSet[psycopg.Connection[Any]]] = WeakSet()
+"""The connections that know the statements, whichever recorder told them."""
 
 
 def _checked(pgconn: PGconn, result: PGresult) -> PGresult:

@@ -107,6 +107,14 @@ def test_a_message_that_somebody_else_dealt_with_is_a_conflict_and_nothing_of_th
     assert log.known([("/test", "2")]) == {}
 
 
+def test_prepared_statements_that_are_gone_are_prepared_again(log: PostgresEventLog) -> None:
+    assert log.recorder.insert_events(stored(log, 1)) == [1]
+    with log.datastore.get_connection() as connection:
+        connection.execute("DEALLOCATE ALL")
+    assert log.recorder.insert_events(stored(log, 1)) == [2]
+    assert log.recorder.insert_events(stored(log, 2)) == [3, 4]
+
+
 # -- when the connection breaks ------------------------------------------------------------------------------------
 
 

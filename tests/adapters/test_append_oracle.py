@@ -20,6 +20,8 @@ from typing import Any
 import psycopg
 import pytest
 from eventsourcing.persistence import InterfaceError, OperationalError, StoredEvent
+from psycopg import Cursor
+from psycopg.rows import DictRow
 
 from adapters.event_log import PostgresEventLog
 from adapters.event_store import Recorder
@@ -43,7 +45,7 @@ class TestRecorder(Recorder):
 
     def append_slowly(self, events: Sequence[StoredEvent], seconds: float, *, then: str) -> None:
         with suppress(Aborted), self.datastore.transaction(commit=True) as curs:
-            self._append(curs.connection, events)
+            self._append(curs, events)
             curs.execute("SELECT pg_sleep(%s)", (seconds,))
             if then == "abort":
                 raise Aborted
@@ -53,13 +55,13 @@ class LocklessRecorder(TestRecorder):
     """The planted fault: an append that forgets the lock, and is right in everything else."""
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **_: Any) -> None:
-        with self.datastore.get_connection() as connection:
-            self._append(connection, stored_events)
+        with self.datastore.cursor() as curs:
+            self._append(curs, stored_events)
 
-    def _append(self, connection: psycopg.Connection[Any], stored_events: Sequence[StoredEvent]) -> list[int]:
+    def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> list[int]:
         insert = b"INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (%s, %s, %s, %s)"
         for event in stored_events:
-            connection.execute(insert, (event.originator_id, event.originator_version, event.topic, event.state))
+            curs.execute(insert, (event.originator_id, event.originator_version, event.topic, event.state))
         return []
 
 
