@@ -160,8 +160,11 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True)
 class Held:
+    """`by` names the operator, where one did it; `digest` is None where no other wish can help."""
+
     reason: str
     digest: str | None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +236,8 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
         case ScopeGaveUp() as event:
             return replace(actual, given_up=GivenUp(event.digest, event.step, event.reason))
         case ScopeHeld() as event:
-            return replace(actual, held=Held(event.reason, event.digest))
+            by = recorded.cause.source if recorded.cause.kind == "operator" else None
+            return replace(actual, held=Held(event.reason, event.digest, by))
         case ScopeResumed():
             return replace(actual, held=None, given_up=None, intent=None, at_rest=False)
         case _:

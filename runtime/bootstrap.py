@@ -43,6 +43,7 @@ from adapters.workers import Heartbeat
 from domain.catalog import Catalog, default_catalog
 from domain.errors import Unavailable, UsageError
 from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable
+from domain.operating import Operating
 from domain.policy import Policy, default_policy
 from domain.ports import WaitingMessage
 from domain.saga import Saga
@@ -223,6 +224,10 @@ class Parts:
             new_id=new_id,
             dice=random.random,
         )
+
+    @cached_property
+    def operating(self) -> Operating:
+        return Operating(log=self.log, estates=self.saga.estates, catalog=self.catalog, clock=utc_now, new_id=new_id)
 
     def replay(self, say: Callable[[Progress], None]) -> Replay:
         return Replay(ReplaySources(self.endpoints.database_url, self.master_key), say=say)
