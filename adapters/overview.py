@@ -89,6 +89,22 @@ def tenants(url: str, *, level: str | None = None, state: str | None = None, lim
         return connection.execute(query.encode(), {"level": level, "state": state, "limit": limit}).fetchall()
 
 
+def runs(url: str, *, state: str | None = None, tenant_id: str | None = None, limit: int = 100) -> list[Row]:
+    """Scopes with their level and state; what needs an operator first, and of those the oldest."""
+    query = """
+    SELECT tenant_id, kind, key, coalesce(level, 'absent') AS level, state, reason, updated_at,
+           extract(epoch FROM now() - updated_at)::float AS age_seconds
+    FROM provisionings
+    WHERE (%(state)s::text IS NULL OR state = %(state)s)
+      AND (%(tenant_id)s::text IS NULL OR tenant_id = %(tenant_id)s)
+    ORDER BY array_position(ARRAY['held', 'given_up', 'waiting', 'in_progress', 'converged'], state), updated_at,
+             tenant_id, array_position(ARRAY['site', 'family', 'product'], kind), key
+    LIMIT %(limit)s
+    """
+    with _connect(url) as connection:
+        return connection.execute(query.encode(), {"state": state, "tenant_id": tenant_id, "limit": limit}).fetchall()
+
+
 def tenant_ids(url: str) -> list[str]:
     """Every tenant there ever was, in the order of its id."""
     with _connect(url) as connection:

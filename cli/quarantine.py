@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
 from typing import Annotated, Any, Literal
 
 import typer
 
 from adapters.inbound import restore
 from adapters.quarantine import Entry
+from cli.operators import who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
 from domain.errors import UsageError
 
@@ -107,10 +106,9 @@ def discard(
     as_json: AsJson = False,
 ) -> None:
     """Close a message without applying it. It is kept, with who discarded it and why."""
-    if not reason.strip():
-        raise UsageError("--reason is empty: say why the message may be left out")
+    said = why(reason)
     with running_parts(data_dir) as parts:
-        parts.quarantine.discard(number, by=f"{getpass.getuser()}@{socket.gethostname()}", reason=reason)
+        parts.quarantine.discard(number, by=who(), reason=said)
     if as_json:
         print_json({"number": number, "outcome": "discarded"})
     else:

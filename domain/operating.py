@@ -52,17 +52,13 @@ def _retry(act: Act, actual: Provisioning) -> ScopeResumed:
     if is_held_by_hand(actual):
         raise UsageError(f"{act.scope} is held{_by_whom(actual)}: `tenantry runs release {act.scope}` lets it go on")
     if actual.held is None and actual.given_up is None:
-        raise UsageError(
-            f"nothing of {act.scope} is held or given up: `tenantry runs show {act.scope}` tells its story"
-        )
+        raise UsageError(f"nothing of {act.scope} is held or given up: see `tenantry runs show {act.scope}`")
     return _resumed(act)
 
 
 def _hold(act: Act, actual: Provisioning) -> ScopeHeld:
     if is_held_by_hand(actual):
-        raise UsageError(
-            f"{act.scope} is held already{_by_whom(actual)}: release it first to hold it for another reason"
-        )
+        raise UsageError(f"{act.scope} is held already{_by_whom(actual)}: release it first")
     return ScopeHeld(tenant_id=act.scope.tenant_id, kind=act.scope.kind, key=act.scope.key, reason=act.reason)
 
 

@@ -38,6 +38,11 @@ OF_A_RUNNING_ONE = [
     ["tenants"],
     ["status"],
     ["credentials", "some-tenant", "jira-software"],
+    ["runs", "list"],
+    ["runs", "show", "site:some-tenant"],
+    ["runs", "retry", "site:some-tenant", "--reason", "mended"],
+    ["runs", "hold", "site:some-tenant", "--reason", "look"],
+    ["runs", "release", "site:some-tenant", "--reason", "looked"],
     ["quarantine", "list"],
     ["quarantine", "show", "1"],
     ["quarantine", "retry", "1"],
@@ -79,7 +84,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     assert (exit_code, stderr) == (0, "")
     assert stdout.lstrip().startswith("Usage: ")
     assert len(stdout.strip().splitlines()) > 3
-    is_group = words in [(), ("quarantine",), ("replay",)]
+    is_group = words in [(), ("quarantine",), ("replay",), ("runs",)]
     assert is_group or words in WORKERS or "--json" in stdout
 
 
@@ -94,6 +99,8 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
         ["tenants", "--limit", "0"],
         ["quarantine", "show", "zero"],
         ["quarantine", "discard", "1"],
+        ["runs", "retry", "site:t-1"],
+        ["runs", "list", "--state", "tired"],
         ["publish"],
     ],
     ids=" ".join,
@@ -165,8 +172,11 @@ def test_publish_refuses_a_file_before_anything_is_sent(content: str | None, sai
     assert said in refused("publish", "events.jsonl", code=2, env=NOWHERE)
 
 
-def test_discarding_needs_a_reason() -> None:
-    assert "--reason is empty" in refused("quarantine", "discard", "1", "--reason", " ", code=2)
+@pytest.mark.parametrize(
+    "words", ["quarantine discard 1", "runs retry site:t", "runs hold site:t", "runs release site:t"]
+)
+def test_what_changes_something_needs_a_reason(words: str) -> None:
+    assert "--reason is empty" in refused(*words.split(), "--reason", " ", code=2)
 
 
 def test_schemas_are_written_for_each_event() -> None:

@@ -1,0 +1,243 @@
+"""What does an operator do about runs: the provisioning of one site, family or product?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.text import Text
+
+from adapters import overview
+from cli.look import estate_of
+from cli.operators import As, Reason, who, why
+from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
+from domain import customer as customers
+from domain import tenant as tenants
+from domain.description import STEP_NAMES, describe_actual
+from domain.errors import UsageError
+from domain.operating import Act
+from domain.steps import Scope, Step
+from history.story import Line, Run, clock, standing, tell
+from runtime.bootstrap import Parts, utc_now
+
+app = typer.Typer(
+    help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+ScopeArgument = Annotated[
+    str, typer.Argument(metavar="SCOPE", help="As `runs list` prints it; or a tenant, with a product after it.")
+]
+ProductArgument = Annotated[str | None, typer.Argument(metavar="[PRODUCT]", help="A product of that tenant.")]
+
+WORD_COLOURS = {"failed": "red", "given up": "red", "held": "red", "blocked": "yellow", "converged": "green"}
+
+
+@app.command("list")
+@command
+def list_(
+    state: Annotated[
+        Literal["held", "given_up", "waiting", "in_progress", "converged"] | None,
+        typer.Option(help="Only scopes in this state."),
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(metavar="TENANT", help="Only scopes of this tenant.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 100,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List scopes, what needs an operator first, with the step each stands at, why, and since when."""
+    with running_parts(data_dir) as parts:
+        rows = [
+            {**row, "scope": str(Scope(row["kind"], row["tenant_id"], row["key"]))}
+            for row in overview.runs(parts.endpoints.database_url, state=state, tenant_id=tenant, limit=limit)
+        ]
+        facts = parts.log.load({row["scope"]: 0 for row in rows})
+    told = []
+    for row in rows:
+        stands = standing(facts.get(row["scope"], []))
+        told.append({**row, "step": _step(stands.step), "attempts": stands.attempts, "retry_at": stands.retry_at})
+    if as_json:
+        print_json(told)
+        return
+    cells = [
+        (
+            row["scope"],
+            row["level"],
+            row["state"].replace("_", " "),
+            _numbered(row["step"]),
+            row["reason"],
+            row["attempts"] or None,
+            clock(row["retry_at"]) if row["retry_at"] else None,
+            age(row["age_seconds"]),
+        )
+        for row in told
+    ]
+    columns = ("scope", "level", "state", "stands at", "reason", "attempts", "next try", "for")
+    out.print(table(f"{len(rows)} runs", columns, cells))
+    if len(rows) == limit:
+        out.print(f"there may be more than {limit}: raise --limit")
+
+
+@app.command()
+@command
+def show(
+    scope: ScopeArgument, product: ProductArgument = None, data_dir: DataDir = None, as_json: AsJson = False
+) -> None:
+    """Tell the story of one scope from the log alone: what was wished, each step, who held it and who let it go on."""
+    named = scope_of(scope, product)
+    with running_parts(data_dir) as parts:
+        now, runs = _now(parts, named), _story(parts, named)
+    if as_json:
+        print_json({"scope": str(named), **now, "runs": [_told(run) for run in runs]})
+        return
+    reason = f": {now['reason']}" if now.get("reason") else ""
+    _say(Text(f"{named} is {now['level']}, {now['state']}{reason}", style="bold"))
+    for run in runs:
+        _say(Text(f"\nrun {run.number}", style="bold"))
+        for line in run.lines:
+            _say(_sentence(line))
+    if not runs:
+        _say(Text("nothing was begun yet"))
+
+
+@app.command()
+@command
+def retry(
+    scope: ScopeArgument,
+    reason: Reason,
+    product: ProductArgument = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try again what was given up, or is held because a step failed: after you have mended the cause."""
+    _act("retry", scope_of(scope, product), reason, as_name, data_dir, as_json)
+
+
+@app.command()
+@command
+def hold(
+    scope: ScopeArgument,
+    reason: Reason,
+    product: ProductArgument = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Begin nothing more for a scope, whatever commerce says, until it is released. What is under way finishes."""
+    _act("hold", scope_of(scope, product), reason, as_name, data_dir, as_json)
+
+
+@app.command()
+@command
+def release(
+    scope: ScopeArgument,
+    reason: Reason,
+    product: ProductArgument = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a scope go on that somebody held."""
+    _act("release", scope_of(scope, product), reason, as_name, data_dir, as_json)
+
+
+_DONE = {"retry": "is tried again", "hold": "is held", "release": "goes on"}
+
+
+def _act(
+    kind: Literal["retry", "hold", "release"],
+    scope: Scope,
+    reason: str,
+    as_name: str | None,
+    data_dir: Any,
+    as_json: bool,
+) -> None:
+    act = Act(kind, scope, why(reason))
+    with running_parts(data_dir) as parts:
+        recorded = parts.operating.carry_out(act, by=who(as_name))
+    if as_json:
+        print_json(
+            {
+                "scope": str(scope),
+                "act": kind,
+                "by": recorded.cause.source,
+                "reason": act.reason,
+                "at": recorded.time,
+                "version": recorded.version,
+            }
+        )
+    else:
+        out.print(f"{scope} {_DONE[kind]}: see `tenantry runs show {scope}`", markup=False, soft_wrap=True)
+
+
+def scope_of(text: str, product: str | None) -> Scope:
+    """`site:T`, `family:T:KEY`, `product:T:KEY`; or `T PRODUCT`; or `T` alone for its site. UsageError otherwise."""
+    if ":" not in text:
+        return Scope("product", text, product) if product else Scope("site", text)
+    try:
+        scope = Scope.parse(text)
+    except ValueError as error:
+        raise UsageError(f"{error}, or TENANT PRODUCT: see `tenantry runs list`") from None
+    if product is not None:
+        raise UsageError(f"{text} names a scope already: leave {product} away")
+    return scope
+
+
+# -- the story -----------------------------------------------------------------------------------------------------
+
+
+def _now(parts: Parts, scope: Scope) -> dict[str, Any]:
+    """The level and state of the scope as of now. UsageError where there is none of that name."""
+    estate = estate_of(parts, scope.tenant_id)
+    if scope not in estate.scopes:
+        raise UsageError(f"there is no scope {scope}: see `tenantry runs list --tenant {scope.tenant_id}`")
+    told = describe_actual(estate, catalog=parts.catalog, policy=parts.policy, now=utc_now())
+    found = {"site": told["site"], **{f"family:{key}": each for key, each in told["families"].items()}}
+    found |= {f"product:{key}": each for key, each in told["products"].items()}
+    state = found[f"{scope.kind}:{scope.key}" if scope.key else "site"]
+    return {"level": state["level"], "state": state["state"], "reason": state.get("reason")}
+
+
+def _story(parts: Parts, scope: Scope) -> list[Run]:
+    estate = parts.saga.estates([scope.tenant_id])[scope.tenant_id]
+    causing = (tenants.stream_of(scope.tenant_id), customers.stream_of(estate.customer.id))
+    loaded = parts.log.load(dict.fromkeys((str(scope), *causing), 0))
+    return tell(loaded.get(str(scope), []), {fact.id: fact for stream in causing for fact in loaded.get(stream, [])})
+
+
+def _sentence(line: Line) -> Text:
+    at = Text(f"  {clock(line.time)}  ", style="dim")
+    step = f"step {_numbered(_step(line.step))} " if line.step else ""
+    word = Text(step + line.what, style=WORD_COLOURS.get(line.what, ""))
+    return Text.assemble(at, word, f": {line.said}" if line.said else "")
+
+
+def _say(text: Text) -> None:
+    out.print(text, soft_wrap=True, highlight=False)
+
+
+def _told(run: Run) -> dict[str, Any]:
+    return {"number": run.number, "facts": [{**_plain(line), "step": _step(line.step)} for line in run.lines]}
+
+
+def _plain(line: Line) -> dict[str, Any]:
+    return {
+        "time": line.time,
+        "what": line.what,
+        "said": line.said,
+        "stream": line.stream,
+        "version": line.version,
+        "position": line.position,
+        **line.fact,
+        "cause": line.cause.model_dump(mode="json", exclude_none=True),
+    }
+
+
+def _step(step: Step | None) -> dict[str, Any] | None:
+    return {"number": int(step), "name": STEP_NAMES[step]} if step else None
+
+
+def _numbered(step: dict[str, Any] | None) -> str | None:
+    return f"{step['number']} {step['name']}" if step else None

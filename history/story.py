@@ -1,0 +1,220 @@
+"""What became of a scope, told in order?
+
+From the facts of its stream alone, and the facts of its tenant and customer that were their cause: what was wished,
+each step begun, completed, failed or undone, what was given up and why, who held it and who let it go on. A *run*
+begins with the first thing done and ends when the scope has converged; what is tried again after it was given up or
+held is told as a run of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from domain.event import Cause, Event, Recorded
+from domain.provisioning import (
+    ScopeConverged,
+    ScopeGaveUp,
+    ScopeHeld,
+    ScopeResumed,
+    StepBlocked,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+)
+from domain.steps import DatabaseFacts, DatabaseWish, Facts, LicenseFacts, RegionFacts, SiteFacts, Step, Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One fact. `what` is a word for programs, `said` a clause for people; `fact` is the event without persons."""
+
+    time: datetime
+    stream: str
+    version: int
+    position: int
+    what: str
+    step: Step | None
+    said: str
+    cause: Cause
+    fact: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Run:
+    """From the first thing done until the scope converged, or was tried again."""
+
+    number: int
+    lines: list[Line] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a scope stands, as its last facts say."""
+
+    step: Step | None = None
+    attempts: int = 0
+    retry_at: datetime | None = None
+
+
+def standing(facts: Iterable[Recorded]) -> Standing:
+    """The step at which it stands, or stood when it was given up or held, and how often that was tried."""
+    found = Standing()
+    undoing = False
+    for fact in facts:
+        match fact.event:
+            case ScopeConverged() | ScopeResumed():
+                found, undoing = Standing(), False
+            case ScopeGaveUp() as event:
+                found, undoing = Standing(event.step, max(found.attempts, 1)), True
+            case StepStarted() as event if not undoing:
+                found = Standing(event.step)
+            case StepFailed() as event:
+                found = Standing(event.step, event.attempt, event.retry_at)
+            case _:
+                pass
+    return found
+
+
+def tell(facts: Sequence[Recorded], causes: Mapping[UUID, Recorded]) -> list[Run]:
+    """The runs of a scope. `facts`: its stream, in order; `causes`: those that they may name, by id."""
+    runs: list[Run] = []
+    undoing: set[int] = set()
+    ended, wish = True, ""
+    for fact in facts:
+        event = fact.event
+        if ended or isinstance(event, ScopeResumed):
+            runs.append(Run(len(runs) + 1))
+        if isinstance(event, StepStarted) and event.undoing:
+            undoing.add(event.generation)
+        if fact.cause.kind == "event" and fact.cause.id != wish:
+            wish = fact.cause.id
+            runs[-1].lines.extend(_wished(wish, causes))
+        runs[-1].lines.append(_line(fact, undoing))
+        ended = isinstance(event, ScopeConverged)
+    return runs
+
+
+def _wished(id_: str, causes: Mapping[UUID, Recorded]) -> Iterator[Line]:
+    """What the saga's facts name as their cause: what commerce said."""
+    cause = causes.get(UUID(id_)) if id_ else None
+    if cause is not None:
+        event = cause.event
+        reason = getattr(event, "reason", None)
+        said = event.TOPIC.removeprefix("tenantry.").replace("-", " ") + (f" ({reason})" if reason else "")
+        yield _placed(cause, "wished", None, f"commerce says: {said}; {place_of(cause.cause)}")
+
+
+def place_of(cause: Cause) -> str:
+    """Where it came from: the message and its place on Kafka, or the operator."""
+    if cause.kind == "message":
+        return f"message {cause.id} of {cause.source} at {cause.topic}/{cause.partition}@{cause.offset}"
+    return f"by {cause.source}" if cause.kind == "operator" else f"after {cause.source}"
+
+
+def _line(fact: Recorded, undoing: set[int]) -> Line:
+    event = fact.event
+    step = getattr(event, "step", None)
+    undone = getattr(event, "generation", None) in undoing
+    return _placed(fact, _what(event, undone=undone), step, _said(fact, undone=undone))
+
+
+def _placed(fact: Recorded, what: str, step: Step | None, said: str) -> Line:
+    told = fact.event.model_dump(mode="json", include=set(_TOLD))
+    return Line(fact.time, fact.stream, fact.version, fact.position, what, step, said, fact.cause, told)
+
+
+_TOLD = (
+    *("direction", "generation", "wish", "undoing", "attempt", "reason", "retry_at", "obstacle", "level", "digest"),
+    *("product", "edition", "users", "expires_at", "status"),
+)
+"""What of an event is told to programs: nothing that may be about a person."""
+
+
+def _what(event: Event, *, undone: bool) -> str:
+    match event:
+        case StepStarted():
+            return "undoing" if undone else "started" if event.direction == "ensure" else "removing"
+        case StepCompleted():
+            return "undone" if undone else "completed" if event.direction == "ensure" else "removed"
+        case _:
+            return _WORDS[type(event)]
+
+
+_WORDS: dict[type[Event], str] = {
+    StepFailed: "failed",
+    StepBlocked: "blocked",
+    ScopeConverged: "converged",
+    ScopeGaveUp: "given up",
+    ScopeHeld: "held",
+    ScopeResumed: "resumed",
+}
+
+
+def _said(fact: Recorded, *, undone: bool) -> str:
+    event = fact.event
+    by = f"by {fact.cause.source}: " if fact.cause.kind == "operator" else ""
+    match event:
+        case StepStarted(direction="ensure"):
+            return ("back to " if undone else "") + _wish(event.wish)
+        case StepStarted():
+            return "is taken away again" if undone else "is taken away"
+        case StepCompleted(direction="ensure"):
+            return ("as it was before" if undone else "") or _found(event.facts)
+        case StepCompleted():
+            return "nothing of it is left"
+        case StepFailed():
+            again = f"tried again at {clock(event.retry_at)}" if event.retry_at else "not tried again"
+            return f"attempt {event.attempt}: {event.reason}; {again}"
+        case StepBlocked():
+            return f"waits for {event.obstacle}: {event.reason}"
+        case ScopeConverged():
+            return "nothing is left of it" if event.level == "absent" else f"is as it should be: {event.level}"
+        case ScopeGaveUp():
+            return f"{event.reason}; this wish is not tried again until another one comes, or somebody retries it"
+        case ScopeHeld() | ScopeResumed():
+            return f"{by}{event.reason}"
+        case _:
+            return ""
+
+
+def _wish(wish: Wish) -> str:
+    """The wish as `name value` pairs; wishes hold no persons."""
+    if isinstance(wish, DatabaseWish):
+        roles = (role.product + ("" if role.login else " (may not log in)") for role in wish.roles)
+        return f"database of {wish.family}, login roles for {', '.join(roles)}"
+    pairs = wish.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
+    return ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in pairs.items())
+
+
+def _value(value: Any) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return " + ".join(map(str, value)) or "none"
+        case _:
+            return str(value)
+
+
+def _found(facts: Facts | None) -> str:
+    """Where it is now, for steps that are somewhere. Of persons nothing."""
+    match facts:
+        case SiteFacts():
+            return facts.url
+        case RegionFacts():
+            return f"on shard {facts.shard} in {facts.region}"
+        case DatabaseFacts():
+            return f"schema {facts.schema_name} of database {facts.database} on shard {facts.shard}"
+        case LicenseFacts():
+            return f"in {facts.location}"
+        case _:
+            return ""
+
+
+def clock(time: datetime) -> str:
+    """`2026-06-01 12:30:00.250`, UTC."""
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

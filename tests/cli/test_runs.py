@@ -1,0 +1,252 @@
+"""Do `tenantry runs` commands do what an operator asks, on a real PostgreSQL?"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from base64 import b64encode
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from typer.testing import CliRunner
+
+from adapters.inbound import to_structured
+from adapters.kafka_ports import Message
+from adapters.migrations import migrate
+from cli.main import app
+from domain.errors import Permanent
+from domain.ports import Order
+from domain.steps import Step
+from projections import PROJECTIONS
+from runtime.bootstrap import Parts, utc_now
+from runtime.instance import endpoints
+from runtime.settings import load_settings
+from tests.fakes.executors import FakeWorld
+from workers.projector import Projector
+from workers.provisioner import Provisioner
+
+TENANT = "t-1"
+JIRA = f"product:{TENANT}:jira-software"
+FAMILY = f"family:{TENANT}:jira"
+
+
+class Desk:
+    """A Tenantry whose workers a test turns by hand, whose executors are a world in memory, and its commands."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.world = FakeWorld(catalog=parts.catalog)
+        self._offset = 0
+        self._provisioner = Provisioner(
+            parts.log,
+            parts.saga,
+            self.world.executors(),
+            catalog=parts.catalog,
+            clock=utc_now,
+            owner="test",
+            threads=2,
+            claim=16,
+            lease=timedelta(seconds=30),
+            poll_seconds=0.01,
+            drain_seconds=5,
+        )
+        self._projector = Projector(
+            parts.log_reader,
+            parts.projector_engine,
+            PROJECTIONS,
+            batch=500,
+            poll_seconds=0.01,
+            listener=parts.mark_listener,
+            name="test",
+            peers=lambda: ["test"],
+        )
+
+    def comes(self, type_: str, **data: Any) -> None:
+        """An event from commerce."""
+        self._offset += 1
+        data = {"tenant_id": TENANT, **data}
+        headers, value = to_structured(
+            type_, data, source="/commerce", id=f"m-{self._offset}", time=utc_now(), revision=self._offset
+        )
+        message = Message(
+            topic="tenantry.lifecycle",
+            partition=0,
+            offset=self._offset,
+            key=TENANT.encode(),
+            value=value,
+            headers=headers,
+            timestamp_ms=0,
+            topic_id="t",
+        )
+        self.parts.lifecycle.intake([self.parts.read(message)])
+
+    def work(self) -> None:
+        """Until nothing is due, and the read models have it."""
+        while self._provisioner.round():
+            pass
+        self.parts.log.advance_mark()
+        while self._projector.step():
+            pass
+
+    def close(self) -> None:
+        self._provisioner.drain()
+
+    def says(self, *arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, list(arguments))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result.stderr if code else result.stdout
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.says(*arguments, "--json"))
+
+
+@pytest.fixture
+def desk(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TENANTRY_DATABASE_URL", database)
+    monkeypatch.setenv("TENANTRY_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setenv("TENANTRY_MASTER_KEY", b64encode(secrets.token_bytes(32)).decode())
+    migrate(database)
+    settings = load_settings()
+    with Parts(settings, endpoints(settings)) as parts:
+        made = Desk(parts)
+        made.comes(
+            "tenant.created",
+            customer_id="c-1",
+            site_name="acme",
+            residency="global",
+            administrator={"account_id": "a-1", "name": "Ada Lovelace", "email": "ada@example.com"},
+            products=[{"product": "jira-software", "edition": "standard", "users": 5}],
+        )
+        yield made
+        made.close()
+
+
+def no_such_disk(order: Order, when: Literal["before", "after"]) -> None:
+    if str(order.scope) == FAMILY and order.step is Step.DATABASE and order.direction == "ensure" and when == "before":
+        raise Permanent("no such disk")
+
+
+def given_up(desk: Desk) -> None:
+    desk.world.faults = no_such_disk
+    desk.work()
+    desk.world.faults = lambda order, when: None
+
+
+def test_list_shows_what_needs_an_operator_first(desk: Desk) -> None:
+    given_up(desk)
+    rows = desk.json("runs", "list")
+    assert [(row["scope"], row["state"], row["level"]) for row in rows] == [
+        (FAMILY, "given_up", "absent"),
+        (f"site:{TENANT}", "converged", "open"),
+    ]
+    assert rows[0]["step"] == {"number": 6, "name": "database"}
+    assert (rows[0]["reason"], rows[0]["attempts"], rows[0]["retry_at"]) == ("no such disk", 1, None)
+    table = desk.says("runs", "list", "--state", "given_up")
+    assert FAMILY in table
+    assert "6 database" in table
+    assert "no such disk" in table
+    assert f"site:{TENANT}" not in table
+
+
+def test_list_can_be_narrowed_and_says_when_there_may_be_more(desk: Desk) -> None:
+    desk.work()
+    assert len(desk.json("runs", "list", "--tenant", TENANT)) == 3
+    assert desk.json("runs", "list", "--tenant", "t-2") == []
+    assert desk.json("runs", "list", "--state", "held") == []
+    assert "there may be more than 1: raise --limit" in desk.says("runs", "list", "--limit", "1")
+
+
+def test_the_story_of_a_run_that_was_given_up_retried_and_converged(desk: Desk) -> None:
+    given_up(desk)
+    told = desk.says("runs", "retry", FAMILY, "--reason", "the disk is in", "--as", "Ada")
+    assert told.strip() == f"{FAMILY} is tried again: see `tenantry runs show {FAMILY}`"
+    desk.work()
+    assert {row["state"] for row in desk.json("runs", "list")} == {"converged"}
+    assert len(desk.json("runs", "list")) == 3, "the product that waited for the family was woken"
+
+    story = desk.says("runs", "show", FAMILY)
+    lines = [line.split("  ", 2)[-1].strip() for line in story.splitlines()]
+    assert lines[0] == f"{FAMILY} is open, converged"
+    assert "commerce says: product activated; message m-1 of /commerce at tenantry.lifecycle/0@1" in story
+    order = [
+        "step 6 database failed: attempt 1: no such disk; not tried again",
+        "step 6 database given up: no such disk",
+        "step 6 database undone",
+        "step 3 region undone",
+        "run 2",
+        "resumed: by Ada (",
+        "step 6 database completed: schema",
+        "converged: is as it should be: open",
+    ]
+    places = [next(number for number, line in enumerate(lines) if line.startswith(start)) for start in order]
+    assert places == sorted(places), story
+
+
+def test_the_story_for_programs_has_the_same_facts(desk: Desk) -> None:
+    given_up(desk)
+    desk.says("runs", "retry", FAMILY, "--reason", "the disk is in")
+    told = desk.json("runs", "show", FAMILY)
+    assert (told["scope"], told["level"], told["state"]) == (FAMILY, "absent", "in progress")
+    assert [run["number"] for run in told["runs"]] == [1, 2]
+    facts = [fact for run in told["runs"] for fact in run["facts"]]
+    wished = facts[0]["cause"]
+    assert (wished["kind"], wished["source"], wished["id"]) == ("message", "/commerce", "m-1")
+    assert (wished["topic"], wished["partition"], wished["offset"]) == ("tenantry.lifecycle", 0, 1)
+    versions = [fact["version"] for fact in facts if fact["stream"] == FAMILY]
+    assert versions == list(range(1, len(versions) + 1)), "nothing is left out"
+    assert facts[-1]["what"] == "resumed"
+    assert facts[-1]["reason"] == "the disk is in"
+    assert facts[-1]["cause"]["kind"] == "operator"
+    assert "@" in facts[-1]["cause"]["source"]
+
+
+def test_a_scope_may_be_named_by_its_tenant_and_product(desk: Desk) -> None:
+    desk.work()
+    assert desk.json("runs", "show", TENANT, "jira-software")["scope"] == JIRA
+    assert desk.json("runs", "show", TENANT)["scope"] == f"site:{TENANT}"
+
+
+def test_what_is_held_does_nothing_until_it_is_released(desk: Desk) -> None:
+    desk.work()
+    told = desk.json("runs", "hold", JIRA, "--reason", "moving house")
+    assert (told["scope"], told["act"], told["reason"]) == (JIRA, "hold", "moving house")
+    desk.comes("product.suspended", product="jira-software", reason="unpaid")
+    desk.work()
+    (row,) = desk.json("runs", "list", "--state", "held")
+    assert (row["scope"], row["level"], row["reason"]) == (JIRA, "open", "moving house")
+    assert "is held by" in desk.says("runs", "retry", JIRA, "--reason", "now", code=2)
+    assert "is held already by" in desk.says("runs", "hold", JIRA, "--reason", "again", code=2)
+    desk.says("runs", "release", JIRA, "--reason", "moved")
+    desk.work()
+    (row,) = [row for row in desk.json("runs", "list") if row["scope"] == JIRA]
+    assert (row["state"], row["level"]) == ("converged", "closed")
+
+
+def test_an_act_that_fits_no_more_is_one_line_with_the_way_on(desk: Desk) -> None:
+    given_up(desk)
+    desk.says("runs", "retry", FAMILY, "--reason", "the disk is in")
+    second = desk.says("runs", "retry", FAMILY, "--reason", "the disk is in", code=2)
+    assert second.strip() == (f"error: nothing of {FAMILY} is held or given up: see `tenantry runs show {FAMILY}`")
+    assert "nothing of" in desk.says("runs", "release", FAMILY, "--reason", "x", code=2)
+
+
+@pytest.mark.parametrize("act", ["show", "retry", "hold", "release"])
+def test_a_scope_that_is_not_there_is_named(desk: Desk, act: str) -> None:
+    reason = [] if act == "show" else ["--reason", "x"]
+    unknown = f"product:{TENANT}:confluence"
+    assert f"there is no scope {unknown}" in desk.says("runs", act, unknown, *reason, code=2)
+    assert "names no scope" in desk.says("runs", act, "tenant:t-1", *reason, code=2)
+    assert "t-9" in desk.says("runs", act, "site:t-9", *reason, code=2)
+
+
+def test_the_commands_say_nothing_of_persons(desk: Desk) -> None:
+    desk.work()
+    said = desk.says("runs", "show", TENANT) + desk.says("runs", "list", "--json")
+    assert "Lovelace" not in said
+    assert "ada@example.com" not in said

@@ -1,0 +1,167 @@
+"""Does the story of a scope read as it happened, from its facts alone?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import timedelta
+
+from domain import customer as customers
+from domain import tenant as tenants
+from domain.errors import Obstacle, Permanent, Retryable
+from domain.operating import Act, Operating
+from domain.ports import Order
+from domain.steps import Scope, Step
+from history.story import Run, Standing, clock, standing, tell
+from tests.domain.driver import Cloud
+from tests.domain.given import CATALOG, CUSTOMER, JIRA, JIRA_FAMILY, JIRA_SCOPE, NOW, SITE, TENANT, message
+
+
+class Told:
+    """A tenant with one product, what goes wrong for it, and the story of each of its scopes."""
+
+    def __init__(self) -> None:
+        self.cloud = Cloud()
+        product = {"product": JIRA, "edition": "standard", "users": 5, "revision": 1}
+        self.cloud.intake.takes(message("tenant.created", 1, id="m-1", offset=7, products=[product]))
+
+    def operator(self, act: Act) -> None:
+        Operating(
+            self.cloud.log, self.cloud.saga.estates, CATALOG, self.cloud.clock, self.cloud.intake.lifecycle.new_id
+        ).carry_out(act, by="Ada (ada@console)")
+
+    def story(self, scope: Scope = JIRA_SCOPE) -> list[Run]:
+        causing = (tenants.stream_of(TENANT), customers.stream_of(CUSTOMER))
+        facts = self.cloud.log.load({str(scope): 0}).get(str(scope), [])
+        causes = self.cloud.log.load(dict.fromkeys(causing, 0)).values()
+        return tell(facts, {fact.id: fact for stream in causes for fact in stream})
+
+    def standing(self, scope: Scope = JIRA_SCOPE) -> Standing:
+        return standing(self.cloud.log.load({str(scope): 0}).get(str(scope), []))
+
+
+def words(run: Run) -> list[str]:
+    return [f"{int(line.step)} {line.what}" if line.step else line.what for line in run.lines]
+
+
+def said(run: Run, what: str) -> str:
+    return next(line.said for line in run.lines if line.what == what)
+
+
+def test_a_run_that_goes_well_begins_with_the_message_that_asked_for_it() -> None:
+    told = Told()
+    told.cloud.work()
+    (run,) = told.story()
+    assert words(run) == [
+        "wished",
+        *(f"{step} {what}" for step in (2, 4, 5, 7) for what in ("started", "completed")),
+        "converged",
+    ]
+    assert said(run, "wished") == (
+        "commerce says: product activated; message m-1 of commerce at tenantry.lifecycle/0@7"
+    )
+    assert run.lines[1].said == f"product {JIRA}, access open"
+    assert said(run, "converged") == "is as it should be: open"
+    assert told.standing() == Standing()
+
+
+def test_what_is_somewhere_is_told_with_its_place() -> None:
+    told = Told()
+    told.cloud.work()
+    (run,) = told.story(JIRA_FAMILY)
+    completed = [line.said for line in run.lines if line.what == "completed"]
+    assert completed == ["on shard eu-1 in eu", "schema jira_3 of database shard on shard eu-1"]
+    (wish,) = [line.said for line in run.lines if (line.what, line.step) == ("started", Step.DATABASE)]
+    assert wish == f"database of jira, login roles for {JIRA}"
+
+
+def test_what_failed_was_given_up_undone_retried_and_came_about_is_told_in_order() -> None:
+    told = Told()
+    failures = iter([Retryable("busy", delay=timedelta(seconds=5)), Permanent("no such table")])
+
+    def fails(order: Order, when: str) -> None:
+        if order.scope == JIRA_SCOPE and order.step is Step.LICENSE and order.direction == "ensure":
+            error = next(failures, None)
+            if error is not None:
+                raise error
+
+    told.cloud.world.trouble = fails
+    told.cloud.work()
+    assert told.standing() == Standing(Step.LICENSE, 1, NOW + timedelta(seconds=5))
+    told.cloud.settle()
+    assert told.standing() == Standing(Step.LICENSE, 2)
+    told.operator(Act("retry", JIRA_SCOPE, "the table is there"))
+    told.cloud.work()
+    first, second = told.story()
+    assert words(first)[-12:] == [
+        "7 started",
+        "7 failed",
+        "7 failed",
+        "7 given up",
+        *(f"{step} {what}" for step in (7, 5, 4, 2) for what in ("undoing", "undone")),
+    ]
+    failed = [line.said for line in first.lines if line.what == "failed"]
+    assert failed == [
+        f"attempt 1: busy; tried again at {clock(NOW + timedelta(seconds=5))}",
+        "attempt 2: no such table; not tried again",
+    ]
+    assert said(first, "given up").startswith("no such table;")
+    assert words(second)[0] == "resumed"
+    assert said(second, "resumed") == "by Ada (ada@console): the table is there"
+    assert words(second)[-1] == "converged"
+
+
+def test_a_hold_and_a_release_say_who_and_why() -> None:
+    told = Told()
+    told.cloud.work()
+    told.operator(Act("hold", JIRA_SCOPE, "moving house"))
+    told.operator(Act("release", JIRA_SCOPE, "moved"))
+    told.cloud.work()
+    _, held, released = told.story()
+    assert (words(held), said(held, "held")) == (["held"], "by Ada (ada@console): moving house")
+    assert (words(released), said(released, "resumed")) == (["resumed", "converged"], "by Ada (ada@console): moved")
+
+
+def test_another_wish_begins_another_run_with_its_own_message() -> None:
+    told = Told()
+    told.cloud.work()
+    told.cloud.clock.advance(timedelta(hours=1))
+    told.cloud.intake.takes(message("product.suspended", 2, id="m-2", offset=8, reason="unpaid"))
+    told.cloud.work()
+    _, second = told.story()
+    assert said(second, "wished") == (
+        "commerce says: product suspended (unpaid); message m-2 of commerce at tenantry.lifecycle/0@8"
+    )
+    assert said(second, "converged") == "is as it should be: closed"
+
+
+def test_what_stands_in_the_way_is_named() -> None:
+    told = Told()
+
+    def taken(order: Order, when: str) -> None:
+        if order.scope == SITE and order.step is Step.SITE:
+            raise Obstacle("site-name:acme", "the site name acme is taken")
+
+    told.cloud.world.trouble = taken
+    told.cloud.work()
+    (run,) = told.story(SITE)
+    assert said(run, "blocked") == "waits for site-name:acme: the site name acme is taken"
+    assert told.standing(SITE).step is Step.SITE
+
+
+def test_a_product_that_goes_for_good_and_one_that_was_never_begun() -> None:
+    told = Told()
+    assert told.story() == []
+    assert told.standing() == Standing()
+
+
+def test_the_story_names_no_person() -> None:
+    told = Told()
+    person = {"account_id": "p-1", "name": "Grace Hopper", "email": "grace@example.com"}
+    told.cloud.intake.takes(message("commerce.customer.updated", 1, name="Hopper & Co", administrators=[person]))
+    told.cloud.work()
+    for scope in (SITE, JIRA_FAMILY, JIRA_SCOPE):
+        text = json.dumps([asdict(line) for run in told.story(scope) for line in run.lines], default=str)
+        assert "completed" in text
+        for name in ("Grace", "grace@", "Hopper", "Ada", "ada@"):
+            assert name not in text
