@@ -13,32 +13,52 @@ transaction: one commit for many outcomes, each with the intent of the next effe
 A scope stays leased from its claim until it has nothing more to do; leases are renewed while effects run. Whoever
 loses a lease finds a conflict when recording, and drops the scope: the other one goes on from the log. SIGKILL at any
 point leaves an intent without outcome, which the next holder of the scope brings about again.
+
+An intent that has to wait for a thread is looked at once more before its effect begins: an operator may hold the scope
+by then. An outcome that meets such an act is decided again on top of it, for what was done must be known.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
 from domain.catalog import Catalog
-from domain.errors import Conflict, ExecutorError, Unavailable
+from domain.errors import Conflict, ExecutorError, TenantryError, Unavailable
 from domain.ports import Clock, EventLog, Executor, Lease, Order, Recording, Wake
 from domain.saga import Saga, Turn
 from domain.steps import Facts, Scope, ScopeKind, Step
 from domain.wanted import scopes_of
+from workers.effects import Effects
 
 log = structlog.get_logger(__name__)
 
 NOT_OFFERED = timedelta(minutes=1)
 """How long a scope that our catalogue does not have is left to others."""
 
+LOOK_AGAIN = timedelta(seconds=1)
+"""An intent that waited longer for a thread is decided again before its effect begins."""
+
+MOST_LEFT_BEHIND = 64
+"""Threads that hang, with which a worker still goes on; then it makes room for a fresh one."""
+
 Executors = Mapping[tuple[ScopeKind, Step], Executor]
+
+
+@dataclass(slots=True, eq=False)
+class _Effect:
+    """An effect that waits for a thread since then, or is under way."""
+
+    lease: Lease
+    order: Order
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +70,8 @@ class _Done:
     result: Facts | Exception | None
 
 
-_Decided = tuple[Lease, Turn | None, Recording]
+_Work = Lease | _Done
+_Decided = tuple[_Work, Turn | None, Recording]
 
 
 class Provisioner:
@@ -70,6 +91,7 @@ class Provisioner:
         lease: timedelta,
         poll_seconds: float,
         drain_seconds: float,
+        step_timeout: timedelta = timedelta(seconds=30),
     ) -> None:
         self._log = event_log
         self._saga = saga
@@ -81,15 +103,18 @@ class Provisioner:
         self._lease = lease
         self._poll = poll_seconds
         self._drain = drain_seconds
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="step")
-        self._running: dict[Future[Facts | None], tuple[Lease, Order]] = {}
+        self._effects: Effects[_Effect, Facts | None] = Effects(threads=threads, limit=step_timeout)
+        self._waiting: deque[_Effect] = deque()
         self._done: list[_Done] = []
         self.recorded = 0
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
-        """Work until `stop` is set; then finish the effects that run, start no other, and leave the rest due."""
+        """Work until `stop` is set; then finish the effects that run, start no other, and leave the rest due.
+
+        Raises TenantryError when too many effects hang: whoever started this worker should start another one.
+        """
         ready()
-        while not stop.is_set():
+        while not stop.is_set() and self._effects.left_behind < MOST_LEFT_BEHIND:
             try:
                 if not self.round():
                     stop.wait(self._poll)
@@ -97,76 +122,92 @@ class Provisioner:
                 log.warning("waiting for the database", error=str(error))
                 stop.wait(1.0)
         self.drain()
+        if not stop.is_set():
+            raise TenantryError(
+                f"{MOST_LEFT_BEHIND} effects hang: start this worker again, and see which steps time out"
+            )
 
     def round(self) -> bool:
         """One round; False when there was nothing to do."""
-        room = self._claim - len(self._running) - len(self._done)
+        room = self._claim - len(self._effects.running) - len(self._waiting) - len(self._done)
         now = self._clock()
         leases = self._log.claim(owner=self._owner, limit=room, now=now, until=now + self._lease) if room > 0 else []
-        if self._running and not leases:
-            self._collect(timeout=self._poll)
-        else:
-            self._collect(timeout=0)
+        self._collect(timeout=self._poll if self._effects.running and not leases else 0)
         self._renew()
-        if not leases and not self._done:
-            return bool(self._running)
-        self._decide(leases, draining=False)
-        return True
+        late = self._late()
+        worked = bool(leases or late or self._done)
+        if worked:
+            self._decide([*leases, *late], first=frozenset(late), draining=False)
+        self._begin()
+        return worked or bool(self._effects.running)
 
     def drain(self) -> None:
         """Record what the running effects come to, and give their scopes back."""
         deadline = self._clock() + timedelta(seconds=self._drain)
-        while self._running and self._clock() < deadline:
-            self._collect(timeout=0.1)
-            if self._done:
-                try:
+        with suppress(Unavailable):
+            while self._waiting:
+                self._give_back(self._waiting.popleft().lease)
+            while self._effects.running and self._clock() < deadline:
+                self._collect(timeout=0.1)
+                if self._done:
                     self._decide([], draining=True)
-                except Unavailable:
-                    break
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._effects.close()
 
     # -- effects ------------------------------------------------------------------------------------------------------
 
-    def _start(self, lease: Lease, order: Order) -> None:
-        executor = self._executors[order.scope.kind, order.step]
-        act = executor.ensure if order.direction == "ensure" else executor.remove
-        self._running[self._pool.submit(act, order)] = (lease, order)
+    def _late(self) -> list[Lease]:
+        """The scopes whose effects could begin now, but have waited for long: they are decided again before."""
+        found: list[Lease] = []
+        now = self._clock()
+        while len(found) < self._effects.free and self._waiting and now - self._waiting[0].since > LOOK_AGAIN:
+            found.append(self._waiting.popleft().lease)
+        return found
+
+    def _begin(self) -> None:
+        """Give the free threads what waits for them."""
+        while self._effects.free and self._waiting:
+            effect = self._waiting.popleft()
+            executor = self._executors[effect.order.scope.kind, effect.order.step]
+            act = executor.ensure if effect.order.direction == "ensure" else executor.remove
+            self._effects.begin(effect, partial(act, effect.order))
 
     def _collect(self, *, timeout: float) -> None:
-        if not self._running:
-            return
-        finished, _ = wait(self._running, timeout=timeout, return_when=FIRST_COMPLETED)
-        for future in finished:
-            lease, order = self._running.pop(future)
-            error = future.exception()
-            if error is not None and not isinstance(error, Exception):
-                raise error
-            if error is not None and not isinstance(error, ExecutorError):
-                log.error("executor failed unexpectedly", effect=order.idempotency_key, exc_info=error)
-            self._done.append(_Done(lease, order, error if error is not None else future.result()))
+        for effect, result in self._effects.finished(timeout=timeout):
+            if not isinstance(result, BaseException):
+                self._done.append(_Done(effect.lease, effect.order, result))
+                continue
+            if not isinstance(result, Exception):
+                raise result
+            if not isinstance(result, ExecutorError):
+                log.error("executor failed unexpectedly", effect=effect.order.idempotency_key, exc_info=result)
+            self._done.append(_Done(effect.lease, effect.order, result))
 
     def _renew(self) -> None:
         """Keep the leases of long effects: halfway through, so that a slow round does not lose them."""
         now = self._clock()
-        for future, (lease, order) in list(self._running.items()):
-            if lease.until - now < self._lease / 2:
-                renewed = Lease(lease.scope, lease.owner, lease.token, lease.wakes, now + self._lease)
+        for effect in (*self._effects.running, *self._waiting):
+            if effect.lease.until - now < self._lease / 2:
+                renewed = replace(effect.lease, until=now + self._lease)
                 try:
-                    self._log.record(Recording(renewals=[(lease, renewed.until)]))
+                    self._log.record(Recording(renewals=[(effect.lease, renewed.until)]))
                 except Conflict:
-                    log.warning("lost the lease while an effect ran", scope=lease.scope)
-                self._running[future] = (renewed, order)
+                    log.warning("lost the lease while an effect ran", scope=renewed.scope)
+                effect.lease = renewed
 
     # -- decisions ----------------------------------------------------------------------------------------------------
 
-    def _decide(self, leases: Sequence[Lease], *, draining: bool) -> None:
-        """Decide for all and record in one commit. Outcomes are kept until they are recorded."""
-        for lease, turn in self._recorded(self._turns([*leases, *self._done], draining=draining)):
+    def _decide(self, leases: Sequence[Lease], *, draining: bool, first: frozenset[Lease] = frozenset()) -> None:
+        """Decide for all and record in one commit. Outcomes are kept until they are recorded; the effects of `first`
+        are the first to begin."""
+        turns = self._turns([*leases, *self._done], draining=draining)
+        for work, turn, _ in self._recorded(turns, draining=draining):
             if turn is not None and turn.order is not None:
-                self._start(lease, turn.order)
+                effect = _Effect(_lease_of(work), turn.order, self._clock())
+                queue = self._waiting.appendleft if work in first else self._waiting.append
+                queue(effect)
         self._done.clear()
 
-    def _turns(self, work: Sequence[Lease | _Done], *, draining: bool) -> list[_Decided]:
+    def _turns(self, work: Sequence[_Work], *, draining: bool) -> list[_Decided]:
         """What each comes to. One that cannot be decided (its stream cannot be read) does not stop the others: its
         lease runs out, and it is tried again then."""
         try:
@@ -176,11 +217,10 @@ class Provisioner:
         except Exception as error:
             if len(work) > 1:
                 return [turn for each in work for turn in self._turns([each], draining=draining)]
-            lease = work[0].lease if isinstance(work[0], _Done) else work[0]
-            log.exception("cannot decide for a scope", scope=lease.scope, error=str(error))
+            log.exception("cannot decide for a scope", scope=_lease_of(work[0]).scope, error=str(error))
             return []
 
-    def _decided(self, work: Sequence[Lease | _Done], *, draining: bool) -> list[_Decided]:
+    def _decided(self, work: Sequence[_Work], *, draining: bool) -> list[_Decided]:
         scopes = {
             each: each.order.scope if isinstance(each, _Done) else Scope.parse(each.scope)
             for each in work
@@ -192,7 +232,7 @@ class Provisioner:
             if isinstance(each, _Done):
                 estate = estates[each.order.scope.tenant_id]
                 turn = self._saga.outcome(each.order, each.result, estate, draining=draining)
-                turns.append((each.lease, turn, self._recording(each.lease, turn)))
+                turns.append((each, turn, self._recording(each.lease, turn)))
             elif _is_customer(each):
                 turns.append((each, None, self._fan_out(each)))
             elif not self._is_offered(scopes[each]):
@@ -240,27 +280,43 @@ class Provisioner:
         ]
         return Recording(wakes=wakes, leases=[lease])
 
-    def _recorded(self, turns: Sequence[tuple[Lease, Turn | None, Recording]]) -> list[tuple[Lease, Turn | None]]:
-        """The turns that were recorded."""
+    def _recorded(self, turns: Sequence[_Decided], *, draining: bool) -> list[_Decided]:
+        """The turns that were recorded: all in one commit, or, where somebody else was first, one by one."""
         try:
             self._log.record(_together([recording for _, _, recording in turns]))
         except Conflict:
-            kept = []
-            for lease, turn, recording in turns:
-                try:
-                    self._log.record(recording)
-                except Conflict as conflict:
-                    log.info("dropped a scope", scope=lease.scope, reason=str(conflict))
-                    self._give_back(lease)
-                else:
-                    kept.append((lease, turn))
-            return kept
-        return [(lease, turn) for lease, turn, _ in turns]
+            return list(self._one_by_one(turns, draining=draining))
+        return list(turns)
+
+    def _one_by_one(self, turns: Sequence[_Decided], *, draining: bool) -> Iterator[_Decided]:
+        """An outcome that conflicts is decided once more: an operator may have acted on the scope meanwhile. Whoever
+        has lost the lease finds the next conflict, and drops the scope."""
+        for each in turns:
+            work = each[0]
+            kept = [each] if self._is_recorded(each) else []
+            if not kept and isinstance(work, _Done):
+                kept = [turn for turn in self._turns([work], draining=draining) if self._is_recorded(turn)]
+            if not kept:
+                self._give_back(_lease_of(work))
+            yield from kept
+
+    def _is_recorded(self, decided: _Decided) -> bool:
+        work, _, recording = decided
+        try:
+            self._log.record(recording)
+        except Conflict as conflict:
+            log.info("somebody else was first", scope=_lease_of(work).scope, reason=str(conflict))
+            return False
+        return True
 
     def _give_back(self, lease: Lease) -> None:
         """If the lease is still ours, end it and leave the scope due; if not, its new holder sees to it."""
         with suppress(Conflict):
             self._log.record(Recording(leases=[lease], wakes=[Wake(lease.scope, self._clock())]))
+
+
+def _lease_of(work: _Work) -> Lease:
+    return work.lease if isinstance(work, _Done) else work
 
 
 def _is_customer(lease: Lease) -> bool:

@@ -68,6 +68,7 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
         lease=lease_of(settings),
         poll_seconds=settings.poll_seconds,
         drain_seconds=settings.drain_seconds,
+        step_timeout=parts.policy.retry.step_timeout,
     )
     with _beating(parts, "provisioner", dict) as heart:
         provisioner.run(stop, ready=heart.ready)

@@ -11,11 +11,21 @@ from typing import Literal
 import pytest
 
 from adapters.steps.foreign import Routed
-from domain.errors import Conflict, Obstacle, Permanent, Retryable, UnreadableEvent
+from domain.errors import Conflict, Obstacle, Permanent, Retryable, TenantryError, UnreadableEvent
+from domain.event import Event
+from domain.operating import Act, Operating
 from domain.ports import Order, Recording
-from domain.provisioning import ScopeConverged, ScopeGaveUp, StepBlocked, StepCompleted, StepFailed
+from domain.provisioning import (
+    ScopeConverged,
+    ScopeGaveUp,
+    ScopeHeld,
+    StepBlocked,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+)
 from domain.saga import Saga
-from domain.steps import LicenseFacts, Scope, Step
+from domain.steps import Facts, LicenseFacts, Scope, Step
 from tests.domain.given import CATALOG, POLICY, Intake, ids, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.provisioner import Reply, says, serving, webhook
@@ -43,7 +53,14 @@ class Cloud:
                 message("tenant.created", 1, tenant_id=tenant_id, site_name=f"site-{tenant_id}", products=products)
             )
 
-    def provisioner(self, *, threads: int = 4, claim: int = 8, executors: Executors | None = None) -> Provisioner:
+    def provisioner(
+        self,
+        *,
+        threads: int = 4,
+        claim: int = 8,
+        step_timeout: timedelta = timedelta(seconds=30),
+        executors: Executors | None = None,
+    ) -> Provisioner:
         saga = Saga(self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, dice=lambda: 0.0)
         return Provisioner(
             self.log,
@@ -57,7 +74,15 @@ class Cloud:
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,
+            step_timeout=step_timeout,
         )
+
+    def operator(self, act: Act) -> None:
+        saga = Saga(self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, dice=lambda: 0.0)
+        Operating(self.log, saga.estates, CATALOG, self.clock, self._new_id).carry_out(act, by="ada@console")
+
+    def facts(self, stream: str) -> list[Event]:
+        return [fact.event for fact in self.log.events if fact.stream == stream]
 
     def work(self, provisioner: Provisioner, rounds: int = 5000) -> None:
         for _ in range(rounds):
@@ -315,5 +340,120 @@ def test_a_recording_that_conflicts_is_split_and_only_who_conflicts_is_dropped(
             break
     assert cloud.levels() == {"open": 5}
     cloud.clock.advance(timedelta(seconds=1))
+    cloud.work(worker)
+    assert cloud.levels() == {"open": 10}
+
+
+# -- time-outs ---------------------------------------------------------------------------------------------------------
+
+
+class Hanging:
+    """An executor of one step of one tenant that does not come back before it is let go."""
+
+    def __init__(self, cloud: Cloud, *, threads: int) -> None:
+        self.let_go, self.comes_back = threading.Event(), threading.Semaphore(0)
+        self.stuck = 0
+        inner = cloud.world.executors()
+        self.executors = {**inner, ("site", Step.SITE): self}
+        self._inner = inner["site", Step.SITE]
+        self.worker = cloud.provisioner(threads=threads, step_timeout=timedelta(seconds=0.3), executors=self.executors)
+
+    def ensure(self, order: Order) -> Facts:
+        if order.scope.tenant_id == "t-1" and not self.let_go.is_set():
+            self.stuck += 1
+            self.let_go.wait(30)
+            self.comes_back.release()
+        return self._inner.ensure(order)
+
+    def remove(self, order: Order) -> None:
+        self._inner.remove(order)
+
+
+def test_a_step_that_hangs_fails_after_its_time_and_holds_up_nobody(cloud: Cloud) -> None:
+    cloud.create("t-1", "t-2")
+    hanging = Hanging(cloud, threads=1)
+    cloud.work(hanging.worker)
+    assert cloud.levels() == {"open": 5}, "the one thread that hangs was replaced for the other tenant"
+    (failed,) = [event for event in cloud.facts("site:t-1") if isinstance(event, StepFailed)]
+    assert (failed.attempt, failed.reason) == (1, "took longer than 0.3 s")
+    assert failed.retry_at is not None
+
+
+def test_what_a_late_effect_comes_to_is_ignored(cloud: Cloud) -> None:
+    cloud.create("t-1")
+    hanging = Hanging(cloud, threads=2)
+    cloud.work(hanging.worker)
+    before = len(cloud.log.events)
+    hanging.let_go.set()
+    assert hanging.comes_back.acquire(timeout=10)
+    cloud.work(hanging.worker)
+    assert len(cloud.log.events) == before
+    cloud.clock.advance(POLICY.retry.longest_delay)
+    cloud.work(hanging.worker)
+    assert cloud.levels() == {"open": 5}
+    assert set(cloud.completions().values()) == {1}
+
+
+def test_a_worker_in_which_too_many_effects_hang_ends_so_that_a_fresh_one_can_take_its_place(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.provisioner.MOST_LEFT_BEHIND", 1)
+    cloud.create("t-1")
+    hanging = Hanging(cloud, threads=1)
+    with pytest.raises(TenantryError, match="effects hang"):
+        hanging.worker.run(threading.Event())
+    hanging.let_go.set()
+
+
+# -- operators ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_hold_that_comes_while_an_effect_runs_lets_it_finish_and_records_what_it_did(cloud: Cloud) -> None:
+    scope = Scope("family", "t-1", "jira")
+    at_it, held = threading.Event(), threading.Event()
+
+    def meanwhile(order: Order, when: Literal["before", "after"]) -> None:
+        if order.scope == scope and order.step is Step.REGION and when == "after":
+            at_it.set()
+            assert held.wait(10)
+
+    cloud.world.faults = meanwhile
+    cloud.create("t-1")
+    worker = threading.Thread(target=cloud.work, args=(cloud.provisioner(),))
+    worker.start()
+    assert at_it.wait(10)
+    cloud.operator(Act("hold", scope, "look"))
+    held.set()
+    worker.join(20)
+    assert [type(event) for event in cloud.facts(str(scope))] == [StepStarted, ScopeHeld, StepCompleted]
+
+
+def test_an_outcome_that_meets_a_hold_at_its_recording_is_recorded_on_top_of_it(cloud: Cloud) -> None:
+    scope = Scope("family", "t-1", "jira")
+    cloud.create("t-1")
+
+    def first(recording: Recording) -> None:
+        if any(fact.stream == str(scope) and isinstance(fact.event, StepCompleted) for fact in recording.events):
+            cloud.log.before_record = lambda recording: None
+            cloud.operator(Act("hold", scope, "look"))
+
+    cloud.log.before_record = first
+    cloud.work(cloud.provisioner())
+    assert [type(event) for event in cloud.facts(str(scope))] == [StepStarted, ScopeHeld, StepCompleted]
+
+
+def test_an_effect_that_waits_for_a_thread_does_not_begin_once_its_scope_is_held(cloud: Cloud) -> None:
+    cloud.create("t-1", "t-2")
+    worker = cloud.provisioner(threads=1)
+    worker.round()
+    started = {fact.stream for fact in cloud.log.events if isinstance(fact.event, StepStarted)}
+    assert started == {"site:t-1", "site:t-2"}
+    cloud.operator(Act("hold", Scope("site", "t-2"), "look"))
+    cloud.clock.advance(timedelta(seconds=2))
+    cloud.work(worker)
+    assert [type(event) for event in cloud.facts("site:t-2")] == [StepStarted, ScopeHeld]
+    assert cloud.levels() == {"open": 5}
+    assert not cloud.log.leases
+    cloud.operator(Act("release", Scope("site", "t-2"), "looked"))
     cloud.work(worker)
     assert cloud.levels() == {"open": 10}
