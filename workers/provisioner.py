@@ -21,7 +21,6 @@ by then. An outcome that meets such an act is decided again on top of it, for wh
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -44,7 +43,7 @@ NOT_OFFERED = timedelta(minutes=1)
 """How long a scope that our catalogue does not have is left to others."""
 
 LOOK_AGAIN = timedelta(seconds=1)
-"""An intent that waited longer for a thread is decided again before its effect begins."""
+"""An intent that has waited longer for a thread is decided again, and begins only if that is still so."""
 
 MOST_LEFT_BEHIND = 64
 """Threads that hang, with which a worker still goes on; then it makes room for a fresh one."""
@@ -54,7 +53,7 @@ Executors = Mapping[tuple[ScopeKind, Step], Executor]
 
 @dataclass(slots=True, eq=False)
 class _Effect:
-    """An effect that waits for a thread since then, or is under way."""
+    """An effect under way; `since` is when it was decided."""
 
     lease: Lease
     order: Order
@@ -104,7 +103,6 @@ class Provisioner:
         self._poll = poll_seconds
         self._drain = drain_seconds
         self._effects: Effects[_Effect, Facts | None] = Effects(threads=threads, limit=step_timeout)
-        self._waiting: deque[_Effect] = deque()
         self._done: list[_Done] = []
         self.recorded = 0
 
@@ -129,25 +127,25 @@ class Provisioner:
 
     def round(self) -> bool:
         """One round; False when there was nothing to do."""
-        room = self._claim - len(self._effects.running) - len(self._waiting) - len(self._done)
+        room = self._claim - len(self._effects.under_way) - len(self._done)
         now = self._clock()
         leases = self._log.claim(owner=self._owner, limit=room, now=now, until=now + self._lease) if room > 0 else []
-        self._collect(timeout=self._poll if self._effects.running and not leases else 0)
+        self._collect(timeout=self._poll if self._effects.under_way and not leases else 0)
         self._renew()
         late = self._late()
-        worked = bool(leases or late or self._done)
-        if worked:
-            self._decide([*leases, *late], first=frozenset(late), draining=False)
-        self._begin()
-        return worked or bool(self._effects.running)
+        if leases or late or self._done:
+            self._decide([*late, *leases], draining=False)
+            return True
+        return bool(self._effects.under_way)
 
     def drain(self) -> None:
         """Record what the running effects come to, and give their scopes back."""
         deadline = self._clock() + timedelta(seconds=self._drain)
         with suppress(Unavailable):
-            while self._waiting:
-                self._give_back(self._waiting.popleft().lease)
-            while self._effects.running and self._clock() < deadline:
+            for effect in self._effects.queued:
+                if self._effects.withdraw(effect):
+                    self._give_back(effect.lease)
+            while self._effects.under_way and self._clock() < deadline:
                 self._collect(timeout=0.1)
                 if self._done:
                     self._decide([], draining=True)
@@ -155,21 +153,16 @@ class Provisioner:
 
     # -- effects ------------------------------------------------------------------------------------------------------
 
-    def _late(self) -> list[Lease]:
-        """The scopes whose effects could begin now, but have waited for long: they are decided again before."""
-        found: list[Lease] = []
-        now = self._clock()
-        while len(found) < self._effects.free and self._waiting and now - self._waiting[0].since > LOOK_AGAIN:
-            found.append(self._waiting.popleft().lease)
-        return found
+    def _begin(self, lease: Lease, order: Order) -> None:
+        executor = self._executors[order.scope.kind, order.step]
+        act = executor.ensure if order.direction == "ensure" else executor.remove
+        self._effects.begin(_Effect(lease, order, self._clock()), partial(act, order))
 
-    def _begin(self) -> None:
-        """Give the free threads what waits for them."""
-        while self._effects.free and self._waiting:
-            effect = self._waiting.popleft()
-            executor = self._executors[effect.order.scope.kind, effect.order.step]
-            act = executor.ensure if effect.order.direction == "ensure" else executor.remove
-            self._effects.begin(effect, partial(act, effect.order))
+    def _late(self) -> list[Lease]:
+        """Scopes whose effects have waited long for a thread: nobody begins them now, they are decided again."""
+        before = self._clock() - LOOK_AGAIN
+        waiting = [effect for effect in self._effects.queued if effect.since < before]
+        return [effect.lease for effect in waiting if self._effects.withdraw(effect)]
 
     def _collect(self, *, timeout: float) -> None:
         for effect, result in self._effects.finished(timeout=timeout):
@@ -185,7 +178,7 @@ class Provisioner:
     def _renew(self) -> None:
         """Keep the leases of long effects: halfway through, so that a slow round does not lose them."""
         now = self._clock()
-        for effect in (*self._effects.running, *self._waiting):
+        for effect in self._effects.under_way:
             if effect.lease.until - now < self._lease / 2:
                 renewed = replace(effect.lease, until=now + self._lease)
                 try:
@@ -196,15 +189,12 @@ class Provisioner:
 
     # -- decisions ----------------------------------------------------------------------------------------------------
 
-    def _decide(self, leases: Sequence[Lease], *, draining: bool, first: frozenset[Lease] = frozenset()) -> None:
-        """Decide for all and record in one commit. Outcomes are kept until they are recorded; the effects of `first`
-        are the first to begin."""
+    def _decide(self, leases: Sequence[Lease], *, draining: bool) -> None:
+        """Decide for all and record in one commit. Outcomes are kept until they are recorded."""
         turns = self._turns([*leases, *self._done], draining=draining)
         for work, turn, _ in self._recorded(turns, draining=draining):
             if turn is not None and turn.order is not None:
-                effect = _Effect(_lease_of(work), turn.order, self._clock())
-                queue = self._waiting.appendleft if work in first else self._waiting.append
-                queue(effect)
+                self._begin(_lease_of(work), turn.order)
         self._done.clear()
 
     def _turns(self, work: Sequence[_Work], *, draining: bool) -> list[_Decided]:

@@ -443,6 +443,12 @@ def test_an_outcome_that_meets_a_hold_at_its_recording_is_recorded_on_top_of_it(
 
 
 def test_an_effect_that_waits_for_a_thread_does_not_begin_once_its_scope_is_held(cloud: Cloud) -> None:
+    held = threading.Event()
+
+    def holds_the_thread(order: Order, when: Literal["before", "after"]) -> None:
+        assert held.wait(10)
+
+    cloud.world.faults = holds_the_thread
     cloud.create("t-1", "t-2")
     worker = cloud.provisioner(threads=1)
     worker.round()
@@ -450,6 +456,8 @@ def test_an_effect_that_waits_for_a_thread_does_not_begin_once_its_scope_is_held
     assert started == {"site:t-1", "site:t-2"}
     cloud.operator(Act("hold", Scope("site", "t-2"), "look"))
     cloud.clock.advance(timedelta(seconds=2))
+    worker.round()
+    held.set()
     cloud.work(worker)
     assert [type(event) for event in cloud.facts("site:t-2")] == [StepStarted, ScopeHeld]
     assert cloud.levels() == {"open": 5}
