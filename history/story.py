@@ -86,7 +86,7 @@ def tell(facts: Sequence[Recorded], causes: Mapping[UUID, Recorded]) -> list[Run
     ended, wish = True, ""
     for fact in facts:
         event = fact.event
-        if ended or isinstance(event, ScopeResumed):
+        if ended or (isinstance(event, ScopeResumed) and any(line.step for line in runs[-1].lines)):
             runs.append(Run(len(runs) + 1))
         if isinstance(event, StepStarted) and event.undoing:
             undoing.add(event.generation)
@@ -105,14 +105,14 @@ def _wished(id_: str, causes: Mapping[UUID, Recorded]) -> Iterator[Line]:
         event = cause.event
         reason = getattr(event, "reason", None)
         said = event.TOPIC.removeprefix("tenantry.").replace("-", " ") + (f" ({reason})" if reason else "")
-        yield _placed(cause, "wished", None, f"commerce says: {said}; {place_of(cause.cause)}")
+        yield _placed(cause, "wished", None, f"{said}, by {place_of(cause.cause)}")
 
 
 def place_of(cause: Cause) -> str:
-    """Where it came from: the message and its place on Kafka, or the operator."""
+    """Where it came from: the message with its place on Kafka, or who did it."""
     if cause.kind == "message":
         return f"message {cause.id} of {cause.source} at {cause.topic}/{cause.partition}@{cause.offset}"
-    return f"by {cause.source}" if cause.kind == "operator" else f"after {cause.source}"
+    return cause.source
 
 
 def _line(fact: Recorded, undoing: set[int]) -> Line:
@@ -174,7 +174,7 @@ def _said(fact: Recorded, *, undone: bool) -> str:
         case ScopeConverged():
             return "nothing is left of it" if event.level == "absent" else f"is as it should be: {event.level}"
         case ScopeGaveUp():
-            return f"{event.reason}; this wish is not tried again until another one comes, or somebody retries it"
+            return f"{event.reason}; tried again when another wish comes, or by `tenantry runs retry`"
         case ScopeHeld() | ScopeResumed():
             return f"{by}{event.reason}"
         case _:
