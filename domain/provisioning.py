@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from domain.event import Event, Recorded
+from domain.event import Event, Origin, Recorded, origin_of
 from domain.steps import Direction, Facts, Level, Scope, Step, Wish
 
 # -- events --------------------------------------------------------------------------------------------------------
@@ -189,6 +189,8 @@ class Provisioning:
     held: Held | None = None
     at_rest: bool = False
     """Converged, and nothing was started or resumed since."""
+    resumed: Origin | None = None
+    """The operator's act by which it was last tried again: the cause of what follows, until another wish comes."""
 
     @property
     def level(self) -> Level:
@@ -239,7 +241,8 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
             by = recorded.cause.source if recorded.cause.kind == "operator" else None
             return replace(actual, held=Held(event.reason, event.digest, by))
         case ScopeResumed():
-            return replace(actual, held=None, given_up=None, intent=None, at_rest=False)
+            resumed = origin_of(recorded) if recorded.cause.kind == "operator" else None
+            return replace(actual, held=None, given_up=None, intent=None, at_rest=False, resumed=resumed)
         case _:
             return actual
 

@@ -279,7 +279,7 @@ def _matters(event: ScopeEvent) -> bool:
 
 
 def _origin(scope: Scope, estate: Estate, catalog: Catalog) -> Origin | None:
-    """The latest fact that has a say in what the scope should be."""
+    """The latest fact that has a say in what the scope should be, or that had it tried again."""
     tenant = estate.tenant
     products = [
         registers.origin
@@ -287,7 +287,8 @@ def _origin(scope: Scope, estate: Estate, catalog: Catalog) -> Origin | None:
         if scope.kind != "site"
         and (key == scope.key if scope.kind == "product" else key in catalog and catalog.family_of(key) == scope.key)
     ]
-    candidates = [origin for origin in (*products, tenant.origin, estate.customer.origin) if origin is not None]
+    everybody = (*products, tenant.origin, estate.customer.origin, estate.actual(scope).resumed)
+    candidates = [origin for origin in everybody if origin is not None]
     return max(candidates, key=lambda origin: origin.time, default=None)
 
 

@@ -136,6 +136,24 @@ def test_a_retry_says_who_and_why_and_wakes_the_scope_with_its_dependents(desk: 
     assert desk.actual().level == "open"
 
 
+def test_what_follows_from_a_retry_names_it_as_its_cause_until_another_wish_comes(desk: Desk) -> None:
+    desk.cloud.world.trouble = fails_for_good
+    desk.cloud.work()
+    desk.cloud.clock.advance(timedelta(minutes=1))
+    done = desk.does(retry(JIRA_FAMILY))
+    desk.cloud.world.trouble = lambda order, when: None
+    desk.cloud.work()
+    facts = [fact for fact in desk.cloud.log.events if fact.stream == str(JIRA_FAMILY)]
+    after_it = facts[done.version :]
+    assert {(fact.cause.kind, fact.cause.id, fact.correlation) for fact in after_it} == {
+        ("event", str(done.id), done.correlation)
+    }
+    desk.cloud.clock.advance(timedelta(minutes=1))
+    desk.cloud.intake.takes(message("product.suspended", 2))
+    desk.cloud.work()
+    assert desk.cloud.log.load({str(JIRA_FAMILY): 0})[str(JIRA_FAMILY)][-1].correlation != done.correlation
+
+
 def test_retrying_twice_is_told_that_nothing_is_held(desk: Desk) -> None:
     desk.cloud.world.trouble = fails_for_good
     desk.cloud.work()
