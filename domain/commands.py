@@ -2,7 +2,7 @@
 
 The eight commands are the `data` of the eight CloudEvents of the wire; adapters/inbound.py reads them from bytes and
 docs/schemas/ is generated from them. Unknown fields are refused: a mistyped `expires_at` must not become a licence
-that never ends.
+that never ends. `RestoreTenant` is no message: an operator says it, at a terminal.
 """
 
 from __future__ import annotations
@@ -140,6 +140,14 @@ class UpdateLicense(Data):
     users: Users
     status: Literal["active", "inactive"]
     expires_at: AwareDatetime | None = None
+
+
+class RestoreTenant(Data):
+    """An operator's act: undo the destruction of a tenant within its restore window."""
+
+    tenant_id: names.TenantId
+    reason: names.Reason
+    operator: str
 
 
 ProductCommand = ActivateProduct | DeactivateProduct | SuspendProduct | UnsuspendProduct | UpdateLicense

@@ -1,8 +1,8 @@
 """What is the next thing to do for a scope?
 
 `next_action` compares what is wanted with what is actual and names one action. There is no script for any kind of
-event: suspending, renewing, destroying and undoing are all differences between two states. Missing or different steps
-are ensured in the order 1 to 7, unwanted ones removed in the order 7 to 1. Waiting uses up no attempt.
+event: suspending, renewing, destroying, purging and undoing are all differences between two states. Missing or
+different steps are ensured in the order 1 to 7, unwanted ones removed in the order 7 to 1. Waiting uses up no attempt.
 
     wanted, actual ──▶ Start ──▶ (effect) ──▶ outcome ──▶ … ──▶ Converge ──▶ Nothing, until woken
                         │  ▲                     │
@@ -19,7 +19,7 @@ from datetime import datetime
 from domain.catalog import Catalog
 from domain.provisioning import Intent, Provisioning
 from domain.steps import LEVELS, DatabaseFacts, Direction, Level, RegionFacts, Scope, Step, Wish
-from domain.tenant import Tenant
+from domain.tenant import Passing, Tenant
 from domain.wanted import Estate, Wanted
 
 
@@ -50,10 +50,11 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Converge:
-    """Record that actual equals wanted."""
+    """Record that actual equals wanted; `purge` is the one that it has gone through."""
 
     level: Level
     digest: str
+    purge: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,20 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Record in the tenant's stream, at the version that was decided on, what time has brought about."""
+
+    event: Passing
+
+
+@dataclass(frozen=True, slots=True)
 class Nothing:
     """All is as it should be, until `wake_at`."""
 
     wake_at: datetime | None = None
 
 
-Action = Start | Execute | Wait | Converge | GiveUp | Hold | Resume | Nothing
+Action = Note | Start | Execute | Wait | Converge | GiveUp | Hold | Resume | Nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +113,11 @@ def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datet
     A wish that closes is never given up: going back to the last converged one would open what must be closed. It is
     held instead, as far as it came. What is held for a wish is tried again when another one comes.
     """
+    if wanted.passed is not None and (actual.held is None or actual.held.digest is not None):
+        return Note(wanted.passed)
     if actual.held is not None:
-        return Resume("another wish came") if actual.held.digest not in (None, wanted.digest) else Nothing()
+        is_another = actual.held.digest not in (None, wanted.digest)
+        return Resume("another wish came") if is_another else Nothing(wanted.wake_at)
     given_up = actual.given_up is not None
     if actual.given_up is not None and actual.given_up.digest != wanted.digest:
         return Resume("another wish came")
@@ -152,12 +163,12 @@ def _settled(wanted: Wanted, actual: Provisioning, around: Around) -> Action:
     if actual.given_up is not None:
         return Nothing(wanted.wake_at)
     if actual.version == 0 and wanted.level == "absent":
-        return Nothing()
+        return Nothing(wanted.wake_at)
     if actual.at_rest and actual.converged is not None and actual.converged.digest == wanted.digest:
         return Nothing(wanted.wake_at)
     if around.before_converging is not None:
         return Wait(around.before_converging, until=wanted.wake_at)
-    return Converge(wanted.level, wanted.digest)
+    return Converge(wanted.level, wanted.digest, wanted.purge)
 
 
 # -- neighbours ----------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def _time(time: datetime | None) -> str | None:
 
 
 def describe_actual(estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Json:
-    """Each scope's level and state; for each product its seven steps."""
+    """Each scope's level and state; for each product its seven steps, and whether it began anew after a purge."""
     wishes = {
         scope: wanted(scope, estate, catalog=catalog, policy=policy, now=now)
         for scope in scopes_of(estate.tenant, catalog)
@@ -94,6 +94,7 @@ def describe_actual(estate: Estate, *, catalog: Catalog, policy: Policy, now: da
     }
     for scope, wish in wishes.items():
         if scope.kind == "product":
+            told[scope]["data_lost"] = estate.tenant.product(scope.key).data_lost
             told[scope]["steps"] = _seven(scope, wish, wishes, estate, catalog)
     return {
         "site": told[Scope("site", estate.tenant.id)],

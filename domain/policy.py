@@ -42,6 +42,7 @@ class Policy(Value):
 
     retention: timedelta
     restore_window: timedelta
+    site_name_cool_down: timedelta = timedelta(days=30)
     waiting_limit: int = Field(ge=0, le=1_000_000)
     retry: Retry
 

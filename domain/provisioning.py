@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from domain.event import Event, Origin, Recorded, origin_of
 from domain.steps import Direction, Facts, Level, Scope, Step, Wish
 
@@ -80,11 +82,16 @@ class StepBlocked(_ScopeEvent):
 
 
 class ScopeConverged(_ScopeEvent):
-    """Actual equals wanted, at this level."""
+    """Actual equals wanted, at this level.
+
+    `purge` says which purge an absent scope has gone through, `data_lost` that a product began anew after one.
+    """
 
     TOPIC: ClassVar[str] = "tenantry.scope-converged"
     level: Level
     digest: str
+    purge: int | None = Field(default=None, exclude_if=lambda purge: purge is None)
+    data_lost: bool = Field(default=False, exclude_if=lambda lost: not lost)
 
 
 class ScopeGaveUp(_ScopeEvent):
@@ -187,6 +194,9 @@ class Provisioning:
     converged: Converged | None = None
     given_up: GivenUp | None = None
     held: Held | None = None
+    purged: int = 0
+    """The last purge that it has gone through."""
+
     at_rest: bool = False
     """Converged, and nothing was started or resumed since."""
     resumed: Origin | None = None
@@ -234,7 +244,8 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
             )
         case ScopeConverged() as event:
             steps = {step: ensured.wish for step, ensured in actual.steps.items()}
-            return replace(actual, converged=Converged(event.level, event.digest, steps), at_rest=True)
+            converged = Converged(event.level, event.digest, steps)
+            return replace(actual, converged=converged, purged=event.purge or actual.purged, at_rest=True)
         case ScopeGaveUp() as event:
             return replace(actual, given_up=GivenUp(event.digest, event.step, event.reason))
         case ScopeHeld() as event:

@@ -2,7 +2,8 @@
 
 The worker brings scopes that are due, and later the outcomes of their effects; `Saga` turns both into facts. A turn
 goes on from action to action until there is an effect to bring about, or nothing more to do. The intent of the next
-effect is recorded in the same commit as the outcome of the last one.
+effect is recorded in the same commit as the outcome of the last one. What time has brought about (a license expired, a
+purge begins) goes into the tenant's stream in that commit, so that whatever commerce said first makes it conflict.
 
     due ─▶ take(scope) ───────────┐                 ┌─▶ order: bring it about, then outcome(...)
                                   ├─▶ next_action ──┤
@@ -25,6 +26,7 @@ from domain.convergence import (
     Execute,
     GiveUp,
     Hold,
+    Note,
     Nothing,
     Resume,
     Start,
@@ -37,7 +39,7 @@ from domain.convergence import (
 )
 from domain.customer import Customer
 from domain.errors import ExecutorError, Obstacle, Permanent, Retryable
-from domain.event import Cause, Origin, Recorded
+from domain.event import Cause, Event, Origin, Recorded
 from domain.policy import Policy
 from domain.ports import Blocked, Clock, Dice, EventLog, NewId, Order, Wake
 from domain.provisioning import (
@@ -54,8 +56,8 @@ from domain.provisioning import (
 )
 from domain.steps import Facts, Scope, SiteWish, Step
 from domain.streams import Streams
-from domain.tenant import Tenant
-from domain.wanted import Estate, scopes_of, wanted
+from domain.tenant import Passing, Tenant
+from domain.wanted import Estate, Wanted, scopes_of, wanted
 
 
 @dataclass(slots=True)
@@ -185,6 +187,9 @@ class Saga:
             wish = wanted(scope, estate, catalog=self._catalog, policy=self._policy, now=now)
             actual = estate.actual(scope)
             match next_action(wish, actual, around(scope, wish, estate, catalog=self._catalog), now):
+                case Note() as note:
+                    estate = self._note(turn, note.event, estate)
+                    continue
                 case Start() as start:
                     event = StepStarted(
                         **_names(scope),
@@ -208,14 +213,8 @@ class Saga:
                     if nothing.wake_at is not None and nothing.wake_at > now:
                         turn.wakes.append(Wake(str(scope), nothing.wake_at))
                     return
-                case Converge() as converge:
-                    event = ScopeConverged(**_names(scope), level=converge.level, digest=converge.digest)
-                case GiveUp() as give_up:
-                    event = ScopeGaveUp(**_names(scope), digest=wish.digest, step=give_up.step, reason=give_up.reason)
-                case Hold() as hold:
-                    event = ScopeHeld(**_names(scope), step=hold.step, reason=hold.reason, digest=wish.digest)
-                case Resume() as resume:
-                    event = ScopeResumed(**_names(scope), reason=resume.reason)
+                case Converge() | GiveUp() | Hold() | Resume() as verdict:
+                    event = _said_of(scope, verdict, wish, estate)
             estate = self._add(turn, event, estate)
 
     def _order(self, scope: Scope, estate: Estate) -> Order:
@@ -241,17 +240,8 @@ class Saga:
 
     def _add(self, turn: Turn, event: ScopeEvent, estate: Estate) -> Estate:
         """Put the fact into the turn, wake whom it matters to, and return the estate after it."""
-        origin = _origin(turn.scope, estate, self._catalog)
-        recorded = Recorded(
-            stream=str(turn.scope),
-            version=estate.actual(turn.scope).version + 1,
-            id=self._new_id(),
-            time=self._clock(),
-            cause=Cause(kind="event", source=origin.stream if origin else "", id=str(origin.id) if origin else ""),
-            correlation=origin.correlation if origin else str(turn.scope),
-            event=event,
-        )
-        turn.facts.append(recorded)
+        version = estate.actual(turn.scope).version + 1
+        recorded = self._recorded(turn, event, estate, stream=str(turn.scope), version=version)
         after = provisioning.evolve(estate.actual(turn.scope), recorded)
         estate = replace(estate, scopes={**estate.scopes, turn.scope: after})
         if _matters(event):
@@ -259,6 +249,52 @@ class Saga:
                 Wake(str(other), recorded.time) for other in dependents(turn.scope, estate, catalog=self._catalog)
             )
         return estate
+
+    def _note(self, turn: Turn, event: Passing, estate: Estate) -> Estate:
+        """Put the fact into the tenant's stream, at the version that it was decided on, and wake every other scope.
+
+        Whoever recorded there first makes it conflict, and it is decided again.
+        """
+        tenant = estate.tenant
+        stream = tenants.stream_of(tenant.id)
+        recorded = self._recorded(turn, event, estate, stream=stream, version=tenant.version + 1)
+        due = [scope for scope in scopes_of(tenant, self._catalog) if scope != turn.scope]
+        turn.wakes.extend(Wake(str(scope), recorded.time) for scope in due)
+        return replace(estate, tenant=tenants.evolve(tenant, recorded))
+
+    def _recorded(self, turn: Turn, event: Event, estate: Estate, *, stream: str, version: int) -> Recorded:
+        origin = _origin(turn.scope, estate, self._catalog)
+        recorded = Recorded(
+            stream=stream,
+            version=version,
+            id=self._new_id(),
+            time=self._clock(),
+            cause=Cause(kind="event", source=origin.stream if origin else "", id=str(origin.id) if origin else ""),
+            correlation=origin.correlation if origin else str(turn.scope),
+            event=event,
+        )
+        turn.facts.append(recorded)
+        return recorded
+
+
+def _said_of(scope: Scope, verdict: Converge | GiveUp | Hold | Resume, wish: Wanted, estate: Estate) -> ScopeEvent:
+    """The fact of an action that has no effect."""
+    match verdict:
+        case Converge():
+            is_there = scope.kind == "product" and verdict.level != "absent"
+            return ScopeConverged(
+                **_names(scope),
+                level=verdict.level,
+                digest=verdict.digest,
+                purge=verdict.purge,
+                data_lost=is_there and estate.tenant.product(scope.key).data_lost,
+            )
+        case GiveUp():
+            return ScopeGaveUp(**_names(scope), digest=wish.digest, step=verdict.step, reason=verdict.reason)
+        case Hold():
+            return ScopeHeld(**_names(scope), step=verdict.step, reason=verdict.reason, digest=wish.digest)
+        case Resume():
+            return ScopeResumed(**_names(scope), reason=verdict.reason)
 
 
 def _matters(event: ScopeEvent) -> bool:
@@ -271,7 +307,7 @@ def _matters(event: ScopeEvent) -> bool:
                 ("product", Step.LICENSE),
             )
         case ScopeConverged():
-            return event.kind == "product"
+            return event.kind == "product" or event.purge is not None
         case ScopeGaveUp() | ScopeResumed():
             return True
         case _:

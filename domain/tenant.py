@@ -4,6 +4,9 @@ Events, state, and what a message does to them. The state is registers (register
 access and license, the tenant has its attributes and whether it was destroyed. `decide` turns a command into facts or
 a refusal; `evolve` merges a fact into the registers, in whatever order facts come.
 What follows from the registers (levels and wishes) is the matter of wanted.py.
+
+Time speaks too: that a license expired, that a purge has begun. Each such fact names the `epoch` that its timer was set
+in, which is the version of the event that set it; where another event has set it anew since, the fact changes nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from domain.commands import (
     DeactivateProduct,
     DestroyTenant,
     ProductCommand,
+    RestoreTenant,
     SuspendProduct,
     TenantCommand,
     UnsuspendProduct,
@@ -107,8 +111,54 @@ class TenantMessageStale(_TenantEvent):
     product: names.ProductKey | None = None
 
 
+class TenantRestored(_TenantEvent):
+    """An operator undid the destruction in time; `undoes` is the message (`source id`) that had done it."""
+
+    TOPIC: ClassVar[str] = "tenantry.tenant-restored"
+    reason: names.Reason
+    operator: str
+    undoes: str
+
+
+class LicenseExpired(_TenantEvent):
+    """The end of a license has passed. `epoch`: the version of the event that wrote that license."""
+
+    TOPIC: ClassVar[str] = "tenantry.license-expired"
+    product: names.ProductKey
+    epoch: int
+
+
+class PurgeStarted(_TenantEvent):
+    """The point of no return: retention is over, the product's data goes. `epoch`: the version of its deactivation.
+
+    With it go the `apps` that lived in it, and, database and all, the `families` in which no other product is left.
+    """
+
+    TOPIC: ClassVar[str] = "tenantry.purge-started"
+    product: names.ProductKey
+    epoch: int
+    apps: tuple[names.ProductKey, ...] = ()
+    families: tuple[names.FamilyKey, ...] = ()
+
+
+class TenantPurgeStarted(_TenantEvent):
+    """The point of no return: the restore window is over, everything goes. `epoch`: the version of the destruction."""
+
+    TOPIC: ClassVar[str] = "tenantry.tenant-purge-started"
+    epoch: int
+
+
+class TenantPurged(_TenantEvent):
+    """The tombstone: nothing of the tenant is left, and its site name is free."""
+
+    TOPIC: ClassVar[str] = "tenantry.tenant-purged"
+
+
 ProductEvent = ProductActivated | ProductDeactivated | ProductSuspended | ProductUnsuspended | LicenseUpdated
-TenantEvent = TenantCreated | TenantDestroyed | ProductEvent | TenantMessageStale
+Passing = LicenseExpired | PurgeStarted | TenantPurgeStarted | TenantPurged
+"""What the saga records when time has passed, or when all is gone."""
+
+TenantEvent = TenantCreated | TenantDestroyed | TenantRestored | ProductEvent | Passing | TenantMessageStale
 
 
 # -- state ---------------------------------------------------------------------------------------------------------
@@ -148,8 +198,19 @@ class Attributes:
 
 
 @dataclass(frozen=True, slots=True)
+class Purge:
+    """Began with the event of version `started`; what was there before it goes, and with it those families."""
+
+    started: int
+    families: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProductRegisters:
-    """What commerce said of one product; `deactivated_at` is where its retention starts."""
+    """What commerce said of one product; `deactivated_at` is where its retention starts.
+
+    The epochs of its timers are `present_since` and `licensed_since`: the versions that last wrote those registers.
+    """
 
     presence: Register[Presence] | None = None
     access: Register[ProductAccess] | None = None
@@ -157,10 +218,19 @@ class ProductRegisters:
     revisioned: bool = False
     deactivated_at: datetime | None = None
     origin: Origin | None = None
+    present_since: int = 0
+    licensed_since: int = 0
+    expired: bool = False
+    purge: Purge | None = None
 
     @property
     def activated(self) -> bool:
         return self.presence is not None and self.presence.value.state == "activated"
+
+    @property
+    def data_lost(self) -> bool:
+        """Active again after a purge took what it once held."""
+        return self.activated and self.purge is not None
 
     @property
     def suspended(self) -> bool:
@@ -169,16 +239,29 @@ class ProductRegisters:
 
 @dataclass(frozen=True, slots=True)
 class Destroyed:
-    """By which message (`source id`), and when the restore window began."""
+    """By which message (`source id`), and when the restore window began. `epoch`: the version of the event."""
 
     message: str
     at: datetime
     reason: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPurge:
+    """Began with the event of version `started`; `at` is when the site name begins to cool down."""
+
+    started: int
+    at: datetime
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant's registers as of `version` of its stream (0: it does not exist yet)."""
+    """A tenant's registers as of `version` of its stream (0: it does not exist yet).
+
+    `destroyed_revision` is the highest that a destruction came with: after a restore, repeats of that one stay dead.
+    """
 
     id: str
     version: int = 0
@@ -187,6 +270,8 @@ class Tenant:
     products: Mapping[str, ProductRegisters] = field(default_factory=dict)
     revisioned: bool = False
     origin: Origin | None = None
+    destroyed_revision: int | None = None
+    purge: TenantPurge | None = None
 
     @property
     def exists(self) -> bool:
@@ -224,6 +309,8 @@ def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
                 {**tenant.products, event.product: _written(tenant.product(event.product), event, recorded)},
                 tenant.revisioned,
                 tenant.origin,
+                tenant.destroyed_revision,
+                tenant.purge,
             )
         case TenantCreated() as event:
             return replace(
@@ -238,21 +325,61 @@ def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
             return replace(
                 tenant,
                 version=recorded.version,
-                destroyed=tenant.destroyed or Destroyed(message, recorded.happened, event.reason),
+                destroyed=tenant.destroyed or Destroyed(message, recorded.happened, event.reason, recorded.version),
+                destroyed_revision=_highest(tenant.destroyed_revision, event.revision),
                 origin=origin_of(recorded),
                 revisioned=tenant.revisioned or event.revision is not None,
             )
+        case TenantMessageStale(type="tenant.destroyed") as event:
+            return replace(
+                tenant,
+                version=recorded.version,
+                destroyed_revision=_highest(tenant.destroyed_revision, event.revision),
+            )
+        case TenantRestored():
+            return replace(tenant, version=recorded.version, destroyed=None, origin=origin_of(recorded))
+        case LicenseExpired() | PurgeStarted() | TenantPurgeStarted() | TenantPurged() as event:
+            return replace(_passed(tenant, event, recorded), version=recorded.version)
         case _:
             return replace(tenant, version=recorded.version)
+
+
+def _highest(known: int | None, revision: int | None) -> int | None:
+    return known if revision is None else revision if known is None else max(known, revision)
+
+
+def _passed(tenant: Tenant, event: Passing, recorded: Recorded) -> Tenant:
+    """The registers after time has spoken; as they were, where its epoch was overtaken."""
+    origin = origin_of(recorded)
+    match event:
+        case LicenseExpired() if tenant.product(event.product).licensed_since == event.epoch:
+            product = replace(tenant.product(event.product), expired=True, origin=origin)
+            return replace(tenant, products={**tenant.products, event.product: product})
+        case PurgeStarted() if tenant.product(event.product).present_since == event.epoch:
+            purge = Purge(recorded.version, event.families)
+            gone = {
+                key: replace(tenant.product(key), purge=purge, origin=origin) for key in (event.product, *event.apps)
+            }
+            return replace(tenant, products={**tenant.products, **gone})
+        case TenantPurgeStarted() if tenant.destroyed is not None and tenant.destroyed.epoch == event.epoch:
+            return replace(tenant, purge=TenantPurge(recorded.version, recorded.time), origin=origin)
+        case TenantPurged() if tenant.purge is not None:
+            return replace(tenant, purge=replace(tenant.purge, over=True))
+        case _:
+            return tenant
 
 
 def _written(product: ProductRegisters, event: ProductEvent, recorded: Recorded) -> ProductRegisters:
     """The registers of a product after an event that writes some of them."""
     revision = event.revision
     presence, access, license_ = _writes(event)
-    deactivated_at = product.deactivated_at
+    deactivated_at, present_since = product.deactivated_at, product.present_since
     if presence is not None and judge(product.presence, presence, revision) is Write.LANDS:
         deactivated_at = recorded.happened if presence.state == "deactivated" else None
+        present_since = recorded.version
+    expired, licensed_since = product.expired, product.licensed_since
+    if license_ is not None and judge(product.license, license_, revision) is Write.LANDS:
+        expired, licensed_since = False, recorded.version
     return ProductRegisters(
         presence=product.presence if presence is None else written(product.presence, presence, revision),
         access=product.access if access is None else written(product.access, access, revision),
@@ -260,6 +387,10 @@ def _written(product: ProductRegisters, event: ProductEvent, recorded: Recorded)
         revisioned=product.revisioned or revision is not None,
         deactivated_at=deactivated_at,
         origin=origin_of(recorded),
+        present_since=present_since,
+        licensed_since=licensed_since,
+        expired=expired,
+        purge=product.purge,
     )
 
 
@@ -306,7 +437,7 @@ def decide(
     Raises Malformed (unknown product or edition), Refused (the life cycle forbids it; only without a revision, or
     after the restore window) and Contradiction (the same revision with other content).
     """
-    if tenant.destroyed and now > tenant.destroyed.at + policy.restore_window:
+    if tenant.destroyed and (tenant.purge or now > tenant.destroyed.at + policy.restore_window):
         raise Refused("tenant-destroyed", f"tenant {tenant.id} was destroyed and its restore window is over")
     match command:
         case CreateTenant():
@@ -354,11 +485,28 @@ def _same(known: Attributes, sent: Attributes) -> bool:
 
 
 def _destroy(tenant: Tenant, command: DestroyTenant, *, revision: int | None) -> list[TenantEvent]:
-    if tenant.destroyed:
+    undone = tenant.destroyed_revision is not None and revision is not None and revision <= tenant.destroyed_revision
+    if tenant.destroyed or undone:
         return [_stale(tenant.id, "tenant.destroyed", revision)]
     if revision is None and tenant.revisioned:
         raise _revision_missing(f"tenant {tenant.id}")
     return [TenantDestroyed(tenant_id=tenant.id, reason=command.reason, revision=revision)]
+
+
+def restore(tenant: Tenant, command: RestoreTenant, *, now: datetime, policy: Policy) -> TenantRestored:
+    """The fact that undoes a destruction. Refused where there is none, or none that can be undone any more."""
+    if tenant.destroyed is None:
+        raise Refused("not-destroyed", f"tenant {tenant.id} is not destroyed: there is nothing to restore")
+    until = tenant.destroyed.at + policy.restore_window
+    if tenant.purge or now > until:
+        raise Refused(
+            "restore-window-over",
+            f"the restore window of tenant {tenant.id} was over at {until:%Y-%m-%d %H:%M} UTC:"
+            " its data is gone or going, create a new tenant",
+        )
+    return TenantRestored(
+        tenant_id=tenant.id, reason=command.reason, operator=command.operator, undoes=tenant.destroyed.message
+    )
 
 
 def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str) -> TenantEvent:

@@ -5,6 +5,9 @@ registers, the customer, the actual state of the tenant's scopes (what once live
 absent) and the time.
 
     open > closed > retained > absent         a family is as high as the highest of its products
+
+A purge that has begun makes a scope absent until the scope has converged to that very purge, whatever commerce has said
+since: what is activated meanwhile waits for the removal, and then begins anew.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -37,18 +40,33 @@ from domain.steps import (
     Step,
     Wish,
 )
-from domain.tenant import Attributes, Presence, Tenant
+from domain.tenant import (
+    Attributes,
+    LicenseExpired,
+    Passing,
+    Presence,
+    PurgeStarted,
+    Tenant,
+    TenantPurged,
+    TenantPurgeStarted,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A scope's level, its steps and a digest of both; `wake_at` is when time alone will change it."""
+    """A scope's level, its steps and a digest of both; `wake_at` is when time alone will change it.
+
+    `purge` is the purge that an absent scope must have gone through. `passed` is what time has brought about, or the
+    end of a purge, and the tenant's stream does not know yet.
+    """
 
     level: Level
     steps: Mapping[Step, Wish]
     digest: str
     pin: str | None = None
     wake_at: datetime | None = None
+    purge: int | None = None
+    passed: Passing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +107,8 @@ def wish_of_product(tenant: Tenant, key: str, *, catalog: Catalog, now: datetime
     if not registers.activated:
         return "gone"
     license_ = registers.license.value if registers.license else None
-    expired = license_ is not None and license_.expires_at is not None and license_.expires_at <= now
+    ends = license_.expires_at if license_ else None
+    expired = registers.expired or (ends is not None and ends <= now)
     licensed = license_ is not None and license_.status == "active" and not expired
     if tenant.destroyed or registers.suspended or not licensed:
         return "closed"
@@ -107,7 +126,9 @@ def wanted(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Policy, no
         case "family":
             return _wanted_family(scope.key, estate, catalog=catalog, policy=policy, now=now)
         case "product":
-            return _wanted_product(scope.key, estate, catalog=catalog, policy=policy, now=now)
+            wish = _wanted_product(scope.key, estate, catalog=catalog, policy=policy, now=now)
+            passed = _passed_for_product(scope.key, wish, estate, catalog=catalog, policy=policy, now=now)
+            return replace(wish, passed=passed)
 
 
 # -- sites ---------------------------------------------------------------------------------------------------------
@@ -118,6 +139,8 @@ def _wanted_site(estate: Estate, *, policy: Policy, now: datetime) -> Wanted:
     if tenant.attributes is None:
         return _wanted("absent", {})
     attributes = tenant.attributes.value
+    if tenant.purge is not None:
+        return _wanted_purged_site(estate, attributes, policy=policy, now=now)
     level: Access = "closed" if tenant.destroyed else "open"
     steps: dict[Step, Wish] = {
         Step.COMMERCE: CommerceWish(
@@ -139,14 +162,37 @@ def _wanted_site(estate: Estate, *, policy: Policy, now: datetime) -> Wanted:
             in_force=level == "open",
         ),
     }
-    restorable_until = tenant.destroyed.at + policy.restore_window if tenant.destroyed else None
-    return _wanted(level, steps, wake_at=_soonest(restorable_until, now=now))
+    if tenant.destroyed is None:
+        return _wanted(level, steps)
+    restorable_until = tenant.destroyed.at + policy.restore_window
+    wish = _wanted(level, steps, wake_at=_soonest(restorable_until, now=now))
+    if restorable_until > now:
+        return wish
+    return replace(wish, passed=TenantPurgeStarted(tenant_id=tenant.id, epoch=tenant.destroyed.epoch))
+
+
+def _wanted_purged_site(estate: Estate, attributes: Attributes, *, policy: Policy, now: datetime) -> Wanted:
+    """Nothing but the reservation of its name while that cools down, then nothing, then the tombstone."""
+    tenant, site = estate.tenant, estate.site()
+    assert tenant.purge is not None
+    name_free_at = tenant.purge.at + policy.site_name_cool_down
+    reserved = site.steps.get(Step.SITE)
+    if name_free_at > now and reserved is not None and reserved.facts is not None:
+        kept = SiteWish(site_name=attributes.site_name, access="closed")
+        return _wanted("closed", {Step.SITE: kept}, wake_at=name_free_at)
+    wish = _wanted("absent", {}, purge=tenant.purge.started)
+    is_over = all(actual.purged >= tenant.purge.started or not actual.version for actual in estate.scopes.values())
+    if not is_over or site.purged < tenant.purge.started or tenant.purge.over:
+        return wish
+    return replace(wish, passed=TenantPurged(tenant_id=tenant.id))
 
 
 # -- products ------------------------------------------------------------------------------------------------------
 
 
 def _product_level(key: str, estate: Estate, *, catalog: Catalog, now: datetime) -> Level:
+    if _is_purged(key, estate, catalog=catalog):
+        return "absent"
     host = catalog[key].host
     if host is not None and _product_level(host, estate, catalog=catalog, now=now) == "absent":
         return "absent"  # an app has nowhere to be without its host
@@ -156,12 +202,61 @@ def _product_level(key: str, estate: Estate, *, catalog: Catalog, now: datetime)
     return "retained" if estate.product(key).lived else "absent"
 
 
+def _is_purged(key: str, estate: Estate, *, catalog: Catalog) -> bool:
+    """Whether a purge of the product, its family or its tenant has begun and is not through yet."""
+    family = catalog.family_of(key)
+    return (
+        estate.tenant.purge is not None
+        or estate.product(key).purged < (_purge_of_product(key, estate.tenant) or 0)
+        or estate.family(family).purged < (_purge_of_family(family, estate.tenant) or 0)
+    )
+
+
+def _purge_of_product(key: str, tenant: Tenant) -> int | None:
+    """The last purge that the product is, or was, removed by."""
+    purge = tenant.purge or tenant.product(key).purge
+    return purge.started if purge else None
+
+
+def _purge_of_family(key: str, tenant: Tenant) -> int | None:
+    """The last purge that the family went with."""
+    if tenant.purge is not None:
+        return tenant.purge.started
+    purges = [registers.purge for registers in tenant.products.values()]
+    return max((purge.started for purge in purges if purge is not None and key in purge.families), default=None)
+
+
+def _passed_for_product(
+    key: str, wish: Wanted, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime
+) -> Passing | None:
+    tenant = estate.tenant
+    registers = tenant.product(key)
+    ends, since = _expiry(tenant, key), registers.deactivated_at
+    if tenant.purge is not None:
+        return None
+    if registers.activated and not registers.expired and ends is not None and ends <= now:
+        return LicenseExpired(tenant_id=tenant.id, product=key, epoch=registers.licensed_since)
+    if wish.level == "retained" and since is not None and since + policy.retention <= now:
+        apps = sorted(app for app in catalog.apps_of(key) if estate.product(app).lived)
+        homes = sorted({home for each in (key, *apps) if (home := catalog[each].family) is not None})
+        left = {home: _members(home, estate, catalog=catalog, policy=policy, now=now).keys() for home in homes}
+        return PurgeStarted(
+            tenant_id=tenant.id,
+            product=key,
+            epoch=registers.present_since,
+            apps=tuple(apps),
+            families=tuple(home for home in homes if not left[home] - {key, *apps}),
+        )
+    return None
+
+
 def _wanted_product(key: str, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Wanted:
     tenant = estate.tenant
     level = _product_level(key, estate, catalog=catalog, now=now)
     registers = tenant.product(key)
+    expiry = None if registers.expired or not registers.activated else _expiry(tenant, key)
     if level == "absent" or tenant.attributes is None:
-        return _wanted("absent", {})
+        return _wanted("absent", {}, purge=_purge_of_product(key, tenant), wake_at=_soonest(expiry, now=now))
     identity = IdentityWish(
         product=key,
         groups=(f"{key}-users", f"{key}-administrators", *catalog[key].groups),
@@ -194,12 +289,13 @@ def _wanted_product(key: str, estate: Estate, *, catalog: Catalog, policy: Polic
             features=catalog.features(key, license_.edition),
         ),
     }
-    expiries = [_expiry(tenant, each) for each in (key, catalog[key].host) if each is not None]
+    host = catalog[key].host
+    hosts_expiry = _expiry(tenant, host) if host is not None and level == "open" else None
     return _wanted(
         level,
         steps,
         pin=home.region if home.residency == "pinned" else None,
-        wake_at=_soonest(*expiries, now=now) if level == "open" else None,
+        wake_at=_soonest(expiry, hosts_expiry, now=now),
     )
 
 
@@ -213,8 +309,21 @@ def _expiry(tenant: Tenant, key: str) -> datetime | None:
 
 def _wanted_family(key: str, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Wanted:
     """As high as the highest of its products; a product that was given up before it lived does not count."""
-    members: dict[str, Level] = {}
-    wakes: list[datetime | None] = []
+    members = _members(key, estate, catalog=catalog, policy=policy, now=now)
+    if not members:
+        return _wanted("absent", {}, purge=_purge_of_family(key, estate.tenant))
+    roles = tuple(RoleWish(product=product, login=wish.level == "open") for product, wish in members.items())
+    steps: dict[Step, Wish] = {
+        Step.REGION: _region_wish(key, tuple(members), estate),
+        Step.DATABASE: DatabaseWish(family=key, roles=roles),
+    }
+    level = max((wish.level for wish in members.values()), key=LEVELS.index)
+    return _wanted(level, steps, wake_at=_soonest(*(wish.wake_at for wish in members.values()), now=now))
+
+
+def _members(key: str, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[str, Wanted]:
+    """The products that the family is there for."""
+    found: dict[str, Wanted] = {}
     for product in sorted(estate.tenant.products):
         if product not in catalog or catalog[product].family != key:
             continue
@@ -222,16 +331,8 @@ def _wanted_family(key: str, estate: Estate, *, catalog: Catalog, policy: Policy
         actual = estate.product(product)
         dropped = actual.given_up is not None and actual.given_up.digest == wish.digest and not actual.lived
         if wish.level != "absent" and not dropped:
-            members[product] = wish.level
-            wakes.append(wish.wake_at)
-    if not members:
-        return _wanted("absent", {})
-    roles = tuple(RoleWish(product=product, login=level == "open") for product, level in members.items())
-    steps: dict[Step, Wish] = {
-        Step.REGION: _region_wish(key, tuple(members), estate),
-        Step.DATABASE: DatabaseWish(family=key, roles=roles),
-    }
-    return _wanted(max(members.values(), key=LEVELS.index), steps, wake_at=_soonest(*wakes, now=now))
+            found[product] = wish
+    return found
 
 
 def _region_wish(key: str, members: tuple[str, ...], estate: Estate) -> Wish:
@@ -269,7 +370,9 @@ def _wanted(
     *,
     pin: str | None = None,
     wake_at: datetime | None = None,
+    purge: int | None = None,
 ) -> Wanted:
-    content = [level, pin, {int(step): wish.model_dump(mode="json") for step, wish in sorted(steps.items())}]
+    steps_told = {int(step): wish.model_dump(mode="json") for step, wish in sorted(steps.items())}
+    content = [level, pin, steps_told] if purge is None else [level, pin, steps_told, purge]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
-    return Wanted(level, steps, digest, pin, wake_at)
+    return Wanted(level, steps, digest, pin, wake_at, purge)

@@ -12,12 +12,15 @@ from typing import Final
 from domain.customer import CustomerMessageStale
 from domain.event import Event
 from domain.tenant import (
+    LicenseExpired,
     LicenseUpdated,
     ProductActivated,
     ProductDeactivated,
     ProductSuspended,
     ProductUnsuspended,
+    PurgeStarted,
     TenantMessageStale,
+    TenantPurgeStarted,
 )
 from projections import (
     configurations,
@@ -52,6 +55,9 @@ IGNORED: Final[dict[type[Event], str]] = {
     ProductSuspended: _WANTED,
     ProductUnsuspended: _WANTED,
     LicenseUpdated: _WANTED,
+    LicenseExpired: _WANTED,
+    PurgeStarted: _WANTED,
+    TenantPurgeStarted: _WANTED,
     TenantMessageStale: _STALE,
     CustomerMessageStale: _STALE,
 }

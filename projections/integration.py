@@ -99,7 +99,8 @@ def _told(event: _Told) -> tuple[str, Row]:
                 "retry_at": _text(event.retry_at) if event.retry_at else None,
             }
         case ScopeConverged():
-            return f"{event.kind}.{_LEVELS[event.level]}", {"level": event.level, "digest": event.digest}
+            lost: Row = {"data_lost": True} if event.data_lost else {}
+            return f"{event.kind}.{_LEVELS[event.level]}", {"level": event.level, "digest": event.digest, **lost}
         case ScopeGaveUp():
             return f"{event.kind}.failed", {"step": _step(event.step), "reason": event.reason}
         case ScopeHeld():

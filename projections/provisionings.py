@@ -4,7 +4,8 @@
 
 A handler sees one event, and some events do not know what came before them: a step may complete while a wish
 that was given up is being undone. So what is stored is the `outcome`, as the scope's own events and a start
-in earnest change it, and the `obstacle`; `state` is what PostgreSQL makes of the two.
+in earnest change it, and the `obstacle`; `state` is what PostgreSQL makes of the two. A product that began anew after a
+purge has converged with the `reason` data_lost.
 """
 
 from __future__ import annotations
@@ -108,7 +109,11 @@ def _scope(event: _StepEvent) -> Row:
 def _outcome(event: _ScopeEvent) -> Row:
     match event:
         case ScopeConverged():
-            return {"outcome": "converged", "level": event.level}
+            return {
+                "outcome": "converged",
+                "level": event.level,
+                "reason": "data_lost" if event.data_lost else None,
+            }
         case ScopeGaveUp():
             return {"outcome": "given_up", "reason": event.reason}
         case ScopeHeld():

@@ -15,7 +15,7 @@ from sqlalchemy import Column, Connection, CreateView, DateTime, Table, Text, ca
 from domain.event import Recorded
 from domain.provisioning import StepCompleted
 from domain.steps import MembershipFacts, SiteFacts, Step
-from domain.tenant import TenantCreated, TenantDestroyed
+from domain.tenant import TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
 
 SITES_BASE: Final = Table(
@@ -75,6 +75,11 @@ def handle(recorded: Recorded) -> Iterator[Change]:
             yield Set(SITES_BASE, (event.tenant_id,), columns)
         case TenantDestroyed() as event:
             yield Set(SITES_BASE, (event.tenant_id,), {"destroyed_at": recorded.happened})
+        case TenantRestored() as event:
+            yield Set(SITES_BASE, (event.tenant_id,), {"destroyed_at": None})
+        case TenantPurged() as event:
+            yield Delete(SITES_BASE, (event.tenant_id,))
+            yield Delete(SITE_PRODUCTS, (event.tenant_id,))
         case StepCompleted(direction="ensure", facts=SiteFacts() as facts) as event:
             yield Set(
                 SITES_BASE,
@@ -112,7 +117,7 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
 PROJECTION: Final = Projection(
     name="sites",
     tables=(SITES_BASE, SITE_PRODUCTS),
-    handles=frozenset({TenantCreated, TenantDestroyed, StepCompleted}),
+    handles=frozenset({TenantCreated, TenantDestroyed, TenantRestored, TenantPurged, StepCompleted}),
     handle=handle,
     query=query,
 )

@@ -60,14 +60,19 @@ from domain.steps import (
 )
 from domain.tenant import (
     Founder,
+    LicenseExpired,
     LicenseUpdated,
     ProductActivated,
     ProductDeactivated,
     ProductSuspended,
     ProductUnsuspended,
+    PurgeStarted,
     TenantCreated,
     TenantDestroyed,
     TenantMessageStale,
+    TenantPurged,
+    TenantPurgeStarted,
+    TenantRestored,
 )
 from tests.fakes.sealing import InMemorySealingKeys
 
@@ -154,6 +159,15 @@ EXAMPLES: dict[str, Event] = {
     "product-unsuspended": ProductUnsuspended(**PRODUCT),
     "license-updated": LicenseUpdated(**PRODUCT, edition="free", users=10, status="inactive", expires_at=WHEN),
     "tenant-message-stale": TenantMessageStale(**PRODUCT, type="product.suspended"),
+    "tenant-restored": TenantRestored(
+        **TENANT, reason="called the wrong one", operator="ada@host", undoes="/commerce 17"
+    ),
+    "tenant-purge-started": TenantPurgeStarted(**TENANT, epoch=7),
+    "tenant-purged": TenantPurged(**TENANT),
+    "license-expired": LicenseExpired(**TENANT, product="confluence", epoch=4),
+    "purge-started": PurgeStarted(
+        **TENANT, product="confluence", epoch=6, apps=("team-calendars",), families=("confluence",)
+    ),
     **{
         f"step-started-{wish.kind}": StepStarted(**STEP | {"step": step}, wish=wish, undoing=False)
         for step, wish in zip((1, 2, 2, 3, 4, 5, 6, 7), WISHES, strict=True)
@@ -168,6 +182,8 @@ EXAMPLES: dict[str, Event] = {
     "step-failed": StepFailed(**STEP, attempt=2, reason="the disk is on fire", retry_at=WHEN),
     "step-blocked": StepBlocked(**STEP, obstacle="room:eu", reason="every shard of eu is full"),
     "scope-converged": ScopeConverged(**SCOPE, level="open", digest="d1"),
+    "scope-converged-purged": ScopeConverged(**SCOPE, level="absent", digest="d2", purge=9),
+    "scope-converged-anew": ScopeConverged(**SCOPE, level="open", digest="d1", data_lost=True),
     "scope-gave-up": ScopeGaveUp(**SCOPE, digest="d1", step=Step.LICENSE, reason="no"),
     "scope-held": ScopeHeld(**SCOPE, step=Step.LICENSE, reason="look"),
     "scope-resumed": ScopeResumed(**SCOPE, reason="another wish came"),

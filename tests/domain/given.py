@@ -60,8 +60,8 @@ class Clock:
         self.now += by
 
 
-def ids() -> Callable[[], UUID]:
-    numbers = count(1)
+def ids(first: int = 1) -> Callable[[], UUID]:
+    numbers = count(first)
     return lambda: UUID(int=next(numbers))
 
 
@@ -154,9 +154,13 @@ class Commerce:
             self.tenant, said, revision=revision, now=self.clock(), catalog=CATALOG, policy=self.policy
         )
         for event in events:
-            fact = recorded("tenant:t-1", self.tenant.version + 1, event, at=self.clock())
-            self.tenant = tenants.evolve(self.tenant, fact)
+            self.notes(event)
         return list(events)
+
+    def notes(self, event: TenantEvent) -> None:
+        """Evolve a fact of the tenant, whoever decided on it."""
+        fact = recorded("tenant:t-1", self.tenant.version + 1, event, at=self.clock())
+        self.tenant = tenants.evolve(self.tenant, fact)
 
     def estate(self, scopes: Iterable[Provisioning] = ()) -> Estate:
         return Estate(self.tenant, self.customer, {actual.scope: actual for actual in scopes})

@@ -12,6 +12,7 @@ from domain.convergence import (
     Execute,
     GiveUp,
     Hold,
+    Note,
     Nothing,
     Resume,
     Start,
@@ -424,6 +425,9 @@ def test_what_was_given_up_still_wakes_when_time_changes_the_wish() -> None:
     scopes[JIRA_SCOPE] = given_up(scopes[JIRA_SCOPE], commerce.wanted(JIRA_SCOPE, *scopes.values()))
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing(NOW + DAY)
     commerce.clock.advance(DAY)
+    note = action(commerce, JIRA_SCOPE, scopes)
+    assert isinstance(note, Note)
+    commerce.notes(note.event)
     assert isinstance(action(commerce, JIRA_SCOPE, scopes), Resume)
 
 

@@ -93,6 +93,11 @@ def test_a_scope_that_converged_is_told_by_its_level(level: Level, word: str) ->
     assert told(event) == (f"tenantry.site.{word}", {"level": level, "digest": "d"})
 
 
+def test_a_product_that_began_anew_after_a_purge_is_told_as_data_lost() -> None:
+    event = ScopeConverged.model_validate({**OF, "level": "open", "digest": "d", "data_lost": True})
+    assert told(event)[1] == {"level": "open", "digest": "d", "data_lost": True}
+
+
 def test_a_scope_that_stopped_says_why() -> None:
     step = {"number": 2, "name": "site"}
     gave_up = ScopeGaveUp.model_validate({**OF, "digest": "d", "step": 2, "reason": "taken"})

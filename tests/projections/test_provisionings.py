@@ -92,6 +92,11 @@ def test_a_released_obstacle_is_gone_once_the_step_goes_on() -> None:
     assert scope(START, BLOCKED, FAILED)["state"] == "in_progress"
 
 
+def test_a_product_that_began_anew_after_a_purge_says_that_its_data_is_lost() -> None:
+    assert scope(START, DONE, CONVERGED.model_copy(update={"data_lost": True}))["reason"] == "data_lost"
+    assert scope(START, DONE, CONVERGED)["reason"] is None
+
+
 def test_a_scope_converges_to_a_level() -> None:
     row = scope(START, FAILED, DONE, CONVERGED)
     assert (row["state"], row["level"], row["retry_at"]) == ("converged", "open", None)

@@ -1,7 +1,7 @@
 """Are the sites, and the products on them, what step 2 made of them?"""
 
 from domain.steps import Access, MembershipFacts, Scope, SiteFacts, Step
-from domain.tenant import Founder, TenantCreated, TenantDestroyed
+from domain.tenant import Founder, TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
 from projections.sites import PROJECTION, SITE_PRODUCTS, SITES_BASE
 from tests.projections.given import at, ensured, history, removed, rows_of
 
@@ -58,6 +58,27 @@ def test_a_destroyed_site_stays_in_the_read_model_as_absent() -> None:
     )
     row = rows_of(SITES_BASE, PROJECTION, log)["t1",]
     assert (row["state"], row["destroyed_at"]) == ("absent", at(3))
+
+
+def test_a_restored_site_is_not_destroyed_any_more() -> None:
+    log = history(
+        CREATED,
+        TenantDestroyed(tenant_id="t1", reason="contract over"),
+        TenantRestored(tenant_id="t1", reason="not over", operator="ada@host", undoes="/commerce 2"),
+    )
+    assert rows_of(SITES_BASE, PROJECTION, log)["t1",]["destroyed_at"] is None
+
+
+def test_a_purged_site_vanishes() -> None:
+    log = history(
+        CREATED,
+        ensured(SITE, Step.SITE, site("closed")),
+        ensured(JIRA, Step.SITE, member("jira", "closed")),
+        removed(SITE, Step.SITE),
+        TenantPurged(tenant_id="t1"),
+    )
+    assert rows_of(SITES_BASE, PROJECTION, log) == {}
+    assert rows_of(SITE_PRODUCTS, PROJECTION, log) == {}
 
 
 def test_products_join_and_leave_their_site() -> None:
