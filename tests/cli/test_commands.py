@@ -43,6 +43,7 @@ OF_A_RUNNING_ONE = [
     ["runs", "retry", "site:some-tenant", "--reason", "mended"],
     ["runs", "hold", "site:some-tenant", "--reason", "look"],
     ["runs", "release", "site:some-tenant", "--reason", "looked"],
+    ["restore", "some-tenant", "--reason", "called the wrong one"],
     ["quarantine", "list"],
     ["quarantine", "show", "1"],
     ["quarantine", "retry", "1"],
@@ -177,6 +178,10 @@ def test_publish_refuses_a_file_before_anything_is_sent(content: str | None, sai
 )
 def test_what_changes_something_needs_a_reason(words: str) -> None:
     assert "--reason is empty" in refused(*words.split(), "--reason", " ", code=2)
+
+
+def test_restoring_needs_a_reason() -> None:
+    assert "--reason is empty" in refused("restore", "some-tenant", "--reason", " ", code=2)
 
 
 def test_schemas_are_written_for_each_event() -> None:
