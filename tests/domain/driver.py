@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 
+from domain.acts import Operator
 from domain.convergence import dependents
-from domain.errors import ExecutorError
+from domain.errors import Conflict, ExecutorError
 from domain.policy import Policy
 from domain.ports import Lease, Order, Recording, Wake
 from domain.provisioning import ScopeResumed, StepCompleted
 from domain.saga import Saga, Turn
 from domain.steps import Facts, Scope
+from domain.tenant import TenantRestored
 from domain.wanted import Estate, scopes_of
 from tests.domain.given import CATALOG, POLICY, TENANT, Clock, Intake, ids, of, recorded
 from tests.fakes.world import World
@@ -95,15 +97,18 @@ class Cloud:
         return None
 
     def _record(self, lease: Lease, turn: Turn) -> Order | None:
-        self.log.record(
-            Recording(
-                events=turn.facts,
-                wakes=turn.wakes,
-                blocked=turn.blocked,
-                unblocked=turn.unblocked,
-                leases=[] if turn.order else [lease],
-            )
+        recording = Recording(
+            events=turn.facts,
+            wakes=turn.wakes,
+            blocked=turn.blocked,
+            unblocked=turn.unblocked,
+            leases=[] if turn.order else [lease],
         )
+        try:
+            self.log.record(recording)
+        except Conflict:
+            self.log.record(Recording(leases=[lease], wakes=[Wake(lease.scope, self.clock())]))
+            return None
         return turn.order
 
     def settle(self) -> None:
@@ -117,6 +122,11 @@ class Cloud:
             self.clock.now = max([self.clock(), min(soon), *ends])
             self.work()
         raise AssertionError("time alone keeps the scopes busy")
+
+    def restore(self) -> TenantRestored:
+        """An operator's `restore` of the tenant."""
+        operator = Operator(self.log, catalog=CATALOG, policy=self.policy, clock=self.clock, new_id=self._new_id)
+        return operator.restore(TENANT, reason="the wrong one was called", by="ada@host")
 
     def retry_all(self) -> None:
         """An operator's `runs retry` of every scope that was given up or is held."""

@@ -60,8 +60,8 @@ class Clock:
         self.now += by
 
 
-def ids(first: int = 1) -> Callable[[], UUID]:
-    numbers = count(first)
+def ids() -> Callable[[], UUID]:
+    numbers = count(1)
     return lambda: UUID(int=next(numbers))
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from domain.acts import Operator
 from domain.description import describe
 from domain.errors import Conflict, Permanent, Refused
 from domain.event import Event
@@ -41,7 +40,6 @@ from tests.domain.given import (
     SERVICE,
     SITE,
     TENANT,
-    ids,
     message,
     recorded,
 )
@@ -369,8 +367,7 @@ def test_what_was_recorded_as_expired_stays_so_for_a_clock_that_is_behind() -> N
 
 
 def restore(cloud: Cloud) -> TenantRestored:
-    operator = Operator(cloud.log, catalog=CATALOG, policy=cloud.policy, clock=cloud.clock, new_id=ids(10_000))
-    event = operator.restore(TENANT, reason="the wrong one was called", by="ada@host")
+    event = cloud.restore()
     cloud.work()
     return event
 
