@@ -181,10 +181,8 @@ def _wanted_purged_site(estate: Estate, attributes: Attributes, *, policy: Polic
         kept = SiteWish(site_name=attributes.site_name, access="closed")
         return _wanted("closed", {Step.SITE: kept}, wake_at=name_free_at)
     wish = _wanted("absent", {}, purge=tenant.purge.started)
-    is_over = all(actual.purged >= tenant.purge.started or not actual.version for actual in estate.scopes.values())
-    if not is_over or site.purged < tenant.purge.started or tenant.purge.over:
-        return wish
-    return replace(wish, passed=TenantPurged(tenant_id=tenant.id))
+    is_gone = all(not actual.version or actual.purged >= tenant.purge.started for actual in estate.scopes.values())
+    return replace(wish, passed=TenantPurged(tenant_id=tenant.id)) if is_gone and not tenant.purge.over else wish
 
 
 # -- products ------------------------------------------------------------------------------------------------------

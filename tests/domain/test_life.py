@@ -456,6 +456,18 @@ def test_a_site_that_never_had_its_name_does_not_take_it_while_it_is_purged() ->
     assert cloud.world.taken_names == {"acme": TENANT}
 
 
+def test_a_tenant_for_which_nothing_was_ever_done_ends_with_a_tombstone_as_well() -> None:
+    cloud = Cloud()
+    cloud.intake.takes(message("tenant.created", 1), message("product.activated", 1), message("tenant.destroyed", 2))
+    cloud.clock.advance(POLICY.restore_window)
+    cloud.work()
+    assert cloud.intake.events()[-2:] == [
+        TenantPurgeStarted(tenant_id=TENANT, epoch=3),
+        TenantPurged(tenant_id=TENANT),
+    ]
+    assert not cloud.world.effects
+
+
 def test_a_restored_tenant_is_as_it_was_with_its_data() -> None:
     cloud = a_cloud(JIRA, CONFLUENCE)
     says(cloud, "product.suspended", 2, product=CONFLUENCE)

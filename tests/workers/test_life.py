@@ -1,0 +1,155 @@
+"""Does data go when it should, and only then, where the log, the shards and their databases are real?
+
+Everything is PostgreSQL but the clock, which runs years.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from adapters.embedded import EmbeddedPostgres
+from adapters.event_log import PostgresEventLog
+from adapters.migrations import migrate
+from adapters.steps.login_roles import OUR_NAMES
+from domain.acts import Operator
+from domain.lifecycle import Lifecycle
+from domain.ports import WaitingMessage
+from domain.saga import Saga
+from domain.wanted import Estate
+from tests.adapters.steps.real_shards import RealWorld, real_world
+from tests.domain.given import CATALOG, DAY, POLICY, TENANT, ids, message
+from tests.fakes.sealing import InMemorySealingKeys
+from workers.provisioner import Provisioner
+
+JIRA = "jira-software"
+
+
+class Clock:
+    """Runs a millisecond at each look, and years when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(milliseconds=1)
+        return self.now
+
+
+class Cloud:
+    """Intake, saga and provisioner on real parts."""
+
+    def __init__(self, log: PostgresEventLog, world: RealWorld) -> None:
+        self.clock = Clock()
+        self.world = world
+        self.roles_of_others = self.roles()
+        data = {"catalog": CATALOG, "policy": POLICY, "clock": self.clock, "new_id": ids()}
+        self.lifecycle = Lifecycle(log, reread=_nobody_waits, **data)  # type: ignore[arg-type]
+        self.saga = Saga(log, dice=lambda: 0.0, **data)  # type: ignore[arg-type]
+        self.operator = Operator(log, **data)  # type: ignore[arg-type]
+        self.provisioner = Provisioner(
+            log,
+            self.saga,
+            world.executors,
+            catalog=CATALOG,
+            clock=self.clock,
+            owner="worker",
+            threads=2,
+            claim=8,
+            lease=timedelta(seconds=30),
+            poll_seconds=0.01,
+            drain_seconds=5,
+        )
+
+    def says(self, type_: str, revision: int, **data: object) -> None:
+        self.lifecycle.intake([message(type_, revision, **data)])  # type: ignore[arg-type]
+        self.work()
+
+    def passes(self, time: timedelta) -> None:
+        self.clock.now += time
+        self.work()
+
+    def work(self) -> None:
+        for _ in range(2000):
+            if not self.provisioner.round():
+                return
+        raise AssertionError("the provisioner does not come to rest")
+
+    def estate(self) -> Estate:
+        return self.saga.estates([TENANT])[TENANT]
+
+    def level(self) -> str:
+        return self.estate().product(JIRA).level
+
+    def schemas(self) -> set[str]:
+        """The schemas of our families on the shard of region eu."""
+        with self.world.topology.connect("eu-1") as connection:
+            rows = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s", [OUR_NAMES]).fetchall()
+        return {name for (name,) in rows}
+
+    def roles(self) -> set[str]:
+        """The roles of our families on the whole server."""
+        with psycopg.connect(self.world.postgres.url()) as connection:
+            rows = connection.execute("SELECT rolname FROM pg_roles WHERE rolname ~ %s", [OUR_NAMES]).fetchall()
+        return {name for (name,) in rows}
+
+    def names(self) -> set[str]:
+        with self.world.control() as connection:
+            return {name for (name,) in connection.execute("SELECT site_name FROM site_names").fetchall()}
+
+
+def _nobody_waits(waiting: WaitingMessage) -> None:
+    raise AssertionError(f"{waiting.id} waits")
+
+
+@pytest.fixture
+def cloud(postgres: EmbeddedPostgres, database: str) -> Iterator[Cloud]:
+    migrate(database)
+    log = PostgresEventLog(database, InMemorySealingKeys())
+    with real_world(postgres) as world:
+        made = Cloud(log, world)
+        made.says("tenant.created", 1)
+        made.says("product.activated", 1)
+        assert made.level() == "open"
+        yield made
+    log.close()
+
+
+def test_data_is_there_until_retention_is_over_and_gone_afterwards(cloud: Cloud) -> None:
+    first = cloud.schemas()
+    assert len(first) == 1
+    cloud.says("product.deactivated", 2)
+    cloud.passes(POLICY.retention - DAY)
+    cloud.says("product.activated", 3)
+    assert (cloud.level(), cloud.schemas()) == ("open", first)
+    cloud.says("product.deactivated", 4)
+    cloud.passes(POLICY.retention + DAY)
+    assert (cloud.level(), cloud.schemas()) == ("absent", set())
+    cloud.says("product.activated", 5)
+    assert cloud.level() == "open"
+    assert cloud.estate().tenant.product(JIRA).data_lost
+    second = cloud.schemas()
+    assert len(second) == 1
+    assert second != first
+
+
+def test_a_restored_tenant_has_its_data_and_a_purged_one_leaves_nothing(cloud: Cloud) -> None:
+    first = cloud.schemas()
+    assert len(first) == 1
+    cloud.says("tenant.destroyed", 2)
+    cloud.passes(POLICY.restore_window - DAY)
+    cloud.operator.restore(TENANT, reason="the wrong one was called", by="ada@host")
+    cloud.work()
+    assert (cloud.level(), cloud.schemas()) == ("open", first)
+    cloud.says("tenant.destroyed", 3)
+    cloud.passes(POLICY.restore_window + DAY)
+    assert (cloud.level(), cloud.schemas(), cloud.names()) == ("absent", set(), {"acme"})
+    cloud.passes(POLICY.site_name_cool_down)
+    assert cloud.names() == set()
+    purge = cloud.estate().tenant.purge
+    assert purge is not None
+    assert purge.over
+    assert cloud.roles() == cloud.roles_of_others
