@@ -128,7 +128,7 @@ def wanted(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Policy, no
         case "product":
             wish = _wanted_product(scope.key, estate, catalog=catalog, policy=policy, now=now)
             passed = _passed_for_product(scope.key, wish, estate, catalog=catalog, policy=policy, now=now)
-            return replace(wish, passed=passed)
+            return wish if passed is None else replace(wish, passed=passed)
 
 
 # -- sites ---------------------------------------------------------------------------------------------------------
