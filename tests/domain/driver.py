@@ -38,6 +38,9 @@ class Cloud:
         self.log = self.intake.log
         self.world = World()
         self.policy = policy
+        self.draining = False
+        """Whether workers end their turn after each effect."""
+
         self._new_id = ids()
         self.new_worker()
 
@@ -85,7 +88,7 @@ class Cloud:
         while order is not None:
             result = self._effect(order)
             estate = self.estate(scope.tenant_id)
-            order = self._record(lease, self.saga.outcome(order, result, estate, draining=False))
+            order = self._record(lease, self.saga.outcome(order, result, estate, draining=self.draining))
 
     def _effect(self, order: Order) -> Facts | ExecutorError | None:
         try:

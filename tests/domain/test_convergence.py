@@ -43,6 +43,7 @@ from tests.domain.given import (
     JIRA_FAMILY,
     JIRA_SCOPE,
     NOW,
+    POLICY,
     SERVICE,
     SITE,
     TENANT,
@@ -482,6 +483,29 @@ def test_what_is_held_for_a_wish_is_tried_again_when_another_one_comes() -> None
     held = ScopeHeld(**of(JIRA_SCOPE), step=Step.LICENSE, reason="look", digest="another wish's")
     scopes[JIRA_SCOPE] = after(product, held)
     assert action(commerce, JIRA_SCOPE, scopes) == Resume("another wish came")
+
+
+def test_what_is_held_still_hears_what_time_has_brought_about() -> None:
+    commerce = a_tenant(JIRA)
+    commerce.says("license.updated", 2, expires_at=NOW + DAY)
+    scopes = all_converged(commerce)
+    wish = commerce.wanted(JIRA_SCOPE, *scopes.values())
+    scopes[JIRA_SCOPE] = after(
+        scopes[JIRA_SCOPE], ScopeHeld(**of(JIRA_SCOPE), step=Step.LICENSE, reason="no", digest=wish.digest)
+    )
+    assert action(commerce, JIRA_SCOPE, scopes) == Nothing(NOW + DAY)
+    commerce.clock.advance(DAY)
+    assert isinstance(action(commerce, JIRA_SCOPE, scopes), Note)
+
+
+def test_what_no_other_wish_can_help_is_not_purged_before_an_operator_has_looked() -> None:
+    commerce = a_tenant(JIRA)
+    scopes = all_converged(commerce)
+    commerce.says("product.deactivated", 2)
+    commerce.clock.advance(POLICY.retention)
+    assert isinstance(action(commerce, JIRA_SCOPE, scopes), Note)
+    scopes[JIRA_SCOPE] = after(scopes[JIRA_SCOPE], ScopeHeld(**of(JIRA_SCOPE), reason="its data is missing"))
+    assert isinstance(action(commerce, JIRA_SCOPE, scopes), Nothing)
 
 
 def test_a_scope_that_is_held_waits_for_an_operator() -> None:
