@@ -16,7 +16,7 @@ from domain.provisioning import Provisioning
 from domain.registers import Register
 from domain.steps import Scope, Step
 from domain.tenant import Tenant
-from domain.wanted import Estate, Wanted, scopes_of, wanted, wish_of_product
+from domain.wanted import Estate, Wanted, is_purged, scopes_of, wanted, wish_of_product
 
 Json = dict[str, Any]
 
@@ -120,11 +120,20 @@ def _scope(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog, now:
                 "until": _time(action.until),
                 "reason": actual.intent.reason if actual.intent else action.on,
             }
+    elif _waits_for_purge(scope, estate, catalog=catalog):
+        told |= {"state": "waiting", "reason": "waits for the end of a purge, to begin anew"}
     elif isinstance(action, Nothing):
         told["state"] = "converged"
         if action.wake_at is not None:
             told["until"] = _time(action.wake_at)
     return told
+
+
+def _waits_for_purge(scope: Scope, estate: Estate, *, catalog: Catalog) -> bool:
+    """Whether it is active again, and what it was before is not gone yet."""
+    tenant = estate.tenant
+    is_active = scope.kind == "product" and tenant.product(scope.key).activated and tenant.purge is None
+    return is_active and is_purged(scope.key, estate, catalog=catalog)
 
 
 def _seven(scope: Scope, wish: Wanted, wishes: dict[Scope, Wanted], estate: Estate, catalog: Catalog) -> list[Json]:

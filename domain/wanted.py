@@ -189,7 +189,7 @@ def _wanted_purged_site(estate: Estate, attributes: Attributes, *, policy: Polic
 
 
 def _product_level(key: str, estate: Estate, *, catalog: Catalog, now: datetime) -> Level:
-    if _is_purged(key, estate, catalog=catalog):
+    if is_purged(key, estate, catalog=catalog):
         return "absent"
     host = catalog[key].host
     if host is not None and _product_level(host, estate, catalog=catalog, now=now) == "absent":
@@ -200,7 +200,7 @@ def _product_level(key: str, estate: Estate, *, catalog: Catalog, now: datetime)
     return "retained" if estate.product(key).lived else "absent"
 
 
-def _is_purged(key: str, estate: Estate, *, catalog: Catalog) -> bool:
+def is_purged(key: str, estate: Estate, *, catalog: Catalog) -> bool:
     """Whether a purge of the product, its family or its tenant has begun and is not through yet."""
     family = catalog.family_of(key)
     return (

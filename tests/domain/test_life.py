@@ -197,6 +197,7 @@ def test_an_activation_after_the_point_of_no_return_waits_for_the_removal_and_be
     cloud.log.record(Recording(events=turn.facts, wakes=turn.wakes))
     assert cloud.intake.takes(message("product.activated", 3)) == {"recorded": 1}
     assert cloud.saga.take(JIRA_FAMILY, cloud.estate()).order is None  # it waits for the product to be gone
+    assert told(cloud)["reason"] == "waits for the end of a purge, to begin anew"
     cloud.work()
     assert level(cloud) == "open"
     assert cloud.world.dropped == [(TENANT, "jira", old["jira"])]
