@@ -153,3 +153,12 @@ def test_a_restored_tenant_has_its_data_and_a_purged_one_leaves_nothing(cloud: C
     assert purge is not None
     assert purge.over
     assert cloud.roles() == cloud.roles_of_others
+
+
+def test_two_products_that_are_over_at_one_moment_both_go(cloud: Cloud) -> None:
+    cloud.says("product.activated", 1, product="confluence")
+    assert len(cloud.schemas()) == 2
+    cloud.lifecycle.intake([message("product.deactivated", 2, product=key) for key in (JIRA, "confluence")])
+    cloud.work()
+    cloud.passes(POLICY.retention + DAY)
+    assert cloud.schemas() == set()

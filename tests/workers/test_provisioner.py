@@ -26,6 +26,7 @@ from domain.provisioning import (
 )
 from domain.saga import Saga
 from domain.steps import Facts, LicenseFacts, Scope, Step
+from domain.tenant import PurgeStarted
 from tests.domain.given import CATALOG, POLICY, Intake, ids, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.provisioner import Reply, says, serving, webhook
@@ -465,3 +466,40 @@ def test_an_effect_that_waits_for_a_thread_does_not_begin_once_its_scope_is_held
     cloud.operator(Act("release", Scope("site", "t-2"), "looked"))
     cloud.work(worker)
     assert cloud.levels() == {"open": 10}
+
+
+def test_products_of_one_tenant_that_are_over_together_are_purged_one_after_the_other(cloud: Cloud) -> None:
+    products = ("jira-software", "confluence")
+    cloud.create("t-1")
+    worker = cloud.provisioner()
+    cloud.work(worker)
+    cloud.intake.takes(*(message("product.deactivated", 2, tenant_id="t-1", product=key) for key in products))
+    cloud.work(worker)
+    cloud.clock.advance(POLICY.retention)
+    cloud.work(worker)
+    purges = [fact.event for fact in cloud.log.events if isinstance(fact.event, PurgeStarted)]
+    assert sorted(purge.product for purge in purges) == sorted(products)
+    assert cloud.levels() == {"open": 1, "absent": 4}
+    assert not cloud.world.databases
+
+
+def test_an_activation_while_a_purge_is_recorded_keeps_the_data(cloud: Cloud) -> None:
+    cloud.create("t-1")
+    worker = cloud.provisioner()
+    cloud.work(worker)
+    databases = dict(cloud.world.databases)
+    cloud.intake.takes(message("product.deactivated", 2, tenant_id="t-1", product="confluence"))
+    cloud.work(worker)
+    cloud.clock.advance(POLICY.retention)
+    others = iter([message("product.activated", 3, tenant_id="t-1", product="confluence")])
+
+    def activates_first(recording: Recording) -> None:
+        if any(isinstance(fact.event, PurgeStarted) for fact in recording.events):
+            cloud.intake.takes(*(other for other in others))
+
+    cloud.log.before_record = activates_first
+    cloud.work(worker)
+    assert cloud.log.conflicts
+    assert not [fact for fact in cloud.log.events if isinstance(fact.event, PurgeStarted)]
+    assert cloud.levels() == {"open": 5}
+    assert cloud.world.databases == databases
