@@ -45,8 +45,9 @@ format: venv ## put the source into its form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-schemas: venv ## write the JSON Schemas of the wire into docs/schemas
+schemas: venv ## write what docs/ says of the wire (JSON Schemas) and of the settings
 	@$(BIN)/tenantry schemas
+	@$(BIN)/python -m runtime.settings_reference > docs/reference/settings.md
 
 # Neither a machine's wheels nor its index may find their way into the lock.
 COMPILE = env -u PIP_FIND_LINKS $(BIN)/pip-compile --quiet --upgrade --no-config --generate-hashes --strip-extras \

@@ -62,7 +62,7 @@ Bootstrap = Annotated[str, AfterValidator(_bootstrap)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 RegionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
-Batch = Annotated[int, Field(ge=1, le=1000)]  # above 1,000 events in one call the event store's pipeline hangs
+Batch = Annotated[int, Field(ge=1, le=1000)]  # what one transaction holds, and what one crash does again
 
 
 class Shard(BaseModel):
@@ -131,13 +131,13 @@ class Settings(BaseSettings):
         default=None, description="the same, as TOML; the environment goes before it"
     )
 
-    shards: tuple[Shard, ...] = Field(default=(), description="none = EMBEDDED_SHARDS")
+    shards: tuple[Shard, ...] = Field(default=(), description="none = eu-1, eu-2, us-1 and us-2 on the embedded server")
     default_region: RegionName = Field(default="eu", description="where a tenant lives that names no region")
     append_timeout_seconds: Seconds = Field(
         default=2.0, description="an append that stays open longer is ended: while it is, no reader moves on"
     )
-    intake_batch: Batch = 1_000
-    projector_batch: Batch = 1000
+    intake_batch: Batch = Field(default=1000, description="messages in one transaction, at most")
+    projector_batch: Batch = Field(default=1000, description="facts in one transaction, at most")
     provisioner_threads: int = Field(default=8, ge=1, le=64, description="steps that run side by side")
     provisioner_claim: Batch = Field(default=64, description="scopes in one claim, recorded in one commit")
     lease_seconds: Seconds = Field(default=30, description="after it another worker may take the scope")
