@@ -1,8 +1,9 @@
 """How many messages a second become facts?
 
 Ours from Kafka: messages lie on the embedded broker, the intakes have joined their group, and what is timed is the way
-from there to the last commit, everything included: reading, deciding, facts, positions, message ids, wake rows. The
-peer is spared Kafka, JSON and rules: it saves an aggregate of one event for each message, in as many processes.
+from there to the last commit, everything included: reading, deciding, facts, positions, message ids, wake rows; once
+with kafka-python, once with confluent-kafka (the extra `fast`). The peer is spared Kafka, JSON and rules: it saves an
+aggregate of one event for each message, in as many processes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Generator
 from pathlib import Path
+from statistics import median
 from typing import Final
 from uuid import uuid4
 
@@ -37,8 +39,8 @@ def run(*, runs: int, quick: bool = False) -> Result:
     messages, peer_events, tenants = (200, 50, 50) if quick else (MESSAGES, PEER_EVENTS, TENANTS)
     memory: list[float] = []
 
-    def ours() -> float:
-        rate, rss = our_rate(url, broker, messages=messages, tenants=tenants)
+    def ours(client: str) -> float:
+        rate, rss = our_rate(url, broker, messages=messages, tenants=tenants, client=client)
         memory.append(rss)
         return rate
 
@@ -49,8 +51,26 @@ def run(*, runs: int, quick: bool = False) -> Result:
     ):
         url, peer = our_database(postgres), peer_database(postgres)
         load(url, lives, range(tenants), incoming=True)
-        compared = in_turns("ingest", runs, ours=ours, peer=lambda: peer_rate(peer, peer_events))
-    return result("ingest", compared, messages=messages, intakes=INTAKES, tenants=tenants, rss_mib=round(max(memory)))
+        compared, fast = [
+            in_turns(
+                f"ingest, {client}",
+                runs,
+                ours=lambda: ours(client),  # noqa: B023 - called before the next round
+                peer=lambda: peer_rate(peer, peer_events),
+            )
+            for client in ("kafka-python", "confluent-kafka")
+        ]
+    return result(
+        "ingest",
+        compared,
+        ratio_fast=round(fast.ratio, 2),
+        ours_fast=round(median(fast.ours), 1),
+        peer_fast=round(median(fast.peer), 1),
+        messages=messages,
+        intakes=INTAKES,
+        tenants=tenants,
+        rss_mib=round(max(memory)),
+    )
 
 
 def peer_rate(url: str, events: int) -> float:
@@ -59,7 +79,9 @@ def peer_rate(url: str, events: int) -> float:
     return share * INTAKES / max(float(each.value) for each in worked)
 
 
-def our_rate(url: str, broker: EmbeddedBroker, *, messages: int, tenants: int) -> tuple[float, float]:
+def our_rate(
+    url: str, broker: EmbeddedBroker, *, messages: int, tenants: int, client: str = "kafka-python"
+) -> tuple[float, float]:
     """Messages a second, and the memory of the largest intake."""
     run_id = uuid4().hex[:8]
     topic = f"{run_id}.lifecycle"
@@ -68,7 +90,7 @@ def our_rate(url: str, broker: EmbeddedBroker, *, messages: int, tenants: int) -
     with agent(url):
         worked = together(
             intake,
-            [(url, broker.bootstrap, run_id, messages)] * INTAKES,
+            [(url, broker.bootstrap, run_id, messages, client)] * INTAKES,
             when_ready=lambda: produce(broker.bootstrap, topic, messages=messages, tenants=tenants, after=before),
         )
     recorded = _recorded(url) - before
@@ -94,7 +116,9 @@ def produce(bootstrap: str, topic: str, *, messages: int, tenants: int, after: i
     producer.close()
 
 
-def intake(url: str, bootstrap: str, run_id: str, messages: int) -> Generator[None, None, tuple[float, float]]:
+def intake(
+    url: str, bootstrap: str, run_id: str, messages: int, client: str
+) -> Generator[None, None, tuple[float, float]]:
     """Join, wait at the line, and take in until everything of the run is in the log; when it began and ended."""
     consumers: list[Consumer] = []
 
@@ -103,7 +127,7 @@ def intake(url: str, bootstrap: str, run_id: str, messages: int) -> Generator[No
         return consumers[0]
 
     topics = {"commerce_topic": f"{run_id}.commerce", "lifecycle_topic": f"{run_id}.lifecycle"}
-    with parts(url, bootstrap, **topics, consumer_group=run_id) as ours:
+    with parts(url, bootstrap, **topics, consumer_group=run_id, kafka_client=client) as ours:
         at_work = Intake(
             connect,
             ours.lifecycle,

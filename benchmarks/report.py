@@ -21,6 +21,7 @@ AIMS: Final = {
     "append_1ms": "12",
     "append_batch": "2",
     "ingest": "10",
+    "ingest_fast": "20",
     "project": "20",
     "rebuild": "60",
     "latency": "under 250 ms",
@@ -40,6 +41,8 @@ def lines(results: Sequence[Result]) -> list[Line]:
         if "ratio_1ms" in result:
             found.append(_line("append_1ms", result["ours_1ms"], result["peer_1ms"], result["ratio_1ms"]))
             found.append(_line("append_batch", result["batch_ours"], result["batch_peer"], result["batch_ratio"]))
+        if "ratio_fast" in result:
+            found.append(_line("ingest_fast", result["ours_fast"], result["peer_fast"], result["ratio_fast"]))
         if name == "growth":
             found += [
                 _line(f"growth of {each}", result["rates"][last][each], result["rates"][first][each], ratio)
