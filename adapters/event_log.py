@@ -164,6 +164,15 @@ class PostgresEventLog:
         )
         return [tenant_id for (tenant_id,) in rows]
 
+    def tenants_after(self, tenant_id: str, limit: int) -> list[str]:
+        """The next tenants in the order of their ids; `""` begins."""
+        rows = self._rows(
+            "SELECT originator_id FROM stored_events WHERE originator_version = 1"
+            " AND originator_id > %s AND originator_id < 'tenant;' ORDER BY originator_id LIMIT %s",
+            (f"tenant:{tenant_id}", limit),
+        )
+        return [stream.removeprefix("tenant:") for (stream,) in rows]
+
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
         """The next offset to read, by (topic id, partition)."""
         rows = self._rows(

@@ -46,6 +46,7 @@ EVENTS: tuple[type[Event], ...] = (
     provisioning.StepCompleted,
     provisioning.StepFailed,
     provisioning.StepBlocked,
+    provisioning.StepMissing,
     provisioning.ScopeConverged,
     provisioning.ScopeGaveUp,
     provisioning.ScopeHeld,

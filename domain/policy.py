@@ -37,6 +37,17 @@ class Retry(Value):
         return min(grown, self.longest_delay) * (1 - self.jitter * chance)
 
 
+class Drift(Value):
+    """How much may be missing on one shard before it is taken for a wrong or an empty one."""
+
+    absences: int = Field(default=3, ge=0)
+    share: float = Field(default=0.05, ge=0, le=1)
+
+    def is_too_much(self, absent: int, looked_at: int) -> bool:
+        """More than the larger of a number and a share of what was looked at."""
+        return absent > max(self.absences, self.share * looked_at)
+
+
 class Policy(Value):
     """The whole file."""
 
@@ -45,6 +56,7 @@ class Policy(Value):
     site_name_cool_down: timedelta = timedelta(days=30)
     waiting_limit: int = Field(ge=0, le=1_000_000)
     retry: Retry
+    drift: Drift = Drift()
 
     @classmethod
     def parse(cls, text: str, *, source: str) -> Self:

@@ -119,8 +119,30 @@ class ScopeResumed(_ScopeEvent):
     reason: str
 
 
+class StepMissing(_ScopeEvent):
+    """Somebody looked, and what the step made is not there, or not as it was made.
+
+    `observed_version` is the version of this stream that was read before looking. `data`: what is missing held data,
+    which nobody can make again.
+    """
+
+    TOPIC: ClassVar[str] = "tenantry.step-missing"
+    step: Step
+    observed_version: int
+    reason: str
+    data: bool = False
+
+
 ScopeEvent = (
-    StepStarted | StepCompleted | StepFailed | StepBlocked | ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed
+    StepStarted
+    | StepCompleted
+    | StepFailed
+    | StepBlocked
+    | StepMissing
+    | ScopeConverged
+    | ScopeGaveUp
+    | ScopeHeld
+    | ScopeResumed
 )
 
 
@@ -199,6 +221,8 @@ class Provisioning:
 
     at_rest: bool = False
     """Converged, and nothing was started or resumed since."""
+    data_missing: bool = False
+    """Its database was seen to be missing, and has not been ensured or removed since."""
     resumed: Origin | None = None
     """The operator's act by which it was last tried again: the cause of what follows, until another wish comes."""
 
@@ -241,6 +265,14 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
             return replace(
                 actual,
                 intent=replace(actual.intent, obstacle=event.obstacle, reason=event.reason, retry_at=None),
+            )
+        case StepMissing() as event if event.step in actual.steps:
+            missing = replace(actual.steps[event.step], done=False)
+            return replace(
+                actual,
+                steps={**actual.steps, event.step: missing},
+                at_rest=False,
+                data_missing=actual.data_missing or event.data,
             )
         case ScopeConverged() as event:
             steps = {step: ensured.wish for step, ensured in actual.steps.items()}
@@ -287,4 +319,5 @@ def _completed(actual: Provisioning, event: StepCompleted) -> Provisioning:
         wish = steps[event.step].wish
         born = {part: steps[event.step].born[part] for part in wish.parts}
         steps[event.step] = Ensured(wish, event.facts, done=True, born=born)
-    return replace(actual, steps=steps, intent=None)
+    data_missing = actual.data_missing and event.step is not Step.DATABASE
+    return replace(actual, steps=steps, intent=None, data_missing=data_missing)

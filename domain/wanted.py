@@ -195,6 +195,8 @@ def _product_level(key: str, estate: Estate, *, catalog: Catalog, now: datetime)
     if host is not None and _product_level(host, estate, catalog=catalog, now=now) == "absent":
         return "absent"  # an app has nowhere to be without its host
     wish = wish_of_product(estate.tenant, key, catalog=catalog, now=now)
+    if wish == "open" and estate.family(catalog.family_of(key)).data_missing:
+        return "closed"
     if wish != "gone":
         return wish
     return "retained" if estate.product(key).lived else "absent"
@@ -287,6 +289,8 @@ def _wanted_product(key: str, estate: Estate, *, catalog: Catalog, policy: Polic
             features=catalog.features(key, license_.edition),
         ),
     }
+    if estate.family(catalog.family_of(key)).data_missing:
+        del steps[Step.LICENSE]  # it lay in the database
     host = catalog[key].host
     hosts_expiry = _expiry(tenant, host) if host is not None and level == "open" else None
     return _wanted(

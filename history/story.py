@@ -23,6 +23,7 @@ from domain.provisioning import (
     StepBlocked,
     StepCompleted,
     StepFailed,
+    StepMissing,
     StepStarted,
 )
 from domain.steps import DatabaseFacts, DatabaseWish, Facts, LicenseFacts, RegionFacts, SiteFacts, Step, Wish
@@ -147,6 +148,7 @@ def _what(event: Event, *, undone: bool) -> str:
 _WORDS: dict[type[Event], str] = {
     StepFailed: "failed",
     StepBlocked: "blocked",
+    StepMissing: "missing",
     ScopeConverged: "converged",
     ScopeGaveUp: "given up",
     ScopeHeld: "held",
@@ -171,6 +173,8 @@ def _said(fact: Recorded, *, undone: bool) -> str:
             return f"attempt {event.attempt}: {event.reason}; {again}"
         case StepBlocked():
             return f"waits for {event.obstacle}: {event.reason}"
+        case StepMissing():
+            return event.reason
         case ScopeConverged():
             return "nothing is left of it" if event.level == "absent" else f"is as it should be: {event.level}"
         case ScopeGaveUp():

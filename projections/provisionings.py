@@ -24,6 +24,7 @@ from domain.provisioning import (
     StepBlocked,
     StepCompleted,
     StepFailed,
+    StepMissing,
     StepStarted,
 )
 from domain.steps import SCOPE_STEPS, Step
@@ -53,7 +54,7 @@ STEPS: Final = Table(
     Column("kind", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("step", Integer, primary_key=True),
-    Column("state", Text),  # started, done, failed, blocked, removed
+    Column("state", Text),  # started, done, failed, blocked, missing, removed
     Column("direction", Text),
     Column("generation", BigInteger),
     Column("attempt", Integer),
@@ -75,6 +76,13 @@ def handle(recorded: Recorded) -> Iterator[Change]:
         step: Row = {"direction": event.direction, "generation": event.generation, **_step(event)}
         yield Set(PROVISIONINGS, key, {**_scope(event), **at})
         yield Set(STEPS, (*key, int(event.step)), {**step, **at})
+    elif isinstance(event, StepMissing):  # the scope is in progress when the saga starts to mend it
+        key = (event.tenant_id, event.kind, event.key)
+        yield Set(
+            STEPS,
+            (*key, int(event.step)),
+            {"state": "missing", "reason": event.reason, "updated_at": recorded.time},
+        )
     elif isinstance(event, ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed):
         key = (event.tenant_id, event.kind, event.key)
         yield Set(PROVISIONINGS, key, {**_AGAIN, **_outcome(event), "updated_at": recorded.time})
@@ -145,6 +153,7 @@ PROJECTION: Final = Projection(
             StepCompleted,
             StepFailed,
             StepBlocked,
+            StepMissing,
             ScopeConverged,
             ScopeGaveUp,
             ScopeHeld,

@@ -38,6 +38,7 @@ from adapters.quarantine import Quarantine
 from adapters.sealing import MasterKey, PostgresSealingKeys
 from adapters.signed_requests import SigningSecret
 from adapters.steps import executors
+from adapters.steps.observing import Observer
 from adapters.topology import Patience, Shard, Topology
 from adapters.workers import Heartbeat
 from domain.acts import Operator
@@ -47,6 +48,7 @@ from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable
 from domain.operating import Operating
 from domain.policy import Policy, default_policy
 from domain.ports import WaitingMessage
+from domain.reconciling import Reconciling
 from domain.saga import Saga
 from history.replay import Progress, Replay
 from projections import PROJECTIONS
@@ -229,6 +231,20 @@ class Parts:
     @cached_property
     def operating(self) -> Operating:
         return Operating(log=self.log, estates=self.saga.estates, catalog=self.catalog, clock=utc_now, new_id=new_id)
+
+    @cached_property
+    def reconciling(self) -> Reconciling:
+        url = self.endpoints.database_url
+        return Reconciling(
+            log=self.log,
+            estates=self.saga.estates,
+            tenants_after=self.log.tenants_after,
+            looking=Observer(lambda: psycopg.connect(url, connect_timeout=5), self.topology, self.catalog),
+            catalog=self.catalog,
+            policy=self.policy,
+            clock=utc_now,
+            new_id=new_id,
+        )
 
     @cached_property
     def operator(self) -> Operator:

@@ -45,6 +45,8 @@ class Regions:
             )
 
     def _place(self, connection: psycopg.Connection, order: Order, wish: RegionWish) -> RegionFacts:
+        if order.placement is not None and order.database is not None:  # only its reservation was lost
+            return _take_back(connection, order, order.placement)
         region = wish.region or self._topology.default_region
         if region not in self._topology.regions:
             known = ", ".join(self._topology.regions)
@@ -63,6 +65,16 @@ def _placement(connection: psycopg.Connection, order: Order) -> RegionFacts | No
         [str(order.scope)],
     ).fetchone()
     return RegionFacts(region=row[0], shard=row[1]) if row else None
+
+
+def _take_back(connection: psycopg.Connection, order: Order, placed: RegionFacts) -> RegionFacts:
+    """The room that the family fills already, whatever the shard's capacity and state are now."""
+    connection.execute("UPDATE shards SET used = used + 1 WHERE name = %s", [placed.shard])
+    connection.execute(
+        "INSERT INTO placements_reserved (scope, shard, generation) VALUES (%s, %s, %s)",
+        [str(order.scope), placed.shard, order.generation],
+    )
+    return placed
 
 
 def _take_room(connection: psycopg.Connection, region: str) -> str:

@@ -30,6 +30,7 @@ from domain.provisioning import (
     StepBlocked,
     StepCompleted,
     StepFailed,
+    StepMissing,
     StepStarted,
 )
 from domain.steps import (
@@ -181,6 +182,7 @@ EXAMPLES: dict[str, Event] = {
     "step-completed-removal": StepCompleted(**STEP | {"direction": "remove"}),
     "step-failed": StepFailed(**STEP, attempt=2, reason="the disk is on fire", retry_at=WHEN),
     "step-blocked": StepBlocked(**STEP, obstacle="room:eu", reason="every shard of eu is full"),
+    "step-missing": StepMissing(**SCOPE, step=Step.LICENSE, observed_version=5, reason="the entitlement is not there"),
     "scope-converged": ScopeConverged(**SCOPE, level="open", digest="d1"),
     "scope-converged-purged": ScopeConverged(**SCOPE, level="absent", digest="d2", purge=9),
     "scope-converged-anew": ScopeConverged(**SCOPE, level="open", digest="d1", data_lost=True),

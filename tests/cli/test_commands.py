@@ -43,6 +43,7 @@ OF_A_RUNNING_ONE = [
     ["runs", "retry", "site:some-tenant", "--reason", "mended"],
     ["runs", "hold", "site:some-tenant", "--reason", "look"],
     ["runs", "release", "site:some-tenant", "--reason", "looked"],
+    ["reconcile"],
     ["restore", "some-tenant", "--reason", "called the wrong one"],
     ["quarantine", "list"],
     ["quarantine", "show", "1"],

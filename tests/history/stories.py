@@ -28,6 +28,7 @@ from domain.provisioning import (
     StepBlocked,
     StepCompleted,
     StepFailed,
+    StepMissing,
     StepStarted,
 )
 from domain.steps import (
@@ -140,6 +141,8 @@ class Stories:
             return StepStarted.model_validate({**a_step, "wish": _wish(scope), "undoing": dice < 0.67})
         if dice < 0.8:
             return StepFailed.model_validate({**a_step, "attempt": 1, "reason": "no", "retry_at": START})
+        if dice < 0.81:
+            return StepMissing.model_validate({**of, "step": step, "observed_version": 3, "reason": "not there"})
         if dice < 0.85:
             return StepBlocked.model_validate({**a_step, "obstacle": "room:eu", "reason": "full"})
         if dice < 0.93:

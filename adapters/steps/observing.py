@@ -1,0 +1,156 @@
+"""What is really there of what the executors made?
+
+One look answers for many tenants: a query or two for each shard, whatever their number; only a family with a database
+of its own (database isolation) costs a session more, for its entitlements. Nothing is locked and nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import psycopg
+from psycopg import errors, sql
+
+from adapters.steps.fences import Connect
+from adapters.topology import Topology, reaching
+from domain.catalog import Catalog
+from domain.drift import CONTROL, Entitlement, Observed, Place, Role, entitled, place_of
+from domain.errors import Retryable
+from domain.steps import DatabaseFacts
+from domain.wanted import Estate
+
+_LOOKS: Final = 3
+"""How often entitlements are read again when a table goes while they are read."""
+
+Entitlements = dict[tuple[str, str, str], Entitlement]
+
+
+class Observer:
+    """Looks at the control database and at the shards of a topology."""
+
+    def __init__(self, control: Connect, topology: Topology, catalog: Catalog) -> None:
+        self._control = control
+        self._topology = topology
+        self._catalog = catalog
+
+    def observe(self, estates: Sequence[Estate]) -> Observed:
+        """What is there of these tenants' things. A part that does not answer is named in `silent`."""
+        silent: dict[str, str] = {}
+        names: dict[str, str] = {}
+        rooms: dict[str, str] = {}
+        try:
+            names, rooms = self._reservations(estates)
+        except Retryable as error:
+            silent[CONTROL] = str(error)
+        by_shard: dict[str, list[DatabaseFacts]] = {}
+        for facts in self._databases(estates):
+            by_shard.setdefault(facts.shard, []).append(facts)
+        places: set[Place] = set()
+        roles: dict[tuple[str, str], Role] = {}
+        entitlements: Entitlements = {}
+        for shard, families in sorted(by_shard.items()):
+            try:
+                there, logins, licensed = self._look(shard, families)
+            except Retryable as error:
+                silent[shard] = str(error)
+            else:
+                places |= there
+                roles |= {(shard, name): role for name, role in logins.items()}
+                entitlements |= licensed
+        return Observed(names, rooms, frozenset(places), roles, entitlements, silent)
+
+    def _databases(self, estates: Iterable[Estate]) -> Iterable[DatabaseFacts]:
+        """Each family's database once, as its step 6 found it."""
+        found: dict[Place, DatabaseFacts] = {}
+        for estate in estates:
+            for scope, actual in estate.scopes.items():
+                for ensured in actual.steps.values():
+                    if isinstance(ensured.facts, DatabaseFacts):
+                        found[place_of(ensured.facts)] = ensured.facts
+                if scope.kind == "product" and (home := entitled(scope, estate, catalog=self._catalog)[1]):
+                    found[place_of(home)] = home
+        return found.values()
+
+    def _reservations(self, estates: Sequence[Estate]) -> tuple[dict[str, str], dict[str, str]]:
+        tenants = [estate.tenant.id for estate in estates]
+        wished = [
+            estate.tenant.attributes.value.site_name for estate in estates if estate.tenant.attributes is not None
+        ]
+        families = [str(scope) for estate in estates for scope in estate.scopes if scope.kind == "family"]
+        with reaching(CONTROL), self._control() as connection:
+            names = connection.execute(
+                "SELECT site_name, tenant_id FROM site_names WHERE tenant_id = ANY (%s) OR site_name = ANY (%s)",
+                [tenants, wished],
+            ).fetchall()
+            rooms = connection.execute(
+                "SELECT scope, shard FROM placements_reserved WHERE scope = ANY (%s)", [families]
+            ).fetchall()
+        return dict(names), dict(rooms)
+
+    def _look(self, shard: str, families: Sequence[DatabaseFacts]) -> tuple[set[Place], dict[str, Role], Entitlements]:
+        with self._topology.connect(shard) as connection:
+            here = connection.info.dbname
+            schemas = _names(
+                connection,
+                "SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s)",
+                [facts.schema_name for facts in families if facts.database == here],
+            )
+            databases = _names(
+                connection,
+                "SELECT datname FROM pg_database WHERE datname = ANY (%s) AND datconnlimit <> -2",
+                [facts.database for facts in families if facts.database != here],
+            )
+            roles = _roles(connection, [role.role for facts in families for role in facts.roles])
+            entitlements = _entitlements(connection, shard, sorted(schemas))
+        for database in sorted(databases):
+            with self._topology.connect(shard, database=database) as inside:
+                entitlements |= _entitlements(inside, shard, ["public"])
+        places = {
+            place_of(facts)
+            for facts in families
+            if (facts.schema_name in schemas if facts.database == here else facts.database in databases)
+        }
+        return places, roles, entitlements
+
+
+def _names(connection: psycopg.Connection, query: str, asked: list[str]) -> set[str]:
+    return {name for (name,) in connection.execute(query.encode(), [asked]).fetchall()}
+
+
+def _roles(connection: psycopg.Connection, asked: list[str]) -> dict[str, Role]:
+    """Groups are named like the place that they open, but for the first letter (login_roles.py)."""
+    rows = connection.execute(
+        "SELECT r.rolname, r.rolcanlogin, array(SELECT 't' || substr(g.rolname, 2) FROM pg_auth_members m"
+        " JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid) FROM pg_roles r WHERE r.rolname = ANY (%s)",
+        [asked],
+    ).fetchall()
+    return {name: Role(login, frozenset(places)) for name, login, places in rows}
+
+
+def _entitlements(connection: psycopg.Connection, shard: str, schemas: list[str]) -> Entitlements:
+    """Every row of the tables that are ours in these schemas, in two queries."""
+    for _ in range(_LOOKS):
+        tables = connection.execute(
+            "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = ANY (%s) AND c.relname LIKE 'entitlement\\_%%' AND c.relkind = 'r'"
+            " AND pg_get_userbyid(c.relowner) = current_user",
+            [schemas],
+        ).fetchall()
+        if not tables:
+            return {}
+        each = (
+            sql.SQL("SELECT {}, subject, edition, users, active, expires_at, features FROM {}").format(
+                sql.Literal(f"{connection.info.dbname}.{schema}.{table}"), sql.Identifier(schema, table)
+            )
+            for schema, table in tables
+        )
+        try:
+            rows = connection.execute(sql.SQL(" UNION ALL ").join(each)).fetchall()
+        except (errors.UndefinedTable, errors.InvalidSchemaName):
+            continue  # a removal was faster: look again at what is left
+        return {
+            (shard, location, subject): Entitlement(edition, users, active, expires_at, tuple(features))
+            for location, subject, edition, users, active, expires_at, features in rows
+        }
+    raise Retryable(f"shard {shard}: entitlements come and go while they are read: look again later")

@@ -1,0 +1,100 @@
+"""Is what the log says is there really there, and what becomes of what is not?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.look import estate_of
+from cli.operators import As, who
+from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
+from domain.description import STEP_NAMES
+from domain.drift import Finding
+from domain.reconciling import Mended, Sweep
+
+
+@command
+def reconcile(
+    tenant: Annotated[str | None, typer.Option(metavar="TENANT", help="Only this tenant.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; record nothing.")] = False,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the log with the real things, and have the saga mend what went missing. Exit 1: not all is well."""
+    with running_parts(data_dir) as parts:
+        if tenant is not None:
+            estate_of(parts, tenant)
+        sweep = parts.reconciling.sweep(tenant, say=_progress)
+        may_mend = sweep.drifted and not dry_run and not sweep.suspicious
+        mended = parts.reconciling.mend(sweep, by=who(as_name)) if may_mend else Mended()
+    if as_json:
+        print_json(_told(sweep, mended))
+    else:
+        _say(sweep, mended)
+    if sweep.drifted or sweep.silent:
+        raise typer.Exit(1)
+
+
+def _progress(sweep: Sweep) -> None:
+    err.print(f"looked at {sweep.tenants} tenants: {len(sweep.drifted)} scopes are not as they should be")
+
+
+def _say(sweep: Sweep, mended: Mended) -> None:
+    for seen in sweep.drifted:
+        for finding in seen.findings:
+            becomes = _becomes(finding) if seen.scope not in mended.dropped else "it has moved on: looked at next time"
+            _line(f"{seen.scope}  step {int(finding.step)} {STEP_NAMES[finding.step]}: {finding.said}; {becomes}")
+    for where, why in sweep.silent.items():
+        _line(f"{where} was not looked at: {why}")
+    for where in sweep.suspicious:
+        _line(
+            f"{where}: {sweep.absent[where]} of {sweep.looked_at[where]} scopes are missing: it looks like a wrong or"
+            " an empty server, so nothing was recorded. Check its url; or raise [drift] in the policy, where it is so"
+        )
+    if mended.handed_over:
+        _line(f"{len(mended.handed_over)} scopes handed over to the saga: see `tenantry runs list`")
+    elif sweep.drifted:
+        _line("nothing was recorded")
+    elif not sweep.silent:
+        _line(f"{sweep.tenants} tenants, {sum(sweep.looked_at.values())} looks: all is there")
+
+
+def _becomes(finding: Finding) -> str:
+    if finding.kind == "data":
+        return "never made again empty: its products are closed, and it is held until `tenantry runs release`"
+    return "the saga ensures it again"
+
+
+def _line(text: str) -> None:
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _told(sweep: Sweep, mended: Mended) -> dict[str, Any]:
+    handed_over, dropped = set(mended.handed_over), set(mended.dropped)
+    return {
+        "tenants": sweep.tenants,
+        "looked_at": dict(sweep.looked_at),
+        "findings": [
+            {
+                "scope": str(seen.scope),
+                "version": seen.version,
+                "where": seen.where,
+                "step": int(finding.step),
+                "kind": finding.kind,
+                "said": finding.said,
+                "outcome": "handed_over"
+                if seen.scope in handed_over
+                else "dropped"
+                if seen.scope in dropped
+                else "not_recorded",
+            }
+            for seen in sweep.drifted
+            for finding in seen.findings
+        ],
+        "not_looked_at": sweep.silent,
+        "suspicious": {
+            where: {"absent": sweep.absent[where], "looked_at": sweep.looked_at[where]} for where in sweep.suspicious
+        },
+    }

@@ -1,0 +1,157 @@
+"""How does what has drifted get back to what the log says?
+
+    sweep    page by page: read the estates, then look, then compare. Nothing is recorded
+    mend     for each scope with findings: `StepMissing` at the version that was read before looking
+
+Only the saga mends: a step that is missing is not done, so that `next_action` ensures it again. A database that is
+missing is held beside that (`data_missing`), and its products are closed, until an operator has restored it. If a
+stream has moved on since it was read, its observation is void: the append's version check drops it, and the next sweep
+looks again. Whoever is stopped between two scopes has recorded whole scopes or nothing.
+
+A sweep that finds too much missing in one place records nothing anywhere: that is how a wrong or an empty server looks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from domain.catalog import Catalog
+from domain.convergence import dependents
+from domain.drift import Observed, Seen, compare, suspicious
+from domain.errors import Conflict, TenantryError
+from domain.event import Cause, Recorded
+from domain.policy import Policy
+from domain.ports import Clock, EventLog, NewId, Recording, Wake
+from domain.provisioning import ScopeHeld, StepMissing
+from domain.steps import Scope, Step
+from domain.wanted import Estate
+
+PAGE: Final = 500
+"""Tenants that are read and looked at together."""
+
+
+class Looking(Protocol):
+    """Looks at the real things."""
+
+    def observe(self, estates: Sequence[Estate]) -> Observed:
+        """What is there of these tenants' things; what does not answer is named in `silent`."""
+
+
+@dataclass(slots=True)
+class Sweep:
+    """What one sweep came to. `looked_at`, `absent`: scopes by place; `silent`: places not looked at, and why.
+
+    `suspicious`: places where too much is missing. Nothing may be recorded.
+    """
+
+    tenants: int = 0
+    looked_at: Counter[str] = field(default_factory=Counter)
+    absent: Counter[str] = field(default_factory=Counter)
+    drifted: list[Seen] = field(default_factory=list)
+    silent: dict[str, str] = field(default_factory=dict)
+    suspicious: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Mended:
+    """`handed_over`: scopes that the saga mends, or that are held; `dropped`: whose streams had moved on."""
+
+    handed_over: list[Scope] = field(default_factory=list)
+    dropped: list[Scope] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciling:
+    """`tenants_after` pages through the ids of all tenants; `estates` gives them as committed now."""
+
+    log: EventLog
+    estates: Callable[[Iterable[str]], Mapping[str, Estate]]
+    tenants_after: Callable[[str, int], Sequence[str]]
+    looking: Looking
+    catalog: Catalog
+    policy: Policy
+    clock: Clock
+    new_id: NewId
+
+    def sweep(self, tenant_id: str | None = None, *, say: Callable[[Sweep], None]) -> Sweep:
+        """Look at one tenant or at all of them; `say` hears of every page."""
+        sweep = Sweep()
+        for page in [[tenant_id]] if tenant_id is not None else self._pages():
+            estates = [estate for estate in self.estates(page).values() if estate.tenant.exists]
+            observed = self.looking.observe(estates)
+            seen = [each for estate in estates for each in compare(estate, observed, catalog=self.catalog)]
+            sweep.tenants += len(estates)
+            sweep.looked_at.update(each.where for each in seen)
+            sweep.drifted.extend(each for each in seen if each.findings)
+            sweep.silent |= observed.silent
+            sweep.absent.update(each.where for each in seen if each.is_absent)
+            say(sweep)
+        sweep.suspicious = suspicious(sweep.absent, sweep.looked_at, self.policy.drift)
+        return sweep
+
+    def _pages(self) -> Iterator[Sequence[str]]:
+        last = ""
+        while page := self.tenants_after(last, PAGE):
+            yield page
+            last = page[-1]
+
+    def mend(self, sweep: Sweep, *, by: str) -> Mended:
+        """Record what was seen, scope by scope. Raises TenantryError where the sweep may not be believed."""
+        if sweep.suspicious:
+            raise TenantryError(f"too much is missing on {', '.join(sweep.suspicious)}: nothing is recorded")
+        mended = Mended()
+        by_scope: dict[Scope, list[Seen]] = {}
+        for seen in sweep.drifted:
+            by_scope.setdefault(seen.scope, []).append(seen)
+        for scope, each in by_scope.items():
+            try:
+                self.log.record(self._recording(scope, each, by=by))
+            except Conflict:
+                mended.dropped.append(scope)
+            else:
+                mended.handed_over.append(scope)
+        return mended
+
+    def _recording(self, scope: Scope, seen: Sequence[Seen], *, by: str) -> Recording:
+        """At the version that was read: of one scope, whatever was seen of it in which place."""
+        version, now, id_ = min(each.version for each in seen), self.clock(), self.new_id()
+        said: dict[Step, list[str]] = {}
+        lost: dict[Step, str] = {}
+        for finding in (finding for each in seen for finding in each.findings):
+            said.setdefault(finding.step, []).append(finding.said)
+            if finding.kind == "data":
+                lost[finding.step] = finding.said
+        of = {"tenant_id": scope.tenant_id, "kind": scope.kind, "key": scope.key}
+        events = [
+            *(
+                StepMissing.model_validate(
+                    {
+                        **of,
+                        "step": step,
+                        "observed_version": version,
+                        "reason": "; ".join(reasons),
+                        "data": step in lost,
+                    }
+                )
+                for step, reasons in sorted(said.items())
+            ),
+            *(ScopeHeld.model_validate({**of, "step": step, "reason": reason}) for step, reason in lost.items()),
+        ]
+        facts = [
+            Recorded(
+                stream=str(scope),
+                version=version + number,
+                id=id_ if number == 1 else self.new_id(),
+                time=now,
+                cause=Cause(kind="operator", source=by, id=str(id_)),
+                correlation=f"{by} {id_}",
+                event=event,
+            )
+            for number, event in enumerate(events, start=1)
+        ]
+        estate = self.estates([scope.tenant_id])[scope.tenant_id]
+        due = (scope, *dependents(scope, estate, catalog=self.catalog))
+        return Recording(events=list(facts), wakes=[Wake(str(each), now) for each in due])

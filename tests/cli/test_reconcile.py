@@ -1,0 +1,326 @@
+"""Does `tenantry reconcile` find what has drifted on real shards, and does the saga mend it?"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from base64 import b64encode
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from typer.testing import CliRunner
+
+from adapters.embedded import EmbeddedPostgres
+from adapters.inbound import to_structured
+from adapters.kafka_ports import Message
+from adapters.migrations import migrate
+from cli.main import app
+from domain.convergence import database_of
+from domain.event import Event
+from domain.provisioning import ScopeConverged, ScopeHeld, StepMissing
+from domain.steps import DatabaseFacts, Scope, Step
+from domain.wanted import Estate
+from runtime.bootstrap import Parts, utc_now
+from runtime.instance import endpoints
+from runtime.settings import load_settings
+from workers.provisioner import Provisioner
+
+TABLE = "entitlement_jira_software"
+
+
+class Cloud:
+    """A Tenantry with real executors and two real shards, whose provisioner a test turns by hand."""
+
+    def __init__(self, parts: Parts, shards: dict[str, str]) -> None:
+        self.parts = parts
+        self.shards = shards
+        self._offset = 0
+        self._provisioner = Provisioner(
+            parts.log,
+            parts.saga,
+            parts.executors,
+            catalog=parts.catalog,
+            clock=utc_now,
+            owner="test",
+            threads=2,
+            claim=16,
+            lease=timedelta(seconds=30),
+            poll_seconds=0.01,
+            drain_seconds=5,
+        )
+
+    def tenant(self, *, region: str = "eu") -> str:
+        """A tenant with one product, provisioned."""
+        tenant_id = f"t-{uuid4().hex[:12]}"
+        self._offset += 1
+        headers, value = to_structured(
+            "tenant.created",
+            {
+                "tenant_id": tenant_id,
+                "customer_id": "c-1",
+                "site_name": tenant_id,
+                "residency": "pinned",
+                "region": region,
+                "administrator": {"account_id": "a-1", "name": "Ada Lovelace", "email": "ada@example.com"},
+                "products": [{"product": "jira-software", "edition": "standard", "users": 5}],
+            },
+            source="/commerce",
+            id=f"m-{self._offset}",
+            time=utc_now(),
+            revision=1,
+        )
+        message = Message(
+            topic="tenantry.lifecycle",
+            partition=0,
+            offset=self._offset,
+            key=tenant_id.encode(),
+            value=value,
+            headers=headers,
+            timestamp_ms=0,
+            topic_id="t",
+        )
+        self.parts.lifecycle.intake([self.parts.read(message)])
+        self.work()
+        return tenant_id
+
+    def work(self) -> None:
+        while self._provisioner.round():
+            pass
+
+    def close(self) -> None:
+        self._provisioner.drain()
+
+    def estate(self, tenant_id: str) -> Estate:
+        return self.parts.saga.estates([tenant_id])[tenant_id]
+
+    def database(self, tenant_id: str) -> DatabaseFacts:
+        facts = database_of(self.estate(tenant_id), "jira")
+        assert facts is not None
+        return facts
+
+    def facts(self, scope: Scope) -> list[Event]:
+        return [fact.event for fact in self.parts.log.load({str(scope): 0})[str(scope)]]
+
+    def on(self, shard: str, statement: str, *names: str) -> list[Any]:
+        """Somebody's statement, behind our back."""
+        with psycopg.connect(self.shards[shard], autocommit=True) as connection:
+            composed = sql.SQL(statement).format(*map(sql.Identifier, names))
+            done = connection.execute(composed)
+            return done.fetchall() if done.description else []
+
+    def control(self, statement: str, *values: str) -> list[Any]:
+        with psycopg.connect(self.parts.endpoints.database_url, autocommit=True) as connection:
+            done = connection.execute(statement.encode(), values)
+            return done.fetchall() if done.description else []
+
+    def says(self, *arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, list(arguments))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result.stdout
+
+    def finds_nothing(self) -> None:
+        assert "all is there" in self.says("reconcile")
+
+
+@pytest.fixture
+def cloud(
+    postgres: EmbeddedPostgres, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cloud]:
+    run = uuid4().hex[:8]
+    names = {"eu-1": f"shard_eu_{run}", "us-1": f"shard_us_{run}"}
+    before = _roles(postgres)
+    for name in names.values():
+        postgres.create_database(name)
+    shards = {shard: postgres.url(name) for shard, name in names.items()}
+    (tmp_path / "tenantry.toml").write_text(
+        'default_region = "eu"\n'
+        + "".join(
+            f'[[shards]]\nname = "{shard}"\nregion = "{shard[:2]}"\nurl = "{url}"\n' for shard, url in shards.items()
+        )
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TENANTRY_DATABASE_URL", database)
+    monkeypatch.setenv("TENANTRY_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setenv("TENANTRY_MASTER_KEY", b64encode(secrets.token_bytes(32)).decode())
+    migrate(database)
+    settings = load_settings()
+    try:
+        with Parts(settings, endpoints(settings)) as parts:
+            parts.topology.prepare()
+            with psycopg.connect(database) as connection:
+                parts.topology.sync(connection)
+            made = Cloud(parts, shards)
+            yield made
+            made.close()
+    finally:
+        for name in names.values():
+            postgres.drop_database(name)
+        with psycopg.connect(postgres.url(), autocommit=True) as connection:
+            for role in _roles(postgres) - before:
+                connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def _roles(postgres: EmbeddedPostgres) -> set[str]:
+    with psycopg.connect(postgres.url()) as connection:
+        return {name for (name,) in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
+
+
+def can_log_in(cloud: Cloud, role: str) -> bool:
+    return bool(cloud.on("eu-1", f"SELECT 1 FROM pg_roles WHERE rolname = '{role}' AND rolcanlogin"))
+
+
+def test_what_is_there_is_left_alone(cloud: Cloud) -> None:
+    tenant_id = cloud.tenant()
+    before = cloud.estate(tenant_id)
+    cloud.finds_nothing()
+    assert cloud.estate(tenant_id) == before
+
+
+def test_a_login_role_that_was_dropped_is_made_again_by_the_saga(cloud: Cloud) -> None:
+    tenant_id = cloud.tenant()
+    role = cloud.database(tenant_id).roles[0].role
+    cloud.on("eu-1", "DROP OWNED BY {}", role)
+    cloud.on("eu-1", "DROP ROLE {}", role)
+    said = cloud.says("reconcile", code=1)
+    assert f"family:{tenant_id}:jira  step 6 database: login role {role} of jira-software is not there" in said
+    assert "the saga ensures it again" in said
+    assert not can_log_in(cloud, role), "nothing is mended behind the saga's back"
+    cloud.finds_nothing()
+    cloud.work()
+    assert can_log_in(cloud, role)
+    assert isinstance(cloud.facts(Scope("family", tenant_id, "jira"))[-1], ScopeConverged)
+    cloud.finds_nothing()
+
+
+def test_a_role_that_may_not_log_in_any_more_may_again(cloud: Cloud) -> None:
+    role = cloud.database(cloud.tenant()).roles[0].role
+    cloud.on("eu-1", "ALTER ROLE {} NOLOGIN", role)
+    assert f"login role {role} of jira-software cannot log in, and should" in cloud.says("reconcile", code=1)
+    cloud.work()
+    assert can_log_in(cloud, role)
+    cloud.finds_nothing()
+
+
+def test_a_role_that_was_taken_out_of_its_group_is_let_in_again(cloud: Cloud) -> None:
+    database = cloud.database(cloud.tenant())
+    role = database.roles[0].role
+    cloud.on("eu-1", "REVOKE {} FROM {}", f"g{database.schema_name[1:]}", role)
+    assert f"{role} of jira-software may not use {database.schema_name}" in cloud.says("reconcile", code=1)
+    cloud.work()
+    cloud.finds_nothing()
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM {}.{}", "UPDATE {}.{} SET users = 10000", "DROP TABLE {}.{}"])
+def test_an_entitlement_that_is_not_as_it_was_laid_down_is_laid_down_again(cloud: Cloud, change: str) -> None:
+    schema = cloud.database(cloud.tenant()).schema_name
+    cloud.on("eu-1", change, schema, TABLE)
+    assert "step 7 license: the entitlement" in cloud.says("reconcile", code=1)
+    cloud.work()
+    assert cloud.on("eu-1", "SELECT subject, users FROM {}.{}", schema, TABLE) == [("jira-software", 5)]
+    cloud.finds_nothing()
+
+
+def test_a_site_name_and_a_room_that_lost_their_reservation_are_reserved_again(cloud: Cloud) -> None:
+    tenant_id = cloud.tenant()
+    cloud.control("DELETE FROM site_names")
+    cloud.control("DELETE FROM placements_reserved")
+    said = cloud.says("reconcile", code=1)
+    assert f"site:{tenant_id}  step 2 site: the site name {tenant_id} is not reserved" in said
+    assert f"family:{tenant_id}:jira  step 3 region: its room on shard eu-1 is not reserved" in said
+    cloud.work()
+    assert cloud.control("SELECT site_name FROM site_names WHERE tenant_id = %s", tenant_id) == [(tenant_id,)]
+    assert cloud.control("SELECT shard FROM placements_reserved") == [("eu-1",)]
+    cloud.finds_nothing()
+
+
+def test_a_schema_that_is_missing_is_held_and_its_products_closed_until_it_is_restored(cloud: Cloud) -> None:
+    tenant_id = cloud.tenant()
+    schema = cloud.database(tenant_id).schema_name
+    family, product = Scope("family", tenant_id, "jira"), Scope("product", tenant_id, "jira-software")
+    cloud.on("eu-1", "DROP SCHEMA {} CASCADE", schema)
+    said = cloud.says("reconcile", code=1)
+    assert f"data_missing: schema {schema} is not on shard eu-1; never made again empty" in said
+    cloud.work()
+    assert not cloud.on("eu-1", f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'"), "it is not made empty"
+    assert [type(event) for event in cloud.facts(family)[-2:]] == [StepMissing, ScopeHeld]
+    assert "held: data_missing" in cloud.says("runs", "show", str(family))
+    steps = cloud.estate(tenant_id).actual(product).steps
+    assert Step.LICENSE not in steps
+    assert steps[Step.SITE].wish.model_dump()["access"] == "closed"
+    assert steps[Step.IDENTITY].wish.model_dump()["in_force"] is False
+    cloud.finds_nothing()
+
+    cloud.says("runs", "release", str(family), "--reason", "too early")
+    cloud.work()
+    assert cloud.estate(tenant_id).actual(family).held is not None, "it is still missing: held again"
+
+    cloud.on("eu-1", "CREATE SCHEMA {}", schema)  # stands for the restore
+    cloud.says("runs", "retry", str(family), "--reason", "restored")
+    cloud.work()
+    assert cloud.estate(tenant_id).actual(product).level == "open"
+    assert Step.LICENSE in cloud.estate(tenant_id).actual(product).steps
+    assert can_log_in(cloud, cloud.database(tenant_id).roles[0].role)
+    cloud.finds_nothing()
+
+
+def test_a_dry_run_says_the_same_and_records_nothing(cloud: Cloud) -> None:
+    tenant_id = cloud.tenant()
+    cloud.control("DELETE FROM site_names")
+    before = cloud.estate(tenant_id)
+    said = cloud.says("reconcile", "--dry-run", code=1)
+    assert "is not reserved; the saga ensures it again" in said
+    assert "nothing was recorded" in said
+    assert cloud.estate(tenant_id) == before
+
+
+def test_only_the_named_tenant_is_looked_at(cloud: Cloud) -> None:
+    one, other = cloud.tenant(), cloud.tenant()
+    cloud.control("DELETE FROM site_names")
+    told = json.loads(cloud.says("reconcile", "--tenant", one, "--json", code=1))
+    assert [(finding["scope"], finding["outcome"]) for finding in told["findings"]] == [(f"site:{one}", "handed_over")]
+    assert cloud.estate(other).site().at_rest
+
+
+def test_a_shard_that_is_silent_is_not_looked_at_and_nothing_of_it_is_missing(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here, there = cloud.tenant(region="eu"), cloud.tenant(region="us")
+    settings = tmp_path / "tenantry.toml"
+    settings.write_text(settings.read_text().replace(cloud.shards["us-1"], "postgresql://nobody@127.0.0.1:1/none"))
+    told = json.loads(cloud.says("reconcile", "--json", code=1))
+    assert list(told["not_looked_at"]) == ["us-1"]
+    assert told["findings"] == []
+    assert cloud.estate(there).family("jira").at_rest
+    assert cloud.estate(here).family("jira").at_rest
+    assert "us-1 was not looked at" in cloud.says("reconcile", code=1)
+
+
+def test_a_shard_that_is_empty_stops_the_sweep_before_anything_is_recorded(cloud: Cloud) -> None:
+    tenants = [cloud.tenant() for _ in range(4)]
+    cloud.control("DELETE FROM site_names WHERE tenant_id = %s", tenants[0])
+    for tenant_id in tenants:
+        cloud.on("eu-1", "DROP SCHEMA {} CASCADE", cloud.database(tenant_id).schema_name)
+    before = [cloud.estate(tenant_id) for tenant_id in tenants]
+    said = cloud.says("reconcile", code=1)
+    assert "eu-1: 4 of 4 scopes are missing: it looks like a wrong or an empty server, so nothing was recorded" in said
+    assert [cloud.estate(tenant_id) for tenant_id in tenants] == before
+
+
+def test_an_observation_of_a_stream_that_moved_on_is_dropped(cloud: Cloud) -> None:
+    tenant_id = cloud.tenant()
+    role = cloud.database(tenant_id).roles[0].role
+    cloud.on("eu-1", "ALTER ROLE {} NOLOGIN", role)
+    reconciling = cloud.parts.reconciling
+    sweep = reconciling.sweep(say=lambda sweep: None)
+    cloud.says("runs", "hold", f"family:{tenant_id}:jira", "--reason", "somebody works on it")
+    mended = reconciling.mend(sweep, by="test")
+    assert mended.dropped == [Scope("family", tenant_id, "jira")]
+    assert mended.handed_over == []

@@ -1,0 +1,176 @@
+"""What is a difference between the log and the real thing, and what is none?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from domain.catalog import Catalog, ForeignExecutor
+from domain.convergence import Nothing, Start, around, database_of, next_action
+from domain.drift import (
+    CONTROL,
+    Entitlement,
+    Observed,
+    Role,
+    compare,
+    entitled,
+    place_of,
+    suspicious,
+)
+from domain.policy import Drift
+from domain.provisioning import ScopeHeld, StepMissing
+from domain.steps import Step
+from domain.wanted import Estate, wanted
+from tests.domain.given import (
+    CATALOG,
+    JIRA,
+    JIRA_FAMILY,
+    JIRA_SCOPE,
+    NOW,
+    POLICY,
+    SITE,
+    TENANT,
+    a_tenant,
+    after,
+    all_converged,
+    of,
+)
+
+
+def one_product() -> Estate:
+    commerce = a_tenant(JIRA)
+    return commerce.estate(all_converged(commerce).values())
+
+
+def as_it_should_be(estate: Estate) -> Observed:
+    """What an observer sees where nothing has drifted."""
+    database = database_of(estate, "jira")
+    facts, _ = entitled(JIRA_SCOPE, estate, catalog=CATALOG)
+    assert database is not None
+    assert facts is not None
+    name = database.schema_name if database.isolation == "schema" else database.database
+    entitlement = Entitlement(facts.edition, facts.users, facts.active, facts.expires_at, facts.features)
+    return Observed(
+        site_names={"acme": TENANT},
+        rooms={str(JIRA_FAMILY): database.shard},
+        places=frozenset({place_of(database)}),
+        roles={(database.shard, role.role): Role(role.login, frozenset({name})) for role in database.roles},
+        entitlements={(database.shard, f"{database.database}.{facts.location}", JIRA): entitlement},
+    )
+
+
+def found(estate: Estate, observed: Observed, *, catalog: Catalog = CATALOG) -> list[tuple[str, Step, str]]:
+    return [
+        (str(seen.scope), finding.step, finding.kind)
+        for seen in compare(estate, observed, catalog=catalog)
+        for finding in seen.findings
+    ]
+
+
+def test_what_is_as_it_was_made_has_no_finding_and_is_counted_where_it_was_looked_at() -> None:
+    estate = one_product()
+    seen = list(compare(estate, as_it_should_be(estate), catalog=CATALOG))
+    assert [(each.scope, each.where == CONTROL) for each in seen] == [
+        (SITE, True),
+        (JIRA_FAMILY, True),
+        (JIRA_FAMILY, False),
+        (JIRA_SCOPE, False),
+    ]
+    assert [each.findings for each in seen] == [()] * 4
+    assert [each.version for each in seen] == [estate.actual(each.scope).version for each in seen]
+
+
+def test_what_went_missing_is_found_in_each_step() -> None:
+    estate = one_product()
+    there = as_it_should_be(estate)
+    empty = Observed(places=there.places)
+    assert found(estate, empty) == [
+        (str(SITE), Step.SITE, "missing"),
+        (str(JIRA_FAMILY), Step.REGION, "missing"),
+        (str(JIRA_FAMILY), Step.DATABASE, "missing"),
+        (str(JIRA_SCOPE), Step.LICENSE, "missing"),
+    ]
+
+
+def test_data_that_is_gone_is_told_once_and_not_for_each_thing_in_it() -> None:
+    estate = one_product()
+    there = replace(as_it_should_be(estate), places=frozenset(), roles={}, entitlements={})
+    assert found(estate, there) == [(str(JIRA_FAMILY), Step.DATABASE, "data")]
+
+
+@pytest.mark.parametrize("role", [Role(login=False, places=frozenset()), Role(login=True, places=frozenset())])
+def test_a_role_with_other_rights_differs(role: Role) -> None:
+    estate = one_product()
+    there = as_it_should_be(estate)
+    changed = replace(there, roles=dict.fromkeys(there.roles, role))
+    assert found(estate, changed) == [(str(JIRA_FAMILY), Step.DATABASE, "differs")]
+
+
+def test_a_site_name_that_is_another_tenants_and_an_entitlement_that_says_more_differ() -> None:
+    estate = one_product()
+    there = as_it_should_be(estate)
+    richer = {place: replace(each, users=10_000) for place, each in there.entitlements.items()}
+    changed = replace(there, site_names={"acme": "t-2"}, entitlements=richer)
+    assert found(estate, changed) == [
+        (str(SITE), Step.SITE, "differs"),
+        (str(JIRA_SCOPE), Step.LICENSE, "differs"),
+    ]
+
+
+def test_what_does_not_answer_is_not_missing() -> None:
+    estate = one_product()
+    database = database_of(estate, "jira")
+    assert database is not None
+    silent = Observed(silent={database.shard: "no route", CONTROL: "no route"})
+    assert list(compare(estate, silent, catalog=CATALOG)) == []
+
+
+def test_an_entitlement_with_somebody_elses_provisioner_is_not_looked_for() -> None:
+    estate = one_product()
+    foreign = {Step.LICENSE: ForeignExecutor(webhook="https://p.example", secret="p")}
+    product = CATALOG[JIRA].model_copy(update={"executors": foreign})
+    catalog = CATALOG.model_copy(update={"products": {**CATALOG.products, JIRA: product}})
+    there = replace(as_it_should_be(estate), entitlements={})
+    assert found(estate, there, catalog=catalog) == []
+
+
+def test_what_is_under_way_or_known_to_be_missing_is_not_compared() -> None:
+    estate = one_product()
+    missing = StepMissing(**of(SITE), step=Step.SITE, observed_version=1, reason="gone")
+    told = replace(estate, scopes={**estate.scopes, SITE: after(estate.site(), missing)})
+    assert str(SITE) not in {scope for scope, _, _ in found(told, replace(as_it_should_be(estate), site_names={}))}
+
+
+def test_too_much_missing_in_one_place_is_more_than_the_larger_of_a_number_and_a_share() -> None:
+    bounds = Drift(absences=3, share=0.05)
+    assert suspicious({"eu-1": 3}, {"eu-1": 3}, bounds) == ()
+    assert suspicious({"eu-1": 4}, {"eu-1": 4}, bounds) == ("eu-1",)
+    assert suspicious({"eu-1": 50, "us-1": 51}, {"eu-1": 1000, "us-1": 1000}, bounds) == ("us-1",)
+
+
+# -- what becomes of it --------------------------------------------------------------------------------------------
+
+
+def test_a_step_that_is_missing_is_ensured_again() -> None:
+    estate = one_product()
+    missing = StepMissing(**of(SITE), step=Step.SITE, observed_version=1, reason="gone")
+    estate = replace(estate, scopes={**estate.scopes, SITE: after(estate.site(), missing)})
+    wish = wanted(SITE, estate, catalog=CATALOG, policy=POLICY, now=NOW)
+    action = next_action(wish, estate.site(), around(SITE, wish, estate, catalog=CATALOG), NOW)
+    assert action == Start(Step.SITE, "ensure", wish.steps[Step.SITE])
+
+
+def test_products_are_closed_without_an_entitlement_while_their_database_is_missing() -> None:
+    estate = one_product()
+    lost = after(
+        estate.family("jira"),
+        StepMissing(**of(JIRA_FAMILY), step=Step.DATABASE, observed_version=1, reason="gone", data=True),
+        ScopeHeld(**of(JIRA_FAMILY), step=Step.DATABASE, reason="data_missing: gone"),
+    )
+    estate = replace(estate, scopes={**estate.scopes, JIRA_FAMILY: lost})
+    wish = wanted(JIRA_SCOPE, estate, catalog=CATALOG, policy=POLICY, now=NOW)
+    assert wish.level == "closed"
+    assert Step.LICENSE not in wish.steps
+    family = wanted(JIRA_FAMILY, estate, catalog=CATALOG, policy=POLICY, now=NOW)
+    assert next_action(family, lost, around(JIRA_FAMILY, family, estate, catalog=CATALOG), NOW) == Nothing()
