@@ -164,14 +164,14 @@ class PostgresEventLog:
         )
         return [tenant_id for (tenant_id,) in rows]
 
-    def tenants_after(self, tenant_id: str, limit: int) -> list[str]:
-        """The next tenants in the order of their ids; `""` begins."""
+    def streams_after(self, kind: str, key: str, limit: int) -> list[str]:
+        """The keys of the next streams of a kind (`tenant`, `family` ...), in their order; `""` begins."""
         rows = self._rows(
             "SELECT originator_id FROM stored_events WHERE originator_version = 1"
-            " AND originator_id > %s AND originator_id < 'tenant;' ORDER BY originator_id LIMIT %s",
-            (f"tenant:{tenant_id}", limit),
+            " AND originator_id > %s AND originator_id < %s ORDER BY originator_id LIMIT %s",
+            (f"{kind}:{key}", f"{kind};", limit),
         )
-        return [stream.removeprefix("tenant:") for (stream,) in rows]
+        return [stream.removeprefix(f"{kind}:") for (stream,) in rows]
 
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
         """The next offset to read, by (topic id, partition)."""

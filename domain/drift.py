@@ -72,6 +72,22 @@ class Observed:
     silent: Mapping[str, str] = field(default_factory=dict)
 
 
+class Thing(NamedTuple):
+    """Something that an executor makes. `name` is unique for its kind in that place."""
+
+    where: str
+    kind: Literal["schema", "database", "role", "site name", "room"]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """All that is named as ours. `silent`: places that did not answer, and why."""
+
+    things: frozenset[Thing]
+    silent: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A step that is not as the log says. `data`: what held data is gone, and nobody can make it again."""

@@ -16,16 +16,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Final, Protocol
 
 from domain.catalog import Catalog
 from domain.convergence import dependents
-from domain.drift import Observed, Seen, compare, suspicious
+from domain.drift import Inventory, Observed, Seen, Thing, compare, suspicious
 from domain.errors import Conflict, TenantryError
 from domain.event import Cause, Recorded
 from domain.policy import Policy
 from domain.ports import Clock, EventLog, NewId, Recording, Wake
-from domain.provisioning import ScopeHeld, StepMissing
+from domain.provisioning import Provisioning, ScopeHeld, StepMissing, evolve
 from domain.steps import Scope, Step
 from domain.wanted import Estate
 
@@ -38,6 +39,20 @@ class Looking(Protocol):
 
     def observe(self, estates: Sequence[Estate]) -> Observed:
         """What is there of these tenants' things; what does not answer is named in `silent`."""
+
+    def inventory(self) -> Inventory:
+        """Everything that is named as we name things."""
+
+    def owned(self, actual: Provisioning) -> set[Thing]:
+        """What of that is the scope's, or perhaps is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orphans:
+    """`silent`: places that were not looked at, and why."""
+
+    things: Sequence[Thing]
+    silent: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -65,11 +80,11 @@ class Mended:
 
 @dataclass(frozen=True, slots=True)
 class Reconciling:
-    """`tenants_after` pages through the ids of all tenants; `estates` gives them as committed now."""
+    """`streams_after` pages through the keys of a kind of stream; `estates` gives tenants as committed now."""
 
     log: EventLog
     estates: Callable[[Iterable[str]], Mapping[str, Estate]]
-    tenants_after: Callable[[str, int], Sequence[str]]
+    streams_after: Callable[[str, str, int], Sequence[str]]
     looking: Looking
     catalog: Catalog
     policy: Policy
@@ -79,7 +94,7 @@ class Reconciling:
     def sweep(self, tenant_id: str | None = None, *, say: Callable[[Sweep], None]) -> Sweep:
         """Look at one tenant or at all of them; `say` hears of every page."""
         sweep = Sweep()
-        for page in [[tenant_id]] if tenant_id is not None else self._pages():
+        for page in [[tenant_id]] if tenant_id is not None else self._pages("tenant"):
             estates = [estate for estate in self.estates(page).values() if estate.tenant.exists]
             observed = self.looking.observe(estates)
             seen = [each for estate in estates for each in compare(estate, observed, catalog=self.catalog)]
@@ -92,9 +107,24 @@ class Reconciling:
         sweep.suspicious = suspicious(sweep.absent, sweep.looked_at, self.policy.drift)
         return sweep
 
-    def _pages(self) -> Iterator[Sequence[str]]:
+    def orphans(self) -> Orphans:
+        """What looks like ours and belongs to no scope, nor may belong to one by an intent that is under way.
+
+        What is there is listed first and the streams are read after it: whoever made it had recorded the intent before.
+        """
+        found = self.looking.inventory()
+        nobodys = set(found.things)
+        for kind in ("site", "family"):
+            for page in self._pages(kind):
+                streams = [f"{kind}:{key}" for key in page]
+                for stream, facts in self.log.load(dict.fromkeys(streams, 0)).items():
+                    actual = reduce(evolve, facts, Provisioning(Scope.parse(stream)))
+                    nobodys -= self.looking.owned(actual)
+        return Orphans(sorted(nobodys), found.silent)
+
+    def _pages(self, kind: str) -> Iterator[Sequence[str]]:
         last = ""
-        while page := self.tenants_after(last, PAGE):
+        while page := self.streams_after(kind, last, PAGE):
             yield page
             last = page[-1]
 

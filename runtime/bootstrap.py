@@ -238,7 +238,7 @@ class Parts:
         return Reconciling(
             log=self.log,
             estates=self.saga.estates,
-            tenants_after=self.log.tenants_after,
+            streams_after=self.log.streams_after,
             looking=Observer(lambda: psycopg.connect(url, connect_timeout=5), self.topology, self.catalog),
             catalog=self.catalog,
             policy=self.policy,

@@ -54,14 +54,19 @@ class Names:
     @classmethod
     def of(cls, order: Order) -> Names:
         """The names of everything that is perhaps there (`order.born`)."""
-        family = f"{order.scope.tenant_id}/{order.scope.key}"
-        born = order.born[""]
+        return cls.born_as(order.scope, order.born)
+
+    @classmethod
+    def born_as(cls, scope: Scope, parts: Mapping[str, int]) -> Names:
+        """The names of the family's parts, each with the generation that it is named after."""
+        family = f"{scope.tenant_id}/{scope.key}"
+        born = parts[""]
         return cls(
             place=_name("t", family, born),
             group=_name("g", family, born),
             logins={
                 product: _name("r", f"{family}/{product}", generation)
-                for product, generation in sorted(order.born.items())
+                for product, generation in sorted(parts.items())
                 if product
             },
         )

@@ -6,18 +6,30 @@ of its own (database isolation) costs a session more, for its entitlements. Noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import psycopg
 from psycopg import errors, sql
 
 from adapters.steps.fences import Connect
-from adapters.topology import Topology, reaching
+from adapters.steps.login_roles import OUR_NAMES, Names
+from adapters.topology import OURS, Topology, reaching
 from domain.catalog import Catalog
-from domain.drift import CONTROL, Entitlement, Observed, Place, Role, entitled, place_of
+from domain.drift import (
+    CONTROL,
+    Entitlement,
+    Inventory,
+    Observed,
+    Place,
+    Role,
+    Thing,
+    entitled,
+    place_of,
+)
 from domain.errors import Retryable
-from domain.steps import DatabaseFacts
+from domain.provisioning import Provisioning
+from domain.steps import DatabaseFacts, Scope, SiteFacts, SiteWish, Step
 from domain.wanted import Estate
 
 _LOOKS: Final = 3
@@ -59,6 +71,46 @@ class Observer:
                 roles |= {(shard, name): role for name, role in logins.items()}
                 entitlements |= licensed
         return Observed(names, rooms, frozenset(places), roles, entitlements, silent)
+
+    def inventory(self) -> Inventory:
+        """Everything that is named as the executors name it.
+
+        Roles and databases are shared by all shards of a server, and another Tenantry's may be there as well:
+        only what belongs to a family that passed a fence of this very shard is listed.
+        """
+        silent: dict[str, str] = {}
+        things: set[Thing] = set()
+        try:
+            with reaching(CONTROL), self._control() as connection:
+                names = connection.execute("SELECT site_name, tenant_id FROM site_names").fetchall()
+                rooms = connection.execute("SELECT scope FROM placements_reserved").fetchall()
+            things |= {Thing(CONTROL, "site name", f"{name} of {tenant_id}") for name, tenant_id in names}
+            things |= {Thing(CONTROL, "room", scope) for (scope,) in rooms}
+        except Retryable as error:
+            silent[CONTROL] = str(error)
+        for shard in self._topology.shards:
+            try:
+                with self._topology.connect(shard) as connection:
+                    things |= set(_inventory(connection, shard))
+            except Retryable as error:
+                silent[shard] = str(error)
+        return Inventory(frozenset(things), silent)
+
+    def owned(self, actual: Provisioning) -> set[Thing]:
+        """What of that is the scope's, or perhaps is: a step that was started counts, whatever its outcome."""
+        scope, found = actual.scope, set[Thing]()
+        if scope.kind == "site" and (site := actual.steps.get(Step.SITE)):
+            for known in (site.wish, site.facts):
+                if isinstance(known, SiteWish | SiteFacts):
+                    found.add(Thing(CONTROL, "site name", f"{known.site_name} of {scope.tenant_id}"))
+        if scope.kind == "family" and Step.REGION in actual.steps:
+            found.add(Thing(CONTROL, "room", str(scope)))
+        if scope.kind == "family" and (database := actual.steps.get(Step.DATABASE)):
+            names = Names.born_as(scope, database.born)
+            for shard in self._topology.shards:
+                found |= {Thing(shard, "schema", names.place), Thing(shard, "database", names.place)}
+                found |= {Thing(shard, "role", role) for role in (names.group, *names.logins.values())}
+        return found
 
     def _databases(self, estates: Iterable[Estate]) -> Iterable[DatabaseFacts]:
         """Each family's database once, as its step 6 found it."""
@@ -112,6 +164,30 @@ class Observer:
             if (facts.schema_name in schemas if facts.database == here else facts.database in databases)
         }
         return places, roles, entitlements
+
+
+def _inventory(connection: psycopg.Connection, shard: str) -> Iterator[Thing]:
+    fenced = connection.execute(
+        sql.SQL("SELECT scope FROM {}.fences WHERE scope LIKE 'family:%'").format(sql.Identifier(OURS))
+    ).fetchall()
+    ours = {Names.born_as(Scope.parse(scope), {"": 0}).place.rpartition("_g")[0] for (scope,) in fenced}
+
+    def is_ours(place: str) -> bool:
+        return place.rpartition("_g")[0] in ours
+
+    for (name,) in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s", [OUR_NAMES]).fetchall():
+        yield Thing(shard, "schema", name)
+    for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datname ~ %s", [OUR_NAMES]).fetchall():
+        if is_ours(name):
+            yield Thing(shard, "database", name)
+    roles = connection.execute(
+        "SELECT r.rolname, array(SELECT 't' || substr(g.rolname, 2) FROM pg_auth_members m"
+        " JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid) FROM pg_roles r WHERE r.rolname ~ %s",
+        [OUR_NAMES],
+    ).fetchall()
+    for name, places in roles:
+        if is_ours(f"t{name[1:]}") or any(is_ours(place) for place in places):
+            yield Thing(shard, "role", name)
 
 
 def _names(connection: psycopg.Connection, query: str, asked: list[str]) -> set[str]:

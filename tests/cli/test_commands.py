@@ -44,6 +44,7 @@ OF_A_RUNNING_ONE = [
     ["runs", "hold", "site:some-tenant", "--reason", "look"],
     ["runs", "release", "site:some-tenant", "--reason", "looked"],
     ["reconcile"],
+    ["orphans"],
     ["restore", "some-tenant", "--reason", "called the wrong one"],
     ["quarantine", "list"],
     ["quarantine", "show", "1"],

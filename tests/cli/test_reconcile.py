@@ -324,3 +324,24 @@ def test_an_observation_of_a_stream_that_moved_on_is_dropped(cloud: Cloud) -> No
     mended = reconciling.mend(sweep, by="test")
     assert mended.dropped == [Scope("family", tenant_id, "jira")]
     assert mended.handed_over == []
+
+
+def test_what_belongs_to_no_scope_is_listed_and_nothing_else_is(cloud: Cloud) -> None:
+    tenant_id = cloud.tenant()
+    assert cloud.says("orphans").strip() == "no orphans"
+    schema = cloud.database(tenant_id).schema_name
+    older = schema.rpartition("_g")[0] + "_g999"
+    group, login, strangers = f"g{older[1:]}", f"r_{'a' * 20}_g999", f"r_{'b' * 20}_g1"
+    cloud.on("eu-1", "CREATE SCHEMA {}", older)
+    for role in (group, login, strangers):
+        cloud.on("eu-1", "CREATE ROLE {}", role)
+    cloud.on("eu-1", "GRANT {} TO {}", group, login)
+    cloud.control("INSERT INTO site_names (site_name, tenant_id, generation) VALUES ('lost', 't-x', 1)")
+    told = json.loads(cloud.says("orphans", "--json", code=1))
+    assert {(thing["where"], thing["kind"], thing["name"]) for thing in told["orphans"]} == {
+        ("eu-1", "schema", older),
+        ("eu-1", "role", group),
+        ("eu-1", "role", login),
+        ("the control database", "site name", "lost of t-x"),
+    }, "a role that no family of this shard has is somebody else's"
+    assert f"eu-1: schema {older} belongs to no scope" in cloud.says("orphans", code=1)
