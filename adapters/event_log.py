@@ -173,6 +173,10 @@ class PostgresEventLog:
         )
         return [stream.removeprefix(f"{kind}:") for (stream,) in rows]
 
+    def held_by_guard(self) -> Sequence[str]:
+        """See `EventLog.held_by_guard`."""
+        return [tenant_id for (tenant_id,) in self._rows("SELECT tenant_id FROM held_by_guard ORDER BY 1", ())]
+
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
         """The next offset to read, by (topic id, partition)."""
         rows = self._rows(

@@ -46,6 +46,11 @@ def status(url: str) -> Row:
             " (SELECT count(*) FROM incoming) AS seen,"
             " (SELECT count(*) FROM incoming WHERE outcome = 'stale') AS stale",
         )
+        guard = _one(
+            connection,
+            "SELECT coalesce(sum(changes), 0)::bigint AS held, count(*) AS tenants, min(since) AS since,"
+            " extract(epoch FROM now() - min(since))::float AS oldest_seconds FROM held_by_guard",
+        )
         partitions = connection.execute(
             "SELECT topic, partition, topic_id, next_offset FROM kafka_positions ORDER BY topic, partition, updated_at"
         ).fetchall()
@@ -61,6 +66,7 @@ def status(url: str) -> Row:
             for state in ("converged", "in_progress", "waiting", "held", "given_up")
         },
         "messages": messages,
+        "guard": guard,
         "workers": alive(url),
     }
 

@@ -14,8 +14,8 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from adapters.arrays import Texts, bigints, byteas, texts, timestamps
-from domain.errors import Conflict, PositionLost
-from domain.ports import KafkaPosition, Recording
+from domain.errors import Conflict, GuardTripped, PositionLost
+from domain.ports import Guarded, HeldInTenant, KafkaPosition, Recording
 
 
 class DuplicateIncoming(IntegrityError):
@@ -24,6 +24,8 @@ class DuplicateIncoming(IntegrityError):
 
 def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int, str]) -> None:
     """Write them; `bodies` holds the sealed bodies of messages by the identity of the message."""
+    if recording.guarded is not None:  # first, so that whoever waits for the guard holds nothing else yet
+        _pass_the_guard(curs, recording.guarded)
     for position in recording.positions:
         _move(curs, position)
     _guard_waiting_rooms(curs, recording)
@@ -92,6 +94,20 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
             " ON CONFLICT DO NOTHING",
             _columns(recording.customer_tenants),
         )
+    _block(curs, recording)
+    if recording.held:
+        _hold(curs, recording.held)
+    if recording.wakes:
+        curs.execute(
+            "INSERT INTO wakes (scope, due_at) SELECT k.scope, k.at FROM unnest(%b::text[], %b::timestamptz[]) AS k"
+            " (scope, at) WHERE k.at <= now() OR NOT EXISTS ("  # a timer that is set already is not set again
+            " SELECT FROM wakes WHERE wakes.scope = k.scope AND wakes.due_at = k.at)",
+            (texts([wake.scope for wake in recording.wakes]), timestamps([wake.at for wake in recording.wakes])),
+            prepare=True,
+        )
+
+
+def _block(curs: Cursor[DictRow], recording: Recording) -> None:
     if recording.blocked:
         curs.execute(
             "INSERT INTO blocked (obstacle, scope) SELECT * FROM unnest(%b::text[], %b::text[]) ON CONFLICT DO NOTHING",
@@ -103,14 +119,51 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
             " INSERT INTO wakes (scope, due_at) SELECT DISTINCT scope, now() FROM freed",
             (texts(recording.unblocked),),
         )
-    if recording.wakes:
-        curs.execute(
-            "INSERT INTO wakes (scope, due_at) SELECT k.scope, k.at FROM unnest(%b::text[], %b::timestamptz[]) AS k"
-            " (scope, at) WHERE k.at <= now() OR NOT EXISTS ("  # a timer that is set already is not set again
-            " SELECT FROM wakes WHERE wakes.scope = k.scope AND wakes.due_at = k.at)",
-            (texts([wake.scope for wake in recording.wakes]), timestamps([wake.at for wake in recording.wakes])),
-            prepare=True,
-        )
+
+
+def _pass_the_guard(curs: Cursor[DictRow], guarded: Guarded) -> None:
+    """Count what is destroyed; everybody who destroys waits here for everybody else, until the commit.
+
+    Time never goes back for the guard, whatever the clocks of several processes say. The live tenants are counted only
+    where `at_least` is not enough.
+    """
+    curs.execute(
+        "UPDATE destroy_guard SET destroyed = destroyed + %s,"
+        " at = CASE WHEN %s > 0 THEN greatest(at, %s) ELSE at END RETURNING at, destroyed",
+        (guarded.destroyed, guarded.facts, guarded.at),
+    )
+    row = curs.fetchone()
+    assert row is not None
+    if not guarded.facts:
+        return
+    curs.execute("DELETE FROM guarded_facts WHERE at <= %s", (row["at"] - guarded.rule.window,))
+    curs.execute("SELECT coalesce(sum(facts), 0)::bigint AS facts FROM guarded_facts")
+    counted = curs.fetchone()
+    assert counted is not None
+    limit = guarded.rule.limit(0)
+    if counted["facts"] + guarded.facts > limit and guarded.rule.share:
+        curs.execute("SELECT count(*) AS tenants FROM customer_tenants")
+        created = curs.fetchone()
+        assert created is not None
+        limit = guarded.rule.limit(created["tenants"] - row["destroyed"] + guarded.destroyed)
+    if counted["facts"] + guarded.facts > limit:
+        raise GuardTripped(max(0, limit - counted["facts"]))
+    curs.execute("INSERT INTO guarded_facts (at, facts) VALUES (%s, %s)", (row["at"], guarded.facts))
+
+
+def _hold(curs: Cursor[DictRow], held: Mapping[str, HeldInTenant | None]) -> None:
+    """What the destroy guard holds of those tenants from here on."""
+    curs.execute("DELETE FROM held_by_guard WHERE tenant_id = ANY(%b)", (texts(list(held)),))
+    rows = {tenant_id: each for tenant_id, each in held.items() if each is not None}
+    curs.execute(
+        "INSERT INTO held_by_guard (tenant_id, changes, since)"
+        " SELECT * FROM unnest(%b::text[], %b::bigint[], %b::timestamptz[])",
+        (
+            texts(list(rows)),
+            bigints([each.changes for each in rows.values()]),
+            timestamps([each.since for each in rows.values()]),
+        ),
+    )
 
 
 def _see(curs: Cursor[DictRow], recording: Recording) -> None:

@@ -73,11 +73,18 @@ def tables_of(told: dict[str, Any]) -> list[Table]:
                 for key, product in wanted["products"].items()
             ],
         ),
+        *_held(wanted["tenant"].get("held", [])),
         _steps(f"actual: site {attributes['site_name']}", actual),
     ]
     for projection in PROJECTIONS:
         made.extend(_read_model(projection.name, told[projection.name]))
     return made
+
+
+def _held(changes: list[dict[str, Any]]) -> list[Table]:
+    """What the destroy guard holds of the tenant."""
+    rows = [tuple(change.values()) for change in changes]
+    return [table("held by the destroy guard: see `tenantry runs approve`", tuple(changes[0]), rows)] if rows else []
 
 
 def _steps(title: str, actual: dict[str, Any]) -> Table:
@@ -204,6 +211,13 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     )
     saga = told["saga"]
     out.print(f"{saga['due']} scopes are due, the oldest for {age(saga['oldest_due_seconds'])}")
+    guard = told["guard"]
+    if guard["held"]:
+        out.print(
+            f"the destroy guard holds {guard['held']} changes of {guard['tenants']} tenants, the oldest for"
+            f" {age(guard['oldest_seconds'])}: see `tenantry runs approve`",
+            soft_wrap=True,
+        )
 
 
 def _halted(projection: dict[str, Any]) -> str:

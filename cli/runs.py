@@ -15,13 +15,15 @@ from domain import customer as customers
 from domain import tenant as tenants
 from domain.description import STEP_NAMES, describe_actual
 from domain.errors import UsageError
+from domain.guard import Plan
 from domain.operating import Act
 from domain.steps import Scope, Step
 from history.story import Line, Run, clock, standing, tell
 from runtime.bootstrap import Parts, utc_now
 
 app = typer.Typer(
-    help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release.",
+    help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release;"
+    " and what the destroy guard holds: approve, reject.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -170,6 +172,104 @@ def _act(
         )
     else:
         out.print(f"{scope} {_DONE[kind]}: see `tenantry runs show {scope}`", markup=False, soft_wrap=True)
+
+
+# -- the destroy guard ---------------------------------------------------------------------------------------------
+
+PlanHash = Annotated[str, typer.Argument(metavar="PLAN-HASH", help="As `runs approve` prints it.")]
+
+
+@app.command()
+@command
+def approve(
+    plan_hash: Annotated[
+        str | None, typer.Argument(metavar="[PLAN-HASH]", help="The plan to carry out; without it, it is printed.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; kept in the log for good.")] = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the plan of all that the destroy guard holds; with its hash, carry out exactly that plan."""
+    if plan_hash is None:
+        with running_parts(data_dir) as parts:
+            _print_plan(parts.operating.plan(), as_json)
+        return
+    if reason is None:
+        raise UsageError("--reason is missing: say why the plan is approved, others will want to know")
+    because, by = why(reason), who(as_name)
+    with running_parts(data_dir) as parts:
+        plan = parts.operating.approve(plan_hash, reason=because, by=by)
+    _say_settled("approved", plan, by, because, as_json)
+
+
+@app.command()
+@command
+def reject(
+    plan_hash: PlanHash,
+    reason: Reason,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Drop what a plan would do: nothing comes of it. Purges stay held."""
+    because, by = why(reason), who(as_name)
+    with running_parts(data_dir) as parts:
+        plan = parts.operating.reject(plan_hash, reason=because, by=by)
+    _say_settled("rejected", plan, by, because, as_json)
+
+
+NOTHING_HELD = "the destroy guard holds nothing"
+
+
+def _print_plan(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        print_json({"plan": plan.hash if plan.changes else None, "changes": plan.told})
+        return
+    if not plan.changes:
+        out.print(NOTHING_HELD)
+        return
+    rows = [
+        (
+            change.tenant_id,
+            f"{change.change} {change.product or 'tenant'}",
+            change.reason,
+            change.asked_by,
+            change.since,
+            ", ".join(f"{key}: {now} -> {then}" for key, now, then in change.levels),
+            change.data,
+        )
+        for change in plan.changes
+    ]
+    columns = ("tenant", "change", "reason", "asked by", "held since", "levels", "data")
+    out.print(table(f"plan {plan.hash}: {len(plan.changes)} changes are held", columns, rows))
+    out.print(
+        f"carry it out: tenantry runs approve {plan.hash} --reason TEXT\n"
+        f"drop it:      tenantry runs reject {plan.hash} --reason TEXT",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _say_settled(outcome: str, plan: Plan, by: str, reason: str, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "plan": plan.hash if plan.changes else None,
+                "outcome": outcome if plan.changes else "nothing held",
+                "by": by,
+                "reason": reason,
+                "changes": plan.told,
+            }
+        )
+    elif plan.changes:
+        out.print(f"plan {plan.hash} is {outcome}: {len(plan.changes)} changes", markup=False, highlight=False)
+    else:
+        out.print(NOTHING_HELD)
+
+
+# -- scopes --------------------------------------------------------------------------------------------------------
 
 
 def scope_of(text: str, product: str | None) -> Scope:

@@ -165,7 +165,7 @@ def _settled(wanted: Wanted, actual: Provisioning, around: Around) -> Action:
     if actual.version == 0 and wanted.level == "absent":
         return Nothing(wanted.wake_at)
     if actual.at_rest and actual.converged is not None and actual.converged.digest == wanted.digest:
-        return Nothing(wanted.wake_at)
+        return Nothing(wanted.wake_at) if wanted.approval is None else Wait(wanted.approval, until=wanted.wake_at)
     if around.before_converging is not None:
         return Wait(around.before_converging, until=wanted.wake_at)
     return Converge(wanted.level, wanted.digest, wanted.purge)

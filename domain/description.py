@@ -15,7 +15,7 @@ from domain.policy import Policy
 from domain.provisioning import Provisioning
 from domain.registers import Register
 from domain.steps import Scope, Step
-from domain.tenant import Tenant
+from domain.tenant import Held, Tenant
 from domain.wanted import Estate, Wanted, is_purged, scopes_of, wanted, wish_of_product
 
 Json = dict[str, Any]
@@ -50,6 +50,7 @@ def describe_wanted(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json:
                 "revision": attributes.revision,
             },
             "destroyed": tenant.destroyed is not None,
+            **({"held": [_held(held) for held in tenant.held]} if tenant.held else {}),
         },
         "products": {
             key: {
@@ -69,6 +70,18 @@ def describe_wanted(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json:
             }
             for key, registers in sorted(tenant.products.items())
         },
+    }
+
+
+def _held(held: Held) -> Json:
+    """A change that the destroy guard holds."""
+    event = held.event
+    return {
+        "change": event.change,
+        "product": event.product,
+        "revision": event.revision,
+        "reason": event.reason,
+        "since": _time(held.since),
     }
 
 

@@ -8,6 +8,7 @@ TenantryError                     every error of ours; its text names the noun a
 │   ├── Refused                   the life cycle forbids it (only without a revision)
 │   └── Contradiction             the same revision, or the same id, with other content
 ├── Conflict                      somebody else recorded first: load again, decide again
+│   ├── GuardTripped              too much would be destroyed: decide again, and hold what is beyond
 │   └── PositionLost              another intake took the partition over: seek to what the database says
 ├── UnreadableEvent               a stored event of an unknown topic or a newer schema version
 └── ExecutorError                 an effect did not come about
@@ -57,6 +58,14 @@ class Contradiction(Rejected):
 
 class Conflict(TenantryError):
     """Another writer was first; nothing was recorded. Load again and decide again."""
+
+
+class GuardTripped(Conflict):
+    """More would be destroyed than the destroy guard lets pass; nothing was recorded. `left` is what still may be."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__(f"the destroy guard lets {left} more pass: decide again, and hold what is beyond")
+        self.left = left
 
 
 class PositionLost(Conflict):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from domain import customer as customers
@@ -24,12 +24,14 @@ from domain import tenant as tenants
 from domain.catalog import Catalog
 from domain.commands import Command, CreateTenant, UpdateCustomer
 from domain.convergence import concerned
-from domain.errors import Conflict, PositionLost, Rejected
+from domain.errors import Conflict, GuardTripped, PositionLost, Rejected
 from domain.event import Cause, Event, Recorded
+from domain.guard import held_in
 from domain.policy import Policy
 from domain.ports import (
     Clock,
     EventLog,
+    Guarded,
     Incoming,
     KafkaPosition,
     NewId,
@@ -40,6 +42,8 @@ from domain.ports import (
 )
 from domain.streams import Streams
 from domain.wanted import scopes_of
+
+_DESTRUCTIVE = (tenants.TenantDestroyed, tenants.ProductDeactivated)
 
 ATTEMPTS = 10
 """How often a batch is decided again when others record first."""
@@ -144,14 +148,19 @@ class Lifecycle:
         `released` is the number of the quarantined message that `messages` goes through the front door again for.
         Raises PositionLost when a partition was taken over, Conflict when others record first again and again.
         """
+        room: int | None = None
         for attempt in range(ATTEMPTS):
-            batch = _Batch(self, messages, released=released)
+            batch = _Batch(self, messages, released=released, room=room)
             batch.decide()
             batch.recording.positions.extend(positions)
             try:
                 self.log.record(batch.recording)
             except PositionLost:
                 raise
+            except GuardTripped as tripped:
+                if attempt + 1 == ATTEMPTS:
+                    raise
+                room = tripped.left
             except Conflict:
                 if attempt + 1 == ATTEMPTS:
                     raise
@@ -164,7 +173,9 @@ class Lifecycle:
 class _Batch:
     """One attempt at a batch: the state it grows, and the recording it becomes."""
 
-    def __init__(self, lifecycle: Lifecycle, messages: Sequence[Inbound], *, released: int | None) -> None:
+    def __init__(
+        self, lifecycle: Lifecycle, messages: Sequence[Inbound], *, released: int | None, room: int | None
+    ) -> None:
         self.recording = Recording(released=[] if released is None else [released])
         self._is_retry = released is not None
         self.counts: Counter[str] = Counter()
@@ -184,10 +195,13 @@ class _Batch:
         }
         lifecycle.streams.refresh((*map(tenants.stream_of, tenant_ids), *map(customers.stream_of, customer_ids)))
         self._tenants = {key: lifecycle.streams.tenant(key) for key in tenant_ids}
+        self._before = dict(self._tenants)
         self._customers = {key: lifecycle.streams.customer(key) for key in customer_ids}
         self._sent_to_wait: dict[tuple[str, str], WaitingMessage] = {}
         self._due: dict[str, None] = {}
         self._touched: dict[tuple[str, str], None] = {}
+        self._room = room
+        """What the destroy guard lets pass; None while nobody has asked it."""
 
     def decide(self) -> None:
         for tenant_id in [key for key in self._waiting if self._tenants[key].exists]:
@@ -202,6 +216,9 @@ class _Batch:
             for scope in concerned(self._tenants[tenant_id], product, catalog=self._catalog):
                 self._due[str(scope)] = None
         self.recording.wakes.extend(Wake(scope, self._now) for scope in self._due)
+        for tenant_id, tenant in self._tenants.items():
+            if tenant.held != self._before[tenant_id].held:
+                self.recording.held[tenant_id] = held_in(tenant)
 
     def keep(self, streams: Streams) -> None:
         """What was decided is recorded: the next batch may go on from it."""
@@ -310,7 +327,8 @@ class _Batch:
             offset=message.offset,
         )
         stale = True
-        for event in events:
+        for decided in events:
+            event = self._guarded(message, decided) if isinstance(decided, _DESTRUCTIVE) else decided
             recorded = Recorded(
                 stream=self._stream(message.command),
                 version=self._version(message.command) + 1,
@@ -326,6 +344,17 @@ class _Batch:
                 stale = False
                 self._make_due(event)
         self._deal_with(message, "stale" if stale else "recorded")
+
+    def _guarded(self, message: Readable, event: Event) -> Event:
+        """The fact, counted by the destroy guard; or that it is held, where there is no room for it."""
+        assert message.tenant_id is not None
+        if tenants.is_guarded(event, self._tenants[message.tenant_id]):
+            counted = self.recording.guarded or Guarded(self._policy.guard, self._now)
+            if self._room is not None and counted.facts >= self._room:
+                return tenants.hold(event)
+            destroyed = counted.destroyed + isinstance(event, tenants.TenantDestroyed)
+            self.recording.guarded = replace(counted, facts=counted.facts + 1, destroyed=destroyed)
+        return event
 
     def _make_due(self, event: Event) -> None:
         match event:

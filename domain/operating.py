@@ -1,4 +1,6 @@
-"""What may an operator do to a run?
+"""What may an operator do?
+
+To a run:
 
     retry      what was given up, or held because a step failed, is tried again
     hold       nothing is begun for the scope, whatever commerce says, until it is released
@@ -7,6 +9,9 @@
 Each act is one event in the scope's own stream, with who and why, decided on the version that was read: whoever was
 first makes the other decide again. A retry and a release wake the scope, and whoever may wait for it, in the same
 transaction.
+
+To a tenant: restore it. To what the destroy guard holds: approve a plan of it by its hash, or reject it; all of the
+plan in one transaction, so that it is carried out whole or not at all, whoever is killed meanwhile.
 """
 
 from __future__ import annotations
@@ -15,14 +20,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from domain import tenant as tenants
 from domain.catalog import Catalog
+from domain.commands import RestoreTenant
 from domain.convergence import dependents
 from domain.errors import Conflict, UsageError
-from domain.event import Cause, Recorded
-from domain.ports import Clock, EventLog, NewId, Recording, Wake
+from domain.event import Cause, Event, Recorded
+from domain.guard import Plan, held_in, plan
+from domain.policy import Policy
+from domain.ports import Clock, EventLog, Guarded, NewId, Recording, Wake
 from domain.provisioning import Provisioning, ScopeHeld, ScopeResumed
 from domain.steps import Scope
-from domain.wanted import Estate
+from domain.tenant import ChangesApproved, ChangesRejected, Destructive, Held, Tenant, TenantDestroyed, TenantRestored
+from domain.wanted import Estate, scopes_of
 
 ATTEMPTS = 10
 """How often an act is decided again when others record first."""
@@ -95,23 +105,124 @@ class Operating:
     log: EventLog
     estates: Callable[[Iterable[str]], Mapping[str, Estate]]
     catalog: Catalog
+    policy: Policy
     clock: Clock
     new_id: NewId
 
     def carry_out(self, act: Act, *, by: str) -> Recorded:
         """The act as it was recorded. Raises UsageError where it is refused, Conflict when others record first again
         and again."""
+        return self._recorded(lambda: self._recording(act, self._estate(act.scope.tenant_id), by=by)).events[0]
+
+    def restore(self, tenant_id: str, *, reason: str, by: str) -> TenantRestored:
+        """Undo the destruction of a tenant. Raises Refused, and Conflict when others record first again and again."""
+        command = RestoreTenant(tenant_id=tenant_id, reason=reason, operator=by)
+
+        def decided() -> Recording:
+            tenant = self._estate(tenant_id).tenant
+            event = tenants.restore(tenant, command, now=self.clock(), policy=self.policy)
+            return self._of_tenant(tenant, event, (), by=by)
+
+        restored = self._recorded(decided).events[0].event
+        assert isinstance(restored, TenantRestored)
+        return restored
+
+    def plan(self) -> Plan:
+        """What the destroy guard holds now, and what would become of it."""
+        estates = self.estates(self.log.held_by_guard())
+        return plan(estates.values(), catalog=self.catalog, policy=self.policy, now=self.clock())
+
+    def approve(self, plan_hash: str, *, reason: str, by: str) -> Plan:
+        """Carry the plan out: what it says was held is done. An empty plan says that nothing is held any more.
+
+        Raises UsageError where the plan has changed, Conflict when others record first again and again.
+        """
+        return self._settled(plan_hash, ChangesApproved, reason=reason, by=by)
+
+    def reject(self, plan_hash: str, *, reason: str, by: str) -> Plan:
+        """Drop what the plan would do. A purge stays held: it would only come back, for time does not go away."""
+        return self._settled(plan_hash, ChangesRejected, reason=reason, by=by)
+
+    def _settled(
+        self, plan_hash: str, verdict: type[ChangesApproved | ChangesRejected], *, reason: str, by: str
+    ) -> Plan:
+        found = self.plan()
+
+        def decided() -> Recording:
+            nonlocal found
+            found = self.plan()
+            whole = Recording()
+            if not found.changes:
+                return whole
+            if found.hash != plan_hash:
+                raise UsageError(
+                    f"what is held is not plan {plan_hash}, it is plan {found.hash}: read it with"
+                    " `tenantry runs approve`, then name that one"
+                )
+            for tenant_id, estate in found.estates.items():
+                held = [each for each in estate.tenant.held if _may(verdict, each)]
+                if not held:
+                    continue
+                event = verdict(
+                    tenant_id=tenant_id,
+                    changes=tuple(each.version for each in held),
+                    plan=plan_hash,
+                    reason=reason,
+                    operator=by,
+                )
+                facts = found.facts[tenant_id] if verdict is ChangesApproved else ()
+                _join(whole, self._of_tenant(estate.tenant, event, facts, by=by))
+            if whole.is_empty:
+                raise UsageError("only purges are held, which cannot be rejected: they wait until they are approved")
+            return whole
+
+        self._recorded(decided)
+        return found
+
+    def _recorded(self, decided: Callable[[], Recording]) -> Recording:
+        """What was decided and recorded; decided again where others recorded first."""
         for attempt in range(ATTEMPTS):
-            estate = self.estates([act.scope.tenant_id])[act.scope.tenant_id]
-            recording = self._recording(act, estate, by=by)
+            recording = decided()
             try:
                 self.log.record(recording)
             except Conflict:
                 if attempt + 1 == ATTEMPTS:
                     raise
             else:
-                return recording.events[0]
+                return recording
         raise AssertionError("unreachable")
+
+    def _estate(self, tenant_id: str) -> Estate:
+        return self.estates([tenant_id])[tenant_id]
+
+    def _of_tenant(
+        self, tenant: Tenant, act: Event, facts: Iterable[tuple[Held, Destructive]], *, by: str
+    ) -> Recording:
+        """The act in the tenant's stream, then the facts that it lets pass with their own causes; all scopes due."""
+        now, act_id, before = self.clock(), self.new_id(), tenant
+        cause = Cause(kind="operator", source=by, id=str(act_id))
+        coming: list[tuple[Event, Cause, str]] = [(act, cause, f"{by} {act_id}")]
+        coming += [(fact, held.cause, held.correlation) for held, fact in facts]
+        recording = Recording()
+        for number, (event, why, correlation) in enumerate(coming):
+            recorded = Recorded(
+                stream=tenants.stream_of(tenant.id),
+                version=tenant.version + 1,
+                id=self.new_id() if number else act_id,
+                time=now,
+                cause=why,
+                correlation=correlation,
+                event=event,
+            )
+            tenant = tenants.evolve(tenant, recorded)
+            recording.events.append(recorded)
+        recording.wakes.extend(Wake(str(scope), now) for scope in scopes_of(tenant, self.catalog))
+        destroyed = sum(_destroys(event) for event, _, _ in coming)
+        if destroyed:
+            recording.guarded = Guarded(self.policy.guard, now, destroyed=destroyed)
+        if tenant.held != before.held:
+            recording.held[tenant.id] = held_in(tenant)
+        return recording
 
     def _recording(self, act: Act, estate: Estate, *, by: str) -> Recording:
         if not estate.tenant.exists or act.scope not in estate.scopes:
@@ -131,3 +242,25 @@ class Operating:
         if isinstance(event, ScopeResumed):
             due = (act.scope, *dependents(act.scope, estate, catalog=self.catalog))
         return Recording(events=[recorded], wakes=[Wake(str(scope), recorded.time) for scope in due])
+
+
+def _may(verdict: type[ChangesApproved | ChangesRejected], held: Held) -> bool:
+    return verdict is ChangesApproved or held.event.change != "purge"
+
+
+def _destroys(event: Event) -> int:
+    match event:
+        case TenantDestroyed():
+            return 1
+        case TenantRestored():
+            return -1
+        case _:
+            return 0
+
+
+def _join(whole: Recording, recording: Recording) -> None:
+    whole.events.extend(recording.events)
+    whole.wakes.extend(recording.wakes)
+    whole.held.update(recording.held)
+    if recording.guarded is not None:
+        whole.guarded = recording.guarded.and_also(whole.guarded)

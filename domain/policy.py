@@ -48,6 +48,18 @@ class Drift(Value):
         return absent > max(self.absences, self.share * looked_at)
 
 
+class Guard(Value):
+    """How much may be destroyed in a time without an operator: the larger of `at_least` and `share` of live tenants."""
+
+    at_least: int = Field(default=5, ge=0, le=1_000_000)
+    share: float = Field(default=0.01, ge=0, le=1)
+    window: timedelta = timedelta(minutes=10)
+
+    def limit(self, live: int) -> int:
+        """The most guarded facts in one window, with so many live tenants."""
+        return max(self.at_least, int(self.share * live))
+
+
 class Policy(Value):
     """The whole file."""
 
@@ -57,6 +69,7 @@ class Policy(Value):
     waiting_limit: int = Field(ge=0, le=1_000_000)
     retry: Retry
     drift: Drift = Drift()
+    guard: Guard = Guard()
 
     @classmethod
     def parse(cls, text: str, *, source: str) -> Self:

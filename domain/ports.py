@@ -7,13 +7,14 @@ work: everything in it is committed in one transaction, or nothing is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from domain.customer import Customer
 from domain.event import Recorded
+from domain.policy import Guard
 from domain.steps import DatabaseFacts, Direction, Facts, RegionFacts, Scope, Step, Wish
 from domain.tenant import Tenant
 
@@ -122,13 +123,44 @@ class Blocked:
     scope: str
 
 
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What the destroy guard counts: `facts` recorded at a time without an approval, and by how many the number of
+    destroyed tenants grows."""
+
+    rule: Guard
+    at: datetime
+    facts: int = 0
+    destroyed: int = 0
+
+    def and_also(self, other: Guarded | None) -> Guarded:
+        """Both, in one transaction."""
+        if other is None:
+            return self
+        return replace(
+            self,
+            at=max(self.at, other.at),
+            facts=self.facts + other.facts,
+            destroyed=self.destroyed + other.destroyed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HeldInTenant:
+    """How many changes of a tenant the destroy guard holds, and since when the oldest."""
+
+    changes: int
+    since: datetime
+
+
 @dataclass(slots=True)
 class Recording:
     """One transaction.
 
     `duplicates` counts repeats by (source, id); `waited` names whom the waiting room lets go; `released` numbers
     quarantined messages that went through the front door again; `leases` end, and their wake rows go; `unblocked`
-    names obstacles whose waiting scopes become due.
+    names obstacles whose waiting scopes become due. `guarded` is counted by the destroy guard; `held` says what it
+    holds of a tenant from here on (None: nothing any more).
     """
 
     events: list[Recorded] = field(default_factory=list)
@@ -145,6 +177,8 @@ class Recording:
     renewals: list[tuple[Lease, datetime]] = field(default_factory=list)
     blocked: list[Blocked] = field(default_factory=list)
     unblocked: list[str] = field(default_factory=list)
+    guarded: Guarded | None = None
+    held: dict[str, HeldInTenant | None] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -161,7 +195,8 @@ class EventLog(Protocol):
         """Commit all of it or nothing.
 
         Raises Conflict, with nothing recorded, where a version, an incoming id, a quarantined message or a lease is
-        not what was expected, and PositionLost where a Kafka position is not.
+        not what was expected, PositionLost where a Kafka position is not, and GuardTripped where more would be
+        destroyed than the guard lets pass.
         """
 
     def read(self, after: int, limit: int) -> Sequence[Recorded]:
@@ -175,6 +210,9 @@ class EventLog(Protocol):
 
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         """The tenants of a customer, as committed."""
+
+    def held_by_guard(self) -> Sequence[str]:
+        """The tenants of which the destroy guard holds a change, in the order of their ids."""
 
     def claim(self, *, owner: str, limit: int, now: datetime, until: datetime) -> list[Lease]:
         """Up to `limit` due scopes that nobody else holds; each stays ours until `until`."""

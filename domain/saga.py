@@ -40,8 +40,9 @@ from domain.convergence import (
 from domain.customer import Customer
 from domain.errors import ExecutorError, Obstacle, Permanent, Retryable
 from domain.event import Cause, Event, Origin, Recorded
+from domain.guard import held_in
 from domain.policy import Policy
-from domain.ports import Blocked, Clock, Dice, EventLog, NewId, Order, Wake
+from domain.ports import Blocked, Clock, Dice, EventLog, Guarded, HeldInTenant, NewId, Order, Wake
 from domain.provisioning import (
     Intent,
     ScopeConverged,
@@ -56,7 +57,7 @@ from domain.provisioning import (
 )
 from domain.steps import Facts, Scope, SiteWish, Step
 from domain.streams import Streams
-from domain.tenant import Passing, Tenant
+from domain.tenant import Passing, Tenant, TenantEvent
 from domain.wanted import Estate, Wanted, scopes_of, wanted
 
 
@@ -70,6 +71,10 @@ class Turn:
     wakes: list[Wake] = field(default_factory=list)
     blocked: list[Blocked] = field(default_factory=list)
     unblocked: list[str] = field(default_factory=list)
+    guarded: Guarded | None = None
+    held: dict[str, HeldInTenant | None] = field(default_factory=dict)
+    room: int | None = None
+    """How many purges the destroy guard lets pass; None while nobody has asked it."""
 
 
 class Saga:
@@ -110,18 +115,26 @@ class Saga:
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
-    def take(self, scope: Scope, estate: Estate) -> Turn:
-        """The turn of a scope that is due."""
-        turn = Turn(scope)
+    def take(self, scope: Scope, estate: Estate, *, room: int | None = None) -> Turn:
+        """The turn of a scope that is due; `room` is what the destroy guard lets pass (None: it was not asked)."""
+        turn = Turn(scope, room=room)
         self._go_on(turn, estate)
         return turn
 
-    def outcome(self, order: Order, result: Facts | Exception | None, estate: Estate, *, draining: bool) -> Turn:
+    def outcome(
+        self,
+        order: Order,
+        result: Facts | Exception | None,
+        estate: Estate,
+        *,
+        draining: bool,
+        room: int | None = None,
+    ) -> Turn:
         """The turn after an effect: `result` is its facts (None after a removal), or why it did not come about.
 
         While draining, the outcome is recorded and the scope left due for others.
         """
-        turn = Turn(order.scope)
+        turn = Turn(order.scope, room=room)
         actual = estate.actual(order.scope)
         intent = actual.intent
         if intent is None or intent.generation != order.generation:
@@ -257,10 +270,23 @@ class Saga:
         """
         tenant = estate.tenant
         stream = tenants.stream_of(tenant.id)
-        recorded = self._recorded(turn, event, estate, stream=stream, version=tenant.version + 1)
+        noted = self._guarded(turn, event, tenant)
+        recorded = self._recorded(turn, noted, estate, stream=stream, version=tenant.version + 1)
         due = [scope for scope in scopes_of(tenant, self._catalog) if scope != turn.scope]
         turn.wakes.extend(Wake(str(scope), recorded.time) for scope in due)
-        return replace(estate, tenant=tenants.evolve(tenant, recorded))
+        after = tenants.evolve(tenant, recorded)
+        if after.held != tenant.held:
+            turn.held[tenant.id] = held_in(after)
+        return replace(estate, tenant=after)
+
+    def _guarded(self, turn: Turn, event: Passing, tenant: Tenant) -> TenantEvent:
+        """The fact, counted by the destroy guard; or that it is held, where there is no room for it."""
+        if tenants.is_guarded(event, tenant):
+            counted = turn.guarded or Guarded(self._policy.guard, self._clock())
+            if turn.room is not None and counted.facts >= turn.room:
+                return tenants.hold(event)
+            turn.guarded = replace(counted, facts=counted.facts + 1)
+        return event
 
     def _recorded(self, turn: Turn, event: Event, estate: Estate, *, stream: str, version: int) -> Recorded:
         origin = _origin(turn.scope, estate, self._catalog)

@@ -7,14 +7,17 @@ What follows from the registers (levels and wishes) is the matter of wanted.py.
 
 Time speaks too: that a license expired, that a purge has begun. Each such fact names the `epoch` that its timer was set
 in, which is the version of the event that set it; where another event has set it anew since, the fact changes nothing.
+
+What the destroy guard holds is a fact as well, `ChangeHeld`, that writes no register. The tenant keeps it until it is
+approved or rejected, or until what came since has overtaken it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeGuard
 
 from domain import names
 from domain.catalog import Catalog
@@ -32,7 +35,7 @@ from domain.commands import (
     UpdateLicense,
 )
 from domain.errors import Contradiction, Malformed, Refused
-from domain.event import Event, Origin, Recorded, Value, origin_of
+from domain.event import Cause, Event, Origin, Recorded, Value, origin_of
 from domain.personal import FORGOTTEN, Personal
 from domain.policy import Policy
 from domain.registers import Register, Write, judge, written
@@ -154,11 +157,47 @@ class TenantPurged(_TenantEvent):
     TOPIC: ClassVar[str] = "tenantry.tenant-purged"
 
 
+class ChangeHeld(_TenantEvent):
+    """The destroy guard stood in the way: nothing changes, access included, until an operator approves.
+
+    `product` is None where the whole tenant is meant; `epoch` is that of a purge.
+    """
+
+    TOPIC: ClassVar[str] = "tenantry.change-held"
+    change: Literal["destroy", "deactivate", "purge"]
+    product: names.ProductKey | None = None
+    reason: names.Reason | None = None
+    epoch: int | None = None
+
+
+class ChangesApproved(_TenantEvent):
+    """An operator let the held `changes` (versions of their events) of a plan pass: their facts follow."""
+
+    TOPIC: ClassVar[str] = "tenantry.changes-approved"
+    changes: tuple[int, ...]
+    plan: str
+    reason: names.Reason
+    operator: str
+
+
+class ChangesRejected(_TenantEvent):
+    """An operator dropped the held `changes` (versions of their events) of a plan: nothing comes of them."""
+
+    TOPIC: ClassVar[str] = "tenantry.changes-rejected"
+    changes: tuple[int, ...]
+    plan: str
+    reason: names.Reason
+    operator: str
+
+
 ProductEvent = ProductActivated | ProductDeactivated | ProductSuspended | ProductUnsuspended | LicenseUpdated
 Passing = LicenseExpired | PurgeStarted | TenantPurgeStarted | TenantPurged
 """What the saga records when time has passed, or when all is gone."""
 
-TenantEvent = TenantCreated | TenantDestroyed | TenantRestored | ProductEvent | Passing | TenantMessageStale
+Guarding = ChangeHeld | ChangesApproved | ChangesRejected
+"""What the destroy guard, and the operators whom it asks, record."""
+
+TenantEvent = TenantCreated | TenantDestroyed | TenantRestored | ProductEvent | Passing | TenantMessageStale | Guarding
 
 
 # -- state ---------------------------------------------------------------------------------------------------------
@@ -257,6 +296,17 @@ class TenantPurge:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A change that the destroy guard holds since the event of version `version`, and what had asked for it."""
+
+    version: int
+    event: ChangeHeld
+    since: datetime
+    cause: Cause
+    correlation: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """A tenant's registers as of `version` of its stream (0: it does not exist yet).
 
@@ -272,6 +322,7 @@ class Tenant:
     origin: Origin | None = None
     destroyed_revision: int | None = None
     purge: TenantPurge | None = None
+    held: tuple[Held, ...] = ()
 
     @property
     def exists(self) -> bool:
@@ -292,7 +343,12 @@ def stream_of(tenant_id: str) -> str:
 
 
 def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
-    """The registers after the fact."""
+    """The registers after the fact, and what is still held."""
+    after = _evolved(tenant, recorded)
+    return _without_overtaken(after) if after.held else after
+
+
+def _evolved(tenant: Tenant, recorded: Recorded) -> Tenant:
     match recorded.event:
         case (
             ProductActivated()
@@ -311,6 +367,7 @@ def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
                 tenant.origin,
                 tenant.destroyed_revision,
                 tenant.purge,
+                tenant.held,
             )
         case TenantCreated() as event:
             return replace(
@@ -326,7 +383,11 @@ def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
                 tenant,
                 version=recorded.version,
                 destroyed=tenant.destroyed or Destroyed(message, recorded.happened, event.reason, recorded.version),
-                destroyed_revision=_highest(tenant.destroyed_revision, event.revision),
+                destroyed_revision=_highest(
+                    tenant.destroyed_revision,
+                    event.revision,
+                    *(held.event.revision for held in tenant.held if held.event.change == "destroy"),
+                ),
                 origin=origin_of(recorded),
                 revisioned=tenant.revisioned or event.revision is not None,
             )
@@ -338,14 +399,72 @@ def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
             )
         case TenantRestored():
             return replace(tenant, version=recorded.version, destroyed=None, origin=origin_of(recorded))
+        case ChangeHeld() as event:
+            return _holding(tenant, event, recorded)
+        case ChangesApproved(changes=changes):
+            return replace(
+                tenant,
+                version=recorded.version,
+                held=tuple(held for held in tenant.held if held.version not in changes),
+            )
+        case ChangesRejected(changes=changes):
+            rejected = [held.event for held in tenant.held if held.version in changes]
+            dead = [event.revision for event in rejected if event.change == "destroy"]
+            return replace(
+                tenant,
+                version=recorded.version,
+                destroyed_revision=_highest(tenant.destroyed_revision, *dead),
+                held=tuple(held for held in tenant.held if held.version not in changes),
+            )
         case LicenseExpired() | PurgeStarted() | TenantPurgeStarted() | TenantPurged() as event:
             return replace(_passed(tenant, event, recorded), version=recorded.version)
         case _:
             return replace(tenant, version=recorded.version)
 
 
-def _highest(known: int | None, revision: int | None) -> int | None:
-    return known if revision is None else revision if known is None else max(known, revision)
+def _highest(*revisions: int | None) -> int | None:
+    return max((revision for revision in revisions if revision is not None), default=None)
+
+
+def _holding(tenant: Tenant, event: ChangeHeld, recorded: Recorded) -> Tenant:
+    """One change more is held; no register is written, but who has seen a revision goes on asking for them."""
+    held = Held(recorded.version, event, recorded.time, recorded.cause, recorded.correlation)
+    tenant = replace(tenant, version=recorded.version, held=(*tenant.held, held))
+    if event.revision is None:
+        return tenant
+    if event.product is None:
+        return replace(tenant, revisioned=True)
+    product = replace(tenant.product(event.product), revisioned=True)
+    return replace(tenant, products={**tenant.products, event.product: product})
+
+
+def _without_overtaken(tenant: Tenant) -> Tenant:
+    """The tenant without the held changes that would do nothing any more."""
+    held = tuple(held for held in tenant.held if tenant.purge is None and stands(tenant, held))
+    return tenant if held == tenant.held else replace(tenant, held=held)
+
+
+def stands(tenant: Tenant, held: Held) -> bool:
+    """Whether the held change would still do something."""
+    match held.event:
+        case ChangeHeld(change="destroy"):
+            return tenant.destroyed is None
+        case ChangeHeld(change="purge", product=None, epoch=epoch):
+            return tenant.destroyed is not None and tenant.destroyed.epoch == epoch
+        case ChangeHeld(change="purge", product=str(key), epoch=epoch):
+            purge = tenant.product(key).purge
+            return tenant.product(key).present_since == epoch and (purge is None or purge.started < held.version)
+        case ChangeHeld(product=key, revision=revision):
+            assert key is not None
+            product = tenant.product(key)
+            if revision is None:
+                return product.present_since < held.version
+            return judge(product.presence, deactivation(held.event), revision) is Write.LANDS
+
+
+def deactivation(held: ChangeHeld) -> Presence:
+    """What a held deactivation would write."""
+    return Presence("deactivated", reason=held.reason)
 
 
 def _passed(tenant: Tenant, event: Passing, recorded: Recorded) -> Tenant:
@@ -486,7 +605,7 @@ def _same(known: Attributes, sent: Attributes) -> bool:
 
 def _destroy(tenant: Tenant, command: DestroyTenant, *, revision: int | None) -> list[TenantEvent]:
     undone = tenant.destroyed_revision is not None and revision is not None and revision <= tenant.destroyed_revision
-    if tenant.destroyed or undone:
+    if tenant.destroyed or undone or any(held.event.change == "destroy" for held in tenant.held):
         return [_stale(tenant.id, "tenant.destroyed", revision)]
     if revision is None and tenant.revisioned:
         raise _revision_missing(f"tenant {tenant.id}")
@@ -498,7 +617,8 @@ def restore(tenant: Tenant, command: RestoreTenant, *, now: datetime, policy: Po
     if tenant.destroyed is None:
         raise Refused("not-destroyed", f"tenant {tenant.id} is not destroyed: there is nothing to restore")
     until = tenant.destroyed.at + policy.restore_window
-    if tenant.purge or now > until:
+    purge_is_held = any(held.event.change == "purge" and held.event.product is None for held in tenant.held)
+    if tenant.purge or (now > until and not purge_is_held):
         raise Refused(
             "restore-window-over",
             f"the restore window of tenant {tenant.id} was over at {until:%Y-%m-%d %H:%M} UTC:"
@@ -515,7 +635,7 @@ def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str) -> Tena
     if event.revision is None:
         if product.revisioned:
             raise _revision_missing(f"product {event.product} of tenant {tenant.id}")
-        _check_life_cycle(product, event)
+        _check_life_cycle(product, event, _held_deactivations(tenant, event.product))
         return event
     presence, access, license_ = _writes(event)
     verdicts = {
@@ -530,15 +650,45 @@ def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str) -> Tena
                 f"revision {event.revision} of product {event.product} of tenant {tenant.id} came before with another"
                 f" {name}: commerce must send the correction under a higher revision",
             )
+    match _against_held(tenant, event, presence):
+        case Write.CONTRADICTS:
+            raise Contradiction(
+                "same-revision-other-content",
+                f"revision {event.revision} of product {event.product} of tenant {tenant.id} came before as a"
+                " deactivation, which is held: commerce must send the correction under a higher revision",
+            )
+        case Write.REPEATS:
+            return _stale(tenant.id, type_of, event.revision, product=event.product)
+        case _:
+            pass
     if Write.LANDS in verdicts.values():
         return event
     return _stale(tenant.id, type_of, event.revision, product=event.product)
 
 
-def _check_life_cycle(product: ProductRegisters, event: ProductEvent) -> None:
-    """What the state allows to an event without a revision; Refused names what would be allowed."""
+def _against_held(tenant: Tenant, event: ProductEvent, presence: Presence | None) -> Write | None:
+    """How the event stands to a deactivation of the same revision that is held; None where there is none."""
+    for held in _held_deactivations(tenant, event.product):
+        if presence is not None and held.revision == event.revision:
+            return judge(Register(deactivation(held), held.revision), presence, event.revision)
+    return None
+
+
+def _held_deactivations(tenant: Tenant, key: str) -> list[ChangeHeld]:
+    return [held.event for held in tenant.held if held.event.change == "deactivate" and held.event.product == key]
+
+
+def _check_life_cycle(product: ProductRegisters, event: ProductEvent, held: Sequence[ChangeHeld]) -> None:
+    """What the state allows to an event without a revision; Refused names what would be allowed.
+
+    An activation overtakes a deactivation that is `held`.
+    """
     key = event.product
     match event:
+        case ProductActivated() if held:
+            return
+        case ProductDeactivated() if held:
+            raise Refused("already-held", f"a deactivation of product {key} is held already: approve or reject that")
         case ProductActivated() if product.activated:
             raise Refused("already-active", f"product {key} is active: change its licence with license.updated")
         case ProductActivated():
@@ -594,3 +744,48 @@ def _stale(tenant_id: str, type_: str, revision: int | None, product: str | None
 
 def _revision_missing(what: str) -> Refused:
     return Refused("revision-missing", f"{what} is kept by revision: send the event again with its revision")
+
+
+# -- the destroy guard ---------------------------------------------------------------------------------------------
+
+Destructive = TenantDestroyed | ProductDeactivated | PurgeStarted | TenantPurgeStarted
+"""What the guard counts, where it takes something from somebody."""
+
+
+def is_guarded(event: Event, tenant: Tenant) -> TypeGuard[Destructive]:
+    """Whether the fact takes something from somebody: the deactivation of what is not active does not."""
+    match event:
+        case ProductDeactivated():
+            return tenant.product(event.product).activated
+        case TenantDestroyed() | PurgeStarted() | TenantPurgeStarted():
+            return True
+        case _:
+            return False
+
+
+def hold(event: Destructive) -> ChangeHeld:
+    """The fact that is recorded instead, when the guard stands in the way."""
+    tenant_id = event.tenant_id
+    match event:
+        case TenantDestroyed():
+            return ChangeHeld(tenant_id=tenant_id, change="destroy", reason=event.reason, revision=event.revision)
+        case ProductDeactivated():
+            return ChangeHeld(
+                tenant_id=tenant_id,
+                change="deactivate",
+                product=event.product,
+                reason=event.reason,
+                revision=event.revision,
+            )
+        case PurgeStarted():
+            return ChangeHeld(tenant_id=tenant_id, change="purge", product=event.product, epoch=event.epoch)
+        case TenantPurgeStarted():
+            return ChangeHeld(tenant_id=tenant_id, change="purge", epoch=event.epoch)
+
+
+def is_held(tenant: Tenant, event: Passing) -> bool:
+    """Whether the guard holds that purge already."""
+    if not isinstance(event, (PurgeStarted, TenantPurgeStarted)):
+        return False
+    held = hold(event)
+    return any(other.event == held for other in tenant.held)

@@ -49,6 +49,7 @@ from domain.tenant import (
     Tenant,
     TenantPurged,
     TenantPurgeStarted,
+    is_held,
 )
 
 
@@ -56,6 +57,7 @@ from domain.tenant import (
 class Wanted:
     """A scope's level, its steps and a digest of both; `wake_at` is when time alone will change it.
 
+    `approval` says what an operator must approve first, where the destroy guard holds what time has brought about.
     `purge` is the purge that an absent scope must have gone through. `passed` is what time has brought about, or the
     end of a purge, and the tenant's stream does not know yet.
     """
@@ -67,6 +69,7 @@ class Wanted:
     wake_at: datetime | None = None
     purge: int | None = None
     passed: Passing | None = None
+    approval: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,13 @@ def wish_of_product(tenant: Tenant, key: str, *, catalog: Catalog, now: datetime
 
 def wanted(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Wanted:
     """What `scope` should be."""
+    wish = _wanted_scope(scope, estate, catalog=catalog, policy=policy, now=now)
+    if wish.passed is None or not is_held(estate.tenant, wish.passed):
+        return wish
+    return replace(wish, passed=None, approval="its purge, which the destroy guard holds: see `tenantry runs approve`")
+
+
+def _wanted_scope(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Wanted:
     match scope.kind:
         case "site":
             return _wanted_site(estate, policy=policy, now=now)

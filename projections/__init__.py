@@ -12,6 +12,9 @@ from typing import Final
 from domain.customer import CustomerMessageStale
 from domain.event import Event
 from domain.tenant import (
+    ChangeHeld,
+    ChangesApproved,
+    ChangesRejected,
     LicenseExpired,
     LicenseUpdated,
     ProductActivated,
@@ -49,6 +52,8 @@ INTEGRATION: Final = integration.PROJECTION
 _WANTED: Final = "a wish: the read models show what is provisioned; the saga's steps say when that changed"
 _STALE: Final = "changed nothing; the audit trail shows it"
 
+_HELD: Final = "the destroy guard's: what is held is read from the log, what was let pass has facts of its own"
+
 IGNORED: Final[dict[type[Event], str]] = {
     ProductActivated: _WANTED,
     ProductDeactivated: _WANTED,
@@ -58,6 +63,9 @@ IGNORED: Final[dict[type[Event], str]] = {
     LicenseExpired: _WANTED,
     PurgeStarted: _WANTED,
     TenantPurgeStarted: _WANTED,
+    ChangeHeld: _HELD,
+    ChangesApproved: _HELD,
+    ChangesRejected: _HELD,
     TenantMessageStale: _STALE,
     CustomerMessageStale: _STALE,
 }

@@ -41,7 +41,6 @@ from adapters.steps import executors
 from adapters.steps.observing import Observer
 from adapters.topology import Patience, Shard, Topology
 from adapters.workers import Heartbeat
-from domain.acts import Operator
 from domain.catalog import Catalog, default_catalog
 from domain.errors import Unavailable, UsageError
 from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable
@@ -230,7 +229,14 @@ class Parts:
 
     @cached_property
     def operating(self) -> Operating:
-        return Operating(log=self.log, estates=self.saga.estates, catalog=self.catalog, clock=utc_now, new_id=new_id)
+        return Operating(
+            log=self.log,
+            estates=self.saga.estates,
+            catalog=self.catalog,
+            policy=self.policy,
+            clock=utc_now,
+            new_id=new_id,
+        )
 
     @cached_property
     def reconciling(self) -> Reconciling:
@@ -245,10 +251,6 @@ class Parts:
             clock=utc_now,
             new_id=new_id,
         )
-
-    @cached_property
-    def operator(self) -> Operator:
-        return Operator(self.log, catalog=self.catalog, policy=self.policy, clock=utc_now, new_id=uuid4)
 
     def replay(self, say: Callable[[Progress], None]) -> Replay:
         return Replay(ReplaySources(self.endpoints.database_url, self.master_key), say=say)

@@ -121,7 +121,9 @@ class Settings(BaseSettings):
 
     site_domain: str = Field(default="tenantry.example", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$")
     catalog_file: Path | None = Field(default=None, description="products; none = those in the package")
-    policy_file: Path | None = Field(default=None, description="retention, retries; none = those in the package")
+    policy_file: Path | None = Field(
+        default=None, description="retention, retries, destroy guard; none = those in the package"
+    )
 
     webhook_secrets: dict[str, SecretStr] = Field(
         default_factory=dict,

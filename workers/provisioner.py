@@ -30,7 +30,7 @@ from functools import partial
 import structlog
 
 from domain.catalog import Catalog
-from domain.errors import Conflict, ExecutorError, TenantryError, Unavailable
+from domain.errors import Conflict, ExecutorError, GuardTripped, TenantryError, Unavailable
 from domain.ports import Clock, EventLog, Executor, Lease, Order, Recording, Wake
 from domain.saga import Saga, Turn
 from domain.steps import Facts, Scope, ScopeKind, Step
@@ -197,20 +197,23 @@ class Provisioner:
                 self._begin(_lease_of(work), turn.order)
         self._done.clear()
 
-    def _turns(self, work: Sequence[_Work], *, draining: bool) -> list[_Decided]:
-        """What each comes to. One that cannot be decided (its stream cannot be read) does not stop the others: its
-        lease runs out, and it is tried again then."""
+    def _turns(self, work: Sequence[_Work], *, draining: bool, room: int | None = None) -> list[_Decided]:
+        """What each comes to; `room` is what the destroy guard lets pass (None: it was not asked).
+
+        One that cannot be decided (its stream cannot be read) does not stop the others: its lease runs out, and it is
+        tried again then.
+        """
         try:
-            return self._decided(work, draining=draining)
+            return self._decided(work, draining=draining, room=room)
         except Unavailable:
             raise
         except Exception as error:
             if len(work) > 1:
-                return [turn for each in work for turn in self._turns([each], draining=draining)]
+                return [turn for each in work for turn in self._turns([each], draining=draining, room=room)]
             log.exception("cannot decide for a scope", scope=_lease_of(work[0]).scope, error=str(error))
             return []
 
-    def _decided(self, work: Sequence[_Work], *, draining: bool) -> list[_Decided]:
+    def _decided(self, work: Sequence[_Work], *, draining: bool, room: int | None) -> list[_Decided]:
         scopes = {
             each: each.order.scope if isinstance(each, _Done) else Scope.parse(each.scope)
             for each in work
@@ -221,14 +224,14 @@ class Provisioner:
         for each in work:
             if isinstance(each, _Done):
                 estate = estates[each.order.scope.tenant_id]
-                turn = self._saga.outcome(each.order, each.result, estate, draining=draining)
+                turn = self._saga.outcome(each.order, each.result, estate, draining=draining, room=room)
                 turns.append((each, turn, self._recording(each.lease, turn)))
             elif _is_customer(each):
                 turns.append((each, None, self._fan_out(each)))
             elif not self._is_offered(scopes[each]):
                 turns.append((each, None, self._put_off(each)))
             else:
-                turn = self._saga.take(scopes[each], estates[scopes[each].tenant_id])
+                turn = self._saga.take(scopes[each], estates[scopes[each].tenant_id], room=room)
                 turns.append((each, turn, self._recording(each, turn)))
         return turns
 
@@ -240,6 +243,8 @@ class Provisioner:
             blocked=turn.blocked,
             unblocked=turn.unblocked,
             leases=[] if goes_on else [lease],
+            guarded=turn.guarded,
+            held=turn.held,
         )
 
     def _is_offered(self, scope: Scope) -> bool:
@@ -279,25 +284,29 @@ class Provisioner:
         return list(turns)
 
     def _one_by_one(self, turns: Sequence[_Decided], *, draining: bool) -> Iterator[_Decided]:
-        """An outcome that conflicts is decided once more: an operator may have acted on the scope meanwhile. Whoever
-        has lost the lease finds the next conflict, and drops the scope."""
+        """An outcome that conflicts is decided once more: an operator may have acted on the scope meanwhile. So is a
+        purge that the destroy guard has no room for: it is held. Whoever has lost the lease finds the next conflict,
+        and drops the scope."""
         for each in turns:
-            work = each[0]
-            kept = [each] if self._is_recorded(each) else []
-            if not kept and isinstance(work, _Done):
-                kept = [turn for turn in self._turns([work], draining=draining) if self._is_recorded(turn)]
+            work, conflict = each[0], self._conflict(each)
+            kept = [each] if conflict is None else []
+            if isinstance(conflict, GuardTripped) or (conflict and isinstance(work, _Done)):
+                room = 0 if isinstance(conflict, GuardTripped) else None
+                again = self._turns([work], draining=draining, room=room)
+                kept = [turn for turn in again if self._conflict(turn) is None]
             if not kept:
                 self._give_back(_lease_of(work))
             yield from kept
 
-    def _is_recorded(self, decided: _Decided) -> bool:
+    def _conflict(self, decided: _Decided) -> Conflict | None:
+        """Record it; what stood in the way, if anything did."""
         work, _, recording = decided
         try:
             self._log.record(recording)
         except Conflict as conflict:
-            log.info("somebody else was first", scope=_lease_of(work).scope, reason=str(conflict))
-            return False
-        return True
+            log.info("not recorded", scope=_lease_of(work).scope, reason=str(conflict))
+            return conflict
+        return None
 
     def _give_back(self, lease: Lease) -> None:
         """If the lease is still ours, end it and leave the scope due; if not, its new holder sees to it."""
@@ -321,5 +330,8 @@ def _together(recordings: Sequence[Recording]) -> Recording:
         whole.blocked.extend(recording.blocked)
         whole.unblocked.extend(recording.unblocked)
         whole.leases.extend(recording.leases)
+        whole.held.update(recording.held)
+        if recording.guarded is not None:
+            whole.guarded = recording.guarded.and_also(whole.guarded)
     whole.wakes = list({(wake.scope, wake.at): wake for wake in whole.wakes}.values())
     return whole

@@ -6,6 +6,7 @@ sends the stream wave by wave, shows the seven steps while they happen, and asks
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -42,6 +44,8 @@ from workers.supervisor import Supervisor
 
 STEPS: Final = ("commerce", "site", "region", "configuration", "identity", "database", "license")
 INPUT: Final = "input.jsonl"
+GUARD: Final = 100_000
+"""What the destroy guard lets pass here: the stream squeezes months of destroys and deactivations into a minute."""
 
 
 @command
@@ -93,7 +97,10 @@ def _surroundings(directory: Path) -> Iterator[None]:
     """No setting of this machine's may reach the demo or its workers: it must never touch a real database."""
     before = {name: value for name, value in os.environ.items() if name.upper().startswith(PREFIX)}
     config = directory / "demo.toml"
-    config.write_text('log_level = "warning"\n')
+    policy = directory / "demo-policy.toml"
+    default = files("domain").joinpath("policy.toml").read_text()
+    policy.write_text(default.replace("at_least = 5", f"at_least = {GUARD}"))
+    config.write_text(f'log_level = "warning"\npolicy_file = {json.dumps(str(policy.absolute()))}\n')
     for name in before:
         del os.environ[name]
     os.environ[CONFIG_VARIABLE] = str(config)
@@ -171,7 +178,11 @@ class _Clock:
 
 def _run(directory: Path, *, tenants: int, seed: int, show: bool) -> Report:
     clock = _Clock()
-    settings = Settings(data_dir=directory, log_level="warning")
+    settings = Settings(data_dir=directory, log_level="warning", policy_file=directory / "demo-policy.toml")
+    if show:
+        err.print(
+            f"months in a minute: here the destroy guard lets {GUARD} changes pass, elsewhere 5 or 1 %", style="dim"
+        )
     configure_logging(level="error")
     with clock.section("stream and oracle's expectation"):
         entries = stream(

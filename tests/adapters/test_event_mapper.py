@@ -60,6 +60,9 @@ from domain.steps import (
     Wish,
 )
 from domain.tenant import (
+    ChangeHeld,
+    ChangesApproved,
+    ChangesRejected,
     Founder,
     LicenseExpired,
     LicenseUpdated,
@@ -166,6 +169,15 @@ EXAMPLES: dict[str, Event] = {
     "tenant-purge-started": TenantPurgeStarted(**TENANT, epoch=7),
     "tenant-purged": TenantPurged(**TENANT),
     "license-expired": LicenseExpired(**TENANT, product="confluence", epoch=4),
+    "change-held": ChangeHeld(
+        **TENANT, change="deactivate", product="confluence", reason="cancelled", revision=7
+    ),
+    "changes-approved": ChangesApproved(
+        **TENANT, changes=(4, 5), plan="3f2a", reason="they left", operator="ada@host"
+    ),
+    "changes-rejected": ChangesRejected(
+        **TENANT, changes=(4,), plan="3f2a", reason="a script went wild", operator="ada@host"
+    ),
     "purge-started": PurgeStarted(
         **TENANT, product="confluence", epoch=6, apps=("team-calendars",), families=("confluence",)
     ),

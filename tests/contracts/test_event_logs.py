@@ -15,11 +15,14 @@ import pytest
 
 from adapters.event_log import PostgresEventLog
 from adapters.migrations import migrate
-from domain.errors import Conflict, PositionLost
+from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Cause, Event, Recorded
+from domain.policy import Guard
 from domain.ports import (
     Blocked,
     EventLog,
+    Guarded,
+    HeldInTenant,
     Incoming,
     KafkaPosition,
     Lease,
@@ -126,7 +129,7 @@ def inside(request: pytest.FixtureRequest) -> Iterator[Inside]:
         yield MemoryInside()
         return
     url = request.getfixturevalue("database")
-    migrate(url, revision="0001")
+    migrate(url, revision="0004")
     real = PostgresInside(url)
     yield real
     real.close()
@@ -611,3 +614,76 @@ def test_nothing_of_a_person_or_a_body_is_stored_in_the_clear(database: str) -> 
     real.close()
     assert "ada@example.com" not in stored
     assert body.hex() not in stored
+
+
+# -- the destroy guard ---------------------------------------------------------------------------------------------
+
+RULE = Guard(at_least=3, share=0.5, window=timedelta(minutes=10))
+
+
+def guarded(facts: int, *, at: datetime = NOW, destroyed: int = 0) -> Recording:
+    return Recording(guarded=Guarded(RULE, at, facts, destroyed))
+
+
+def tripped(log: Keeper, recording: Recording) -> int:
+    with pytest.raises(GuardTripped) as caught:
+        log.record(recording)
+    return caught.value.left
+
+
+def test_the_guard_lets_so_many_pass_in_a_window(log: Keeper) -> None:
+    log.record(guarded(2))
+    assert tripped(log, guarded(2)) == 1
+    log.record(guarded(1))
+    assert tripped(log, guarded(1)) == 0
+    assert tripped(log, guarded(1, at=NOW + RULE.window - SECOND)) == 0
+    log.record(guarded(3, at=NOW + RULE.window))
+
+
+def test_what_the_guard_stops_leaves_nothing_behind(log: Keeper, inside: Inside) -> None:
+    log.record(guarded(3))
+    before = inside.rows()
+    recording = guarded(1)
+    recording.events.append(fact("tenant:t-1", 1))
+    recording.wakes.append(Wake("site:t-1", NOW))
+    assert tripped(log, recording) == 0
+    assert inside.rows() == before
+
+
+def test_time_never_goes_back_for_the_guard(log: Keeper) -> None:
+    log.record(guarded(3))
+    assert tripped(log, guarded(1, at=NOW - timedelta(hours=1))) == 0
+
+
+def test_the_limit_is_a_share_of_the_tenants_that_are_not_destroyed(log: Keeper) -> None:
+    log.record(Recording(customer_tenants=[("c-1", f"t-{number}") for number in range(10)]))
+    log.record(guarded(4, destroyed=2))
+    assert tripped(log, guarded(1)) == 0
+    log.record(guarded(0, destroyed=-2))
+    log.record(guarded(1))
+
+
+def test_what_was_approved_uses_up_nothing(log: Keeper) -> None:
+    log.record(guarded(0, destroyed=100))
+    log.record(guarded(3))
+
+
+def test_writers_side_by_side_are_counted_together(log: Keeper) -> None:
+    def destroy(_: int) -> bool:
+        try:
+            log.record(guarded(1))
+        except GuardTripped:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as threads:
+        assert sum(threads.map(destroy, range(12))) == 3
+
+
+def test_tenants_with_held_changes_are_known_until_nothing_of_them_is_held(log: Keeper) -> None:
+    held = HeldInTenant(2, NOW)
+    log.record(Recording(held={"t-2": held, "t-1": held}))
+    log.record(Recording(held={"t-2": HeldInTenant(3, NOW)}))
+    assert log.held_by_guard() == ["t-1", "t-2"]
+    log.record(Recording(held={"t-1": None}))
+    assert log.held_by_guard() == ["t-2"]

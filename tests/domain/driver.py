@@ -7,11 +7,13 @@ effects about in a `World`. A test may kill it at any effect, and go on with ano
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
-from domain.acts import Operator
 from domain.convergence import dependents
-from domain.errors import Conflict, ExecutorError
+from domain.errors import Conflict, ExecutorError, GuardTripped
+from domain.operating import Operating
 from domain.policy import Policy
 from domain.ports import Lease, Order, Recording, Wake
 from domain.provisioning import ScopeResumed, StepCompleted
@@ -84,11 +86,11 @@ class Cloud:
             self.log.record(Recording(wakes=wakes, leases=[lease]))
             return
         scope = Scope.parse(lease.scope)
-        order = self._record(lease, self.saga.take(scope, self.estate(scope.tenant_id)))
+        order = self._record(lease, partial(self.saga.take, scope, self.estate(scope.tenant_id)))
         while order is not None:
             result = self._effect(order)
             estate = self.estate(scope.tenant_id)
-            order = self._record(lease, self.saga.outcome(order, result, estate, draining=self.draining))
+            order = self._record(lease, partial(self.saga.outcome, order, result, estate, draining=self.draining))
 
     def _effect(self, order: Order) -> Facts | ExecutorError | None:
         try:
@@ -99,16 +101,21 @@ class Cloud:
             return error
         return None
 
-    def _record(self, lease: Lease, turn: Turn) -> Order | None:
+    def _record(self, lease: Lease, decide: Callable[..., Turn], room: int | None = None) -> Order | None:
+        turn = decide(room=room)
         recording = Recording(
             events=turn.facts,
             wakes=turn.wakes,
             blocked=turn.blocked,
             unblocked=turn.unblocked,
             leases=[] if turn.order else [lease],
+            guarded=turn.guarded,
+            held=turn.held,
         )
         try:
             self.log.record(recording)
+        except GuardTripped:
+            return self._record(lease, decide, room=0)
         except Conflict:
             self.log.record(Recording(leases=[lease], wakes=[Wake(lease.scope, self.clock())]))
             return None
@@ -128,8 +135,10 @@ class Cloud:
 
     def restore(self) -> TenantRestored:
         """An operator's `restore` of the tenant."""
-        operator = Operator(self.log, catalog=CATALOG, policy=self.policy, clock=self.clock, new_id=self._new_id)
-        return operator.restore(TENANT, reason="the wrong one was called", by="ada@host")
+        return self.operating().restore(TENANT, reason="the wrong one was called", by="ada@host")
+
+    def operating(self) -> Operating:
+        return Operating(self.log, self.saga.estates, CATALOG, self.policy, self.clock, self._new_id)
 
     def retry_all(self) -> None:
         """An operator's `runs retry` of every scope that was given up or is held."""

@@ -21,7 +21,7 @@ from domain.commands import COMMANDS, TenantCommand, UpdateCustomer
 from domain.customer import Customer
 from domain.event import Cause, Event, Recorded
 from domain.lifecycle import Inbound, Lifecycle, Readable
-from domain.policy import Policy, default_policy
+from domain.policy import Guard, Policy, default_policy
 from domain.ports import WaitingMessage
 from domain.provisioning import Provisioning
 from domain.steps import Scope, Step
@@ -33,7 +33,9 @@ from tests.fakes.world import facts_of
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 CATALOG = default_catalog()
-POLICY = default_policy()
+GUARDED = default_policy()
+POLICY = GUARDED.model_copy(update={"guard": Guard(at_least=1_000_000)})
+"""The default one, without a guard: most tests destroy more in a moment than it lets pass."""
 TENANT = "t-1"
 CUSTOMER = "c-1"
 

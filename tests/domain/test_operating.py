@@ -8,7 +8,7 @@ import pytest
 
 from domain.errors import Conflict, Permanent, Retryable, UsageError
 from domain.event import Recorded
-from domain.operating import Act, Operating, decide
+from domain.operating import Act, decide
 from domain.ports import Order, Recording
 from domain.provisioning import (
     Held,
@@ -22,7 +22,7 @@ from domain.provisioning import (
 )
 from domain.steps import Scope, Step
 from tests.domain.driver import Cloud
-from tests.domain.given import CATALOG, JIRA, JIRA_FAMILY, JIRA_SCOPE, SITE, TENANT, after, message, of
+from tests.domain.given import JIRA, JIRA_FAMILY, JIRA_SCOPE, SITE, TENANT, after, message, of
 
 GAVE_UP = ScopeGaveUp(**of(JIRA_SCOPE), digest="d", step=Step.LICENSE, reason="no such disk")
 HELD_BY_SAGA = ScopeHeld(**of(JIRA_SCOPE), step=Step.LICENSE, reason="stuck", digest="d")
@@ -101,10 +101,7 @@ class Desk:
         self.cloud.intake.takes(message("tenant.created", 1, products=[product]))
 
     def does(self, act: Act) -> Recorded:
-        operating = Operating(
-            self.cloud.log, self.cloud.saga.estates, CATALOG, self.cloud.clock, self.cloud.intake.lifecycle.new_id
-        )
-        return operating.carry_out(act, by="ada@console")
+        return self.cloud.operating().carry_out(act, by="ada@console")
 
     def actual(self, scope: Scope = JIRA_SCOPE) -> Provisioning:
         return self.cloud.estate().actual(scope)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
 
-from domain.errors import Conflict, PositionLost
+from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Recorded
-from domain.ports import Clock, Incoming, Lease, QuarantinedMessage, Recording, WaitingMessage
+from domain.ports import Clock, HeldInTenant, Incoming, Lease, QuarantinedMessage, Recording, WaitingMessage
 
 
 @dataclass(slots=True)
@@ -54,6 +54,7 @@ class MemoryEventLog:
         self.leases: dict[str, Lease] = {}
         self.obstacles: set[tuple[str, str]] = set()
         self.before_record: Callable[[Recording], None] = lambda recording: None
+        self.held: dict[str, HeldInTenant] = {}
         self.recordings = 0
         self.conflicts = 0
         self._clock = clock
@@ -64,6 +65,9 @@ class MemoryEventLog:
         self._waiting: dict[tuple[str, str], WaitingMessage] = {}
         self._customer_tenants: set[tuple[str, str]] = set()
         self._numbers = 0
+        self._guard_at = datetime.min.replace(tzinfo=UTC)
+        self._guarded: list[tuple[datetime, int]] = []
+        self._destroyed = 0
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -112,6 +116,13 @@ class MemoryEventLog:
         there = {tenant_id for tenant_id in rooms if (f"tenant:{tenant_id}", 1) in self._places}
         _expect(not there, "the tenant that a message should wait for was created")
         places = {(event.stream, event.version) for event in recording.events}
+        guarded = recording.guarded
+        if guarded is not None and guarded.facts:
+            at = max(guarded.at, self._guard_at)
+            passed = sum(facts for then, facts in self._guarded if then > at - guarded.rule.window)
+            limit = guarded.rule.limit(len(self._customer_tenants) - self._destroyed)
+            if passed + guarded.facts > limit:
+                raise GuardTripped(max(0, limit - passed))
         free = len(places) == len(recording.events) and self._places.isdisjoint(places)
         _expect(free, "somebody else recorded first")
 
@@ -125,6 +136,7 @@ class MemoryEventLog:
         for lease, until in recording.renewals:
             self.leases[lease.scope] = replace(self.leases[lease.scope], until=until)
         self._keep_messages(recording)
+        self._keep_guard(recording)
         self._customer_tenants.update(recording.customer_tenants)
         self.obstacles.update((blocked.obstacle, blocked.scope) for blocked in recording.blocked)
         freed = {pair for pair in self.obstacles if pair[0] in recording.unblocked}
@@ -138,6 +150,17 @@ class MemoryEventLog:
             self.events.append(fact)
             self._places.add((event.stream, event.version))
             self._streams.setdefault(event.stream, []).append(fact)
+
+    def _keep_guard(self, recording: Recording) -> None:
+        if recording.guarded is not None:
+            self._destroyed += recording.guarded.destroyed
+            if recording.guarded.facts:
+                self._guard_at = max(self._guard_at, recording.guarded.at)
+                self._guarded.append((self._guard_at, recording.guarded.facts))
+        for tenant_id, held in recording.held.items():
+            self.held.pop(tenant_id, None)
+            if held is not None:
+                self.held[tenant_id] = held
 
     def _keep_messages(self, recording: Recording) -> None:
         for number in recording.released:
@@ -207,6 +230,10 @@ class MemoryEventLog:
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         """See `EventLog.tenants_of`."""
         return sorted(tenant for customer, tenant in self._customer_tenants if customer == customer_id)
+
+    def held_by_guard(self) -> Sequence[str]:
+        """See `EventLog.held_by_guard`."""
+        return sorted(self.held)
 
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
         """The next offset to read, by (topic id, partition)."""

@@ -9,12 +9,12 @@ from datetime import timedelta
 from domain import customer as customers
 from domain import tenant as tenants
 from domain.errors import Obstacle, Permanent, Retryable
-from domain.operating import Act, Operating
+from domain.operating import Act
 from domain.ports import Order
 from domain.steps import Scope, Step
 from history.story import Run, Standing, clock, standing, tell
 from tests.domain.driver import Cloud
-from tests.domain.given import CATALOG, CUSTOMER, JIRA, JIRA_FAMILY, JIRA_SCOPE, NOW, SITE, TENANT, message
+from tests.domain.given import CUSTOMER, JIRA, JIRA_FAMILY, JIRA_SCOPE, NOW, SITE, TENANT, message
 
 
 class Told:
@@ -26,9 +26,7 @@ class Told:
         self.cloud.intake.takes(message("tenant.created", 1, id="m-1", offset=7, products=[product]))
 
     def operator(self, act: Act) -> None:
-        Operating(
-            self.cloud.log, self.cloud.saga.estates, CATALOG, self.cloud.clock, self.cloud.intake.lifecycle.new_id
-        ).carry_out(act, by="Ada (ada@console)")
+        self.cloud.operating().carry_out(act, by="Ada (ada@console)")
 
     def story(self, scope: Scope = JIRA_SCOPE) -> list[Run]:
         causing = (tenants.stream_of(TENANT), customers.stream_of(CUSTOMER))

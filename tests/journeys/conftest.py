@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def tenantry() -> Iterator[Running]:
-    """The one that journeys share."""
-    with tempfile.TemporaryDirectory(prefix="journey-") as directory, Running(Path(directory) / "data") as running:
-        yield running
+    """The one that journeys share; together they destroy more than the guard lets pass."""
+    with tempfile.TemporaryDirectory(prefix="journey-") as directory:
+        policy = Path(directory) / "policy.toml"
+        default = files("domain").joinpath("policy.toml").read_text()
+        policy.write_text(default.replace("at_least = 5", "at_least = 100000"))
+        with Running(Path(directory) / "data", {"TENANTRY_POLICY_FILE": str(policy)}) as running:
+            yield running
 
 
 @pytest.fixture

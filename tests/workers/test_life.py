@@ -15,8 +15,8 @@ from adapters.embedded import EmbeddedPostgres
 from adapters.event_log import PostgresEventLog
 from adapters.migrations import migrate
 from adapters.steps.login_roles import OUR_NAMES
-from domain.acts import Operator
 from domain.lifecycle import Lifecycle
+from domain.operating import Operating
 from domain.ports import WaitingMessage
 from domain.saga import Saga
 from domain.wanted import Estate
@@ -49,7 +49,7 @@ class Cloud:
         data = {"catalog": CATALOG, "policy": POLICY, "clock": self.clock, "new_id": ids()}
         self.lifecycle = Lifecycle(log, reread=_nobody_waits, **data)  # type: ignore[arg-type]
         self.saga = Saga(log, dice=lambda: 0.0, **data)  # type: ignore[arg-type]
-        self.operator = Operator(log, **data)  # type: ignore[arg-type]
+        self.operating = Operating(log, self.saga.estates, **data)  # type: ignore[arg-type]
         self.provisioner = Provisioner(
             log,
             self.saga,
@@ -141,7 +141,7 @@ def test_a_restored_tenant_has_its_data_and_a_purged_one_leaves_nothing(cloud: C
     assert len(first) == 1
     cloud.says("tenant.destroyed", 2)
     cloud.passes(POLICY.restore_window - DAY)
-    cloud.operator.restore(TENANT, reason="the wrong one was called", by="ada@host")
+    cloud.operating.restore(TENANT, reason="the wrong one was called", by="ada@host")
     cloud.work()
     assert (cloud.level(), cloud.schemas()) == ("open", first)
     cloud.says("tenant.destroyed", 3)

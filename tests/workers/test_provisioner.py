@@ -80,7 +80,7 @@ class Cloud:
 
     def operator(self, act: Act) -> None:
         saga = Saga(self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, dice=lambda: 0.0)
-        Operating(self.log, saga.estates, CATALOG, self.clock, self._new_id).carry_out(act, by="ada@console")
+        Operating(self.log, saga.estates, CATALOG, POLICY, self.clock, self._new_id).carry_out(act, by="ada@console")
 
     def facts(self, stream: str) -> list[Event]:
         return [fact.event for fact in self.log.events if fact.stream == stream]

@@ -1,0 +1,58 @@
+"""Do `runs approve` and `reject` do what an operator has read, on a real PostgreSQL?"""
+
+from __future__ import annotations
+
+from tests.cli.test_runs import TENANT, Desk, desk
+
+__all__ = ["desk"]
+
+MORE = ("confluence", "compass", "atlas", "jira-product-discovery", "jira-service-management")
+
+
+def six_deactivated(desk: Desk) -> None:
+    """One more than the guard lets pass; it is that of jira-software, the last one, which is held."""
+    for product in MORE:
+        edition = next(iter(desk.parts.catalog[product].editions))
+        desk.comes("product.activated", product=product, edition=edition, users=5)
+    desk.work()
+    for product in (*MORE, "jira-software"):
+        desk.comes("product.deactivated", product=product, reason="a script")
+    desk.work()
+
+
+def test_the_plan_is_printed_and_approved_by_its_hash(desk: Desk) -> None:
+    six_deactivated(desk)
+    plan = desk.json("runs", "approve")
+    (change,) = plan["changes"]
+    assert (change["tenant_id"], change["change"], change["product"]) == (TENANT, "deactivate", "jira-software")
+    assert change["levels"] == [["jira-software", "open", "retained"]]
+    assert plan["plan"] in desk.says("runs", "approve")
+    assert desk.json("status")["guard"]["held"] == 1
+    assert "holds 1 changes of 1 tenants" in desk.says("status")
+    (held,) = desk.json("show", TENANT)["wanted"]["tenant"]["held"]
+    assert (held["change"], held["product"]) == ("deactivate", "jira-software")
+    assert "held by the destroy guard" in desk.says("show", TENANT)
+
+    done = desk.json("runs", "approve", plan["plan"], "--reason", "they left", "--as", "Ada")
+    assert (done["outcome"], done["by"].startswith("Ada (")) == ("approved", True)
+    desk.work()
+    assert desk.json("show", TENANT)["actual"]["products"]["jira-software"]["level"] == "retained"
+    assert desk.says("runs", "approve", plan["plan"], "--reason", "again").strip() == "the destroy guard holds nothing"
+    assert desk.json("status")["guard"] == {"held": 0, "tenants": 0, "since": None, "oldest_seconds": None}
+
+
+def test_an_old_hash_and_a_missing_reason_are_refused(desk: Desk) -> None:
+    six_deactivated(desk)
+    plan = desk.json("runs", "approve")["plan"]
+    assert "--reason is missing" in desk.says("runs", "approve", plan, code=2)
+    desk.comes("product.suspended", product="jira-software", reason="unpaid")
+    assert f"what is held is not plan {plan}" in desk.says("runs", "approve", plan, "--reason", "x", code=2)
+
+
+def test_a_rejected_plan_is_dropped(desk: Desk) -> None:
+    six_deactivated(desk)
+    plan = desk.json("runs", "approve")["plan"]
+    desk.says("runs", "reject", plan, "--reason", "a script went wild")
+    desk.work()
+    assert desk.json("show", TENANT)["actual"]["products"]["jira-software"]["level"] == "open"
+    assert desk.json("runs", "approve") == {"plan": None, "changes": []}

@@ -1,0 +1,35 @@
+"""Does a script that destroys thirty tenants get further than the guard lets it?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.events import created, destroyed, new_tenant
+from tests.journeys.running import Running, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_of_thirty_destroys_five_pass_and_the_rest_wait_for_an_operator(data_dir: Path) -> None:
+    tenants = sorted(new_tenant() for _ in range(30))
+    with Running(data_dir) as tenantry:
+        tenantry.send(*(created(tenant, revision=1) for tenant in tenants))
+        tenantry.until_settled()
+        ends = [destroyed(tenant, revision=2) for tenant in tenants]
+        tenantry.send(*ends)
+        tenantry.until_taken_in(*ends)
+        tenantry.until_settled()
+        guard = tenantry.json("status")["guard"]
+        assert (guard["held"], guard["tenants"]) == (25, 25)
+        assert tenantry.one("SELECT count(*) FROM sites WHERE access = 'closed'") == 5
+
+        plan = tenantry.json("runs", "approve")
+        assert len(plan["changes"]) == 25
+        wrong = tenantry.cli("runs", "approve", "0000000000000000", "--reason", "they left")
+        assert (wrong.exit_code, plan["plan"] in wrong.error) == (2, True)
+        tenantry.json("runs", "approve", plan["plan"], "--reason", "they left", "--as", "Ada")
+        wait_for(lambda: tenantry.one("SELECT count(*) FROM sites WHERE access = 'closed'") == 30, "all to be closed")
+        again = tenantry.json("runs", "approve", plan["plan"], "--reason", "they left")
+        assert again["outcome"] == "nothing held"
