@@ -219,6 +219,8 @@ def _around_product(key: str, wish: Wanted, estate: Estate, *, catalog: Catalog,
             before = before or step_6
         if wish.level != "absent" and (role is None or role.login != (wish.level == "open")):
             before_converging = step_6
+    if host is not None and wish.level != "absent" and not estate.product(host).lived:
+        before_converging = before_converging or f"host {host}"  # what never lived takes its database with it
     impossible = None
     if wish.pin is not None and placement is not None and placement.region != wish.pin:
         impossible = (

@@ -181,6 +181,8 @@ class Saga:
         if isinstance(error, Obstacle):
             turn.blocked.append(Blocked(error.obstacle, str(turn.scope)))
             turn.wakes.append(Wake(str(turn.scope), now + (error.delay or retry.obstacle_poll)))
+            timer = wanted(turn.scope, estate, catalog=self._catalog, policy=self._policy, now=now).wake_at
+            turn.wakes.extend([Wake(str(turn.scope), timer)] if timer is not None else [])
             if intent.obstacle == error.obstacle:
                 return estate
             return self._add(turn, StepBlocked(**intended, obstacle=error.obstacle, reason=str(error)), estate)

@@ -237,6 +237,17 @@ def test_closing_waits_for_nobody() -> None:
     assert walk(commerce, APP_SCOPE, scopes) == [("ensure", 2), ("ensure", 5), ("ensure", 7)]
 
 
+def test_an_app_does_not_live_before_its_host_does() -> None:
+    """A host that never lived takes the database with it, whatever an app has laid down there."""
+    commerce = a_tenant(JIRA, APP)
+    scopes = all_converged(commerce)
+    lives = scopes[JIRA_SCOPE]
+    scopes[APP_SCOPE] = ensured(Provisioning(APP_SCOPE), commerce.wanted(APP_SCOPE, *scopes.values()).steps)
+    scopes[JIRA_SCOPE] = ensured(Provisioning(JIRA_SCOPE), commerce.wanted(JIRA_SCOPE, *scopes.values()).steps)
+    assert action(commerce, APP_SCOPE, scopes) == Wait(f"host {JIRA}")
+    assert isinstance(action(commerce, APP_SCOPE, scopes | {JIRA_SCOPE: lives}), Converge)
+
+
 def test_an_app_opens_after_its_host() -> None:
     commerce = a_tenant(JIRA, APP)
     scopes = all_converged(commerce)

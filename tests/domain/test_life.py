@@ -470,6 +470,17 @@ def test_a_site_that_never_had_its_name_does_not_take_it_while_it_is_purged() ->
     assert cloud.world.taken_names == {"acme": TENANT}
 
 
+def test_the_timer_of_a_scope_that_waits_for_an_obstacle_is_kept() -> None:
+    retry = POLICY.retry.model_copy(update={"obstacle_poll": YEAR})
+    cloud = a_cloud(policy=POLICY.model_copy(update={"retry": retry}))
+    cloud.intake.takes(message("tenant.created", 1, tenant_id="t-2", site_name="acme", id="two"))
+    cloud.work()
+    cloud.intake.takes(message("tenant.destroyed", 2, tenant_id="t-2"))
+    cloud.work()
+    passes(cloud, POLICY.restore_window)
+    assert facts(cloud, TenantPurged) == [TenantPurged(tenant_id="t-2")]
+
+
 def test_a_tenant_for_which_nothing_was_ever_done_ends_with_a_tombstone_as_well() -> None:
     cloud = Cloud()
     cloud.intake.takes(message("tenant.created", 1), message("product.activated", 1), message("tenant.destroyed", 2))
