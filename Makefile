@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	done; echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-kafka test-bench bench lint format lock schemas clean
+.PHONY: help venv demo test test-kafka test-saga test-bench bench lint format lock schemas clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -28,6 +28,9 @@ test: venv ## run all tests
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts
+
+test-saga: venv ## tell 2,000 seeds of the saga's simulation, and test its model; SEED=n tells that one alone
+	@$(BIN)/pytest -q -n 2 $(if $(SEED),tests/simulation --seed $(SEED),tests/simulation tests/domain/test_saga_model.py --seeds 2000)
 
 test-bench: venv ## run one bench in small, to see that it runs
 	@$(BIN)/pytest -q -m bench tests/benchmarks

@@ -91,6 +91,7 @@ class Provisioner:
         poll_seconds: float,
         drain_seconds: float,
         step_timeout: timedelta = timedelta(seconds=30),
+        effects: Effects[_Effect, Facts | None] | None = None,
     ) -> None:
         self._log = event_log
         self._saga = saga
@@ -102,7 +103,7 @@ class Provisioner:
         self._lease = lease
         self._poll = poll_seconds
         self._drain = drain_seconds
-        self._effects: Effects[_Effect, Facts | None] = Effects(threads=threads, limit=step_timeout)
+        self._effects = effects or Effects[_Effect, Facts | None](threads=threads, limit=step_timeout)
         self._done: list[_Done] = []
         self.recorded = 0
 

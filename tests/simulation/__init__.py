@@ -1,0 +1,1 @@
+"""The saga in a fake world, on a virtual clock, by one seed."""

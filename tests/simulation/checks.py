@@ -1,0 +1,193 @@
+"""What must be so at every step, and at the end of a story?
+
+`Witness` looks on: at each fact when it is committed, at each effect before it begins. `check_end` compares the world
+with the registers when all have come to rest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from domain.event import Recorded
+from domain.ports import Order
+from domain.provisioning import ScopeConverged, StepCompleted, StepStarted
+from domain.steps import IdentityWish, LicenseWish, MembershipWish, Scope, SiteWish, Step
+from domain.tenant import PurgeStarted, TenantPurged, TenantPurgeStarted
+from tests.domain.given import CATALOG
+from tests.fakes.event_log import MemoryEventLog
+from tests.fakes.world import World
+from tests.simulation.registers import COOL_DOWN, HOSTS
+
+if TYPE_CHECKING:
+    from tests.simulation.story import Story
+
+
+class Witness:
+    """Remembers what was begun, done, lived and purged."""
+
+    def __init__(self, log: MemoryEventLog, world: World) -> None:
+        self._log = log
+        self._world = world
+        self._started: dict[tuple[str, int], int] = {}
+        self._done: set[str] = set()
+        self._completed: Counter[tuple[str, int]] = Counter()
+        self._versions: Counter[str] = Counter()
+        self._purges: dict[tuple[str, str], int] = {}
+        self._lived_at: dict[tuple[str, str], int] = {}
+        self._dropped = 0
+        self.lived: dict[str, dict[str, bool]] = {}
+        self.tenant_purged_at: dict[str, Any] = {}
+
+    def effect(self, order: Order, when: Literal["before", "after"]) -> None:
+        """No effect without its intent in the log; no data dropped unless a purge named it, or nothing in it lived."""
+        if when == "before":
+            intent = (str(order.scope), order.generation)
+            assert intent in self._started, f"{order.idempotency_key} begins, and its intent is not recorded"
+            return
+        self._done.add(order.idempotency_key)
+        for tenant, family, generation in self._world.dropped[self._dropped :]:
+            self._is_safe(tenant, family, generation)
+        self._dropped = len(self._world.dropped)
+
+    def _is_safe(self, tenant: str, family: str, generation: int) -> None:
+        born = self._started[str(Scope("family", tenant, family)), generation]
+        purged = max(self._purges.get((tenant, family), 0), self._purges.get((tenant, ""), 0))
+        if purged > born:
+            return
+        lived = [
+            key
+            for (its, key), at in self._lived_at.items()
+            if its == tenant and at > born and CATALOG.family_of(key) == family
+        ]
+        assert not lived, (
+            f"the database of {family} of {tenant} is dropped with the data of {lived}, and no purge named it"
+        )
+
+    def sees(self, fact: Recorded) -> None:
+        """A fact was committed."""
+        self._versions[fact.stream] += 1
+        assert fact.version == self._versions[fact.stream], f"{fact.stream} has a gap before {fact.version}"
+        match fact.event:
+            case StepStarted() as event:
+                assert event.generation == fact.version
+                self._started[fact.stream, event.generation] = fact.position
+            case StepCompleted() as event:
+                key = f"{fact.stream}/{int(event.step)}/{event.direction}/{event.generation}"
+                assert key in self._done, f"{key} is recorded as completed, and never came about"
+                self._completed[fact.stream, event.generation] += 1
+                assert self._completed[fact.stream, event.generation] == 1, f"{key} was completed twice"
+            case ScopeConverged(kind="product") as event:
+                self._converged(event, fact.position)
+            case PurgeStarted() as event:
+                names = (event.product, *event.apps, *event.families)
+                self._purges |= {(event.tenant_id, name): fact.position for name in names}
+            case TenantPurgeStarted() as event:
+                self._purges[event.tenant_id, ""] = fact.position
+                self.tenant_purged_at[event.tenant_id] = fact.time
+            case _:
+                pass
+
+    def _converged(self, event: ScopeConverged, position: int) -> None:
+        lived = self.lived.setdefault(event.tenant_id, {})
+        place = (event.tenant_id, event.key)
+        if event.level == "absent" and lived.get(event.key) and event.key not in HOSTS:
+            purged = max(self._purges.get(place, 0), self._purges.get((event.tenant_id, ""), 0))
+            assert purged > self._lived_at[place], f"{event.key} of {event.tenant_id} lived, and went without a purge"
+        lived[event.key] = event.level != "absent"
+        if event.level != "absent":
+            self._lived_at[place] = position
+
+
+def check_end(story: Story) -> None:
+    """The world is what the registers say, and nothing else is there."""
+    world, now = story.world, story.clock()
+    left = dict(world.things)
+    databases = dict(world.databases)
+    names = dict(world.taken_names)
+    for tenant, registers in story.registers.items():
+        site = Scope("site", tenant)
+        if not registers.exists:
+            continue
+        name = story.site_names[tenant]
+        if registers.is_purged(now):
+            _check_purged(story, tenant, left, names)
+            continue
+        if world.taken_names.get(name) != tenant:
+            assert name in world.taken_names, f"{tenant} waits for the name {name}, which is free"
+            left.pop((site, Step.COMMERCE))
+            continue
+        del names[name]
+        wish = left.pop((site, Step.SITE))
+        access = "open" if registers.destroyed_at is None else "closed"
+        assert isinstance(wish, SiteWish)
+        assert wish.access == access, f"the site of {tenant} is {wish.access}, and should be {access}"
+        identity = left.pop((site, Step.IDENTITY))
+        assert isinstance(identity, IdentityWish)
+        assert identity.in_force == (access == "open"), f"the site of {tenant} should be {access}"
+        for step in (Step.COMMERCE, Step.CONFIGURATION):
+            left.pop((site, step))
+        lived = story.witness.lived.get(tenant, {})
+        levels = {key: registers.level(key, now, lived=lived) for key in story.products}
+        for key, level in levels.items():
+            scope = Scope("product", tenant, key)
+            _check_product(
+                f"{key} of {tenant}", level, {step: left.pop((scope, step)) for step in Step if (scope, step) in left}
+            )
+        _check_databases(tenant, levels, registers, left, databases)
+    assert not left, f"orphans: {left}"
+    assert not databases, f"orphaned databases: {databases}"
+    assert not names, f"orphaned names: {names}"
+
+
+def _check_purged(story: Story, tenant: str, left: dict[Any, Any], names: dict[str, str]) -> None:
+    name = story.site_names[tenant]
+    since = story.witness.tenant_purged_at[tenant]
+    if since + COOL_DOWN > story.clock() and names.get(name) == tenant:
+        assert left.pop((Scope("site", tenant), Step.SITE)).access == "closed"
+        del names[name]
+        return
+    assert names.get(name) != tenant, f"{tenant} is gone, and still has its name"
+    events = story.log.load({f"tenant:{tenant}": 0})[f"tenant:{tenant}"]
+    assert isinstance(events[-1].event, TenantPurged), f"{tenant} is gone without a tombstone"
+
+
+def _check_product(what: str, level: str, there: dict[Step, Any]) -> None:
+    is_open = level == "open"
+    if level == "absent":
+        assert not there, f"{what} should be absent, and there is {there}"
+        return
+    identity = there.pop(Step.IDENTITY, None)
+    assert isinstance(identity, IdentityWish), f"{what} should be {level}, and has {there}"
+    assert identity.in_force == is_open, f"{what} should be {level}: {identity}"
+    configuration = there.pop(Step.CONFIGURATION, None)
+    if level != "retained":
+        membership, license_ = there.pop(Step.SITE, None), there.pop(Step.LICENSE, None)
+        assert configuration is not None, f"{what} has no configuration"
+        assert isinstance(membership, MembershipWish), f"{what} should be {level}, and is not in the site's set"
+        assert isinstance(license_, LicenseWish), f"{what} should be {level}, and has no entitlement"
+        assert (membership.access == "open", license_.active) == (is_open, is_open), f"{what} should be {level}"
+    assert not there, f"{what} is {level}, and still has {there}"
+
+
+def _check_databases(
+    tenant: str, levels: Mapping[str, str], registers: Any, left: dict[Any, Any], databases: dict[Any, Any]
+) -> None:
+    for family in sorted({CATALOG.family_of(key) for key in levels}):
+        members = {key: level for key, level in levels.items() if CATALOG.family_of(key) == family}
+        logins = {key: level == "open" for key, level in members.items() if level != "absent" and key not in HOSTS}
+        found = [databases.pop(place) for place in list(databases) if place[:2] == (tenant, family)]
+        scope = Scope("family", tenant, family)
+        assert len(found) == bool(logins), f"databases of {family} of {tenant}: {found}, and {members} is wanted"
+        for database in found:
+            del left[scope, Step.REGION], left[scope, Step.DATABASE]
+            roles = sorted((key, login) for (key, _), login in database.roles.items())
+            assert roles == sorted(logins.items()), f"roles of {family} of {tenant}: {roles}, and {logins} is wanted"
+            entitled = {key: (wish.active, wish.users) for key, wish in database.entitlements.items()}
+            licensed = {
+                key: (level == "open", registers.products[key].license.value[0])
+                for key, level in members.items()
+                if level in ("open", "closed")
+            }
+            assert entitled == licensed, f"entitlements of {tenant}: {entitled}, and {licensed} is wanted"

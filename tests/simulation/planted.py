@@ -1,0 +1,146 @@
+"""Which faults do we plant, to see that the simulation finds them?
+
+Each breaks one promise of the saga, of an executor or of the registers, for as long as the block lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from domain import convergence, registers, saga, tenant, wanted
+from domain.convergence import Resume
+from domain.errors import ExecutorError
+from domain.registers import Write
+from domain.steps import DatabaseWish
+from tests.fakes.world import World, facts_of
+from tests.simulation.parts import SteppedEffects
+from workers.provisioner import Provisioner
+
+Broken = AbstractContextManager[Any]
+"""Within it, things are broken."""
+
+
+def _an_effect_that_is_not_idempotent() -> Broken:
+    """Whoever creates a database twice has two of them."""
+    honest = World._ensure_database  # noqa: SLF001
+
+    def twice(world: World, order: Any, wish: DatabaseWish) -> None:
+        honest(world, replace(order, born={**order.born, "": world.effects}), wish)
+
+    return patch.object(World, "_ensure_database", twice)
+
+
+def _a_lower_generation_is_accepted() -> Broken:
+    """A worker that slept does what its successor has undone."""
+
+    def no_fence(world: World, order: Any) -> None:
+        world.trouble(order, "before")
+        world.effects += 1
+
+    return patch.object(World, "_pass", no_fence)
+
+
+def _a_commit_before_its_effect() -> Broken:
+    """The outcome is told as soon as the effect was begun."""
+    honest = SteppedEffects.begin
+
+    def hasty(effects: Any, key: Any, act: Any) -> None:
+        honest(effects, key, act)
+        order = key.order
+        if order.direction == "ensure":
+            effects._queued.pop(key)  # noqa: SLF001
+            effects.late.append(act)
+            effects._outcomes.put((key, facts_of(order.wish, order.born)))  # noqa: SLF001
+
+    return patch.object(SteppedEffects, "begin", hasty)
+
+
+def _an_effect_before_its_intent() -> Broken:
+    """The effect comes about when it was decided on, before that was recorded."""
+    honest = Provisioner._decided  # noqa: SLF001
+
+    def hasty(self: Any, work: Any, *, draining: bool) -> Any:
+        decided = honest(self, work, draining=draining)
+        for order in [turn.order for _, turn, _ in decided if turn is not None and turn.order is not None]:
+            executor = self._executors[order.scope.kind, order.step]
+            with suppress(ExecutorError):
+                executor.ensure(order) if order.direction == "ensure" else executor.remove(order)
+        return decided
+
+    return patch.object(Provisioner, "_decided", hasty)
+
+
+def _a_wake_that_is_lost() -> Broken:
+    """Nobody is told that what they wait for has come."""
+    return patch.object(saga, "dependents", lambda *scope, **catalog: ())
+
+
+def _a_removal_of_the_wrong_generation() -> Broken:
+    """A removal names the database after itself, and drops nothing."""
+    honest = World.remove
+
+    def misses(world: World, order: Any) -> None:
+        honest(world, replace(order, born=dict.fromkeys(order.born, order.generation)))
+
+    return patch.object(World, "remove", misses)
+
+
+def _a_given_up_wish_that_is_tried_for_ever() -> Broken:
+    """What was given up is tried again, with the same wish."""
+    honest = convergence.next_action
+
+    def stubborn(wish: Any, actual: Any, around: Any, now: Any) -> Any:
+        return Resume("once more") if actual.given_up is not None else honest(wish, actual, around, now)
+
+    return patch.object(saga, "next_action", stubborn)
+
+
+def _a_purge_without_its_event() -> Broken:
+    """When retention is over, the product is simply absent."""
+    honest = wanted._product_level  # noqa: SLF001
+
+    def silent(key: str, estate: Any, *, catalog: Any, now: Any) -> Any:
+        level = honest(key, estate, catalog=catalog, now=now)
+        since = estate.tenant.product(key).deactivated_at
+        return "absent" if level == "retained" and since and (now - since).days >= 60 else level
+
+    return patch.object(wanted, "_product_level", silent)
+
+
+def _a_removal_at_a_neighbour() -> Broken:
+    """The database of the same family goes, whoever it belongs to."""
+    honest = World.remove
+
+    def wild(world: World, order: Any) -> None:
+        honest(world, order)
+        if isinstance(order.wish, DatabaseWish):
+            for place in [place for place in world.databases if place[1] == order.wish.family]:
+                del world.databases[place]
+
+    return patch.object(World, "remove", wild)
+
+
+def _the_last_to_arrive_wins() -> Broken:
+    """Revisions count for nothing."""
+    stack = ExitStack()
+    for room in (registers, tenant):
+        stack.enter_context(patch.object(room, "judge", lambda register, value, revision: Write.LANDS))
+    return stack
+
+
+FAULTS: dict[str, Callable[[], Broken]] = {
+    "an effect that is not idempotent": _an_effect_that_is_not_idempotent,
+    "a lower generation is accepted": _a_lower_generation_is_accepted,
+    "a commit before its effect": _a_commit_before_its_effect,
+    "an effect before its intent": _an_effect_before_its_intent,
+    "a wake that is lost": _a_wake_that_is_lost,
+    "a removal of the wrong generation": _a_removal_of_the_wrong_generation,
+    "a given-up wish that is tried for ever": _a_given_up_wish_that_is_tried_for_ever,
+    "a purge without its event": _a_purge_without_its_event,
+    "a removal at a neighbour": _a_removal_at_a_neighbour,
+    "the last to arrive wins": _the_last_to_arrive_wins,
+}

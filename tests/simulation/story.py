@@ -1,0 +1,436 @@
+"""What happens in the story of a seed?
+
+All actors take their steps in one thread, in an order that one `random.Random(seed)` draws: commerce, two workers, an
+operator, time. A step is one thing that one of them does; what it was is kept as a line of the transcript. A worker
+that is about to commit may be stopped there while others take their steps, which is what SIGSTOP does to it.
+
+    storm (at least 300 steps) ──▶ night: some effect fails for good ──▶ dawn: no more trouble, the operator mends
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any, Literal
+from uuid import UUID
+
+from domain.acts import Operator
+from domain.errors import Conflict, Permanent, Refused, Retryable, Unavailable, UsageError
+from domain.event import Recorded
+from domain.lifecycle import Inbound, Lifecycle
+from domain.operating import Act, Operating
+from domain.policy import Policy, default_policy
+from domain.ports import Order, Recording, WaitingMessage
+from domain.saga import Saga
+from domain.steps import SCOPE_STEPS, Scope
+from domain.wanted import Estate
+from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, SERVICE, Clock, message
+from tests.fakes.world import World
+from tests.simulation import registers
+from tests.simulation.checks import Witness
+from tests.simulation.parts import Killed, SteppedEffects, WatchedLog
+from tests.simulation.registers import Said
+from workers.provisioner import Provisioner
+
+STEPS = 300
+TENANTS = ("t-1", "t-2")
+LEASE = timedelta(seconds=30)
+DAY = timedelta(days=1)
+ROUNDS = 400
+"""Within so many rounds everybody has worked off what is due at one time."""
+
+CALM = default_policy().retry.model_copy(update={"obstacle_poll": timedelta(days=3650)})
+POLICY: Policy = default_policy().model_copy(update={"retry": CALM})
+"""Who waits for an obstacle is woken by its release, or never."""
+
+TYPES = (
+    *["product.activated"] * 5,
+    *["product.deactivated"] * 3,
+    *["product.suspended"] * 2,
+    *["product.unsuspended"] * 2,
+    *["license.updated"] * 3,
+    "commerce.customer.updated",
+)
+LEAPS = (
+    *[timedelta(seconds=1)] * 8,
+    *[timedelta(seconds=7)] * 8,
+    *[timedelta(minutes=1)] * 8,
+    *[timedelta(minutes=10)] * 4,
+    timedelta(hours=5),
+    timedelta(days=9),
+    timedelta(days=31),
+    timedelta(days=61),
+)
+
+
+@dataclass
+class Worker:
+    """A process. `busy` while it stands in the middle of a commit; stopped until a step of the story."""
+
+    name: str
+    provisioner: Provisioner
+    effects: SteppedEffects[Any, Any]
+    busy: bool = False
+    stopped_until: int = 0
+
+
+class Story:
+    """One seed."""
+
+    def __init__(self, seed: int, *, steps: int = STEPS) -> None:
+        self.seed = seed
+        self.steps = steps
+        self.dice = random.Random(seed)  # noqa: S311 - chance that can be repeated
+        self._lines: list[tuple[int, datetime, str, str]] = []
+        self.clock = Clock()
+        self.log = WatchedLog(self, clock=self.clock)
+        self.world = World()
+        self.world.trouble = self._trouble
+        self.witness = Witness(self.log, self.world)
+        self.registers = {tenant: registers.Tenant() for tenant in TENANTS}
+        self.products = self.dice.sample((JIRA, SERVICE, CONFLUENCE, APP), 3)
+        self.revisioned = {(tenant, key): self.dice.random() < 0.8 for tenant in TENANTS for key in self.products}
+        self.site_names = dict(zip(TENANTS, self.dice.choice([("acme", "bolt")] * 3 + [("acme", "acme")]), strict=True))
+        self.trouble = self.dice.choice([0.02, 0.08, 0.2])
+        self.broken: tuple[str, int] | None = None
+        self.number = 0
+        self._acting: Worker | None = None
+        self._ids = count(1)
+        self._sent: list[Said] = []
+        self._wire: list[Said] = []
+        self._revisions: dict[tuple[str, str], int] = {}
+        self._seen: dict[bytes, Inbound] = {}
+        self._lifecycle = Lifecycle(
+            self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, reread=self._reread
+        )
+        self._saga_of_operator = self._new_saga()
+        self.workers = [self._new_worker(f"worker {number}") for number in (1, 2)]
+        for tenant in TENANTS:
+            self._wire.append(self._says("tenant.created", tenant, "", revision=1))
+
+    # -- the plot -----------------------------------------------------------------------------------------------------
+
+    def tell(self) -> None:
+        """The whole story, to its end."""
+        while self.number < self.steps:
+            self._step()
+        self._night()
+        self._dawn()
+
+    def _step(self) -> None:
+        """One of the actors does one thing."""
+        self.number += 1
+        actors = (self._work, self._commerce, self._time, self._stop, self._kill, self._hang, self._operator)
+        (act,) = self.dice.choices(actors, (64, 13, 13, 2, 3, 2, 3))
+        act()
+
+    def _night(self) -> None:
+        """One kind of effect fails for good: what is given up stays given up, and everything comes to rest."""
+        while self._wire:
+            self._deliver(self._wire.pop())
+        for worker in self.workers:
+            worker.stopped_until = 0
+        self.trouble = 0
+        self.broken = self.dice.choice([("site", 4), ("family", 6), ("product", 5), ("product", 7)])
+        self._note("night", f"step {self.broken[1]} of each {self.broken[0]} fails from here on")
+        self._settle(timedelta(hours=2))
+
+    def _dawn(self) -> None:
+        """All is mended, the operator lets everything go on, and the clock runs."""
+        self.broken = None
+        self._note("dawn", "no more trouble")
+        for horizon in (timedelta(hours=1), self.dice.choice([timedelta(), DAY, 20 * DAY, 100 * DAY])):
+            for _ in range(4):
+                self._mend()
+                self._settle(timedelta())
+            self._settle(horizon)
+
+    def _settle(self, span: timedelta) -> None:
+        """Everybody works until nothing is due within the time."""
+        until, rounds = self.clock() + span, 0
+        while True:
+            while any([self._finish(worker) for worker in self.workers]):  # noqa: C419 - each of them works
+                rounds += 1
+                assert rounds < ROUNDS, f"the workers never come to rest: {self.log.wakes}"
+            leases = self.log.leases
+            due = [
+                max(wake.at, leases[wake.scope].until if wake.scope in leases else wake.at)
+                for wake in self.log.wakes.values()
+            ]
+            if not due or min(due) > until:
+                self.clock.now = until
+                return
+            self.clock.now = max(self.clock(), min(due))
+            self._note("time", "passes")
+
+    def _finish(self, worker: Worker) -> bool:
+        while worker.effects.late:
+            worker.effects.come_late()
+        while worker.effects.queued:
+            worker.effects.act(self.dice)
+        return worker.provisioner.round()
+
+    def _mend(self) -> None:
+        """The operator retries what was given up, and releases what is held."""
+        for estate in self._estates().values():
+            for scope, actual in estate.scopes.items():
+                if actual.held is not None or actual.given_up is not None:
+                    by_hand = actual.held is not None and actual.held.digest is None
+                    self._does("release" if by_hand else "retry", scope)
+
+    # -- workers ------------------------------------------------------------------------------------------------------
+
+    def _new_worker(self, name: str) -> Worker:
+        executors = {(scope, step): self.world for scope, steps in SCOPE_STEPS.items() for step in steps}
+        effects = SteppedEffects[Any, Any]()
+        provisioner = Provisioner(
+            self.log,
+            self._new_saga(),
+            executors,
+            catalog=CATALOG,
+            clock=self.clock,
+            owner=name,
+            threads=1,
+            claim=3,
+            lease=LEASE,
+            poll_seconds=0,
+            drain_seconds=0,
+            effects=effects,
+        )
+        return Worker(name, provisioner, effects)
+
+    def _new_saga(self) -> Saga:
+        return Saga(
+            self.log,
+            catalog=CATALOG,
+            policy=POLICY,
+            clock=self.clock,
+            new_id=self._new_id,
+            dice=self.dice.random,
+        )
+
+    def _awake(self) -> list[Worker]:
+        return [worker for worker in self.workers if not worker.busy and worker.stopped_until < self.number]
+
+    def _work(self) -> None:
+        """A worker brings an effect about, or goes one round."""
+        awake = self._awake()
+        if not awake:
+            return
+        worker = self.dice.choice(awake)
+        if worker.effects.queued and self.dice.random() < 0.6:
+            self._acting = worker
+            worker.effects.act(self.dice)
+        else:
+            self._round(worker)
+
+    def _round(self, worker: Worker) -> None:
+        acting, self._acting, worker.busy = self._acting, worker, True
+        try:
+            worker.provisioner.round()
+        except Unavailable as error:
+            self._note(worker.name, f"{error}")
+        except Killed:
+            self._replace(worker)
+        finally:
+            self._acting, worker.busy = acting, False
+
+    def _stop(self) -> None:
+        """SIGSTOP, for a while; others may take over what it holds."""
+        for worker in self._awake()[:1]:
+            worker.stopped_until = self.number + self.dice.choice([5, 20, 60])
+            self._note(worker.name, f"is stopped until step {worker.stopped_until}")
+
+    def _kill(self) -> None:
+        awake = self._awake()
+        if awake:
+            self._replace(self.dice.choice(awake))
+
+    def _replace(self, worker: Worker) -> None:
+        """What it had in memory is lost; what it held stays held until its lease ends."""
+        self._note(worker.name, "is killed")
+        fresh = self._new_worker(worker.name)
+        worker.provisioner, worker.effects = fresh.provisioner, fresh.effects
+
+    def _hang(self) -> None:
+        """An effect takes too long, or one that did comes about after all."""
+        for worker in self._awake():
+            if worker.effects.late:
+                self._note(worker.name, "a late effect comes about")
+                worker.effects.come_late()
+                return
+            if worker.effects.queued:
+                self._note(worker.name, "an effect hangs")
+                worker.effects.hang(self.dice)
+                return
+
+    # -- trouble ------------------------------------------------------------------------------------------------------
+
+    def around(self, recording: Recording, when: Literal["before", "after"]) -> None:
+        """What may befall a worker at a commit."""
+        worker = self._acting
+        if worker is None or not worker.busy or self.dice.random() >= self.trouble:
+            return
+        fate = self.dice.choice(["killed", "lost", "stopped", "stopped"] + ["conflict"] * (when == "before"))
+        self._note(worker.name, f"{fate} {when} the commit")
+        match fate:
+            case "killed":
+                raise Killed
+            case "lost":
+                raise Unavailable("the connection is lost")
+            case "conflict":
+                raise Conflict("somebody else recorded first")
+            case _:
+                for _ in range(self.dice.choice([1, 5, 25])):
+                    self._step()
+                self._acting = worker
+                self._note(worker.name, "goes on")
+
+    def sees(self, fact: Recorded) -> None:
+        self._note(self._acting.name if self._acting else "front door", _told(fact))
+        self.witness.sees(fact)
+
+    def _trouble(self, order: Order, when: Literal["before", "after"]) -> None:
+        """What may befall an effect: it fails, or comes about and nobody learns of it."""
+        self.witness.effect(order, when)
+        if self.broken == (order.scope.kind, order.step) and when == "before":
+            raise Permanent("it is broken for good")
+        chance = self.dice.random()
+        if chance < self.trouble / 2:
+            self._note("world", f"{order.idempotency_key} fails {when} its effect")
+            kind = self.dice.choice([Retryable, Retryable, Retryable, Permanent, ConnectionError])
+            raise kind("the network is slow")
+        if when == "after":
+            self._note("world", f"{order.idempotency_key} comes about")
+
+    # -- commerce -----------------------------------------------------------------------------------------------------
+
+    def _commerce(self) -> None:
+        """Commerce says something, or something that it said comes at last, or comes again."""
+        match self.dice.choice(["says", "says", "says late", "comes", "comes again"]):
+            case "says":
+                self._deliver(self._anything())
+            case "says late":
+                self._wire.append(self._anything())
+            case "comes" if self._wire:
+                self._deliver(self._wire.pop(self.dice.randrange(len(self._wire))))
+            case _ if self._sent:
+                self._deliver(self.dice.choice(self._sent))
+            case _:
+                pass
+
+    def _anything(self) -> Said:
+        tenant = self.dice.choice(TENANTS)
+        if self.dice.random() < 0.01:
+            return self._says("tenant.destroyed", tenant, "", revision=self._next((tenant, "")))
+        key, type_ = self.dice.choice(self.products), self.dice.choice(TYPES)
+        if type_ == "commerce.customer.updated":
+            return self._says(type_, tenant, "", revision=self._next(("c-1", "")))
+        revision = self._next((tenant, key)) if self.revisioned[tenant, key] or self.dice.random() < 0.05 else None
+        return self._says(type_, tenant, key, revision=revision)
+
+    def _next(self, counter: tuple[str, str]) -> int:
+        """Commerce's own counter; now and then it says something else under a revision that it has used."""
+        used = self._revisions.get(counter, 1)
+        if self.dice.random() < 0.03:
+            return used
+        self._revisions[counter] = used + 1
+        return used + 1
+
+    def _says(self, type_: str, tenant: str, key: str, *, revision: int | None) -> Said:
+        data: dict[str, Any] = {}
+        if type_ in ("product.activated", "license.updated"):
+            data["users"] = self.dice.randrange(1, 100)
+            if self.dice.random() < 0.3:
+                data["expires_at"] = self.clock() + self.dice.choice([DAY / 24, 20 * DAY, 400 * DAY])
+        if type_ == "license.updated":
+            data["status"] = self.dice.choice(["active", "active", "inactive"])
+        at = self.clock() - self.dice.choice([timedelta()] * 3 + [DAY])
+        said = Said(f"m{len(self._sent)}", type_, tenant, key, revision, at, data)
+        self._sent.append(said)
+        return said
+
+    def _deliver(self, said: Said) -> None:
+        self._acting = None
+        self._note("commerce", f"{said.type} {said.tenant} {said.product} revision {said.revision} {said.data or ''}")
+        data: dict[str, Any] = dict(said.data)
+        match said.type:
+            case "commerce.customer.updated":
+                data["name"] = f"Acme {said.id}"
+            case "tenant.created":
+                data |= {"tenant_id": said.tenant, "site_name": self.site_names[said.tenant]}
+            case "tenant.destroyed":
+                data["tenant_id"] = said.tenant
+            case _:
+                data |= {"tenant_id": said.tenant, "product": said.product}
+        if said.type in ("product.activated", "license.updated"):
+            data["edition"] = "standard"
+        inbound = message(said.type, said.revision, id=said.id, time=said.at, **data)
+        self._seen[inbound.digest] = inbound
+        self._lifecycle.intake([inbound])
+        if said.type != "commerce.customer.updated":
+            self.registers[said.tenant].hears(said, self.clock())
+
+    def _reread(self, waiting: WaitingMessage) -> Inbound:
+        return self._seen[waiting.digest]
+
+    # -- time and the operator ----------------------------------------------------------------------------------------
+
+    def _time(self) -> None:
+        leap = self.dice.choice(LEAPS)
+        self.clock.advance(leap)
+        self._note("time", f"{leap} pass")
+
+    def _operator(self) -> None:
+        tenant = self.dice.choice(TENANTS)
+        if not self.registers[tenant].exists:
+            return
+        if self.registers[tenant].destroyed_at is not None:
+            self._restore(tenant)
+            return
+        scope = self.dice.choice(sorted(self._estates()[tenant].scopes))
+        self._does(self.dice.choice(["hold", "retry", "retry", "release", "release"]), scope)
+
+    def _restore(self, tenant: str) -> None:
+        operator = Operator(self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id)
+        self._acting = None
+        with suppress(Refused):
+            operator.restore(tenant, reason="the wrong one was called", by="ada")
+            assert not self.registers[tenant].is_over(self.clock()), f"{tenant} was restored after its window"
+            self.registers[tenant].destroyed_at = None
+
+    def _does(self, kind: Literal["retry", "hold", "release"], scope: Scope) -> None:
+        operating = Operating(self.log, self._saga_of_operator.estates, CATALOG, self.clock, self._new_id)
+        self._acting = None
+        with suppress(UsageError):
+            operating.carry_out(Act(kind, scope, "she thinks so"), by="ada")
+
+    def _estates(self) -> Mapping[str, Estate]:
+        return self._saga_of_operator.estates(TENANTS)
+
+    # -- telling ------------------------------------------------------------------------------------------------------
+
+    def _note(self, who: str, what: str) -> None:
+        self._lines.append((self.number, self.clock.now, who, what))
+
+    @property
+    def transcript(self) -> str:
+        """What happened, a line for each thing, under the number of its step."""
+        return "\n".join(f"{number:4} {at:%Y-%m-%d %H:%M:%S} {who}: {what}" for number, at, who, what in self._lines)
+
+    def _new_id(self) -> UUID:
+        return UUID(int=next(self._ids))
+
+
+def _told(fact: Recorded) -> str:
+    event = fact.event
+    named = {
+        name: getattr(event, name)
+        for name in ("step", "direction", "generation", "level", "reason", "product")
+        if hasattr(event, name)
+    }
+    return f"{fact.stream} {fact.version} {type(event).__name__} {' '.join(f'{value}' for value in named.values())}"
