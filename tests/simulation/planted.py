@@ -63,8 +63,8 @@ def _an_effect_before_its_intent() -> Broken:
     """The effect comes about when it was decided on, before that was recorded."""
     honest = Provisioner._decided  # noqa: SLF001
 
-    def hasty(self: Any, work: Any, *, draining: bool) -> Any:
-        decided = honest(self, work, draining=draining)
+    def hasty(self: Any, work: Any, *, draining: bool, room: int | None) -> Any:
+        decided = honest(self, work, draining=draining, room=room)
         for order in [turn.order for _, turn, _ in decided if turn is not None and turn.order is not None]:
             executor = self._executors[order.scope.kind, order.step]
             with suppress(ExecutorError):

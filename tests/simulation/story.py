@@ -18,12 +18,11 @@ from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 
-from domain.acts import Operator
 from domain.errors import Conflict, Permanent, Refused, Retryable, Unavailable, UsageError
 from domain.event import Recorded
 from domain.lifecycle import Inbound, Lifecycle
 from domain.operating import Act, Operating
-from domain.policy import Policy, default_policy
+from domain.policy import Guard, Policy, default_policy
 from domain.ports import Order, Recording, WaitingMessage
 from domain.saga import Saga
 from domain.steps import SCOPE_STEPS, Scope
@@ -44,7 +43,7 @@ ROUNDS = 400
 """Within so many rounds everybody has worked off what is due at one time."""
 
 CALM = default_policy().retry.model_copy(update={"obstacle_poll": timedelta(days=3650)})
-POLICY: Policy = default_policy().model_copy(update={"retry": CALM})
+POLICY: Policy = default_policy().model_copy(update={"retry": CALM, "guard": Guard(at_least=1_000_000)})
 """Who waits for an obstacle is woken by its release, or never."""
 
 TYPES = (
@@ -396,18 +395,19 @@ class Story:
         self._does(self.dice.choice(["hold", "retry", "retry", "release", "release"]), scope)
 
     def _restore(self, tenant: str) -> None:
-        operator = Operator(self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id)
         self._acting = None
         with suppress(Refused):
-            operator.restore(tenant, reason="the wrong one was called", by="ada")
+            self._operating().restore(tenant, reason="the wrong one was called", by="ada")
             assert not self.registers[tenant].is_over(self.clock()), f"{tenant} was restored after its window"
             self.registers[tenant].destroyed_at = None
 
     def _does(self, kind: Literal["retry", "hold", "release"], scope: Scope) -> None:
-        operating = Operating(self.log, self._saga_of_operator.estates, CATALOG, self.clock, self._new_id)
         self._acting = None
         with suppress(UsageError):
-            operating.carry_out(Act(kind, scope, "she thinks so"), by="ada")
+            self._operating().carry_out(Act(kind, scope, "she thinks so"), by="ada")
+
+    def _operating(self) -> Operating:
+        return Operating(self.log, self._saga_of_operator.estates, CATALOG, POLICY, self.clock, self._new_id)
 
     def _estates(self) -> Mapping[str, Estate]:
         return self._saga_of_operator.estates(TENANTS)
