@@ -22,14 +22,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def tenantry() -> Iterator[Running]:
-    """The one that journeys share; together they destroy more than the guard lets pass."""
+def unguarded() -> Iterator[dict[str, str]]:
+    """The setting for journeys that destroy more than the guard lets pass."""
     with tempfile.TemporaryDirectory(prefix="journey-") as directory:
         policy = Path(directory) / "policy.toml"
         default = files("domain").joinpath("policy.toml").read_text()
         policy.write_text(default.replace("at_least = 5", "at_least = 100000"))
-        with Running(Path(directory) / "data", {"TENANTRY_POLICY_FILE": str(policy)}) as running:
-            yield running
+        yield {"TENANTRY_POLICY_FILE": str(policy)}
+
+
+@pytest.fixture(scope="session")
+def tenantry(unguarded: dict[str, str]) -> Iterator[Running]:
+    """The one that journeys share."""
+    with (
+        tempfile.TemporaryDirectory(prefix="journey-") as directory,
+        Running(Path(directory) / "data", unguarded) as running,
+    ):
+        yield running
 
 
 @pytest.fixture

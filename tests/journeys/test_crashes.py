@@ -70,12 +70,12 @@ def check(tenantry: Running, tenants: list[str], events: list[Event]) -> None:
     wait_for(lambda: tenantry.json("status")["relay"]["lag"] == 0, "the relay to have published everything")
 
 
-def test_killing_each_worker_in_the_middle_leaves_one_of_everything(data_dir: Path) -> None:
+def test_killing_each_worker_in_the_middle_leaves_one_of_everything(data_dir: Path, unguarded: dict[str, str]) -> None:
     tenants = [new_tenant() for _ in range(TENANTS)]
     events = many(tenants)
     kinds = ["provisioner", "intake", "projector", "relay", "provisioner"]
     share = len(events) // len(kinds) + 1
-    with Running(data_dir, QUICK_LEASES) as tenantry:
+    with Running(data_dir, {**QUICK_LEASES, **unguarded}) as tenantry:
         for number, kind in enumerate(kinds):
             before = tenantry.one("SELECT count(*) FROM stored_events")
             tenantry.send(*events[number * share : (number + 1) * share])
@@ -88,10 +88,12 @@ def test_killing_each_worker_in_the_middle_leaves_one_of_everything(data_dir: Pa
         check(tenantry, tenants, events)
 
 
-def test_killing_everything_in_the_middle_and_starting_again_leaves_one_of_everything(data_dir: Path) -> None:
+def test_killing_everything_in_the_middle_and_starting_again_leaves_one_of_everything(
+    data_dir: Path, unguarded: dict[str, str]
+) -> None:
     tenants = [new_tenant() for _ in range(TENANTS // 2)]
     events = many(tenants)
-    with Running(data_dir, QUICK_LEASES) as tenantry:
+    with Running(data_dir, {**QUICK_LEASES, **unguarded}) as tenantry:
         tenantry.send(*events)
         tenantry.until_taken_in(*events)
         wait_for(

@@ -2,7 +2,7 @@
 
 import pytest
 
-SEEDS = 100
+SEEDS = 40
 TOGETHER = 20
 """Seeds that one test tells, so that several processes share them."""
 
