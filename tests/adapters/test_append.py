@@ -107,12 +107,13 @@ def test_a_message_that_somebody_else_dealt_with_is_a_conflict_and_nothing_of_th
     assert log.known([("/test", "2")]) == {}
 
 
-def test_prepared_statements_that_are_gone_are_prepared_again(log: PostgresEventLog) -> None:
-    assert log.recorder.insert_events(stored(log, 1)) == [1]
-    with log.datastore.get_connection() as connection:
-        connection.execute("DEALLOCATE ALL")
-    assert log.recorder.insert_events(stored(log, 1)) == [2]
-    assert log.recorder.insert_events(stored(log, 2)) == [3, 4]
+def test_prepared_statements_that_are_gone_are_prepared_again(url: str) -> None:
+    with event_log(url, pool_size=1) as log:  # one connection, so that the one that forgot appends again
+        assert log.recorder.insert_events(stored(log, 1)) == [1]
+        with log.datastore.get_connection() as connection:
+            connection.execute("DEALLOCATE ALL")
+        assert log.recorder.insert_events(stored(log, 1)) == [2]
+        assert log.recorder.insert_events(stored(log, 2)) == [3, 4]
 
 
 # -- when the connection breaks ------------------------------------------------------------------------------------
