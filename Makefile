@@ -23,14 +23,14 @@ venv: $(VENV)/.project-installed ## set up .venv: locked dependencies and the pr
 demo: venv ## watch at least 60 tenants go through the seven steps, then check the result
 	@$(BIN)/tenantry demo
 
-test: venv ## run all tests
-	@$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+test: venv ## run all tests but the long proofs of the saga
+	@$(BIN)/pytest -q -m "not saga" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts
 
-test-saga: venv ## tell 2,000 seeds of the saga's simulation, and test its model; SEED=n tells that one alone
-	@$(BIN)/pytest -q -n 2 $(if $(SEED),tests/simulation --seed $(SEED),tests/simulation tests/domain/test_saga_model.py --seeds 2000)
+test-saga: venv ## prove the saga: crashes, model, 2,000 seeds of its simulation; SEED=n tells that one alone
+	@$(BIN)/pytest -q -rP -m saga -n 2 $(if $(SEED),tests/simulation --seed $(SEED))
 
 test-bench: venv ## run one bench in small, to see that it runs
 	@$(BIN)/pytest -q -m bench tests/benchmarks

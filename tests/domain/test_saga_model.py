@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +51,8 @@ from tests.domain.given import (
     TENANT,
     message,
 )
+
+pytestmark = pytest.mark.saga
 
 DAY = 86400
 PRODUCTS = (JIRA, SERVICE, CONFLUENCE, APP)

@@ -13,7 +13,7 @@ import pytest
 from tests.journeys.events import Event, activated, created, deactivated, destroyed, new_tenant, suspended
 from tests.journeys.running import Running, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.saga, pytest.mark.slow, pytest.mark.timeout(300)]
 
 TENANTS = 200
 QUICK_LEASES = {"TENANTRY_LEASE_SECONDS": "3"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-SEEDS = 40
+SEEDS = 2000
 TOGETHER = 20
 """Seeds that one test tells, so that several processes share them."""
 

@@ -17,7 +17,7 @@ from tests.simulation.checks import check_end
 from tests.simulation.planted import FAULTS
 from tests.simulation.story import STEPS, Story
 
-pytestmark = pytest.mark.simulation
+pytestmark = pytest.mark.saga
 
 LAST_SEED = 2000
 
