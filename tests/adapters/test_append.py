@@ -108,12 +108,17 @@ def test_a_message_that_somebody_else_dealt_with_is_a_conflict_and_nothing_of_th
 
 
 def test_prepared_statements_that_are_gone_are_prepared_again(url: str) -> None:
-    with event_log(url, pool_size=1) as log:  # one connection, so that the one that forgot appends again
-        assert log.recorder.insert_events(stored(log, 1)) == [1]
-        with log.datastore.get_connection() as connection:
+    with event_log(url) as log:
+        pool = log.datastore.pool
+        turns = pool.max_size  # the pool hands out its connections in turns: each appends, forgets, and appends again
+        every = [pool.getconn() for _ in range(turns)]
+        for connection in every:
+            pool.putconn(connection)
+        assert [log.recorder.insert_events(stored(log, 1)) for _ in range(turns)] == [[n + 1] for n in range(turns)]
+        for connection in every:
             connection.execute("DEALLOCATE ALL")
-        assert log.recorder.insert_events(stored(log, 1)) == [2]
-        assert log.recorder.insert_events(stored(log, 2)) == [3, 4]
+        assert len([log.recorder.insert_events(stored(log, 1)) for _ in range(turns)]) == turns
+        assert log.recorder.insert_events(stored(log, 2)) == [2 * turns + 1, 2 * turns + 2]
 
 
 # -- when the connection breaks ------------------------------------------------------------------------------------
