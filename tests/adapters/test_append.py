@@ -12,7 +12,6 @@ import pytest
 from adapters.event_log import PostgresEventLog
 from adapters.event_store import VersionConflict
 from adapters.high_water import APPEND_LOCK
-from adapters.migrations import migrate
 from adapters.recording import DuplicateIncoming
 from domain.errors import Conflict
 from domain.ports import Incoming, KafkaPosition, Recording
@@ -20,9 +19,8 @@ from tests.adapters.appending import Wire, a_stream, committed, event_log, fact,
 
 
 @pytest.fixture
-def url(database: str) -> str:
-    migrate(database)
-    return database
+def url(migrated_database: str) -> str:
+    return migrated_database
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from psycopg.rows import DictRow
 from adapters.event_log import PostgresEventLog
 from adapters.event_store import Recorder
 from adapters.high_water import LOCK_TIMEOUT_MS, HighWaterAgent
-from adapters.migrations import migrate
 from tests.adapters.appending import committed, event_log, stored
 
 WRITERS = 8
@@ -82,9 +81,8 @@ class Verdict:
 
 
 @pytest.fixture
-def url(database: str) -> str:
-    migrate(database)
-    return database
+def url(migrated_database: str) -> str:
+    return migrated_database
 
 
 def test_each_reader_sees_what_was_committed_once_and_in_order(url: str) -> None:

@@ -46,8 +46,8 @@ def test_the_owner_connects_over_its_socket_with_psycopg_and_with_psql(database:
     assert said.stdout == b"42\n"
 
 
-def test_durability_is_not_traded_for_speed(database: str) -> None:
-    with psycopg.connect(database) as connection:
+def test_durability_is_not_traded_for_speed(server: EmbeddedPostgres) -> None:
+    with psycopg.connect(server.url()) as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             assert connection.execute(f"SHOW {setting}").fetchone() == ("on",), setting
 

@@ -16,7 +16,7 @@ from eventsourcing.domain import BaseAggregate, CanInitAggregate, CanMutateAggre
 from eventsourcing.persistence import IntegrityError, StoredEvent
 from psycopg.conninfo import conninfo_to_dict
 
-from adapters import high_water, migrations
+from adapters import high_water
 from adapters.event_store import Recorder
 
 
@@ -56,9 +56,8 @@ class Library(Application[str]):
 
 
 @pytest.fixture
-def library(database: str) -> Iterator[Library]:
-    migrations.migrate(database)
-    place = conninfo_to_dict(database)
+def library(migrated_database: str) -> Iterator[Library]:
+    place = conninfo_to_dict(migrated_database)
     application = Library(
         {
             "PERSISTENCE_MODULE": "eventsourcing.postgres",

@@ -15,14 +15,12 @@ import pytest
 
 from adapters.event_log import PostgresEventLog
 from adapters.high_water import AGENT_LOCK, APPEND_LOCK, HighWaterAgent, MarkListener, advance
-from adapters.migrations import migrate
 from tests.adapters.appending import committed, event_log, stored
 
 
 @pytest.fixture
-def url(database: str) -> str:
-    migrate(database)
-    return database
+def url(migrated_database: str) -> str:
+    return migrated_database
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from adapters.embedded import EmbeddedPostgres
 from adapters.inbound import to_structured
 from adapters.kafka_ports import Message
-from adapters.migrations import migrate
 from cli.main import app
 from domain.convergence import database_of
 from domain.event import Event
@@ -132,7 +131,7 @@ class Cloud:
 
 @pytest.fixture
 def cloud(
-    postgres: EmbeddedPostgres, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: EmbeddedPostgres, migrated_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Cloud]:
     run = uuid4().hex[:8]
     names = {"eu-1": f"shard_eu_{run}", "us-1": f"shard_us_{run}"}
@@ -147,15 +146,14 @@ def cloud(
         )
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TENANTRY_DATABASE_URL", database)
+    monkeypatch.setenv("TENANTRY_DATABASE_URL", migrated_database)
     monkeypatch.setenv("TENANTRY_KAFKA_BOOTSTRAP", "127.0.0.1:1")
     monkeypatch.setenv("TENANTRY_MASTER_KEY", b64encode(secrets.token_bytes(32)).decode())
-    migrate(database)
     settings = load_settings()
     try:
         with Parts(settings, endpoints(settings)) as parts:
             parts.topology.prepare()
-            with psycopg.connect(database) as connection:
+            with psycopg.connect(migrated_database) as connection:
                 parts.topology.sync(connection)
             made = Cloud(parts, shards)
             yield made

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from adapters.inbound import to_structured
 from adapters.kafka_ports import Message
-from adapters.migrations import migrate
 from cli.main import app
 from domain.errors import Permanent
 from domain.ports import Order
@@ -106,12 +105,11 @@ class Desk:
 
 
 @pytest.fixture
-def desk(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def desk(migrated_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TENANTRY_DATABASE_URL", database)
+    monkeypatch.setenv("TENANTRY_DATABASE_URL", migrated_database)
     monkeypatch.setenv("TENANTRY_KAFKA_BOOTSTRAP", "127.0.0.1:1")
     monkeypatch.setenv("TENANTRY_MASTER_KEY", b64encode(secrets.token_bytes(32)).decode())
-    migrate(database)
     settings = load_settings()
     with Parts(settings, endpoints(settings)) as parts:
         made = Desk(parts)

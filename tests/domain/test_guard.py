@@ -274,6 +274,7 @@ def registers(estates: Estates) -> dict[str, Any]:
     }
 
 
+@pytest.mark.saga
 @settings(max_examples=60, deadline=None)
 @given(st.lists(_SAID, max_size=14))
 def test_no_window_holds_more_than_the_limit_and_approval_leads_where_no_guard_would(

@@ -15,7 +15,6 @@ import psycopg
 import pytest
 
 from adapters.event_log import PostgresEventLog
-from adapters.migrations import migrate
 from domain.errors import Unavailable, UsageError
 from domain.event import Recorded
 from history import generations
@@ -28,9 +27,8 @@ from tests.workers.projecting import Projectors, until_idle
 
 
 @pytest.fixture
-def url(database: str) -> str:
-    migrate(database)
-    return database
+def url(migrated_database: str) -> str:
+    return migrated_database
 
 
 @pytest.fixture

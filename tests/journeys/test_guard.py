@@ -9,7 +9,7 @@ import pytest
 from tests.journeys.events import created, destroyed, new_tenant
 from tests.journeys.running import Running, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.saga, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_of_thirty_destroys_five_pass_and_the_rest_wait_for_an_operator(data_dir: Path) -> None:

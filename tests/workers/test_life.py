@@ -13,7 +13,6 @@ import pytest
 
 from adapters.embedded import EmbeddedPostgres
 from adapters.event_log import PostgresEventLog
-from adapters.migrations import migrate
 from adapters.steps.login_roles import OUR_NAMES
 from domain.lifecycle import Lifecycle
 from domain.operating import Operating
@@ -106,9 +105,8 @@ def _nobody_waits(waiting: WaitingMessage) -> None:
 
 
 @pytest.fixture
-def cloud(postgres: EmbeddedPostgres, database: str) -> Iterator[Cloud]:
-    migrate(database)
-    log = PostgresEventLog(database, InMemorySealingKeys())
+def cloud(postgres: EmbeddedPostgres, migrated_database: str) -> Iterator[Cloud]:
+    log = PostgresEventLog(migrated_database, InMemorySealingKeys())
     with real_world(postgres) as world:
         made = Cloud(log, world)
         made.says("tenant.created", 1)

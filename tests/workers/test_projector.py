@@ -12,7 +12,6 @@ import pytest
 
 from adapters import overview
 from adapters.event_log import PostgresEventLog
-from adapters.migrations import migrate
 from domain.event import Recorded
 from projections import INTEGRATION, PROJECTIONS, licenses, sites
 from projections.base import BUCKETS, Change, Projection
@@ -22,9 +21,8 @@ from tests.workers.projecting import Projectors, run, until_idle
 
 
 @pytest.fixture
-def url(database: str) -> str:
-    migrate(database)
-    return database
+def url(migrated_database: str) -> str:
+    return migrated_database
 
 
 @pytest.fixture
