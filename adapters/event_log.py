@@ -25,6 +25,7 @@ from adapters.event_store import Recorder
 from domain.errors import Conflict, Unavailable
 from domain.event import Recorded
 from domain.ports import Lease, Recording, SealingKeys, WaitingMessage
+from domain.provisioning import StepStarted
 
 
 class PostgresEventLog:
@@ -172,6 +173,14 @@ class PostgresEventLog:
             (f"{kind}:{key}", f"{kind};", limit),
         )
         return [stream.removeprefix(f"{kind}:") for (stream,) in rows]
+
+    def started_after(self, position: int) -> list[str]:
+        """The streams of scopes in which an intent was committed after the position, beyond the mark as well."""
+        rows = self._rows(
+            "SELECT DISTINCT originator_id FROM stored_events WHERE notification_id > %s AND topic = %s",
+            (position, StepStarted.TOPIC),
+        )
+        return [stream for (stream,) in rows]
 
     def held_by_guard(self) -> Sequence[str]:
         """See `EventLog.held_by_guard`."""

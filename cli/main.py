@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import acts, bench, demo, look, messages, quarantine, reconcile, replay, run, runs
+from cli import acts, bench, demo, look, messages, orphans, quarantine, reconcile, replay, run, runs
 
 app = typer.Typer(
     name="tenantry",
@@ -25,7 +25,7 @@ app.command()(look.status)
 app.command()(look.credentials)
 app.command()(acts.restore)
 app.command()(reconcile.reconcile)
-app.command()(reconcile.orphans)
+app.add_typer(orphans.app, name="orphans")
 app.add_typer(runs.app, name="runs")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(replay.app, name="replay")

@@ -37,24 +37,6 @@ def reconcile(
         raise typer.Exit(1)
 
 
-@command
-def orphans(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List schemas, databases, roles, site names and rooms of our naming that belong to no scope. Exit 1: some do."""
-    with running_parts(data_dir) as parts:
-        found = parts.reconciling.orphans()
-    if as_json:
-        print_json({"orphans": [thing._asdict() for thing in found.things], "not_looked_at": found.silent})
-    else:
-        for thing in found.things:
-            _line(f"{thing.where}: {thing.kind} {thing.name} belongs to no scope")
-        for where, why in found.silent.items():
-            _line(f"{where} was not looked at: {why}")
-        if not found.things and not found.silent:
-            _line("no orphans")
-    if found.things or found.silent:
-        raise typer.Exit(1)
-
-
 def _progress(sweep: Sweep) -> None:
     err.print(f"looked at {sweep.tenants} tenants: {len(sweep.drifted)} scopes are not as they should be")
 

@@ -72,11 +72,14 @@ class Observed:
     silent: Mapping[str, str] = field(default_factory=dict)
 
 
+Kind = Literal["schema", "database", "role", "site name", "room", "entitlement"]
+
+
 class Thing(NamedTuple):
     """Something that an executor makes. `name` is unique for its kind in that place."""
 
     where: str
-    kind: Literal["schema", "database", "role", "site name", "room"]
+    kind: Kind
     name: str
 
 

@@ -16,17 +16,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Final, Protocol
 
 from domain.catalog import Catalog
 from domain.convergence import dependents
-from domain.drift import Inventory, Observed, Seen, Thing, compare, suspicious
+from domain.drift import Observed, Seen, compare, suspicious
 from domain.errors import Conflict, TenantryError
 from domain.event import Cause, Recorded
 from domain.policy import Policy
 from domain.ports import Clock, EventLog, NewId, Recording, Wake
-from domain.provisioning import Provisioning, ScopeHeld, StepMissing, evolve
+from domain.provisioning import ScopeHeld, StepMissing
 from domain.steps import Scope, Step
 from domain.wanted import Estate
 
@@ -39,20 +38,6 @@ class Looking(Protocol):
 
     def observe(self, estates: Sequence[Estate]) -> Observed:
         """What is there of these tenants' things; what does not answer is named in `silent`."""
-
-    def inventory(self) -> Inventory:
-        """Everything that is named as we name things."""
-
-    def owned(self, actual: Provisioning) -> set[Thing]:
-        """What of that is the scope's, or perhaps is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Orphans:
-    """`silent`: places that were not looked at, and why."""
-
-    things: Sequence[Thing]
-    silent: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -106,21 +91,6 @@ class Reconciling:
             say(sweep)
         sweep.suspicious = suspicious(sweep.absent, sweep.looked_at, self.policy.drift)
         return sweep
-
-    def orphans(self) -> Orphans:
-        """What looks like ours and belongs to no scope, nor may belong to one by an intent that is under way.
-
-        What is there is listed first and the streams are read after it: whoever made it had recorded the intent before.
-        """
-        found = self.looking.inventory()
-        nobodys = set(found.things)
-        for kind in ("site", "family"):
-            for page in self._pages(kind):
-                streams = [f"{kind}:{key}" for key in page]
-                for stream, facts in self.log.load(dict.fromkeys(streams, 0)).items():
-                    actual = reduce(evolve, facts, Provisioning(Scope.parse(stream)))
-                    nobodys -= self.looking.owned(actual)
-        return Orphans(sorted(nobodys), found.silent)
 
     def _pages(self, kind: str) -> Iterator[Sequence[str]]:
         last = ""

@@ -11,6 +11,7 @@ from typing import Final
 
 from domain.customer import CustomerMessageStale
 from domain.event import Event
+from domain.orphans import OrphansCondemned, OrphansRemoved
 from domain.tenant import (
     ChangeHeld,
     ChangesApproved,
@@ -54,6 +55,8 @@ _STALE: Final = "changed nothing; the audit trail shows it"
 
 _HELD: Final = "the destroy guard's: what is held is read from the log, what was let pass has facts of its own"
 
+_NOBODYS: Final = "it belonged to no scope, so no read model shows it; the audit trail does"
+
 IGNORED: Final[dict[type[Event], str]] = {
     ProductActivated: _WANTED,
     ProductDeactivated: _WANTED,
@@ -68,5 +71,7 @@ IGNORED: Final[dict[type[Event], str]] = {
     ChangesRejected: _HELD,
     TenantMessageStale: _STALE,
     CustomerMessageStale: _STALE,
+    OrphansCondemned: _NOBODYS,
+    OrphansRemoved: _NOBODYS,
 }
 """The events of which no read model takes notice, and why."""

@@ -33,18 +33,21 @@ from adapters.high_water import HighWaterAgent, MarkListener
 from adapters.kafka_ports import Consumer, Message, OnAssign, Producer
 from adapters.kafka_python import KafkaPythonConsumer, KafkaPythonProducer, ensure_topics, topic_ids
 from adapters.log_reader import LogReader
+from adapters.orphan_plans import OrphanPlans
 from adapters.outbox import PostgresOutbox
 from adapters.quarantine import Quarantine
 from adapters.sealing import MasterKey, PostgresSealingKeys
 from adapters.signed_requests import SigningSecret
 from adapters.steps import executors
 from adapters.steps.observing import Observer
+from adapters.steps.removing import Remover
 from adapters.topology import Patience, Shard, Topology
 from adapters.workers import Heartbeat
 from domain.catalog import Catalog, default_catalog
 from domain.errors import Unavailable, UsageError
 from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable
 from domain.operating import Operating
+from domain.orphans import Clearing
 from domain.policy import Policy, default_policy
 from domain.ports import WaitingMessage
 from domain.reconciling import Reconciling
@@ -248,6 +251,23 @@ class Parts:
             looking=Observer(lambda: psycopg.connect(url, connect_timeout=5), self.topology, self.catalog),
             catalog=self.catalog,
             policy=self.policy,
+            clock=utc_now,
+            new_id=new_id,
+        )
+
+    @cached_property
+    def clearing(self) -> Clearing:
+        url = self.endpoints.database_url
+        control = lambda: psycopg.connect(url, connect_timeout=5)  # noqa: E731
+        return Clearing(
+            log=self.log,
+            streams_after=self.log.streams_after,
+            mark=self.log.advance_mark,
+            started_after=self.log.started_after,
+            looking=Observer(control, self.topology, self.catalog),
+            removing=Remover(control, self.topology),
+            plans=OrphanPlans(url),
+            drift=self.policy.drift,
             clock=utc_now,
             new_id=new_id,
         )

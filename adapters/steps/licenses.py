@@ -93,7 +93,7 @@ class Licenses:
                 return
             name = sql.Identifier(schema, table)
             connection.execute(sql.SQL("DELETE FROM {} WHERE subject = %s").format(name), [order.scope.key])
-            _drop_if_empty(connection, name)
+            drop_if_empty(connection, name)
 
     def _reader(self, order: Order) -> str:
         """Whose table the entitlement is in: the product's own, or its host's where an app lives with it."""
@@ -132,7 +132,7 @@ def _is_ours(connection: psycopg.Connection, schema: str, table: str) -> bool:
     return row is not None and bool(row[0])
 
 
-def _drop_if_empty(connection: psycopg.Connection, table: sql.Identifier) -> None:
+def drop_if_empty(connection: psycopg.Connection, table: sql.Identifier) -> None:
     """Drop the table after its last row.
 
     A product that reads it in an open transaction keeps it: an empty table says "not licensed" just as well,

@@ -28,12 +28,19 @@ from domain.drift import (
     place_of,
 )
 from domain.errors import Retryable
+from domain.orphans import entitlement
 from domain.provisioning import Provisioning
 from domain.steps import DatabaseFacts, Scope, SiteFacts, SiteWish, Step
 from domain.wanted import Estate
 
 _LOOKS: Final = 3
 """How often entitlements are read again when a table goes while they are read."""
+
+_TOGETHER: Final = 500
+"""Schemas whose entitlements are read by one query."""
+
+_ENTERABLE: Final = "SELECT datname FROM pg_database WHERE datname = ANY (%s) AND datallowconn AND datconnlimit <> -2"
+"""Without those that are just being made, or whose DROP was cut short."""
 
 Entitlements = dict[tuple[str, str, str], Entitlement]
 
@@ -91,7 +98,15 @@ class Observer:
         for shard in self._topology.shards:
             try:
                 with self._topology.connect(shard) as connection:
-                    things |= set(_inventory(connection, shard))
+                    found = set(_inventory(connection, shard))
+                    found |= set(
+                        _entitled(connection, shard, [thing.name for thing in found if thing.kind == "schema"])
+                    )
+                for thing in sorted(found):
+                    if thing.kind == "database":
+                        with self._topology.connect(shard, database=thing.name) as inside:
+                            found |= set(_entitled(inside, shard, ["public"]))
+                things |= found
             except Retryable as error:
                 silent[shard] = str(error)
         return Inventory(frozenset(things), silent)
@@ -177,7 +192,8 @@ def _inventory(connection: psycopg.Connection, shard: str) -> Iterator[Thing]:
 
     for (name,) in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s", [OUR_NAMES]).fetchall():
         yield Thing(shard, "schema", name)
-    for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datname ~ %s", [OUR_NAMES]).fetchall():
+    databases = "SELECT datname FROM pg_database WHERE datname ~ %s"
+    for (name,) in connection.execute(databases, [OUR_NAMES]).fetchall():
         if is_ours(name):
             yield Thing(shard, "database", name)
     roles = connection.execute(
@@ -188,6 +204,14 @@ def _inventory(connection: psycopg.Connection, shard: str) -> Iterator[Thing]:
     for name, places in roles:
         if is_ours(f"t{name[1:]}") or any(is_ours(place) for place in places):
             yield Thing(shard, "role", name)
+
+
+def _entitled(connection: psycopg.Connection, shard: str, schemas: list[str]) -> Iterator[Thing]:
+    """The entitlements in the schemas, or in the database that we are in."""
+    for start in range(0, len(schemas), _TOGETHER):
+        for _, location, product in _entitlements(connection, shard, schemas[start : start + _TOGETHER]):
+            database, schema, _ = location.rsplit(".", 2)
+            yield entitlement(shard, product, database if schema == "public" else schema)
 
 
 def _names(connection: psycopg.Connection, query: str, asked: list[str]) -> set[str]:

@@ -21,6 +21,7 @@ from adapters.event_mapper import EVENTS, EventMapper, sealed_subjects
 from domain.customer import CustomerAdministrator, CustomerMessageStale, CustomerUpdated
 from domain.errors import TenantryError, UnreadableEvent
 from domain.event import Cause, Event, Recorded
+from domain.orphans import Condemned, Kept, OrphansCondemned, OrphansRemoved
 from domain.personal import FORGOTTEN
 from domain.provisioning import (
     ScopeConverged,
@@ -133,6 +134,8 @@ FACTS: tuple[Facts, ...] = (
     LicenseFacts(**LICENSE.model_dump(exclude={"kind"}), location="t_1_jira_2.entitlement"),
 )
 
+ORPHAN = Condemned(where="eu-1", kind="schema", name="t_1")
+
 EXAMPLES: dict[str, Event] = {
     "customer-updated": CustomerUpdated(
         customer_id="c-1",
@@ -201,6 +204,16 @@ EXAMPLES: dict[str, Event] = {
     "scope-gave-up": ScopeGaveUp(**SCOPE, digest="d1", step=Step.LICENSE, reason="no"),
     "scope-held": ScopeHeld(**SCOPE, step=Step.LICENSE, reason="look"),
     "scope-resumed": ScopeResumed(**SCOPE, reason="another wish came"),
+    "orphans-condemned": OrphansCondemned(
+        plan="3f2a", things=(ORPHAN,), reason="left by a restore", operator="ada@host"
+    ),
+    "orphans-removed": OrphansRemoved(
+        plan="3f2a",
+        removed=(ORPHAN,),
+        left=(Kept(where="eu-1", kind="role", name="r_1", why="it owns 1 objects"),),
+        reason="left by a restore",
+        operator="ada@host",
+    ),
 }  # fmt: skip
 
 

@@ -3,172 +3,15 @@
 from __future__ import annotations
 
 import json
-import secrets
-from base64 import b64encode
-from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
-import psycopg
 import pytest
-from psycopg import sql
-from typer.testing import CliRunner
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.inbound import to_structured
-from adapters.kafka_ports import Message
-from cli.main import app
-from domain.convergence import database_of
-from domain.event import Event
 from domain.provisioning import ScopeConverged, ScopeHeld, StepMissing
-from domain.steps import DatabaseFacts, Scope, Step
-from domain.wanted import Estate
-from runtime.bootstrap import Parts, utc_now
-from runtime.instance import endpoints
-from runtime.settings import load_settings
-from workers.provisioner import Provisioner
+from domain.steps import Scope, Step
+from tests.cli.cloud import Cloud
 
 TABLE = "entitlement_jira_software"
-
-
-class Cloud:
-    """A Tenantry with real executors and two real shards, whose provisioner a test turns by hand."""
-
-    def __init__(self, parts: Parts, shards: dict[str, str]) -> None:
-        self.parts = parts
-        self.shards = shards
-        self._offset = 0
-        self._provisioner = Provisioner(
-            parts.log,
-            parts.saga,
-            parts.executors,
-            catalog=parts.catalog,
-            clock=utc_now,
-            owner="test",
-            threads=2,
-            claim=16,
-            lease=timedelta(seconds=30),
-            poll_seconds=0.01,
-            drain_seconds=5,
-        )
-
-    def tenant(self, *, region: str = "eu") -> str:
-        """A tenant with one product, provisioned."""
-        tenant_id = f"t-{uuid4().hex[:12]}"
-        self._offset += 1
-        headers, value = to_structured(
-            "tenant.created",
-            {
-                "tenant_id": tenant_id,
-                "customer_id": "c-1",
-                "site_name": tenant_id,
-                "residency": "pinned",
-                "region": region,
-                "administrator": {"account_id": "a-1", "name": "Ada Lovelace", "email": "ada@example.com"},
-                "products": [{"product": "jira-software", "edition": "standard", "users": 5}],
-            },
-            source="/commerce",
-            id=f"m-{self._offset}",
-            time=utc_now(),
-            revision=1,
-        )
-        message = Message(
-            topic="tenantry.lifecycle",
-            partition=0,
-            offset=self._offset,
-            key=tenant_id.encode(),
-            value=value,
-            headers=headers,
-            timestamp_ms=0,
-            topic_id="t",
-        )
-        self.parts.lifecycle.intake([self.parts.read(message)])
-        self.work()
-        return tenant_id
-
-    def work(self) -> None:
-        while self._provisioner.round():
-            pass
-
-    def close(self) -> None:
-        self._provisioner.drain()
-
-    def estate(self, tenant_id: str) -> Estate:
-        return self.parts.saga.estates([tenant_id])[tenant_id]
-
-    def database(self, tenant_id: str) -> DatabaseFacts:
-        facts = database_of(self.estate(tenant_id), "jira")
-        assert facts is not None
-        return facts
-
-    def facts(self, scope: Scope) -> list[Event]:
-        return [fact.event for fact in self.parts.log.load({str(scope): 0})[str(scope)]]
-
-    def on(self, shard: str, statement: str, *names: str) -> list[Any]:
-        """Somebody's statement, behind our back."""
-        with psycopg.connect(self.shards[shard], autocommit=True) as connection:
-            composed = sql.SQL(statement).format(*map(sql.Identifier, names))
-            done = connection.execute(composed)
-            return done.fetchall() if done.description else []
-
-    def control(self, statement: str, *values: str) -> list[Any]:
-        with psycopg.connect(self.parts.endpoints.database_url, autocommit=True) as connection:
-            done = connection.execute(statement.encode(), values)
-            return done.fetchall() if done.description else []
-
-    def says(self, *arguments: str, code: int = 0) -> str:
-        result = CliRunner().invoke(app, list(arguments))
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == code, result.output
-        return result.stdout
-
-    def finds_nothing(self) -> None:
-        assert "all is there" in self.says("reconcile")
-
-
-@pytest.fixture
-def cloud(
-    postgres: EmbeddedPostgres, migrated_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Cloud]:
-    run = uuid4().hex[:8]
-    names = {"eu-1": f"shard_eu_{run}", "us-1": f"shard_us_{run}"}
-    before = _roles(postgres)
-    for name in names.values():
-        postgres.create_database(name)
-    shards = {shard: postgres.url(name) for shard, name in names.items()}
-    (tmp_path / "tenantry.toml").write_text(
-        'default_region = "eu"\n'
-        + "".join(
-            f'[[shards]]\nname = "{shard}"\nregion = "{shard[:2]}"\nurl = "{url}"\n' for shard, url in shards.items()
-        )
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TENANTRY_DATABASE_URL", migrated_database)
-    monkeypatch.setenv("TENANTRY_KAFKA_BOOTSTRAP", "127.0.0.1:1")
-    monkeypatch.setenv("TENANTRY_MASTER_KEY", b64encode(secrets.token_bytes(32)).decode())
-    settings = load_settings()
-    try:
-        with Parts(settings, endpoints(settings)) as parts:
-            parts.topology.prepare()
-            with psycopg.connect(migrated_database) as connection:
-                parts.topology.sync(connection)
-            made = Cloud(parts, shards)
-            yield made
-            made.close()
-    finally:
-        for name in names.values():
-            postgres.drop_database(name)
-        with psycopg.connect(postgres.url(), autocommit=True) as connection:
-            for role in _roles(postgres) - before:
-                connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
-
-
-def _roles(postgres: EmbeddedPostgres) -> set[str]:
-    with psycopg.connect(postgres.url()) as connection:
-        return {name for (name,) in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
 
 
 def can_log_in(cloud: Cloud, role: str) -> bool:
@@ -322,24 +165,3 @@ def test_an_observation_of_a_stream_that_moved_on_is_dropped(cloud: Cloud) -> No
     mended = reconciling.mend(sweep, by="test")
     assert mended.dropped == [Scope("family", tenant_id, "jira")]
     assert mended.handed_over == []
-
-
-def test_what_belongs_to_no_scope_is_listed_and_nothing_else_is(cloud: Cloud) -> None:
-    tenant_id = cloud.tenant()
-    assert cloud.says("orphans").strip() == "no orphans"
-    schema = cloud.database(tenant_id).schema_name
-    older = schema.rpartition("_g")[0] + "_g999"
-    group, login, strangers = f"g{older[1:]}", f"r_{'a' * 20}_g999", f"r_{'b' * 20}_g1"
-    cloud.on("eu-1", "CREATE SCHEMA {}", older)
-    for role in (group, login, strangers):
-        cloud.on("eu-1", "CREATE ROLE {}", role)
-    cloud.on("eu-1", "GRANT {} TO {}", group, login)
-    cloud.control("INSERT INTO site_names (site_name, tenant_id, generation) VALUES ('lost', 't-x', 1)")
-    told = json.loads(cloud.says("orphans", "--json", code=1))
-    assert {(thing["where"], thing["kind"], thing["name"]) for thing in told["orphans"]} == {
-        ("eu-1", "schema", older),
-        ("eu-1", "role", group),
-        ("eu-1", "role", login),
-        ("the control database", "site name", "lost of t-x"),
-    }, "a role that no family of this shard has is somebody else's"
-    assert f"eu-1: schema {older} belongs to no scope" in cloud.says("orphans", code=1)

@@ -1,0 +1,5 @@
+"""Which fixtures do the tests of the commands share?"""
+
+from tests.cli.cloud import cloud
+
+__all__ = ["cloud"]
