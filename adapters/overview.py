@@ -51,6 +51,10 @@ def status(url: str) -> Row:
             "SELECT coalesce(sum(changes), 0)::bigint AS held, count(*) AS tenants, min(since) AS since,"
             " extract(epoch FROM now() - min(since))::float AS oldest_seconds FROM held_by_guard",
         )
+        sweep = _one(
+            connection,
+            "SELECT started_at, finished_at, tenants, handed_over, silent, stopped_at, reason FROM sweeps",
+        )
         partitions = connection.execute(
             "SELECT topic, partition, topic_id, next_offset FROM kafka_positions ORDER BY topic, partition, updated_at"
         ).fetchall()
@@ -67,6 +71,7 @@ def status(url: str) -> Row:
         },
         "messages": messages,
         "guard": guard,
+        "sweep": sweep,
         "workers": alive(url),
     }
 

@@ -15,6 +15,7 @@ from domain.description import describe
 from domain.errors import UsageError
 from domain.steps import Scope
 from domain.wanted import Estate
+from history.story import clock
 from projections import PROJECTIONS
 from runtime.bootstrap import Parts, utc_now
 
@@ -218,6 +219,22 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             f" {age(guard['oldest_seconds'])}: see `tenantry runs approve`",
             soft_wrap=True,
         )
+    out.print(_swept(told["sweep"]), markup=False, highlight=False, soft_wrap=True)
+
+
+def _swept(sweep: dict[str, Any]) -> str:
+    """How far the background sweep is."""
+    if sweep["stopped_at"]:
+        return (
+            f"the background sweep stopped itself at {clock(sweep['stopped_at'])}: {sweep['reason']}. It looks like a"
+            " wrong or an empty server: see `tenantry reconcile --dry-run`; it goes on after a `tenantry reconcile`"
+            " of everything"
+        )
+    silent = "".join(f"; {where} was not looked at: {why}" for where, why in sweep["silent"].items())
+    if sweep["started_at"]:
+        found = f"{sweep['handed_over']} scopes handed over to the saga"
+        return f"the background sweep has looked at {sweep['tenants']} tenants: {found}{silent}"
+    return f"the background sweep is due a while after {clock(sweep['finished_at'])}" + silent
 
 
 def _halted(projection: dict[str, Any]) -> str:

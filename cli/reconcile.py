@@ -29,10 +29,14 @@ def reconcile(
         sweep = parts.reconciling.sweep(tenant, say=_progress)
         may_mend = sweep.drifted and not dry_run and not sweep.suspicious
         mended = parts.reconciling.mend(sweep, by=who(as_name)) if may_mend else Mended()
+        is_whole = tenant is None and not dry_run and not sweep.suspicious and not sweep.silent
+        goes_on = is_whole and parts.sweep_ledger.go_on()
     if as_json:
         print_json(_told(sweep, mended))
     else:
         _say(sweep, mended)
+        if goes_on:
+            _line("the background sweep, which had stopped itself, goes on")
     if sweep.drifted or sweep.silent:
         raise typer.Exit(1)
 

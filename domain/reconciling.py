@@ -54,6 +54,14 @@ class Sweep:
     silent: dict[str, str] = field(default_factory=dict)
     suspicious: tuple[str, ...] = ()
 
+    def add(self, page: Sweep) -> None:
+        """What was found on one page more."""
+        self.tenants += page.tenants
+        self.looked_at.update(page.looked_at)
+        self.absent.update(page.absent)
+        self.drifted.extend(page.drifted)
+        self.silent |= page.silent
+
 
 @dataclass(slots=True)
 class Mended:
@@ -80,17 +88,27 @@ class Reconciling:
         """Look at one tenant or at all of them; `say` hears of every page."""
         sweep = Sweep()
         for page in [[tenant_id]] if tenant_id is not None else self._pages("tenant"):
-            estates = [estate for estate in self.estates(page).values() if estate.tenant.exists]
-            observed = self.looking.observe(estates)
-            seen = [each for estate in estates for each in compare(estate, observed, catalog=self.catalog)]
-            sweep.tenants += len(estates)
-            sweep.looked_at.update(each.where for each in seen)
-            sweep.drifted.extend(each for each in seen if each.findings)
-            sweep.silent |= observed.silent
-            sweep.absent.update(each.where for each in seen if each.is_absent)
+            sweep.add(self.look(page))
             say(sweep)
         sweep.suspicious = suspicious(sweep.absent, sweep.looked_at, self.policy.drift)
         return sweep
+
+    def look(self, tenant_ids: Sequence[str]) -> Sweep:
+        """Look at these tenants: read their estates, then look, then compare."""
+        estates = [estate for estate in self.estates(tenant_ids).values() if estate.tenant.exists]
+        observed = self.looking.observe(estates)
+        seen = [each for estate in estates for each in compare(estate, observed, catalog=self.catalog)]
+        return Sweep(
+            tenants=len(estates),
+            looked_at=Counter(each.where for each in seen),
+            absent=Counter(each.where for each in seen if each.is_absent),
+            drifted=[each for each in seen if each.findings],
+            silent=dict(observed.silent),
+        )
+
+    def tenants_after(self, tenant_id: str, limit: int) -> Sequence[str]:
+        """The ids of the next tenants, in their order; `""` begins."""
+        return self.streams_after("tenant", tenant_id, limit)
 
     def _pages(self, kind: str) -> Iterator[Sequence[str]]:
         last = ""

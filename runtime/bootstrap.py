@@ -12,8 +12,8 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -41,6 +41,7 @@ from adapters.signed_requests import SigningSecret
 from adapters.steps import executors
 from adapters.steps.observing import Observer
 from adapters.steps.removing import Remover
+from adapters.sweeps import PostgresLedger
 from adapters.topology import Patience, Shard, Topology
 from adapters.workers import Heartbeat
 from domain.catalog import Catalog, default_catalog
@@ -52,6 +53,7 @@ from domain.policy import Policy, default_policy
 from domain.ports import WaitingMessage
 from domain.reconciling import Reconciling
 from domain.saga import Saga
+from domain.sweeping import Sweeping
 from history.replay import Progress, Replay
 from projections import PROJECTIONS
 from projections.base import Projection
@@ -254,6 +256,25 @@ class Parts:
             clock=utc_now,
             new_id=new_id,
         )
+
+    @cached_property
+    def sweep_ledger(self) -> PostgresLedger:
+        ledger = PostgresLedger(self.endpoints.database_url)
+        self._closing.callback(ledger.close)
+        return ledger
+
+    @contextmanager
+    def sweeping(self) -> Iterator[Sweeping]:
+        """The background sweep, with parts of its own: it runs in a thread of its own."""
+        with Parts(self.settings, self.endpoints) as own:
+            yield Sweeping(
+                reconciling=lambda: own.reconciling,
+                ledger=own.sweep_ledger,
+                drift=own.policy.drift,
+                clock=utc_now,
+                interval=timedelta(seconds=self.settings.sweep_interval_seconds),
+                pause=timedelta(milliseconds=self.settings.sweep_pause_milliseconds),
+            )
 
     @cached_property
     def clearing(self) -> Clearing:

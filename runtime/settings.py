@@ -144,6 +144,16 @@ class Settings(BaseSettings):
     provisioner_claim: Batch = Field(default=64, description="scopes in one claim, recorded in one commit")
     lease_seconds: Seconds = Field(default=30, description="after it another worker may take the scope")
     poll_seconds: Seconds = Field(default=0.05, description="what a lost wake-up costs")
+    sweep_interval_seconds: float = Field(
+        default=86_400,
+        ge=0,
+        le=31_536_000,
+        allow_inf_nan=False,
+        description="how often the background sweep looks whether all is there; 0 = never",
+    )
+    sweep_pause_milliseconds: int = Field(
+        default=20, ge=0, le=60_000, description="its pause for each tenant that it has looked at"
+    )
     drain_seconds: Seconds = Field(default=8, description="from SIGTERM until unfinished work is let go")
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"

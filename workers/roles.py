@@ -22,6 +22,7 @@ from workers.intake import Intake
 from workers.projector import Projector
 from workers.provisioner import Provisioner
 from workers.relay import Relay
+from workers.sweeper import sweeping
 
 
 def run_intake(parts: Parts, stop: threading.Event) -> None:
@@ -70,7 +71,8 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
         drain_seconds=settings.drain_seconds,
         step_timeout=parts.policy.retry.step_timeout,
     )
-    with _beating(parts, "provisioner", dict) as heart:
+    sweeper = parts.sweeping if settings.sweep_interval_seconds else None
+    with sweeping(sweeper), _beating(parts, "provisioner", dict) as heart:
         provisioner.run(stop, ready=heart.ready)
 
 

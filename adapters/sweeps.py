@@ -1,0 +1,83 @@
+"""Where does the background sweep keep how far it is?
+
+In one row. A session's advisory lock says which process sweeps: who loses the session has lost the lock, and asks
+again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from domain.errors import Unavailable
+from domain.sweeping import Progress
+
+SWEEP_LOCK: Final = 7_305_808_868_231_650_679
+
+
+class PostgresLedger:
+    """`domain.sweeping.Ledger` in the control database."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: psycopg.Connection[dict[str, Any]] | None = None
+        self._held = False
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._held = None, False
+
+    def hold(self) -> bool:
+        if not self._held or self._connection is None or self._connection.closed:
+            row = self._execute("SELECT pg_try_advisory_lock(%(lock)s) AS held", {"lock": SWEEP_LOCK})
+            self._held = bool(row and row["held"])
+        return self._held
+
+    def read(self) -> Progress:
+        row = self._execute(
+            "SELECT finished_at, started_at, after, tenants, handed_over, looked_at, absent, silent, stopped_at, reason"
+            " FROM sweeps"
+        )
+        assert row is not None
+        return Progress(**row)
+
+    def write(self, progress: Progress) -> None:
+        self._execute(
+            "UPDATE sweeps SET finished_at = %(finished_at)s, started_at = %(started_at)s, after = %(after)s,"
+            " tenants = %(tenants)s, handed_over = %(handed_over)s, looked_at = %(looked_at)s, absent = %(absent)s,"
+            " silent = %(silent)s, stopped_at = %(stopped_at)s, reason = %(reason)s RETURNING 1",
+            {
+                "finished_at": progress.finished_at,
+                "started_at": progress.started_at,
+                "after": progress.after,
+                "tenants": progress.tenants,
+                "handed_over": progress.handed_over,
+                "looked_at": Jsonb(dict(progress.looked_at)),
+                "absent": Jsonb(dict(progress.absent)),
+                "silent": Jsonb(dict(progress.silent)),
+                "stopped_at": progress.stopped_at,
+                "reason": progress.reason,
+            },
+        )
+
+    def go_on(self) -> bool:
+        """An operator has looked at everything: a sweep that had stopped itself may go on; whether one had."""
+        row = self._execute(
+            "UPDATE sweeps SET stopped_at = NULL, reason = NULL, started_at = NULL, finished_at = now(), after = ''"
+            " WHERE stopped_at IS NOT NULL RETURNING 1 AS went_on"
+        )
+        return row is not None
+
+    def _execute(self, statement: str, parameters: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        try:
+            if self._connection is None or self._connection.closed:
+                self._held = False
+                self._connection = psycopg.connect(self._url, autocommit=True, row_factory=dict_row, connect_timeout=10)
+            return self._connection.execute(statement.encode(), parameters).fetchone()
+        except psycopg.OperationalError as error:
+            self.close()
+            raise Unavailable("the database does not answer the sweep: check TENANTRY_DATABASE_URL") from error

@@ -1,0 +1,57 @@
+"""How does the background sweep run beside a worker?
+
+In a thread of a provisioner, with parts of its own: streams that are folded for the saga are not for two threads. Every
+provisioner has one; of all of them one holds the ledger and sweeps, and another takes over where that one ends.
+Whatever goes wrong in it is logged and tried again: it must never end the worker that it lives in.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from domain.errors import TenantryError
+from domain.sweeping import Sweeping
+
+log = structlog.get_logger(__name__)
+
+AGAIN: Final = timedelta(seconds=10)
+"""The pause after something went wrong."""
+
+LAST_PAGE_SECONDS: Final = 5.0
+
+Made = Callable[[], AbstractContextManager[Sweeping]]
+
+
+@contextmanager
+def sweeping(make: Made | None) -> Iterator[None]:
+    """Sweep while the block runs; None: not at all. The page at hand is finished, or left behind with the process."""
+    if make is None:
+        yield
+        return
+    stop = threading.Event()
+    thread = threading.Thread(target=_sweep, args=(make, stop), name="sweeper", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(LAST_PAGE_SECONDS)
+
+
+def _sweep(make: Made, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            with make() as made:
+                while not stop.is_set():
+                    stop.wait(made.step().total_seconds())
+        except TenantryError as error:
+            log.warning("the background sweep goes on later", error=str(error))
+        except Exception:
+            log.exception("the background sweep goes on later")
+        stop.wait(AGAIN.total_seconds())
