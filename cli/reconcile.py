@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from cli.commerce import compare
 from cli.look import estate_of
 from cli.operators import As, who
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
 from domain.description import STEP_NAMES
 from domain.drift import Finding
+from domain.errors import UsageError
 from domain.reconciling import Mended, Sweep
 
 
@@ -18,12 +21,23 @@ from domain.reconciling import Mended, Sweep
 def reconcile(
     tenant: Annotated[str | None, typer.Option(metavar="TENANT", help="Only this tenant.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; record nothing.")] = False,
+    dump: Annotated[
+        Path | None,
+        typer.Option(
+            "--commerce", metavar="FILE", help="Compare a full dump of commerce with what is wanted; change nothing."
+        ),
+    ] = None,
     as_name: As = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare the log with the real things, and have the saga mend what went missing. Exit 1: not all is well."""
     with running_parts(data_dir) as parts:
+        if dump is not None:
+            if tenant is not None:
+                raise UsageError("--commerce compares a full dump: leave --tenant away")
+            compare(parts, dump, as_json=as_json)
+            return
         if tenant is not None:
             estate_of(parts, tenant)
         sweep = parts.reconciling.sweep(tenant, say=_progress)

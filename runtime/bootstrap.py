@@ -45,6 +45,7 @@ from adapters.sweeps import PostgresLedger
 from adapters.topology import Patience, Shard, Topology
 from adapters.workers import Heartbeat
 from domain.catalog import Catalog, default_catalog
+from domain.comparing import Comparing
 from domain.errors import Unavailable, UsageError
 from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable
 from domain.operating import Operating
@@ -256,6 +257,10 @@ class Parts:
             clock=utc_now,
             new_id=new_id,
         )
+
+    @cached_property
+    def comparing(self) -> Comparing:
+        return Comparing(log=self.log, estates=self.saga.estates, streams_after=self.log.streams_after)
 
     @cached_property
     def sweep_ledger(self) -> PostgresLedger:
