@@ -54,6 +54,7 @@ EVENTS: tuple[type[Event], ...] = (
     provisioning.ScopeGaveUp,
     provisioning.ScopeHeld,
     provisioning.ScopeResumed,
+    provisioning.DataAbandoned,
     orphans.OrphansCondemned,
     orphans.OrphansRemoved,
 )

@@ -81,7 +81,10 @@ def _say(sweep: Sweep, mended: Mended) -> None:
 
 def _becomes(finding: Finding) -> str:
     if finding.kind == "data":
-        return "never made again empty: its products are closed, and it is held until `tenantry runs release`"
+        return (
+            "never made again empty: its products are closed until it is restored (`tenantry runs retry`),"
+            " or its loss accepted (`tenantry runs recreate`)"
+        )
     return "the saga ensures it again"
 
 

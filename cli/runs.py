@@ -22,7 +22,8 @@ from history.story import Line, Run, clock, standing, tell
 from runtime.bootstrap import Parts, utc_now
 
 app = typer.Typer(
-    help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release;"
+    help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release,"
+    " recreate;"
     " and what the destroy guard holds: approve, reject.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -172,6 +173,37 @@ def _act(
         )
     else:
         out.print(f"{scope} {_DONE[kind]}: see `tenantry runs show {scope}`", markup=False, soft_wrap=True)
+
+
+@app.command()
+@command
+def recreate(
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant.")],
+    reason: Reason,
+    product: Annotated[str | None, typer.Option(help="A product whose database is missing.")] = None,
+    family: Annotated[str | None, typer.Option(help="The family whose database is missing.")] = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Accept that a missing database is lost: it is made anew, EMPTY, and its products are marked data_lost."""
+    if (product is None) == (family is None):
+        raise UsageError("name what is lost: --family KEY, or --product KEY of that family")
+    because, by = why(reason), who(as_name)
+    with running_parts(data_dir) as parts:
+        if product is not None and product not in parts.catalog:
+            raise UsageError(f"product {product} is not in the catalogue: it has {', '.join(parts.catalog.products)}")
+        scope = Scope("family", tenant, family or parts.catalog.family_of(product or ""))
+        event = parts.recreating.recreate(scope, reason=because, by=by)
+    if as_json:
+        print_json({"scope": str(scope), "act": "recreate", "by": by, "reason": because, "data_lost": event.products})
+    else:
+        lost = ", ".join(event.products) or "nobody"
+        out.print(
+            f"{scope} is made anew, without the data of {lost}: see `tenantry runs show {scope}`",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 # -- the destroy guard ---------------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datet
     if intent.failures and intent.retry_at is None and intent.obstacle is None:
         reason = intent.reason or "failed"
         closes = actual.lived and LEVELS.index(wanted.level) < LEVELS.index(actual.level)
-        may_give_up = direction == "ensure" and not given_up and not closes
+        may_give_up = direction == "ensure" and not given_up and not closes and not actual.data_missing
         return GiveUp(step, reason) if may_give_up else Hold(step, reason)
     if intent.retry_at is not None and intent.retry_at > now:
         return Wait("the next attempt", until=intent.retry_at)
@@ -191,6 +191,8 @@ def around(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog) -> A
                 for key in estate.tenant.products
                 if key in catalog and catalog.family_of(key) == scope.key and not estate.product(key).is_empty
             ]
+            if estate.actual(scope).abandoned and wish.level != "absent":  # the products stay, but for what lay in it
+                inside = [key for key in inside if Step.LICENSE in estate.product(key).steps]
             return Around(
                 before_ensuring=None if site_is_there else _awaited("step 2 of the site", estate.site()),
                 before_removing=f"the removal of product {inside[0]}" if inside else None,

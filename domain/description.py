@@ -16,7 +16,7 @@ from domain.provisioning import Provisioning
 from domain.registers import Register
 from domain.steps import Scope, Step
 from domain.tenant import Held, Tenant
-from domain.wanted import Estate, Wanted, is_purged, scopes_of, wanted, wish_of_product
+from domain.wanted import Estate, Wanted, data_lost, is_purged, scopes_of, wanted, wish_of_product
 
 Json = dict[str, Any]
 
@@ -107,7 +107,7 @@ def describe_actual(estate: Estate, *, catalog: Catalog, policy: Policy, now: da
     }
     for scope, wish in wishes.items():
         if scope.kind == "product":
-            told[scope]["data_lost"] = estate.tenant.product(scope.key).data_lost
+            told[scope]["data_lost"] = data_lost(scope.key, estate, catalog=catalog)
             told[scope]["steps"] = _seven(scope, wish, wishes, estate, catalog)
     return {
         "site": told[Scope("site", estate.tenant.id)],

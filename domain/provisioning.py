@@ -133,6 +133,18 @@ class StepMissing(_ScopeEvent):
     data: bool = False
 
 
+class DataAbandoned(_ScopeEvent):
+    """An operator has accepted the loss of a database that is missing: it is made anew, empty.
+
+    `products`: those that had lived in it, which begin anew without their data.
+    """
+
+    TOPIC: ClassVar[str] = "tenantry.data-abandoned"
+    products: tuple[str, ...]
+    reason: str
+    operator: str
+
+
 ScopeEvent = (
     StepStarted
     | StepCompleted
@@ -143,6 +155,7 @@ ScopeEvent = (
     | ScopeGaveUp
     | ScopeHeld
     | ScopeResumed
+    | DataAbandoned
 )
 
 
@@ -223,6 +236,10 @@ class Provisioning:
     """Converged, and nothing was started or resumed since."""
     data_missing: bool = False
     """Its database was seen to be missing, and has not been ensured or removed since."""
+    abandoned: bool = False
+    """The missing database is to be made anew: what is left of the old one goes first."""
+    data_lost: frozenset[str] = frozenset()
+    """The products that lived in a database that was abandoned."""
     resumed: Origin | None = None
     """The operator's act by which it was last tried again: the cause of what follows, until another wish comes."""
 
@@ -286,8 +303,27 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
         case ScopeResumed():
             resumed = origin_of(recorded) if recorded.cause.kind == "operator" else None
             return replace(actual, held=None, given_up=None, intent=None, at_rest=False, resumed=resumed)
+        case DataAbandoned() as event:
+            return _abandoned(actual, event, recorded)
         case _:
             return actual
+
+
+def _abandoned(actual: Provisioning, event: DataAbandoned, recorded: Recorded) -> Provisioning:
+    """As after a resumption, with a database that is not there and must not count as there."""
+    database = replace(actual.steps[Step.DATABASE], done=False)
+    return replace(
+        actual,
+        steps={**actual.steps, Step.DATABASE: database},
+        held=None,
+        given_up=None,
+        intent=None,
+        at_rest=False,
+        resumed=origin_of(recorded),
+        data_missing=True,
+        abandoned=True,
+        data_lost=actual.data_lost | set(event.products),
+    )
 
 
 def _started(actual: Provisioning, event: StepStarted) -> Provisioning:
@@ -319,5 +355,11 @@ def _completed(actual: Provisioning, event: StepCompleted) -> Provisioning:
         wish = steps[event.step].wish
         born = {part: steps[event.step].born[part] for part in wish.parts}
         steps[event.step] = Ensured(wish, event.facts, done=True, born=born)
-    data_missing = actual.data_missing and event.step is not Step.DATABASE
-    return replace(actual, steps=steps, intent=None, data_missing=data_missing)
+    goes_on = event.step is not Step.DATABASE
+    return replace(
+        actual,
+        steps=steps,
+        intent=None,
+        data_missing=actual.data_missing and goes_on,
+        abandoned=actual.abandoned and goes_on,
+    )

@@ -3,8 +3,9 @@
     sweep    page by page: read the estates, then look, then compare. Nothing is recorded
     mend     for each scope with findings: `StepMissing` at the version that was read before looking
 
-Only the saga mends: a step that is missing is not done, so that `next_action` ensures it again. A database that is
-missing is held beside that (`data_missing`), and its products are closed, until an operator has restored it. If a
+Only the saga mends: a step that is missing is not done, so that `next_action` ensures it again. Where a database is
+missing (`data_missing`) its products are closed from that fact on, and its executor closes the login roles and makes
+nothing: the scope is held until an operator has restored it, or accepts the loss (recreating.py). If a
 stream has moved on since it was read, its observation is void: the append's version check drops it, and the next sweep
 looks again. Whoever is stopped between two scopes has recorded whole scopes or nothing.
 
@@ -25,7 +26,7 @@ from domain.errors import Conflict, TenantryError
 from domain.event import Cause, Recorded
 from domain.policy import Policy
 from domain.ports import Clock, EventLog, NewId, Recording, Wake
-from domain.provisioning import ScopeHeld, StepMissing
+from domain.provisioning import StepMissing
 from domain.steps import Scope, Step
 from domain.wanted import Estate
 
@@ -137,11 +138,11 @@ class Reconciling:
         """At the version that was read: of one scope, whatever was seen of it in which place."""
         version, now, id_ = min(each.version for each in seen), self.clock(), self.new_id()
         said: dict[Step, list[str]] = {}
-        lost: dict[Step, str] = {}
+        lost: set[Step] = set()
         for finding in (finding for each in seen for finding in each.findings):
             said.setdefault(finding.step, []).append(finding.said)
             if finding.kind == "data":
-                lost[finding.step] = finding.said
+                lost.add(finding.step)
         of = {"tenant_id": scope.tenant_id, "kind": scope.kind, "key": scope.key}
         events = [
             *(
@@ -156,7 +157,6 @@ class Reconciling:
                 )
                 for step, reasons in sorted(said.items())
             ),
-            *(ScopeHeld.model_validate({**of, "step": step, "reason": reason}) for step, reason in lost.items()),
         ]
         facts = [
             Recorded(

@@ -58,7 +58,7 @@ from domain.provisioning import (
 from domain.steps import Facts, Scope, SiteWish, Step
 from domain.streams import Streams
 from domain.tenant import Passing, Tenant, TenantEvent
-from domain.wanted import Estate, Wanted, scopes_of, wanted
+from domain.wanted import Estate, Wanted, data_lost, scopes_of, wanted
 
 
 @dataclass(slots=True)
@@ -229,7 +229,7 @@ class Saga:
                         turn.wakes.append(Wake(str(scope), nothing.wake_at))
                     return
                 case Converge() | GiveUp() | Hold() | Resume() as verdict:
-                    event = _said_of(scope, verdict, wish, estate)
+                    event = _said_of(scope, verdict, wish, estate, self._catalog)
             estate = self._add(turn, event, estate)
 
     def _order(self, scope: Scope, estate: Estate) -> Order:
@@ -305,7 +305,9 @@ class Saga:
         return recorded
 
 
-def _said_of(scope: Scope, verdict: Converge | GiveUp | Hold | Resume, wish: Wanted, estate: Estate) -> ScopeEvent:
+def _said_of(
+    scope: Scope, verdict: Converge | GiveUp | Hold | Resume, wish: Wanted, estate: Estate, catalog: Catalog
+) -> ScopeEvent:
     """The fact of an action that has no effect."""
     match verdict:
         case Converge():
@@ -315,7 +317,7 @@ def _said_of(scope: Scope, verdict: Converge | GiveUp | Hold | Resume, wish: Wan
                 level=verdict.level,
                 digest=verdict.digest,
                 purge=verdict.purge,
-                data_lost=is_there and estate.tenant.product(scope.key).data_lost,
+                data_lost=is_there and data_lost(scope.key, estate, catalog=catalog),
             )
         case GiveUp():
             return ScopeGaveUp(**_names(scope), digest=wish.digest, step=verdict.step, reason=verdict.reason)

@@ -222,6 +222,13 @@ def is_purged(key: str, estate: Estate, *, catalog: Catalog) -> bool:
     )
 
 
+def data_lost(key: str, estate: Estate, *, catalog: Catalog) -> bool:
+    """Whether the product is active without the data it once held: after a purge, or after its database was lost."""
+    registers = estate.tenant.product(key)
+    was_abandoned = key in catalog and key in estate.family(catalog.family_of(key)).data_lost
+    return registers.data_lost or (registers.activated and was_abandoned)
+
+
 def _purge_of_product(key: str, tenant: Tenant) -> int | None:
     """The last purge that the product is, or was, removed by."""
     purge = tenant.purge or tenant.product(key).purge
@@ -329,6 +336,8 @@ def _wanted_family(key: str, estate: Estate, *, catalog: Catalog, policy: Policy
         Step.REGION: _region_wish(key, tuple(members), estate),
         Step.DATABASE: DatabaseWish(family=key, roles=roles),
     }
+    if estate.family(key).abandoned:
+        del steps[Step.DATABASE]  # what is left of it goes, and then it is made anew
     level = max((wish.level for wish in members.values()), key=LEVELS.index)
     return _wanted(level, steps, wake_at=_soonest(*(wish.wake_at for wish in members.values()), now=now))
 

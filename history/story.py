@@ -16,6 +16,7 @@ from uuid import UUID
 
 from domain.event import Cause, Event, Recorded
 from domain.provisioning import (
+    DataAbandoned,
     ScopeConverged,
     ScopeGaveUp,
     ScopeHeld,
@@ -67,7 +68,7 @@ def standing(facts: Iterable[Recorded]) -> Standing:
     undoing = False
     for fact in facts:
         match fact.event:
-            case ScopeConverged() | ScopeResumed():
+            case ScopeConverged() | ScopeResumed() | DataAbandoned():
                 found, undoing = Standing(), False
             case ScopeGaveUp() as event:
                 found, undoing = Standing(event.step, max(found.attempts, 1)), True
@@ -87,7 +88,7 @@ def tell(facts: Sequence[Recorded], causes: Mapping[UUID, Recorded]) -> list[Run
     ended, wish = True, ""
     for fact in facts:
         event = fact.event
-        if ended or (isinstance(event, ScopeResumed) and any(line.step for line in runs[-1].lines)):
+        if ended or (isinstance(event, ScopeResumed | DataAbandoned) and any(line.step for line in runs[-1].lines)):
             runs.append(Run(len(runs) + 1))
         if isinstance(event, StepStarted) and event.undoing:
             undoing.add(event.generation)
@@ -153,6 +154,7 @@ _WORDS: dict[type[Event], str] = {
     ScopeGaveUp: "given up",
     ScopeHeld: "held",
     ScopeResumed: "resumed",
+    DataAbandoned: "abandoned",
 }
 
 
@@ -181,6 +183,8 @@ def _said(fact: Recorded, *, undone: bool) -> str:
             return f"{event.reason}; tried again when another wish comes, or by `tenantry runs retry`"
         case ScopeHeld() | ScopeResumed():
             return f"{by}{event.reason}"
+        case DataAbandoned():
+            return f"{by}{event.reason}; made anew, without the data of {', '.join(event.products) or 'nobody'}"
         case _:
             return ""
 

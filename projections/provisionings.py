@@ -17,6 +17,7 @@ from sqlalchemy import BigInteger, Column, Computed, Connection, DateTime, Integ
 
 from domain.event import Recorded
 from domain.provisioning import (
+    DataAbandoned,
     ScopeConverged,
     ScopeGaveUp,
     ScopeHeld,
@@ -63,7 +64,7 @@ STEPS: Final = Table(
 )
 
 _StepEvent = StepStarted | StepCompleted | StepFailed | StepBlocked
-_ScopeEvent = ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed
+_ScopeEvent = ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed | DataAbandoned
 
 _AGAIN: Final[Row] = {"outcome": None, "obstacle": None, "reason": None, "retry_at": None}
 
@@ -83,7 +84,7 @@ def handle(recorded: Recorded) -> Iterator[Change]:
             (*key, int(event.step)),
             {"state": "missing", "reason": event.reason, "updated_at": recorded.time},
         )
-    elif isinstance(event, ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed):
+    elif isinstance(event, ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed | DataAbandoned):
         key = (event.tenant_id, event.kind, event.key)
         yield Set(PROVISIONINGS, key, {**_AGAIN, **_outcome(event), "updated_at": recorded.time})
 
@@ -126,7 +127,7 @@ def _outcome(event: _ScopeEvent) -> Row:
             return {"outcome": "given_up", "reason": event.reason}
         case ScopeHeld():
             return {"outcome": "held", "reason": event.reason}
-        case ScopeResumed():
+        case ScopeResumed() | DataAbandoned():
             return {}
 
 
@@ -158,6 +159,7 @@ PROJECTION: Final = Projection(
             ScopeGaveUp,
             ScopeHeld,
             ScopeResumed,
+            DataAbandoned,
         }
     ),
     handle=handle,

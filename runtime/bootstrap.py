@@ -53,6 +53,7 @@ from domain.orphans import Clearing
 from domain.policy import Policy, default_policy
 from domain.ports import WaitingMessage
 from domain.reconciling import Reconciling
+from domain.recreating import Recreating
 from domain.saga import Saga
 from domain.sweeping import Sweeping
 from history.replay import Progress, Replay
@@ -254,6 +255,17 @@ class Parts:
             looking=Observer(lambda: psycopg.connect(url, connect_timeout=5), self.topology, self.catalog),
             catalog=self.catalog,
             policy=self.policy,
+            clock=utc_now,
+            new_id=new_id,
+        )
+
+    @cached_property
+    def recreating(self) -> Recreating:
+        return Recreating(
+            log=self.log,
+            estates=self.saga.estates,
+            observe=self.reconciling.looking.observe,
+            catalog=self.catalog,
             clock=utc_now,
             new_id=new_id,
         )

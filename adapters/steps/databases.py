@@ -21,7 +21,8 @@ shard's own database, where no product can connect and take it instead. A new da
 PUBLIC's rights in it are revoked.
 
 `fences.made` says that the data was made. Where it says so and there is none, somebody else has dropped it:
-it is never made again, empty, as if nothing had happened.
+it is never made again, empty, as if nothing had happened. Its login roles are closed. Only a removal, by a purge or by
+the act of an operator who accepts the loss, makes room for a new one.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ from adapters.topology import OURS, Shard, Topology, close_to_public, reach_role
 from domain.errors import Permanent, Retryable
 from domain.ports import Order
 from domain.steps import DatabaseFacts, DatabaseWish, RoleFacts
+
+
+class _DataMissing(Permanent):
+    """There was data, and it is not there."""
 
 
 class Databases:
@@ -63,13 +68,17 @@ class Databases:
         wish, shard, names = wish_of(order, DatabaseWish), self._shard_of(order), Names.of(order)
         isolation = _isolation(order, shard)
         with self._topology.connect(shard.name) as connection:
-            if isolation == "schema":
-                self._ensure_schema(connection, order, wish, names)
-                database, schema = connection.info.dbname, names.place
-            else:
-                with _alone(connection, order):
-                    self._ensure_database(connection, order, wish, names)
-                database, schema = names.place, "public"
+            try:
+                if isolation == "schema":
+                    self._ensure_schema(connection, order, wish, names)
+                    database, schema = connection.info.dbname, names.place
+                else:
+                    with _alone(connection, order):
+                        self._ensure_database(connection, order, wish, names)
+                    database, schema = names.place, "public"
+            except _DataMissing:
+                self._close(connection, order, names)
+                raise
         return DatabaseFacts(
             family=wish.family,
             region=shard.region,
@@ -198,6 +207,15 @@ class Databases:
             login_roles.forbid_login(connection, login_roles.existing(connection, logins))
         login_roles.end_sessions(connection, logins, seconds=self._closing_seconds)
 
+    def _close(self, connection: psycopg.Connection, order: Order, names: Names) -> None:
+        """Nobody may log in to what is missing, whatever is wished; and it stays known that there was something."""
+        logins = login_roles.existing(connection, names.logins.values())
+        with connection.transaction():
+            pass_fence(connection, order)
+            _mark(connection, order, made=True)
+            login_roles.forbid_login(connection, logins)
+        login_roles.end_sessions(connection, logins, seconds=self._closing_seconds)
+
     def _end_sessions(self, connection: psycopg.Connection, wish: DatabaseWish, names: Names) -> None:
         open_ = {names.logins[role.product] for role in wish.roles if role.login}
         shut = [role for role in names.logins.values() if role not in open_]
@@ -253,9 +271,9 @@ def _expect_data(
     ).fetchone()
     made = (row is not None and row[0]) or (new_here and order.database is not None)
     if made and not look(connection, names.place):
-        raise Permanent(
-            f"the database of {order.scope} is missing on shard {order_shard(order)}:"
-            " restore it; it is not made again empty"
+        raise _DataMissing(
+            f"data_missing: the database of {order.scope} is missing on shard {order_shard(order)}:"
+            " restore it, then `tenantry runs retry`; it is not made again empty"
         )
 
 

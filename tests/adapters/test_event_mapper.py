@@ -24,6 +24,7 @@ from domain.event import Cause, Event, Recorded
 from domain.orphans import Condemned, Kept, OrphansCondemned, OrphansRemoved
 from domain.personal import FORGOTTEN
 from domain.provisioning import (
+    DataAbandoned,
     ScopeConverged,
     ScopeGaveUp,
     ScopeHeld,
@@ -204,6 +205,12 @@ EXAMPLES: dict[str, Event] = {
     "scope-gave-up": ScopeGaveUp(**SCOPE, digest="d1", step=Step.LICENSE, reason="no"),
     "scope-held": ScopeHeld(**SCOPE, step=Step.LICENSE, reason="look"),
     "scope-resumed": ScopeResumed(**SCOPE, reason="another wish came"),
+    "data-abandoned": DataAbandoned(
+        **SCOPE | {"kind": "family", "key": "jira"},
+        products=("jira-software",),
+        reason="no backup",
+        operator="ada@host",
+    ),
     "orphans-condemned": OrphansCondemned(
         plan="3f2a", things=(ORPHAN,), reason="left by a restore", operator="ada@host"
     ),

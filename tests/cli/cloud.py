@@ -21,6 +21,7 @@ from adapters.kafka_ports import Message
 from cli.main import app
 from domain.convergence import database_of
 from domain.event import Event
+from domain.saga import Saga
 from domain.steps import DatabaseFacts, Scope
 from domain.wanted import Estate
 from runtime.bootstrap import Parts, utc_now
@@ -36,7 +37,11 @@ class Cloud:
         self.parts = parts
         self.shards = shards
         self._offset = 0
-        self._provisioner = Provisioner(
+        self._provisioner = self._a_provisioner()
+
+    def _a_provisioner(self) -> Provisioner:
+        parts = self.parts
+        return Provisioner(
             parts.log,
             parts.saga,
             parts.executors,
@@ -53,8 +58,7 @@ class Cloud:
     def tenant(self, *, region: str = "eu") -> str:
         """A tenant with one product, provisioned."""
         tenant_id = f"t-{uuid4().hex[:12]}"
-        self._offset += 1
-        headers, value = to_structured(
+        self.hears(
             "tenant.created",
             {
                 "tenant_id": tenant_id,
@@ -65,16 +69,41 @@ class Cloud:
                 "administrator": {"account_id": "a-1", "name": "Ada Lovelace", "email": "ada@example.com"},
                 "products": [{"product": "jira-software", "edition": "standard", "users": 5}],
             },
-            source="/commerce",
-            id=f"m-{self._offset}",
-            time=utc_now(),
-            revision=1,
+        )
+        return tenant_id
+
+    def purge(self, tenant_id: str) -> None:
+        """Commerce destroys it, and its restore window is over."""
+        self.hears("tenant.destroyed", {"tenant_id": tenant_id, "reason": "left"}, revision=2)
+        policy = self.parts.policy.model_copy(update={"restore_window": timedelta(0)})
+        saga = self.parts.saga
+        self.parts.saga = Saga(
+            self.parts.log,
+            catalog=self.parts.catalog,
+            policy=policy,
+            clock=utc_now,
+            new_id=uuid4,
+            dice=lambda: 0.0,
+        )
+        try:
+            self._provisioner.drain()
+            self._provisioner = self._a_provisioner()
+            self.control("UPDATE wakes SET due_at = now() WHERE scope = %s", f"site:{tenant_id}")
+            self.work()
+        finally:
+            self.parts.saga = saga
+
+    def hears(self, type_: str, data: dict[str, Any], *, revision: int = 1) -> None:
+        """A message of commerce, and all that follows from it."""
+        self._offset += 1
+        headers, value = to_structured(
+            type_, data, source="/commerce", id=f"m-{self._offset}", time=utc_now(), revision=revision
         )
         message = Message(
             topic="tenantry.lifecycle",
             partition=0,
             offset=self._offset,
-            key=tenant_id.encode(),
+            key=data["tenant_id"].encode(),
             value=value,
             headers=headers,
             timestamp_ms=0,
@@ -82,7 +111,6 @@ class Cloud:
         )
         self.parts.lifecycle.intake([self.parts.read(message)])
         self.work()
-        return tenant_id
 
     def work(self) -> None:
         while self._provisioner.round():

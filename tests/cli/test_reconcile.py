@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.provisioning import ScopeConverged, ScopeHeld, StepMissing
+from domain.provisioning import ScopeConverged, ScopeHeld, StepFailed, StepMissing, StepStarted
 from domain.steps import Scope, Step
 from tests.cli.cloud import Cloud
 
@@ -84,32 +84,80 @@ def test_a_site_name_and_a_room_that_lost_their_reservation_are_reserved_again(c
 
 def test_a_schema_that_is_missing_is_held_and_its_products_closed_until_it_is_restored(cloud: Cloud) -> None:
     tenant_id = cloud.tenant()
-    schema = cloud.database(tenant_id).schema_name
+    schema, role = cloud.database(tenant_id).schema_name, cloud.database(tenant_id).roles[0].role
     family, product = Scope("family", tenant_id, "jira"), Scope("product", tenant_id, "jira-software")
     cloud.on("eu-1", "DROP SCHEMA {} CASCADE", schema)
     said = cloud.says("reconcile", code=1)
     assert f"data_missing: schema {schema} is not on shard eu-1; never made again empty" in said
     cloud.work()
     assert not cloud.on("eu-1", f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'"), "it is not made empty"
-    assert [type(event) for event in cloud.facts(family)[-2:]] == [StepMissing, ScopeHeld]
+    assert [type(event) for event in cloud.facts(family)[-4:]] == [StepMissing, StepStarted, StepFailed, ScopeHeld]
     assert "held: data_missing" in cloud.says("runs", "show", str(family))
+    assert not can_log_in(cloud, role)
     steps = cloud.estate(tenant_id).actual(product).steps
     assert Step.LICENSE not in steps
     assert steps[Step.SITE].wish.model_dump()["access"] == "closed"
     assert steps[Step.IDENTITY].wish.model_dump()["in_force"] is False
     cloud.finds_nothing()
 
-    cloud.says("runs", "release", str(family), "--reason", "too early")
+    cloud.says("runs", "retry", str(family), "--reason", "too early")
     cloud.work()
     assert cloud.estate(tenant_id).actual(family).held is not None, "it is still missing: held again"
 
     cloud.on("eu-1", "CREATE SCHEMA {}", schema)  # stands for the restore
+    said = cloud.refuses("runs", "recreate", tenant_id, "--family", "jira", "--reason", "too late")
+    assert f"the database of {family} is there: `tenantry runs retry {family}` opens it again" in said
     cloud.says("runs", "retry", str(family), "--reason", "restored")
     cloud.work()
     assert cloud.estate(tenant_id).actual(product).level == "open"
     assert Step.LICENSE in cloud.estate(tenant_id).actual(product).steps
-    assert can_log_in(cloud, cloud.database(tenant_id).roles[0].role)
+    assert can_log_in(cloud, role)
     cloud.finds_nothing()
+
+
+def test_a_database_whose_loss_is_accepted_is_made_anew_under_another_name_and_marked(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tenant_id = cloud.tenant()
+    before, settings = cloud.database(tenant_id), tmp_path / "tenantry.toml"
+    family, product = Scope("family", tenant_id, "jira"), Scope("product", tenant_id, "jira-software")
+    recreate = ("runs", "recreate", tenant_id, "--product", "jira-software", "--reason", "there is no backup")
+    assert "nobody has found the database" in cloud.refuses(*recreate)
+    cloud.on("eu-1", "DROP SCHEMA {} CASCADE", before.schema_name)
+    cloud.says("reconcile", code=1)
+    cloud.work()
+    there = settings.read_text()
+    settings.write_text(there.replace(cloud.shards["eu-1"], "postgresql://nobody@127.0.0.1:1/none"))
+    assert "shard eu-1 does not answer" in cloud.refuses(*recreate), "unreachable is not absent"
+    settings.write_text(there)
+    assert "made anew, without the data of jira-software" in cloud.says(*recreate)
+    assert "is being made anew already" in cloud.refuses(*recreate)
+    cloud.work()
+    after = cloud.database(tenant_id)
+    assert after.schema_name != before.schema_name
+    assert cloud.on("eu-1", "SELECT subject FROM {}.{}", after.schema_name, TABLE) == [("jira-software",)]
+    assert can_log_in(cloud, after.roles[0].role)
+    assert not cloud.on("eu-1", f"SELECT 1 FROM pg_roles WHERE rolname = '{before.roles[0].role}'")
+    converged = cloud.facts(product)[-1]
+    assert isinstance(converged, ScopeConverged)
+    assert (converged.level, converged.data_lost) == ("open", True)
+    shown = json.loads(cloud.says("show", tenant_id, "--json"))
+    assert shown["actual"]["products"]["jira-software"]["data_lost"] is True
+    assert "there is no backup; made anew" in cloud.says("runs", "show", str(family))
+    cloud.finds_nothing()
+    assert cloud.says("orphans").strip() == "no orphans"
+
+
+def test_a_tenant_whose_data_is_missing_can_be_purged(cloud: Cloud) -> None:
+    tenant_id = cloud.tenant()
+    role = cloud.database(tenant_id).roles[0].role
+    cloud.on("eu-1", "DROP SCHEMA {} CASCADE", cloud.database(tenant_id).schema_name)
+    cloud.says("reconcile", code=1)
+    cloud.work()
+    cloud.purge(tenant_id)
+    family = cloud.estate(tenant_id).family("jira")
+    assert (family.is_empty, family.held) == (True, None)
+    assert not cloud.on("eu-1", f"SELECT 1 FROM pg_roles WHERE rolname = '{role}'")
 
 
 def test_a_dry_run_says_the_same_and_records_nothing(cloud: Cloud) -> None:

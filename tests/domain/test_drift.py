@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from domain.catalog import Catalog, ForeignExecutor
-from domain.convergence import Nothing, Start, around, database_of, next_action
+from domain.convergence import Action, Hold, Start, Wait, around, database_of, next_action
 from domain.drift import (
     CONTROL,
     Entitlement,
@@ -19,9 +20,9 @@ from domain.drift import (
     suspicious,
 )
 from domain.policy import Drift
-from domain.provisioning import ScopeHeld, StepMissing
-from domain.steps import Step
-from domain.wanted import Estate, wanted
+from domain.provisioning import DataAbandoned, Ensured, StepFailed, StepMissing, StepStarted
+from domain.steps import DatabaseWish, RoleWish, Step
+from domain.wanted import Estate, data_lost, wanted
 from tests.domain.given import (
     CATALOG,
     JIRA,
@@ -166,11 +167,53 @@ def test_products_are_closed_without_an_entitlement_while_their_database_is_miss
     lost = after(
         estate.family("jira"),
         StepMissing(**of(JIRA_FAMILY), step=Step.DATABASE, observed_version=1, reason="gone", data=True),
-        ScopeHeld(**of(JIRA_FAMILY), step=Step.DATABASE, reason="data_missing: gone"),
     )
     estate = replace(estate, scopes={**estate.scopes, JIRA_FAMILY: lost})
     wish = wanted(JIRA_SCOPE, estate, catalog=CATALOG, policy=POLICY, now=NOW)
     assert wish.level == "closed"
     assert Step.LICENSE not in wish.steps
     family = wanted(JIRA_FAMILY, estate, catalog=CATALOG, policy=POLICY, now=NOW)
-    assert next_action(family, lost, around(JIRA_FAMILY, family, estate, catalog=CATALOG), NOW) == Nothing()
+    action = next_action(family, lost, around(JIRA_FAMILY, family, estate, catalog=CATALOG), NOW)
+    closed = DatabaseWish(family="jira", roles=(RoleWish(product=JIRA, login=False),))
+    assert action == Start(Step.DATABASE, "ensure", closed), "its executor closes the roles, and makes nothing"
+
+
+def test_a_missing_database_is_held_and_never_given_up_however_low_its_wish_was() -> None:
+    estate = one_product()
+    missing = StepMissing(**of(JIRA_FAMILY), step=Step.DATABASE, observed_version=1, reason="gone", data=True)
+    closed = DatabaseWish(family="jira", roles=(RoleWish(product=JIRA, login=False),))
+    family = estate.family("jira")
+    assert family.converged is not None
+    at: dict[str, Any] = {"step": Step.DATABASE, "direction": "ensure", "generation": family.version + 2}
+    lost = after(
+        replace(family, converged=replace(family.converged, level="closed")),
+        missing,
+        StepStarted(**of(JIRA_FAMILY), **at, wish=closed),
+        StepFailed(**of(JIRA_FAMILY), **at, attempt=1, reason="data_missing"),
+    )
+    estate = replace(estate, scopes={**estate.scopes, JIRA_FAMILY: lost})
+    wish = wanted(JIRA_FAMILY, estate, catalog=CATALOG, policy=POLICY, now=NOW)
+    action = next_action(wish, lost, around(JIRA_FAMILY, wish, estate, catalog=CATALOG), NOW)
+    assert action == Hold(Step.DATABASE, "data_missing")
+
+
+def test_an_abandoned_database_goes_when_no_entitlement_lies_in_it_any_more() -> None:
+    estate = one_product()
+    abandoned = DataAbandoned(**of(JIRA_FAMILY), products=(JIRA,), reason="no backup", operator="ada")
+    lost = after(estate.family("jira"), abandoned)
+    estate = replace(estate, scopes={**estate.scopes, JIRA_FAMILY: lost})
+
+    def next_of_family() -> Action:
+        wish = wanted(JIRA_FAMILY, estate, catalog=CATALOG, policy=POLICY, now=NOW)
+        return next_action(wish, lost, around(JIRA_FAMILY, wish, estate, catalog=CATALOG), NOW)
+
+    assert isinstance(next_of_family(), Wait)
+    product = estate.product(JIRA)
+    without: dict[Step, Ensured] = {
+        step: ensured for step, ensured in product.steps.items() if step is not Step.LICENSE
+    }
+    estate = replace(estate, scopes={**estate.scopes, JIRA_SCOPE: replace(product, steps=without)})
+    action = next_of_family()
+    assert isinstance(action, Start)
+    assert (action.step, action.direction) == (Step.DATABASE, "remove")
+    assert data_lost(JIRA, estate, catalog=CATALOG)

@@ -476,7 +476,10 @@ def test_a_database_that_somebody_dropped_is_not_made_again_empty(world: RealWor
             connection.execute("DELETE FROM tenantry.fences WHERE scope = %s", [str(family.scope)])
     for _ in range(2):
         with pytest.raises(Permanent, match=r"is missing on shard .*: restore it"):
-            family.have(jira_software=False)
+            family.have(jira_software=True)
+    with world.topology.connect(facts.shard) as connection:
+        query = "SELECT rolcanlogin FROM pg_roles WHERE rolname = %s"
+        assert connection.execute(query, [facts.roles[0].role]).fetchall() == [(False,)], "nobody may log in to it"
 
 
 # -- many at once --------------------------------------------------------------------------------------------
