@@ -24,7 +24,7 @@ from adapters.event_mapper import EventMapper, sealed_subjects
 from adapters.event_store import Recorder
 from domain.errors import Conflict, Unavailable
 from domain.event import Recorded
-from domain.ports import Lease, Recording, SealingKeys, WaitingMessage
+from domain.ports import HeldInTenant, Lease, Recording, SealingKeys, WaitingMessage
 from domain.provisioning import StepStarted
 
 
@@ -185,6 +185,21 @@ class PostgresEventLog:
     def held_by_guard(self) -> Sequence[str]:
         """See `EventLog.held_by_guard`."""
         return [tenant_id for (tenant_id,) in self._rows("SELECT tenant_id FROM held_by_guard ORDER BY 1", ())]
+
+    def not_counted(self) -> list[str]:
+        """The tenants of which a migration knows only that something may be held."""
+        return [tenant_id for (tenant_id,) in self._rows("SELECT tenant_id FROM held_by_guard WHERE changes = 0", ())]
+
+    def count_held(self, tenant_id: str, held: HeldInTenant | None) -> None:
+        """What its stream says is held; whoever has recorded since has counted already."""
+        with _plain_errors(), self.datastore.transaction(commit=True) as curs:
+            if held is None:
+                curs.execute("DELETE FROM held_by_guard WHERE tenant_id = %s AND changes = 0", (tenant_id,))
+            else:
+                curs.execute(
+                    "UPDATE held_by_guard SET changes = %s, since = %s WHERE tenant_id = %s AND changes = 0",
+                    (held.changes, held.since, tenant_id),
+                )
 
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
         """The next offset to read, by (topic id, partition)."""

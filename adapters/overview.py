@@ -116,6 +116,22 @@ def runs(url: str, *, state: str | None = None, tenant_id: str | None = None, li
         return connection.execute(query.encode(), {"state": state, "tenant_id": tenant_id, "limit": limit}).fetchall()
 
 
+def restless(url: str, *, tenant_id: str | None = None, limit: int = 100) -> list[str]:
+    """Tenants of which something is due or waits, or is held by the destroy guard."""
+    query = """
+    SELECT DISTINCT tenant_id FROM (
+        SELECT tenant_id FROM held_by_guard
+        UNION ALL SELECT split_part(scope, ':', 2) FROM blocked
+        UNION ALL SELECT split_part(scope, ':', 2) FROM wakes WHERE due_at <= now() AND scope NOT LIKE 'customer:%%'
+        UNION ALL SELECT tenant_id FROM provisionings WHERE state IN ('held', 'given_up', 'waiting', 'in_progress')
+    ) AS each
+    WHERE %(tenant_id)s::text IS NULL OR tenant_id = %(tenant_id)s ORDER BY tenant_id LIMIT %(limit)s
+    """
+    with _connect(url) as connection:
+        rows = connection.execute(query.encode(), {"tenant_id": tenant_id, "limit": limit}).fetchall()
+    return [row["tenant_id"] for row in rows]
+
+
 def tenant_ids(url: str) -> list[str]:
     """Every tenant there ever was, in the order of its id."""
     with _connect(url) as connection:

@@ -13,7 +13,7 @@ from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
 from domain import customer as customers
 from domain import tenant as tenants
-from domain.description import STEP_NAMES, describe_actual
+from domain.description import STEP_NAMES, describe_actual, describe_silent
 from domain.errors import UsageError
 from domain.guard import Plan
 from domain.operating import Act
@@ -55,6 +55,7 @@ def list_(
             {**row, "scope": str(Scope(row["kind"], row["tenant_id"], row["key"]))}
             for row in overview.runs(parts.endpoints.database_url, state=state, tenant_id=tenant, limit=limit)
         ]
+        rows = _with_silent(parts, rows, state=state, tenant=tenant, limit=limit)
         facts = parts.log.load({row["scope"]: 0 for row in rows})
     told = []
     for row in rows:
@@ -80,6 +81,36 @@ def list_(
     out.print(table(f"{len(rows)} runs", columns, cells))
     if len(rows) == limit:
         out.print(f"there may be more than {limit}: raise --limit")
+
+
+STATES = ("held", "given_up", "waiting", "in_progress", "converged")
+
+
+def _with_silent(
+    parts: Parts, rows: list[dict[str, Any]], *, state: str | None, tenant: str | None, limit: int
+) -> list[dict[str, Any]]:
+    """The rows of the read model, and the scopes of which it cannot know that they are due or wait."""
+    found: dict[str, dict[str, Any]] = {}
+    now = utc_now()
+    restless = overview.restless(parts.endpoints.database_url, tenant_id=tenant, limit=limit)
+    for tenant_id, estate in parts.saga.estates(restless).items():
+        origin = estate.tenant.origin
+        since = min((held.since for held in estate.tenant.held), default=origin.time if origin else now)
+        for scope, told in describe_silent(estate, catalog=parts.catalog, policy=parts.policy, now=now).items():
+            found[str(scope)] = {
+                "scope": str(scope),
+                "tenant_id": tenant_id,
+                "kind": scope.kind,
+                "key": scope.key,
+                "level": told["level"],
+                "state": told["state"].replace(" ", "_"),
+                "reason": told.get("reason"),
+                "updated_at": since,
+                "age_seconds": (now - since).total_seconds(),
+            }
+    both = [row for row in rows if row["scope"] not in found]
+    both += [row for row in found.values() if state in (None, row["state"])]
+    return sorted(both, key=lambda row: STATES.index(row["state"]))[:limit]
 
 
 @app.command()

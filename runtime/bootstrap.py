@@ -47,6 +47,7 @@ from adapters.workers import Heartbeat
 from domain.catalog import Catalog, default_catalog
 from domain.comparing import Comparing
 from domain.errors import Unavailable, UsageError
+from domain.guard import held_in
 from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable
 from domain.operating import Operating
 from domain.orphans import Clearing
@@ -457,10 +458,17 @@ def prepare(parts: Parts) -> None:
     _ensure_databases(parts)
     migrations.migrate(parts.endpoints.database_url)
     parts.keys.verify()
+    count_held(parts)
     parts.topology.prepare()
     with psycopg.connect(parts.endpoints.database_url) as connection:
         parts.topology.sync(connection)
     prepare_topics(parts)
+
+
+def count_held(parts: Parts) -> None:
+    """What the destroy guard holds, from the tenants' streams, where a migration has made its table anew."""
+    for tenant_id, estate in parts.saga.estates(parts.log.not_counted()).items():
+        parts.log.count_held(tenant_id, held_in(estate.tenant))
 
 
 def prepare_topics(parts: Parts) -> None:

@@ -31,6 +31,11 @@ def upgrade() -> None:
             changes   bigint NOT NULL,
             since     timestamptz NOT NULL
         )""")
+    # Whose tenants may have something held: their streams say how much (changes = 0: not counted yet).
+    op.execute("""
+        INSERT INTO held_by_guard (tenant_id, changes, since)
+        SELECT DISTINCT split_part(originator_id, ':', 2), 0, now()
+        FROM stored_events WHERE topic = 'tenantry.change-held'""")
 
 
 def downgrade() -> None:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.cli.test_runs import TENANT, Desk, desk
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from adapters import migrations
+from runtime.bootstrap import count_held
+from tests.cli.test_runs import JIRA, TENANT, Desk, desk
 
 __all__ = ["desk"]
 
@@ -56,3 +64,44 @@ def test_a_rejected_plan_is_dropped(desk: Desk) -> None:
     desk.work()
     assert desk.json("show", TENANT)["actual"]["products"]["jira-software"]["level"] == "open"
     assert desk.json("runs", "approve") == {"plan": None, "changes": []}
+
+
+@pytest.fixture
+def strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy by which retention is over at once, and everything is held."""
+    text = files("domain").joinpath("policy.toml").read_text()
+    text = re.sub(r'(?m)^retention = "\w+"', 'retention = "PT0S"', text)
+    text = re.sub(r"(?m)^at_least = \d+", "at_least = 0", text)
+    (tmp_path / "policy.toml").write_text(re.sub(r"(?m)^share = 0\.01", "share = 0.0", text))
+    monkeypatch.setenv("TENANTRY_POLICY_FILE", str(tmp_path / "policy.toml"))
+
+
+def test_a_held_purge_is_listed_among_the_runs_and_found_again_after_its_table_was_dropped(
+    strict: None, desk: Desk
+) -> None:
+    desk.work()
+    desk.comes("product.deactivated", product="jira-software", reason="left")
+    desk.says("runs", "approve", desk.json("runs", "approve")["plan"], "--reason", "they left")
+    desk.work()
+    [change] = desk.json("runs", "approve")["changes"]
+    assert change["change"] == "purge"
+    for asked in ((), ("--state", "waiting"), ("--tenant", TENANT)):
+        rows = {row["scope"]: row for row in desk.json("runs", "list", *asked)}
+        assert rows[JIRA]["state"] == "waiting"
+        assert "its purge, which the destroy guard holds: see `tenantry runs approve`" in rows[JIRA]["reason"]
+    assert JIRA not in {row["scope"] for row in desk.json("runs", "list", "--state", "converged")}
+
+    before, url = desk.json("status")["guard"], desk.parts.endpoints.database_url
+    migrations.downgrade(url, "0003")
+    migrations.migrate(url)
+    assert desk.json("status")["guard"]["held"] == 0
+    count_held(desk.parts)
+    after = desk.json("status")["guard"]
+    assert (after["held"], after["tenants"], after["since"]) == (before["held"], before["tenants"], before["since"])
+    assert desk.json("runs", "approve")["changes"] == [change]
+
+    desk.says("runs", "approve", desk.json("runs", "approve")["plan"], "--reason", "it may go")
+    migrations.downgrade(url, "0003")
+    migrations.migrate(url)
+    count_held(desk.parts)
+    assert desk.json("status")["guard"]["tenants"] == 0, "what was approved is not held again"

@@ -19,6 +19,7 @@ from cli.main import app
 from domain.errors import Permanent
 from domain.ports import Order
 from domain.steps import Step
+from domain.tenant import TenantRestored
 from projections import PROJECTIONS
 from runtime.bootstrap import Parts, utc_now
 from runtime.instance import endpoints
@@ -141,6 +142,7 @@ def test_list_shows_what_needs_an_operator_first(desk: Desk) -> None:
     rows = desk.json("runs", "list")
     assert [(row["scope"], row["state"], row["level"]) for row in rows] == [
         (FAMILY, "given_up", "absent"),
+        (JIRA, "waiting", "absent"),
         (f"site:{TENANT}", "converged", "open"),
     ]
     assert rows[0]["step"] == {"number": 6, "name": "database"}
@@ -248,3 +250,39 @@ def test_the_commands_say_nothing_of_persons(desk: Desk) -> None:
     said = desk.says("runs", "show", TENANT) + desk.says("runs", "list", "--json")
     assert "Lovelace" not in said
     assert "ada@example.com" not in said
+
+
+def test_what_is_due_and_was_never_begun_is_listed(desk: Desk) -> None:
+    rows = {row["scope"]: row for row in desk.json("runs", "list")}
+    assert {scope: row["state"] for scope, row in rows.items()} == {
+        f"site:{TENANT}": "in_progress",
+        FAMILY: "waiting",
+        JIRA: "waiting",
+    }
+    assert rows[JIRA]["reason"] == "waits for step 2 of the site"
+    desk.work()
+    assert {row["state"] for row in desk.json("runs", "list")} == {"converged"}
+
+
+def test_a_tenant_that_was_destroyed_by_mistake_is_restored_with_all_that_it_had(desk: Desk) -> None:
+    desk.work()
+    before = desk.json("show", TENANT)["placements"][0]["schema_name"]
+    desk.comes("tenant.destroyed", reason="called the wrong one")
+    desk.work()
+    assert desk.json("show", TENANT)["actual"]["products"]["jira-software"]["level"] == "closed"
+    restored = desk.json("restore", TENANT, "--reason", "it was the other one", "--as", "Ada")
+    assert restored == {"tenant_id": TENANT, "outcome": "restored", "undoes": "/commerce m-2"}
+    desk.work()
+    shown = desk.json("show", TENANT)
+    assert (shown["wanted"]["tenant"]["destroyed"], shown["actual"]["site"]["level"]) == (False, "open")
+    product = shown["actual"]["products"]["jira-software"]
+    assert (product["level"], product["data_lost"]) == ("open", False)
+    assert shown["placements"][0]["schema_name"] == before
+    [fact] = [
+        fact
+        for fact in desk.parts.log.load({f"tenant:{TENANT}": 0})[f"tenant:{TENANT}"]
+        if isinstance(fact.event, TenantRestored)
+    ]
+    assert isinstance(fact.event, TenantRestored)
+    assert (fact.event.reason, fact.event.operator.startswith("Ada (")) == ("it was the other one", True)
+    assert "is not destroyed" in desk.says("restore", TENANT, "--reason", "again", code=1)
