@@ -189,6 +189,7 @@ def _stored(litter: Litter, started: Any, generation: int) -> tuple[str, bytes]:
     return stored.topic, stored.state
 
 
+@pytest.mark.saga
 def test_what_cannot_go_yet_is_left_and_goes_when_its_plan_is_named_again(
     litter: Litter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -217,6 +218,7 @@ def default_policy_text() -> str:
     return files("domain").joinpath("policy.toml").read_text()
 
 
+@pytest.mark.saga
 def test_what_a_silent_shard_holds_is_neither_absent_nor_removed(
     litter: Litter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -251,6 +253,7 @@ def test_where_much_belongs_to_nobody_nothing_is_removed(litter: Litter) -> None
     assert "it looks like the wrong log or the wrong server" in said
 
 
+@pytest.mark.saga
 def test_a_database_of_nobody_goes_with_all_that_is_in_it(litter: Litter) -> None:
     name = litter.schema
     litter.cloud.on("eu-1", "DROP SCHEMA {} CASCADE", name)

@@ -92,6 +92,7 @@ def test_a_pass_in_which_too_much_is_missing_stops_itself_until_an_operator_has_
         assert told(cloud)["stopped_at"] is None
 
 
+@pytest.mark.saga
 def test_it_runs_in_a_thread_of_its_own_and_ends_with_the_worker(cloud: Cloud) -> None:
     tenant_id = cloud.tenant()
     cloud.control("DELETE FROM site_names")
