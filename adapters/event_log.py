@@ -242,14 +242,14 @@ _SEALED: Final = re.compile(rb'"(v1\.[A-Za-z0-9_-]+\.)')
 
 _CLAIM: Final = """
 WITH due AS (
-    SELECT scope, due_at FROM wakes
+    SELECT scope, due_at, number FROM wakes
     WHERE due_at <= %(now)s
       AND NOT EXISTS (SELECT FROM leases WHERE leases.scope = wakes.scope AND leases.until > %(now)s)
     ORDER BY due_at, number
     LIMIT %(limit)s * 4
     FOR UPDATE SKIP LOCKED
 ), chosen AS (
-    SELECT scope FROM due GROUP BY scope ORDER BY min(due_at) LIMIT %(limit)s
+    SELECT scope FROM due GROUP BY scope ORDER BY min(due_at), min(number) LIMIT %(limit)s
 )
 INSERT INTO leases (scope, owner, until)
 SELECT scope, %(owner)s, %(until)s FROM chosen ORDER BY scope

@@ -1,0 +1,201 @@
+"""At which points can a worker be struck, and what are they called?
+
+The worker knows nothing of this. It reaches the world through two ports, the event log and the executors, and these
+wear a watch here: each commit and each effect tells its name before it begins and after it has ended. Inside an effect
+each statement that changes something tells its name before it is sent.
+
+    claimed ─▶ intent committed ─▶ effect: statement, statement … ─▶ outcome committed ─▶ converged
+           ^  ^                 ^ ^       ^          ^             ^ ^                 ^
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from domain.event import Recorded
+from domain.ports import EventLog, Executor, Lease, Order, Recording, WaitingMessage
+from domain.provisioning import ScopeConverged, StepCompleted, StepStarted
+from domain.steps import Facts, ScopeKind, Step
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Point:
+    """`act` is what the worker is at (`6 ensure`, `converges`), `moment` where in it."""
+
+    kind: str
+    act: str
+    moment: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.act}, {self.moment}"
+
+
+Place = frozenset[Point]
+"""One moment in a worker's life. A commit has more than one name where it ends one step and begins the next."""
+
+Watch = Callable[[str, Place], None]
+"""Is told the tenant and the place; may never return."""
+
+
+# -- commits -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedLog:
+    """`domain.ports.EventLog` whose commits are watched."""
+
+    log: EventLog
+    watch: Watch
+
+    def record(self, recording: Recording) -> None:
+        places = _places(recording)
+        for tenant, names in places.items():
+            self.watch(tenant, frozenset(Point(*name, "before") for name in names))
+        self.log.record(recording)
+        for tenant, names in places.items():
+            self.watch(tenant, frozenset(Point(*name, "after") for name in names))
+
+    def claim(self, *, owner: str, limit: int, now: datetime, until: datetime) -> list[Lease]:
+        leases = self.log.claim(owner=owner, limit=limit, now=now, until=until)
+        for lease in leases:
+            kind, tenant, *_ = lease.scope.split(":")
+            self.watch(tenant, frozenset([Point(kind, "claimed", "after")]))
+        return leases
+
+    def load(self, streams: Mapping[str, int]) -> dict[str, list[Recorded]]:
+        return self.log.load(streams)
+
+    def read(self, after: int, limit: int) -> Sequence[Recorded]:
+        return self.log.read(after, limit)
+
+    def last_position(self) -> int:
+        return self.log.last_position()
+
+    def known(self, ids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        return self.log.known(ids)
+
+    def waiting(self, tenant_ids: Iterable[str]) -> dict[str, list[WaitingMessage]]:
+        return self.log.waiting(tenant_ids)
+
+    def tenants_of(self, customer_id: str) -> Sequence[str]:
+        return self.log.tenants_of(customer_id)
+
+    def held_by_guard(self) -> Sequence[str]:
+        return self.log.held_by_guard()
+
+
+def _places(recording: Recording) -> dict[str, set[tuple[str, str]]]:
+    """For each tenant, what the commit is called: by the facts in it, or that a turn came to nothing."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for fact in recording.events:
+        kind, tenant, *_ = fact.stream.split(":")
+        found.setdefault(tenant, set()).add((kind, _called(fact)))
+    for lease in recording.leases:
+        kind, tenant, *_ = lease.scope.split(":")
+        found.setdefault(tenant, {(kind, "rests")})
+    return found
+
+
+def _called(fact: Recorded) -> str:
+    match fact.event:
+        case StepStarted() as event:
+            return f"{int(event.step)} {event.direction} intent"
+        case StepCompleted() as event:
+            return f"{int(event.step)} {event.direction} outcome"
+        case ScopeConverged() as event:
+            return f"converges {event.level}"
+        case event:
+            return type(event).__name__
+
+
+# -- effects -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedExecutor:
+    """`domain.ports.Executor` whose effects are watched. `ended` is told what each came to."""
+
+    executor: Executor
+    watch: Watch
+    ended: Callable[[Order, Exception | None], None] = lambda order, error: None
+
+    def ensure(self, order: Order) -> Facts:
+        return self._watched(order, self.executor.ensure)
+
+    def remove(self, order: Order) -> None:
+        self._watched(order, self.executor.remove)
+
+    def _watched(self, order: Order, act: Callable[[Order], Any]) -> Any:
+        _at_work.statements = _Statements(order, self.watch)
+        self.watch(order.scope.tenant_id, _effect(order, "before"))
+        try:
+            result = act(order)
+        except Exception as error:
+            self.ended(order, error)
+            raise
+        finally:
+            _at_work.statements = None
+        self.watch(order.scope.tenant_id, _effect(order, "after"))
+        self.ended(order, None)
+        return result
+
+
+def watched(
+    executors: Mapping[tuple[ScopeKind, Step], Executor],
+    watch: Watch,
+    ended: Callable[[Order, Exception | None], None] = lambda order, error: None,
+) -> dict[tuple[ScopeKind, Step], Executor]:
+    return {key: WatchedExecutor(executor, watch, ended) for key, executor in executors.items()}
+
+
+def _effect(order: Order, moment: str) -> Place:
+    return frozenset([Point(order.scope.kind, f"{int(order.step)} {order.direction} effect", moment)])
+
+
+# -- statements ----------------------------------------------------------------------------------------------------
+
+
+class _Statements:
+    """Names the statements of one effect; the second of a name is `#2`."""
+
+    def __init__(self, order: Order, watch: Watch) -> None:
+        self._order = order
+        self._watch = watch
+        self._seen: dict[str, int] = {}
+
+    def sends(self, text: str) -> None:
+        words = re.match(r"(?:[A-Z]+\s+)*[A-Z]+", text)
+        name = words.group() if words else ""
+        if "pg_terminate_backend" in text:
+            name = "the end of sessions"
+        elif name.startswith("SELECT") or not name:
+            return
+        self._seen[name] = times = self._seen.get(name, 0) + 1
+        self._watch(self._order.scope.tenant_id, _effect(self._order, f"{name} #{times}" if times > 1 else name))
+
+
+class _AtWork(threading.local):
+    statements: _Statements | None = None
+
+
+_at_work = _AtWork()
+
+
+def watch_statements() -> None:
+    """From here on, in this process, the statements of effects tell their names. For a process of a test only."""
+    honest = psycopg.Connection.execute
+
+    def execute(self: psycopg.Connection, query: Any, *args: Any, **kwargs: Any) -> Any:
+        if _at_work.statements is not None:
+            _at_work.statements.sends(query.as_string(self) if isinstance(query, sql.Composable) else str(query))
+        return honest(self, query, *args, **kwargs)
+
+    psycopg.Connection.execute = execute  # type: ignore[method-assign]
