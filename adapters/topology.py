@@ -71,12 +71,14 @@ class Shard:
 class Patience:
     """For how long an effect waits: seconds for a statement, for a lock, for a connection.
 
-    DROP DATABASE waits for a checkpoint: on a busy disk that takes seconds.
+    DROP DATABASE waits for a checkpoint: on a busy disk that takes seconds. `idle`: a session that says nothing for so
+    long is ended by the server, for its worker sleeps, and others wait for what the session has locked.
     """
 
     statement: float = 20.0
     lock: float = 3.0
     connect: float = 5.0
+    idle: float = 40.0
 
 
 class Topology:
@@ -169,8 +171,10 @@ class Topology:
                 "SELECT set_config('search_path', 'pg_catalog, pg_temp', false),"
                 " set_config('createrole_self_grant', 'set, inherit', false),"
                 " set_config('client_min_messages', 'warning', false),"
-                " set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false)",
-                [milliseconds(patience.statement), milliseconds(patience.lock)],
+                " set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),"
+                " set_config('idle_session_timeout', %s, false),"
+                " set_config('idle_in_transaction_session_timeout', %s, false)",
+                [milliseconds(each) for each in (patience.statement, patience.lock, patience.idle, patience.idle)],
             )
             yield connection
 

@@ -113,7 +113,7 @@ class Parts:
         return Topology(
             shards,
             default_region=self.settings.default_region,
-            patience=Patience(statement=step / 2, lock=step / 6),
+            patience=Patience(statement=step / 2, lock=step / 6, idle=step),
         )
 
     def _shard(self, shard: ShardSettings) -> Shard:

@@ -48,8 +48,9 @@ def control_transaction(control: Connect, order: Order, patience: Patience) -> I
     """A short transaction in the control database that has passed the fence."""
     with reaching("the control database"), control() as connection, connection.transaction():
         connection.execute(
-            "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)",
-            [milliseconds(patience.statement), milliseconds(patience.lock)],
+            "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
+            " set_config('idle_in_transaction_session_timeout', %s, true)",
+            [milliseconds(each) for each in (patience.statement, patience.lock, patience.idle)],
         )
         pass_fence(connection, order, schema="public")
         yield connection

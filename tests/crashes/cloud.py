@@ -168,8 +168,8 @@ class Cloud:
                 found = {tuple(row) for row in connection.execute(text(query))}
                 yield from (f"{what} {each} is missing" for each in sorted(wanted - found))
                 yield from (f"orphan: {what} {each}" for each in sorted(found - wanted))
-            used = {name: taken for name, taken in connection.execute(text("SELECT name, used FROM shards"))}
-        for shard, taken in used.items():
+            used = [(shard, taken) for shard, taken in connection.execute(text("SELECT name, used FROM shards"))]
+        for shard, taken in used:
             counted = sum(1 for _, place in rooms if place == shard)
             if taken != counted:
                 yield f"{taken} places of {shard} are taken by {counted} families"
@@ -177,7 +177,7 @@ class Cloud:
     def estate(self, tenant: str) -> Estate:
         return self.parts.saga.estates([tenant])[tenant]
 
-    # -- as a product ----------------------------------------------------------------------------------------------------
+    # -- as a product --------------------------------------------------------------------------------------------------
 
     @contextmanager
     def as_product(self, tenant: str, key: str = JIRA) -> Iterator[psycopg.Connection]:
