@@ -140,7 +140,7 @@ def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datet
         may_give_up = direction == "ensure" and not given_up and not closes and not actual.data_missing
         return GiveUp(step, reason) if may_give_up else Hold(step, reason)
     if intent.retry_at is not None and intent.retry_at > now:
-        return Wait("the next attempt", until=intent.retry_at)
+        return Wait("the next attempt", until=min(intent.retry_at, wanted.wake_at or intent.retry_at))
     return Execute(intent)
 
 

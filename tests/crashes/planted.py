@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from adapters.steps import databases, fences, licenses
 from adapters.steps.foreign import licensed
+from adapters.steps.login_roles import Names
 from domain.ports import Executor, Order, Recording
 from domain.steps import Facts, ScopeKind, Step
 from tests.crashes.points import WatchedLog
@@ -40,13 +41,13 @@ def _nothing() -> Iterator[Fault]:
 @contextmanager
 def _an_effect_that_is_not_idempotent() -> Iterator[Fault]:
     """Each worker makes the database under a name of its own."""
-    honest = databases.Names.of
+    honest = Names.of
 
-    def another(order: Order) -> databases.Names:
+    def another(order: Order) -> Names:
         names = honest(order)
         return replace(names, place=f"{names.place}{os.getpid()}") if order.direction == "ensure" else names
 
-    with patch.object(databases.Names, "of", another):
+    with patch.object(Names, "of", another):
         yield Fault()
 
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -40,6 +40,8 @@ class Point:
 
 Place = frozenset[Point]
 """One moment in a worker's life. A commit has more than one name where it ends one step and begins the next."""
+
+Result = TypeVar("Result")
 
 Watch = Callable[[str, Place], None]
 """Is told the tenant and the place; may never return."""
@@ -75,9 +77,6 @@ class WatchedLog:
 
     def read(self, after: int, limit: int) -> Sequence[Recorded]:
         return self.log.read(after, limit)
-
-    def last_position(self) -> int:
-        return self.log.last_position()
 
     def known(self, ids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         return self.log.known(ids)
@@ -133,7 +132,7 @@ class WatchedExecutor:
     def remove(self, order: Order) -> None:
         self._watched(order, self.executor.remove)
 
-    def _watched(self, order: Order, act: Callable[[Order], Any]) -> Any:
+    def _watched(self, order: Order, act: Callable[[Order], Result]) -> Result:
         _at_work.statements = _Statements(order, self.watch)
         self.watch(order.scope.tenant_id, _effect(order, "before"))
         try:
@@ -198,4 +197,4 @@ def watch_statements() -> None:
             _at_work.statements.sends(query.as_string(self) if isinstance(query, sql.Composable) else str(query))
         return honest(self, query, *args, **kwargs)
 
-    psycopg.Connection.execute = execute  # type: ignore[method-assign]
+    psycopg.Connection.execute = execute  # type: ignore[method-assign, assignment]

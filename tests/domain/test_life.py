@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from domain.description import describe
-from domain.errors import Conflict, Permanent, Refused
+from domain.errors import Conflict, Permanent, Refused, Retryable
 from domain.event import Event
 from domain.policy import Policy
 from domain.ports import Order, Recording
@@ -479,6 +479,19 @@ def test_the_timer_of_a_scope_that_waits_for_an_obstacle_is_kept() -> None:
     cloud.work()
     passes(cloud, POLICY.restore_window)
     assert facts(cloud, TenantPurged) == [TenantPurged(tenant_id="t-2")]
+
+
+def test_a_license_expires_at_its_time_while_its_product_waits_for_the_next_attempt() -> None:
+    cloud = a_cloud(JIRA)
+
+    def is_busy(order: Order, when: str) -> None:
+        raise Retryable("come back tomorrow", delay=DAY)
+
+    cloud.world.trouble = is_busy
+    expires_at = cloud.clock() + timedelta(hours=1)
+    says(cloud, "license.updated", 2, expires_at=expires_at, status="active", users=5)
+    passes(cloud, timedelta(hours=2))
+    assert [fact.time for fact in cloud.log.events if isinstance(fact.event, LicenseExpired)] == [expires_at]
 
 
 def test_a_tenant_for_which_nothing_was_ever_done_ends_with_a_tombstone_as_well() -> None:
