@@ -261,15 +261,16 @@ class Provisioning:
 
 def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
     """The actual state after the fact."""
-    actual = replace(actual, version=recorded.version)
+    version = recorded.version
     match recorded.event:
         case StepStarted() as event:
-            return _started(actual, event)
+            return _started(actual, event, version)
         case StepCompleted() as event:
-            return _completed(actual, event)
+            return _completed(actual, event, version)
         case StepFailed() as event if actual.intent and actual.intent.generation == event.generation:
             return replace(
                 actual,
+                version=version,
                 intent=replace(
                     actual.intent,
                     failures=event.attempt,
@@ -281,12 +282,14 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
         case StepBlocked() as event if actual.intent and actual.intent.generation == event.generation:
             return replace(
                 actual,
+                version=version,
                 intent=replace(actual.intent, obstacle=event.obstacle, reason=event.reason, retry_at=None),
             )
         case StepMissing() as event if event.step in actual.steps:
             missing = replace(actual.steps[event.step], done=False)
             return replace(
                 actual,
+                version=version,
                 steps={**actual.steps, event.step: missing},
                 at_rest=False,
                 data_missing=actual.data_missing or event.data,
@@ -294,19 +297,23 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
         case ScopeConverged() as event:
             steps = {step: ensured.wish for step, ensured in actual.steps.items()}
             converged = Converged(event.level, event.digest, steps)
-            return replace(actual, converged=converged, purged=event.purge or actual.purged, at_rest=True)
+            return replace(
+                actual, version=version, converged=converged, purged=event.purge or actual.purged, at_rest=True
+            )
         case ScopeGaveUp() as event:
-            return replace(actual, given_up=GivenUp(event.digest, event.step, event.reason))
+            return replace(actual, version=version, given_up=GivenUp(event.digest, event.step, event.reason))
         case ScopeHeld() as event:
             by = recorded.cause.source if recorded.cause.kind == "operator" else None
-            return replace(actual, held=Held(event.reason, event.digest, by))
+            return replace(actual, version=version, held=Held(event.reason, event.digest, by))
         case ScopeResumed():
             resumed = origin_of(recorded) if recorded.cause.kind == "operator" else None
-            return replace(actual, held=None, given_up=None, intent=None, at_rest=False, resumed=resumed)
+            return replace(
+                actual, version=version, held=None, given_up=None, intent=None, at_rest=False, resumed=resumed
+            )
         case DataAbandoned() as event:
             return _abandoned(actual, event, recorded)
         case _:
-            return actual
+            return replace(actual, version=version)
 
 
 def _abandoned(actual: Provisioning, event: DataAbandoned, recorded: Recorded) -> Provisioning:
@@ -314,6 +321,7 @@ def _abandoned(actual: Provisioning, event: DataAbandoned, recorded: Recorded) -
     database = replace(actual.steps[Step.DATABASE], done=False)
     return replace(
         actual,
+        version=recorded.version,
         steps={**actual.steps, Step.DATABASE: database},
         held=None,
         given_up=None,
@@ -326,7 +334,7 @@ def _abandoned(actual: Provisioning, event: DataAbandoned, recorded: Recorded) -
     )
 
 
-def _started(actual: Provisioning, event: StepStarted) -> Provisioning:
+def _started(actual: Provisioning, event: StepStarted, version: int) -> Provisioning:
     before = actual.steps.get(event.step)
     born = dict(before.born) if before else {}
     if event.direction == "ensure":
@@ -341,13 +349,14 @@ def _started(actual: Provisioning, event: StepStarted) -> Provisioning:
     )
     return replace(
         actual,
+        version=version,
         steps={**actual.steps, event.step: ensured},
         intent=Intent(event.step, event.direction, event.generation, event.wish),
         at_rest=False,
     )
 
 
-def _completed(actual: Provisioning, event: StepCompleted) -> Provisioning:
+def _completed(actual: Provisioning, event: StepCompleted, version: int) -> Provisioning:
     steps = dict(actual.steps)
     if event.direction == "remove":
         steps.pop(event.step, None)
@@ -358,6 +367,7 @@ def _completed(actual: Provisioning, event: StepCompleted) -> Provisioning:
     goes_on = event.step is not Step.DATABASE
     return replace(
         actual,
+        version=version,
         steps=steps,
         intent=None,
         data_missing=actual.data_missing and goes_on,

@@ -17,6 +17,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 
 from domain.catalog import Catalog
@@ -393,7 +394,16 @@ def _wanted(
     wake_at: datetime | None = None,
     purge: int | None = None,
 ) -> Wanted:
-    steps_told = {int(step): wish.model_dump(mode="json") for step, wish in sorted(steps.items())}
-    content = [level, pin, steps_told] if purge is None else [level, pin, steps_told, purge]
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
-    return Wanted(level, steps, digest, pin, wake_at, purge)
+    told = tuple((int(step), wish.model_dump_json()) for step, wish in sorted(steps.items()))
+    return Wanted(level, steps, _digest(level, pin, told, purge), pin, wake_at, purge)
+
+
+@lru_cache(maxsize=10_000)
+def _digest(level: Level, pin: str | None, told: tuple[tuple[int, str], ...], purge: int | None) -> str:
+    """Names the wish. Nearly every turn asks for one that was asked for a moment ago, so it is worked out once.
+
+    Kept by the wishes' texts: two that are equal may be told apart there (a time in two zones), and in other processes.
+    """
+    steps = {step: json.loads(wish) for step, wish in told}
+    content = [level, pin, steps] if purge is None else [level, pin, steps, purge]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
