@@ -51,9 +51,9 @@ def tell(seed: int) -> Story:
 
 
 def test_every_story_ends_with_the_world_as_commerce_wants_it(seeds: range) -> None:
-    for seed in seeds:
-        print(f"seed {seed}")  # noqa: T201 - told with the test that fails
-        assert tell(seed).number >= STEPS
+    steps = [tell(seed).number for seed in seeds]
+    print(f"{len(steps)} stories, of {min(steps)} steps at least")  # noqa: T201 - shown by `pytest -rP`
+    assert min(steps) >= STEPS
 
 
 def test_a_seed_tells_the_same_story_each_time() -> None:
