@@ -197,10 +197,7 @@ class MemoryEventLog:
     def load(self, streams: Mapping[str, int]) -> dict[str, list[Recorded]]:
         """See `EventLog.load`."""
         with self._lock:
-            found = {
-                stream: [fact for fact in self._streams.get(stream, ()) if fact.version > version]
-                for stream, version in streams.items()
-            }
+            found = {stream: self._streams.get(stream, [])[version:] for stream, version in streams.items()}
         return {stream: facts for stream, facts in found.items() if facts}
 
     def read(self, after: int, limit: int) -> Sequence[Recorded]:
@@ -244,9 +241,10 @@ class MemoryEventLog:
         """See `EventLog.claim`: the longest due first."""
         with self._lock:
             due: dict[str, list[int]] = {}
-            for number, wake in sorted(self.wakes.items(), key=lambda item: (item[1].at, item[0])):
+            ripe = [(wake.at, number, wake) for number, wake in self.wakes.items() if wake.at <= now]
+            for _, number, wake in sorted(ripe, key=lambda each: each[:2]):
                 lease = self.leases.get(wake.scope)
-                if wake.at <= now and (lease is None or lease.until <= now):
+                if lease is None or lease.until <= now:
                     due.setdefault(wake.scope, []).append(number)
             claimed = [
                 Lease(scope, owner, self._number(), tuple(wakes), until) for scope, wakes in list(due.items())[:limit]
