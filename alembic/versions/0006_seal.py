@@ -6,8 +6,8 @@ the events, and say of which: `last_position`, and `positions`, eight bytes for 
 
 from alembic import op
 
-revision = "0007"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
