@@ -119,7 +119,7 @@ def test_two_that_save_the_same_version_get_the_librarys_integrity_error(library
 
 
 def test_the_notification_log_shows_everything_up_to_the_mark_and_nothing_past_it(
-    library: Library, database: str
+    library: Library, migrated_database: str
 ) -> None:
     shelf = Shelf()
     for number in range(14):
@@ -127,7 +127,7 @@ def test_the_notification_log_shows_everything_up_to_the_mark_and_nothing_past_i
     library.save(shelf)
     log: NotificationLog = library.notification_log
     assert list(log.select(start=1, limit=20)) == []
-    assert publish_mark(database) == 15
+    assert publish_mark(migrated_database) == 15
     assert [each.id for each in log.select(start=1, limit=20)] == list(range(1, 16))
     assert [each.id for each in log.select(start=4, limit=3)] == [4, 5, 6]
     assert [each.originator_version for each in log.select(start=14, limit=10)] == [14, 15]
@@ -149,12 +149,12 @@ def test_events_of_a_stream_are_selected_as_the_library_promises(recorder: Recor
     assert list(recorder.select_events("c:1")) == []
 
 
-def test_notifications_are_selected_as_the_library_promises(recorder: Recorder, database: str) -> None:
+def test_notifications_are_selected_as_the_library_promises(recorder: Recorder, migrated_database: str) -> None:
     assert recorder.max_notification_id() is None
     recorder.insert_events(stored("a:1", [1, 2, 3]))
     recorder.insert_events([StoredEvent("b:1", 1, "tests:Other", b"other")])
     assert recorder.max_notification_id() is None
-    publish_mark(database)
+    publish_mark(migrated_database)
     assert recorder.max_notification_id() == 4
 
     def ids(start: int | None, limit: int, **limits: Any) -> list[int]:
@@ -170,7 +170,7 @@ def test_notifications_are_selected_as_the_library_promises(recorder: Recorder, 
     assert (other.originator_id, other.originator_version, other.state) == ("b:1", 1, b"other")
 
 
-def test_a_conflict_leaves_nothing_of_its_batch(recorder: Recorder, database: str) -> None:
+def test_a_conflict_leaves_nothing_of_its_batch(recorder: Recorder, migrated_database: str) -> None:
     recorder.insert_events(stored("a:1", [1, 2]))
     for batch in (stored("a:1", [3, 4, 2]), [*stored("new:1", [1]), *stored("a:1", [2])], stored("x:1", [1, 1])):
         with pytest.raises(IntegrityError):
@@ -179,18 +179,18 @@ def test_a_conflict_leaves_nothing_of_its_batch(recorder: Recorder, database: st
     assert list(recorder.select_events("new:1")) == []
     assert list(recorder.select_events("x:1")) == []
     recorder.insert_events(stored("a:1", [3]))
-    publish_mark(database)
+    publish_mark(migrated_database)
     assert [each.originator_id for each in recorder.select_notifications(1, 10)] == ["a:1"] * 3
 
 
-def test_ten_thousand_events_in_one_append_are_recorded_in_order(recorder: Recorder, database: str) -> None:
+def test_ten_thousand_events_in_one_append_are_recorded_in_order(recorder: Recorder, migrated_database: str) -> None:
     """The library's own append hangs from 3,000 on."""
     began = time.monotonic()
     ids = recorder.insert_events(stored("a:1", range(1, 10_001), state=b"x" * 300))
     assert time.monotonic() - began < 20
     assert ids is not None
     assert list(ids) == list(range(1, 10_001))
-    assert publish_mark(database) == 10_000
+    assert publish_mark(migrated_database) == 10_000
     assert len(recorder.select_notifications(1, 20_000)) == 10_000
     assert [each.originator_version for each in recorder.select_events("a:1", gt=9_998)] == [9_999, 10_000]
 
