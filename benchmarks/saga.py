@@ -64,6 +64,7 @@ from domain.steps import (
 )
 from runtime.bootstrap import Parts, lease_of, utc_now
 from workers.provisioner import Provisioner
+from workers.roles import limits_of
 
 TENANTS: Final = 1_000
 LOCAL_TENANTS: Final = 200
@@ -163,8 +164,7 @@ def provision(url: str, tenants: int, local: bool) -> Generator[None, None, tupl
             catalog=ours.catalog,
             clock=utc_now,
             owner="bench",
-            threads=settings.provisioner_threads,
-            claim=settings.provisioner_claim,
+            limits=limits_of(settings),
             lease=lease_of(settings),
             poll_seconds=settings.poll_seconds,
             drain_seconds=settings.drain_seconds,

@@ -214,8 +214,20 @@ class EventLog(Protocol):
     def held_by_guard(self) -> Sequence[str]:
         """The tenants of which the destroy guard holds a change, in the order of their ids."""
 
-    def claim(self, *, owner: str, limit: int, now: datetime, until: datetime) -> list[Lease]:
-        """Up to `limit` due scopes that nobody else holds; each stays ours until `until`."""
+    def claim(
+        self,
+        *,
+        owner: str,
+        limit: int,
+        now: datetime,
+        until: datetime,
+        share: int | None = None,
+        but_not_of: Sequence[str] = (),
+    ) -> list[Lease]:
+        """Up to `limit` due scopes that nobody else holds; each stays ours until `until`.
+
+        Of one tenant no more than `share`, of the tenants `but_not_of` none: theirs stay due.
+        """
 
 
 # -- the world -----------------------------------------------------------------------------------------------------

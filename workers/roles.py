@@ -18,7 +18,9 @@ from adapters.workers import Heartbeat
 from history.loading import spare_the_collector
 from projections import INTEGRATION, PROJECTIONS
 from runtime.bootstrap import Parts, lease_of, utc_now, worker_name
+from runtime.settings import Settings
 from workers.intake import Intake
+from workers.lanes import Limits
 from workers.projector import Projector
 from workers.provisioner import Provisioner
 from workers.relay import Relay
@@ -56,6 +58,17 @@ def run_projector(parts: Parts, stop: threading.Event) -> None:
         projector.run(stop, ready=heart.ready)
 
 
+def limits_of(settings: Settings) -> Limits:
+    return Limits(
+        threads=settings.provisioner_threads,
+        claim=settings.provisioner_claim,
+        executor=settings.provisioner_executor_limit,
+        shard=settings.provisioner_shard_limit,
+        foreign=settings.provisioner_foreign_limit,
+        tenant=settings.provisioner_tenant_share,
+    )
+
+
 def run_provisioner(parts: Parts, stop: threading.Event) -> None:
     settings = parts.settings
     provisioner = Provisioner(
@@ -65,8 +78,7 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
         catalog=parts.catalog,
         clock=utc_now,
         owner=worker_name("provisioner"),
-        threads=settings.provisioner_threads,
-        claim=settings.provisioner_claim,
+        limits=limits_of(settings),
         lease=lease_of(settings),
         poll_seconds=settings.poll_seconds,
         drain_seconds=settings.drain_seconds,

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -72,12 +73,19 @@ def test_the_report_has_a_line_for_each_figure(tmp_path: Path) -> None:
 
 
 def test_the_report_tells_of_the_saga_what_the_comparison_does_not() -> None:
-    beside = {"local": 9.6, "activated_p99_ms": 1234, "scopes_due": 10_000, "longest_wait_seconds": 4.2, "rss_mib": 150}
+    beside: dict[str, Any] = {
+        "local": 9.6,
+        "activated_p99_ms": 1234,
+        "scopes_due": 10_000,
+        "longest_wait_seconds": 4.2,
+        "rss_mib": 150,
+    }
     found = report.lines([result("saga", Compared([100.0], [10.0]), **beside)])
     assert found[0] == ("saga", "100", "10", "10", "10")
     assert [line[1] for line in found[1:]] == ["10", "p99 1,234 ms", "10,000 at once: 150 MiB, longest wait 4.2 s"]
 
 
+@pytest.mark.saga
 def test_tenants_of_the_saga_bench_converge_without_effects_in_the_world(postgres: EmbeddedPostgres) -> None:
     found = saga.rate(postgres, 3)
     assert found.rate > 0

@@ -687,3 +687,19 @@ def test_tenants_with_held_changes_are_known_until_nothing_of_them_is_held(log: 
     assert log.held_by_guard() == ["t-1", "t-2"]
     log.record(Recording(held={"t-1": None}))
     assert log.held_by_guard() == ["t-2"]
+
+
+def test_a_claim_takes_of_one_tenant_no_more_than_its_share_and_the_rest_stays_due(log: Keeper) -> None:
+    large = [f"product:t-1:p-{number}" for number in range(5)]
+    wake(log, *large)
+    wake(log, "site:t-2", "family:t-3:jira")
+    leases = log.claim(owner="a", limit=10, now=NOW, until=NOW + LEASE, share=2)
+    assert scopes(leases) == ["family:t-3:jira", *large[:2], "site:t-2"]
+    assert scopes(claim(log)) == large[2:]
+
+
+def test_a_claim_passes_over_tenants_that_have_their_share_already_however_much_of_theirs_is_due(log: Keeper) -> None:
+    wake(log, *(f"product:t-1:p-{number}" for number in range(20)))
+    wake(log, "site:t-2", "customer:c-1")
+    leases = log.claim(owner="a", limit=2, now=NOW, until=NOW + LEASE, share=2, but_not_of=["t-1"])
+    assert scopes(leases) == ["customer:c-1", "site:t-2"]
