@@ -90,7 +90,7 @@ def run(*, runs: int, quick: bool = False) -> Result:
         (worked,) = together(workflows.provision, [(peer_url, one_by_one, at_once)])
         sequential.append(worked.value[0])
         started.append(worked.value[1])
-        return max(worked.value)
+        return max(*sequential[-1:], *started[-1:])
 
     with server() as postgres:
         peer_url = peer_database(postgres)

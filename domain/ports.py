@@ -124,6 +124,20 @@ class Blocked:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """What somebody else's provisioner replied to an order; `key` is the order's idempotency key.
+
+    Of each scope and step the one of the highest generation is kept; one that is news makes the scope due.
+    """
+
+    scope: str
+    step: int
+    generation: int
+    key: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class Guarded:
     """What the destroy guard counts: `facts` recorded at a time without an approval, and by how many the number of
     destroyed tenants grows."""
@@ -177,6 +191,7 @@ class Recording:
     renewals: list[tuple[Lease, datetime]] = field(default_factory=list)
     blocked: list[Blocked] = field(default_factory=list)
     unblocked: list[str] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
     guarded: Guarded | None = None
     held: dict[str, HeldInTenant | None] = field(default_factory=dict)
 

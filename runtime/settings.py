@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     commerce_topic: Topic = "tenantry.commerce"
     lifecycle_topic: Topic = "tenantry.lifecycle"
     provisioning_topic: Topic = "tenantry.provisioning"
+    replies_topic: Topic = Field(
+        default="tenantry.replies", description="where provisioners of others reply to commands"
+    )
     topic_partitions: int = Field(default=4, ge=1, le=1000, description="of a topic that we create")
     consumer_group: Topic = "tenantry-intake"
     kafka_client: Literal["kafka-python", "confluent-kafka"] = Field(
@@ -165,7 +168,7 @@ class Settings(BaseSettings):
         default=2,
         ge=1,
         le=64,
-        description="orders that wait for an answer of one provisioner of others side by side; of all: half the threads",
+        description="orders that wait for one provisioner of others; for all of them together: half the threads",
     )
     lease_seconds: Seconds = Field(default=30, description="after it another worker may take the scope")
     poll_seconds: Seconds = Field(default=0.05, description="what a lost wake-up costs")

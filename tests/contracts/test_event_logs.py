@@ -28,6 +28,7 @@ from domain.ports import (
     Lease,
     QuarantinedMessage,
     Recording,
+    Reply,
     WaitingMessage,
     Wake,
 )
@@ -129,7 +130,7 @@ def inside(request: pytest.FixtureRequest) -> Iterator[Inside]:
         yield MemoryInside()
         return
     url = request.getfixturevalue("database")
-    migrate(url, revision="0004")
+    migrate(url, revision="0006")
     real = PostgresInside(url)
     yield real
     real.close()
@@ -703,3 +704,20 @@ def test_a_claim_passes_over_tenants_that_have_their_share_already_however_much_
     wake(log, "site:t-2", "customer:c-1")
     leases = log.claim(owner="a", limit=2, now=NOW, until=NOW + LEASE, share=2, but_not_of=["t-1"])
     assert scopes(leases) == ["customer:c-1", "site:t-2"]
+
+
+def test_a_reply_that_is_news_makes_its_scope_due_and_no_other_does(log: Keeper) -> None:
+    scope = "product:t-1:compass"
+
+    def is_due_after(*replies: Reply) -> bool:
+        log.record(Recording(replies=list(replies)))
+        leases = claim(log, now=datetime.now(UTC) + SECOND)
+        log.record(Recording(leases=leases))
+        return bool(leases)
+
+    newest, older = Reply(scope, 7, 5, f"{scope}/7/ensure/5", "done"), Reply(scope, 7, 4, f"{scope}/7/ensure/4", "done")
+    assert is_due_after(older, newest)
+    assert not is_due_after(newest)
+    assert not is_due_after(older)
+    assert is_due_after(replace(newest, said="working"))
+    assert is_due_after(replace(newest, step=4))

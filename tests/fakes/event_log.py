@@ -15,7 +15,7 @@ from threading import Lock
 
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Recorded
-from domain.ports import Clock, HeldInTenant, Incoming, Lease, QuarantinedMessage, Recording, WaitingMessage
+from domain.ports import Clock, HeldInTenant, Incoming, Lease, QuarantinedMessage, Recording, Reply, WaitingMessage
 
 
 @dataclass(slots=True)
@@ -56,6 +56,7 @@ class MemoryEventLog:
         self.obstacles: set[tuple[str, str]] = set()
         self.before_record: Callable[[Recording], None] = lambda recording: None
         self.held: dict[str, HeldInTenant] = {}
+        self.replies: dict[tuple[str, int], Reply] = {}
         self.recordings = 0
         self.conflicts = 0
         self._clock = clock
@@ -144,6 +145,11 @@ class MemoryEventLog:
         self.obstacles -= freed
         for scope in sorted({scope for _, scope in freed}):
             self._wake(scope, self._clock())
+        for reply in sorted(recording.replies, key=lambda each: each.generation):
+            kept = self.replies.get((reply.scope, reply.step))
+            if kept is None or (reply.generation >= kept.generation and reply != kept):
+                self.replies[reply.scope, reply.step] = reply
+                self._wake(reply.scope, self._clock())
         for wake in recording.wakes:
             self._wake(wake.scope, wake.at)
         for event in recording.events:
