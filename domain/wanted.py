@@ -56,7 +56,7 @@ from domain.tenant import (
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A scope's level, its steps and a digest of both; `wake_at` is when time alone will change it.
+    """A scope's level and its steps; `wake_at` is when time alone will change it.
 
     `approval` says what an operator must approve first, where the destroy guard holds what time has brought about.
     `purge` is the purge that an absent scope must have gone through. `passed` is what time has brought about, or the
@@ -65,12 +65,17 @@ class Wanted:
 
     level: Level
     steps: Mapping[Step, Wish]
-    digest: str
     pin: str | None = None
     wake_at: datetime | None = None
     purge: int | None = None
     passed: Passing | None = None
     approval: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of level, pin, steps and purge. Made when it is asked for: most decisions do without."""
+        told = tuple((int(step), wish.model_dump_json()) for step, wish in sorted(self.steps.items()))
+        return _digest(self.level, self.pin, told, self.purge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,8 +399,7 @@ def _wanted(
     wake_at: datetime | None = None,
     purge: int | None = None,
 ) -> Wanted:
-    told = tuple((int(step), wish.model_dump_json()) for step, wish in sorted(steps.items()))
-    return Wanted(level, steps, _digest(level, pin, told, purge), pin, wake_at, purge)
+    return Wanted(level, steps, pin, wake_at, purge)
 
 
 @lru_cache(maxsize=10_000)

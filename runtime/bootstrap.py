@@ -39,6 +39,7 @@ from adapters.outbox import PostgresOutbox
 from adapters.quarantine import Quarantine
 from adapters.seal_store import SealStore
 from adapters.sealing import MasterKey, PostgresSealingKeys
+from adapters.sessions import Sessions
 from adapters.signed_requests import SigningSecret
 from adapters.steps import commands, executors
 from adapters.steps.observing import Observer
@@ -118,11 +119,14 @@ class Parts:
     def topology(self) -> Topology:
         shards = [self._shard(shard) for shard in self.settings.topology]
         step = self.policy.retry.step_timeout.total_seconds()
-        return Topology(
+        topology = Topology(
             shards,
             default_region=self.settings.default_region,
             patience=Patience(statement=step / 2, lock=step / 6, idle=step),
+            keep=self.settings.provisioner_shard_limit,
         )
+        self._closing.callback(topology.close)
+        return topology
 
     def _shard(self, shard: ShardSettings) -> Shard:
         """A shard without a url is a database of the server that holds the log."""
@@ -206,9 +210,11 @@ class Parts:
 
     @cached_property
     def executors(self) -> Any:
-        url = self.endpoints.database_url
+        url, keep = self.endpoints.database_url, self.settings.provisioner_executor_limit
+        control = Sessions(lambda: psycopg.connect(url, autocommit=True, connect_timeout=5), keep=keep)
+        self._closing.callback(control.close)
         return executors(
-            control=lambda: psycopg.connect(url, autocommit=True, connect_timeout=5),
+            control=control,
             topology=self.topology,
             catalog=self.catalog,
             site_domain=self.settings.site_domain,

@@ -237,6 +237,8 @@ class Provisioner:
         """Decide for all and record in one commit. Outcomes are kept until they are recorded."""
         turns = self._turns([*leases, *self._done], draining=draining)
         for work, turn, _ in self._recorded(turns, draining=draining):
+            if turn is not None:
+                self._saga.keep(turn)
             if turn is not None and turn.order is not None:
                 self._begin(_lease_of(work), turn.order)
         self._done.clear()
