@@ -74,6 +74,7 @@ def test_the_report_has_a_line_for_each_figure(tmp_path: Path) -> None:
 
 def test_the_report_tells_of_the_saga_what_the_comparison_does_not() -> None:
     beside: dict[str, Any] = {
+        "two_workers": 150.0,
         "local": 9.6,
         "activated_p99_ms": 1234,
         "scopes_due": 10_000,
@@ -82,7 +83,12 @@ def test_the_report_tells_of_the_saga_what_the_comparison_does_not() -> None:
     }
     found = report.lines([result("saga", Compared([100.0], [10.0]), **beside)])
     assert found[0] == ("saga", "100", "10", "10", "10")
-    assert [line[1] for line in found[1:]] == ["10", "p99 1,234 ms", "10,000 at once: 150 MiB, longest wait 4.2 s"]
+    assert [line[1] for line in found[1:]] == [
+        "150",
+        "10",
+        "p99 1,234 ms",
+        "10,000 at once: 150 MiB, longest wait 4.2 s",
+    ]
 
 
 @pytest.mark.saga
