@@ -129,9 +129,7 @@ def inside(request: pytest.FixtureRequest) -> Iterator[Inside]:
     if request.param == "memory":
         yield MemoryInside()
         return
-    url = request.getfixturevalue("database")
-    migrate(url, revision="0006")
-    real = PostgresInside(url)
+    real = PostgresInside(request.getfixturevalue("migrated_database"))
     yield real
     real.close()
 
