@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 import structlog
 
 from adapters.kafka import Consumer, Message, OnAssign, Partition
 from domain.errors import Conflict, Unavailable
-from domain.lifecycle import Outcome
+from domain.lifecycle import Inbound, Lifecycle
 from domain.ports import KafkaPosition
 
 log = structlog.get_logger(__name__)
@@ -32,26 +32,15 @@ class Positions(Protocol):
         """The next offset to read, by (topic id, partition)."""
 
 
-Read = TypeVar("Read")
-Read_contra = TypeVar("Read_contra", contravariant=True)
-
-
-class Taker(Protocol[Read_contra]):
-    """Who records a batch, with its positions, in one transaction: `Lifecycle`, or replies.py."""
-
-    def intake(self, messages: Sequence[Read_contra], positions: Sequence[KafkaPosition] = ()) -> Outcome:
-        """The whole batch or nothing. Raises Conflict."""
-
-
-class Intake(Generic[Read]):
+class Intake:
     """One member of the consumer group."""
 
     def __init__(
         self,
         connect: Callable[[OnAssign], Consumer],
-        lifecycle: Taker[Read],
+        lifecycle: Lifecycle,
         *,
-        read: Callable[[Message], Read],
+        read: Callable[[Message], Inbound],
         positions: Positions,
         batch: int,
         poll_seconds: float,

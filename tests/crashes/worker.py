@@ -29,7 +29,6 @@ from runtime.settings import Settings
 from tests.crashes import planted
 from tests.crashes.points import Place, WatchedLog, watch_statements, watched
 from tests.domain.given import POLICY
-from workers.lanes import Limits
 from workers.provisioner import Provisioner
 
 LEASE = timedelta(seconds=20)
@@ -89,7 +88,8 @@ def _live(life: Life) -> None:
             catalog=parts.catalog,
             clock=clock,
             owner=f"worker {os.getpid()}",
-            limits=Limits(threads=life.threads, claim=life.claim),
+            threads=life.threads,
+            claim=life.claim,
             lease=LEASE,
             poll_seconds=0.05,
             drain_seconds=5,

@@ -33,7 +33,6 @@ from tests.simulation import registers
 from tests.simulation.checks import Witness
 from tests.simulation.parts import Killed, SteppedEffects, WatchedLog
 from tests.simulation.registers import Said
-from workers.lanes import Limits
 from workers.provisioner import Provisioner
 
 STEPS = 300
@@ -194,7 +193,8 @@ class Story:
             catalog=CATALOG,
             clock=self.clock,
             owner=name,
-            limits=Limits(threads=1, claim=3),
+            threads=1,
+            claim=3,
             lease=LEASE,
             poll_seconds=0,
             drain_seconds=0,

@@ -22,7 +22,6 @@ from domain.wanted import Estate
 from tests.adapters.steps.real_shards import RealWorld, real_world
 from tests.domain.given import CATALOG, DAY, POLICY, TENANT, ids, message
 from tests.fakes.sealing import InMemorySealingKeys
-from workers.lanes import Limits
 from workers.provisioner import Provisioner
 
 JIRA = "jira-software"
@@ -57,7 +56,8 @@ class Cloud:
             catalog=CATALOG,
             clock=self.clock,
             owner="worker",
-            limits=Limits(threads=2, claim=8),
+            threads=2,
+            claim=8,
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,
