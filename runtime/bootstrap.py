@@ -34,6 +34,7 @@ from adapters.kafka_ports import Consumer, Message, OnAssign, Producer
 from adapters.kafka_python import KafkaPythonConsumer, KafkaPythonProducer, ensure_topics, topic_ids
 from adapters.log_reader import LogReader
 from adapters.outbox import PostgresOutbox
+from adapters.past import PastLog
 from adapters.quarantine import Quarantine
 from adapters.sealing import MasterKey, PostgresSealingKeys
 from adapters.signed_requests import SigningSecret
@@ -175,6 +176,13 @@ class Parts:
         return reader
 
     @cached_property
+    def past(self) -> PastLog:
+        self.knock()
+        past = PastLog(self.endpoints.database_url, self.keys)
+        self._closing.callback(past.close)
+        return past
+
+    @cached_property
     def mark_listener(self) -> MarkListener:
         listener = MarkListener(self.endpoints.database_url)
         self._closing.callback(listener.close)
@@ -253,7 +261,11 @@ class Parts:
         )
 
     def replay(self, say: Callable[[Progress], None]) -> Replay:
-        return Replay(ReplaySources(self.endpoints.database_url, self.master_key), say=say)
+        return Replay(self.replay_sources, say=say)
+
+    @property
+    def replay_sources(self) -> ReplaySources:
+        return ReplaySources(self.endpoints.database_url, self.master_key)
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
