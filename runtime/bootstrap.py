@@ -42,6 +42,7 @@ from adapters.steps import executors
 from adapters.steps.observing import Observer
 from adapters.topology import Patience, Shard, Topology
 from adapters.workers import Heartbeat
+from domain.acts import Acts
 from domain.catalog import Catalog, default_catalog
 from domain.errors import Unavailable, UsageError
 from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable
@@ -245,6 +246,10 @@ class Parts:
             clock=utc_now,
             new_id=new_id,
         )
+
+    @cached_property
+    def acts(self) -> Acts:
+        return Acts(log=self.log, clock=utc_now, new_id=new_id)
 
     @cached_property
     def reconciling(self) -> Reconciling:
