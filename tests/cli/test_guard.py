@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cli.test_runs import TENANT, Desk, desk
-
-__all__ = ["desk"]
+from tests.cli.conftest import TENANT, Desk
 
 MORE = ("confluence", "compass", "atlas", "jira-product-discovery", "jira-service-management")
 
