@@ -10,6 +10,7 @@ TenantryError                     every error of ours; its text names the noun a
 ├── Conflict                      somebody else recorded first: load again, decide again
 │   ├── GuardTripped              too much would be destroyed: decide again, and hold what is beyond
 │   └── PositionLost              another intake took the partition over: seek to what the database says
+├── Tampered                      what is sealed, or its seal, is not what it was                exit 1
 ├── UnreadableEvent               a stored event of an unknown topic or a newer schema version
 └── ExecutorError                 an effect did not come about
     ├── Retryable                 try again, later
@@ -70,6 +71,10 @@ class GuardTripped(Conflict):
 
 class PositionLost(Conflict):
     """Another intake has moved on with the partition; nothing was recorded."""
+
+
+class Tampered(TenantryError):
+    """The log, or the seal over it, was changed behind our back."""
 
 
 class UnreadableEvent(TenantryError):

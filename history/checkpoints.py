@@ -1,7 +1,7 @@
 """What is signed about the log, by whom, and how is that checked?
 
-A checkpoint says: the first `size` events, all those up to `position`, have this root. It is written and signed as a C2SP
-checkpoint (c2sp.org/tlog-checkpoint, c2sp.org/signed-note), so that tools and witnesses of others can read it:
+A checkpoint says: the first `size` events, all those up to `position`, have this root. It is written and signed as a
+C2SP checkpoint (c2sp.org/tlog-checkpoint, c2sp.org/signed-note), so that tools and witnesses of others can read it:
 
     tenantry.example/log                                   origin: the name of the key
     20852163                                               size
@@ -21,6 +21,7 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, Literal, Self
@@ -33,9 +34,10 @@ from history.merkle import HASH_BYTES
 
 _ED25519: Final = b"\x01"
 _PRIVATE: Final = "PRIVATE+KEY+"
-_SIGNATURE: Final = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
-_POSITION: Final = re.compile(r"position (\d{1,19})")
-_SIZE: Final = re.compile(r"0|[1-9]\d{0,18}")
+_SIGNATURE: Final = re.compile(r"^— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})$", re.MULTILINE)
+_BODY: Final = re.compile(
+    r"(?P<origin>[^\n]+)\n(?P<size>[0-9]{1,19})\n(?P<root>[A-Za-z0-9+/]+={0,2})\nposition (?P<position>[0-9]{1,19})"
+)
 
 Standing = Literal["signed", "unsigned", "unknown", "forged"]
 """Of a note: signed by a key of ours; by nobody; by keys that are not ours only; by one of ours, and not true."""
@@ -69,22 +71,19 @@ class Note:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Raises UsageError where it is no checkpoint of a log of ours."""
-        body, blank, below = text.partition("\n\n")
-        lines = body.split("\n")
-        signed = [_SIGNATURE.fullmatch(line) for line in below.split("\n")[:-1]]
-        position = _POSITION.fullmatch(lines[3]) if len(lines) == 4 else None
-        try:
-            if not (blank and position and _SIZE.fullmatch(lines[1]) and (not below or below.endswith("\n"))):
-                raise ValueError
-            root = base64.b64decode(lines[2], validate=True)
-            signatures = tuple((match[1], base64.b64decode(match[2], validate=True)) for match in signed if match)
-            note = cls(Checkpoint(lines[0], int(lines[1]), root, int(position[1])), signatures)
-            if len(root) != HASH_BYTES or str(note) != text:
-                raise ValueError
-        except ValueError:
+        note = None
+        with suppress(ValueError):
+            body, _, below = text.partition("\n\n")
+            if found := _BODY.fullmatch(body):
+                root = base64.b64decode(found["root"], validate=True)
+                signatures = tuple(
+                    (name, base64.b64decode(signature, validate=True)) for name, signature in _SIGNATURE.findall(below)
+                )
+                note = cls(Checkpoint(found["origin"], int(found["size"]), root, int(found["position"])), signatures)
+        if note is None or len(note.checkpoint.root) != HASH_BYTES or str(note) != text:  # read back, it is the same
             raise UsageError(
                 "this is no checkpoint of Tenantry: give the file as `tenantry audit checkpoint export` wrote it"
-            ) from None
+            )
         return note
 
 
@@ -124,9 +123,7 @@ class Signer:
 
     @property
     def verifier(self) -> Verifier:
-        return Verifier(
-            self.name, Ed25519PrivateKey.from_private_bytes(self.private).public_key().public_bytes_raw()
-        )
+        return Verifier(self.name, Ed25519PrivateKey.from_private_bytes(self.private).public_key().public_bytes_raw())
 
     def secret_text(self) -> str:
         """The line for the key file."""

@@ -1,7 +1,7 @@
 """What is a Merkle tree, and what does a proof in it say?
 
-RFC 6962, section 2: leaves and nodes are hashed under different first bytes, and a tree of n leaves splits at the largest
-power of two below n. The proofs are those of RFC 9162, section 2.1, and so is the way they are checked.
+RFC 6962, section 2: leaves and nodes are hashed under different first bytes, and a tree of n leaves splits at the
+largest power of two below n. The proofs are those of RFC 9162, section 2.1, and so is the way they are checked.
 
     inclusion     this leaf is in the tree of that root               path from the leaf up, the sibling at each level
     consistency   the tree of that root only grew to be this one      the subtrees that both are made of

@@ -1,7 +1,7 @@
 """What is the log sealed with? Hashes of its events in tiles, and the checkpoints that were signed over them.
 
-A tile holds up to 256 hashes of one level side by side; only the last of a level holds fewer. Those of level 0 are of the
-events, and say of which: `last_position`, and `positions`, eight bytes for each, where some below the last are missing.
+A tile holds up to 256 hashes of one level side by side; only the last of a level holds fewer. Those of level 0 are of
+the events, and say of which: `last_position`, and `positions`, eight bytes for each, where some in between are missing.
 """
 
 from alembic import op
