@@ -33,8 +33,8 @@ BEFORE_ALL: Final = -(2**63)
 
 _WIDTH: Final = 32
 _HEADER: Final = 19
-_TRAILER: Final = b"\xff\xff"
-_POSITION: Final = slice(6, 14)
+_TRAILER: Final = 2
+POSITION: Final = slice(6, 14)
 """Where a leaf has its position."""
 
 
@@ -116,7 +116,7 @@ class SealStore:
         """The high-water mark: what is beyond it may still change."""
         return int(self._rows("SELECT position FROM high_water_mark")[0][0])
 
-    def leaves(self, after: int, upto: int, limit: int | None = None) -> Iterator[bytes]:
+    def leaves(self, after: int, upto: int, limit: int | None = None) -> Iterator[memoryview]:
         """The rows of those positions, in their order, as they are sealed. Exhaust it before anything else is asked."""
         bounds = f"notification_id > {after:d} AND notification_id <= {upto:d}"
         most = "" if limit is None else f" LIMIT {limit:d}"
@@ -129,12 +129,13 @@ class SealStore:
         if started.status != ExecStatus.COPY_OUT:
             raise psycopg.OperationalError(started.get_error_message())
         read = pq.get_copy_data
-        length, first = read(0)
-        row = bytes(first)[_HEADER:]  # every COPY begins with it, in the message of the first row
-        while length > 0 and row != _TRAILER:
-            yield row
-            length, view = read(0)
-            row = bytes(view)
+        length, row = read(0)
+        if length > _HEADER + _TRAILER:  # every COPY begins with a header, in the message of the first row
+            yield row[_HEADER:]
+            length, row = read(0)
+            while length > _TRAILER:
+                yield row
+                length, row = read(0)
         while length > 0:
             length, _ = read(0)
         while ended := pq.get_result():
@@ -216,11 +217,6 @@ class SealStore:
 
 
 _LEAF_TILES: Final = "SELECT number, hashes, last_position, positions FROM seal_tiles WHERE level = 0"
-
-
-def position_of(leaf: bytes) -> bytes:
-    """Eight bytes of it."""
-    return leaf[_POSITION]
 
 
 def _compact(tile: LeafTile) -> tuple[int, bytes | None]:

@@ -27,6 +27,7 @@ BENCHES = {
     "rebuild": ("benchmarks.rebuild", "run"),
     "latency": ("benchmarks.latency", "run"),
     "growth": ("benchmarks.growth", "run"),
+    "history": ("benchmarks.history", "run"),
 }
 ALL = tuple(name for name in BENCHES if name != "append_batch")  # `append` has it
 

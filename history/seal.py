@@ -20,7 +20,7 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from adapters.seal_store import BEFORE_ALL, LeafTile, SealStore, packed, position_of
+from adapters.seal_store import BEFORE_ALL, POSITION, LeafTile, SealStore, packed
 from domain.errors import Tampered, UsageError
 from history.checkpoints import Checkpoint, Keyring, Note, key_ids
 from history.merkle import (
@@ -32,6 +32,8 @@ from history.merkle import (
     verify_inclusion,
 )
 from history.tiles import TILE, GrowingTree, subtrees
+
+_POSITION: Final = slice(POSITION.start + 1, POSITION.stop + 1)
 
 BATCH: Final = 65_536
 """Events in one commit: what a kill does again, well under a second."""
@@ -108,7 +110,7 @@ class Seal:
                     return Sealed(self._countersigned(newest), events, time.monotonic() - started)
                 count = len(hashes) // HASH_BYTES
                 upto = mark if count < self._batch else int.from_bytes(positions[-8:], "big")
-                newest = self._write(tree, hashes, positions, upto)
+                newest = self._write(tree, newest, hashes, positions, upto)
             events += count
             say(Progress(max(0, upto - first), max(0, mark - first), events))
             if upto == mark:
@@ -147,7 +149,12 @@ class Seal:
             case _:
                 return note
 
-    def _write(self, tree: GrowingTree, hashes: bytes, positions: bytes, upto: int) -> Note:
+    def _write(self, tree: GrowingTree, newest: Note | None, hashes: bytes, positions: bytes, upto: int) -> Note:
+        if newest is not None and newest.signatures and self._keys.signer is None:
+            raise UsageError(
+                f"the last checkpoint is signed by {', '.join(key_ids(newest))}, and no key is set to sign the next:"
+                " set TENANTRY_SEAL_KEY_FILE, or restore the file from a backup"
+            )
         begun = tree.size // TILE
         kept = tree.size % TILE
         before = self._store.leaf_tiles(begun, begun + 1).get(begun) if kept else None
@@ -186,7 +193,7 @@ class Seal:
         """
         with self._store.looking():
             position = event if isinstance(event, int) else self._store.find(event)
-            leaf = next(iter([*self._store.leaves(position - 1, position)]), None) if position is not None else None
+            leaf = self._leaf(position) if position is not None else None
             note = self._newest()
             found = self._place(position) if position is not None else None
             if position is None or (leaf is None and found is None):
@@ -234,6 +241,10 @@ class Seal:
             raise UsageError("nothing is sealed yet: run `tenantry audit seal`")
         return self._judged(text)
 
+    def _leaf(self, position: int) -> bytes | None:
+        rows = [bytes(row) for row in self._store.leaves(position - 1, position)]
+        return rows[0] if rows else None
+
     def _place(self, position: int) -> tuple[int, bytes] | None:
         """The number of the leaf of that position, and its hash."""
         tile = self._store.tile_of(position)
@@ -260,8 +271,9 @@ def hashed(store: SealStore, after: int, upto: int, limit: int | None = None) ->
     """Hashes and positions of the events, side by side."""
     hashes, positions = [], []
     for leaf in store.leaves(after, upto, limit):
-        hashes.append(sha256(b"\x00" + leaf).digest())  # leaf_hash, without a call for each of millions
-        positions.append(position_of(leaf))
+        marked = b"\x00" + leaf  # leaf_hash, without a call for each of millions
+        hashes.append(sha256(marked).digest())
+        positions.append(marked[_POSITION])
     return b"".join(hashes), b"".join(positions)
 
 

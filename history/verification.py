@@ -204,15 +204,9 @@ class _Growing:
     ) -> int:
         """Compare each tile of a block with its share of the rows; the position up to which rows were used."""
         at = 0
-        for number, tile in enumerate(tiles, first):
+        for number, stored in enumerate(tiles, first):
             final = number == self.tiles - 1
-            if (
-                tile is not None
-                and not final
-                and len(tile.hashes) < TILE_BYTES
-                and positions[-1:] > (tile.last_position,)
-            ):
-                tile = None  # there is more, so this one has lost its end
+            tile = None if not final and _lost_its_end(stored, positions) else stored
             if tile is None:
                 width = min(TILE, max(0, self._expected - number * TILE)) if final else TILE
                 stop = min(len(positions), at + width)
@@ -329,6 +323,11 @@ def _fit(tiles: Sequence[LeafTile | None], hashes: bytes, positions: bytes) -> b
         and b"".join([tile.hashes for tile in there]) == hashes
         and b"".join([tile.positions for tile in there]) == positions
     )
+
+
+def _lost_its_end(tile: LeafTile | None, positions: Sequence[int]) -> bool:
+    """Whether a tile is short although there are events behind it."""
+    return tile is not None and len(tile.hashes) < TILE_BYTES and bool(positions) and positions[-1] > tile.last_position
 
 
 def _differences(tile: LeafTile, hashes: bytes, where: Sequence[int]) -> Iterator[tuple[int, Kind]]:

@@ -35,6 +35,7 @@ from adapters.kafka_python import KafkaPythonConsumer, KafkaPythonProducer, ensu
 from adapters.log_reader import LogReader
 from adapters.outbox import PostgresOutbox
 from adapters.quarantine import Quarantine
+from adapters.seal_store import SealStore
 from adapters.sealing import MasterKey, PostgresSealingKeys
 from adapters.signed_requests import SigningSecret
 from adapters.steps import executors
@@ -49,11 +50,16 @@ from domain.policy import Policy, default_policy
 from domain.ports import WaitingMessage
 from domain.reconciling import Reconciling
 from domain.saga import Saga
+from history.checkpoints import Keyring
 from history.replay import Progress, Replay
+from history.seal import Progress as SealProgress
+from history.seal import Seal
+from history.verification import Verification
 from projections import PROJECTIONS
 from projections.base import Projection
 from runtime.instance import Endpoints
 from runtime.master_key import load_master_key
+from runtime.seal_keys import load_seal_keys
 from runtime.settings import Settings
 from runtime.settings import Shard as ShardSettings
 from runtime.webhook_secrets import load_webhook_secrets
@@ -254,6 +260,24 @@ class Parts:
 
     def replay(self, say: Callable[[Progress], None]) -> Replay:
         return Replay(ReplaySources(self.endpoints.database_url, self.master_key), say=say)
+
+    # -- the seal over the log ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def seal_keys(self) -> Keyring:
+        return load_seal_keys(self.settings)
+
+    @cached_property
+    def seal(self) -> Seal:
+        return Seal(self._seal_store(), self.seal_keys)
+
+    def verification(self, say: Callable[[SealProgress], None]) -> Verification:
+        return Verification(self._seal_store(), self.seal_keys, say=say)
+
+    def _seal_store(self) -> SealStore:
+        store = SealStore(self.endpoints.database_url)
+        self._closing.callback(store.close)
+        return store
 
     # -- messages -----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import base64
 import binascii
 import os
 import secrets
+from pathlib import Path
 
 from runtime.settings import Settings, SettingsError
 
@@ -45,20 +46,25 @@ def ensure_master_key(settings: Settings) -> bytes:
     """
     path = settings.master_key_path
     if settings.master_key is None and settings.master_key_file is None and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).decode() + "\n")
-            file.flush()
-            os.fsync(descriptor)
-        try:
-            path.hardlink_to(fresh)  # whole or not at all, and the first one wins
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
+        keep_first(path, base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).decode() + "\n")
     return load_master_key(settings)
+
+
+def keep_first(path: Path, text: str) -> None:
+    """Put a secret where none is yet, for its owner only; whole or not at all, and of several the first one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    try:
+        path.hardlink_to(fresh)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
 
 
 def _decode_master_key(text: str, what: str) -> bytes:

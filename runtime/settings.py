@@ -119,6 +119,16 @@ class Settings(BaseSettings):
     master_key: SecretStr | None = Field(default=None, description="32 bytes in base64")
     master_key_file: Path | None = Field(default=None, description="the same; none = <data_dir>/master.key")
 
+    seal_key: SecretStr | None = Field(
+        default=None, description="signs the log's checkpoints; keys of the signed note format, one a line"
+    )
+    seal_key_file: Path | None = Field(
+        default=None, description="the same; none = <data_dir>/seal.key; without any the log is sealed unsigned"
+    )
+    seal_seconds: float = Field(
+        default=60, ge=0, le=86_400, allow_inf_nan=False, description="how often the relay seals; 0 = only by command"
+    )
+
     site_domain: str = Field(default="tenantry.example", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$")
     catalog_file: Path | None = Field(default=None, description="products; none = those in the package")
     policy_file: Path | None = Field(
@@ -188,6 +198,10 @@ class Settings(BaseSettings):
     def master_key_path(self) -> Path:
         return self.master_key_file or self.data_dir / "master.key"
 
+    @property
+    def seal_key_path(self) -> Path:
+        return self.seal_key_file or self.data_dir / "seal.key"
+
 
 # ---------------------------------------------------------------- loading
 
@@ -241,7 +255,7 @@ def _read_file(path: Path) -> dict[str, object]:
     if found := [problem for problem in problems if problem]:
         raise SettingsError(*found)
     # A path in the file means the same whatever directory a worker was started in.
-    for name in ("data_dir", "master_key_file", "catalog_file", "policy_file", "webhook_secrets_file"):
+    for name in ("data_dir", "master_key_file", "seal_key_file", "catalog_file", "policy_file", "webhook_secrets_file"):
         if isinstance(value := values.get(name), str):
             values[name] = path.parent / value
     return values

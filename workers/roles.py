@@ -22,6 +22,7 @@ from workers.intake import Intake
 from workers.projector import Projector
 from workers.provisioner import Provisioner
 from workers.relay import Relay
+from workers.sealer import sealing
 
 
 def run_intake(parts: Parts, stop: threading.Event) -> None:
@@ -84,7 +85,7 @@ def run_relay(parts: Parts, stop: threading.Event) -> None:
         batch=500,
         poll_seconds=parts.settings.poll_seconds,
     )
-    with _beating(parts, "relay", dict) as heart:
+    with sealing(parts.seal.seal, parts.settings.seal_seconds), _beating(parts, "relay", dict) as heart:
         relay.run(stop, ready=heart.ready)
 
 

@@ -29,6 +29,7 @@ from domain.errors import Unavailable, UsageError
 from runtime.bootstrap import Parts, prepare
 from runtime.instance import Endpoints, hold, leave_card, take_card_away
 from runtime.master_key import ensure_master_key
+from runtime.seal_keys import ensure_seal_key
 from runtime.settings import Settings
 from workers import nursery
 from workers.roles import KINDS
@@ -89,7 +90,7 @@ class Supervisor:
         self._lock()
         nursery.open_early()
         self.endpoints = self._parts()
-        self._master_key()
+        self._keys()
         with Parts(self.settings, self.endpoints) as parts:
             parts.knock()
             self._say("preparing databases, shards and topics")
@@ -131,12 +132,16 @@ class Supervisor:
             bootstrap = broker.bootstrap
         return Endpoints(url, bootstrap, *(tcp or (None, None)))
 
-    def _master_key(self) -> None:
-        """A key is made once, with the first data; a lost one is never replaced in silence."""
+    def _keys(self) -> None:
+        """Each key is made once, with the first data; a lost one is never replaced in silence."""
         made = self.data_dir / "master-key.made"
         if self.settings.database_url is None and not made.exists():
             ensure_master_key(self.settings)
             made.touch(mode=0o600)
+        sealed = self.data_dir / "seal-key.made"
+        if self.settings.database_url is None and not sealed.exists():
+            ensure_seal_key(self.settings)
+            sealed.touch(mode=0o600)
 
     def _launch(self, kind: str, *, number: int) -> None:
         logs = self.data_dir / "logs"

@@ -52,6 +52,7 @@ def log(postgres: EmbeddedPostgres) -> Iterator[Log]:
     url = postgres.url(name)
     migrate(url)
     positions = with_gaps(EVENTS, 7)
+    held = None
     with psycopg.connect(url, autocommit=True) as connection:
         for end in (90, 300, 512, EVENTS):
             begun = connection.execute("SELECT count(*) FROM stored_events").fetchone()

@@ -1,0 +1,47 @@
+"""When is the log sealed by itself?
+
+A thread beside the relay, every so many seconds: what was committed since then is hashed, behind the high-water mark,
+and a checkpoint signed. An idle look reads a handful of rows. Several at once wait for each other and find nothing left
+to do. A seal that fails is told and tried again; that something was tampered with is told as an error, each time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from domain.errors import Tampered, TenantryError
+from history.seal import Sealed
+
+log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def sealing(seal: Callable[[], Sealed], seconds: float) -> Iterator[None]:
+    """Seal at that pace while the block runs; 0 is never."""
+    stopped = threading.Event()
+    thread = threading.Thread(target=_run, args=(seal, seconds, stopped), name="sealer", daemon=True)
+    if seconds:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        if seconds:
+            thread.join(timeout=5)
+
+
+def _run(seal: Callable[[], Sealed], seconds: float, stopped: threading.Event) -> None:
+    while not stopped.wait(seconds):
+        try:
+            sealed = seal()
+        except Tampered as error:
+            log.error("the log is not sealed any further", reason=str(error))  # noqa: TRY400 - one line says it
+        except TenantryError as error:
+            log.warning("the log could not be sealed, trying again", reason=str(error))
+        else:
+            if sealed.events and sealed.note is not None:
+                log.info("log sealed", events=sealed.events, size=sealed.note.checkpoint.size)
