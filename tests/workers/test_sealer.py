@@ -1,0 +1,34 @@
+"""Does the log get sealed by itself, and go on getting sealed after a failure?"""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+
+from domain.errors import Tampered, Unavailable
+from history.seal import Sealed
+from workers.sealer import sealing
+
+
+def test_it_seals_again_and_again_whatever_came_of_the_last_time() -> None:
+    outcomes: list[Exception] = [Unavailable("gone"), Tampered("changed")]
+    done = threading.Event()
+
+    def seal() -> Sealed:
+        if outcomes:
+            raise outcomes.pop(0)
+        done.set()
+        return Sealed(None, 0, 0.0)
+
+    with structlog.testing.capture_logs() as told, sealing(seal, 0.01):
+        assert done.wait(5)
+    assert [(line["log_level"], line["reason"]) for line in told] == [("warning", "gone"), ("error", "changed")]
+
+
+def test_a_pace_of_0_is_never() -> None:
+    def seal() -> Sealed:
+        raise AssertionError
+
+    with sealing(seal, 0):
+        pass
