@@ -106,6 +106,9 @@ class SealStore:
             raise Unavailable(
                 f"the log cannot be sealed or verified ({reason}): check TENANTRY_DATABASE_URL"
             ) from error
+        except psycopg.errors.UndefinedTable as error:
+            self.close()
+            raise Unavailable("the database has no tables for the seal: run `tenantry migrate`") from error
         except BaseException:
             self.close()  # a COPY may have been left in its middle
             raise

@@ -38,7 +38,7 @@ def seal(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     May be killed, run again and run twice at once: it goes on where the last batch was committed.
     """
-    with running_parts(data_dir) as parts, _progress("sealing", silent=as_json and not sys.stderr.isatty()) as say:
+    with running_parts(data_dir) as parts, _progress("sealing") as say:
         keys, sealed = parts.seal_keys, parts.seal.seal(say)
     if keys.signer is None:
         err.print("no seal key is set, the checkpoint is unsigned: set TENANTRY_SEAL_KEY_FILE", highlight=False)
@@ -72,7 +72,7 @@ def verify(
 ) -> None:
     """Compute the seal anew from the stored events, and name every position that does not fit. Exit 1 if any."""
     outside = _held(held) if held else None
-    with running_parts(data_dir) as parts, _progress("verifying", silent=as_json and not sys.stderr.isatty()) as say:
+    with running_parts(data_dir) as parts, _progress("verifying") as say:
         verified = parts.verification(say).verify(outside)
     if as_json:
         print_json(_verified_as_json(verified))
@@ -248,8 +248,8 @@ def _show_proof(title: str, value: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _progress(what: str, *, silent: bool) -> Iterator[Callable[[Told], None]]:
-    """A bar on stderr with rate and time left."""
+def _progress(what: str) -> Iterator[Callable[[Told], None]]:
+    """A bar on stderr with rate and time left, where somebody looks."""
     columns = (
         TextColumn(what),
         BarColumn(),
@@ -257,7 +257,7 @@ def _progress(what: str, *, silent: bool) -> Iterator[Callable[[Told], None]]:
         TextColumn("{task.fields[rate]} events/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True, disable=silent) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=None, rate="–")
 
         def say(told: Told) -> None:

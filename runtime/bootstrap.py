@@ -275,6 +275,7 @@ class Parts:
         return Verification(self._seal_store(), self.seal_keys, say=say)
 
     def _seal_store(self) -> SealStore:
+        self.knock()
         store = SealStore(self.endpoints.database_url)
         self._closing.callback(store.close)
         return store

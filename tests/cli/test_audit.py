@@ -11,8 +11,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from adapters.migrations import migrate
 from cli.main import app

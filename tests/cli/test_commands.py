@@ -46,6 +46,11 @@ OF_A_RUNNING_ONE = [
     ["reconcile"],
     ["orphans"],
     ["restore", "some-tenant", "--reason", "called the wrong one"],
+    ["audit", "seal"],
+    ["audit", "verify"],
+    ["audit", "prove", "1"],
+    ["audit", "consistency", "1", "2"],
+    ["audit", "checkpoint", "export"],
     ["quarantine", "list"],
     ["quarantine", "show", "1"],
     ["quarantine", "retry", "1"],
@@ -87,7 +92,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     assert (exit_code, stderr) == (0, "")
     assert stdout.lstrip().startswith("Usage: ")
     assert len(stdout.strip().splitlines()) > 3
-    is_group = words in [(), ("quarantine",), ("replay",), ("runs",)]
+    is_group = words in [(), ("audit",), ("audit", "checkpoint"), ("quarantine",), ("replay",), ("runs",)]
     assert is_group or words in WORKERS or "--json" in stdout
 
 
