@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from domain.errors import Unavailable
 from domain.sweeping import Progress
 
-SWEEP_LOCK: Final = 7_305_808_868_231_650_679
+SWEEP_LOCK: Final = 7_305_808_868_231_650_681
 
 
 class PostgresLedger:
