@@ -36,6 +36,7 @@ test-bench: venv ## run one bench in small, to see that it runs
 	@$(BIN)/pytest -q -m bench tests/benchmarks
 
 bench: venv ## measure everything against its peer, under 30 minutes; writes docs/reference/benchmarks.md
+	@$(BIN)/python -m pip install --quiet --group bench
 	@$(BIN)/tenantry bench all --write docs/reference/benchmarks.md
 
 lint: venv ## check style, types and the direction of imports

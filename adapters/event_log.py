@@ -209,16 +209,35 @@ class PostgresEventLog:
         )
         return {(topic_id, partition): next_offset for topic_id, partition, next_offset in rows}
 
-    def claim(self, *, owner: str, limit: int, now: datetime, until: datetime) -> list[Lease]:
+    def claim(
+        self,
+        *,
+        owner: str,
+        limit: int,
+        now: datetime,
+        until: datetime,
+        share: int | None = None,
+        but_not_of: Sequence[str] = (),
+    ) -> list[Lease]:
         """See `EventLog.claim`.
 
         Wake rows are only ever inserted and deleted. A claim answers the rows that it saw: a row that comes while the
-        scope is being worked on stays, and makes the scope due again.
+        scope is being worked on stays, and makes the scope due again. The rows of one large tenant may fill all that a
+        claim looks at: the next one passes over them.
         """
         with _plain_errors(), self.datastore.transaction(commit=True) as curs:
             curs.row_factory = tuple_row  # type: ignore[assignment]
             rows: Sequence[tuple[Any, ...]] = curs.execute(
-                _CLAIM, {"owner": owner, "limit": limit, "now": now, "until": until}, prepare=True
+                _CLAIM,
+                {
+                    "owner": owner,
+                    "limit": limit,
+                    "now": now,
+                    "until": until,
+                    "share": limit if share is None else share,
+                    "but_not_of": list(but_not_of),
+                },
+                prepare=True,
             ).fetchall()  # type: ignore[assignment]
             scopes = [scope for scope, _ in rows]
             seen: dict[str, list[int]] = {}
@@ -244,12 +263,17 @@ _CLAIM: Final = """
 WITH due AS (
     SELECT scope, due_at, number FROM wakes
     WHERE due_at <= %(now)s
+      AND split_part(scope, ':', 2) <> ALL (%(but_not_of)s)
       AND NOT EXISTS (SELECT FROM leases WHERE leases.scope = wakes.scope AND leases.until > %(now)s)
     ORDER BY due_at, number
     LIMIT %(limit)s * 4
     FOR UPDATE SKIP LOCKED
+), ranked AS (
+    SELECT scope, min(due_at) AS due_at, min(number) AS number,
+        row_number() OVER (PARTITION BY split_part(scope, ':', 2) ORDER BY min(due_at), min(number)) AS place
+    FROM due GROUP BY scope
 ), chosen AS (
-    SELECT scope FROM due GROUP BY scope ORDER BY min(due_at), min(number) LIMIT %(limit)s
+    SELECT scope FROM ranked WHERE place <= %(share)s ORDER BY due_at, number LIMIT %(limit)s
 )
 INSERT INTO leases (scope, owner, until)
 SELECT scope, %(owner)s, %(until)s FROM chosen ORDER BY scope

@@ -95,6 +95,8 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
             _columns(recording.customer_tenants),
         )
     _block(curs, recording)
+    if recording.replies:
+        _keep_replies(curs, recording)
     if recording.held:
         _hold(curs, recording.held)
     if recording.wakes:
@@ -118,6 +120,21 @@ def _block(curs: Cursor[DictRow], recording: Recording) -> None:
             "WITH freed AS (DELETE FROM blocked WHERE obstacle = ANY(%b) RETURNING scope)"
             " INSERT INTO wakes (scope, due_at) SELECT DISTINCT scope, now() FROM freed",
             (texts(recording.unblocked),),
+        )
+
+
+def _keep_replies(curs: Cursor[DictRow], recording: Recording) -> None:
+    """The newest of each scope and step; whoever waits for it is due. What came before changes nothing."""
+    newest = {(reply.scope, reply.step): reply for reply in sorted(recording.replies, key=lambda each: each.generation)}
+    for reply in newest.values():
+        curs.execute(
+            "WITH kept AS (INSERT INTO replies AS r (scope, step, generation, key, said) VALUES (%s, %s, %s, %s, %s)"
+            " ON CONFLICT (scope, step) DO UPDATE SET generation = excluded.generation, key = excluded.key,"
+            " said = excluded.said, received_at = now() WHERE excluded.generation >= r.generation"
+            " AND (r.key, r.said) <> (excluded.key, excluded.said) RETURNING r.scope)"
+            " INSERT INTO wakes (scope, due_at) SELECT scope, now() FROM kept",
+            (reply.scope, reply.step, reply.generation, reply.key, reply.said),
+            prepare=True,
         )
 
 

@@ -26,12 +26,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Literal
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from adapters.sessions import Sessions
 from domain.errors import Retryable, Unavailable, UsageError
 
 log = logging.getLogger(__name__)
@@ -82,13 +84,18 @@ class Patience:
 
 
 class Topology:
-    """The shards by name. Keeps no connection; every method may be called by many threads at once."""
+    """The shards by name, and at most `keep` open sessions of each. Every method may be called by many threads."""
 
-    def __init__(self, shards: Iterable[Shard], *, default_region: str, patience: Patience | None = None) -> None:
+    def __init__(
+        self, shards: Iterable[Shard], *, default_region: str, patience: Patience | None = None, keep: int = 0
+    ) -> None:
         self.shards: Mapping[str, Shard] = {shard.name: shard for shard in shards}
         self.regions: tuple[str, ...] = tuple(sorted({shard.region for shard in self.shards.values()}))
         self.default_region = default_region
         self.patience = patience or Patience()
+        self._sessions = {
+            name: Sessions(partial(self._open, shard, None), keep=keep) for name, shard in self.shards.items()
+        }
         if default_region not in self.regions:
             known = ", ".join(self.regions) or "none"
             raise UsageError(f"default region {default_region} has no shard (regions: {known}): set one that has")
@@ -109,8 +116,15 @@ class Topology:
         write to, so that no function of theirs can stand in for one that we call.
         """
         shard = self.shard(name)
-        with reaching(f"shard {name}"), self._connect(shard, database) as connection:
+        own = database in (None, conninfo_to_dict(shard.url).get("dbname"))
+        session = self._sessions[name]() if own else self._connect(shard, database)
+        with reaching(f"shard {name}"), session as connection:
             yield connection
+
+    def close(self) -> None:
+        """End the sessions that were kept."""
+        for sessions in self._sessions.values():
+            sessions.close()
 
     def sync(self, connection: psycopg.Connection) -> None:
         """Write the topology into the control database's `shards`; one that is not named any more is closed.
@@ -160,13 +174,18 @@ class Topology:
 
     @contextmanager
     def _connect(self, shard: Shard, database: str | None) -> Iterator[psycopg.Connection]:
+        with self._open(shard, database) as connection:
+            yield connection
+
+    def _open(self, shard: Shard, database: str | None) -> psycopg.Connection:
         patience = self.patience
-        with psycopg.connect(
+        connection = psycopg.connect(
             make_conninfo(shard.url, dbname=database),
             autocommit=True,
             connect_timeout=max(2, round(patience.connect)),  # libpq knows no less than two seconds
             application_name="tenantry",
-        ) as connection:
+        )
+        try:
             connection.execute(
                 "SELECT set_config('search_path', 'pg_catalog, pg_temp', false),"
                 " set_config('createrole_self_grant', 'set, inherit', false),"
@@ -176,7 +195,10 @@ class Topology:
                 " set_config('idle_in_transaction_session_timeout', %s, false)",
                 [milliseconds(each) for each in (patience.statement, patience.lock, patience.idle, patience.idle)],
             )
-            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 def reach_role(database: str) -> str:

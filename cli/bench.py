@@ -28,6 +28,7 @@ BENCHES = {
     "latency": ("benchmarks.latency", "run"),
     "growth": ("benchmarks.growth", "run"),
     "history": ("benchmarks.history", "run"),
+    "saga": ("benchmarks.saga", "run"),
 }
 ALL = tuple(name for name in BENCHES if name != "append_batch")  # `append` has it
 

@@ -2,7 +2,7 @@
 
 Products are data (catalog.toml): a product belongs to a family, whose products share one database; an app has a host
 product, is never more open than it, and lives in its host's database unless it names a family of its own. A step of a
-product may be brought about by somebody else, a provisioner behind a webhook.
+product may be brought about by somebody else, a provisioner behind a webhook or a Kafka topic.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from domain import names
 from domain.errors import UsageError
@@ -47,6 +47,23 @@ class ForeignExecutor(Value):
     secret: names.SecretName
 
 
+class CommandedExecutor(Value):
+    """Who else brings a step about, asked by commands on the topic `kafka`."""
+
+    kafka: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+
+def _way(executor: object) -> str:
+    """By which way an entry of the catalogue is reached."""
+    by_kafka = isinstance(executor, CommandedExecutor) or (isinstance(executor, Mapping) and "kafka" in executor)
+    return "by kafka" if by_kafka else "by webhook"
+
+
+AnyExecutor = Annotated[
+    Annotated[ForeignExecutor, Tag("by webhook")] | Annotated[CommandedExecutor, Tag("by kafka")], Discriminator(_way)
+]
+
+
 class Product(Value):
     """One entry of the catalogue. `editions`: edition -> features; `executors`: step -> who else brings it about."""
 
@@ -55,11 +72,11 @@ class Product(Value):
     host: names.ProductKey | None = None
     groups: tuple[names.ProductKey, ...] = ()
     editions: Mapping[names.Edition, tuple[str, ...]] = Field(min_length=1)
-    executors: Mapping[Step, ForeignExecutor] = Field(default_factory=dict)
+    executors: Mapping[Step, AnyExecutor] = Field(default_factory=dict)
 
     @field_validator("executors")
     @classmethod
-    def _are_steps_of_a_product(cls, executors: Mapping[Step, ForeignExecutor]) -> Mapping[Step, ForeignExecutor]:
+    def _are_steps_of_a_product(cls, executors: Mapping[Step, AnyExecutor]) -> Mapping[Step, AnyExecutor]:
         for step in executors:
             if step not in SCOPE_STEPS["product"]:
                 allowed = ", ".join(str(int(step)) for step in SCOPE_STEPS["product"])
@@ -106,6 +123,16 @@ class Catalog(Value):
     def apps_of(self, key: str) -> tuple[str, ...]:
         """The apps whose host is `key`."""
         return tuple(app for app, product in self.products.items() if product.host == key)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether anybody else brings a step about."""
+        return any(product.executors for product in self.products.values())
+
+    def command_topics(self) -> tuple[str, ...]:
+        """The topics on which provisioners of others take commands."""
+        foreign = [each for product in self.products.values() for each in product.executors.values()]
+        return tuple(sorted({each.kafka for each in foreign if isinstance(each, CommandedExecutor)}))
 
     def features(self, key: str, edition: str) -> tuple[str, ...]:
         return self.products[key].editions.get(edition, ())

@@ -124,6 +124,20 @@ class Blocked:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """What somebody else's provisioner replied to an order; `key` is the order's idempotency key.
+
+    Of each scope and step the one of the highest generation is kept; one that is news makes the scope due.
+    """
+
+    scope: str
+    step: int
+    generation: int
+    key: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class Guarded:
     """What the destroy guard counts: `facts` recorded at a time without an approval, and by how many the number of
     destroyed tenants grows."""
@@ -177,6 +191,7 @@ class Recording:
     renewals: list[tuple[Lease, datetime]] = field(default_factory=list)
     blocked: list[Blocked] = field(default_factory=list)
     unblocked: list[str] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
     guarded: Guarded | None = None
     held: dict[str, HeldInTenant | None] = field(default_factory=dict)
 
@@ -214,8 +229,20 @@ class EventLog(Protocol):
     def held_by_guard(self) -> Sequence[str]:
         """The tenants of which the destroy guard holds a change, in the order of their ids."""
 
-    def claim(self, *, owner: str, limit: int, now: datetime, until: datetime) -> list[Lease]:
-        """Up to `limit` due scopes that nobody else holds; each stays ours until `until`."""
+    def claim(
+        self,
+        *,
+        owner: str,
+        limit: int,
+        now: datetime,
+        until: datetime,
+        share: int | None = None,
+        but_not_of: Sequence[str] = (),
+    ) -> list[Lease]:
+        """Up to `limit` due scopes that nobody else holds; each stays ours until `until`.
+
+        Of one tenant no more than `share`, of the tenants `but_not_of` none: theirs stay due.
+        """
 
 
 # -- the world -----------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ from domain.provisioning import (
     StepStarted,
 )
 from domain.steps import Facts, Scope, SiteWish, Step
-from domain.streams import Streams
+from domain.streams import State, Streams
 from domain.tenant import Passing, Tenant, TenantEvent
 from domain.wanted import Estate, Wanted, data_lost, scopes_of, wanted
 
@@ -75,6 +75,8 @@ class Turn:
     held: dict[str, HeldInTenant | None] = field(default_factory=dict)
     room: int | None = None
     """How many purges the destroy guard lets pass; None while nobody has asked it."""
+    after: dict[str, State] = field(default_factory=dict)
+    """The streams that the turn adds to, as they are once it is recorded."""
 
 
 class Saga:
@@ -112,6 +114,11 @@ class Saga:
             )
             for tenant_id, tenant in found.items()
         }
+
+    def keep(self, turn: Turn) -> None:
+        """The turn was recorded: what it has added need not be read again."""
+        for stream, state in turn.after.items():
+            self._streams.keep(stream, state)
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
@@ -258,6 +265,7 @@ class Saga:
         version = estate.actual(turn.scope).version + 1
         recorded = self._recorded(turn, event, estate, stream=str(turn.scope), version=version)
         after = provisioning.evolve(estate.actual(turn.scope), recorded)
+        turn.after[str(turn.scope)] = after
         estate = replace(estate, scopes={**estate.scopes, turn.scope: after})
         if _matters(event):
             turn.wakes.extend(
@@ -277,6 +285,7 @@ class Saga:
         due = [scope for scope in scopes_of(tenant, self._catalog) if scope != turn.scope]
         turn.wakes.extend(Wake(str(scope), recorded.time) for scope in due)
         after = tenants.evolve(tenant, recorded)
+        turn.after[stream] = after
         if after.held != tenant.held:
             turn.held[tenant.id] = held_in(after)
         return replace(estate, tenant=after)

@@ -56,7 +56,7 @@ from domain.tenant import (
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A scope's level, its steps and a digest of both; `wake_at` is when time alone will change it.
+    """A scope's level and its steps; `wake_at` is when time alone will change it.
 
     `approval` says what an operator must approve first, where the destroy guard holds what time has brought about.
     `purge` is the purge that an absent scope must have gone through. `passed` is what time has brought about, or the
@@ -65,12 +65,17 @@ class Wanted:
 
     level: Level
     steps: Mapping[Step, Wish]
-    digest: str
     pin: str | None = None
     wake_at: datetime | None = None
     purge: int | None = None
     passed: Passing | None = None
     approval: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of level, pin, steps and purge. Made when it is asked for: most decisions do without."""
+        told = tuple((int(step), wish.model_dump_json()) for step, wish in sorted(self.steps.items()))
+        return _digest(self.level, self.pin, told, self.purge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +153,7 @@ def _wanted_scope(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Pol
 def _wanted_site(estate: Estate, *, policy: Policy, now: datetime) -> Wanted:
     tenant, customer = estate.tenant, estate.customer
     if tenant.attributes is None:
-        return _wanted("absent", {})
+        return Wanted("absent", {})
     attributes = tenant.attributes.value
     if tenant.purge is not None:
         return _wanted_purged_site(estate, attributes, policy=policy, now=now)
@@ -174,9 +179,9 @@ def _wanted_site(estate: Estate, *, policy: Policy, now: datetime) -> Wanted:
         ),
     }
     if tenant.destroyed is None:
-        return _wanted(level, steps)
+        return Wanted(level, steps)
     restorable_until = tenant.destroyed.at + policy.restore_window
-    wish = _wanted(level, steps, wake_at=_soonest(restorable_until, now=now))
+    wish = Wanted(level, steps, wake_at=_soonest(restorable_until, now=now))
     if restorable_until > now:
         return wish
     return replace(wish, passed=TenantPurgeStarted(tenant_id=tenant.id, epoch=tenant.destroyed.epoch))
@@ -190,8 +195,8 @@ def _wanted_purged_site(estate: Estate, attributes: Attributes, *, policy: Polic
     reserved = site.steps.get(Step.SITE)
     if name_free_at > now and reserved is not None and reserved.facts is not None:
         kept = SiteWish(site_name=attributes.site_name, access="closed")
-        return _wanted("closed", {Step.SITE: kept}, wake_at=name_free_at)
-    wish = _wanted("absent", {}, purge=tenant.purge.started)
+        return Wanted("closed", {Step.SITE: kept}, wake_at=name_free_at)
+    wish = Wanted("absent", {}, purge=tenant.purge.started)
     is_gone = all(not actual.version or actual.purged >= tenant.purge.started for actual in estate.scopes.values())
     return replace(wish, passed=TenantPurged(tenant_id=tenant.id)) if is_gone and not tenant.purge.over else wish
 
@@ -274,7 +279,7 @@ def _wanted_product(key: str, estate: Estate, *, catalog: Catalog, policy: Polic
     registers = tenant.product(key)
     expiry = None if registers.expired or not registers.activated else _expiry(tenant, key)
     if level == "absent" or tenant.attributes is None:
-        return _wanted("absent", {}, purge=_purge_of_product(key, tenant), wake_at=_soonest(expiry, now=now))
+        return Wanted("absent", {}, purge=_purge_of_product(key, tenant), wake_at=_soonest(expiry, now=now))
     identity = IdentityWish(
         product=key,
         groups=(f"{key}-users", f"{key}-administrators", *catalog[key].groups),
@@ -288,7 +293,7 @@ def _wanted_product(key: str, estate: Estate, *, catalog: Catalog, policy: Polic
             steps[Step.CONFIGURATION] = kept.wish
         since = registers.deactivated_at
         kept_until = since + policy.retention if since else None
-        return _wanted(level, steps, wake_at=_soonest(kept_until, now=now))
+        return Wanted(level, steps, wake_at=_soonest(kept_until, now=now))
     assert registers.presence is not None
     assert registers.license is not None
     presence, license_ = registers.presence.value, registers.license.value
@@ -311,7 +316,7 @@ def _wanted_product(key: str, estate: Estate, *, catalog: Catalog, policy: Polic
         del steps[Step.LICENSE]  # it lay in the database
     host = catalog[key].host
     hosts_expiry = _expiry(tenant, host) if host is not None and level == "open" else None
-    return _wanted(
+    return Wanted(
         level,
         steps,
         pin=home.region if home.residency == "pinned" else None,
@@ -331,7 +336,7 @@ def _wanted_family(key: str, estate: Estate, *, catalog: Catalog, policy: Policy
     """As high as the highest of its products; a product that was given up before it lived does not count."""
     members = _members(key, estate, catalog=catalog, policy=policy, now=now)
     if not members:
-        return _wanted("absent", {}, purge=_purge_of_family(key, estate.tenant))
+        return Wanted("absent", {}, purge=_purge_of_family(key, estate.tenant))
     roles = tuple(RoleWish(product=product, login=wish.level == "open") for product, wish in members.items())
     steps: dict[Step, Wish] = {
         Step.REGION: _region_wish(key, tuple(members), estate),
@@ -340,7 +345,7 @@ def _wanted_family(key: str, estate: Estate, *, catalog: Catalog, policy: Policy
     if estate.family(key).abandoned:
         del steps[Step.DATABASE]  # what is left of it goes, and then it is made anew
     level = max((wish.level for wish in members.values()), key=LEVELS.index)
-    return _wanted(level, steps, wake_at=_soonest(*(wish.wake_at for wish in members.values()), now=now))
+    return Wanted(level, steps, wake_at=_soonest(*(wish.wake_at for wish in members.values()), now=now))
 
 
 def _members(key: str, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[str, Wanted]:
@@ -384,18 +389,6 @@ def _home(presence: Presence, attributes: Attributes) -> RegionWish:
 def _soonest(*times: datetime | None, now: datetime) -> datetime | None:
     """The first of the times that is still to come."""
     return min((time for time in times if time is not None and time > now), default=None)
-
-
-def _wanted(
-    level: Level,
-    steps: dict[Step, Wish],
-    *,
-    pin: str | None = None,
-    wake_at: datetime | None = None,
-    purge: int | None = None,
-) -> Wanted:
-    told = tuple((int(step), wish.model_dump_json()) for step, wish in sorted(steps.items()))
-    return Wanted(level, steps, _digest(level, pin, told, purge), pin, wake_at, purge)
 
 
 @lru_cache(maxsize=10_000)

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID, uuid4
@@ -38,8 +39,9 @@ from adapters.outbox import PostgresOutbox
 from adapters.quarantine import Quarantine
 from adapters.seal_store import SealStore
 from adapters.sealing import MasterKey, PostgresSealingKeys
+from adapters.sessions import Sessions
 from adapters.signed_requests import SigningSecret
-from adapters.steps import executors
+from adapters.steps import commands, executors
 from adapters.steps.observing import Observer
 from adapters.steps.removing import Remover
 from adapters.sweeps import PostgresLedger
@@ -53,7 +55,7 @@ from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable
 from domain.operating import Operating
 from domain.orphans import Clearing
 from domain.policy import Policy, default_policy
-from domain.ports import WaitingMessage
+from domain.ports import Reply, WaitingMessage
 from domain.reconciling import Reconciling
 from domain.recreating import Recreating
 from domain.saga import Saga
@@ -87,6 +89,7 @@ class Parts:
         self.settings = settings
         self.endpoints = endpoints
         self._closing = ExitStack()
+        self._connecting = Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -116,11 +119,14 @@ class Parts:
     def topology(self) -> Topology:
         shards = [self._shard(shard) for shard in self.settings.topology]
         step = self.policy.retry.step_timeout.total_seconds()
-        return Topology(
+        topology = Topology(
             shards,
             default_region=self.settings.default_region,
             patience=Patience(statement=step / 2, lock=step / 6, idle=step),
+            keep=self.settings.provisioner_shard_limit,
         )
+        self._closing.callback(topology.close)
+        return topology
 
     def _shard(self, shard: ShardSettings) -> Shard:
         """A shard without a url is a database of the server that holds the log."""
@@ -204,9 +210,11 @@ class Parts:
 
     @cached_property
     def executors(self) -> Any:
-        url = self.endpoints.database_url
+        url, keep = self.endpoints.database_url, self.settings.provisioner_executor_limit
+        control = Sessions(lambda: psycopg.connect(url, autocommit=True, connect_timeout=5), keep=keep)
+        self._closing.callback(control.close)
         return executors(
-            control=lambda: psycopg.connect(url, autocommit=True, connect_timeout=5),
+            control=control,
             topology=self.topology,
             catalog=self.catalog,
             site_domain=self.settings.site_domain,
@@ -215,7 +223,19 @@ class Parts:
                 name: SigningSecret.parse(secret, name=name)
                 for name, secret in load_webhook_secrets(self.settings).items()
             },
+            producer=self._commands,
         )
+
+    def _commands(self) -> Producer:
+        """Sends commands to the provisioners of others, for all threads; connects with the first."""
+        with self._connecting:
+            return self._command_producer
+
+    @cached_property
+    def _command_producer(self) -> Producer:
+        producer = self.producer()
+        self._closing.callback(producer.close)
+        return producer
 
     # -- applications -------------------------------------------------------------------------------------------------
 
@@ -405,6 +425,17 @@ class Parts:
             on_assign=on_assign,
         )
 
+    def reply_consumer(self, on_assign: OnAssign) -> Consumer:
+        make, _ = _kafka_client(self.settings)
+        group = f"{self.settings.consumer_group}-replies"
+        return make(
+            self.endpoints.kafka_bootstrap, group=group, topics=[self.settings.replies_topic], on_assign=on_assign
+        )
+
+    def reply(self, message: Message) -> Reply | None:
+        """A message on the topic of replies, as it is stored."""
+        return commands.read(message, self.catalog)
+
     def producer(self) -> Producer:
         _, make = _kafka_client(self.settings)
         return make(self.endpoints.kafka_bootstrap)
@@ -504,6 +535,8 @@ def prepare_topics(parts: Parts) -> None:
             settings.commerce_topic: settings.topic_partitions,
             settings.lifecycle_topic: settings.topic_partitions,
             settings.provisioning_topic: settings.topic_partitions,
+            **({settings.replies_topic: settings.topic_partitions} if parts.catalog.is_foreign else {}),
+            **dict.fromkeys(parts.catalog.command_topics(), settings.topic_partitions),
         },
     )
 

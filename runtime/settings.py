@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     commerce_topic: Topic = "tenantry.commerce"
     lifecycle_topic: Topic = "tenantry.lifecycle"
     provisioning_topic: Topic = "tenantry.provisioning"
+    replies_topic: Topic = Field(
+        default="tenantry.replies", description="where provisioners of others reply to commands"
+    )
     topic_partitions: int = Field(default=4, ge=1, le=1000, description="of a topic that we create")
     consumer_group: Topic = "tenantry-intake"
     kafka_client: Literal["kafka-python", "confluent-kafka"] = Field(
@@ -152,6 +155,21 @@ class Settings(BaseSettings):
     projector_batch: Batch = Field(default=1000, description="facts in one transaction, at most")
     provisioner_threads: int = Field(default=8, ge=1, le=64, description="steps that run side by side")
     provisioner_claim: Batch = Field(default=64, description="scopes in one claim, recorded in one commit")
+    provisioner_tenant_share: int = Field(
+        default=16, ge=1, le=1000, description="scopes of one tenant that one worker holds: a large one leaves room"
+    )
+    provisioner_executor_limit: int = Field(
+        default=6, ge=1, le=64, description="steps of one of our executors that run side by side in one worker"
+    )
+    provisioner_shard_limit: int = Field(
+        default=4, ge=1, le=64, description="steps that one worker brings about on one shard side by side"
+    )
+    provisioner_foreign_limit: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="orders that wait for one provisioner of others; for all of them together: half the threads",
+    )
     lease_seconds: Seconds = Field(default=30, description="after it another worker may take the scope")
     poll_seconds: Seconds = Field(default=0.05, description="what a lost wake-up costs")
     sweep_interval_seconds: float = Field(

@@ -1,22 +1,25 @@
 """How are effects brought about side by side, each within its time?
 
-Threads of our own, as many as may be at work. Python cannot end a thread: one whose effect takes longer than its time
-is left behind, and another takes its place, so that a step that hangs holds up no other. Its effect is told as failed,
-to be tried again; what it comes to later is dropped.
+Threads of our own, as many as may be at work. A free thread takes the first effect that has a place in each of its
+lanes (lanes.py): who waits for a place holds up nobody behind it. Python cannot end a thread: one whose effect takes
+longer than its time is left behind, and another takes its place, so that a step that hangs holds up no other. Its
+effect is told as failed, to be tried again; what it comes to later is dropped.
 
     begin ──▶ queue ──▶ thread ──▶ outcome ──────────▶ finished
                 │          └── longer than the limit ──▶ finished, as Retryable; a new thread, the old one ends itself
                 └── withdrawn
 
-Whoever takes an effect out of `_queued`, or out of `_running`, is the one who goes on with it: both are dictionaries,
-and taking out of one happens in one go.
+Whoever takes an effect out of `_queued`, or out of `_running`, is the one who goes on with it; both, and the places in
+the lanes, change under one lock.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -27,17 +30,33 @@ Key = TypeVar("Key")
 Result = TypeVar("Result")
 
 
-class Effects(Generic[Key, Result]):
-    """Effects under way, each by a key of its own. For use by one thread."""
+@dataclass(frozen=True, slots=True)
+class _Queued(Generic[Result]):
+    act: Callable[[], Result]
+    lanes: Sequence[str]
 
-    def __init__(self, *, threads: int, limit: timedelta) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    began: float
+    thread: threading.Thread
+    lanes: Sequence[str]
+
+
+class Effects(Generic[Key, Result]):
+    """Effects under way, each by a key of its own; `places` says how many of a lane run at once. For one thread."""
+
+    def __init__(self, *, threads: int, limit: timedelta, places: Callable[[str], int] | None = None) -> None:
         self._limit = limit.total_seconds()
         self._threads = threads
+        self._places = places or (lambda _: threads)
         self._under_way: dict[Key, None] = {}
-        self._queued: dict[Key, Callable[[], Result]] = {}
-        self._running: dict[Key, tuple[float, threading.Thread]] = {}
+        self._queued: dict[Key, _Queued[Result]] = {}
+        self._running: dict[Key, _Running] = {}
+        self._places_taken: Counter[str] = Counter()
+        self._changed = threading.Condition()
+        self._closed = False
         self._left_behind: list[threading.Thread] = []
-        self._inbox: SimpleQueue[Key | None] = SimpleQueue()
         self._outcomes: SimpleQueue[tuple[Key, Result | BaseException]] = SimpleQueue()
         for _ in range(threads):
             self._hire()
@@ -50,7 +69,8 @@ class Effects(Generic[Key, Result]):
     @property
     def queued(self) -> tuple[Key, ...]:
         """Those that wait for a thread, in order."""
-        return tuple(self._queued.copy())
+        with self._changed:
+            return tuple(self._queued)
 
     @property
     def left_behind(self) -> int:
@@ -58,15 +78,17 @@ class Effects(Generic[Key, Result]):
         self._left_behind = [thread for thread in self._left_behind if thread.is_alive()]
         return len(self._left_behind)
 
-    def begin(self, key: Key, act: Callable[[], Result]) -> None:
-        """Let a thread do it as soon as one is free; its time runs from then."""
+    def begin(self, key: Key, act: Callable[[], Result], lanes: Sequence[str] = ()) -> None:
+        """Let a thread do it as soon as one is free, and a place in each of its lanes; its time runs from then."""
         self._under_way[key] = None
-        self._queued[key] = act
-        self._inbox.put(key)
+        with self._changed:
+            self._queued[key] = _Queued(act, lanes)
+            self._changed.notify()
 
     def withdraw(self, key: Key) -> bool:
         """Take it back, if no thread has begun it; whether that was so."""
-        was_queued = self._queued.pop(key, None) is not None
+        with self._changed:
+            was_queued = self._queued.pop(key, None) is not None
         if was_queued:
             del self._under_way[key]
         return was_queued
@@ -86,33 +108,55 @@ class Effects(Generic[Key, Result]):
 
     def close(self) -> None:
         """Let the threads end; those that are still at something end with the process."""
-        for _ in range(self._threads):
-            self._inbox.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
     def _overdue(self) -> list[tuple[Key, Result | BaseException]]:
-        found: list[tuple[Key, Result | BaseException]] = []
         before = time.monotonic() - self._limit
-        for key, (began, thread) in self._running.copy().items():
-            if began < before and self._running.pop(key, None) is not None:
-                self._left_behind.append(thread)
-                self._hire()
-                found.append((key, Retryable(f"took longer than {self._limit:g} s")))
-        return found
+        with self._changed:
+            late = [(key, running) for key, running in self._running.items() if running.began < before]
+            for key, running in late:
+                self._leave(key, running)
+                self._left_behind.append(running.thread)
+        for _ in late:
+            self._hire()
+        return [(key, Retryable(f"took longer than {self._limit:g} s")) for key, _ in late]
 
     def _hire(self) -> None:
         threading.Thread(target=self._serve, name="step", daemon=True).start()
 
     def _serve(self) -> None:
-        while (key := self._inbox.get()) is not None:
-            act = self._queued.pop(key, None)
-            if act is None:
-                continue  # withdrawn
-            self._running[key] = (time.monotonic(), threading.current_thread())
+        while (taken := self._take()) is not None:
+            key, act = taken
             result: Result | BaseException
             try:
                 result = act()
             except BaseException as error:  # noqa: BLE001 - told to whoever asked
                 result = error
-            if self._running.pop(key, None) is None:
-                return  # too late: another thread has our place
+            with self._changed:
+                running = self._running.get(key)
+                if running is None:
+                    return  # too late: another thread has our place
+                self._leave(key, running)
             self._outcomes.put((key, result))
+
+    def _take(self) -> tuple[Key, Callable[[], Result]] | None:
+        """The first that has a place in each of its lanes, when there is one; None at the end."""
+        with self._changed:
+            while not self._closed:
+                for key, queued in self._queued.items():
+                    if all(self._places_taken[lane] < self._places(lane) for lane in queued.lanes):
+                        del self._queued[key]
+                        self._places_taken.update(queued.lanes)
+                        self._running[key] = _Running(time.monotonic(), threading.current_thread(), queued.lanes)
+                        return key, queued.act
+                self._changed.wait()
+        return None
+
+    def _leave(self, key: Key, running: _Running) -> None:
+        """Give the places back. Under the lock."""
+        del self._running[key]
+        if running.lanes:
+            self._places_taken.subtract(running.lanes)
+            self._changed.notify_all()

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
 from adapters.kafka import Consumer, Message, OnAssign, Partition
 from domain.errors import Conflict, Unavailable
-from domain.lifecycle import Inbound, Lifecycle
+from domain.lifecycle import Outcome
 from domain.ports import KafkaPosition
 
 log = structlog.get_logger(__name__)
@@ -32,15 +32,26 @@ class Positions(Protocol):
         """The next offset to read, by (topic id, partition)."""
 
 
-class Intake:
+Read = TypeVar("Read")
+Read_contra = TypeVar("Read_contra", contravariant=True)
+
+
+class Taker(Protocol[Read_contra]):
+    """Who records a batch, with its positions, in one transaction: `Lifecycle`, or replies.py."""
+
+    def intake(self, messages: Sequence[Read_contra], positions: Sequence[KafkaPosition] = ()) -> Outcome:
+        """The whole batch or nothing. Raises Conflict."""
+
+
+class Intake(Generic[Read]):
     """One member of the consumer group."""
 
     def __init__(
         self,
         connect: Callable[[OnAssign], Consumer],
-        lifecycle: Lifecycle,
+        lifecycle: Taker[Read],
         *,
-        read: Callable[[Message], Inbound],
+        read: Callable[[Message], Read],
         positions: Positions,
         batch: int,
         poll_seconds: float,

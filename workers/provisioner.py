@@ -14,6 +14,9 @@ A scope stays leased from its claim until it has nothing more to do; leases are 
 loses a lease finds a conflict when recording, and drops the scope: the other one goes on from the log. SIGKILL at any
 point leaves an intent without outcome, which the next holder of the scope brings about again.
 
+What is slow, or large, holds up nobody: a claim takes only so many scopes of one tenant, an effect needs a place in
+each of its lanes, and where a lane is crowded the scope is put off and its lease ends (lanes.py).
+
 An intent that has to wait for a thread is looked at once more before its effect begins: an operator may hold the scope
 by then. An outcome that meets such an act is decided again on top of it, for what was done must be known.
 """
@@ -21,6 +24,8 @@ by then. An outcome that meets such an act is decided again on top of it, for wh
 from __future__ import annotations
 
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -36,6 +41,7 @@ from domain.saga import Saga, Turn
 from domain.steps import Facts, Scope, ScopeKind, Step
 from domain.wanted import scopes_of
 from workers.effects import Effects
+from workers.lanes import Limits, Timetables, crowded, lanes_of
 
 log = structlog.get_logger(__name__)
 
@@ -53,11 +59,15 @@ Executors = Mapping[tuple[ScopeKind, Step], Executor]
 
 @dataclass(slots=True, eq=False)
 class _Effect:
-    """An effect under way; `since` is when it was decided."""
+    """An effect under way, in its lanes; `since` is when it was decided."""
 
     lease: Lease
     order: Order
     since: datetime
+    lanes: tuple[str, ...]
+    began: float | None = None
+    seconds: float | None = None
+    """How long it took; None while it runs, and where it took too long."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,8 +95,7 @@ class Provisioner:
         catalog: Catalog,
         clock: Clock,
         owner: str,
-        threads: int,
-        claim: int,
+        limits: Limits,
         lease: timedelta,
         poll_seconds: float,
         drain_seconds: float,
@@ -99,11 +108,15 @@ class Provisioner:
         self._catalog = catalog
         self._clock = clock
         self._owner = owner
-        self._claim = claim
+        self._limits = limits
+        self._timetables = Timetables(limits)
         self._lease = lease
         self._poll = poll_seconds
         self._drain = drain_seconds
-        self._effects = effects or Effects[_Effect, Facts | None](threads=threads, limit=step_timeout)
+        self._step_timeout = step_timeout
+        self._effects = effects or Effects[_Effect, Facts | None](
+            threads=limits.threads, limit=step_timeout, places=limits.places
+        )
         self._done: list[_Done] = []
         self.recorded = 0
 
@@ -128,9 +141,7 @@ class Provisioner:
 
     def round(self) -> bool:
         """One round; False when there was nothing to do."""
-        room = self._claim - len(self._effects.under_way) - len(self._done)
-        now = self._clock()
-        leases = self._log.claim(owner=self._owner, limit=room, now=now, until=now + self._lease) if room > 0 else []
+        leases = self._claim()
         self._collect(timeout=self._poll if self._effects.under_way and not leases else 0)
         self._renew()
         late = self._late()
@@ -138,6 +149,35 @@ class Provisioner:
             self._decide([*late, *leases], draining=False)
             return True
         return bool(self._effects.under_way)
+
+    def _claim(self) -> list[Lease]:
+        """As many as there is room for, and of one tenant no more than its share.
+
+        All that a claim has looked at may have been of a tenant that has its share now: the next one passes over it.
+        """
+        orders = [effect.order for effect in self._effects.under_way] + [done.order for done in self._done]
+        held = Counter(order.scope.tenant_id for order in orders)
+        room = self._limits.claim - held.total()
+        share, now = self._limits.tenant, self._clock()
+        leases: list[Lease] = []
+        full: list[str] = []
+        while len(leases) < room:
+            passed_over, full = full, [tenant_id for tenant_id, count in held.items() if count >= share]
+            if leases and full == passed_over:
+                break
+            claimed = self._log.claim(
+                owner=self._owner,
+                limit=room - len(leases),
+                now=now,
+                until=now + self._lease,
+                share=share,
+                but_not_of=full,
+            )
+            if not claimed:
+                break
+            leases += claimed
+            held.update(lease.scope.split(":")[1] for lease in claimed)
+        return leases
 
     def drain(self) -> None:
         """Record what the running effects come to, and give their scopes back."""
@@ -157,7 +197,9 @@ class Provisioner:
     def _begin(self, lease: Lease, order: Order) -> None:
         executor = self._executors[order.scope.kind, order.step]
         act = executor.ensure if order.direction == "ensure" else executor.remove
-        self._effects.begin(_Effect(lease, order, self._clock()), partial(act, order))
+        lanes = lanes_of(order, self._catalog)
+        effect = _Effect(lease, order, self._clock(), lanes)
+        self._effects.begin(effect, partial(_timed, effect, act), lanes)
 
     def _late(self) -> list[Lease]:
         """Scopes whose effects have waited long for a thread: nobody begins them now, they are decided again."""
@@ -167,6 +209,7 @@ class Provisioner:
 
     def _collect(self, *, timeout: float) -> None:
         for effect, result in self._effects.finished(timeout=timeout):
+            self._timetables.took(effect.lanes, effect.seconds or self._step_timeout.total_seconds())
             if not isinstance(result, BaseException):
                 self._done.append(_Done(effect.lease, effect.order, result))
                 continue
@@ -194,6 +237,8 @@ class Provisioner:
         """Decide for all and record in one commit. Outcomes are kept until they are recorded."""
         turns = self._turns([*leases, *self._done], draining=draining)
         for work, turn, _ in self._recorded(turns, draining=draining):
+            if turn is not None:
+                self._saga.keep(turn)
             if turn is not None and turn.order is not None:
                 self._begin(_lease_of(work), turn.order)
         self._done.clear()
@@ -221,11 +266,13 @@ class Provisioner:
             if isinstance(each, _Done) or not _is_customer(each)
         }
         estates = self._saga.estates(scope.tenant_id for scope in scopes.values())
+        held = Counter(lane for effect in self._effects.under_way for lane in effect.lanes)
         turns: list[_Decided] = []
         for each in work:
             if isinstance(each, _Done):
                 estate = estates[each.order.scope.tenant_id]
                 turn = self._saga.outcome(each.order, each.result, estate, draining=draining, room=room)
+                self._admit(turn, held)
                 turns.append((each, turn, self._recording(each.lease, turn)))
             elif _is_customer(each):
                 turns.append((each, None, self._fan_out(each)))
@@ -233,8 +280,31 @@ class Provisioner:
                 turns.append((each, None, self._put_off(each)))
             else:
                 turn = self._saga.take(scopes[each], estates[scopes[each].tenant_id], room=room)
+                self._admit(turn, held)
                 turns.append((each, turn, self._recording(each, turn)))
         return turns
+
+    def _admit(self, turn: Turn, held: Counter[str]) -> None:
+        """Count the turn's effect among those that we hold; where a lane of it is crowded, put the scope off."""
+        if turn.order is None:
+            return
+        lanes = lanes_of(turn.order, self._catalog)
+        full = crowded(lanes, held, self._limits)
+        if full:
+            turn.order = None
+            slot = self._timetables.slot(full, self._clock(), runs_for=self._runs_for())
+            turn.wakes.append(Wake(str(turn.scope), slot))
+        else:
+            held.update(lanes)
+
+    def _runs_for(self) -> dict[str, float]:
+        """For how many seconds the oldest effect of each lane has run."""
+        ages: dict[str, float] = {}
+        for effect in self._effects.under_way:
+            if effect.began is not None:
+                age = time.monotonic() - effect.began
+                ages.update({lane: max(age, ages.get(lane, 0.0)) for lane in effect.lanes})
+        return ages
 
     def _recording(self, lease: Lease, turn: Turn) -> Recording:
         goes_on = turn.order is not None
@@ -313,6 +383,14 @@ class Provisioner:
         """If the lease is still ours, end it and leave the scope due; if not, its new holder sees to it."""
         with suppress(Conflict):
             self._log.record(Recording(leases=[lease], wakes=[Wake(lease.scope, self._clock())]))
+
+
+def _timed(effect: _Effect, act: Callable[[Order], Facts | None]) -> Facts | None:
+    effect.began = time.monotonic()
+    try:
+        return act(effect.order)
+    finally:
+        effect.seconds = time.monotonic() - effect.began
 
 
 def _lease_of(work: _Work) -> Lease:

@@ -14,16 +14,24 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+import structlog
+
 from adapters.workers import Heartbeat
+from domain.errors import TenantryError
 from history.loading import spare_the_collector
 from projections import INTEGRATION, PROJECTIONS
 from runtime.bootstrap import Parts, lease_of, utc_now, worker_name
+from runtime.settings import Settings
 from workers.intake import Intake
+from workers.lanes import Limits
 from workers.projector import Projector
 from workers.provisioner import Provisioner
 from workers.relay import Relay
+from workers.replies import ReplyBox
 from workers.sealer import sealing
 from workers.sweeper import sweeping
+
+log = structlog.get_logger(__name__)
 
 
 def run_intake(parts: Parts, stop: threading.Event) -> None:
@@ -56,6 +64,17 @@ def run_projector(parts: Parts, stop: threading.Event) -> None:
         projector.run(stop, ready=heart.ready)
 
 
+def limits_of(settings: Settings) -> Limits:
+    return Limits(
+        threads=settings.provisioner_threads,
+        claim=settings.provisioner_claim,
+        executor=settings.provisioner_executor_limit,
+        shard=settings.provisioner_shard_limit,
+        foreign=settings.provisioner_foreign_limit,
+        tenant=settings.provisioner_tenant_share,
+    )
+
+
 def run_provisioner(parts: Parts, stop: threading.Event) -> None:
     settings = parts.settings
     provisioner = Provisioner(
@@ -65,16 +84,45 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
         catalog=parts.catalog,
         clock=utc_now,
         owner=worker_name("provisioner"),
-        threads=settings.provisioner_threads,
-        claim=settings.provisioner_claim,
+        limits=limits_of(settings),
         lease=lease_of(settings),
         poll_seconds=settings.poll_seconds,
         drain_seconds=settings.drain_seconds,
         step_timeout=parts.policy.retry.step_timeout,
     )
     sweeper = parts.sweeping if settings.sweep_interval_seconds else None
-    with sweeping(sweeper), _beating(parts, "provisioner", dict) as heart:
+    with sweeping(sweeper), _beating(parts, "provisioner", dict) as heart, _replies(parts, stop):
         provisioner.run(stop, ready=heart.ready)
+
+
+@contextmanager
+def _replies(parts: Parts, stop: threading.Event) -> Iterator[None]:
+    """Beside a provisioner, where the catalogue names others: what they reply wakes whoever waits for it."""
+    if not parts.catalog.is_foreign:
+        yield
+        return
+    thread = threading.Thread(target=_take_replies, args=(parts, stop), name="replies", daemon=True)
+    thread.start()
+    yield
+    thread.join(timeout=5)
+
+
+def _take_replies(parts: Parts, stop: threading.Event) -> None:
+    """Until `stop`; whatever goes wrong, orders are asked for again, so it is begun again."""
+    while not stop.is_set():
+        try:
+            box = ReplyBox(parts.log)
+            Intake(
+                parts.reply_consumer,
+                box,
+                read=parts.reply,
+                positions=parts.log,
+                batch=parts.settings.intake_batch,
+                poll_seconds=parts.settings.poll_seconds,
+            ).run(stop)
+        except TenantryError as error:
+            log.warning("taking replies again", error=str(error))
+            stop.wait(5.0)
 
 
 def run_relay(parts: Parts, stop: threading.Event) -> None:

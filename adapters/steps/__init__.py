@@ -6,27 +6,34 @@ go to somebody else where the catalogue says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from adapters.kafka_ports import Producer
 from adapters.signed_requests import SignedRequests, SigningSecret
+from adapters.steps.commands import PostgresReplies
 from adapters.steps.commerce import Commerce
 from adapters.steps.configuration import Configurations
 from adapters.steps.databases import Databases
 from adapters.steps.fences import Connect
-from adapters.steps.foreign import Routed, licensed, webhooks
+from adapters.steps.foreign import Routed, commanded, licensed, webhooks
 from adapters.steps.identities import Identities
 from adapters.steps.licenses import Licenses
+from adapters.steps.orders import Draft
 from adapters.steps.regions import Regions
 from adapters.steps.sites import Memberships, SiteNames
-from adapters.steps.webhooks import Draft
 from adapters.topology import Topology
 from domain.catalog import Catalog
+from domain.errors import UsageError
 from domain.ports import Executor
 from domain.steps import ScopeKind, Step
 
 NO_SECRETS: Final[Mapping[str, SigningSecret]] = MappingProxyType({})
+
+
+def _no_kafka() -> Producer:
+    raise UsageError("the catalogue names an executor on Kafka, but there is no producer here")
 
 
 def executors(
@@ -37,15 +44,21 @@ def executors(
     site_domain: str,
     master_key: bytes,
     webhook_secrets: Mapping[str, SigningSecret] = NO_SECRETS,
+    producer: Callable[[], Producer] = _no_kafka,
 ) -> Mapping[tuple[ScopeKind, Step], Executor]:
-    """All of them, ready for many threads. `control` opens a session of the control database."""
+    """All of them, ready for many threads. `control` opens a session of the control database.
+
+    `producer` is asked for with the first command to somebody who is reached by Kafka.
+    """
     configurations = Configurations(catalog, site_domain=site_domain)
     identities, memberships = Identities(), Memberships()
+    replies = PostgresReplies(control)
     requests = SignedRequests(seconds=topology.patience.statement)
 
     def routed(step: Step, ours: Executor, draft: Draft) -> Routed:
-        foreign = webhooks(step, draft, catalog=catalog, secrets=webhook_secrets, requests=requests)
-        return Routed(ours, foreign)
+        by_webhook = webhooks(step, draft, catalog=catalog, secrets=webhook_secrets, requests=requests)
+        by_kafka = commanded(step, draft, catalog=catalog, replies=replies, producer=producer)
+        return Routed(ours, {**by_webhook, **by_kafka})
 
     return {
         ("site", Step.COMMERCE): Commerce(),

@@ -6,13 +6,16 @@ license, the credentials and the fences of a product are built on them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from adapters.kafka_ports import Producer
 from adapters.signed_requests import SignedRequests, SigningSecret
+from adapters.steps.commands import Commanded, Replies
 from adapters.steps.fences import wish_of
-from adapters.steps.webhooks import Draft, Webhook
-from domain.catalog import Catalog
+from adapters.steps.orders import Draft
+from adapters.steps.webhooks import Webhook
+from domain.catalog import Catalog, CommandedExecutor, ForeignExecutor
 from domain.errors import UsageError
 from domain.ports import Executor, Order
 from domain.steps import Facts, LicenseFacts, LicenseWish, Step
@@ -41,7 +44,8 @@ def webhooks(
     """The executors of that step that the catalogue names, by product. UsageError where a secret is missing."""
     found: dict[str, Executor] = {}
     for key, product in catalog.products.items():
-        if (foreign := product.executors.get(step)) is not None:
+        foreign = product.executors.get(step)
+        if isinstance(foreign, ForeignExecutor):
             if foreign.secret not in secrets:
                 raise UsageError(
                     f"product {key}, step {int(step)}: its webhook is signed with the secret {foreign.secret}, which is"
@@ -56,6 +60,24 @@ def webhooks(
                 draft=draft,
             )
     return found
+
+
+def commanded(
+    step: Step, draft: Draft, *, catalog: Catalog, replies: Replies, producer: Callable[[], Producer]
+) -> Mapping[str, Executor]:
+    """The executors of that step that the catalogue reaches by Kafka, by product."""
+    named = {key: product.executors.get(step) for key, product in catalog.products.items()}
+    return {
+        key: Commanded(
+            producer=producer,
+            replies=replies,
+            topic=foreign.kafka,
+            family=catalog.family_of(key),
+            draft=draft,
+        )
+        for key, foreign in named.items()
+        if isinstance(foreign, CommandedExecutor)
+    }
 
 
 def licensed(order: Order) -> LicenseFacts:

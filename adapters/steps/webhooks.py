@@ -10,71 +10,28 @@ and how we go on after a crash. Nothing about a request is kept but the intent i
          ──▶ 3xx, other 4xx                                                Permanent
 
 What readers of the read models are told is ours: the facts that our own pure executors draw up from the wish. They go
-along with the request; the answer may add to them what only the provisioner knows (`MAY_SAY`).
+along with the request; the answer may add to them what only the provisioner knows (orders.py).
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Final
+from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from adapters.signed_requests import Answer, Method, SignedRequests, SigningSecret
+from adapters.steps.orders import Draft, Misfit, about, body_of, completed
 from domain.errors import Fenced, Obstacle, Permanent, Retryable
-from domain.event import Value
 from domain.ports import Order
-from domain.steps import ConfigurationFacts, Facts, LicenseFacts, Step
-
-Draft = Callable[[Order], Facts]
-"""What is told of the step once it is done, as far as we know it ourselves. Pure."""
+from domain.steps import Facts
 
 _SHORTEST_PAUSE: Final = timedelta(seconds=1)
 _LONGEST_PAUSE: Final = timedelta(hours=1)
-_LONGEST_REASON: Final = 200
-_LONGEST_LOOKED_THROUGH: Final = 2000
-
-
-# -- what an answer may say ----------------------------------------------------------------------------------------
-
-
-Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1024)]
-"""One line; no NUL, which PostgreSQL would not store."""
-
-
-class Nothing(Value):
-    """The wish says it all."""
-
-
-class Settings(Value):
-    """To be stored beside our settings, which stay. They lie in the log in the clear: nothing about persons."""
-
-    settings: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=64)], Text] = Field(
-        default_factory=dict, max_length=64
-    )
-
-
-class Location(Value):
-    """Where the product finds its entitlement."""
-
-    location: Annotated[Text, StringConstraints(min_length=1)] | None = None
-
-
-MAY_SAY: Final[Mapping[Step, type[Nothing | Settings | Location]]] = {
-    Step.SITE: Nothing,
-    Step.CONFIGURATION: Settings,
-    Step.IDENTITY: Nothing,
-    Step.LICENSE: Location,
-}
-
-
-# -- the executor --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +54,9 @@ class Webhook:
         if not _is_json(answer):
             raise Retryable(self._about(order, "did not answer with application/json"))
         try:
-            said = MAY_SAY[order.step].model_validate_json(answer.body)
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise Retryable(self._about(order, f"answered what does not fit: {place}: {first['msg']}")) from None
-        return _completed(draft, said)
+            return completed(order, draft, answer.body)
+        except Misfit as misfit:
+            raise Retryable(self._about(order, f"answered what does not fit: {misfit}")) from None
 
     def remove(self, order: Order) -> None:
         self._ask(order, None)
@@ -164,44 +118,7 @@ class Webhook:
         return min(max(pause, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
     def _about(self, order: Order, said: str) -> str:
-        """One short line that names the provisioner, and nobody else: it goes into the log in the clear."""
-        line = " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())
-        if len(line) > _LONGEST_LOOKED_THROUGH:
-            line = line[:_LONGEST_LOOKED_THROUGH].rpartition(" ")[0]  # half a name would not be found
-        line = re.sub(r"\S+@\S+", "(personal)", line)
-        for name in _persons(order):
-            line = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(personal)", line, flags=re.IGNORECASE)
-        host = urlsplit(self.address).netloc
-        return f"the provisioner of {self.product}, step {int(order.step)} ({host}) {line[:_LONGEST_REASON]}"
-
-
-def body_of(order: Order, *, family: str, facts: Facts | None) -> bytes:
-    """The request. `facts` is None in a removal, whose wish is the one that is undone."""
-    scope = order.scope
-    asked = {
-        "idempotency_key": order.idempotency_key,
-        "tenant_id": scope.tenant_id,
-        "scope": {"kind": scope.kind, "tenant_id": scope.tenant_id, "key": scope.key},
-        "product": scope.key,
-        "family": family,
-        "step": int(order.step),
-        "direction": order.direction,
-        "generation": order.generation,
-        "region": order.placement.region if order.placement else None,
-        "wish": order.wish.model_dump(mode="json"),
-        "facts": facts.model_dump(mode="json") if facts is not None else None,
-    }
-    return json.dumps(asked, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _completed(draft: Facts, said: Nothing | Settings | Location) -> Facts:
-    match draft, said:
-        case ConfigurationFacts(), Settings(settings=settings):
-            return draft.model_copy(update={"settings": {**settings, **draft.settings}})
-        case LicenseFacts(), Location(location=str(location)):
-            return draft.model_copy(update={"location": location})
-        case _:
-            return draft
+        return about(order, urlsplit(self.address).netloc, said)
 
 
 class _Problem(BaseModel):
@@ -228,15 +145,3 @@ def _is_json(answer: Answer) -> bool:
 def _origin(address: str) -> tuple[str, str | None, int]:
     url = urlsplit(address)
     return url.scheme, url.hostname, url.port or (443 if url.scheme == "https" else 80)
-
-
-def _persons(order: Order) -> list[str]:
-    """Names of persons, and of the customer, that a provisioner may have from us; each part of them, longest first."""
-    names: set[str] = set()
-    if order.tenant.attributes is not None:
-        names.add(order.tenant.attributes.value.administrator.name)
-    if order.customer.details is not None:
-        details = order.customer.details.value
-        names |= {details.name, *(person.name for person in details.administrators)}
-    parts = {part for name in names for part in (name, *name.split()) if len(part) > 2}
-    return sorted(parts, key=lambda part: (-len(part), part))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -14,7 +15,7 @@ import pytest
 from adapters.embedded import EmbeddedPostgres
 from adapters.event_log import PostgresEventLog
 from adapters.event_mapper import EventMapper
-from benchmarks import report
+from benchmarks import report, saga
 from benchmarks.harness import Compared, our_database, result
 from benchmarks.population import EVENTS_OF_A_LIFE, customer_id, life, lives, load, parts, recorded, tenant_id
 from cli.bench import BENCHES
@@ -69,6 +70,32 @@ def test_the_report_has_a_line_for_each_figure(tmp_path: Path) -> None:
     text = (tmp_path / "benchmarks.md").read_text()
     assert "| append | 20 | 2 | 10 | 5 |" in text
     assert "- PostgreSQL: 18" in text
+
+
+def test_the_report_tells_of_the_saga_what_the_comparison_does_not() -> None:
+    beside: dict[str, Any] = {
+        "two_workers": 150.0,
+        "local": 9.6,
+        "activated_p99_ms": 1234,
+        "scopes_due": 10_000,
+        "longest_wait_seconds": 4.2,
+        "rss_mib": 150,
+    }
+    found = report.lines([result("saga", Compared([100.0], [10.0]), **beside)])
+    assert found[0] == ("saga", "100", "10", "10", "10")
+    assert [line[1] for line in found[1:]] == [
+        "150",
+        "10",
+        "p99 1,234 ms",
+        "10,000 at once: 150 MiB, longest wait 4.2 s",
+    ]
+
+
+@pytest.mark.saga
+def test_tenants_of_the_saga_bench_converge_without_effects_in_the_world(postgres: EmbeddedPostgres) -> None:
+    found = saga.rate(postgres, 3)
+    assert found.rate > 0
+    assert found.longest_wait > 0
 
 
 def test_a_loaded_store_reads_as_if_the_mapper_had_written_it(postgres: EmbeddedPostgres) -> None:

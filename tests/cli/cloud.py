@@ -27,6 +27,7 @@ from domain.wanted import Estate
 from runtime.bootstrap import Parts, utc_now
 from runtime.instance import endpoints
 from runtime.settings import load_settings
+from workers.lanes import Limits
 from workers.provisioner import Provisioner
 
 
@@ -48,8 +49,7 @@ class Cloud:
             catalog=parts.catalog,
             clock=utc_now,
             owner="test",
-            threads=2,
-            claim=16,
+            limits=Limits(threads=2, claim=16),
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,

@@ -25,6 +25,7 @@ from runtime.bootstrap import Parts, utc_now
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.fakes.executors import FakeWorld
+from workers.lanes import Limits
 from workers.projector import Projector
 from workers.provisioner import Provisioner
 
@@ -47,8 +48,7 @@ class Desk:
             catalog=parts.catalog,
             clock=utc_now,
             owner="test",
-            threads=2,
-            claim=16,
+            limits=Limits(threads=2, claim=16),
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,

@@ -28,6 +28,7 @@ from domain.ports import (
     Lease,
     QuarantinedMessage,
     Recording,
+    Reply,
     WaitingMessage,
     Wake,
 )
@@ -128,9 +129,7 @@ def inside(request: pytest.FixtureRequest) -> Iterator[Inside]:
     if request.param == "memory":
         yield MemoryInside()
         return
-    url = request.getfixturevalue("database")
-    migrate(url, revision="0004")
-    real = PostgresInside(url)
+    real = PostgresInside(request.getfixturevalue("migrated_database"))
     yield real
     real.close()
 
@@ -687,3 +686,36 @@ def test_tenants_with_held_changes_are_known_until_nothing_of_them_is_held(log: 
     assert log.held_by_guard() == ["t-1", "t-2"]
     log.record(Recording(held={"t-1": None}))
     assert log.held_by_guard() == ["t-2"]
+
+
+def test_a_claim_takes_of_one_tenant_no_more_than_its_share_and_the_rest_stays_due(log: Keeper) -> None:
+    large = [f"product:t-1:p-{number}" for number in range(5)]
+    wake(log, *large)
+    wake(log, "site:t-2", "family:t-3:jira")
+    leases = log.claim(owner="a", limit=10, now=NOW, until=NOW + LEASE, share=2)
+    assert scopes(leases) == ["family:t-3:jira", *large[:2], "site:t-2"]
+    assert scopes(claim(log)) == large[2:]
+
+
+def test_a_claim_passes_over_tenants_that_have_their_share_already_however_much_of_theirs_is_due(log: Keeper) -> None:
+    wake(log, *(f"product:t-1:p-{number}" for number in range(20)))
+    wake(log, "site:t-2", "customer:c-1")
+    leases = log.claim(owner="a", limit=2, now=NOW, until=NOW + LEASE, share=2, but_not_of=["t-1"])
+    assert scopes(leases) == ["customer:c-1", "site:t-2"]
+
+
+def test_a_reply_that_is_news_makes_its_scope_due_and_no_other_does(log: Keeper) -> None:
+    scope = "product:t-1:compass"
+
+    def is_due_after(*replies: Reply) -> bool:
+        log.record(Recording(replies=list(replies)))
+        leases = claim(log, now=datetime.now(UTC) + SECOND)
+        log.record(Recording(leases=leases))
+        return bool(leases)
+
+    newest, older = Reply(scope, 7, 5, f"{scope}/7/ensure/5", "done"), Reply(scope, 7, 4, f"{scope}/7/ensure/4", "done")
+    assert is_due_after(older, newest)
+    assert not is_due_after(newest)
+    assert not is_due_after(older)
+    assert is_due_after(replace(newest, said="working"))
+    assert is_due_after(replace(newest, step=4))

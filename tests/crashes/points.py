@@ -65,8 +65,17 @@ class WatchedLog:
         for tenant, names in places.items():
             self.watch(tenant, frozenset(Point(*name, "after") for name in names))
 
-    def claim(self, *, owner: str, limit: int, now: datetime, until: datetime) -> list[Lease]:
-        leases = self.log.claim(owner=owner, limit=limit, now=now, until=until)
+    def claim(
+        self,
+        *,
+        owner: str,
+        limit: int,
+        now: datetime,
+        until: datetime,
+        share: int | None = None,
+        but_not_of: Sequence[str] = (),
+    ) -> list[Lease]:
+        leases = self.log.claim(owner=owner, limit=limit, now=now, until=until, share=share, but_not_of=but_not_of)
         for lease in leases:
             kind, tenant, *_ = lease.scope.split(":")
             self.watch(tenant, frozenset([Point(kind, "claimed", "after")]))

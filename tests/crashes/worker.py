@@ -29,6 +29,7 @@ from runtime.settings import Settings
 from tests.crashes import planted
 from tests.crashes.points import Place, WatchedLog, watch_statements, watched
 from tests.domain.given import POLICY
+from workers.lanes import Limits
 from workers.provisioner import Provisioner
 
 LEASE = timedelta(seconds=20)
@@ -88,8 +89,7 @@ def _live(life: Life) -> None:
             catalog=parts.catalog,
             clock=clock,
             owner=f"worker {os.getpid()}",
-            threads=life.threads,
-            claim=life.claim,
+            limits=Limits(threads=life.threads, claim=life.claim),
             lease=LEASE,
             poll_seconds=0.05,
             drain_seconds=5,

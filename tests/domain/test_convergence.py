@@ -283,7 +283,7 @@ def test_a_step_that_is_being_changed_is_still_there_for_others() -> None:
 def test_a_site_goes_after_its_families_and_products() -> None:
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
-    nothing = Wanted("absent", {}, "none")
+    nothing = Wanted("absent", {})
     estate = commerce.estate(scopes.values())
     way = around(SITE, nothing, estate, catalog=CATALOG)
     assert next_action(nothing, scopes[SITE], way, NOW) == Wait(f"the removal of {JIRA_FAMILY}")

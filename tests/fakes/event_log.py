@@ -6,6 +6,7 @@ before anything of it is kept. It counts: `recordings` made, `conflicts` answere
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from threading import Lock
 
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Recorded
-from domain.ports import Clock, HeldInTenant, Incoming, Lease, QuarantinedMessage, Recording, WaitingMessage
+from domain.ports import Clock, HeldInTenant, Incoming, Lease, QuarantinedMessage, Recording, Reply, WaitingMessage
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class MemoryEventLog:
         self.obstacles: set[tuple[str, str]] = set()
         self.before_record: Callable[[Recording], None] = lambda recording: None
         self.held: dict[str, HeldInTenant] = {}
+        self.replies: dict[tuple[str, int], Reply] = {}
         self.recordings = 0
         self.conflicts = 0
         self._clock = clock
@@ -143,6 +145,11 @@ class MemoryEventLog:
         self.obstacles -= freed
         for scope in sorted({scope for _, scope in freed}):
             self._wake(scope, self._clock())
+        for reply in sorted(recording.replies, key=lambda each: each.generation):
+            kept = self.replies.get((reply.scope, reply.step))
+            if kept is None or (reply.generation >= kept.generation and reply != kept):
+                self.replies[reply.scope, reply.step] = reply
+                self._wake(reply.scope, self._clock())
         for wake in recording.wakes:
             self._wake(wake.scope, wake.at)
         for event in recording.events:
@@ -237,8 +244,18 @@ class MemoryEventLog:
         wanted = set(topic_ids)
         return {key: offset for key, offset in self._positions.items() if key[0] in wanted}
 
-    def claim(self, *, owner: str, limit: int, now: datetime, until: datetime) -> list[Lease]:
+    def claim(
+        self,
+        *,
+        owner: str,
+        limit: int,
+        now: datetime,
+        until: datetime,
+        share: int | None = None,
+        but_not_of: Sequence[str] = (),
+    ) -> list[Lease]:
         """See `EventLog.claim`: the longest due first."""
+        taken = Counter[str](dict.fromkeys(but_not_of, limit if share is None else share))
         with self._lock:
             due: dict[str, list[int]] = {}
             ripe = [(wake.at, number, wake) for number, wake in self.wakes.items() if wake.at <= now]
@@ -246,9 +263,12 @@ class MemoryEventLog:
                 lease = self.leases.get(wake.scope)
                 if lease is None or lease.until <= now:
                     due.setdefault(wake.scope, []).append(number)
-            claimed = [
-                Lease(scope, owner, self._number(), tuple(wakes), until) for scope, wakes in list(due.items())[:limit]
-            ]
+            claimed: list[Lease] = []
+            for scope, wakes in due.items():
+                tenant_id = scope.split(":")[1]
+                if len(claimed) < limit and taken[tenant_id] < (limit if share is None else share):
+                    taken[tenant_id] += 1
+                    claimed.append(Lease(scope, owner, self._number(), tuple(wakes), until))
             self.leases.update({lease.scope: lease for lease in claimed})
         return claimed
 

@@ -23,8 +23,8 @@ from adapters.signed_requests import SignedRequests, SigningSecret
 from adapters.steps.configuration import Configurations
 from adapters.steps.foreign import licensed, webhooks
 from adapters.steps.identities import Identities
+from adapters.steps.orders import Draft
 from adapters.steps.sites import Memberships
-from adapters.steps.webhooks import Draft
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
 from domain.ports import Executor
 from domain.steps import Step

@@ -101,13 +101,14 @@ def test_what_comes_for_a_destroyed_tenant_after_its_restore_window_is_quarantin
 
 
 def test_a_shard_that_does_not_answer_is_waited_for_and_the_others_go_on(small: Running) -> None:
-    """The server refuses connections to the one database; nothing is counted as absent."""
+    """The server ends all sessions of the one database and refuses new ones; nothing is counted as absent."""
     tenant, other = new_tenant(), new_tenant()
     small.send(created(tenant, "atlas", residency="pinned", region="us"))
     small.until_level(tenant, "atlas", "open")
     place = small.placement(tenant, "atlas")
     with psycopg.connect(small.shard_url("postgres"), autocommit=True) as owner:
         owner.execute("ALTER DATABASE shard_us_1 ALLOW_CONNECTIONS false")
+        owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shard_us_1'")
         small.send(activated(tenant, "compass"), created(other))
         query = "SELECT reason FROM provisioning_steps WHERE tenant_id = %s AND reason IS NOT NULL"
         retrying = wait_for(lambda: small.rows(query, tenant), "a step that is tried again")

@@ -58,7 +58,7 @@ class SteppedEffects(Effects[Key, Result]):
 
     def _taken(self, dice: random.Random) -> tuple[Key, Callable[[], Result]]:
         key = dice.choice(list(self._queued))
-        return key, self._queued.pop(key)
+        return key, self._queued.pop(key).act
 
 
 class Watch(Protocol):

@@ -33,6 +33,7 @@ from tests.simulation import registers
 from tests.simulation.checks import Witness
 from tests.simulation.parts import Killed, SteppedEffects, WatchedLog
 from tests.simulation.registers import Said
+from workers.lanes import Limits
 from workers.provisioner import Provisioner
 
 STEPS = 300
@@ -193,8 +194,7 @@ class Story:
             catalog=CATALOG,
             clock=self.clock,
             owner=name,
-            threads=1,
-            claim=3,
+            limits=Limits(threads=1, claim=3),
             lease=LEASE,
             poll_seconds=0,
             drain_seconds=0,

@@ -100,3 +100,25 @@ def test_one_that_still_waits_can_be_withdrawn_and_one_that_began_cannot(let_go:
     let_go.set()
     assert all_of(ours) == {"first": True}
     ours.close()
+
+
+def test_who_waits_for_a_place_in_its_lane_holds_up_nobody_behind_it(let_go: threading.Event) -> None:
+    ours = Effects[str, object](threads=3, limit=timedelta(seconds=30), places={"slow": 1, "all": 2}.__getitem__)
+    ours.begin("slow-1", let_go.wait, ["slow", "all"])
+    ours.begin("slow-2", lambda: "after it", ["slow", "all"])
+    ours.begin("other", lambda: "at once", ["all"])
+    assert ours.finished(timeout=10) == [("other", "at once")]
+    assert ours.queued == ("slow-2",)
+    let_go.set()
+    assert all_of(ours) == {"slow-1": True, "slow-2": "after it"}
+    ours.close()
+
+
+def test_one_that_takes_too_long_gives_its_place_back(let_go: threading.Event) -> None:
+    ours = Effects[str, object](threads=1, limit=timedelta(seconds=0.1), places=lambda _: 1)
+    ours.begin("stuck", let_go.wait, ["slow"])
+    ours.begin("next", lambda: "done", ["slow"])
+    told = all_of(ours)
+    assert isinstance(told["stuck"], Retryable)
+    assert told["next"] == "done"
+    ours.close()

@@ -22,6 +22,7 @@ from domain.wanted import Estate
 from tests.adapters.steps.real_shards import RealWorld, real_world
 from tests.domain.given import CATALOG, DAY, POLICY, TENANT, ids, message
 from tests.fakes.sealing import InMemorySealingKeys
+from workers.lanes import Limits
 from workers.provisioner import Provisioner
 
 JIRA = "jira-software"
@@ -56,8 +57,7 @@ class Cloud:
             catalog=CATALOG,
             clock=self.clock,
             owner="worker",
-            threads=2,
-            claim=8,
+            limits=Limits(threads=2, claim=8),
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,

@@ -30,6 +30,7 @@ from domain.tenant import PurgeStarted
 from tests.domain.given import CATALOG, POLICY, Intake, ids, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.provisioner import Reply, says, serving, webhook
+from workers.lanes import Limits
 from workers.provisioner import Executors, Provisioner
 
 TENANTS = [f"t-{number}" for number in range(12)]
@@ -59,6 +60,7 @@ class Cloud:
         *,
         threads: int = 4,
         claim: int = 8,
+        limits: Limits | None = None,
         step_timeout: timedelta = timedelta(seconds=30),
         executors: Executors | None = None,
     ) -> Provisioner:
@@ -70,8 +72,7 @@ class Cloud:
             catalog=CATALOG,
             clock=self.clock,
             owner="worker",
-            threads=threads,
-            claim=claim,
+            limits=limits or Limits(threads=threads, claim=claim),
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,

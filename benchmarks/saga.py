@@ -1,0 +1,380 @@
+"""How many tenants a second go through the seven steps?
+
+Ours: one provisioner on a log in which so many tenants have just been created, each with one product; what is timed is
+the way from there to the last scope that converged. Executors do nothing, so that what is left is the saga: claiming,
+deciding, intents before effects, outcomes, all in the log as in production. Site, family and product converge by
+themselves, so the seven steps are ten intents and ten outcomes a tenant here. The peer is a workflow of seven steps
+(workflows.py).
+
+Beside it, by ours alone:
+- the rate of two provisioners on the same queue;
+- the rate with the executors of the embedded topology, which make schemas and roles;
+- ten thousand scopes due at once: the memory of the provisioner, and how long the last waits for its first step;
+- a whole `tenantry up` and 20 activations a second: from the call that produces the message to the convergence.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from statistics import median, quantiles
+from threading import Thread
+from typing import Any, Final
+from uuid import uuid4
+
+import psycopg
+
+from adapters.embedded import EmbeddedPostgres
+from adapters.kafka import KafkaPythonProducer, Message
+from adapters.steps.commerce import Commerce
+from adapters.steps.configuration import Configurations
+from adapters.steps.fences import wish_of
+from adapters.steps.foreign import licensed
+from adapters.steps.identities import Identities
+from adapters.steps.sites import Memberships
+from benchmarks import workflows
+from benchmarks.harness import (
+    Result,
+    in_turns,
+    our_database,
+    peer_database,
+    progress,
+    result,
+    server,
+    settle,
+    together,
+)
+from benchmarks.latency import running
+from benchmarks.population import NOW, parts
+from domain.ports import Executor, Order
+from domain.provisioning import StepStarted
+from domain.steps import (
+    DatabaseFacts,
+    DatabaseWish,
+    Facts,
+    RegionFacts,
+    RoleFacts,
+    ScopeKind,
+    SiteFacts,
+    SiteWish,
+    Step,
+)
+from history.loading import spare_the_collector
+from runtime.bootstrap import Parts, lease_of, utc_now
+from workers.provisioner import Provisioner
+from workers.roles import limits_of
+
+TENANTS: Final = 1_000
+LOCAL_TENANTS: Final = 200
+SCOPES: Final = 10_000
+SCOPES_OF_A_TENANT: Final = 3
+ONE_BY_ONE, AT_ONCE = 150, 600
+RATE: Final = 20
+SECONDS: Final = 20.0
+PRODUCT: Final = "compass"
+HEADERS: Final = (("content-type", b"application/cloudevents+json"),)
+TOPIC: Final = "tenantry.lifecycle"
+LATE: Final = 500
+"""Positions that may be committed after higher ones."""
+
+
+def run(*, runs: int, quick: bool = False) -> Result:
+    workflows.is_here()
+    tenants, local, scopes = (20, 10, 90) if quick else (TENANTS, LOCAL_TENANTS, SCOPES)
+    one_by_one, at_once = (5, 10) if quick else (ONE_BY_ONE, AT_ONCE)
+    sequential, started = list[float](), list[float]()
+
+    def peer() -> float:
+        (worked,) = together(workflows.provision, [(peer_url, one_by_one, at_once)])
+        sequential.append(worked.value[0])
+        started.append(worked.value[1])
+        return max(*sequential[-1:], *started[-1:])
+
+    with server() as postgres:
+        peer_url = peer_database(postgres)
+        compared = in_turns("saga", runs, ours=lambda: rate(postgres, tenants).rate, peer=peer)
+        two = [rate(postgres, tenants, workers=2).rate for _ in range(runs)]
+        progress(f"saga, two provisioners: {median(two):,.0f}/s")
+        real = [rate(postgres, local, local=True).rate for _ in range(runs)]
+        progress(f"saga, local executors: {median(real):,.0f}/s")
+        many = rate(postgres, scopes // SCOPES_OF_A_TENANT + 1)
+        progress(f"saga, {scopes:,} scopes due: {many.rss_mib:.0f} MiB, longest wait {many.longest_wait:.1f} s")
+    p99s = latencies(runs, seconds=1.0 if quick else SECONDS)
+    return result(
+        "saga",
+        compared,
+        unit="provisionings/s",
+        peer_sequential_runs=[round(each, 1) for each in sequential],
+        peer_started_runs=[round(each, 1) for each in started],
+        tenants=tenants,
+        two_workers=round(median(two), 1),
+        two_workers_runs=[round(each, 1) for each in two],
+        local=round(median(real), 1),
+        local_runs=[round(each, 1) for each in real],
+        activated_p99_ms=round(median(p99s)),
+        activated_p99_runs=[round(each) for each in p99s],
+        activated_rate=RATE,
+        scopes_due=scopes,
+        scopes_due_rate=round(many.rate, 1),
+        longest_wait_seconds=round(many.longest_wait, 1),
+        rss_mib=round(many.rss_mib),
+    )
+
+
+# -- a provisioner by itself ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """Tenants a second, memory, and the seconds until the last scope began its first step."""
+
+    rate: float
+    rss_mib: float
+    longest_wait: float
+
+
+def rate(postgres: EmbeddedPostgres, tenants: int, *, local: bool = False, workers: int = 1) -> Provisioned:
+    """Create the tenants in a new database, then let so many provisioners bring them about."""
+    name = f"ours_{uuid4().hex[:8]}"
+    url = our_database(postgres, name)
+    shards: list[str] = []
+    try:
+        with parts(url) as ours:
+            if local:
+                shards = [shard.database_name for shard in ours.settings.topology]
+                _prepare_shards(postgres, ours, shards)
+            _create(ours, tenants)
+        settle(url)
+        worked = together(provision, [(url, local)] * workers)
+        seconds = max(each.value[1] for each in worked)
+        with parts(url) as ours:
+            longest_wait = _last_first_step(ours, worked[0].value[0])
+        _expect_converged(url, tenants * SCOPES_OF_A_TENANT)
+        return Provisioned(tenants / seconds, max(each.rss_mib for each in worked), longest_wait)
+    finally:
+        for each in (name, *shards):
+            postgres.drop_database(each)
+
+
+def provision(url: str, local: bool) -> Generator[None, None, tuple[datetime, float]]:
+    """When it began, and the seconds until nothing was left to do."""
+    with parts(url) as ours:
+        settings = ours.settings
+        provisioner = Provisioner(
+            ours.log,
+            ours.saga,
+            ours.executors if local else _idle(ours),
+            catalog=ours.catalog,
+            clock=utc_now,
+            owner="bench",
+            limits=limits_of(settings),
+            lease=lease_of(settings),
+            poll_seconds=settings.poll_seconds,
+            drain_seconds=settings.drain_seconds,
+        )
+        spare_the_collector()
+        yield
+        began, start = utc_now(), time.monotonic()
+        while provisioner.round():
+            pass
+        seconds = time.monotonic() - start
+        provisioner.drain()
+    return began, seconds
+
+
+def _expect_converged(url: str, scopes: int) -> None:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "SELECT count(DISTINCT originator_id) FROM stored_events WHERE topic = 'tenantry.scope-converged'"
+        ).fetchone()
+    if row != (scopes,):
+        raise RuntimeError(f"{row} of {scopes} scopes converged: the bench measures something else")
+
+
+def _last_first_step(ours: Parts, began: datetime) -> float:
+    """Seconds until the first step of the scope that waited longest."""
+    ours.log.advance_mark()
+    first: dict[str, float] = {}
+    after = 0
+    while facts := ours.log.read(after, 5_000):
+        after = facts[-1].position or 0
+        for fact in facts:
+            if isinstance(fact.event, StepStarted):
+                first.setdefault(fact.stream, (fact.time - began) / timedelta(seconds=1))
+    return max(first.values())
+
+
+def _prepare_shards(postgres: EmbeddedPostgres, ours: Parts, shards: list[str]) -> None:
+    for name in shards:
+        postgres.create_database(name)
+    ours.topology.prepare()
+    with psycopg.connect(ours.endpoints.database_url) as connection:
+        ours.topology.sync(connection)
+
+
+def _create(ours: Parts, tenants: int) -> None:
+    messages = [created(str(uuid4()), PRODUCT) for _ in range(tenants)]
+    for start in range(0, tenants, 500):
+        batch = [
+            Message(TOPIC, "bench", 0, start + number, key, value, HEADERS, 0)
+            for number, (key, value) in enumerate(messages[start : start + 500])
+        ]
+        ours.lifecycle.intake([ours.read(message) for message in batch], [])
+
+
+# -- executors that do nothing -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """Says that it is done."""
+
+    order: Any
+
+    def ensure(self, order: Order) -> Facts:
+        facts: Facts = self.order(order)
+        return facts
+
+    def remove(self, order: Order) -> None:
+        """Nothing was there."""
+
+
+def _idle(ours: Parts) -> Mapping[tuple[ScopeKind, Step], Executor]:
+    configurations = Configurations(ours.catalog, site_domain=ours.settings.site_domain)
+    return {
+        ("site", Step.COMMERCE): Commerce(),
+        ("site", Step.SITE): _Idle(_site),
+        ("site", Step.CONFIGURATION): configurations,
+        ("site", Step.IDENTITY): Identities(),
+        ("family", Step.REGION): _Idle(lambda _: RegionFacts(region="eu", shard="eu-1")),
+        ("family", Step.DATABASE): _Idle(_database),
+        ("product", Step.SITE): Memberships(),
+        ("product", Step.CONFIGURATION): configurations,
+        ("product", Step.IDENTITY): Identities(),
+        ("product", Step.LICENSE): _Idle(licensed),
+    }
+
+
+def _site(order: Order) -> SiteFacts:
+    wish = wish_of(order, SiteWish)
+    return SiteFacts(site_name=wish.site_name, url=f"https://{wish.site_name}.tenantry.example", access=wish.access)
+
+
+def _database(order: Order) -> DatabaseFacts:
+    wish = wish_of(order, DatabaseWish)
+    place = f"t_{order.scope.tenant_id.replace('-', '_')}_{wish.family}_{order.generation}"
+    roles = tuple(
+        RoleFacts(product=role.product, role=f"{place}_{role.product}", generation=order.generation, login=role.login)
+        for role in wish.roles
+    )
+    return DatabaseFacts(
+        family=wish.family,
+        region="eu",
+        shard="eu-1",
+        isolation="schema",
+        database="shard_eu_1",
+        schema_name=place,
+        roles=roles,
+    )
+
+
+# -- a whole Tenantry ----------------------------------------------------------------------------------------------
+
+
+def latencies(runs: int, *, seconds: float) -> list[float]:
+    """The 99th percentile of each run, in milliseconds from `product.activated` to the convergence of the product."""
+    p99s = list[float]()
+    with running() as (said, _):
+        _activate(said, 1.0)
+        for number in range(1, runs + 1):
+            found = _activate(said, seconds)
+            p99s.append(quantiles(found, n=100)[98])
+            progress(f"activated, run {number} of {runs}: p50 {median(found):.0f} ms, p99 {p99s[-1]:.0f} ms")
+    return p99s
+
+
+def _activate(said: Mapping[str, Any], seconds: float) -> list[float]:
+    tenants = [str(uuid4()) for _ in range(int(RATE * seconds))]
+    producer = KafkaPythonProducer(said["kafka_bootstrap"])
+    sites, products = dict[str, float](), dict[str, float]()
+    for_sites = Thread(target=partial(_watch, said["database_url"], len(tenants), sites, kind="site"))
+    for_sites.start()
+    for tenant in tenants:
+        key, value = created(tenant)
+        producer.send(TOPIC, key=key, value=value, headers=HEADERS)
+    producer.flush()
+    for_sites.join()
+    for_products = Thread(target=partial(_watch, said["database_url"], len(tenants), products, kind="product"))
+    for_products.start()
+    time.sleep(1)  # what the sites have left to do is not what is timed
+    produced: dict[str, float] = {}
+    start = time.monotonic()
+    for number, tenant in enumerate(tenants):
+        time.sleep(max(0.0, start + number / RATE - time.monotonic()))
+        key, value = activated(tenant, PRODUCT)
+        produced[tenant] = time.monotonic()
+        producer.send(TOPIC, key=key, value=value, headers=HEADERS)
+    producer.flush()
+    producer.close()
+    for_products.join()
+    if len(products) != len(tenants):
+        raise RuntimeError(f"{len(tenants) - len(products)} of {len(tenants)} products did not converge")
+    return [(products[tenant] - produced[tenant]) * 1000 for tenant in tenants]
+
+
+def _watch(url: str, count: int, found: dict[str, float], *, kind: str) -> None:
+    """When each tenant's scope of that kind was seen to have converged, for whoever asks every 10 ms."""
+    deadline = time.monotonic() + count / RATE + 60
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute("SELECT coalesce(max(notification_id), 0) FROM stored_events").fetchone()
+        last = row[0] if row else 0
+        while len(found) < count and time.monotonic() < deadline:
+            rows = connection.execute(
+                "SELECT notification_id, originator_id, topic FROM stored_events WHERE notification_id > %s",
+                (last - LATE,),
+            ).fetchall()
+            now = time.monotonic()
+            for position, stream, topic in rows:
+                last = max(last, position)
+                if topic == "tenantry.scope-converged" and stream.startswith(f"{kind}:"):
+                    found.setdefault(stream.split(":")[1], now)
+            time.sleep(0.01)
+
+
+# -- messages ------------------------------------------------------------------------------------------------------
+
+
+def created(tenant: str, *products: str) -> tuple[bytes, bytes]:
+    """Key and value of `tenant.created`."""
+    data = {
+        "tenant_id": tenant,
+        "customer_id": f"customer-{tenant}",
+        "site_name": f"site-{tenant}",
+        "residency": "global",
+        "administrator": {"account_id": "ada", "name": "Ada Lovelace", "email": "ada@example.com"},
+        "products": [{"product": key, "edition": "free", "users": 5, "revision": 1} for key in products],
+    }
+    return tenant.encode(), _event("tenant.created", data)
+
+
+def activated(tenant: str, product: str) -> tuple[bytes, bytes]:
+    """Key and value of `product.activated`."""
+    data = {"tenant_id": tenant, "product": product, "edition": "free", "users": 5}
+    return tenant.encode(), _event("product.activated", data)
+
+
+def _event(type_: str, data: Mapping[str, object]) -> bytes:
+    envelope = {
+        "specversion": "1.0",
+        "id": uuid4().hex,
+        "source": "/bench/messages",
+        "type": type_,
+        "time": NOW.isoformat(),
+        "revision": 1,
+        "data": data,
+    }
+    return json.dumps(envelope).encode()

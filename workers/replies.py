@@ -1,0 +1,27 @@
+"""How do replies of other people's provisioners reach the scopes that wait for them?
+
+Read from their topic like the events of commerce, by an `Intake` of their own (intake.py): replies, wake-ups and
+positions are one transaction. A reply that comes again, or to an order that is out of date, moves the position and
+nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from domain.lifecycle import Outcome
+from domain.ports import EventLog, KafkaPosition, Recording, Reply
+
+
+class ReplyBox:
+    """Stores what was replied; whoever waits for it is due."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    def intake(self, messages: Sequence[Reply | None], positions: Sequence[KafkaPosition] = ()) -> Outcome:
+        """One batch, one transaction; None is a message that is no reply."""
+        replies = [reply for reply in messages if reply is not None]
+        self._log.record(Recording(positions=list(positions), replies=replies))
+        return Outcome(Counter(replied=len(replies), ignored=len(messages) - len(replies)))
