@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import acts, audit, bench, demo, look, messages, orphans, quarantine, reconcile, replay, run, runs
+from cli import acts, audit, bench, demo, history, look, messages, orphans, quarantine, reconcile, replay, run, runs
 
 app = typer.Typer(
     name="tenantry",
@@ -20,6 +20,7 @@ app.command()(run.up)
 app.command()(run.migrate)
 app.command()(messages.publish)
 app.command()(look.show)
+app.command()(history.diff)
 app.command()(look.tenants)
 app.command()(look.status)
 app.command()(look.credentials)

@@ -36,6 +36,7 @@ from adapters.kafka_python import KafkaPythonConsumer, KafkaPythonProducer, ensu
 from adapters.log_reader import LogReader
 from adapters.orphan_plans import OrphanPlans
 from adapters.outbox import PostgresOutbox
+from adapters.past import PastLog
 from adapters.quarantine import Quarantine
 from adapters.seal_store import SealStore
 from adapters.sealing import MasterKey, PostgresSealingKeys
@@ -195,6 +196,13 @@ class Parts:
         return reader
 
     @cached_property
+    def past(self) -> PastLog:
+        self.knock()
+        past = PastLog(self.endpoints.database_url, self.keys)
+        self._closing.callback(past.close)
+        return past
+
+    @cached_property
     def mark_listener(self) -> MarkListener:
         listener = MarkListener(self.endpoints.database_url)
         self._closing.callback(listener.close)
@@ -338,7 +346,11 @@ class Parts:
         )
 
     def replay(self, say: Callable[[Progress], None]) -> Replay:
-        return Replay(ReplaySources(self.endpoints.database_url, self.master_key), say=say)
+        return Replay(self.replay_sources, say=say)
+
+    @property
+    def replay_sources(self) -> ReplaySources:
+        return ReplaySources(self.endpoints.database_url, self.master_key)
 
     # -- the seal over the log ----------------------------------------------------------------------------------------
 
