@@ -1,7 +1,8 @@
 """How fast are the read models of a moment built beside the live ones, against a rebuild?
 
-`tenantry replay as-of POSITION --into SCHEMA` and `tenantry replay rebuild`, as a person calls them, in turns on one log
-and with as many workers: both read the whole log up to its end, so that they do the same work. The rebuild swaps on top.
+`tenantry replay as-of POSITION --into SCHEMA` and `tenantry replay rebuild`, as a person calls them, in turns on one
+log and with as many workers: both read the whole log up to its end, so that they do the same work. The rebuild swaps
+on top.
 """
 
 from __future__ import annotations
