@@ -20,7 +20,7 @@ from uuid import UUID
 from eventsourcing.persistence import Mapper, StoredEvent
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from domain import customer, orphans, provisioning, tenant
+from domain import acts, customer, orphans, provisioning, tenant
 from domain.errors import UnreadableEvent
 from domain.event import Cause, Event, Recorded
 from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
@@ -57,6 +57,10 @@ EVENTS: tuple[type[Event], ...] = (
     provisioning.DataAbandoned,
     orphans.OrphansCondemned,
     orphans.OrphansRemoved,
+    acts.MessageDiscarded,
+    acts.MessageRetried,
+    acts.ReadModelsRebuilt,
+    acts.PreviousReadModelsDropped,
 )
 """Every event there is: what is not here cannot be stored."""
 

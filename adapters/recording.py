@@ -36,6 +36,13 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
             (bigints(recording.released),),
         )
         _expect(curs, len(recording.released), "a quarantined message is not open any more")
+    for discarded in recording.discarded:
+        curs.execute(
+            "UPDATE quarantine SET state = 'discarded', closed_at = now(), closed_by = %s, closed_reason = %s"
+            " WHERE number = %s AND state = 'open'",
+            (discarded.by, discarded.reason, discarded.number),
+        )
+        _expect(curs, 1, "a quarantined message is not open any more")
     _see(curs, recording)
     if recording.duplicates:
         curs.execute(

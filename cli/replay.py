@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cli.operators import As, who, why
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, table
+from domain.acts import PreviousReadModelsDropped, ReadModelsRebuilt
 from domain.errors import TenantryError, UsageError
 from history import comparing
 from history.comparing import Compared
@@ -29,6 +31,7 @@ app = typer.Typer(
 )
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="The read models; see `tenantry status`.")]
+Because = Annotated[str | None, typer.Option("--reason", help="Why; kept in the log for good.")]
 Workers = Annotated[int, typer.Option(min=1, max=16, help="Processes that share the tenants.")]
 All = Annotated[bool, typer.Option("--all", help="All read models, with one reading of the log.")]
 
@@ -39,6 +42,8 @@ def rebuild(
     names: Names = None,
     all_: All = False,
     workers: Workers = 2,
+    reason: Because = None,
+    as_name: As = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -48,8 +53,13 @@ def rebuild(
     kept until the next rebuild, or until `drop-previous`. The outbox is never rebuilt.
     """
     chosen = _chosen(names, every=all_)
+    by, because = who(as_name), why(reason) if reason is not None else None
     with running_parts(data_dir) as parts, _progress(silent=as_json and not sys.stderr.isatty()) as say:
         rebuilt = parts.replay(say).rebuild(chosen, workers=workers)
+        done = tuple(name for name in rebuilt.names if name not in rebuilt.failures)
+        if done:
+            act = ReadModelsRebuilt(read_models=done, position=rebuilt.position, operator=by, reason=because)
+            parts.acts.record(act)
     if as_json:
         print_json(_as_json(rebuilt, workers))
     else:
@@ -64,11 +74,21 @@ def rebuild(
 
 @app.command()
 @command
-def drop_previous(names: Names = None, all_: All = False, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def drop_previous(
+    names: Names = None,
+    all_: All = False,
+    reason: Because = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Drop the generations that were live before the last rebuild."""
     chosen = _chosen(names, every=all_)
+    by, because = who(as_name), why(reason) if reason is not None else None
     with running_parts(data_dir) as parts:
         dropped = parts.replay(lambda _: None).drop_previous(chosen)
+        if dropped:
+            parts.acts.record(PreviousReadModelsDropped(read_models=tuple(dropped), operator=by, reason=because))
     if as_json:
         print_json({"dropped": dropped})
     else:

@@ -48,6 +48,7 @@ from adapters.steps.removing import Remover
 from adapters.sweeps import PostgresLedger
 from adapters.topology import Patience, Shard, Topology
 from adapters.workers import Heartbeat
+from domain.acts import Acts
 from domain.catalog import Catalog, default_catalog
 from domain.comparing import Comparing
 from domain.errors import Unavailable, UsageError
@@ -279,6 +280,10 @@ class Parts:
             clock=utc_now,
             new_id=new_id,
         )
+
+    @cached_property
+    def acts(self) -> Acts:
+        return Acts(log=self.log, clock=utc_now, new_id=new_id)
 
     @cached_property
     def reconciling(self) -> Reconciling:

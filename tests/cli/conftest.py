@@ -96,12 +96,13 @@ class Desk:
     def close(self) -> None:
         self._provisioner.drain()
 
-    def says(self, *arguments: str, code: int = 0) -> str:
+    def says(self, *arguments: str, code: int = 0, stderr: bool | None = None) -> str:
+        """What it said: on stdout, or where it failed, on stderr."""
         result = CliRunner().invoke(app, list(arguments))
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == code, result.output
-        return result.stderr if code else result.stdout
+        return result.stderr if (bool(code) if stderr is None else stderr) else result.stdout
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.says(*arguments, "--json"))

@@ -236,3 +236,55 @@ def test_following_a_timeline_tells_each_thing_once_and_ends_well(desk: Desk, mo
     lines = [json.loads(line) for line in desk.says("timeline", TENANT, "--follow", "--json").splitlines()]
     assert [line["what"] for line in lines][-2:] == ["message m-2", "product suspended"]
     assert len({json.dumps(line) for line in lines}) == len(lines)
+
+
+def test_who_retried_and_who_discarded_a_message_and_why_is_in_the_log_and_in_the_timeline(desk: Desk) -> None:
+    desk.comes("license.updated", product="no-such-product", edition="free", users=1, status="active")
+    assert "refused again" in desk.says("quarantine", "retry", "1", "--as", "Ada", code=1, stderr=False)
+    assert (
+        desk.json("quarantine", "discard", "2", "--reason", "a typing error", "--as", "Bob")["outcome"] == "discarded"
+    )
+    assert "is discarded already" in desk.says("quarantine", "discard", "2", "--reason", "again", code=2)
+    assert "is retried already" in desk.says("quarantine", "retry", "1", code=2)
+    desk.parts.log.advance_mark()
+    lines = [json.loads(line) for line in desk.says("timeline", TENANT, "--json", "--kind", "operator").splitlines()]
+    assert [(line["what"], line["fact"]["number"]) for line in lines] == [
+        ("message retried", 1),
+        ("message discarded", 2),
+    ]
+    assert [line["cause"]["source"].split(" ")[0] for line in lines] == ["Ada", "Bob"]
+    assert lines[1]["fact"]["reason"] == "a typing error"
+    assert (lines[1]["fact"]["topic"], lines[1]["fact"]["offset"]) == ("tenantry.lifecycle", 2)
+
+
+def test_a_rebuild_is_an_act_in_the_log(desk: Desk) -> None:
+    desk.work()
+    desk.says("replay", "rebuild", "licenses", "--workers", "1", "--as", "Ada", "--reason", "new columns")
+    desk.says("replay", "drop-previous", "licenses", "--as", "Ada")
+    facts = desk.parts.log.load({"operator:": 0})["operator:"]
+    assert [fact.event.TOPIC for fact in facts] == [
+        "tenantry.read-models-rebuilt",
+        "tenantry.previous-read-models-dropped",
+    ]
+    assert all(fact.cause.source.startswith("Ada (") for fact in facts)
+    assert facts[0].event.model_dump()["reason"] == "new columns"
+
+
+def test_the_read_models_of_a_moment_are_built_and_compared_from_the_command_line(
+    desk: Desk, moments: tuple[int, int, int]
+) -> None:
+    before, during, after = map(str, moments)
+    told = desk.json("replay", "as-of", after, "--into", "now", "--workers", "1", "--verify", "public")
+    assert all(table["same"] for table in told["tables"])
+    assert (told["position"], told["schema"]) == (moments[2], "now")
+    desk.says("replay", "as-of", before, "--into", "before", "--only", "sites,licenses", "--workers", "1")
+    desk.says("replay", "as-of", during, "--into", "during", "--only", "licenses", "--workers", "1")
+    said = desk.says("replay", "compare", "before", "during", code=1, stderr=False)
+    assert "licenses differ" in said
+    assert "t-1/jira-software" in said
+    assert "there are no read models in schema nowhere" in desk.says("replay", "compare", "public", "nowhere", code=2)
+    refused = desk.says("replay", "as-of", before, "--into", "public", code=2)
+    assert "schema public is not for this" in refused
+    assert "there is no read model prices" in desk.says(
+        "replay", "as-of", "1", "--into", "x", "--only", "prices", code=2
+    )
