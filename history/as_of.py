@@ -112,7 +112,9 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
                 name = _name_of(row)
                 met[name] += 1
                 named = f"{path}.{name}" if name else path
-                yield from _leaves(named if met[name] == 1 else f"{named}#{met[name]}", row)
+                named = named if met[name] == 1 else f"{named}#{met[name]}"
+                content = {column: inner for column, inner in row.items() if not name or column not in _NAMING}
+                yield from _leaves(named, content) if content.keys() - _NO_CONTENT else [(named, "there")]
         case [] | None:
             pass
         case _:
@@ -126,5 +128,5 @@ def _name_of(row: Json) -> str:
     return "/".join(str(row[column]) for column in _NAMING if row.get(column))
 
 
-_NO_CONTENT = ("updated_at", "retry_at", "generation", "number", "tenant_id")
+_NO_CONTENT = {"updated_at", "retry_at", "generation", "number", "tenant_id"}
 _NAMING = ("kind", "key", "product", "family", "group_name", "account_id", "permission", "change")
