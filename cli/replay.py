@@ -161,6 +161,7 @@ def compare(
 ) -> None:
     """Compare the read models of two schemas, row by row. Exit 1: they differ."""
     with running_parts(data_dir) as parts:
+        parts.knock()
         compared = comparing.compare(parts.engine, first, second, PROJECTIONS)
     if as_json:
         print_json({"first": first, "second": second, "tables": _compared(compared)})

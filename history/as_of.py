@@ -14,18 +14,21 @@ from functools import reduce
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from domain import customer as customers
 from domain import tenant as tenants
 from domain.catalog import Catalog
 from domain.customer import Customer
 from domain.description import describe
+from domain.errors import Unavailable
 from domain.event import Recorded
 from domain.policy import Policy
 from domain.provisioning import Provisioning
 from domain.streams import State, evolve, initial
 from domain.tenant import Tenant
 from domain.wanted import Estate, scopes_of
+from history.side_by_side import first_line
 from projections.base import METADATA, Fold, Projection
 from projections.writing import apply
 
@@ -60,7 +63,7 @@ def estate_of(tenant_id: str, facts: Iterable[Recorded], *, catalog: Catalog) ->
 def read_models(
     connection: Connection, tenant_id: str, facts: Iterable[Recorded], projections: Sequence[Projection]
 ) -> Json:
-    """What each read model said of the tenant. Raises HandlerFailed."""
+    """What each read model said of the tenant. Raises HandlerFailed, Unavailable."""
     fold = Fold(change for fact in facts for each in projections for change in each.changes_of(fact))
     transaction = connection.begin()
     try:
@@ -68,6 +71,11 @@ def read_models(
         METADATA.create_all(connection, checkfirst=False)
         apply(connection, fold, schema=_TEMPORARY)
         return {each.name: each.query(connection, tenant_id) for each in projections}
+    except DBAPIError as error:
+        raise Unavailable(
+            f"the read models of then cannot be told ({first_line(error)}): the database user needs the right to make"
+            " temporary tables"
+        ) from error
     finally:
         transaction.rollback()
         connection.execution_options(schema_translate_map={})

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Table, text
+from sqlalchemy.exc import DBAPIError
 
-from domain.errors import UsageError
+from domain.errors import Unavailable, UsageError
 from history.generations import quote
+from history.side_by_side import first_line
 from projections.base import Projection
 
 EXAMPLES: Final = 10
@@ -34,6 +36,15 @@ class Compared:
 
 def compare(engine: Engine, first: str, second: str, models: Sequence[Projection]) -> list[Compared]:
     """Each table of the read models that both schemas have, in one snapshot. Raises UsageError where there is none."""
+    try:
+        return _compare(engine, first, second, models)
+    except DBAPIError as error:
+        raise Unavailable(
+            f"schemas {first} and {second} cannot be compared ({first_line(error)}): try again"
+        ) from error
+
+
+def _compare(engine: Engine, first: str, second: str, models: Sequence[Projection]) -> list[Compared]:
     with engine.connect() as connection, connection.begin():
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         there = {schema: _tables(connection, schema) for schema in (first, second)}
