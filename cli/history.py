@@ -86,7 +86,10 @@ def timeline(
             for entry in found:
                 if entry.key not in seen:
                     seen.add(entry.key)
-                    print_json(_entry(entry)) if as_json else out.print(_line(entry), soft_wrap=True, highlight=False)
+                    if as_json:
+                        print_json(_entry(entry))
+                    else:
+                        out.print(_line(entry), soft_wrap=True, highlight=False)
             if not follow:
                 return
             sleep(FOLLOW_SECONDS)

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import reduce
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 from sqlalchemy.exc import DBAPIError
 
 from domain import customer as customers
@@ -68,7 +68,7 @@ def read_models(
     transaction = connection.begin()
     try:
         connection.execution_options(schema_translate_map={None: _TEMPORARY})
-        METADATA.create_all(connection, checkfirst=False)
+        METADATA.create_all(connection, tables=_tables(projections), checkfirst=False)
         apply(connection, fold, schema=_TEMPORARY)
         return {each.name: each.query(connection, tenant_id) for each in projections}
     except DBAPIError as error:
@@ -79,6 +79,12 @@ def read_models(
     finally:
         transaction.rollback()
         connection.execution_options(schema_translate_map={})
+
+
+def _tables(projections: Sequence[Projection]) -> list[Table]:
+    """Those of the read models, and the views on them."""
+    views = [table for table in METADATA.tables.values() if table.is_view]
+    return [*(table for each in projections for table in each.tables), *views]
 
 
 def tell(

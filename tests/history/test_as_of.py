@@ -77,15 +77,15 @@ def test_a_schema_as_of_a_position_is_the_fold_of_the_log_up_to_it(given: Past, 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_tenant_as_of_a_position_is_what_a_live_projection_of_the_log_up_to_it_shows(given: Past, seed: int) -> None:
     """The store is cut off there: it has nothing else, and a projector reads it."""
-    story = Stories(seed, tenants=3).take(240)
+    story = Stories(seed, tenants=2).take(240)
     kept: dict[int, Mapping[str, Mapping[str, object]]] = {}
     with Projectors(given.url) as projectors:
         projector = projectors(PROJECTIONS)
-        for start in range(0, len(story), 80):
-            given.append(story[start : start + 80])
+        for start in range(0, len(story), 120):
+            given.append(story[start : start + 120])
             until_idle(projector)
-            position = start + 80
-            live = {f"t{number}": _live(given, f"t{number}") for number in range(3)}
+            position = start + 120
+            live = {f"t{number}": _live(given, f"t{number}") for number in range(2)}
             kept[position] = live
             assert {tenant: given.read_models(tenant, position) for tenant in live} == live
     for position, live in kept.items():
