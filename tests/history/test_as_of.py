@@ -88,8 +88,8 @@ def test_a_tenant_as_of_a_position_is_what_a_live_projection_of_the_log_up_to_it
             live = {f"t{number}": _live(given, f"t{number}") for number in range(2)}
             kept[position] = live
             assert {tenant: given.read_models(tenant, position) for tenant in live} == live
-    for position, live in kept.items():
-        assert given.read_models("t1", position) == live["t1"], "what came later changed it"
+    for position, shown in kept.items():
+        assert given.read_models("t1", position) == shown["t1"], "what came later changed it"
 
 
 def _live(given: Past, tenant_id: str) -> Mapping[str, object]:
