@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import acts, audit, bench, demo, history, look, messages, orphans, quarantine, reconcile, replay, run, runs
+from cli import acts, audit, bench, demo, export, history, look, messages, orphans, quarantine, reconcile, replay, run, runs
 
 app = typer.Typer(
     name="tenantry",
@@ -33,6 +33,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(replay.app, name="replay")
 app.add_typer(audit.app, name="audit")
+app.command("import")(export.import_)
 app.command()(run.intake)
 app.command()(run.projector)
 app.command()(run.provisioner)

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
+from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +34,8 @@ from adapters.event_log import PostgresEventLog
 from adapters.high_water import HighWaterAgent, MarkListener
 from adapters.kafka_ports import Consumer, Message, OnAssign, Producer
 from adapters.kafka_python import KafkaPythonConsumer, KafkaPythonProducer, ensure_topics, topic_ids
+from adapters.log_copy import LogCopy
+from adapters.log_import import LogImport
 from adapters.log_reader import LogReader
 from adapters.orphan_plans import OrphanPlans
 from adapters.outbox import PostgresOutbox
@@ -63,6 +66,7 @@ from domain.recreating import Recreating
 from domain.saga import Saga
 from domain.sweeping import Sweeping
 from history.checkpoints import Keyring
+from history.importing import Keys
 from history.replay import Progress, Replay
 from history.seal import Progress as SealProgress
 from history.seal import Seal
@@ -375,6 +379,23 @@ class Parts:
         store = SealStore(self.endpoints.database_url)
         self._closing.callback(store.close)
         return store
+
+    # -- the log as a file --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def log_copy(self) -> LogCopy:
+        self.knock()
+        copy = LogCopy(self.endpoints.database_url)
+        self._closing.callback(copy.close)
+        return copy
+
+    @cached_property
+    def log_import(self) -> LogImport:
+        self.knock()
+        return LogImport(self.endpoints.database_url)
+
+    def exported_keys(self, path: Path) -> Keys:
+        return Keys(path, MasterKey(self.master_key))
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
