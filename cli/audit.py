@@ -10,6 +10,7 @@ from uuid import UUID
 
 import typer
 
+from cli import check
 from cli import export as exports
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of, table
 from cli.progress import progress
@@ -27,6 +28,8 @@ checkpoint = typer.Typer(
     help="What is signed about the log, to be held elsewhere.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(checkpoint, name="checkpoint")
+app.command()(check.log)
+app.command()(check.views)
 app.command()(exports.export)
 app.command()(exports.export_keys)
 

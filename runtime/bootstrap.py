@@ -35,6 +35,7 @@ from adapters.high_water import HighWaterAgent, MarkListener
 from adapters.kafka_ports import Consumer, Message, OnAssign, Producer
 from adapters.kafka_python import KafkaPythonConsumer, KafkaPythonProducer, ensure_topics, topic_ids
 from adapters.log_copy import LogCopy
+from adapters.log_faults import LogFaults
 from adapters.log_import import LogImport
 from adapters.log_reader import LogReader
 from adapters.orphan_plans import OrphanPlans
@@ -71,6 +72,7 @@ from history.replay import Progress, Replay
 from history.seal import Progress as SealProgress
 from history.seal import Seal
 from history.verification import Verification
+from history.views import Views
 from projections import PROJECTIONS
 from projections.base import Projection
 from runtime.instance import Endpoints
@@ -361,6 +363,10 @@ class Parts:
     def replay_sources(self) -> ReplaySources:
         return ReplaySources(self.endpoints.database_url, self.master_key)
 
+    def views(self, say: Callable[[SealProgress], None]) -> Views:
+        self.knock()
+        return Views(ReplaySources(self.endpoints.database_url, self.master_key), say=say)
+
     # -- the seal over the log ----------------------------------------------------------------------------------------
 
     @cached_property
@@ -388,6 +394,13 @@ class Parts:
         copy = LogCopy(self.endpoints.database_url)
         self._closing.callback(copy.close)
         return copy
+
+    @cached_property
+    def log_faults(self) -> LogFaults:
+        self.knock()
+        faults = LogFaults(self.endpoints.database_url)
+        self._closing.callback(faults.close)
+        return faults
 
     @cached_property
     def log_import(self) -> LogImport:
