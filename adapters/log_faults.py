@@ -1,8 +1,8 @@
 """Which events of the log do not hang together? PostgreSQL looks; only what is wrong leaves it.
 
 `streams` and `orphans` go through the log in the order of streams, once. The others go through it by position, a range
-at a time, so that whoever waits sees how far it is. A statement in a range may find bytes that are no JSON: then that
-range is looked through row by row (`unreadable`).
+at a time, so that whoever waits sees how far it is. A statement in a range may find bytes that are no JSON: then the
+range is looked through row by row (`unreadable`), or in halves.
 """
 
 from __future__ import annotations
@@ -57,8 +57,11 @@ class LogFaults(LogCopy):
         try:
             with self._savepoint():
                 rows = self._rows(_CAUSES, (after, upto))
-        except psycopg.DataError:  # an event here is no JSON; `unreadable` names it
-            return []
+        except psycopg.DataError:  # an event here is no JSON, and `unreadable` names it: look at those around it
+            if upto - after <= 1:
+                return []
+            middle = (after + upto) // 2
+            return [*self.without_cause(after, middle), *self.without_cause(middle, upto)]
         return [
             (
                 position,
@@ -149,6 +152,6 @@ ORDER BY notification_id
 """
 
 _ALL_JSON: Final = """
-SELECT coalesce(bool_and(json_typeof(convert_from(state, 'UTF8')::json -> 'v') = 'number'), true)
+SELECT coalesce(bool_and(coalesce(json_typeof(convert_from(state, 'UTF8')::json -> 'v') = 'number', false)), true)
 FROM stored_events WHERE notification_id > %s AND notification_id <= %s
 """
