@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 
@@ -92,7 +92,7 @@ class LogFaults(LogCopy):
         with self._connection.transaction():
             yield
 
-    def _streamed(self, statement: str, parameters: tuple[object, ...]) -> Iterator[tuple[object, ...]]:
+    def _streamed(self, statement: str, parameters: tuple[object, ...]) -> Iterator[tuple[Any, ...]]:
         """Rows by a cursor of the server's: however many there are, few are here at a time."""
         assert self._connection is not None
         with self._connection.cursor("faults") as curs:

@@ -137,7 +137,7 @@ class LogImport:
             "SELECT notification_id, originator_id, originator_version, topic, state FROM stored_events"
             " WHERE originator_id = %s ORDER BY originator_version",
             (name,),
-        )  # type: ignore[return-value]
+        )
 
     def derive(
         self,

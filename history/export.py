@@ -160,7 +160,7 @@ def page_of(rows: Sequence[Stored]) -> Page:
                 " `tenantry audit verify` to see whether it was changed"
             ) from None
         ids.append(id_)
-    return Page(positions, streams, versions, topics, states, ids, times)  # type: ignore[arg-type]
+    return Page(positions, streams, versions, topics, states, ids, times)
 
 
 def _envelope(state: bytes) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -245,7 +245,7 @@ def _differences(of: Table, expected: dict[Key, Row], found: dict[Key, Row]) -> 
                 yield Difference(of.name, key, name, value, theirs[name])
 
 
-def _order(key: Key) -> Collection[str]:
+def _order(key: Key) -> list[str]:
     return [str(part) for part in key]
 
 

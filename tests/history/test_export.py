@@ -92,6 +92,11 @@ def rows(url: str, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
+def asked(query: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect() as connection:
+        return connection.execute(query).fetchall()
+
+
 EVERYTHING = "SELECT notification_id, originator_id, originator_version, topic, state FROM stored_events ORDER BY 1"
 
 
@@ -168,13 +173,13 @@ def test_duckdb_reads_the_parquet_day_by_day(exports: Exports, tmp_path: Path) -
         "manifest.json",
     ]
     read = f"FROM read_parquet('{tmp_path}/log/*/*.parquet', hive_partitioning = true)"
-    days = duckdb.sql(f"SELECT day::text, count(*) {read} GROUP BY 1 ORDER BY 1").fetchall()
+    days = asked(f"SELECT day::text, count(*) {read} GROUP BY 1 ORDER BY 1")
     assert days == [("2026-01-01", COUNT - 50), ("2026-01-02", 50)]
-    stored = duckdb.sql(f"SELECT position, stream, version, topic, state {read} ORDER BY 1").fetchall()
+    stored = asked(f"SELECT position, stream, version, topic, state {read} ORDER BY 1")
     assert stored == rows(exports.url, EVERYTHING)
-    [(of_tenant,)] = duckdb.sql(f"SELECT count(*) {read} WHERE tenant_id = 't3'").fetchall()
+    [(of_tenant,)] = asked(f"SELECT count(*) {read} WHERE tenant_id = 't3'")
     assert of_tenant == len([row for row in stored if ":t3" in row[1] and row[1].split(":")[1] == "t3"])
-    [(state, id_)] = duckdb.sql(f"SELECT decode(state), id {read} LIMIT 1").fetchall()
+    [(state, id_)] = asked(f"SELECT decode(state), id {read} LIMIT 1")
     assert json.loads(state)["id"] == id_
 
 
@@ -243,8 +248,8 @@ def test_what_is_no_whole_export_is_refused_and_nothing_of_it_stays(
         ("".join([*lines[:4], strange, *lines[5:]]), "line 5 .*unknown topic unheard"),
         ("".join([*lines[:4], newer, *lines[5:]]), "line 5 .*schema version 9.*update it"),
     ]
+    broken = tmp_path / "broken"
     for text, why in cases:
-        broken = tmp_path / "broken"
         broken.write_text(text)
         shutil.copy(beside(file), beside(broken))
         with pytest.raises(TenantryError, match=why):
