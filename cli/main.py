@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from cli import acts, audit, bench, demo, export, history, look, messages, orphans, quarantine, reconcile, replay, run, runs
+from cli import (
+    acts,
+    audit,
+    bench,
+    demo,
+    export,
+    history,
+    look,
+    messages,
+    orphans,
+    quarantine,
+    reconcile,
+    replay,
+    run,
+    runs,
+)
 
 app = typer.Typer(
     name="tenantry",
