@@ -20,7 +20,7 @@ from uuid import UUID
 from eventsourcing.persistence import Mapper, StoredEvent
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from domain import customer, orphans, provisioning, tenant
+from domain import acts, customer, orphans, provisioning, tenant
 from domain.errors import UnreadableEvent
 from domain.event import Cause, Event, Recorded
 from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
@@ -57,6 +57,10 @@ EVENTS: tuple[type[Event], ...] = (
     provisioning.DataAbandoned,
     orphans.OrphansCondemned,
     orphans.OrphansRemoved,
+    acts.MessageDiscarded,
+    acts.MessageRetried,
+    acts.ReadModelsRebuilt,
+    acts.PreviousReadModelsDropped,
 )
 """Every event there is: what is not here cannot be stored."""
 
@@ -144,9 +148,7 @@ class EventMapper(Mapper[str]):
         """As `to_domain_event`, from the bare columns."""
         reader = _READERS.get(topic)
         if reader is None:
-            raise UnreadableEvent(
-                f"event {version} of {stream} has the unknown topic {topic}: read it with the version that wrote it"
-            )
+            raise UnreadableEvent(unreadable(stream, version, topic, 0))
         try:
             if reader.personal and SEALED_MARK in state:
                 raw = json.loads(state)
@@ -165,6 +167,22 @@ class EventMapper(Mapper[str]):
     def _unsealed(self, value: str, stream: str, version: int, path: str) -> str:
         plain = self._keys.unseal(value, f"{_place(stream, version)}/{path}")
         return FORGOTTEN if plain is None else plain.decode()
+
+
+def unreadable(stream: str, version: int, topic: str, schema: int) -> str:
+    """Why this version cannot read an event of that topic and schema version, and the remedy; empty where it can."""
+    if topic not in _CLASSES:
+        return f"event {version} of {stream} has the unknown topic {topic}: read it with the version that wrote it"
+    known = _CLASSES[topic].SCHEMA_VERSION
+    if schema > known:
+        where = f"event {version} of {stream} ({topic})"
+        return f"{where} has schema version {schema}, this Tenantry reads up to {known}: update it"
+    return ""
+
+
+def newest_schemas() -> dict[str, int]:
+    """The newest schema version that this version reads, by topic."""
+    return {topic: cls.SCHEMA_VERSION for topic, cls in _CLASSES.items()}
 
 
 def sealed_subjects(events: Iterable[Recorded]) -> set[str]:
@@ -193,9 +211,9 @@ def _why(stream: str, version: int, topic: str, state: bytes, error: Exception |
         stored = int(json.loads(state)["v"])
     except (ValueError, KeyError, TypeError):
         stored = known
+    if why := unreadable(stream, version, topic, stored):
+        return why
     where = f"event {version} of {stream} ({topic})"
-    if stored > known:
-        return f"{where} has schema version {stored}, this Tenantry reads up to {known}: update it"
     detail = (
         error.errors(include_input=False, include_url=False)[0]["msg"] if isinstance(error, ValidationError) else error
     )

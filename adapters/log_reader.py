@@ -88,6 +88,24 @@ class LogReader:
             rows = self._rows(_SOME, (of - 1, after, upto, topics, of - 1, list(buckets), limit))
         return Batch(self._decoded(rows), rows[-1][4] if len(rows) == limit else upto)
 
+    def read_of(
+        self,
+        tenants: Collection[str],
+        customers: Collection[str],
+        upto: int,
+        *,
+        ignore: Collection[type[Event]],
+        of: int,
+    ) -> Batch:
+        """All facts of those tenants and customers up to `upto`, by the index of streams: for few of them."""
+        whole = [*(f"{kind}:{key}" for kind in ("tenant", "site") for key in tenants)]
+        whole += [f"customer:{key}" for key in customers]
+        begun = [f"{kind}:{key}:" for kind in ("family", "product") for key in tenants]
+        first = [*whole, *begun]
+        beyond = [*(f"{each}\x01" for each in whole), *(f"{each[:-1]};" for each in begun)]
+        topics = [kind.TOPIC for kind in ignore]
+        return Batch(self._decoded(self._rows(_STREAMS, (of - 1, first, beyond, upto, topics))), upto)
+
     def _decoded(self, rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, Recorded | Unread]]:
         sealed = {text.decode() for row in rows if SEALED_MARK in row[3] for text in _SEALED.findall(row[3])}
         if sealed:
@@ -131,6 +149,12 @@ _COLUMNS: Final = "originator_id, originator_version, topic, state, notification
 _RANGE: Final = "FROM stored_events WHERE notification_id > %s AND notification_id <= %s AND topic <> ALL (%s::text[])"
 _LAST: Final = "ORDER BY notification_id LIMIT %s"
 
+_OF_STREAMS: Final = (
+    "FROM unnest(%s::text[], %s::text[]) AS r (first, beyond) JOIN stored_events"
+    " ON originator_id >= r.first AND originator_id < r.beyond"
+    " WHERE notification_id <= %s AND topic <> ALL (%s::text[]) ORDER BY notification_id"
+)
+_STREAMS: Final = f"SELECT {_COLUMNS}, {_BUCKET} {_OF_STREAMS}"
 _WHOLE: Final = f"SELECT {_COLUMNS}, 0 {_RANGE} {_LAST}"
 _ALL: Final = f"SELECT {_COLUMNS}, {_BUCKET} {_RANGE} {_LAST}"
 _SOME: Final = f"SELECT {_COLUMNS}, {_BUCKET} {_RANGE} AND {_BUCKET} = ANY (%s::int[]) {_LAST}"

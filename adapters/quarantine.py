@@ -73,19 +73,6 @@ class Quarantine:
             raise UsageError(f"message {entry.number} cannot be read any more: its person was forgotten; discard it")
         return plain
 
-    def discard(self, number: int, *, by: str, reason: str) -> None:
-        """Close an open message without applying it. It stays in the table, with who and why."""
-        with self._connect() as connection:
-            closed = connection.execute(
-                "UPDATE quarantine SET state = 'discarded', closed_at = now(), closed_by = %s, closed_reason = %s"
-                " WHERE number = %s AND state = 'open'",
-                (by, reason, number),
-            ).rowcount
-        if not closed:
-            raise UsageError(
-                f"message {number} is {self.entry(number).state} already: only an open one can be discarded"
-            )
-
     def _connect(self) -> psycopg.Connection:
         try:
             return psycopg.connect(self._url, connect_timeout=5)

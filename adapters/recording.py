@@ -30,12 +30,7 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
         _move(curs, position)
     _guard_waiting_rooms(curs, recording)
     _end_leases(curs, recording)
-    if recording.released:
-        curs.execute(
-            "UPDATE quarantine SET state = 'retried', closed_at = now() WHERE number = ANY(%b) AND state = 'open'",
-            (bigints(recording.released),),
-        )
-        _expect(curs, len(recording.released), "a quarantined message is not open any more")
+    _close_quarantined(curs, recording)
     _see(curs, recording)
     if recording.duplicates:
         curs.execute(
@@ -107,6 +102,22 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
             (texts([wake.scope for wake in recording.wakes]), timestamps([wake.at for wake in recording.wakes])),
             prepare=True,
         )
+
+
+def _close_quarantined(curs: Cursor[DictRow], recording: Recording) -> None:
+    if recording.released:
+        curs.execute(
+            "UPDATE quarantine SET state = 'retried', closed_at = now() WHERE number = ANY(%b) AND state = 'open'",
+            (bigints(recording.released),),
+        )
+        _expect(curs, len(recording.released), "a quarantined message is not open any more")
+    for discarded in recording.discarded:
+        curs.execute(
+            "UPDATE quarantine SET state = 'discarded', closed_at = now(), closed_by = %s, closed_reason = %s"
+            " WHERE number = %s AND state = 'open'",
+            (discarded.by, discarded.reason, discarded.number),
+        )
+        _expect(curs, 1, "a quarantined message is not open any more")
 
 
 def _block(curs: Cursor[DictRow], recording: Recording) -> None:

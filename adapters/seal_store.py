@@ -121,7 +121,11 @@ class SealStore:
 
     def leaves(self, after: int, upto: int, limit: int | None = None) -> Iterator[memoryview]:
         """The rows of those positions, in their order, as they are sealed. Exhaust it before anything else is asked."""
-        bounds = f"notification_id > {after:d} AND notification_id <= {upto:d}"
+        yield from self._copied("true", after, upto, limit)
+
+    def _copied(self, condition: str, after: int, upto: int, limit: int | None) -> Iterator[memoryview]:
+        """As `leaves`, of the rows for which an SQL condition holds."""
+        bounds = f"notification_id > {after:d} AND notification_id <= {upto:d} AND ({condition})"
         most = "" if limit is None else f" LIMIT {limit:d}"
         assert self._connection is not None
         pq = self._connection.pgconn

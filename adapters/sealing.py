@@ -257,6 +257,22 @@ class PostgresSealingKeys:
             ) from error
 
 
+class Sealed:
+    """SealingKeys for who reads the log and has no keys: every text stays sealed, and is read as one forgotten."""
+
+    def seal(self, subject: str, plain: bytes, bound_to: str) -> str:  # noqa: ARG002 - the port's
+        raise UsageError(f"{bound_to} cannot be sealed without keys: open the store with its master key")
+
+    def unseal(self, sealed: str, bound_to: str) -> bytes | None:  # noqa: ARG002 - the port's
+        return None
+
+    def forget(self, subject: str) -> None:
+        raise UsageError(f"{subject} cannot be forgotten without keys: open the store with its master key")
+
+    def prefetch(self, *, subjects: Iterable[str] = (), sealed: Iterable[str] = ()) -> None:
+        """There is nothing to fetch."""
+
+
 _LIVE: Final = "SELECT subject, key_id, wrapped FROM data_keys WHERE subject = ANY(%s) AND forgotten_at IS NULL"
 _INSERT: Final = (
     "INSERT INTO data_keys (subject, key_id, wrapped)"

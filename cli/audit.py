@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cli import check
+from cli import export as exports
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of, table
+from cli.progress import progress
 from domain.errors import UsageError
 from history.checkpoints import Note, key_ids
-from history.seal import Progress as Told
 from history.verification import Verified
 from runtime.seal_keys import load_seal_keys
 
@@ -29,6 +28,10 @@ checkpoint = typer.Typer(
     help="What is signed about the log, to be held elsewhere.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(checkpoint, name="checkpoint")
+app.command()(check.log)
+app.command()(check.views)
+app.command()(exports.export)
+app.command()(exports.export_keys)
 
 
 @app.command()
@@ -38,7 +41,7 @@ def seal(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
     May be killed, run again and run twice at once: it goes on where the last batch was committed.
     """
-    with running_parts(data_dir) as parts, _progress("sealing") as say:
+    with running_parts(data_dir) as parts, progress("sealing") as say:
         keys, sealed = parts.seal_keys, parts.seal.seal(say)
     if keys.signer is None:
         err.print("no seal key is set, the checkpoint is unsigned: set TENANTRY_SEAL_KEY_FILE", highlight=False)
@@ -72,7 +75,7 @@ def verify(
 ) -> None:
     """Compute the seal anew from the stored events, and name every position that does not fit. Exit 1 if any."""
     outside = _held(held) if held else None
-    with running_parts(data_dir) as parts, _progress("verifying") as say:
+    with running_parts(data_dir) as parts, progress("verifying") as say:
         verified = parts.verification(say).verify(outside)
     if as_json:
         print_json(_verified_as_json(verified))
@@ -245,24 +248,3 @@ def _show_proof(title: str, value: dict[str, Any]) -> None:
     rows = [(name, each) for name, each in value.items() if not isinstance(each, list)]
     rows += [(f"path {number}", each) for number, each in enumerate(value["path"], 1)]
     out.print(table(title, ("what", "value"), rows))
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[Told], None]]:
-    """A bar on stderr with rate and time left, where somebody looks."""
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} events/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(what, total=None, rate="–")
-
-        def say(told: Told) -> None:
-            elapsed = bar.tasks[0].elapsed or 0.0
-            rate = f"{told.events / elapsed:,.0f}" if elapsed else "–"
-            bar.update(task, completed=told.done, total=told.total, rate=rate)
-
-        yield say

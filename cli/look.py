@@ -8,27 +8,41 @@ import typer
 from rich.table import Table
 
 from adapters import overview
+from adapters.past import Moment
 from adapters.steps.login_roles import role_password
 from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
 from domain.convergence import database_of
 from domain.description import describe
 from domain.errors import UsageError
+from domain.event import Recorded
 from domain.steps import Scope
+from domain.tenant import TenantCreated
 from domain.wanted import Estate
+from history import as_of
 from history.story import clock
 from projections import PROJECTIONS
 from runtime.bootstrap import Parts, utc_now
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant.")]
 
+MOMENT_HELP = "As it was then: a position of the log, or a time with its zone (2026-06-01T12:00:00Z)."
+
 STEP_COLOURS = {"done": "green", "absent": "dim", "pending": "yellow", "started": "cyan", "failed": "red"}
 
 
 @command
-def show(tenant: TenantArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show one tenant: what commerce wants, what is actual with the seven steps of each product, the read models."""
+def show(
+    tenant: TenantArgument,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME|POSITION", help=MOMENT_HELP)] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one tenant: what commerce wants, what is actual with the seven steps of each product, the read models.
+
+    With --at, as it was then, told from the log alone.
+    """
     with running_parts(data_dir) as parts:
-        told = tell(parts, tenant)
+        told = tell(parts, tenant) if at is None else tell_at(parts, tenant, parts.past.at(at, now=utc_now()))
     if as_json:
         print_json(told)
     else:
@@ -43,6 +57,35 @@ def tell(parts: Parts, tenant_id: str) -> dict[str, Any]:
         for projection in PROJECTIONS:
             told[projection.name] = projection.query(connection, tenant_id)
     return told
+
+
+def tell_at(parts: Parts, tenant_id: str, moment: Moment) -> dict[str, Any]:
+    """As `tell`, as of the moment; UsageError where there was no tenant of that id."""
+    facts = facts_until(parts, tenant_id, moment)
+    with parts.engine.connect() as connection:
+        return as_of.tell(
+            connection,
+            tenant_id,
+            facts,
+            projections=PROJECTIONS,
+            catalog=parts.catalog,
+            policy=parts.policy,
+            now=moment.time,
+        )
+
+
+def facts_until(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
+    """All that was recorded of a tenant up to the moment; UsageError where it did not exist then."""
+    facts = parts.past.facts_of(tenant_id, moment.position)
+    if any(isinstance(fact.event, TenantCreated) for fact in facts):
+        return facts
+    later = parts.past.facts_of(tenant_id, parts.past.mark())
+    created = next((fact for fact in later if isinstance(fact.event, TenantCreated)), None)
+    if created is None:
+        raise UsageError(f"there is no tenant {tenant_id}: see `tenantry tenants`")
+    raise UsageError(
+        f"tenant {tenant_id} did not exist yet: it was created at {clock(created.time)} (position {created.position})"
+    )
 
 
 def estate_of(parts: Parts, tenant_id: str) -> Estate:

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from cli import acts, audit, bench, demo, look, messages, orphans, quarantine, reconcile, replay, run, runs
+from cli import (
+    acts,
+    audit,
+    bench,
+    demo,
+    export,
+    history,
+    look,
+    messages,
+    orphans,
+    quarantine,
+    reconcile,
+    replay,
+    run,
+    runs,
+)
 
 app = typer.Typer(
     name="tenantry",
@@ -20,6 +35,9 @@ app.command()(run.up)
 app.command()(run.migrate)
 app.command()(messages.publish)
 app.command()(look.show)
+app.command()(history.timeline)
+app.command()(history.explain)
+app.command()(history.diff)
 app.command()(look.tenants)
 app.command()(look.status)
 app.command()(look.credentials)
@@ -30,6 +48,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(replay.app, name="replay")
 app.add_typer(audit.app, name="audit")
+app.command("import")(export.import_)
 app.command()(run.intake)
 app.command()(run.projector)
 app.command()(run.provisioner)

@@ -9,9 +9,12 @@ import typer
 
 from adapters.inbound import restore
 from adapters.quarantine import Entry
-from cli.operators import who, why
+from cli.operators import As, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from domain.acts import MessageDiscarded, MessageRetried
 from domain.errors import UsageError
+from domain.names import is_tenant_id
+from runtime.bootstrap import Parts
 
 app = typer.Typer(
     help="Messages that could not be applied: list, show, retry, discard.",
@@ -78,13 +81,13 @@ def show(number: Number, data_dir: DataDir = None, as_json: AsJson = False) -> N
 
 @app.command()
 @command
-def retry(number: Number, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def retry(number: Number, as_name: As = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Put a message through the front door again: after the catalogue, or the state that refused it, has changed."""
     with running_parts(data_dir) as parts:
         entry = parts.quarantine.entry(number)
-        if entry.state != "open":
-            raise UsageError(f"message {number} is {entry.state} already: only an open one can be retried")
         message = parts.restored(parts.quarantine.body(entry), entry.topic, entry.partition, entry.offset)
+        act = MessageRetried(**_named(entry), operator=who(as_name))
+        parts.acts.record(act, still_right=lambda: _must_be_open(parts, number, "retried"))
         outcome = parts.lifecycle.intake([message], released=number)
     became = next(iter(outcome.counts), "nothing")
     if as_json:
@@ -101,18 +104,39 @@ def retry(number: Number, data_dir: DataDir = None, as_json: AsJson = False) -> 
 @command
 def discard(
     number: Number,
-    reason: Annotated[str, typer.Option(help="Why it may be left out; kept with the message.")],
+    reason: Annotated[str, typer.Option(help="Why it may be left out; kept in the log for good.")],
+    as_name: As = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Close a message without applying it. It is kept, with who discarded it and why."""
     said = why(reason)
     with running_parts(data_dir) as parts:
-        parts.quarantine.discard(number, by=who(), reason=said)
+        act = MessageDiscarded(**_named(parts.quarantine.entry(number)), operator=who(as_name), reason=said)
+        parts.acts.record(act, still_right=lambda: _must_be_open(parts, number, "discarded"))
     if as_json:
         print_json({"number": number, "outcome": "discarded"})
     else:
         out.print(f"message {number} discarded")
+
+
+def _must_be_open(parts: Parts, number: int, becomes: str) -> None:
+    state = parts.quarantine.entry(number).state
+    if state != "open":
+        raise UsageError(f"message {number} is {state} already: only an open one can be {becomes}")
+
+
+def _named(entry: Entry) -> dict[str, Any]:
+    """The message in an act: of its content nothing, and its tenant only where the id may be one."""
+    named = is_tenant_id(entry.tenant_id)
+    return {
+        "tenant_id": entry.tenant_id if named else None,
+        "number": entry.number,
+        "rule": entry.rule,
+        "topic": entry.topic,
+        "partition": entry.partition,
+        "offset": entry.offset,
+    }
 
 
 def _told(entry: Entry) -> dict[str, Any]:

@@ -1,27 +1,38 @@
-"""How does an operator build the read models anew?"""
+"""How does an operator build the read models anew, or as they were?"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
+from cli.operators import As, who, why
+from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, table
+from domain.acts import PreviousReadModelsDropped, ReadModelsRebuilt
 from domain.errors import TenantryError, UsageError
+from history import comparing
+from history.comparing import Compared
+from history.past import build
 from history.replay import Progress as Told
 from history.replay import Rebuilt
+from history.story import clock
+from projections import PROJECTIONS
+from runtime.bootstrap import utc_now
 
 app = typer.Typer(
-    help="Build read models anew from the log, while everybody goes on reading them.",
+    help="Build read models anew from the log, while everybody goes on reading them; or as they were.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="The read models; see `tenantry status`.")]
+Because = Annotated[str | None, typer.Option("--reason", help="Why; kept in the log for good.")]
+Workers = Annotated[int, typer.Option(min=1, max=16, help="Processes that share the tenants.")]
 All = Annotated[bool, typer.Option("--all", help="All read models, with one reading of the log.")]
 
 
@@ -30,7 +41,9 @@ All = Annotated[bool, typer.Option("--all", help="All read models, with one read
 def rebuild(
     names: Names = None,
     all_: All = False,
-    workers: Annotated[int, typer.Option(min=1, max=16, help="Processes that share the tenants.")] = 2,
+    workers: Workers = 2,
+    reason: Because = None,
+    as_name: As = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -40,8 +53,13 @@ def rebuild(
     kept until the next rebuild, or until `drop-previous`. The outbox is never rebuilt.
     """
     chosen = _chosen(names, every=all_)
+    by, because = who(as_name), why(reason) if reason is not None else None
     with running_parts(data_dir) as parts, _progress(silent=as_json and not sys.stderr.isatty()) as say:
         rebuilt = parts.replay(say).rebuild(chosen, workers=workers)
+        done = tuple(name for name in rebuilt.names if name not in rebuilt.failures)
+        if done:
+            act = ReadModelsRebuilt(read_models=done, position=rebuilt.position, operator=by, reason=because)
+            parts.acts.record(act)
     if as_json:
         print_json(_as_json(rebuilt, workers))
     else:
@@ -56,15 +74,116 @@ def rebuild(
 
 @app.command()
 @command
-def drop_previous(names: Names = None, all_: All = False, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def drop_previous(
+    names: Names = None,
+    all_: All = False,
+    reason: Because = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Drop the generations that were live before the last rebuild."""
     chosen = _chosen(names, every=all_)
+    by, because = who(as_name), why(reason) if reason is not None else None
     with running_parts(data_dir) as parts:
         dropped = parts.replay(lambda _: None).drop_previous(chosen)
+        if dropped:
+            parts.acts.record(PreviousReadModelsDropped(read_models=tuple(dropped), operator=by, reason=because))
     if as_json:
         print_json({"dropped": dropped})
     else:
         out.print(f"dropped: {', '.join(dropped)}" if dropped else "there was none", highlight=False)
+
+
+@app.command("as-of")
+@command
+def as_of(
+    at: Annotated[str, typer.Argument(metavar="TIME|POSITION", help="A position, or a time with its zone.")],
+    into: Annotated[str, typer.Option("--into", metavar="SCHEMA", help="A new schema, or one of an earlier run.")],
+    only: Annotated[str | None, typer.Option(metavar="NAMES", help="Only these read models, with commas.")] = None,
+    workers: Workers = 2,
+    verify: Annotated[
+        str | None, typer.Option(metavar="SCHEMA", help="Compare with that schema afterwards; exit 1: it differs.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build the read models as they were at a moment in a schema of their own, beside the live ones.
+
+    Run again, it takes the place of the earlier one as soon as it is complete. A schema that exists and is not ours is
+    refused, and left as it is. `DROP SCHEMA ... CASCADE` when you are done.
+    """
+    names = [name.strip() for name in only.split(",") if name.strip()] if only is not None else []
+    with running_parts(data_dir) as parts:
+        moment = parts.past.at(at, now=utc_now())
+        with _progress(silent=as_json and not sys.stderr.isatty()) as say:
+            built = build(
+                parts.replay_sources,
+                moment,
+                into=into,
+                only=names,
+                workers=workers,
+                say=lambda told: say(Told("loading", told.position, moment.position, told.facts)),
+            )
+        compared = comparing.compare(parts.engine, built.schema, verify, PROJECTIONS) if verify else []
+    if as_json:
+        told = {
+            "schema": built.schema,
+            "position": moment.position,
+            "time": moment.time,
+            "read_models": built.names,
+            "events": built.facts,
+            "seconds": round(built.seconds, 3),
+            "rate": round(built.rate, 1),
+            "workers": workers,
+        }
+        print_json({**told, "compared_with": verify, "tables": _compared(compared)} if verify else told)
+    else:
+        out.print(
+            f"schema {built.schema} has {', '.join(built.names)} as of position {moment.position}"
+            f" ({clock(moment.time)})\n{built.facts} events in {built.seconds:.1f} s, {built.rate:.0f} a second",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if verify:
+            _say_compared(built.schema, verify, compared)
+    if not all(each.same for each in compared):
+        raise typer.Exit(1)
+
+
+@app.command()
+@command
+def compare(
+    first: Annotated[str, typer.Argument(metavar="SCHEMA", help="`public` is the live one.")],
+    second: Annotated[str, typer.Argument(metavar="SCHEMA")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the read models of two schemas, row by row. Exit 1: they differ."""
+    with running_parts(data_dir) as parts:
+        parts.knock()
+        compared = comparing.compare(parts.engine, first, second, PROJECTIONS)
+    if as_json:
+        print_json({"first": first, "second": second, "tables": _compared(compared)})
+    else:
+        _say_compared(first, second, compared)
+    if not all(each.same for each in compared):
+        raise typer.Exit(1)
+
+
+def _compared(tables: Sequence[Compared]) -> list[dict[str, object]]:
+    return [{**asdict(each), "same": each.same} for each in tables]
+
+
+def _say_compared(first: str, second: str, tables: Sequence[Compared]) -> None:
+    columns = ("table", "rows", f"only in {first}", f"only in {second}", "different", "for example")
+    rows = [
+        (each.table, each.rows, each.only_in_first, each.only_in_second, each.different, ", ".join(each.examples))
+        for each in tables
+    ]
+    out.print(table(f"{first} and {second}", columns, rows))
+    differ = [each.table for each in tables if not each.same]
+    out.print(f"{', '.join(differ)} differ" if differ else "all rows are the same", highlight=False)
 
 
 def _chosen(names: list[str] | None, *, every: bool) -> list[str]:

@@ -6,6 +6,7 @@ wire or from the log. The bounds keep names usable as Kafka keys, stream names a
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final
 
 from pydantic import StringConstraints
@@ -16,6 +17,12 @@ _KEY: Final = r"^[a-z][a-z0-9-]*$"
 
 TenantId = Annotated[str, StringConstraints(pattern=_ID, max_length=64)]
 """Opaque, compared exactly, never used twice; most producers send a UUID."""
+
+
+def is_tenant_id(text: str | None) -> bool:
+    """Whether the text may be a tenant's id, as far as its form tells."""
+    return text is not None and len(text) <= 64 and re.fullmatch(_ID, text) is not None
+
 
 CustomerId = Annotated[str, StringConstraints(pattern=_ID, max_length=64)]
 """Opaque, compared exactly."""

@@ -97,6 +97,15 @@ class QuarantinedMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Discarded:
+    """A quarantined message that is closed without being applied: by whom, and why."""
+
+    number: int
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Wake:
     """A scope (by its stream name; `customer:ID` fans out to all its tenants) is due at a time."""
 
@@ -172,9 +181,9 @@ class Recording:
     """One transaction.
 
     `duplicates` counts repeats by (source, id); `waited` names whom the waiting room lets go; `released` numbers
-    quarantined messages that went through the front door again; `leases` end, and their wake rows go; `unblocked`
-    names obstacles whose waiting scopes become due. `guarded` is counted by the destroy guard; `held` says what it
-    holds of a tenant from here on (None: nothing any more).
+    quarantined messages that went through the front door again, `discarded` those that are closed unapplied; `leases`
+    end, and their wake rows go; `unblocked` names obstacles whose waiting scopes become due. `guarded` is counted by
+    the destroy guard; `held` says what it holds of a tenant from here on (None: nothing any more).
     """
 
     events: list[Recorded] = field(default_factory=list)
@@ -185,6 +194,7 @@ class Recording:
     waited: list[tuple[str, str]] = field(default_factory=list)
     quarantined: list[QuarantinedMessage] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
+    discarded: list[Discarded] = field(default_factory=list)
     customer_tenants: list[tuple[str, str]] = field(default_factory=list)
     wakes: list[Wake] = field(default_factory=list)
     leases: list[Lease] = field(default_factory=list)

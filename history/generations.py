@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection, Table, func, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -36,11 +36,15 @@ POSITION_MILLISECONDS = 2000
 _CLASS = 1_415_671_122
 """Of our advisory locks: no other use of them has this first half."""
 
-_quote = PGDialect_psycopg().identifier_preparer.quote  # type: ignore[no-untyped-call]
+quote = PGDialect_psycopg().identifier_preparer.quote  # type: ignore[no-untyped-call]
 
 
 class Busy(Exception):
     """Somebody uses the tables; try again in a moment."""
+
+
+class InUse(Exception):
+    """Something that is not ours is in a schema, or builds on it."""
 
 
 def reserve(connection: Connection, name: str) -> bool:
@@ -53,9 +57,9 @@ def begin(connection: Connection, projection: Projection) -> str:
     views = _views(connection, projection)
     connection.execute(text("SET LOCAL lock_timeout = '30s'"))
     for left in _schemas(connection, f"rebuild_{projection.name}_[0-9a-f]{{8}}"):
-        connection.execute(text(f"DROP SCHEMA {_quote(left)} CASCADE"))
+        connection.execute(text(f"DROP SCHEMA {quote(left)} CASCADE"))
     schema = f"rebuild_{projection.name}_{secrets.token_hex(4)}"
-    connection.execute(text(f"CREATE SCHEMA {_quote(schema)}"))
+    connection.execute(text(f"CREATE SCHEMA {quote(schema)}"))
     connection.execution_options(schema_translate_map={None: schema})
     METADATA.create_all(connection, tables=[*projection.tables, *views])
     connection.execution_options(schema_translate_map={})
@@ -66,13 +70,13 @@ def begin(connection: Connection, projection: Projection) -> str:
 
 def abandon(connection: Connection, schema: str) -> None:
     """Drop a generation that did not come to be."""
-    connection.execute(text(f"DROP SCHEMA IF EXISTS {_quote(schema)} CASCADE"))
+    connection.execute(text(f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE"))
 
 
 def analyze(connection: Connection, projection: Projection, schema: str) -> None:
     """Let the planner know the new tables before anybody reads them."""
     for table in projection.tables:
-        connection.execute(text(f"ANALYZE {_quote(schema)}.{_quote(table.name)}"))
+        connection.execute(text(f"ANALYZE {quote(schema)}.{quote(table.name)}"))
 
 
 def hold_positions(connection: Connection, projection: Projection) -> dict[int, int]:
@@ -94,14 +98,14 @@ def swap(connection: Connection, projection: Projection, schema: str, position: 
     try:
         connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}"))
         for thing in things:
-            connection.execute(text(f"LOCK TABLE public.{_quote(thing.name)} IN ACCESS EXCLUSIVE MODE"))
+            connection.execute(text(f"LOCK TABLE public.{quote(thing.name)} IN ACCESS EXCLUSIVE MODE"))
     except OperationalError as error:
         raise _busy(error) from error
     for was, becomes in (("public", previous), (schema, "public")):
         for thing in things:
             kind = "VIEW" if thing.is_view else "TABLE"
-            connection.execute(text(f"ALTER {kind} {was}.{_quote(thing.name)} SET SCHEMA {_quote(becomes)}"))
-    connection.execute(text(f"DROP SCHEMA {_quote(schema)}"))
+            connection.execute(text(f"ALTER {kind} {was}.{quote(thing.name)} SET SCHEMA {quote(becomes)}"))
+    connection.execute(text(f"DROP SCHEMA {quote(schema)}"))
     connection.execute(
         POSITIONS.update()
         .where(POSITIONS.c.name == projection.name)
@@ -118,6 +122,19 @@ def drop_previous(connection: Connection, name: str) -> bool:
     schema = previous_of(name)
     if not _schemas(connection, schema):
         return False
+    connection.execute(text("SET LOCAL lock_timeout = '30s'"))
+    try:
+        drop_things(connection, schema)
+    except InUse as error:
+        raise UsageError(f"the previous generation of {name} is in use ({error}): drop what depends on it") from error
+    return True
+
+
+def drop_things(connection: Connection, schema: str, *, among: Collection[str] | None = None) -> None:
+    """Drop the tables and views of a schema (`among`: of these names), and then the schema itself.
+
+    Raises InUse where anything else is in it, or builds on it; the transaction must then be rolled back.
+    """
     things = connection.execute(
         text(
             "SELECT relname, relkind = 'v' FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
@@ -125,46 +142,58 @@ def drop_previous(connection: Connection, name: str) -> bool:
         ),
         {"schema": schema},
     ).all()
-    connection.execute(text("SET LOCAL lock_timeout = '30s'"))
     try:
         for thing, is_view in things:
-            kind = "VIEW" if is_view else "TABLE"
-            connection.execute(text(f"DROP {kind} {_quote(schema)}.{_quote(thing)}"))
-        connection.execute(text(f"DROP SCHEMA {_quote(schema)}"))
+            if among is None or thing in among:
+                kind = "VIEW" if is_view else "TABLE"
+                connection.execute(text(f"DROP {kind} {quote(schema)}.{quote(thing)}"))
+        connection.execute(text(f"DROP SCHEMA {quote(schema)}"))
     except DBAPIError as error:
         if _state(error) != "2BP01":
             raise
-        detail = " ".join(str(error.orig).split())
-        raise UsageError(f"the previous generation of {name} is in use ({detail}): drop what depends on it") from error
-    return True
+        raise InUse(" ".join(str(error.orig).split())) from error
 
 
 def make_room(connection: Connection, name: str) -> None:
     """An empty schema for the generation that is about to be replaced; the one before it is dropped."""
     drop_previous(connection, name)
-    connection.execute(text(f"CREATE SCHEMA {_quote(previous_of(name))}"))
+    connection.execute(text(f"CREATE SCHEMA {quote(previous_of(name))}"))
 
 
 def _views(connection: Connection, projection: Projection) -> list[Table]:
     """Our views on the projection's tables; UsageError where somebody else's would stay with the old tables."""
+    for schema, view in _views_on(connection, projection):
+        if schema != "public" or view not in _our_views():
+            raise UsageError(
+                f"the view {schema}.{view} is built on {projection.name} and would stay with the old tables:"
+                " drop it, rebuild, and create it again"
+            )
+    return views_of(connection, [projection])
+
+
+def views_of(connection: Connection, projections: Iterable[Projection]) -> list[Table]:
+    """Our views on the tables of these projections."""
+    found = {named for projection in projections for named in _views_on(connection, projection)}
+    return [_our_views()[view] for schema, view in sorted(found) if schema == "public" and view in _our_views()]
+
+
+def _our_views() -> dict[str, Table]:
+    return {table.name: table for table in METADATA.tables.values() if table.is_view}
+
+
+def _views_on(connection: Connection, projection: Projection) -> list[tuple[str, str]]:
+    """(schema, view) of whatever is built on the live tables of the projection."""
     found = connection.execute(
         text(
-            "SELECT DISTINCT vn.nspname, v.relname, v.relkind FROM pg_depend d"
+            "SELECT DISTINCT vn.nspname, v.relname FROM pg_depend d"
             " JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class"
             " JOIN pg_namespace vn ON vn.oid = v.relnamespace JOIN pg_class t ON t.oid = d.refobjid"
             " WHERE d.classid = 'pg_rewrite'::regclass AND t.relnamespace = 'public'::regnamespace"
             " AND t.relname = ANY(:names) AND v.oid <> t.oid"
         ),
         {"names": [table.name for table in projection.tables]},
-    ).all()
-    ours = {table.name: table for table in METADATA.tables.values() if table.is_view}
-    for schema, view, _ in found:
-        if schema != "public" or view not in ours:
-            raise UsageError(
-                f"the view {schema}.{view} is built on {projection.name} and would stay with the old tables:"
-                " drop it, rebuild, and create it again"
-            )
-    return [ours[view] for _, view, _ in sorted(found)]
+    )
+    return [(str(schema), str(view)) for schema, view in found]
 
 
 def _grant_the_same(connection: Connection, name: str, schema: str) -> None:
@@ -179,7 +208,7 @@ def _grant_the_same(connection: Connection, name: str, schema: str) -> None:
     ).all()
     for grantee, privilege, grantable in grants:
         option = " WITH GRANT OPTION" if grantable else ""
-        connection.execute(text(f"GRANT {privilege} ON {_quote(schema)}.{_quote(name)} TO {grantee}{option}"))
+        connection.execute(text(f"GRANT {privilege} ON {quote(schema)}.{quote(name)} TO {grantee}{option}"))
 
 
 def _schemas(connection: Connection, pattern: str) -> Sequence[str]:

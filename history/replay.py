@@ -6,36 +6,30 @@
 
 Whatever goes wrong before the swap has committed, the live generation is as it was: a handler that fails, Ctrl-C, a
 kill. What is left lying around is cleaned up by the next run. One session holds the reservation and does the swap: if
-it is lost, there is no swap. Workers end when the process that started them is gone.
+it is lost, there is no swap.
 
 The outbox is no read model: to build it anew would tell the world everything again.
 """
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import os
 import random
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection as Pipe
-from multiprocessing.connection import wait
 from typing import Final
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from adapters.log_reader import LogReader
-from domain.errors import TenantryError, Unavailable, UsageError
+from domain.errors import Unavailable, UsageError
 from history import generations
 from history.generations import Busy
-from history.loading import Building, Job, Sources, Told, fold_into, ignored_by, load, spare_the_collector
-from projections.base import BUCKETS, Projection
+from history.loading import Building, Sources, Told, fold_into, ignored_by
+from history.side_by_side import first_line, load_together
+from projections.base import Projection
 from projections.positions import ensure
 
 SMALL: Final = 2_000
@@ -95,7 +89,7 @@ class Replay:
         try:
             with engine.connect() as connection, self._reserved(connection, chosen) as schemas:
                 mark = reader.mark()
-                told = self._load(schemas, mark, workers)
+                told = load_together(self._sources, schemas, mark, workers=workers, say=self._loading(mark))
                 load_seconds = time.monotonic() - started
                 failures = dict(told.failures)
                 works = [Building(self._models[name], schema) for name, schema in schemas.items()]
@@ -108,7 +102,7 @@ class Replay:
                     at, read = self._take_over(connection, reader, work, mark, failures)
                     told = Told(at, told.facts + read, failures)
         except DBAPIError as error:
-            raise Unavailable(f"the rebuild was broken off ({_first_line(error)}): start it again") from error
+            raise Unavailable(f"the rebuild was broken off ({first_line(error)}): start it again") from error
         finally:
             reader.close()
             engine.dispose()
@@ -157,59 +151,8 @@ class Replay:
                     with connection.begin():
                         generations.abandon(connection, schema)
 
-    # -- loading ------------------------------------------------------------------------------------------------------
-
-    def _load(self, schemas: Mapping[str, str], mark: int, workers: int) -> Told:
-        shares = [tuple(range(rank, BUCKETS, workers)) for rank in range(min(workers, BUCKETS))]
-        jobs = [Job(dict(schemas), share, mark) for share in shares]
-        told: dict[int, Told] = {}
-
-        def hear(rank: int, news: Told) -> None:
-            told[rank] = news
-            done = sum(each.position * len(jobs[which].buckets) // BUCKETS for which, each in told.items())
-            self._say(Progress("loading", done, mark, sum(each.facts for each in told.values())))
-
-        if len(jobs) == 1:
-            gc.disable()  # see spare_the_collector
-            try:
-                hear(0, load(self._sources, jobs[0], lambda news: hear(0, news)))
-            finally:
-                gc.enable()
-        else:
-            self._side_by_side(jobs, hear)
-        failures = {name: why for each in told.values() for name, why in each.failures.items()}
-        return Told(mark, sum(each.facts for each in told.values()), failures, done=True)
-
-    def _side_by_side(self, jobs: Sequence[Job], hear: Callable[[int, Told], None]) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])  # what it imports is there for every worker
-        pipes: dict[Pipe, int] = {}
-        processes = []
-        try:
-            for rank, job in enumerate(jobs):
-                ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(self._sources, job, theirs), daemon=True)
-                process.start()
-                theirs.close()
-                processes.append(process)
-                pipes[ours] = rank
-            while pipes:
-                for pipe in wait(list(pipes)):
-                    assert isinstance(pipe, Pipe)
-                    news = _next(pipe)
-                    if isinstance(news, Exception):
-                        raise news
-                    hear(pipes[pipe], news)
-                    if news.done:
-                        del pipes[pipe]
-                        pipe.close()
-        finally:
-            for process in processes:
-                if pipes:
-                    process.terminate()
-                process.join()
-            for pipe in pipes:
-                pipe.close()
+    def _loading(self, mark: int) -> Callable[[Told], None]:
+        return lambda told: self._say(Progress("loading", told.position, mark, told.facts))
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -274,38 +217,3 @@ class Replay:
 
 class _HandlerFailed(Exception):
     """Rolls the swap back; what failed is noted already."""
-
-
-# -- the worker's process ------------------------------------------------------------------------------------------
-
-
-def _next(pipe: Pipe) -> Told | Exception:
-    try:
-        news = pipe.recv()
-    except EOFError:
-        return TenantryError("a worker of the rebuild was killed: start the rebuild again")
-    return news if isinstance(news, (Told, Exception)) else TenantryError(str(news))
-
-
-def _work(sources: Sources, job: Job, pipe: Pipe) -> None:
-    """The main function of a worker. It tells of its progress, and at last what came of it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends us
-    threading.Thread(target=_end_with_parent, name="watch-parent", daemon=True).start()
-    spare_the_collector()
-    try:
-        pipe.send(load(sources, job, pipe.send))
-    except TenantryError as error:
-        pipe.send(error)
-    except DBAPIError as error:
-        pipe.send(Unavailable(f"a worker of the rebuild lost the database ({_first_line(error)}): start it again"))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _first_line(error: DBAPIError) -> str:
-    return next(iter(str(error.orig).splitlines()), type(error).__name__)

@@ -95,7 +95,7 @@ def tell(facts: Sequence[Recorded], causes: Mapping[UUID, Recorded]) -> list[Run
         if fact.cause.kind == "event" and fact.cause.id != wish:
             wish = fact.cause.id
             runs[-1].lines.extend(_wished(wish, causes))
-        runs[-1].lines.append(_line(fact, undoing))
+        runs[-1].lines.append(line_of(fact, undoing))
         ended = isinstance(event, ScopeConverged)
     return runs
 
@@ -117,7 +117,8 @@ def place_of(cause: Cause) -> str:
     return cause.source
 
 
-def _line(fact: Recorded, undoing: set[int]) -> Line:
+def line_of(fact: Recorded, undoing: set[int]) -> Line:
+    """One fact of a scope's stream; `undoing` holds the generations that undo what was given up."""
     event = fact.event
     step = getattr(event, "step", None)
     undone = getattr(event, "generation", None) in undoing

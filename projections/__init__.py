@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from domain.acts import MessageDiscarded, MessageRetried, PreviousReadModelsDropped, ReadModelsRebuilt
 from domain.customer import CustomerMessageStale
 from domain.event import Event
 from domain.orphans import OrphansCondemned, OrphansRemoved
@@ -53,6 +54,8 @@ INTEGRATION: Final = integration.PROJECTION
 _WANTED: Final = "a wish: the read models show what is provisioned; the saga's steps say when that changed"
 _STALE: Final = "changed nothing; the audit trail shows it"
 
+_ACT: Final = "an operator's act that changes nothing of a tenant; the timeline shows it"
+
 _HELD: Final = "the destroy guard's: what is held is read from the log, what was let pass has facts of its own"
 
 _NOBODYS: Final = "it belonged to no scope, so no read model shows it; the audit trail does"
@@ -73,5 +76,9 @@ IGNORED: Final[dict[type[Event], str]] = {
     CustomerMessageStale: _STALE,
     OrphansCondemned: _NOBODYS,
     OrphansRemoved: _NOBODYS,
+    MessageDiscarded: _ACT,
+    MessageRetried: _ACT,
+    ReadModelsRebuilt: _ACT,
+    PreviousReadModelsDropped: _ACT,
 }
 """The events of which no read model takes notice, and why."""

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
+from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
@@ -33,9 +34,13 @@ from adapters.event_log import PostgresEventLog
 from adapters.high_water import HighWaterAgent, MarkListener
 from adapters.kafka_ports import Consumer, Message, OnAssign, Producer
 from adapters.kafka_python import KafkaPythonConsumer, KafkaPythonProducer, ensure_topics, topic_ids
+from adapters.log_copy import LogCopy
+from adapters.log_faults import LogFaults
+from adapters.log_import import LogImport
 from adapters.log_reader import LogReader
 from adapters.orphan_plans import OrphanPlans
 from adapters.outbox import PostgresOutbox
+from adapters.past import PastLog
 from adapters.quarantine import Quarantine
 from adapters.seal_store import SealStore
 from adapters.sealing import MasterKey, PostgresSealingKeys
@@ -47,6 +52,7 @@ from adapters.steps.removing import Remover
 from adapters.sweeps import PostgresLedger
 from adapters.topology import Patience, Shard, Topology
 from adapters.workers import Heartbeat
+from domain.acts import Acts
 from domain.catalog import Catalog, default_catalog
 from domain.comparing import Comparing
 from domain.errors import Unavailable, UsageError
@@ -61,10 +67,12 @@ from domain.recreating import Recreating
 from domain.saga import Saga
 from domain.sweeping import Sweeping
 from history.checkpoints import Keyring
+from history.importing import Keys
 from history.replay import Progress, Replay
 from history.seal import Progress as SealProgress
 from history.seal import Seal
 from history.verification import Verification
+from history.views import Views
 from projections import PROJECTIONS
 from projections.base import Projection
 from runtime.instance import Endpoints
@@ -195,6 +203,13 @@ class Parts:
         return reader
 
     @cached_property
+    def past(self) -> PastLog:
+        self.knock()
+        past = PastLog(self.endpoints.database_url, self.keys)
+        self._closing.callback(past.close)
+        return past
+
+    @cached_property
     def mark_listener(self) -> MarkListener:
         listener = MarkListener(self.endpoints.database_url)
         self._closing.callback(listener.close)
@@ -273,6 +288,10 @@ class Parts:
         )
 
     @cached_property
+    def acts(self) -> Acts:
+        return Acts(log=self.log, clock=utc_now, new_id=new_id)
+
+    @cached_property
     def reconciling(self) -> Reconciling:
         url = self.endpoints.database_url
         return Reconciling(
@@ -338,7 +357,15 @@ class Parts:
         )
 
     def replay(self, say: Callable[[Progress], None]) -> Replay:
-        return Replay(ReplaySources(self.endpoints.database_url, self.master_key), say=say)
+        return Replay(self.replay_sources, say=say)
+
+    @property
+    def replay_sources(self) -> ReplaySources:
+        return ReplaySources(self.endpoints.database_url, self.master_key)
+
+    def views(self, say: Callable[[SealProgress], None]) -> Views:
+        self.knock()
+        return Views(ReplaySources(self.endpoints.database_url, self.master_key), say=say)
 
     # -- the seal over the log ----------------------------------------------------------------------------------------
 
@@ -358,6 +385,30 @@ class Parts:
         store = SealStore(self.endpoints.database_url)
         self._closing.callback(store.close)
         return store
+
+    # -- the log as a file --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def log_copy(self) -> LogCopy:
+        self.knock()
+        copy = LogCopy(self.endpoints.database_url)
+        self._closing.callback(copy.close)
+        return copy
+
+    @cached_property
+    def log_faults(self) -> LogFaults:
+        self.knock()
+        faults = LogFaults(self.endpoints.database_url)
+        self._closing.callback(faults.close)
+        return faults
+
+    @cached_property
+    def log_import(self) -> LogImport:
+        self.knock()
+        return LogImport(self.endpoints.database_url)
+
+    def exported_keys(self, path: Path) -> Keys:
+        return Keys(path, MasterKey(self.master_key))
 
     # -- messages -----------------------------------------------------------------------------------------------------
 

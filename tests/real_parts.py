@@ -62,10 +62,20 @@ def _migrated(postgres: EmbeddedPostgres) -> str:
 @pytest.fixture
 def migrated_database(postgres: EmbeddedPostgres, _migrated: str) -> Iterator[str]:
     """As `database`, with all tables in it."""
+    yield from _copied(postgres, _migrated)
+
+
+@pytest.fixture
+def second_database(postgres: EmbeddedPostgres, _migrated: str) -> Iterator[str]:
+    """Another one: a second installation."""
+    yield from _copied(postgres, _migrated)
+
+
+def _copied(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     with psycopg.connect(postgres.url(), autocommit=True) as owner:
         for statement in ("CREATE DATABASE {} TEMPLATE {}", "REVOKE ALL ON DATABASE {} FROM PUBLIC"):
-            owner.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(_migrated)))
+            owner.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(template)))
     yield postgres.url(name)
     postgres.drop_database(name)
 

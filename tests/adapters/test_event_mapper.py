@@ -18,6 +18,7 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from adapters.event_mapper import EVENTS, EventMapper, sealed_subjects
+from domain.acts import MessageDiscarded, MessageRetried, PreviousReadModelsDropped, ReadModelsRebuilt
 from domain.customer import CustomerAdministrator, CustomerMessageStale, CustomerUpdated
 from domain.errors import TenantryError, UnreadableEvent
 from domain.event import Cause, Event, Recorded
@@ -136,8 +137,22 @@ FACTS: tuple[Facts, ...] = (
 )
 
 ORPHAN = Condemned(where="eu-1", kind="schema", name="t_1")
+MESSAGE: dict[str, Any] = {
+    "tenant_id": "t-1",
+    "number": 7,
+    "rule": "unknown-product",
+    "topic": "tenantry.lifecycle",
+    "partition": 3,
+    "offset": 9,
+}
 
 EXAMPLES: dict[str, Event] = {
+    "message-discarded": MessageDiscarded(**MESSAGE, operator="Ada (ada@host)", reason="noise"),
+    "message-retried": MessageRetried(**MESSAGE, operator="Ada (ada@host)"),
+    "read-models-rebuilt": ReadModelsRebuilt(
+        read_models=("sites", "licenses"), position=42, operator="Ada (ada@host)", reason="new columns"
+    ),
+    "previous-read-models-dropped": PreviousReadModelsDropped(read_models=("sites",), operator="Ada (ada@host)"),
     "customer-updated": CustomerUpdated(
         customer_id="c-1",
         name="Acme",

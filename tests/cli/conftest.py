@@ -1,5 +1,140 @@
-"""Which fixtures do the tests of the commands share?"""
+"""A Tenantry whose workers a test turns by hand."""
 
+from __future__ import annotations
+
+import json
+import secrets
+from base64 import b64encode
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from typer.testing import CliRunner
+
+from adapters.inbound import to_structured
+from adapters.kafka_ports import Message
+from cli.main import app
+from domain.errors import Permanent
+from domain.ports import Order
+from domain.steps import Step
+from projections import PROJECTIONS
+from runtime.bootstrap import Parts, utc_now
+from runtime.instance import endpoints
+from runtime.settings import load_settings
 from tests.cli.cloud import cloud
+from tests.fakes.executors import FakeWorld
+from workers.lanes import Limits
+from workers.projector import Projector
+from workers.provisioner import Provisioner
 
 __all__ = ["cloud"]
+
+TENANT = "t-1"
+JIRA = f"product:{TENANT}:jira-software"
+FAMILY = f"family:{TENANT}:jira"
+
+
+class Desk:
+    """A Tenantry whose workers a test turns by hand, whose executors are a world in memory, and its commands."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.world = FakeWorld(catalog=parts.catalog)
+        self._offset = 0
+        self._provisioner = Provisioner(
+            parts.log,
+            parts.saga,
+            self.world.executors(),
+            catalog=parts.catalog,
+            clock=utc_now,
+            owner="test",
+            limits=Limits(threads=2, claim=16),
+            lease=timedelta(seconds=30),
+            poll_seconds=0.01,
+            drain_seconds=5,
+        )
+        self._projector = Projector(
+            parts.log_reader,
+            parts.projector_engine,
+            PROJECTIONS,
+            batch=500,
+            poll_seconds=0.01,
+            listener=parts.mark_listener,
+            name="test",
+            peers=lambda: ["test"],
+        )
+
+    def comes(self, type_: str, **data: Any) -> None:
+        """An event from commerce."""
+        self._offset += 1
+        data = {"tenant_id": TENANT, **data}
+        headers, value = to_structured(
+            type_, data, source="/commerce", id=f"m-{self._offset}", time=utc_now(), revision=self._offset
+        )
+        message = Message(
+            topic="tenantry.lifecycle",
+            partition=0,
+            offset=self._offset,
+            key=TENANT.encode(),
+            value=value,
+            headers=headers,
+            timestamp_ms=0,
+            topic_id="t",
+        )
+        self.parts.lifecycle.intake([self.parts.read(message)])
+
+    def work(self) -> None:
+        """Until nothing is due, and the read models have it."""
+        while self._provisioner.round():
+            pass
+        self.parts.log.advance_mark()
+        while self._projector.step():
+            pass
+
+    def close(self) -> None:
+        self._provisioner.drain()
+
+    def says(self, *arguments: str, code: int = 0, stderr: bool | None = None) -> str:
+        """What it said: on stdout, or where it failed, on stderr."""
+        result = CliRunner().invoke(app, list(arguments))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result.stderr if (bool(code) if stderr is None else stderr) else result.stdout
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.says(*arguments, "--json"))
+
+
+@pytest.fixture
+def desk(migrated_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TENANTRY_DATABASE_URL", migrated_database)
+    monkeypatch.setenv("TENANTRY_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setenv("TENANTRY_MASTER_KEY", b64encode(secrets.token_bytes(32)).decode())
+    settings = load_settings()
+    with Parts(settings, endpoints(settings)) as parts:
+        made = Desk(parts)
+        made.comes(
+            "tenant.created",
+            customer_id="c-1",
+            site_name="acme",
+            residency="global",
+            administrator={"account_id": "a-1", "name": "Ada Lovelace", "email": "ada@example.com"},
+            products=[{"product": "jira-software", "edition": "standard", "users": 5}],
+        )
+        yield made
+        made.close()
+
+
+def no_such_disk(order: Order, when: Literal["before", "after"]) -> None:
+    if str(order.scope) == FAMILY and order.step is Step.DATABASE and order.direction == "ensure" and when == "before":
+        raise Permanent("no such disk")
+
+
+def given_up(desk: Desk) -> None:
+    desk.world.faults = no_such_disk
+    desk.work()
+    desk.world.faults = lambda order, when: None

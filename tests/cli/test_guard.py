@@ -10,9 +10,7 @@ import pytest
 
 from adapters import migrations
 from runtime.bootstrap import count_held
-from tests.cli.test_runs import JIRA, TENANT, Desk, desk
-
-__all__ = ["desk"]
+from tests.cli.conftest import JIRA, TENANT, Desk
 
 MORE = ("confluence", "compass", "atlas", "jira-product-discovery", "jira-service-management")
 

@@ -20,6 +20,7 @@ from domain.event import Cause, Event, Recorded
 from domain.policy import Guard
 from domain.ports import (
     Blocked,
+    Discarded,
     EventLog,
     Guarded,
     HeldInTenant,
@@ -448,6 +449,18 @@ def test_what_is_not_open_cannot_be_released(inside: Inside) -> None:
         with pytest.raises(Conflict):
             inside.log.record(Recording(released=[again], events=[fact("tenant:t-1", 1)]))
     assert log_is_empty(inside)
+
+
+def test_a_message_is_discarded_once_and_with_the_act_that_says_so(inside: Inside) -> None:
+    inside.log.record(Recording(quarantined=[quarantined()]))
+    [(number, _, _)] = inside.quarantine()
+    discarded = Discarded(number, "Ada (ada@host)", "noise")
+    inside.log.record(Recording(discarded=[discarded], events=[fact("operator:t-1", 1)]))
+    assert [state for _, state, _ in inside.quarantine()] == ["discarded"]
+    for again in (discarded, Discarded(number + 1000, "ada", "noise")):
+        with pytest.raises(Conflict):
+            inside.log.record(Recording(discarded=[again], events=[fact("operator:t-1", 2)]))
+    assert len(inside.log.read(0, 9)) == 1
 
 
 def log_is_empty(inside: Inside) -> bool:

@@ -96,7 +96,7 @@ class MemoryEventLog:
         for lease in (*recording.leases, *(lease for lease, _ in recording.renewals)):
             held = self.leases.get(lease.scope)
             _expect(held is not None and held.token == lease.token, "a lease was lost")
-        for number in recording.released:
+        for number in (*recording.released, *(each.number for each in recording.discarded)):
             row = self.quarantine.get(number)
             _expect(row is not None and row.state == "open", "a quarantined message is not open any more")
         for incoming in recording.incoming:
@@ -172,6 +172,8 @@ class MemoryEventLog:
     def _keep_messages(self, recording: Recording) -> None:
         for number in recording.released:
             self.quarantine[number].state = "retried"
+        for discarded in recording.discarded:
+            self.quarantine[discarded.number].state = "discarded"
         for incoming in recording.incoming:
             seen = self.incoming.setdefault((incoming.source, incoming.id), Seen(incoming))
             seen.incoming = replace(seen.incoming, outcome=incoming.outcome)

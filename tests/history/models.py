@@ -33,6 +33,16 @@ def found(url: str, projections: Sequence[Projection] = EVERY) -> Model:
         return without_empty(stored(connection, [table for each in projections for table in each.tables]))
 
 
+def found_in(url: str, schema: str, projections: Sequence[Projection] = EVERY) -> Model:
+    """The rows that are there in a schema beside the live one."""
+    options = f"-c search_path={schema}"
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(url, options=options), poolclass=NullPool
+    )
+    with engine.connect() as connection:
+        return without_empty(stored(connection, [table for each in projections for table in each.tables]))
+
+
 def schemas(url: str) -> set[str]:
     """The generations beside the live one."""
     with psycopg.connect(url) as connection:

@@ -1,0 +1,121 @@
+"""How does the log go out into files, and come in from another installation's?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
+from cli.progress import progress
+from domain.errors import UsageError
+from history.export import Choice
+from history.export import export as write_export
+from history.export import export_keys as write_keys
+from history.importing import import_log
+
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="A file, for Parquet a folder; nothing may be there yet.")]
+
+
+@command
+def export(
+    path: Out,
+    form: Annotated[Literal["parquet", "jsonl", "csv"], typer.Option("--format")] = "jsonl",
+    tenant: Annotated[str | None, typer.Option(help="Only the events of this tenant.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="Recorded then or later (ISO 8601).")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Recorded before that.")] = None,
+    with_proofs: Annotated[
+        bool, typer.Option("--with-proofs", help="Beside each event its proof against the newest checkpoint.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the log as it is stored to a file, or a folder of Parquet. Personal fields stay sealed.
+
+    OUT appears when all of it is written. A manifest beside it says what it holds.
+    """
+    choice = Choice(form, tenant, _time(since, "--from"), _time(until, "--to"), with_proofs)
+    with running_parts(data_dir) as parts, progress("exporting") as say:
+        exported = write_export(parts.log_copy, path, choice, say=say)
+    manifest = exported.manifest
+    if as_json:
+        print_json(
+            {
+                "path": str(path),
+                **manifest.model_dump(mode="json"),
+                "seconds": round(exported.seconds, 3),
+                "rate": round(exported.rate, 1),
+            }
+        )
+    else:
+        reach = f", positions {manifest.first} to {manifest.last}" if manifest.events else ""
+        out.print(f"{manifest.events} events{reach}, in {path} ({exported.rate:,.0f} a second)", highlight=False)
+
+
+@command
+def export_keys(path: Out, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Write the data keys of all persons, wrapped by the master key, for another installation with the same one.
+
+    Take them after the log was exported. Whoever has them and the master key can read every name.
+    """
+    with running_parts(data_dir) as parts:
+        count = write_keys(parts.log_copy, path)
+    if as_json:
+        print_json({"path": str(path), "keys": count})
+    else:
+        out.print(f"{count} keys in {path}, wrapped: keep them apart from the master key", highlight=False)
+
+
+@command
+def import_(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="What `tenantry audit export --format jsonl` wrote.")],
+    keys: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What `tenantry audit export-keys` wrote; the same master key.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take the log of another installation into this empty store: all of it or nothing, with its positions and ids.
+
+    Without --keys every person in it counts as forgotten here.
+    """
+    with running_parts(data_dir) as parts, progress("importing") as say:
+        catalog = parts.catalog
+        families = {key: catalog.family_of(key) for key in catalog.products}
+        given = parts.exported_keys(keys) if keys else None
+        imported = import_log(parts.log_import, path, families=families, keys=given, say=say)
+    if imported.without_keys:
+        err.print(
+            f"{imported.without_keys} keys were not imported: what they seal is read as forgotten", highlight=False
+        )
+    if as_json:
+        print_json(
+            {
+                "events": imported.events,
+                "position": imported.position,
+                "keys": imported.keys,
+                "without_keys": imported.without_keys,
+                "seconds": round(imported.seconds, 3),
+                "rate": round(imported.rate, 1),
+            }
+        )
+    else:
+        out.print(
+            f"{imported.events} events up to position {imported.position} ({imported.rate:,.0f} a second): run"
+            " `tenantry audit seal`, then `tenantry audit verify --checkpoint FILE` with the other's checkpoint",
+            highlight=False,
+        )
+
+
+def _time(text: str | None, option: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option} {text} is no time: write it as 2026-06-01 or 2026-06-01T12:30:00+02:00") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

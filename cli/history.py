@@ -1,0 +1,258 @@
+"""How does an operator look back at one tenant?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
+from time import sleep
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from adapters.arrivals import arrivals_of
+from adapters.past import Moment, moment_of
+from cli.look import MOMENT_HELP, TenantArgument, facts_until, tell_at
+from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from domain.description import STEP_NAMES
+from domain.errors import UsageError
+from domain.event import Recorded
+from domain.steps import Scope
+from domain.wanted import scopes_of
+from history import as_of
+from history import explain as explaining
+from history import timeline as timelines
+from history.as_of import differences
+from history.explain import Explained
+from history.story import clock, place_of
+from history.timeline import Entry
+from runtime.bootstrap import Parts, utc_now
+
+
+@command
+def diff(
+    tenant: TenantArgument,
+    from_: Annotated[str, typer.Option("--from", metavar="TIME|POSITION", help=MOMENT_HELP)],
+    to: Annotated[str, typer.Option("--to", metavar="TIME|POSITION", help=MOMENT_HELP)],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what of a tenant differs between two moments: wanted, actual and the read models."""
+    with running_parts(data_dir) as parts:
+        now = utc_now()
+        moments = [parts.past.at(said, now=now) for said in (from_, to)]
+        before, after = (tell_at(parts, tenant, moment) for moment in moments)
+    found = differences(before, after)
+    if as_json:
+        changes = [{"where": where, "before": old, "after": new} for where, old, new in found]
+        print_json({"tenant_id": tenant, "from": _told(moments[0]), "to": _told(moments[1]), "changes": changes})
+    elif found:
+        out.print(table(f"tenant {tenant}", ("where", *(map(_said, moments))), found))
+    else:
+        out.print(f"nothing of tenant {tenant} differs between {_said(moments[0])} and {_said(moments[1])}")
+
+
+# -- the timeline ---------------------------------------------------------------------------------------------------
+
+Product = Annotated[str | None, typer.Option("--product", metavar="PRODUCT", help="Only this product (of its family).")]
+
+FOLLOW_SECONDS = 1.0
+
+
+@command
+def timeline(
+    tenant: TenantArgument,
+    product: Product = None,
+    kind: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(timelines.KINDS)}.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="From then on, with its zone.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to then, with its zone.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on as things happen, until Ctrl-C.")] = False,
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Tell everything about one tenant in order: what came, was refused, decided, done, tried again, and by whom."""
+    for each in kind or ():
+        if each not in timelines.KINDS:
+            raise UsageError(f"there is no kind {each} of things that happen: use {', '.join(timelines.KINDS)}")
+    span = {"since": moment_of(since) if since else None, "until": moment_of(until) if until else None}
+    seen: set[str] = set()
+    with running_parts(data_dir) as parts, suppress(KeyboardInterrupt) if follow else nullcontext():
+        while True:
+            entries = _entries(parts, tenant)
+            if not entries:
+                raise UsageError(f"nothing has ever come in of a tenant {tenant}: see `tenantry tenants`")
+            scopes = _scopes_of(parts, tenant, product)
+            found = timelines.chosen(entries, scopes=scopes, product=product, kinds=kind or (), **span)
+            for entry in found:
+                if entry.key not in seen:
+                    seen.add(entry.key)
+                    if as_json:
+                        print_json(_entry(entry))
+                    else:
+                        out.print(_line(entry), soft_wrap=True, highlight=False)
+            if not follow:
+                return
+            sleep(FOLLOW_SECONDS)
+
+
+def _entries(parts: Parts, tenant_id: str) -> list[Entry]:
+    facts = parts.past.facts_of(tenant_id, parts.past.mark())
+    messages = {(fact.cause.source, fact.cause.id) for fact in facts if fact.cause.kind == "message"}
+    tenant = as_of.estate_of(tenant_id, facts, catalog=parts.catalog).tenant
+    scopes = [str(scope) for scope in scopes_of(tenant, parts.catalog)] if tenant.exists else []
+    arrivals = arrivals_of(parts.endpoints.database_url, tenant_id, messages, scopes)
+    return timelines.timeline(facts, arrivals)
+
+
+def _scopes_of(parts: Parts, tenant_id: str, product: str | None) -> list[Scope]:
+    """Of a product: its own, and its family's."""
+    if product is None:
+        return []
+    if product not in parts.catalog:
+        raise UsageError(f"product {product} is not in the catalogue: it has {', '.join(parts.catalog.products)}")
+    family = Scope("family", tenant_id, parts.catalog.family_of(product))
+    return [Scope("product", tenant_id, product), family]
+
+
+KIND_COLOURS = {"refused": "red", "waiting": "yellow", "operator": "magenta", "timer": "cyan", "came": "blue"}
+
+
+def _line(entry: Entry) -> Text:
+    place = f"{entry.position:>6}" if entry.position is not None else "     –"
+    subject = f"{entry.stream} " if entry.scope is not None else ""
+    return Text.assemble(
+        (f"{clock(entry.time)} {place}  ", "dim"),
+        (f"{entry.kind:<9}", KIND_COLOURS.get(entry.kind, "")),
+        f"{subject}{entry.what}",
+        f": {entry.said}" if entry.said else "",
+        (f"  <- {entry.because}" if entry.because else "", "dim"),
+    )
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {
+        "time": entry.time,
+        "kind": entry.kind,
+        "what": entry.what,
+        "said": entry.said,
+        "position": entry.position,
+        "stream": entry.stream,
+        "version": entry.version,
+        "id": entry.id,
+        "product": entry.product,
+        "cause": entry.cause,
+        "caused_by": entry.caused_by,
+        "fact": entry.told,
+    }
+
+
+# -- why ------------------------------------------------------------------------------------------------------------
+
+
+@command
+def explain(
+    tenant: TenantArgument,
+    at: Annotated[str, typer.Option("--at", metavar="TIME|POSITION", help=MOMENT_HELP)],
+    product: Product = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell why a product of a tenant (or each of them) was usable or not at a moment, back to the message on Kafka."""
+    with running_parts(data_dir) as parts:
+        _scopes_of(parts, tenant, product)
+        moment = parts.past.at(at, now=utc_now())
+        facts = facts_until(parts, tenant, moment)
+        known = as_of.estate_of(tenant, facts, catalog=parts.catalog).tenant.products
+        products = [product] if product else sorted(key for key in known if key in parts.catalog)
+        found = [
+            explaining.explain(tenant, each, facts, catalog=parts.catalog, policy=parts.policy, now=moment.time)
+            for each in products
+        ]
+    if as_json:
+        print_json({"tenant_id": tenant, "at": _told(moment), "products": [_explained(each) for each in found]})
+        return
+    for each in found:
+        for line in _story(tenant, each, moment):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not found:
+        out.print(f"tenant {tenant} had no products at {_said(moment)}", highlight=False)
+
+
+def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
+    usable = "was usable" if told.usable else "was not usable"
+    yield f"{told.product} of tenant {tenant_id} {usable} at {_said(moment)}."
+    for lacking in told.lacking:
+        yield f"  {lacking}"
+    for reason in told.wanted:
+        yield f"  Commerce wanted it {told.wish}: {reason.said}."
+        yield from (f"    {each}" for each in _links(reason.since))
+    if told.level_since:
+        yield f"  It was last brought to {told.level}:"
+        yield from (f"    {each}" for each in _links(told.level_since))
+    else:
+        yield "  It had never been brought to any level."
+    for stood in told.standing:
+        step = f" at step {int(stood.at.step)} {STEP_NAMES[stood.at.step]}" if stood.at.step else ""
+        tried = f", attempt {stood.at.attempts}" if stood.at.attempts else ""
+        again = f", tried again at {clock(stood.at.retry_at)}" if stood.at.retry_at else ""
+        reason_told = f": {stood.reason}" if stood.reason else ""
+        yield f"  The saga: {stood.scope} was {stood.state}{step}{tried}{again}{reason_told}"
+    if not told.standing:
+        yield "  The saga had nothing left to do for it."
+
+
+def _links(chain: Sequence[Recorded]) -> Iterator[str]:
+    """The facts from the effect to its cause, and where the first of them came from."""
+    for fact in chain:
+        what = fact.event.TOPIC.removeprefix("tenantry.").replace("-", " ")
+        yield f"{clock(fact.time)}  {what} (position {fact.position})"
+    if chain and chain[-1].cause.source:
+        yield f"by {place_of(chain[-1].cause)}"
+
+
+def _explained(told: Explained) -> dict[str, Any]:
+    return {
+        "product": told.product,
+        "usable": told.usable,
+        "lacking": told.lacking,
+        "wish": told.wish,
+        "wanted": [{"reason": each.said, "since": _chain(each.since)} for each in told.wanted],
+        "level": told.level,
+        "level_since": _chain(told.level_since),
+        "standing": [
+            {
+                "scope": str(each.scope),
+                "state": each.state,
+                "reason": each.reason,
+                "step": each.at.step and {"number": int(each.at.step), "name": STEP_NAMES[each.at.step]},
+                "attempts": each.at.attempts,
+                "retry_at": each.at.retry_at,
+            }
+            for each in told.standing
+        ],
+    }
+
+
+def _chain(chain: Sequence[Recorded]) -> list[dict[str, Any]]:
+    return [
+        {
+            "event": fact.event.TOPIC,
+            "stream": fact.stream,
+            "version": fact.version,
+            "position": fact.position,
+            "time": fact.time,
+            "cause": fact.cause.model_dump(mode="json", exclude_none=True),
+        }
+        for fact in chain
+    ]
+
+
+# -- moments --------------------------------------------------------------------------------------------------------
+
+
+def _told(moment: Moment) -> dict[str, Any]:
+    return {"position": moment.position, "time": moment.time}
+
+
+def _said(moment: Moment) -> str:
+    return f"{clock(moment.time)} (position {moment.position})"

@@ -1,0 +1,32 @@
+"""How does a command that goes through the whole log show how far it is?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli.output import err
+from history.seal import Progress as Told
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[Told], None]]:
+    """A bar on stderr with rate and time left, where somebody looks."""
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]} events/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=None, rate="–")
+
+        def say(told: Told) -> None:
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = f"{told.events / elapsed:,.0f}" if elapsed else "–"
+            bar.update(task, completed=told.done, total=told.total, rate=rate)
+
+        yield say

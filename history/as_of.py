@@ -1,0 +1,146 @@
+"""What was so at a moment, of one tenant?
+
+From the facts of the log up to that moment alone, by the same folds that decide and project: the estate, and the read
+models. These are made of the tenant's facts in temporary tables of a transaction that is rolled back, so that their
+own queries answer, and nobody sees them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import reduce
+from typing import Any
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.exc import DBAPIError
+
+from domain import customer as customers
+from domain import tenant as tenants
+from domain.catalog import Catalog
+from domain.customer import Customer
+from domain.description import describe
+from domain.errors import Unavailable
+from domain.event import Recorded
+from domain.policy import Policy
+from domain.provisioning import Provisioning
+from domain.streams import State, evolve, initial
+from domain.tenant import Tenant
+from domain.wanted import Estate, scopes_of
+from history.side_by_side import first_line
+from projections.base import METADATA, Fold, Projection
+from projections.writing import apply
+
+Json = dict[str, Any]
+
+_TEMPORARY = "pg_temp"
+
+
+def estate_of(tenant_id: str, facts: Iterable[Recorded], *, catalog: Catalog) -> Estate:
+    """The tenant as those facts leave it, which are all of its streams' and its customer's, in order."""
+    streams: dict[str, list[Recorded]] = {}
+    for fact in facts:
+        streams.setdefault(fact.stream, []).append(fact)
+
+    def folded(stream: str) -> State:
+        return reduce(evolve, streams.get(stream, ()), initial(stream))
+
+    tenant = folded(tenants.stream_of(tenant_id))
+    assert isinstance(tenant, Tenant)
+    customer: State = Customer("")
+    if tenant.attributes is not None:
+        customer = folded(customers.stream_of(tenant.attributes.value.customer_id))
+    assert isinstance(customer, Customer)
+    scopes = {}
+    for scope in scopes_of(tenant, catalog):
+        actual = folded(str(scope))
+        assert isinstance(actual, Provisioning)
+        scopes[scope] = actual
+    return Estate(tenant, customer, scopes)
+
+
+def read_models(
+    connection: Connection, tenant_id: str, facts: Iterable[Recorded], projections: Sequence[Projection]
+) -> Json:
+    """What each read model said of the tenant. Raises HandlerFailed, Unavailable."""
+    fold = Fold(change for fact in facts for each in projections for change in each.changes_of(fact))
+    transaction = connection.begin()
+    try:
+        connection.execution_options(schema_translate_map={None: _TEMPORARY})
+        METADATA.create_all(connection, tables=_tables(projections), checkfirst=False)
+        apply(connection, fold, schema=_TEMPORARY)
+        return {each.name: each.query(connection, tenant_id) for each in projections}
+    except DBAPIError as error:
+        raise Unavailable(
+            f"the read models of then cannot be told ({first_line(error)}): the database user needs the right to make"
+            " temporary tables"
+        ) from error
+    finally:
+        transaction.rollback()
+        connection.execution_options(schema_translate_map={})
+
+
+def _tables(projections: Sequence[Projection]) -> list[Table]:
+    """Those of the read models, and the views on them."""
+    views = [table for table in METADATA.tables.values() if table.is_view]
+    return [*(table for each in projections for table in each.tables), *views]
+
+
+def tell(
+    connection: Connection,
+    tenant_id: str,
+    facts: Sequence[Recorded],
+    *,
+    projections: Sequence[Projection],
+    catalog: Catalog,
+    policy: Policy,
+    now: datetime,
+) -> Json:
+    """Everything there was to show of a tenant then, in the shape of `tenantry show`."""
+    estate = estate_of(tenant_id, facts, catalog=catalog)
+    told = describe(estate, catalog=catalog, policy=policy, now=now)
+    return told | read_models(connection, tenant_id, facts, projections)
+
+
+# -- what differs --------------------------------------------------------------------------------------------------
+
+
+def differences(before: Json, after: Json) -> list[tuple[str, Any, Any]]:
+    """(where, before, after) of each value that is not the same in both; None where there is none."""
+    old, new = dict(_leaves("", before)), dict(_leaves("", after))
+    paths = dict.fromkeys([*old, *new])
+    return [(path, old.get(path), new.get(path)) for path in paths if old.get(path) != new.get(path)]
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The values with their places, as in `licenses.confluence.edition`. When a row was last touched is no content."""
+    match value:
+        case dict():
+            for name, inner in value.items():
+                if name not in _NO_CONTENT:
+                    yield from _leaves(f"{path}.{name}" if path else name, inner)
+        case [dict(), *_]:
+            met: Counter[str] = Counter()
+            for row in value:
+                name = _name_of(row)
+                met[name] += 1
+                named = f"{path}.{name}" if name else path
+                named = named if met[name] == 1 else f"{named}#{met[name]}"
+                content = {column: inner for column, inner in row.items() if not name or column not in _NAMING}
+                yield from _leaves(named, content) if content.keys() - _NO_CONTENT else [(named, "there")]
+        case [] | None:
+            pass
+        case _:
+            yield path, value
+
+
+def _name_of(row: Json) -> str:
+    """Which row of its list it is; nothing where there can be only one."""
+    if "number" in row:
+        return str(row["name"])
+    return "/".join(str(row[column]) for column in _NAMING if row.get(column))
+
+
+_NO_CONTENT = {"updated_at", "retry_at", "generation", "number", "tenant_id"}
+_NAMING = ("kind", "key", "product", "family", "group_name", "account_id", "permission", "change")

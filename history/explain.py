@@ -1,0 +1,225 @@
+"""Why was a product usable, or not, at a moment?
+
+From the facts of the log up to then: what held it back in the real world (its access to the site, its login role, its
+entitlement), what commerce wanted of it, since which fact, and that fact's cause, back to the message on Kafka or to
+the person who did it; and where the saga stood.
+
+    lacking     what was not so in the real world, though an open product needs it
+    obstacles   what kept commerce's wish from being open, each with the fact since which it was so without a break
+    standing    the scopes that were not at rest, each with its step
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from domain import tenant as tenants
+from domain.catalog import Catalog
+from domain.convergence import database_of
+from domain.description import describe_actual
+from domain.event import Recorded
+from domain.policy import Policy
+from domain.provisioning import ScopeConverged
+from domain.steps import LicenseFacts, MembershipFacts, Scope, SiteFacts, Step
+from domain.tenant import Tenant
+from domain.wanted import Estate, wish_of_product
+from history.as_of import estate_of
+from history.story import Standing, clock, standing
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Something that was so, in words; `since` is the chain of facts from the one that made it so to the first."""
+
+    said: str
+    since: Sequence[Recorded]
+
+
+@dataclass(frozen=True, slots=True)
+class Stood:
+    """A scope that was not at rest."""
+
+    scope: Scope
+    state: str
+    reason: str | None
+    at: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """`wish`: open, closed or gone; `wanted`: the reasons for it; `level`: to which it last converged, and by what."""
+
+    product: str
+    usable: bool
+    lacking: Sequence[str]
+    wish: str
+    wanted: Sequence[Reason]
+    level: str
+    level_since: Sequence[Recorded]
+    standing: Sequence[Stood]
+
+
+def explain(
+    tenant_id: str, product: str, facts: Sequence[Recorded], *, catalog: Catalog, policy: Policy, now: datetime
+) -> Explained:
+    """`facts`: all of the tenant up to the moment, in order; `now`: the time of the moment."""
+    estate = estate_of(tenant_id, facts, catalog=catalog)
+    known = {fact.id: fact for fact in facts}
+    lacking = tuple(_lacking(product, estate, catalog))
+    converged = _level_since(Scope("product", tenant_id, product), facts)
+    return Explained(
+        product=product,
+        usable=not lacking,
+        lacking=lacking,
+        wish=wish_of_product(estate.tenant, product, catalog=catalog, now=now),
+        wanted=tuple(_reasons(tenant_id, product, facts, known, catalog=catalog, now=now)),
+        level=estate.product(product).level,
+        level_since=chain(converged, known) if converged else (),
+        standing=tuple(_standing(product, estate, facts, catalog=catalog, policy=policy, now=now)),
+    )
+
+
+def chain(fact: Recorded, known: Mapping[UUID, Recorded]) -> list[Recorded]:
+    """The fact, the fact that was its cause, and so on; the last one has come from outside."""
+    found = [fact]
+    while found[-1].cause.kind == "event" and found[-1].cause.id:
+        cause = known.get(UUID(found[-1].cause.id))
+        if cause is None or cause in found:
+            break
+        found.append(cause)
+    return found
+
+
+# -- the real world ------------------------------------------------------------------------------------------------
+
+
+def _lacking(product: str, estate: Estate, catalog: Catalog) -> Iterator[str]:
+    site = estate.site().steps.get(Step.SITE)
+    if site is None or not isinstance(site.facts, SiteFacts):
+        yield "its site was not there yet"
+    elif site.facts.access != "open":
+        yield "its site was closed"
+    actual = estate.product(product)
+    member = actual.steps.get(Step.SITE)
+    if member is None or not isinstance(member.facts, MembershipFacts):
+        yield "it was not on its site"
+    elif member.facts.access != "open":
+        yield "its access on the site was closed"
+    if catalog[product].family is not None:
+        yield from _lacking_of_database(product, estate, catalog)
+    entitled = actual.steps.get(Step.LICENSE)
+    if entitled is None or not isinstance(entitled.facts, LicenseFacts):
+        yield "it had no entitlement"
+    elif not entitled.facts.active:
+        yield "its entitlement was inactive"
+
+
+def _lacking_of_database(product: str, estate: Estate, catalog: Catalog) -> Iterator[str]:
+    family = catalog.family_of(product)
+    database = database_of(estate, family)
+    role = database.role_of(product) if database else None
+    if estate.family(family).data_missing:
+        yield "its database was missing"
+    elif role is None:
+        yield "it had no login role in a database"
+    elif not role.login:
+        yield "its login role could not log in"
+
+
+def _level_since(scope: Scope, facts: Sequence[Recorded]) -> Recorded | None:
+    """The fact by which the scope last came to another level."""
+    found: Recorded | None = None
+    for fact in facts:
+        if fact.stream == str(scope) and isinstance(fact.event, ScopeConverged):
+            before = found.event.level if found and isinstance(found.event, ScopeConverged) else None
+            found = fact if fact.event.level != before else found
+    return found
+
+
+def _standing(
+    product: str, estate: Estate, facts: Sequence[Recorded], *, catalog: Catalog, policy: Policy, now: datetime
+) -> Iterator[Stood]:
+    told = describe_actual(estate, catalog=catalog, policy=policy, now=now)
+    tenant_id, family = estate.tenant.id, catalog.family_of(product)
+    scopes = {Scope("site", tenant_id): told["site"]}
+    scopes |= {Scope("family", tenant_id, family): told["families"].get(family)}
+    scopes |= {Scope("product", tenant_id, product): told["products"].get(product)}
+    for scope, state in scopes.items():
+        if state is not None and state["state"] != "converged":
+            of_scope = [fact for fact in facts if fact.stream == str(scope)]
+            yield Stood(scope, state["state"], state.get("reason"), standing(of_scope))
+
+
+# -- what commerce wanted ------------------------------------------------------------------------------------------
+
+
+def _reasons(
+    tenant_id: str,
+    product: str,
+    facts: Sequence[Recorded],
+    known: Mapping[UUID, Recorded],
+    *,
+    catalog: Catalog,
+    now: datetime,
+) -> Iterator[Reason]:
+    """Why the wish is what it is: each obstacle with the fact since which it is there; none: since when it is open."""
+    since: dict[str, Recorded] = {}
+    tenant, last = Tenant(tenant_id), None
+    for fact in facts:
+        if fact.stream != tenants.stream_of(tenant_id):
+            continue
+        tenant, last = tenants.evolve(tenant, fact), fact
+        there = obstacles(tenant, product, catalog=catalog, now=fact.time) or {_OPEN: _OPEN}
+        since = {said: since.get(said, fact) for said in there.values()}
+    there = obstacles(tenant, product, catalog=catalog, now=now) or {_OPEN: _OPEN}
+    for name, said in there.items():
+        fact_of = since.get(said) or _license_of(product, facts) or last
+        if name == _OPEN:
+            yield Reason("activated, licensed, and nothing stands in its way", chain(fact_of, known) if fact_of else ())
+        else:
+            yield Reason(said, chain(fact_of, known) if fact_of else ())
+
+
+_OPEN = "open"
+
+
+def obstacles(tenant: Tenant, product: str, *, catalog: Catalog, now: datetime) -> dict[str, str]:
+    """What keeps the product from being wanted open, by a short name; nothing where it is."""
+    registers = tenant.product(product)
+    if registers.presence is None:
+        return {"never": "it was never activated"}
+    if not registers.activated:
+        return {"deactivated": _with("it was deactivated", registers.presence.value.reason)}
+    found: dict[str, str] = {}
+    if tenant.destroyed is not None:
+        found["destroyed"] = _with("its tenant was destroyed", tenant.destroyed.reason)
+    if registers.suspended and registers.access is not None:
+        found["suspended"] = _with("it was suspended", registers.access.value.reason)
+    license_ = registers.license.value if registers.license else None
+    if license_ is None:
+        found["unlicensed"] = "it had no license"
+    elif license_.status != "active":
+        found["inactive"] = "its license was inactive"
+    elif registers.expired or (license_.expires_at is not None and license_.expires_at <= now):
+        ended = f" at {clock(license_.expires_at)}" if license_.expires_at else ""
+        found["expired"] = f"its license ran out{ended}"
+    host = catalog[product].host
+    if host is not None:
+        of_host = obstacles(tenant, host, catalog=catalog, now=now)
+        found |= {f"host {name}": f"its host {host}: {said}" for name, said in of_host.items()}
+    return found
+
+
+def _with(said: str, reason: str | None) -> str:
+    return f"{said} ({reason})" if reason else said
+
+
+def _license_of(product: str, facts: Sequence[Recorded]) -> Recorded | None:
+    """The last fact that wrote the product's license: whose end has passed without a fact of its own yet."""
+    writes = (tenants.ProductActivated, tenants.LicenseUpdated)
+    return next(
+        (fact for fact in reversed(facts) if isinstance(fact.event, writes) and fact.event.product == product), None
+    )
