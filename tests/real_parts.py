@@ -52,7 +52,7 @@ def database(postgres: EmbeddedPostgres) -> Iterator[str]:
 def _migrated(postgres: EmbeddedPostgres) -> str:
     """The name of a database with all tables, which the others are copies of: quicker than to migrate each."""
     name = f"migrated_{uuid4().hex}"
-    postgres.create_database(name)
+    make_database(postgres, name)
     migrate(postgres.url(name))
     return name
 
@@ -69,15 +69,19 @@ def second_database(postgres: EmbeddedPostgres, _migrated: str) -> Iterator[str]
     yield from _copied(postgres, _migrated)
 
 
-def _copied(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+def make_database(postgres: EmbeddedPostgres, name: str, template: str = "template0") -> None:
     """A database as `template` is. Files are copied and not logged: half the time, where nothing waits for the disk."""
-    name = f"test_{uuid4().hex}"
     with psycopg.connect(postgres.url(), autocommit=True) as owner:
         for statement in (
             "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy",
             "REVOKE ALL ON DATABASE {} FROM PUBLIC",
         ):
             owner.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Identifier(template)))
+
+
+def _copied(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    make_database(postgres, name, template)
     yield postgres.url(name)
     postgres.drop_database(name)
 

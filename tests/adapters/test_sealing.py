@@ -16,6 +16,7 @@ from adapters.embedded import EmbeddedPostgres
 from adapters.migrations import migrate
 from adapters.sealing import CACHE_SECONDS, MasterKey, PostgresSealingKeys
 from domain.errors import TenantryError, Unavailable, UsageError
+from tests.real_parts import make_database
 
 MASTER = MasterKey(b"k" * 32)
 PLACE = "tenant:t-1/1/administrator/email"
@@ -45,7 +46,7 @@ class CountingPool(ConnectionPool[psycopg.Connection[Any]]):
 def migrated(postgres: EmbeddedPostgres) -> Iterator[str]:
     """One database for all tests of this file: to migrate one costs more than any of them."""
     name = f"test_{uuid4().hex}"
-    postgres.create_database(name)
+    make_database(postgres, name)
     migrate(postgres.url(name))
     yield postgres.url(name)
     postgres.drop_database(name)

@@ -27,6 +27,7 @@ from domain.wanted import Estate
 from runtime.bootstrap import Parts, utc_now
 from runtime.instance import endpoints
 from runtime.settings import load_settings
+from tests.real_parts import make_database
 from workers.lanes import Limits
 from workers.provisioner import Provisioner
 
@@ -167,7 +168,7 @@ def cloud(
     names = {"eu-1": f"shard_eu_{run}", "us-1": f"shard_us_{run}"}
     before = _roles(postgres)
     for name in names.values():
-        postgres.create_database(name)
+        make_database(postgres, name)
     shards = {shard: postgres.url(name) for shard, name in names.items()}
     (tmp_path / "tenantry.toml").write_text(
         'default_region = "eu"\n'

@@ -31,6 +31,7 @@ from tests.domain.given import POLICY, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.replier import Replier, from_the_start
 from tests.fakes.sealing import InMemorySealingKeys
+from tests.real_parts import make_database
 from workers.intake import Intake
 from workers.lanes import Limits
 from workers.provisioner import Provisioner
@@ -96,7 +97,7 @@ def both(broker: EmbeddedBroker, postgres: EmbeddedPostgres) -> Iterator[Kafka]:
     name = f"test_{uuid4().hex}"
     commands, replies = f"{name}.commands", f"{name}.replies"
     ensure_topics(broker.bootstrap, {commands: 1, replies: 1})
-    postgres.create_database(name)
+    make_database(postgres, name)
     url = postgres.url(name)
     migrate(url)
     log = PostgresEventLog(url, InMemorySealingKeys())

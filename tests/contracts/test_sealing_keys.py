@@ -14,6 +14,7 @@ from adapters.sealing import MasterKey, PostgresSealingKeys
 from domain.errors import TenantryError
 from domain.ports import SealingKeys
 from tests.fakes.sealing import InMemorySealingKeys
+from tests.real_parts import make_database
 
 PLACE = "customer:c-1/3/administrators/0/email"
 PLAIN = b"ada@example.org"
@@ -23,7 +24,7 @@ PLAIN = b"ada@example.org"
 def migrated(postgres: EmbeddedPostgres) -> Iterator[str]:
     """One database for all tests of this file: to migrate one costs more than any of them."""
     name = f"test_{uuid4().hex}"
-    postgres.create_database(name)
+    make_database(postgres, name)
     migrate(postgres.url(name))
     yield postgres.url(name)
     postgres.drop_database(name)

@@ -40,6 +40,7 @@ from runtime.settings import Settings, Shard
 from tests.crashes import worker
 from tests.crashes.worker import LEASE, Life
 from tests.domain.given import POLICY
+from tests.real_parts import make_database
 from workers.projector import Projector
 
 JIRA: Final = "jira-software"
@@ -211,7 +212,7 @@ def a_cloud(postgres: EmbeddedPostgres, **settings: Any) -> Iterator[Cloud]:
     run = uuid4().hex[:8]
     control, shards = f"control_{run}", {region: f"shard_{region}_{run}" for region in REGIONS}
     for name in (control, *shards.values()):
-        postgres.create_database(name)
+        make_database(postgres, name)
     migrate(postgres.url(control))
     made = Settings(
         master_key=SecretStr("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),

@@ -21,6 +21,7 @@ from history.seal import Seal, hashed
 from history.tiles import TILE, GrowingTree
 from history.verification import KEPT, Verification, Verified
 from tests.history.sealing import KEYS, Connection, Within, append, found, seal, verify, with_gaps
+from tests.real_parts import make_database
 
 EVENTS = 700
 CASES = 200
@@ -48,7 +49,7 @@ Tampering = Callable[[Connection, Log, random.Random], Expected]
 @pytest.fixture(scope="module")
 def log(postgres: EmbeddedPostgres) -> Iterator[Log]:
     name = "test_tampering"
-    postgres.create_database(name)
+    make_database(postgres, name)
     url = postgres.url(name)
     migrate(url)
     positions = with_gaps(EVENTS, 7)

@@ -47,6 +47,7 @@ from projections.writing import apply, copy
 from tests.projections.given import Model, changes_of, ensured, history, one_by_one, removed, started
 from tests.projections.test_base import CHANGES, ENTRIES, TABLES, THINGS, without_empty
 from tests.projections.test_sites import CREATED
+from tests.real_parts import make_database
 
 SITE, FAMILY = Scope("site", "t1"), Scope("family", "t1", "jira")
 JIRA, CONFLUENCE = Scope("product", "t1", "jira-software"), Scope("product", "t1", "confluence")
@@ -56,7 +57,7 @@ JIRA, CONFLUENCE = Scope("product", "t1", "jira-software"), Scope("product", "t1
 def migrated(postgres: EmbeddedPostgres) -> Iterator[Engine]:
     """One migrated database for all; every test leaves it as it was."""
     name = f"test_{uuid4().hex}"
-    postgres.create_database(name)
+    make_database(postgres, name)
     url = postgres.url(name)
     migrations.migrate(url)
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)

@@ -26,6 +26,7 @@ from adapters.steps.fences import Connect
 from adapters.topology import Patience, Shard, Topology
 from domain.catalog import default_catalog
 from tests.adapters.steps.orders import Executors
+from tests.real_parts import make_database
 
 MASTER_KEY = b"k" * 32
 MIGRATION = Path(__file__).parents[3] / "alembic" / "versions" / "0002_executors.py"
@@ -60,7 +61,7 @@ def real_world(postgres: EmbeddedPostgres) -> Iterator[RealWorld]:
     control_database = f"control_{run}"
     before = _everything(postgres)
     for name in (control_database, *databases.values()):
-        postgres.create_database(name)
+        make_database(postgres, name)
     try:
         shards = [replace(shard, url=postgres.url(databases[shard.name])) for shard in SHARDS]
         topology = Topology(shards, default_region="eu", patience=Patience(lock=1.0))
