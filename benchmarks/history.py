@@ -6,6 +6,7 @@ Each part is a function that gives figures of its own; `PARTS` is the list. They
               events; beside them the floor: hashlib over the same bytes, one call an event, nothing else
     proof     milliseconds that the proof of one event takes in a log of 10 million, the median over random positions
     export    events a second that `audit export` writes as Parquet (exporting.py)
+    as-of     events a second that `replay as-of` reads, against a rebuild (as_of.py)
 
 Ten million events would take longer to write than all else here. So for `proof` the tiles are real, all 39,063 of them
 and those above, over made-up hashes; of the events only those that are asked for are in the log. A proof reads one row
@@ -25,6 +26,7 @@ import psycopg
 
 from adapters.embedded import EmbeddedPostgres
 from adapters.seal_store import BEFORE_ALL, LeafTile, SealStore, packed
+from benchmarks.as_of import asof_ratio
 from benchmarks.exporting import export_rate
 from benchmarks.harness import Result, our_database, progress, server, settle
 from benchmarks.population import EVENTS_OF_A_LIFE, lives, load
@@ -148,4 +150,4 @@ def _lay(store: SealStore, events: int, positions: Sequence[int]) -> None:
         store.write_note(str(SIGNER.sign(Checkpoint(SIGNER.name, events, tree.root(), events))))
 
 
-PARTS: tuple[Part, ...] = (seal, proof, export_rate)
+PARTS: tuple[Part, ...] = (seal, proof, export_rate, asof_ratio)

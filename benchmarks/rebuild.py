@@ -43,7 +43,12 @@ def run(*, runs: int, quick: bool = False) -> Result:
 
 def rebuild(url: str, name: str) -> tuple[float, float]:
     """Seconds, and the peak memory of the largest of its processes in MiB."""
-    command = [sys.executable, "-m", "cli.main", "replay", "rebuild", name, "--workers", str(WORKERS)]
+    return replay(url, "rebuild", name)
+
+
+def replay(url: str, *words: str) -> tuple[float, float]:
+    """The same for any `tenantry replay`, from the start of its process to its end."""
+    command = [sys.executable, "-m", "cli.main", "replay", *words, "--workers", str(WORKERS)]
     settings = {
         "TENANTRY_DATABASE_URL": url,
         "TENANTRY_KAFKA_BOOTSTRAP": NO_KAFKA,
@@ -59,5 +64,5 @@ def rebuild(url: str, name: str) -> tuple[float, float]:
         said, _ = process.communicate()
         seconds = time.monotonic() - start
     if process.returncode:
-        raise RuntimeError(f"the rebuild failed: {said[-2000:]}")
+        raise RuntimeError(f"tenantry replay {' '.join(words)} failed: {said[-2000:]}")
     return seconds, watch.worst_mib

@@ -33,6 +33,7 @@ AIMS: Final = {
     "saga_activated": "p99 under 2,000 ms",
     "saga_scopes_due": "under 300 MiB",
     "export": "50,000 a second",
+    "as_of": "0.8",
 }
 
 
@@ -74,6 +75,7 @@ def _history(result: Result) -> list[Line]:
         ),
         ("proof", f"{result['proof_ms']} ms", "–", "–", AIMS["proof"]),
         ("export", f"{result['export_rate']:,.0f}", "–", "–", AIMS["export"]),
+        _line("as_of", result["asof_rate"], result["rebuild_rate"], result["asof_ratio"]),
     ]
 
 
