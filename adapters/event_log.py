@@ -79,7 +79,7 @@ class PostgresEventLog:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def load(self, streams: Mapping[str, int]) -> dict[str, list[Recorded]]:
+    def load(self, streams: Mapping[str, int], *, personal: bool = True) -> dict[str, list[Recorded]]:
         """See `EventLog.load`: one query, however many streams."""
         found: dict[str, list[Recorded]] = {}
         if not streams:
@@ -91,7 +91,7 @@ class PostgresEventLog:
             " ORDER BY e.originator_id, e.originator_version",
             (texts(streams), bigints(streams.values())),
         )
-        for recorded in self._recorded(rows):
+        for recorded in self._recorded(rows, personal=personal):
             found.setdefault(recorded.stream, []).append(recorded)
         return found
 
@@ -105,11 +105,12 @@ class PostgresEventLog:
         )
         return self._recorded(rows)
 
-    def _recorded(self, rows: Sequence[tuple[str, int, str, bytes, int]]) -> list[Recorded]:
+    def _recorded(self, rows: Sequence[tuple[str, int, str, bytes, int]], *, personal: bool = True) -> list[Recorded]:
         """The rows as facts; the keys of all persons in them are fetched with one query."""
-        self._keys.prefetch(sealed={text.decode() for row in rows for text in _SEALED.findall(row[3])})
+        if personal:
+            self._keys.prefetch(sealed={text.decode() for row in rows for text in _SEALED.findall(row[3])})
         return [
-            self.mapper.to_recorded(stream, version, topic, state, position=position)
+            self.mapper.to_recorded(stream, version, topic, state, position=position, personal=personal)
             for stream, version, topic, state, position in rows
         ]
 

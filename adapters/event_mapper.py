@@ -144,13 +144,15 @@ class EventMapper(Mapper[str]):
             position=getattr(stored_event, "id", 0),
         )
 
-    def to_recorded(self, stream: str, version: int, topic: str, state: bytes, *, position: int) -> Recorded:
-        """As `to_domain_event`, from the bare columns."""
+    def to_recorded(
+        self, stream: str, version: int, topic: str, state: bytes, *, position: int, personal: bool = True
+    ) -> Recorded:
+        """As `to_domain_event`, from the bare columns; without `personal`, sealed fields stay sealed."""
         reader = _READERS.get(topic)
         if reader is None:
             raise UnreadableEvent(unreadable(stream, version, topic, 0))
         try:
-            if reader.personal and SEALED_MARK in state:
+            if personal and reader.personal and SEALED_MARK in state:
                 raw = json.loads(state)
                 raw["data"] = replace_personal(
                     raw["data"], reader.personal, lambda value, path: self._unsealed(value, stream, version, path)

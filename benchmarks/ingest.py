@@ -25,6 +25,7 @@ from benchmarks import stock
 from benchmarks.append import agent
 from benchmarks.harness import Result, in_turns, our_database, peer_database, progress, result, server, together
 from benchmarks.population import license_message, lives, load, parts, tenant_id
+from history.loading import spare_the_collector
 from workers.intake import Intake
 
 MESSAGES: Final = 40_000
@@ -137,6 +138,7 @@ def intake(
             poll_seconds=ours.settings.poll_seconds,
         )
         _join(at_work, consumers[0])
+        spare_the_collector()
         yield
         start = end = time.monotonic()
         with psycopg.connect(url, autocommit=True) as connection:

@@ -132,9 +132,12 @@ class Lifecycle:
     new_id: NewId
     reread: Reread
     streams: Streams = field(init=False)
+    whole: Streams = field(init=False)
+    """With their personal fields, which matter only to who creates a tenant again, or updates a customer."""
 
     def __post_init__(self) -> None:
-        self.streams = Streams(self.log)
+        self.streams = Streams(self.log, personal=False)
+        self.whole = Streams(self.log)
 
     def intake(
         self,
@@ -165,7 +168,7 @@ class Lifecycle:
                 if attempt + 1 == ATTEMPTS:
                     raise
             else:
-                batch.keep(self.streams)
+                batch.keep()
                 return Outcome(batch.counts)
         raise AssertionError("unreachable")
 
@@ -193,10 +196,13 @@ class _Batch:
         customer_ids = {
             message.command.customer_id for message in readable if isinstance(message.command, UpdateCustomer)
         }
-        lifecycle.streams.refresh((*map(tenants.stream_of, tenant_ids), *map(customers.stream_of, customer_ids)))
-        self._tenants = {key: lifecycle.streams.tenant(key) for key in tenant_ids}
+        created = {message.command.tenant_id for message in readable if isinstance(message.command, CreateTenant)}
+        self._whole, self._streams = lifecycle.whole, lifecycle.streams
+        self._whole.refresh((*map(tenants.stream_of, created), *map(customers.stream_of, customer_ids)))
+        self._streams.refresh(map(tenants.stream_of, tenant_ids - created))
+        self._tenants = {key: (self._whole if key in created else self._streams).tenant(key) for key in tenant_ids}
         self._before = dict(self._tenants)
-        self._customers = {key: lifecycle.streams.customer(key) for key in customer_ids}
+        self._customers = {key: self._whole.customer(key) for key in customer_ids}
         self._sent_to_wait: dict[tuple[str, str], WaitingMessage] = {}
         self._due: dict[str, None] = {}
         self._touched: dict[tuple[str, str], None] = {}
@@ -220,14 +226,14 @@ class _Batch:
             if tenant.held != self._before[tenant_id].held:
                 self.recording.held[tenant_id] = held_in(tenant)
 
-    def keep(self, streams: Streams) -> None:
+    def keep(self) -> None:
         """What was decided is recorded: the next batch may go on from it."""
         for tenant in self._tenants.values():
             if tenant.version:
-                streams.keep(tenants.stream_of(tenant.id), tenant)
+                self._streams.keep(tenants.stream_of(tenant.id), tenant)
         for customer in self._customers.values():
             if customer.version:
-                streams.keep(customers.stream_of(customer.id), customer)
+                self._whole.keep(customers.stream_of(customer.id), customer)
 
     # -- one message --------------------------------------------------------------------------------------------------
 

@@ -213,8 +213,11 @@ class Recording:
 class EventLog(Protocol):
     """The one place where facts are kept."""
 
-    def load(self, streams: Mapping[str, int]) -> dict[str, list[Recorded]]:
-        """The facts of each stream after the given version, in order; streams without any are absent."""
+    def load(self, streams: Mapping[str, int], *, personal: bool = True) -> dict[str, list[Recorded]]:
+        """The facts of each stream after the given version, in order; streams without any are absent.
+
+        Without `personal`, no personal field is unsealed: each holds a text that says nothing.
+        """
 
     def record(self, recording: Recording) -> None:
         """Commit all of it or nothing.

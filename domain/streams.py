@@ -27,10 +27,11 @@ State = Tenant | Customer | Provisioning
 
 
 class Streams:
-    """Folded streams of one process. Not for use by several threads."""
+    """Folded streams of one process. Not for use by several threads. Without `personal`, see `EventLog.load`."""
 
-    def __init__(self, log: EventLog, *, capacity: int = CAPACITY) -> None:
+    def __init__(self, log: EventLog, *, capacity: int = CAPACITY, personal: bool = True) -> None:
         self._log = log
+        self._personal = personal
         self._capacity = capacity
         self._states: OrderedDict[str, State] = OrderedDict()
 
@@ -40,7 +41,7 @@ class Streams:
         for stream in streams:
             kept = self._states.get(stream)
             asked[stream] = kept.version if kept is not None else 0
-        for stream, facts in self._log.load(asked).items():
+        for stream, facts in self._log.load(asked, personal=self._personal).items():
             state = self._states.get(stream) or initial(stream)
             for recorded in facts:
                 state = evolve(state, recorded)

@@ -219,6 +219,16 @@ def test_what_was_recorded_is_loaded_as_it_was_stream_by_stream(log: Keeper) -> 
     assert log.load({}) == {}
 
 
+def test_what_is_personal_is_not_unsealed_where_nobody_asks_for_it(log: Keeper) -> None:
+    created = TenantCreated(tenant_id="t-1", customer_id="c-1", site_name="acme", residency="global", administrator=ADA)
+    log.record(Recording(events=[fact("tenant:t-1", 1, created), fact("tenant:t-1", 2)]))
+    [first, second] = log.load({"tenant:t-1": 0}, personal=False)["tenant:t-1"]
+    assert isinstance(first.event, TenantCreated)
+    assert first.event.administrator.account_id == "ada"
+    assert not {first.event.administrator.name, first.event.administrator.email} & {ADA.name, ADA.email}
+    assert second == log.load({"tenant:t-1": 1})["tenant:t-1"][0]
+
+
 def test_facts_are_read_in_the_order_in_which_they_were_recorded(log: Keeper) -> None:
     assert log.last_position() == 0
     assert list(log.read(0, 10)) == []

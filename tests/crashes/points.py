@@ -81,8 +81,8 @@ class WatchedLog:
             self.watch(tenant, frozenset([Point(kind, "claimed", "after")]))
         return leases
 
-    def load(self, streams: Mapping[str, int]) -> dict[str, list[Recorded]]:
-        return self.log.load(streams)
+    def load(self, streams: Mapping[str, int], *, personal: bool = True) -> dict[str, list[Recorded]]:
+        return self.log.load(streams, personal=personal)
 
     def read(self, after: int, limit: int) -> Sequence[Recorded]:
         return self.log.read(after, limit)

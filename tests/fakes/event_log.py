@@ -15,6 +15,7 @@ from threading import Lock
 
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Recorded
+from domain.personal import personal_paths, replace_personal
 from domain.ports import Clock, HeldInTenant, Incoming, Lease, QuarantinedMessage, Recording, Reply, WaitingMessage
 
 
@@ -203,11 +204,15 @@ class MemoryEventLog:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def load(self, streams: Mapping[str, int]) -> dict[str, list[Recorded]]:
+    def load(self, streams: Mapping[str, int], *, personal: bool = True) -> dict[str, list[Recorded]]:
         """See `EventLog.load`."""
         with self._lock:
             found = {stream: self._streams.get(stream, [])[version:] for stream, version in streams.items()}
-        return {stream: facts for stream, facts in found.items() if facts}
+        return {
+            stream: facts if personal else [_impersonal(fact) for fact in facts]
+            for stream, facts in found.items()
+            if facts
+        }
 
     def read(self, after: int, limit: int) -> Sequence[Recorded]:
         """See `EventLog.read`."""
@@ -278,3 +283,11 @@ class MemoryEventLog:
 def _expect(truth: bool, otherwise: str) -> None:
     if not truth:
         raise Conflict(f"{otherwise}: decide again")
+
+
+def _impersonal(fact: Recorded) -> Recorded:
+    event, paths = fact.event, personal_paths(type(fact.event))
+    if not paths:
+        return fact
+    sealed = replace_personal(event.model_dump(), paths, lambda value, path: "(sealed)")
+    return replace(fact, event=type(event).model_validate(sealed))
