@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -113,7 +113,7 @@ def machine() -> dict[str, str]:
 def write(path: Path, results: Sequence[Result], about: dict[str, str]) -> None:
     """docs/reference/benchmarks.md."""
     rows = [HEADINGS, ("---",) * len(HEADINGS), *lines(results)]
-    memory = [f"- {each['bench']}: {each['rss_mib']} MiB" for each in results if "rss_mib" in each]
+    memory = [f"- {each['bench']}: {_memory(each['rss_mib'])}" for each in results if "rss_mib" in each]
     least = min(int(each["runs"]) for each in results)
     text = [
         "# Benchmarks",
@@ -138,6 +138,12 @@ def write(path: Path, results: Sequence[Result], about: dict[str, str]) -> None:
         "",
     ]
     path.write_text("\n".join(text), encoding="utf-8")
+
+
+def _memory(mib: float | Mapping[str, float]) -> str:
+    if isinstance(mib, Mapping):
+        return ", ".join(f"{name} {_memory(each)}" for name, each in mib.items())
+    return f"{mib:.0f} MiB"
 
 
 def _text(path: str) -> str:
