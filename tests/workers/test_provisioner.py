@@ -249,10 +249,10 @@ def test_a_stream_that_cannot_be_read_stops_nobody_else(cloud: Cloud, monkeypatc
     cloud.create("t-1", "t-2")
     load = cloud.log.load
 
-    def broken(streams: dict[str, int]) -> object:
+    def broken(streams: dict[str, int], *, personal: bool = True) -> object:
         if "tenant:t-1" in streams:
             raise UnreadableEvent("event 1 of tenant:t-1 has the unknown topic x")
-        return load(streams)
+        return load(streams, personal=personal)
 
     monkeypatch.setattr(cloud.log, "load", broken)
     cloud.work(cloud.provisioner())
