@@ -170,6 +170,13 @@ def test_a_worker_that_slept_before_its_commit_records_nothing_any_more(cloud: C
     assert not cloud.disagreements()
 
 
+def test_a_worker_that_slept_before_its_first_intent_does_not_begin_what_nobody_wants(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    assert _begun_after_sleep(cloud, tmp_path / "diary") == []
+    assert cloud.estate(TENANT).family("jira").version == 0
+
+
 def test_a_sleeper_that_ignores_that_its_lease_is_gone_is_noticed(cloud: Cloud, tmp_path: Path) -> None:
     """What it records is noticed at once; what it did is refused all the same, for its version is taken."""
     cloud.fault = "a lease that is ignored"
@@ -190,6 +197,18 @@ def _recorded_after_sleep(cloud: Cloud, diary: Path) -> list[str]:
         sleeper.wakes_up()
     told = [entry["place"] for entry in passed(diary, TENANT)[before:] if "place" in entry]
     assert all(count == 1 for count in _completions(cloud).values()), "a generation was completed twice"
+    return [str(Point(*point)) for place in told for point in place if point[2] == "after"]
+
+
+def _begun_after_sleep(cloud: Cloud, diary: Path) -> list[str]:
+    """A worker sleeps before its first intent for a family; the product goes meanwhile. What it commits then."""
+    cloud.creates(TENANT)
+    with asleep(cloud, Point("family", "3 ensure intent", "before"), diary) as sleeper:
+        cloud.says("product.deactivated", TENANT, product=JIRA, reason="over")
+        cloud.settles()
+        before = len(passed(diary, TENANT))
+        sleeper.wakes_up()
+    told = [entry["place"] for entry in passed(diary, TENANT)[before:] if "place" in entry]
     return [str(Point(*point)) for place in told for point in place if point[2] == "after"]
 
 
