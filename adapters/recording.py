@@ -281,6 +281,14 @@ def _end_leases(curs: Cursor[DictRow], recording: Recording) -> None:
         _expect(curs, len(recording.leases), "a lease was lost")
         numbers = [number for lease in recording.leases for number in lease.wakes]
         curs.execute("DELETE FROM wakes WHERE number = ANY(%b)", (bigints(numbers),), prepare=True)
+    if recording.kept:  # locked, so that whoever takes one over, now that it has run out, sees what is recorded here
+        curs.execute(
+            "SELECT 1 FROM leases JOIN unnest(%b::text[], %b::bigint[]) AS k (scope, token)"
+            " ON leases.scope = k.scope AND leases.token = k.token ORDER BY leases.scope FOR SHARE OF leases",
+            (texts([lease.scope for lease in recording.kept]), bigints([lease.token for lease in recording.kept])),
+            prepare=True,
+        )
+        _expect(curs, len(recording.kept), "a lease was lost")
     if recording.renewals:
         curs.execute(
             "UPDATE leases SET until = k.until FROM unnest(%b::text[], %b::bigint[], %b::timestamptz[])"

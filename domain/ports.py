@@ -182,8 +182,9 @@ class Recording:
 
     `duplicates` counts repeats by (source, id); `waited` names whom the waiting room lets go; `released` numbers
     quarantined messages that went through the front door again, `discarded` those that are closed unapplied; `leases`
-    end, and their wake rows go; `unblocked` names obstacles whose waiting scopes become due. `guarded` is counted by
-    the destroy guard; `held` says what it holds of a tenant from here on (None: nothing any more).
+    end, and their wake rows go; those that are `kept` must still be ours; `unblocked` names obstacles whose waiting
+    scopes become due. `guarded` is counted by the destroy guard; `held` says what it holds of a tenant from here on
+    (None: nothing any more).
     """
 
     events: list[Recorded] = field(default_factory=list)
@@ -198,6 +199,7 @@ class Recording:
     customer_tenants: list[tuple[str, str]] = field(default_factory=list)
     wakes: list[Wake] = field(default_factory=list)
     leases: list[Lease] = field(default_factory=list)
+    kept: list[Lease] = field(default_factory=list)
     renewals: list[tuple[Lease, datetime]] = field(default_factory=list)
     blocked: list[Blocked] = field(default_factory=list)
     unblocked: list[str] = field(default_factory=list)

@@ -7,7 +7,8 @@ each test.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -61,6 +62,12 @@ def _migrated(postgres: EmbeddedPostgres) -> str:
 def migrated_database(postgres: EmbeddedPostgres, _migrated: str) -> Iterator[str]:
     """As `database`, with all tables in it."""
     yield from _copied(postgres, _migrated)
+
+
+@pytest.fixture(scope="session")
+def fresh_database(postgres: EmbeddedPostgres, _migrated: str) -> Callable[[], AbstractContextManager[str]]:
+    """Makes such databases, each for as long as the block lasts: for one test that needs many."""
+    return lambda: contextmanager(_copied)(postgres, _migrated)
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ transaction: one commit for many outcomes, each with the intent of the next effe
           └──────────────────────────────────────────────────────────────────┘
 
 A scope stays leased from its claim until it has nothing more to do; leases are renewed while effects run. Whoever
-loses a lease finds a conflict when recording, and drops the scope: the other one goes on from the log. SIGKILL at any
-point leaves an intent without outcome, which the next holder of the scope brings about again.
+loses a lease finds a conflict when recording, be it an outcome or an intent, and drops the scope: the other one goes on
+from the log. SIGKILL at any point leaves an intent without outcome, which the next holder of the scope brings about
+again.
 
 What is slow, or large, holds up nobody: a claim takes only so many scopes of one tenant, an effect needs a place in
 each of its lanes, and where a lane is crowded the scope is put off and its lease ends (lanes.py).
@@ -314,6 +315,7 @@ class Provisioner:
             blocked=turn.blocked,
             unblocked=turn.unblocked,
             leases=[] if goes_on else [lease],
+            kept=[lease] if goes_on else [],
             guarded=turn.guarded,
             held=turn.held,
         )
@@ -409,6 +411,7 @@ def _together(recordings: Sequence[Recording]) -> Recording:
         whole.blocked.extend(recording.blocked)
         whole.unblocked.extend(recording.unblocked)
         whole.leases.extend(recording.leases)
+        whole.kept.extend(recording.kept)
         whole.held.update(recording.held)
         if recording.guarded is not None:
             whole.guarded = recording.guarded.and_also(whole.guarded)

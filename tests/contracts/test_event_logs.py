@@ -548,6 +548,22 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_first_holder_finishes_nothin
     log.record(Recording(events=[fact("site:t-1", 1)], leases=quick))
 
 
+def test_who_goes_on_under_a_lease_must_still_have_it(inside: Inside) -> None:
+    log = inside.log
+    wake(log, "site:t-1")
+    slow = claim(log, "slow")
+    log.record(Recording(events=[fact("site:t-1", 1)], kept=slow))
+    quick = claim(log, "quick", now=NOW + LEASE)
+    with pytest.raises(Conflict):
+        log.record(Recording(events=[fact("site:t-1", 2)], kept=slow))
+    with pytest.raises(Conflict):
+        log.record(Recording(kept=slow))
+    log.record(Recording(leases=quick))
+    with pytest.raises(Conflict):
+        log.record(Recording(events=[fact("site:t-1", 2)], kept=quick))
+    assert len(log.read(0, 10)) == 1
+
+
 def test_a_lease_that_ended_cannot_end_again(log: Keeper) -> None:
     wake(log, "site:t-1")
     leases = claim(log)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 
+from adapters import recording
 from adapters.steps import databases, fences, licenses
 from adapters.steps.foreign import licensed
 from adapters.steps.login_roles import Names
@@ -65,6 +66,13 @@ def _a_fence_that_lets_everybody_pass() -> Iterator[Fault]:
 
 
 @contextmanager
+def _a_lease_that_is_ignored() -> Iterator[Fault]:
+    """What a worker records is taken from it, whoever has its lease by now."""
+    with patch.object(recording, "_expect", lambda curs, count, otherwise: None):
+        yield Fault()
+
+
+@contextmanager
 def _a_commit_before_its_effect() -> Iterator[Fault]:
     """An entitlement is told as laid down, and is laid down when that was recorded."""
     hasty: list[_Hasty] = []
@@ -108,5 +116,6 @@ FAULTS: dict[str, Planted] = {
     "": _nothing,
     "an effect that is not idempotent": _an_effect_that_is_not_idempotent,
     "a fence that lets everybody pass": _a_fence_that_lets_everybody_pass,
+    "a lease that is ignored": _a_lease_that_is_ignored,
     "a commit before its effect": _a_commit_before_its_effect,
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from adapters.embedded import EmbeddedPostgres
+from domain.provisioning import StepCompleted
 from domain.steps import Level
 from tests.crashes.cloud import JIRA, PATIENCE, Cloud, a_cloud, passed
 from tests.crashes.points import Point
@@ -161,3 +163,57 @@ def test_a_sleeper_that_no_fence_stops_is_noticed(cloud: Cloud, tmp_path: Path) 
     print(*found, sep="\n")  # noqa: T201 - shown by `pytest -rP`
     assert not said[-1]
     assert any("may not log in" in str(each) for each in found)
+
+
+def test_a_worker_that_slept_before_its_commit_records_nothing_any_more(cloud: Cloud, tmp_path: Path) -> None:
+    assert _recorded_after_sleep(cloud, tmp_path / "diary") == []
+    assert not cloud.disagreements()
+
+
+def test_a_worker_that_slept_before_its_first_intent_does_not_begin_what_nobody_wants(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    assert _begun_after_sleep(cloud, tmp_path / "diary") == []
+    assert cloud.estate(TENANT).family("jira").version == 0
+
+
+def test_a_sleeper_that_ignores_that_its_lease_is_gone_is_noticed(cloud: Cloud, tmp_path: Path) -> None:
+    """What it records is noticed at once; what it did is refused all the same, for its version is taken."""
+    cloud.fault = "a lease that is ignored"
+    found = _recorded_after_sleep(cloud, tmp_path / "diary")
+    print(*found, sep="\n")  # noqa: T201 - shown by `pytest -rP`
+    assert found[0] == "product rests, after"
+    assert not [place for place in found if "outcome" in place or "intent" in place]
+    assert not cloud.disagreements()
+
+
+def _recorded_after_sleep(cloud: Cloud, diary: Path) -> list[str]:
+    """A worker sleeps before it records what its last effect came to; others do that. What it commits when it wakes."""
+    cloud.creates(TENANT)
+    with asleep(cloud, Point("product", "7 ensure outcome", "before"), diary) as sleeper:
+        cloud.settles()
+        assert cloud.estate(TENANT).product(JIRA).level == "open"
+        before = len(passed(diary, TENANT))
+        sleeper.wakes_up()
+    told = [entry["place"] for entry in passed(diary, TENANT)[before:] if "place" in entry]
+    assert all(count == 1 for count in _completions(cloud).values()), "a generation was completed twice"
+    return [str(Point(*point)) for place in told for point in place if point[2] == "after"]
+
+
+def _begun_after_sleep(cloud: Cloud, diary: Path) -> list[str]:
+    """A worker sleeps before its first intent for a family; the product goes meanwhile. What it commits then."""
+    cloud.creates(TENANT)
+    with asleep(cloud, Point("family", "3 ensure intent", "before"), diary) as sleeper:
+        cloud.says("product.deactivated", TENANT, product=JIRA, reason="over")
+        cloud.settles()
+        before = len(passed(diary, TENANT))
+        sleeper.wakes_up()
+    told = [entry["place"] for entry in passed(diary, TENANT)[before:] if "place" in entry]
+    return [str(Point(*point)) for place in told for point in place if point[2] == "after"]
+
+
+def _completions(cloud: Cloud) -> Counter[tuple[str, int]]:
+    """How often each generation was completed."""
+    cloud.parts.log.advance_mark()
+    facts = cloud.parts.log.read(0, 100_000)
+    return Counter((fact.stream, fact.event.generation) for fact in facts if isinstance(fact.event, StepCompleted))

@@ -1,4 +1,4 @@
-"""How does the saga run without threads and without PostgreSQL?
+"""How does the saga run without threads, and without PostgreSQL if need be?
 
 `Worker` does what workers/provisioner.py does, one scope at a time: it claims, lets `Saga` decide, records, and brings
 effects about in a `World`. A test may kill it at any effect, and go on with another one.
@@ -7,21 +7,24 @@ effects about in a `World`. A test may kill it at any effect, and go on with ano
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Any, Protocol
 
 from domain.convergence import dependents
 from domain.errors import Conflict, ExecutorError, GuardTripped
+from domain.event import Recorded
 from domain.operating import Operating
 from domain.policy import Policy
-from domain.ports import Lease, Order, Recording, Wake
+from domain.ports import EventLog, Lease, Order, Recording, Wake
 from domain.provisioning import ScopeResumed, StepCompleted
 from domain.saga import Saga, Turn
 from domain.steps import Facts, Scope
 from domain.tenant import TenantRestored
 from domain.wanted import Estate, scopes_of
-from tests.domain.given import CATALOG, POLICY, TENANT, Clock, Intake, ids, of, recorded
+from tests.domain.given import CATALOG, POLICY, TENANT, FrontDoor, Intake, ids, of, recorded
+from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World
 
 LEASE = timedelta(seconds=30)
@@ -31,13 +34,31 @@ class Killed(BaseException):
     """The worker is no more; whatever it held stays held until its lease ends."""
 
 
-class Cloud:
+class Keeper(EventLog, Protocol):
+    """The port, and what a driver looks up behind it."""
+
+    before_record: Callable[[Recording], None]
+
+    @property
+    def events(self) -> Sequence[Recorded]: ...
+
+    @property
+    def wakes(self) -> Mapping[int, Wake]: ...
+
+    @property
+    def leases(self) -> Mapping[str, Lease]: ...
+
+
+class CloudOn:
     """Intake, saga and world on one log and one clock."""
 
-    def __init__(self, *, policy: Policy = POLICY) -> None:
-        self.clock = Clock()
-        self.intake = Intake(policy=policy, clock=self.clock)
-        self.log = self.intake.log
+    intake: FrontDoor[Any]
+    log: Keeper
+
+    def __init__(self, intake: FrontDoor[Any], *, policy: Policy) -> None:
+        self.clock = intake.clock
+        self.intake = intake
+        self.log = intake.log
         self.world = World()
         self.policy = policy
         self.draining = False
@@ -109,6 +130,7 @@ class Cloud:
             blocked=turn.blocked,
             unblocked=turn.unblocked,
             leases=[] if turn.order else [lease],
+            kept=[lease] if turn.order else [],
             guarded=turn.guarded,
             held=turn.held,
         )
@@ -158,3 +180,13 @@ class Cloud:
         return Counter(
             (fact.stream, fact.event.generation) for fact in self.log.events if isinstance(fact.event, StepCompleted)
         )
+
+
+class Cloud(CloudOn):
+    """On a log in memory."""
+
+    intake: Intake
+    log: MemoryEventLog
+
+    def __init__(self, *, policy: Policy = POLICY) -> None:
+        super().__init__(Intake(policy=policy), policy=policy)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from domain import customer as customers
@@ -22,7 +22,7 @@ from domain.customer import Customer
 from domain.event import Cause, Event, Recorded
 from domain.lifecycle import Inbound, Lifecycle, Readable
 from domain.policy import Guard, Policy, default_policy
-from domain.ports import WaitingMessage
+from domain.ports import EventLog, WaitingMessage
 from domain.provisioning import Provisioning
 from domain.steps import Scope, Step
 from domain.tenant import Tenant, TenantEvent
@@ -43,6 +43,8 @@ JIRA = "jira-software"
 SERVICE = "jira-service-management"
 CONFLUENCE = "confluence"
 APP = "timesheets"
+
+Log = TypeVar("Log", bound=EventLog)
 
 SITE = Scope("site", TENANT)
 JIRA_FAMILY = Scope("family", TENANT, "jira")
@@ -221,16 +223,14 @@ def all_converged(commerce: Commerce) -> dict[Scope, Provisioning]:
 # -- the intake ----------------------------------------------------------------------------------------------------
 
 
-class Intake:
-    """The lifecycle application on an event log in memory."""
+class FrontDoor(Generic[Log]):
+    """The lifecycle application on an event log."""
 
-    def __init__(self, *, policy: Policy = POLICY, clock: Clock | None = None) -> None:
-        self.clock = clock or Clock()
-        self.log = MemoryEventLog(clock=self.clock)
+    def __init__(self, log: Log, *, policy: Policy, clock: Clock) -> None:
+        self.log = log
+        self.clock = clock
         self._seen: dict[bytes, Inbound] = {}
-        self.lifecycle = Lifecycle(
-            self.log, catalog=CATALOG, policy=policy, clock=self.clock, new_id=ids(), reread=self._reread
-        )
+        self.lifecycle = Lifecycle(log, catalog=CATALOG, policy=policy, clock=clock, new_id=ids(), reread=self._reread)
 
     def _reread(self, waiting: WaitingMessage) -> Inbound:
         return self._seen[waiting.digest]
@@ -245,6 +245,14 @@ class Intake:
         for fact in self.log.load({stream: 0}).get(stream, []):
             state = tenants.evolve(state, fact)
         return state
+
+
+class Intake(FrontDoor[MemoryEventLog]):
+    """On an event log in memory."""
+
+    def __init__(self, *, policy: Policy = POLICY, clock: Clock | None = None) -> None:
+        clock = clock or Clock()
+        super().__init__(MemoryEventLog(clock=clock), policy=policy, clock=clock)
 
     def events(self) -> list[Event]:
         return [fact.event for fact in self.log.events]

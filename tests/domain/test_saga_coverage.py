@@ -90,7 +90,7 @@ def _is_killed(way: tuple[Level, Level], point: Point, number: int) -> bool:
     strike.over()
     story.ends()
     assert story.cloud.estate().product(JIRA).level == end
-    check(story.cloud)
+    check(story)
     check_what_time_said(story.cloud)
     assert set(story.cloud.completions().values()) <= {1}, "a generation was completed twice"
     return strike.hit

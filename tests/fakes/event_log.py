@@ -16,7 +16,17 @@ from threading import Lock
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Recorded
 from domain.personal import personal_paths, replace_personal
-from domain.ports import Clock, HeldInTenant, Incoming, Lease, QuarantinedMessage, Recording, Reply, WaitingMessage
+from domain.ports import (
+    Clock,
+    HeldInTenant,
+    Incoming,
+    Lease,
+    QuarantinedMessage,
+    Recording,
+    Reply,
+    WaitingMessage,
+    Wake,
+)
 
 
 @dataclass(slots=True)
@@ -36,12 +46,6 @@ class Quarantined:
     repeats: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Due:
-    scope: str
-    at: datetime
-
-
 class MemoryEventLog:
     """`domain.ports.EventLog` in memory, safe to use from many threads.
 
@@ -52,7 +56,7 @@ class MemoryEventLog:
         self.events: list[Recorded] = []
         self.incoming: dict[tuple[str, str], Seen] = {}
         self.quarantine: dict[int, Quarantined] = {}
-        self.wakes: dict[int, _Due] = {}
+        self.wakes: dict[int, Wake] = {}
         self.leases: dict[str, Lease] = {}
         self.obstacles: set[tuple[str, str]] = set()
         self.before_record: Callable[[Recording], None] = lambda recording: None
@@ -94,7 +98,7 @@ class MemoryEventLog:
         for position in recording.positions:
             if self._positions.get((position.topic_id, position.partition)) != position.expected:
                 raise PositionLost(f"partition {position.partition} of {position.topic} was moved on by another intake")
-        for lease in (*recording.leases, *(lease for lease, _ in recording.renewals)):
+        for lease in (*recording.leases, *recording.kept, *(lease for lease, _ in recording.renewals)):
             held = self.leases.get(lease.scope)
             _expect(held is not None and held.token == lease.token, "a lease was lost")
         for number in (*recording.released, *(each.number for each in recording.discarded)):
@@ -196,7 +200,7 @@ class MemoryEventLog:
         self.quarantine[self._number()] = Quarantined(message)
 
     def _wake(self, scope: str, at: datetime) -> None:
-        self.wakes[self._number()] = _Due(scope, at)
+        self.wakes[self._number()] = Wake(scope, at)
 
     def _number(self) -> int:
         self._numbers += 1

@@ -100,8 +100,16 @@ class Witness:
             self._lived_at[place] = position
 
 
+def check_held(story: Story) -> None:
+    """The destroy guard holds what the registers say, of each tenant."""
+    held = {tenant: len(registers.held) for tenant, registers in story.registers.items() if registers.held}
+    found = {tenant: each.changes for tenant, each in story.log.held.items()}
+    assert found == held, f"{found} changes are held, and it should be {story.desk.held()}"
+
+
 def check_end(story: Story) -> None:
     """The world is what the registers say, and nothing else is there."""
+    check_held(story)
     world, now = story.world, story.clock()
     left = dict(world.things)
     databases = dict(world.databases)

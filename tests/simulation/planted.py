@@ -132,6 +132,11 @@ def _the_last_to_arrive_wins() -> Broken:
     return stack
 
 
+def _a_guard_that_lets_everything_pass() -> Broken:
+    """Nothing is too much to be destroyed at once."""
+    return patch.object(tenant, "is_guarded", lambda event, tenant: False)
+
+
 FAULTS: dict[str, Callable[[], Broken]] = {
     "an effect that is not idempotent": _an_effect_that_is_not_idempotent,
     "a lower generation is accepted": _a_lower_generation_is_accepted,
@@ -143,4 +148,5 @@ FAULTS: dict[str, Callable[[], Broken]] = {
     "a purge without its event": _a_purge_without_its_event,
     "a removal at a neighbour": _a_removal_at_a_neighbour,
     "the last to arrive wins": _the_last_to_arrive_wins,
+    "a guard that lets everything pass": _a_guard_that_lets_everything_pass,
 }

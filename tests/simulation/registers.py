@@ -1,12 +1,13 @@
 """What should be there, by what commerce said and nothing else?
 
-The rules of registers and levels once more, written down apart from domain/: a `Tenant` hears each message when it is
-delivered, and says the level of each product at any time. What commerce cannot know is asked for: whether a product
-ever came to live.
+The rules of registers, levels and the destroy guard once more, written down apart from domain/: a `Tenant` hears each
+message when it is delivered, and says the level of each product at any time. What commerce cannot know is asked for or
+told: whether a product ever came to live, and that a purge began, or is held.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -33,12 +34,47 @@ class Said:
 
 
 @dataclass
+class Guard:
+    """At most `limit` destructive facts in a window, of all tenants together; what is beyond is held."""
+
+    limit: int = 1_000_000
+    window: timedelta = timedelta(minutes=10)
+    times: list[datetime] = field(default_factory=list)
+
+    def has_room(self, at: datetime) -> bool:
+        """Whether one more may pass; time never goes back."""
+        at = max([at, *self.times[-1:]])
+        return sum(then > at - self.window for then in self.times) < self.limit
+
+    def counts(self, at: datetime) -> None:
+        self.times.append(max([at, *self.times[-1:]]))
+
+
+@dataclass(frozen=True)
+class Held:
+    """A change that the guard holds. `writes`: how often the product's presence had been written when it came."""
+
+    change: Literal["destroy", "deactivate", "purge"]
+    product: str = ""
+    said: Said | None = None
+    writes: int = 0
+
+    @property
+    def revision(self) -> int | None:
+        return self.said.revision if self.said else None
+
+
+@dataclass
 class Cell:
-    """One register: a value, and the revision that wrote it last."""
+    """One register: a value, the revision that wrote it last, and how often it was written."""
 
     value: Any = None
     revision: int | None = None
-    written: bool = False
+    writes: int = 0
+
+    @property
+    def written(self) -> bool:
+        return self.writes > 0
 
     def verdict(self, value: Any, revision: int | None) -> Literal["lands", "repeats", "stale", "contradicts"]:
         if not self.written or revision is None or self.revision is None or revision > self.revision:
@@ -62,25 +98,37 @@ class Product:
     def active(self) -> bool:
         return bool(self.presence.value)
 
-    def hears(self, said: Said, now: datetime) -> None:
-        if said.revision is None and (self.revisioned or not self._allows(said)):
-            return
-        writes = [(getattr(self, name), value) for name, value in _writes(said).items()]
-        verdicts = [cell.verdict(value, said.revision) for cell, value in writes]
-        if "contradicts" in verdicts:
-            return
-        for (cell, value), verdict in zip(writes, verdicts, strict=True):
-            if verdict == "lands":
-                cell.value, cell.revision, cell.written = value, said.revision, True
+    def accepts(self, said: Said, held: Iterable[Held]) -> bool:
+        """Whether the message writes anything; what does not is stale, or lies in quarantine."""
+        deactivations = [each for each in held if (each.change, each.product) == ("deactivate", said.product)]
+        if said.revision is None:
+            return not self.revisioned and self._allows(said, is_leaving=bool(deactivations))
+        verdicts = [getattr(self, name).verdict(value, said.revision) for name, value in _writes(said).items()]
+        if "contradicts" in verdicts or "lands" not in verdicts:
+            return False
+        return "presence" not in _writes(said) or said.revision not in [each.revision for each in deactivations]
+
+    def takes_away(self, said: Said) -> bool:
+        """Whether somebody loses by it who has the product now."""
+        return said.type == "product.deactivated" and self.active
+
+    def keeps(self, said: Said, now: datetime) -> None:
+        """What the message says is written where it lands."""
+        for name, value in _writes(said).items():
+            cell = getattr(self, name)
+            if cell.verdict(value, said.revision) == "lands":
+                cell.value, cell.revision, cell.writes = value, said.revision, cell.writes + 1
                 if cell is self.presence:
                     self.deactivated_at = None if value else max(now, said.at)
         self.revisioned = self.revisioned or said.revision is not None
 
-    def _allows(self, said: Said) -> bool:
-        """The life cycle, for what comes without a revision."""
+    def _allows(self, said: Said, *, is_leaving: bool) -> bool:
+        """The life cycle, for what comes without a revision; `is_leaving`: a deactivation is held."""
         match said.type:
             case "product.activated":
-                return not self.active
+                return not self.active or is_leaving
+            case "product.deactivated":
+                return self.active and not is_leaving
             case "product.suspended":
                 return self.active and not self.access.value
             case "product.unsuspended":
@@ -106,14 +154,16 @@ def _writes(said: Said) -> dict[str, Any]:
 
 @dataclass
 class Tenant:
-    """What commerce said of one tenant, and an operator's restores."""
+    """What commerce said of one tenant, what the guard holds of it in the order of arrival, and what operators did."""
 
+    guard: Guard = field(default_factory=Guard)
     exists: bool = False
     destroyed_at: datetime | None = None
     destroyed_revision: int = -1
     products: dict[str, Product] = field(default_factory=dict)
     waiting: list[Said] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    held: list[Held] = field(default_factory=list)
 
     def hears(self, said: Said, now: datetime) -> None:
         if said.id in self.seen:
@@ -135,11 +185,79 @@ class Tenant:
                 self.waiting.clear()
             case "tenant.destroyed":
                 repeats = said.revision is None or said.revision <= self.destroyed_revision
-                if said.revision is not None and not repeats and self.destroyed_at is None:
+                is_news = not repeats and self.destroyed_at is None and not self.holds("destroy")
+                if is_news and self._passes(Held("destroy", said=said), now):
                     self.destroyed_at = max(now, said.at)
                 self.destroyed_revision = max(self.destroyed_revision, said.revision or -1)
             case _:
-                self.products.setdefault(said.product, Product()).hears(said, now)
+                self._applies_to_product(self.products.setdefault(said.product, Product()), said, now)
+
+    def _applies_to_product(self, product: Product, said: Said, now: datetime) -> None:
+        if not product.accepts(said, self.held):
+            return
+        change = Held("deactivate", said.product, said, product.presence.writes)
+        if product.takes_away(said) and not self._passes(change, now):
+            product.revisioned = product.revisioned or said.revision is not None
+            return
+        product.keeps(said, now)
+        self._drops_what_was_overtaken()
+
+    # -- the destroy guard --------------------------------------------------------------------------------------------
+
+    def holds(self, change: str, product: str = "") -> bool:
+        return any((each.change, each.product) == (change, product) for each in self.held)
+
+    def _passes(self, change: Held, now: datetime) -> bool:
+        """A held change changes nothing; one that passes counts."""
+        if self.guard.has_room(now):
+            self.guard.counts(now)
+            return True
+        self.held.append(change)
+        return False
+
+    def _drops_what_was_overtaken(self) -> None:
+        self.held = [each for each in self.held if self._stands(each)]
+
+    def _stands(self, held: Held) -> bool:
+        """Whether it would still do something: nothing that came since has overtaken it."""
+        if not held.product:
+            return (self.destroyed_at is None) == (held.change == "destroy")
+        presence = self.products[held.product].presence
+        if held.change == "purge" or held.revision is None:
+            return presence.writes == held.writes
+        return presence.verdict(False, held.revision) == "lands"
+
+    def purge_is_held(self, product: str) -> None:
+        """Of a product, or of the whole tenant (an empty name)."""
+        writes = self.products[product].presence.writes if product else 0
+        self.held.append(Held("purge", product, writes=writes))
+
+    def purge_began(self, products: Iterable[str]) -> None:
+        """Of those products, or of the whole tenant (none): from there nothing else of it is held."""
+        named = tuple(products)
+        self.held = [each for each in self.held if named and not (each.change == "purge" and each.product in named)]
+
+    def approves(self, now: datetime) -> None:
+        """An operator lets all pass that is held, as if it came now; it does not count. Purges begin by themselves."""
+        held, self.held = self.held, []
+        for each in held:
+            if each.said is None or not self._stands(each):
+                continue
+            if each.change == "destroy":
+                self.destroyed_at = max(now, each.said.at)
+            else:
+                self.products[each.product].keeps(each.said, now)
+
+    def rejects(self) -> None:
+        """An operator drops what is held. What time asks for it would ask for again: purges stay."""
+        self.held = [each for each in self.held if each.change == "purge"]
+
+    def restores(self) -> None:
+        """An operator undoes the destruction."""
+        self.destroyed_at = None
+        self._drops_what_was_overtaken()
+
+    # -- levels -------------------------------------------------------------------------------------------------------
 
     def is_over(self, now: datetime) -> bool:
         """Whether the restore window of a destroyed tenant has passed."""
@@ -147,7 +265,8 @@ class Tenant:
 
     def is_purged(self, now: datetime) -> bool:
         """Whether by now everything of it should be gone."""
-        return self.destroyed_at is not None and now >= self.destroyed_at + RESTORE_WINDOW
+        is_due = self.destroyed_at is not None and now >= self.destroyed_at + RESTORE_WINDOW
+        return is_due and not self.holds("purge")
 
     def level(self, key: str, now: datetime, *, lived: dict[str, bool]) -> Level:
         """Where the product belongs; `lived` says which ones came to live, and were not purged since."""
@@ -158,8 +277,9 @@ class Tenant:
         if hosts == "absent":
             return "absent"
         if not product.active:
-            over = product.deactivated_at is None or product.deactivated_at + RETENTION <= now
-            return "retained" if lived.get(key) and not over else "absent"
+            is_over = product.deactivated_at is None or product.deactivated_at + RETENTION <= now
+            is_kept = not is_over or self.holds("purge", key)
+            return "retained" if lived.get(key) and is_kept else "absent"
         _, status, ends = product.license.value
         is_licensed = status == "active" and (ends is None or ends > now)
         is_open = is_licensed and not product.access.value and self.destroyed_at is None and hosts == "open"

@@ -30,7 +30,8 @@ from domain.wanted import Estate
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, SERVICE, Clock, message
 from tests.fakes.world import World
 from tests.simulation import registers
-from tests.simulation.checks import Witness
+from tests.simulation.checks import Witness, check_held
+from tests.simulation.desk import Desk
 from tests.simulation.parts import Killed, SteppedEffects, WatchedLog
 from tests.simulation.registers import Said
 from workers.lanes import Limits
@@ -44,8 +45,11 @@ ROUNDS = 400
 """Within so many rounds everybody has worked off what is due at one time."""
 
 CALM = default_policy().retry.model_copy(update={"obstacle_poll": timedelta(days=3650)})
-POLICY: Policy = default_policy().model_copy(update={"retry": CALM, "guard": Guard(at_least=1_000_000)})
+POLICY: Policy = default_policy().model_copy(update={"retry": CALM})
 """Who waits for an obstacle is woken by its release, or never."""
+
+LIMITS = (*[1_000_000] * 5, 0, 1, 1, 2)
+"""How much the destroy guard lets pass: in most stories all; in the others next to nothing, and more is destroyed."""
 
 TYPES = (
     *["product.activated"] * 5,
@@ -90,8 +94,12 @@ class Story:
         self.log = WatchedLog(self, clock=self.clock)
         self.world = World()
         self.world.trouble = self._trouble
+        guard = registers.Guard(limit=self.dice.choice(LIMITS), window=self.dice.choice([DAY / 144, DAY]))
+        self.is_guarded = guard.limit < max(LIMITS)
+        self.policy = POLICY.model_copy(update={"guard": Guard(at_least=guard.limit, share=0, window=guard.window)})
+        self.registers = {tenant: registers.Tenant(guard) for tenant in TENANTS}
+        self.desk = Desk(self._operating, self.registers, self.clock)
         self.witness = Witness(self.log, self.world)
-        self.registers = {tenant: registers.Tenant() for tenant in TENANTS}
         self.products = self.dice.sample((JIRA, SERVICE, CONFLUENCE, APP), 3)
         self.revisioned = {(tenant, key): self.dice.random() < 0.8 for tenant in TENANTS for key in self.products}
         self.site_names = dict(zip(TENANTS, self.dice.choice([("acme", "bolt")] * 3 + [("acme", "acme")]), strict=True))
@@ -105,7 +113,7 @@ class Story:
         self._revisions: dict[tuple[str, str], int] = {}
         self._seen: dict[bytes, Inbound] = {}
         self._lifecycle = Lifecycle(
-            self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, reread=self._reread
+            self.log, catalog=CATALOG, policy=self.policy, clock=self.clock, new_id=self._new_id, reread=self._reread
         )
         self._saga_of_operator = self._new_saga()
         self.workers = [self._new_worker(f"worker {number}") for number in (1, 2)]
@@ -175,7 +183,10 @@ class Story:
         return worker.provisioner.round()
 
     def _mend(self) -> None:
-        """The operator retries what was given up, and releases what is held."""
+        """The operator retries what was given up, and releases what is held; of what the guard holds not always."""
+        if self.desk.held():
+            self._reads()
+            self.dice.choice([self._approves, self._approves, self._rejects, self._leaves])()
         for estate in self._estates().values():
             for scope, actual in estate.scopes.items():
                 if actual.held is not None or actual.given_up is not None:
@@ -206,7 +217,7 @@ class Story:
         return Saga(
             self.log,
             catalog=CATALOG,
-            policy=POLICY,
+            policy=self.policy,
             clock=self.clock,
             new_id=self._new_id,
             dice=self.dice.random,
@@ -291,6 +302,7 @@ class Story:
 
     def sees(self, fact: Recorded) -> None:
         self._note(self._acting.name if self._acting else "front door", _told(fact))
+        self.desk.sees(fact)
         self.witness.sees(fact)
 
     def _trouble(self, order: Order, when: Literal["before", "after"]) -> None:
@@ -324,9 +336,11 @@ class Story:
 
     def _anything(self) -> Said:
         tenant = self.dice.choice(TENANTS)
-        if self.dice.random() < 0.01:
+        if self.dice.random() < (0.04 if self.is_guarded else 0.01):
             return self._says("tenant.destroyed", tenant, "", revision=self._next((tenant, "")))
         key, type_ = self.dice.choice(self.products), self.dice.choice(TYPES)
+        if self.is_guarded and self.dice.random() < 0.2:
+            type_ = "product.deactivated"
         if type_ == "commerce.customer.updated":
             return self._says(type_, tenant, "", revision=self._next(("c-1", "")))
         revision = self._next((tenant, key)) if self.revisioned[tenant, key] or self.dice.random() < 0.05 else None
@@ -373,6 +387,7 @@ class Story:
         self._lifecycle.intake([inbound])
         if said.type != "commerce.customer.updated":
             self.registers[said.tenant].hears(said, self.clock())
+            check_held(self)
 
     def _reread(self, waiting: WaitingMessage) -> Inbound:
         return self._seen[waiting.digest]
@@ -388,6 +403,12 @@ class Story:
         tenant = self.dice.choice(TENANTS)
         if not self.registers[tenant].exists:
             return
+        if self.desk.held() and self.dice.random() < 0.5:
+            if self.desk.plan is None:
+                self._reads()
+            else:
+                self.dice.choice([self._approves, self._approves, self._rejects])()
+            return
         if self.registers[tenant].destroyed_at is not None:
             self._restore(tenant)
             return
@@ -398,8 +419,31 @@ class Story:
         self._acting = None
         with suppress(Refused):
             self._operating().restore(tenant, reason="the wrong one was called", by="ada")
-            assert not self.registers[tenant].is_over(self.clock()), f"{tenant} was restored after its window"
-            self.registers[tenant].destroyed_at = None
+            in_time = not self.registers[tenant].is_over(self.clock()) or self.registers[tenant].holds("purge")
+            assert in_time, f"{tenant} was restored after its window"
+            self.registers[tenant].restores()
+            check_held(self)
+
+    # -- the destroy guard --------------------------------------------------------------------------------------------
+
+    def _reads(self) -> None:
+        self._note("operator", f"reads the plan: {self.desk.reads()}")
+
+    def _approves(self) -> None:
+        self._decides("approve")
+
+    def _rejects(self) -> None:
+        self._decides("reject")
+
+    def _decides(self, verdict: Literal["approve", "reject"]) -> None:
+        self._acting = None
+        self._note("operator", self.desk.decides(verdict))
+        check_held(self)
+
+    def _leaves(self) -> None:
+        """She looks at it another day."""
+
+    # -- scopes -------------------------------------------------------------------------------------------------------
 
     def _does(self, kind: Literal["retry", "hold", "release"], scope: Scope) -> None:
         self._acting = None
@@ -407,7 +451,7 @@ class Story:
             self._operating().carry_out(Act(kind, scope, "she thinks so"), by="ada")
 
     def _operating(self) -> Operating:
-        return Operating(self.log, self._saga_of_operator.estates, CATALOG, POLICY, self.clock, self._new_id)
+        return Operating(self.log, self._saga_of_operator.estates, CATALOG, self.policy, self.clock, self._new_id)
 
     def _estates(self) -> Mapping[str, Estate]:
         return self._saga_of_operator.estates(TENANTS)

@@ -283,6 +283,28 @@ def test_whoever_lost_its_lease_drops_the_outcome_and_the_next_holder_goes_on(cl
     assert set(cloud.completions().values()) == {1}
 
 
+def test_whoever_lost_its_lease_begins_nothing_that_nobody_wants_any_more(cloud: Cloud) -> None:
+    """If it did and died, nothing would be due: its successor answered every wake, and found nothing to do."""
+    cloud.create("t-1")
+    sleepy, awake = cloud.provisioner(claim=1), cloud.provisioner()
+    held = threading.Event()
+
+    def sleeps(recording: Recording) -> None:
+        if any(isinstance(each.event, StepStarted) and each.event.kind == "family" for each in recording.events):
+            held.set()
+            cloud.log.before_record = lambda recording: None
+            cloud.intake.takes(
+                *(message("product.deactivated", 2, product=key) for key in ("jira-software", "confluence"))
+            )
+            cloud.clock.advance(timedelta(seconds=31))
+            cloud.work(awake)
+
+    cloud.log.before_record = sleeps
+    while not held.is_set():
+        sleepy.round()
+    assert cloud.facts("family:t-1:jira") + cloud.facts("family:t-1:confluence") == []
+
+
 def test_a_drained_provisioner_leaves_the_rest_due_and_nothing_half_done(cloud: Cloud) -> None:
     cloud.create(*TENANTS)
     stop, started = threading.Event(), threading.Event()
