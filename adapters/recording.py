@@ -7,15 +7,15 @@ nothing of the transaction stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from eventsourcing.persistence import IntegrityError
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from adapters.arrays import Texts, bigints, byteas, texts, timestamps
+from adapters.arrays import Bigints, Texts, bigints, byteas, texts, timestamps
 from domain.errors import Conflict, GuardTripped, PositionLost
-from domain.ports import Guarded, HeldInTenant, KafkaPosition, Recording
+from domain.ports import Guarded, HeldInTenant, KafkaPosition, Lease, Recording
 
 
 class DuplicateIncoming(IntegrityError):
@@ -29,7 +29,7 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
     for position in recording.positions:
         _move(curs, position)
     _guard_waiting_rooms(curs, recording)
-    _end_leases(curs, recording)
+    _settle_leases(curs, recording)
     _close_quarantined(curs, recording)
     _see(curs, recording)
     if recording.duplicates:
@@ -270,12 +270,12 @@ def _move(curs: Cursor[DictRow], position: KafkaPosition) -> None:
         raise PositionLost(f"partition {position.partition} of {position.topic} was moved on by another intake")
 
 
-def _end_leases(curs: Cursor[DictRow], recording: Recording) -> None:
+def _settle_leases(curs: Cursor[DictRow], recording: Recording) -> None:
     if recording.leases:
         curs.execute(
             "DELETE FROM leases USING unnest(%b::text[], %b::bigint[]) AS k (scope, token)"
             " WHERE leases.scope = k.scope AND leases.token = k.token",
-            (texts([lease.scope for lease in recording.leases]), bigints([lease.token for lease in recording.leases])),
+            _held(recording.leases),
             prepare=True,
         )
         _expect(curs, len(recording.leases), "a lease was lost")
@@ -285,7 +285,7 @@ def _end_leases(curs: Cursor[DictRow], recording: Recording) -> None:
         curs.execute(
             "SELECT 1 FROM leases JOIN unnest(%b::text[], %b::bigint[]) AS k (scope, token)"
             " ON leases.scope = k.scope AND leases.token = k.token ORDER BY leases.scope FOR SHARE OF leases",
-            (texts([lease.scope for lease in recording.kept]), bigints([lease.token for lease in recording.kept])),
+            _held(recording.kept),
             prepare=True,
         )
         _expect(curs, len(recording.kept), "a lease was lost")
@@ -294,13 +294,17 @@ def _end_leases(curs: Cursor[DictRow], recording: Recording) -> None:
             "UPDATE leases SET until = k.until FROM unnest(%b::text[], %b::bigint[], %b::timestamptz[])"
             " AS k (scope, token, until) WHERE leases.scope = k.scope AND leases.token = k.token",
             (
-                texts([lease.scope for lease, _ in recording.renewals]),
-                bigints([lease.token for lease, _ in recording.renewals]),
+                *_held([lease for lease, _ in recording.renewals]),
                 timestamps([until for _, until in recording.renewals]),
             ),
             prepare=True,
         )
         _expect(curs, len(recording.renewals), "a lease was lost")
+
+
+def _held(leases: Sequence[Lease]) -> tuple[Texts, Bigints]:
+    """By what a lease is known as ours."""
+    return texts([lease.scope for lease in leases]), bigints([lease.token for lease in leases])
 
 
 def _columns(pairs: Iterable[tuple[str, str]]) -> tuple[Texts, Texts]:

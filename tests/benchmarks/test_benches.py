@@ -91,6 +91,33 @@ def test_the_report_tells_of_the_saga_what_the_comparison_does_not() -> None:
     ]
 
 
+def test_the_report_tells_of_history_each_part_and_of_growth_the_memory_of_each_worker(tmp_path: Path) -> None:
+    history: dict[str, Any] = {
+        "bench": "history",
+        "runs": 3,
+        "seal_rate": 5.0,
+        "seal_ratio": 0.5,
+        "verify_rate": 6.0,
+        "verify_ratio": 0.6,
+        "hashlib_rate": 10.0,
+        "proof_ms": 4.5,
+        "export_rate": 70.0,
+        "asof_rate": 9.0,
+        "rebuild_rate": 10.0,
+        "asof_ratio": 0.9,
+    }
+    assert [line[:4] for line in report.lines([history])] == [
+        ("seal", "5", "10", "0.5"),
+        ("verify", "6", "10", "0.6"),
+        ("proof", "4.5 ms", "–", "–"),
+        ("export", "70", "–", "–"),
+        ("as_of", "9", "10", "0.9"),
+    ]
+    grown = result("growth", Compared([8.0], [10.0]), ratios={}, rates={"1": {}, "2": {}}, rss_mib={"project": 111.0})
+    report.write(tmp_path / "benchmarks.md", [grown], report.machine())
+    assert "- growth: project 111 MiB" in (tmp_path / "benchmarks.md").read_text()
+
+
 @pytest.mark.saga
 def test_tenants_of_the_saga_bench_converge_without_effects_in_the_world(postgres: EmbeddedPostgres) -> None:
     found = saga.rate(postgres, 3)

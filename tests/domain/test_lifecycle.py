@@ -11,7 +11,8 @@ from domain.errors import Conflict, PositionLost
 from domain.lifecycle import Readable, Unreadable
 from domain.ports import KafkaPosition, Recording
 from domain.tenant import ProductActivated, ProductSuspended, TenantCreated, TenantMessageStale
-from tests.domain.given import APP, CONFLUENCE, JIRA, POLICY, Intake, message
+from tests.domain.given import APP, CONFLUENCE, JIRA, POLICY, Clock, FrontDoor, Intake, message
+from tests.fakes.event_log import MemoryEventLog
 
 SMALL_ROOM = POLICY.model_copy(update={"waiting_limit": 2})
 
@@ -71,6 +72,18 @@ def test_the_same_id_with_another_body_is_quarantined_and_the_first_stays(batche
     assert len(intake.log.events) == 1
     assert outcomes(intake) == {"1": "recorded"}
     assert intake.takes(first) == {"duplicate": 1}
+
+
+def test_a_creation_that_comes_again_is_compared_with_the_whole_of_the_first() -> None:
+    """Also by a process that has seen the tenant since, without its personal fields."""
+    log = MemoryEventLog()
+    FrontDoor(log, policy=POLICY, clock=Clock()).takes(message("tenant.created"))
+    another = FrontDoor(log, policy=POLICY, clock=Clock())
+    another.takes(message("product.activated", 1, product=JIRA, edition="standard", users=5))
+    assert another.takes(message("tenant.created", id="again")) == {"stale": 1}
+    eve = {"account_id": "ada", "name": "Eve", "email": "ada@example.com"}
+    assert another.takes(message("tenant.created", administrator=eve)) == {"quarantined": 1}
+    assert [each.message.rule for each in log.quarantine.values()] == ["tenant-id-used-twice"]
 
 
 def test_the_same_id_of_another_source_is_another_message() -> None:
