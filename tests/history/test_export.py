@@ -6,6 +6,8 @@ import base64
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,6 +35,7 @@ from history.merkle import leaf_hash, verify_inclusion
 from history.replay import Replay
 from history.verification import Verification
 from projections import PROJECTIONS
+from tests.history.killing import AT_RANDOM, AT_THE_END
 from tests.history.models import found
 from tests.history.sealing import KEYS, seal, verify
 from tests.history.stories import PlainSources, Stories, append
@@ -229,6 +232,59 @@ def test_an_export_that_is_broken_off_leaves_nothing_that_looks_whole(exports: E
     assert not (tmp_path / "jsonl.partial").exists()
     with pytest.raises(UsageError, match="there already"):
         exports(tmp_path / "jsonl", Choice("jsonl"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_an_export_that_is_killed_anywhere_has_its_name_only_if_it_is_whole(
+    exports: Exports, tmp_path: Path, form: str
+) -> None:
+    kills = killed("export", exports.url, str(tmp_path / "log"), form)
+    assert len(kills) == AT_RANDOM + AT_THE_END + 1
+    assert any(not kill["named"] for kill in kills[AT_RANDOM:])
+    assert any(kill["named"] for kill in kills), "no kill came between the naming and the end"
+    whole = _contents(tmp_path / "whole")
+    assert _contents(tmp_path / "log") == whole
+    for kill in kills:
+        if kill["named"]:
+            assert kill["manifest"], kill
+            assert _contents(tmp_path / f"whole-{kill['place']}") == whole, kill
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.slow
+def test_an_import_that_is_killed_anywhere_has_left_nothing_or_all(
+    exports: Exports, second_database: str, tmp_path: Path
+) -> None:
+    file, keys = tmp_path / "log", tmp_path / "keys"
+    exports(file, Choice("jsonl"))
+    exports.keys(keys)
+    kills = killed("import", second_database, str(file), str(keys))
+    assert len(kills) > AT_RANDOM
+    tables = ("stored_events", "data_keys", "wakes", "customer_tenants", "projection_positions")
+    for kill in kills[:-1]:
+        assert [kill[table] for table in tables] == [0] * 5, kill
+    assert kills[-1]["stored_events"] in (0, COUNT)
+    assert rows(second_database, EVERYTHING) == rows(exports.url, EVERYTHING)
+    assert rows(second_database, "SELECT count(*) > 0 FROM wakes") == [(True,)]
+
+
+def killed(*arguments: str) -> list[dict[str, Any]]:
+    """What was left after each kill."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.history.killing", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+def _contents(path: Path) -> dict[str, bytes]:
+    """The files of an export and their bytes."""
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return {str(each.relative_to(path)): each.read_bytes() for each in files}
 
 
 def test_what_is_no_whole_export_is_refused_and_nothing_of_it_stays(
