@@ -226,29 +226,20 @@ class PostgresEventLog:
         scope is being worked on stays, and makes the scope due again. The rows of one large tenant may fill all that a
         claim looks at: the next one passes over them.
         """
-        with _plain_errors(), self.datastore.transaction(commit=True) as curs:
-            curs.row_factory = tuple_row  # type: ignore[assignment]
-            rows: Sequence[tuple[Any, ...]] = curs.execute(
-                _CLAIM,
-                {
-                    "owner": owner,
-                    "limit": limit,
-                    "now": now,
-                    "until": until,
-                    "share": limit if share is None else share,
-                    "but_not_of": list(but_not_of),
-                },
-                prepare=True,
-            ).fetchall()  # type: ignore[assignment]
-            scopes = [scope for scope, _ in rows]
-            seen: dict[str, list[int]] = {}
-            for number, scope in curs.execute(
-                "SELECT number, scope FROM wakes WHERE scope = ANY(%s) AND due_at <= %s", (scopes, now)
-            ).fetchall():
-                seen.setdefault(str(scope), []).append(int(number))
-        return [Lease(scope, owner, token, tuple(seen.get(scope, ())), until) for scope, token in rows]
+        rows = self._rows(
+            _CLAIM,
+            {
+                "owner": owner,
+                "limit": limit,
+                "now": now,
+                "until": until,
+                "share": limit if share is None else share,
+                "but_not_of": list(but_not_of),
+            },
+        )
+        return [Lease(scope, owner, token, tuple(seen), until) for scope, token, seen in rows]
 
-    def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:
+    def _rows(self, statement: str, parameters: tuple[Any, ...] | dict[str, Any]) -> list[Any]:
         with (
             _plain_errors(),
             self.datastore.get_connection() as conn,
@@ -267,7 +258,7 @@ WITH due AS (
       AND split_part(scope, ':', 2) <> ALL (%(but_not_of)s)
       AND NOT EXISTS (SELECT FROM leases WHERE leases.scope = wakes.scope AND leases.until > %(now)s)
     ORDER BY due_at, number
-    LIMIT %(limit)s * 4
+    LIMIT %(limit)s * 2
     FOR UPDATE SKIP LOCKED
 ), ranked AS (
     SELECT scope, min(due_at) AS due_at, min(number) AS number,
@@ -275,13 +266,17 @@ WITH due AS (
     FROM due GROUP BY scope
 ), chosen AS (
     SELECT scope FROM ranked WHERE place <= %(share)s ORDER BY due_at, number LIMIT %(limit)s
+), claimed AS (
+    INSERT INTO leases (scope, owner, until)
+    SELECT scope, %(owner)s, %(until)s FROM chosen ORDER BY scope
+    ON CONFLICT (scope) DO UPDATE
+        SET owner = excluded.owner, until = excluded.until, token = nextval('lease_tokens')
+        WHERE leases.until <= %(now)s
+    RETURNING scope, token
 )
-INSERT INTO leases (scope, owner, until)
-SELECT scope, %(owner)s, %(until)s FROM chosen ORDER BY scope
-ON CONFLICT (scope) DO UPDATE
-    SET owner = excluded.owner, until = excluded.until, token = nextval('lease_tokens')
-    WHERE leases.until <= %(now)s
-RETURNING scope, token
+SELECT scope, token,
+    ARRAY(SELECT number FROM wakes WHERE wakes.scope = claimed.scope AND due_at <= %(now)s)
+FROM claimed
 """
 
 

@@ -271,24 +271,24 @@ def _move(curs: Cursor[DictRow], position: KafkaPosition) -> None:
 
 
 def _settle_leases(curs: Cursor[DictRow], recording: Recording) -> None:
-    if recording.leases:
+    """Those that are kept are locked, so that whoever takes one over, now that it has run out, sees what is recorded
+    here."""
+    if recording.leases or recording.kept:
         curs.execute(
-            "DELETE FROM leases USING unnest(%b::text[], %b::bigint[]) AS k (scope, token)"
-            " WHERE leases.scope = k.scope AND leases.token = k.token",
-            _held(recording.leases),
+            "WITH ended AS (DELETE FROM leases USING unnest(%b::text[], %b::bigint[]) AS k (scope, token)"
+            " WHERE leases.scope = k.scope AND leases.token = k.token RETURNING 1),"
+            " answered AS (DELETE FROM wakes WHERE number = ANY(%b)),"
+            " kept AS (SELECT 1 FROM leases JOIN unnest(%b::text[], %b::bigint[]) AS k (scope, token)"
+            " ON leases.scope = k.scope AND leases.token = k.token ORDER BY leases.scope FOR SHARE OF leases)"
+            " SELECT 1 FROM ended UNION ALL SELECT 1 FROM kept",
+            (
+                *_held(recording.leases),
+                bigints([number for lease in recording.leases for number in lease.wakes]),
+                *_held(recording.kept),
+            ),
             prepare=True,
         )
-        _expect(curs, len(recording.leases), "a lease was lost")
-        numbers = [number for lease in recording.leases for number in lease.wakes]
-        curs.execute("DELETE FROM wakes WHERE number = ANY(%b)", (bigints(numbers),), prepare=True)
-    if recording.kept:  # locked, so that whoever takes one over, now that it has run out, sees what is recorded here
-        curs.execute(
-            "SELECT 1 FROM leases JOIN unnest(%b::text[], %b::bigint[]) AS k (scope, token)"
-            " ON leases.scope = k.scope AND leases.token = k.token ORDER BY leases.scope FOR SHARE OF leases",
-            _held(recording.kept),
-            prepare=True,
-        )
-        _expect(curs, len(recording.kept), "a lease was lost")
+        _expect(curs, len(recording.leases) + len(recording.kept), "a lease was lost")
     if recording.renewals:
         curs.execute(
             "UPDATE leases SET until = k.until FROM unnest(%b::text[], %b::bigint[], %b::timestamptz[])"

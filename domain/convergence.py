@@ -152,8 +152,9 @@ def _fallback(actual: Provisioning) -> Mapping[Step, Wish]:
 def _differences(target: Mapping[Step, Wish], actual: Provisioning) -> Iterator[tuple[Step, Direction, Wish]]:
     for step in sorted(target):
         ensured = actual.steps.get(step)
-        if ensured is None or not ensured.done or ensured.wish != target[step]:
-            yield step, "ensure", target[step]
+        wish = target[step]
+        if ensured is None or not ensured.done or (ensured.wish is not wish and ensured.wish != wish):
+            yield step, "ensure", wish
     for step in sorted(actual.steps, reverse=True):
         if step not in target:
             yield step, "remove", actual.steps[step].wish

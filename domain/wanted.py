@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 from domain.catalog import Catalog
 from domain.customer import Customer
@@ -35,6 +35,7 @@ from domain.steps import (
     LicenseWish,
     MembershipWish,
     RegionWish,
+    Residency,
     RoleWish,
     Scope,
     SiteWish,
@@ -52,6 +53,10 @@ from domain.tenant import (
     TenantPurgeStarted,
     is_held,
 )
+
+KEPT_WISHES: Final = 2_000
+"""Every turn of a scope asks for the wishes of the turn before: they are made once, and compared by identity. A license
+is made each time: two with the same end, in two zones, are equal, and have two digests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,26 +163,7 @@ def _wanted_site(estate: Estate, *, policy: Policy, now: datetime) -> Wanted:
     if tenant.purge is not None:
         return _wanted_purged_site(estate, attributes, policy=policy, now=now)
     level: Access = "closed" if tenant.destroyed else "open"
-    steps: dict[Step, Wish] = {
-        Step.COMMERCE: CommerceWish(
-            customer_id=attributes.customer_id,
-            metadata_version=customer.metadata_version,
-            administrators_version=customer.administrators_version,
-        ),
-        Step.SITE: SiteWish(site_name=attributes.site_name, access=level),
-        Step.CONFIGURATION: ConfigurationWish(
-            product=None,
-            residency=attributes.residency,
-            region=attributes.region,
-            metadata_version=customer.metadata_version,
-        ),
-        Step.IDENTITY: IdentityWish(
-            product=None,
-            groups=("site-users", "site-administrators"),
-            administrators_version=customer.administrators_version,
-            in_force=level == "open",
-        ),
-    }
+    steps = _steps_of_site(attributes, level, customer.metadata_version, customer.administrators_version)
     if tenant.destroyed is None:
         return Wanted(level, steps)
     restorable_until = tenant.destroyed.at + policy.restore_window
@@ -185,6 +171,32 @@ def _wanted_site(estate: Estate, *, policy: Policy, now: datetime) -> Wanted:
     if restorable_until > now:
         return wish
     return replace(wish, passed=TenantPurgeStarted(tenant_id=tenant.id, epoch=tenant.destroyed.epoch))
+
+
+@lru_cache(maxsize=KEPT_WISHES)
+def _steps_of_site(
+    attributes: Attributes, level: Access, metadata_version: int, administrators_version: int
+) -> Mapping[Step, Wish]:
+    return {
+        Step.COMMERCE: CommerceWish(
+            customer_id=attributes.customer_id,
+            metadata_version=metadata_version,
+            administrators_version=administrators_version,
+        ),
+        Step.SITE: SiteWish(site_name=attributes.site_name, access=level),
+        Step.CONFIGURATION: ConfigurationWish(
+            product=None,
+            residency=attributes.residency,
+            region=attributes.region,
+            metadata_version=metadata_version,
+        ),
+        Step.IDENTITY: IdentityWish(
+            product=None,
+            groups=("site-users", "site-administrators"),
+            administrators_version=administrators_version,
+            in_force=level == "open",
+        ),
+    }
 
 
 def _wanted_purged_site(estate: Estate, attributes: Attributes, *, policy: Policy, now: datetime) -> Wanted:
@@ -280,15 +292,10 @@ def _wanted_product(key: str, estate: Estate, *, catalog: Catalog, policy: Polic
     expiry = None if registers.expired or not registers.activated else _expiry(tenant, key)
     if level == "absent" or tenant.attributes is None:
         return Wanted("absent", {}, purge=_purge_of_product(key, tenant), wake_at=_soonest(expiry, now=now))
-    identity = IdentityWish(
-        product=key,
-        groups=(f"{key}-users", f"{key}-administrators", *catalog[key].groups),
-        administrators_version=estate.customer.administrators_version,
-        in_force=level == "open",
-    )
+    groups, administrators = catalog[key].groups, estate.customer.administrators_version
     if level == "retained":
         kept = estate.product(key).steps.get(Step.CONFIGURATION)
-        steps: dict[Step, Wish] = {Step.IDENTITY: identity}
+        steps: dict[Step, Wish] = {Step.IDENTITY: _identity(key, groups, administrators, in_force=False)}
         if kept is not None:
             steps[Step.CONFIGURATION] = kept.wish
         since = registers.deactivated_at
@@ -298,11 +305,10 @@ def _wanted_product(key: str, estate: Estate, *, catalog: Catalog, policy: Polic
     assert registers.license is not None
     presence, license_ = registers.presence.value, registers.license.value
     home = _home(presence, tenant.attributes.value)
-    access: Access = "open" if level == "open" else "closed"
     steps = {
-        Step.SITE: MembershipWish(product=key, access=access),
-        Step.CONFIGURATION: ConfigurationWish(product=key, residency=home.residency, region=home.region),
-        Step.IDENTITY: identity,
+        Step.SITE: _membership(key, "open" if level == "open" else "closed"),
+        Step.CONFIGURATION: _configuration(key, home),
+        Step.IDENTITY: _identity(key, groups, administrators, in_force=level == "open"),
         Step.LICENSE: LicenseWish(
             product=key,
             edition=license_.edition,
@@ -324,6 +330,26 @@ def _wanted_product(key: str, estate: Estate, *, catalog: Catalog, policy: Polic
     )
 
 
+@lru_cache(maxsize=KEPT_WISHES)
+def _membership(key: str, access: Access) -> Wish:
+    return MembershipWish(product=key, access=access)
+
+
+@lru_cache(maxsize=KEPT_WISHES)
+def _configuration(key: str, home: RegionWish) -> Wish:
+    return ConfigurationWish(product=key, residency=home.residency, region=home.region)
+
+
+@lru_cache(maxsize=KEPT_WISHES)
+def _identity(key: str, groups: tuple[str, ...], administrators_version: int, *, in_force: bool) -> Wish:
+    return IdentityWish(
+        product=key,
+        groups=(f"{key}-users", f"{key}-administrators", *groups),
+        administrators_version=administrators_version,
+        in_force=in_force,
+    )
+
+
 def _expiry(tenant: Tenant, key: str) -> datetime | None:
     license_ = tenant.product(key).license
     return license_.value.expires_at if license_ else None
@@ -337,15 +363,19 @@ def _wanted_family(key: str, estate: Estate, *, catalog: Catalog, policy: Policy
     members = _members(key, estate, catalog=catalog, policy=policy, now=now)
     if not members:
         return Wanted("absent", {}, purge=_purge_of_family(key, estate.tenant))
-    roles = tuple(RoleWish(product=product, login=wish.level == "open") for product, wish in members.items())
     steps: dict[Step, Wish] = {
         Step.REGION: _region_wish(key, tuple(members), estate),
-        Step.DATABASE: DatabaseWish(family=key, roles=roles),
+        Step.DATABASE: _database(key, tuple((product, wish.level == "open") for product, wish in members.items())),
     }
     if estate.family(key).abandoned:
         del steps[Step.DATABASE]  # what is left of it goes, and then it is made anew
     level = max((wish.level for wish in members.values()), key=LEVELS.index)
     return Wanted(level, steps, wake_at=_soonest(*(wish.wake_at for wish in members.values()), now=now))
+
+
+@lru_cache(maxsize=KEPT_WISHES)
+def _database(key: str, logins: tuple[tuple[str, bool], ...]) -> Wish:
+    return DatabaseWish(family=key, roles=tuple(RoleWish(product=product, login=login) for product, login in logins))
 
 
 def _members(key: str, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[str, Wanted]:
@@ -373,14 +403,19 @@ def _region_wish(key: str, members: tuple[str, ...], estate: Estate) -> Wish:
     homes = [_home(presence, attributes) for presence in presences]
     pins = [home for home in homes if home.residency == "pinned"]
     hints = [home for home in homes if home.region is not None]
-    return next(iter((*pins, *hints)), RegionWish(residency="global"))
+    return next(iter((*pins, *hints)), _region("global", None))
 
 
 def _home(presence: Presence, attributes: Attributes) -> RegionWish:
     """Where one product would live by itself: what its activation says goes before what its tenant says."""
     residency = presence.residency or attributes.residency
     inherited = attributes.region if residency == attributes.residency else None
-    return RegionWish(residency=residency, region=presence.region or inherited)
+    return _region(residency, presence.region or inherited)
+
+
+@lru_cache(maxsize=KEPT_WISHES)
+def _region(residency: Residency, region: str | None) -> RegionWish:
+    return RegionWish(residency=residency, region=region)
 
 
 # -- both ----------------------------------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     intake_batch: Batch = Field(default=1000, description="messages in one transaction, at most")
     projector_batch: Batch = Field(default=1000, description="facts in one transaction, at most")
     provisioner_threads: int = Field(default=8, ge=1, le=64, description="steps that run side by side")
-    provisioner_claim: Batch = Field(default=64, description="scopes in one claim, recorded in one commit")
+    provisioner_claim: Batch = Field(default=256, description="scopes in one claim, recorded in one commit")
     provisioner_tenant_share: int = Field(
         default=16, ge=1, le=1000, description="scopes of one tenant that one worker holds: a large one leaves room"
     )

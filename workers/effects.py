@@ -85,6 +85,11 @@ class Effects(Generic[Key, Result]):
             self._queued[key] = _Queued(act, lanes)
             self._changed.notify()
 
+    def at_once(self, key: Key, act: Callable[[], Result]) -> None:
+        """Do it here and now: for what waits for nobody, and would be done before a thread had taken it."""
+        self._under_way[key] = None
+        self._outcomes.put((key, _result_of(act)))
+
     def withdraw(self, key: Key) -> bool:
         """Take it back, if no thread has begun it; whether that was so."""
         with self._changed:
@@ -129,11 +134,7 @@ class Effects(Generic[Key, Result]):
     def _serve(self) -> None:
         while (taken := self._take()) is not None:
             key, act = taken
-            result: Result | BaseException
-            try:
-                result = act()
-            except BaseException as error:  # noqa: BLE001 - told to whoever asked
-                result = error
+            result = _result_of(act)
             with self._changed:
                 running = self._running.get(key)
                 if running is None:
@@ -160,3 +161,10 @@ class Effects(Generic[Key, Result]):
         if running.lanes:
             self._places_taken.subtract(running.lanes)
             self._changed.notify_all()
+
+
+def _result_of(act: Callable[[], Result]) -> Result | BaseException:
+    try:
+        return act()
+    except BaseException as error:  # noqa: BLE001 - told to whoever asked
+        return error

@@ -3,8 +3,9 @@
 A lane is what may be slow, or dead, by itself: one of our executors, a shard, the provisioner of somebody else. Each
 has so many places; an effect runs when all of its lanes have one. So whatever is slow keeps its own threads few.
 
-Who finds a lane crowded, more waiting in this worker than its `crowd`, is put off: its intent is recorded, its lease
-ends, and it is due again when the lane's timetable has a place: the queue in the database waits, and costs nothing.
+Who finds a lane crowded, more waiting in this worker than it gets done soon, is put off: its intent is recorded, its
+lease ends, and it is due again when the lane's timetable has a place: the queue in the database waits, and costs
+nothing.
 
     order ──▶ lanes_of ──▶ room to wait? ──▶ effect ──▶ a place in each lane ──▶ thread
                                 └── no ──▶ due again in its slot
@@ -35,7 +36,14 @@ REACHES_OUT: Final[frozenset[tuple[ScopeKind, Step]]] = frozenset(
 
 ON_A_SHARD: Final = frozenset({Step.DATABASE, Step.LICENSE})
 
+SOON: Final = 0.5
+"""Seconds in which a worker gets done what it holds of a lane; the rest is left to others, or for later."""
+
+AT_FIRST: Final = 0.05
+"""Seconds that an effect of a lane is thought to take before one has ended."""
+
 LONGEST_SLOT: Final = timedelta(minutes=1)
+_NO_TIME: Final = 1e-6
 _AT_ONCE: Final = timedelta(milliseconds=10)
 _WEIGHT: Final = 0.2
 
@@ -45,7 +53,7 @@ class Limits:
     """How many run side by side in one worker, by kind of lane; `tenant` is how many scopes of one tenant it holds."""
 
     threads: int = 8
-    claim: int = 64
+    claim: int = 256
     executor: int = 6
     shard: int = 4
     foreign: int = 2
@@ -60,7 +68,7 @@ class Limits:
         return self.foreign if lane.startswith("foreign:") else self.executor
 
     def crowd(self, lane: str) -> int:
-        """How many effects of the lane this worker holds, running and waiting: never all that it may hold."""
+        """The most effects of the lane that this worker holds, running and waiting: never all that it may hold."""
         places = self.places(lane)
         if lane.startswith(FOREIGN):
             return max(places, min(4 * places, self.claim // 4))
@@ -93,6 +101,14 @@ class Timetables:
             before = self._takes.get(lane, seconds)
             self._takes[lane] = before + _WEIGHT * (seconds - before)
 
+    def crowded(self, lanes: Iterable[str], held: Counter[str]) -> list[str]:
+        """Those of the lanes in which this worker holds as many as it may: as many as `SOON` is enough for."""
+        return [lane for lane in lanes if held[lane] >= self._crowd(lane)]
+
+    def _crowd(self, lane: str) -> int:
+        places, takes = self.limits.places(lane), self._takes.get(lane, AT_FIRST)
+        return min(self.limits.crowd(lane), max(places, int(places * SOON / max(takes, _NO_TIME))))
+
     def slot(self, lanes: Sequence[str], now: datetime, *, runs_for: Mapping[str, float]) -> datetime:
         """The next free slot in all of the crowded lanes, at most a minute from now; it is taken.
 
@@ -104,8 +120,3 @@ class Timetables:
             self._next[lane] = min(max(self._next.get(lane, now), now) + pace, now + LONGEST_SLOT)
         slot = max(self._next[lane] for lane in lanes)
         return slot if slot - now > _AT_ONCE else now
-
-
-def crowded(lanes: Iterable[str], held: Counter[str], limits: Limits) -> list[str]:
-    """Those of the lanes in which this worker holds as many as it may."""
-    return [lane for lane in lanes if held[lane] >= limits.crowd(lane)]

@@ -42,7 +42,7 @@ from domain.saga import Saga, Turn
 from domain.steps import Facts, Scope, ScopeKind, Step
 from domain.wanted import scopes_of
 from workers.effects import Effects
-from workers.lanes import Limits, Timetables, crowded, lanes_of
+from workers.lanes import Limits, Timetables, lanes_of
 
 log = structlog.get_logger(__name__)
 
@@ -200,7 +200,10 @@ class Provisioner:
         act = executor.ensure if order.direction == "ensure" else executor.remove
         lanes = lanes_of(order, self._catalog)
         effect = _Effect(lease, order, self._clock(), lanes)
-        self._effects.begin(effect, partial(_timed, effect, act), lanes)
+        if lanes:
+            self._effects.begin(effect, partial(_timed, effect, act), lanes)
+        else:
+            self._effects.at_once(effect, partial(act, order))
 
     def _late(self) -> list[Lease]:
         """Scopes whose effects have waited long for a thread: nobody begins them now, they are decided again."""
@@ -290,7 +293,7 @@ class Provisioner:
         if turn.order is None:
             return
         lanes = lanes_of(turn.order, self._catalog)
-        full = crowded(lanes, held, self._limits)
+        full = self._timetables.crowded(lanes, held)
         if full:
             turn.order = None
             slot = self._timetables.slot(full, self._clock(), runs_for=self._runs_for())

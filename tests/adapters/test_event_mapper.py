@@ -412,7 +412,15 @@ def test_an_event_that_the_mapper_does_not_know_cannot_be_stored() -> None:
 
 def test_whose_keys_a_batch_needs_is_known_ahead() -> None:
     facts = [fact(event) for event in EXAMPLES.values()]
-    assert sealed_subjects(facts) == {"customer:c-1", "tenant:t-1"}
+    assert sealed_subjects(facts) == {"customer:c-1"}
+    identities = next(facts for facts in FACTS if facts.kind == "identity")
+    assert sealed_subjects([fact(StepCompleted(**STEP, facts=identities))]) == {"tenant:t-1"}
+
+
+def test_a_completion_that_found_no_person_needs_no_key() -> None:
+    assert sealed_subjects([fact(EXAMPLES["step-completed-removal"])]) == set()
+    placed = next(facts for facts in FACTS if facts.kind == "region")
+    assert sealed_subjects([fact(StepCompleted(**STEP, facts=placed))]) == set()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from domain.errors import Conflict, PositionLost
 from domain.lifecycle import Readable, Unreadable
 from domain.ports import KafkaPosition, Recording
 from domain.tenant import ProductActivated, ProductSuspended, TenantCreated, TenantMessageStale
-from tests.domain.given import APP, CONFLUENCE, JIRA, POLICY, Clock, FrontDoor, Intake, message
+from tests.domain.given import APP, CONFLUENCE, JIRA, NOW, POLICY, Clock, FrontDoor, Intake, message
 from tests.fakes.event_log import MemoryEventLog
 
 SMALL_ROOM = POLICY.model_copy(update={"waiting_limit": 2})
@@ -276,11 +276,28 @@ def test_a_destroyed_tenant_makes_all_its_scopes_due() -> None:
     intake = Intake()
     activated = [message("product.activated", 1, product=key) for key in (JIRA, CONFLUENCE)]
     intake.takes(message("tenant.created", 1), *activated)
-    before = due(intake)
     intake.log.wakes.clear()
     intake.takes(message("tenant.destroyed", 1))
-    assert due(intake) == before
-    assert len(before) == 5
+    assert due(intake) == {
+        "site:t-1",
+        "family:t-1:jira",
+        "family:t-1:confluence",
+        f"product:t-1:{JIRA}",
+        f"product:t-1:{CONFLUENCE}",
+    }
+
+
+def test_of_a_tenant_that_is_created_with_products_the_site_alone_is_due() -> None:
+    intake = Intake()
+    intake.takes(message("tenant.created", 1), message("product.activated", 1))
+    assert due(intake) == {"site:t-1"}
+
+
+def test_a_product_that_comes_with_its_tenant_is_due_where_its_license_has_an_end() -> None:
+    intake = Intake()
+    activated = message("product.activated", 1, expires_at=(NOW + timedelta(days=30)).isoformat())
+    intake.takes(message("tenant.created", 1), activated)
+    assert due(intake) == {"site:t-1", "family:t-1:jira", f"product:t-1:{JIRA}"}
 
 
 def test_an_update_of_the_customer_makes_the_customer_due() -> None:

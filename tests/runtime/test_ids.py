@@ -12,9 +12,9 @@ import os
 from runtime.bootstrap import new_id
 new_id()
 pid = os.fork()
-print("\\n".join(str(new_id()) for _ in range(600)), flush=True)
 if pid:
-    os.waitpid(pid, 0)
+    os.waitpid(pid, 0)  # so that the two do not write at once
+print("\\n".join(str(new_id()) for _ in range(600)), flush=True)
 """
 
 

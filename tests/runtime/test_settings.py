@@ -70,7 +70,7 @@ def test_environment_wins_over_file_and_file_over_defaults(write: Write, monkeyp
     write("intake_batch = 100\nprojector_batch = 200\n")
     monkeypatch.setenv("TENANTRY_PROJECTOR_BATCH", "300")
     settings = load_settings()
-    assert (settings.intake_batch, settings.projector_batch, settings.provisioner_claim) == (100, 300, 64)
+    assert (settings.intake_batch, settings.projector_batch, settings.provisioner_claim) == (100, 300, 256)
 
 
 def test_an_option_of_the_command_wins_over_all_and_none_is_no_option(

@@ -30,6 +30,9 @@ class SteppedEffects(Effects[Key, Result]):
         super().__init__(threads=0, limit=timedelta(seconds=30))
         self.late: list[Callable[[], Result]] = []
 
+    def at_once(self, key: Key, act: Callable[[], Result]) -> None:
+        self.begin(key, act)  # the story may stop the worker here as well
+
     def act(self, dice: random.Random) -> None:
         """One effect comes about, and its outcome waits for the worker's next round."""
         key, act = self._taken(dice)
