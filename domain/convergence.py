@@ -203,14 +203,14 @@ def around(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog) -> A
 
 
 def _around_product(key: str, wish: Wanted, estate: Estate, *, catalog: Catalog, site_is_there: bool) -> Around:
-    family = catalog.family_of(key)
-    database = database_of(estate, family) if _has(estate.family(family), Step.DATABASE) else None
-    placement = placement_of(estate, family) if _has(estate.family(family), Step.REGION) else None
-    host = catalog[key].host
+    family, host = catalog.family_of(key), catalog[key].host
+    home = estate.family(family)
+    database = database_of(estate, family) if _has(home, Step.DATABASE) else None
+    placement = placement_of(estate, family) if _has(home, Step.REGION) else None
     role = database.role_of(key) if database else None
+    step_6 = _awaited(f"step 6 of family {family}", home)
     before: str | None = None
     before_converging: str | None = None
-    step_6 = _awaited(f"step 6 of family {family}", estate.family(family))
     if not site_is_there:
         before = _awaited("step 2 of the site", estate.site())
     elif database is None:

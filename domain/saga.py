@@ -13,9 +13,10 @@ purge begins) goes into the tenant's stream in that commit, so that whatever com
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -99,19 +100,21 @@ class Saga:
     def estates(self, tenant_ids: Iterable[str]) -> dict[str, Estate]:
         """The estates as committed now, with one query however many there are, and another for those that are new."""
         asked = sorted(set(tenant_ids))
-        known: dict[str, tuple[Tenant, Sequence[Scope]]] = {}
+        known: dict[str, tuple[Tenant, dict[Scope, str]]] = {}
         changed = asked
         while changed:
             for tenant_id in changed:
                 tenant = self._streams.tenant(tenant_id)
-                known[tenant_id] = (tenant, scopes_of(tenant, self._catalog) if tenant.exists else ())
+                scopes = scopes_of(tenant, self._catalog) if tenant.exists else ()
+                known[tenant_id] = (tenant, {scope: str(scope) for scope in scopes})
             self._streams.refresh(stream for tenant_id in changed for stream in _streams_of(*known[tenant_id]))
             changed = [each for each in changed if self._streams.tenant(each).version != known[each][0].version]
         return {tenant_id: self._estate(*known[tenant_id]) for tenant_id in asked}
 
-    def _estate(self, tenant: Tenant, scopes: Iterable[Scope]) -> Estate:
+    def _estate(self, tenant: Tenant, streams: Mapping[Scope, str]) -> Estate:
         customer = self._streams.customer(_customer_id(tenant)) if tenant.exists else Customer("")
-        return Estate(tenant, customer, {scope: self._streams.provisioning(scope) for scope in scopes})
+        kept = self._streams.provisioning
+        return Estate(tenant, customer, {scope: kept(scope, stream) for scope, stream in streams.items()})
 
     def keep(self, turn: Turn) -> None:
         """The turn was recorded: what it has added need not be read again."""
@@ -360,15 +363,13 @@ def _wakes(event: ScopeEvent) -> tuple[ScopeKind, ...]:
 def _origin(scope: Scope, estate: Estate, catalog: Catalog) -> Origin | None:
     """The latest fact that has a say in what the scope should be, or that had it tried again."""
     tenant = estate.tenant
-    products = [
-        registers.origin
-        for key, registers in tenant.products.items()
-        if scope.kind != "site"
-        and (key == scope.key if scope.kind == "product" else key in catalog and catalog.family_of(key) == scope.key)
-    ]
-    everybody = (*products, tenant.origin, estate.customer.origin, estate.actual(scope).resumed)
-    candidates = [origin for origin in everybody if origin is not None]
-    return max(candidates, key=lambda origin: origin.time, default=None)
+    candidates = [tenant.origin, estate.customer.origin, estate.actual(scope).resumed]
+    if scope.kind == "product":
+        candidates.append(tenant.product(scope.key).origin)
+    elif scope.kind == "family":
+        members = (key for key in tenant.products if key in catalog and catalog.family_of(key) == scope.key)
+        candidates.extend(tenant.products[key].origin for key in members)
+    return max((origin for origin in candidates if origin is not None), key=attrgetter("time"), default=None)
 
 
 _BECAUSE_OF_NOTHING: Final = Cause(kind="event", source="", id="")
@@ -389,12 +390,12 @@ def _said(error: Exception) -> str:
     return str(error)[:500] if isinstance(error, ExecutorError) else f"unexpected {type(error).__name__}"
 
 
-def _streams_of(tenant: Tenant, scopes: Iterable[Scope]) -> Iterator[str]:
+def _streams_of(tenant: Tenant, scopes: Mapping[Scope, str]) -> Iterator[str]:
     """The streams of the tenant's estate, as far as it is known."""
     yield tenants.stream_of(tenant.id)
     if tenant.exists:
         yield customers.stream_of(_customer_id(tenant))
-    yield from map(str, scopes)
+    yield from scopes.values()
 
 
 def _customer_id(tenant: Tenant) -> str:

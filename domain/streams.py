@@ -70,8 +70,9 @@ class Streams:
         state = self._states.get(customers.stream_of(customer_id))
         return state if isinstance(state, Customer) else Customer(customer_id)
 
-    def provisioning(self, scope: Scope) -> Provisioning:
-        state = self._states.get(str(scope))
+    def provisioning(self, scope: Scope, stream: str | None = None) -> Provisioning:
+        """`stream` is the scope's, where the caller has its name at hand."""
+        state = self._states.get(stream or str(scope))
         return state if isinstance(state, Provisioning) else Provisioning(scope)
 
 

@@ -223,20 +223,21 @@ def _product_level(key: str, estate: Estate, *, catalog: Catalog, now: datetime)
     if host is not None and _product_level(host, estate, catalog=catalog, now=now) == "absent":
         return "absent"  # an app has nowhere to be without its host
     wish = wish_of_product(estate.tenant, key, catalog=catalog, now=now)
-    if wish == "open" and estate.family(catalog.family_of(key)).data_missing:
-        return "closed"
-    if wish != "gone":
-        return wish
-    return "retained" if estate.product(key).lived else "absent"
+    if wish == "gone":
+        return "retained" if estate.product(key).lived else "absent"
+    return "closed" if wish == "open" and estate.family(catalog.family_of(key)).data_missing else wish
 
 
 def is_purged(key: str, estate: Estate, *, catalog: Catalog) -> bool:
     """Whether a purge of the product, its family or its tenant has begun and is not through yet."""
+    tenant = estate.tenant
+    if tenant.purge is not None:
+        return True
+    if all(registers.purge is None for registers in tenant.products.values()):
+        return False
     family = catalog.family_of(key)
-    return (
-        estate.tenant.purge is not None
-        or estate.product(key).purged < (_purge_of_product(key, estate.tenant) or 0)
-        or estate.family(family).purged < (_purge_of_family(family, estate.tenant) or 0)
+    return estate.product(key).purged < (_purge_of_product(key, tenant) or 0) or estate.family(family).purged < (
+        _purge_of_family(family, tenant) or 0
     )
 
 

@@ -293,6 +293,8 @@ class Provisioner:
         if turn.order is None:
             return
         lanes = lanes_of(turn.order, self._catalog)
+        if not lanes:
+            return
         full = self._timetables.crowded(lanes, held)
         if full:
             turn.order = None
