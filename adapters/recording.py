@@ -26,6 +26,7 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
     """Write them; `bodies` holds the sealed bodies of messages by the identity of the message."""
     if recording.guarded is not None:  # first, so that whoever waits for the guard holds nothing else yet
         _pass_the_guard(curs, recording.guarded)
+    _know_of_each_other(curs, recording)
     for position in recording.positions:
         _move(curs, position)
     _guard_waiting_rooms(curs, recording)
@@ -250,6 +251,36 @@ def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:
     )
     if curs.fetchone() is not None:
         raise Conflict("the tenant that a message should wait for was created: decide again")
+
+
+def _know_of_each_other(curs: Cursor[DictRow], recording: Recording) -> None:
+    """Whoever gives a tenant a product, and whoever wakes its scopes because one of them has got further.
+
+    The second may not know the product yet, and a third may have looked at the product already, and let it wait for
+    what is recorded here: nobody would ever look again. So the first locks the tenant for itself, the second with
+    others of its kind, and then looks whether the tenant has moved on. If so the whole tenant is due, after the commit.
+    """
+    if recording.grown:
+        curs.execute(
+            "SELECT count(pg_advisory_xact_lock(hashtextextended(id, 2)))"
+            " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants",
+            (texts(recording.grown),),
+            prepare=True,
+        )
+    if recording.woken:
+        curs.execute(
+            "SELECT count(pg_advisory_xact_lock_shared(hashtextextended(id, 2)))"
+            " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants",
+            (texts(recording.woken),),
+            prepare=True,
+        )
+        curs.execute(
+            "INSERT INTO wakes (scope, due_at) SELECT 'tenant:' || k.id, now()"
+            " FROM unnest(%b::text[], %b::bigint[]) AS k (id, version) WHERE EXISTS (SELECT FROM stored_events"
+            " WHERE originator_id = 'tenant:' || k.id AND originator_version = k.version + 1)",
+            (texts(recording.woken), bigints(recording.woken.values())),
+            prepare=True,
+        )
 
 
 def _move(curs: Cursor[DictRow], position: KafkaPosition) -> None:

@@ -225,6 +225,11 @@ class _Batch:
             for scope in concerned(self._tenants[tenant_id], product, catalog=self._catalog):
                 self._due[str(scope)] = None
         self.recording.wakes.extend(Wake(scope, self._now) for scope in self._due)
+        self.recording.grown.extend(
+            tenant_id
+            for tenant_id, tenant in self._tenants.items()
+            if self._before[tenant_id].exists and tenant.products.keys() != self._before[tenant_id].products.keys()
+        )
         for tenant_id, tenant in self._tenants.items():
             if tenant.held != self._before[tenant_id].held:
                 self.recording.held[tenant_id] = held_in(tenant)

@@ -107,7 +107,8 @@ class Discarded:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """A scope (by its stream name; `customer:ID` fans out to all its tenants) is due at a time."""
+    """A scope is due at a time, by its stream name; `customer:ID` fans out to all its tenants, `tenant:ID` to all its
+    scopes."""
 
     scope: str
     at: datetime
@@ -183,8 +184,9 @@ class Recording:
     `duplicates` counts repeats by (source, id); `waited` names whom the waiting room lets go; `released` numbers
     quarantined messages that went through the front door again, `discarded` those that are closed unapplied; `leases`
     end, and their wake rows go; those that are `kept` must still be ours; `unblocked` names obstacles whose waiting
-    scopes become due. `guarded` is counted by the destroy guard; `held` says what it holds of a tenant from here on
-    (None: nothing any more).
+    scopes become due. `grown` names tenants that have a product more, `woken` those whose scopes are woken, with the
+    version of the tenant that they are known from: where it has moved on, the whole tenant is due. `guarded` is counted
+    by the destroy guard; `held` says what it holds of a tenant from here on (None: nothing any more).
     """
 
     events: list[Recorded] = field(default_factory=list)
@@ -204,6 +206,8 @@ class Recording:
     blocked: list[Blocked] = field(default_factory=list)
     unblocked: list[str] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
+    grown: list[str] = field(default_factory=list)
+    woken: dict[str, int] = field(default_factory=dict)
     guarded: Guarded | None = None
     held: dict[str, HeldInTenant | None] = field(default_factory=dict)
 

@@ -72,6 +72,7 @@ class Turn:
     facts: list[Recorded] = field(default_factory=list)
     order: Order | None = None
     wakes: list[Wake] = field(default_factory=list)
+    woken: dict[str, int] = field(default_factory=dict)
     blocked: list[Blocked] = field(default_factory=list)
     unblocked: list[str] = field(default_factory=list)
     guarded: Guarded | None = None
@@ -269,6 +270,7 @@ class Saga:
         turn.after[str(turn.scope)] = after
         estate = Estate(estate.tenant, estate.customer, {**estate.scopes, turn.scope: after})
         if kinds := _wakes(event):
+            turn.woken[estate.tenant.id] = estate.tenant.version
             turn.wakes.extend(
                 Wake(str(other), recorded.time)
                 for other in dependents(turn.scope, estate, catalog=self._catalog)

@@ -267,7 +267,7 @@ class Provisioner:
         scopes = {
             each: each.order.scope if isinstance(each, _Done) else Scope.parse(each.scope)
             for each in work
-            if isinstance(each, _Done) or not _is_customer(each)
+            if isinstance(each, _Done) or not _fans_out(each)
         }
         estates = self._saga.estates(scope.tenant_id for scope in scopes.values())
         held = Counter(lane for effect in self._effects.under_way for lane in effect.lanes)
@@ -278,7 +278,7 @@ class Provisioner:
                 turn = self._saga.outcome(each.order, each.result, estate, draining=draining, room=room)
                 self._admit(turn, held)
                 turns.append((each, turn, self._recording(each.lease, turn)))
-            elif _is_customer(each):
+            elif _fans_out(each):
                 turns.append((each, None, self._fan_out(each)))
             elif not self._is_offered(scopes[each]):
                 turns.append((each, None, self._put_off(each)))
@@ -317,6 +317,7 @@ class Provisioner:
         return Recording(
             events=turn.facts,
             wakes=turn.wakes,
+            woken=turn.woken,
             blocked=turn.blocked,
             unblocked=turn.unblocked,
             leases=[] if goes_on else [lease],
@@ -341,15 +342,17 @@ class Provisioner:
         return Recording(wakes=[Wake(lease.scope, self._clock() + NOT_OFFERED)], leases=[lease])
 
     def _fan_out(self, lease: Lease) -> Recording:
-        """A customer changed: every site and product of its tenants is due. Read after the change was committed."""
-        tenant_ids = self._log.tenants_of(lease.scope.removeprefix("customer:"))
-        estates = self._saga.estates(tenant_ids)
+        """A customer changed: every site and product of its tenants is due. Or a tenant, and we did not know all of its
+        scopes: all are due. Read after the change was committed."""
+        kind, _, key = lease.scope.partition(":")
+        of_customer = kind == "customer"
+        estates = self._saga.estates(self._log.tenants_of(key) if of_customer else [key])
         now = self._clock()
         wakes = [
             Wake(str(scope), now)
             for estate in estates.values()
             for scope in scopes_of(estate.tenant, self._catalog)
-            if scope.kind != "family"
+            if not (of_customer and scope.kind == "family")
         ]
         return Recording(wakes=wakes, leases=[lease])
 
@@ -404,8 +407,8 @@ def _lease_of(work: _Work) -> Lease:
     return work.lease if isinstance(work, _Done) else work
 
 
-def _is_customer(lease: Lease) -> bool:
-    return lease.scope.startswith("customer:")
+def _fans_out(lease: Lease) -> bool:
+    return lease.scope.startswith(("customer:", "tenant:"))
 
 
 def _together(recordings: Sequence[Recording]) -> Recording:
@@ -413,6 +416,8 @@ def _together(recordings: Sequence[Recording]) -> Recording:
     for recording in recordings:
         whole.events.extend(recording.events)
         whole.wakes.extend(recording.wakes)
+        for tenant_id, version in recording.woken.items():
+            whole.woken[tenant_id] = min(version, whole.woken.get(tenant_id, version))
         whole.blocked.extend(recording.blocked)
         whole.unblocked.extend(recording.unblocked)
         whole.leases.extend(recording.leases)

@@ -12,8 +12,12 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from eventsourcing.persistence import StoredEvent
+from psycopg import Cursor
+from psycopg.rows import DictRow
 
 from adapters.event_log import PostgresEventLog
+from adapters.event_store import Recorder
 from adapters.migrations import migrate
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Cause, Event, Recorded
@@ -621,6 +625,40 @@ def test_the_release_of_an_obstacle_wakes_each_scope_that_waits_for_it_once(log:
     assert [len(lease.wakes) for lease in leases] == [1, 1]
     log.record(Recording(leases=leases, unblocked=["room:eu"]))
     assert claim(log, now=_soon()) == []
+
+
+# -- tenants that have moved on ------------------------------------------------------------------------------------
+
+
+def test_who_wakes_the_scopes_of_a_tenant_that_has_moved_on_makes_the_whole_tenant_due(log: Keeper) -> None:
+    log.record(Recording(events=[fact("tenant:t-1", 1), fact("tenant:t-1", 2), fact("tenant:t-2", 1)]))
+    log.record(Recording(woken={"t-1": 1, "t-2": 1}))
+    assert scopes(claim(log, now=_soon())) == ["tenant:t-1"]
+
+
+def test_who_wakes_the_scopes_of_a_tenant_waits_for_whoever_gives_it_another_one(database: str) -> None:
+    migrate(database)
+    log = PostgresEventLog(database, InMemorySealingKeys())
+    log.record(Recording(events=[fact("tenant:t-1", 1)]))
+    inside, recorded = threading.Event(), threading.Event()
+
+    class Slow(Recorder):
+        def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> list[int]:
+            inside.set()
+            assert not recorded.wait(0.3), "the other one did not wait"
+            return super()._append(curs, stored_events)
+
+    slow = PostgresEventLog(database, InMemorySealingKeys())
+    slow.recorder = Slow(slow.datastore)
+    with ThreadPoolExecutor(2) as pool:
+        grows = pool.submit(slow.record, Recording(events=[fact("tenant:t-1", 2)], grown=["t-1"]))
+        assert inside.wait(10)
+        log.record(Recording(woken={"t-1": 1}))
+        recorded.set()
+        grows.result(10)
+    assert scopes(claim(log, now=_soon())) == ["tenant:t-1"]
+    slow.close()
+    log.close()
 
 
 def _soon() -> datetime:

@@ -300,6 +300,15 @@ def test_a_product_that_comes_with_its_tenant_is_due_where_its_license_has_an_en
     assert due(intake) == {"site:t-1", "family:t-1:jira", f"product:t-1:{JIRA}"}
 
 
+def test_a_batch_says_which_tenants_have_a_product_more() -> None:
+    intake, recordings = Intake(), list[Recording]()
+    intake.log.before_record = recordings.append
+    intake.takes(message("tenant.created", 1), message("product.activated", 1))
+    intake.takes(message("product.suspended", 2))
+    intake.takes(message("product.activated", 1, product=CONFLUENCE))
+    assert [recording.grown for recording in recordings] == [[], [], ["t-1"]]
+
+
 def test_an_update_of_the_customer_makes_the_customer_due() -> None:
     intake = Intake()
     intake.takes(message("tenant.created", 1), message("commerce.customer.updated", 1))

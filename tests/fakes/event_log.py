@@ -157,6 +157,9 @@ class MemoryEventLog:
                 self._wake(reply.scope, self._clock())
         for wake in recording.wakes:
             self._wake(wake.scope, wake.at)
+        for tenant_id, version in recording.woken.items():
+            if (f"tenant:{tenant_id}", version + 1) in self._places:
+                self._wake(f"tenant:{tenant_id}", self._clock())
         for event in recording.events:
             fact = replace(event, position=len(self.events) + 1)
             self.events.append(fact)

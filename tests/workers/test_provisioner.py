@@ -136,6 +136,25 @@ def test_two_provisioners_share_the_scopes_and_never_do_one_twice(cloud: Cloud) 
     assert set(cloud.completions().values()) == {1}
 
 
+def test_a_product_that_comes_while_the_step_that_it_waits_for_is_recorded_is_not_forgotten(cloud: Cloud) -> None:
+    """One worker has decided without it, another one has looked at it and let it wait, before the first records."""
+    came = list[str]()
+
+    def comes(recording: Recording) -> None:
+        done = [each.event.step for each in recording.events if isinstance(each.event, StepCompleted)]
+        if Step.SITE in done and not came:
+            came.append("confluence")
+            cloud.intake.takes(message("product.activated", 1, product="confluence"))
+            cloud.work(cloud.provisioner())
+
+    cloud.log.before_record = comes
+    cloud.intake.takes(message("tenant.created", 1))
+    cloud.work(cloud.provisioner())
+    assert came
+    assert cloud.levels() == {"open": 3}
+    assert not cloud.log.wakes
+
+
 def test_what_fails_is_tried_again_after_a_pause_and_comes_about(cloud: Cloud) -> None:
     failures = Counter[str]()
 
