@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli.operators import As, who, why
+from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, table
 from domain.acts import PreviousReadModelsDropped, ReadModelsRebuilt
 from domain.errors import TenantryError, UsageError
@@ -75,16 +75,16 @@ def rebuild(
 @app.command()
 @command
 def drop_previous(
+    reason: Reason,
     names: Names = None,
     all_: All = False,
-    reason: Because = None,
     as_name: As = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Drop the generations that were live before the last rebuild."""
     chosen = _chosen(names, every=all_)
-    by, because = who(as_name), why(reason) if reason is not None else None
+    by, because = who(as_name), why(reason)
     with running_parts(data_dir) as parts:
         dropped = parts.replay(lambda _: None).drop_previous(chosen)
         if dropped:
@@ -116,6 +116,8 @@ def as_of(
     names = [name.strip() for name in only.split(",") if name.strip()] if only is not None else []
     with running_parts(data_dir) as parts:
         moment = parts.past.at(at, now=utc_now())
+        if verify and verify != into:
+            comparing.refuse_unknown(parts.engine, verify, PROJECTIONS)
         with _progress(silent=as_json and not sys.stderr.isatty()) as say:
             built = build(
                 parts.replay_sources,

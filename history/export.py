@@ -69,8 +69,10 @@ class Exported:
 def export(
     log: LogCopy, path: Path, choice: Choice, *, page: int = PAGE, say: Callable[[Progress], None] = lambda _: None
 ) -> Exported:
-    """Write an export. Raises UsageError where `path` is taken, Tampered where a proof does not come out."""
+    """Write an export. Raises UsageError where `path` or `choice` cannot be, Tampered where a proof fails."""
     started = time.monotonic()
+    if choice.since is not None and choice.until is not None and choice.since >= choice.until:
+        raise UsageError(f"nothing is recorded from {choice.since} to {choice.until}: give the earlier time first")
     partial = _room(path)
     try:
         manifest = _export(log, partial, choice, page, say)

@@ -59,6 +59,9 @@ def test_a_log_goes_from_one_store_into_another(
 
 def test_a_time_that_is_none_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
     assert "is no time" in tenantry("audit", "export", str(tmp_path / "x"), "--from", "noon", code=2).stderr
+    assert "is no time" in tenantry("audit", "export", str(tmp_path / "x"), "--from", "2026-06-01T12:00", code=2).stderr
+    days = ("--from", "2026-06-02", "--to", "2026-06-01")
+    assert "the earlier time first" in tenantry("audit", "export", str(tmp_path / "x"), *days, code=2).stderr
     assert "no file" in tenantry("import", str(tmp_path / "y"), code=2).stderr
     assert "folder" in tenantry("audit", "export", str(tmp_path / "no" / "z"), code=2).stderr
 
