@@ -32,7 +32,7 @@ from domain.errors import Tampered, UnreadableEvent, UsageError
 from history.checkpoints import Checkpoint, Note
 from history.manifest import Manifest, beside
 from history.merkle import inclusion_proof
-from history.seal import Progress
+from history.progress import Progress
 from history.tiles import TILE, subtrees
 
 PAGE: Final = 16_384

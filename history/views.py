@@ -31,7 +31,7 @@ from adapters.log_reader import LogReader, Unread, known_topics
 from domain.errors import Unavailable, UnreadableEvent, UsageError
 from domain.event import Recorded
 from history.loading import READ_FACTS, Sources, ignored_by
-from history.seal import Progress
+from history.progress import Progress
 from projections.base import BUCKETS, Fold, Key, Row, storable
 from projections.positions import Place, standing
 
