@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Final
 
 from adapters.log_reader import LogReader, Unread
 from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
+
+_TIMES: Final = "2026-06-01T12:00:00Z, with its zone, or a day, 2026-06-01, from its beginning in UTC"
 
 NEARBY: Final = 2_000
 """Positions that are looked at on each side of a time: far more than is recorded within one append's time-out."""
@@ -64,7 +67,10 @@ class PastLog(LogReader):
         return Moment(position, found[1])
 
     def _of_time(self, said: str, mark: int, now: datetime) -> Moment:
-        time = moment_of(said)
+        try:
+            time = time_of(said)
+        except UsageError as error:
+            raise UsageError(f"{said} is no moment: give a position of the log, or a time: {_TIMES}") from error
         if time > now:
             raise UsageError(f"{said} is in the future: the log tells what was, name a time up to {_told(now)}")
         low, high = 0, mark  # what is recorded at `low` or before is not after the time, as far as is known
@@ -100,15 +106,16 @@ class PastLog(LogReader):
         return facts
 
 
-def moment_of(said: str) -> datetime:
-    """A TIME as people give it, in UTC. Raises UsageError."""
-    try:
+def time_of(said: str) -> datetime:
+    """A TIME as people give it, in UTC: with its zone, or a day, which begins at midnight UTC. Raises UsageError."""
+    with suppress(ValueError):
+        day = date.fromisoformat(said)
+        return datetime(day.year, day.month, day.day, tzinfo=UTC)
+    with suppress(ValueError, OverflowError):
         time = datetime.fromisoformat(said)
         if time.tzinfo is not None:
             return time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise UsageError(f"{said} is no moment: give a position of the log, or a time with its zone: 2026-06-01T12:00:00Z")
+    raise UsageError(f"{said} is no time: {_TIMES}")
 
 
 def _time_in(state: bytes) -> datetime:

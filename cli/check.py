@@ -66,6 +66,7 @@ def views(
                 "rows": compared.rows,
                 "position": compared.position,
                 "behind": compared.behind,
+                "log": compared.log,
                 "differences": [
                     {
                         "table": each.table,
@@ -95,6 +96,12 @@ def views(
             out.print(
                 f"{compared.rows} rows of {whose} are what {compared.facts} events up to position {compared.position}"
                 " say",
+                highlight=False,
+            )
+        if compared.behind < compared.log:
+            err.print(
+                f"the log goes on to position {compared.log}, and some read models stand at {compared.behind} yet: each"
+                " was compared as of where it stands",
                 highlight=False,
             )
     if compared.differences:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from adapters.past import time_of
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
 from cli.progress import progress
-from domain.errors import UsageError
 from history.export import Choice
 from history.export import export as write_export
 from history.export import export_keys as write_keys
@@ -25,9 +24,12 @@ def export(
     form: Annotated[Literal["parquet", "jsonl", "csv"], typer.Option("--format")] = "jsonl",
     tenant: Annotated[str | None, typer.Option(help="Only the events of this tenant.")] = None,
     since: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="Recorded then or later (ISO 8601).")
+        str | None,
+        typer.Option("--from", metavar="TIME", help="Recorded then or later: a time with its zone, or a day."),
     ] = None,
-    until: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Recorded before that.")] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Recorded before that; a day is its beginning, in UTC.")
+    ] = None,
     with_proofs: Annotated[
         bool, typer.Option("--with-proofs", help="Beside each event its proof against the newest checkpoint.")
     ] = False,
@@ -38,7 +40,7 @@ def export(
 
     OUT appears when all of it is written. A manifest beside it says what it holds.
     """
-    choice = Choice(form, tenant, _time(since, "--from"), _time(until, "--to"), with_proofs)
+    choice = Choice(form, tenant, time_of(since) if since else None, time_of(until) if until else None, with_proofs)
     with running_parts(data_dir) as parts, progress("exporting") as say:
         exported = write_export(parts.log_copy, path, choice, say=say)
     manifest = exported.manifest
@@ -109,13 +111,3 @@ def import_(
             " `tenantry audit seal`, then `tenantry audit verify --checkpoint FILE` with the other's checkpoint",
             highlight=False,
         )
-
-
-def _time(text: str | None, option: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option} {text} is no time: write it as 2026-06-01 or 2026-06-01T12:30:00+02:00") from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from adapters.arrivals import arrivals_of
-from adapters.past import Moment, moment_of
+from adapters.past import Moment, time_of
 from cli.look import MOMENT_HELP, TenantArgument, facts_until, tell_at
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
 from domain.description import STEP_NAMES
@@ -64,8 +64,12 @@ def timeline(
     tenant: TenantArgument,
     product: Product = None,
     kind: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(timelines.KINDS)}.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="From then on, with its zone.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to then, with its zone.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From then on: a time with its zone, or a day.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Up to then; a day is its beginning, in UTC.")
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on as things happen, until Ctrl-C.")] = False,
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
@@ -74,7 +78,7 @@ def timeline(
     for each in kind or ():
         if each not in timelines.KINDS:
             raise UsageError(f"there is no kind {each} of things that happen: use {', '.join(timelines.KINDS)}")
-    span = {"since": moment_of(since) if since else None, "until": moment_of(until) if until else None}
+    span = {"since": time_of(since) if since else None, "until": time_of(until) if until else None}
     seen: set[str] = set()
     with running_parts(data_dir) as parts, suppress(KeyboardInterrupt) if follow else nullcontext():
         while True:

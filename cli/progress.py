@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.output import err
-from history.seal import Progress as Told
+from history.progress import Progress as Told
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[Told], None]]:
     """A bar on stderr with rate and time left, where somebody looks."""
     columns = (
-        TextColumn(what),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]} events/s"),
@@ -27,6 +27,6 @@ def progress(what: str) -> Iterator[Callable[[Told], None]]:
         def say(told: Told) -> None:
             elapsed = bar.tasks[0].elapsed or 0.0
             rate = f"{told.events / elapsed:,.0f}" if elapsed else "–"
-            bar.update(task, completed=told.done, total=told.total, rate=rate)
+            bar.update(task, description=told.doing or what, completed=told.done, total=told.total, rate=rate)
 
         yield say

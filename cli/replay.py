@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli.operators import As, who, why
-from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, table
+from cli.operators import As, Reason, who, why
+from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from cli.progress import progress
 from domain.acts import PreviousReadModelsDropped, ReadModelsRebuilt
 from domain.errors import TenantryError, UsageError
 from history import comparing
 from history.comparing import Compared
 from history.past import build
-from history.replay import Progress as Told
+from history.progress import Progress
 from history.replay import Rebuilt
 from history.story import clock
 from projections import PROJECTIONS
@@ -54,7 +52,7 @@ def rebuild(
     """
     chosen = _chosen(names, every=all_)
     by, because = who(as_name), why(reason) if reason is not None else None
-    with running_parts(data_dir) as parts, _progress(silent=as_json and not sys.stderr.isatty()) as say:
+    with running_parts(data_dir) as parts, progress("building") as say:
         rebuilt = parts.replay(say).rebuild(chosen, workers=workers)
         done = tuple(name for name in rebuilt.names if name not in rebuilt.failures)
         if done:
@@ -75,16 +73,16 @@ def rebuild(
 @app.command()
 @command
 def drop_previous(
+    reason: Reason,
     names: Names = None,
     all_: All = False,
-    reason: Because = None,
     as_name: As = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Drop the generations that were live before the last rebuild."""
     chosen = _chosen(names, every=all_)
-    by, because = who(as_name), why(reason) if reason is not None else None
+    by, because = who(as_name), why(reason)
     with running_parts(data_dir) as parts:
         dropped = parts.replay(lambda _: None).drop_previous(chosen)
         if dropped:
@@ -116,14 +114,16 @@ def as_of(
     names = [name.strip() for name in only.split(",") if name.strip()] if only is not None else []
     with running_parts(data_dir) as parts:
         moment = parts.past.at(at, now=utc_now())
-        with _progress(silent=as_json and not sys.stderr.isatty()) as say:
+        if verify and verify != into:
+            comparing.refuse_unknown(parts.engine, verify, PROJECTIONS)
+        with progress("building") as say:
             built = build(
                 parts.replay_sources,
                 moment,
                 into=into,
                 only=names,
                 workers=workers,
-                say=lambda told: say(Told("loading", told.position, moment.position, told.facts)),
+                say=lambda told: say(Progress(told.position, moment.position, told.facts)),
             )
         compared = comparing.compare(parts.engine, built.schema, verify, PROJECTIONS) if verify else []
     if as_json:
@@ -206,24 +206,3 @@ def _as_json(rebuilt: Rebuilt, workers: int) -> dict[str, object]:
             for name in rebuilt.names
         ],
     }
-
-
-@contextmanager
-def _progress(*, silent: bool) -> Iterator[Callable[[Told], None]]:
-    """A bar on stderr with rate and time left; each kind of work anew."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} events/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True, disable=silent) as bar:
-        task = bar.add_task("starting", total=None, rate="–")
-
-        def say(told: Told) -> None:
-            elapsed = bar.tasks[0].elapsed or 0.0
-            rate = f"{told.facts / elapsed:,.0f}" if elapsed else "–"
-            bar.update(task, description=told.doing, completed=told.done, total=told.total, rate=rate)
-
-        yield say

@@ -5,20 +5,31 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from adapters.migrations import current
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of
 from runtime.bootstrap import prepare
 from runtime.telemetry import configure_logging
 from workers import roles
+from workers.roles import KINDS
 from workers.supervisor import Supervisor
 
 
 @command
-def up(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def up(
+    no_workers: Annotated[
+        bool, typer.Option("--no-workers", help="Only the parts, prepared: nothing in them moves by itself.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Run everything in the foreground, on the embedded parts or on those that the settings name.
 
     Prints one line once everything takes in work. SIGTERM or Ctrl-C drains and ends. Data stays in the data directory.
+    With --no-workers there is the database to look into, or to import into.
     """
     settings = settings_of(data_dir)
     configure_logging(level=settings.log_level, log_format=settings.log_format)
@@ -26,7 +37,7 @@ def up(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     say = (lambda _: None) if as_json else (lambda text: err.print(f"{text} …", style="dim"))
-    with Supervisor(settings, say=say) as supervisor:
+    with Supervisor(settings, kinds=() if no_workers else tuple(KINDS), say=say) as supervisor:
         where = supervisor.endpoints
         if as_json:
             print_json(

@@ -44,13 +44,19 @@ def compare(engine: Engine, first: str, second: str, models: Sequence[Projection
         ) from error
 
 
+def refuse_unknown(engine: Engine, schema: str, models: Sequence[Projection]) -> None:
+    """Raises UsageError where the schema has no read models, Unavailable where nobody answers."""
+    try:
+        with engine.connect() as connection:
+            _known(connection, schema, models)
+    except DBAPIError as error:
+        raise Unavailable(f"schema {schema} cannot be looked at ({first_line(error)}): try again") from error
+
+
 def _compare(engine: Engine, first: str, second: str, models: Sequence[Projection]) -> list[Compared]:
     with engine.connect() as connection, connection.begin():
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-        there = {schema: _tables(connection, schema) for schema in (first, second)}
-        for schema, tables in there.items():
-            if not tables & {table.name for each in models for table in each.tables}:
-                raise UsageError(f"there are no read models in schema {schema}: see `tenantry replay as-of`")
+        there = {schema: _known(connection, schema, models) for schema in (first, second)}
         return [
             _compared(connection, table, first, second)
             for each in models
@@ -59,12 +65,17 @@ def _compare(engine: Engine, first: str, second: str, models: Sequence[Projectio
         ]
 
 
-def _tables(connection: Connection, schema: str) -> set[str]:
+def _known(connection: Connection, schema: str, models: Sequence[Projection]) -> set[str]:
+    """The tables of the schema that are of read models; UsageError where none is."""
     query = text(
         "SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
         " WHERE nspname = :schema AND relkind = 'r'"
     )
-    return set(connection.execute(query, {"schema": schema}).scalars())
+    there = set(connection.execute(query, {"schema": schema}).scalars())
+    found = there & {table.name for each in models for table in each.tables}
+    if not found:
+        raise UsageError(f"there are no read models in schema {schema}: see `tenantry replay as-of`")
+    return found
 
 
 def _compared(connection: Connection, table: Table, first: str, second: str) -> Compared:

@@ -32,7 +32,7 @@ from domain.errors import Tampered, UnreadableEvent, UsageError
 from history.checkpoints import Checkpoint, Note
 from history.manifest import Manifest, beside
 from history.merkle import inclusion_proof
-from history.seal import Progress
+from history.progress import Progress
 from history.tiles import TILE, subtrees
 
 PAGE: Final = 16_384
@@ -69,8 +69,10 @@ class Exported:
 def export(
     log: LogCopy, path: Path, choice: Choice, *, page: int = PAGE, say: Callable[[Progress], None] = lambda _: None
 ) -> Exported:
-    """Write an export. Raises UsageError where `path` is taken, Tampered where a proof does not come out."""
+    """Write an export. Raises UsageError where `path` or `choice` cannot be, Tampered where a proof fails."""
     started = time.monotonic()
+    if choice.since is not None and choice.until is not None and choice.since >= choice.until:
+        raise UsageError(f"nothing is recorded from {choice.since} to {choice.until}: give the earlier time first")
     partial = _room(path)
     try:
         manifest = _export(log, partial, choice, page, say)

@@ -31,7 +31,7 @@ from domain.errors import UnreadableEvent, UsageError
 from domain.guard import held_in
 from domain.ports import HeldInTenant
 from history.manifest import Manifest
-from history.seal import Progress
+from history.progress import Progress
 from projections import INTEGRATION
 
 _SCHEMA: Final = re.compile(rb'\{"v":([0-9]+),')

@@ -23,7 +23,7 @@ from typing import Final
 
 from adapters.event_mapper import newest_schemas
 from adapters.log_faults import Fault, LogFaults
-from history.seal import Progress
+from history.progress import Progress
 
 RANGE: Final = 100_000
 """Positions that one statement looks at."""

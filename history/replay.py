@@ -28,6 +28,7 @@ from domain.errors import Unavailable, UsageError
 from history import generations
 from history.generations import Busy
 from history.loading import Building, Sources, Told, fold_into, ignored_by
+from history.progress import Progress
 from history.side_by_side import first_line, load_together
 from projections.base import Projection
 from projections.positions import ensure
@@ -39,16 +40,6 @@ CATCH_UP_FACTS: Final = 5_000
 
 SWAP_SECONDS: Final = 60.0
 """How long a swap is tried while readers do not let it have the tables."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """`doing` is loading, catching up or swapping; `done` and `total` are positions of the log."""
-
-    doing: str
-    done: int
-    total: int
-    facts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +143,7 @@ class Replay:
                         generations.abandon(connection, schema)
 
     def _loading(self, mark: int) -> Callable[[Told], None]:
-        return lambda told: self._say(Progress("loading", told.position, mark, told.facts))
+        return lambda told: self._say(Progress(told.position, mark, told.facts, "loading"))
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -170,7 +161,7 @@ class Replay:
             while (mark := reader.mark()) - at > SMALL:
                 at, count = self._apply(connection, reader, work, at, mark, failures)
                 read += count
-                self._say(Progress("catching up", at, mark, read))
+                self._say(Progress(at, mark, read, "catching up"))
                 if name in failures:
                     return at, read
             try:
@@ -210,7 +201,7 @@ class Replay:
             read += count
             if work.projection.name in failures:
                 raise _HandlerFailed
-        self._say(Progress("swapping", at, mark, read))
+        self._say(Progress(at, mark, read, "swapping"))
         generations.swap(connection, work.projection, work.schema, at)
         return at, read
 

@@ -31,6 +31,7 @@ from history.merkle import (
     verify_consistency,
     verify_inclusion,
 )
+from history.progress import Progress
 from history.tiles import TILE, GrowingTree, subtrees
 
 _POSITION: Final = slice(POSITION.start + 1, POSITION.stop + 1)
@@ -39,15 +40,6 @@ BATCH: Final = 65_536
 """Events in one commit: what a kill does again, well under a second."""
 
 _LOOK: Final = "run `tenantry audit verify` to see where"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """`done` of about `total` positions; `events` so far."""
-
-    done: int
-    total: int
-    events: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ from adapters.seal_store import BEFORE_ALL, LeafTile, SealStore, unpacked
 from domain.errors import UsageError
 from history.checkpoints import Checkpoint, Keyring, Note, key_ids
 from history.merkle import HASH_BYTES, root_of
-from history.seal import Progress, hashed
+from history.progress import Progress
+from history.seal import hashed
 from history.tiles import TILE, TILE_BYTES, GrowingTree
 
 KEPT: Final = 1_000

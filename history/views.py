@@ -31,7 +31,7 @@ from adapters.log_reader import LogReader, Unread, known_topics
 from domain.errors import Unavailable, UnreadableEvent, UsageError
 from domain.event import Recorded
 from history.loading import READ_FACTS, Sources, ignored_by
-from history.seal import Progress
+from history.progress import Progress
 from projections.base import BUCKETS, Fold, Key, Row, storable
 from projections.positions import Place, standing
 
@@ -64,6 +64,8 @@ class Compared:
     """The furthest that a projection stands at."""
     behind: int
     """The furthest back."""
+    log: int
+    """How far the log goes."""
     differences: Sequence[Difference]
     more: int
     seconds: float
@@ -123,7 +125,7 @@ class Views:
                 shares = [_Share(bucket) for bucket in range(BUCKETS)]
                 if sample is not None:
                     shares = [_sampled(connection, sample, seed)]
-                tally, at = _Tally(), self._positions(places)
+                tally, at, mark = _Tally(), self._positions(places), reader.mark()
                 for number, share in enumerate(shares):
                     self._compare(connection, reader, share, places, tally, number * max(at), len(shares) * max(at))
         except DBAPIError as error:
@@ -134,7 +136,7 @@ class Views:
             engine.dispose()
         count = len(shares[0].tenants) if sample is not None else None
         seconds = time.monotonic() - started
-        return Compared(count, tally.facts, tally.rows, max(at), min(at), tally.differences, tally.more, seconds)
+        return Compared(count, tally.facts, tally.rows, max(at), min(at), mark, tally.differences, tally.more, seconds)
 
     def _freeze(self, connection: Connection) -> None:
         connection.execution_options(isolation_level="REPEATABLE READ")

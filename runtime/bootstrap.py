@@ -68,8 +68,8 @@ from domain.saga import Saga
 from domain.sweeping import Sweeping
 from history.checkpoints import Keyring
 from history.importing import Keys
-from history.replay import Progress, Replay
-from history.seal import Progress as SealProgress
+from history.progress import Progress
+from history.replay import Replay
 from history.seal import Seal
 from history.verification import Verification
 from history.views import Views
@@ -363,7 +363,7 @@ class Parts:
     def replay_sources(self) -> ReplaySources:
         return ReplaySources(self.endpoints.database_url, self.master_key)
 
-    def views(self, say: Callable[[SealProgress], None]) -> Views:
+    def views(self, say: Callable[[Progress], None]) -> Views:
         self.knock()
         return Views(ReplaySources(self.endpoints.database_url, self.master_key), say=say)
 
@@ -377,7 +377,7 @@ class Parts:
     def seal(self) -> Seal:
         return Seal(self._seal_store(), self.seal_keys)
 
-    def verification(self, say: Callable[[SealProgress], None]) -> Verification:
+    def verification(self, say: Callable[[Progress], None]) -> Verification:
         return Verification(self._seal_store(), self.seal_keys, say=say)
 
     def _seal_store(self) -> SealStore:

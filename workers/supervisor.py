@@ -95,7 +95,8 @@ class Supervisor:
             parts.knock()
             self._say("preparing databases, shards and topics")
             prepare(parts)
-        self._say("starting workers")
+        if self._kinds:
+            self._say("starting workers")
         self._closing.callback(self._end_workers)
         for kind in self._kinds:
             self._launch(kind, number=1)

@@ -59,6 +59,9 @@ def test_a_log_goes_from_one_store_into_another(
 
 def test_a_time_that_is_none_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
     assert "is no time" in tenantry("audit", "export", str(tmp_path / "x"), "--from", "noon", code=2).stderr
+    assert "is no time" in tenantry("audit", "export", str(tmp_path / "x"), "--from", "2026-06-01T12:00", code=2).stderr
+    days = ("--from", "2026-06-02", "--to", "2026-06-01")
+    assert "the earlier time first" in tenantry("audit", "export", str(tmp_path / "x"), *days, code=2).stderr
     assert "no file" in tenantry("import", str(tmp_path / "y"), code=2).stderr
     assert "folder" in tenantry("audit", "export", str(tmp_path / "no" / "z"), code=2).stderr
 
@@ -77,3 +80,7 @@ def test_faults_of_the_log_and_of_the_views_end_in_exit_code_1(migrated_database
     drawn = tenantry("audit", "views", "--sample", "3", "--seed", "8", code=1)
     assert "seed 8" in drawn.stderr
     assert "nobody, compass" in drawn.stdout
+    behind = "the log goes on to position 30, and some read models stand at 0 yet"
+    assert behind in " ".join(drawn.stderr.split())
+    tenantry("replay", "rebuild", "--all", "--workers", "1")
+    assert "goes on" not in tenantry("audit", "views", "--all").stderr

@@ -114,7 +114,8 @@ def test_a_moment_before_the_tenant_and_a_tenant_that_never_was_are_named(desk: 
     assert "tenant t-2 did not exist yet: it was created at" in desk.says("explain", "t-2", "--at", "1", code=2)
     assert "nothing has ever come in of a tenant t-9" in desk.says("timeline", "t-9", code=2)
     assert "there is no kind" in desk.says("timeline", TENANT, "--kind", "gossip", code=2)
-    assert "is no moment" in desk.says("timeline", TENANT, "--since", "noon", code=2)
+    assert "is no time" in desk.says("timeline", TENANT, "--since", "noon", code=2)
+    assert "is no moment" in desk.says("show", TENANT, "--at", "noon", code=2)
     assert "not in the catalogue" in desk.says("timeline", TENANT, "--product", "jyra", code=2)
 
 
@@ -210,6 +211,9 @@ def test_the_timeline_can_be_narrowed(desk: Desk, moments: tuple[int, int, int])
     of_product = told("--product", "jira-software")
     assert {entry["stream"] for entry in of_product} == {None, f"tenant:{TENANT}", JIRA, FAMILY}
     assert {entry["kind"] for entry in told("--kind", "decided", "--kind", "scope")} == {"decided", "scope"}
+    day = everything[0]["time"][:10]
+    assert told("--since", day) == everything
+    assert told("--until", day) == []
     middle = everything[len(everything) // 2]["time"]
     assert told("--since", middle) == [entry for entry in everything if entry["time"] >= middle]
     assert told("--until", middle) == [entry for entry in everything if entry["time"] <= middle]
@@ -260,7 +264,7 @@ def test_who_retried_and_who_discarded_a_message_and_why_is_in_the_log_and_in_th
 def test_a_rebuild_is_an_act_in_the_log(desk: Desk) -> None:
     desk.work()
     desk.says("replay", "rebuild", "licenses", "--workers", "1", "--as", "Ada", "--reason", "new columns")
-    desk.says("replay", "drop-previous", "licenses", "--as", "Ada")
+    desk.says("replay", "drop-previous", "licenses", "--as", "Ada", "--reason", "it is right")
     facts = desk.parts.log.load({"operator:": 0})["operator:"]
     assert [fact.event.TOPIC for fact in facts] == [
         "tenantry.read-models-rebuilt",
@@ -283,6 +287,9 @@ def test_the_read_models_of_a_moment_are_built_and_compared_from_the_command_lin
     assert "licenses differ" in said
     assert "t-1/jira-software" in said
     assert "there are no read models in schema nowhere" in desk.says("replay", "compare", "public", "nowhere", code=2)
+    unknown = desk.says("replay", "as-of", before, "--into", "unbuilt", "--verify", "nowhere", code=2)
+    assert "there are no read models in schema nowhere" in unknown
+    assert "no read models in schema unbuilt" in desk.says("replay", "compare", "public", "unbuilt", code=2)
     refused = desk.says("replay", "as-of", before, "--into", "public", code=2)
     assert "schema public is not for this" in refused
     assert "there is no read model prices" in desk.says(

@@ -8,19 +8,22 @@ import json
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import psycopg
+import pyarrow as pa
 import pytest
 from psycopg_pool import ConnectionPool
 
 from adapters.event_log import PostgresEventLog
 from adapters.log_copy import LogCopy
+from adapters.log_files import Form
 from adapters.log_import import LogImport
 from adapters.seal_store import SealStore
 from adapters.sealing import MasterKey, PostgresSealingKeys
@@ -232,6 +235,30 @@ def test_an_export_that_is_broken_off_leaves_nothing_that_looks_whole(exports: E
     assert not (tmp_path / "jsonl.partial").exists()
     with pytest.raises(UsageError, match="there already"):
         exports(tmp_path / "jsonl", Choice("jsonl"))
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_an_export_of_a_log_that_is_ten_times_as_long_takes_no_more_memory(
+    migrated_database: str, tmp_path: Path, form: Form
+) -> None:
+    stories, exports = Stories(7, tenants=12), Exports(migrated_database)
+    peaks = []
+    for count in (COUNT, 9 * COUNT):
+        with sealing_keys(migrated_database) as keys, closing(PostgresEventLog(migrated_database, keys)) as written:
+            append(written, stories.take(count))
+        seal(migrated_database)
+        exports(tmp_path / f"imports-{count}", Choice(form, with_proofs=True))  # pyarrow is there from now on
+        held = pa.proxy_memory_pool(pa.system_memory_pool())
+        before = pa.default_memory_pool()
+        pa.set_memory_pool(held)
+        tracemalloc.start()
+        try:
+            exports(tmp_path / f"log-{count}", Choice(form, with_proofs=True))
+            peaks.append(tracemalloc.get_traced_memory()[1] + held.max_memory())
+        finally:
+            tracemalloc.stop()
+            pa.set_memory_pool(before)
+    assert peaks[1] < 1.5 * peaks[0], f"{peaks}: more than proofs grow with the depth of the tree"
 
 
 @pytest.mark.slow

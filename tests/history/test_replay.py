@@ -18,7 +18,8 @@ from adapters.event_log import PostgresEventLog
 from domain.errors import Unavailable, UsageError
 from domain.event import Recorded
 from history import generations
-from history.replay import Progress, Replay
+from history.progress import Progress
+from history.replay import Replay
 from projections import INTEGRATION, PROJECTIONS, licenses
 from tests.history.models import EVERY, expected, found, schemas
 from tests.history.rebuilding import FailingSources

@@ -77,7 +77,7 @@ def test_facts_beyond_where_a_projection_stands_are_not_expected_of_it(
 ) -> None:
     append(log, Stories(4, tenants=5, prefix="later").take(100))
     compared = compare(migrated_database)
-    assert (compared.differences, compared.position) == ([], 600)
+    assert (compared.differences, compared.position, compared.behind, compared.log) == ([], 600, 600, 700)
 
 
 @pytest.mark.usefixtures("log")
