@@ -1,4 +1,4 @@
-"""What must be so at every step, and at the end of a story?
+"""What must be so at every step, when a worker was killed at a commit, and at the end of a story?
 
 `Witness` looks on: at each fact when it is committed, at each effect before it begins. `check_end` compares the world
 with the registers when all have come to rest.
@@ -105,6 +105,21 @@ def check_held(story: Story) -> None:
     held = {tenant: len(registers.held) for tenant, registers in story.registers.items() if registers.held}
     found = {tenant: each.changes for tenant, each in story.log.held.items()}
     assert found == held, f"{found} changes are held, and it should be {story.desk.held()}"
+
+
+def check_nobody_is_forgotten(story: Story) -> None:
+    """Whatever has something to do now is due, or will be when its obstacle is out of the way."""
+    now = story.clock()
+    due = {wake.scope for wake in story.log.wakes.values() if wake.at <= now}
+    due |= {scope for _, scope in story.log.obstacles}
+    if any(scope.startswith("customer:") for scope in due):
+        return  # what that changes is made due when it is looked at
+    for estate in story.estates().values():
+        for scope in estate.scopes:
+            if str(scope) not in due:
+                turn = story.saga.take(scope, estate)
+                forgotten = turn.order or turn.facts
+                assert not forgotten, f"{scope} is not due, and has something to do: {forgotten}"
 
 
 def check_end(story: Story) -> None:
