@@ -19,7 +19,7 @@ from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 
-from domain.errors import Conflict, Permanent, Refused, Retryable, Unavailable, UsageError
+from domain.errors import Conflict, ExecutorError, Permanent, Refused, Retryable, Unavailable, UsageError
 from domain.event import Recorded
 from domain.lifecycle import Inbound, Lifecycle
 from domain.operating import Act, Operating, is_held_by_hand
@@ -32,7 +32,7 @@ from domain.wanted import Estate
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, SERVICE, Clock, message
 from tests.fakes.world import World
 from tests.simulation import registers
-from tests.simulation.checks import Witness, check_held, check_nobody_is_forgotten
+from tests.simulation.checks import Witness, check_given_up, check_held, check_nobody_is_forgotten
 from tests.simulation.desk import Desk
 from tests.simulation.parts import Killed, SteppedEffects, WatchedLog
 from tests.simulation.registers import Said
@@ -115,7 +115,7 @@ class Story:
         self.revisioned = {(tenant, key): self.dice.random() < 0.8 for tenant in TENANTS for key in self.products}
         self.site_names = dict(zip(TENANTS, self.dice.choice([("acme", "bolt")] * 3 + [("acme", "acme")]), strict=True))
         self.trouble = self.dice.choice([0.02, 0.08, 0.2])
-        self.broken: tuple[str, int] | None = None
+        self.broken: tuple[str, int, type[ExecutorError]] | None = None
         self.number = 0
         self._acts: Mapping[str, Callable[[], bool]] = {
             "work": self._work,
@@ -156,15 +156,17 @@ class Story:
             pass
 
     def _night(self) -> None:
-        """One kind of effect fails for good: what is given up stays given up, and everything comes to rest."""
+        """One kind of effect fails, each time: what is given up stays given up, and everything comes to rest."""
         while self._wire:
             self._deliver(self._wire.pop())
         for worker in self.workers:
             worker.stopped_until = 0
         self.trouble = 0
-        self.broken = self.dice.choice([("site", 4), ("family", 6), ("product", 5), ("product", 7)])
-        self._note("night", f"step {self.broken[1]} of each {self.broken[0]} fails from here on")
+        kind, step = self.dice.choice([("site", 4), ("family", 6), ("product", 5), ("product", 7)])
+        self.broken = kind, step, self.dice.choice([Permanent, Permanent, Retryable])
+        self._note("night", f"step {step} of each {kind} fails from here on")
         self._settle(timedelta(hours=2))
+        check_given_up(self)
 
     def _dawn(self) -> None:
         """All is mended, the operator lets everything go on, and the clock runs."""
@@ -374,8 +376,8 @@ class Story:
     def _trouble(self, order: Order, when: Literal["before", "after"]) -> None:
         """What may befall an effect: it fails, or comes about and nobody learns of it."""
         self.witness.effect(order, when)
-        if self.broken == (order.scope.kind, order.step) and when == "before":
-            raise Permanent("it is broken for good")
+        if self.broken and self.broken[:2] == (order.scope.kind, order.step) and when == "before":
+            raise self.broken[2]("it is broken")
         chance = self.dice.random()
         if chance < self.trouble / 2:
             self._note("world", f"{order.idempotency_key} fails {when} its effect")
