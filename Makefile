@@ -30,7 +30,7 @@ test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central 
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts
 
 test-saga: venv ## prove the saga: crashes, model, 2,000 seeds of its simulation; SEED=n tells that one alone
-	@$(BIN)/pytest -q -rP -m saga -n 2 $(if $(SEED),tests/simulation --seed $(SEED))
+	@$(BIN)/pytest -q -rpP -m saga -n 2 $(if $(SEED),tests/simulation --seed $(SEED))
 
 test-bench: venv ## run one bench in small, to see that it runs
 	@$(BIN)/pytest -q -m bench tests/benchmarks

@@ -50,8 +50,20 @@ class SigningSecret:
 
     def sign(self, key: str, timestamp: int, body: bytes) -> str:
         """The header `webhook-signature`."""
+        return " ".join(self._signatures(key, str(timestamp), body))
+
+    def has_signed(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether the three headers (names in lower case) sign that body with one of the keys."""
+        try:
+            expected = self._signatures(headers["webhook-id"], headers["webhook-timestamp"], body)
+            given = headers["webhook-signature"].encode().split()
+        except (KeyError, UnicodeEncodeError):
+            return False
+        return any(hmac.compare_digest(each, ours.encode()) for each in given[:8] for ours in expected)
+
+    def _signatures(self, key: str, timestamp: str, body: bytes) -> list[str]:
         signed = f"{key}.{timestamp}.".encode() + body
-        return " ".join(f"v1,{base64.b64encode(hmac.digest(secret, signed, sha256)).decode()}" for secret in self.keys)
+        return [f"v1,{base64.b64encode(hmac.digest(secret, signed, sha256)).decode()}" for secret in self.keys]
 
 
 @dataclass(frozen=True, slots=True)

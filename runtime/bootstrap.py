@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -46,7 +46,7 @@ from adapters.seal_store import SealStore
 from adapters.sealing import MasterKey, PostgresSealingKeys
 from adapters.sessions import Sessions
 from adapters.signed_requests import SigningSecret
-from adapters.steps import commands, executors
+from adapters.steps import executors, replies
 from adapters.steps.observing import Observer
 from adapters.steps.removing import Remover
 from adapters.sweeps import PostgresLedger
@@ -234,12 +234,14 @@ class Parts:
             catalog=self.catalog,
             site_domain=self.settings.site_domain,
             master_key=self.master_key,
-            webhook_secrets={
-                name: SigningSecret.parse(secret, name=name)
-                for name, secret in load_webhook_secrets(self.settings).items()
-            },
+            webhook_secrets=self.webhook_secrets,
             producer=self._commands,
         )
+
+    @cached_property
+    def webhook_secrets(self) -> Mapping[str, SigningSecret]:
+        secrets = load_webhook_secrets(self.settings)
+        return {name: SigningSecret.parse(secret, name=name) for name, secret in secrets.items()}
 
     def _commands(self) -> Producer:
         """Sends commands to the provisioners of others, for all threads; connects with the first."""
@@ -485,7 +487,7 @@ class Parts:
 
     def reply(self, message: Message) -> Reply | None:
         """A message on the topic of replies, as it is stored."""
-        return commands.read(message, self.catalog)
+        return replies.read(message, self.catalog, self.webhook_secrets)
 
     def producer(self) -> Producer:
         _, make = _kafka_client(self.settings)

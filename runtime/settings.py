@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     lifecycle_topic: Topic = "tenantry.lifecycle"
     provisioning_topic: Topic = "tenantry.provisioning"
     replies_topic: Topic = Field(
-        default="tenantry.replies", description="where provisioners of others reply to commands"
+        default="tenantry.replies", description="where provisioners of others reply to commands, and call back"
     )
     topic_partitions: int = Field(default=4, ge=1, le=1000, description="of a topic that we create")
     consumer_group: Topic = "tenantry-intake"

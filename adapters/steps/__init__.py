@@ -12,7 +12,6 @@ from typing import Final
 
 from adapters.kafka_ports import Producer
 from adapters.signed_requests import SignedRequests, SigningSecret
-from adapters.steps.commands import PostgresReplies
 from adapters.steps.commerce import Commerce
 from adapters.steps.configuration import Configurations
 from adapters.steps.databases import Databases
@@ -22,6 +21,7 @@ from adapters.steps.identities import Identities
 from adapters.steps.licenses import Licenses
 from adapters.steps.orders import Draft
 from adapters.steps.regions import Regions
+from adapters.steps.replies import PostgresReplies, Replied
 from adapters.steps.sites import Memberships, SiteNames
 from adapters.topology import Topology
 from domain.catalog import Catalog
@@ -57,8 +57,9 @@ def executors(
 
     def routed(step: Step, ours: Executor, draft: Draft) -> Routed:
         by_webhook = webhooks(step, draft, catalog=catalog, secrets=webhook_secrets, requests=requests)
-        by_kafka = commanded(step, draft, catalog=catalog, replies=replies, producer=producer)
-        return Routed(ours, {**by_webhook, **by_kafka})
+        by_kafka = commanded(step, draft, catalog=catalog, producer=producer)
+        foreign = {**by_webhook, **by_kafka}
+        return Routed(ours, {key: Replied(asked, replies, draft) for key, asked in foreign.items()})
 
     return {
         ("site", Step.COMMERCE): Commerce(),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from adapters.kafka_ports import Producer
 from adapters.signed_requests import SignedRequests, SigningSecret
-from adapters.steps.commands import Commanded, Replies
+from adapters.steps.commands import Commanded
 from adapters.steps.fences import wish_of
 from adapters.steps.orders import Draft
 from adapters.steps.webhooks import Webhook
@@ -53,7 +53,6 @@ def webhooks(
                 )
             found[key] = Webhook(
                 requests=requests,
-                product=key,
                 family=catalog.family_of(key),
                 address=foreign.webhook,
                 secret=secrets[foreign.secret],
@@ -63,14 +62,13 @@ def webhooks(
 
 
 def commanded(
-    step: Step, draft: Draft, *, catalog: Catalog, replies: Replies, producer: Callable[[], Producer]
+    step: Step, draft: Draft, *, catalog: Catalog, producer: Callable[[], Producer]
 ) -> Mapping[str, Executor]:
     """The executors of that step that the catalogue reaches by Kafka, by product."""
     named = {key: product.executors.get(step) for key, product in catalog.products.items()}
     return {
         key: Commanded(
             producer=producer,
-            replies=replies,
             topic=foreign.kafka,
             family=catalog.family_of(key),
             draft=draft,

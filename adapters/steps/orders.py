@@ -1,8 +1,8 @@
 """What is said to somebody else's provisioner, and what of its answer counts?
 
-The same over HTTP (webhooks.py) and over Kafka (commands.py): an order goes out whole, with the facts that we shall
-tell once it is done. What comes back may add to them what only the provisioner knows (`MAY_SAY`), and a reason that
-names nobody.
+The same over HTTP (webhooks.py) and over Kafka (commands.py, replies.py): an order goes out whole, with the facts that
+we shall tell once it is done. What comes back may add to them what only the provisioner knows (`MAY_SAY`), and a reason
+that names nobody.
 """
 
 from __future__ import annotations
@@ -99,6 +99,11 @@ def body_of(order: Order, *, family: str, facts: Facts | None) -> bytes:
         "facts": facts.model_dump(mode="json") if facts is not None else None,
     }
     return json.dumps(asked, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def obstacle_of(order: Order) -> str:
+    """What is waited for where the provisioner is still at work, or has not replied."""
+    return f"provisioner:{order.scope.key}/{int(order.step)}"
 
 
 # -- what is told of it --------------------------------------------------------------------------------------------

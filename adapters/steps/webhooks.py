@@ -4,7 +4,8 @@ We ask, by one signed POST for each look; the same key always asks for the same 
 and how we go on after a crash. Nothing about a request is kept but the intent in the log.
 
     POST ──▶ 200, 204  done: facts
-         ──▶ 202       at work: look at its Location, if it names one ──▶ 200 done, 202 look again after Retry-After
+         ──▶ 202       at work: look at its Location, if it names one ──▶ 200 done, 202 look again after Retry-After;
+                       or sooner, when it calls back: then its reply is the outcome, and nobody is asked (replies.py)
          ──▶ 409, 412  Fenced: it has seen a higher generation
          ──▶ 408, 425, 429, 5xx, no answer, an answer that does not fit    Retryable, after Retry-After
          ──▶ 3xx, other 4xx                                                Permanent
@@ -25,7 +26,7 @@ from urllib.parse import urljoin, urlsplit
 from pydantic import BaseModel, ValidationError
 
 from adapters.signed_requests import Answer, Method, SignedRequests, SigningSecret
-from adapters.steps.orders import Draft, Misfit, about, body_of, completed
+from adapters.steps.orders import Draft, Misfit, about, body_of, completed, obstacle_of
 from domain.errors import Fenced, Obstacle, Permanent, Retryable
 from domain.ports import Order
 from domain.steps import Facts
@@ -39,7 +40,6 @@ class Webhook:
     """Brings one step of one product about by asking whoever answers at `address`."""
 
     requests: SignedRequests
-    product: str
     family: str
     address: str
     secret: SigningSecret = field(repr=False)
@@ -92,8 +92,7 @@ class Webhook:
         status, pause = answer.status, self._pause(answer)
         said = f"answered {status}" + _detail(answer)
         if status == 202:
-            obstacle = f"provisioner:{self.product}/{int(order.step)}"
-            return Obstacle(obstacle, self._about(order, "is still at work"), delay=pause)
+            return Obstacle(obstacle_of(order), self._about(order, "is still at work"), delay=pause)
         if status in (409, 412):
             return Fenced(self._about(order, said))
         if status in (408, 425, 429) or status >= 500:

@@ -18,8 +18,9 @@ from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
 from adapters.event_log import PostgresEventLog
 from adapters.kafka import GroupSession, KafkaPythonConsumer, KafkaPythonProducer, Message, ensure_topics
 from adapters.migrations import migrate
-from adapters.steps.commands import LARGEST_REPLY_BYTES, Commanded, PostgresReplies, read
+from adapters.steps.commands import Commanded
 from adapters.steps.foreign import Routed, licensed
+from adapters.steps.replies import LARGEST_REPLY_BYTES, PostgresReplies, Replied, read
 from domain.catalog import Catalog, CommandedExecutor, default_catalog
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable
 from domain.lifecycle import Lifecycle
@@ -57,7 +58,7 @@ def license_of(tenant_id: str, *, generation: int = 5) -> Order:
 class Kafka:
     """Both sides: our executor and intake of replies, their provisioner."""
 
-    executor: Commanded
+    executor: Replied
     theirs: Replier
     intake: Intake[Reply | None]
     log: PostgresEventLog
@@ -105,7 +106,7 @@ def both(broker: EmbeddedBroker, postgres: EmbeddedPostgres) -> Iterator[Kafka]:
     intake = Intake[Reply | None](
         lambda on_assign: consume(group=f"{name}-ours", topics=[replies], on_assign=on_assign),
         ReplyBox(log),
-        read=partial(read, catalog=CATALOG),
+        read=partial(read, catalog=CATALOG, secrets={}),
         positions=log,
         batch=100,
         poll_seconds=0.05,
@@ -114,7 +115,7 @@ def both(broker: EmbeddedBroker, postgres: EmbeddedPostgres) -> Iterator[Kafka]:
         producer = KafkaPythonProducer(broker.bootstrap)
         box = PostgresReplies(lambda: psycopg.connect(url, autocommit=True))
         yield Kafka(
-            Commanded(lambda: producer, box, commands, PRODUCT, licensed),
+            Replied(Commanded(lambda: producer, commands, PRODUCT, licensed), box, licensed),
             Replier(theirs, producer, replies),
             intake,
             log,
@@ -312,7 +313,7 @@ def test_a_reason_names_no_person(kafka: Kafka, asked: Order) -> None:
 
 
 def test_a_broker_that_is_away_is_asked_again_later(kafka: Kafka, asked: Order) -> None:
-    nowhere = replace(kafka.executor, producer=lambda: KafkaPythonProducer("127.0.0.1:1", connect_seconds=0.1))
+    nowhere = Commanded(lambda: KafkaPythonProducer("127.0.0.1:1", connect_seconds=0.1), "topic", PRODUCT, licensed)
     with pytest.raises(Retryable, match="cannot be asked"):
         nowhere.ensure(asked)
 
@@ -340,7 +341,7 @@ KEY = f"product:t-1:{PRODUCT}/7/ensure/5"
     ],
 )
 def test_what_is_no_reply_to_an_order_of_ours_is_passed_over(value: bytes | None) -> None:
-    assert read(Message("replies", "id", 0, 1, None, value, (), 0), CATALOG) is None
+    assert read(Message("replies", "id", 0, 1, None, value, (), 0), CATALOG, {}) is None
 
 
 def test_what_is_no_reply_moves_the_position_and_nothing_else(kafka: Kafka, asked: Order) -> None:

@@ -136,18 +136,23 @@ def test_the_drop_of_a_worker_that_slept_is_refused(quick: Cloud, tmp_path: Path
     assert not quick.disagreements()
 
 
-def test_a_worker_that_slept_does_not_lock_out_who_was_let_in_again(cloud: Cloud, tmp_path: Path) -> None:
-    said = _sleeps_while_it_closes(cloud, tmp_path / "diary")
+LOGIN = Point("family", "6 ensure effect", "before")
+ENTITLEMENT = Point("product", "7 ensure effect", "before")
+
+
+@pytest.mark.parametrize("point", [LOGIN, ENTITLEMENT], ids=["by its login", "by its entitlement"])
+def test_a_worker_that_slept_does_not_lock_out_who_was_let_in_again(cloud: Cloud, tmp_path: Path, point: Point) -> None:
+    said = _sleeps_while_it_closes(cloud, point, tmp_path / "diary")
     assert said[-1].startswith("Fenced")
     assert not cloud.disagreements()
 
 
-def _sleeps_while_it_closes(cloud: Cloud, diary: Path) -> list[str]:
-    """A worker that takes a suspended product's login away sleeps; another gives it back, under the same name."""
+def _sleeps_while_it_closes(cloud: Cloud, point: Point, diary: Path) -> list[str]:
+    """A worker that takes from a suspended product what it comes in by sleeps; another gives it back."""
     _opened(cloud, "eu")
     cloud.wave += 1
     cloud.says("product.suspended", TENANT, product=JIRA, reason="unpaid")
-    with asleep(cloud, Point("family", "6 ensure effect", "before"), diary) as sleeper:
+    with asleep(cloud, point, diary) as sleeper:
         cloud.wave += 1
         cloud.says("product.unsuspended", TENANT, product=JIRA)
         cloud.settles()
@@ -158,7 +163,7 @@ def _sleeps_while_it_closes(cloud: Cloud, diary: Path) -> list[str]:
 
 def test_a_sleeper_that_no_fence_stops_is_noticed(cloud: Cloud, tmp_path: Path) -> None:
     cloud.fault = "a fence that lets everybody pass"
-    said = _sleeps_while_it_closes(cloud, tmp_path / "diary")
+    said = _sleeps_while_it_closes(cloud, LOGIN, tmp_path / "diary")
     found = cloud.disagreements()
     print(*found, sep="\n")  # noqa: T201 - shown by `pytest -rP`
     assert not said[-1]

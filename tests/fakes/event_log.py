@@ -7,8 +7,7 @@ before anything of it is kept. It counts: `recordings` made, `conflicts` answere
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
@@ -18,6 +17,7 @@ from domain.event import Recorded
 from domain.personal import personal_paths, replace_personal
 from domain.ports import (
     Clock,
+    Guarded,
     HeldInTenant,
     Incoming,
     Lease,
@@ -81,18 +81,14 @@ class MemoryEventLog:
     def record(self, recording: Recording) -> None:
         """See `EventLog.record`."""
         self.before_record(recording)
-        with self._lock, self._counted():
-            self._check(recording)
+        with self._lock:
+            try:
+                self._check(recording)
+            except Conflict:
+                self.conflicts += 1
+                raise
             self._keep(recording)
             self.recordings += 1
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        try:
-            yield
-        except Conflict:
-            self.conflicts += 1
-            raise
 
     def _check(self, recording: Recording) -> None:
         for position in recording.positions:
@@ -111,6 +107,15 @@ class MemoryEventLog:
                 or (seen.incoming.outcome in ("waiting", "quarantined") and seen.incoming.digest == incoming.digest),
                 "another intake dealt with the same message",
             )
+        if recording.waited or recording.waiting or recording.customer_tenants:
+            self._check_waiting_rooms(recording)
+        places = {(event.stream, event.version) for event in recording.events}
+        if recording.guarded is not None and recording.guarded.facts:
+            self._check_guard(recording.guarded)
+        free = len(places) == len(recording.events) and self._places.isdisjoint(places)
+        _expect(free, "somebody else recorded first")
+
+    def _check_waiting_rooms(self, recording: Recording) -> None:
         for key in recording.waited:
             _expect(key in self._waiting, "another intake let the same message in")
         keys = [(waiting.source, waiting.id) for waiting in recording.waiting]
@@ -122,16 +127,13 @@ class MemoryEventLog:
         rooms = {waiting.tenant_id for waiting in recording.waiting} - created
         there = {tenant_id for tenant_id in rooms if (f"tenant:{tenant_id}", 1) in self._places}
         _expect(not there, "the tenant that a message should wait for was created")
-        places = {(event.stream, event.version) for event in recording.events}
-        guarded = recording.guarded
-        if guarded is not None and guarded.facts:
-            at = max(guarded.at, self._guard_at)
-            passed = sum(facts for then, facts in self._guarded if then > at - guarded.rule.window)
-            limit = guarded.rule.limit(len(self._customer_tenants) - self._destroyed)
-            if passed + guarded.facts > limit:
-                raise GuardTripped(max(0, limit - passed))
-        free = len(places) == len(recording.events) and self._places.isdisjoint(places)
-        _expect(free, "somebody else recorded first")
+
+    def _check_guard(self, guarded: Guarded) -> None:
+        at = max(guarded.at, self._guard_at)
+        passed = sum(facts for then, facts in self._guarded if then > at - guarded.rule.window)
+        limit = guarded.rule.limit(len(self._customer_tenants) - self._destroyed)
+        if passed + guarded.facts > limit:
+            raise GuardTripped(max(0, limit - passed))
 
     def _keep(self, recording: Recording) -> None:
         for position in recording.positions:
@@ -146,10 +148,11 @@ class MemoryEventLog:
         self._keep_guard(recording)
         self._customer_tenants.update(recording.customer_tenants)
         self.obstacles.update((blocked.obstacle, blocked.scope) for blocked in recording.blocked)
-        freed = {pair for pair in self.obstacles if pair[0] in recording.unblocked}
-        self.obstacles -= freed
-        for scope in sorted({scope for _, scope in freed}):
-            self._wake(scope, self._clock())
+        if recording.unblocked:
+            freed = {pair for pair in self.obstacles if pair[0] in recording.unblocked}
+            self.obstacles -= freed
+            for scope in sorted({scope for _, scope in freed}):
+                self._wake(scope, self._clock())
         for reply in sorted(recording.replies, key=lambda each: each.generation):
             kept = self.replies.get((reply.scope, reply.step))
             if kept is None or (reply.generation >= kept.generation and reply != kept):
@@ -214,11 +217,14 @@ class MemoryEventLog:
     def load(self, streams: Mapping[str, int], *, personal: bool = True) -> dict[str, list[Recorded]]:
         """See `EventLog.load`."""
         with self._lock:
-            found = {stream: self._streams.get(stream, [])[version:] for stream, version in streams.items()}
+            found = {
+                stream: facts[version:]
+                for stream, version in streams.items()
+                if len(facts := self._streams.get(stream, ())) > version
+            }
         return {
-            stream: facts if personal else [_impersonal(fact) for fact in facts]
+            stream: list(facts) if personal else [_impersonal(fact) for fact in facts]
             for stream, facts in found.items()
-            if facts
         }
 
     def read(self, after: int, limit: int) -> Sequence[Recorded]:
@@ -269,14 +275,19 @@ class MemoryEventLog:
         but_not_of: Sequence[str] = (),
     ) -> list[Lease]:
         """See `EventLog.claim`: the longest due first."""
-        taken = Counter[str](dict.fromkeys(but_not_of, limit if share is None else share))
         with self._lock:
+            leased = {scope for scope, lease in self.leases.items() if lease.until > now}
+            ripe = [
+                (wake.at, number, wake.scope)
+                for number, wake in self.wakes.items()
+                if wake.at <= now and wake.scope not in leased
+            ]
+            if not ripe:
+                return []
             due: dict[str, list[int]] = {}
-            ripe = [(wake.at, number, wake) for number, wake in self.wakes.items() if wake.at <= now]
-            for _, number, wake in sorted(ripe, key=lambda each: each[:2]):
-                lease = self.leases.get(wake.scope)
-                if lease is None or lease.until <= now:
-                    due.setdefault(wake.scope, []).append(number)
+            for _, number, scope in sorted(ripe):
+                due.setdefault(scope, []).append(number)
+            taken = Counter[str](dict.fromkeys(but_not_of, limit if share is None else share))
             claimed: list[Lease] = []
             for scope, wakes in due.items():
                 tenant_id = scope.split(":")[1]

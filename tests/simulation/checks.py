@@ -1,4 +1,4 @@
-"""What must be so at every step, and at the end of a story?
+"""What must be so at every step, when a worker was killed at a commit, and at the end of a story?
 
 `Witness` looks on: at each fact when it is committed, at each effect before it begins. `check_end` compares the world
 with the registers when all have come to rest.
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from domain.event import Recorded
 from domain.ports import Order
-from domain.provisioning import ScopeConverged, StepCompleted, StepStarted
-from domain.steps import IdentityWish, LicenseWish, MembershipWish, Scope, SiteWish, Step
+from domain.provisioning import ScopeConverged, StepCompleted, StepFailed, StepStarted
+from domain.steps import LEVELS, IdentityWish, LicenseWish, MembershipWish, Scope, SiteWish, Step
 from domain.tenant import PurgeStarted, TenantPurged, TenantPurgeStarted
 from tests.domain.given import CATALOG
 from tests.fakes.event_log import MemoryEventLog
@@ -22,6 +22,9 @@ from tests.simulation.registers import COOL_DOWN, HOSTS
 
 if TYPE_CHECKING:
     from tests.simulation.story import Story
+
+ATTEMPTS = 8
+"""Of one intent, as the default policy has it."""
 
 
 class Witness:
@@ -78,6 +81,8 @@ class Witness:
                 assert key in self._done, f"{key} is recorded as completed, and never came about"
                 self._completed[fact.stream, event.generation] += 1
                 assert self._completed[fact.stream, event.generation] == 1, f"{key} was completed twice"
+            case StepFailed() as event:
+                assert event.attempt <= ATTEMPTS, f"{fact.stream} is tried for ever"
             case ScopeConverged(kind="product") as event:
                 self._converged(event, fact.position)
             case PurgeStarted() as event:
@@ -105,6 +110,32 @@ def check_held(story: Story) -> None:
     held = {tenant: len(registers.held) for tenant, registers in story.registers.items() if registers.held}
     found = {tenant: each.changes for tenant, each in story.log.held.items()}
     assert found == held, f"{found} changes are held, and it should be {story.desk.held()}"
+
+
+def check_given_up(story: Story) -> None:
+    """At rest, nothing that lived was given up on its way down: going back would open what must be closed."""
+    for tenant, estate in story.estates().items():
+        for scope, actual in estate.scopes.items():
+            if scope.kind == "product" and actual.given_up is not None and actual.lived:
+                lived = story.witness.lived.get(tenant, {})
+                level = story.registers[tenant].level(scope.key, story.clock(), lived=lived)
+                is_way_down = LEVELS.index(level) < LEVELS.index(actual.level)
+                assert not is_way_down, f"{scope} is given up as {actual.level}, and should be {level}"
+
+
+def check_nobody_is_forgotten(story: Story) -> None:
+    """Whatever has something to do now is due, or will be when its obstacle is out of the way."""
+    now = story.clock()
+    due = {wake.scope for wake in story.log.wakes.values() if wake.at <= now}
+    due |= {scope for _, scope in story.log.obstacles}
+    if any(scope.startswith("customer:") for scope in due):
+        return  # what that changes is made due when it is looked at
+    for estate in story.estates().values():
+        for scope in estate.scopes:
+            if str(scope) not in due:
+                turn = story.saga.take(scope, estate)
+                forgotten = turn.order or turn.facts
+                assert not forgotten, f"{scope} is not due, and has something to do: {forgotten}"
 
 
 def check_end(story: Story) -> None:

@@ -57,7 +57,7 @@ class SteppedEffects(Effects[Key, Result]):
             self.late.pop(0)()
 
     def finished(self, *, timeout: float) -> list[tuple[Key, Result | BaseException]]:
-        return super().finished(timeout=0)
+        return super().finished(timeout=0) if self._outcomes.qsize() else []
 
     def _taken(self, dice: random.Random) -> tuple[Key, Callable[[], Result]]:
         key = dice.choice(list(self._queued))

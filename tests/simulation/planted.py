@@ -14,8 +14,10 @@ from unittest.mock import patch
 from domain import convergence, registers, saga, tenant, wanted
 from domain.convergence import Resume
 from domain.errors import ExecutorError
+from domain.ports import Recording
 from domain.registers import Write
 from domain.steps import DatabaseWish
+from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World, facts_of
 from tests.simulation.parts import SteppedEffects
 from workers.provisioner import Provisioner
@@ -132,6 +134,21 @@ def _the_last_to_arrive_wins() -> Broken:
     return stack
 
 
+def _a_lease_that_is_ignored() -> Broken:
+    """What a worker records is taken from it, whoever has its lease by now."""
+    honest = MemoryEventLog.record
+
+    def trusting(log: MemoryEventLog, recording: Recording) -> None:
+        still = {lease.token for lease in log.leases.values()}
+        ended = [lease for lease in recording.leases if lease.token in still]
+        renewed = [(lease, until) for lease, until in recording.renewals if lease.token in still]
+        honest(log, replace(recording, leases=ended, kept=[], renewals=renewed))
+        for number in (number for lease in recording.leases for number in lease.wakes):
+            log.wakes.pop(number, None)
+
+    return patch.object(MemoryEventLog, "record", trusting)
+
+
 def _a_guard_that_lets_everything_pass() -> Broken:
     """Nothing is too much to be destroyed at once."""
     return patch.object(tenant, "is_guarded", lambda event, tenant: False)
@@ -148,5 +165,6 @@ FAULTS: dict[str, Callable[[], Broken]] = {
     "a purge without its event": _a_purge_without_its_event,
     "a removal at a neighbour": _a_removal_at_a_neighbour,
     "the last to arrive wins": _the_last_to_arrive_wins,
+    "a lease that is ignored": _a_lease_that_is_ignored,
     "a guard that lets everything pass": _a_guard_that_lets_everything_pass,
 }

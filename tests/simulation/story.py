@@ -1,8 +1,10 @@
 """What happens in the story of a seed?
 
 All actors take their steps in one thread, in an order that one `random.Random(seed)` draws: commerce, two workers, an
-operator, time. A step is one thing that one of them does; what it was is kept as a line of the transcript. A worker
-that is about to commit may be stopped there while others take their steps, which is what SIGSTOP does to it.
+operator, time. A step is one thing that one of them does: a message comes, time leaps, an effect comes about or hangs,
+a worker records what it decided, is stopped or killed, an operator acts. Who is drawn and has nothing to do takes no
+step. What each was is kept as lines of the transcript. A worker that is about to commit may be stopped there while
+others take their steps, which is what SIGSTOP does to it.
 
     storm (at least 300 steps) ──▶ night: some effect fails for good ──▶ dawn: no more trouble, the operator mends
 """
@@ -10,27 +12,27 @@ that is about to commit may be stopped there while others take their steps, whic
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 
-from domain.errors import Conflict, Permanent, Refused, Retryable, Unavailable, UsageError
+from domain.errors import Conflict, ExecutorError, Permanent, Refused, Retryable, Unavailable, UsageError
 from domain.event import Recorded
 from domain.lifecycle import Inbound, Lifecycle
-from domain.operating import Act, Operating
+from domain.operating import Act, Operating, is_held_by_hand
 from domain.policy import Guard, Policy, default_policy
 from domain.ports import Order, Recording, WaitingMessage
+from domain.provisioning import StepStarted
 from domain.saga import Saga
 from domain.steps import SCOPE_STEPS, Scope
 from domain.wanted import Estate
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, SERVICE, Clock, message
 from tests.fakes.world import World
 from tests.simulation import registers
-from tests.simulation.checks import Witness, check_held
+from tests.simulation.checks import Witness, check_given_up, check_held, check_nobody_is_forgotten
 from tests.simulation.desk import Desk
 from tests.simulation.parts import Killed, SteppedEffects, WatchedLog
 from tests.simulation.registers import Said
@@ -71,15 +73,24 @@ LEAPS = (
 )
 
 
+_DRAWN = {"work": 64, "commerce": 13, "time": 13, "stop": 2, "kill": 3, "hang": 2, "operator": 3}
+ACTORS = [actor for actor, weight in _DRAWN.items() for _ in range(weight)]
+"""How often each is drawn."""
+
+
 @dataclass
 class Worker:
-    """A process. `busy` while it stands in the middle of a commit; stopped until a step of the story."""
+    """A process. `busy` while it stands in the middle of a round; stopped until a step of the story.
+
+    `drowsy` when it has slept past its lease: what it decided may be long out of date, and it often dies soon.
+    """
 
     name: str
     provisioner: Provisioner
     effects: SteppedEffects[Any, Any]
     busy: bool = False
     stopped_until: int = 0
+    drowsy: bool = False
 
 
 class Story:
@@ -89,7 +100,7 @@ class Story:
         self.seed = seed
         self.steps = steps
         self.dice = random.Random(seed)  # noqa: S311 - chance that can be repeated
-        self._lines: list[tuple[int, datetime, str, str]] = []
+        self._lines: list[tuple[int, datetime, str, str | Recorded]] = []
         self.clock = Clock()
         self.log = WatchedLog(self, clock=self.clock)
         self.world = World()
@@ -104,8 +115,17 @@ class Story:
         self.revisioned = {(tenant, key): self.dice.random() < 0.8 for tenant in TENANTS for key in self.products}
         self.site_names = dict(zip(TENANTS, self.dice.choice([("acme", "bolt")] * 3 + [("acme", "acme")]), strict=True))
         self.trouble = self.dice.choice([0.02, 0.08, 0.2])
-        self.broken: tuple[str, int] | None = None
+        self.broken: tuple[str, int, type[ExecutorError]] | None = None
         self.number = 0
+        self._acts: Mapping[str, Callable[[], bool]] = {
+            "work": self._work,
+            "commerce": self._commerce,
+            "time": self._time,
+            "stop": self._stop,
+            "kill": self._kill,
+            "hang": self._hang,
+            "operator": self._operator,
+        }
         self._acting: Worker | None = None
         self._ids = count(1)
         self._sent: list[Said] = []
@@ -115,7 +135,7 @@ class Story:
         self._lifecycle = Lifecycle(
             self.log, catalog=CATALOG, policy=self.policy, clock=self.clock, new_id=self._new_id, reread=self._reread
         )
-        self._saga_of_operator = self._new_saga()
+        self.saga = self._new_saga()
         self.workers = [self._new_worker(f"worker {number}") for number in (1, 2)]
         for tenant in TENANTS:
             self._wire.append(self._says("tenant.created", tenant, "", revision=1))
@@ -130,22 +150,23 @@ class Story:
         self._dawn()
 
     def _step(self) -> None:
-        """One of the actors does one thing."""
+        """One of the actors does one thing; who has nothing to do is passed over."""
         self.number += 1
-        actors = (self._work, self._commerce, self._time, self._stop, self._kill, self._hang, self._operator)
-        (act,) = self.dice.choices(actors, (64, 13, 13, 2, 3, 2, 3))
-        act()
+        while not self._acts[self.dice.choice(ACTORS)]():
+            pass
 
     def _night(self) -> None:
-        """One kind of effect fails for good: what is given up stays given up, and everything comes to rest."""
+        """One kind of effect fails, each time: what is given up stays given up, and everything comes to rest."""
         while self._wire:
             self._deliver(self._wire.pop())
         for worker in self.workers:
             worker.stopped_until = 0
         self.trouble = 0
-        self.broken = self.dice.choice([("site", 4), ("family", 6), ("product", 5), ("product", 7)])
-        self._note("night", f"step {self.broken[1]} of each {self.broken[0]} fails from here on")
+        kind, step = self.dice.choice([("site", 4), ("family", 6), ("product", 5), ("product", 7)])
+        self.broken = kind, step, self.dice.choice([Permanent, Permanent, Retryable])
+        self._note("night", f"step {step} of each {kind} fails from here on")
         self._settle(timedelta(hours=2))
+        check_given_up(self)
 
     def _dawn(self) -> None:
         """All is mended, the operator lets everything go on, and the clock runs."""
@@ -187,11 +208,10 @@ class Story:
         if self.desk.held():
             self._reads()
             self.dice.choice([self._approves, self._approves, self._rejects, self._leaves])()
-        for estate in self._estates().values():
+        for estate in self.estates().values():
             for scope, actual in estate.scopes.items():
                 if actual.held is not None or actual.given_up is not None:
-                    by_hand = actual.held is not None and actual.held.digest is None
-                    self._does("release" if by_hand else "retry", scope)
+                    self._does("release" if is_held_by_hand(actual) else "retry", scope)
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
@@ -226,66 +246,88 @@ class Story:
     def _awake(self) -> list[Worker]:
         return [worker for worker in self.workers if not worker.busy and worker.stopped_until < self.number]
 
-    def _work(self) -> None:
-        """A worker brings an effect about, or goes one round."""
+    def _work(self) -> bool:
+        """A worker brings an effect about, or goes one round in which it records something, or tries to."""
         awake = self._awake()
         if not awake:
-            return
+            return False
         worker = self.dice.choice(awake)
         if worker.effects.queued and self.dice.random() < 0.6:
             self._acting = worker
             worker.effects.act(self.dice)
-        else:
-            self._round(worker)
+            return True
+        now = self.clock()
+        is_due = worker.effects.under_way or any(wake.at <= now for wake in self.log.wakes.values())
+        return bool(is_due) and self._round(worker)
 
-    def _round(self, worker: Worker) -> None:
+    def _round(self, worker: Worker) -> bool:
         acting, self._acting, worker.busy = self._acting, worker, True
+        before = self.log.recordings + self.log.conflicts
         try:
             worker.provisioner.round()
         except Unavailable as error:
             self._note(worker.name, f"{error}")
+            return True
         except Killed:
             self._replace(worker)
+            check_nobody_is_forgotten(self)
+            return True
         finally:
             self._acting, worker.busy = acting, False
+        return self.log.recordings + self.log.conflicts > before
 
-    def _stop(self) -> None:
+    def _stop(self) -> bool:
         """SIGSTOP, for a while; others may take over what it holds."""
-        for worker in self._awake()[:1]:
-            worker.stopped_until = self.number + self.dice.choice([5, 20, 60])
-            self._note(worker.name, f"is stopped until step {worker.stopped_until}")
-
-    def _kill(self) -> None:
         awake = self._awake()
-        if awake:
-            self._replace(self.dice.choice(awake))
+        if not awake:
+            return False
+        worker = self.dice.choice(awake)
+        worker.stopped_until = self.number + self.dice.choice([5, 20, 60])
+        self._note(worker.name, f"is stopped until step {worker.stopped_until}")
+        return True
+
+    def _kill(self) -> bool:
+        awake = self._awake()
+        if not awake:
+            return False
+        self._replace(self.dice.choice(awake))
+        return True
 
     def _replace(self, worker: Worker) -> None:
         """What it had in memory is lost; what it held stays held until its lease ends."""
         self._note(worker.name, "is killed")
         fresh = self._new_worker(worker.name)
-        worker.provisioner, worker.effects = fresh.provisioner, fresh.effects
+        worker.provisioner, worker.effects, worker.drowsy = fresh.provisioner, fresh.effects, False
 
-    def _hang(self) -> None:
+    def _hang(self) -> bool:
         """An effect takes too long, or one that did comes about after all."""
         for worker in self._awake():
             if worker.effects.late:
                 self._note(worker.name, "a late effect comes about")
                 worker.effects.come_late()
-                return
+                return True
             if worker.effects.queued:
                 self._note(worker.name, "an effect hangs")
                 worker.effects.hang(self.dice)
-                return
+                return True
+        return False
 
     # -- trouble ------------------------------------------------------------------------------------------------------
 
     def around(self, recording: Recording, when: Literal["before", "after"]) -> None:
         """What may befall a worker at a commit."""
         worker = self._acting
-        if worker is None or not worker.busy or self.dice.random() >= self.trouble:
+        if worker is None or not worker.busy:
             return
-        fate = self.dice.choice(["killed", "lost", "stopped", "stopped"] + ["conflict"] * (when == "before"))
+        if worker.drowsy and when == "after":
+            worker.drowsy = False
+            if self.dice.random() < 0.5:
+                self._note(worker.name, "wakes up, commits and is killed")
+                raise Killed
+        if self.dice.random() >= self.trouble:
+            return
+        fates = ["killed", "lost", "stopped", "stopped"]
+        fate = self.dice.choice(fates if when == "after" else [*fates, "oversleeps", "conflict"])
         self._note(worker.name, f"{fate} {when} the commit")
         match fate:
             case "killed":
@@ -294,22 +336,48 @@ class Story:
                 raise Unavailable("the connection is lost")
             case "conflict":
                 raise Conflict("somebody else recorded first")
+            case "oversleeps":
+                worker.drowsy = True
+                self.clock.advance(LEASE + timedelta(seconds=1))
+                self._takes_back(recording)
+                self._sleeps(worker, 25)
             case _:
-                for _ in range(self.dice.choice([1, 5, 25])):
-                    self._step()
-                self._acting = worker
-                self._note(worker.name, "goes on")
+                self._sleeps(worker, self.dice.choice([1, 5, 25]))
+
+    def _sleeps(self, worker: Worker, steps: int) -> None:
+        """Others take so many steps, while it stands where it is."""
+        for _ in range(steps):
+            self._step()
+        self._acting = worker
+        self._note(worker.name, "goes on")
+
+    def _takes_back(self, recording: Recording) -> None:
+        """Commerce says the opposite of what the intent of a sleeper is about: others may find nothing left to do."""
+        for scope in [fact.event.scope for fact in recording.events if isinstance(fact.event, StepStarted)]:
+            keys = [key for key in self.products if key == scope.key or CATALOG.family_of(key) == scope.key]
+            for key in keys[:1]:
+                product = self.registers[scope.tenant_id].products.get(key)
+                if product is None or not product.active:
+                    type_ = "product.activated"
+                elif product.access.value:
+                    type_ = "product.unsuspended"
+                else:
+                    lived = self.witness.lived.get(scope.tenant_id, {}).get(key)
+                    type_ = "product.suspended" if lived else "product.deactivated"
+                counter = (scope.tenant_id, key)
+                revision = self._next(counter) if self.revisioned[counter] else None
+                self._deliver(self._says(type_, *counter, revision=revision))
 
     def sees(self, fact: Recorded) -> None:
-        self._note(self._acting.name if self._acting else "front door", _told(fact))
+        self._note(self._acting.name if self._acting else "front door", fact)
         self.desk.sees(fact)
         self.witness.sees(fact)
 
     def _trouble(self, order: Order, when: Literal["before", "after"]) -> None:
         """What may befall an effect: it fails, or comes about and nobody learns of it."""
         self.witness.effect(order, when)
-        if self.broken == (order.scope.kind, order.step) and when == "before":
-            raise Permanent("it is broken for good")
+        if self.broken and self.broken[:2] == (order.scope.kind, order.step) and when == "before":
+            raise self.broken[2]("it is broken")
         chance = self.dice.random()
         if chance < self.trouble / 2:
             self._note("world", f"{order.idempotency_key} fails {when} its effect")
@@ -320,19 +388,19 @@ class Story:
 
     # -- commerce -----------------------------------------------------------------------------------------------------
 
-    def _commerce(self) -> None:
+    def _commerce(self) -> bool:
         """Commerce says something, or something that it said comes at last, or comes again."""
         match self.dice.choice(["says", "says", "says late", "comes", "comes again"]):
             case "says":
                 self._deliver(self._anything())
             case "says late":
                 self._wire.append(self._anything())
+                self._note("commerce", f"{self._wire[-1].id} is on its way")
             case "comes" if self._wire:
                 self._deliver(self._wire.pop(self.dice.randrange(len(self._wire))))
-            case _ if self._sent:
-                self._deliver(self.dice.choice(self._sent))
             case _:
-                pass
+                self._deliver(self.dice.choice(self._sent))
+        return True
 
     def _anything(self) -> Said:
         tenant = self.dice.choice(TENANTS)
@@ -394,35 +462,42 @@ class Story:
 
     # -- time and the operator ----------------------------------------------------------------------------------------
 
-    def _time(self) -> None:
+    def _time(self) -> bool:
         leap = self.dice.choice(LEAPS)
         self.clock.advance(leap)
         self._note("time", f"{leap} pass")
+        return True
 
-    def _operator(self) -> None:
+    def _operator(self) -> bool:
         tenant = self.dice.choice(TENANTS)
         if not self.registers[tenant].exists:
-            return
+            return False
         if self.desk.held() and self.dice.random() < 0.5:
             if self.desk.plan is None:
                 self._reads()
             else:
                 self.dice.choice([self._approves, self._approves, self._rejects])()
-            return
+            return True
         if self.registers[tenant].destroyed_at is not None:
-            self._restore(tenant)
-            return
-        scope = self.dice.choice(sorted(self._estates()[tenant].scopes))
-        self._does(self.dice.choice(["hold", "retry", "retry", "release", "release"]), scope)
+            return self._restore(tenant)
+        scopes = self.estates()[tenant].scopes
+        stuck = [scope for scope, actual in scopes.items() if actual.held is not None or actual.given_up is not None]
+        if stuck and self.dice.random() < 0.8:
+            scope = self.dice.choice(stuck)
+            return self._does("release" if is_held_by_hand(scopes[scope]) else "retry", scope)
+        return self._does("hold", self.dice.choice(list(scopes)))
 
-    def _restore(self, tenant: str) -> None:
+    def _restore(self, tenant: str) -> bool:
         self._acting = None
-        with suppress(Refused):
+        try:
             self._operating().restore(tenant, reason="the wrong one was called", by="ada")
-            in_time = not self.registers[tenant].is_over(self.clock()) or self.registers[tenant].holds("purge")
-            assert in_time, f"{tenant} was restored after its window"
-            self.registers[tenant].restores()
-            check_held(self)
+        except Refused:
+            return False
+        in_time = not self.registers[tenant].is_over(self.clock()) or self.registers[tenant].holds("purge")
+        assert in_time, f"{tenant} was restored after its window"
+        self.registers[tenant].restores()
+        check_held(self)
+        return True
 
     # -- the destroy guard --------------------------------------------------------------------------------------------
 
@@ -445,36 +520,43 @@ class Story:
 
     # -- scopes -------------------------------------------------------------------------------------------------------
 
-    def _does(self, kind: Literal["retry", "hold", "release"], scope: Scope) -> None:
+    def _does(self, kind: Literal["retry", "hold", "release"], scope: Scope) -> bool:
         self._acting = None
-        with suppress(UsageError):
+        try:
             self._operating().carry_out(Act(kind, scope, "she thinks so"), by="ada")
+        except UsageError:
+            return False
+        return True
 
     def _operating(self) -> Operating:
-        return Operating(self.log, self._saga_of_operator.estates, CATALOG, self.policy, self.clock, self._new_id)
+        return Operating(self.log, self.saga.estates, CATALOG, self.policy, self.clock, self._new_id)
 
-    def _estates(self) -> Mapping[str, Estate]:
-        return self._saga_of_operator.estates(TENANTS)
+    def estates(self) -> Mapping[str, Estate]:
+        return self.saga.estates(TENANTS)
 
     # -- telling ------------------------------------------------------------------------------------------------------
 
-    def _note(self, who: str, what: str) -> None:
+    def _note(self, who: str, what: str | Recorded) -> None:
         self._lines.append((self.number, self.clock.now, who, what))
 
     @property
     def transcript(self) -> str:
         """What happened, a line for each thing, under the number of its step."""
-        return "\n".join(f"{number:4} {at:%Y-%m-%d %H:%M:%S} {who}: {what}" for number, at, who, what in self._lines)
+        return "\n".join(
+            f"{number:4} {at:%Y-%m-%d %H:%M:%S} {who}: {_told(what)}" for number, at, who, what in self._lines
+        )
 
     def _new_id(self) -> UUID:
         return UUID(int=next(self._ids))
 
 
-def _told(fact: Recorded) -> str:
-    event = fact.event
+def _told(what: str | Recorded) -> str:
+    if isinstance(what, str):
+        return what
+    event = what.event
     named = {
         name: getattr(event, name)
         for name in ("step", "direction", "generation", "level", "reason", "product")
         if hasattr(event, name)
     }
-    return f"{fact.stream} {fact.version} {type(event).__name__} {' '.join(f'{value}' for value in named.values())}"
+    return f"{what.stream} {what.version} {type(event).__name__} {' '.join(f'{value}' for value in named.values())}"

@@ -302,6 +302,31 @@ def test_whoever_lost_its_lease_drops_the_outcome_and_the_next_holder_goes_on(cl
     assert set(cloud.completions().values()) == {1}
 
 
+def test_an_effect_that_takes_longer_than_a_lease_keeps_it(cloud: Cloud) -> None:
+    cloud.create("t-1")
+    slow, others = cloud.provisioner(), cloud.provisioner()
+    at_it, ends = threading.Event(), threading.Event()
+
+    def lasts(order: Order, when: Literal["before", "after"]) -> None:
+        if when == "before" and order.step is Step.COMMERCE:
+            at_it.set()
+            assert ends.wait(30)
+
+    cloud.world.faults = lasts
+    while not at_it.is_set():
+        slow.round()
+    site = cloud.log.leases["site:t-1"]
+    for _ in range(6):
+        cloud.clock.advance(timedelta(seconds=20))
+        slow.round()
+        others.round()
+    assert cloud.log.leases["site:t-1"].token == site.token, "somebody else has taken it over"
+    ends.set()
+    cloud.work(slow)
+    assert cloud.levels() == {"open": 5}
+    assert cloud.log.conflicts == 0
+
+
 def test_whoever_lost_its_lease_begins_nothing_that_nobody_wants_any_more(cloud: Cloud) -> None:
     """If it did and died, nothing would be due: its successor answered every wake, and found nothing to do."""
     cloud.create("t-1")

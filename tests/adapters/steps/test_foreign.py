@@ -44,9 +44,9 @@ def foreign_steps(address: str, **products: set[Step]) -> Catalog:
     return Catalog(products=there)
 
 
-def all_executors(catalog: Catalog, **secrets: SigningSecret) -> Executors:
+def all_executors(catalog: Catalog, *, control: str = "", **secrets: SigningSecret) -> Executors:
     return executors(
-        control=lambda: psycopg.connect(""),
+        control=lambda: psycopg.connect(control, autocommit=True),
         topology=Topology([Shard(name="eu-1", region="eu", url="")], default_region="eu"),
         catalog=catalog,
         site_domain="tenantry.example",
@@ -64,8 +64,11 @@ def membership_of(product: str) -> Order:
     return order(Scope("product", "t-1", product), Step.SITE, MembershipWish(product=product, access="open"))
 
 
-def test_only_the_named_steps_of_the_named_product_are_somebody_elses(provisioner: Provisioner) -> None:
-    there = all_executors(foreign_steps(provisioner.address, compass={Step.CONFIGURATION}), test=SIGNING)
+def test_only_the_named_steps_of_the_named_product_are_somebody_elses(
+    provisioner: Provisioner, migrated_database: str
+) -> None:
+    catalog = foreign_steps(provisioner.address, compass={Step.CONFIGURATION})
+    there = all_executors(catalog, control=migrated_database, test=SIGNING)
     for asked in (configuration_of("compass"), configuration_of("atlas"), membership_of("compass")):
         there["product", asked.step].ensure(asked)
         there["product", asked.step].remove(replace(asked, direction="remove"))
@@ -78,9 +81,12 @@ def test_without_foreign_executors_nothing_is_routed_away() -> None:
     assert not any(executor.foreign for executor in there.values() if isinstance(executor, Routed))
 
 
-def test_what_is_told_of_a_step_is_the_same_whoever_brings_it_about(provisioner: Provisioner) -> None:
+def test_what_is_told_of_a_step_is_the_same_whoever_brings_it_about(
+    provisioner: Provisioner, migrated_database: str
+) -> None:
     ours = all_executors(default_catalog())
-    theirs = all_executors(foreign_steps(provisioner.address, compass={Step.SITE, Step.CONFIGURATION}), test=SIGNING)
+    catalog = foreign_steps(provisioner.address, compass={Step.SITE, Step.CONFIGURATION})
+    theirs = all_executors(catalog, control=migrated_database, test=SIGNING)
     for asked in (configuration_of("compass"), membership_of("compass")):
         assert theirs["product", asked.step].ensure(asked) == ours["product", asked.step].ensure(asked)
 
@@ -129,6 +135,10 @@ def removal(tenant_id: str, generation: int) -> Order:
     wish = license_wish("jira-software")
     scope = Scope("product", tenant_id, "jira-software")
     return order(scope, Step.LICENSE, wish, generation=generation, direction="remove")
+
+
+def test_the_example_has_forty_lines() -> None:
+    assert sum(bool(line.strip()) for line in EXAMPLE.read_text().splitlines()) <= 40
 
 
 def test_the_example_keeps_the_promises_of_an_executor(example: Webhook) -> None:

@@ -1,0 +1,188 @@
+"""What has somebody else's provisioner replied to an order?
+
+Replies come on a topic of ours, are stored in the transaction of their position, and wake the scope; the next look at
+the order finds its own before it asks anybody. It is the way in which commands on Kafka are answered, and the callback
+of a webhook that said 202.
+
+    look ──▶ a reply to this very order? ──▶ done                      its facts; the reply stays, for another look
+                 │                       ──▶ working                   Obstacle: look, and ask, again after its pause
+                 │                       ──▶ retry, what does not fit  Retryable, after its pause
+                 │                       ──▶ refused, fenced           Permanent, Fenced
+                 └── none ──▶ ask, by command or by webhook
+
+Only `done` is kept. Any other reply is taken away when it is read, so that the next look asks anew; a crash in between
+asks once more than needed, and the key makes that harmless. Of each scope and step one reply is kept, that of the
+highest generation: duplicates and replies to older orders change nothing, and wake nobody.
+
+Who may reply to a command is what the broker's access lists say. A reply for a webhook must be signed with its secret
+too, as our request was: whoever is called at an address is not known to the broker by that. There is no age at which a
+signature is refused: it stands for one order of one generation, and says nothing of any other.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal, Protocol
+
+from psycopg import sql
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from adapters.kafka_ports import Message
+from adapters.signed_requests import SigningSecret
+from adapters.steps.fences import Connect
+from adapters.steps.orders import Draft, Misfit, about, completed, obstacle_of
+from adapters.topology import reaching
+from domain.catalog import Catalog, ForeignExecutor
+from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable
+from domain.ports import Executor, Order, Reply
+from domain.steps import Facts, Scope, Step
+
+log = logging.getLogger(__name__)
+
+LARGEST_REPLY_BYTES: Final = 64 * 2**10
+
+_LONGEST_PAUSE: Final = 3600
+_RESULT: Final = TypeAdapter(dict[str, Any])
+
+
+class Said(BaseModel):
+    """A reply as it lies on Kafka."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    idempotency_key: Annotated[str, Field(max_length=512)]
+    outcome: Literal["done", "working", "retry", "refused", "fenced"]
+    result: dict[str, Any] = Field(default_factory=dict)
+    detail: str | None = None
+    retry_after: Annotated[int, Field(ge=1, le=_LONGEST_PAUSE)] | None = None
+
+
+class Replies(Protocol):
+    """Where replies are kept."""
+
+    def find(self, order: Order) -> str | None:
+        """What was said to this very order; None where nothing was."""
+
+    def take_away(self, order: Order, said: str) -> None:
+        """Forget it, if it is still that."""
+
+
+class PostgresReplies:
+    """`Replies` in the control database; rows are written by the event log, with the position they were read at."""
+
+    def __init__(self, control: Connect) -> None:
+        self._control = control
+
+    def find(self, order: Order) -> str | None:
+        with reaching("the control database"), self._control() as connection:
+            row = connection.execute(
+                "SELECT said FROM replies WHERE scope = %s AND step = %s AND key = %s", _place(order)
+            ).fetchone()
+        return row[0] if row else None
+
+    def take_away(self, order: Order, said: str) -> None:
+        statement = sql.SQL("DELETE FROM replies WHERE scope = %s AND step = %s AND key = %s AND said = %s")
+        with reaching("the control database"), self._control() as connection, connection.transaction():
+            connection.execute(statement, (*_place(order), said))
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """Takes the reply to an order for its outcome; where there is none, `asked` asks for it."""
+
+    asked: Executor
+    replies: Replies
+    draft: Draft
+
+    def ensure(self, order: Order) -> Facts:
+        text = self.replies.find(order)
+        if text is None:
+            return self.asked.ensure(order)
+        said = self._done(order, text)
+        try:
+            return completed(order, self.draft(order), _RESULT.dump_json(said.result))
+        except Misfit as misfit:
+            self.replies.take_away(order, text)
+            raise Retryable(_about(order, f"what does not fit: {misfit}")) from None
+
+    def remove(self, order: Order) -> None:
+        text = self.replies.find(order)
+        if text is None:
+            self.asked.remove(order)
+        else:
+            self._done(order, text)
+
+    def _done(self, order: Order, text: str) -> Said:
+        """The reply, if it says done; any other is taken away and raised as what it says."""
+        said = Said.model_validate_json(text)
+        if said.outcome == "done":
+            return said
+        self.replies.take_away(order, text)
+        raise _error(order, said)
+
+
+def _error(order: Order, said: Said) -> ExecutorError:
+    pause = timedelta(seconds=said.retry_after) if said.retry_after is not None else None
+    told = _about(order, said.outcome + (f": {said.detail}" if said.detail else ""))
+    match said.outcome:
+        case "working":
+            return Obstacle(obstacle_of(order), told, delay=pause)
+        case "refused":
+            return Permanent(told)
+        case "fenced":
+            return Fenced(told)
+        case _:
+            return Retryable(told, delay=pause)
+
+
+def _about(order: Order, said: str) -> str:
+    return about(order, "by a reply", f"replied {said}")
+
+
+# -- what comes in -------------------------------------------------------------------------------------------------
+
+
+def read(message: Message, catalog: Catalog, secrets: Mapping[str, SigningSecret]) -> Reply | None:
+    """The reply in the message; None, with a line in the log of the worker, where it is none to an order of ours."""
+    try:
+        return _read(message, catalog, secrets)
+    except ValueError as error:
+        reason = "it does not fit" if isinstance(error, ValidationError) else str(error)
+        log.warning("no reply: %s/%s at %s: %s", message.topic, message.partition, message.offset, reason)
+        return None
+
+
+def _read(message: Message, catalog: Catalog, secrets: Mapping[str, SigningSecret]) -> Reply:
+    value = message.value or b""
+    if len(value) > LARGEST_REPLY_BYTES:
+        raise ValueError("it is too large")
+    said = Said.model_validate_json(value)
+    scope, step, generation = _parts(said.idempotency_key)
+    product = catalog.products.get(scope.key) if scope.kind == "product" else None
+    executor = product.executors.get(step) if product is not None else None
+    if executor is None:
+        raise ValueError("the catalogue gives that step to nobody else")
+    if isinstance(executor, ForeignExecutor):
+        secret = secrets.get(executor.secret)
+        headers = {name.lower(): text.decode("latin-1") for name, text in message.headers}
+        if secret is None or not secret.has_signed(headers, value) or headers["webhook-id"] != said.idempotency_key:
+            raise ValueError(f"it is not signed with the secret {executor.secret}, as replies for a webhook are")
+    if said.detail is not None:
+        said = said.model_copy(update={"detail": re.sub(r"\S+@\S+", "(personal)", said.detail[:2000])})
+    return Reply(str(scope), int(step), generation, said.idempotency_key, said.model_dump_json(exclude_none=True))
+
+
+def _parts(key: str) -> tuple[Scope, Step, int]:
+    """Scope, step and generation of an idempotency key; ValueError where it is none."""
+    parts = key.rsplit("/", 3)
+    if len(parts) != 4 or parts[2] not in ("ensure", "remove") or not parts[3].isdecimal() or len(parts[3]) > 18:
+        raise ValueError("its idempotency_key is none of ours")
+    return Scope.parse(parts[0]), Step(int(parts[1])), int(parts[3])
+
+
+def _place(order: Order) -> tuple[str, int, str]:
+    return str(order.scope), int(order.step), order.idempotency_key
