@@ -121,6 +121,8 @@ def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datet
     given_up = actual.given_up is not None
     if actual.given_up is not None and actual.given_up.digest != wanted.digest:
         return Resume("another wish came")
+    if _was_impossible(actual) and around.impossible is None:
+        return Resume("its family lives elsewhere no more")
     target = _fallback(actual) if given_up else wanted.steps
     difference = next(_differences(target, actual), None)
     if difference is None:
@@ -142,6 +144,11 @@ def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datet
     if intent.retry_at is not None and intent.retry_at > now:
         return Wait("the next attempt", until=min(intent.retry_at, wanted.wake_at or intent.retry_at))
     return Execute(intent)
+
+
+def _was_impossible(actual: Provisioning) -> bool:
+    """Whether a product was given up for where its family lives: step 3 is the family's, and did not fail."""
+    return actual.scope.kind == "product" and actual.given_up is not None and actual.given_up.step is Step.REGION
 
 
 def _fallback(actual: Provisioning) -> Mapping[Step, Wish]:

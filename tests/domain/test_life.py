@@ -6,17 +6,19 @@ between. What time brings about is an event in the tenant's stream.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from domain.convergence import placement_of
 from domain.description import describe
 from domain.errors import Conflict, Permanent, Refused, Retryable
 from domain.event import Event
 from domain.policy import Policy
 from domain.ports import Order, Recording
-from domain.provisioning import ScopeConverged
+from domain.provisioning import ScopeConverged, ScopeGaveUp
 from domain.steps import Direction, Scope, SiteWish, Step
 from domain.tenant import (
     LicenseExpired,
@@ -272,6 +274,29 @@ def test_a_family_that_has_gone_through_its_purge_wakes_its_products() -> None:
     turn = cloud.saga.take(JIRA_FAMILY, cloud.estate())
     assert isinstance(turn.facts[0].event, ScopeConverged)
     assert str(JIRA_SCOPE) in {wake.scope for wake in turn.wakes}
+
+
+def test_a_pin_that_was_given_up_is_tried_again_when_its_family_lives_elsewhere_no_more() -> None:
+    cloud = Cloud()
+    cloud.intake.takes(message("tenant.created", 1), message("product.activated", 1))
+    cloud.world.trouble = _fails_license_of(JIRA)
+    while not cloud.estate().family("jira").lived:
+        assert cloud.work_once()
+    cloud.intake.takes(message("product.activated", 1, product=SERVICE, residency="pinned", region="us"))
+    cloud.work()
+    assert {event.key for event in facts(cloud, ScopeGaveUp) if isinstance(event, ScopeGaveUp)} == {JIRA, SERVICE}
+    assert (level(cloud, JIRA), level(cloud, SERVICE)) == ("absent", "open")
+    placement = placement_of(cloud.estate(), "jira")
+    assert placement is not None
+    assert placement.region == "us"
+
+
+def _fails_license_of(key: str) -> Callable[[Order, str], None]:
+    def trouble(order: Order, when: str) -> None:
+        if (order.scope.key, order.step, order.direction, when) == (key, Step.LICENSE, "ensure", "before"):
+            raise Permanent("not sold here")
+
+    return trouble
 
 
 def test_an_app_goes_with_its_host_and_begins_anew_with_it() -> None:
