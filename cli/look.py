@@ -103,7 +103,7 @@ def tables_of(told: dict[str, Any]) -> list[Table]:
     attributes = wanted["tenant"]["attributes"]["value"]
     made = [
         table(
-            f"wanted: tenant {told['tenant_id']}" + (" (destroyed)" if wanted["tenant"]["destroyed"] else ""),
+            f"wanted: tenant {told['tenant_id']}{_end(wanted['tenant'])}",
             ("product", "wish", "presence", "access", "license", "revisions"),
             [
                 (
@@ -123,6 +123,12 @@ def tables_of(told: dict[str, Any]) -> list[Table]:
     for projection in PROJECTIONS:
         made.extend(_read_model(projection.name, told[projection.name]))
     return made
+
+
+def _end(tenant: dict[str, Any]) -> str:
+    if "purged" in tenant:
+        return " (destroyed, and purged)" if tenant["purged"] else " (destroyed, is being purged)"
+    return " (destroyed)" if tenant["destroyed"] else ""
 
 
 def _held(changes: list[dict[str, Any]]) -> list[Table]:

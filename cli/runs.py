@@ -315,7 +315,10 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
     )
 
 
-def _say_settled(outcome: str, plan: Plan, by: str, reason: str, as_json: bool) -> None:
+def _say_settled(outcome: Literal["approved", "rejected"], plan: Plan, by: str, reason: str, as_json: bool) -> None:
+    """What came of the plan. Purges cannot be rejected: they stay held."""
+    kept = [change for change in plan.told if outcome == "rejected" and change["change"] == "purge"]
+    settled = [change for change in plan.told if change not in kept]
     if as_json:
         print_json(
             {
@@ -323,11 +326,13 @@ def _say_settled(outcome: str, plan: Plan, by: str, reason: str, as_json: bool) 
                 "outcome": outcome if plan.changes else "nothing held",
                 "by": by,
                 "reason": reason,
-                "changes": plan.told,
+                "changes": settled,
+                "kept": kept,
             }
         )
     elif plan.changes:
-        out.print(f"plan {plan.hash} is {outcome}: {len(plan.changes)} changes", markup=False, highlight=False)
+        still = f"; purges that stay held: {len(kept)}" if kept else ""
+        out.print(f"plan {plan.hash} is {outcome}: {len(settled)} changes{still}", markup=False, highlight=False)
     else:
         out.print(NOTHING_HELD)
 

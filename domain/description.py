@@ -50,6 +50,7 @@ def describe_wanted(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json:
                 "revision": attributes.revision,
             },
             "destroyed": tenant.destroyed is not None,
+            **({"purged": tenant.purge.over} if tenant.purge else {}),
             **({"held": [_held(held) for held in tenant.held]} if tenant.held else {}),
         },
         "products": {

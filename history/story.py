@@ -107,7 +107,8 @@ def _wished(id_: str, causes: Mapping[UUID, Recorded]) -> Iterator[Line]:
         event = cause.event
         reason = getattr(event, "reason", None)
         said = event.TOPIC.removeprefix("tenantry.").replace("-", " ") + (f" ({reason})" if reason else "")
-        yield _placed(cause, "wished", None, f"{said}, by {place_of(cause.cause)}")
+        by = "for its time has come" if cause.cause.kind == "event" else f"by {place_of(cause.cause)}"
+        yield _placed(cause, "wished", None, f"{said}, {by}")
 
 
 def place_of(cause: Cause) -> str:
@@ -161,7 +162,6 @@ _WORDS: dict[type[Event], str] = {
 
 def _said(fact: Recorded, *, undone: bool) -> str:
     event = fact.event
-    by = f"by {fact.cause.source}: " if fact.cause.kind == "operator" else ""
     match event:
         case StepStarted(direction="ensure"):
             return ("back to " if undone else "") + _wish(event.wish)
@@ -178,11 +178,27 @@ def _said(fact: Recorded, *, undone: bool) -> str:
             return f"waits for {event.obstacle}: {event.reason}"
         case StepMissing():
             return event.reason
+        case _:
+            return _verdict(fact)
+
+
+def _verdict(fact: Recorded) -> str:
+    """What was said of the whole scope, by whom, and what goes on from there."""
+    event = fact.event
+    by = f"by {fact.cause.source}: " if fact.cause.kind == "operator" else ""
+    match event:
+        case ScopeConverged(level="absent"):
+            return "nothing is left of it"
         case ScopeConverged():
-            return "nothing is left of it" if event.level == "absent" else f"is as it should be: {event.level}"
+            lost = ", begun anew: the data that it once held is lost" if event.data_lost else ""
+            return f"is as it should be: {event.level}{lost}"
         case ScopeGaveUp():
             return f"{event.reason}; tried again when another wish comes, or by `tenantry runs retry`"
-        case ScopeHeld() | ScopeResumed():
+        case ScopeHeld() if by:
+            return f"{by}{event.reason}; nothing is begun until `tenantry runs release`"
+        case ScopeHeld():
+            return f"{event.reason}; mend it, then `tenantry runs retry`, unless another wish comes"
+        case ScopeResumed():
             return f"{by}{event.reason}"
         case DataAbandoned():
             return f"{by}{event.reason}; made anew, without the data of {', '.join(event.products) or 'nobody'}"
