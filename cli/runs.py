@@ -57,9 +57,12 @@ def list_(
         ]
         rows = _with_silent(parts, rows, state=state, tenant=tenant, limit=limit)
         facts = parts.log.load({row["scope"]: 0 for row in rows})
+        now = utc_now()
     told = []
     for row in rows:
-        stands = standing(facts.get(row["scope"], []))
+        its = facts.get(row["scope"], [])
+        stands, since = standing(its), max([row["updated_at"], *(fact.time for fact in its[-1:])])
+        row |= {"updated_at": since, "age_seconds": (now - since).total_seconds()}
         told.append({**row, "step": _step(stands.step), "attempts": stands.attempts, "retry_at": stands.retry_at})
     if as_json:
         print_json(told)

@@ -74,6 +74,8 @@ def standing(facts: Iterable[Recorded]) -> Standing:
                 found, undoing = Standing(event.step, max(found.attempts, 1)), True
             case StepStarted() as event if not undoing:
                 found = Standing(event.step)
+            case StepCompleted() if not undoing:
+                found = Standing()
             case StepFailed() as event:
                 found = Standing(event.step, event.attempt, event.retry_at)
             case _:
@@ -196,6 +198,8 @@ def _verdict(fact: Recorded) -> str:
             return f"{event.reason}; tried again when another wish comes, or by `tenantry runs retry`"
         case ScopeHeld() if by:
             return f"{by}{event.reason}; nothing is begun until `tenantry runs release`"
+        case ScopeHeld() if "`tenantry runs" in event.reason:
+            return event.reason
         case ScopeHeld():
             return f"{event.reason}; mend it, then `tenantry runs retry`, unless another wish comes"
         case ScopeResumed():

@@ -98,7 +98,10 @@ def test_a_schema_that_is_missing_is_held_and_its_products_closed_until_it_is_re
     assert Step.LICENSE not in steps
     assert steps[Step.SITE].wish.model_dump()["access"] == "closed"
     assert steps[Step.IDENTITY].wish.model_dump()["in_force"] is False
-    cloud.finds_nothing()
+    again = cloud.says("reconcile", code=1)
+    assert f"{family}  data_missing, as was recorded before: see `tenantry runs show {family}`" in again
+    assert "all else is there" in again
+    assert json.loads(cloud.says("reconcile", "--json", code=1))["data_missing"] == [str(family)]
 
     cloud.says("runs", "retry", str(family), "--reason", "too early")
     cloud.work()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from domain.convergence import placement_of
-from domain.description import describe
+from domain.description import describe, describe_silent
 from domain.errors import Conflict, Permanent, Refused, Retryable
 from domain.event import Event
 from domain.policy import Policy
@@ -297,6 +297,24 @@ def _fails_license_of(key: str) -> Callable[[Order, str], None]:
             raise Permanent("not sold here")
 
     return trouble
+
+
+def test_a_family_that_waits_for_a_product_that_is_held_is_listed_as_waiting() -> None:
+    cloud = Cloud()
+    cloud.intake.takes(message("tenant.created", 1), message("product.activated", 1))
+
+    def trouble(order: Order, when: str) -> None:
+        if (order.step, when) == (Step.LICENSE, "before"):
+            raise Permanent("the disk is on fire")
+
+    cloud.world.trouble = trouble
+    cloud.work()
+    assert cloud.estate().product(JIRA).held is not None
+    silent = describe_silent(cloud.estate(), catalog=CATALOG, policy=POLICY, now=cloud.clock())
+    assert (silent[JIRA_FAMILY]["state"], silent[JIRA_FAMILY]["reason"]) == (
+        "waiting",
+        f"waits for the removal of product {JIRA}",
+    )
 
 
 def test_an_app_goes_with_its_host_and_begins_anew_with_it() -> None:
