@@ -176,6 +176,20 @@ def test_a_purge_of_an_epoch_that_was_overtaken_changes_nothing() -> None:
     assert cloud.estate().tenant.product(JIRA).purge is None
 
 
+def test_a_purge_of_the_whole_that_belongs_to_a_destruction_that_was_undone_changes_nothing() -> None:
+    cloud = a_cloud(JIRA)
+    says(cloud, "tenant.destroyed", 2)
+    first = cloud.estate().tenant.destroyed
+    assert first is not None
+    cloud.restore()
+    says(cloud, "tenant.destroyed", 3)
+    late = TenantPurgeStarted(tenant_id=TENANT, epoch=first.epoch)
+    version = cloud.estate().tenant.version + 1
+    cloud.log.record(Recording(events=[recorded(f"tenant:{TENANT}", version, late)]))
+    assert cloud.estate().tenant.purge is None
+    assert cloud.estate().tenant.destroyed is not None
+
+
 def test_an_activation_that_came_first_makes_the_purge_conflict_and_be_decided_again() -> None:
     cloud = a_cloud(JIRA)
     says(cloud, "product.deactivated", 2)
