@@ -96,19 +96,20 @@ def tell(facts: Sequence[Recorded], causes: Mapping[UUID, Recorded]) -> list[Run
             undoing.add(event.generation)
         if fact.cause.kind == "event" and fact.cause.id != wish:
             wish = fact.cause.id
-            runs[-1].lines.extend(_wished(wish, causes))
+            runs[-1].lines.extend(_wished(wish, causes, getattr(event, "key", "")))
         runs[-1].lines.append(line_of(fact, undoing))
         ended = isinstance(event, ScopeConverged)
     return runs
 
 
-def _wished(id_: str, causes: Mapping[UUID, Recorded]) -> Iterator[Line]:
-    """What the saga's facts name as their cause: what commerce said."""
+def _wished(id_: str, causes: Mapping[UUID, Recorded], key: str) -> Iterator[Line]:
+    """What the saga's facts name as their cause: what commerce said; of which product, unless it is that `key`."""
     cause = causes.get(UUID(id_)) if id_ else None
     if cause is not None:
         event = cause.event
-        reason = getattr(event, "reason", None)
-        said = event.TOPIC.removeprefix("tenantry.").replace("-", " ") + (f" ({reason})" if reason else "")
+        reason, product = getattr(event, "reason", None), getattr(event, "product", key) or key
+        said = event.TOPIC.removeprefix("tenantry.").replace("-", " ")
+        said += (f" of {product}" if product != key else "") + (f" ({reason})" if reason else "")
         by = "for its time has come" if cause.cause.kind == "event" else f"by {place_of(cause.cause)}"
         yield _placed(cause, "wished", None, f"{said}, {by}")
 

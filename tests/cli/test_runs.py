@@ -44,7 +44,7 @@ def test_the_story_of_a_run_that_was_given_up_retried_and_converged(desk: Desk) 
     story = desk.says("runs", "show", FAMILY)
     lines = [line.split("  ", 2)[-1].strip() for line in story.splitlines()]
     assert lines[0] == f"{FAMILY} is open, converged"
-    assert "product activated, by message m-1 of /commerce at tenantry.lifecycle/0@1" in story
+    assert "product activated of jira-software, by message m-1 of /commerce at tenantry.lifecycle/0@1" in story
     order = [
         "step 6 database failed: attempt 1: no such disk; not tried again",
         "step 6 database given up: no such disk",

@@ -14,7 +14,7 @@ import pytest
 
 from domain.convergence import placement_of
 from domain.description import describe, describe_silent
-from domain.errors import Conflict, Permanent, Refused, Retryable
+from domain.errors import Conflict, Obstacle, Permanent, Refused, Retryable
 from domain.event import Event
 from domain.policy import Policy
 from domain.ports import Order, Recording
@@ -513,6 +513,25 @@ def test_who_waits_for_the_name_is_woken_when_it_is_free() -> None:
     cloud.work()
     assert cloud.world.taken_names == {"acme": "t-2"}
     assert cloud.estate("t-2").site().level == "open"
+
+
+def test_who_waits_for_room_is_woken_when_a_family_goes() -> None:
+    calm = POLICY.retry.model_copy(update={"obstacle_poll": 100 * YEAR})
+    cloud = a_cloud(JIRA, policy=POLICY.model_copy(update={"retry": calm}))
+
+    def full(order: Order, when: str) -> None:
+        is_second = order.scope.tenant_id == "t-2" and order.step is Step.REGION
+        if is_second and (JIRA_FAMILY, Step.REGION) in cloud.world.things:
+            raise Obstacle("room:eu", "region eu has no room")
+
+    cloud.world.trouble = full
+    cloud.intake.takes(message("tenant.created", 1, tenant_id="t-2", site_name="two"))
+    cloud.intake.takes(message("product.activated", 1, tenant_id="t-2"))
+    cloud.work()
+    assert cloud.estate("t-2").product(JIRA).level == "absent"
+    says(cloud, "product.deactivated", 2)
+    passes(cloud, POLICY.retention)
+    assert (level(cloud), cloud.estate("t-2").product(JIRA).level) == ("absent", "open")
 
 
 def test_a_site_that_never_had_its_name_does_not_take_it_while_it_is_purged() -> None:

@@ -14,7 +14,7 @@ from domain.ports import Order
 from domain.steps import Scope, Step
 from history.story import Run, Standing, clock, standing, tell
 from tests.domain.driver import Cloud
-from tests.domain.given import CUSTOMER, JIRA, JIRA_FAMILY, JIRA_SCOPE, NOW, SITE, TENANT, message
+from tests.domain.given import APP, CUSTOMER, JIRA, JIRA_FAMILY, JIRA_SCOPE, NOW, SITE, TENANT, message
 
 
 class Told:
@@ -160,6 +160,20 @@ def test_another_wish_begins_another_run_with_its_own_message() -> None:
         "product suspended (unpaid), by message m-2 of commerce at tenantry.lifecycle/0@8"
     )
     assert said(second, "converged") == "is as it should be: closed"
+
+
+def test_an_app_that_closes_with_its_host_names_what_was_said_of_the_host() -> None:
+    told = Told()
+    told.cloud.intake.takes(message("product.activated", 1, product=APP))
+    told.cloud.work()
+    told.cloud.clock.advance(timedelta(hours=1))
+    told.cloud.intake.takes(message("product.suspended", 2, id="m-2", offset=8, reason="unpaid"))
+    told.cloud.work()
+    *_, run = told.story(Scope("product", TENANT, APP))
+    assert said(run, "wished") == (
+        f"product suspended of {JIRA} (unpaid), by message m-2 of commerce at tenantry.lifecycle/0@8"
+    )
+    assert said(run, "converged") == "is as it should be: closed"
 
 
 def test_what_stands_in_the_way_is_named() -> None:
