@@ -56,6 +56,8 @@ def list_(
             for row in overview.runs(parts.endpoints.database_url, state=state, tenant_id=tenant, limit=limit)
         ]
         rows = _with_silent(parts, rows, state=state, tenant=tenant, limit=limit)
+        if tenant is not None and not rows:
+            estate_of(parts, tenant)
         facts = parts.log.load({row["scope"]: 0 for row in rows})
         now = utc_now()
     told = []
