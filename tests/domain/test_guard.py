@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from domain import tenant as tenants
 from domain.errors import UsageError
+from domain.operating import Act
 from domain.policy import Guard, Policy
+from domain.steps import Scope
 from domain.tenant import (
     ChangeHeld,
     ChangesApproved,
@@ -272,6 +274,27 @@ def test_a_purge_cannot_be_rejected() -> None:
     operating = estates.operating()
     with pytest.raises(UsageError, match="only purges are held"):
         operating.reject(operating.plan().hash, reason="no", by="ada@host")
+    estates.approve()
+    estates.work()
+    assert estates.estate("t-0").product(JIRA).level == "absent"
+
+
+def test_an_approval_purges_nothing_that_somebody_holds() -> None:
+    estates = Estates(tenants=1, policy=guarded(at_least=1))
+    estates.says("t-0", "product.deactivated", 2, product=JIRA)
+    estates.work()
+    estates.policy = guarded(at_least=0)
+    estates.new_worker()
+    estates.clock.advance(POLICY.retention + MINUTE)
+    estates.work()
+    scope = Scope("product", "t-0", JIRA)
+    estates.operating().carry_out(Act("hold", scope, "its data is being copied"), by="ada@host")
+    assert estates.operating().plan().changes[0].data == "nothing changes: overtaken, or held by somebody"
+    estates.approve()
+    estates.work()
+    assert estates.estate("t-0").product(JIRA).level == "retained"
+    estates.operating().carry_out(Act("release", scope, "copied"), by="ada@host")
+    estates.work()
     estates.approve()
     estates.work()
     assert estates.estate("t-0").product(JIRA).level == "absent"

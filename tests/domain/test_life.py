@@ -16,6 +16,7 @@ from domain.convergence import placement_of
 from domain.description import describe, describe_silent
 from domain.errors import Conflict, Obstacle, Permanent, Refused, Retryable
 from domain.event import Event
+from domain.operating import Act
 from domain.policy import Policy
 from domain.ports import Order, Recording
 from domain.provisioning import ScopeConverged, ScopeGaveUp
@@ -363,6 +364,34 @@ def test_a_removal_that_fails_during_a_purge_is_held_and_goes_on_after_a_retry()
     cloud.retry_all()
     cloud.work()
     assert (level(cloud), told(cloud)["data_lost"]) == ("open", True)
+
+
+@pytest.mark.parametrize("held", [JIRA_SCOPE, JIRA_FAMILY, Scope("product", TENANT, APP)], ids=str)
+def test_no_purge_begins_of_what_somebody_holds_until_it_is_released(held: Scope) -> None:
+    cloud = a_cloud(JIRA, APP)
+    cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
+    says(cloud, "product.deactivated", 2)
+    passes(cloud, POLICY.retention + YEAR)
+    assert not facts(cloud, PurgeStarted)
+    assert databases(cloud)
+    cloud.operating().carry_out(Act("release", held, "copied"), by="ada@host")
+    cloud.work()
+    assert len(facts(cloud, PurgeStarted)) == 1
+    assert not databases(cloud)
+
+
+@pytest.mark.parametrize("held", [SITE, JIRA_SCOPE, JIRA_FAMILY], ids=str)
+def test_no_tenant_is_purged_while_somebody_holds_a_part_of_it(held: Scope) -> None:
+    cloud = a_cloud(JIRA)
+    says(cloud, "tenant.destroyed", 2)
+    cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
+    passes(cloud, POLICY.restore_window + YEAR)
+    assert not facts(cloud, TenantPurgeStarted)
+    assert databases(cloud)
+    cloud.operating().carry_out(Act("release", held, "copied"), by="ada@host")
+    cloud.work()
+    assert len(facts(cloud, TenantPurgeStarted)) == 1
+    assert not databases(cloud)
 
 
 def test_a_product_that_never_lived_is_not_purged() -> None:
