@@ -30,6 +30,7 @@ REMEDIES: Final = {
     "ahead": "was commerce restored from a backup? have it send all since then",
     "extra": "have commerce say what becomes of it",
 }
+HELD: Final = "decide about it: `tenantry runs approve`"
 
 
 def compare(parts: Parts, path: Path, *, as_json: bool) -> None:
@@ -52,7 +53,7 @@ def _print_table(found: Iterator[Difference], comparison: Comparison) -> None:
     rows: list[tuple[str | None, ...]] = []
     for difference in found:
         if len(rows) < MOST:
-            told = (difference.kind, difference.tenant_id, difference.what, difference.said, REMEDIES[difference.kind])
+            told = (difference.kind, difference.tenant_id, difference.what, difference.said, _remedy(difference))
             rows.append(told)
     all_ = comparison.found.total()
     if rows:
@@ -64,11 +65,15 @@ def _print_table(found: Iterator[Difference], comparison: Comparison) -> None:
     out.print(f"{compared}: {counts or 'all is as commerce says'}", soft_wrap=True, highlight=False)
 
 
+def _remedy(difference: Difference) -> str:
+    return HELD if difference.held else REMEDIES[difference.kind]
+
+
 def _print_json(found: Iterator[Difference], comparison: Comparison) -> None:
     """One JSON value, however many there are: nothing is printed of a dump that turns out to be a bad one."""
     with SpooledTemporaryFile(max_size=1 << 20, mode="w+", encoding="utf-8") as kept:
         for number, difference in enumerate(found):
-            told = {**asdict(difference), "remedy": REMEDIES[difference.kind]}
+            told = {**asdict(difference), "remedy": _remedy(difference)}
             kept.write(("," if number else "") + json.dumps(told, ensure_ascii=False))
         kept.seek(0)
         sys.stdout.write('{"differences": [')

@@ -103,7 +103,7 @@ def tables_of(told: dict[str, Any]) -> list[Table]:
     attributes = wanted["tenant"]["attributes"]["value"]
     made = [
         table(
-            f"wanted: tenant {told['tenant_id']}" + (" (destroyed)" if wanted["tenant"]["destroyed"] else ""),
+            f"wanted: tenant {told['tenant_id']}{_end(wanted['tenant'])}",
             ("product", "wish", "presence", "access", "license", "revisions"),
             [
                 (
@@ -119,10 +119,17 @@ def tables_of(told: dict[str, Any]) -> list[Table]:
         ),
         *_held(wanted["tenant"].get("held", [])),
         _steps(f"actual: site {attributes['site_name']}", actual),
+        *_reasons(actual),
     ]
     for projection in PROJECTIONS:
         made.extend(_read_model(projection.name, told[projection.name]))
     return made
+
+
+def _end(tenant: dict[str, Any]) -> str:
+    if "purged" in tenant:
+        return " (destroyed, and purged)" if tenant["purged"] else " (destroyed, is being purged)"
+    return " (destroyed)" if tenant["destroyed"] else ""
 
 
 def _held(changes: list[dict[str, Any]]) -> list[Table]:
@@ -143,8 +150,17 @@ def _steps(title: str, actual: dict[str, Any]) -> Table:
         made.add_column(column, overflow="fold")
     for key, product in actual["products"].items():
         steps = [f"[{STEP_COLOURS.get(step['state'], 'magenta')}]{step['state']}[/]" for step in product["steps"]]
-        made.add_row(key, product["level"], product["state"], *steps)
+        level = f"{product['level']}, data_lost" if product["data_lost"] else product["level"]
+        made.add_row(key, level, product["state"], *steps)
     return made
+
+
+def _reasons(actual: dict[str, Any]) -> list[Table]:
+    """What each scope that waits, is held or was given up says of it."""
+    scopes = {"site": actual["site"], **{f"family {key}": each for key, each in actual["families"].items()}}
+    scopes |= {f"product {key}": each for key, each in actual["products"].items()}
+    rows = [(name, each["state"], each["reason"]) for name, each in scopes.items() if each.get("reason")]
+    return [table("why: see `tenantry runs list`", ("scope", "state", "reason"), rows)] if rows else []
 
 
 def _read_model(name: str, told: Any) -> list[Table]:

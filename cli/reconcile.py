@@ -51,7 +51,7 @@ def reconcile(
         _say(sweep, mended)
         if goes_on:
             _line("the background sweep, which had stopped itself, goes on")
-    if sweep.drifted or sweep.silent:
+    if sweep.drifted or sweep.silent or sweep.lost:
         raise typer.Exit(1)
 
 
@@ -64,6 +64,8 @@ def _say(sweep: Sweep, mended: Mended) -> None:
         for finding in seen.findings:
             becomes = _becomes(finding) if seen.scope not in mended.dropped else "it has moved on: looked at next time"
             _line(f"{seen.scope}  step {int(finding.step)} {STEP_NAMES[finding.step]}: {finding.said}; {becomes}")
+    for scope in sweep.lost:
+        _line(f"{scope}  data_missing, as was recorded before: see `tenantry runs show {scope}`")
     for where, why in sweep.silent.items():
         _line(f"{where} was not looked at: {why}")
     for where in sweep.suspicious:
@@ -76,7 +78,8 @@ def _say(sweep: Sweep, mended: Mended) -> None:
     elif sweep.drifted:
         _line("nothing was recorded")
     elif not sweep.silent:
-        _line(f"{sweep.tenants} tenants, {sum(sweep.looked_at.values())} looks: all is there")
+        rest = "all else is there" if sweep.lost else "all is there"
+        _line(f"{sweep.tenants} tenants, {sum(sweep.looked_at.values())} looks: {rest}")
 
 
 def _becomes(finding: Finding) -> str:
@@ -114,6 +117,7 @@ def _told(sweep: Sweep, mended: Mended) -> dict[str, Any]:
             for seen in sweep.drifted
             for finding in seen.findings
         ],
+        "data_missing": [str(scope) for scope in sweep.lost],
         "not_looked_at": sweep.silent,
         "suspicious": {
             where: {"absent": sweep.absent[where], "looked_at": sweep.looked_at[where]} for where in sweep.suspicious

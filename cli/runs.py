@@ -56,10 +56,15 @@ def list_(
             for row in overview.runs(parts.endpoints.database_url, state=state, tenant_id=tenant, limit=limit)
         ]
         rows = _with_silent(parts, rows, state=state, tenant=tenant, limit=limit)
+        if tenant is not None and not rows:
+            estate_of(parts, tenant)
         facts = parts.log.load({row["scope"]: 0 for row in rows})
+        now = utc_now()
     told = []
     for row in rows:
-        stands = standing(facts.get(row["scope"], []))
+        its = facts.get(row["scope"], [])
+        stands, since = standing(its), max([row["updated_at"], *(fact.time for fact in its[-1:])])
+        row |= {"updated_at": since, "age_seconds": (now - since).total_seconds()}
         told.append({**row, "step": _step(stands.step), "attempts": stands.attempts, "retry_at": stands.retry_at})
     if as_json:
         print_json(told)
@@ -315,7 +320,10 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
     )
 
 
-def _say_settled(outcome: str, plan: Plan, by: str, reason: str, as_json: bool) -> None:
+def _say_settled(outcome: Literal["approved", "rejected"], plan: Plan, by: str, reason: str, as_json: bool) -> None:
+    """What came of the plan. Purges cannot be rejected: they stay held."""
+    kept = [change for change in plan.told if outcome == "rejected" and change["change"] == "purge"]
+    settled = [change for change in plan.told if change not in kept]
     if as_json:
         print_json(
             {
@@ -323,11 +331,13 @@ def _say_settled(outcome: str, plan: Plan, by: str, reason: str, as_json: bool) 
                 "outcome": outcome if plan.changes else "nothing held",
                 "by": by,
                 "reason": reason,
-                "changes": plan.told,
+                "changes": settled,
+                "kept": kept,
             }
         )
     elif plan.changes:
-        out.print(f"plan {plan.hash} is {outcome}: {len(plan.changes)} changes", markup=False, highlight=False)
+        still = f"; purges that stay held: {len(kept)}" if kept else ""
+        out.print(f"plan {plan.hash} is {outcome}: {len(settled)} changes{still}", markup=False, highlight=False)
     else:
         out.print(NOTHING_HELD)
 

@@ -95,12 +95,13 @@ Kind = Literal["missing", "older", "differs", "ahead", "extra"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`what`: `customer c-1`, `tenant t-1`, or a product of it by its key."""
+    """`what`: `customer c-1`, `tenant t-1`, or a product of it by its key. `held`: by the destroy guard, not lost."""
 
     kind: Kind
     tenant_id: str | None
     what: str
     said: str
+    held: bool = False
 
 
 def compare_customer(line: CustomerLine, customer: Customer, *, as_of: datetime) -> Iterator[Difference]:
@@ -137,7 +138,8 @@ def compare_tenant(line: TenantLine, tenant: Tenant, *, as_of: datetime) -> Iter
             held = any(held.event.change == "destroy" for held in tenant.held)
             here = "destroyed" if tenant.destroyed else "held by the destroy guard" if held else "alive"
             there = "destroyed" if line.destroyed else "alive"
-            yield Difference("differs", tenant.id, what, f"{here} here, {there} at commerce")
+            is_held = held and line.destroyed
+            yield Difference("differs", tenant.id, what, f"{here} here, {there} at commerce", held=is_held)
         return
     attributes, revision = tenant.attributes.value, tenant.attributes.revision
     said = list(_attributes(line, attributes))
@@ -165,13 +167,15 @@ def _compare_product(line: ProductLine, tenant: Tenant, *, as_of: datetime) -> I
             known = "never activated here" if registers.origin else "we never heard of it"
             yield Difference("missing", tenant.id, line.product, known)
         return
-    held = [each.event.revision for each in tenant.held if each.event.product == line.product]
+    changes = [held.event for held in tenant.held if held.event.product == line.product]
+    held = [change.revision for change in changes if change.change == "deactivate"]
     revision = _highest(registers, held)
     said = list(_content(line, registers))
     if said and held:
         said.append("a deactivation is held by the destroy guard")
     if kind := _kind(revision, line.revision, said, registers.origin, as_of=as_of):
-        yield Difference(kind, tenant.id, line.product, _told(revision, line.revision, said))
+        is_held = bool(held) and line.presence == "deactivated" and kind == "differs"
+        yield Difference(kind, tenant.id, line.product, _told(revision, line.revision, said), held=is_held)
 
 
 def _content(line: ProductLine, here: ProductRegisters) -> Iterator[str]:

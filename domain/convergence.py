@@ -113,7 +113,7 @@ def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datet
     A wish that closes is never given up: going back to the last converged one would open what must be closed. It is
     held instead, as far as it came. What is held for a wish is tried again when another one comes.
     """
-    if wanted.passed is not None and (actual.held is None or actual.held.digest is not None):
+    if wanted.passed is not None and not actual.held_by_hand:
         return Note(wanted.passed)
     if actual.held is not None:
         is_another = actual.held.digest not in (None, wanted.digest)
@@ -121,6 +121,8 @@ def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datet
     given_up = actual.given_up is not None
     if actual.given_up is not None and actual.given_up.digest != wanted.digest:
         return Resume("another wish came")
+    if _was_impossible(actual) and around.impossible is None:
+        return Resume("its family lives elsewhere no more")
     target = _fallback(actual) if given_up else wanted.steps
     difference = next(_differences(target, actual), None)
     if difference is None:
@@ -142,6 +144,11 @@ def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datet
     if intent.retry_at is not None and intent.retry_at > now:
         return Wait("the next attempt", until=min(intent.retry_at, wanted.wake_at or intent.retry_at))
     return Execute(intent)
+
+
+def _was_impossible(actual: Provisioning) -> bool:
+    """Whether a product was given up for where its family lives: step 3 is the family's, and did not fail."""
+    return actual.scope.kind == "product" and actual.given_up is not None and actual.given_up.step is Step.REGION
 
 
 def _fallback(actual: Provisioning) -> Mapping[Step, Wish]:
@@ -283,10 +290,11 @@ def dependents(scope: Scope, estate: Estate, *, catalog: Catalog) -> tuple[Scope
             members = (key for key in products if catalog.family_of(key) == scope.key)
             return (site, *(Scope("product", tenant_id, key) for key in members))
         case "product":
-            apps = [key for key in products if catalog[key].host == scope.key]
-            homes = sorted({catalog.family_of(key) for key in (scope.key, *apps)})
+            host = catalog[scope.key].host if scope.key in catalog else None
+            near = [key for key in products if catalog[key].host == scope.key or key == host]
+            homes = sorted({catalog.family_of(key) for key in (scope.key, *near)})
             return (
                 site,
                 *(Scope("family", tenant_id, key) for key in homes),
-                *(Scope("product", tenant_id, key) for key in apps),
+                *(Scope("product", tenant_id, key) for key in near),
             )

@@ -50,6 +50,7 @@ def describe_wanted(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json:
                 "revision": attributes.revision,
             },
             "destroyed": tenant.destroyed is not None,
+            **({"purged": tenant.purge.over} if tenant.purge else {}),
             **({"held": [_held(held) for held in tenant.held]} if tenant.held else {}),
         },
         "products": {
@@ -117,13 +118,13 @@ def describe_actual(estate: Estate, *, catalog: Catalog, policy: Policy, now: da
 
 
 def describe_silent(estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[Scope, Json]:
-    """The scopes that are due or wait, though no fact of theirs says so: nothing was begun, or a purge is held."""
+    """The scopes that are due or wait, though no fact of theirs says so: for another scope, or for an operator."""
     found: dict[Scope, Json] = {}
     for scope in scopes_of(estate.tenant, catalog):
         wish, actual = wanted(scope, estate, catalog=catalog, policy=policy, now=now), estate.actual(scope)
         told = _scope(scope, wish, estate, catalog=catalog, now=now)
-        is_held_back = wish.approval is not None and told["state"] == "waiting"
-        if is_held_back or (actual.version == 0 and told["state"] != "converged"):
+        is_kept_waiting = told["state"] == "waiting" and actual.intent is None
+        if is_kept_waiting or (actual.version == 0 and told["state"] != "converged"):
             found[scope] = told
     return found
 

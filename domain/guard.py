@@ -162,7 +162,7 @@ def _data(fact: Destructive | None, levels: tuple[tuple[str, Level, Level], ...]
     """What becomes of the data, and when."""
     match fact:
         case None:
-            return "nothing changes: overtaken"
+            return "nothing changes: overtaken, or held by somebody"
         case TenantDestroyed():
             return f"all of it goes {_days(policy.restore_window)} after the approval, unless the tenant is restored"
         case ProductDeactivated() if any(after == "retained" for _, _, after in levels):

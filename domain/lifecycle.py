@@ -362,7 +362,10 @@ class _Batch:
     def _guarded(self, message: Readable, event: Event) -> Event:
         """The fact, counted by the destroy guard; or that it is held, where there is no room for it."""
         assert message.tenant_id is not None
-        if tenants.is_guarded(event, self._tenants[message.tenant_id]):
+        tenant = self._tenants[message.tenant_id]
+        if tenants.is_guarded(event, tenant):
+            if tenants.joins_held(event, tenant):
+                return tenants.hold(event)
             counted = self.recording.guarded or Guarded(self._policy.guard, self._now)
             if self._room is not None and counted.facts >= self._room:
                 return tenants.hold(event)

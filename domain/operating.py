@@ -59,7 +59,7 @@ def decide(act: Act, actual: Provisioning) -> ScopeHeld | ScopeResumed:
 
 
 def _retry(act: Act, actual: Provisioning) -> ScopeResumed:
-    if is_held_by_hand(actual):
+    if actual.held_by_hand:
         raise UsageError(f"{act.scope} is held{_by_whom(actual)}: `tenantry runs release {act.scope}` lets it go on")
     if actual.held is None and actual.given_up is None:
         raise UsageError(f"nothing of {act.scope} is held or given up: see `tenantry runs show {act.scope}`")
@@ -67,7 +67,7 @@ def _retry(act: Act, actual: Provisioning) -> ScopeResumed:
 
 
 def _hold(act: Act, actual: Provisioning) -> ScopeHeld:
-    if is_held_by_hand(actual):
+    if actual.held_by_hand:
         raise UsageError(f"{act.scope} is held already{_by_whom(actual)}: release it first")
     return ScopeHeld(tenant_id=act.scope.tenant_id, kind=act.scope.kind, key=act.scope.key, reason=act.reason)
 
@@ -75,7 +75,7 @@ def _hold(act: Act, actual: Provisioning) -> ScopeHeld:
 def _release(act: Act, actual: Provisioning) -> ScopeResumed:
     if actual.held is None:
         raise UsageError(f"nothing of {act.scope} is held: see `tenantry runs show {act.scope}`")
-    if not is_held_by_hand(actual):
+    if not actual.held_by_hand:
         raise UsageError(
             f"{act.scope} is held because a step failed ({actual.held.reason}): mend that, then `tenantry runs retry"
             f" {act.scope}`"
@@ -85,11 +85,6 @@ def _release(act: Act, actual: Provisioning) -> ScopeResumed:
 
 def _resumed(act: Act) -> ScopeResumed:
     return ScopeResumed(tenant_id=act.scope.tenant_id, kind=act.scope.kind, key=act.scope.key, reason=act.reason)
-
-
-def is_held_by_hand(actual: Provisioning) -> bool:
-    """Held whatever the wish is: by a person or a guard, not by the saga for want of success."""
-    return actual.held is not None and actual.held.digest is None
 
 
 def _by_whom(actual: Provisioning) -> str:

@@ -254,6 +254,11 @@ class Provisioning(Folded):
         return self.converged is not None and self.converged.level != "absent"
 
     @property
+    def held_by_hand(self) -> bool:
+        """Held whatever the wish is: by a person, not by the saga for want of success."""
+        return self.held is not None and self.held.digest is None
+
+    @property
     def is_empty(self) -> bool:
         """Nothing of it is there, not even perhaps."""
         return not self.steps and self.intent is None

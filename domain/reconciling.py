@@ -45,7 +45,8 @@ class Looking(Protocol):
 class Sweep:
     """What one sweep came to. `looked_at`, `absent`: scopes by place; `silent`: places not looked at, and why.
 
-    `suspicious`: places where too much is missing. Nothing may be recorded.
+    `suspicious`: places where too much is missing. Nothing may be recorded. `lost`: scopes whose database was missing
+    before, which is recorded already and not found again.
     """
 
     tenants: int = 0
@@ -54,6 +55,7 @@ class Sweep:
     drifted: list[Seen] = field(default_factory=list)
     silent: dict[str, str] = field(default_factory=dict)
     suspicious: tuple[str, ...] = ()
+    lost: list[Scope] = field(default_factory=list)
 
     def add(self, page: Sweep) -> None:
         """What was found on one page more."""
@@ -62,6 +64,7 @@ class Sweep:
         self.absent.update(page.absent)
         self.drifted.extend(page.drifted)
         self.silent |= page.silent
+        self.lost.extend(page.lost)
 
 
 @dataclass(slots=True)
@@ -105,6 +108,7 @@ class Reconciling:
             absent=Counter(each.where for each in seen if each.is_absent),
             drifted=[each for each in seen if each.findings],
             silent=dict(observed.silent),
+            lost=[scope for each in estates for scope, actual in each.scopes.items() if actual.data_missing],
         )
 
     def tenants_after(self, tenant_id: str, limit: int) -> Sequence[str]:

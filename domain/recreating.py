@@ -20,7 +20,7 @@ from domain.convergence import database_of, dependents
 from domain.drift import Observed, place_of
 from domain.errors import Conflict, UsageError
 from domain.event import Cause, Recorded
-from domain.operating import ATTEMPTS, is_held_by_hand
+from domain.operating import ATTEMPTS
 from domain.ports import Clock, EventLog, NewId, Recording, Wake
 from domain.provisioning import DataAbandoned
 from domain.steps import Scope
@@ -36,7 +36,7 @@ def decide(
         raise UsageError(f"{scope} has no database that could be lost: see `tenantry runs show {scope}`")
     if actual.abandoned:
         raise UsageError(f"{scope} is being made anew already: see `tenantry runs show {scope}`")
-    if is_held_by_hand(actual):
+    if actual.held_by_hand:
         raise UsageError(f"{scope} is held by somebody: `tenantry runs release {scope}` first")
     if not actual.data_missing and actual.held is None:
         raise UsageError(

@@ -368,6 +368,8 @@ def _origin(scope: Scope, estate: Estate, catalog: Catalog) -> Origin | None:
     candidates = [tenant.origin, estate.customer.origin, estate.actual(scope).resumed]
     if scope.kind == "product":
         candidates.append(tenant.product(scope.key).origin)
+        if scope.key in catalog and (host := catalog[scope.key].host) is not None:
+            candidates.append(tenant.product(host).origin)  # an app goes with its host
     elif scope.kind == "family":
         members = (key for key in tenant.products if key in catalog and catalog.family_of(key) == scope.key)
         candidates.extend(tenant.products[key].origin for key in members)

@@ -427,15 +427,30 @@ def _highest(*revisions: int | None) -> int | None:
 
 
 def _holding(tenant: Tenant, event: ChangeHeld, recorded: Recorded) -> Tenant:
-    """One change more is held; no register is written, but who has seen a revision goes on asking for them."""
+    """One change more is held, in place of the same one that was held before under a lower revision.
+
+    No register is written, but who has seen a revision goes on asking for them.
+    """
     held = Held(recorded.version, event, recorded.time, recorded.cause, recorded.correlation)
-    tenant = replace(tenant, version=recorded.version, held=(*tenant.held, held))
+    others = (each for each in tenant.held if not _replaces(event, each.event))
+    tenant = replace(tenant, version=recorded.version, held=(*others, held))
     if event.revision is None:
         return tenant
     if event.product is None:
         return replace(tenant, revisioned=True)
     product = replace(tenant.product(event.product), revisioned=True)
     return replace(tenant, products={**tenant.products, event.product: product})
+
+
+def _is_same(held: ChangeHeld, other: ChangeHeld) -> bool:
+    return (held.change, held.product) == (other.change, other.product)
+
+
+def _replaces(event: ChangeHeld, held: ChangeHeld) -> bool:
+    """Whether the same deactivation was held under a lower revision, or under none."""
+    register = Register(deactivation(held), held.revision)
+    is_higher = judge(register, deactivation(event), event.revision) is Write.LANDS
+    return event.change == "deactivate" and _is_same(held, event) and is_higher
 
 
 def _without_overtaken(tenant: Tenant) -> Tenant:
@@ -657,7 +672,7 @@ def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str) -> Tena
                 f"revision {event.revision} of product {event.product} of tenant {tenant.id} came before as a"
                 " deactivation, which is held: commerce must send the correction under a higher revision",
             )
-        case Write.REPEATS:
+        case Write.REPEATS | Write.STALE if isinstance(event, ProductDeactivated):
             return _stale(tenant.id, type_of, event.revision, product=event.product)
         case _:
             pass
@@ -667,9 +682,9 @@ def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str) -> Tena
 
 
 def _against_held(tenant: Tenant, event: ProductEvent, presence: Presence | None) -> Write | None:
-    """How the event stands to a deactivation of the same revision that is held; None where there is none."""
+    """How what the event says of presence stands to a deactivation that is held; None where there is none of both."""
     for held in _held_deactivations(tenant, event.product):
-        if presence is not None and held.revision == event.revision:
+        if presence is not None:
             return judge(Register(deactivation(held), held.revision), presence, event.revision)
     return None
 
@@ -761,6 +776,11 @@ def is_guarded(event: Event, tenant: Tenant) -> TypeGuard[Destructive]:
             return True
         case _:
             return False
+
+
+def joins_held(event: Destructive, tenant: Tenant) -> bool:
+    """Whether the same change is held already: whoever repeats it must not get it past the guard, however slowly."""
+    return any(_is_same(held.event, hold(event)) for held in tenant.held)
 
 
 def hold(event: Destructive) -> ChangeHeld:

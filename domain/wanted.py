@@ -135,9 +135,28 @@ def wish_of_product(tenant: Tenant, key: str, *, catalog: Catalog, now: datetime
 def wanted(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Wanted:
     """What `scope` should be."""
     wish = _wanted_scope(scope, estate, catalog=catalog, policy=policy, now=now)
-    if wish.passed is None or not is_held(estate.tenant, wish.passed):
+    if wish.passed is None:
         return wish
-    return replace(wish, passed=None, approval="its purge, which the destroy guard holds: see `tenantry runs approve`")
+    if is_held(estate.tenant, wish.passed):
+        approval = "its purge, which the destroy guard holds: see `tenantry runs approve`"
+        return replace(wish, passed=None, approval=approval)
+    stopped = _held_by_hand(wish.passed, estate)
+    return wish if stopped is None else replace(wish, passed=None, approval=f"the release of {stopped}, to be purged")
+
+
+def _held_by_hand(passed: Passing, estate: Estate) -> Scope | None:
+    """What somebody holds of that which would go: nothing of it comes to the point of no return meanwhile."""
+    match passed:
+        case PurgeStarted():
+            going = [
+                *(Scope("product", passed.tenant_id, key) for key in (passed.product, *passed.apps)),
+                *(Scope("family", passed.tenant_id, key) for key in passed.families),
+            ]
+        case TenantPurgeStarted():
+            going = sorted(estate.scopes)
+        case _:
+            going = []
+    return next((scope for scope in going if estate.actual(scope).held_by_hand), None)
 
 
 def _wanted_scope(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Wanted:

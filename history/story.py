@@ -74,6 +74,8 @@ def standing(facts: Iterable[Recorded]) -> Standing:
                 found, undoing = Standing(event.step, max(found.attempts, 1)), True
             case StepStarted() as event if not undoing:
                 found = Standing(event.step)
+            case StepCompleted() if not undoing:
+                found = Standing()
             case StepFailed() as event:
                 found = Standing(event.step, event.attempt, event.retry_at)
             case _:
@@ -94,20 +96,22 @@ def tell(facts: Sequence[Recorded], causes: Mapping[UUID, Recorded]) -> list[Run
             undoing.add(event.generation)
         if fact.cause.kind == "event" and fact.cause.id != wish:
             wish = fact.cause.id
-            runs[-1].lines.extend(_wished(wish, causes))
+            runs[-1].lines.extend(_wished(wish, causes, getattr(event, "key", "")))
         runs[-1].lines.append(line_of(fact, undoing))
         ended = isinstance(event, ScopeConverged)
     return runs
 
 
-def _wished(id_: str, causes: Mapping[UUID, Recorded]) -> Iterator[Line]:
-    """What the saga's facts name as their cause: what commerce said."""
+def _wished(id_: str, causes: Mapping[UUID, Recorded], key: str) -> Iterator[Line]:
+    """What the saga's facts name as their cause: what commerce said; of which product, unless it is that `key`."""
     cause = causes.get(UUID(id_)) if id_ else None
     if cause is not None:
         event = cause.event
-        reason = getattr(event, "reason", None)
-        said = event.TOPIC.removeprefix("tenantry.").replace("-", " ") + (f" ({reason})" if reason else "")
-        yield _placed(cause, "wished", None, f"{said}, by {place_of(cause.cause)}")
+        reason, product = getattr(event, "reason", None), getattr(event, "product", key) or key
+        said = event.TOPIC.removeprefix("tenantry.").replace("-", " ")
+        said += (f" of {product}" if product != key else "") + (f" ({reason})" if reason else "")
+        by = "for its time has come" if cause.cause.kind == "event" else f"by {place_of(cause.cause)}"
+        yield _placed(cause, "wished", None, f"{said}, {by}")
 
 
 def place_of(cause: Cause) -> str:
@@ -161,7 +165,6 @@ _WORDS: dict[type[Event], str] = {
 
 def _said(fact: Recorded, *, undone: bool) -> str:
     event = fact.event
-    by = f"by {fact.cause.source}: " if fact.cause.kind == "operator" else ""
     match event:
         case StepStarted(direction="ensure"):
             return ("back to " if undone else "") + _wish(event.wish)
@@ -178,11 +181,29 @@ def _said(fact: Recorded, *, undone: bool) -> str:
             return f"waits for {event.obstacle}: {event.reason}"
         case StepMissing():
             return event.reason
+        case _:
+            return _verdict(fact)
+
+
+def _verdict(fact: Recorded) -> str:
+    """What was said of the whole scope, by whom, and what goes on from there."""
+    event = fact.event
+    by = f"by {fact.cause.source}: " if fact.cause.kind == "operator" else ""
+    match event:
+        case ScopeConverged(level="absent"):
+            return "nothing is left of it"
         case ScopeConverged():
-            return "nothing is left of it" if event.level == "absent" else f"is as it should be: {event.level}"
+            lost = ", begun anew: the data that it once held is lost" if event.data_lost else ""
+            return f"is as it should be: {event.level}{lost}"
         case ScopeGaveUp():
             return f"{event.reason}; tried again when another wish comes, or by `tenantry runs retry`"
-        case ScopeHeld() | ScopeResumed():
+        case ScopeHeld() if by:
+            return f"{by}{event.reason}; nothing is begun until `tenantry runs release`"
+        case ScopeHeld() if "`tenantry runs" in event.reason:
+            return event.reason
+        case ScopeHeld():
+            return f"{event.reason}; mend it, then `tenantry runs retry`, unless another wish comes"
+        case ScopeResumed():
             return f"{by}{event.reason}"
         case DataAbandoned():
             return f"{by}{event.reason}; made anew, without the data of {', '.join(event.products) or 'nobody'}"

@@ -126,3 +126,23 @@ def test_a_dump_that_cannot_be_believed_is_refused_by_its_line(cloud: Cloud, tmp
     assert "line 2: longer than 1 MiB" in said(begins + " " * (1 << 20) + "{}\n")
     assert "leave --tenant away" in cloud.refuses("reconcile", "--tenant", "t", "--commerce", str(path))
     assert "No such file" in cloud.refuses("reconcile", "--commerce", "nowhere.jsonl")
+
+
+def test_what_the_destroy_guard_holds_was_heard_and_is_decided_about(cloud: Cloud, tmp_path: Path) -> None:
+    *passed, held, doomed = sorted(cloud.tenant() for _ in range(7))
+    for each in (*passed, held):
+        leaves = {"tenant_id": each, "product": "jira-software", "reason": "left"}
+        cloud.hears("product.deactivated", leaves, revision=2)
+    cloud.hears("tenant.destroyed", {"tenant_id": doomed, "reason": "left"}, revision=2)
+    gone = a_product(presence="deactivated", revision=2)
+    lines = [*(a_line(each, products=[gone]) for each in (*passed, held)), a_line(doomed, destroyed=True)]
+    path = a_dump(tmp_path / "dump.jsonl", *lines)
+    told = json.loads(cloud.says("reconcile", "--commerce", path, "--json", code=1))["differences"]
+    assert [(each["what"], each["said"]) for each in told] == [
+        (
+            "jira-software",
+            "activated here, deactivated at commerce; a deactivation is held by the destroy guard",
+        ),
+        (f"tenant {doomed}", "held by the destroy guard here, destroyed at commerce"),
+    ]
+    assert {each["remedy"] for each in told} == {"decide about it: `tenantry runs approve`"}

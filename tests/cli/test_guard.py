@@ -74,6 +74,19 @@ def strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENANTRY_POLICY_FILE", str(tmp_path / "policy.toml"))
 
 
+def test_a_rejection_says_which_purges_stay_held(strict: None, desk: Desk) -> None:
+    desk.comes("product.activated", product="confluence", edition="standard", users=5)
+    desk.work()
+    desk.comes("product.deactivated", product="jira-software", reason="left")
+    desk.says("runs", "approve", desk.json("runs", "approve")["plan"], "--reason", "they left")
+    desk.work()
+    desk.comes("product.deactivated", product="confluence", reason="a script")
+    plan = desk.json("runs", "approve")["plan"]
+    said = desk.says("runs", "reject", plan, "--reason", "stop").strip()
+    assert said == f"plan {plan} is rejected: 1 changes; purges that stay held: 1"
+    assert [change["change"] for change in desk.json("runs", "approve")["changes"]] == ["purge"]
+
+
 def test_a_held_purge_is_listed_among_the_runs_and_found_again_after_its_table_was_dropped(
     strict: None, desk: Desk
 ) -> None:

@@ -93,12 +93,16 @@ def test_a_schema_that_is_missing_is_held_and_its_products_closed_until_it_is_re
     assert not cloud.on("eu-1", f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'"), "it is not made empty"
     assert [type(event) for event in cloud.facts(family)[-4:]] == [StepMissing, StepStarted, StepFailed, ScopeHeld]
     assert "held: data_missing" in cloud.says("runs", "show", str(family))
+    assert "waits for step 6 of family jira, which is held: data_missing" in cloud.says("show", tenant_id)
     assert not can_log_in(cloud, role)
     steps = cloud.estate(tenant_id).actual(product).steps
     assert Step.LICENSE not in steps
     assert steps[Step.SITE].wish.model_dump()["access"] == "closed"
     assert steps[Step.IDENTITY].wish.model_dump()["in_force"] is False
-    cloud.finds_nothing()
+    again = cloud.says("reconcile", code=1)
+    assert f"{family}  data_missing, as was recorded before: see `tenantry runs show {family}`" in again
+    assert "all else is there" in again
+    assert json.loads(cloud.says("reconcile", "--json", code=1))["data_missing"] == [str(family)]
 
     cloud.says("runs", "retry", str(family), "--reason", "too early")
     cloud.work()
@@ -143,6 +147,7 @@ def test_a_database_whose_loss_is_accepted_is_made_anew_under_another_name_and_m
     assert (converged.level, converged.data_lost) == ("open", True)
     shown = json.loads(cloud.says("show", tenant_id, "--json"))
     assert shown["actual"]["products"]["jira-software"]["data_lost"] is True
+    assert "open, data_lost" in cloud.says("show", tenant_id)
     assert "there is no backup; made anew" in cloud.says("runs", "show", str(family))
     cloud.finds_nothing()
     assert cloud.says("orphans").strip() == "no orphans"

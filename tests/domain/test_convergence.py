@@ -303,7 +303,7 @@ def test_who_waits_for_others_still_wakes_when_time_changes_the_wish() -> None:
         (SITE, {JIRA_FAMILY, JIRA_SCOPE, APP_SCOPE, *WIKI}),
         (JIRA_FAMILY, {SITE, JIRA_SCOPE, APP_SCOPE}),
         (JIRA_SCOPE, {SITE, JIRA_FAMILY, APP_SCOPE}),
-        (APP_SCOPE, {SITE, JIRA_FAMILY}),
+        (APP_SCOPE, {SITE, JIRA_FAMILY, JIRA_SCOPE}),
     ],
 )
 def test_a_change_of_a_scope_matters_to_those_that_may_wait_for_it(scope: Scope, who: set[Scope]) -> None:

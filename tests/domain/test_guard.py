@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from domain import tenant as tenants
 from domain.errors import UsageError
+from domain.operating import Act
 from domain.policy import Guard, Policy
+from domain.steps import Scope
 from domain.tenant import (
     ChangeHeld,
     ChangesApproved,
@@ -167,6 +169,41 @@ def test_a_later_activation_overtakes_a_held_deactivation() -> None:
     assert estates.log.held_by_guard() == []
 
 
+def test_a_held_deactivation_that_is_repeated_stays_held_however_slowly_and_under_the_last_revision() -> None:
+    estates = Estates(tenants=1, policy=guarded(at_least=0))
+    estates.says("t-0", "product.deactivated", 2, product=JIRA)
+    estates.intake.lifecycle.policy = guarded(at_least=9)
+    for revision in (3, 4):
+        estates.clock.advance(11 * MINUTE)
+        estates.says("t-0", "product.deactivated", revision, product=JIRA)
+    assert estates.tenant("t-0").product(JIRA).activated
+    assert [change.revision for change in estates.operating().plan().changes] == [4]
+    estates.approve()
+    assert not estates.tenant("t-0").product(JIRA).activated
+    assert estates.log.held_by_guard() == []
+
+
+def test_a_lower_revision_of_a_held_deactivation_is_stale_and_other_products_pass() -> None:
+    estates = Estates(tenants=1, policy=guarded(at_least=0))
+    estates.says("t-0", "product.deactivated", 5, product=JIRA)
+    estates.says("t-0", "product.deactivated", 3, product=JIRA)
+    assert isinstance(estates.intake.events()[-1], TenantMessageStale)
+    estates.intake.lifecycle.policy = guarded(at_least=1)
+    estates.says("t-0", "product.deactivated", 2, product=CONFLUENCE)
+    assert not estates.tenant("t-0").product(CONFLUENCE).activated
+    assert [(change.product, change.revision) for change in estates.operating().plan().changes] == [(JIRA, 5)]
+
+
+def test_a_revision_below_a_held_deactivation_writes_what_it_would_write_without_a_guard() -> None:
+    estates, free = Estates(tenants=1, policy=guarded(at_least=0)), Estates(tenants=1, policy=POLICY)
+    for each in (estates, free):
+        each.says("t-0", "product.deactivated", 2, product=JIRA)
+        each.says("t-0", "product.deactivated", 3, product=JIRA)
+        each.says("t-0", "product.activated", 2, product=JIRA, users=77)
+    estates.approve()
+    assert registers(estates) == registers(free)
+
+
 def test_an_activation_without_a_revision_overtakes_as_well() -> None:
     cloud = Cloud(policy=guarded(at_least=0))
     for type_ in ("tenant.created", "product.activated", "product.deactivated"):
@@ -237,6 +274,27 @@ def test_a_purge_cannot_be_rejected() -> None:
     operating = estates.operating()
     with pytest.raises(UsageError, match="only purges are held"):
         operating.reject(operating.plan().hash, reason="no", by="ada@host")
+    estates.approve()
+    estates.work()
+    assert estates.estate("t-0").product(JIRA).level == "absent"
+
+
+def test_an_approval_purges_nothing_that_somebody_holds() -> None:
+    estates = Estates(tenants=1, policy=guarded(at_least=1))
+    estates.says("t-0", "product.deactivated", 2, product=JIRA)
+    estates.work()
+    estates.policy = guarded(at_least=0)
+    estates.new_worker()
+    estates.clock.advance(POLICY.retention + MINUTE)
+    estates.work()
+    scope = Scope("product", "t-0", JIRA)
+    estates.operating().carry_out(Act("hold", scope, "its data is being copied"), by="ada@host")
+    assert estates.operating().plan().changes[0].data == "nothing changes: overtaken, or held by somebody"
+    estates.approve()
+    estates.work()
+    assert estates.estate("t-0").product(JIRA).level == "retained"
+    estates.operating().carry_out(Act("release", scope, "copied"), by="ada@host")
+    estates.work()
     estates.approve()
     estates.work()
     assert estates.estate("t-0").product(JIRA).level == "absent"

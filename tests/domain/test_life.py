@@ -6,17 +6,20 @@ between. What time brings about is an event in the tenant's stream.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from domain.description import describe
-from domain.errors import Conflict, Permanent, Refused, Retryable
+from domain.convergence import placement_of
+from domain.description import describe, describe_silent
+from domain.errors import Conflict, Obstacle, Permanent, Refused, Retryable
 from domain.event import Event
+from domain.operating import Act
 from domain.policy import Policy
 from domain.ports import Order, Recording
-from domain.provisioning import ScopeConverged
+from domain.provisioning import ScopeConverged, ScopeGaveUp
 from domain.steps import Direction, Scope, SiteWish, Step
 from domain.tenant import (
     LicenseExpired,
@@ -174,6 +177,20 @@ def test_a_purge_of_an_epoch_that_was_overtaken_changes_nothing() -> None:
     assert cloud.estate().tenant.product(JIRA).purge is None
 
 
+def test_a_purge_of_the_whole_that_belongs_to_a_destruction_that_was_undone_changes_nothing() -> None:
+    cloud = a_cloud(JIRA)
+    says(cloud, "tenant.destroyed", 2)
+    first = cloud.estate().tenant.destroyed
+    assert first is not None
+    cloud.restore()
+    says(cloud, "tenant.destroyed", 3)
+    late = TenantPurgeStarted(tenant_id=TENANT, epoch=first.epoch)
+    version = cloud.estate().tenant.version + 1
+    cloud.log.record(Recording(events=[recorded(f"tenant:{TENANT}", version, late)]))
+    assert cloud.estate().tenant.purge is None
+    assert cloud.estate().tenant.destroyed is not None
+
+
 def test_an_activation_that_came_first_makes_the_purge_conflict_and_be_decided_again() -> None:
     cloud = a_cloud(JIRA)
     says(cloud, "product.deactivated", 2)
@@ -274,6 +291,47 @@ def test_a_family_that_has_gone_through_its_purge_wakes_its_products() -> None:
     assert str(JIRA_SCOPE) in {wake.scope for wake in turn.wakes}
 
 
+def test_a_pin_that_was_given_up_is_tried_again_when_its_family_lives_elsewhere_no_more() -> None:
+    cloud = Cloud()
+    cloud.intake.takes(message("tenant.created", 1), message("product.activated", 1))
+    cloud.world.trouble = _fails_license_of(JIRA)
+    while not cloud.estate().family("jira").lived:
+        assert cloud.work_once()
+    cloud.intake.takes(message("product.activated", 1, product=SERVICE, residency="pinned", region="us"))
+    cloud.work()
+    assert {event.key for event in facts(cloud, ScopeGaveUp) if isinstance(event, ScopeGaveUp)} == {JIRA, SERVICE}
+    assert (level(cloud, JIRA), level(cloud, SERVICE)) == ("absent", "open")
+    placement = placement_of(cloud.estate(), "jira")
+    assert placement is not None
+    assert placement.region == "us"
+
+
+def _fails_license_of(key: str) -> Callable[[Order, str], None]:
+    def trouble(order: Order, when: str) -> None:
+        if (order.scope.key, order.step, order.direction, when) == (key, Step.LICENSE, "ensure", "before"):
+            raise Permanent("not sold here")
+
+    return trouble
+
+
+def test_a_family_that_waits_for_a_product_that_is_held_is_listed_as_waiting() -> None:
+    cloud = Cloud()
+    cloud.intake.takes(message("tenant.created", 1), message("product.activated", 1))
+
+    def trouble(order: Order, when: str) -> None:
+        if (order.step, when) == (Step.LICENSE, "before"):
+            raise Permanent("the disk is on fire")
+
+    cloud.world.trouble = trouble
+    cloud.work()
+    assert cloud.estate().product(JIRA).held is not None
+    silent = describe_silent(cloud.estate(), catalog=CATALOG, policy=POLICY, now=cloud.clock())
+    assert (silent[JIRA_FAMILY]["state"], silent[JIRA_FAMILY]["reason"]) == (
+        "waiting",
+        f"waits for the removal of product {JIRA}",
+    )
+
+
 def test_an_app_goes_with_its_host_and_begins_anew_with_it() -> None:
     cloud = a_cloud(JIRA, APP)
     says(cloud, "product.deactivated", 2)
@@ -306,6 +364,34 @@ def test_a_removal_that_fails_during_a_purge_is_held_and_goes_on_after_a_retry()
     cloud.retry_all()
     cloud.work()
     assert (level(cloud), told(cloud)["data_lost"]) == ("open", True)
+
+
+@pytest.mark.parametrize("held", [JIRA_SCOPE, JIRA_FAMILY, Scope("product", TENANT, APP)], ids=str)
+def test_no_purge_begins_of_what_somebody_holds_until_it_is_released(held: Scope) -> None:
+    cloud = a_cloud(JIRA, APP)
+    cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
+    says(cloud, "product.deactivated", 2)
+    passes(cloud, POLICY.retention + YEAR)
+    assert not facts(cloud, PurgeStarted)
+    assert databases(cloud)
+    cloud.operating().carry_out(Act("release", held, "copied"), by="ada@host")
+    cloud.work()
+    assert len(facts(cloud, PurgeStarted)) == 1
+    assert not databases(cloud)
+
+
+@pytest.mark.parametrize("held", [SITE, JIRA_SCOPE, JIRA_FAMILY], ids=str)
+def test_no_tenant_is_purged_while_somebody_holds_a_part_of_it(held: Scope) -> None:
+    cloud = a_cloud(JIRA)
+    says(cloud, "tenant.destroyed", 2)
+    cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
+    passes(cloud, POLICY.restore_window + YEAR)
+    assert not facts(cloud, TenantPurgeStarted)
+    assert databases(cloud)
+    cloud.operating().carry_out(Act("release", held, "copied"), by="ada@host")
+    cloud.work()
+    assert len(facts(cloud, TenantPurgeStarted)) == 1
+    assert not databases(cloud)
 
 
 def test_a_product_that_never_lived_is_not_purged() -> None:
@@ -456,6 +542,25 @@ def test_who_waits_for_the_name_is_woken_when_it_is_free() -> None:
     cloud.work()
     assert cloud.world.taken_names == {"acme": "t-2"}
     assert cloud.estate("t-2").site().level == "open"
+
+
+def test_who_waits_for_room_is_woken_when_a_family_goes() -> None:
+    calm = POLICY.retry.model_copy(update={"obstacle_poll": 100 * YEAR})
+    cloud = a_cloud(JIRA, policy=POLICY.model_copy(update={"retry": calm}))
+
+    def full(order: Order, when: str) -> None:
+        is_second = order.scope.tenant_id == "t-2" and order.step is Step.REGION
+        if is_second and (JIRA_FAMILY, Step.REGION) in cloud.world.things:
+            raise Obstacle("room:eu", "region eu has no room")
+
+    cloud.world.trouble = full
+    cloud.intake.takes(message("tenant.created", 1, tenant_id="t-2", site_name="two"))
+    cloud.intake.takes(message("product.activated", 1, tenant_id="t-2"))
+    cloud.work()
+    assert cloud.estate("t-2").product(JIRA).level == "absent"
+    says(cloud, "product.deactivated", 2)
+    passes(cloud, POLICY.retention)
+    assert (level(cloud), cloud.estate("t-2").product(JIRA).level) == ("absent", "open")
 
 
 def test_a_site_that_never_had_its_name_does_not_take_it_while_it_is_purged() -> None:

@@ -14,7 +14,7 @@ from domain.ports import Order
 from domain.steps import Scope, Step
 from history.story import Run, Standing, clock, standing, tell
 from tests.domain.driver import Cloud
-from tests.domain.given import CUSTOMER, JIRA, JIRA_FAMILY, JIRA_SCOPE, NOW, SITE, TENANT, message
+from tests.domain.given import APP, CUSTOMER, JIRA, JIRA_FAMILY, JIRA_SCOPE, NOW, SITE, TENANT, message
 
 
 class Told:
@@ -115,8 +115,38 @@ def test_a_hold_and_a_release_say_who_and_why() -> None:
     told.cloud.work()
     _, run = told.story()
     assert words(run) == ["held", "resumed", "converged"]
-    assert said(run, "held") == "by Ada (ada@console): moving house"
+    assert said(run, "held") == "by Ada (ada@console): moving house; nothing is begun until `tenantry runs release`"
     assert said(run, "resumed") == "by Ada (ada@console): moved"
+
+
+def test_a_closing_that_fails_is_held_with_what_to_do() -> None:
+    told = Told()
+    told.cloud.work()
+
+    def fails(order: Order, when: str) -> None:
+        if order.step is Step.LICENSE and when == "before":
+            raise Permanent("the disk is on fire")
+
+    told.cloud.world.trouble = fails
+    told.cloud.intake.takes(message("product.suspended", 2))
+    told.cloud.work()
+    *_, run = told.story()
+    assert words(run)[-1] == "7 held"
+    assert said(run, "held") == "the disk is on fire; mend it, then `tenantry runs retry`, unless another wish comes"
+
+
+def test_a_life_that_begins_anew_says_that_its_data_is_lost() -> None:
+    told = Told()
+    told.cloud.work()
+    told.cloud.intake.takes(message("product.deactivated", 2))
+    told.cloud.work()
+    told.cloud.clock.advance(timedelta(days=61))
+    told.cloud.work()
+    told.cloud.intake.takes(message("product.activated", 3))
+    told.cloud.work()
+    *_, gone, anew = told.story()
+    assert said(gone, "converged") == "nothing is left of it"
+    assert said(anew, "converged") == "is as it should be: open, begun anew: the data that it once held is lost"
 
 
 def test_another_wish_begins_another_run_with_its_own_message() -> None:
@@ -130,6 +160,20 @@ def test_another_wish_begins_another_run_with_its_own_message() -> None:
         "product suspended (unpaid), by message m-2 of commerce at tenantry.lifecycle/0@8"
     )
     assert said(second, "converged") == "is as it should be: closed"
+
+
+def test_an_app_that_closes_with_its_host_names_what_was_said_of_the_host() -> None:
+    told = Told()
+    told.cloud.intake.takes(message("product.activated", 1, product=APP))
+    told.cloud.work()
+    told.cloud.clock.advance(timedelta(hours=1))
+    told.cloud.intake.takes(message("product.suspended", 2, id="m-2", offset=8, reason="unpaid"))
+    told.cloud.work()
+    *_, run = told.story(Scope("product", TENANT, APP))
+    assert said(run, "wished") == (
+        f"product suspended of {JIRA} (unpaid), by message m-2 of commerce at tenantry.lifecycle/0@8"
+    )
+    assert said(run, "converged") == "is as it should be: closed"
 
 
 def test_what_stands_in_the_way_is_named() -> None:

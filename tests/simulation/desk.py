@@ -14,7 +14,7 @@ from domain.event import Recorded
 from domain.operating import Operating
 from domain.ports import Clock
 from domain.tenant import ChangeHeld, PurgeStarted, TenantPurgeStarted
-from tests.simulation.registers import Tenant
+from tests.simulation.registers import RESTORE_WINDOW, RETENTION, Tenant
 
 Listed = list[tuple[str, str, str, int | None]]
 """Held changes: tenant, change, product ("": all of it) and revision."""
@@ -54,9 +54,15 @@ class Desk:
         match fact.event:
             case PurgeStarted() as event:
                 self._passes(event.tenant_id, fact)
+                since = self._registers[event.tenant_id].products[event.product].deactivated_at
+                assert since is not None, f"{event.product} is purged, and commerce has it active"
+                assert since + RETENTION <= fact.time, f"{event.product} is purged before its time"
                 self._registers[event.tenant_id].purge_began((event.product, *event.apps))
             case TenantPurgeStarted() as event:
                 self._passes(event.tenant_id, fact)
+                since = self._registers[event.tenant_id].destroyed_at
+                assert since is not None, f"{event.tenant_id} is purged, and was not destroyed"
+                assert since + RESTORE_WINDOW <= fact.time, f"{event.tenant_id} is purged before its time"
                 self._registers[event.tenant_id].purge_began(())
             case ChangeHeld(change="purge") as event:
                 self._registers[event.tenant_id].purge_is_held(event.product or "")

@@ -106,7 +106,10 @@ class Product:
         verdicts = [getattr(self, name).verdict(value, said.revision) for name, value in _writes(said).items()]
         if "contradicts" in verdicts or "lands" not in verdicts:
             return False
-        return "presence" not in _writes(said) or said.revision not in [each.revision for each in deactivations]
+        asked = [-1 if each.revision is None else each.revision for each in deactivations]
+        if said.type == "product.deactivated":
+            return all(said.revision > each for each in asked)
+        return "presence" not in _writes(said) or said.revision not in asked
 
     def takes_away(self, said: Said) -> bool:
         """Whether somebody loses by it who has the product now."""
@@ -208,11 +211,12 @@ class Tenant:
         return any((each.change, each.product) == (change, product) for each in self.held)
 
     def _passes(self, change: Held, now: datetime) -> bool:
-        """A held change changes nothing; one that passes counts."""
-        if self.guard.has_room(now):
+        """A held change changes nothing; one that passes counts. What is held and asked again is held for the last."""
+        same = [each for each in self.held if (each.change, each.product) == (change.change, change.product)]
+        if self.guard.has_room(now) and not same:
             self.guard.counts(now)
             return True
-        self.held.append(change)
+        self.held = [each for each in self.held if each not in same] + [change]
         return False
 
     def _drops_what_was_overtaken(self) -> None:
