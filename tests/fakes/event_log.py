@@ -158,11 +158,11 @@ class MemoryEventLog:
             if kept is None or (reply.generation >= kept.generation and reply != kept):
                 self.replies[reply.scope, reply.step] = reply
                 self._wake(reply.scope, self._clock())
-        for wake in recording.wakes:
+        moved_on = [
+            each for each, version in recording.woken.items() if (f"tenant:{each}", version + 1) in self._places
+        ]
+        for wake in (*recording.wakes, *(Wake(f"tenant:{each}", self._clock()) for each in moved_on)):
             self._wake(wake.scope, wake.at)
-        for tenant_id, version in recording.woken.items():
-            if (f"tenant:{tenant_id}", version + 1) in self._places:
-                self._wake(f"tenant:{tenant_id}", self._clock())
         for event in recording.events:
             fact = replace(event, position=len(self.events) + 1)
             self.events.append(fact)

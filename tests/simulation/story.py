@@ -22,7 +22,7 @@ from uuid import UUID
 from domain.errors import Conflict, ExecutorError, Permanent, Refused, Retryable, Unavailable, UsageError
 from domain.event import Recorded
 from domain.lifecycle import Inbound, Lifecycle
-from domain.operating import Act, Operating, is_held_by_hand
+from domain.operating import Act, Operating
 from domain.policy import Guard, Policy, default_policy
 from domain.ports import Order, Recording, WaitingMessage
 from domain.provisioning import StepStarted
@@ -211,7 +211,7 @@ class Story:
         for estate in self.estates().values():
             for scope, actual in estate.scopes.items():
                 if actual.held is not None or actual.given_up is not None:
-                    self._does("release" if is_held_by_hand(actual) else "retry", scope)
+                    self._does("release" if actual.held_by_hand else "retry", scope)
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
@@ -484,7 +484,7 @@ class Story:
         stuck = [scope for scope, actual in scopes.items() if actual.held is not None or actual.given_up is not None]
         if stuck and self.dice.random() < 0.8:
             scope = self.dice.choice(stuck)
-            return self._does("release" if is_held_by_hand(scopes[scope]) else "retry", scope)
+            return self._does("release" if scopes[scope].held_by_hand else "retry", scope)
         return self._does("hold", self.dice.choice(list(scopes)))
 
     def _restore(self, tenant: str) -> bool:

@@ -308,7 +308,7 @@ def test_an_effect_that_takes_longer_than_a_lease_keeps_it(cloud: Cloud) -> None
     at_it, ends = threading.Event(), threading.Event()
 
     def lasts(order: Order, when: Literal["before", "after"]) -> None:
-        if when == "before" and order.step is Step.COMMERCE:
+        if when == "before" and order.scope.kind == "site" and order.step is Step.SITE:
             at_it.set()
             assert ends.wait(30)
 
