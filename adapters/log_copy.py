@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
 
 from psycopg import sql
 
+from adapters.past import OF_TENANT, streams_of
 from adapters.seal_store import SealStore
 
 
@@ -56,7 +56,9 @@ class LogCopy(SealStore):
 
     def rows(self, after: int, upto: int, *, limit: int, tenant: str | None = None) -> list[Stored]:
         """At most `limit` events after `after` and up to `upto`; of one tenant, where it is given."""
-        condition = sql.SQL(_OF_TENANT).format(sql.Literal(tenant)).as_string() if tenant else "true"
+        condition = "true"
+        if tenant:
+            condition = sql.SQL(OF_TENANT).format(*map(sql.Literal, streams_of(tenant))).as_string()
         return [_stored(bytes(row)) for row in self._copied(condition, after, upto, limit)]
 
     def count(self, upto: int) -> int:
@@ -95,6 +97,3 @@ def _stored(row: bytes) -> Stored:
 
 def _utc(time: datetime) -> datetime:
     return time.astimezone(UTC)
-
-
-_OF_TENANT: Final = "split_part(originator_id, ':', 2) = {} AND originator_id NOT LIKE 'customer:%'"

@@ -50,9 +50,9 @@ class PastLog(LogReader):
 
         Raises UnreadableEvent where this version cannot read one of them.
         """
-        mine = self._facts(_OF_TENANT, (*_streams(tenant_id), upto))
+        mine = self._facts(_FACTS_OF_TENANT, (*streams_of(tenant_id), upto))
         customers = {getattr(fact.event, "customer_id", None) for fact in mine if fact.stream == f"tenant:{tenant_id}"}
-        theirs = self._facts(_OF_STREAMS, ([f"customer:{customer}" for customer in customers if customer], upto))
+        theirs = self._facts(_FACTS_OF_STREAMS, ([f"customer:{customer}" for customer in customers if customer], upto))
         return sorted([*mine, *theirs], key=lambda fact: fact.position)
 
     # -- moments ------------------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def _told(time: datetime) -> str:
     return time.isoformat().replace("+00:00", "Z")
 
 
-def _streams(tenant_id: str) -> tuple[object, ...]:
+def streams_of(tenant_id: str) -> tuple[object, ...]:
     """The streams of one tenant: those of its name, and the ranges of its families and its products."""
     kinds = ("tenant", "site", "operator")
     ranges = (f"{kind}:{tenant_id}{end}" for kind in ("family", "product") for end in ":;")  # `;` comes after `:`
@@ -135,10 +135,15 @@ def _streams(tenant_id: str) -> tuple[object, ...]:
 
 
 _FACTS: Final = "SELECT originator_id, originator_version, topic, state, notification_id, 0 FROM stored_events"
-_OF_TENANT: Final = (
-    f"{_FACTS} WHERE (originator_id = ANY (%s::text[]) OR (originator_id >= %s AND originator_id < %s)"
-    " OR (originator_id >= %s AND originator_id < %s)) AND notification_id <= %s ORDER BY notification_id"
+OF_TENANT: Final = (
+    "(originator_id = ANY ({}) OR (originator_id >= {} AND originator_id < {})"
+    " OR (originator_id >= {} AND originator_id < {}))"
 )
-_OF_STREAMS: Final = f"{_FACTS} WHERE originator_id = ANY (%s::text[]) AND notification_id <= %s ORDER BY 5"
+"""Whether a row is of the streams of `streams_of`: found by their index."""
+
+_FACTS_OF_TENANT: Final = (
+    f"{_FACTS} WHERE {OF_TENANT.format('%s::text[]', *('%s',) * 4)} AND notification_id <= %s ORDER BY notification_id"
+)
+_FACTS_OF_STREAMS: Final = f"{_FACTS} WHERE originator_id = ANY (%s::text[]) AND notification_id <= %s ORDER BY 5"
 _LAST: Final = "SELECT notification_id, state FROM stored_events WHERE notification_id <= %s ORDER BY 1 DESC LIMIT 1"
 _NEXT: Final = "SELECT notification_id, state FROM stored_events WHERE notification_id > %s ORDER BY 1 LIMIT %s"

@@ -363,7 +363,8 @@ def _wakes(event: ScopeEvent) -> tuple[ScopeKind, ...]:
 
 
 def _origin(scope: Scope, estate: Estate, catalog: Catalog) -> Origin | None:
-    """The latest fact that has a say in what the scope should be, or that had it tried again."""
+    """The latest fact that has a say in what the scope should be, or that had it tried again; of several that were
+    recorded at once, the one nearest to the scope."""
     tenant = estate.tenant
     candidates: list[Origin | None] = []
     if scope.kind == "product":
@@ -373,7 +374,7 @@ def _origin(scope: Scope, estate: Estate, catalog: Catalog) -> Origin | None:
     elif scope.kind == "family":
         members = (key for key in tenant.products if key in catalog and catalog.family_of(key) == scope.key)
         candidates.extend(tenant.products[key].origin for key in members)
-    candidates += [tenant.origin, estate.customer.origin, estate.actual(scope).resumed]  # of one time the first counts
+    candidates += [tenant.origin, estate.customer.origin, estate.actual(scope).resumed]
     return max((origin for origin in candidates if origin is not None), key=attrgetter("time"), default=None)
 
 
