@@ -62,7 +62,7 @@ class Witness:
         lived = [
             key
             for (its, key), at in self._lived_at.items()
-            if its == tenant and at > born and CATALOG.family_of(key) == family
+            if its == tenant and CATALOG.family_of(key) == family and at > max(born, self._purges.get((tenant, key), 0))
         ]
         assert not lived, (
             f"the database of {family} of {tenant} is dropped with the data of {lived}, and no purge named it"

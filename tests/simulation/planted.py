@@ -134,6 +134,16 @@ def _the_last_to_arrive_wins() -> Broken:
     return stack
 
 
+def _a_release_that_is_lost() -> Broken:
+    """A site name is free again, and whoever waits for it is not told."""
+    honest = MemoryEventLog.record
+
+    def silent(log: MemoryEventLog, recording: Recording) -> None:
+        honest(log, replace(recording, unblocked=[]))
+
+    return patch.object(MemoryEventLog, "record", silent)
+
+
 def _a_lease_that_is_ignored() -> Broken:
     """What a worker records is taken from it, whoever has its lease by now."""
     honest = MemoryEventLog.record
@@ -165,6 +175,7 @@ FAULTS: dict[str, Callable[[], Broken]] = {
     "a purge without its event": _a_purge_without_its_event,
     "a removal at a neighbour": _a_removal_at_a_neighbour,
     "the last to arrive wins": _the_last_to_arrive_wins,
+    "a release that is lost": _a_release_that_is_lost,
     "a lease that is ignored": _a_lease_that_is_ignored,
     "a guard that lets everything pass": _a_guard_that_lets_everything_pass,
 }

@@ -114,6 +114,7 @@ class Story:
         self.products = self.dice.sample((JIRA, SERVICE, CONFLUENCE, APP), 3)
         self.revisioned = {(tenant, key): self.dice.random() < 0.8 for tenant in TENANTS for key in self.products}
         self.site_names = dict(zip(TENANTS, self.dice.choice([("acme", "bolt")] * 3 + [("acme", "acme")]), strict=True))
+        self.are_rivals = len(set(self.site_names.values())) == 1
         self.trouble = self.dice.choice([0.02, 0.08, 0.2])
         self.broken: tuple[str, int, type[ExecutorError]] | None = None
         self.number = 0
@@ -169,10 +170,11 @@ class Story:
         check_given_up(self)
 
     def _dawn(self) -> None:
-        """All is mended, the operator lets everything go on, and the clock runs."""
+        """All is mended, the operator lets everything go on, and the clock runs, till names that went are free."""
         self.broken = None
         self._note("dawn", "no more trouble")
-        for horizon in (timedelta(hours=1), self.dice.choice([timedelta(), DAY, 20 * DAY, 100 * DAY])):
+        end = 100 * DAY if self.are_rivals else self.dice.choice([timedelta(), DAY, 20 * DAY, 100 * DAY])
+        for horizon in (timedelta(hours=1), end):
             for _ in range(4):
                 self._mend()
                 self._settle(timedelta())
@@ -404,7 +406,7 @@ class Story:
 
     def _anything(self) -> Said:
         tenant = self.dice.choice(TENANTS)
-        if self.dice.random() < (0.04 if self.is_guarded else 0.01):
+        if self.dice.random() < (0.04 if self.is_guarded or self.are_rivals else 0.01):
             return self._says("tenant.destroyed", tenant, "", revision=self._next((tenant, "")))
         key, type_ = self.dice.choice(self.products), self.dice.choice(TYPES)
         if self.is_guarded and self.dice.random() < 0.2:
