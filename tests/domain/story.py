@@ -218,17 +218,16 @@ class Story:
         family, facts = order.scope.key, self.cloud.log.events
         intents = [fact.position for fact in facts if fact.stream == str(order.scope)]
         since = [fact for fact in facts if fact.position > intents[order.born[""] - 1]]
-        lived = {
-            fact.event.key
-            for fact in since
-            if isinstance(fact.event, ScopeConverged)
-            and (fact.event.kind, fact.event.level != "absent") == ("product", True)
-            and CATALOG.family_of(fact.event.key) == family
-        }
-        named = [
-            fact
-            for fact in since
-            if isinstance(fact.event, TenantPurgeStarted)
-            or (isinstance(fact.event, PurgeStarted) and family in fact.event.families)
-        ]
+        lived, named = set[str](), False
+        for fact in since:
+            match fact.event:
+                case ScopeConverged(kind="product") as event if event.level != "absent":
+                    lived |= {event.key} if CATALOG.family_of(event.key) == family else set()
+                case PurgeStarted() as event:
+                    lived -= {event.product, *event.apps}
+                    named = named or family in event.families
+                case TenantPurgeStarted():
+                    named = True
+                case _:
+                    pass
         assert named or not lived, f"{order.idempotency_key} would drop the data of {lived}"
