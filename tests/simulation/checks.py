@@ -100,9 +100,9 @@ class Witness:
         if event.level == "absent" and lived.get(event.key) and event.key not in HOSTS:
             purged = max(self._purges.get(place, 0), self._purges.get((event.tenant_id, ""), 0))
             assert purged > self._lived_at[place], f"{event.key} of {event.tenant_id} lived, and went without a purge"
-        lived[event.key] = event.level != "absent"
-        if event.level != "absent":
+        if event.level != "absent" and not lived.get(event.key):
             self._lived_at[place] = position
+        lived[event.key] = event.level != "absent"
 
 
 def check_held(story: Story) -> None:
@@ -116,7 +116,8 @@ def check_given_up(story: Story) -> None:
     """At rest, nothing that lived was given up on its way down: going back would open what must be closed."""
     for tenant, estate in story.estates().items():
         for scope, actual in estate.scopes.items():
-            if scope.kind == "product" and actual.given_up is not None and actual.lived:
+            goes_on = actual.held is None and actual.given_up is not None and actual.lived
+            if scope.kind == "product" and goes_on:
                 lived = story.witness.lived.get(tenant, {})
                 level = story.registers[tenant].level(scope.key, story.clock(), lived=lived)
                 is_way_down = LEVELS.index(level) < LEVELS.index(actual.level)
