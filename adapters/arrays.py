@@ -9,9 +9,10 @@ several layers of Python. For `%b` parameters of `unnest` and `ANY`; one dimensi
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from typing import Final
 
 import psycopg
@@ -47,30 +48,35 @@ def texts(values: Iterable[str]) -> Texts:
 
 def bigints(values: Iterable[int]) -> Bigints:
     """Raises struct.error beyond 64 bits."""
-    return Bigints(_packed(20, [bigint(value) for value in values]))
+    return Bigints(_packed_numbers(20, list(values)))
 
 
 def byteas(values: Iterable[bytes]) -> Byteas:
-    return Byteas(_packed(17, values))
+    return Byteas(_packed(17, list(values)))
 
 
 def timestamps(values: Iterable[datetime]) -> Timestamps:
     """Aware times."""
-    return Timestamps(_packed(1184, [bigint((value - _EPOCH) // _MICROSECOND) for value in values]))
+    return Timestamps(_packed_numbers(1184, [(value - _EPOCH) // _MICROSECOND for value in values]))
 
 
-def _packed(element_oid: int, elements: Iterable[bytes]) -> bytes:
-    pieces: list[bytes] = []
-    for element in elements:
-        pieces += (_LENGTH(len(element)), element)
-    if not pieces:
-        return _HEADER(0, 0, element_oid)
-    return _HEADER(1, 0, element_oid) + _DIMENSION(len(pieces) // 2, 1) + b"".join(pieces)
+def _packed(element_oid: int, elements: Sequence[bytes]) -> bytes:
+    lengths = map(_LENGTH, map(len, elements))
+    return _header(element_oid, len(elements)) + b"".join(chain.from_iterable(zip(lengths, elements, strict=True)))
+
+
+def _packed_numbers(element_oid: int, elements: Sequence[int]) -> bytes:
+    return _header(element_oid, len(elements)) + b"".join(map(_NUMBER, repeat(8), elements))
+
+
+def _header(element_oid: int, length: int) -> bytes:
+    return _HEADER(1, 0, element_oid) + _DIMENSION(length, 1) if length else _HEADER(0, 0, element_oid)
 
 
 _HEADER: Final = struct.Struct("!iiI").pack  # dimensions, whether there are NULLs, type of the elements
 _DIMENSION: Final = struct.Struct("!ii").pack  # length, index of the first element
 _LENGTH: Final = struct.Struct("!i").pack
+_NUMBER: Final = struct.Struct("!iq").pack  # with its length
 bigint: Final = struct.Struct("!q").pack
 """One `bigint` in PostgreSQL's binary form."""
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -48,6 +47,7 @@ from domain.policy import Policy
 from domain.ports import Blocked, Clock, Dice, EventLog, Guarded, HeldInTenant, NewId, Order, Wake
 from domain.provisioning import (
     Intent,
+    Provisioning,
     ScopeConverged,
     ScopeEvent,
     ScopeGaveUp,
@@ -266,10 +266,11 @@ class Saga:
         """Put the fact into the turn, wake whom it matters to, and return the estate after it."""
         version = estate.actual(turn.scope).version + 1
         recorded = self._recorded(turn, event, estate, stream=str(turn.scope), version=version)
-        after = provisioning.evolve(estate.actual(turn.scope), recorded)
+        before = estate.actual(turn.scope)
+        after = provisioning.evolve(before, recorded)
         turn.after[str(turn.scope)] = after
         estate = Estate(estate.tenant, estate.customer, {**estate.scopes, turn.scope: after})
-        if kinds := _wakes(event):
+        if kinds := _wakes(event, before):
             turn.woken[estate.tenant.id] = estate.tenant.version
             turn.wakes.extend(
                 Wake(str(other), recorded.time)
@@ -306,15 +307,9 @@ class Saga:
 
     def _recorded(self, turn: Turn, event: Event, estate: Estate, *, stream: str, version: int) -> Recorded:
         origin = _origin(turn.scope, estate, self._catalog)
-        recorded = Recorded(
-            stream=stream,
-            version=version,
-            id=self._new_id(),
-            time=self._clock(),
-            cause=_because_of(origin.stream, origin.id) if origin else _BECAUSE_OF_NOTHING,
-            correlation=origin.correlation if origin else str(turn.scope),
-            event=event,
-        )
+        cause = _because_of(origin.stream, origin.id) if origin else _BECAUSE_OF_NOTHING
+        correlation = origin.correlation if origin else str(turn.scope)
+        recorded = Recorded(stream, version, self._new_id(), self._clock(), cause, correlation, event)
         turn.facts.append(recorded)
         return recorded
 
@@ -349,13 +344,17 @@ _BUILDS_ON: Final[Mapping[tuple[ScopeKind, Step], tuple[ScopeKind, ...]]] = {
 """Which kinds of scopes wait for a step until it is there."""
 
 
-def _wakes(event: ScopeEvent) -> tuple[ScopeKind, ...]:
+def _wakes(event: ScopeEvent, before: Provisioning) -> tuple[ScopeKind, ...]:
     """The kinds of scopes that may wait for this fact, or wish something else because of it."""
     match event:
+        case StepCompleted(direction="ensure", kind="site", step=Step.SITE) if before.steps[event.step].facts is None:
+            return ("family",)  # there for the first time: no product can begin before its family has
         case StepCompleted(direction="ensure"):
             return _BUILDS_ON.get((event.kind, event.step), ())
+        case ScopeConverged(kind="product", purge=None):  # it has lived: that keeps the database of one that is gone
+            return ("product",) if event.level in ("open", "closed") else ("family", "product")
         case ScopeConverged(purge=None):
-            return ("family", "product") if event.kind == "product" else ()  # it has lived: that keeps its database
+            return ()
         case StepCompleted() | ScopeConverged() | ScopeGaveUp() | ScopeResumed():
             return ("site", "family", "product")
         case _:
@@ -375,7 +374,11 @@ def _origin(scope: Scope, estate: Estate, catalog: Catalog) -> Origin | None:
         members = (key for key in tenant.products if key in catalog and catalog.family_of(key) == scope.key)
         candidates.extend(tenant.products[key].origin for key in members)
     candidates += [tenant.origin, estate.customer.origin, estate.actual(scope).resumed]
-    return max((origin for origin in candidates if origin is not None), key=attrgetter("time"), default=None)
+    latest: Origin | None = None
+    for origin in candidates:
+        if origin is not None and (latest is None or origin.time > latest.time):
+            latest = origin
+    return latest
 
 
 _BECAUSE_OF_NOTHING: Final = Cause(kind="event", source="", id="")
