@@ -39,6 +39,12 @@ _KINDS: Final = {
 }
 _VARYING: Final = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _KINDS.items()))
 _SETTING: Final = re.compile(r"(export )?(\w+=\S+ ?)+")
+_INTERRUPTIBLE: Final = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
+    " os.execvp('bash', ['bash', '-c', sys.argv[1]])"
+)
+"""Ctrl-C reaches a command even where the tests run in the background, where shells let it be ignored."""
+
 _OWN: Final = re.compile(r"\d|.*[.,].*\d")
 """Numbers that stay in commands as they are: `--seed 7`, `"specversion":"1.0"`."""
 
@@ -138,7 +144,7 @@ class Lesson:
         """Start it, and wait until it has printed what is there to be seen first: a whole line on stdout."""
         with file.open("wb") as out:
             process = subprocess.Popen(
-                ["bash", "-c", f"exec {command}"],
+                [sys.executable, "-c", _INTERRUPTIBLE, f"exec {command}"],
                 cwd=self._folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
