@@ -83,6 +83,7 @@ def _saga(result: Result) -> list[Line]:
     """What ours does beside the comparison."""
     due = f"{result['scopes_due']:,} at once: {result['rss_mib']} MiB, longest wait {result['longest_wait_seconds']} s"
     return [
+        ("saga_one_worker", f"{result['one_worker']:,.0f}", "–", "–", "–"),
         ("saga_two_workers", f"{result['two_workers']:,.0f}", "–", "–", "–"),
         ("saga_local", f"{result['local']:,.0f}", "–", "–", "–"),
         ("saga_activated", f"p99 {result['activated_p99_ms']:,} ms", "–", "–", AIMS["saga_activated"]),

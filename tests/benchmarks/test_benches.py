@@ -74,6 +74,7 @@ def test_the_report_has_a_line_for_each_figure(tmp_path: Path) -> None:
 
 def test_the_report_tells_of_the_saga_what_the_comparison_does_not() -> None:
     beside: dict[str, Any] = {
+        "one_worker": 100.0,
         "two_workers": 150.0,
         "local": 9.6,
         "activated_p99_ms": 1234,
@@ -84,6 +85,7 @@ def test_the_report_tells_of_the_saga_what_the_comparison_does_not() -> None:
     found = report.lines([result("saga", Compared([100.0], [10.0]), **beside)])
     assert found[0] == ("saga", "100", "10", "10", "10")
     assert [line[1] for line in found[1:]] == [
+        "100",
         "150",
         "10",
         "p99 1,234 ms",
