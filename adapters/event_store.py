@@ -58,21 +58,24 @@ class Recorder(PostgresApplicationRecorder):
         recording: Recording | None = kwargs.get("recording")
         bodies: Mapping[int, str] = kwargs.get("bodies", {})
         attempt = 0
+        conflict: IntegrityError | None = None
         while True:
             try:
                 if attempt and (landed := self._landed(stored_events)):
                     return landed
+                if conflict is not None:
+                    raise conflict
                 return self._insert(stored_events, recording, bodies)
             except (InterfaceError, OperationalError) as error:
                 attempt += 1
                 if attempt > _RETRIES or not _connection_broke(error):
                     raise
             except IntegrityError as error:
+                if not attempt or error is conflict:
+                    raise _told_apart(error) from error
                 # The broken connection's write may have been under way still when we looked, and taken its version
-                # before this one: only now is it certain that it has landed.
-                if attempt and (landed := self._landed(stored_events)):
-                    return landed
-                raise _told_apart(error) from error
+                # before this one: only now is it certain that it has landed. So look once more.
+                attempt, conflict = 1, error
 
     def _insert(
         self, stored_events: Sequence[StoredEvent], recording: Recording | None, bodies: Mapping[int, str]

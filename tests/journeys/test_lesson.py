@@ -13,7 +13,7 @@ from tests.journeys.running import ROOT
 PAGE = (ROOT / "docs/tutorial/history.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.lesson
 @pytest.mark.timeout(900)
 def test_the_lesson_on_history_shows_what_its_commands_print() -> None:
     with tempfile.TemporaryDirectory(prefix="lesson-") as folder:

@@ -57,7 +57,7 @@ class Cloud:
             catalog=CATALOG,
             clock=self.clock,
             owner="worker",
-            limits=Limits(threads=2, claim=8),
+            limits=Limits(threads=2, claim=8, executor=8, shard=8),  # nobody is put off
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,

@@ -72,7 +72,7 @@ class Cloud:
             catalog=CATALOG,
             clock=self.clock,
             owner="worker",
-            limits=limits or Limits(threads=threads, claim=claim),
+            limits=limits or Limits(threads=threads, claim=claim, executor=claim, shard=claim),  # nobody is put off
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,
