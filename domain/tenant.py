@@ -35,7 +35,7 @@ from domain.commands import (
     UpdateLicense,
 )
 from domain.errors import Contradiction, Malformed, Refused
-from domain.event import Cause, Event, Origin, Recorded, Value, origin_of
+from domain.event import Cause, Event, Folded, Origin, Recorded, Value, origin_of
 from domain.personal import FORGOTTEN, Personal
 from domain.policy import Policy
 from domain.registers import Register, Write, judge, written
@@ -244,8 +244,8 @@ class Purge:
     families: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ProductRegisters:
+@dataclass(frozen=True)
+class ProductRegisters(Folded):
     """What commerce said of one product; `deactivated_at` is where its retention starts.
 
     The epochs of its timers are `present_since` and `licensed_since`: the versions that last wrote those registers.
@@ -306,8 +306,8 @@ class Held:
     correlation: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
+@dataclass(frozen=True)
+class Tenant(Folded):
     """A tenant's registers as of `version` of its stream (0: it does not exist yet).
 
     `destroyed_revision` is the highest that a destruction came with: after a restore, repeats of that one stay dead.
@@ -370,8 +370,7 @@ def _evolved(tenant: Tenant, recorded: Recorded) -> Tenant:
                 tenant.held,
             )
         case TenantCreated() as event:
-            return replace(
-                tenant,
+            return tenant.but(
                 version=recorded.version,
                 attributes=written(tenant.attributes, _attributes(event), event.revision),
                 origin=origin_of(recorded),
@@ -379,8 +378,7 @@ def _evolved(tenant: Tenant, recorded: Recorded) -> Tenant:
             )
         case TenantDestroyed() as event:
             message = f"{recorded.cause.source} {recorded.cause.id}"
-            return replace(
-                tenant,
+            return tenant.but(
                 version=recorded.version,
                 destroyed=tenant.destroyed or Destroyed(message, recorded.happened, event.reason, recorded.version),
                 destroyed_revision=_highest(
@@ -392,34 +390,31 @@ def _evolved(tenant: Tenant, recorded: Recorded) -> Tenant:
                 revisioned=tenant.revisioned or event.revision is not None,
             )
         case TenantMessageStale(type="tenant.destroyed") as event:
-            return replace(
-                tenant,
+            return tenant.but(
                 version=recorded.version,
                 destroyed_revision=_highest(tenant.destroyed_revision, event.revision),
             )
         case TenantRestored():
-            return replace(tenant, version=recorded.version, destroyed=None, origin=origin_of(recorded))
+            return tenant.but(version=recorded.version, destroyed=None, origin=origin_of(recorded))
         case ChangeHeld() as event:
             return _holding(tenant, event, recorded)
         case ChangesApproved(changes=changes):
-            return replace(
-                tenant,
+            return tenant.but(
                 version=recorded.version,
                 held=tuple(held for held in tenant.held if held.version not in changes),
             )
         case ChangesRejected(changes=changes):
             rejected = [held.event for held in tenant.held if held.version in changes]
             dead = [event.revision for event in rejected if event.change == "destroy"]
-            return replace(
-                tenant,
+            return tenant.but(
                 version=recorded.version,
                 destroyed_revision=_highest(tenant.destroyed_revision, *dead),
                 held=tuple(held for held in tenant.held if held.version not in changes),
             )
         case LicenseExpired() | PurgeStarted() | TenantPurgeStarted() | TenantPurged() as event:
-            return replace(_passed(tenant, event, recorded), version=recorded.version)
+            return _passed(tenant, event, recorded).but(version=recorded.version)
         case _:
-            return replace(tenant, version=recorded.version)
+            return tenant.but(version=recorded.version)
 
 
 def _highest(*revisions: int | None) -> int | None:
@@ -433,13 +428,13 @@ def _holding(tenant: Tenant, event: ChangeHeld, recorded: Recorded) -> Tenant:
     """
     held = Held(recorded.version, event, recorded.time, recorded.cause, recorded.correlation)
     others = (each for each in tenant.held if not _replaces(event, each.event))
-    tenant = replace(tenant, version=recorded.version, held=(*others, held))
+    tenant = tenant.but(version=recorded.version, held=(*others, held))
     if event.revision is None:
         return tenant
     if event.product is None:
-        return replace(tenant, revisioned=True)
-    product = replace(tenant.product(event.product), revisioned=True)
-    return replace(tenant, products={**tenant.products, event.product: product})
+        return tenant.but(revisioned=True)
+    product = tenant.product(event.product).but(revisioned=True)
+    return tenant.but(products={**tenant.products, event.product: product})
 
 
 def _is_same(held: ChangeHeld, other: ChangeHeld) -> bool:
@@ -456,7 +451,7 @@ def _replaces(event: ChangeHeld, held: ChangeHeld) -> bool:
 def _without_overtaken(tenant: Tenant) -> Tenant:
     """The tenant without the held changes that would do nothing any more."""
     held = tuple(held for held in tenant.held if tenant.purge is None and stands(tenant, held))
-    return tenant if held == tenant.held else replace(tenant, held=held)
+    return tenant if held == tenant.held else tenant.but(held=held)
 
 
 def stands(tenant: Tenant, held: Held) -> bool:
@@ -487,18 +482,16 @@ def _passed(tenant: Tenant, event: Passing, recorded: Recorded) -> Tenant:
     origin = origin_of(recorded)
     match event:
         case LicenseExpired() if tenant.product(event.product).licensed_since == event.epoch:
-            product = replace(tenant.product(event.product), expired=True, origin=origin)
-            return replace(tenant, products={**tenant.products, event.product: product})
+            product = tenant.product(event.product).but(expired=True, origin=origin)
+            return tenant.but(products={**tenant.products, event.product: product})
         case PurgeStarted() if tenant.product(event.product).present_since == event.epoch:
             purge = Purge(recorded.version, event.families)
-            gone = {
-                key: replace(tenant.product(key), purge=purge, origin=origin) for key in (event.product, *event.apps)
-            }
-            return replace(tenant, products={**tenant.products, **gone})
+            gone = {key: tenant.product(key).but(purge=purge, origin=origin) for key in (event.product, *event.apps)}
+            return tenant.but(products={**tenant.products, **gone})
         case TenantPurgeStarted() if tenant.destroyed is not None and tenant.destroyed.epoch == event.epoch:
-            return replace(tenant, purge=TenantPurge(recorded.version, recorded.time), origin=origin)
+            return tenant.but(purge=TenantPurge(recorded.version, recorded.time), origin=origin)
         case TenantPurged() if tenant.purge is not None:
-            return replace(tenant, purge=replace(tenant.purge, over=True))
+            return tenant.but(purge=replace(tenant.purge, over=True))
         case _:
             return tenant
 
