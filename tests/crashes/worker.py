@@ -10,6 +10,8 @@ import gc
 import json
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,7 +119,8 @@ def _watch(life: Life) -> Callable[[str, Place], None]:
         for strike in pending:
             if strike.tenant == tenant and strike.place & place:
                 pending.clear()
-                os.kill(os.getpid(), strike.signal)
+                # To this thread: a process may be stopped by any of its threads, and this one be past the point by then.
+                signal.pthread_kill(threading.get_ident(), strike.signal)
 
     return watch
 
