@@ -8,6 +8,7 @@ nothing of the transaction stays.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from eventsourcing.persistence import IntegrityError
 from psycopg import Cursor
@@ -230,12 +231,7 @@ def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:
     rooms = {waiting.tenant_id for waiting in recording.waiting}
     if not created and not rooms:
         return
-    curs.execute(
-        "SELECT count(pg_advisory_xact_lock(hashtextextended(id, 1)))"
-        " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants",
-        (texts(sorted({*created, *rooms})),),
-        prepare=True,
-    )
+    _take_turns(curs, {*created, *rooms}, _ROOMS)
     curs.execute(
         "SELECT 1 FROM waiting WHERE tenant_id = ANY(%b) AND (source, id) NOT IN"
         " (SELECT * FROM unnest(%b::text[], %b::text[])) LIMIT 1",
@@ -261,19 +257,9 @@ def _know_of_each_other(curs: Cursor[DictRow], recording: Recording) -> None:
     others of its kind, and then looks whether the tenant has moved on. If so the whole tenant is due, after the commit.
     """
     if recording.grown:
-        curs.execute(
-            "SELECT count(pg_advisory_xact_lock(hashtextextended(id, 2)))"
-            " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants",
-            (texts(recording.grown),),
-            prepare=True,
-        )
+        _take_turns(curs, recording.grown, _PRODUCTS)
     if recording.woken:
-        curs.execute(
-            "SELECT count(pg_advisory_xact_lock_shared(hashtextextended(id, 2)))"
-            " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants",
-            (texts(recording.woken),),
-            prepare=True,
-        )
+        _take_turns(curs, recording.woken, _PRODUCTS, with_others=True)
         curs.execute(
             "INSERT INTO wakes (scope, due_at) SELECT 'tenant:' || k.id, now()"
             " FROM unnest(%b::text[], %b::bigint[]) AS k (id, version) WHERE EXISTS (SELECT FROM stored_events"
@@ -281,6 +267,25 @@ def _know_of_each_other(curs: Cursor[DictRow], recording: Recording) -> None:
             (texts(recording.woken), bigints(recording.woken.values())),
             prepare=True,
         )
+
+
+_ROOMS: Final = 1
+_PRODUCTS: Final = 2
+"""What turns are taken about: the seed of the locks' numbers."""
+
+_ALONE: Final = (
+    "SELECT count(pg_advisory_xact_lock(hashtextextended(id, %s)))"
+    " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants"
+)
+_WITH_OTHERS: Final = (
+    "SELECT count(pg_advisory_xact_lock_shared(hashtextextended(id, %s)))"
+    " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants"
+)
+
+
+def _take_turns(curs: Cursor[DictRow], tenant_ids: Iterable[str], about: int, *, with_others: bool = False) -> None:
+    """Lock the tenants until the commit, in the order of their ids, so that nobody waits in a circle."""
+    curs.execute(_WITH_OTHERS if with_others else _ALONE, (about, texts(list(tenant_ids))), prepare=True)
 
 
 def _move(curs: Cursor[DictRow], position: KafkaPosition) -> None:
