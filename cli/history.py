@@ -65,10 +65,12 @@ def timeline(
     product: Product = None,
     kind: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(timelines.KINDS)}.")] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="From then on: a time with its zone, or a day.")
+        str | None,
+        typer.Option("--since", "--from", metavar="TIME", help="From then on: a time with its zone, or a day."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Up to then; a day is its beginning, in UTC.")
+        str | None,
+        typer.Option("--until", "--to", metavar="TIME", help="Up to then; a day is its beginning, in UTC."),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on as things happen, until Ctrl-C.")] = False,
     data_dir: DataDir = None,

@@ -109,9 +109,7 @@ def test_a_file_that_is_no_checkpoint_stops_the_sealing_and_is_named(
         seal(url, last)
 
 
-def test_a_place_where_nothing_can_be_written_is_told_after_the_seal(
-    url: str, connection: Connection
-) -> None:
+def test_a_place_where_nothing_can_be_written_is_told_after_the_seal(url: str, connection: Connection) -> None:
     with pytest.raises(UsageError, match="TENANTRY_SEAL_CHECKPOINT_FILE"):
         seal(url, LastSigned(Path("/proc/nowhere/seal.checkpoint")))
     assert seal(url, LastSigned()).checkpoint.size == 600
