@@ -197,6 +197,8 @@ def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
         yield from (f"    {each}" for each in _links(told.level_since))
     else:
         yield "  It had never been brought to any level."
+    if told.data_lost:
+        yield "  It had begun anew: the data that it once held is lost."
     for stood in told.standing:
         step = f" at step {int(stood.at.step)} {STEP_NAMES[stood.at.step]}" if stood.at.step else ""
         tried = f", attempt {stood.at.attempts}" if stood.at.attempts else ""
@@ -225,6 +227,7 @@ def _explained(told: Explained) -> dict[str, Any]:
         "wanted": [{"reason": each.said, "since": _chain(each.since)} for each in told.wanted],
         "level": told.level,
         "level_since": _chain(told.level_since),
+        "data_lost": told.data_lost,
         "standing": [
             {
                 "scope": str(each.scope),

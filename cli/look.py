@@ -82,7 +82,7 @@ def facts_until(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
     later = parts.past.facts_of(tenant_id, parts.past.mark())
     created = next((fact for fact in later if isinstance(fact.event, TenantCreated)), None)
     if created is None:
-        raise UsageError(f"there is no tenant {tenant_id}: see `tenantry tenants`")
+        raise _no_tenant(parts, tenant_id)
     raise UsageError(
         f"tenant {tenant_id} did not exist yet: it was created at {clock(created.time)} (position {created.position})"
     )
@@ -91,10 +91,14 @@ def facts_until(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
 def estate_of(parts: Parts, tenant_id: str) -> Estate:
     estate = parts.saga.estates([tenant_id])[tenant_id]
     if not estate.tenant.exists:
-        waiting = len(parts.log.waiting([tenant_id]).get(tenant_id, []))
-        known = f"{waiting} messages wait for it to be created" if waiting else "see `tenantry tenants`"
-        raise UsageError(f"there is no tenant {tenant_id}: {known}")
+        raise _no_tenant(parts, tenant_id)
     return estate
+
+
+def _no_tenant(parts: Parts, tenant_id: str) -> UsageError:
+    waiting = len(parts.log.waiting([tenant_id]).get(tenant_id, []))
+    known = f"{waiting} messages wait for it to be created" if waiting else "see `tenantry tenants`"
+    return UsageError(f"there is no tenant {tenant_id}: {known}")
 
 
 def tables_of(told: dict[str, Any]) -> list[Table]:

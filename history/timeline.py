@@ -25,7 +25,7 @@ from domain.event import Cause, Event, Recorded
 from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeHeld, ScopeResumed, StepStarted
 from domain.steps import Scope
 from domain.tenant import LicenseExpired, PurgeStarted, TenantPurged, TenantPurgeStarted
-from history.story import line_of, place_of
+from history.story import line_of, place_of, value_of
 
 Kind = Literal["came", "refused", "waiting", "decided", "step", "scope", "timer", "operator"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -103,7 +103,7 @@ def _of_log(facts: Sequence[Recorded]) -> Iterator[Entry]:
             what, said, told = f"{line.what}{step}", line.said, line.fact
         else:
             what, told = word_of(event.TOPIC), content_of(event)
-            said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+            said = ", ".join(f"{name.replace('_', ' ')} {value_of(value)}" for name, value in told.items())
         caused_by = positions.get(UUID(fact.cause.id)) if fact.cause.kind == "event" and fact.cause.id else None
         scope = Scope.parse(fact.stream) if is_of_scope else None
         yield Entry(

@@ -142,7 +142,7 @@ class Verification:
                 trusted.append(checkpoint)
         if texts and standing == "unsigned" and self._keys.verifiers:
             self._found("checkpoint", 0, 0, "the newest checkpoint is not signed: if a key was set since, seal again")
-        if outside is not None:
+        if outside is not None and outside.checkpoint not in trusted:
             trusted.append(outside.checkpoint)
         return sorted(trusted, key=lambda checkpoint: checkpoint.size), standing == "signed", attested
 
