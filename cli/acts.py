@@ -11,10 +11,10 @@ import typer
 from rich.text import Text
 
 from adapters.past import time_of
-from cli.look import TenantArgument, estate_of
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts
 from cli.progress import progress
+from cli.show import TenantArgument, estate_of
 from domain.errors import UsageError
 from history.acts import Act, acts_in
 from history.progress import Progress

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from adapters.arrivals import arrivals_of
 from adapters.past import Moment, time_of
-from cli.look import MOMENT_HELP, TenantArgument, facts_until, tell_at
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from cli.show import MOMENT_HELP, TenantArgument, facts_until, tell_at
 from domain.description import STEP_NAMES
 from domain.errors import UsageError
 from domain.event import Recorded

@@ -19,6 +19,7 @@ from cli import (
     replay,
     run,
     runs,
+    show,
 )
 
 app = typer.Typer(
@@ -34,7 +35,7 @@ app.command()(demo.demo)
 app.command()(run.up)
 app.command()(run.migrate)
 app.command()(messages.publish)
-app.command()(look.show)
+app.command()(show.show)
 app.command()(history.timeline)
 app.command()(history.explain)
 app.command()(history.diff)

@@ -325,6 +325,7 @@ def test_the_read_models_of_a_moment_are_built_and_compared_from_the_command_lin
     assert "no read models in schema unbuilt" in desk.says("replay", "compare", "public", "unbuilt", code=2)
     refused = desk.says("replay", "as-of", before, "--into", "public", code=2)
     assert "schema public is not for this" in refused
+    assert "--only names no read model" in desk.says("replay", "as-of", "1", "--into", "x", "--only", " ,", code=2)
     assert "there is no read model prices" in desk.says(
         "replay", "as-of", "1", "--into", "x", "--only", "prices", code=2
     )
