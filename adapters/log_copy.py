@@ -20,8 +20,8 @@ from adapters.seal_store import SealStore
 class Page:
     """Events side by side, in the order of positions: one list a column. `states` are the stored bytes.
 
-    `times` are when they were recorded. `leaves` and `proofs` are filled where proofs are wanted, with None for an
-    event that no checkpoint covers yet.
+    `times` are when they were recorded. `leaves` and `proofs` (the hashes of the path, side by side) are filled where
+    proofs are wanted, with None for an event that no checkpoint covers yet.
     """
 
     positions: list[int] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Page:
     ids: list[str] = field(default_factory=list)
     times: list[datetime] = field(default_factory=list)
     leaves: list[int | None] = field(default_factory=list)
-    proofs: list[list[bytes] | None] = field(default_factory=list)
+    proofs: list[bytes | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.positions)

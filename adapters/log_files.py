@@ -14,9 +14,11 @@ from __future__ import annotations
 import base64
 import csv
 import json
+from array import array
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal, Protocol
@@ -28,6 +30,9 @@ Form = Literal["parquet", "jsonl", "csv"]
 
 OPEN_DAYS: Final = 8
 """Parquet files that are open side by side; a day that comes back later gets one more part."""
+
+_HASH: Final = 32
+"""Bytes of a hash; a proof is hashes side by side."""
 
 _ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -101,8 +106,10 @@ class _Csv:
         self._file.close()
 
 
-def _texts(proof: list[bytes] | None) -> list[str] | None:
-    return None if proof is None else [base64.b64encode(hash_).decode() for hash_ in proof]
+def _texts(proof: bytes | None) -> list[str] | None:
+    if proof is None:
+        return None
+    return [base64.b64encode(proof[at : at + _HASH]).decode() for at in range(0, len(proof), _HASH)]
 
 
 # -- Parquet -------------------------------------------------------------------------------------------------------
@@ -144,8 +151,10 @@ class _Parquet:
             page.states,
         ]
         if self._with_proofs:
-            columns += [page.leaves, page.proofs]
-        arrays = [self._arrow.array(each, field.type) for each, field in zip(columns, self._schema, strict=True)]
+            columns.append(page.leaves)
+        arrays = [self._arrow.array(each, field.type) for each, field in zip(columns, self._schema, strict=False)]
+        if self._with_proofs:
+            arrays.append(_lists_of_hashes(self._arrow, page.proofs))
         self._writer(day).write_batch(self._arrow.record_batch(arrays, schema=self._schema))
 
     def _writer(self, day: str) -> Any:
@@ -172,6 +181,16 @@ class _Parquet:
         for writer in self._open.values():
             writer.close()
         self._open.clear()
+
+
+def _lists_of_hashes(arrow: ModuleType, proofs: Sequence[bytes | None]) -> Any:
+    """The column of proofs, laid out as Arrow has it: no object for each of the many hashes."""
+    joined = b"".join([proof for proof in proofs if proof])
+    bounds = arrow.py_buffer(array("i", range(0, len(joined) + 1, _HASH)))
+    hashes = arrow.Array.from_buffers(arrow.binary(), len(joined) // _HASH, [None, bounds, arrow.py_buffer(joined)])
+    ends = [0, *accumulate(len(proof) // _HASH if proof else 0 for proof in proofs)]
+    begins: list[int | None] = [None if proof is None else at for proof, at in zip(proofs, ends, strict=False)]
+    return arrow.ListArray.from_arrays(arrow.array([*begins, ends[-1]], arrow.int32()), hashes)
 
 
 def _schema(arrow: ModuleType, with_proofs: bool) -> Any:

@@ -20,6 +20,7 @@ from typing import Any, Final
 import psycopg
 
 from adapters.event_mapper import EVENTS, SEALED_MARK, EventMapper
+from adapters.seal_store import NO_MARK
 from domain.errors import Unavailable, UnreadableEvent
 from domain.event import Event, Recorded
 from domain.ports import SealingKeys
@@ -60,7 +61,10 @@ class LogReader:
 
     def mark(self) -> int:
         """The high-water mark: how far the log may be read. Raises Unavailable."""
-        return int(self._rows("SELECT position FROM high_water_mark", ())[0][0])
+        rows = self._rows("SELECT position FROM high_water_mark", ())
+        if not rows:
+            raise Unavailable(NO_MARK)
+        return int(rows[0][0])
 
     def count(self, upto: int) -> int:
         """About how many facts there are, for a progress bar; positions have few gaps."""

@@ -9,7 +9,7 @@ both sides are looked at one by one.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -23,6 +23,10 @@ _TIMES: Final = "2026-06-01T12:00:00Z, with its zone, or a day, 2026-06-01, from
 
 NEARBY: Final = 2_000
 """Positions that are looked at on each side of a time: far more than is recorded within one append's time-out."""
+
+
+RANGE: Final = 100_000
+"""Positions that are looked through at once for operators' acts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,18 @@ class PastLog(LogReader):
         theirs = self._facts(_FACTS_OF_STREAMS, ([f"customer:{customer}" for customer in customers if customer], upto))
         return sorted([*mine, *theirs], key=lambda fact: fact.position)
 
+    def acts(self, since: datetime | None, until: datetime | None) -> Iterator[tuple[list[Recorded], int, int]]:
+        """Facts that may be operators' acts, with how many of how many positions were looked at; by pieces of the log.
+
+        Narrowed to about those times: look at each one's own. Raises UnreadableEvent, Unavailable.
+        """
+        mark = self.mark()
+        begin = max(0, self._last_before(since, mark) - NEARBY) if since else 0
+        end = min(mark, self._last_before(until, mark) + NEARBY) if until else mark
+        for after in range(begin, end, RANGE):
+            upto = min(after + RANGE, end)
+            yield list(self._facts(_ACTS, (after, upto))), upto - begin, end - begin
+
     # -- moments ------------------------------------------------------------------------------------------------------
 
     def _of_position(self, position: int, mark: int) -> Moment:
@@ -73,15 +89,7 @@ class PastLog(LogReader):
             raise UsageError(f"{said} is no moment: give a position of the log, or a time: {_TIMES}") from error
         if time > now:
             raise UsageError(f"{said} is in the future: the log tells what was, name a time up to {_told(now)}")
-        low, high = 0, mark  # what is recorded at `low` or before is not after the time, as far as is known
-        while low < high:
-            middle = (low + high + 1) // 2
-            found = self._last_upto(middle)
-            if found is None or found[1] <= time:
-                low = middle
-            else:
-                high = min(found[0], middle) - 1
-        at = low
+        at = low = self._last_before(time, mark)
         for position, recorded in self._after(low - NEARBY, limit=2 * NEARBY):
             if position <= mark and recorded <= time:
                 at = max(at, position)
@@ -89,6 +97,18 @@ class PastLog(LogReader):
             first, began = self._after(0)[0]
             raise UsageError(f"the log begins at {_told(began)} (position {first}): {said} is before it")
         return Moment(at, time)
+
+    def _last_before(self, time: datetime, mark: int) -> int:
+        """The last position that was recorded at the time or before, as far as halving finds it."""
+        low, high = 0, mark
+        while low < high:
+            middle = (low + high + 1) // 2
+            found = self._last_upto(middle)
+            if found is None or found[1] <= time:
+                low = middle
+            else:
+                high = min(found[0], middle) - 1
+        return low
 
     def _last_upto(self, position: int) -> tuple[int, datetime] | None:
         rows = self._rows(_LAST, (position,))
@@ -145,5 +165,9 @@ _FACTS_OF_TENANT: Final = (
     f"{_FACTS} WHERE {OF_TENANT.format('%s::text[]', *('%s',) * 4)} AND notification_id <= %s ORDER BY notification_id"
 )
 _FACTS_OF_STREAMS: Final = f"{_FACTS} WHERE originator_id = ANY (%s::text[]) AND notification_id <= %s ORDER BY 5"
+_ACTS: Final = (
+    f"{_FACTS} WHERE notification_id > %s AND notification_id <= %s"
+    """ AND position('"kind":"operator"'::bytea IN state) > 0 ORDER BY notification_id"""
+)
 _LAST: Final = "SELECT notification_id, state FROM stored_events WHERE notification_id <= %s ORDER BY 1 DESC LIMIT 1"
 _NEXT: Final = "SELECT notification_id, state FROM stored_events WHERE notification_id > %s ORDER BY 1 LIMIT %s"

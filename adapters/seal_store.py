@@ -28,10 +28,16 @@ from domain.errors import Unavailable
 
 SEAL_LOCK: Final = 7_305_808_868_231_650_680
 COLUMNS: Final = "notification_id, originator_id, originator_version, topic, state"
-BEFORE_ALL: Final = -(2**63)
-"""Lower than every position."""
+NO_MARK: Final = (
+    "the table high_water_mark has lost its row: INSERT INTO high_water_mark (position) VALUES (0), and the next worker"
+    " publishes the mark anew"
+)
+
+BEFORE_ALL: Final = -(2**63) - 1
+"""Lower than every position that a row can have."""
 
 _WIDTH: Final = 32
+_MOST: Final = 256
 _HEADER: Final = 19
 _TRAILER: Final = 2
 POSITION: Final = slice(6, 14)
@@ -45,6 +51,11 @@ class LeafTile:
     number: int
     hashes: bytes
     positions: bytes
+
+    @property
+    def width(self) -> int:
+        """How many hashes it has."""
+        return len(self.hashes) // _WIDTH
 
     @property
     def last_position(self) -> int:
@@ -117,7 +128,10 @@ class SealStore:
 
     def mark(self) -> int:
         """The high-water mark: what is beyond it may still change."""
-        return int(self._rows("SELECT position FROM high_water_mark")[0][0])
+        rows = self._rows("SELECT position FROM high_water_mark")
+        if not rows:
+            raise Unavailable(NO_MARK)
+        return int(rows[0][0])
 
     def leaves(self, after: int, upto: int, limit: int | None = None) -> Iterator[memoryview]:
         """The rows of those positions, in their order, as they are sealed. Exhaust it before anything else is asked."""
@@ -125,7 +139,10 @@ class SealStore:
 
     def _copied(self, condition: str, after: int, upto: int, limit: int | None) -> Iterator[memoryview]:
         """As `leaves`, of the rows for which an SQL condition holds."""
-        bounds = f"notification_id > {after:d} AND notification_id <= {upto:d} AND ({condition})"
+        bounds = (
+            f"notification_id >= '{after + 1:d}'::bigint AND notification_id <= '{max(upto, BEFORE_ALL + 1):d}'::bigint"
+            f" AND ({condition})"
+        )
         most = "" if limit is None else f" LIMIT {limit:d}"
         assert self._connection is not None
         pq = self._connection.pgconn
@@ -174,9 +191,9 @@ class SealStore:
         return bytes(rows[0][0]) if rows else b""
 
     def leaf_tiles(self, first: int, end: int) -> dict[int, LeafTile]:
-        """Those of the numbers from `first` up to, and without, `end` that are there."""
+        """Those of the numbers from `first` up to, and without, `end` that are there and hang together."""
         rows = self._rows(f"{_LEAF_TILES} AND number >= %s AND number < %s", (first, end))
-        return {tile.number: tile for tile in map(_leaf_tile, rows)}
+        return {tile.number: tile for row in rows if (tile := _leaf_tile(row))}
 
     def tile_of(self, position: int) -> LeafTile | None:
         """The tile that holds the event of that position, if it is sealed."""
@@ -185,6 +202,19 @@ class SealStore:
 
     def count_leaf_tiles(self) -> int:
         return int(self._rows("SELECT count(*) FROM seal_tiles WHERE level = 0")[0][0])
+
+    def misplaced_tiles(self, size: int) -> list[tuple[int, int]]:
+        """Level and number of some tiles that a tree of `size` leaves has no place for."""
+        rows = self._rows(
+            "SELECT level, number FROM seal_tiles WHERE level NOT BETWEEN 0 AND 7 OR number < 0"
+            " OR number >= ((%s::bigint >> (8 * level)) + 255) / 256 ORDER BY level, number LIMIT 10",
+            (size,),
+        )
+        return [(level, number) for level, number in rows]
+
+    def count_without_position(self) -> int:
+        """Events that no reader in the order of positions sees; the table forbids them, unless it was changed."""
+        return int(self._rows("SELECT count(*) FROM stored_events WHERE notification_id IS NULL")[0][0])
 
     def write_tiles(self, leaf_tiles: Sequence[LeafTile], others: Sequence[tuple[int, int, bytes]]) -> None:
         """Write those tiles; what was there of the same level and number goes."""
@@ -232,9 +262,13 @@ def _compact(tile: LeafTile) -> tuple[int, bytes | None]:
     return last, None if last - first + 1 == len(tile.positions) // 8 else tile.positions
 
 
-def _leaf_tile(row: tuple[Any, ...]) -> LeafTile:
+def _leaf_tile(row: tuple[Any, ...]) -> LeafTile | None:
+    """The tile; none where what is stored is no tile."""
     number, hashes, last, positions = row
+    width, torn = divmod(len(hashes), _WIDTH)
+    if torn or not 0 < width <= _MOST or last is None or last - width < BEFORE_ALL:
+        return None
     if positions is None:
-        width = len(hashes) // _WIDTH
         positions = packed(range(last - width + 1, last + 1))
-    return LeafTile(number, bytes(hashes), bytes(positions))
+    tile = LeafTile(number, bytes(hashes), bytes(positions))
+    return tile if len(positions) == 8 * width and tile.last_position == last else None

@@ -1,10 +1,25 @@
-"""How does an operator change what becomes of a tenant?"""
+"""How does an operator undo what became of a tenant, and who sees what operators did?"""
 
 from __future__ import annotations
 
-from cli.look import TenantArgument, estate_of
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from adapters.past import time_of
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts
+from cli.progress import progress
+from cli.show import TenantArgument, estate_of
+from domain.errors import UsageError
+from history.acts import Act, acts_in
+from history.progress import Progress
+from history.story import clock
+from runtime.bootstrap import Parts
 
 
 @command
@@ -24,3 +39,71 @@ def restore(
         print_json({"tenant_id": tenant, "outcome": "restored", "undoes": event.undoes})
     else:
         out.print(f"tenant {tenant} is restored; see `tenantry show {tenant}`")
+
+
+# -- who did what --------------------------------------------------------------------------------------------------
+
+
+@command
+def acts(
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="From then on: a time with its zone, or a day.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Before that; a day is its beginning, in UTC.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="Only by whom this is a part of the name, user or host.")] = None,
+    what: Annotated[str | None, typer.Option(help='Only acts of that name, or a part of it: "discarded".')] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only what was done to this tenant.")] = None,
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """List what operators did, to tenants and to the whole: who, when, what and why, from the log alone, oldest first.
+
+    Times are those of recording.
+    """
+    first, end = time_of(since) if since else None, time_of(until) if until else None
+    if first and end and first >= end:
+        raise UsageError(f"nothing was done from {since} to {until}: give the earlier time first")
+    with running_parts(data_dir) as parts:
+        found = _acts(parts, by=by, what=what, tenant=tenant, since=first, until=end)
+        if as_json:
+            for each in found:
+                print_json(asdict(each))
+            return
+        act = None
+        for act in found:
+            out.print(_line(act), soft_wrap=True, highlight=False)
+        if act is None:
+            out.print("no such act is in the log")
+
+
+def _acts(parts: Parts, *, since: datetime | None, until: datetime | None, **wanted: str | None) -> Iterator[Act]:
+    """As they are found; the log is looked through from the first to the last."""
+    with progress("looking for acts") as say:
+        for facts, done, total in parts.past.acts(since, until):
+            say(Progress(done, total, done))
+            yield from acts_in(facts, since=since, until=until, **wanted)
+
+
+def _line(act: Act) -> Text:
+    on = act.on if act.on != "operator:" else "the whole"
+    details = _details(act.details)
+    return Text.assemble(
+        (f"{clock(act.time)} {act.position:>6}  ", "dim"),
+        (act.who, "magenta"),
+        f"  {act.what}: {on}",
+        f": {act.why}" if act.why else "",
+        (f"  ({details})" if details else "", "dim"),
+    )
+
+
+def _details(details: Mapping[str, Any]) -> str:
+    """What is short is told; of a list of things how many there are."""
+    return ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in details.items())
+
+
+def _short(value: Any) -> str:
+    if not isinstance(value, list):
+        return str(value)
+    return str(len(value)) if any(isinstance(each, dict) for each in value) else " + ".join(map(str, value))

@@ -17,6 +17,7 @@ from cli.progress import progress
 from domain.errors import UsageError
 from history.checkpoints import Note, key_ids
 from history.verification import Verified
+from runtime.bootstrap import Parts
 from runtime.seal_keys import load_seal_keys
 
 app = typer.Typer(
@@ -73,9 +74,14 @@ def verify(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compute the seal anew from the stored events, and name every position that does not fit. Exit 1 if any."""
+    """Compute the seal anew from the stored events, and name every position that does not fit. Exit 1 if any.
+
+    Without --checkpoint the log is held against the one that was signed on this machine last, where it is kept.
+    """
     outside = _held(held) if held else None
     with running_parts(data_dir) as parts, progress("verifying") as say:
+        if outside is None:
+            outside = _kept(parts)
         verified = parts.verification(say).verify(outside)
     if as_json:
         print_json(_verified_as_json(verified))
@@ -184,6 +190,13 @@ def _held(path: Path) -> Note:
         raise UsageError(f"checkpoint {path}: {error.strerror}: correct the path") from None
     except UnicodeDecodeError:
         raise UsageError(f"checkpoint {path} is no text: give the file as `checkpoint export` wrote it") from None
+
+
+def _kept(parts: Parts) -> Note | None:
+    """What was signed here last, if it counts."""
+    note = parts.last_signed.read()
+    keys = parts.seal_keys
+    return note if note and (not keys.verifiers or keys.standing(note) == "signed") else None
 
 
 def _text(hash_: bytes) -> str:

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from adapters.arrivals import arrivals_of
 from adapters.past import Moment, time_of
-from cli.look import MOMENT_HELP, TenantArgument, facts_until, tell_at
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from cli.show import MOMENT_HELP, TenantArgument, facts_until, tell_at
 from domain.description import STEP_NAMES
 from domain.errors import UsageError
 from domain.event import Recorded
@@ -65,10 +65,12 @@ def timeline(
     product: Product = None,
     kind: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(timelines.KINDS)}.")] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="From then on: a time with its zone, or a day.")
+        str | None,
+        typer.Option("--since", "--from", metavar="TIME", help="From then on: a time with its zone, or a day."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Up to then; a day is its beginning, in UTC.")
+        str | None,
+        typer.Option("--until", "--to", metavar="TIME", help="Up to then; a day is its beginning, in UTC."),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on as things happen, until Ctrl-C.")] = False,
     data_dir: DataDir = None,
@@ -195,6 +197,8 @@ def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
         yield from (f"    {each}" for each in _links(told.level_since))
     else:
         yield "  It had never been brought to any level."
+    if told.data_lost:
+        yield "  It had begun anew: the data that it once held is lost."
     for stood in told.standing:
         step = f" at step {int(stood.at.step)} {STEP_NAMES[stood.at.step]}" if stood.at.step else ""
         tried = f", attempt {stood.at.attempts}" if stood.at.attempts else ""
@@ -223,6 +227,7 @@ def _explained(told: Explained) -> dict[str, Any]:
         "wanted": [{"reason": each.said, "since": _chain(each.since)} for each in told.wanted],
         "level": told.level,
         "level_since": _chain(told.level_since),
+        "data_lost": told.data_lost,
         "standing": [
             {
                 "scope": str(each.scope),

@@ -19,6 +19,7 @@ from cli import (
     replay,
     run,
     runs,
+    show,
 )
 
 app = typer.Typer(
@@ -34,7 +35,7 @@ app.command()(demo.demo)
 app.command()(run.up)
 app.command()(run.migrate)
 app.command()(messages.publish)
-app.command()(look.show)
+app.command()(show.show)
 app.command()(history.timeline)
 app.command()(history.explain)
 app.command()(history.diff)
@@ -42,6 +43,7 @@ app.command()(look.tenants)
 app.command()(look.status)
 app.command()(look.credentials)
 app.command()(acts.restore)
+app.command()(acts.acts)
 app.command()(reconcile.reconcile)
 app.add_typer(orphans.app, name="orphans")
 app.add_typer(runs.app, name="runs")

@@ -1,7 +1,9 @@
-"""How does a command that goes through the whole log show how far it is?"""
+"""How does a command that goes through the whole log show how far it is, and stop when it is told to?"""
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -21,7 +23,7 @@ def progress(what: str) -> Iterator[Callable[[Told], None]]:
         TextColumn("{task.fields[rate]} events/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with _stopping_well(), Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=None, rate="–")
 
         def say(told: Told) -> None:
@@ -30,3 +32,16 @@ def progress(what: str) -> Iterator[Callable[[Told], None]]:
             bar.update(task, description=told.doing or what, completed=told.done, total=told.total, rate=rate)
 
         yield say
+
+
+@contextmanager
+def _stopping_well() -> Iterator[None]:
+    """SIGTERM is what Ctrl-C is: what was begun is cleaned up, and the terminal has its cursor again."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

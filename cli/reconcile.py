@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from cli.commerce import compare
-from cli.look import estate_of
 from cli.operators import As, who
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
+from cli.show import estate_of
 from domain.description import STEP_NAMES
 from domain.drift import Finding
 from domain.errors import UsageError

@@ -112,6 +112,8 @@ def as_of(
     refused, and left as it is. `DROP SCHEMA ... CASCADE` when you are done.
     """
     names = [name.strip() for name in only.split(",") if name.strip()] if only is not None else []
+    if only is not None and not names:
+        raise UsageError("--only names no read model: give some, with commas, or leave it out for all")
     with running_parts(data_dir) as parts:
         moment = parts.past.at(at, now=utc_now())
         if verify and verify != into:

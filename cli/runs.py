@@ -8,9 +8,9 @@ import typer
 from rich.text import Text
 
 from adapters import overview
-from cli.look import estate_of
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
+from cli.show import estate_of
 from domain import customer as customers
 from domain import tenant as tenants
 from domain.description import STEP_NAMES, describe_actual, describe_silent

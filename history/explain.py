@@ -25,7 +25,7 @@ from domain.policy import Policy
 from domain.provisioning import ScopeConverged
 from domain.steps import LicenseFacts, MembershipFacts, Scope, SiteFacts, Step
 from domain.tenant import Tenant
-from domain.wanted import Estate, wish_of_product
+from domain.wanted import Estate, data_lost, wish_of_product
 from history.as_of import estate_of
 from history.story import Standing, clock, standing
 
@@ -59,6 +59,8 @@ class Explained:
     wanted: Sequence[Reason]
     level: str
     level_since: Sequence[Recorded]
+    data_lost: bool
+    """Whether it had begun anew after a purge had taken what it once held."""
     standing: Sequence[Stood]
 
 
@@ -78,6 +80,7 @@ def explain(
         wanted=tuple(_reasons(tenant_id, product, facts, known, catalog=catalog, now=now)),
         level=estate.product(product).level,
         level_since=chain(converged, known) if converged else (),
+        data_lost=data_lost(product, estate, catalog=catalog),
         standing=tuple(_standing(product, estate, facts, catalog=catalog, policy=policy, now=now)),
     )
 
@@ -191,11 +194,16 @@ def obstacles(tenant: Tenant, product: str, *, catalog: Catalog, now: datetime) 
     registers = tenant.product(product)
     if registers.presence is None:
         return {"never": "it was never activated"}
-    if not registers.activated:
-        return {"deactivated": _with("it was deactivated", registers.presence.value.reason)}
     found: dict[str, str] = {}
-    if tenant.destroyed is not None:
+    if tenant.destroyed is not None and (registers.activated or tenant.purge is not None):
         found["destroyed"] = _with("its tenant was destroyed", tenant.destroyed.reason)
+    if tenant.purge is not None:
+        found["purge"] = "its tenant's restore window was over, and the purge of its data had begun"
+    if not registers.activated:
+        found["deactivated"] = _with("it was deactivated", registers.presence.value.reason)
+        if registers.purge is not None:
+            found["purge"] = "its retention was over, and the purge of its data had begun"
+        return found
     if registers.suspended and registers.access is not None:
         found["suspended"] = _with("it was suspended", registers.access.value.reason)
     license_ = registers.license.value if registers.license else None
@@ -209,7 +217,8 @@ def obstacles(tenant: Tenant, product: str, *, catalog: Catalog, now: datetime) 
     host = catalog[product].host
     if host is not None:
         of_host = obstacles(tenant, host, catalog=catalog, now=now)
-        found |= {f"host {name}": f"its host {host}: {said}" for name, said in of_host.items()}
+        of_its_own = {name: said for name, said in of_host.items() if found.get(name) != said}
+        found |= {f"host {name}": f"its host {host}: {said}" for name, said in of_its_own.items()}
     return found
 
 

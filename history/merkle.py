@@ -40,10 +40,15 @@ def root_of(hashes: bytes) -> bytes:
     if not hashes:
         return EMPTY_ROOT
     while len(hashes) > HASH_BYTES:
-        odd = hashes[-HASH_BYTES:] if len(hashes) % 64 else b""
-        paired = len(hashes) - len(odd)
-        hashes = b"".join([sha256(b"\x01" + hashes[at : at + 64]).digest() for at in range(0, paired, 64)]) + odd
+        hashes = above(hashes)
     return hashes
+
+
+def above(hashes: bytes) -> bytes:
+    """The level over hashes that lie side by side."""
+    odd = hashes[-HASH_BYTES:] if len(hashes) % 64 else b""
+    paired = len(hashes) - len(odd)
+    return b"".join([sha256(b"\x01" + hashes[at : at + 64]).digest() for at in range(0, paired, 64)]) + odd
 
 
 def split(size: int) -> int:

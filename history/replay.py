@@ -88,9 +88,10 @@ class Replay:
                 for work in works:
                     if work.projection.name in failures:
                         continue
+                    self._say(Progress(mark, mark, told.facts, f"analyzing {work.projection.name}"))
                     with connection.begin():
                         generations.analyze(connection, work.projection, work.schema)
-                    at, read = self._take_over(connection, reader, work, mark, failures)
+                    at, read = self._take_over(connection, reader, work, mark, told.facts, failures)
                     told = Told(at, told.facts + read, failures)
         except DBAPIError as error:
             raise Unavailable(f"the rebuild was broken off ({first_line(error)}): start it again") from error
@@ -148,9 +149,18 @@ class Replay:
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def _take_over(
-        self, connection: Connection, reader: LogReader, work: Building, at: int, failures: dict[str, str]
+        self,
+        connection: Connection,
+        reader: LogReader,
+        work: Building,
+        at: int,
+        before: int,
+        failures: dict[str, str],
     ) -> tuple[int, int]:
-        """Catch up and swap; the position of the new live generation, and how many facts that took."""
+        """Catch up and swap; the position of the new live generation, and how many facts that took.
+
+        `before`: how many facts were read until then.
+        """
         read = 0
         name = work.projection.name
         until = time.monotonic() + SWAP_SECONDS
@@ -161,9 +171,10 @@ class Replay:
             while (mark := reader.mark()) - at > SMALL:
                 at, count = self._apply(connection, reader, work, at, mark, failures)
                 read += count
-                self._say(Progress(at, mark, read, "catching up"))
+                self._say(Progress(at, mark, before + read, f"catching up {name}"))
                 if name in failures:
                     return at, read
+            self._say(Progress(at, at, before + read, f"swapping {name}"))
             try:
                 with connection.begin():
                     return self._swap(connection, reader, work, at, failures)
@@ -201,7 +212,6 @@ class Replay:
             read += count
             if work.projection.name in failures:
                 raise _HandlerFailed
-        self._say(Progress(at, mark, read, "swapping"))
         generations.swap(connection, work.projection, work.schema, at)
         return at, read
 

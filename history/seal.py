@@ -23,6 +23,7 @@ from uuid import UUID
 from adapters.seal_store import BEFORE_ALL, POSITION, LeafTile, SealStore, packed
 from domain.errors import Tampered, UsageError
 from history.checkpoints import Checkpoint, Keyring, Note, key_ids
+from history.last_signed import LastSigned
 from history.merkle import (
     HASH_BYTES,
     consistency_proof,
@@ -79,11 +80,12 @@ class Consistency:
 
 
 class Seal:
-    """Seals the log and proves what is sealed. `store` is this object's alone."""
+    """Seals the log and proves what is sealed. `store` is this object's alone; `last` is kept outside of it."""
 
-    def __init__(self, store: SealStore, keys: Keyring, *, batch: int = BATCH) -> None:
+    def __init__(self, store: SealStore, keys: Keyring, *, batch: int = BATCH, last: LastSigned | None = None) -> None:
         self._store = store
         self._keys = keys
+        self._last = last or LastSigned()
         self._batch = batch
 
     # -- sealing ------------------------------------------------------------------------------------------------------
@@ -96,17 +98,23 @@ class Seal:
                 tree, newest = self._resume()
                 mark = self._store.mark()
                 after = newest.checkpoint.position if newest else BEFORE_ALL
-                first = max(after, 0) if first is None else first
+                if first is None:
+                    self._continues(newest)
+                    first = max(after, 0)
                 hashes, positions = hashed(self._store, after, mark, self._batch)
                 if not hashes:
-                    return Sealed(self._countersigned(newest), events, time.monotonic() - started)
+                    newest = self._countersigned(newest)
+                    break
                 count = len(hashes) // HASH_BYTES
                 upto = mark if count < self._batch else int.from_bytes(positions[-8:], "big")
                 newest = self._write(tree, newest, hashes, positions, upto)
             events += count
             say(Progress(max(0, upto - first), max(0, mark - first), events))
             if upto == mark:
-                return Sealed(newest, events, time.monotonic() - started)
+                break
+        if newest is not None:
+            self._last.keep(newest)
+        return Sealed(newest, events, time.monotonic() - started)
 
     def _resume(self) -> tuple[GrowingTree, Note | None]:
         """The tree as it was left, if its checkpoint stands for it."""
@@ -123,6 +131,22 @@ class Seal:
         if (tree.size, tree.root()) != (note.checkpoint.size, note.checkpoint.root):
             raise Tampered(f"the seal does not fit its last checkpoint, of {note.checkpoint.size} events: {_LOOK}")
         return tree, note
+
+    def _continues(self, newest: Note | None) -> None:
+        """Raises Tampered where the seal does not continue what was signed here last."""
+        held = self._last.read()
+        if held is None:
+            return
+        old, size = held.checkpoint, newest.checkpoint.size if newest else 0
+        try:
+            goes_on = old.size <= size and (not old.size or subtrees(self._tile)(0, old.size) == old.root)
+        except ValueError:
+            goes_on = False
+        if not goes_on:
+            raise Tampered(
+                f"the seal of {size} events does not continue the checkpoint of {old.size} that was signed here last"
+                f" ({self._last.path}): {_LOOK}; if the database was restored from a backup, move that file away"
+            )
 
     def _judged(self, text: str) -> Note:
         """The checkpoint, if nothing speaks against it."""

@@ -217,10 +217,10 @@ def _wish(wish: Wish) -> str:
         roles = (role.product + ("" if role.login else " (may not log in)") for role in wish.roles)
         return f"database of {wish.family}, login roles for {', '.join(roles)}"
     pairs = wish.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
-    return ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in pairs.items())
+    return ", ".join(f"{name.replace('_', ' ')} {value_of(value)}" for name, value in pairs.items())
 
 
-def _value(value: Any) -> str:
+def value_of(value: Any) -> str:
     match value:
         case bool():
             return "yes" if value else "no"

@@ -25,7 +25,7 @@ from domain.event import Cause, Event, Recorded
 from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeHeld, ScopeResumed, StepStarted
 from domain.steps import Scope
 from domain.tenant import LicenseExpired, PurgeStarted, TenantPurged, TenantPurgeStarted
-from history.story import line_of, place_of
+from history.story import line_of, place_of, value_of
 
 Kind = Literal["came", "refused", "waiting", "decided", "step", "scope", "timer", "operator"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -102,8 +102,8 @@ def _of_log(facts: Sequence[Recorded]) -> Iterator[Entry]:
             step = f" {int(line.step)} {line.step.name.lower()}" if line.step else ""
             what, said, told = f"{line.what}{step}", line.said, line.fact
         else:
-            what, told = _word(event.TOPIC), _content(event)
-            said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+            what, told = word_of(event.TOPIC), content_of(event)
+            said = ", ".join(f"{name.replace('_', ' ')} {value_of(value)}" for name, value in told.items())
         caused_by = positions.get(UUID(fact.cause.id)) if fact.cause.kind == "event" and fact.cause.id else None
         scope = Scope.parse(fact.stream) if is_of_scope else None
         yield Entry(
@@ -152,7 +152,7 @@ def _product_of(scope: Scope) -> str | None:
     return scope.key if scope.kind == "product" else None
 
 
-def _content(event: Event) -> dict[str, Any]:
+def content_of(event: Event) -> dict[str, Any]:
     """What the fact says, but for what may be about a person."""
     told = event.model_dump(mode="json", include=set(_TOLD), exclude_none=True)
     return {name: told[name] for name in _TOLD if name in told}
@@ -165,7 +165,7 @@ _TOLD = (
 )
 
 
-def _word(name: str | None) -> str:
+def word_of(name: str | None) -> str:
     return name.removeprefix("tenantry.").replace("-", " ").replace(".", " ") if name else "no event of ours"
 
 
@@ -207,7 +207,7 @@ def _of_quarantine(quarantined: Sequence[Quarantined], facts: Sequence[Recorded]
             key=f"refused {message.number}",
             time=message.received_at,
             kind="refused",
-            what=_word(message.type),
+            what=word_of(message.type),
             said=f"{message.rule}: {message.reason}{times} (message {message.number} of the quarantine)",
             because=_place(message),
             cause=message.told,
@@ -232,7 +232,7 @@ def _of_waiting(waits: Came) -> Entry:
         key=f"waiting {waits.source} {waits.id}",
         time=waits.received_at,
         kind="waiting",
-        what=_word(waits.type),
+        what=word_of(waits.type),
         said="waits for its tenant to be created",
         because=_place(waits),
         cause=waits.told,

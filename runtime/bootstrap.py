@@ -68,6 +68,7 @@ from domain.saga import Saga
 from domain.sweeping import Sweeping
 from history.checkpoints import Keyring
 from history.importing import Keys
+from history.last_signed import LastSigned
 from history.progress import Progress
 from history.replay import Replay
 from history.seal import Seal
@@ -377,7 +378,11 @@ class Parts:
 
     @cached_property
     def seal(self) -> Seal:
-        return Seal(self._seal_store(), self.seal_keys)
+        return Seal(self._seal_store(), self.seal_keys, last=self.last_signed)
+
+    @cached_property
+    def last_signed(self) -> LastSigned:
+        return LastSigned(self.settings.seal_checkpoint_path)
 
     def verification(self, say: Callable[[Progress], None]) -> Verification:
         return Verification(self._seal_store(), self.seal_keys, say=say)

@@ -17,7 +17,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Final, Literal, Self, cast
 
 import pydantic_settings
 from pydantic import (
@@ -128,6 +128,11 @@ class Settings(BaseSettings):
     seal_key_file: Path | None = Field(
         default=None, description="the same; none = <data_dir>/seal.key; without any the log is sealed unsigned"
     )
+    seal_checkpoint_file: Path | None = Field(
+        default=None,
+        description="where the newest checkpoint is kept outside the database: nothing is signed that does not continue"
+        " it; none = <data_dir>/seal.checkpoint of the embedded database, of another none is kept",
+    )
     seal_seconds: float = Field(
         default=60, ge=0, le=86_400, allow_inf_nan=False, description="how often the relay seals; 0 = only by command"
     )
@@ -230,6 +235,11 @@ class Settings(BaseSettings):
     def seal_key_path(self) -> Path:
         return self.seal_key_file or self.data_dir / "seal.key"
 
+    @property
+    def seal_checkpoint_path(self) -> Path | None:
+        embedded = self.data_dir / "seal.checkpoint" if self.database_url is None else None
+        return self.seal_checkpoint_file or embedded
+
 
 # ---------------------------------------------------------------- loading
 
@@ -283,10 +293,16 @@ def _read_file(path: Path) -> dict[str, object]:
     if found := [problem for problem in problems if problem]:
         raise SettingsError(*found)
     # A path in the file means the same whatever directory a worker was started in.
-    for name in ("data_dir", "master_key_file", "seal_key_file", "catalog_file", "policy_file", "webhook_secrets_file"):
+    for name in _PATHS:
         if isinstance(value := values.get(name), str):
             values[name] = path.parent / value
     return values
+
+
+_PATHS: Final = (
+    *("data_dir", "master_key_file", "seal_key_file", "seal_checkpoint_file"),
+    *("catalog_file", "policy_file", "webhook_secrets_file"),
+)
 
 
 def _read_environment() -> dict[str, object]:

@@ -34,8 +34,8 @@ from cli.demo.entries import Entry, write
 from cli.demo.oracle import Disagreement, Expected, compare, expect
 from cli.demo.settling import settled
 from cli.demo.stream import stream
-from cli.look import tables_of, tell
 from cli.output import AsJson, command, err, out, print_json, table
+from cli.show import tables_of, tell
 from domain.errors import TenantryError, UsageError
 from runtime.bootstrap import Parts
 from runtime.settings import CONFIG_VARIABLE, PREFIX, Settings

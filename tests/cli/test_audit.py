@@ -119,3 +119,16 @@ def test_without_a_key_everything_works_and_says_that_it_is_unsigned(
     assert "shows accidents" in audit("verify").stderr
     assert "unsigned" in audit("checkpoint", "export", code=2).stderr
     assert "no seal key is set" in audit("checkpoint", "key", code=2).stderr
+
+
+def test_without_a_checkpoint_given_the_log_is_held_against_the_one_signed_here_last(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENANTRY_SEAL_CHECKPOINT_FILE", str(tmp_path / "kept.txt"))
+    audit("seal")
+    connection.execute("DELETE FROM stored_events WHERE notification_id > 200")
+    connection.execute("TRUNCATE seal_tiles, seal_checkpoints")
+    refused = audit("seal", code=1)
+    assert "does not continue the checkpoint of 300" in refused.stderr
+    [found] = json.loads(audit("verify", "--json", code=1).stdout)["findings"][-1:]
+    assert (found["kind"], found["first"], found["last"]) == ("cut off", 201, 300)

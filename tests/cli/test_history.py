@@ -274,6 +274,39 @@ def test_a_rebuild_is_an_act_in_the_log(desk: Desk) -> None:
     assert facts[0].event.model_dump()["reason"] == "new columns"
 
 
+def test_acts_lists_what_operators_did_to_tenants_and_to_the_whole(desk: Desk) -> None:
+    desk.comes("license.updated", product="no-such-product", edition="free", users=1, status="active")
+    desk.work()
+    desk.says("runs", "hold", JIRA, "--reason", "the customer is on the phone", "--as", "Ada")
+    between = utc_now().isoformat()
+    desk.says("runs", "release", JIRA, "--reason", "they will pay", "--as", "Bob")
+    desk.says("quarantine", "discard", "1", "--reason", "a typing error", "--as", "Bob")
+    desk.says("replay", "rebuild", "licenses", "--workers", "1", "--as", "Ada")
+    desk.parts.log.advance_mark()
+
+    def acts(*options: str) -> list[tuple[str, str, str, str | None]]:
+        told = [json.loads(line) for line in desk.says("acts", "--json", *options).splitlines()]
+        return [(each["who"].split(" ")[0], each["what"], each["on"], each["why"]) for each in told]
+
+    held = ("Ada", "scope held", JIRA, "the customer is on the phone")
+    released = ("Bob", "scope resumed", JIRA, "they will pay")
+    discarded = ("Bob", "message discarded", f"operator:{TENANT}", "a typing error")
+    rebuilt = ("Ada", "read models rebuilt", "operator:", None)
+    assert acts() == [held, released, discarded, rebuilt]
+    assert acts("--by", "ada") == [held, rebuilt]
+    assert acts("--what", "discarded") == [discarded]
+    assert acts("--tenant", TENANT) == [held, released, discarded]
+    assert acts("--from", between) == [released, discarded, rebuilt]
+    assert acts("--to", between) == [held]
+    assert acts("--from", "1970-01-01", "--to", "1970-01-02") == []
+    said = desk.says("acts", "--by", "ada")
+    assert "scope held: product:t-1:jira-software: the customer is on the phone" in said
+    assert "read models rebuilt: the whole  (read models licenses, position" in said
+    assert desk.says("acts", "--by", "nobody") == "no such act is in the log\n"
+    assert "give the earlier time first" in desk.says("acts", "--from", "2026-02-01", "--to", "2026-01-01", code=2)
+    assert "noon is no time" in desk.says("acts", "--from", "noon", code=2)
+
+
 def test_the_read_models_of_a_moment_are_built_and_compared_from_the_command_line(
     desk: Desk, moments: tuple[int, int, int]
 ) -> None:
@@ -292,6 +325,7 @@ def test_the_read_models_of_a_moment_are_built_and_compared_from_the_command_lin
     assert "no read models in schema unbuilt" in desk.says("replay", "compare", "public", "unbuilt", code=2)
     refused = desk.says("replay", "as-of", before, "--into", "public", code=2)
     assert "schema public is not for this" in refused
+    assert "--only names no read model" in desk.says("replay", "as-of", "1", "--into", "x", "--only", " ,", code=2)
     assert "there is no read model prices" in desk.says(
         "replay", "as-of", "1", "--into", "x", "--only", "prices", code=2
     )

@@ -7,16 +7,23 @@ appends that failed.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
-from adapters.seal_store import SealStore
+from adapters.embedded import EmbeddedPostgres
+from adapters.migrations import migrate
+from adapters.seal_store import LeafTile, SealStore
 from history.checkpoints import Keyring, Note, Signer
-from history.seal import Seal
+from history.seal import Seal, hashed
+from history.tiles import TILE, GrowingTree
 from history.verification import Verification, Verified
+from tests.real_parts import make_database
+
+EVENTS = 700
 
 ORIGIN = "tenantry.example/log"
 SIGNER = Signer.generate(ORIGIN)
@@ -77,3 +84,63 @@ class Within(SealStore):
 
 def found(result: Verified) -> list[tuple[str, int, int]]:
     return [(finding.kind, finding.first, finding.last) for finding in result.findings]
+
+
+# -- a log to tamper with ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Log:
+    """A sealed log, and the newest checkpoint as somebody else holds it."""
+
+    url: str
+    positions: list[int]
+    held: Note
+
+    @property
+    def gaps(self) -> list[int]:
+        there = set(self.positions)
+        return [at for at in range(1, self.positions[-1]) if at not in there]
+
+
+def sealed_log(postgres: EmbeddedPostgres, name: str) -> Iterator[Log]:
+    """A log of several tiles with gaps and checkpoints on its way, in a database of that name."""
+    make_database(postgres, name)
+    url = postgres.url(name)
+    migrate(url)
+    positions = with_gaps(EVENTS, 7)
+    held = None
+    with psycopg.connect(url, autocommit=True) as connection:
+        for end in (90, 300, 512, EVENTS):
+            begun = connection.execute("SELECT count(*) FROM stored_events").fetchone()
+            assert begun is not None
+            append(connection, positions[begun[0] : end])
+            held = seal(url)
+    assert held is not None
+    yield Log(url, positions, held)
+    postgres.drop_database(name)
+
+
+def verified(log: Log, tamper: Callable[[Connection], object], outside: Note | None = None) -> Verified:
+    """What is found after the tampering, which is then taken back."""
+    with psycopg.connect(log.url) as connection:
+        tamper(connection)
+        result = Verification(Within(connection), KEYS).verify(outside)
+        connection.rollback()
+    return result
+
+
+def forge(connection: Connection, positions: list[int]) -> None:
+    """Tiles that fit the events that are left, and of the checkpoints those that were truly signed for so many."""
+    store = Within(connection)
+    hashes, where = hashed(store, -(2**63), 2**62)
+    connection.execute("DELETE FROM seal_tiles")
+    tree = GrowingTree()
+    tiles = [*tree.add(hashes), *tree.edge()]
+    store.write_tiles(
+        [LeafTile(n, each, where[n * TILE * 8 :][: len(each) // 4]) for level, n, each in tiles if level == 0],
+        [tile for tile in tiles if tile[0]],
+    )
+    for number, note in enumerate(store.notes(), 1):
+        if Note.parse(note).checkpoint.size > len(positions):
+            connection.execute("DELETE FROM seal_checkpoints WHERE number = %s", (number,))

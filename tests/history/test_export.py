@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import psycopg
@@ -189,8 +189,11 @@ def test_duckdb_reads_the_parquet_day_by_day(exports: Exports, tmp_path: Path) -
     assert json.loads(state)["id"] == id_
 
 
-def test_every_proof_in_an_export_leads_to_its_checkpoint(exports: Exports, tmp_path: Path) -> None:
-    exported = exports(tmp_path / "log", Choice("jsonl", with_proofs=True))
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_every_proof_in_an_export_leads_to_its_checkpoint(
+    exports: Exports, tmp_path: Path, form: Literal["jsonl", "parquet"]
+) -> None:
+    exported = exports(tmp_path / "log", Choice(form, with_proofs=True))
     assert exported.manifest.checkpoint is not None
     checkpoint = Note.parse(exported.manifest.checkpoint).checkpoint
     leaves = {}
@@ -198,14 +201,25 @@ def test_every_proof_in_an_export_leads_to_its_checkpoint(exports: Exports, tmp_
         for row in store.leaves(0, 2**62):
             leaves[int.from_bytes(row[6:14], "big")] = leaf_hash(bytes(row))
     unproved = 0
-    for line in (tmp_path / "log").read_text().splitlines():
-        event = json.loads(line)
-        if event["proof"] is None:
+    proofs = list(proofs_in(tmp_path / "log", form))
+    for position, leaf, path in proofs:
+        if path is None:
+            assert leaf is None
             unproved += 1
             continue
-        path = [base64.b64decode(each) for each in event["proof"]]
-        assert verify_inclusion(leaves[event["position"]], event["leaf"], checkpoint.size, path, checkpoint.root)
-    assert unproved == 50
+        assert leaf is not None
+        assert verify_inclusion(leaves[position], leaf, checkpoint.size, path, checkpoint.root)
+    assert (len(proofs), unproved) == (COUNT, 50)
+
+
+def proofs_in(path: Path, form: str) -> Iterator[tuple[int, int | None, list[bytes] | None]]:
+    """Position, leaf and path of each event."""
+    if form == "parquet":
+        yield from asked(f"SELECT position, leaf, proof FROM read_parquet('{path}/*/*.parquet') ORDER BY 1")
+        return
+    for event in map(json.loads, path.read_text().splitlines()):
+        proof = event["proof"]
+        yield event["position"], event["leaf"], proof and [base64.b64decode(each) for each in proof]
 
 
 def test_one_tenant_or_one_day_is_exported(exports: Exports, tmp_path: Path) -> None:

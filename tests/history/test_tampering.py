@@ -8,38 +8,31 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import psycopg
 import pytest
 
 from adapters.embedded import EmbeddedPostgres
-from adapters.migrations import migrate
-from adapters.seal_store import COLUMNS, LeafTile
-from history.checkpoints import Note
+from adapters.seal_store import COLUMNS
 from history.seal import Seal, hashed
-from history.tiles import TILE, GrowingTree
-from history.verification import KEPT, Verification, Verified
-from tests.history.sealing import KEYS, Connection, Within, append, found, seal, verify, with_gaps
-from tests.real_parts import make_database
+from history.verification import KEPT, Verification
+from tests.history.sealing import (
+    EVENTS,
+    KEYS,
+    Connection,
+    Log,
+    Within,
+    append,
+    forge,
+    found,
+    sealed_log,
+    verified,
+    verify,
+    with_gaps,
+)
 
-EVENTS = 700
 CASES = 200
 UNTOUCHED = 50
-
-
-@dataclass(frozen=True)
-class Log:
-    """A sealed log, and the newest checkpoint as somebody else holds it."""
-
-    url: str
-    positions: list[int]
-    held: Note
-
-    @property
-    def gaps(self) -> list[int]:
-        there = set(self.positions)
-        return [at for at in range(1, self.positions[-1]) if at not in there]
 
 
 Expected = list[tuple[str, int, int]]
@@ -48,30 +41,7 @@ Tampering = Callable[[Connection, Log, random.Random], Expected]
 
 @pytest.fixture(scope="module")
 def log(postgres: EmbeddedPostgres) -> Iterator[Log]:
-    name = "test_tampering"
-    make_database(postgres, name)
-    url = postgres.url(name)
-    migrate(url)
-    positions = with_gaps(EVENTS, 7)
-    held = None
-    with psycopg.connect(url, autocommit=True) as connection:
-        for end in (90, 300, 512, EVENTS):
-            begun = connection.execute("SELECT count(*) FROM stored_events").fetchone()
-            assert begun is not None
-            append(connection, positions[begun[0] : end])
-            held = seal(url)
-    assert held is not None
-    yield Log(url, positions, held)
-    postgres.drop_database(name)
-
-
-def verified(log: Log, tamper: Callable[[Connection], object], outside: Note | None = None) -> Verified:
-    """What is found after the tampering, which is then taken back."""
-    with psycopg.connect(log.url) as connection:
-        tamper(connection)
-        result = Verification(Within(connection), KEYS).verify(outside)
-        connection.rollback()
-    return result
+    yield from sealed_log(postgres, "test_tampering")
 
 
 # -- ways to tamper with events ------------------------------------------------------------------------------------
@@ -131,22 +101,6 @@ def truncate(connection: Connection, log: Log, rng: random.Random) -> Expected:
     connection.execute("DELETE FROM stored_events WHERE notification_id >= %s", (log.positions[keep],))
     forge(connection, log.positions[:keep])
     return [("cut off", (log.positions[keep - 1] if keep else 0) + 1, log.positions[-1])]
-
-
-def forge(connection: Connection, positions: list[int]) -> None:
-    """Tiles that fit the events that are left, and of the checkpoints those that were truly signed for so many."""
-    store = Within(connection)
-    hashes, where = hashed(store, -(2**63), 2**62)
-    connection.execute("DELETE FROM seal_tiles")
-    tree = GrowingTree()
-    tiles = [*tree.add(hashes), *tree.edge()]
-    store.write_tiles(
-        [LeafTile(n, each, where[n * TILE * 8 :][: len(each) // 4]) for level, n, each in tiles if level == 0],
-        [tile for tile in tiles if tile[0]],
-    )
-    for number, note in enumerate(store.notes(), 1):
-        if Note.parse(note).checkpoint.size > len(positions):
-            connection.execute("DELETE FROM seal_checkpoints WHERE number = %s", (number,))
 
 
 WAYS: list[Tampering] = [flip, delete, insert, swap, move, truncate]

@@ -50,6 +50,7 @@ tenantry replay drop-previous --reason
 tenantry runs hold --reason --as
 tenantry runs release --reason
 tenantry quarantine discard --reason
+tenantry acts --by
 tenantry audit seal
 tenantry audit verify
 tenantry audit verify --checkpoint

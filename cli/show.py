@@ -1,0 +1,198 @@
+"""How does an operator look at one tenant, as it is or as it was?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from adapters.past import Moment
+from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from domain.description import describe
+from domain.errors import UsageError
+from domain.event import Recorded
+from domain.tenant import TenantCreated
+from domain.wanted import Estate
+from history import as_of
+from history.story import clock
+from projections import PROJECTIONS
+from runtime.bootstrap import Parts, utc_now
+
+TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant.")]
+
+MOMENT_HELP = "As it was then: a position of the log, or a time with its zone (2026-06-01T12:00:00Z)."
+
+STEP_COLOURS = {"done": "green", "absent": "dim", "pending": "yellow", "started": "cyan", "failed": "red"}
+
+
+@command
+def show(
+    tenant: TenantArgument,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME|POSITION", help=MOMENT_HELP)] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one tenant: what commerce wants, what is actual with the seven steps of each product, the read models.
+
+    With --at, as it was then, told from the log alone.
+    """
+    with running_parts(data_dir) as parts:
+        told = tell(parts, tenant) if at is None else tell_at(parts, tenant, parts.past.at(at, now=utc_now()))
+    if as_json:
+        print_json(told)
+    else:
+        for each in tables_of(told):
+            out.print(each)
+
+
+def tell(parts: Parts, tenant_id: str) -> dict[str, Any]:
+    """Everything there is to show of a tenant; UsageError where there is none of that id."""
+    told = describe(estate_of(parts, tenant_id), catalog=parts.catalog, policy=parts.policy, now=utc_now())
+    with parts.engine.connect() as connection:
+        for projection in PROJECTIONS:
+            told[projection.name] = projection.query(connection, tenant_id)
+    return told
+
+
+def tell_at(parts: Parts, tenant_id: str, moment: Moment) -> dict[str, Any]:
+    """As `tell`, as of the moment; UsageError where there was no tenant of that id."""
+    facts = facts_until(parts, tenant_id, moment)
+    with parts.engine.connect() as connection:
+        return as_of.tell(
+            connection,
+            tenant_id,
+            facts,
+            projections=PROJECTIONS,
+            catalog=parts.catalog,
+            policy=parts.policy,
+            now=moment.time,
+        )
+
+
+def facts_until(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
+    """All that was recorded of a tenant up to the moment; UsageError where it did not exist then."""
+    facts = parts.past.facts_of(tenant_id, moment.position)
+    if any(isinstance(fact.event, TenantCreated) for fact in facts):
+        return facts
+    later = parts.past.facts_of(tenant_id, parts.past.mark())
+    created = next((fact for fact in later if isinstance(fact.event, TenantCreated)), None)
+    if created is None:
+        raise _no_tenant(parts, tenant_id)
+    raise UsageError(
+        f"tenant {tenant_id} did not exist yet: it was created at {clock(created.time)} (position {created.position})"
+    )
+
+
+def estate_of(parts: Parts, tenant_id: str) -> Estate:
+    estate = parts.saga.estates([tenant_id])[tenant_id]
+    if not estate.tenant.exists:
+        raise _no_tenant(parts, tenant_id)
+    return estate
+
+
+def _no_tenant(parts: Parts, tenant_id: str) -> UsageError:
+    waiting = len(parts.log.waiting([tenant_id]).get(tenant_id, []))
+    known = f"{waiting} messages wait for it to be created" if waiting else "see `tenantry tenants`"
+    return UsageError(f"there is no tenant {tenant_id}: {known}")
+
+
+def tables_of(told: dict[str, Any]) -> list[Table]:
+    """The tables of `show`."""
+    wanted, actual = told["wanted"], told["actual"]
+    attributes = wanted["tenant"]["attributes"]["value"]
+    made = [
+        table(
+            f"wanted: tenant {told['tenant_id']}{_end(wanted['tenant'])}",
+            ("product", "wish", "presence", "access", "license", "revisions"),
+            [
+                (
+                    key,
+                    product["wish"],
+                    _value(product["presence"]),
+                    _value(product["access"]),
+                    _license(product["license"]),
+                    "/".join(_revision(product[name]) for name in ("presence", "access", "license")),
+                )
+                for key, product in wanted["products"].items()
+            ],
+        ),
+        *_held(wanted["tenant"].get("held", [])),
+        _steps(f"actual: site {attributes['site_name']}", actual),
+        *_reasons(actual),
+    ]
+    for projection in PROJECTIONS:
+        made.extend(_read_model(projection.name, told[projection.name]))
+    return made
+
+
+def _end(tenant: dict[str, Any]) -> str:
+    if "purged" in tenant:
+        return " (destroyed, and purged)" if tenant["purged"] else " (destroyed, is being purged)"
+    return " (destroyed)" if tenant["destroyed"] else ""
+
+
+def _held(changes: list[dict[str, Any]]) -> list[Table]:
+    """What the destroy guard holds of the tenant."""
+    rows = [tuple(change.values()) for change in changes]
+    return [table("held by the destroy guard: see `tenantry runs approve`", tuple(changes[0]), rows)] if rows else []
+
+
+def _steps(title: str, actual: dict[str, Any]) -> Table:
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    names = ("commerce", "site", "region", "configuration", "identity", "database", "license")
+    for column in (
+        "product",
+        "level",
+        "state",
+        *(f"{number} {name}" for number, name in enumerate(names, 1)),
+    ):
+        made.add_column(column, overflow="fold")
+    for key, product in actual["products"].items():
+        steps = [f"[{STEP_COLOURS.get(step['state'], 'magenta')}]{step['state']}[/]" for step in product["steps"]]
+        level = f"{product['level']}, data_lost" if product["data_lost"] else product["level"]
+        made.add_row(key, level, product["state"], *steps)
+    return made
+
+
+def _reasons(actual: dict[str, Any]) -> list[Table]:
+    """What each scope that waits, is held or was given up says of it."""
+    scopes = {"site": actual["site"], **{f"family {key}": each for key, each in actual["families"].items()}}
+    scopes |= {f"product {key}": each for key, each in actual["products"].items()}
+    rows = [(name, each["state"], each["reason"]) for name, each in scopes.items() if each.get("reason")]
+    return [table("why: see `tenantry runs list`", ("scope", "state", "reason"), rows)] if rows else []
+
+
+def _read_model(name: str, told: Any) -> list[Table]:
+    """A read model as tables: its lists, or its row."""
+    if isinstance(told, dict) and told and all(isinstance(value, list) for value in told.values()):
+        return [each for part, rows in told.items() for each in _read_model(f"{name}: {part}", rows)]
+    rows = told if isinstance(told, list) else [told] if told else []
+    if not rows:
+        return []
+    columns = [column for column in rows[0] if column not in ("tenant_id", "updated_at", "steps")]
+    return [table(name, columns, [[_cell(row.get(column)) for column in columns] for row in rows])]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_cell(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(str(_cell(inner)) for inner in value)
+    return value
+
+
+def _value(register: dict[str, Any] | None) -> str | None:
+    return str(register["value"]) if register else None
+
+
+def _revision(register: dict[str, Any] | None) -> str:
+    return "–" if register is None or register["revision"] is None else str(register["revision"])
+
+
+def _license(register: dict[str, Any] | None) -> str | None:
+    if register is None:
+        return None
+    value = register["value"]
+    until = f", until {value['expires_at']}" if value["expires_at"] else ""
+    return f"{value['edition']}, {value['users']} users, {value['status']}{until}"
