@@ -8,6 +8,7 @@ nothing of the transaction stays.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 
 from eventsourcing.persistence import IntegrityError
 from psycopg import Cursor
@@ -136,16 +137,15 @@ def _block(curs: Cursor[DictRow], recording: Recording) -> None:
 
 
 def _keep_replies(curs: Cursor[DictRow], recording: Recording) -> None:
-    """The newest of each scope and step; whoever waits for it is due. What came before changes nothing."""
-    newest = {(reply.scope, reply.step): reply for reply in sorted(recording.replies, key=lambda each: each.generation)}
-    for reply in newest.values():
+    """Those to orders that await one; whoever waits for it is due. Any other changes nothing."""
+    for reply in sorted(recording.replies, key=lambda each: (each.scope, each.step)):  # others lock in the same order
         curs.execute(
-            "WITH kept AS (INSERT INTO replies AS r (scope, step, generation, key, said) VALUES (%s, %s, %s, %s, %s)"
-            " ON CONFLICT (scope, step) DO UPDATE SET generation = excluded.generation, key = excluded.key,"
-            " said = excluded.said, received_at = now() WHERE excluded.generation >= r.generation"
-            " AND (r.key, r.said) <> (excluded.key, excluded.said) RETURNING r.scope)"
+            "WITH kept AS (UPDATE replies SET said = %(said)s, signed_at = %(signed_at)s, received_at = now()"
+            " WHERE scope = %(scope)s AND step = %(step)s AND key = %(key)s AND NOT taken"
+            " AND said IS DISTINCT FROM %(said)s"
+            " AND coalesce(signed_at < %(signed_at)s, true) RETURNING scope)"
             " INSERT INTO wakes (scope, due_at) SELECT scope, now() FROM kept",
-            (reply.scope, reply.step, reply.generation, reply.key, reply.said),
+            asdict(reply),
             prepare=True,
         )
 
