@@ -7,6 +7,7 @@ nothing of the transaction stays.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
@@ -17,6 +18,8 @@ from psycopg.rows import DictRow
 from adapters.arrays import Bigints, Texts, bigints, byteas, texts, timestamps
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.ports import Guarded, HeldInTenant, KafkaPosition, Lease, Recording
+
+log = logging.getLogger(__name__)
 
 
 class DuplicateIncoming(IntegrityError):
@@ -148,6 +151,8 @@ def _keep_replies(curs: Cursor[DictRow], recording: Recording) -> None:
             asdict(reply),
             prepare=True,
         )
+        if not curs.rowcount:
+            log.info("passed over a reply to %r: nobody waits for it, or it is no news", reply.key)
 
 
 def _pass_the_guard(curs: Cursor[DictRow], guarded: Guarded) -> None:

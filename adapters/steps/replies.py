@@ -178,9 +178,15 @@ def read(message: Message, catalog: Catalog, secrets: Mapping[str, SigningSecret
     try:
         return _read(message, catalog, secrets)
     except ValueError as error:
-        reason = "it does not fit" if isinstance(error, ValidationError) else str(error)
+        reason = _misfit(error) if isinstance(error, ValidationError) else str(error)
         log.warning("no reply: %s/%s at %s: %s", message.topic, message.partition, message.offset, reason)
         return None
+
+
+def _misfit(error: ValidationError) -> str:
+    """The first thing that does not fit, without what was written there."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    return f"it does not fit: {'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
 
 
 def _read(message: Message, catalog: Catalog, secrets: Mapping[str, SigningSecret]) -> Reply:

@@ -162,12 +162,16 @@ def test_a_failure_that_is_told_twice_is_one_attempt(kafka: Kafka, asked: Order)
     assert len(kafka.theirs.commands) == 2
 
 
-def test_a_reply_to_an_order_that_was_never_given_stands_in_nobodys_way(kafka: Kafka, asked: Order) -> None:
+def test_a_reply_to_an_order_that_was_never_given_stands_in_nobodys_way_and_is_named(
+    kafka: Kafka, asked: Order, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     kafka.reply(replace(asked, generation=10**18), "done")
     kafka.ours.waits_for(asked)
     kafka.reply(replace(asked, generation=10**30), "refused")
     kafka.reply(replace(asked, scope=Scope("product", "t-nobody", PRODUCT)), "done")
     assert kafka.ours.due() == []
+    assert f"passed over a reply to 'product:t-nobody:{PRODUCT}/7/ensure/5'" in caplog.text
     assert kafka.ours.rows("SELECT scope, said FROM replies") == [(str(asked.scope), None)]
     kafka.theirs.work(1)
     kafka.ours.hear()
@@ -326,6 +330,13 @@ KEY = f"product:t-1:{PRODUCT}/7/ensure/5"
 )
 def test_what_is_no_reply_to_an_order_of_ours_is_passed_over(value: bytes | None) -> None:
     assert read(Message("replies", "id", 0, 1, None, value, (), 0), CATALOG, {}) is None
+
+
+def test_the_log_says_what_of_a_reply_does_not_fit_and_quotes_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    value = said(KEY, "ada@acme.example")
+    assert read(Message("replies", "id", 0, 1, None, value, (), 0), CATALOG, {}) is None
+    assert "replies/0 at 1: it does not fit: outcome: Input should be 'done'" in caplog.text
+    assert "acme" not in caplog.text
 
 
 def test_what_is_no_reply_moves_the_position_and_nothing_else(kafka: Kafka, asked: Order) -> None:
