@@ -7,7 +7,9 @@ nothing of the transaction stays.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Final
 
 from eventsourcing.persistence import IntegrityError
@@ -17,6 +19,8 @@ from psycopg.rows import DictRow
 from adapters.arrays import Bigints, Texts, bigints, byteas, texts, timestamps
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.ports import Guarded, HeldInTenant, KafkaPosition, Lease, Recording
+
+log = logging.getLogger(__name__)
 
 
 class DuplicateIncoming(IntegrityError):
@@ -137,18 +141,19 @@ def _block(curs: Cursor[DictRow], recording: Recording) -> None:
 
 
 def _keep_replies(curs: Cursor[DictRow], recording: Recording) -> None:
-    """The newest of each scope and step; whoever waits for it is due. What came before changes nothing."""
-    newest = {(reply.scope, reply.step): reply for reply in sorted(recording.replies, key=lambda each: each.generation)}
-    for reply in newest.values():
+    """Those to orders that await one; whoever waits for it is due. Any other changes nothing."""
+    for reply in sorted(recording.replies, key=lambda each: (each.scope, each.step)):  # others lock in the same order
         curs.execute(
-            "WITH kept AS (INSERT INTO replies AS r (scope, step, generation, key, said) VALUES (%s, %s, %s, %s, %s)"
-            " ON CONFLICT (scope, step) DO UPDATE SET generation = excluded.generation, key = excluded.key,"
-            " said = excluded.said, received_at = now() WHERE excluded.generation >= r.generation"
-            " AND (r.key, r.said) <> (excluded.key, excluded.said) RETURNING r.scope)"
+            "WITH kept AS (UPDATE replies SET said = %(said)s, signed_at = %(signed_at)s, received_at = now()"
+            " WHERE scope = %(scope)s AND step = %(step)s AND key = %(key)s AND NOT taken"
+            " AND said IS DISTINCT FROM %(said)s"
+            " AND coalesce(signed_at < %(signed_at)s, true) RETURNING scope)"
             " INSERT INTO wakes (scope, due_at) SELECT scope, now() FROM kept",
-            (reply.scope, reply.step, reply.generation, reply.key, reply.said),
+            asdict(reply),
             prepare=True,
         )
+        if not curs.rowcount:
+            log.info("passed over a reply to %r: nobody waits for it, or it is no news", reply.key)
 
 
 def _pass_the_guard(curs: Cursor[DictRow], guarded: Guarded) -> None:

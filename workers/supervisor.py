@@ -5,7 +5,7 @@ starts one process a worker and keeps each alive, and ends all of it in order. I
 workers watch for it and drain, the broker dies with it, PostgreSQL is found again by the next one.
 
     start: PostgreSQL ─▶ broker ─▶ migrate, shards, topics ─▶ workers ─▶ ready (every worker has said so)
-    stop:  workers (SIGTERM, then SIGKILL) ─▶ broker ─▶ PostgreSQL
+    stop:  workers (SIGTERM; SIGKILL after the drain, or when asked again) ─▶ broker ─▶ PostgreSQL
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ class _Worker:
 
 
 class Supervisor:
-    """All of Tenantry, in the foreground. Use as a context manager; leaving it stops everything."""
+    """All of Tenantry, in the foreground. Use as a context manager; leaving it stops everything.
+
+    Workers are let drain, unless `at_once` is set: then they are killed, which loses nothing.
+    """
 
     def __init__(
         self,
@@ -57,10 +60,12 @@ class Supervisor:
         *,
         kinds: Sequence[str] = tuple(KINDS),
         say: Callable[[str], None] = lambda _: None,
+        at_once: threading.Event | None = None,
     ) -> None:
         self.settings = settings
         self._kinds = kinds
         self._say = say
+        self._at_once = at_once or threading.Event()
         self._closing = ExitStack()
         self._workers: list[_Worker] = []
         self._stopping = threading.Event()
@@ -195,9 +200,11 @@ class Supervisor:
             worker.process.terminate()
         deadline = time.monotonic() + self.settings.drain_seconds + 1.0
         for worker in self._workers:
-            worker.process.join(max(0.1, deadline - time.monotonic()))
+            while worker.process.exitcode is None and time.monotonic() < deadline and not self._at_once.is_set():
+                worker.process.join(0.1)
             if worker.process.exitcode is None:
-                log.warning("worker did not drain in time, killing it", worker=worker.kind)
+                why = "was told to end at once" if self._at_once.is_set() else "did not drain in time"
+                log.warning("killing a worker", worker=worker.kind, why=why)
                 worker.process.kill()
                 worker.process.join(5)
         self._workers.clear()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from domain.errors import ExecutorError, Obstacle, Retryable
 from domain.tenant import TenantRestored
-from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, given_up
+from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, given_up, raises
 
 
 def test_list_shows_what_needs_an_operator_first(desk: Desk) -> None:
@@ -23,6 +26,28 @@ def test_list_shows_what_needs_an_operator_first(desk: Desk) -> None:
     assert "6 database" in table
     assert "no such disk" in table
     assert f"site:{TENANT}" not in table
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(Retryable("disk full", delay=timedelta(hours=1)), "in_progress"), (Obstacle("disk", "no disk yet"), "waiting")],
+)
+def test_list_says_why_a_step_is_tried_again_or_waits(desk: Desk, error: ExecutorError, state: str) -> None:
+    desk.world.faults = raises(error)
+    desk.work()
+    [row] = [row for row in desk.json("runs", "list") if row["scope"] == FAMILY]
+    assert (row["state"], row["reason"]) == (state, str(error))
+    assert str(error) in desk.says("runs", "list", "--state", state)
+
+
+def test_show_says_what_is_wanted_where_it_is_not_so_yet(desk: Desk) -> None:
+    desk.work()
+    assert desk.says("runs", "show", FAMILY).startswith(f"{FAMILY} is open, converged\n")
+    desk.world.faults = raises(Retryable("disk full", delay=timedelta(hours=1)))
+    desk.comes("product.suspended", product="jira-software", reason="unpaid")
+    desk.work()
+    assert desk.says("runs", "show", FAMILY).startswith(f"{FAMILY} is open (wanted: closed), waiting: disk full\n")
+    assert desk.json("runs", "show", FAMILY)["wanted"] == "closed"
 
 
 def test_list_can_be_narrowed_and_says_when_there_may_be_more(desk: Desk) -> None:
@@ -112,7 +137,8 @@ def test_a_scope_that_is_not_there_is_named(desk: Desk, act: str) -> None:
     unknown = f"product:{TENANT}:confluence"
     assert f"there is no scope {unknown}" in desk.says("runs", act, unknown, *reason, code=2)
     assert "names no scope" in desk.says("runs", act, "tenant:t-1", *reason, code=2)
-    assert "t-9" in desk.says("runs", act, "site:t-9", *reason, code=2)
+    said = desk.says("runs", act, "site:t-9", *reason, code=2)
+    assert said.strip() == "error: there is no tenant t-9: see `tenantry tenants`"
 
 
 def test_listing_the_runs_of_a_tenant_that_is_not_there_says_so(desk: Desk) -> None:

@@ -108,6 +108,14 @@ def test_a_role_with_other_rights_differs(role: Role) -> None:
     assert found(estate, changed) == [(str(JIRA_FAMILY), Step.DATABASE, "differs")]
 
 
+def test_a_role_that_was_given_more_and_a_place_that_is_open_to_others_differ() -> None:
+    estate = one_product()
+    there = as_it_should_be(estate)
+    more = {name: replace(role, beyond=("SUPERUSER",)) for name, role in there.roles.items()}
+    changed = replace(there, roles=more, strangers=dict.fromkeys(there.places, ("PUBLIC",)))
+    assert found(estate, changed) == [(str(JIRA_FAMILY), Step.DATABASE, "differs")] * 2
+
+
 def test_a_site_name_that_is_another_tenants_and_an_entitlement_that_says_more_differ() -> None:
     estate = one_product()
     there = as_it_should_be(estate)

@@ -153,9 +153,9 @@ class MemoryEventLog:
             self.obstacles -= freed
             for scope in sorted({scope for _, scope in freed}):
                 self._wake(scope, self._clock())
-        for reply in sorted(recording.replies, key=lambda each: each.generation):
-            kept = self.replies.get((reply.scope, reply.step))
-            if kept is None or (reply.generation >= kept.generation and reply != kept):
+        for reply in recording.replies:
+            awaited = self.replies.get((reply.scope, reply.step))
+            if awaited is not None and _is_news(reply, awaited):
                 self.replies[reply.scope, reply.step] = reply
                 self._wake(reply.scope, self._clock())
         moved_on = [
@@ -304,6 +304,11 @@ class MemoryEventLog:
 def _expect(truth: bool, otherwise: str) -> None:
     if not truth:
         raise Conflict(f"{otherwise}: decide again")
+
+
+def _is_news(reply: Reply, awaited: Reply) -> bool:
+    is_later = None in (reply.signed_at, awaited.signed_at) or (awaited.signed_at or 0) < (reply.signed_at or 0)
+    return reply.key == awaited.key and reply.said != awaited.said and is_later
 
 
 def _impersonal(fact: Recorded) -> Recorded:
