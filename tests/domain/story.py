@@ -21,6 +21,7 @@ from domain.steps import Step
 from domain.tenant import ChangeHeld, LicenseExpired, PurgeStarted, TenantPurgeStarted
 from tests.domain.driver import LEASE, Cloud, CloudOn, Keeper, Killed
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, POLICY, SERVICE, TENANT, FrontDoor, message
+from tests.domain.ground import check_undone
 from tests.domain.keeper import ClockAhead
 from tests.simulation import registers
 from tests.simulation.desk import Desk
@@ -183,8 +184,13 @@ class Story:
         self.cloud.clock.advance(timedelta(seconds=seconds))
 
     def ends(self) -> None:
-        """No more trouble: all comes, leases run out, an operator lets everything go on, and all is worked off."""
-        self.overtaking, self.broken = False, None
+        """What is broken stays so for a day. Then no more trouble: all comes, leases run out, an operator lets everything
+        go on, and all is worked off."""
+        self.overtaking = False
+        self.cloud.clock.advance(LEASE)
+        self.cloud.settle()
+        check_undone(self.cloud.estate().scopes)
+        self.broken = None
         while self.wire:
             self.comes(0)
         self.cloud.clock.advance(LEASE)
