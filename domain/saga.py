@@ -64,7 +64,10 @@ from domain.provisioning import (
 from domain.steps import Facts, Scope, ScopeKind, SiteWish, Step
 from domain.streams import State, Streams
 from domain.tenant import Passing, Tenant, TenantEvent
-from domain.wanted import Estate, Wanted, data_lost, scopes_of, wanted
+from domain.wanted import Estate, Wanted, data_lost, scopes_of, scopes_with, wanted
+
+KEPT_TENANTS: Final = 2_000
+"""Of so many tenants the names of their scopes are kept; about 1 KiB each."""
 
 
 @dataclass(slots=True)
@@ -98,27 +101,31 @@ class Saga:
         self._new_id = new_id
         self._dice = dice
         self._streams = Streams(log)
+        self._scopes_with = lru_cache(maxsize=KEPT_TENANTS)(self._name_scopes)
 
     # -- loading ------------------------------------------------------------------------------------------------------
 
     def estates(self, tenant_ids: Iterable[str]) -> dict[str, Estate]:
         """The estates as committed now, with one query however many there are, and another for those that are new."""
         asked = sorted(set(tenant_ids))
-        known: dict[str, tuple[Tenant, dict[Scope, str]]] = {}
+        known: dict[str, tuple[Tenant, Mapping[Scope, str]]] = {}
         changed = asked
         while changed:
             for tenant_id in changed:
                 tenant = self._streams.tenant(tenant_id)
-                scopes = scopes_of(tenant, self._catalog) if tenant.exists else ()
-                known[tenant_id] = (tenant, {scope: str(scope) for scope in scopes})
+                scopes = self._scopes_with(tenant_id, tuple(tenant.products)) if tenant.exists else {}
+                known[tenant_id] = (tenant, scopes)
             self._streams.refresh(stream for tenant_id in changed for stream in _streams_of(*known[tenant_id]))
             changed = [each for each in changed if self._streams.tenant(each).version != known[each][0].version]
         return {tenant_id: self._estate(*known[tenant_id]) for tenant_id in asked}
 
     def _estate(self, tenant: Tenant, streams: Mapping[Scope, str]) -> Estate:
         customer = self._streams.customer(_customer_id(tenant)) if tenant.exists else Customer("")
-        kept = self._streams.provisioning
-        return Estate(tenant, customer, {scope: kept(scope, stream) for scope, stream in streams.items()})
+        return Estate(tenant, customer, self._streams.provisionings(streams))
+
+    def _name_scopes(self, tenant_id: str, products: tuple[str, ...]) -> Mapping[Scope, str]:
+        """The scopes of a tenant with those products, and what their streams are called."""
+        return {scope: str(scope) for scope in scopes_with(tenant_id, products, self._catalog)}
 
     def keep(self, turn: Turn) -> None:
         """The turn was recorded: what it has added need not be read again."""

@@ -119,7 +119,7 @@ def _watch(life: Life) -> Callable[[str, Place], None]:
         for strike in pending:
             if strike.tenant == tenant and strike.place & place:
                 pending.clear()
-                # To this thread: a process may be stopped by any of its threads, and this one be past the point by then.
+                # To this thread: if another one is stopped first, this one may be past the point by then.
                 signal.pthread_kill(threading.get_ident(), strike.signal)
 
     return watch

@@ -164,7 +164,8 @@ class MemoryEventLog:
         for wake in (*recording.wakes, *(Wake(f"tenant:{each}", self._clock()) for each in moved_on)):
             self._wake(wake.scope, wake.at)
         for event in recording.events:
-            fact = replace(event, position=len(self.events) + 1)
+            said = event.stream, event.version, event.id, event.time, event.cause, event.correlation, event.event
+            fact = Recorded(*said, position=len(self.events) + 1)
             self.events.append(fact)
             self._places.add((event.stream, event.version))
             self._streams.setdefault(event.stream, []).append(fact)
@@ -264,6 +265,11 @@ class MemoryEventLog:
         wanted = set(topic_ids)
         return {key: offset for key, offset in self._positions.items() if key[0] in wanted}
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether a claim would find anything."""
+        ripe = [wake.scope for wake in self.wakes.values() if wake.at <= now]
+        return any(scope not in self.leases or self.leases[scope].until <= now for scope in ripe)
+
     def claim(
         self,
         *,
@@ -277,16 +283,13 @@ class MemoryEventLog:
         """See `EventLog.claim`: the longest due first."""
         with self._lock:
             leased = {scope for scope, lease in self.leases.items() if lease.until > now}
-            ripe = [
-                (wake.at, number, wake.scope)
-                for number, wake in self.wakes.items()
-                if wake.at <= now and wake.scope not in leased
-            ]
-            if not ripe:
-                return []
             due: dict[str, list[int]] = {}
+            ripe = [(wake.at, number, wake.scope) for number, wake in self.wakes.items() if wake.at <= now]
             for _, number, scope in sorted(ripe):
-                due.setdefault(scope, []).append(number)
+                if scope not in leased:
+                    due.setdefault(scope, []).append(number)
+            if not due:
+                return []
             taken = Counter[str](dict.fromkeys(but_not_of, limit if share is None else share))
             claimed: list[Lease] = []
             for scope, wakes in due.items():

@@ -91,6 +91,7 @@ class Worker:
     effects: SteppedEffects[Any, Any]
     busy: bool = False
     stopped_until: int = 0
+    looked_at: datetime | None = None
     drowsy: bool = False
 
 
@@ -261,12 +262,18 @@ class Story:
             self._acting = worker
             worker.effects.act(self.dice)
             return True
-        now = self.clock()
-        is_due = worker.effects.under_way or any(wake.at <= now for wake in self.log.wakes.values())
-        return bool(is_due) and self._round(worker)
+        return self._has_something(worker) and self._round(worker)
+
+    def _has_something(self, worker: Worker) -> bool:
+        """Whether a round of the worker may come to anything: most would not, and take as long."""
+        now, since = self.clock(), worker.looked_at
+        if worker.effects.has_outcomes or self.log.is_due(now):
+            return True
+        return bool(worker.effects.under_way) and since != now  # a lease to renew, an effect that waits too long
 
     def _round(self, worker: Worker) -> bool:
         acting, self._acting, worker.busy = self._acting, worker, True
+        worker.looked_at = self.clock()
         before = self.log.recordings + self.log.conflicts
         try:
             worker.provisioner.round()
