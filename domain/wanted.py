@@ -204,7 +204,7 @@ def _on_its_ground(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catal
 
 
 def _is_lived_on(ground: Scope, estate: Estate, *, catalog: Catalog) -> bool:
-    """Whether a product has lived on a site or in a family: that keeps its ground. No app lives before its host does."""
+    """Whether a product has lived on a site or in a family: that keeps it. No app lives before its host does."""
     if ground.kind == "product":
         return False
     living = (key for key in estate.tenant.products if key in catalog and estate.product(key).lived)

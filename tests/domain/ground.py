@@ -1,7 +1,7 @@
 """What must hold between a scope and what it stands on?
 
 Families and products stand on their site, products on their family as well, apps on their host. What is given up
-before it lived is undone, and whoever stands on it goes first; unless a product has lived there, which keeps its ground.
+before it lived is undone, and whoever stands on it goes first; unless a product has lived there: that keeps its ground.
 """
 
 from __future__ import annotations

@@ -184,8 +184,10 @@ class Story:
         self.cloud.clock.advance(timedelta(seconds=seconds))
 
     def ends(self) -> None:
-        """What is broken stays so for a day. Then no more trouble: all comes, leases run out, an operator lets everything
-        go on, and all is worked off."""
+        """What is broken stays so for a day.
+
+        Then no more trouble: all comes, leases run out, an operator lets everything go on, and all is worked off.
+        """
         self.overtaking = False
         self.cloud.clock.advance(LEASE)
         self.cloud.settle()
@@ -205,7 +207,7 @@ class Story:
         self._data_is_safe(order)
         if when == "before":
             self._fate = next(self.fates, "none")
-            if self.broken == (order.scope.kind, order.step):
+            if (order.scope.kind, order.step, order.direction) == (*(self.broken or ()), "ensure"):
                 self._fate = "permanent"
         match self._fate, when:
             case ("killed before", "before") | ("killed after", "after"):

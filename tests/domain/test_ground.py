@@ -7,7 +7,7 @@ being undone, and who stands on it goes first. Ground on which something has liv
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from domain.errors import Permanent, Retryable
 from domain.operating import Act
@@ -46,7 +46,7 @@ class Ground(Cloud):
             if (order.scope, order.step) in self.slow:
                 raise Retryable("not yet")
 
-    def says(self, type_: str, product: str = JIRA, revision: int = 1, **data: object) -> None:
+    def says(self, type_: str, product: str = JIRA, revision: int = 1, **data: Any) -> None:
         if type_ in ("product.activated", "license.updated"):
             data["edition"] = next(iter(CATALOG[product].editions))
         self.intake.takes(message(type_, revision, product=product, **data))
