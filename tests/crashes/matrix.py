@@ -203,10 +203,11 @@ def _undoing(chapter: Chapter, places: list[Place]) -> list[Place]:
     """
     if not chapter.startswith("its"):
         return []
-    failure = next(number for number, place in enumerate(places) if any("Failed" in point.act for point in place))
+    failures = [number for number, place in enumerate(places) if any("Failed" in point.act for point in place)]
+    assert failures, f"{chapter}: nothing failed"
     return [
         place
-        for place in places[failure:]
+        for place in places[failures[0] :]
         if chapter == "its product" or any("effect" not in point.act or point.kind == "site" for point in place)
     ]
 

@@ -130,13 +130,15 @@ class Story:
         """An operator does, where it can be done, and an echo of the destruction comes after it."""
         destroyed = self.cloud.estate().tenant.destroyed_revision
         self._learn()
-        with suppress(Refused):
+        try:
             self.cloud.restore()
-            in_time = not self.registers.is_over(self.cloud.clock()) or self.registers.holds("purge")
-            assert in_time, "it was restored after its window"
-            self.registers.restores()
-            echo = f"echo {len(self.sent)}"
-            self._comes(Said(echo, "tenant.destroyed", TENANT, "", destroyed, self.cloud.clock(), {}))
+        except Refused:
+            assert self.registers.is_going, "it was not restored, and its data is still there"
+            return
+        assert not self.registers.is_going, "it was restored after its purge had begun"
+        self.registers.restores()
+        echo = f"echo {len(self.sent)}"
+        self._comes(Said(echo, "tenant.destroyed", TENANT, "", destroyed, self.cloud.clock(), {}))
 
     def acts(self, kind: Literal["hold", "release", "retry"], number: int) -> None:
         """An operator does so to one of the scopes, where it is in a state for it."""

@@ -504,9 +504,9 @@ class Story:
         try:
             self._operating().restore(tenant, reason="the wrong one was called", by="ada")
         except Refused:
+            assert self.registers[tenant].is_going, f"{tenant} was not restored, and its data is still there"
             return False
-        in_time = not self.registers[tenant].is_over(self.clock()) or self.registers[tenant].holds("purge")
-        assert in_time, f"{tenant} was restored after its window"
+        assert not self.registers[tenant].is_going, f"{tenant} was restored after its purge had begun"
         self.registers[tenant].restores()
         check_held(self)
         return True
