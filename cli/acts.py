@@ -30,7 +30,7 @@ def restore(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Undo the destruction of a tenant within its restore window: everything is as it was, and opens again."""
+    """Undo the destruction of a tenant before its purge begins: everything is as it was, and opens again."""
     because, by = why(reason), who(as_name)
     with running_parts(data_dir) as parts:
         estate_of(parts, tenant)

@@ -9,6 +9,9 @@ purge begins) goes into the tenant's stream in that commit, so that whatever com
                                   ├─▶ next_action ──┤
     effect ─▶ outcome(order, …) ──┘      ▲   │      └─▶ done: the lease ends; wake at a time, or never
                                          └───┘ facts
+
+Scopes are decided on side by side, each from what it saw of the others. So nothing is taken from under others in the
+turn that decides on it: the fact is recorded, from then on nobody begins there, and another turn looks who came before.
 """
 
 from __future__ import annotations
@@ -231,7 +234,10 @@ class Saga:
                         undoing=start.undoing,
                     )
                     estate = self._add(turn, event, estate)
-                    turn.order = self._order(scope, estate)
+                    if _is_ground(scope, event):
+                        turn.wakes.append(Wake(str(scope), now))
+                    else:
+                        turn.order = self._order(scope, estate)
                     return
                 case Execute():
                     turn.order = self._order(scope, estate)
@@ -247,6 +253,9 @@ class Saga:
                 case Converge() | GiveUp() | Hold() | Resume() as verdict:
                     event = _said_of(scope, verdict, wish, estate, self._catalog)
             estate = self._add(turn, event, estate)
+            if _is_ground(scope, event):
+                turn.wakes.append(Wake(str(scope), now))
+                return
 
     def _order(self, scope: Scope, estate: Estate) -> Order:
         intent = estate.actual(scope).intent
@@ -319,6 +328,21 @@ class Saga:
         recorded = Recorded(stream, version, self._new_id(), self._clock(), cause, correlation, event)
         turn.facts.append(recorded)
         return recorded
+
+
+def _is_ground(scope: Scope, event: ScopeEvent) -> bool:
+    """Whether the fact takes the ground from under others, who may have come to live on it since it was decided.
+
+    Nothing follows from it in the same turn: once it is recorded nobody begins there any more, and the next look at the
+    neighbours sees whoever was first.
+    """
+    match event:
+        case ScopeGaveUp():
+            return scope.kind != "product"
+        case StepStarted(step=Step.DATABASE):
+            return event.direction == "remove"
+        case _:
+            return False
 
 
 def _said_of(

@@ -64,7 +64,8 @@ is made each time: two with the same end, in two zones, are equal, and have two 
 class Wanted:
     """A scope's level and its steps; `wake_at` is when time alone will change it.
 
-    `approval` says what an operator must approve first, where the destroy guard holds what time has brought about.
+    `awaited` says what must come first: an approval, where the destroy guard holds what time has brought about, or that
+    what it stands on is tried again.
     `purge` is the purge that an absent scope must have gone through. `passed` is what time has brought about, or the
     end of a purge, and the tenant's stream does not know yet.
     """
@@ -75,7 +76,7 @@ class Wanted:
     wake_at: datetime | None = None
     purge: int | None = None
     passed: Passing | None = None
-    approval: str | None = None
+    awaited: str | None = None
 
     @property
     def digest(self) -> str:
@@ -148,10 +149,10 @@ def wanted(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Policy, no
     if wish.passed is None:
         return wish
     if is_held(estate.tenant, wish.passed):
-        approval = "its purge, which the destroy guard holds: see `tenantry runs approve`"
-        return replace(wish, passed=None, approval=approval)
+        awaited = "its purge, which the destroy guard holds: see `tenantry runs approve`"
+        return replace(wish, passed=None, awaited=awaited)
     stopped = _held_by_hand(wish.passed, estate)
-    return wish if stopped is None else replace(wish, passed=None, approval=f"the release of {stopped}, to be purged")
+    return wish if stopped is None else replace(wish, passed=None, awaited=f"the release of {stopped}, to be purged")
 
 
 def _held_by_hand(passed: Passing, estate: Estate) -> Scope | None:
@@ -174,11 +175,40 @@ def _wanted_scope(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Pol
         case "site":
             return _wanted_site(estate, policy=policy, now=now)
         case "family":
-            return _wanted_family(scope.key, estate, catalog=catalog, policy=policy, now=now)
+            wish = _wanted_family(scope.key, estate, catalog=catalog, policy=policy, now=now)
+            return _on_its_ground(scope, wish, estate, catalog=catalog)
         case "product":
             wish = _wanted_product(scope.key, estate, catalog=catalog, policy=policy, now=now)
             passed = _passed_for_product(scope.key, wish, estate, catalog=catalog, policy=policy, now=now)
+            wish = _on_its_ground(scope, wish, estate, catalog=catalog)
             return wish if passed is None else replace(wish, passed=passed)
+
+
+# -- ground --------------------------------------------------------------------------------------------------------
+
+
+def _on_its_ground(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog) -> Wanted:
+    """Nothing, where what the scope stands on is being undone; who was given up itself is undone anyway."""
+    actual = estate.actual(scope)
+    grounds = [estate.site()]
+    if scope.kind == "product":
+        host = catalog[scope.key].host
+        grounds += [estate.family(catalog.family_of(scope.key)), *([estate.product(host)] if host is not None else [])]
+    for ground in grounds:
+        if ground.given_up is None or ground.lived or wish.level == "absent":
+            continue
+        if (actual.given_up is None or actual.lived) and not _is_lived_on(ground.scope, estate, catalog=catalog):
+            awaited = f"{ground.scope}, which was given up: {ground.given_up.reason}"
+            return replace(wish, level="absent", steps={}, pin=None, awaited=awaited)
+    return wish
+
+
+def _is_lived_on(ground: Scope, estate: Estate, *, catalog: Catalog) -> bool:
+    """Whether a product has lived on a site or in a family: that keeps it. No app lives before its host does."""
+    if ground.kind == "product":
+        return False
+    living = (key for key in estate.tenant.products if key in catalog and estate.product(key).lived)
+    return any(ground.kind == "site" or catalog.family_of(key) == ground.key for key in living)
 
 
 # -- sites ---------------------------------------------------------------------------------------------------------

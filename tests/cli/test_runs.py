@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -187,3 +189,26 @@ def test_a_tenant_that_was_destroyed_by_mistake_is_restored_with_all_that_it_had
     assert isinstance(fact.event, TenantRestored)
     assert (fact.event.reason, fact.event.operator.startswith("Ada (")) == ("it was the other one", True)
     assert "is not destroyed" in desk.says("restore", TENANT, "--reason", "again", code=1)
+
+
+def test_what_is_held_back_from_its_purge_is_restored_after_the_window(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.work()
+    before = desk.json("show", TENANT)["placements"][0]["schema_name"]
+    desk.comes("tenant.destroyed", reason="called the wrong one")
+    desk.says("runs", "hold", TENANT, "--reason", "is it the right one?")
+    desk.work()
+    policy = (
+        files("domain").joinpath("policy.toml").read_text().replace('restore_window = "P14D"', 'restore_window = "P0D"')
+    )
+    (tmp_path / "policy.toml").write_text(policy)
+    monkeypatch.setenv("TENANTRY_POLICY_FILE", str(tmp_path / "policy.toml"))
+    shown = desk.json("show", TENANT)["actual"]["site"]
+    assert (shown["state"], shown["reason"]) == ("held", "is it the right one?")
+    assert "is restored" in desk.says("restore", TENANT, "--reason", "it was the wrong one")
+    desk.says("runs", "release", TENANT, "--reason", "it was not")
+    desk.work()
+    shown = desk.json("show", TENANT)
+    assert shown["actual"]["products"]["jira-software"]["level"] == "open"
+    assert shown["placements"][0]["schema_name"] == before

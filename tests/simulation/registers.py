@@ -167,6 +167,8 @@ class Tenant:
     waiting: list[Said] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     held: list[Held] = field(default_factory=list)
+    is_going: bool = False
+    """Whether its purge has begun: nothing brings it back."""
 
     def hears(self, said: Said, now: datetime) -> None:
         if said.id in self.seen:
@@ -239,6 +241,7 @@ class Tenant:
     def purge_began(self, products: Iterable[str]) -> None:
         """Of those products, or of the whole tenant (none): from there nothing else of it is held."""
         named = tuple(products)
+        self.is_going = self.is_going or not named
         self.held = [each for each in self.held if named and not (each.change == "purge" and each.product in named)]
 
     def approves(self, now: datetime) -> None:

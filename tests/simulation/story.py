@@ -30,6 +30,7 @@ from domain.saga import Saga
 from domain.steps import SCOPE_STEPS, Scope
 from domain.wanted import Estate
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, SERVICE, Clock, message
+from tests.domain.ground import check_undone
 from tests.fakes.world import World
 from tests.simulation import registers
 from tests.simulation.checks import Witness, check_given_up, check_held, check_nobody_is_forgotten
@@ -169,6 +170,8 @@ class Story:
         self._note("night", f"step {step} of each {kind} fails from here on")
         self._settle(timedelta(hours=2))
         check_given_up(self)
+        for estate in self.estates().values():
+            check_undone(estate.scopes)
 
     def _dawn(self) -> None:
         """All is mended, the operator lets everything go on, and the clock runs, till names that went are free."""
@@ -501,9 +504,9 @@ class Story:
         try:
             self._operating().restore(tenant, reason="the wrong one was called", by="ada")
         except Refused:
+            assert self.registers[tenant].is_going, f"{tenant} was not restored, and its data is still there"
             return False
-        in_time = not self.registers[tenant].is_over(self.clock()) or self.registers[tenant].holds("purge")
-        assert in_time, f"{tenant} was restored after its window"
+        assert not self.registers[tenant].is_going, f"{tenant} was restored after its purge had begun"
         self.registers[tenant].restores()
         check_held(self)
         return True
