@@ -296,7 +296,7 @@ def is_purged(key: str, estate: Estate, *, catalog: Catalog) -> bool:
         return False
     family = catalog.family_of(key)
     return estate.product(key).purged < (_purge_of_product(key, tenant) or 0) or estate.family(family).purged < (
-        _purge_of_family(family, tenant) or 0
+        _purge_of_family(family, estate, catalog=catalog) or 0
     )
 
 
@@ -313,12 +313,21 @@ def _purge_of_product(key: str, tenant: Tenant) -> int | None:
     return purge.started if purge else None
 
 
-def _purge_of_family(key: str, tenant: Tenant) -> int | None:
-    """The last purge that the family went with."""
+def _purge_of_family(key: str, estate: Estate, *, catalog: Catalog) -> int | None:
+    """The last purge that the family went with.
+
+    It stays for a product that came to live in it while that was decided: the purge of another names no data of it.
+    """
+    tenant = estate.tenant
     if tenant.purge is not None:
         return tenant.purge.started
     purges = [registers.purge for registers in tenant.products.values()]
-    return max((purge.started for purge in purges if purge is not None and key in purge.families), default=None)
+    last = max((purge.started for purge in purges if purge is not None and key in purge.families), default=None)
+    if last is None:
+        return None
+    members = (product for product in tenant.products if product in catalog and catalog[product].family == key)
+    is_kept = any(estate.product(each).lived and (_purge_of_product(each, tenant) or 0) < last for each in members)
+    return None if is_kept else last
 
 
 def _passed_for_product(
@@ -422,7 +431,7 @@ def _wanted_family(key: str, estate: Estate, *, catalog: Catalog, policy: Policy
     """As high as the highest of its products; a product that was given up before it lived does not count."""
     members = _members(key, estate, catalog=catalog, policy=policy, now=now)
     if not members:
-        return Wanted("absent", {}, purge=_purge_of_family(key, estate.tenant))
+        return Wanted("absent", {}, purge=_purge_of_family(key, estate, catalog=catalog))
     steps: dict[Step, Wish] = {
         Step.REGION: _region_wish(key, tuple(members), estate),
         Step.DATABASE: _database(key, tuple((product, wish.level == "open") for product, wish in members.items())),

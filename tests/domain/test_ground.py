@@ -14,8 +14,21 @@ from domain.operating import Act
 from domain.ports import Order, Recording
 from domain.provisioning import ScopeGaveUp, StepStarted
 from domain.steps import Scope, Step
+from domain.tenant import PurgeStarted
 from tests.domain.driver import Cloud
-from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, JIRA_FAMILY, JIRA_SCOPE, SERVICE, SITE, TENANT, message
+from tests.domain.given import (
+    APP,
+    CATALOG,
+    CONFLUENCE,
+    JIRA,
+    JIRA_FAMILY,
+    JIRA_SCOPE,
+    POLICY,
+    SERVICE,
+    SITE,
+    TENANT,
+    message,
+)
 from tests.domain.ground import check_ground, check_undone
 
 APP_SCOPE = Scope("product", TENANT, APP)
@@ -87,20 +100,20 @@ class Ground(Cloud):
         check_ground(self.log.events)
         check_undone(self.estate().scopes)
 
-    def just_before(self, scope: Scope, is_it: Callable[[object], bool], happens: Callable[[], object]) -> None:
-        """Once: when such a fact of the scope was decided, and is not committed yet."""
+    def just_before(self, stream: str, is_it: Callable[[object], bool], happens: Callable[[], object]) -> None:
+        """Once: when such a fact of the stream was decided, and is not committed yet."""
 
         def first(recording: Recording) -> None:
-            if any(fact.stream == str(scope) and is_it(fact.event) for fact in recording.events):
+            if any(fact.stream == stream and is_it(fact.event) for fact in recording.events):
                 self.log.before_record = lambda recording: None
                 happens()
 
         self.log.before_record = first
 
-    def worked_before(self, scope: Scope, is_it: Callable[[object], bool], happens: Callable[[], object]) -> None:
+    def worked_before(self, stream: str, is_it: Callable[[object], bool], happens: Callable[[], object]) -> None:
         """As `just_before`, and then all is worked off."""
         done: list[object] = []
-        self.just_before(scope, is_it, lambda: done.append(happens()))
+        self.just_before(stream, is_it, lambda: done.append(happens()))
         self.rests()
         assert done, "it was never decided"
 
@@ -207,7 +220,7 @@ def test_a_family_that_is_taken_away_is_kept_for_who_came_to_live_in_it_meanwhil
         cloud.work()
         assert cloud.levels() == {JIRA: "open"}
 
-    cloud.worked_before(JIRA_FAMILY, is_removal, lives)
+    cloud.worked_before(str(JIRA_FAMILY), is_removal, lives)
     assert cloud.world.dropped == []
     assert cloud.levels() == {JIRA: "open"}
 
@@ -224,7 +237,7 @@ def test_a_family_that_is_given_up_is_kept_for_who_came_to_live_in_it_meanwhile(
         cloud.work()
         assert cloud.levels() == {JIRA: "open"}
 
-    cloud.worked_before(JIRA_FAMILY, is_giving_up, lives)
+    cloud.worked_before(str(JIRA_FAMILY), is_giving_up, lives)
     assert cloud.world.dropped == []
     assert cloud.levels() == {JIRA: "open"}
 
@@ -239,6 +252,33 @@ def test_a_site_that_is_given_up_is_kept_for_who_came_to_live_on_it_meanwhile() 
         cloud.work()
         assert cloud.levels() == {JIRA: "open"}
 
-    cloud.worked_before(SITE, is_giving_up, lives)
+    cloud.worked_before(str(SITE), is_giving_up, lives)
     assert cloud.world.taken_names == {"acme": TENANT}
     assert cloud.levels() == {JIRA: "open"}
+
+
+def test_a_family_whose_purge_was_decided_is_kept_for_who_came_to_live_in_it_meanwhile() -> None:
+    """A sibling that was given up is tried again by an operator: nothing of that is in the tenant's stream."""
+    cloud = Ground(JIRA)
+    cloud.rests()
+    cloud.broken = {(SERVICE_SCOPE, Step.LICENSE)}
+    cloud.says("product.activated", SERVICE)
+    cloud.says("product.deactivated", revision=2)
+    cloud.rests()
+    assert cloud.levels() == {JIRA: "retained"}
+    cloud.broken.clear()
+    cloud.clock.advance(POLICY.retention)
+
+    def lives() -> None:
+        cloud.retry_all()
+        cloud.work()
+        assert cloud.levels() == {JIRA: "retained", SERVICE: "open"}
+
+    cloud.worked_before(f"tenant:{TENANT}", lambda event: isinstance(event, PurgeStarted), lives)
+    assert cloud.world.dropped == []
+    assert cloud.levels() == {SERVICE: "open"}
+    cloud.says("product.activated", revision=3)
+    cloud.rests()
+    assert cloud.levels() == {JIRA: "open", SERVICE: "open"}
+    assert cloud.estate().tenant.product(JIRA).data_lost
+    assert not cloud.estate().tenant.product(SERVICE).data_lost

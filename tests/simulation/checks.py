@@ -136,13 +136,15 @@ def check_held(story: Story) -> None:
 
 
 def check_given_up(story: Story) -> None:
-    """At rest, nothing that lived was given up on its way down: going back would open what must be closed."""
+    """At rest, nothing that lived was given up on its way down: going back would open what must be closed.
+
+    A purge that is due and has not begun, since somebody holds a scope of it, is no way down yet (seed 1557).
+    """
     for tenant, estate in story.estates().items():
         for scope, actual in estate.scopes.items():
-            goes_on = actual.held is None and actual.given_up is not None and actual.lived
-            if scope.kind == "product" and goes_on:
+            if scope.kind == "product" and actual.given_up is not None and actual.lived:
                 lived = story.witness.lived.get(tenant, {})
-                level = story.registers[tenant].level(scope.key, story.clock(), lived=lived)
+                level = story.registers[tenant].level(scope.key, story.clock(), lived=lived, purges="begun")
                 is_way_down = LEVELS.index(level) < LEVELS.index(actual.level)
                 assert not is_way_down, f"{scope} is given up as {actual.level}, and should be {level}"
 
