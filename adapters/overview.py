@@ -58,12 +58,18 @@ def status(url: str) -> Row:
         partitions = connection.execute(
             "SELECT topic, partition, topic_id, next_offset FROM kafka_positions ORDER BY topic, partition, updated_at"
         ).fetchall()
+        sealed = _one(
+            connection,
+            "SELECT coalesce((SELECT substring(note FROM '\\nposition ([0-9]{1,18})\\n')::bigint FROM seal_checkpoints"
+            " ORDER BY number DESC LIMIT 1), 0) AS position",
+        )
     counts = {row["state"]: row["count"] for row in scopes}
     return {
         "log": {"position": last},
         "kafka": partitions,
         "projections": [{**row, "lag": max(0, last - row["position"])} for row in projections],
         "relay": {"position": relayed["published"], "lag": max(0, relayed["written"] - relayed["published"])},
+        "seal": {"position": sealed["position"], "lag": max(0, last - sealed["position"])},
         "saga": {"due": due["due"], "oldest_due_seconds": round(due["oldest"], 3)},
         "scopes": {
             state.replace("_", " "): counts.get(state, 0)

@@ -14,7 +14,7 @@ All of a batch is one transaction: rows read, tiles and checkpoint written. SEAL
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -35,6 +35,9 @@ NO_MARK: Final = (
 
 BEFORE_ALL: Final = -(2**63) - 1
 """Lower than every position that a row can have."""
+
+RANGE: Final = 100_000
+"""Positions that are looked through at once for an id."""
 
 _WIDTH: Final = 32
 _MOST: Final = 256
@@ -166,14 +169,22 @@ class SealStore:
             if ended.status != ExecStatus.COMMAND_OK:
                 raise psycopg.OperationalError(ended.get_error_message())
 
-    def find(self, event_id: UUID) -> int | None:
-        """The position of the event with that id: no index has it, so the whole log is looked through."""
-        rows = self._rows(
-            "SELECT notification_id FROM stored_events WHERE position(%s::bytea IN state) > 0"
-            " AND convert_from(state, 'UTF8')::jsonb ->> 'id' = %s LIMIT 1",
-            (str(event_id).encode(), str(event_id)),
-        )
-        return int(rows[0][0]) if rows else None
+    def find(self, event_id: UUID, say: Callable[[int, int], None] = lambda *_: None) -> int | None:
+        """The position of the event with that id: no index has it, so the log is looked through, the newest first.
+
+        `say` is told how many positions of how many were looked at.
+        """
+        mark = self.mark()
+        for upto in range(mark, 0, -RANGE):
+            rows = self._rows(
+                "SELECT notification_id FROM stored_events WHERE notification_id > %s AND notification_id <= %s"
+                " AND position(%s::bytea IN state) > 0 AND convert_from(state, 'UTF8')::jsonb ->> 'id' = %s LIMIT 1",
+                (max(0, upto - RANGE), upto, str(event_id).encode(), str(event_id)),
+            )
+            if rows:
+                return int(rows[0][0])
+            say(mark - max(0, upto - RANGE), mark)
+        return None
 
     # -- the seal -----------------------------------------------------------------------------------------------------
 

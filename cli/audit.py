@@ -99,8 +99,8 @@ def prove(
     as_json: AsJson = False,
 ) -> None:
     """Prove to somebody who holds a checkpoint that one event is in the log (RFC 9162, inclusion)."""
-    with running_parts(data_dir) as parts:
-        proof = parts.seal.prove(_event(event))
+    with running_parts(data_dir) as parts, progress("looking for the event") as say:
+        proof = parts.seal.prove(_event(event), say)
     value = {
         "position": proof.position,
         "index": proof.index,

@@ -158,7 +158,9 @@ def _entry(entry: Entry) -> dict[str, Any]:
 @command
 def explain(
     tenant: TenantArgument,
-    at: Annotated[str, typer.Option("--at", metavar="TIME|POSITION", help=MOMENT_HELP)],
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME|POSITION", help=f"{MOMENT_HELP} Without it: as it is now.")
+    ] = None,
     product: Product = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -166,7 +168,8 @@ def explain(
     """Tell why a product of a tenant (or each of them) was usable or not at a moment, back to the message on Kafka."""
     with running_parts(data_dir) as parts:
         _scopes_of(parts, tenant, product)
-        moment = parts.past.at(at, now=utc_now())
+        now = utc_now()
+        moment = parts.past.at(at if at is not None else now.isoformat(), now=now)
         facts = facts_until(parts, tenant, moment)
         known = as_of.estate_of(tenant, facts, catalog=parts.catalog).tenant.products
         products = [product] if product else sorted(key for key in known if key in parts.catalog)

@@ -64,7 +64,7 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     rows += [
         (f"projection {each['name']}", each["position"], each["lag"], _halted(each)) for each in told["projections"]
     ]
-    rows.append(("relay", told["relay"]["position"], told["relay"]["lag"], ""))
+    rows += [(what, told[what]["position"], told[what]["lag"], "") for what in ("relay", "seal")]
     out.print(table("positions", ("what", "position", "lag", ""), rows))
     workers = [
         (each["name"], each["kind"], each["state"], each["pid"], each["details"].get("lag")) for each in told["workers"]

@@ -14,13 +14,13 @@ from history.progress import Progress as Told
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[Told], None]]:
+def progress(what: str, unit: str = "events") -> Iterator[Callable[[Told], None]]:
     """A bar on stderr with rate and time left, where somebody looks."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} events/s"),
+        TextColumn(f"{{task.fields[rate]}} {unit}/s"),
         TimeRemainingColumn(),
     )
     with _stopping_well(), Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:

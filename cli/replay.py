@@ -127,7 +127,7 @@ def as_of(
                 workers=workers,
                 say=lambda told: say(Progress(told.position, moment.position, told.facts)),
             )
-        compared = comparing.compare(parts.engine, built.schema, verify, PROJECTIONS) if verify else []
+            compared = comparing.compare(parts.engine, into, verify, PROJECTIONS, say=say) if verify else []
     if as_json:
         told = {
             "schema": built.schema,
@@ -162,9 +162,9 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare the read models of two schemas, row by row. Exit 1: they differ."""
-    with running_parts(data_dir) as parts:
+    with running_parts(data_dir) as parts, progress("comparing", "rows") as say:
         parts.knock()
-        compared = comparing.compare(parts.engine, first, second, PROJECTIONS)
+        compared = comparing.compare(parts.engine, first, second, PROJECTIONS, say=say)
     if as_json:
         print_json({"first": first, "second": second, "tables": _compared(compared)})
     else:

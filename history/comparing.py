@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from domain.errors import Unavailable, UsageError
 from history.generations import quote
+from history.progress import Progress
 from history.side_by_side import first_line
 from projections.base import Projection
 
@@ -34,10 +35,17 @@ class Compared:
         return not (self.only_in_first or self.only_in_second or self.different)
 
 
-def compare(engine: Engine, first: str, second: str, models: Sequence[Projection]) -> list[Compared]:
+def compare(
+    engine: Engine,
+    first: str,
+    second: str,
+    models: Sequence[Projection],
+    *,
+    say: Callable[[Progress], None] = lambda _: None,
+) -> list[Compared]:
     """Each table of the read models that both schemas have, in one snapshot. Raises UsageError where there is none."""
     try:
-        return _compare(engine, first, second, models)
+        return _compare(engine, first, second, models, say)
     except DBAPIError as error:
         raise Unavailable(
             f"schemas {first} and {second} cannot be compared ({first_line(error)}): try again"
@@ -53,16 +61,21 @@ def refuse_unknown(engine: Engine, schema: str, models: Sequence[Projection]) ->
         raise Unavailable(f"schema {schema} cannot be looked at ({first_line(error)}): try again") from error
 
 
-def _compare(engine: Engine, first: str, second: str, models: Sequence[Projection]) -> list[Compared]:
+def _compare(
+    engine: Engine, first: str, second: str, models: Sequence[Projection], say: Callable[[Progress], None]
+) -> list[Compared]:
     with engine.connect() as connection, connection.begin():
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         there = {schema: _known(connection, schema, models) for schema in (first, second)}
-        return [
-            _compared(connection, table, first, second)
-            for each in models
-            for table in each.tables
-            if all(table.name in tables for tables in there.values())
+        both = [
+            table for each in models for table in each.tables if all(table.name in tables for tables in there.values())
         ]
+        compared: list[Compared] = []
+        for table in both:
+            rows = sum(each.rows for each in compared)
+            say(Progress(len(compared), len(both), rows, f"comparing {table.name}"))
+            compared.append(_compared(connection, table, first, second))
+        return compared
 
 
 def _known(connection: Connection, schema: str, models: Sequence[Projection]) -> set[str]:

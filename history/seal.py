@@ -202,13 +202,16 @@ class Seal:
         with self._store.looking():
             return self._newest()
 
-    def prove(self, event: int | UUID) -> Inclusion:
+    def prove(self, event: int | UUID, say: Callable[[Progress], None] = lambda _: None) -> Inclusion:
         """That the event, by its position or its id, is in the newest checkpoint.
 
         Raises UsageError where there is no such event or it is not sealed yet, Tampered where it was changed.
         """
         with self._store.looking():
-            position = event if isinstance(event, int) else self._store.find(event)
+            if isinstance(event, int):
+                position: int | None = event
+            else:
+                position = self._store.find(event, lambda done, total: say(Progress(done, total, done)))
             leaf = self._leaf(position) if position is not None else None
             note = self._newest()
             found = self._place(position) if position is not None else None

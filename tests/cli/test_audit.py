@@ -132,3 +132,15 @@ def test_without_a_checkpoint_given_the_log_is_held_against_the_one_signed_here_
     assert "does not continue the checkpoint of 300" in refused.stderr
     [found] = json.loads(audit("verify", "--json", code=1).stdout)["findings"][-1:]
     assert (found["kind"], found["first"], found["last"]) == ("cut off", 201, 300)
+
+
+def test_the_status_says_how_far_the_log_is_sealed(connection: Connection) -> None:
+    def sealed() -> dict[str, int]:
+        found = CliRunner().invoke(app, ["status", "--json"])
+        seal: dict[str, int] = json.loads(found.stdout)["seal"]
+        return seal
+
+    assert sealed() == {"position": 0, "lag": 300}
+    audit("seal")
+    append(connection, range(301, 311))
+    assert sealed() == {"position": 300, "lag": 10}

@@ -55,6 +55,14 @@ def test_a_purge_that_has_begun_and_the_life_after_it_are_explained(short: None,
     assert f"apps {APP}, families jira, epoch" in line
 
 
+def test_without_a_moment_it_is_told_as_it_is_now(desk: Desk) -> None:
+    desk.work()
+    position = desk.parts.log.advance_mark()
+    said = desk.says("explain", TENANT, "--product", "jira-software")
+    assert f"jira-software of tenant {TENANT} was usable at" in said
+    assert f"(position {position})" in said
+
+
 def test_what_closes_an_app_and_its_host_alike_is_told_once(desk: Desk) -> None:
     desk.comes("product.activated", product=APP, edition="standard", users=5)
     desk.work()
