@@ -1,4 +1,4 @@
-"""What does an operator see of runs, the provisioning of one site, family or product, and what can be done about them?"""
+"""What does an operator see of runs, each the provisioning of one site, family or product?"""
 
 from __future__ import annotations
 
