@@ -1,4 +1,4 @@
-"""What does an operator do about runs: the provisioning of one site, family or product?"""
+"""What does an operator see of runs, each the provisioning of one site, family or product?"""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import typer
 from rich.text import Text
 
 from adapters import overview
-from cli import plans
-from cli.operators import As, Reason, who, why
+from cli import acting, plans
 from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
+from cli.scopes import ProductArgument, ScopeArgument, scope_of
 from cli.show import estate_of
 from domain import customer as customers
 from domain import tenant as tenants
 from domain.description import STEP_NAMES, describe_actual, describe_silent
 from domain.errors import UsageError
-from domain.operating import Act
 from domain.steps import Scope, Step
 from history.story import Line, Run, clock, standing, tell
 from runtime.bootstrap import Parts, utc_now
@@ -28,11 +27,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-ScopeArgument = Annotated[
-    str, typer.Argument(metavar="SCOPE", help="As `runs list` prints it; or a tenant, with a product after it.")
-]
-ProductArgument = Annotated[str | None, typer.Argument(metavar="[PRODUCT]", help="A product of that tenant.")]
 
 WORD_COLOURS = {"failed": "red", "given up": "red", "held": "red", "blocked": "yellow", "converged": "green"}
 
@@ -142,130 +136,6 @@ def show(
         _say(Text("nothing was begun yet"))
 
 
-@app.command()
-@command
-def retry(
-    scope: ScopeArgument,
-    reason: Reason,
-    product: ProductArgument = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Try again what was given up, or is held because a step failed: after you have mended the cause."""
-    _act("retry", scope_of(scope, product), reason, as_name, data_dir, as_json)
-
-
-@app.command()
-@command
-def hold(
-    scope: ScopeArgument,
-    reason: Reason,
-    product: ProductArgument = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Begin nothing more for a scope, whatever commerce says, until it is released. What is under way finishes."""
-    _act("hold", scope_of(scope, product), reason, as_name, data_dir, as_json)
-
-
-@app.command()
-@command
-def release(
-    scope: ScopeArgument,
-    reason: Reason,
-    product: ProductArgument = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Let a scope go on that somebody held."""
-    _act("release", scope_of(scope, product), reason, as_name, data_dir, as_json)
-
-
-_DONE = {"retry": "is tried again", "hold": "is held", "release": "goes on"}
-
-
-def _act(
-    kind: Literal["retry", "hold", "release"],
-    scope: Scope,
-    reason: str,
-    as_name: str | None,
-    data_dir: Any,
-    as_json: bool,
-) -> None:
-    act = Act(kind, scope, why(reason))
-    with running_parts(data_dir) as parts:
-        estate_of(parts, scope.tenant_id)
-        recorded = parts.operating.carry_out(act, by=who(as_name))
-    if as_json:
-        print_json(
-            {
-                "scope": str(scope),
-                "act": kind,
-                "by": recorded.cause.source,
-                "reason": act.reason,
-                "at": recorded.time,
-                "version": recorded.version,
-            }
-        )
-    else:
-        out.print(f"{scope} {_DONE[kind]}: see `tenantry runs show {scope}`", markup=False, soft_wrap=True)
-
-
-@app.command()
-@command
-def recreate(
-    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant.")],
-    reason: Reason,
-    product: Annotated[str | None, typer.Option(help="A product whose database is missing.")] = None,
-    family: Annotated[str | None, typer.Option(help="The family whose database is missing.")] = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Accept that a missing database is lost: it is made anew, EMPTY, and its products are marked data_lost."""
-    if (product is None) == (family is None):
-        raise UsageError("name what is lost: --family KEY, or --product KEY of that family")
-    because, by = why(reason), who(as_name)
-    with running_parts(data_dir) as parts:
-        if product is not None and product not in parts.catalog:
-            raise UsageError(f"product {product} is not in the catalogue: it has {', '.join(parts.catalog.products)}")
-        estate_of(parts, tenant)
-        scope = Scope("family", tenant, family or parts.catalog.family_of(product or ""))
-        event = parts.recreating.recreate(scope, reason=because, by=by)
-    if as_json:
-        print_json({"scope": str(scope), "act": "recreate", "by": by, "reason": because, "data_lost": event.products})
-    else:
-        lost = ", ".join(event.products) or "nobody"
-        out.print(
-            f"{scope} is made anew, without the data of {lost}: see `tenantry runs show {scope}`",
-            markup=False,
-            soft_wrap=True,
-        )
-
-
-app.command()(plans.approve)
-app.command()(plans.reject)
-
-
-# -- scopes --------------------------------------------------------------------------------------------------------
-
-
-def scope_of(text: str, product: str | None) -> Scope:
-    """`site:T`, `family:T:KEY`, `product:T:KEY`; or `T PRODUCT`; or `T` alone for its site. UsageError otherwise."""
-    if ":" not in text:
-        return Scope("product", text, product) if product else Scope("site", text)
-    try:
-        scope = Scope.parse(text)
-    except ValueError as error:
-        raise UsageError(f"{error}, or TENANT PRODUCT: see `tenantry runs list`") from None
-    if product is not None:
-        raise UsageError(f"{text} names a scope already: leave {product} away")
-    return scope
-
-
 # -- the story -----------------------------------------------------------------------------------------------------
 
 
@@ -322,3 +192,7 @@ def _step(step: Step | None) -> dict[str, Any] | None:
 
 def _numbered(step: dict[str, Any] | None) -> str | None:
     return f"{step['number']} {step['name']}" if step else None
+
+
+for act in (acting.retry, acting.hold, acting.release, acting.recreate, plans.approve, plans.reject):
+    app.command()(act)

@@ -15,6 +15,7 @@ What was not looked at (a shard that is silent) is neither there nor missing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,6 +29,9 @@ from domain.steps import DatabaseFacts, Facts, LicenseFacts, RegionFacts, Scope,
 from domain.wanted import Estate
 
 CONTROL: Final = "the control database"
+
+_IS_WITH_US: Final = re.compile(r"[a-z0-9_]+\.entitlement_[a-z0-9_]+")
+"""A table in a schema. Somebody else's provisioner says where it lays an entitlement down in words of its own."""
 
 
 class Place(NamedTuple):
@@ -145,9 +149,14 @@ def place_of(facts: DatabaseFacts) -> Place:
 
 
 def entitled(scope: Scope, estate: Estate, *, catalog: Catalog) -> tuple[LicenseFacts | None, DatabaseFacts | None]:
-    """The entitlement that the product's step 7 laid down with us, and the database it should lie in."""
+    """The entitlement that the product's step 7 laid down with us, and the database it should lie in.
+
+    What the catalogue says now is not enough: it may have changed since, or be another one than that of the workers.
+    """
     facts = _done(estate.actual(scope), Step.LICENSE)
     if not isinstance(facts, LicenseFacts) or Step.LICENSE in catalog[scope.key].executors:
+        return None, None
+    if not _IS_WITH_US.fullmatch(facts.location):
         return None, None
     return facts, database_of(estate, catalog.family_of(scope.key))
 

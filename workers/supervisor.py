@@ -67,6 +67,7 @@ class Supervisor:
         self._say = say
         self._at_once = at_once or threading.Event()
         self._closing = ExitStack()
+        self._embedded: dict[str, EmbeddedPostgres | EmbeddedBroker] = {}
         self._workers: list[_Worker] = []
         self._stopping = threading.Event()
         self.endpoints: Endpoints
@@ -126,6 +127,7 @@ class Supervisor:
             postgres = EmbeddedPostgres(self.data_dir / "postgres")
             self._closing.callback(postgres.stop)
             postgres.start()
+            self._embedded["postgres"] = postgres
             postgres.create_database(CONTROL_DATABASE)
             url, tcp = postgres.url(CONTROL_DATABASE), (postgres.host, postgres.port)
         if settings.kafka_bootstrap is not None:
@@ -135,6 +137,7 @@ class Supervisor:
             broker = EmbeddedBroker(self.data_dir / "broker")
             self._closing.callback(broker.stop)
             broker.start()
+            self._embedded["broker"] = broker
             bootstrap = broker.bootstrap
         return Endpoints(url, bootstrap, *(tcp or (None, None)))
 
@@ -180,8 +183,18 @@ class Supervisor:
     # -- running ------------------------------------------------------------------------------------------------------
 
     def watch(self, stop: threading.Event) -> None:
-        """Keep the workers alive until `stop` is set; one that dies at once again and again is left for a while."""
+        """Keep the workers alive until `stop` is set; one that dies at once again and again is left for a while.
+
+        Raises Unavailable where an embedded part dies: the next start finds all that was recorded, and a new broker has
+        new topics, which no worker of this one knows.
+        """
         while not stop.wait(0.2):
+            for name, part in self._embedded.items():
+                if not part.is_alive:
+                    raise Unavailable(
+                        f"the embedded {name} has died, so everything ends: start `tenantry up` again, nothing that was"
+                        f" recorded is lost; its last words are in {self.data_dir / name}"
+                    )
             for worker in list(self._workers):
                 code = worker.process.exitcode
                 if code is None or (time.monotonic() - worker.started_at < 2.0 and code != -signal.SIGKILL):

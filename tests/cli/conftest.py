@@ -96,9 +96,9 @@ class Desk:
     def close(self) -> None:
         self._provisioner.drain()
 
-    def says(self, *arguments: str, code: int = 0, stderr: bool | None = None) -> str:
+    def says(self, *arguments: str, code: int = 0, stderr: bool | None = None, stdin: str | None = None) -> str:
         """What it said: on stdout, or where it failed, on stderr."""
-        result = CliRunner().invoke(app, list(arguments))
+        result = CliRunner().invoke(app, list(arguments), input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == code, result.output

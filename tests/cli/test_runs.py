@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -131,6 +132,31 @@ def test_an_act_that_fits_no_more_is_one_line_with_the_way_on(desk: Desk) -> Non
     second = desk.says("runs", "retry", FAMILY, "--reason", "the disk is in", code=2)
     assert second.strip() == (f"error: nothing of {FAMILY} is held or given up: see `tenantry runs show {FAMILY}`")
     assert "nothing of" in desk.says("runs", "release", FAMILY, "--reason", "x", code=2)
+
+
+def test_scopes_that_come_on_stdin_are_all_acted_on_and_each_refusal_is_told(desk: Desk) -> None:
+    given_up(desk)
+    scopes = f"{FAMILY}\n\n{JIRA}\nsite:t-9\n"
+    (done, *refused) = json.loads(
+        desk.says("runs", "retry", "-", "--reason", "the disk is in", "--json", stdin=scopes, code=1, stderr=False)
+    )
+    assert (done["scope"], done["act"], done["reason"]) == (FAMILY, "retry", "the disk is in")
+    assert [(each["scope"], each["refused"].split(":")[0]) for each in refused] == [
+        (JIRA, "nothing of product"),
+        ("site:t-9", "there is no tenant t-9"),
+    ]
+    desk.work()
+    assert {row["state"] for row in desk.json("runs", "list")} == {"converged"}
+    said = desk.says("runs", "hold", "-", "--reason", "x", stdin=f"{FAMILY}\n{JIRA}")
+    assert [line.split(" ")[0] for line in said.splitlines()] == [FAMILY, JIRA]
+    assert "is held already" in desk.says("runs", "hold", "-", "--reason", "x", stdin=FAMILY, code=1)
+
+
+def test_a_line_on_stdin_that_names_no_scope_stops_all_before_anything_is_done(desk: Desk) -> None:
+    given_up(desk)
+    said = desk.says("runs", "retry", "-", "--reason", "x", stdin=f"{FAMILY}\nproduct:t-1", code=2)
+    assert "'product:t-1' names no scope" in said
+    assert desk.json("runs", "list", "--state", "given_up")
 
 
 @pytest.mark.parametrize("act", ["show", "retry", "hold", "release"])

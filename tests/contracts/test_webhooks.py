@@ -164,6 +164,20 @@ def test_the_answer_says_where_the_entitlement_lies(provisioner: Provisioner, li
     assert license_.ensure(LICENSE).model_copy(update={"location": "licenses/t-1"}) == facts
 
 
+def test_created_is_done_as_well(provisioner: Provisioner, license_: Webhook) -> None:
+    provisioner.script.append(says(201, {"location": "licenses/t-1"}))
+    facts = license_.ensure(LICENSE)
+    assert isinstance(facts, LicenseFacts)
+    assert facts.location == "licenses/t-1"
+
+
+def test_an_answer_that_is_none_says_which_are(provisioner: Provisioner, license_: Webhook) -> None:
+    provisioner.script.append(says(206, {}))
+    assert str(failure(license_)).endswith("answered 206: 200, 201, 204 and 202 are known")
+    provisioner.script.append(Reply(200))
+    assert str(failure(license_)).endswith("did not answer with application/json: 204 needs none")
+
+
 def test_settings_of_the_answer_are_stored_beside_ours(provisioner: Provisioner) -> None:
     configuration = executor(provisioner, Step.CONFIGURATION)
     provisioner.script.append(says(200, {"settings": {"workspace": "w-7", "region": "mars"}}))

@@ -159,6 +159,11 @@ class Running:
             self._process.send_signal(each)
         return self._reap()
 
+    def ended(self) -> int:
+        """It ends by itself; the exit code."""
+        self._let_go()
+        return self._reap()
+
     def complaints(self) -> str:
         """All that `up` has said on stderr."""
         return self.data_dir.with_suffix(".stderr").read_text()
