@@ -112,7 +112,6 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
         ["show", "one", "two"],
         ["status", "--no-such-option"],
         ["diff", "one", "--from", "1"],
-        ["explain", "one"],
         ["replay", "as-of", "1"],
         ["tenants", "--level", "ajar"],
         ["tenants", "--limit", "0"],
