@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal
@@ -325,6 +326,35 @@ def test_an_effect_that_takes_longer_than_a_lease_keeps_it(cloud: Cloud) -> None
     cloud.work(slow)
     assert cloud.levels() == {"open": 5}
     assert cloud.log.conflicts == 0
+
+
+def test_leases_of_long_effects_are_kept_together_and_one_that_was_lost_costs_no_other_its_own(cloud: Cloud) -> None:
+    cloud.create("t-1", "t-2", "t-3")
+    slow = cloud.provisioner(threads=8)
+    begun: list[Scope] = []
+    ends = threading.Event()
+
+    def lasts(order: Order, when: Literal["before", "after"]) -> None:
+        if when == "before" and order.scope.kind == "site" and order.step is Step.SITE:
+            begun.append(order.scope)
+            assert ends.wait(30)
+
+    cloud.world.faults = lasts
+    while len(begun) < 3:
+        slow.round()
+    before = dict(cloud.log.leases)
+    cloud.clock.advance(timedelta(seconds=20))
+    recordings = cloud.log.recordings
+    slow.round()
+    assert cloud.log.recordings == recordings + 1
+    assert all(cloud.log.leases[scope].until > lease.until for scope, lease in before.items())
+    cloud.log.leases["site:t-2"] = replace(cloud.log.leases["site:t-2"], token=-1)  # somebody else has taken it over
+    kept = dict(cloud.log.leases)
+    cloud.clock.advance(timedelta(seconds=20))
+    slow.round()
+    later = [scope for scope, lease in cloud.log.leases.items() if lease.until > kept[scope].until]
+    assert sorted(later) == ["site:t-1", "site:t-3"]
+    ends.set()
 
 
 def test_whoever_lost_its_lease_begins_nothing_that_nobody_wants_any_more(cloud: Cloud) -> None:
