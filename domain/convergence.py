@@ -18,7 +18,7 @@ from datetime import datetime
 
 from domain.catalog import Catalog
 from domain.provisioning import Intent, Provisioning
-from domain.steps import LEVELS, DatabaseFacts, Direction, Level, RegionFacts, Scope, Step, Wish
+from domain.steps import LEVELS, DatabaseFacts, DatabaseWish, Direction, Level, RegionFacts, Scope, Step, Wish
 from domain.tenant import Passing, Tenant
 from domain.wanted import Estate, Wanted
 
@@ -123,7 +123,7 @@ def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datet
         return Resume("another wish came")
     if _was_impossible(actual) and around.impossible is None:
         return Resume("its family lives elsewhere no more")
-    target = _fallback(actual) if given_up else wanted.steps
+    target = _fallback(actual, wanted) if given_up else wanted.steps
     difference = next(_differences(target, actual), None)
     if difference is None:
         return _settled(wanted, actual, around)
@@ -151,9 +151,23 @@ def _was_impossible(actual: Provisioning) -> bool:
     return actual.scope.kind == "product" and actual.given_up is not None and actual.given_up.step is Step.REGION
 
 
-def _fallback(actual: Provisioning) -> Mapping[Step, Wish]:
-    """What a scope whose wish was given up goes back to: its last converged wish, or nothing."""
-    return actual.converged.steps if actual.lived and actual.converged else {}
+def _fallback(actual: Provisioning, wanted: Wanted) -> Mapping[Step, Wish]:
+    """What a scope whose wish was given up goes back to: its last converged wish, or nothing.
+
+    A family may be as high as ever while one of its products is shut out: that product's login stays as it is wanted.
+    """
+    if not actual.lived or actual.converged is None:
+        return {}
+    before, now = actual.converged.steps.get(Step.DATABASE), wanted.steps.get(Step.DATABASE)
+    if not isinstance(before, DatabaseWish) or not isinstance(now, DatabaseWish):
+        return actual.converged.steps
+    logins = {role.product: role.login for role in now.roles}
+    roles = tuple(
+        role if logins[role.product] else role.model_copy(update={"login": False})
+        for role in before.roles
+        if role.product in logins
+    )
+    return {**actual.converged.steps, Step.DATABASE: before.model_copy(update={"roles": roles})}
 
 
 def _differences(target: Mapping[Step, Wish], actual: Provisioning) -> Iterator[tuple[Step, Direction, Wish]]:

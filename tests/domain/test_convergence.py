@@ -32,7 +32,7 @@ from domain.provisioning import (
     StepFailed,
     StepStarted,
 )
-from domain.steps import Direction, Scope, Step, Wish
+from domain.steps import DatabaseWish, Direction, RoleWish, Scope, Step, Wish
 from domain.wanted import Wanted
 from tests.domain.given import (
     APP,
@@ -411,6 +411,23 @@ def test_what_converged_before_goes_back_to_its_last_wish_and_stays() -> None:
     assert walk(commerce, JIRA_SCOPE, scopes) == [("ensure", 2), ("ensure", 5), ("ensure", 7)]
     assert {step: each.wish for step, each in scopes[JIRA_SCOPE].steps.items()} == before
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing()
+
+
+def test_a_family_that_goes_back_lets_nobody_in_who_is_shut_out_meanwhile() -> None:
+    """Its level stays as high as its highest product's: the wish closes one of them all the same."""
+    commerce = a_tenant(JIRA)
+    scopes = all_converged(commerce)
+    commerce.says("product.activated", 1, product=SERVICE)
+    commerce.says("product.suspended", 2)
+    wish = commerce.wanted(JIRA_FAMILY, *scopes.values())
+    family = failed(started(scopes[JIRA_FAMILY], Step.DATABASE, wish.steps[Step.DATABASE]), attempt=8)
+    scopes[JIRA_FAMILY] = given_up(family, wish, Step.DATABASE)
+    assert walk(commerce, JIRA_FAMILY, scopes) == [("ensure", 6)]
+    shut = DatabaseWish(family="jira", roles=(RoleWish(product=JIRA, login=False),))
+    assert scopes[JIRA_FAMILY].steps[Step.DATABASE].wish == shut
+    assert action(commerce, JIRA_FAMILY, scopes) == Nothing()
+    walk(commerce, JIRA_SCOPE, scopes)
+    assert isinstance(action(commerce, JIRA_SCOPE, scopes), Converge)
 
 
 def test_what_was_given_up_is_not_tried_again_while_the_wish_is_the_same() -> None:
