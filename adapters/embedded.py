@@ -152,6 +152,10 @@ class EmbeddedPostgres:
                 shutil.rmtree(self._running.sockets, ignore_errors=True)
             self._running = None
 
+    @property
+    def is_alive(self) -> bool:
+        return self._postmaster() is not None
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -407,6 +411,10 @@ class EmbeddedBroker:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     @property
     def bootstrap(self) -> str:

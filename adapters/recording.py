@@ -7,7 +7,10 @@ nothing of the transaction stays.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Final
 
 from eventsourcing.persistence import IntegrityError
 from psycopg import Cursor
@@ -16,6 +19,8 @@ from psycopg.rows import DictRow
 from adapters.arrays import Bigints, Texts, bigints, byteas, texts, timestamps
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.ports import Guarded, HeldInTenant, KafkaPosition, Lease, Recording
+
+log = logging.getLogger(__name__)
 
 
 class DuplicateIncoming(IntegrityError):
@@ -136,18 +141,19 @@ def _block(curs: Cursor[DictRow], recording: Recording) -> None:
 
 
 def _keep_replies(curs: Cursor[DictRow], recording: Recording) -> None:
-    """The newest of each scope and step; whoever waits for it is due. What came before changes nothing."""
-    newest = {(reply.scope, reply.step): reply for reply in sorted(recording.replies, key=lambda each: each.generation)}
-    for reply in newest.values():
+    """Those to orders that await one; whoever waits for it is due. Any other changes nothing."""
+    for reply in sorted(recording.replies, key=lambda each: (each.scope, each.step)):  # others lock in the same order
         curs.execute(
-            "WITH kept AS (INSERT INTO replies AS r (scope, step, generation, key, said) VALUES (%s, %s, %s, %s, %s)"
-            " ON CONFLICT (scope, step) DO UPDATE SET generation = excluded.generation, key = excluded.key,"
-            " said = excluded.said, received_at = now() WHERE excluded.generation >= r.generation"
-            " AND (r.key, r.said) <> (excluded.key, excluded.said) RETURNING r.scope)"
+            "WITH kept AS (UPDATE replies SET said = %(said)s, signed_at = %(signed_at)s, received_at = now()"
+            " WHERE scope = %(scope)s AND step = %(step)s AND key = %(key)s AND NOT taken"
+            " AND said IS DISTINCT FROM %(said)s"
+            " AND coalesce(signed_at < %(signed_at)s, true) RETURNING scope)"
             " INSERT INTO wakes (scope, due_at) SELECT scope, now() FROM kept",
-            (reply.scope, reply.step, reply.generation, reply.key, reply.said),
+            asdict(reply),
             prepare=True,
         )
+        if not curs.rowcount:
+            log.info("passed over a reply to %r: nobody waits for it, or it is no news", reply.key)
 
 
 def _pass_the_guard(curs: Cursor[DictRow], guarded: Guarded) -> None:
@@ -230,12 +236,7 @@ def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:
     rooms = {waiting.tenant_id for waiting in recording.waiting}
     if not created and not rooms:
         return
-    curs.execute(
-        "SELECT count(pg_advisory_xact_lock(hashtextextended(id, 1)))"
-        " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants",
-        (texts(sorted({*created, *rooms})),),
-        prepare=True,
-    )
+    _take_turns(curs, {*created, *rooms}, _ROOMS)
     curs.execute(
         "SELECT 1 FROM waiting WHERE tenant_id = ANY(%b) AND (source, id) NOT IN"
         " (SELECT * FROM unnest(%b::text[], %b::text[])) LIMIT 1",
@@ -261,19 +262,9 @@ def _know_of_each_other(curs: Cursor[DictRow], recording: Recording) -> None:
     others of its kind, and then looks whether the tenant has moved on. If so the whole tenant is due, after the commit.
     """
     if recording.grown:
-        curs.execute(
-            "SELECT count(pg_advisory_xact_lock(hashtextextended(id, 2)))"
-            " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants",
-            (texts(recording.grown),),
-            prepare=True,
-        )
+        _take_turns(curs, recording.grown, _PRODUCTS)
     if recording.woken:
-        curs.execute(
-            "SELECT count(pg_advisory_xact_lock_shared(hashtextextended(id, 2)))"
-            " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants",
-            (texts(recording.woken),),
-            prepare=True,
-        )
+        _take_turns(curs, recording.woken, _PRODUCTS, with_others=True)
         curs.execute(
             "INSERT INTO wakes (scope, due_at) SELECT 'tenant:' || k.id, now()"
             " FROM unnest(%b::text[], %b::bigint[]) AS k (id, version) WHERE EXISTS (SELECT FROM stored_events"
@@ -281,6 +272,25 @@ def _know_of_each_other(curs: Cursor[DictRow], recording: Recording) -> None:
             (texts(recording.woken), bigints(recording.woken.values())),
             prepare=True,
         )
+
+
+_ROOMS: Final = 1
+_PRODUCTS: Final = 2
+"""What turns are taken about: the seed of the locks' numbers."""
+
+_ALONE: Final = (
+    "SELECT count(pg_advisory_xact_lock(hashtextextended(id, %s)))"
+    " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants"
+)
+_WITH_OTHERS: Final = (
+    "SELECT count(pg_advisory_xact_lock_shared(hashtextextended(id, %s)))"
+    " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants"
+)
+
+
+def _take_turns(curs: Cursor[DictRow], tenant_ids: Iterable[str], about: int, *, with_others: bool = False) -> None:
+    """Lock the tenants until the commit, in the order of their ids, so that nobody waits in a circle."""
+    curs.execute(_WITH_OTHERS if with_others else _ALONE, (about, texts(list(tenant_ids))), prepare=True)
 
 
 def _move(curs: Cursor[DictRow], position: KafkaPosition) -> None:

@@ -79,6 +79,10 @@ class Answer:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+class _TooLarge(Exception):
+    """An answer that is not read to its end."""
+
+
 class SignedRequests:
     """Sends signed requests. For many threads."""
 
@@ -96,7 +100,8 @@ class SignedRequests:
         secret: SigningSecret,
         body: bytes = b"",
     ) -> Answer:
-        """The answer, whatever its status. Raises Retryable where there is none within the time, or too large a one."""
+        """The answer, whatever its status; an error that is too large has no body. Raises Retryable where there is none
+        within the time, or too large a one that is no error."""
         timestamp = int(self._now())
         headers = {
             "User-Agent": "tenantry",
@@ -124,6 +129,11 @@ class SignedRequests:
             )
             try:
                 content = self._read(response, deadline)
+            except _TooLarge as error:
+                response.close()
+                if response.status < 300:
+                    raise Retryable(str(error)) from None
+                content = b""
             except BaseException:
                 response.close()  # what is left of it must not be taken for the next answer
                 raise
@@ -137,7 +147,7 @@ class SignedRequests:
         while part := response.read1(8192):
             content += part
             if len(content) > LARGEST_ANSWER_BYTES:
-                raise Retryable(f"answered with more than {LARGEST_ANSWER_BYTES} bytes")
+                raise _TooLarge(f"answered with more than {LARGEST_ANSWER_BYTES} bytes")
             if time.monotonic() > deadline:
                 raise Retryable(f"did not finish its answer within {self._seconds:g} s")
         return bytes(content)
@@ -150,5 +160,7 @@ class SignedRequests:
                 return f"did not answer within {self._seconds:g} s"
             case exceptions.SSLError():
                 return "has no certificate that this machine trusts"
+            case exceptions.ProtocolError():
+                return "broke off before its answer was whole"
             case _:
-                return f"broke off ({type(error).__name__})"
+                return f"could not be asked ({type(error).__name__})"

@@ -1,4 +1,4 @@
-"""How does an operator undo what became of a tenant, and who sees what operators did?"""
+"""Which acts of operators are in the log: who did what, when and why?"""
 
 from __future__ import annotations
 
@@ -11,37 +11,13 @@ import typer
 from rich.text import Text
 
 from adapters.past import time_of
-from cli.operators import As, Reason, who, why
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts
+from cli.output import DataDir, command, out, print_json, running_parts
 from cli.progress import progress
-from cli.show import TenantArgument, estate_of
 from domain.errors import UsageError
 from history.acts import Act, acts_in
 from history.progress import Progress
 from history.story import clock
 from runtime.bootstrap import Parts
-
-
-@command
-def restore(
-    tenant: TenantArgument,
-    reason: Reason,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Undo the destruction of a tenant within its restore window: everything is as it was, and opens again."""
-    because, by = why(reason), who(as_name)
-    with running_parts(data_dir) as parts:
-        estate_of(parts, tenant)
-        event = parts.operating.restore(tenant, reason=because, by=by)
-    if as_json:
-        print_json({"tenant_id": tenant, "outcome": "restored", "undoes": event.undoes})
-    else:
-        out.print(f"tenant {tenant} is restored; see `tenantry show {tenant}`")
-
-
-# -- who did what --------------------------------------------------------------------------------------------------
 
 
 @command

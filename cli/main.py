@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli import (
+    acting,
     acts,
     audit,
     bench,
@@ -42,7 +43,7 @@ app.command()(history.diff)
 app.command()(look.tenants)
 app.command()(look.status)
 app.command()(look.credentials)
-app.command()(acts.restore)
+app.command()(acting.restore)
 app.command()(acts.acts)
 app.command()(reconcile.reconcile)
 app.add_typer(orphans.app, name="orphans")

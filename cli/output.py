@@ -49,10 +49,10 @@ def command(act: Callable[P, R]) -> Callable[P, R]:
             return act(*args, **kwargs)
         except SettingsError as error:
             for problem in error.problems:
-                _complain(problem)
+                complain(problem)
             raise typer.Exit(2) from None
         except TenantryError as error:
-            _complain(str(error))
+            complain(str(error))
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
         except KeyboardInterrupt:
             err.print("stopped")
@@ -64,7 +64,7 @@ def command(act: Callable[P, R]) -> Callable[P, R]:
     return told
 
 
-def _complain(text: str) -> None:
+def complain(text: str) -> None:
     """One line, however narrow the terminal: it is to be found by grep, and to be read by programs."""
     err.print(f"[red]error:[/] {_plain(text)}", highlight=False, soft_wrap=True)
 

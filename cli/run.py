@@ -28,16 +28,17 @@ def up(
 ) -> None:
     """Run everything in the foreground, on the embedded parts or on those that the settings name.
 
-    Prints one line once everything takes in work. SIGTERM or Ctrl-C drains and ends. Data stays in the data directory.
+    Prints one line once everything takes in work. SIGTERM or Ctrl-C drains and ends; a second one ends at once, and
+    nothing is lost by it. Data stays in the data directory.
     With --no-workers there is the database to look into, or to import into.
     """
     settings = settings_of(data_dir)
     configure_logging(level=settings.log_level, log_format=settings.log_format)
-    stop = threading.Event()
+    stop, at_once = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: (at_once if stop.is_set() else stop).set())
     say = (lambda _: None) if as_json else (lambda text: err.print(f"{text} …", style="dim"))
-    with Supervisor(settings, kinds=() if no_workers else tuple(KINDS), say=say) as supervisor:
+    with Supervisor(settings, kinds=() if no_workers else tuple(KINDS), say=say, at_once=at_once) as supervisor:
         where = supervisor.endpoints
         if as_json:
             print_json(
@@ -58,7 +59,11 @@ def up(
             )
         supervisor.watch(stop)
         if not as_json:
-            err.print("draining …", style="dim")
+            err.print(
+                f"draining, for {settings.drain_seconds:g} s at most; what is not finished stays due. Once more ends it"
+                " at once …",
+                style="dim",
+            )
 
 
 def _without_password(url: str) -> str:

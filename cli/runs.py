@@ -1,4 +1,4 @@
-"""What does an operator do about runs: the provisioning of one site, family or product?"""
+"""What does an operator see of runs, each the provisioning of one site, family or product?"""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import typer
 from rich.text import Text
 
 from adapters import overview
-from cli.operators import As, Reason, who, why
+from cli import acting, plans
 from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
+from cli.scopes import ProductArgument, ScopeArgument, scope_of
 from cli.show import estate_of
 from domain import customer as customers
 from domain import tenant as tenants
 from domain.description import STEP_NAMES, describe_actual, describe_silent
 from domain.errors import UsageError
-from domain.guard import Plan
-from domain.operating import Act
 from domain.steps import Scope, Step
 from history.story import Line, Run, clock, standing, tell
 from runtime.bootstrap import Parts, utc_now
@@ -28,11 +27,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-ScopeArgument = Annotated[
-    str, typer.Argument(metavar="SCOPE", help="As `runs list` prints it; or a tenant, with a product after it.")
-]
-ProductArgument = Annotated[str | None, typer.Argument(metavar="[PRODUCT]", help="A product of that tenant.")]
 
 WORD_COLOURS = {"failed": "red", "given up": "red", "held": "red", "blocked": "yellow", "converged": "green"}
 
@@ -65,6 +59,7 @@ def list_(
         its = facts.get(row["scope"], [])
         stands, since = standing(its), max([row["updated_at"], *(fact.time for fact in its[-1:])])
         row |= {"updated_at": since, "age_seconds": (now - since).total_seconds()}
+        row["reason"] = row["reason"] or stands.reason
         told.append({**row, "step": _step(stands.step), "attempts": stands.attempts, "retry_at": stands.retry_at})
     if as_json:
         print_json(told)
@@ -131,7 +126,8 @@ def show(
         print_json({"scope": str(named), **now, "runs": [_told(run) for run in runs]})
         return
     reason = f": {now['reason']}" if now.get("reason") else ""
-    _say(Text(f"{named} is {now['level']}, {now['state']}{reason}", style="bold"))
+    wanted = f" (wanted: {now['wanted']})" if now["wanted"] != now["level"] else ""
+    _say(Text(f"{named} is {now['level']}{wanted}, {now['state']}{reason}", style="bold"))
     for run in runs:
         _say(Text(f"\nrun {run.number}", style="bold"))
         for line in run.lines:
@@ -140,229 +136,11 @@ def show(
         _say(Text("nothing was begun yet"))
 
 
-@app.command()
-@command
-def retry(
-    scope: ScopeArgument,
-    reason: Reason,
-    product: ProductArgument = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Try again what was given up, or is held because a step failed: after you have mended the cause."""
-    _act("retry", scope_of(scope, product), reason, as_name, data_dir, as_json)
-
-
-@app.command()
-@command
-def hold(
-    scope: ScopeArgument,
-    reason: Reason,
-    product: ProductArgument = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Begin nothing more for a scope, whatever commerce says, until it is released. What is under way finishes."""
-    _act("hold", scope_of(scope, product), reason, as_name, data_dir, as_json)
-
-
-@app.command()
-@command
-def release(
-    scope: ScopeArgument,
-    reason: Reason,
-    product: ProductArgument = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Let a scope go on that somebody held."""
-    _act("release", scope_of(scope, product), reason, as_name, data_dir, as_json)
-
-
-_DONE = {"retry": "is tried again", "hold": "is held", "release": "goes on"}
-
-
-def _act(
-    kind: Literal["retry", "hold", "release"],
-    scope: Scope,
-    reason: str,
-    as_name: str | None,
-    data_dir: Any,
-    as_json: bool,
-) -> None:
-    act = Act(kind, scope, why(reason))
-    with running_parts(data_dir) as parts:
-        recorded = parts.operating.carry_out(act, by=who(as_name))
-    if as_json:
-        print_json(
-            {
-                "scope": str(scope),
-                "act": kind,
-                "by": recorded.cause.source,
-                "reason": act.reason,
-                "at": recorded.time,
-                "version": recorded.version,
-            }
-        )
-    else:
-        out.print(f"{scope} {_DONE[kind]}: see `tenantry runs show {scope}`", markup=False, soft_wrap=True)
-
-
-@app.command()
-@command
-def recreate(
-    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant.")],
-    reason: Reason,
-    product: Annotated[str | None, typer.Option(help="A product whose database is missing.")] = None,
-    family: Annotated[str | None, typer.Option(help="The family whose database is missing.")] = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Accept that a missing database is lost: it is made anew, EMPTY, and its products are marked data_lost."""
-    if (product is None) == (family is None):
-        raise UsageError("name what is lost: --family KEY, or --product KEY of that family")
-    because, by = why(reason), who(as_name)
-    with running_parts(data_dir) as parts:
-        if product is not None and product not in parts.catalog:
-            raise UsageError(f"product {product} is not in the catalogue: it has {', '.join(parts.catalog.products)}")
-        scope = Scope("family", tenant, family or parts.catalog.family_of(product or ""))
-        event = parts.recreating.recreate(scope, reason=because, by=by)
-    if as_json:
-        print_json({"scope": str(scope), "act": "recreate", "by": by, "reason": because, "data_lost": event.products})
-    else:
-        lost = ", ".join(event.products) or "nobody"
-        out.print(
-            f"{scope} is made anew, without the data of {lost}: see `tenantry runs show {scope}`",
-            markup=False,
-            soft_wrap=True,
-        )
-
-
-# -- the destroy guard ---------------------------------------------------------------------------------------------
-
-PlanHash = Annotated[str, typer.Argument(metavar="PLAN-HASH", help="As `runs approve` prints it.")]
-
-
-@app.command()
-@command
-def approve(
-    plan_hash: Annotated[
-        str | None, typer.Argument(metavar="[PLAN-HASH]", help="The plan to carry out; without it, it is printed.")
-    ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why; kept in the log for good.")] = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print the plan of all that the destroy guard holds; with its hash, carry out exactly that plan."""
-    if plan_hash is None:
-        with running_parts(data_dir) as parts:
-            _print_plan(parts.operating.plan(), as_json)
-        return
-    if reason is None:
-        raise UsageError("--reason is missing: say why the plan is approved, others will want to know")
-    because, by = why(reason), who(as_name)
-    with running_parts(data_dir) as parts:
-        plan = parts.operating.approve(plan_hash, reason=because, by=by)
-    _say_settled("approved", plan, by, because, as_json)
-
-
-@app.command()
-@command
-def reject(
-    plan_hash: PlanHash,
-    reason: Reason,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Drop what a plan would do: nothing comes of it. Purges stay held."""
-    because, by = why(reason), who(as_name)
-    with running_parts(data_dir) as parts:
-        plan = parts.operating.reject(plan_hash, reason=because, by=by)
-    _say_settled("rejected", plan, by, because, as_json)
-
-
-NOTHING_HELD = "the destroy guard holds nothing"
-
-
-def _print_plan(plan: Plan, as_json: bool) -> None:
-    if as_json:
-        print_json({"plan": plan.hash if plan.changes else None, "changes": plan.told})
-        return
-    if not plan.changes:
-        out.print(NOTHING_HELD)
-        return
-    rows = [
-        (
-            change.tenant_id,
-            f"{change.change} {change.product or 'tenant'}",
-            change.reason,
-            change.asked_by,
-            change.since,
-            ", ".join(f"{key}: {now} -> {then}" for key, now, then in change.levels),
-            change.data,
-        )
-        for change in plan.changes
-    ]
-    columns = ("tenant", "change", "reason", "asked by", "held since", "levels", "data")
-    out.print(table(f"plan {plan.hash}: {len(plan.changes)} changes are held", columns, rows))
-    out.print(
-        f"carry it out: tenantry runs approve {plan.hash} --reason TEXT\n"
-        f"drop it:      tenantry runs reject {plan.hash} --reason TEXT",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _say_settled(outcome: Literal["approved", "rejected"], plan: Plan, by: str, reason: str, as_json: bool) -> None:
-    """What came of the plan. Purges cannot be rejected: they stay held."""
-    kept = [change for change in plan.told if outcome == "rejected" and change["change"] == "purge"]
-    settled = [change for change in plan.told if change not in kept]
-    if as_json:
-        print_json(
-            {
-                "plan": plan.hash if plan.changes else None,
-                "outcome": outcome if plan.changes else "nothing held",
-                "by": by,
-                "reason": reason,
-                "changes": settled,
-                "kept": kept,
-            }
-        )
-    elif plan.changes:
-        still = f"; purges that stay held: {len(kept)}" if kept else ""
-        out.print(f"plan {plan.hash} is {outcome}: {len(settled)} changes{still}", markup=False, highlight=False)
-    else:
-        out.print(NOTHING_HELD)
-
-
-# -- scopes --------------------------------------------------------------------------------------------------------
-
-
-def scope_of(text: str, product: str | None) -> Scope:
-    """`site:T`, `family:T:KEY`, `product:T:KEY`; or `T PRODUCT`; or `T` alone for its site. UsageError otherwise."""
-    if ":" not in text:
-        return Scope("product", text, product) if product else Scope("site", text)
-    try:
-        scope = Scope.parse(text)
-    except ValueError as error:
-        raise UsageError(f"{error}, or TENANT PRODUCT: see `tenantry runs list`") from None
-    if product is not None:
-        raise UsageError(f"{text} names a scope already: leave {product} away")
-    return scope
-
-
 # -- the story -----------------------------------------------------------------------------------------------------
 
 
 def _now(parts: Parts, scope: Scope) -> dict[str, Any]:
-    """The level and state of the scope as of now. UsageError where there is none of that name."""
+    """The level, the one that is wanted, and the state of the scope. UsageError where there is none of that name."""
     estate = estate_of(parts, scope.tenant_id)
     if scope not in estate.scopes:
         raise UsageError(f"there is no scope {scope}: see `tenantry runs list --tenant {scope.tenant_id}`")
@@ -370,7 +148,7 @@ def _now(parts: Parts, scope: Scope) -> dict[str, Any]:
     found = {"site": told["site"], **{f"family:{key}": each for key, each in told["families"].items()}}
     found |= {f"product:{key}": each for key, each in told["products"].items()}
     state = found[f"{scope.kind}:{scope.key}" if scope.key else "site"]
-    return {"level": state["level"], "state": state["state"], "reason": state.get("reason")}
+    return {name: state.get(name) for name in ("level", "wanted", "state", "reason")}
 
 
 def _story(parts: Parts, scope: Scope) -> list[Run]:
@@ -414,3 +192,7 @@ def _step(step: Step | None) -> dict[str, Any] | None:
 
 def _numbered(step: dict[str, Any] | None) -> str | None:
     return f"{step['number']} {step['name']}" if step else None
+
+
+for act in (acting.retry, acting.hold, acting.release, acting.recreate, plans.approve, plans.reject):
+    app.command()(act)

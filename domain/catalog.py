@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import tomllib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -114,11 +114,12 @@ class Catalog(Value):
 
     def family_of(self, key: str) -> str:
         """The family in whose database the product lives; an app's is its host's, unless it has its own."""
-        product = self.products[key]
-        if product.family is not None:
-            return product.family
-        assert product.host is not None
-        return self.family_of(product.host)
+        return self._families[key]
+
+    @cached_property
+    def _families(self) -> dict[str, str]:
+        of_hosts = {key: self.products[product.host or key].family for key, product in self.products.items()}
+        return {key: product.family or of_hosts[key] or "" for key, product in self.products.items()}
 
     def apps_of(self, key: str) -> tuple[str, ...]:
         """The apps whose host is `key`."""

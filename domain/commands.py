@@ -143,7 +143,7 @@ class UpdateLicense(Data):
 
 
 class RestoreTenant(Data):
-    """An operator's act: undo the destruction of a tenant within its restore window."""
+    """An operator's act: undo the destruction of a tenant, as long as its purge has not begun."""
 
     tenant_id: names.TenantId
     reason: names.Reason

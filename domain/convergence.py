@@ -170,10 +170,10 @@ def _differences(target: Mapping[Step, Wish], actual: Provisioning) -> Iterator[
 def _settled(wanted: Wanted, actual: Provisioning, around: Around) -> Action:
     if actual.given_up is not None:
         return Nothing(wanted.wake_at)
-    if actual.version == 0 and wanted.level == "absent":
-        return Nothing(wanted.wake_at)
-    if actual.at_rest and actual.converged is not None and actual.converged.digest == wanted.digest:
-        return Nothing(wanted.wake_at) if wanted.approval is None else Wait(wanted.approval, until=wanted.wake_at)
+    was_never_there = actual.version == 0 and wanted.level == "absent"
+    is_so = actual.at_rest and actual.converged is not None and actual.converged.digest == wanted.digest
+    if was_never_there or is_so:
+        return Nothing(wanted.wake_at) if wanted.awaited is None else Wait(wanted.awaited, until=wanted.wake_at)
     if around.before_converging is not None:
         return Wait(around.before_converging, until=wanted.wake_at)
     return Converge(wanted.level, wanted.digest, wanted.purge)

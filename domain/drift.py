@@ -6,7 +6,8 @@ membership of a product) cannot drift, and those of other people's provisioners 
 
     site      2  the reservation of the site's name             control database
     family    3  the room on its shard                          control database
-    family    6  schema or database; login roles, may log in    shard
+    family    6  schema or database, and who else may use it;   shard
+                 login roles, may log in, may use it, no more
     product   7  the entitlement                                shard
 
 What was not looked at (a shard that is silent) is neither there nor missing.
@@ -14,6 +15,7 @@ What was not looked at (a shard that is silent) is neither there nor missing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,6 +30,9 @@ from domain.wanted import Estate
 
 CONTROL: Final = "the control database"
 
+_IS_WITH_US: Final = re.compile(r"[a-z0-9_]+\.entitlement_[a-z0-9_]+")
+"""A table in a schema. Somebody else's provisioner says where it lays an entitlement down in words of its own."""
+
 
 class Place(NamedTuple):
     """Where a family's data lies."""
@@ -39,10 +44,11 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A login role; `places` names the schemas or databases that it is let into."""
+    """A login role; `places` names the schemas or databases that it can use, `beyond` what it was never given."""
 
     login: bool
     places: frozenset[str]
+    beyond: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,8 @@ class Observed:
     rooms: Mapping[str, str] = field(default_factory=dict)
     """Family scope -> shard."""
     places: frozenset[Place] = frozenset()
+    strangers: Mapping[Place, tuple[str, ...]] = field(default_factory=dict)
+    """Who else was let into a place."""
     roles: Mapping[tuple[str, str], Role] = field(default_factory=dict)
     """(shard, role)"""
     entitlements: Mapping[tuple[str, str, str], Entitlement] = field(default_factory=dict)
@@ -141,9 +149,14 @@ def place_of(facts: DatabaseFacts) -> Place:
 
 
 def entitled(scope: Scope, estate: Estate, *, catalog: Catalog) -> tuple[LicenseFacts | None, DatabaseFacts | None]:
-    """The entitlement that the product's step 7 laid down with us, and the database it should lie in."""
+    """The entitlement that the product's step 7 laid down with us, and the database it should lie in.
+
+    What the catalogue says now is not enough: it may have changed since, or be another one than that of the workers.
+    """
     facts = _done(estate.actual(scope), Step.LICENSE)
     if not isinstance(facts, LicenseFacts) or Step.LICENSE in catalog[scope.key].executors:
+        return None, None
+    if not _IS_WITH_US.fullmatch(facts.location):
         return None, None
     return facts, database_of(estate, catalog.family_of(scope.key))
 
@@ -182,6 +195,11 @@ def _database(facts: DatabaseFacts, observed: Observed) -> Iterator[Finding]:
         elif name not in role.places:
             said = f"login role {wished.role} of {wished.product} may not use {name}"
             yield Finding(Step.DATABASE, "differs", said)
+        elif role.beyond:
+            said = f"login role {wished.role} of {wished.product} has what it was never given: {', '.join(role.beyond)}"
+            yield Finding(Step.DATABASE, "differs", said)
+    if strangers := observed.strangers.get(place_of(facts)):
+        yield Finding(Step.DATABASE, "differs", f"{name} is open to others: {', '.join(strangers)}")
 
 
 def _entitlement(scope: Scope, facts: LicenseFacts, database: DatabaseFacts, observed: Observed) -> Iterator[Finding]:

@@ -115,7 +115,7 @@ class Operating:
 
         def decided() -> Recording:
             tenant = self._estate(tenant_id).tenant
-            event = tenants.restore(tenant, command, now=self.clock(), policy=self.policy)
+            event = tenants.restore(tenant, command)
             return self._of_tenant(tenant, event, (), by=by)
 
         restored = self._recorded(decided).events[0].event

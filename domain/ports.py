@@ -137,14 +137,15 @@ class Blocked:
 class Reply:
     """What somebody else's provisioner replied to an order; `key` is the order's idempotency key.
 
-    Of each scope and step the one of the highest generation is kept; one that is news makes the scope due.
+    It counts, and makes the scope due, where a reply to that very order is awaited. `signed_at`: seconds since 1970,
+    of a reply that had to be signed; of one order only a later one than the last counts.
     """
 
     scope: str
     step: int
-    generation: int
     key: str
     said: str
+    signed_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ purge begins) goes into the tenant's stream in that commit, so that whatever com
                                   ├─▶ next_action ──┤
     effect ─▶ outcome(order, …) ──┘      ▲   │      └─▶ done: the lease ends; wake at a time, or never
                                          └───┘ facts
+
+Scopes are decided on side by side, each from what it saw of the others. So nothing is taken from under others in the
+turn that decides on it: the fact is recorded, from then on nobody begins there, and another turn looks who came before.
 """
 
 from __future__ import annotations
@@ -61,7 +64,10 @@ from domain.provisioning import (
 from domain.steps import Facts, Scope, ScopeKind, SiteWish, Step
 from domain.streams import State, Streams
 from domain.tenant import Passing, Tenant, TenantEvent
-from domain.wanted import Estate, Wanted, data_lost, scopes_of, wanted
+from domain.wanted import Estate, Wanted, data_lost, scopes_of, scopes_with, wanted
+
+KEPT_TENANTS: Final = 2_000
+"""Of so many tenants the names of their scopes are kept; about 1 KiB each."""
 
 
 @dataclass(slots=True)
@@ -95,27 +101,31 @@ class Saga:
         self._new_id = new_id
         self._dice = dice
         self._streams = Streams(log)
+        self._scopes_with = lru_cache(maxsize=KEPT_TENANTS)(self._name_scopes)
 
     # -- loading ------------------------------------------------------------------------------------------------------
 
     def estates(self, tenant_ids: Iterable[str]) -> dict[str, Estate]:
         """The estates as committed now, with one query however many there are, and another for those that are new."""
         asked = sorted(set(tenant_ids))
-        known: dict[str, tuple[Tenant, dict[Scope, str]]] = {}
+        known: dict[str, tuple[Tenant, Mapping[Scope, str]]] = {}
         changed = asked
         while changed:
             for tenant_id in changed:
                 tenant = self._streams.tenant(tenant_id)
-                scopes = scopes_of(tenant, self._catalog) if tenant.exists else ()
-                known[tenant_id] = (tenant, {scope: str(scope) for scope in scopes})
+                scopes = self._scopes_with(tenant_id, tuple(tenant.products)) if tenant.exists else {}
+                known[tenant_id] = (tenant, scopes)
             self._streams.refresh(stream for tenant_id in changed for stream in _streams_of(*known[tenant_id]))
             changed = [each for each in changed if self._streams.tenant(each).version != known[each][0].version]
         return {tenant_id: self._estate(*known[tenant_id]) for tenant_id in asked}
 
     def _estate(self, tenant: Tenant, streams: Mapping[Scope, str]) -> Estate:
         customer = self._streams.customer(_customer_id(tenant)) if tenant.exists else Customer("")
-        kept = self._streams.provisioning
-        return Estate(tenant, customer, {scope: kept(scope, stream) for scope, stream in streams.items()})
+        return Estate(tenant, customer, self._streams.provisionings(streams))
+
+    def _name_scopes(self, tenant_id: str, products: tuple[str, ...]) -> Mapping[Scope, str]:
+        """The scopes of a tenant with those products, and what their streams are called."""
+        return {scope: str(scope) for scope in scopes_with(tenant_id, products, self._catalog)}
 
     def keep(self, turn: Turn) -> None:
         """The turn was recorded: what it has added need not be read again."""
@@ -224,7 +234,10 @@ class Saga:
                         undoing=start.undoing,
                     )
                     estate = self._add(turn, event, estate)
-                    turn.order = self._order(scope, estate)
+                    if _is_ground(scope, event):
+                        turn.wakes.append(Wake(str(scope), now))
+                    else:
+                        turn.order = self._order(scope, estate)
                     return
                 case Execute():
                     turn.order = self._order(scope, estate)
@@ -240,6 +253,9 @@ class Saga:
                 case Converge() | GiveUp() | Hold() | Resume() as verdict:
                     event = _said_of(scope, verdict, wish, estate, self._catalog)
             estate = self._add(turn, event, estate)
+            if _is_ground(scope, event):
+                turn.wakes.append(Wake(str(scope), now))
+                return
 
     def _order(self, scope: Scope, estate: Estate) -> Order:
         intent = estate.actual(scope).intent
@@ -312,6 +328,21 @@ class Saga:
         recorded = Recorded(stream, version, self._new_id(), self._clock(), cause, correlation, event)
         turn.facts.append(recorded)
         return recorded
+
+
+def _is_ground(scope: Scope, event: ScopeEvent) -> bool:
+    """Whether the fact takes the ground from under others, who may have come to live on it since it was decided.
+
+    Nothing follows from it in the same turn: once it is recorded nobody begins there any more, and the next look at the
+    neighbours sees whoever was first.
+    """
+    match event:
+        case ScopeGaveUp():
+            return scope.kind != "product"
+        case StepStarted(step=Step.DATABASE):
+            return event.direction == "remove"
+        case _:
+            return False
 
 
 def _said_of(

@@ -8,7 +8,8 @@ it finds a version conflict, and decides again on a fresh one.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from domain import customer as customers
 from domain import provisioning
@@ -41,14 +42,13 @@ class Streams:
         for stream in streams:
             kept = self._states.get(stream)
             asked[stream] = kept.version if kept is not None else 0
+            if kept is not None:
+                self._states.move_to_end(stream)
         for stream, facts in self._log.load(asked, personal=self._personal).items():
             state = self._states.get(stream) or initial(stream)
             for recorded in facts:
                 state = evolve(state, recorded)
             self._states[stream] = state
-        for stream in asked:
-            if stream in self._states:
-                self._states.move_to_end(stream)
         while len(self._states) > max(self._capacity, len(asked)):
             self._states.popitem(last=False)
 
@@ -70,10 +70,19 @@ class Streams:
         state = self._states.get(customers.stream_of(customer_id))
         return state if isinstance(state, Customer) else Customer(customer_id)
 
-    def provisioning(self, scope: Scope, stream: str | None = None) -> Provisioning:
-        """`stream` is the scope's, where the caller has its name at hand."""
-        state = self._states.get(stream or str(scope))
-        return state if isinstance(state, Provisioning) else Provisioning(scope)
+    def provisionings(self, streams: Mapping[Scope, str]) -> dict[Scope, Provisioning]:
+        """The scopes' states; `streams` says how each one's stream is called."""
+        kept = self._states.get
+        return {
+            scope: state if isinstance(state := kept(stream), Provisioning) else _untouched(scope)
+            for scope, stream in streams.items()
+        }
+
+
+@lru_cache(maxsize=2_000)
+def _untouched(scope: Scope) -> Provisioning:
+    """One state for all who ask: a tenant that is new has nothing else, and is asked for at each step."""
+    return Provisioning(scope)
 
 
 def initial(stream: str) -> State:
@@ -85,7 +94,7 @@ def initial(stream: str) -> State:
         case "customer":
             return Customer(key)
         case _:
-            return Provisioning(Scope.parse(stream))
+            return _untouched(Scope.parse(stream))
 
 
 def evolve(state: State, recorded: Recorded) -> State:

@@ -620,17 +620,18 @@ def _destroy(tenant: Tenant, command: DestroyTenant, *, revision: int | None) ->
     return [TenantDestroyed(tenant_id=tenant.id, reason=command.reason, revision=revision)]
 
 
-def restore(tenant: Tenant, command: RestoreTenant, *, now: datetime, policy: Policy) -> TenantRestored:
-    """The fact that undoes a destruction. Refused where there is none, or none that can be undone any more."""
+def restore(tenant: Tenant, command: RestoreTenant) -> TenantRestored:
+    """The fact that undoes a destruction. Refused where there is none, or its purge has begun.
+
+    No clock is asked: when the window is over the purge is due, and until it has begun all is still there.
+    """
     if tenant.destroyed is None:
         raise Refused("not-destroyed", f"tenant {tenant.id} is not destroyed: there is nothing to restore")
-    until = tenant.destroyed.at + policy.restore_window
-    purge_is_held = any(held.event.change == "purge" and held.event.product is None for held in tenant.held)
-    if tenant.purge or (now > until and not purge_is_held):
+    if tenant.purge:
         raise Refused(
             "restore-window-over",
-            f"the restore window of tenant {tenant.id} was over at {until:%Y-%m-%d %H:%M} UTC:"
-            " its data is gone or going, create a new tenant",
+            f"the restore window of tenant {tenant.id} was over, and its purge began at"
+            f" {tenant.purge.at:%Y-%m-%d %H:%M} UTC: its data is gone or going, create a new tenant",
         )
     return TenantRestored(
         tenant_id=tenant.id, reason=command.reason, operator=command.operator, undoes=tenant.destroyed.message

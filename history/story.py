@@ -60,10 +60,11 @@ class Standing:
     step: Step | None = None
     attempts: int = 0
     retry_at: datetime | None = None
+    reason: str | None = None
 
 
 def standing(facts: Iterable[Recorded]) -> Standing:
-    """The step at which it stands, or stood when it was given up or held, and how often that was tried."""
+    """The step at which it stands, or stood when it was given up or held, how often that was tried, and why in vain."""
     found = Standing()
     undoing = False
     for fact in facts:
@@ -77,7 +78,9 @@ def standing(facts: Iterable[Recorded]) -> Standing:
             case StepCompleted() if not undoing:
                 found = Standing()
             case StepFailed() as event:
-                found = Standing(event.step, event.attempt, event.retry_at)
+                found = Standing(event.step, event.attempt, event.retry_at, event.reason)
+            case StepBlocked() as event:
+                found = Standing(event.step, found.attempts, reason=event.reason)
             case _:
                 pass
     return found

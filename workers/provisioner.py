@@ -226,14 +226,23 @@ class Provisioner:
     def _renew(self) -> None:
         """Keep the leases of long effects: halfway through, so that a slow round does not lose them."""
         now = self._clock()
-        for effect in self._effects.under_way:
-            if effect.lease.until - now < self._lease / 2:
-                renewed = replace(effect.lease, until=now + self._lease)
-                try:
-                    self._log.record(Recording(renewals=[(effect.lease, renewed.until)]))
-                except Conflict:
-                    log.warning("lost the lease while an effect ran", scope=renewed.scope)
-                effect.lease = renewed
+        long = [effect for effect in self._effects.under_way if effect.lease.until - now < self._lease / 2]
+        if not long or self._are_renewed(long, until=now + self._lease):
+            return
+        for effect in long:
+            if not self._are_renewed([effect], until=now + self._lease):
+                log.warning("lost the lease while an effect ran", scope=effect.lease.scope)
+                effect.lease = replace(effect.lease, until=now + self._lease)  # it will be told as lost at its outcome
+
+    def _are_renewed(self, effects: Sequence[_Effect], *, until: datetime) -> bool:
+        """All of them, or none: then one of them is somebody else's by now."""
+        try:
+            self._log.record(Recording(renewals=[(effect.lease, until) for effect in effects]))
+        except Conflict:
+            return False
+        for effect in effects:
+            effect.lease = replace(effect.lease, until=until)
+        return True
 
     # -- decisions ----------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ starts one process a worker and keeps each alive, and ends all of it in order. I
 workers watch for it and drain, the broker dies with it, PostgreSQL is found again by the next one.
 
     start: PostgreSQL ─▶ broker ─▶ migrate, shards, topics ─▶ workers ─▶ ready (every worker has said so)
-    stop:  workers (SIGTERM, then SIGKILL) ─▶ broker ─▶ PostgreSQL
+    stop:  workers (SIGTERM; SIGKILL after the drain, or when asked again) ─▶ broker ─▶ PostgreSQL
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ class _Worker:
 
 
 class Supervisor:
-    """All of Tenantry, in the foreground. Use as a context manager; leaving it stops everything."""
+    """All of Tenantry, in the foreground. Use as a context manager; leaving it stops everything.
+
+    Workers are let drain, unless `at_once` is set: then they are killed, which loses nothing.
+    """
 
     def __init__(
         self,
@@ -57,11 +60,14 @@ class Supervisor:
         *,
         kinds: Sequence[str] = tuple(KINDS),
         say: Callable[[str], None] = lambda _: None,
+        at_once: threading.Event | None = None,
     ) -> None:
         self.settings = settings
         self._kinds = kinds
         self._say = say
+        self._at_once = at_once or threading.Event()
         self._closing = ExitStack()
+        self._embedded: dict[str, EmbeddedPostgres | EmbeddedBroker] = {}
         self._workers: list[_Worker] = []
         self._stopping = threading.Event()
         self.endpoints: Endpoints
@@ -121,6 +127,7 @@ class Supervisor:
             postgres = EmbeddedPostgres(self.data_dir / "postgres")
             self._closing.callback(postgres.stop)
             postgres.start()
+            self._embedded["postgres"] = postgres
             postgres.create_database(CONTROL_DATABASE)
             url, tcp = postgres.url(CONTROL_DATABASE), (postgres.host, postgres.port)
         if settings.kafka_bootstrap is not None:
@@ -130,6 +137,7 @@ class Supervisor:
             broker = EmbeddedBroker(self.data_dir / "broker")
             self._closing.callback(broker.stop)
             broker.start()
+            self._embedded["broker"] = broker
             bootstrap = broker.bootstrap
         return Endpoints(url, bootstrap, *(tcp or (None, None)))
 
@@ -175,8 +183,18 @@ class Supervisor:
     # -- running ------------------------------------------------------------------------------------------------------
 
     def watch(self, stop: threading.Event) -> None:
-        """Keep the workers alive until `stop` is set; one that dies at once again and again is left for a while."""
+        """Keep the workers alive until `stop` is set; one that dies at once again and again is left for a while.
+
+        Raises Unavailable where an embedded part dies: the next start finds all that was recorded, and a new broker has
+        new topics, which no worker of this one knows.
+        """
         while not stop.wait(0.2):
+            for name, part in self._embedded.items():
+                if not part.is_alive:
+                    raise Unavailable(
+                        f"the embedded {name} has died, so everything ends: start `tenantry up` again, nothing that was"
+                        f" recorded is lost; its last words are in {self.data_dir / name}"
+                    )
             for worker in list(self._workers):
                 code = worker.process.exitcode
                 if code is None or (time.monotonic() - worker.started_at < 2.0 and code != -signal.SIGKILL):
@@ -195,9 +213,11 @@ class Supervisor:
             worker.process.terminate()
         deadline = time.monotonic() + self.settings.drain_seconds + 1.0
         for worker in self._workers:
-            worker.process.join(max(0.1, deadline - time.monotonic()))
+            while worker.process.exitcode is None and time.monotonic() < deadline and not self._at_once.is_set():
+                worker.process.join(0.1)
             if worker.process.exitcode is None:
-                log.warning("worker did not drain in time, killing it", worker=worker.kind)
+                why = "was told to end at once" if self._at_once.is_set() else "did not drain in time"
+                log.warning("killing a worker", worker=worker.kind, why=why)
                 worker.process.kill()
                 worker.process.join(5)
         self._workers.clear()

@@ -24,6 +24,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+from adapters.topology import reach_role
 from domain.errors import Retryable
 from domain.ports import Order
 from domain.steps import Scope
@@ -80,6 +81,17 @@ OUR_NAMES: Final = r"^[trg]_[0-9a-f]{20}_g[0-9]+$"
 """What all such names look like, for PostgreSQL's `~`."""
 
 
+POWERS: Final = sql.SQL(
+    "array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,"
+    " CASE WHEN r.rolcreatedb THEN 'CREATEDB' END, CASE WHEN r.rolreplication THEN 'REPLICATION' END,"
+    " CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL)"
+)
+"""What the role `r` may do everywhere, in SQL: a login role of ours has nothing of it."""
+
+GRANTEE: Final = sql.SQL("coalesce(g.rolname, 'PUBLIC')")
+"""To whom a right was granted, in SQL, where `g` is joined to the grantee: nobody is everybody."""
+
+
 # -- what is true of all databases of a server ---------------------------------------------------------------
 
 
@@ -95,6 +107,8 @@ def ensure_group(connection: psycopg.Connection, group: str) -> None:
     """The NOLOGIN role that a family's rights hang on."""
     if not existing(connection, [group]):
         connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(group)))
+    else:
+        _take_back(connection, group, keep=reach_role(connection.info.dbname))
 
 
 def ensure_login(
@@ -113,6 +127,8 @@ def ensure_login(
         connection.execute(
             sql.SQL("CREATE ROLE {} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS").format(name)
         )
+    else:
+        _take_back(connection, role, keep=group)
     # The verifier is computed here: the password itself never reaches the server, nor its log of statements.
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     connection.execute(
@@ -122,6 +138,28 @@ def ensure_login(
     )
     connection.execute(sql.SQL("ALTER ROLE {} SET search_path = {}").format(name, sql.Identifier(schema)))
     connection.execute(sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE").format(sql.Identifier(group), name))
+
+
+def _take_back(connection: psycopg.Connection, role: str, *, keep: str) -> None:
+    """What somebody gave the role behind our back; `keep` is the group that it belongs to. No word of what is not so:
+    not every administrator may say `NOSUPERUSER`."""
+    name = sql.Identifier(role)
+    powers = sql.SQL("SELECT {} FROM pg_roles r WHERE r.rolname = %s").format(POWERS)
+    row = connection.execute(powers, [role]).fetchone()
+    for power in row[0] if row else ():
+        connection.execute(sql.SQL("ALTER ROLE {} {}").format(name, sql.SQL(f"NO{power}")))
+    others = connection.execute(
+        "SELECT g.rolname, b.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member"
+        " JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles b ON b.oid = m.grantor"
+        " WHERE r.rolname = %s AND g.rolname <> %s",
+        [role, keep],
+    ).fetchall()
+    for other, grantor in others:
+        connection.execute(
+            sql.SQL("REVOKE {} FROM {} GRANTED BY {} CASCADE").format(
+                sql.Identifier(other), name, sql.Identifier(grantor)
+            )
+        )
 
 
 def forbid_login(connection: psycopg.Connection, roles: Iterable[str]) -> None:
@@ -163,8 +201,15 @@ def drop_roles(connection: psycopg.Connection, roles: Iterable[str]) -> None:
 
 
 def grant_rights(connection: psycopg.Connection, schema: str, *, group: str, logins: Iterable[str]) -> None:
-    """The group may use the schema; what one of the logins makes in it, the others may use as well."""
+    """The group may use the schema, and nobody else; what one of the logins makes in it, the others may use as well."""
     place, everybody = sql.Identifier(schema), sql.Identifier(group)
+    strangers = sql.SQL(
+        "SELECT DISTINCT {} FROM pg_namespace n, aclexplode(n.nspacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee"
+        " WHERE n.nspname = %s AND a.grantee <> n.nspowner AND g.rolname IS DISTINCT FROM %s"
+    ).format(GRANTEE)
+    for (stranger,) in connection.execute(strangers, [schema, group]).fetchall():
+        who = sql.SQL("PUBLIC") if stranger == "PUBLIC" else sql.Identifier(stranger)
+        connection.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM {} CASCADE").format(place, who))
     connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(place, everybody))
     for login in logins:
         for objects in ("TABLES", "SEQUENCES", "ROUTINES", "TYPES"):

@@ -6,15 +6,15 @@ of its own (database isolation) costs a session more, for its entitlements. Noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import psycopg
 from psycopg import errors, sql
 
 from adapters.steps.fences import Connect
-from adapters.steps.login_roles import OUR_NAMES, Names
-from adapters.topology import OURS, Topology, reaching
+from adapters.steps.login_roles import GRANTEE, OUR_NAMES, POWERS, Names
+from adapters.topology import OURS, Topology, reach_role, reaching
 from domain.catalog import Catalog
 from domain.drift import (
     CONTROL,
@@ -42,6 +42,7 @@ _TOGETHER: Final = 500
 _ENTERABLE: Final = "SELECT datname FROM pg_database WHERE datname = ANY (%s) AND datallowconn AND datconnlimit <> -2"
 """Without those that are just being made, or whose DROP was cut short."""
 
+Strangers = dict[Place, tuple[str, ...]]
 Entitlements = dict[tuple[str, str, str], Entitlement]
 
 
@@ -66,18 +67,20 @@ class Observer:
         for facts in self._databases(estates):
             by_shard.setdefault(facts.shard, []).append(facts)
         places: set[Place] = set()
+        strangers: Strangers = {}
         roles: dict[tuple[str, str], Role] = {}
         entitlements: Entitlements = {}
         for shard, families in sorted(by_shard.items()):
             try:
-                there, logins, licensed = self._look(shard, families)
+                there, others, logins, licensed = self._look(shard, families)
             except Retryable as error:
                 silent[shard] = str(error)
             else:
                 places |= there
+                strangers |= others
                 roles |= {(shard, name): role for name, role in logins.items()}
                 entitlements |= licensed
-        return Observed(names, rooms, frozenset(places), roles, entitlements, silent)
+        return Observed(names, rooms, frozenset(places), strangers, roles, entitlements, silent)
 
     def inventory(self) -> Inventory:
         """Everything that is named as the executors name it.
@@ -155,7 +158,9 @@ class Observer:
             ).fetchall()
         return dict(names), dict(rooms)
 
-    def _look(self, shard: str, families: Sequence[DatabaseFacts]) -> tuple[set[Place], dict[str, Role], Entitlements]:
+    def _look(
+        self, shard: str, families: Sequence[DatabaseFacts]
+    ) -> tuple[set[Place], Strangers, dict[str, Role], Entitlements]:
         with self._topology.connect(shard) as connection:
             here = connection.info.dbname
             schemas = _names(
@@ -168,17 +173,20 @@ class Observer:
                 "SELECT datname FROM pg_database WHERE datname = ANY (%s) AND datconnlimit <> -2",
                 [facts.database for facts in families if facts.database != here],
             )
-            roles = _roles(connection, [role.role for facts in families for role in facts.roles])
+            roles = _roles(connection, families)
             entitlements = _entitlements(connection, shard, sorted(schemas))
+            groups = {facts.schema_name: _group(facts) for facts in families if facts.schema_name in schemas}
+            strangers = _strangers(connection, shard, groups)
         for database in sorted(databases):
             with self._topology.connect(shard, database=database) as inside:
                 entitlements |= _entitlements(inside, shard, ["public"])
+                strangers |= _strangers(inside, shard, {"public": f"g{database[1:]}"})
         places = {
             place_of(facts)
             for facts in families
             if (facts.schema_name in schemas if facts.database == here else facts.database in databases)
         }
-        return places, roles, entitlements
+        return places, strangers, roles, entitlements
 
 
 def _inventory(connection: psycopg.Connection, shard: str) -> Iterator[Thing]:
@@ -218,14 +226,48 @@ def _names(connection: psycopg.Connection, query: str, asked: list[str]) -> set[
     return {name for (name,) in connection.execute(query.encode(), [asked]).fetchall()}
 
 
-def _roles(connection: psycopg.Connection, asked: list[str]) -> dict[str, Role]:
-    """Groups are named like the place that they open, but for the first letter (login_roles.py)."""
-    rows = connection.execute(
-        "SELECT r.rolname, r.rolcanlogin, array(SELECT 't' || substr(g.rolname, 2) FROM pg_auth_members m"
-        " JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid) FROM pg_roles r WHERE r.rolname = ANY (%s)",
-        [asked],
-    ).fetchall()
-    return {name: Role(login, frozenset(places)) for name, login, places in rows}
+def _roles(connection: psycopg.Connection, families: Sequence[DatabaseFacts]) -> dict[str, Role]:
+    """Each login role is of one group, named like the place that it opens but for the first letter (login_roles.py). A
+    group that has lost its rights opens nothing."""
+    asked = [(role.role, _group(facts), _name(facts)) for facts in families for role in facts.roles]
+    look = sql.SQL(
+        "SELECT r.rolname, r.rolcanlogin, EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
+        "  LEFT JOIN pg_namespace n ON n.nspname = k.place LEFT JOIN pg_database d ON d.datname = k.place"
+        "  WHERE m.member = r.oid AND g.rolname = k.own"
+        "  AND has_database_privilege(g.oid, coalesce(d.datname, current_database()), 'CONNECT') AND (n.oid IS NULL OR"
+        "  has_schema_privilege(g.oid, n.oid, 'USAGE') AND has_schema_privilege(g.oid, n.oid, 'CREATE'))),"
+        " {} || array(SELECT 'membership of ' || g.rolname FROM pg_auth_members m"
+        "  JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles b ON b.oid = m.member"
+        "  WHERE b.rolname IN (k.role, k.own) AND g.rolname NOT IN (k.own, %s) ORDER BY 1), k.place"
+        " FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (role, own, place) JOIN pg_roles r ON r.rolname = k.role"
+    ).format(POWERS)
+    columns = [list(column) for column in zip(*asked, strict=True)] or [[], [], []]
+    rows = connection.execute(look, [reach_role(connection.info.dbname), *columns]).fetchall()
+    return {
+        name: Role(login, frozenset([place] if opens else []), tuple(beyond))
+        for name, login, opens, beyond, place in rows
+    }
+
+
+def _strangers(connection: psycopg.Connection, shard: str, groups: Mapping[str, str]) -> Strangers:
+    """Who may use these schemas, given with the group of each, besides that and the owner."""
+    look = sql.SQL(
+        "SELECT n.nspname, array_agg(DISTINCT {who} ORDER BY {who})"
+        " FROM unnest(%s::text[], %s::text[]) AS k (schema, own)"
+        " JOIN pg_namespace n ON n.nspname = k.schema CROSS JOIN aclexplode(n.nspacl) a"
+        " LEFT JOIN pg_roles g ON g.oid = a.grantee"
+        " WHERE a.grantee <> n.nspowner AND g.rolname IS DISTINCT FROM k.own GROUP BY n.nspname"
+    ).format(who=GRANTEE)
+    rows = connection.execute(look, [list(groups), list(groups.values())]).fetchall()
+    return {Place(shard, connection.info.dbname, schema): tuple(others) for schema, others in rows}
+
+
+def _name(facts: DatabaseFacts) -> str:
+    return facts.schema_name if facts.isolation == "schema" else facts.database
+
+
+def _group(facts: DatabaseFacts) -> str:
+    return f"g{_name(facts)[1:]}"
 
 
 def _entitlements(connection: psycopg.Connection, shard: str, schemas: list[str]) -> Entitlements:

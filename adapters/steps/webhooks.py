@@ -3,7 +3,7 @@
 We ask, by one signed POST for each look; the same key always asks for the same effect, so asking again is how we wait
 and how we go on after a crash. Nothing about a request is kept but the intent in the log.
 
-    POST ──▶ 200, 204  done: facts
+    POST ──▶ 200, 201, 204  done: facts
          ──▶ 202       at work: look at its Location, if it names one ──▶ 200 done, 202 look again after Retry-After;
                        or sooner, when it calls back: then its reply is the outcome, and nobody is asked (replies.py)
          ──▶ 409, 412  Fenced: it has seen a higher generation
@@ -52,7 +52,7 @@ class Webhook:
         if answer.status == 204:
             return draft
         if not _is_json(answer):
-            raise Retryable(self._about(order, "did not answer with application/json"))
+            raise Retryable(self._about(order, "did not answer with application/json: 204 needs none"))
         try:
             return completed(order, draft, answer.body)
         except Misfit as misfit:
@@ -68,7 +68,7 @@ class Webhook:
             answer = self._send(order, "GET", self._status_address(order, answer.headers["location"]), b"")
             if answer.status in (404, 410):
                 raise Retryable(self._about(order, "does not know its own status address"))
-        if answer.status in (200, 204):
+        if answer.status in (200, 201, 204):
             return answer
         raise self._error(order, answer)
 
@@ -105,7 +105,7 @@ class Webhook:
             )
         if status // 100 == 4:
             return Permanent(self._about(order, said))
-        return Retryable(self._about(order, said))
+        return Retryable(self._about(order, f"{said}: 200, 201, 204 and 202 are known"))
 
     def _pause(self, answer: Answer) -> timedelta | None:
         """Retry-After, in seconds or as a date; None where there is none, or none that can be read."""

@@ -13,6 +13,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
 from adapters.embedded import EmbeddedPostgres
@@ -30,6 +31,8 @@ from runtime.settings import load_settings
 from tests.real_parts import make_database
 from workers.lanes import Limits
 from workers.provisioner import Provisioner
+
+ISOLATION = {"eu-1": "schema", "us-1": "database"}
 
 
 class Cloud:
@@ -131,9 +134,9 @@ class Cloud:
     def facts(self, scope: Scope) -> list[Event]:
         return [fact.event for fact in self.parts.log.load({str(scope): 0})[str(scope)]]
 
-    def on(self, shard: str, statement: str, *names: str) -> list[Any]:
+    def on(self, shard: str, statement: str, *names: str, database: str | None = None) -> list[Any]:
         """Somebody's statement, behind our back."""
-        with psycopg.connect(self.shards[shard], autocommit=True) as connection:
+        with psycopg.connect(make_conninfo(self.shards[shard], dbname=database), autocommit=True) as connection:
             composed = sql.SQL(statement).format(*map(sql.Identifier, names))
             done = connection.execute(composed)
             return done.fetchall() if done.description else []
@@ -173,7 +176,8 @@ def cloud(
     (tmp_path / "tenantry.toml").write_text(
         'default_region = "eu"\n'
         + "".join(
-            f'[[shards]]\nname = "{shard}"\nregion = "{shard[:2]}"\nurl = "{url}"\n' for shard, url in shards.items()
+            f'[[shards]]\nname = "{shard}"\nregion = "{shard[:2]}"\nurl = "{url}"\nisolation = "{ISOLATION[shard]}"\n'
+            for shard, url in shards.items()
         )
     )
     monkeypatch.chdir(tmp_path)
@@ -190,11 +194,18 @@ def cloud(
             yield made
             made.close()
     finally:
-        for name in names.values():
+        for name in (*names.values(), *_databases(postgres)):
             postgres.drop_database(name)
         with psycopg.connect(postgres.url(), autocommit=True) as connection:
             for role in _roles(postgres) - before:
                 connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def _databases(postgres: EmbeddedPostgres) -> set[str]:
+    """Those of families."""
+    with psycopg.connect(postgres.url()) as connection:
+        rows = connection.execute("SELECT datname FROM pg_database WHERE datname ~ '^t_'").fetchall()
+    return {name for (name,) in rows}
 
 
 def _roles(postgres: EmbeddedPostgres) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from adapters.inbound import to_structured
 from adapters.kafka_ports import Message
 from cli.main import app
-from domain.errors import Permanent
+from domain.errors import ExecutorError, Permanent
 from domain.ports import Order
 from domain.steps import Step
 from projections import PROJECTIONS
@@ -96,9 +96,9 @@ class Desk:
     def close(self) -> None:
         self._provisioner.drain()
 
-    def says(self, *arguments: str, code: int = 0, stderr: bool | None = None) -> str:
+    def says(self, *arguments: str, code: int = 0, stderr: bool | None = None, stdin: str | None = None) -> str:
         """What it said: on stdout, or where it failed, on stderr."""
-        result = CliRunner().invoke(app, list(arguments))
+        result = CliRunner().invoke(app, list(arguments), input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == code, result.output
@@ -129,12 +129,18 @@ def desk(migrated_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         made.close()
 
 
-def no_such_disk(order: Order, when: Literal["before", "after"]) -> None:
-    if str(order.scope) == FAMILY and order.step is Step.DATABASE and order.direction == "ensure" and when == "before":
-        raise Permanent("no such disk")
+def raises(error: ExecutorError) -> Callable[[Order, Literal["before", "after"]], None]:
+    """A fault of the family's database."""
+
+    def fault(order: Order, when: Literal["before", "after"]) -> None:
+        is_there = str(order.scope) == FAMILY and order.step is Step.DATABASE
+        if is_there and order.direction == "ensure" and when == "before":
+            raise error
+
+    return fault
 
 
 def given_up(desk: Desk) -> None:
-    desk.world.faults = no_such_disk
+    desk.world.faults = raises(Permanent("no such disk"))
     desk.work()
     desk.world.faults = lambda order, when: None

@@ -43,7 +43,10 @@ def test_the_plan_is_printed_and_approved_by_its_hash(desk: Desk) -> None:
     assert (done["outcome"], done["by"].startswith("Ada (")) == ("approved", True)
     desk.work()
     assert desk.json("show", TENANT)["actual"]["products"]["jira-software"]["level"] == "retained"
-    assert desk.says("runs", "approve", plan["plan"], "--reason", "again").strip() == "the destroy guard holds nothing"
+    again = desk.says("runs", "approve", plan["plan"], "--reason", "again")
+    assert again.startswith(f"the destroy guard holds nothing: plan {plan['plan']} was approved or rejected before")
+    too_late = desk.says("runs", "reject", plan["plan"], "--reason", "stop!", code=2)
+    assert f"nothing was rejected: the destroy guard holds nothing; plan {plan['plan']} was approved" in too_late
     assert desk.json("status")["guard"] == {"held": 0, "tenants": 0, "since": None, "oldest_seconds": None}
 
 

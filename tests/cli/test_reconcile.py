@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from adapters.topology import reach_role
 from domain.provisioning import ScopeConverged, ScopeHeld, StepFailed, StepMissing, StepStarted
-from domain.steps import Scope, Step
+from domain.steps import DatabaseFacts, Scope, Step
 from tests.cli.cloud import Cloud
 
 TABLE = "entitlement_jira_software"
@@ -57,6 +58,86 @@ def test_a_role_that_was_taken_out_of_its_group_is_let_in_again(cloud: Cloud) ->
     assert f"{role} of jira-software may not use {database.schema_name}" in cloud.says("reconcile", code=1)
     cloud.work()
     cloud.finds_nothing()
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("REVOKE USAGE ON SCHEMA {schema} FROM {group}", "may not use {schema}"),
+        ("REVOKE CREATE ON SCHEMA {schema} FROM {group}", "may not use {schema}"),
+        ("REVOKE {reach} FROM {group}", "may not use {schema}"),
+        ("ALTER ROLE {role} CREATEROLE BYPASSRLS", "has what it was never given: CREATEROLE, BYPASSRLS"),
+        ("ALTER ROLE {role} SUPERUSER", "has what it was never given: SUPERUSER"),
+        ("GRANT pg_read_all_data TO {role}", "has what it was never given: membership of pg_read_all_data"),
+        ("GRANT pg_read_all_data TO {group}", "has what it was never given: membership of pg_read_all_data"),
+        ("GRANT {theirs} TO {role}", "has what it was never given: membership of {theirs}"),
+        ("GRANT USAGE ON SCHEMA {schema} TO {neighbour}", "{schema} is open to others: {neighbour}"),
+        ("GRANT USAGE ON SCHEMA {schema} TO PUBLIC", "{schema} is open to others: PUBLIC"),
+        ("GRANT USAGE ON SCHEMA {schema} TO pg_monitor", "{schema} is open to others: pg_monitor"),
+    ],
+)
+def test_rights_that_were_changed_by_hand_are_named_and_as_they_were_afterwards(
+    cloud: Cloud, statement: str, said: str
+) -> None:
+    neighbour, database = cloud.database(cloud.tenant()), cloud.database(cloud.tenant())
+    names = {
+        "schema": database.schema_name,
+        "group": f"g{database.schema_name[1:]}",
+        "role": database.roles[0].role,
+        "reach": reach_role(database.database),
+        "theirs": f"g{neighbour.schema_name[1:]}",
+        "neighbour": neighbour.roles[0].role,
+    }
+    before = [rights_of(cloud, each) for each in (neighbour, database)]
+    cloud.on("eu-1", statement.format(**names))
+    assert [rights_of(cloud, each) for each in (neighbour, database)] != before
+    found = cloud.says("reconcile", code=1)
+    assert said.format(**names) in found
+    assert "1 scopes handed over to the saga" in found
+    cloud.work()
+    assert [rights_of(cloud, each) for each in (neighbour, database)] == before
+    cloud.finds_nothing()
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("REVOKE CONNECT ON DATABASE {name} FROM {group}", "may not use {name}"),
+        ("GRANT {theirs} TO {role}", "has what it was never given: membership of {theirs}"),
+        ("GRANT USAGE ON SCHEMA public TO PUBLIC", "{name} is open to others: PUBLIC"),
+    ],
+)
+def test_so_are_those_of_a_family_with_a_database_of_its_own(cloud: Cloud, statement: str, said: str) -> None:
+    neighbour, database = cloud.database(cloud.tenant(region="us")), cloud.database(cloud.tenant(region="us"))
+    names = {
+        "name": database.database,
+        "group": f"g{database.database[1:]}",
+        "role": database.roles[0].role,
+        "theirs": f"g{neighbour.database[1:]}",
+    }
+    cloud.finds_nothing()
+    cloud.on("us-1", statement.format(**names), database=database.database)
+    assert said.format(**names) in cloud.says("reconcile", code=1)
+    cloud.work()
+    cloud.finds_nothing()
+
+
+def rights_of(cloud: Cloud, database: DatabaseFacts) -> list[object]:
+    """Of the schema, its group and its login role, as PostgreSQL keeps them."""
+    role, group = database.roles[0].role, f"g{database.schema_name[1:]}"
+    return [
+        cloud.on("eu-1", f"SELECT nspacl::text FROM pg_namespace WHERE nspname = '{database.schema_name}'"),
+        cloud.on(
+            "eu-1",
+            "SELECT rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles"
+            f" WHERE rolname = '{role}'",
+        ),
+        cloud.on(
+            "eu-1",
+            "SELECT m.roleid::regrole::text, m.member::regrole::text, inherit_option, set_option FROM pg_auth_members m"
+            f" WHERE m.member IN ('{role}'::regrole, '{group}'::regrole) ORDER BY 1, 2",
+        ),
+    ]
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM {}.{}", "UPDATE {}.{} SET users = 10000", "DROP TABLE {}.{}"])

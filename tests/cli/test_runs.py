@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from datetime import timedelta
+from importlib.resources import files
+from pathlib import Path
+
 import pytest
 
+from domain.errors import ExecutorError, Obstacle, Retryable
 from domain.tenant import TenantRestored
-from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, given_up
+from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, given_up, raises
 
 
 def test_list_shows_what_needs_an_operator_first(desk: Desk) -> None:
@@ -23,6 +29,28 @@ def test_list_shows_what_needs_an_operator_first(desk: Desk) -> None:
     assert "6 database" in table
     assert "no such disk" in table
     assert f"site:{TENANT}" not in table
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(Retryable("disk full", delay=timedelta(hours=1)), "in_progress"), (Obstacle("disk", "no disk yet"), "waiting")],
+)
+def test_list_says_why_a_step_is_tried_again_or_waits(desk: Desk, error: ExecutorError, state: str) -> None:
+    desk.world.faults = raises(error)
+    desk.work()
+    [row] = [row for row in desk.json("runs", "list") if row["scope"] == FAMILY]
+    assert (row["state"], row["reason"]) == (state, str(error))
+    assert str(error) in desk.says("runs", "list", "--state", state)
+
+
+def test_show_says_what_is_wanted_where_it_is_not_so_yet(desk: Desk) -> None:
+    desk.work()
+    assert desk.says("runs", "show", FAMILY).startswith(f"{FAMILY} is open, converged\n")
+    desk.world.faults = raises(Retryable("disk full", delay=timedelta(hours=1)))
+    desk.comes("product.suspended", product="jira-software", reason="unpaid")
+    desk.work()
+    assert desk.says("runs", "show", FAMILY).startswith(f"{FAMILY} is open (wanted: closed), waiting: disk full\n")
+    assert desk.json("runs", "show", FAMILY)["wanted"] == "closed"
 
 
 def test_list_can_be_narrowed_and_says_when_there_may_be_more(desk: Desk) -> None:
@@ -106,13 +134,39 @@ def test_an_act_that_fits_no_more_is_one_line_with_the_way_on(desk: Desk) -> Non
     assert "nothing of" in desk.says("runs", "release", FAMILY, "--reason", "x", code=2)
 
 
+def test_scopes_that_come_on_stdin_are_all_acted_on_and_each_refusal_is_told(desk: Desk) -> None:
+    given_up(desk)
+    scopes = f"{FAMILY}\n\n{JIRA}\nsite:t-9\n"
+    (done, *refused) = json.loads(
+        desk.says("runs", "retry", "-", "--reason", "the disk is in", "--json", stdin=scopes, code=1, stderr=False)
+    )
+    assert (done["scope"], done["act"], done["reason"]) == (FAMILY, "retry", "the disk is in")
+    assert [(each["scope"], each["refused"].split(":")[0]) for each in refused] == [
+        (JIRA, "nothing of product"),
+        ("site:t-9", "there is no tenant t-9"),
+    ]
+    desk.work()
+    assert {row["state"] for row in desk.json("runs", "list")} == {"converged"}
+    said = desk.says("runs", "hold", "-", "--reason", "x", stdin=f"{FAMILY}\n{JIRA}")
+    assert [line.split(" ")[0] for line in said.splitlines()] == [FAMILY, JIRA]
+    assert "is held already" in desk.says("runs", "hold", "-", "--reason", "x", stdin=FAMILY, code=1)
+
+
+def test_a_line_on_stdin_that_names_no_scope_stops_all_before_anything_is_done(desk: Desk) -> None:
+    given_up(desk)
+    said = desk.says("runs", "retry", "-", "--reason", "x", stdin=f"{FAMILY}\nproduct:t-1", code=2)
+    assert "'product:t-1' names no scope" in said
+    assert desk.json("runs", "list", "--state", "given_up")
+
+
 @pytest.mark.parametrize("act", ["show", "retry", "hold", "release"])
 def test_a_scope_that_is_not_there_is_named(desk: Desk, act: str) -> None:
     reason = [] if act == "show" else ["--reason", "x"]
     unknown = f"product:{TENANT}:confluence"
     assert f"there is no scope {unknown}" in desk.says("runs", act, unknown, *reason, code=2)
     assert "names no scope" in desk.says("runs", act, "tenant:t-1", *reason, code=2)
-    assert "t-9" in desk.says("runs", act, "site:t-9", *reason, code=2)
+    said = desk.says("runs", act, "site:t-9", *reason, code=2)
+    assert said.strip() == "error: there is no tenant t-9: see `tenantry tenants`"
 
 
 def test_listing_the_runs_of_a_tenant_that_is_not_there_says_so(desk: Desk) -> None:
@@ -161,3 +215,26 @@ def test_a_tenant_that_was_destroyed_by_mistake_is_restored_with_all_that_it_had
     assert isinstance(fact.event, TenantRestored)
     assert (fact.event.reason, fact.event.operator.startswith("Ada (")) == ("it was the other one", True)
     assert "is not destroyed" in desk.says("restore", TENANT, "--reason", "again", code=1)
+
+
+def test_what_is_held_back_from_its_purge_is_restored_after_the_window(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.work()
+    before = desk.json("show", TENANT)["placements"][0]["schema_name"]
+    desk.comes("tenant.destroyed", reason="called the wrong one")
+    desk.says("runs", "hold", TENANT, "--reason", "is it the right one?")
+    desk.work()
+    policy = (
+        files("domain").joinpath("policy.toml").read_text().replace('restore_window = "P14D"', 'restore_window = "P0D"')
+    )
+    (tmp_path / "policy.toml").write_text(policy)
+    monkeypatch.setenv("TENANTRY_POLICY_FILE", str(tmp_path / "policy.toml"))
+    shown = desk.json("show", TENANT)["actual"]["site"]
+    assert (shown["state"], shown["reason"]) == ("held", "is it the right one?")
+    assert "is restored" in desk.says("restore", TENANT, "--reason", "it was the wrong one")
+    desk.says("runs", "release", TENANT, "--reason", "it was not")
+    desk.work()
+    shown = desk.json("show", TENANT)
+    assert shown["actual"]["products"]["jira-software"]["level"] == "open"
+    assert shown["placements"][0]["schema_name"] == before

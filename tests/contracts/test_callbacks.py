@@ -5,46 +5,33 @@ The provisioner answers 202, and later puts a signed reply onto the topic of rep
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
-from uuid import uuid4
+from typing import Any
 
-import psycopg
 import pytest
 
 from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
-from adapters.event_log import PostgresEventLog
-from adapters.kafka import GroupSession, KafkaPythonConsumer, KafkaPythonProducer, Message, Producer, ensure_topics
-from adapters.migrations import migrate
+from adapters.kafka import Message
 from adapters.signed_requests import SigningSecret
 from adapters.steps.foreign import licensed
-from adapters.steps.replies import LARGEST_REPLY_BYTES, PostgresReplies, Replied, read
-from domain.catalog import Catalog, ForeignExecutor, default_catalog
+from adapters.steps.replies import LARGEST_REPLY_BYTES, read
+from domain.catalog import ForeignExecutor
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable
-from domain.ports import Order, Reply
-from domain.steps import LicenseFacts, RegionFacts, Scope, Step
-from tests.adapters.steps.orders import ADA, customer, license_wish, new_tenant_id, order
+from domain.ports import Order
+from domain.steps import LicenseFacts, Step
+from tests.adapters.steps.orders import new_tenant_id
+from tests.contracts.replying import PRODUCT, Headers, Ours, catalog_of, license_of, replying, said
 from tests.fakes.provisioner import SECRET, SIGNING, Provisioner, serving, webhook
 from tests.fakes.provisioner import Reply as Answer
-from tests.fakes.sealing import InMemorySealingKeys
-from tests.real_parts import make_database
-from workers.intake import Intake
-from workers.replies import ReplyBox
 
 pytestmark = pytest.mark.slow
 
-PRODUCT = "compass"
 STRANGER = SigningSecret.parse("whsec_" + "b" * 40, name="stranger")
-ENTRY = default_catalog()[PRODUCT]
 THEIRS = ForeignExecutor(webhook="https://compass.example/", secret="test")
-CATALOG = Catalog(products={PRODUCT: ENTRY.model_copy(update={"executors": {Step.LICENSE: THEIRS}})})
-
-Headers = tuple[tuple[str, bytes], ...]
+CATALOG = catalog_of(THEIRS)
 
 
 def signed(value: bytes, *, key: str, by: SigningSecret = SIGNING, at: int | None = None) -> Headers:
@@ -57,97 +44,51 @@ def signed(value: bytes, *, key: str, by: SigningSecret = SIGNING, at: int | Non
     )
 
 
-def reply(key: str, outcome: str, **more: object) -> bytes:
-    return json.dumps({"idempotency_key": key, "outcome": outcome, **more}).encode()
-
-
 @dataclass
 class Both:
-    """Our executor and our intake of replies; their server, and their way to the topic."""
+    """Our side, and their server, which calls back."""
 
-    executor: Replied
+    ours: Ours
     theirs: Provisioner
-    producer: Producer
-    topic: str
-    intake: Intake[Reply | None]
-    url: str
 
     def accepts(self, asked: Order) -> None:
         """It is asked, and answers 202."""
         self.theirs.script.append(Answer(202))
-        assert isinstance(self.look(asked), Obstacle)
+        self.ours.waits_for(asked)
 
-    def look(self, asked: Order) -> ExecutorError:
-        with pytest.raises(ExecutorError) as caught:
-            self.executor.ensure(asked) if asked.direction == "ensure" else self.executor.remove(asked)
-        assert str(caught.value).startswith("the provisioner of compass, step 7 (")
-        return caught.value
-
-    def calls_back(self, key: str, outcome: str, **more: object) -> None:
+    def calls_back(self, asked: Order, outcome: str, *, at: int | None = None, **more: object) -> None:
         """It says what came of the order, and we hear it."""
-        value = reply(key, outcome, **more)
-        self.sends(value, signed(value, key=key))
-
-    def sends(self, value: bytes, headers: Headers) -> None:
-        self.producer.send(self.topic, key=None, value=value, headers=headers)
-        self.producer.flush()
-        deadline = time.monotonic() + 20
-        while not self.intake.step():
-            assert time.monotonic() < deadline, "the reply did not come"
-
-    def rows(self, statement: str) -> list[tuple[object, ...]]:
-        with psycopg.connect(self.url) as connection:
-            return connection.execute(statement.encode()).fetchall()
+        key = asked.idempotency_key
+        value = said(key, outcome, **more)
+        self.ours.takes_in(value, signed(value, key=key, at=at))
 
 
 @pytest.fixture(scope="module")
 def parts(broker: EmbeddedBroker, postgres: EmbeddedPostgres) -> Iterator[Both]:
-    """One for all tests of this file, as joining a group takes its time: each test has a tenant of its own."""
-    name = f"test_{uuid4().hex}"
-    topic = f"{name}.replies"
-    ensure_topics(broker.bootstrap, {topic: 1})
-    make_database(postgres, name)
-    url = postgres.url(name)
-    migrate(url)
-    log = PostgresEventLog(url, InMemorySealingKeys())
-    session = GroupSession(session_ms=2_000, heartbeat_ms=300)
-    consume = partial(KafkaPythonConsumer, broker.bootstrap, session=session)
-    intake = Intake[Reply | None](
-        lambda on_assign: consume(group=f"{name}-ours", topics=[topic], on_assign=on_assign),
-        ReplyBox(log),
-        read=partial(read, catalog=CATALOG, secrets={"test": SIGNING}),
-        positions=log,
-        batch=100,
-        poll_seconds=0.05,
-    )
-    producer = KafkaPythonProducer(broker.bootstrap)
-    replies = PostgresReplies(lambda: psycopg.connect(url, autocommit=True))
-    with serving() as theirs:
-        asked = webhook(theirs, PRODUCT, Step.LICENSE)
-        yield Both(Replied(asked, replies, licensed), theirs, producer, topic, intake, url)
-    producer.close()
-    stop = threading.Event()
-    stop.set()
-    intake.run(stop)  # leaves the group
-    log.close()
-    postgres.drop_database(name)
+    with (
+        serving() as theirs,
+        replying(
+            broker,
+            postgres,
+            theirs=THEIRS,
+            asking=lambda name, producer: webhook(theirs, PRODUCT, Step.LICENSE),
+            secrets={"test": SIGNING},
+        ) as ours,
+    ):
+        yield Both(ours, theirs)
 
 
 @pytest.fixture
 def both(parts: Both) -> Both:
-    """Nothing is left of the test before."""
     parts.theirs.script.clear()
     parts.theirs.requests.clear()
-    with psycopg.connect(parts.url) as connection:
-        connection.execute("TRUNCATE replies, wakes")
+    parts.ours.forget()
     return parts
 
 
 @pytest.fixture
 def asked() -> Order:
-    scope = Scope("product", new_tenant_id(), PRODUCT)
-    placed = RegionFacts(region="eu", shard="eu-1")
-    return order(scope, Step.LICENSE, license_wish(PRODUCT), generation=5, placement=placed, by=customer(ADA))
+    return license_of(new_tenant_id())
 
 
 # -- what it carries -----------------------------------------------------------------------------------------------
@@ -155,25 +96,25 @@ def asked() -> Order:
 
 def test_a_callback_brings_the_facts_and_wakes_who_waits_and_nobody_asks_again(both: Both, asked: Order) -> None:
     both.accepts(asked)
-    both.calls_back(asked.idempotency_key, "done", result={"location": "licenses/t-1"})
-    assert both.rows("SELECT scope FROM wakes WHERE due_at <= now()") == [(str(asked.scope),)]
-    facts = both.executor.ensure(asked)
+    both.calls_back(asked, "done", result={"location": "licenses/t-1"})
+    assert both.ours.rows("SELECT scope FROM wakes WHERE due_at <= now()") == [(str(asked.scope),)]
+    facts = both.ours.executor.ensure(asked)
     assert isinstance(facts, LicenseFacts)
     assert (facts.location, facts.users) == ("licenses/t-1", 10)
-    assert both.executor.ensure(asked) == facts, "whoever crashed before it was recorded finds it again"
+    assert both.ours.executor.ensure(asked) == facts, "whoever crashed before it was recorded finds it again"
     assert len(both.theirs.requests) == 1
 
 
 def test_a_removal_is_done_when_its_callback_has_come(both: Both, asked: Order) -> None:
     removal = replace(asked, direction="remove", generation=6)
     both.accepts(removal)
-    both.calls_back(removal.idempotency_key, "done")
-    both.executor.remove(removal)
+    both.calls_back(removal, "done")
+    both.ours.executor.remove(removal)
     assert len(both.theirs.requests) == 1
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("it", "kind"),
     [
         ({"outcome": "retry", "retry_after": 7, "detail": "busy"}, Retryable),
         ({"outcome": "refused", "detail": "no such edition"}, Permanent),
@@ -183,26 +124,26 @@ def test_a_removal_is_done_when_its_callback_has_come(both: Both, asked: Order) 
     ],
 )
 def test_what_did_not_come_about_is_told_once_and_then_the_webhook_is_asked_again(
-    both: Both, asked: Order, said: dict[str, str], kind: type[ExecutorError]
+    both: Both, asked: Order, it: dict[str, Any], kind: type[ExecutorError]
 ) -> None:
     both.accepts(asked)
-    both.calls_back(asked.idempotency_key, **said)
-    error = both.look(asked)
+    both.calls_back(asked, **it)
+    error = both.ours.look(asked)
     assert type(error) is kind
-    assert str(said.get("detail", "replied")) in str(error)
+    assert str(it.get("detail", "replied")) in str(error)
     if isinstance(error, Retryable | Obstacle):
-        assert error.delay == (timedelta(seconds=7) if "retry_after" in said else None)
-    assert both.executor.ensure(asked) == licensed(asked)
+        assert error.delay == (timedelta(seconds=7) if "retry_after" in it else None)
+    assert both.ours.executor.ensure(asked) == licensed(asked)
     assert len(both.theirs.requests) == 2
 
 
 def test_a_reason_names_no_person(both: Both, asked: Order) -> None:
     both.accepts(asked)
-    both.calls_back(asked.idempotency_key, "refused", detail="unknown to Ada Admin <ada@acme.example>\x1b[31m")
-    assert "ada@" not in str(both.rows("SELECT said FROM replies"))
-    said = str(both.look(asked))
-    assert said.isprintable()
-    assert not any(word in said.lower() for word in ("ada", "acme"))
+    both.calls_back(asked, "refused", detail="unknown to Ada Admin <ada@acme.example>\x1b[31m")
+    assert "ada@" not in str(both.ours.rows("SELECT said FROM replies"))
+    told = str(both.ours.look(asked))
+    assert told.isprintable()
+    assert not any(word in told.lower() for word in ("ada", "acme"))
 
 
 # -- what is passed over -------------------------------------------------------------------------------------------
@@ -211,45 +152,45 @@ def test_a_reason_names_no_person(both: Both, asked: Order) -> None:
 def test_a_callback_that_comes_twice_wakes_nobody_the_second_time(both: Both, asked: Order) -> None:
     both.accepts(asked)
     for _ in range(2):
-        both.calls_back(asked.idempotency_key, "done")
-    assert both.rows("SELECT scope FROM wakes") == [(str(asked.scope),)]
+        both.calls_back(asked, "done")
+    assert both.ours.rows("SELECT scope FROM wakes") == [(str(asked.scope),)]
 
 
 def test_a_late_callback_for_an_older_generation_changes_nothing(both: Both, asked: Order) -> None:
     newer = replace(asked, generation=9)
     both.accepts(newer)
-    both.calls_back(newer.idempotency_key, "done", result={"location": "new"})
-    both.calls_back(asked.idempotency_key, "refused")
-    assert both.rows("SELECT scope FROM wakes") == [(str(asked.scope),)]
-    facts = both.executor.ensure(newer)
+    both.calls_back(newer, "done", result={"location": "new"})
+    both.calls_back(asked, "refused")
+    assert both.ours.rows("SELECT scope FROM wakes") == [(str(asked.scope),)]
+    facts = both.ours.executor.ensure(newer)
     assert isinstance(facts, LicenseFacts)
     assert facts.location == "new"
 
 
 def test_the_callback_of_an_older_order_is_none_for_a_newer_one(both: Both, asked: Order) -> None:
     both.accepts(asked)
-    both.calls_back(asked.idempotency_key, "refused")
-    both.executor.ensure(replace(asked, generation=9))
+    both.calls_back(asked, "refused")
+    both.ours.executor.ensure(replace(asked, generation=9))
     assert [each["generation"] for each in both.theirs.orders] == [5, 9]
 
 
 def test_the_callback_of_an_ensure_is_none_for_its_removal(both: Both, asked: Order) -> None:
-    both.calls_back(asked.idempotency_key, "done")
-    both.executor.remove(replace(asked, direction="remove"))
+    both.calls_back(asked, "done")
+    both.ours.executor.remove(replace(asked, direction="remove"))
     assert [each["direction"] for each in both.theirs.orders] == ["remove"]
 
 
 def test_what_is_not_signed_wakes_nobody_and_is_not_believed(both: Both, asked: Order) -> None:
     both.accepts(asked)
-    value = reply(asked.idempotency_key, "done", result={"location": "elsewhere"})
-    both.sends(value, ())
-    both.sends(value, signed(value, key=asked.idempotency_key, by=STRANGER))
-    assert both.rows("SELECT 1 FROM replies UNION ALL SELECT 1 FROM wakes") == []
-    assert both.executor.ensure(asked) == licensed(asked)
+    value = said(asked.idempotency_key, "done", result={"location": "elsewhere"})
+    both.ours.takes_in(value, ())
+    both.ours.takes_in(value, signed(value, key=asked.idempotency_key, by=STRANGER))
+    assert both.ours.rows("SELECT said FROM replies UNION ALL SELECT scope FROM wakes") == [(None,)]
+    assert both.ours.executor.ensure(asked) == licensed(asked)
 
 
 KEY = f"product:t-1:{PRODUCT}/7/ensure/5"
-SAYS = reply(KEY, "done")
+SAYS = said(KEY, "done")
 
 
 @pytest.mark.parametrize(
@@ -260,7 +201,7 @@ SAYS = reply(KEY, "done")
         (SAYS, signed(SAYS, key=KEY)[:2]),
         (SAYS, (*signed(SAYS, key=KEY)[:2], ("webhook-signature", b"v1,\xff"))),
         (SAYS, (*signed(SAYS, key=KEY)[:2], ("webhook-signature", b""))),
-        (reply(KEY.replace("/7/", "/4/"), "done"), signed(SAYS, key=KEY)),
+        (said(KEY.replace("/7/", "/4/"), "done"), signed(SAYS, key=KEY)),
         (b"x" * LARGEST_REPLY_BYTES + b"x", signed(SAYS, key=KEY)),
     ],
     ids=["another key", "another body", "no signature", "no text", "empty", "a step of ours", "too large"],
@@ -269,8 +210,53 @@ def test_what_is_no_callback_of_that_provisioner_is_passed_over(value: bytes, he
     assert read(Message("replies", "id", 0, 1, None, value, headers, 0), CATALOG, {"test": SIGNING}) is None
 
 
-def test_a_callback_may_be_old_and_is_believed_while_a_secret_is_changed() -> None:
+@pytest.mark.parametrize("at", ["1e9", "-1", "", "\N{SUPERSCRIPT TWO}", "9" * 13])
+def test_a_time_that_is_none_is_passed_over_though_it_is_signed(at: str) -> None:
+    signature = SIGNING.sign(KEY, at, SAYS)  # type: ignore[arg-type]
+    headers = (*signed(SAYS, key=KEY)[:1], ("webhook-timestamp", at.encode("latin-1", "replace")))
+    message = Message("replies", "id", 0, 1, None, SAYS, (*headers, ("webhook-signature", signature.encode())), 0)
+    assert read(message, CATALOG, {"test": SIGNING}) is None
+
+
+def test_a_callback_is_believed_while_a_secret_is_changed() -> None:
     both = SigningSecret.parse(f"{SECRET} whsec_{'b' * 40}", name="both")
     for ours, theirs in ((both, SIGNING), (both, STRANGER), (SIGNING, both)):
         message = Message("replies", "id", 0, 1, None, SAYS, signed(SAYS, key=KEY, by=theirs, at=1), 0)
         assert read(message, CATALOG, {"test": ours}) is not None
+
+
+# -- what was overheard --------------------------------------------------------------------------------------------
+
+
+def test_a_callback_may_be_old_when_it_comes_for_their_clock_is_compared_with_itself(both: Both, asked: Order) -> None:
+    both.accepts(asked)
+    both.calls_back(asked, "done", at=1)
+    assert both.ours.executor.ensure(asked) == licensed(asked)
+    assert len(both.theirs.requests) == 1
+
+
+@pytest.mark.parametrize("outcome", ["retry", "working", "refused", "fenced"])
+def test_what_was_overheard_and_is_sent_again_within_the_generation_is_worth_nothing(
+    both: Both, asked: Order, outcome: str
+) -> None:
+    both.accepts(asked)
+    both.calls_back(asked, outcome, at=1000)
+    assert not isinstance(both.ours.look(asked), Retryable) or outcome == "retry"
+    both.calls_back(asked, outcome, at=1000)
+    both.accepts(asked)
+    both.ours.forget_wakes()
+    both.calls_back(asked, outcome, at=1000)
+    assert both.ours.due() == []
+    both.accepts(asked)
+    assert len(both.theirs.requests) == 3, "each look has asked: none took what was heard before"
+    both.calls_back(asked, "done", at=1001)
+    assert both.ours.due() == [str(asked.scope)]
+    assert both.ours.executor.ensure(asked) == licensed(asked)
+
+
+def test_the_first_of_two_callbacks_cannot_be_sent_again_after_the_second(both: Both, asked: Order) -> None:
+    both.accepts(asked)
+    both.calls_back(asked, "working", at=1000)
+    both.calls_back(asked, "done", at=1001)
+    both.calls_back(asked, "working", at=1000)
+    assert both.ours.executor.ensure(asked) == licensed(asked)

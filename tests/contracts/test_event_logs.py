@@ -68,6 +68,9 @@ class Inside(Protocol):
     def rows(self) -> int:
         """How many rows there are of everything that a recording may add."""
 
+    def await_reply(self, reply: Reply) -> None:
+        """As if its order had been asked for."""
+
 
 class MemoryInside:
     def __init__(self) -> None:
@@ -84,6 +87,9 @@ class MemoryInside:
         memory = self.memory
         kept = (memory.events, memory.incoming, memory.quarantine, memory.wakes, memory.leases, memory.obstacles)
         return sum(len(each) for each in kept) + len(memory.positions(["topic"])) + self._waiting()
+
+    def await_reply(self, reply: Reply) -> None:
+        self.memory.replies[reply.scope, reply.step] = replace(reply, said="", signed_at=None)
 
     def _waiting(self) -> int:
         return sum(len(waiting) for waiting in self.memory.waiting(["t-1", "t-2", "t-never"]).values())
@@ -127,6 +133,12 @@ class PostgresInside:
         row = self._connection.execute(f"SELECT {counts}".encode()).fetchone()
         assert row is not None
         return int(row[0])
+
+    def await_reply(self, reply: Reply) -> None:
+        self._connection.execute(
+            "INSERT INTO replies (scope, step, key, generation) VALUES (%s, %s, %s, 1)",
+            (reply.scope, reply.step, reply.key),
+        )
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -781,8 +793,8 @@ def test_a_claim_passes_over_tenants_that_have_their_share_already_however_much_
     assert scopes(leases) == ["customer:c-1", "site:t-2"]
 
 
-def test_a_reply_that_is_news_makes_its_scope_due_and_no_other_does(log: Keeper) -> None:
-    scope = "product:t-1:compass"
+def test_a_reply_makes_its_scope_due_where_one_is_awaited_and_it_is_news(inside: Inside) -> None:
+    log, scope = inside.log, "product:t-1:compass"
 
     def is_due_after(*replies: Reply) -> bool:
         log.record(Recording(replies=list(replies)))
@@ -790,9 +802,30 @@ def test_a_reply_that_is_news_makes_its_scope_due_and_no_other_does(log: Keeper)
         log.record(Recording(leases=leases))
         return bool(leases)
 
-    newest, older = Reply(scope, 7, 5, f"{scope}/7/ensure/5", "done"), Reply(scope, 7, 4, f"{scope}/7/ensure/4", "done")
-    assert is_due_after(older, newest)
-    assert not is_due_after(newest)
-    assert not is_due_after(older)
-    assert is_due_after(replace(newest, said="working"))
-    assert is_due_after(replace(newest, step=4))
+    asked, older = Reply(scope, 7, f"{scope}/7/ensure/5", "working"), Reply(scope, 7, f"{scope}/7/ensure/4", "done")
+    beyond = Reply(scope, 7, f"{scope}/7/ensure/999999999999999999999", "done")
+    assert not is_due_after(asked, older, beyond), "nobody had asked"
+    inside.await_reply(asked)
+    assert not is_due_after(older, beyond)
+    assert is_due_after(beyond, asked, older)
+    assert not is_due_after(asked)
+    assert is_due_after(replace(asked, said="done"))
+    assert not is_due_after(replace(asked, step=4), replace(asked, scope="product:t-2:compass"))
+
+
+def test_a_signed_reply_counts_if_it_was_signed_later_than_the_last_one(inside: Inside) -> None:
+    log, scope = inside.log, "product:t-1:compass"
+    first = Reply(scope, 7, f"{scope}/7/ensure/5", "retry", signed_at=100)
+    inside.await_reply(first)
+
+    def counts(reply: Reply) -> bool:
+        log.record(Recording(replies=[reply]))
+        leases = claim(log, now=datetime.now(UTC) + SECOND)
+        log.record(Recording(leases=leases))
+        return bool(leases)
+
+    assert counts(first)
+    assert counts(replace(first, said="working", signed_at=101))
+    assert not counts(first), "it was overheard"
+    assert not counts(replace(first, said="refused", signed_at=101))
+    assert counts(replace(first, said="done", signed_at=102))

@@ -164,6 +164,20 @@ def test_the_answer_says_where_the_entitlement_lies(provisioner: Provisioner, li
     assert license_.ensure(LICENSE).model_copy(update={"location": "licenses/t-1"}) == facts
 
 
+def test_created_is_done_as_well(provisioner: Provisioner, license_: Webhook) -> None:
+    provisioner.script.append(says(201, {"location": "licenses/t-1"}))
+    facts = license_.ensure(LICENSE)
+    assert isinstance(facts, LicenseFacts)
+    assert facts.location == "licenses/t-1"
+
+
+def test_an_answer_that_is_none_says_which_are(provisioner: Provisioner, license_: Webhook) -> None:
+    provisioner.script.append(says(206, {}))
+    assert str(failure(license_)).endswith("answered 206: 200, 201, 204 and 202 are known")
+    provisioner.script.append(Reply(200))
+    assert str(failure(license_)).endswith("did not answer with application/json: 204 needs none")
+
+
 def test_settings_of_the_answer_are_stored_beside_ours(provisioner: Provisioner) -> None:
     configuration = executor(provisioner, Step.CONFIGURATION)
     provisioner.script.append(says(200, {"settings": {"workspace": "w-7", "region": "mars"}}))
@@ -360,7 +374,9 @@ def test_an_answer_that_drips_is_not_waited_for(provisioner: Provisioner) -> Non
 
 def test_a_connection_that_breaks_off_is_tried_again(provisioner: Provisioner, license_: Webhook) -> None:
     provisioner.script.append(lambda handler: None)
-    assert isinstance(failure(license_), Retryable)
+    error = failure(license_)
+    assert isinstance(error, Retryable)
+    assert str(error).endswith("broke off before its answer was whole")
     license_.ensure(LICENSE)
 
 
@@ -377,6 +393,17 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(provisioner: Provisi
     error = failure(license_)
     assert isinstance(error, Retryable)
     assert "more than 65536 bytes" in str(error)
+    license_.ensure(LICENSE)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, Retryable), (422, Permanent), (409, Fenced), (307, Permanent)])
+def test_of_an_error_with_a_page_of_any_size_the_status_counts(
+    provisioner: Provisioner, license_: Webhook, status: int, kind: type[ExecutorError]
+) -> None:
+    provisioner.script.append(says(status, {"detail": "x" * LARGEST_ANSWER_BYTES}))
+    error = failure(license_)
+    assert type(error) is kind
+    assert f"answered {status}" in str(error)
     license_.ensure(LICENSE)
 
 

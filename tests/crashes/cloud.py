@@ -28,16 +28,19 @@ from adapters.kafka_ports import Message
 from adapters.migrations import migrate
 from adapters.steps.login_roles import role_password
 from cli.demo.entries import Entry
-from cli.demo.findings import find
+from cli.demo.findings import Found, find
 from cli.demo.oracle import Disagreement, disagreements, expect
-from cli.demo.rules import family_of
+from cli.demo.rules import Tenant, family_of
 from domain.lifecycle import Lifecycle
+from domain.operating import Act, Operating
+from domain.steps import Scope
 from domain.wanted import Estate
 from projections import PROJECTIONS
 from runtime.bootstrap import Parts, new_id
 from runtime.instance import Endpoints
 from runtime.settings import Settings, Shard
 from tests.crashes import worker
+from tests.crashes.failing import Fails
 from tests.crashes.worker import LEASE, Life
 from tests.domain.given import POLICY
 from tests.real_parts import make_database
@@ -63,6 +66,9 @@ class Cloud:
         self.gone: set[str] = set()
         """Tenants whose purge is over: nothing of them may be there."""
         self.fault = ""
+        self.fails: Fails = {}
+        self.undone: dict[str, str] = {}
+        """Of which tenants what was given up before it lived: `site`, `family F` or a product. Nothing stands on it."""
         self._revision = 0
         self._lifecycle = Lifecycle(
             parts.log, catalog=parts.catalog, policy=POLICY, clock=self._tick, new_id=new_id, reread=parts.reread
@@ -94,15 +100,34 @@ class Cloud:
             products=[{"product": key, "edition": "free", "users": 5, "revision": 1} for key in products or (JIRA,)],
         )
 
+    def tells_of_the_customer(self, tenant: str) -> None:
+        administrator = {
+            "account_id": "a-1",
+            "name": "Ada",
+            "email": "ada@example.com",
+            "roles": ["site-administrator"],
+        }
+        data = {"name": "Acme", "country": "DE", "administrators": [administrator]}
+        self._comes("commerce.customer.updated", f"c-{tenant}", {"customer_id": f"c-{tenant}", **data})
+
     def says(self, type_: str, tenant: str, **data: Any) -> None:
+        self._comes(type_, tenant, {"tenant_id": tenant, **data})
+
+    def tries_again(self, scope: Scope) -> None:
+        """An operator does, with what was given up."""
+        parts = self.parts
+        operating = Operating(parts.log, parts.saga.estates, parts.catalog, POLICY, self._tick, new_id)
+        operating.carry_out(Act("retry", scope, "it is mended"), by="ada@host")
+
+    def _comes(self, type_: str, key: str, data: dict[str, Any]) -> None:
         self._revision += 1
-        data = {"tenant_id": tenant, **data}
         headers, value = to_structured(
             type_, data, source="test", id=f"{self._revision}", time=self.now, revision=self._revision
         )
         named = tuple((name, content.decode()) for name, content in headers)
-        self.entries.append(Entry(self.wave, "tenantry.lifecycle", tenant, named, value))
-        message = Message("tenantry.lifecycle", "topic", 0, self._revision, tenant.encode(), value, headers, 0)
+        topic = "tenantry.commerce" if type_.startswith("commerce.") else "tenantry.lifecycle"
+        self.entries.append(Entry(self.wave, topic, key, named, value))
+        message = Message(topic, "topic", 0, self._revision, key.encode(), value, headers, 0)
         self._lifecycle.intake([self.parts.read(message)])
 
     def passes(self, time: timedelta) -> None:
@@ -112,7 +137,7 @@ class Cloud:
 
     def begins(self, **what: Any) -> ForkServerProcess:
         """A worker begins to live now; the next one when its lease has run out."""
-        life = Life(self.parts.settings, self.parts.endpoints, self.now, fault=self.fault)
+        life = Life(self.parts.settings, self.parts.endpoints, self.now, fault=self.fault, fails=self.fails)
         process = worker.begin(replace(life, **what))
         self.now += LEASE + timedelta(seconds=4)
         return process
@@ -151,7 +176,20 @@ class Cloud:
         expected.tenants = {key: tenant for key, tenant in expected.tenants.items() if key not in self.gone}
         assert not expected.unsure
         found = find(self.parts.endpoints.database_url, self.parts.topology, subjects)
-        return [*disagreements(expected, found), *self._reservations(expected.tenants)]
+        given_up = list(self._given_up(expected.tenants, found))
+        return [*given_up, *disagreements(expected, found), *self._reservations(expected.tenants)]
+
+    def _given_up(self, expected: dict[str, Tenant], found: Found) -> Iterator[str]:
+        """Of what was given up the oracle knows nothing: it is told so, and nothing is left of it."""
+        for tenant, what in self.undone.items():
+            state = found.pop((tenant, what, "saga"), "nothing")
+            if state != "given_up":
+                yield f"{what} of '{tenant}' is {state}, and should be given up"
+            if what == "site":
+                del expected[tenant]
+            else:
+                expected[tenant].products.clear()
+                expected[tenant].families.clear()
 
     def _reservations(self, tenants: dict[str, Any]) -> Iterator[str]:
         """Site names and room on shards, which the oracle leaves to the read models."""

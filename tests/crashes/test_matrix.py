@@ -8,7 +8,7 @@ import pytest
 
 from domain.steps import SCOPE_STEPS
 from tests.crashes.cloud import REGIONS, Cloud
-from tests.crashes.matrix import Cell, Choice, Matrix, at
+from tests.crashes.matrix import UNDOING, Cell, Choice, Matrix, at
 from tests.crashes.points import Point
 
 pytestmark = [pytest.mark.saga, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -23,6 +23,17 @@ def test_a_worker_killed_at_any_point_leaves_nothing_that_the_next_one_does_not_
     assert region == "us" or not _demanded() - {point for cell in cells for point in cell.place}, (
         "points that no worker passes"
     )
+    matrix.kills(cells)
+    print("\n".join(matrix.table()))  # noqa: T201 - shown by `pytest -rP`
+    assert {cell for struck in matrix.struck.values() for cell in struck} == set(cells)
+    assert not matrix.wrong, "\n".join(matrix.wrong)
+
+
+def test_a_worker_killed_while_what_never_lived_is_undone_leaves_nothing_of_it(cloud: Cloud, tmp_path: Path) -> None:
+    matrix = Matrix(cloud, "eu", tmp_path, UNDOING)
+    cells = matrix.cells()
+    removals = {point for point in _demanded() if " remove " in point.act}
+    assert not removals - {point for cell in cells for point in cell.place}, "points that no worker passes"
     matrix.kills(cells)
     print("\n".join(matrix.table()))  # noqa: T201 - shown by `pytest -rP`
     assert {cell for struck in matrix.struck.values() for cell in struck} == set(cells)

@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
@@ -29,6 +29,7 @@ from runtime.bootstrap import Parts, new_id
 from runtime.instance import Endpoints
 from runtime.settings import Settings
 from tests.crashes import planted
+from tests.crashes.failing import Fails, failing
 from tests.crashes.points import Place, WatchedLog, watch_statements, watched
 from tests.domain.given import POLICY
 from workers.lanes import Limits
@@ -51,7 +52,10 @@ class Strike:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What one worker is started with. Its clock begins at `now`; what it passes is told to the file `diary`."""
+    """What one worker is started with. Its clock begins at `now`; what it passes is told to the file `diary`.
+
+    `fails`: the steps whose effects come about and are told as failed, for good or for now.
+    """
 
     settings: Settings
     endpoints: Endpoints
@@ -59,6 +63,7 @@ class Life:
     strike: Strike | None = None
     diary: Path | None = None
     fault: str = ""
+    fails: Fails = field(default_factory=dict)
     claim: int = 1
     threads: int = 1
 
@@ -83,7 +88,7 @@ def _live(life: Life) -> None:
         log = fault.log(WatchedLog(parts.log, watch))
         clock = _clock(life.now)
         saga = Saga(log, catalog=parts.catalog, policy=POLICY, clock=clock, new_id=new_id, dice=lambda: 0.0)
-        executors = fault.executors(parts.executors)
+        executors = failing(fault.executors(parts.executors), life.fails)
         provisioner = Provisioner(
             log,
             saga,
@@ -119,7 +124,7 @@ def _watch(life: Life) -> Callable[[str, Place], None]:
         for strike in pending:
             if strike.tenant == tenant and strike.place & place:
                 pending.clear()
-                # To this thread: a process may be stopped by any of its threads, and this one be past the point by then.
+                # To this thread: if another one is stopped first, this one may be past the point by then.
                 signal.pthread_kill(threading.get_ident(), strike.signal)
 
     return watch

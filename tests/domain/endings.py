@@ -15,6 +15,7 @@ from domain.tenant import LicenseExpired, PurgeStarted, Tenant, TenantPurged, Te
 from domain.wanted import wanted
 from tests.domain.driver import CloudOn
 from tests.domain.given import CATALOG, SITE, TENANT
+from tests.domain.ground import check_ground
 from tests.domain.story import PRODUCTS, Story
 
 
@@ -26,6 +27,7 @@ def check_end(story: Story) -> None:
     check_generations(story.cloud)
     check_holds(story.cloud)
     check_giving_up(story.cloud)
+    check_ground(story.cloud.log.events)
 
 
 def check_rest(story: Story) -> None:

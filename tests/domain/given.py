@@ -111,7 +111,7 @@ def message(
 ) -> Readable:
     """A message as the intake reads it; its id is derived from what it says, unless it is given."""
     said = command(type_, **data)
-    body = json.dumps([type_, revision, said.model_dump(mode="json")], sort_keys=True).encode()
+    body = json.dumps([type_, revision, said.model_dump_json()]).encode()
     digest = hashlib.sha256(body).digest()
     return Readable(
         source=source,

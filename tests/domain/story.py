@@ -21,6 +21,7 @@ from domain.steps import Step
 from domain.tenant import ChangeHeld, LicenseExpired, PurgeStarted, TenantPurgeStarted
 from tests.domain.driver import LEASE, Cloud, CloudOn, Keeper, Killed
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, POLICY, SERVICE, TENANT, FrontDoor, message
+from tests.domain.ground import check_undone
 from tests.domain.keeper import ClockAhead
 from tests.simulation import registers
 from tests.simulation.desk import Desk
@@ -129,13 +130,15 @@ class Story:
         """An operator does, where it can be done, and an echo of the destruction comes after it."""
         destroyed = self.cloud.estate().tenant.destroyed_revision
         self._learn()
-        with suppress(Refused):
+        try:
             self.cloud.restore()
-            in_time = not self.registers.is_over(self.cloud.clock()) or self.registers.holds("purge")
-            assert in_time, "it was restored after its window"
-            self.registers.restores()
-            echo = f"echo {len(self.sent)}"
-            self._comes(Said(echo, "tenant.destroyed", TENANT, "", destroyed, self.cloud.clock(), {}))
+        except Refused:
+            assert self.registers.is_going, "it was not restored, and its data is still there"
+            return
+        assert not self.registers.is_going, "it was restored after its purge had begun"
+        self.registers.restores()
+        echo = f"echo {len(self.sent)}"
+        self._comes(Said(echo, "tenant.destroyed", TENANT, "", destroyed, self.cloud.clock(), {}))
 
     def acts(self, kind: Literal["hold", "release", "retry"], number: int) -> None:
         """An operator does so to one of the scopes, where it is in a state for it."""
@@ -183,8 +186,15 @@ class Story:
         self.cloud.clock.advance(timedelta(seconds=seconds))
 
     def ends(self) -> None:
-        """No more trouble: all comes, leases run out, an operator lets everything go on, and all is worked off."""
-        self.overtaking, self.broken = False, None
+        """What is broken stays so for a day.
+
+        Then no more trouble: all comes, leases run out, an operator lets everything go on, and all is worked off.
+        """
+        self.overtaking = False
+        self.cloud.clock.advance(LEASE)
+        self.cloud.settle()
+        check_undone(self.cloud.estate().scopes)
+        self.broken = None
         while self.wire:
             self.comes(0)
         self.cloud.clock.advance(LEASE)
@@ -199,7 +209,7 @@ class Story:
         self._data_is_safe(order)
         if when == "before":
             self._fate = next(self.fates, "none")
-            if self.broken == (order.scope.kind, order.step):
+            if (order.scope.kind, order.step, order.direction) == (*(self.broken or ()), "ensure"):
                 self._fate = "permanent"
         match self._fate, when:
             case ("killed before", "before") | ("killed after", "after"):

@@ -21,7 +21,7 @@ from domain.drift import (
 )
 from domain.policy import Drift
 from domain.provisioning import DataAbandoned, Ensured, StepFailed, StepMissing, StepStarted
-from domain.steps import DatabaseWish, RoleWish, Step
+from domain.steps import DatabaseWish, LicenseFacts, RoleWish, Step
 from domain.wanted import Estate, data_lost, wanted
 from tests.domain.given import (
     CATALOG,
@@ -108,6 +108,14 @@ def test_a_role_with_other_rights_differs(role: Role) -> None:
     assert found(estate, changed) == [(str(JIRA_FAMILY), Step.DATABASE, "differs")]
 
 
+def test_a_role_that_was_given_more_and_a_place_that_is_open_to_others_differ() -> None:
+    estate = one_product()
+    there = as_it_should_be(estate)
+    more = {name: replace(role, beyond=("SUPERUSER",)) for name, role in there.roles.items()}
+    changed = replace(there, roles=more, strangers=dict.fromkeys(there.places, ("PUBLIC",)))
+    assert found(estate, changed) == [(str(JIRA_FAMILY), Step.DATABASE, "differs")] * 2
+
+
 def test_a_site_name_that_is_another_tenants_and_an_entitlement_that_says_more_differ() -> None:
     estate = one_product()
     there = as_it_should_be(estate)
@@ -134,6 +142,19 @@ def test_an_entitlement_with_somebody_elses_provisioner_is_not_looked_for() -> N
     catalog = CATALOG.model_copy(update={"products": {**CATALOG.products, JIRA: product}})
     there = replace(as_it_should_be(estate), entitlements={})
     assert found(estate, there, catalog=catalog) == []
+
+
+@pytest.mark.parametrize("location", ["licenses/t-1", "with the provisioner of jira-software", "there.entitlement"])
+def test_nor_one_that_was_laid_down_by_somebody_else_before_the_catalogue_changed(location: str) -> None:
+    estate = one_product()
+    product = estate.actual(JIRA_SCOPE)
+    step = product.steps[Step.LICENSE]
+    assert isinstance(step.facts, LicenseFacts)
+    elsewhere = replace(step, facts=step.facts.model_copy(update={"location": location}))
+    moved = replace(product, steps={**product.steps, Step.LICENSE: elsewhere})
+    there = replace(as_it_should_be(estate), entitlements={})
+    assert found(estate, there) == [(str(JIRA_SCOPE), Step.LICENSE, "missing")]
+    assert found(replace(estate, scopes={**estate.scopes, JIRA_SCOPE: moved}), there) == []
 
 
 def test_what_is_under_way_or_known_to_be_missing_is_not_compared() -> None:

@@ -675,17 +675,53 @@ def test_a_tenant_that_is_not_destroyed_cannot_be_restored() -> None:
     assert refusal.value.rule == "not-destroyed"
 
 
-@pytest.mark.parametrize("purged", [True, False])
-def test_after_the_restore_window_nothing_is_restored(purged: bool) -> None:
+def test_when_its_purge_has_begun_a_tenant_is_not_restored() -> None:
     cloud = a_cloud(JIRA)
     says(cloud, "tenant.destroyed", 2)
-    if purged:
-        passes(cloud, POLICY.restore_window)
-    else:
-        cloud.clock.advance(POLICY.restore_window + MOMENT)
-    with pytest.raises(Refused, match="restore window of tenant t-1 was over at 2026-06-15") as refusal:
+    passes(cloud, POLICY.restore_window)
+    with pytest.raises(Refused, match="its purge began at 2026-06-15") as refusal:
         restore(cloud)
     assert refusal.value.rule == "restore-window-over"
+
+
+def test_after_the_restore_window_a_tenant_is_restored_as_long_as_its_purge_has_not_begun() -> None:
+    """Nobody has worked since: all of its data is there."""
+    cloud = a_cloud(JIRA)
+    before = databases(cloud)
+    says(cloud, "tenant.destroyed", 2)
+    cloud.clock.advance(POLICY.restore_window + YEAR)
+    restore(cloud)
+    assert (level(cloud), databases(cloud)) == ("open", before)
+
+
+@pytest.mark.parametrize("held", [SITE, JIRA_SCOPE, JIRA_FAMILY], ids=str)
+def test_what_somebody_holds_back_from_its_purge_can_be_restored_with_its_data(held: Scope) -> None:
+    cloud = a_cloud(JIRA)
+    before = databases(cloud)
+    says(cloud, "tenant.destroyed", 2)
+    cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
+    passes(cloud, POLICY.restore_window + YEAR)
+    restore(cloud)
+    cloud.operating().carry_out(Act("release", held, "copied"), by="ada@host")
+    passes(cloud, YEAR)
+    assert not facts(cloud, TenantPurgeStarted)
+    assert (level(cloud), databases(cloud)) == ("open", before)
+
+
+def test_what_commerce_said_between_the_window_and_a_late_restore_can_be_retried() -> None:
+    cloud = a_cloud(JIRA)
+    says(cloud, "tenant.destroyed", 2)
+    cloud.operating().carry_out(Act("hold", SITE, "its data is being copied"), by="ada@host")
+    passes(cloud, POLICY.restore_window + YEAR)
+    late = message("product.suspended", 2)
+    cloud.intake.takes(late)
+    assert cloud.intake.rules() == ["tenant-destroyed"]
+    restore(cloud)
+    (number,) = cloud.log.quarantine
+    cloud.intake.takes(late, released=number)
+    cloud.operating().carry_out(Act("release", SITE, "copied"), by="ada@host")
+    cloud.work()
+    assert level(cloud) == "closed"
 
 
 def test_a_restore_that_came_first_makes_the_purge_conflict() -> None:

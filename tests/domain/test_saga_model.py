@@ -49,6 +49,7 @@ of_product = st.sampled_from(
         *("license.updated", "license expires soon", "license is inactive"),
     )
 )
+breakable = st.sampled_from([("site", 4), ("family", 6), ("product", 2), ("product", 5), ("product", 7)])
 of_tenant = st.sampled_from(["commerce.customer.updated", "tenant.created", "tenant.destroyed"])
 said = st.one_of(st.tuples(of_product, product), st.tuples(of_product, product), st.tuples(of_tenant, st.just("")))
 
@@ -67,9 +68,15 @@ class Stories(RuleBasedStateMachine):
         assert self._story is not None
         return self._story
 
-    @initialize(limit=st.sampled_from([0, 1, 2, UNLIMITED, UNLIMITED]), living=st.lists(product, unique=True))
-    def begins(self, limit: int, living: list[str]) -> None:
+    @initialize(
+        limit=st.sampled_from([0, 1, 2, UNLIMITED, UNLIMITED]),
+        living=st.lists(product, unique=True),
+        broken=st.one_of(st.none(), st.none(), breakable),
+        take_turns=st.booleans(),
+    )
+    def begins(self, limit: int, living: list[str], broken: tuple[str, int] | None, *, take_turns: bool) -> None:
         self._story = Story(limit=limit, log=self._open_log(self._stack))
+        self.story.cloud.draining, self.story.broken = take_turns, broken
         for key in living:
             self.story.says("product.activated", key)
         if living:
@@ -109,7 +116,7 @@ class Stories(RuleBasedStateMachine):
     def work_meets_trouble(self, after: int, fate: str) -> None:
         self.story.works(["none"] * after + [fate])
 
-    @rule(what=st.sampled_from([("site", 4), ("family", 6), ("product", 2), ("product", 5), ("product", 7)]))
+    @rule(what=breakable)
     def something_is_broken_from_here_on(self, what: tuple[str, int]) -> None:
         self.story.broken = what
 

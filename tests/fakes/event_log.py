@@ -153,9 +153,9 @@ class MemoryEventLog:
             self.obstacles -= freed
             for scope in sorted({scope for _, scope in freed}):
                 self._wake(scope, self._clock())
-        for reply in sorted(recording.replies, key=lambda each: each.generation):
-            kept = self.replies.get((reply.scope, reply.step))
-            if kept is None or (reply.generation >= kept.generation and reply != kept):
+        for reply in recording.replies:
+            awaited = self.replies.get((reply.scope, reply.step))
+            if awaited is not None and _is_news(reply, awaited):
                 self.replies[reply.scope, reply.step] = reply
                 self._wake(reply.scope, self._clock())
         moved_on = [
@@ -164,7 +164,8 @@ class MemoryEventLog:
         for wake in (*recording.wakes, *(Wake(f"tenant:{each}", self._clock()) for each in moved_on)):
             self._wake(wake.scope, wake.at)
         for event in recording.events:
-            fact = replace(event, position=len(self.events) + 1)
+            said = event.stream, event.version, event.id, event.time, event.cause, event.correlation, event.event
+            fact = Recorded(*said, position=len(self.events) + 1)
             self.events.append(fact)
             self._places.add((event.stream, event.version))
             self._streams.setdefault(event.stream, []).append(fact)
@@ -264,6 +265,11 @@ class MemoryEventLog:
         wanted = set(topic_ids)
         return {key: offset for key, offset in self._positions.items() if key[0] in wanted}
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether a claim would find anything."""
+        ripe = [wake.scope for wake in self.wakes.values() if wake.at <= now]
+        return any(scope not in self.leases or self.leases[scope].until <= now for scope in ripe)
+
     def claim(
         self,
         *,
@@ -277,16 +283,13 @@ class MemoryEventLog:
         """See `EventLog.claim`: the longest due first."""
         with self._lock:
             leased = {scope for scope, lease in self.leases.items() if lease.until > now}
-            ripe = [
-                (wake.at, number, wake.scope)
-                for number, wake in self.wakes.items()
-                if wake.at <= now and wake.scope not in leased
-            ]
-            if not ripe:
-                return []
             due: dict[str, list[int]] = {}
+            ripe = [(wake.at, number, wake.scope) for number, wake in self.wakes.items() if wake.at <= now]
             for _, number, scope in sorted(ripe):
-                due.setdefault(scope, []).append(number)
+                if scope not in leased:
+                    due.setdefault(scope, []).append(number)
+            if not due:
+                return []
             taken = Counter[str](dict.fromkeys(but_not_of, limit if share is None else share))
             claimed: list[Lease] = []
             for scope, wakes in due.items():
@@ -301,6 +304,11 @@ class MemoryEventLog:
 def _expect(truth: bool, otherwise: str) -> None:
     if not truth:
         raise Conflict(f"{otherwise}: decide again")
+
+
+def _is_news(reply: Reply, awaited: Reply) -> bool:
+    is_later = None in (reply.signed_at, awaited.signed_at) or (awaited.signed_at or 0) < (reply.signed_at or 0)
+    return reply.key == awaited.key and reply.said != awaited.said and is_later
 
 
 def _impersonal(fact: Recorded) -> Recorded:

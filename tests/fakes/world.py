@@ -84,7 +84,9 @@ def facts_of(wish: Wish, born: Mapping[str, int]) -> Facts:
                 ),
             )
         case LicenseWish():
-            return LicenseFacts(**wish.model_dump(exclude={"kind"}), location=wish.product)
+            return LicenseFacts(
+                **wish.model_dump(exclude={"kind"}), location=f"there.entitlement_{wish.product.replace('-', '_')}"
+            )
     assert_never(wish)
 
 

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,13 +149,24 @@ class Running:
         self.said = json.loads(line)
         assert self.said["ready"] is True
 
-    def stop(self) -> int:
-        """SIGTERM, as a service manager does; the exit code."""
+    def stop(self, *, signals: Sequence[signal.Signals] = (signal.SIGTERM,)) -> int:
+        """SIGTERM, as a service manager does, or several with half a second between them; the exit code."""
         self._let_go()
         if self._process is None:
             return 0
-        self._process.send_signal(signal.SIGTERM)
+        for number, each in enumerate(signals):
+            time.sleep(0.5 if number else 0)
+            self._process.send_signal(each)
         return self._reap()
+
+    def ended(self) -> int:
+        """It ends by itself; the exit code."""
+        self._let_go()
+        return self._reap()
+
+    def complaints(self) -> str:
+        """All that `up` has said on stderr."""
+        return self.data_dir.with_suffix(".stderr").read_text()
 
     def kill(self, kind: str) -> int:
         """kill -9 of the worker of that kind; its process id."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from adapters.kafka import GroupSession, KafkaPythonConsumer, KafkaPythonProducer
-from tests.fakes.provisioner import SECRET, SIGNING, Provisioner, Reply, serving
+from tests.fakes.provisioner import SECRET, SIGNING, Handler, Provisioner, Reply, serving
 from tests.fakes.replier import Replier, from_the_start
 from tests.journeys.events import Raw, created, deactivated, new_tenant
 from tests.journeys.running import Running, wait_for
@@ -90,3 +92,26 @@ def test_a_product_whose_provisioner_takes_commands_from_kafka_opens_when_it_rep
         theirs.work(1, seconds=60)
         tenantry.until_level(tenant, "atlas", "open")
     assert theirs.effects == 1
+
+
+def test_a_second_signal_ends_a_drain_that_waits_for_somebody_else_and_nothing_is_lost(
+    tenantry: Running, theirs: Provisioner
+) -> None:
+    tenant, asked_before = new_tenant(), len(theirs.orders)
+    gone = threading.Event()
+
+    def hangs(handler: Handler) -> None:
+        gone.wait(60)
+
+    theirs.script.append(hangs)
+    tenantry.send(created(tenant, "compass"))
+    wait_for(lambda: len(theirs.orders) > asked_before, "the order to be sent")
+    began = time.monotonic()
+    assert tenantry.stop(signals=(signal.SIGTERM, signal.SIGINT)) == 0
+    assert time.monotonic() - began < 7, "it does not wait for the drain's eight seconds"
+    gone.set()
+    assert "was told to end at once" in tenantry.complaints()
+    tenantry.start()
+    tenantry.until_level(tenant, "compass", "open")
+    keys = {order["idempotency_key"] for order in theirs.orders[asked_before:]}
+    assert len(keys) == 1, "it is the same order"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,3 +156,27 @@ def _is_python(pid: int) -> bool:
         return (Path("/proc") / str(pid) / "exe").readlink().name.startswith("python")
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("part", ["broker", "postgres"])
+def test_where_an_embedded_part_dies_up_says_so_and_ends_and_the_next_one_has_it_all(data_dir: Path, part: str) -> None:
+    tenant = new_tenant()
+    with Running(data_dir) as tenantry:
+        tenantry.send(created(tenant, "atlas"))
+        tenantry.until_level(tenant, "atlas", "open")
+        os.kill(_pid(tenantry, part), signal.SIGKILL)
+        assert tenantry.ended() == 1
+        assert f"error: the embedded {part} has died, so everything ends: start `tenantry up` again" in (
+            tenantry.complaints()
+        )
+        wait_for(lambda: not tenantry.processes(), "everything to be gone", seconds=10)
+        tenantry.start()
+        assert tenantry.show(tenant)["actual"]["products"]["atlas"]["level"] == "open"
+
+
+def _pid(tenantry: Running, part: str) -> int:
+    if part == "postgres":
+        return int((tenantry.data_dir / "postgres" / "cluster" / "postmaster.pid").read_text().splitlines()[0])
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in tenantry.processes()}
+    [pid] = [pid for pid, command in commands.items() if b"tansu" in command.split(b"\0")[0]]
+    return pid

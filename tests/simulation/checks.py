@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from domain.event import Recorded
 from domain.ports import Order
-from domain.provisioning import ScopeConverged, StepCompleted, StepFailed, StepStarted
+from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeResumed, StepCompleted, StepFailed, StepStarted
 from domain.steps import LEVELS, IdentityWish, LicenseWish, MembershipWish, Scope, SiteWish, Step
 from domain.tenant import PurgeStarted, TenantPurged, TenantPurgeStarted
 from tests.domain.given import CATALOG
+from tests.domain.ground import grounds_of
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World
 from tests.simulation.registers import COOL_DOWN, HOSTS
@@ -39,6 +40,8 @@ class Witness:
         self._versions: Counter[str] = Counter()
         self._purges: dict[tuple[str, str], int] = {}
         self._lived_at: dict[tuple[str, str], int] = {}
+        self._rested: set[str] = set()
+        self._given_up: dict[str, set[str]] = {}
         self._dropped = 0
         self.lived: dict[str, dict[str, bool]] = {}
         self.tenant_purged_at: dict[str, Any] = {}
@@ -76,6 +79,8 @@ class Witness:
             case StepStarted() as event:
                 assert event.generation == fact.version
                 self._started[fact.stream, event.generation] = fact.position
+                if self._given_up:
+                    self._begins(event)
             case StepCompleted() as event:
                 key = f"{fact.stream}/{int(event.step)}/{event.direction}/{event.generation}"
                 assert key in self._done, f"{key} is recorded as completed, and never came about"
@@ -83,8 +88,14 @@ class Witness:
                 assert self._completed[fact.stream, event.generation] == 1, f"{key} was completed twice"
             case StepFailed() as event:
                 assert event.attempt <= ATTEMPTS, f"{fact.stream} is tried for ever"
-            case ScopeConverged(kind="product") as event:
-                self._converged(event, fact.position)
+            case ScopeConverged() as event:
+                (self._rested.discard if event.level == "absent" else self._rested.add)(fact.stream)
+                if event.kind == "product":
+                    self._converged(event, fact.position)
+            case ScopeGaveUp() if fact.stream not in self._rested:
+                self._given_up[fact.stream] = set()
+            case ScopeResumed():
+                self._given_up.pop(fact.stream, None)
             case PurgeStarted() as event:
                 names = (event.product, *event.apps, *event.families)
                 self._purges |= {(event.tenant_id, name): fact.position for name in names}
@@ -93,6 +104,18 @@ class Witness:
                 self.tenant_purged_at[event.tenant_id] = fact.time
             case _:
                 pass
+
+    def _begins(self, event: StepStarted) -> None:
+        """On ground that is being undone nobody goes on, but for the one step that was decided before it was."""
+        if any(self.lived.get(event.tenant_id, {}).values()):
+            return
+        for ground in map(str, grounds_of(event.scope)):
+            late = self._given_up.get(ground)
+            if late is not None and event.direction == "ensure":
+                assert str(event.scope) not in late, (
+                    f"{event.scope} begins step {event.step}, and {ground} is being undone"
+                )
+                late.add(str(event.scope))
 
     def _converged(self, event: ScopeConverged, position: int) -> None:
         lived = self.lived.setdefault(event.tenant_id, {})
@@ -113,13 +136,15 @@ def check_held(story: Story) -> None:
 
 
 def check_given_up(story: Story) -> None:
-    """At rest, nothing that lived was given up on its way down: going back would open what must be closed."""
+    """At rest, nothing that lived was given up on its way down: going back would open what must be closed.
+
+    A purge that is due and has not begun, since somebody holds a scope of it, is no way down yet (seed 1557).
+    """
     for tenant, estate in story.estates().items():
         for scope, actual in estate.scopes.items():
-            goes_on = actual.held is None and actual.given_up is not None and actual.lived
-            if scope.kind == "product" and goes_on:
+            if scope.kind == "product" and actual.given_up is not None and actual.lived:
                 lived = story.witness.lived.get(tenant, {})
-                level = story.registers[tenant].level(scope.key, story.clock(), lived=lived)
+                level = story.registers[tenant].level(scope.key, story.clock(), lived=lived, purges="begun")
                 is_way_down = LEVELS.index(level) < LEVELS.index(actual.level)
                 assert not is_way_down, f"{scope} is given up as {actual.level}, and should be {level}"
 

@@ -56,8 +56,12 @@ class SteppedEffects(Effects[Key, Result]):
         with suppress(ExecutorError, OSError):
             self.late.pop(0)()
 
+    @property
+    def has_outcomes(self) -> bool:
+        return self._outcomes.qsize() > 0
+
     def finished(self, *, timeout: float) -> list[tuple[Key, Result | BaseException]]:
-        return super().finished(timeout=0) if self._outcomes.qsize() else []
+        return super().finished(timeout=0) if self.has_outcomes else []
 
     def _taken(self, dice: random.Random) -> tuple[Key, Callable[[], Result]]:
         key = dice.choice(list(self._queued))

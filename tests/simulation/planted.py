@@ -164,6 +164,11 @@ def _a_guard_that_lets_everything_pass() -> Broken:
     return patch.object(tenant, "is_guarded", lambda event, tenant: False)
 
 
+def _ground_that_does_not_count() -> Broken:
+    """Whoever stands on what is being undone builds on."""
+    return patch.object(wanted, "_on_its_ground", lambda scope, wish, estate, catalog: wish)
+
+
 FAULTS: dict[str, Callable[[], Broken]] = {
     "an effect that is not idempotent": _an_effect_that_is_not_idempotent,
     "a lower generation is accepted": _a_lower_generation_is_accepted,
@@ -178,4 +183,5 @@ FAULTS: dict[str, Callable[[], Broken]] = {
     "a release that is lost": _a_release_that_is_lost,
     "a lease that is ignored": _a_lease_that_is_ignored,
     "a guard that lets everything pass": _a_guard_that_lets_everything_pass,
+    "ground that does not count": _ground_that_does_not_count,
 }

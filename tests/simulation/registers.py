@@ -93,6 +93,8 @@ class Product:
     license: Cell = field(default_factory=Cell)
     revisioned: bool = False
     deactivated_at: datetime | None = None
+    is_going: bool = False
+    """Whether its purge has begun, and nobody has activated it since."""
 
     @property
     def active(self) -> bool:
@@ -123,6 +125,7 @@ class Product:
                 cell.value, cell.revision, cell.writes = value, said.revision, cell.writes + 1
                 if cell is self.presence:
                     self.deactivated_at = None if value else max(now, said.at)
+                    self.is_going = self.is_going and not value
         self.revisioned = self.revisioned or said.revision is not None
 
     def _allows(self, said: Said, *, is_leaving: bool) -> bool:
@@ -167,6 +170,8 @@ class Tenant:
     waiting: list[Said] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     held: list[Held] = field(default_factory=list)
+    is_going: bool = False
+    """Whether its purge has begun: nothing brings it back."""
 
     def hears(self, said: Said, now: datetime) -> None:
         if said.id in self.seen:
@@ -239,6 +244,9 @@ class Tenant:
     def purge_began(self, products: Iterable[str]) -> None:
         """Of those products, or of the whole tenant (none): from there nothing else of it is held."""
         named = tuple(products)
+        self.is_going = self.is_going or not named
+        for name in self.products.keys() & set(named):
+            self.products[name].is_going = True
         self.held = [each for each in self.held if named and not (each.change == "purge" and each.product in named)]
 
     def approves(self, now: datetime) -> None:
@@ -272,18 +280,26 @@ class Tenant:
         is_due = self.destroyed_at is not None and now >= self.destroyed_at + RESTORE_WINDOW
         return is_due and not self.holds("purge")
 
-    def level(self, key: str, now: datetime, *, lived: dict[str, bool]) -> Level:
-        """Where the product belongs; `lived` says which ones came to live, and were not purged since."""
+    def level(
+        self, key: str, now: datetime, *, lived: dict[str, bool], purges: Literal["due", "begun"] = "due"
+    ) -> Level:
+        """Where the product belongs; `lived` says which ones came to live, and were not purged since.
+
+        `purges`: those that are due count as if they were over, or only those that have begun: an operator who holds a
+        scope keeps them back, and commerce knows nothing of it.
+        """
         product, host = self.products.get(key), HOSTS.get(key)
-        if product is None or self.is_purged(now) or not product.presence.written:
+        is_gone = self.is_purged(now) if purges == "due" else self.is_going
+        if product is None or is_gone or not product.presence.written:
             return "absent"
-        hosts = self.level(host, now, lived=lived) if host else "open"
+        hosts = self.level(host, now, lived=lived, purges=purges) if host else "open"
         if hosts == "absent":
             return "absent"
         if not product.active:
             is_over = product.deactivated_at is None or product.deactivated_at + RETENTION <= now
-            is_kept = not is_over or self.holds("purge", key)
-            return "retained" if lived.get(key) and is_kept else "absent"
+            is_due = is_over and not self.holds("purge", key)
+            is_gone = is_due if purges == "due" else product.is_going
+            return "retained" if lived.get(key) and not is_gone else "absent"
         _, status, ends = product.license.value
         is_licensed = status == "active" and (ends is None or ends > now)
         is_open = is_licensed and not product.access.value and self.destroyed_at is None and hosts == "open"

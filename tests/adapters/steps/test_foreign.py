@@ -21,8 +21,20 @@ from adapters.steps.webhooks import Webhook
 from adapters.topology import Shard, Topology
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
 from domain.errors import Fenced, Permanent, UsageError
+from domain.event import Value
 from domain.ports import Order
-from domain.steps import ConfigurationWish, LicenseFacts, MembershipWish, Scope, Step
+from domain.steps import (
+    ConfigurationFacts,
+    ConfigurationWish,
+    IdentityFacts,
+    IdentityWish,
+    LicenseFacts,
+    LicenseWish,
+    MembershipFacts,
+    MembershipWish,
+    Scope,
+    Step,
+)
 from tests.adapters.steps.orders import Executors, license_wish, order
 from tests.fakes.provisioner import SECRET, SIGNING, Provisioner, serving, webhook
 
@@ -157,3 +169,23 @@ def test_the_example_refuses_whoever_does_not_know_the_secret(example: Webhook) 
     stranger = SigningSecret.parse("whsec_" + "b" * 40, name="stranger")
     with pytest.raises(Permanent, match="the signature is wrong or old"):
         replace(example, secret=stranger).ensure(license_order("t-2", 1))
+
+
+@pytest.mark.parametrize(
+    ("step", "wish", "facts"),
+    [
+        (Step.SITE, MembershipWish, MembershipFacts),
+        (Step.CONFIGURATION, ConfigurationWish, ConfigurationFacts),
+        (Step.IDENTITY, IdentityWish, IdentityFacts),
+        (Step.LICENSE, LicenseWish, LicenseFacts),
+    ],
+)
+def test_the_guide_names_every_field_of_the_wish_and_of_the_facts(
+    step: Step, wish: type[Value], facts: type[Value]
+) -> None:
+    guide = EXAMPLE.with_name("write-a-provisioner.md").read_text()
+    [row] = [line for line in guide.splitlines() if line.startswith(f'| {int(step)} | `{{"kind"')]
+    _, wished, told = row.strip("| ").split(" | ")
+    assert {name for name in wish.model_fields if f'"{name}"' not in wished} == {"product"}
+    repeated = {"product", *(wish.model_fields if "the same" in told else ())}
+    assert {name for name in facts.model_fields if f'"{name}"' not in told and f"`{name}`" not in told} <= repeated

@@ -1,0 +1,162 @@
+"""How does an operator change what becomes of a tenant, or of one scope of it?"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any, Literal
+
+import typer
+
+from cli.operators import As, Reason, who, why
+from cli.output import AsJson, DataDir, command, complain, out, print_json, running_parts
+from cli.scopes import ProductArgument, ScopesArgument, scope_of
+from cli.show import TenantArgument, estate_of
+from domain.errors import UsageError
+from domain.operating import Act
+from domain.steps import Scope
+from runtime.bootstrap import Parts
+
+
+@command
+def restore(
+    tenant: TenantArgument,
+    reason: Reason,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Undo the destruction of a tenant before its purge begins: everything is as it was, and opens again."""
+    because, by = why(reason), who(as_name)
+    with running_parts(data_dir) as parts:
+        estate_of(parts, tenant)
+        event = parts.operating.restore(tenant, reason=because, by=by)
+    if as_json:
+        print_json({"tenant_id": tenant, "outcome": "restored", "undoes": event.undoes})
+    else:
+        out.print(f"tenant {tenant} is restored; see `tenantry show {tenant}`")
+
+
+@command
+def retry(
+    scope: ScopesArgument,
+    reason: Reason,
+    product: ProductArgument = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try again what was given up, or is held because a step failed: after you have mended the cause."""
+    _act("retry", scope, product, reason, as_name, data_dir, as_json)
+
+
+@command
+def hold(
+    scope: ScopesArgument,
+    reason: Reason,
+    product: ProductArgument = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Begin nothing more for a scope, whatever commerce says, until it is released. What is under way finishes."""
+    _act("hold", scope, product, reason, as_name, data_dir, as_json)
+
+
+@command
+def release(
+    scope: ScopesArgument,
+    reason: Reason,
+    product: ProductArgument = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a scope go on that somebody held."""
+    _act("release", scope, product, reason, as_name, data_dir, as_json)
+
+
+_DONE = {"retry": "is tried again", "hold": "is held", "release": "goes on"}
+
+ActKind = Literal["retry", "hold", "release"]
+
+
+def _act(
+    kind: ActKind, text: str, product: str | None, reason: str, as_name: str | None, data_dir: Any, as_json: bool
+) -> None:
+    """One scope, or all that come on stdin: each is told by itself, and what is refused stops none of the others."""
+    because, by = why(reason), who(as_name)
+    if text != "-":
+        act = Act(kind, scope_of(text, product), because)
+        with running_parts(data_dir) as parts:
+            told = _carried_out(parts, act, by)
+        if as_json:
+            print_json(told)
+        else:
+            _say_done(told)
+        return
+    acts = [Act(kind, scope_of(line.strip(), product), because) for line in sys.stdin if line.strip()]
+    results: list[dict[str, Any]] = []
+    with running_parts(data_dir) as parts:
+        for act in acts:
+            try:
+                results.append(_carried_out(parts, act, by))
+            except UsageError as error:
+                results.append({"scope": str(act.scope), "act": kind, "refused": str(error)})
+            if not as_json:
+                _say_done(results[-1])
+    if as_json:
+        print_json(results)
+    if any("refused" in result for result in results):
+        raise typer.Exit(1)
+
+
+def _carried_out(parts: Parts, act: Act, by: str) -> dict[str, Any]:
+    estate_of(parts, act.scope.tenant_id)
+    recorded = parts.operating.carry_out(act, by=by)
+    return {
+        "scope": str(act.scope),
+        "act": act.kind,
+        "by": recorded.cause.source,
+        "reason": act.reason,
+        "at": recorded.time,
+        "version": recorded.version,
+    }
+
+
+def _say_done(told: dict[str, Any]) -> None:
+    if "refused" in told:
+        complain(told["refused"])
+        return
+    scope = told["scope"]
+    out.print(f"{scope} {_DONE[told['act']]}: see `tenantry runs show {scope}`", markup=False, soft_wrap=True)
+
+
+@command
+def recreate(
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant.")],
+    reason: Reason,
+    product: Annotated[str | None, typer.Option(help="A product whose database is missing.")] = None,
+    family: Annotated[str | None, typer.Option(help="The family whose database is missing.")] = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Accept that a missing database is lost: it is made anew, EMPTY, and its products are marked data_lost."""
+    if (product is None) == (family is None):
+        raise UsageError("name what is lost: --family KEY, or --product KEY of that family")
+    because, by = why(reason), who(as_name)
+    with running_parts(data_dir) as parts:
+        if product is not None and product not in parts.catalog:
+            raise UsageError(f"product {product} is not in the catalogue: it has {', '.join(parts.catalog.products)}")
+        estate_of(parts, tenant)
+        scope = Scope("family", tenant, family or parts.catalog.family_of(product or ""))
+        event = parts.recreating.recreate(scope, reason=because, by=by)
+    if as_json:
+        print_json({"scope": str(scope), "act": "recreate", "by": by, "reason": because, "data_lost": event.products})
+    else:
+        lost = ", ".join(event.products) or "nobody"
+        out.print(
+            f"{scope} is made anew, without the data of {lost}: see `tenantry runs show {scope}`",
+            markup=False,
+            soft_wrap=True,
+        )

@@ -1,0 +1,114 @@
+"""What does an operator do about what the destroy guard holds?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from cli.operators import As, Reason, who, why
+from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from domain.errors import UsageError
+from domain.guard import Plan
+
+PlanHash = Annotated[str, typer.Argument(metavar="PLAN-HASH", help="As `runs approve` prints it.")]
+
+
+@command
+def approve(
+    plan_hash: Annotated[
+        str | None, typer.Argument(metavar="[PLAN-HASH]", help="The plan to carry out; without it, it is printed.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; kept in the log for good.")] = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the plan of all that the destroy guard holds; with its hash, carry out exactly that plan."""
+    if plan_hash is None:
+        with running_parts(data_dir) as parts:
+            _print_plan(parts.operating.plan(), as_json)
+        return
+    if reason is None:
+        raise UsageError("--reason is missing: say why the plan is approved, others will want to know")
+    because, by = why(reason), who(as_name)
+    with running_parts(data_dir) as parts:
+        plan = parts.operating.approve(plan_hash, reason=because, by=by)
+    if not plan.changes and not as_json:
+        out.print(f"{NOTHING_HELD}: {_settled_before(plan_hash)}", markup=False, highlight=False, soft_wrap=True)
+        return
+    _say_settled("approved", plan, by, because, as_json)
+
+
+@command
+def reject(
+    plan_hash: PlanHash,
+    reason: Reason,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Drop what a plan would do: nothing comes of it. Purges stay held."""
+    because, by = why(reason), who(as_name)
+    with running_parts(data_dir) as parts:
+        plan = parts.operating.reject(plan_hash, reason=because, by=by)
+    if not plan.changes:
+        raise UsageError(f"nothing was rejected: {NOTHING_HELD}; {_settled_before(plan_hash)}")
+    _say_settled("rejected", plan, by, because, as_json)
+
+
+NOTHING_HELD = "the destroy guard holds nothing"
+
+
+def _print_plan(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        print_json({"plan": plan.hash if plan.changes else None, "changes": plan.told})
+        return
+    if not plan.changes:
+        out.print(NOTHING_HELD)
+        return
+    rows = [
+        (
+            change.tenant_id,
+            f"{change.change} {change.product or 'tenant'}",
+            change.reason,
+            change.asked_by,
+            change.since,
+            ", ".join(f"{key}: {now} -> {then}" for key, now, then in change.levels),
+            change.data,
+        )
+        for change in plan.changes
+    ]
+    columns = ("tenant", "change", "reason", "asked by", "held since", "levels", "data")
+    out.print(table(f"plan {plan.hash}: {len(plan.changes)} changes are held", columns, rows))
+    out.print(
+        f"carry it out: tenantry runs approve {plan.hash} --reason TEXT\n"
+        f"drop it:      tenantry runs reject {plan.hash} --reason TEXT",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _say_settled(outcome: Literal["approved", "rejected"], plan: Plan, by: str, reason: str, as_json: bool) -> None:
+    """What came of the plan. Purges cannot be rejected: they stay held."""
+    kept = [change for change in plan.told if outcome == "rejected" and change["change"] == "purge"]
+    settled = [change for change in plan.told if change not in kept]
+    if as_json:
+        print_json(
+            {
+                "plan": plan.hash if plan.changes else None,
+                "outcome": outcome if plan.changes else "nothing held",
+                "by": by,
+                "reason": reason,
+                "changes": settled,
+                "kept": kept,
+            }
+        )
+    else:
+        still = f"; purges that stay held: {len(kept)}" if kept else ""
+        out.print(f"plan {plan.hash} is {outcome}: {len(settled)} changes{still}", markup=False, highlight=False)
+
+
+def _settled_before(plan_hash: str) -> str:
+    return f"plan {plan_hash} was approved or rejected before, or never was: `tenantry timeline TENANT` tells which"

@@ -1,0 +1,43 @@
+"""How does a step fail, for good or for now, on real parts?
+
+In the worst way: the effect has come about, and is told as failed. A removal is as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from domain.errors import Permanent, Retryable
+from domain.ports import Executor, Order
+from domain.steps import Facts, ScopeKind, Step
+
+Fails = Mapping[tuple[ScopeKind, Step], Literal["for good", "for now"]]
+
+LATER = timedelta(days=30)
+"""When what fails for now is tried again: not in these tests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """`domain.ports.Executor` that ensures nothing without failing."""
+
+    executor: Executor
+    how: Literal["for good", "for now"]
+
+    def ensure(self, order: Order) -> Facts:
+        self.executor.ensure(order)
+        if self.how == "for good":
+            raise Permanent("it cannot be")
+        raise Retryable("not yet", delay=LATER)
+
+    def remove(self, order: Order) -> None:
+        self.executor.remove(order)
+
+
+def failing(
+    executors: Mapping[tuple[ScopeKind, Step], Executor], fails: Fails
+) -> dict[tuple[ScopeKind, Step], Executor]:
+    return {**executors, **{key: Failing(executors[key], how) for key, how in fails.items()}}
