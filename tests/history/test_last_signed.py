@@ -113,3 +113,15 @@ def test_a_place_where_nothing_can_be_written_is_told_after_the_seal(url: str, c
     with pytest.raises(UsageError, match="TENANTRY_SEAL_CHECKPOINT_FILE"):
         seal(url, LastSigned(Path("/proc/nowhere/seal.checkpoint")))
     assert seal(url, LastSigned()).checkpoint.size == 600
+
+
+def test_who_stole_an_older_key_cannot_have_a_rewritten_log_signed_by_the_newer_one(
+    url: str, connection: Connection, last: LastSigned
+) -> None:
+    newer = Signer.generate(ORIGIN)
+    seal(url, last)
+    connection.execute("UPDATE stored_events SET topic = 'x' WHERE notification_id = 300")
+    throw_the_seal_away(connection)
+    seal(url, LastSigned())  # by the older key, which is the thief's as well
+    with pytest.raises(Tampered, match="does not continue"):
+        seal(url, last, Keyring(ORIGIN, newer, (newer.verifier, SIGNER.verifier)))

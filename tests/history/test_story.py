@@ -83,7 +83,7 @@ def test_what_failed_was_given_up_undone_retried_and_came_about_is_told_in_order
 
     told.cloud.world.trouble = fails
     told.cloud.work()
-    assert told.standing() == Standing(Step.LICENSE, 1, NOW + timedelta(seconds=5))
+    assert told.standing() == Standing(Step.LICENSE, 1, NOW + timedelta(seconds=5), "busy")
     told.cloud.settle()
     assert told.standing() == Standing(Step.LICENSE, 2)
     told.operator(Act("retry", JIRA_SCOPE, "the table is there"))
