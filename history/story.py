@@ -72,7 +72,7 @@ def standing(facts: Iterable[Recorded]) -> Standing:
             case ScopeConverged() | ScopeResumed() | DataAbandoned():
                 found, undoing = Standing(), False
             case ScopeGaveUp() as event:
-                found, undoing = Standing(event.step, max(found.attempts, 1)), True
+                found, undoing = Standing(event.step, max(found.attempts, 1), reason=event.reason), True
             case StepStarted() as event if not undoing:
                 found = Standing(event.step)
             case StepCompleted() if not undoing:

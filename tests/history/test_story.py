@@ -85,7 +85,7 @@ def test_what_failed_was_given_up_undone_retried_and_came_about_is_told_in_order
     told.cloud.work()
     assert told.standing() == Standing(Step.LICENSE, 1, NOW + timedelta(seconds=5), "busy")
     told.cloud.settle()
-    assert told.standing() == Standing(Step.LICENSE, 2)
+    assert told.standing() == Standing(Step.LICENSE, 2, reason="no such table")
     told.operator(Act("retry", JIRA_SCOPE, "the table is there"))
     told.cloud.work()
     first, second = told.story()
