@@ -21,7 +21,7 @@ from eventsourcing.persistence import Mapper, StoredEvent
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_json
 
-from domain import acts, customer, orphans, provisioning, tenant
+from domain import acts, customer, orphans, provisioning, tenant_events
 from domain.errors import UnreadableEvent
 from domain.event import Cause, Event, Recorded
 from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
@@ -30,22 +30,22 @@ from domain.ports import SealingKeys
 EVENTS: tuple[type[Event], ...] = (
     customer.CustomerUpdated,
     customer.CustomerMessageStale,
-    tenant.TenantCreated,
-    tenant.TenantDestroyed,
-    tenant.ProductActivated,
-    tenant.ProductDeactivated,
-    tenant.ProductSuspended,
-    tenant.ProductUnsuspended,
-    tenant.LicenseUpdated,
-    tenant.TenantMessageStale,
-    tenant.TenantRestored,
-    tenant.TenantPurgeStarted,
-    tenant.TenantPurged,
-    tenant.PurgeStarted,
-    tenant.LicenseExpired,
-    tenant.ChangeHeld,
-    tenant.ChangesApproved,
-    tenant.ChangesRejected,
+    tenant_events.TenantCreated,
+    tenant_events.TenantDestroyed,
+    tenant_events.ProductActivated,
+    tenant_events.ProductDeactivated,
+    tenant_events.ProductSuspended,
+    tenant_events.ProductUnsuspended,
+    tenant_events.LicenseUpdated,
+    tenant_events.TenantMessageStale,
+    tenant_events.TenantRestored,
+    tenant_events.TenantPurgeStarted,
+    tenant_events.TenantPurged,
+    tenant_events.PurgeStarted,
+    tenant_events.LicenseExpired,
+    tenant_events.ChangeHeld,
+    tenant_events.ChangesApproved,
+    tenant_events.ChangesRejected,
     provisioning.StepStarted,
     provisioning.StepCompleted,
     provisioning.StepFailed,
@@ -202,7 +202,7 @@ def _place(stream: str, version: int) -> str:
 def _subject(event: Event) -> str:
     """Whose key seals the event: the customer's where it names one, its tenant's otherwise."""
     match event:
-        case customer.CustomerUpdated() | tenant.TenantCreated():
+        case customer.CustomerUpdated() | tenant_events.TenantCreated():
             return f"customer:{event.customer_id}"
         case provisioning.StepCompleted():
             return f"customer:{event.customer_id}" if event.customer_id else f"tenant:{event.tenant_id}"

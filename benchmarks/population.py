@@ -30,7 +30,7 @@ from domain.event import Cause, Event, Recorded
 from domain.ports import SealingKeys
 from domain.provisioning import StepCompleted
 from domain.steps import LicenseFacts, Scope, SiteFacts, Step
-from domain.tenant import Founder, LicenseUpdated, ProductActivated, TenantCreated
+from domain.tenant_events import Founder, LicenseUpdated, ProductActivated, TenantCreated
 from runtime.bootstrap import Parts
 from runtime.instance import Endpoints
 from runtime.settings import Settings

@@ -12,7 +12,7 @@ from cli.output import AsJson, DataDir, command, out, print_json, running_parts,
 from domain.description import describe
 from domain.errors import UsageError
 from domain.event import Recorded
-from domain.tenant import TenantCreated
+from domain.tenant_events import TenantCreated
 from domain.wanted import Estate
 from history import as_of
 from history.story import clock

@@ -19,7 +19,8 @@ from datetime import datetime
 from domain.catalog import Catalog
 from domain.provisioning import Intent, Provisioning
 from domain.steps import LEVELS, DatabaseFacts, DatabaseWish, Direction, Level, RegionFacts, Scope, Step, Wish
-from domain.tenant import Passing, Tenant
+from domain.tenant import Tenant
+from domain.tenant_events import Passing
 from domain.wanted import Estate, Wanted
 
 

@@ -20,16 +20,8 @@ from domain.event import Event, Recorded
 from domain.policy import Policy
 from domain.ports import HeldInTenant
 from domain.steps import Level, Scope
-from domain.tenant import (
-    Destructive,
-    Held,
-    ProductDeactivated,
-    PurgeStarted,
-    Tenant,
-    TenantDestroyed,
-    TenantPurgeStarted,
-    stands,
-)
+from domain.tenant import Held, Tenant, stands
+from domain.tenant_events import Destructive, ProductDeactivated, PurgeStarted, TenantDestroyed, TenantPurgeStarted
 from domain.wanted import Estate, wanted
 
 

@@ -21,6 +21,7 @@ from datetime import datetime
 
 from domain import customer as customers
 from domain import tenant as tenants
+from domain import tenant_decisions
 from domain.catalog import Catalog
 from domain.commands import Command, CreateTenant, UpdateCustomer
 from domain.convergence import concerned
@@ -42,9 +43,19 @@ from domain.ports import (
 )
 from domain.steps import Scope
 from domain.streams import Streams
+from domain.tenant_events import (
+    LicenseUpdated,
+    ProductActivated,
+    ProductDeactivated,
+    ProductSuspended,
+    ProductUnsuspended,
+    TenantCreated,
+    TenantDestroyed,
+    TenantMessageStale,
+)
 from domain.wanted import scopes_of
 
-_DESTRUCTIVE = (tenants.TenantDestroyed, tenants.ProductDeactivated)
+_DESTRUCTIVE = (TenantDestroyed, ProductDeactivated)
 
 ATTEMPTS = 10
 """How often a batch is decided again when others record first."""
@@ -308,7 +319,7 @@ class _Batch:
             case UpdateCustomer() as command:
                 return customers.decide(self._customers[command.customer_id], command, revision=message.revision)
             case command:
-                return tenants.decide(
+                return tenant_decisions.decide(
                     self._tenants[command.tenant_id],
                     command,
                     revision=message.revision,
@@ -354,7 +365,7 @@ class _Batch:
             )
             self._evolve(recorded)
             self.recording.events.append(recorded)
-            if not isinstance(event, (tenants.TenantMessageStale, customers.CustomerMessageStale)):
+            if not isinstance(event, (TenantMessageStale, customers.CustomerMessageStale)):
                 stale = False
                 self._make_due(event)
         self._deal_with(message, "stale" if stale else "recorded")
@@ -369,7 +380,7 @@ class _Batch:
             counted = self.recording.guarded or Guarded(self._policy.guard, self._now)
             if self._room is not None and counted.facts >= self._room:
                 return tenants.hold(event)
-            destroyed = counted.destroyed + isinstance(event, tenants.TenantDestroyed)
+            destroyed = counted.destroyed + isinstance(event, TenantDestroyed)
             self.recording.guarded = replace(counted, facts=counted.facts + 1, destroyed=destroyed)
         return event
 
@@ -377,17 +388,13 @@ class _Batch:
         match event:
             case customers.CustomerUpdated():
                 self._due[customers.stream_of(event.customer_id)] = None
-            case tenants.TenantCreated():
+            case TenantCreated():
                 self.recording.customer_tenants.append((event.customer_id, event.tenant_id))
                 self._due[str(Scope("site", event.tenant_id))] = None
-            case tenants.TenantDestroyed():
+            case TenantDestroyed():
                 self._all_due(event.tenant_id)
             case (
-                tenants.ProductActivated()
-                | tenants.ProductDeactivated()
-                | tenants.ProductSuspended()
-                | tenants.ProductUnsuspended()
-                | tenants.LicenseUpdated()
+                ProductActivated() | ProductDeactivated() | ProductSuspended() | ProductUnsuspended() | LicenseUpdated()
             ):
                 self._touched[event.tenant_id, event.product] = None
             case _:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from domain import tenant as tenants
+from domain import tenant_decisions
 from domain.catalog import Catalog
 from domain.commands import RestoreTenant
 from domain.convergence import dependents
@@ -31,7 +32,8 @@ from domain.policy import Policy
 from domain.ports import Clock, EventLog, Guarded, NewId, Recording, Wake
 from domain.provisioning import Provisioning, ScopeHeld, ScopeResumed
 from domain.steps import Scope
-from domain.tenant import ChangesApproved, ChangesRejected, Destructive, Held, Tenant, TenantDestroyed, TenantRestored
+from domain.tenant import Held, Tenant
+from domain.tenant_events import ChangesApproved, ChangesRejected, Destructive, TenantDestroyed, TenantRestored
 from domain.wanted import Estate, scopes_of
 
 ATTEMPTS = 10
@@ -115,7 +117,7 @@ class Operating:
 
         def decided() -> Recording:
             tenant = self._estate(tenant_id).tenant
-            event = tenants.restore(tenant, command)
+            event = tenant_decisions.restore(tenant, command)
             return self._of_tenant(tenant, event, (), by=by)
 
         restored = self._recorded(decided).events[0].event

@@ -63,7 +63,8 @@ from domain.provisioning import (
 )
 from domain.steps import Facts, Scope, ScopeKind, SiteWish, Step
 from domain.streams import State, Streams
-from domain.tenant import Passing, Tenant, TenantEvent
+from domain.tenant import Tenant
+from domain.tenant_events import Passing, TenantEvent
 from domain.wanted import Estate, Wanted, data_lost, scopes_of, scopes_with, wanted
 
 KEPT_TENANTS: Final = 2_000

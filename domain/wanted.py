@@ -43,17 +43,8 @@ from domain.steps import (
     Step,
     Wish,
 )
-from domain.tenant import (
-    Attributes,
-    LicenseExpired,
-    Passing,
-    Presence,
-    PurgeStarted,
-    Tenant,
-    TenantPurged,
-    TenantPurgeStarted,
-    is_held,
-)
+from domain.tenant import Attributes, Presence, Tenant, is_held
+from domain.tenant_events import LicenseExpired, Passing, PurgeStarted, TenantPurged, TenantPurgeStarted
 
 KEPT_WISHES: Final = 2_000
 """Every turn of a scope asks for the wishes of the turn before: they are made once, and compared by identity. A license

@@ -25,6 +25,7 @@ from domain.policy import Policy
 from domain.provisioning import ScopeConverged
 from domain.steps import LicenseFacts, MembershipFacts, Scope, SiteFacts, Step
 from domain.tenant import Tenant
+from domain.tenant_events import LicenseUpdated, ProductActivated
 from domain.wanted import Estate, data_lost, wish_of_product
 from history.as_of import estate_of
 from history.story import Standing, clock, standing
@@ -228,7 +229,7 @@ def _with(said: str, reason: str | None) -> str:
 
 def _license_of(product: str, facts: Sequence[Recorded]) -> Recorded | None:
     """The last fact that wrote the product's license: whose end has passed without a fact of its own yet."""
-    writes = (tenants.ProductActivated, tenants.LicenseUpdated)
+    writes = (ProductActivated, LicenseUpdated)
     return next(
         (fact for fact in reversed(facts) if isinstance(fact.event, writes) and fact.event.product == product), None
     )

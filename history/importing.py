@@ -30,6 +30,7 @@ from domain import tenant as tenants
 from domain.errors import UnreadableEvent, UsageError
 from domain.guard import held_in
 from domain.ports import HeldInTenant
+from domain.tenant_events import ChangeHeld
 from history.manifest import Manifest
 from history.progress import Progress
 from projections import INTEGRATION
@@ -192,7 +193,7 @@ def _key(said: dict[str, Any], master_key: MasterKey) -> Key:
 def _held(store: LogImport) -> dict[str, HeldInTenant]:
     """What the guard holds of which tenant."""
     mapper, found = EventMapper(Sealed()), {}
-    for stream in store.streams_with(tenants.ChangeHeld.TOPIC):
+    for stream in store.streams_with(ChangeHeld.TOPIC):
         tenant = tenants.Tenant(stream.removeprefix("tenant:"))
         for position, name, version, topic, state in store.stream(stream):
             tenant = tenants.evolve(tenant, mapper.to_recorded(name, version, topic, bytes(state), position=position))

@@ -24,7 +24,7 @@ from adapters.arrivals import Arrivals, Came, Quarantined
 from domain.event import Cause, Event, Recorded
 from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeHeld, ScopeResumed, StepStarted
 from domain.steps import Scope
-from domain.tenant import LicenseExpired, PurgeStarted, TenantPurged, TenantPurgeStarted
+from domain.tenant_events import LicenseExpired, PurgeStarted, TenantPurged, TenantPurgeStarted
 from history.story import line_of, place_of, value_of
 
 Kind = Literal["came", "refused", "waiting", "decided", "step", "scope", "timer", "operator"]

@@ -13,7 +13,7 @@ from domain.acts import MessageDiscarded, MessageRetried, PreviousReadModelsDrop
 from domain.customer import CustomerMessageStale
 from domain.event import Event
 from domain.orphans import OrphansCondemned, OrphansRemoved
-from domain.tenant import (
+from domain.tenant_events import (
     ChangeHeld,
     ChangesApproved,
     ChangesRejected,

@@ -15,7 +15,7 @@ from sqlalchemy import Column, Connection, CreateView, DateTime, Table, Text, ca
 from domain.event import Recorded
 from domain.provisioning import StepCompleted
 from domain.steps import MembershipFacts, SiteFacts, Step
-from domain.tenant import TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
+from domain.tenant_events import TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
 
 SITES_BASE: Final = Table(

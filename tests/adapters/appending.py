@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from adapters.event_log import PostgresEventLog
 from domain.event import Cause, Recorded
-from domain.tenant import ProductSuspended
+from domain.tenant_events import ProductSuspended
 from tests.fakes.sealing import InMemorySealingKeys
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

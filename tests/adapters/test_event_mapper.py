@@ -62,7 +62,7 @@ from domain.steps import (
     User,
     Wish,
 )
-from domain.tenant import (
+from domain.tenant_events import (
     ChangeHeld,
     ChangesApproved,
     ChangesRejected,

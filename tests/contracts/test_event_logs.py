@@ -37,7 +37,7 @@ from domain.ports import (
     WaitingMessage,
     Wake,
 )
-from domain.tenant import Founder, ProductSuspended, TenantCreated
+from domain.tenant_events import Founder, ProductSuspended, TenantCreated
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.sealing import InMemorySealingKeys
 

@@ -21,7 +21,7 @@ from domain.ports import EventLog, Lease, Order, Recording, Wake
 from domain.provisioning import ScopeResumed, StepCompleted
 from domain.saga import Saga, Turn
 from domain.steps import Facts, Scope
-from domain.tenant import TenantRestored
+from domain.tenant_events import TenantRestored
 from domain.wanted import Estate, scopes_of
 from tests.domain.given import CATALOG, POLICY, TENANT, FrontDoor, Intake, ids, of, recorded
 from tests.fakes.event_log import MemoryEventLog

@@ -11,7 +11,8 @@ from domain import tenant as tenants
 from domain.convergence import Nothing, Wait, around, next_action
 from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeHeld, ScopeResumed, StepCompleted, StepStarted
 from domain.steps import ConfigurationWish, IdentityWish, LicenseWish, MembershipWish, Scope, SiteWish, Step
-from domain.tenant import LicenseExpired, PurgeStarted, Tenant, TenantPurged, TenantPurgeStarted, TenantRestored
+from domain.tenant import Tenant
+from domain.tenant_events import LicenseExpired, PurgeStarted, TenantPurged, TenantPurgeStarted, TenantRestored
 from domain.wanted import wanted
 from tests.domain.driver import CloudOn
 from tests.domain.given import CATALOG, SITE, TENANT

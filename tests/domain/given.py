@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from domain import customer as customers
-from domain import provisioning
+from domain import provisioning, tenant_decisions
 from domain import tenant as tenants
 from domain.catalog import default_catalog
 from domain.commands import COMMANDS, TenantCommand, UpdateCustomer
@@ -25,7 +25,8 @@ from domain.policy import Guard, Policy, default_policy
 from domain.ports import EventLog, WaitingMessage
 from domain.provisioning import Provisioning
 from domain.steps import Scope, Step
-from domain.tenant import Tenant, TenantEvent
+from domain.tenant import Tenant
+from domain.tenant_events import TenantEvent
 from domain.wanted import Estate, Wanted, scopes_of, wanted
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import facts_of
@@ -154,7 +155,7 @@ class Commerce:
                 fact = recorded("customer:c-1", self.customer.version + 1, update, at=self.clock())
                 self.customer = customers.evolve(self.customer, fact)
             return list(updates)
-        events: list[TenantEvent] = tenants.decide(
+        events: list[TenantEvent] = tenant_decisions.decide(
             self.tenant, said, revision=revision, now=self.clock(), catalog=CATALOG, policy=self.policy
         )
         for event in events:

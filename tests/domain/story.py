@@ -18,7 +18,7 @@ from domain.policy import Guard
 from domain.ports import Order, Recording
 from domain.provisioning import ScopeConverged
 from domain.steps import Step
-from domain.tenant import ChangeHeld, LicenseExpired, PurgeStarted, TenantPurgeStarted
+from domain.tenant_events import ChangeHeld, LicenseExpired, PurgeStarted, TenantPurgeStarted
 from tests.domain.driver import LEASE, Cloud, CloudOn, Keeper, Killed
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, POLICY, SERVICE, TENANT, FrontDoor, message
 from tests.domain.ground import check_undone

@@ -14,7 +14,7 @@ from domain.operating import Act
 from domain.ports import Order, Recording
 from domain.provisioning import ScopeGaveUp, StepStarted
 from domain.steps import Scope, Step
-from domain.tenant import PurgeStarted
+from domain.tenant_events import PurgeStarted
 from tests.domain.driver import Cloud
 from tests.domain.given import (
     APP,

@@ -15,12 +15,12 @@ from domain.errors import UsageError
 from domain.operating import Act
 from domain.policy import Guard, Policy
 from domain.steps import Scope
-from domain.tenant import (
+from domain.tenant import Tenant
+from domain.tenant_events import (
     ChangeHeld,
     ChangesApproved,
     ProductDeactivated,
     PurgeStarted,
-    Tenant,
     TenantDestroyed,
     TenantMessageStale,
     TenantPurgeStarted,

@@ -21,7 +21,7 @@ from domain.policy import Policy
 from domain.ports import Order, Recording
 from domain.provisioning import ScopeConverged, ScopeGaveUp
 from domain.steps import Direction, Scope, SiteWish, Step
-from domain.tenant import (
+from domain.tenant_events import (
     LicenseExpired,
     PurgeStarted,
     TenantDestroyed,

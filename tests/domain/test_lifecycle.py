@@ -10,7 +10,7 @@ import pytest
 from domain.errors import Conflict, PositionLost
 from domain.lifecycle import Readable, Unreadable
 from domain.ports import KafkaPosition, Recording
-from domain.tenant import ProductActivated, ProductSuspended, TenantCreated, TenantMessageStale
+from domain.tenant_events import ProductActivated, ProductSuspended, TenantCreated, TenantMessageStale
 from tests.domain.given import APP, CONFLUENCE, JIRA, NOW, POLICY, Clock, FrontDoor, Intake, message
 from tests.fakes.event_log import MemoryEventLog
 

@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from domain.commands import COMMANDS
 from domain.provisioning import DataAbandoned, ScopeEvent, StepBlocked, StepMissing
-from domain.tenant import TenantCreated, TenantEvent
+from domain.tenant_events import TenantCreated, TenantEvent
 from tests.domain.endings import check_end
 from tests.domain.keeper import PostgresKeeper
 from tests.domain.story import DAY, PRODUCTS, UNLIMITED, Story

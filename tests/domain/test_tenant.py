@@ -8,17 +8,9 @@ import pytest
 
 from domain.errors import Contradiction, Malformed, Refused, Rejected
 from domain.registers import Register
-from domain.tenant import (
-    Presence,
-    ProductActivated,
-    ProductSuspended,
-    Tenant,
-    TenantCreated,
-    TenantDestroyed,
-    TenantMessageStale,
-    decide,
-    evolve,
-)
+from domain.tenant import Presence, Tenant, evolve
+from domain.tenant_decisions import decide
+from domain.tenant_events import ProductActivated, ProductSuspended, TenantCreated, TenantDestroyed, TenantMessageStale
 from tests.domain.given import (
     CATALOG,
     CONFLUENCE,

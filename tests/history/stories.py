@@ -51,7 +51,7 @@ from domain.steps import (
     Step,
     User,
 )
-from domain.tenant import Founder, TenantCreated, TenantDestroyed
+from domain.tenant_events import Founder, TenantCreated, TenantDestroyed
 from projections import PROJECTIONS
 from projections.base import Projection
 from runtime.bootstrap import projector_engine

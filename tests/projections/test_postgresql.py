@@ -34,7 +34,7 @@ from domain.steps import (
     Step,
     User,
 )
-from domain.tenant import TenantDestroyed
+from domain.tenant_events import TenantDestroyed
 from projections import INTEGRATION, PROJECTIONS
 from projections.base import BUCKETS, METADATA, Change, Fold, HandlerFailed, Projection, Row, Set
 from projections.customers import CUSTOMERS

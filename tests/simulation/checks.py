@@ -14,7 +14,7 @@ from domain.event import Recorded
 from domain.ports import Order
 from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeResumed, StepCompleted, StepFailed, StepStarted
 from domain.steps import LEVELS, IdentityWish, LicenseWish, MembershipWish, Scope, SiteWish, Step
-from domain.tenant import PurgeStarted, TenantPurged, TenantPurgeStarted
+from domain.tenant_events import PurgeStarted, TenantPurged, TenantPurgeStarted
 from tests.domain.given import CATALOG
 from tests.domain.ground import grounds_of
 from tests.fakes.event_log import MemoryEventLog

@@ -13,7 +13,7 @@ from domain.errors import UsageError
 from domain.event import Recorded
 from domain.operating import Operating
 from domain.ports import Clock
-from domain.tenant import ChangeHeld, PurgeStarted, TenantPurgeStarted
+from domain.tenant_events import ChangeHeld, PurgeStarted, TenantPurgeStarted
 from tests.simulation.registers import RESTORE_WINDOW, RETENTION, Tenant
 
 Listed = list[tuple[str, str, str, int | None]]

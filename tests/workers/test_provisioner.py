@@ -27,7 +27,7 @@ from domain.provisioning import (
 )
 from domain.saga import Saga
 from domain.steps import Facts, LicenseFacts, Scope, Step
-from domain.tenant import PurgeStarted
+from domain.tenant_events import PurgeStarted
 from tests.domain.given import CATALOG, POLICY, Intake, ids, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.provisioner import Reply, says, serving, webhook

@@ -25,7 +25,8 @@ from domain.steps import (
     Step,
     Wish,
 )
-from domain.tenant import Attributes, Founder, Tenant
+from domain.tenant import Attributes, Tenant
+from domain.tenant_events import Founder
 
 Executors = Mapping[tuple[ScopeKind, Step], Executor]
 

@@ -1,0 +1,250 @@
+"""What does a command come to, for a tenant as it stands?
+
+Facts, or a refusal that says why. A pure function of the registers, the catalogue, the policy and the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from domain.catalog import Catalog
+from domain.commands import (
+    ActivateProduct,
+    Activation,
+    CreateTenant,
+    DeactivateProduct,
+    DestroyTenant,
+    ProductCommand,
+    RestoreTenant,
+    SuspendProduct,
+    TenantCommand,
+    UnsuspendProduct,
+    UpdateLicense,
+)
+from domain.errors import Contradiction, Malformed, Refused
+from domain.personal import FORGOTTEN
+from domain.policy import Policy
+from domain.registers import Register, Write, judge
+from domain.tenant import Attributes, Presence, ProductRegisters, Tenant, attributes_of, deactivation, writes_of
+from domain.tenant_events import (
+    ChangeHeld,
+    Founder,
+    LicenseUpdated,
+    ProductActivated,
+    ProductDeactivated,
+    ProductEvent,
+    ProductSuspended,
+    ProductUnsuspended,
+    TenantCreated,
+    TenantDestroyed,
+    TenantEvent,
+    TenantMessageStale,
+    TenantRestored,
+)
+
+
+def decide(
+    tenant: Tenant,
+    command: TenantCommand,
+    *,
+    revision: int | None,
+    now: datetime,
+    catalog: Catalog,
+    policy: Policy,
+) -> list[TenantEvent]:
+    """The facts that follow from a command on a tenant that exists, or on none for `CreateTenant`.
+
+    Raises Malformed (unknown product or edition), Refused (the life cycle forbids it; only without a revision, or
+    after the restore window) and Contradiction (the same revision with other content).
+    """
+    if tenant.destroyed and (tenant.purge or now > tenant.destroyed.at + policy.restore_window):
+        raise Refused("tenant-destroyed", f"tenant {tenant.id} was destroyed and its restore window is over")
+    match command:
+        case CreateTenant():
+            return _create(tenant, command, revision=revision, catalog=catalog)
+        case DestroyTenant():
+            return _destroy(tenant, command, revision=revision)
+        case _:
+            _check_offer(command, catalog)
+            return [_product_event(tenant, _body(command, revision), type_of=_TYPES[type(command)])]
+
+
+def _create(tenant: Tenant, command: CreateTenant, *, revision: int | None, catalog: Catalog) -> list[TenantEvent]:
+    for entry in command.products:
+        _check_offer(entry, catalog)
+    event = TenantCreated(
+        tenant_id=command.tenant_id,
+        customer_id=command.customer_id,
+        site_name=command.site_name,
+        residency=command.residency,
+        region=command.region,
+        administrator=Founder(**command.administrator.model_dump()),
+        revision=revision,
+    )
+    if tenant.attributes is not None and not _same(tenant.attributes.value, attributes_of(event)):
+        raise Contradiction(
+            "tenant-id-used-twice",
+            f"tenant {tenant.id} exists with other data: a tenant id is never used again, take a new one",
+        )
+    higher = tenant.attributes is not None and revision is not None and revision > (tenant.attributes.revision or -1)
+    repeats = tenant.exists and not higher
+    events: list[TenantEvent] = [_stale(tenant.id, "tenant.created", revision) if repeats else event]
+    for entry in command.products:
+        if tenant.exists and entry.revision is None:
+            continue  # said again without a revision: it was applied, or refused, the first time
+        body = ProductActivated(tenant_id=tenant.id, **entry.model_dump())
+        events.append(_product_event(tenant, body, type_of="tenant.created"))
+    return events
+
+
+def _same(known: Attributes, sent: Attributes) -> bool:
+    """Whether a repeated creation says the same; of a founder who was forgotten only the account can be compared."""
+    if known.administrator.name == FORGOTTEN and known.administrator.account_id == sent.administrator.account_id:
+        sent = replace(sent, administrator=known.administrator)
+    return known == sent
+
+
+def _destroy(tenant: Tenant, command: DestroyTenant, *, revision: int | None) -> list[TenantEvent]:
+    undone = tenant.destroyed_revision is not None and revision is not None and revision <= tenant.destroyed_revision
+    if tenant.destroyed or undone or any(held.event.change == "destroy" for held in tenant.held):
+        return [_stale(tenant.id, "tenant.destroyed", revision)]
+    if revision is None and tenant.revisioned:
+        raise _revision_missing(f"tenant {tenant.id}")
+    return [TenantDestroyed(tenant_id=tenant.id, reason=command.reason, revision=revision)]
+
+
+def restore(tenant: Tenant, command: RestoreTenant) -> TenantRestored:
+    """The fact that undoes a destruction. Refused where there is none, or its purge has begun.
+
+    No clock is asked: when the window is over the purge is due, and until it has begun all is still there.
+    """
+    if tenant.destroyed is None:
+        raise Refused("not-destroyed", f"tenant {tenant.id} is not destroyed: there is nothing to restore")
+    if tenant.purge:
+        raise Refused(
+            "restore-window-over",
+            f"the restore window of tenant {tenant.id} was over, and its purge began at"
+            f" {tenant.purge.at:%Y-%m-%d %H:%M} UTC: its data is gone or going, create a new tenant",
+        )
+    return TenantRestored(
+        tenant_id=tenant.id, reason=command.reason, operator=command.operator, undoes=tenant.destroyed.message
+    )
+
+
+def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str) -> TenantEvent:
+    """The event itself where it lands in any register; that it was stale where it does not."""
+    product = tenant.product(event.product)
+    if event.revision is None:
+        if product.revisioned:
+            raise _revision_missing(f"product {event.product} of tenant {tenant.id}")
+        _check_life_cycle(product, event, _held_deactivations(tenant, event.product))
+        return event
+    presence, access, license_ = writes_of(event)
+    verdicts = {
+        "presence": presence and judge(product.presence, presence, event.revision),
+        "access": access and judge(product.access, access, event.revision),
+        "license": license_ and judge(product.license, license_, event.revision),
+    }
+    for name, verdict in verdicts.items():
+        if verdict is Write.CONTRADICTS:
+            raise Contradiction(
+                "same-revision-other-content",
+                f"revision {event.revision} of product {event.product} of tenant {tenant.id} came before with another"
+                f" {name}: commerce must send the correction under a higher revision",
+            )
+    match _against_held(tenant, event, presence):
+        case Write.CONTRADICTS:
+            raise Contradiction(
+                "same-revision-other-content",
+                f"revision {event.revision} of product {event.product} of tenant {tenant.id} came before as a"
+                " deactivation, which is held: commerce must send the correction under a higher revision",
+            )
+        case Write.REPEATS | Write.STALE if isinstance(event, ProductDeactivated):
+            return _stale(tenant.id, type_of, event.revision, product=event.product)
+        case _:
+            pass
+    if Write.LANDS in verdicts.values():
+        return event
+    return _stale(tenant.id, type_of, event.revision, product=event.product)
+
+
+def _against_held(tenant: Tenant, event: ProductEvent, presence: Presence | None) -> Write | None:
+    """How what the event says of presence stands to a deactivation that is held; None where there is none of both."""
+    for held in _held_deactivations(tenant, event.product):
+        if presence is not None:
+            return judge(Register(deactivation(held), held.revision), presence, event.revision)
+    return None
+
+
+def _held_deactivations(tenant: Tenant, key: str) -> list[ChangeHeld]:
+    return [held.event for held in tenant.held if held.event.change == "deactivate" and held.event.product == key]
+
+
+def _check_life_cycle(product: ProductRegisters, event: ProductEvent, held: Sequence[ChangeHeld]) -> None:
+    """What the state allows to an event without a revision; Refused names what would be allowed.
+
+    An activation overtakes a deactivation that is `held`.
+    """
+    key = event.product
+    match event:
+        case ProductActivated() if held:
+            return
+        case ProductDeactivated() if held:
+            raise Refused("already-held", f"a deactivation of product {key} is held already: approve or reject that")
+        case ProductActivated() if product.activated:
+            raise Refused("already-active", f"product {key} is active: change its licence with license.updated")
+        case ProductActivated():
+            return
+        case _ if not product.activated:
+            raise Refused("not-active", f"product {key} is not active: activate it first")
+        case ProductSuspended() if product.suspended:
+            raise Refused("already-suspended", f"product {key} is suspended already")
+        case ProductUnsuspended() if not product.suspended:
+            raise Refused("not-suspended", f"product {key} is not suspended")
+
+
+def _check_offer(command: ProductCommand | Activation, catalog: Catalog) -> None:
+    """Malformed where the catalogue does not have the product or the edition."""
+    if command.product not in catalog:
+        raise Malformed(
+            "unknown-product",
+            f"product {command.product} is not in the catalogue: add it there, then retry the message",
+        )
+    edition = getattr(command, "edition", None)
+    if edition is not None and edition not in catalog[command.product].editions:
+        raise Malformed(
+            "unknown-edition",
+            f"product {command.product} has no edition {edition}: it has "
+            f"{', '.join(catalog[command.product].editions)}",
+        )
+
+
+_TYPES: dict[type[ProductCommand], str] = {
+    ActivateProduct: "product.activated",
+    DeactivateProduct: "product.deactivated",
+    SuspendProduct: "product.suspended",
+    UnsuspendProduct: "product.unsuspended",
+    UpdateLicense: "license.updated",
+}
+
+_BODIES: dict[type[ProductCommand], type[ProductEvent]] = {
+    ActivateProduct: ProductActivated,
+    DeactivateProduct: ProductDeactivated,
+    SuspendProduct: ProductSuspended,
+    UnsuspendProduct: ProductUnsuspended,
+    UpdateLicense: LicenseUpdated,
+}
+
+
+def _body(command: ProductCommand, revision: int | None) -> ProductEvent:
+    return _BODIES[type(command)](**command.model_dump(), revision=revision)
+
+
+def _stale(tenant_id: str, type_: str, revision: int | None, product: str | None = None) -> TenantMessageStale:
+    return TenantMessageStale(tenant_id=tenant_id, type=type_, product=product, revision=revision)
+
+
+def _revision_missing(what: str) -> Refused:
+    return Refused("revision-missing", f"{what} is kept by revision: send the event again with its revision")
