@@ -90,6 +90,7 @@ class ConfluentConsumer:
         self._unproven: dict[_Key, float] = {}  # placed, and nothing says yet that the position is one; since when
         self._moved = False  # librdkafka has to be told where to read
         self._asked_at = 0.0
+        self._is_answered = True
         self._admin = AdminClient(_client(bootstrap))
         self._kafka = confluent_kafka.Consumer(
             _reading(bootstrap, group)
@@ -169,7 +170,7 @@ class ConfluentConsumer:
     def _place(self) -> None:
         """Ask where to begin in the partitions that are held back, and begin there."""
         waiting = self._given - self._placed.keys()
-        ids = _answered(self._ask()) if waiting else {}
+        ids = self._answered(self._ask()) if waiting else {}
         found = {key: Partition(key[0], ids[key[0]], key[1]) for key in waiting if key[0] in ids}
         positions = self._on_assign(frozenset(found.values())) if found else {}
         for key, ours in found.items():
@@ -187,7 +188,7 @@ class ConfluentConsumer:
         messages, refusals = self._read(records)  # while the broker thinks
         try:
             if asked is not None:
-                self._hold_recreated(_answered(asked))
+                self._hold_recreated(self._answered(asked))
             for error, key in refusals:
                 self._judge(error, key)
             if self._unproven:
@@ -249,7 +250,7 @@ class ConfluentConsumer:
             elif end is not None and time.monotonic() - since > SUSPICIOUS_AFTER_SECONDS:
                 seen = _fetched_end(self._bootstrap, key, position)
                 if seen is not None and position > seen:
-                    self._hold_recreated(_answered(self._ask()))
+                    self._hold_recreated(self._answered(self._ask()))
                     if key in self._placed:
                         ours = self._placed[key]
                         self._hold([key])
@@ -273,6 +274,21 @@ class ConfluentConsumer:
         """Ask a broker for the ids of our topics; it has 2 s."""
         self._asked_at = time.monotonic()
         return self._admin.describe_topics(TopicCollection(self._topics), request_timeout=2)
+
+    def _answered(self, asked: Mapping[str, Future[Any]]) -> dict[str, str]:
+        """The ids of those of the topics that exist; none if no broker answers, which is told once."""
+        ids: dict[str, str] = {}
+        silence: KafkaException | None = None
+        for name, answer in asked.items():
+            try:
+                ids[name] = _id(name, answer.result().topic_id)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    silence = error
+        if silence is not None and self._is_answered:
+            log.warning("no broker tells the ids of %s: %s", self._topics, silence)
+        self._is_answered = silence is None
+        return ids
 
 
 class ConfluentProducer:
@@ -391,18 +407,6 @@ def _fetched_end(bootstrap: str, key: _Key, position: int) -> int | None:
         _, end = reader.get_watermark_offsets(TopicPartition(*key), cached=True)
     reader.close()
     return end if end >= 0 else None
-
-
-def _answered(asked: Mapping[str, Future[Any]]) -> dict[str, str]:
-    """The ids of those of the topics that exist; none if no broker answers."""
-    ids: dict[str, str] = {}
-    for name, answer in asked.items():
-        try:
-            ids[name] = _id(name, answer.result().topic_id)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                log.warning("no broker told the id of %s: %s", name, error)
-    return ids
 
 
 def _id(topic: str, number: Any) -> str:

@@ -59,6 +59,7 @@ class KafkaPythonConsumer:
         self._held_back: set[TopicPartition] = set()
         self._topics = list(topics)
         self._asked_at = 0.0
+        self._is_answered = True
         with _connecting(bootstrap, connect_seconds):
             self._admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=2_000)
             self._kafka = KafkaConsumer(
@@ -185,13 +186,17 @@ class KafkaPythonConsumer:
         self._held(tp for tp, ours in self._assigned.items() if tp in current and ids.get(tp.topic) != ours.topic_id)
 
     def _ask_ids(self) -> dict[str, str]:
-        """The ids of our topics, as a broker has them now; none if no broker answers."""
+        """The ids of our topics, as a broker has them now; none if no broker answers, which is told once."""
         self._asked_at = time.monotonic()
         try:
-            return _ids(self._admin.describe_topics(self._topics))
+            ids = _ids(self._admin.describe_topics(self._topics))
         except KafkaError as error:
-            log.warning("no broker told the ids of %s: %s", self._topics, error)
+            if self._is_answered:
+                log.warning("no broker tells the ids of %s: %s", self._topics, error)
+            self._is_answered = False
             return {}
+        self._is_answered = True
+        return ids
 
 
 class KafkaPythonProducer:

@@ -421,7 +421,7 @@ def test_a_position_before_the_start_is_an_error_that_names_it(desk: Desk, reque
 
 @pytest.mark.parametrize("client", CLUSTERS)
 def test_producer_and_consumer_outlive_a_broker_that_lost_its_memory(
-    tmp_path: Path, topic_prefix: str, client: str
+    tmp_path: Path, topic_prefix: str, client: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     topic = f"{topic_prefix}topic"
     broker = EmbeddedBroker(tmp_path)
@@ -443,7 +443,10 @@ def test_producer_and_consumer_outlive_a_broker_that_lost_its_memory(
     producer.send(topic, key=b"k", value=b"lost")
     with pytest.raises(PublishFailed, match="1 messages may not have reached Kafka"):
         producer.flush(0.5)
-    assert consumer.poll(0.2, 10) == []
+    asked_twice = time.monotonic() + 3
+    while time.monotonic() < asked_twice:
+        assert consumer.poll(0.2, 10) == []
+    assert sum("no broker tells the ids" in each.getMessage() for each in caplog.records) == 1
 
     broker = EmbeddedBroker(tmp_path, port=port)
     broker.start()
