@@ -101,6 +101,7 @@ def broker() -> InMemoryBroker:
 NOISE = [
     said(f"{SCOPE}\0/7/ensure/3"),
     said("product:t-1:compass\0x/7/ensure/3"),
+    said("product:t\0-1:compass/7/ensure/3"),
     said("\0"),
     said(f"{SCOPE}/7/ensure/\u0663"),
     said(f"{SCOPE}/\u0667/ensure/3"),
