@@ -22,7 +22,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, Never, Protocol
 
@@ -36,6 +36,7 @@ from pydantic import TypeAdapter, ValidationError
 from domain import names
 from domain.commands import COMMANDS, Command
 from domain.errors import Malformed, TenantryError
+from domain.times import in_utc
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 64
@@ -359,8 +360,8 @@ def _instant(text: object) -> datetime | None:
     if not isinstance(text, str) or not _RFC_3339.fullmatch(text):
         return None
     try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):  # the 31st of February; the last hours of the year 9999 further west
+        return in_utc(datetime.fromisoformat(text.upper()))
+    except ValueError:  # the 31st of February
         return None
 
 
