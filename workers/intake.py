@@ -12,6 +12,10 @@ database. So no batch can be recorded past one that failed, and none twice: one 
       ▲                                       └──────────────▶ failed, or PositionLost
       └── begin where the database is ◀── nothing is delivered until the database has said where ◀─┘
 
+Where a partition stands is what the consumer says, not the last message of a batch: behind control records too, which
+nobody gets. A position that Kafka does not have (PositionOutOfRange) stops its own partition only: it is told once, and
+its partition goes on when an operator has moved the position.
+
 After any failure the consumer holds all of its partitions back, until `positions` has answered: the database may be
 away for as long as it likes, and the batch comes again by itself.
 """
@@ -19,17 +23,21 @@ away for as long as it likes, and the batch comes again by itself.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from adapters.kafka import Consumer, Message, OnAssign, Partition
+from adapters.kafka import Consumer, Message, OnAssign, Partition, PositionOutOfRange
 from domain.errors import Conflict, Unavailable
 from domain.lifecycle import Outcome
 from domain.ports import KafkaPosition
 
 log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 1.0
+"""How often the database is asked whether a position was moved."""
 
 
 class Positions(Protocol):
@@ -71,8 +79,13 @@ class Intake(Generic[Read]):
         self._fetched: dict[Partition, int | None] = {}
         """Where the next batch of each partition is fetched from; None: the database knows no position yet."""
         self._is_in_trouble = False
+        self._told: dict[Partition, int] = {}
+        """Of which partitions that Kafka does not have our position was told."""
+        self._looked_at = 0.0
         self._consumer = connect(self._assigned)
         self.counts: dict[str, int] = {}
+        self.reading: dict[str, list[str] | dict[str, str]] = {}
+        """The partitions that are ours, and why we do not go on in some of them; replaced whole, for other threads."""
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
         """Take in until `stop` is set; the batch at hand is finished."""
@@ -80,7 +93,7 @@ class Intake(Generic[Read]):
         try:
             while not stop.is_set():
                 stop.wait(self.turn())
-                if not announced and self._consumer.assignment():
+                if not announced and (self._consumer.assignment() or self._consumer.set_aside()):
                     announced = True
                     ready()
         finally:
@@ -92,8 +105,23 @@ class Intake(Generic[Read]):
 
     def turn(self) -> float:
         """One batch, or what becomes of one that failed; the seconds to wait before the next turn."""
+        pause = self._turn()
+        self.reading = {
+            "partitions": sorted(f"{each.topic}/{each.partition}" for each in self._consumer.assignment()),
+            "set_aside": {
+                f"{each.topic}/{each.partition}": str(error) for each, error in self._consumer.set_aside().items()
+            },
+        }
+        return pause
+
+    def _turn(self) -> float:
         try:
+            self._look_for_moved_positions()
             self.step()
+        except PositionOutOfRange as error:
+            if self._told.get(error.partition) != error.position:
+                log.warning("a partition stands still", error=str(error))
+                self._told[error.partition] = error.position
         except (Conflict, Unavailable) as error:
             if not self._is_in_trouble:
                 log.warning("the intake takes the batch again until it succeeds", error=str(error))
@@ -105,9 +133,9 @@ class Intake(Generic[Read]):
     def step(self) -> int:
         """One batch; the number of its messages."""
         messages = self._consumer.poll(self._poll, self._batch)
-        if not messages:
+        moved = self._carried()
+        if not moved:
             return 0
-        moved = self._carried(messages)
         outcome = self._lifecycle.intake([self._read(message) for message in messages], moved)
         if self._is_in_trouble:
             log.info("the intake takes messages in again")
@@ -119,18 +147,13 @@ class Intake(Generic[Read]):
             self.counts[name] = self.counts.get(name, 0) + count
         return len(messages)
 
-    def lag(self) -> dict[str, int]:
-        """Messages not yet taken in, by `topic/partition`."""
-        return {
-            f"{partition.topic}/{partition.partition}": max(0, mark - (self._fetched.get(partition) or 0))
-            for partition, mark in self._consumer.high_watermarks().items()
+    def _carried(self) -> list[KafkaPosition]:
+        """From where each partition that moved was fetched, and to where; the next batch is fetched from there."""
+        ends = {
+            partition: end
+            for partition, end in self._consumer.positions().items()
+            if partition in self._fetched and end > (self._fetched[partition] or 0)
         }
-
-    def _carried(self, messages: Sequence[Message]) -> list[KafkaPosition]:
-        """From where each partition of the batch was fetched, and to where; the next batch is fetched from there."""
-        ends: dict[Partition, int] = {}
-        for message in messages:
-            ends[Partition(message.topic, message.topic_id, message.partition)] = message.offset + 1
         carried = [
             KafkaPosition(
                 topic=partition.topic,
@@ -153,6 +176,19 @@ class Intake(Generic[Read]):
         }
         self._fetched.update({partition: known.get(partition) for partition in partitions})
         return known
+
+    def _look_for_moved_positions(self) -> None:
+        """Begin again where an operator has moved the position of a partition that stands still."""
+        aside = self._consumer.set_aside()
+        if not aside or time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        found = self._positions.positions({partition.topic_id for partition in aside})
+        if any(
+            found.get((partition.topic_id, partition.partition), 0) != error.position
+            for partition, error in aside.items()
+        ):
+            self._consumer.begin_again()
 
     def _resume(self) -> None:
         """Deliver nothing more until the database was asked where it is: the next poll asks, and fails if it cannot."""

@@ -43,7 +43,7 @@ def run_intake(parts: Parts, stop: threading.Event) -> None:
         batch=parts.settings.intake_batch,
         poll_seconds=parts.settings.poll_seconds,
     )
-    details = lambda: {"lag": sum(intake.lag().values()), "counts": dict(intake.counts)}  # noqa: E731
+    details = lambda: {"counts": dict(intake.counts), **intake.reading}  # noqa: E731
     with _beating(parts, "intake", details) as heart:
         intake.run(stop, ready=heart.ready)
 
