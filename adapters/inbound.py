@@ -434,6 +434,11 @@ _TENANT_ID: Final = TypeAdapter[str](names.TenantId)
 _CUSTOMER_ID: Final = TypeAdapter[str](names.CustomerId)
 
 
+def undecodable(message: KafkaMessage, why: str) -> Unreadable:
+    """A message that not even Kafka's format lets us read; its value may be raw bytes of it."""
+    return _give_up(message, _Event(), Malformed("undecodable", why))
+
+
 def _give_up(message: KafkaMessage, event: _Event, refusal: Malformed) -> Unreadable:
     body = preserve(message)
     source, id_, type_ = [_storable(event.attributes.get(name), limit) for name, limit in _LIMITS.items()]

@@ -42,6 +42,7 @@ def status(url: str) -> Row:
             "SELECT (SELECT count(*) FROM waiting) AS waiting,"
             " (SELECT extract(epoch FROM now() - min(received_at))::float FROM waiting) AS oldest_waiting,"
             " (SELECT count(*) FROM quarantine WHERE state = 'open') AS quarantined,"
+            " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'undecodable') AS undecodable,"
             " (SELECT coalesce(sum(duplicates), 0)::bigint FROM incoming) AS duplicates,"
             " (SELECT count(*) FROM incoming) AS seen,"
             " (SELECT count(*) FROM incoming WHERE outcome = 'stale') AS stale,"

@@ -43,7 +43,7 @@ def run_intake(parts: Parts, stop: threading.Event) -> None:
         parts.consumer,
         parts.lifecycle,
         read=parts.read,
-        set_aside=parts.set_aside,
+        refused=parts.refused,
         positions=parts.log,
         batch=parts.settings.intake_batch,
         poll_seconds=parts.settings.poll_seconds,
@@ -51,7 +51,7 @@ def run_intake(parts: Parts, stop: threading.Event) -> None:
 
     def details() -> dict[str, Any]:
         halted = {"halted": intake.halted} if intake.halted else {}
-        return {"lag": sum(intake.lag().values()), "counts": dict(intake.counts), **halted}
+        return {"counts": dict(intake.counts), **intake.reading, **halted}
 
     with _beating(parts, "intake", details) as heart:
         intake.run(stop, ready=heart.ready)
@@ -126,7 +126,7 @@ def _take_replies(parts: Parts, stop: threading.Event, counts: dict[str, int]) -
                 parts.reply_consumer,
                 ReplyBox(parts.log),
                 read=parts.reply,
-                set_aside=parts.pass_reply,
+                refused=parts.pass_reply,
                 positions=parts.log,
                 batch=parts.settings.intake_batch,
                 poll_seconds=parts.settings.poll_seconds,

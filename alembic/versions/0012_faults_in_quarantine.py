@@ -6,7 +6,7 @@ Each batch asks the first, `status` the second.
 from alembic import op
 
 revision = "0012"
-down_revision = "0008"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 

@@ -15,6 +15,7 @@ from adapters.arrays import timestamps
 from adapters.arrivals import Arrivals
 from adapters.event_mapper import EventMapper
 from cli.demo.reading import instant
+from domain.customer import Customer
 from domain.description import describe, describe_silent
 from domain.lifecycle import Readable
 from domain.steps import Scope
@@ -131,6 +132,7 @@ def test_a_tenant_lives_and_ends_whatever_times_its_messages_name(time: str, exp
     """Registers, levels, deadlines, show, timeline, what is stored, read models and what goes out."""
     intake = Intake(clock=Clock(NOW))
     scopes: dict[Scope, Any] = {}
+    tenant, estate = intake.tenant(), Estate(intake.tenant(), Customer("c-1"), scopes)
     for each in a_life(time, expires_at):
         assert intake.takes(each) == {"recorded": 1}
         tenant = intake.tenant()
