@@ -112,11 +112,13 @@ def _decode_batch(
             _decode_legacy(partition, batch, decoded)
             return
         header = _Header.of(batch)
-        if transactions.hides(header):
+        if transactions.hides(header) or header.last < first:
             decoded.pass_to(header.last + 1)
             return
         content = _content(header, batch)
     except _Broken as broken:
+        if following is not None and base < following <= first:
+            return  # all of it lies before what was asked for
         # Its header may be what is broken. Which offsets it has is told by the next batch, or found out one by one.
         after = following if following is not None and following > first else first + 1
         which = f"offsets {first} to {after - 1}" if after > first + 1 else f"offset {first}"
