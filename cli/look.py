@@ -73,6 +73,9 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     _show_intake(told["intake"])
     workers = [(each["name"], each["kind"], each["state"], each["pid"]) for each in told["workers"]]
     out.print(table("workers", ("name", "kind", "state", "pid"), workers))
+    for each in told["workers"]:
+        if halted := each["details"].get("halted"):
+            out.print(f"{each['name']}: {halted}", markup=False, highlight=False, soft_wrap=True)
     out.print(table("scopes", tuple(scopes), [tuple(scopes.values())]))
     out.print(
         table(
@@ -91,6 +94,14 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             ],
         )
     )
+    if messages["internal_errors"]:
+        out.print(
+            f"{messages['internal_errors']} messages met an unexpected error in Tenantry, and later ones without a"
+            " revision wait behind them: see `tenantry quarantine list`, and retry them with a version that is mended",
+            soft_wrap=True,
+        )
+    if told["ahead"]["messages"]:
+        out.print(_ahead(told["ahead"]), markup=False, highlight=False, soft_wrap=True)
     saga = told["saga"]
     out.print(f"{saga['due']} scopes are due, the oldest for {age(saga['oldest_due_seconds'])}")
     guard = told["guard"]
@@ -101,6 +112,14 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             soft_wrap=True,
         )
     out.print(_swept(told["sweep"]), markup=False, highlight=False, soft_wrap=True)
+
+
+def _ahead(ahead: dict[str, Any]) -> str:
+    """Whose clock, or whose idea of never, does not count."""
+    return (
+        f"{ahead['messages']} messages of {', '.join(ahead['sources'])} said a time more than a day ahead of ours, the"
+        f" last at {clock(ahead['last_at'])}: they were applied, and their deadlines run from when they were recorded"
+    )
 
 
 def _intake(parts: Parts) -> dict[str, Any]:

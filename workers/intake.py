@@ -12,6 +12,9 @@ database. So no batch can be recorded past one that failed, and none twice: one 
       ▲                                       └──────────────▶ failed, or PositionLost
       └── begin where the database is ◀── nothing is delivered until the database has said where ◀─┘
 
+A batch that meets an unexpected error is bisected, until one message is left: that one is refused, so that the others
+go on. Where even that fails, or too many are refused, the intake halts: it stays, takes nothing more, and says so.
+
 Where a partition stands is what the consumer says, not the last message of a batch: behind control records too, which
 nobody gets. A position that Kafka does not have (PositionOutOfRange) stops its own partition only: it is told once, and
 its partition goes on when an operator has moved the position.
@@ -31,6 +34,7 @@ import structlog
 
 from adapters.kafka import Consumer, Message, OnAssign, Partition, PositionOutOfRange
 from domain.errors import Conflict, Unavailable
+from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted
 from domain.lifecycle import Outcome
 from domain.ports import KafkaPosition
 
@@ -45,6 +49,14 @@ class Positions(Protocol):
 
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
         """The next offset to read, by (topic id, partition)."""
+
+
+def _partition(place: KafkaPosition | Message) -> Partition:
+    return Partition(place.topic, place.topic_id, place.partition)
+
+
+def _ends(messages: Sequence[Message]) -> dict[Partition, int]:
+    return {_partition(message): message.offset + 1 for message in messages}
 
 
 Read = TypeVar("Read")
@@ -67,23 +79,29 @@ class Intake(Generic[Read]):
         lifecycle: Taker[Read],
         *,
         read: Callable[[Message], Read],
+        refused: Callable[[Message, Exception], Iterable[Read]],
         positions: Positions,
         batch: int,
         poll_seconds: float,
+        counts: dict[str, int] | None = None,
     ) -> None:
+        """`refused`: as what a message is taken that met an unexpected error; more than one, to be tried in turn."""
         self._lifecycle = lifecycle
         self._read = read
+        self._refused = refused
         self._positions = positions
         self._batch = batch
         self._poll = max(poll_seconds, 0.05)
         self._fetched: dict[Partition, int | None] = {}
         """Where the next batch of each partition is fetched from; None: the database knows no position yet."""
         self._is_in_trouble = False
+        self.halted: str | None = None
+        """Why it takes nothing more."""
         self._told: dict[Partition, int] = {}
         """Of which partitions that Kafka does not have our position was told."""
         self._looked_at = 0.0
         self._consumer = connect(self._assigned)
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, int] = {} if counts is None else counts
         self.reading: dict[str, list[str] | dict[str, str]] = {}
         """The partitions that are ours, and why we do not go on in some of them; replaced whole, for other threads."""
 
@@ -92,7 +110,12 @@ class Intake(Generic[Read]):
         announced = False
         try:
             while not stop.is_set():
-                stop.wait(self.turn())
+                try:
+                    stop.wait(self.turn())
+                except IntakeHalted as error:
+                    self.halted = str(error)
+                    log.error(self.halted)  # noqa: TRY400 - the traceback was logged with the message that met it
+                    stop.wait()
                 if not announced and (self._consumer.assignment() or self._consumer.set_aside()):
                     announced = True
                     ready()
@@ -133,27 +156,58 @@ class Intake(Generic[Read]):
     def step(self) -> int:
         """One batch; the number of its messages."""
         messages = self._consumer.poll(self._poll, self._batch)
-        moved = self._carried()
-        if not moved:
-            return 0
-        outcome = self._lifecycle.intake([self._read(message) for message in messages], moved)
-        if self._is_in_trouble:
-            log.info("the intake takes messages in again")
-            self._is_in_trouble = False
-        self._consumer.commit(
-            {Partition(each.topic, each.topic_id, each.partition): each.next_offset for each in moved}
-        )
-        for name, count in outcome.counts.items():
-            self.counts[name] = self.counts.get(name, 0) + count
-        return len(messages)
-
-    def _carried(self) -> list[KafkaPosition]:
-        """From where each partition that moved was fetched, and to where; the next batch is fetched from there."""
         ends = {
             partition: end
             for partition, end in self._consumer.positions().items()
             if partition in self._fetched and end > (self._fetched[partition] or 0)
         }
+        if not ends:
+            return 0
+        self._take(messages, ends)
+        if self._is_in_trouble:
+            log.info("the intake takes messages in again")
+            self._is_in_trouble = False
+        return len(messages)
+
+    def _take(self, messages: Sequence[Message], ends: Mapping[Partition, int]) -> None:
+        """Record the messages, and where they end; where they meet an unexpected error, half by half, and of one
+        message that it did."""
+        carried = self._carried(ends)
+        try:
+            self._record([self._read(message) for message in messages], carried)
+        except EXPECTED:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the intake, nor block a partition
+            if len(messages) < 2:
+                self._record_refused(messages, error, carried)
+                return
+            self._fetched.update({_partition(each): each.expected for each in carried})
+            half = len(messages) // 2
+            self._take(messages[:half], _ends(messages[:half]))
+            self._take(messages[half:], ends)
+
+    def _record(self, read: Sequence[Read], carried: Sequence[KafkaPosition]) -> None:
+        outcome = self._lifecycle.intake(read, carried)
+        self._consumer.commit({_partition(each): each.next_offset for each in carried})
+        for name, count in outcome.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+
+    def _record_refused(self, messages: Sequence[Message], error: Exception, carried: Sequence[KafkaPosition]) -> None:
+        latest = error
+        for read in (each for message in messages for each in self._refused(message, error)):
+            try:
+                self._record([read], carried)
+            except EXPECTED:
+                raise
+            except Exception as another:  # noqa: BLE001 - the next way may be the one
+                latest = another
+            else:
+                self.counts[INTERNAL_ERROR] = self.counts.get(INTERNAL_ERROR, 0) + 1
+                return
+        raise IntakeHalted(1) from latest
+
+    def _carried(self, ends: Mapping[Partition, int]) -> list[KafkaPosition]:
+        """From where each partition that moved was fetched, and to where; the next batch is fetched from there."""
         carried = [
             KafkaPosition(
                 topic=partition.topic,

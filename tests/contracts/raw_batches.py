@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import google_crc32c
 from kafka.net.compat import KafkaNetClient
@@ -94,14 +95,30 @@ BROKEN: dict[str, Callable[[], bytearray]] = {
 
 def produce(bootstrap: str, topic: str, partition: int, content: bytes | bytearray) -> None:
     """Raises AssertionError where the broker refuses it."""
-    client = KafkaNetClient(bootstrap_servers=bootstrap)
-    try:
-        client.check_version()
-        known = client.send_and_receive(
-            client.least_loaded_node(bootstrap_fallback=True),
-            MetadataRequest(topics=[MetadataRequest.MetadataRequestTopic(name=topic)], max_version=12),
-        )
-        leader = next(each.leader_id for each in known.topics[0].partitions if each.partition_index == partition)
+    with closing(RawProducer(bootstrap)) as producer:
+        producer.produce(topic, partition, content)
+
+
+class RawProducer:
+    """Brings batches to the one broker, or to the first that answers, as they are."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._client = KafkaNetClient(bootstrap_servers=bootstrap)
+        self._client.check_version()
+        self._leaders: dict[str, dict[int, int]] = {}
+
+    def partitions(self, topic: str) -> dict[int, int]:
+        """The leader of each partition."""
+        if topic not in self._leaders:
+            known = self._client.send_and_receive(
+                self._client.least_loaded_node(bootstrap_fallback=True),
+                MetadataRequest(topics=[MetadataRequest.MetadataRequestTopic(name=topic)], max_version=12),
+            )
+            self._leaders[topic] = {each.partition_index: each.leader_id for each in known.topics[0].partitions}
+        return self._leaders[topic]
+
+    def produce(self, topic: str, partition: int, content: bytes | bytearray) -> None:
+        """Raises AssertionError where the broker refuses it."""
         data = ProduceRequest.TopicProduceData
         request = ProduceRequest(
             transactional_id=None,
@@ -115,8 +132,9 @@ def produce(bootstrap: str, topic: str, partition: int, content: bytes | bytearr
         code, attempts = _NOT_THE_LEADER, 0
         while code == _NOT_THE_LEADER and attempts < 50:  # yet: its topic was made a moment ago
             time.sleep(0.1 if attempts else 0)
-            answer = client.send_and_receive(leader, request)
+            answer = self._client.send_and_receive(self.partitions(topic)[partition], request)
             code, attempts = answer.responses[0].partition_responses[0].error_code, attempts + 1
         assert code == 0, f"the broker refuses it: error {code}"
-    finally:
-        client.close()
+
+    def close(self) -> None:
+        self._client.close()
