@@ -123,7 +123,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default=Path(".tenantry"), description="what the embedded parts keep")
     database_url: PostgresUrl | None = Field(default=None, description="none = the embedded PostgreSQL")
-    kafka_bootstrap: Bootstrap | None = Field(default=None, description="none = the embedded broker")
+    kafka_bootstrap: Bootstrap | None = Field(
+        default=None, description="host:port or [IPv6]:port, several with commas; none = the embedded broker"
+    )
 
     commerce_topic: Topic = "tenantry.commerce"
     lifecycle_topic: Topic = "tenantry.lifecycle"

@@ -66,8 +66,14 @@ class Desk:
             peers=lambda: ["test"],
         )
 
-    def comes(self, type_: str, *, at: datetime | None = None, is_revised: bool = True, **data: Any) -> dict[str, int]:
-        """An event from commerce, which says that it happened `at`; what became of it."""
+    def comes(self, type_: str, **data: Any) -> dict[str, int]:
+        """An event from commerce; what became of it."""
+        return self.came(type_, data)
+
+    def came(
+        self, type_: str, data: dict[str, Any], *, at: datetime | None = None, is_revised: bool = True
+    ) -> dict[str, int]:
+        """The same, which says that it happened `at`, or comes without a revision."""
         self._offset += 1
         data = {"tenant_id": TENANT, **data}
         revision = self._offset if is_revised else None

@@ -16,7 +16,7 @@ from tests.cli.conftest import TENANT, Desk
 
 PERSON = "ada@example.com"
 NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-CONFLUENCE = {"product": "confluence", "edition": "standard", "users": 5}
+CONFLUENCE: dict[str, Any] = {"product": "confluence", "edition": "standard", "users": 5}
 
 
 @contextmanager
@@ -37,8 +37,8 @@ def test_a_tenant_destroyed_at_the_end_of_time_is_closed_and_shown_and_goes(desk
     desk.work()
     desk.comes("product.activated", **CONFLUENCE, expires_at="9999-12-31T23:59:59-12:00")
     desk.work()
-    desk.comes("product.deactivated", at=at, product="jira-software", reason="left")
-    desk.comes("tenant.destroyed", at=at, reason="left")
+    desk.came("product.deactivated", {"product": "jira-software", "reason": "left"}, at=at)
+    desk.came("tenant.destroyed", {"reason": "left"}, at=at)
     assert desk.comes("product.activated", product="compass", edition="free", users=1) == {"recorded": 1}
     desk.work()
 
@@ -57,7 +57,7 @@ def test_an_unexpected_error_quarantines_one_message_and_the_log_holds_the_trace
 ) -> None:
     faults._told.clear()  # noqa: SLF001 - other tests of this process may have met the same fault
     with a_fault():
-        assert desk.comes("product.activated", is_revised=False, **CONFLUENCE) == {"quarantined": 1}
+        assert desk.came("product.activated", CONFLUENCE, is_revised=False) == {"quarantined": 1}
         assert desk.comes("product.suspended", product="confluence", reason="x") == {"quarantined": 1}
     logged = capsys.readouterr()
     told = logged.out + logged.err
@@ -72,8 +72,8 @@ def test_an_unexpected_error_quarantines_one_message_and_the_log_holds_the_trace
 
 def test_a_retry_with_a_version_that_is_mended_lets_in_what_waited_behind(desk: Desk) -> None:
     with a_fault("jira-software"):
-        desk.comes("product.suspended", is_revised=False, product="jira-software", reason="unpaid")
-    assert desk.comes("product.activated", is_revised=False, **CONFLUENCE) == {"waiting": 1}
+        desk.came("product.suspended", {"product": "jira-software", "reason": "unpaid"}, is_revised=False)
+    assert desk.came("product.activated", CONFLUENCE, is_revised=False) == {"waiting": 1}
     (entry,) = desk.json("quarantine", "list")
     with a_fault("jira-software"):
         assert "refused again" in desk.says("quarantine", "retry", str(entry["number"]), code=1, stderr=False)
@@ -88,10 +88,9 @@ def test_a_retry_with_a_version_that_is_mended_lets_in_what_waited_behind(desk: 
 
 def test_discarding_it_lets_in_what_waited_behind(desk: Desk) -> None:
     with a_fault():
-        desk.comes("product.activated", is_revised=False, **CONFLUENCE)
-    assert desk.comes("product.activated", is_revised=False, product="compass", edition="free", users=1) == {
-        "waiting": 1
-    }
+        desk.came("product.activated", CONFLUENCE, is_revised=False)
+    compass = {"product": "compass", "edition": "free", "users": 1}
+    assert desk.came("product.activated", compass, is_revised=False) == {"waiting": 1}
     (entry,) = desk.json("quarantine", "list")
     desk.says("quarantine", "discard", str(entry["number"]), "--reason", "not needed")
     assert not desk.parts.log.waiting([TENANT])

@@ -575,8 +575,9 @@ def test_a_topic_created_anew_has_another_id_and_is_read_from_its_start(
     old = desk.cluster.topic_ids([desk.topic])[desk.topic]
 
     desk.cluster.delete_topic(desk.topic)
-    assert desk.cluster.topic_ids([desk.topic]) == {}
+    until(lambda: desk.cluster.topic_ids([desk.topic]) == {})
     desk.cluster.ensure_topics({desk.topic: 4})
+    until(lambda: desk.topic in desk.cluster.topic_ids([desk.topic]))
     new = desk.cluster.topic_ids([desk.topic])[desk.topic]
     assert new != old
 
