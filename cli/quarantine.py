@@ -12,9 +12,11 @@ from adapters.quarantine import Entry
 from cli.operators import As, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
 from domain.acts import MessageDiscarded, MessageRetried
-from domain.errors import UsageError
+from domain.errors import TenantryError, UsageError
 from domain.faults import INTERNAL_ERROR
+from domain.lifecycle import Outcome
 from domain.names import is_tenant_id
+from runtime import faults
 from runtime.bootstrap import Parts
 
 app = typer.Typer(
@@ -86,10 +88,10 @@ def retry(number: Number, as_name: As = None, data_dir: DataDir = None, as_json:
     """Put a message through the front door again: after the catalogue, or the state that refused it, has changed."""
     with running_parts(data_dir) as parts:
         entry = parts.quarantine.entry(number)
-        message = parts.restored(parts.quarantine.body(entry), entry.topic, entry.partition, entry.offset)
+        body = parts.quarantine.body(entry)
         act = MessageRetried(**_named(entry), operator=who(as_name))
         parts.acts.record(act, still_right=lambda: _must_be_open(parts, number, "retried"))
-        outcome = parts.lifecycle.intake([message], released=number)
+        outcome = _again(parts, entry, body)
         _let_in(parts, entry)
     became = next(iter(outcome.counts), "nothing")
     if as_json:
@@ -122,6 +124,16 @@ def discard(
         print_json({"number": number, "outcome": "discarded"})
     else:
         out.print(f"message {number} discarded")
+
+
+def _again(parts: Parts, entry: Entry, body: bytes) -> Outcome:
+    try:
+        message = parts.restored(body, entry.topic, entry.partition, entry.offset)
+        return parts.lifecycle.intake([message], released=entry.number)
+    except TenantryError:
+        raise
+    except Exception as error:
+        raise TenantryError(f"message {entry.number} stays in quarantine: {faults.tell(error)}") from error
 
 
 def _let_in(parts: Parts, entry: Entry) -> None:
