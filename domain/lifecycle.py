@@ -55,7 +55,8 @@ from domain.tenant_events import (
 )
 from domain.wanted import scopes_of
 
-_DESTRUCTIVE = (TenantDestroyed, ProductDeactivated)
+_GUARDED = (TenantDestroyed, ProductDeactivated, ProductSuspended, LicenseUpdated, ProductActivated)
+"""What the destroy guard may have to count."""
 
 ATTEMPTS = 10
 """How often a batch is decided again when others record first."""
@@ -163,9 +164,9 @@ class Lifecycle:
         `released` is the number of the quarantined message that `messages` goes through the front door again for.
         Raises PositionLost when a partition was taken over, Conflict when others record first again and again.
         """
-        room: int | None = None
+        budget = Budget()
         for attempt in range(ATTEMPTS):
-            batch = _Batch(self, messages, released=released, room=room)
+            batch = _Batch(self, messages, released=released, budget=budget)
             batch.decide()
             batch.recording.positions.extend(positions)
             try:
@@ -175,7 +176,7 @@ class Lifecycle:
             except GuardTripped as tripped:
                 if attempt + 1 == ATTEMPTS:
                     raise
-                room = tripped.left
+                budget = budget.after(tripped)
             except Conflict:
                 if attempt + 1 == ATTEMPTS:
                     raise
@@ -185,11 +186,32 @@ class Lifecycle:
         raise AssertionError("unreachable")
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the destroy guard lets pass; None while nobody has asked it."""
+
+    destroys: int | None = None
+    closings: int | None = None
+
+    def after(self, tripped: GuardTripped) -> Budget:
+        """With what the guard has said is left."""
+        return Budget(
+            self.destroys if tripped.left is None else tripped.left,
+            self.closings if tripped.closings_left is None else tripped.closings_left,
+        )
+
+    def has_room(self, counted: Guarded) -> bool:
+        return self.destroys is None or counted.facts < self.destroys
+
+    def has_room_to_close(self, counted: Guarded) -> bool:
+        return self.closings is None or counted.closings < self.closings
+
+
 class _Batch:
     """One attempt at a batch: the state it grows, and the recording it becomes."""
 
     def __init__(
-        self, lifecycle: Lifecycle, messages: Sequence[Inbound], *, released: int | None, room: int | None
+        self, lifecycle: Lifecycle, messages: Sequence[Inbound], *, released: int | None, budget: Budget
     ) -> None:
         self.recording = Recording(released=[] if released is None else [released])
         self._is_retry = released is not None
@@ -218,8 +240,7 @@ class _Batch:
         self._sent_to_wait: dict[tuple[str, str], WaitingMessage] = {}
         self._due: dict[str, None] = {}
         self._touched: dict[tuple[str, str], None] = {}
-        self._room = room
-        """What the destroy guard lets pass; None while nobody has asked it."""
+        self._budget = budget
 
     def decide(self) -> None:
         for tenant_id in [key for key in self._waiting if self._tenants[key].exists]:
@@ -242,8 +263,11 @@ class _Batch:
             if self._before[tenant_id].exists and tenant.products.keys() != self._before[tenant_id].products.keys()
         )
         for tenant_id, tenant in self._tenants.items():
-            if tenant.held != self._before[tenant_id].held:
+            before = self._before[tenant_id]
+            if tenant.held != before.held:
                 self.recording.held[tenant_id] = held_in(tenant)
+            if tenant.version != before.version:
+                self.recording.live_products += tenants.live_products(tenant) - tenants.live_products(before)
 
     def keep(self) -> None:
         """What was decided is recorded: the next batch may go on from it."""
@@ -353,7 +377,7 @@ class _Batch:
         )
         stale = True
         for decided in events:
-            event = self._guarded(message, decided) if isinstance(decided, _DESTRUCTIVE) else decided
+            event = self._guarded(message, decided) if isinstance(decided, _GUARDED) else decided
             recorded = Recorded(
                 stream=self._stream(message.command),
                 version=self._version(message.command) + 1,
@@ -371,17 +395,23 @@ class _Batch:
         self._deal_with(message, "stale" if stale else "recorded")
 
     def _guarded(self, message: Readable, event: Event) -> Event:
-        """The fact, counted by the destroy guard; or that it is held, where there is no room for it."""
+        """The fact, counted by the destroy guard; or that it is held, where its budget is spent."""
         assert message.tenant_id is not None
-        tenant = self._tenants[message.tenant_id]
+        tenant, rule = self._tenants[message.tenant_id], self._policy.closing_guard
+        counted = self.recording.guarded or Guarded(self._policy.guard, self._now, closing_rule=rule)
         if tenants.is_guarded(event, tenant):
-            if tenants.joins_held(event, tenant):
-                return tenants.hold(event)
-            counted = self.recording.guarded or Guarded(self._policy.guard, self._now)
-            if self._room is not None and counted.facts >= self._room:
+            if tenants.joins_held(event, tenant) or not self._budget.has_room(counted):
                 return tenants.hold(event)
             destroyed = counted.destroyed + isinstance(event, TenantDestroyed)
             self.recording.guarded = replace(counted, facts=counted.facts + 1, destroyed=destroyed)
+        elif tenants.closes(event, tenant, self._now):
+            if tenants.joins_held(event, tenant):
+                return tenants.hold(event)
+            if not self._before[message.tenant_id].product(event.product).is_open(self._now):
+                return event  # opened by the same batch: nobody has had it yet
+            if not self._budget.has_room_to_close(counted):
+                return tenants.hold(event)
+            self.recording.guarded = replace(counted, closings=counted.closings + 1)
         return event
 
     def _make_due(self, event: Event) -> None:

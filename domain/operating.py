@@ -33,7 +33,14 @@ from domain.ports import Clock, EventLog, Guarded, NewId, Recording, Wake
 from domain.provisioning import Provisioning, ScopeHeld, ScopeResumed
 from domain.steps import Scope
 from domain.tenant import Held, Tenant
-from domain.tenant_events import ChangesApproved, ChangesRejected, Destructive, TenantDestroyed, TenantRestored
+from domain.tenant_events import (
+    ChangesApproved,
+    ChangesRejected,
+    Closing,
+    Destructive,
+    TenantDestroyed,
+    TenantRestored,
+)
 from domain.wanted import Estate, scopes_of
 
 ATTEMPTS = 10
@@ -193,7 +200,7 @@ class Operating:
         return self.estates([tenant_id])[tenant_id]
 
     def _of_tenant(
-        self, tenant: Tenant, act: Event, facts: Iterable[tuple[Held, Destructive]], *, by: str
+        self, tenant: Tenant, act: Event, facts: Iterable[tuple[Held, Destructive | Closing]], *, by: str
     ) -> Recording:
         """The act in the tenant's stream, then the facts that it lets pass with their own causes; all scopes due."""
         now, act_id, before = self.clock(), self.new_id(), tenant
@@ -219,6 +226,7 @@ class Operating:
             recording.guarded = Guarded(self.policy.guard, now, destroyed=destroyed)
         if tenant.held != before.held:
             recording.held[tenant.id] = held_in(tenant)
+        recording.live_products = tenants.live_products(tenant) - tenants.live_products(before)
         return recording
 
     def _recording(self, act: Act, estate: Estate, *, by: str) -> Recording:
@@ -259,5 +267,6 @@ def _join(whole: Recording, recording: Recording) -> None:
     whole.events.extend(recording.events)
     whole.wakes.extend(recording.wakes)
     whole.held.update(recording.held)
+    whole.live_products += recording.live_products
     if recording.guarded is not None:
         whole.guarded = recording.guarded.and_also(whole.guarded)

@@ -49,14 +49,15 @@ class Drift(Value):
 
 
 class Guard(Value):
-    """How much may be destroyed in a time without an operator: the larger of `at_least` and `share` of live tenants."""
+    """A budget of the destroy guard: how much may pass in a time without an operator. The larger of `at_least` and a
+    `share` of what lives counts."""
 
     at_least: int = Field(default=5, ge=0, le=1_000_000)
     share: float = Field(default=0.01, ge=0, le=1)
     window: timedelta = timedelta(minutes=10)
 
     def limit(self, live: int) -> int:
-        """The most guarded facts in one window, with so many live tenants."""
+        """The most guarded facts in one window, where so many live."""
         return max(self.at_least, int(self.share * live))
 
 
@@ -70,6 +71,9 @@ class Policy(Value):
     retry: Retry
     drift: Drift = Drift()
     guard: Guard = Guard()
+    """Of destroys, deactivations and purges; the share is of the live tenants."""
+    closing_guard: Guard = Guard(at_least=50, share=0.05)
+    """Of changes that close a product; the share is of the live products."""
 
     @classmethod
     def parse(cls, text: str, *, source: str) -> Self:
