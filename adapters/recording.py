@@ -8,9 +8,8 @@ nothing of the transaction stays.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Final
 
 from eventsourcing.persistence import IntegrityError
@@ -18,9 +17,9 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from adapters.arrays import Bigints, Texts, bigints, byteas, texts, timestamps
-from domain.errors import Conflict, GuardTripped, PositionLost
-from domain.policy import Guard
-from domain.ports import Guarded, HeldInTenant, KafkaPosition, Lease, Recording
+from adapters.guarding import hold, pass_the_guard
+from domain.errors import Conflict, PositionLost
+from domain.ports import KafkaPosition, Lease, Recording
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ class DuplicateIncoming(IntegrityError):
 def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int, str]) -> None:
     """Write them; `bodies` holds the sealed bodies of messages by the identity of the message."""
     if recording.guarded is not None:  # first, so that whoever waits for the guard holds nothing else yet
-        _pass_the_guard(curs, recording.guarded, recording.live_products)
+        pass_the_guard(curs, recording.guarded, recording.live_products)
     _know_of_each_other(curs, recording)
     for position in recording.positions:
         _move(curs, position)
@@ -101,7 +100,7 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
     if recording.replies:
         _keep_replies(curs, recording)
     if recording.held:
-        _hold(curs, recording.held)
+        hold(curs, recording.held)
     if recording.live_products:
         curs.execute("INSERT INTO live_products (products) VALUES (%s)", (recording.live_products,))
     if recording.wakes:
@@ -158,92 +157,6 @@ def _keep_replies(curs: Cursor[DictRow], recording: Recording) -> None:
         )
         if not curs.rowcount:
             log.info("passed over a reply to %r: nobody waits for it, or it is no news", reply.key)
-
-
-def _pass_the_guard(curs: Cursor[DictRow], guarded: Guarded, live_products: int) -> None:
-    """Count what is destroyed or closed; everybody who does either waits here for everybody else, until the commit.
-
-    Time never goes back for the guard, whatever the clocks of several processes say. What lives is counted only where
-    `at_least` is not enough; `live_products`: by how many those grow in this very transaction.
-    """
-    curs.execute(
-        "UPDATE destroy_guard SET destroyed = destroyed + %s,"
-        " at = CASE WHEN %s > 0 THEN greatest(at, %s) ELSE at END RETURNING at, destroyed",
-        (guarded.destroyed, guarded.facts + guarded.closings, guarded.at),
-    )
-    row = curs.fetchone()
-    assert row is not None
-
-    def live_tenants() -> int:
-        created = _one(curs, "SELECT count(*) AS n FROM customer_tenants")
-        return created - int(row["destroyed"]) + guarded.destroyed
-
-    def products() -> int:
-        return _one(curs, "SELECT coalesce(sum(products), 0)::bigint AS n FROM live_products") + live_products
-
-    left = closings_left = None
-    if guarded.facts:
-        left = _left(curs, "destroys", guarded.rule, row["at"], guarded.facts, live_tenants)
-    if guarded.closings:
-        closings_left = _left(curs, "closings", guarded.closing_rule, row["at"], guarded.closings, products)
-    if guarded.facts > (left or 0) or guarded.closings > (closings_left or 0):
-        raise GuardTripped(left, closings_left)
-    for budget, facts in (("destroys", guarded.facts), ("closings", guarded.closings)):
-        if facts:
-            curs.execute("INSERT INTO guarded_facts (at, facts, budget) VALUES (%s, %s, %s)", (row["at"], facts, budget))
-    if guarded.closings:
-        _add_up_live_products(curs)
-
-
-def _left(
-    curs: Cursor[DictRow], budget: str, rule: Guard, at: datetime, facts: int, live: Callable[[], int]
-) -> int:
-    """What of the budget is left in the window that ends now; what lives is counted only where that may be too little."""
-    curs.execute("DELETE FROM guarded_facts WHERE budget = %s AND at <= %s", (budget, at - rule.window))
-    passed = _one(
-        curs, "SELECT coalesce(sum(facts), 0)::bigint AS n FROM guarded_facts WHERE budget = %s", (budget,)
-    )
-    limit = rule.limit(0)
-    if passed + facts > limit and rule.share:
-        limit = rule.limit(live())
-    return max(0, limit - passed)
-
-
-_ADDED_UP: Final = 1_000
-"""How many rows of `live_products` become one at a time: each activation adds one, and waits for nobody."""
-
-
-def _add_up_live_products(curs: Cursor[DictRow]) -> None:
-    """Some rows become one; nobody else does so meanwhile, for the guard's row is locked."""
-    curs.execute(
-        "WITH gone AS (DELETE FROM live_products WHERE ctid = ANY(ARRAY("
-        " SELECT ctid FROM live_products LIMIT %s)) RETURNING products)"
-        " INSERT INTO live_products (products) SELECT sum(products) FROM gone HAVING count(*) > 0",
-        (_ADDED_UP,),
-    )
-
-
-def _one(curs: Cursor[DictRow], query: str, parameters: tuple[object, ...] = ()) -> int:
-    curs.execute(query.encode(), parameters)
-    row = curs.fetchone()
-    assert row is not None
-    return int(row["n"])
-
-
-def _hold(curs: Cursor[DictRow], held: Mapping[str, HeldInTenant | None]) -> None:
-    """What the destroy guard holds of those tenants from here on."""
-    curs.execute("DELETE FROM held_by_guard WHERE tenant_id = ANY(%b)", (texts(list(held)),))
-    rows = {tenant_id: each for tenant_id, each in held.items() if each is not None}
-    curs.execute(
-        "INSERT INTO held_by_guard (tenant_id, changes, since, closings)"
-        " SELECT * FROM unnest(%b::text[], %b::bigint[], %b::timestamptz[], %b::bigint[])",
-        (
-            texts(list(rows)),
-            bigints([each.changes for each in rows.values()]),
-            timestamps([each.since for each in rows.values()]),
-            bigints([each.closings for each in rows.values()]),
-        ),
-    )
 
 
 def _see(curs: Cursor[DictRow], recording: Recording) -> None:

@@ -195,6 +195,9 @@ def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
     for reason in told.wanted:
         yield f"  Commerce wanted it {told.wish}: {reason.said}."
         yield from (f"    {each}" for each in _links(reason.since))
+    for reason in told.awaiting:
+        yield f"  It awaited an approval, and changed nothing until then: {reason.said}."
+        yield from (f"    {each}" for each in _links(reason.since))
     if told.level_since:
         yield f"  It was last brought to {told.level}:"
         yield from (f"    {each}" for each in _links(told.level_since))
@@ -228,6 +231,7 @@ def _explained(told: Explained) -> dict[str, Any]:
         "lacking": told.lacking,
         "wish": told.wish,
         "wanted": [{"reason": each.said, "since": _chain(each.since)} for each in told.wanted],
+        "awaiting": [{"reason": each.said, "since": _chain(each.since)} for each in told.awaiting],
         "level": told.level,
         "level_since": _chain(told.level_since),
         "data_lost": told.data_lost,

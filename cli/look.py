@@ -91,8 +91,9 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     out.print(f"{saga['due']} scopes are due, the oldest for {age(saga['oldest_due_seconds'])}")
     guard = told["guard"]
     if guard["held"]:
+        closings = f" ({guard['closings']} of them would close a product)" if guard["closings"] else ""
         out.print(
-            f"the destroy guard holds {guard['held']} changes of {guard['tenants']} tenants, the oldest for"
+            f"the destroy guard holds {guard['held']} changes of {guard['tenants']} tenants{closings}, the oldest for"
             f" {age(guard['oldest_seconds'])}: see `tenantry runs approve`",
             soft_wrap=True,
         )

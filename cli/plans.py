@@ -75,7 +75,7 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
             change.asked_by,
             change.since,
             ", ".join(f"{key}: {now} -> {then}" for key, now, then in change.levels),
-            change.data,
+            "; ".join(filter(None, (change.says, change.data))),
         )
         for change in plan.changes
     ]

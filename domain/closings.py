@@ -62,5 +62,22 @@ def said_by(held: HeldEvent) -> ProductEvent | None:
             assert_never(held)
 
 
+def describe_held(held: HeldEvent) -> str:
+    """What is held, in words."""
+    match held.change:
+        case "destroy":
+            return "the destruction of its tenant"
+        case "deactivate":
+            return "a deactivation"
+        case "purge":
+            return "a purge"
+        case "suspend":
+            return "a suspension"
+        case "license":
+            return "a license that is inactive or over"
+        case "activate":
+            return "an activation whose license is over"
+
+
 def _content(held: ClosingHeld, kind: type[ProductEvent]) -> dict[str, object]:
     return held.model_dump(include=set(kind.model_fields))

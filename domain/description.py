@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from domain.catalog import Catalog
+from domain.closings import describe_held
 from domain.convergence import Nothing, Wait, around, database_of, next_action
 from domain.policy import Policy
 from domain.provisioning import Provisioning
@@ -118,7 +119,8 @@ def describe_actual(estate: Estate, *, catalog: Catalog, policy: Policy, now: da
 
 
 def describe_silent(estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[Scope, Json]:
-    """The scopes that are due or wait, though no fact of theirs says so: for another scope, or for an operator."""
+    """The scopes that are due or wait, though no fact of theirs says so: for another scope, or for an operator; and
+    those of which a change awaits an approval."""
     found: dict[Scope, Json] = {}
     for scope in scopes_of(estate.tenant, catalog):
         wish, actual = wanted(scope, estate, catalog=catalog, policy=policy, now=now), estate.actual(scope)
@@ -126,7 +128,18 @@ def describe_silent(estate: Estate, *, catalog: Catalog, policy: Policy, now: da
         is_kept_waiting = told["state"] == "waiting" and actual.intent is None
         if is_kept_waiting or (actual.version == 0 and told["state"] != "converged"):
             found[scope] = told
+        elif told["state"] == "converged" and (awaited := _awaited(scope, estate.tenant)):
+            found[scope] = told | {"state": "waiting", "reason": f"{awaited}: see `tenantry runs approve`"}
     return found
+
+
+def _awaited(scope: Scope, tenant: Tenant) -> str | None:
+    """Which changes of the scope await an approval, though nothing of it waits for them; a purge is told by itself."""
+    if scope.kind == "family":
+        return None
+    changes = [held.event for held in tenant.held if (held.event.product or "") == scope.key]
+    told = [describe_held(event) for event in changes if event.change != "purge"]
+    return f"{' and '.join(told)} {'await' if told[1:] else 'awaits'} approval" if told else None
 
 
 def _scope(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog, now: datetime) -> Json:

@@ -16,12 +16,12 @@ from uuid import UUID
 
 from domain import tenant as tenants
 from domain.catalog import Catalog
+from domain.closings import HeldEvent, said_by
 from domain.event import Event, Recorded
 from domain.policy import Policy
 from domain.ports import HeldInTenant
 from domain.steps import Level, Scope
 from domain.tenant import Held, Tenant, stands
-from domain.closings import HeldEvent, said_by
 from domain.tenant_events import (
     Closing,
     ClosingHeld,

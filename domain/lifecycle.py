@@ -19,9 +19,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from domain import budget as budgets
 from domain import customer as customers
 from domain import tenant as tenants
 from domain import tenant_decisions
+from domain.budget import Budget
 from domain.catalog import Catalog
 from domain.commands import Command, CreateTenant, UpdateCustomer
 from domain.convergence import concerned
@@ -186,27 +188,6 @@ class Lifecycle:
         raise AssertionError("unreachable")
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What the destroy guard lets pass; None while nobody has asked it."""
-
-    destroys: int | None = None
-    closings: int | None = None
-
-    def after(self, tripped: GuardTripped) -> Budget:
-        """With what the guard has said is left."""
-        return Budget(
-            self.destroys if tripped.left is None else tripped.left,
-            self.closings if tripped.closings_left is None else tripped.closings_left,
-        )
-
-    def has_room(self, counted: Guarded) -> bool:
-        return self.destroys is None or counted.facts < self.destroys
-
-    def has_room_to_close(self, counted: Guarded) -> bool:
-        return self.closings is None or counted.closings < self.closings
-
-
 class _Batch:
     """One attempt at a batch: the state it grows, and the recording it becomes."""
 
@@ -267,7 +248,7 @@ class _Batch:
             if tenant.held != before.held:
                 self.recording.held[tenant_id] = held_in(tenant)
             if tenant.version != before.version:
-                self.recording.live_products += tenants.live_products(tenant) - tenants.live_products(before)
+                self.recording.live_products += budgets.live_products(tenant) - budgets.live_products(before)
 
     def keep(self) -> None:
         """What was decided is recorded: the next batch may go on from it."""
@@ -404,8 +385,8 @@ class _Batch:
                 return tenants.hold(event)
             destroyed = counted.destroyed + isinstance(event, TenantDestroyed)
             self.recording.guarded = replace(counted, facts=counted.facts + 1, destroyed=destroyed)
-        elif tenants.closes(event, tenant, self._now):
-            if tenants.joins_held(event, tenant):
+        elif budgets.closes(event, tenant, self._now):
+            if budgets.holds_closing(tenant, event.product):
                 return tenants.hold(event)
             if not self._before[message.tenant_id].product(event.product).is_open(self._now):
                 return event  # opened by the same batch: nobody has had it yet

@@ -22,6 +22,7 @@ from typing import Literal
 
 from domain import tenant as tenants
 from domain import tenant_decisions
+from domain.budget import live_products
 from domain.catalog import Catalog
 from domain.commands import RestoreTenant
 from domain.convergence import dependents
@@ -226,7 +227,7 @@ class Operating:
             recording.guarded = Guarded(self.policy.guard, now, destroyed=destroyed)
         if tenant.held != before.held:
             recording.held[tenant.id] = held_in(tenant)
-        recording.live_products = tenants.live_products(tenant) - tenants.live_products(before)
+        recording.live_products = live_products(tenant) - live_products(before)
         return recording
 
     def _recording(self, act: Act, estate: Estate, *, by: str) -> Recording:

@@ -151,13 +151,13 @@ class Reply:
 @dataclass(frozen=True, slots=True)
 class Guarded:
     """What the destroy guard counts: `facts` recorded at a time without an approval, and by how many the number of
-    destroyed tenants grows. `closings`, the changes that close a product, have a budget of their own."""
+    destroyed tenants grows. `closings`, the changes that close a product, have `closing_rule` for their budget."""
 
     rule: Guard
     at: datetime
     facts: int = 0
     destroyed: int = 0
-    closing_rule: Guard = Guard()
+    closing_rule: Guard | None = None
     closings: int = 0
 
     def and_also(self, other: Guarded | None) -> Guarded:
@@ -169,7 +169,7 @@ class Guarded:
             at=max(self.at, other.at),
             facts=self.facts + other.facts,
             destroyed=self.destroyed + other.destroyed,
-            closing_rule=self.closing_rule if self.closings else other.closing_rule,
+            closing_rule=self.closing_rule or other.closing_rule,
             closings=self.closings + other.closings,
         )
 

@@ -322,7 +322,11 @@ def _would_write(product: ProductRegisters, said: ProductEvent, since: int) -> b
     """Whether what was said would still land in a register; without a revision: in one not written `since` then."""
     presence, access, license_ = writes_of(said)
     if said.revision is None:
-        versions = ((presence, product.present_since), (access, product.access_since), (license_, product.licensed_since))
+        versions = (
+            (presence, product.present_since),
+            (access, product.access_since),
+            (license_, product.licensed_since),
+        )
         return any(value is not None and written < since for value, written in versions)
     return Write.LANDS in verdicts_on(product, said).values()
 
@@ -428,46 +432,13 @@ def is_guarded(event: Event, tenant: Tenant) -> TypeGuard[Destructive]:
             return False
 
 
-def closes(event: Event, tenant: Tenant, now: datetime) -> TypeGuard[Closing]:
-    """Whether the fact closes a product that its own registers have open, or that a held closing would close.
-
-    A license that is active and ends later closes nothing: the end of a license is no producer's fault.
-    """
-    match event:
-        case ProductSuspended():
-            register = "access"
-        case LicenseUpdated(status="inactive"):
-            register = "license"
-        case LicenseUpdated(expires_at=datetime() as ends) | ProductActivated(expires_at=datetime() as ends) if ends <= now:
-            register = "license"
-        case _:
-            return False
-    product = tenant.product(event.product)
-    is_at_stake = product.is_open(now) or holds_closing(tenant, event.product)
-    return is_at_stake and verdicts_on(product, event)[register] is Write.LANDS
-
-
-def holds_closing(tenant: Tenant, key: str) -> bool:
-    """Whether a closing of the product awaits an approval."""
-    return any(isinstance(held.event, ClosingHeld) and held.event.product == key for held in tenant.held)
-
-
 def _is_in_force(license_: License, now: datetime) -> bool:
     return license_.status == "active" and (license_.expires_at is None or license_.expires_at > now)
 
 
-def live_products(tenant: Tenant) -> int:
-    """How many products are active; none of a tenant that was destroyed."""
-    return 0 if tenant.destroyed else sum(product.activated for product in tenant.products.values())
-
-
-def joins_held(event: Destructive | Closing, tenant: Tenant) -> bool:
-    """Whether the same change, or any closing of the same product, is held already: whoever repeats it must not get it
-    past the guard, however slowly."""
-    held = hold(event)
-    if isinstance(held, ClosingHeld):
-        return holds_closing(tenant, held.product)
-    return any(is_same(each.event, held) for each in tenant.held)
+def joins_held(event: Destructive, tenant: Tenant) -> bool:
+    """Whether the same change is held already: whoever repeats it must not get it past the guard, however slowly."""
+    return any(is_same(held.event, hold(event)) for held in tenant.held)
 
 
 def hold(event: Destructive | Closing) -> HeldEvent:

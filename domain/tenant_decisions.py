@@ -9,7 +9,9 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
+from domain.budget import closes
 from domain.catalog import Catalog
+from domain.closings import HeldEvent, said_by
 from domain.commands import (
     ActivateProduct,
     Activation,
@@ -26,14 +28,12 @@ from domain.commands import (
 from domain.errors import Contradiction, Malformed, Refused
 from domain.personal import FORGOTTEN
 from domain.policy import Policy
-from domain.closings import HeldEvent, said_by
 from domain.registers import Register, Write, judge
 from domain.tenant import (
     Attributes,
     ProductRegisters,
     Tenant,
     attributes_of,
-    closes,
     hold,
     is_same,
     verdicts_on,

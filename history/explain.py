@@ -18,6 +18,7 @@ from uuid import UUID
 
 from domain import tenant as tenants
 from domain.catalog import Catalog
+from domain.closings import describe_held
 from domain.convergence import database_of
 from domain.description import describe_actual
 from domain.event import Recorded
@@ -58,6 +59,8 @@ class Explained:
     lacking: Sequence[str]
     wish: str
     wanted: Sequence[Reason]
+    awaiting: Sequence[Reason]
+    """What awaited an approval, and changed nothing."""
     level: str
     level_since: Sequence[Recorded]
     data_lost: bool
@@ -79,6 +82,7 @@ def explain(
         lacking=lacking,
         wish=wish_of_product(estate.tenant, product, catalog=catalog, now=now),
         wanted=tuple(_reasons(tenant_id, product, facts, known, catalog=catalog, now=now)),
+        awaiting=tuple(_awaiting(product, estate.tenant, facts, known)),
         level=estate.product(product).level,
         level_since=chain(converged, known) if converged else (),
         data_lost=data_lost(product, estate, catalog=catalog),
@@ -185,6 +189,17 @@ def _reasons(
             yield Reason("activated, licensed, and nothing stands in its way", chain(fact_of, known) if fact_of else ())
         else:
             yield Reason(said, chain(fact_of, known) if fact_of else ())
+
+
+def _awaiting(
+    product: str, tenant: Tenant, facts: Sequence[Recorded], known: Mapping[UUID, Recorded]
+) -> Iterator[Reason]:
+    """The changes of the product, and of its tenant, that the destroy guard held."""
+    versions = {fact.version: fact for fact in facts if fact.stream == tenants.stream_of(tenant.id)}
+    for held in tenant.held:
+        if held.event.product in (None, product):
+            said = _with(describe_held(held.event), held.event.reason)
+            yield Reason(said, chain(versions[held.version], known))
 
 
 _OPEN = "open"

@@ -47,7 +47,13 @@ def test_the_plan_is_printed_and_approved_by_its_hash(desk: Desk) -> None:
     assert again.startswith(f"the destroy guard holds nothing: plan {plan['plan']} was approved or rejected before")
     too_late = desk.says("runs", "reject", plan["plan"], "--reason", "stop!", code=2)
     assert f"nothing was rejected: the destroy guard holds nothing; plan {plan['plan']} was approved" in too_late
-    assert desk.json("status")["guard"] == {"held": 0, "tenants": 0, "since": None, "oldest_seconds": None}
+    assert desk.json("status")["guard"] == {
+        "held": 0,
+        "closings": 0,
+        "tenants": 0,
+        "since": None,
+        "oldest_seconds": None,
+    }
 
 
 def test_an_old_hash_and_a_missing_reason_are_refused(desk: Desk) -> None:

@@ -35,12 +35,10 @@ UNLIMITED = 1_000_000
 class Story:
     """A cloud to which things happen.
 
-    `limit`, `closing_limit`: how much the destroy guard lets pass, and how many closings; `log`: another than in memory.
+    `limit`, `closing_limit`: how much the destroy guard lets pass, how many closings; `log`: another than in memory.
     """
 
-    def __init__(
-        self, *, limit: int = UNLIMITED, closing_limit: int = UNLIMITED, log: Keeper | None = None
-    ) -> None:
+    def __init__(self, *, limit: int = UNLIMITED, closing_limit: int = UNLIMITED, log: Keeper | None = None) -> None:
         budgets = {"guard": Guard(at_least=limit, share=0), "closing_guard": Guard(at_least=closing_limit, share=0)}
         policy = POLICY.model_copy(update=budgets)
         self.cloud: CloudOn = Cloud(policy=policy)

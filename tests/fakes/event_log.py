@@ -134,8 +134,9 @@ class MemoryEventLog:
         at = max(guarded.at, self._guard_at)
         passed = sum(facts for then, facts in self._guarded if then > at - guarded.rule.window)
         left = guarded.rule.limit(len(self._customer_tenants) - self._destroyed) - passed
-        closed = sum(closings for then, closings in self._closed if then > at - guarded.closing_rule.window)
-        closings_left = guarded.closing_rule.limit(live_products) - closed
+        rule = guarded.closing_rule or guarded.rule
+        closed = sum(closings for then, closings in self._closed if then > at - rule.window)
+        closings_left = rule.limit(live_products) - closed
         is_too_much = guarded.facts and guarded.facts > left
         if is_too_much or (guarded.closings and guarded.closings > closings_left):
             raise GuardTripped(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from domain import convergence, registers, saga, tenant, wanted
+from domain import budget, convergence, registers, saga, tenant, wanted
 from domain.convergence import Resume
 from domain.errors import ExecutorError
 from domain.ports import Recording
@@ -166,7 +166,7 @@ def _a_guard_that_lets_everything_pass() -> Broken:
 
 def _closings_that_are_not_counted() -> Broken:
     """A producer may close everybody's products: only what is destroyed has a budget."""
-    return patch.object(tenant, "closes", lambda event, tenant, now: False)
+    return patch.object(budget, "closes", lambda event, tenant, now: False)
 
 
 def _ground_that_does_not_count() -> Broken:
