@@ -79,7 +79,7 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
         )
         for change in plan.changes
     ]
-    columns = ("tenant", "change", "reason", "asked by", "held since", "levels", "data")
+    columns = ("tenant", "change", "reason", "asked by", "held since", "levels", "content and data")
     out.print(table(f"plan {plan.hash}: {len(plan.changes)} changes are held", columns, rows))
     out.print(
         f"carry it out: tenantry runs approve {plan.hash} --reason TEXT\n"
