@@ -378,9 +378,9 @@ class _Batch:
     def _guarded(self, message: Readable, event: Event) -> Event:
         """The fact, counted by the destroy guard; or that it is held, where its budget is spent."""
         assert message.tenant_id is not None
-        tenant, rule = self._tenants[message.tenant_id], self._policy.closing_guard
-        counted = self.recording.guarded or Guarded(self._policy.guard, self._now, closing_rule=rule)
+        tenant = self._tenants[message.tenant_id]
         if tenants.is_guarded(event, tenant):
+            counted = self._counted()
             if tenants.joins_held(event, tenant) or not self._budget.has_room(counted):
                 return tenants.hold(event)
             destroyed = counted.destroyed + isinstance(event, TenantDestroyed)
@@ -390,10 +390,15 @@ class _Batch:
                 return tenants.hold(event)
             if not self._before[message.tenant_id].product(event.product).is_open(self._now):
                 return event  # opened by the same batch: nobody has had it yet
+            counted = self._counted()
             if not self._budget.has_room_to_close(counted):
                 return tenants.hold(event)
             self.recording.guarded = replace(counted, closings=counted.closings + 1)
         return event
+
+    def _counted(self) -> Guarded:
+        rule, closing_rule = self._policy.guard, self._policy.closing_guard
+        return self.recording.guarded or Guarded(rule, self._now, closing_rule=closing_rule)
 
     def _make_due(self, event: Event) -> None:
         match event:

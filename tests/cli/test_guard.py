@@ -10,6 +10,8 @@ import psycopg
 import pytest
 
 from adapters import migrations
+from adapters.log_import import LogImport
+from history.importing import import_log
 from runtime.bootstrap import count_held
 from tests.cli.conftest import JIRA, TENANT, Desk
 
@@ -105,7 +107,9 @@ def test_a_rejection_says_which_purges_stay_held(strict: None, desk: Desk) -> No
     assert [change["change"] for change in desk.json("runs", "approve")["changes"]] == ["purge"]
 
 
-def test_a_closing_beyond_its_budget_is_told_everywhere_and_closes_when_it_is_approved(strict: None, desk: Desk) -> None:
+def test_a_closing_beyond_its_budget_is_told_everywhere_and_closes_when_it_is_approved(
+    strict: None, desk: Desk
+) -> None:
     desk.work()
     desk.comes("product.suspended", product="jira-software", reason="a fault")
     desk.comes("license.updated", product="jira-software", edition="standard", users=5, status="inactive")
@@ -169,6 +173,22 @@ def test_the_live_products_are_found_in_the_log_again_after_their_table_was_drop
     migrations.downgrade(url, "0008")
     migrations.migrate(url)
     assert live_products(url) == 6
+
+
+def test_what_the_guard_counts_and_holds_comes_with_an_imported_log(
+    strict: None, desk: Desk, second_database: str, tmp_path: Path
+) -> None:
+    desk.comes("product.activated", product="confluence", edition="standard", users=5)
+    desk.comes("product.suspended", product="confluence", reason="a fault")
+    desk.work()
+    file = str(tmp_path / "log.jsonl")
+    desk.says("audit", "export", file)
+    url = desk.parts.endpoints.database_url
+    import_log(LogImport(second_database), Path(file), families={}, keys=None)
+    held = "SELECT tenant_id, changes, closings, since FROM held_by_guard"
+    with psycopg.connect(url) as here, psycopg.connect(second_database) as there:
+        assert here.execute(held).fetchall() == there.execute(held).fetchall() != []
+    assert live_products(url) == live_products(second_database) == 2
 
 
 def test_a_held_purge_is_listed_among_the_runs_and_found_again_after_its_table_was_dropped(
