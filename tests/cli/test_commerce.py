@@ -167,7 +167,10 @@ def test_a_closing_that_awaits_approval_was_heard_and_any_other_difference_is_no
     told = json.loads(cloud.says("reconcile", "--commerce", path, "--json", code=1))["differences"]
     assert [each["said"] for each in told] == [
         "open here, suspended at commerce; a suspension is held by the destroy guard",
-        "open here, suspended at commerce; license users 5 here, 6 at commerce; a suspension is held by the destroy guard",
+        (
+            "open here, suspended at commerce; license users 5 here, 6 at commerce;"
+            " a suspension is held by the destroy guard"
+        ),
     ]
     first, second = (each["remedy"] for each in told)
     assert first == "decide about it: `tenantry runs approve`"
