@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from cli import (
     acting,
@@ -22,8 +27,26 @@ from cli import (
     runs,
     show,
 )
+from cli.output import err, open_closed_streams, show_traceback
+
+
+class Commands(TyperGroup):
+    """All commands. A usage error may repeat what was typed: it is shown as all foreign text is."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            code = super().main(*args, **{**options, "standalone_mode": False})
+        except typer.TyperException as error:
+            told = io.StringIO()
+            error.show(file=told)  # type: ignore[attr-defined]  # all that it raises have it
+            for line in told.getvalue().splitlines():
+                err.print(line)
+            sys.exit(error.exit_code)
+        sys.exit(code)
+
 
 app = typer.Typer(
+    cls=Commands,
     name="tenantry",
     help="The control plane of a multi-tenant cloud: makes what is licensed so, keeps it so, and can show it.",
     no_args_is_help=True,
@@ -62,6 +85,8 @@ app.command()(bench.bench)
 
 def main() -> None:
     """The entry point `tenantry`."""
+    open_closed_streams()
+    sys.excepthook = show_traceback
     app()
 
 

@@ -13,6 +13,7 @@ from typing import Self
 
 from pydantic import Field, ValidationError
 
+from domain import names
 from domain.errors import UsageError
 from domain.event import Value
 
@@ -60,6 +61,10 @@ class Guard(Value):
         return max(self.at_least, int(self.share * live))
 
 
+def _reserved_by_default() -> frozenset[str]:
+    return default_policy().reserved_site_names
+
+
 class Policy(Value):
     """The whole file."""
 
@@ -67,6 +72,8 @@ class Policy(Value):
     restore_window: timedelta
     site_name_cool_down: timedelta = timedelta(days=30)
     waiting_limit: int = Field(ge=0, le=1_000_000)
+    reserved_site_names: frozenset[names.SiteName] = Field(default_factory=_reserved_by_default)
+    """Names that no site gets; where a file says nothing of them, those of the package."""
     retry: Retry
     drift: Drift = Drift()
     guard: Guard = Guard()

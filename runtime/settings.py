@@ -305,15 +305,35 @@ _PATHS: Final = (
 )
 
 
-def _read_environment() -> dict[str, object]:
+def unknown_variables() -> list[str]:
+    """A line for each TENANTRY_* variable of the environment that is no setting: for a warning.
+
+    Unlike the file the environment is not ours alone. The variables that Kubernetes sets for a service whose name
+    begins with `tenantry`, and Docker for a link, are known by their form and left out.
+    """
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
     problems = [
         _unknown(name.upper().split("__")[0], known, "in the environment", shown=name)
-        for name in os.environ
-        if name.upper().startswith(PREFIX)
+        for name, value in sorted(os.environ.items())
+        if name.upper().startswith(PREFIX) and not _is_service_link(name, value)
     ]
-    if found := [problem for problem in problems if problem]:
-        raise SettingsError(*found)
+    return [f"{problem} It is passed over" if problem.endswith("?") else problem for problem in problems if problem]
+
+
+_SERVICE_LINK: Final = re.compile(
+    r"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d{1,5}_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://\S+")
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """TENANTRY_SERVICE_HOST, TENANTRY_PORT_8080_TCP_ADDR and so on; TENANTRY_PORT by its value, tcp://10.0.0.1:8080."""
+    if name.endswith("_PORT") and _SERVICE_ADDRESS.fullmatch(value):
+        return True
+    return _SERVICE_LINK.fullmatch(name) is not None
+
+
+def _read_environment() -> dict[str, object]:
     source = EnvSettingsSource(Settings, env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True)
     try:
         values = cast("dict[str, object]", source())
