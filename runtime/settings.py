@@ -311,13 +311,16 @@ def unknown_variables() -> list[str]:
     Unlike the file the environment is not ours alone. The variables that Kubernetes sets for a service whose name
     begins with `tenantry`, and Docker for a link, are known by their form and left out.
     """
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
-    problems = [
-        _unknown(name.upper().split("__")[0], known, "in the environment", shown=name)
-        for name, value in sorted(os.environ.items())
-        if name.upper().startswith(PREFIX) and not _is_service_link(name, value)
-    ]
-    return [f"{problem} It is passed over" if problem.endswith("?") else problem for problem in problems if problem]
+    known = {name.upper() for name in (*Settings.model_fields, CONFIG_VARIABLE.removeprefix(PREFIX))}
+    told = []
+    for variable, value in sorted(os.environ.items()):
+        name = variable.upper().removeprefix(PREFIX).split("__")[0]
+        ours = variable.upper().startswith(PREFIX) and not _is_service_link(variable, value)
+        if ours and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            remedy = f"did you mean {PREFIX}{near[0]}?" if near else "docs/reference/settings.md lists all."
+            told.append(f"unknown setting {variable} in the environment: {remedy} It is passed over")
+    return told
 
 
 _SERVICE_LINK: Final = re.compile(
@@ -367,12 +370,12 @@ def _with_shard_variables(file_shards: object, env_values: dict[str, object]) ->
     return list(by_variable.values())
 
 
-def _unknown(name: str, known: Iterable[str], where: str, *, shown: str | None = None) -> str | None:
+def _unknown(name: str, known: Iterable[str], where: str) -> str | None:
     if name in known:
         return None
     near = difflib.get_close_matches(name, known, n=1)
     remedy = f"did you mean {near[0]}?" if near else "remove it, docs/reference/ lists all settings"
-    return f"unknown setting {shown or name} {where}: {remedy}"
+    return f"unknown setting {name} {where}: {remedy}"
 
 
 def _source(
