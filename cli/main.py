@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import traceback
 from typing import Any
 
 import typer
@@ -27,7 +28,7 @@ from cli import (
     runs,
     show,
 )
-from cli.output import err, open_closed_streams, show_traceback
+from cli.output import OutputLost, complain, err, open_closed_streams, out, show_traceback
 
 
 class Commands(TyperGroup):
@@ -42,7 +43,22 @@ class Commands(TyperGroup):
             for line in told.getvalue().splitlines():
                 err.print(line)
             sys.exit(error.exit_code)
+        except OSError as error:
+            if not _of_its_help(error):
+                raise
+            try:
+                with out.written():
+                    raise
+            except OutputLost as lost:
+                complain(str(lost))
+            sys.exit(1)
         sys.exit(code)
+
+
+def _of_its_help(error: OSError) -> bool:
+    """Whether it was raised where Typer itself prints, and no command of ours was at work."""
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    return str(last.f_globals.get("__name__", "")).startswith("typer.")
 
 
 app = typer.Typer(

@@ -270,10 +270,9 @@ def show_traceback(kind: type[BaseException], error: BaseException, trace: Trace
 
 def settings_of(data_dir: Path | None) -> Settings:
     """The settings; what looks like one of ours in the environment and is none is told on stderr."""
-    settings = load_settings(data_dir=data_dir)
     for problem in unknown_variables():
         warn(problem)
-    return settings
+    return load_settings(data_dir=data_dir)
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from history.acts import Act
 from history.progress import Progress
 from history.story import Line
 from history.timeline import Entry
+from projections import PROJECTIONS
 from runtime.foreign_text import visible
 
 MARKUP = [
@@ -190,7 +191,7 @@ def told(text: str, row: dict[str, object]) -> dict[str, object]:
     step = {"state": text}
     scope = {"level": text, "state": text, "reason": text, "data_lost": True, "steps": [step] * 7}
     product = {"wish": text, "presence": {"value": text, "revision": 1}, "access": None, "license": None}
-    models: dict[str, object] = {projection.name: [row] for projection in show.PROJECTIONS}
+    models: dict[str, object] = {projection.name: [row] for projection in PROJECTIONS}
     return {
         "tenant_id": text,
         "wanted": {
