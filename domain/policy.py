@@ -9,9 +9,9 @@ import tomllib
 from datetime import timedelta
 from functools import cache
 from importlib.resources import files
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from domain import names
 from domain.errors import UsageError
@@ -61,8 +61,13 @@ class Guard(Value):
         return max(self.at_least, int(self.share * live))
 
 
-def _reserved_by_default() -> frozenset[str]:
+def _reserved_by_default() -> tuple[str, ...]:
     return default_policy().reserved_site_names
+
+
+def _in_order(listed: tuple[str, ...]) -> tuple[str, ...]:
+    """Sorted, each once: the same names make the same policy, however a file lists them."""
+    return tuple(sorted(set(listed)))
 
 
 class Policy(Value):
@@ -72,7 +77,9 @@ class Policy(Value):
     restore_window: timedelta
     site_name_cool_down: timedelta = timedelta(days=30)
     waiting_limit: int = Field(ge=0, le=1_000_000)
-    reserved_site_names: frozenset[names.SiteName] = Field(default_factory=_reserved_by_default)
+    reserved_site_names: Annotated[tuple[names.SiteName, ...], AfterValidator(_in_order)] = Field(
+        default_factory=_reserved_by_default
+    )
     """Names that no site gets; where a file says nothing of them, those of the package."""
     retry: Retry
     drift: Drift = Drift()

@@ -240,4 +240,4 @@ def test_plans_orphans_and_sweeps_show_any_text_in_lines_of_their_own(text: str,
     assert len(lines_of(stdout)) == 6
     with screens(encoding) as (stdout, _), patch.object(guard.Plan, "hash", "feed"):
         plans._print_plan(guard.Plan((change,), {}, {}), as_json=False)
-    assert lines_of(stdout)[0] == "plan feed: 1 changes are held"
+    assert lines_of(stdout)[0].rstrip() == "plan feed: 1 changes are held"

@@ -273,7 +273,7 @@ def test_the_policy_says_which_names_are_reserved() -> None:
         revision=1,
         now=NOW,
         catalog=CATALOG,
-        policy=POLICY.model_copy(update={"reserved_site_names": frozenset({"acme-internal"})}),
+        policy=POLICY.model_copy(update={"reserved_site_names": ("acme-internal",)}),
     )
     assert [type(event) for event in allowed] == [TenantCreated]
 
