@@ -15,6 +15,8 @@ import typer.main
 from typer.testing import CliRunner
 
 from cli.main import app
+from runtime.bootstrap import Parts
+from tests.fakes.kafka import InMemoryBroker, MemoryProducer
 
 ROOT = Path(__file__).parent.parent.parent
 NOWHERE = {
@@ -201,6 +203,24 @@ def test_publish_refuses_a_file_before_anything_is_sent(content: bytes | None, s
     line = refused("publish", "events.jsonl", code=2, env=NOWHERE)
     assert said in line
     assert content is None or line.endswith("nothing was sent")
+
+
+def test_publish_sends_each_line_as_it_is_with_the_key_of_its_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = InMemoryBroker()
+    broker.ensure_topics({"tenantry.lifecycle": 1, "tenantry.commerce": 1})
+    monkeypatch.setattr(Parts, "producer", lambda _: MemoryProducer(broker))
+    lines = [
+        b'{"type": "product.activated",  "data": {"tenant_id": "t-\\u00e9"}}',
+        '{"type": "commerce.customer.updated", "data": {"customer_id": "c-é"}}'.encode(),
+    ]
+    Path("events.jsonl").write_bytes(b"\r\n".join([*lines, b"", b""]))
+    Path("master.key").write_text("A" * 43 + "=")
+    Path("master.key").chmod(0o600)
+    assert run("publish", "events.jsonl", "--data-dir", ".", env=NOWHERE) == (0, "published 2 events\n", "")
+    sent = [*broker.messages("tenantry.lifecycle"), *broker.messages("tenantry.commerce")]
+    assert [(message.key, message.value) for message in sent] == list(
+        zip(["t-é".encode(), "c-é".encode()], lines, strict=True)
+    )
 
 
 @pytest.mark.parametrize("command", [["status"], ["intake"], ["audit", "checkpoint", "key"]], ids=" ".join)

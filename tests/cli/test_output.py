@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from cli import acts, orphans, plans, reconcile, runs, show
 from cli import history as histories
-from cli.output import Styled, Table, Terminal, complain, err, out, print_json, table, warn
+from cli.output import Styled, Table, Terminal, complain, err, out, print_json, show_traceback, table, warn
 from cli.progress import Bars, bars, progress
 from domain import guard
 from domain.drift import Thing
@@ -171,6 +171,13 @@ def test_a_progress_bar_shows_any_text(text: str) -> None:
         shown = screen.shown()
         for forbidden in ("\x9b", "\u202e", "\u200b", "\x1b]", "\x07", "\ud800"):
             assert forbidden not in shown
+
+
+@given(TEXTS, ENCODINGS)
+def test_a_traceback_shows_any_text(text: str, encoding: str) -> None:
+    with screens(encoding) as (_, stderr):
+        show_traceback(ValueError, ValueError(text), None)
+    assert lines_of(stderr)[0].startswith("ValueError")
 
 
 # -- lines and tables of the commands -------------------------------------------------------------------------------
