@@ -81,13 +81,8 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
     ]
     columns = ("tenant", "change", "reason", "asked by", "held since", "levels", "content and data")
     out.print(table(f"plan {plan.hash}: {len(plan.changes)} changes are held", columns, rows))
-    out.print(
-        f"carry it out: tenantry runs approve {plan.hash} --reason TEXT\n"
-        f"drop it:      tenantry runs reject {plan.hash} --reason TEXT",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    out.print(f"carry it out: tenantry runs approve {plan.hash} --reason TEXT")
+    out.print(f"drop it:      tenantry runs reject {plan.hash} --reason TEXT")
 
 
 def _say_settled(outcome: Literal["approved", "rejected"], plan: Plan, by: str, reason: str, as_json: bool) -> None:

@@ -9,10 +9,11 @@ import tomllib
 from datetime import timedelta
 from functools import cache
 from importlib.resources import files
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
+from domain import names
 from domain.errors import UsageError
 from domain.event import Value
 
@@ -61,6 +62,15 @@ class Guard(Value):
         return max(self.at_least, int(self.share * live))
 
 
+def _reserved_by_default() -> tuple[str, ...]:
+    return default_policy().reserved_site_names
+
+
+def _in_order(listed: tuple[str, ...]) -> tuple[str, ...]:
+    """Sorted, each once: the same names make the same policy, however a file lists them."""
+    return tuple(sorted(set(listed)))
+
+
 class Policy(Value):
     """The whole file."""
 
@@ -68,6 +78,10 @@ class Policy(Value):
     restore_window: timedelta
     site_name_cool_down: timedelta = timedelta(days=30)
     waiting_limit: int = Field(ge=0, le=1_000_000)
+    reserved_site_names: Annotated[tuple[names.SiteName, ...], AfterValidator(_in_order)] = Field(
+        default_factory=_reserved_by_default
+    )
+    """Names that no site gets; where a file says nothing of them, those of the package."""
     retry: Retry
     drift: Drift = Drift()
     guard: Guard = Guard()

@@ -66,14 +66,14 @@ def decide(
 ) -> list[TenantEvent]:
     """The facts that follow from a command on a tenant that exists, or on none for `CreateTenant`.
 
-    Raises Malformed (unknown product or edition), Refused (the life cycle forbids it; only without a revision, or
-    after the restore window) and Contradiction (the same revision with other content).
+    Raises Malformed (unknown product or edition, a reserved site name), Refused (the life cycle forbids it; only
+    without a revision, or after the restore window) and Contradiction (the same revision with other content).
     """
     if tenant.destroyed and (tenant.purge or now > tenant.destroyed.at + policy.restore_window):
         raise Refused("tenant-destroyed", f"tenant {tenant.id} was destroyed and its restore window is over")
     match command:
         case CreateTenant():
-            return _create(tenant, command, revision=revision, catalog=catalog, now=now)
+            return _create(tenant, command, revision=revision, catalog=catalog, policy=policy, now=now)
         case DestroyTenant():
             return _destroy(tenant, command, revision=revision)
         case _:
@@ -82,7 +82,7 @@ def decide(
 
 
 def _create(
-    tenant: Tenant, command: CreateTenant, *, revision: int | None, catalog: Catalog, now: datetime
+    tenant: Tenant, command: CreateTenant, *, revision: int | None, catalog: Catalog, policy: Policy, now: datetime
 ) -> list[TenantEvent]:
     for entry in command.products:
         _check_offer(entry, catalog)
@@ -99,6 +99,12 @@ def _create(
         raise Contradiction(
             "tenant-id-used-twice",
             f"tenant {tenant.id} exists with other data: a tenant id is never used again, take a new one",
+        )
+    if tenant.attributes is None and command.site_name in policy.reserved_site_names:
+        raise Malformed(
+            "site-name-reserved",
+            f"the site name {command.site_name} is reserved: take another one, or strike it off reserved_site_names in"
+            " the policy and retry the message",
         )
     higher = tenant.attributes is not None and revision is not None and revision > (tenant.attributes.revision or -1)
     repeats = tenant.exists and not higher
