@@ -19,6 +19,7 @@ from adapters.arrays import bigints, texts, timestamps
 from domain.errors import GuardTripped
 from domain.policy import Guard
 from domain.ports import Guarded, HeldInTenant
+from domain.times import moved
 
 
 def pass_the_guard(curs: Cursor[DictRow], guarded: Guarded, live_products: int) -> None:
@@ -61,7 +62,7 @@ def pass_the_guard(curs: Cursor[DictRow], guarded: Guarded, live_products: int) 
 
 def _left(curs: Cursor[DictRow], budget: str, rule: Guard, at: datetime, facts: int, live: Callable[[], int]) -> int:
     """What of the budget is left in the window that ends now; what lives is counted where that may be too little."""
-    curs.execute("DELETE FROM guarded_facts WHERE budget = %s AND at <= %s", (budget, at - rule.window))
+    curs.execute("DELETE FROM guarded_facts WHERE budget = %s AND at <= %s", (budget, moved(at, -rule.window)))
     passed = _one(curs, "SELECT coalesce(sum(facts), 0)::bigint AS n FROM guarded_facts WHERE budget = %s", (budget,))
     limit = rule.limit(0)
     if passed + facts > limit and rule.share:

@@ -23,7 +23,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, Never, Protocol
 
@@ -37,6 +37,7 @@ from pydantic import TypeAdapter, ValidationError
 from domain import names
 from domain.commands import COMMANDS, Command
 from domain.errors import Malformed, TenantryError
+from domain.times import in_utc
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 64
@@ -120,6 +121,16 @@ def read(message: KafkaMessage) -> InboundMessage | Unreadable:
         return _understand(message, event, structured=structured)
     except Malformed as refusal:
         return _give_up(message, event, refusal)
+
+
+def unread(message: KafkaMessage, rule: str, explanation: str) -> Unreadable:
+    """The message as it came, where nothing in it could be read."""
+    return _give_up(message, _Event(), Malformed(rule, explanation))
+
+
+def tenant_in_key(message: KafkaMessage) -> str | None:
+    """The tenant that the key of a message names, which no one has read yet."""
+    return _identifier(_TENANT_ID, (message.key or b"").decode("utf-8", "replace"))
 
 
 # -- the two modes -------------------------------------------------------------------------------------------
@@ -365,8 +376,8 @@ def _instant(text: object) -> datetime | None:
     if not isinstance(text, str) or not _RFC_3339.fullmatch(text):
         return None
     try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):  # the 31st of February; the last hours of the year 9999 further west
+        return in_utc(datetime.fromisoformat(text.upper()))
+    except ValueError:  # the 31st of February
         return None
 
 
@@ -451,6 +462,11 @@ _TYPES: Final[Mapping[type[Command], str]] = {model: type_ for type_, model in C
 
 _TENANT_ID: Final = TypeAdapter[str](names.TenantId)
 _CUSTOMER_ID: Final = TypeAdapter[str](names.CustomerId)
+
+
+def undecodable(message: KafkaMessage, why: str) -> Unreadable:
+    """A message that not even Kafka's format lets us read; its value may be raw bytes of it."""
+    return _give_up(message, _Event(), Malformed("undecodable", why))
 
 
 def _give_up(message: KafkaMessage, event: _Event, refusal: Malformed) -> Unreadable:

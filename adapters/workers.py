@@ -17,6 +17,8 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from domain.errors import Unavailable
+
 BEAT_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 10.0
 
@@ -86,12 +88,18 @@ class Heartbeat:
 
 
 def alive(url: str) -> list[dict[str, Any]]:
-    """The workers that were heard of lately: name, kind, state, pid, host, details, started_at, seen_at."""
-    with psycopg.connect(url, row_factory=dict_row, connect_timeout=5) as connection:
-        rows = connection.execute(
-            "SELECT * FROM workers WHERE seen_at > now() - make_interval(secs => %s) ORDER BY kind, name",
-            (SILENT_SECONDS,),
-        ).fetchall()
+    """The workers that were heard of lately: name, kind, state, pid, host, details, started_at, seen_at.
+
+    Raises Unavailable.
+    """
+    try:
+        with psycopg.connect(url, row_factory=dict_row, connect_timeout=5) as connection:
+            rows = connection.execute(
+                "SELECT * FROM workers WHERE seen_at > now() - make_interval(secs => %s) ORDER BY kind, name",
+                (SILENT_SECONDS,),
+            ).fetchall()
+    except psycopg.OperationalError as error:
+        raise Unavailable("the database does not answer: check TENANTRY_DATABASE_URL") from error
     return [
         {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
         for row in rows

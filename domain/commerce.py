@@ -24,7 +24,7 @@ from pydantic import AwareDatetime, Field
 from domain import names
 from domain.budget import with_held
 from domain.closings import describe_held
-from domain.commands import Data, Residency, Revision, Users
+from domain.commands import Data, Instant, Residency, Revision, Users
 from domain.customer import Customer
 from domain.event import Origin
 from domain.tenant import Attributes, ProductRegisters, Tenant
@@ -52,7 +52,7 @@ class LicenseLine(Data):
     edition: names.Edition
     users: Users
     status: Literal["active", "inactive"]
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
 
 
 class ProductLine(Data):

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +32,7 @@ from domain.tenant_events import (
     TenantDestroyed,
     TenantPurgeStarted,
 )
+from domain.times import in_utc
 from domain.wanted import Estate, wanted
 
 
@@ -163,7 +164,7 @@ def _told(
         revision=event.revision,
         reason=event.reason,
         asked_by=f"{held.cause.source} {held.cause.id}" if held.cause.kind == "message" else "time",
-        since=held.since.astimezone(UTC).isoformat(),
+        since=in_utc(held.since).isoformat(),
         levels=levels,
         data=_data(fact, levels, policy),
         says=_says(event),

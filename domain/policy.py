@@ -82,6 +82,7 @@ class Policy(Value):
         default_factory=_reserved_by_default
     )
     """Names that no site gets; where a file says nothing of them, those of the package."""
+    faults_a_minute: int = Field(default=5, ge=0, le=1_000_000)
     retry: Retry
     drift: Drift = Drift()
     guard: Guard = Guard()

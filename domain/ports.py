@@ -46,7 +46,8 @@ class KafkaPosition:
 class Incoming:
     """A message that was seen, for good. `digest` is over its canonical content, keyed, so that nobody can guess at it.
 
-    `outcome` is recorded, stale, waiting or quarantined; only the last two may still change.
+    `outcome` is recorded, stale, waiting or quarantined; only the last two may still change. `is_ahead`: its own time
+    was too far ahead of the time of recording to count.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Incoming:
     partition: int
     offset: int
     outcome: str
+    is_ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +252,12 @@ class EventLog(Protocol):
 
     def waiting(self, tenant_ids: Iterable[str]) -> dict[str, list[WaitingMessage]]:
         """What waits for each tenant, in the order of arrival."""
+
+    def faulty(self, tenant_ids: Iterable[str]) -> dict[str, list[int]]:
+        """The numbers of the messages of each tenant that lie open in quarantine under `internal-error`."""
+
+    def faults_since(self, moment: datetime) -> int:
+        """How many messages were quarantined under `internal-error` after the moment."""
 
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         """The tenants of a customer, as committed."""

@@ -65,6 +65,7 @@ from domain.steps import Facts, Scope, ScopeKind, SiteWish, Step
 from domain.streams import State, Streams
 from domain.tenant import Tenant
 from domain.tenant_events import Passing, TenantEvent
+from domain.times import moved
 from domain.wanted import Estate, Wanted, data_lost, scopes_of, scopes_with, wanted
 
 KEPT_TENANTS: Final = 2_000
@@ -200,7 +201,7 @@ class Saga:
         }
         if isinstance(error, Obstacle):
             turn.blocked.append(Blocked(error.obstacle, str(turn.scope)))
-            turn.wakes.append(Wake(str(turn.scope), now + (error.delay or retry.obstacle_poll)))
+            turn.wakes.append(Wake(str(turn.scope), moved(now, error.delay or retry.obstacle_poll)))
             timer = wanted(turn.scope, estate, catalog=self._catalog, policy=self._policy, now=now).wake_at
             turn.wakes.extend([Wake(str(turn.scope), timer)] if timer is not None else [])
             if intent.obstacle == error.obstacle:
@@ -210,7 +211,7 @@ class Saga:
         retry_at = None
         if not isinstance(error, Permanent) and attempt < retry.attempts:
             delay = error.delay if isinstance(error, Retryable) and error.delay is not None else None
-            retry_at = now + (delay if delay is not None else retry.delay(attempt, self._dice()))
+            retry_at = moved(now, delay if delay is not None else retry.delay(attempt, self._dice()))
         return self._add(turn, StepFailed(**intended, attempt=attempt, reason=_said(error), retry_at=retry_at), estate)
 
     def _go_on(self, turn: Turn, estate: Estate) -> None:

@@ -20,7 +20,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ from adapters.log_copy import LogCopy, Page, Stored
 from adapters.log_files import Form, LogFile, create
 from adapters.seal_store import BEFORE_ALL
 from domain.errors import Tampered, UnreadableEvent, UsageError
+from domain.times import in_utc
 from history.checkpoints import Note
 from history.manifest import Manifest, beside
 from history.progress import Progress
@@ -153,7 +154,7 @@ def page_of(rows: Sequence[Stored]) -> Page:
         found = begins(state)
         try:
             id_, at = (found[1].decode(), found[2].decode()) if found else _envelope(state)
-            times.append(at_once(at).astimezone(UTC))
+            times.append(in_utc(at_once(at)))
         except (ValueError, KeyError, TypeError) as error:
             raise UnreadableEvent(
                 f"the state of the event at position {position} is none of Tenantry ({type(error).__name__}): run"

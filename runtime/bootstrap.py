@@ -13,8 +13,8 @@ import os
 import random
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -32,8 +32,12 @@ from sqlalchemy import Engine, create_engine, text
 from adapters import inbound, migrations
 from adapters.event_log import PostgresEventLog
 from adapters.high_water import HighWaterAgent, MarkListener
+from adapters.intake_standing import Standing, standings
+from adapters.kafka_batches import require_codecs
 from adapters.kafka_ports import Consumer, Message, OnAssign, Producer
 from adapters.kafka_python import KafkaPythonConsumer, KafkaPythonProducer, ensure_topics, topic_ids
+from adapters.kafka_reader import PartitionReader
+from adapters.known_messages import KnownMessages
 from adapters.log_copy import LogCopy
 from adapters.log_faults import LogFaults
 from adapters.log_import import LogImport
@@ -56,8 +60,9 @@ from domain.acts import Acts
 from domain.catalog import Catalog, default_catalog
 from domain.comparing import Comparing
 from domain.errors import Unavailable, UsageError
+from domain.faults import INTERNAL_ERROR
 from domain.guard import held_in
-from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable
+from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable, set_aside
 from domain.operating import Operating
 from domain.orphans import Clearing
 from domain.policy import Policy, default_policy
@@ -68,6 +73,7 @@ from domain.saga import Saga
 from domain.sweeping import Sweeping
 from history.checkpoints import Keyring
 from history.importing import Keys
+from history.intake_audit import IntakeAudit
 from history.last_signed import LastSigned
 from history.progress import Progress
 from history.replay import Replay
@@ -76,6 +82,7 @@ from history.verification import Verification
 from history.views import Views
 from projections import PROJECTIONS
 from projections.base import Projection
+from runtime import faults
 from runtime.instance import Endpoints
 from runtime.master_key import load_master_key
 from runtime.seal_keys import load_seal_keys
@@ -266,6 +273,7 @@ class Parts:
             clock=utc_now,
             new_id=new_id,
             reread=self.reread,
+            on_fault=faults.tell,
         )
 
     @cached_property
@@ -426,7 +434,9 @@ class Parts:
 
     def read(self, message: Message) -> Inbound:
         """A message on Kafka, as the lifecycle takes it."""
-        return self._placed(inbound.read(message), message.topic, message.partition, message.offset)
+        why = message.undecodable
+        read = inbound.read(message) if why is None else inbound.undecodable(message, why)
+        return self._placed(read, message.topic, message.partition, message.offset)
 
     def reread(self, waiting: WaitingMessage) -> Inbound:
         """A message from the waiting room, as it came."""
@@ -435,6 +445,21 @@ class Parts:
     def restored(self, body: bytes, topic: str, partition: int, offset: int) -> Inbound:
         """A stored message through the front door again."""
         return self._placed(inbound.read(inbound.restore(body)), topic, partition, offset)
+
+    def refused(self, message: Message, error: Exception) -> Iterator[Inbound]:
+        """As what a message is quarantined that met an unexpected error: with all that is known of it; as it came, of
+        the tenant that its key names; and as nobody's, where the fault lies in the tenant's keys."""
+        reason = faults.tell(error)
+        place = message.topic, message.partition, message.offset
+        read: Inbound | None = None
+        with suppress(Exception):  # it may be the reading that fails
+            read = self.read(message)
+        if read is not None:
+            yield set_aside(read, reason)
+        unread = inbound.unread(message, INTERNAL_ERROR, reason)
+        if message.topic == self.settings.lifecycle_topic:
+            yield self._placed(replace(unread, tenant_id=inbound.tenant_in_key(message)), *place)
+        yield self._placed(unread, *place)
 
     def _placed(
         self, read: inbound.InboundMessage | inbound.Unreadable, topic: str, partition: int, offset: int
@@ -483,6 +508,23 @@ class Parts:
             on_assign=on_assign,
         )
 
+    @cached_property
+    def partition_reader(self) -> PartitionReader:
+        """Raises Unavailable where no broker answers."""
+        reader = PartitionReader(self.endpoints.kafka_bootstrap, connect_seconds=2)
+        self._closing.callback(reader.close)
+        return reader
+
+    def standings(self) -> list[Standing]:
+        """How far the intake is in each of its partitions."""
+        topics = [self.settings.commerce_topic, self.settings.lifecycle_topic]
+        return standings(self.endpoints.database_url, self.partition_reader, topics)
+
+    def intake_audit(self, say: Callable[[Progress], None]) -> IntakeAudit:
+        known = KnownMessages(self.endpoints.database_url)
+        self._closing.callback(known.close)
+        return IntakeAudit(self.partition_reader, known, self.read, say)
+
     def reply_consumer(self, on_assign: OnAssign) -> Consumer:
         make, _ = _kafka_client(self.settings)
         group = f"{self.settings.consumer_group}-replies"
@@ -493,6 +535,11 @@ class Parts:
     def reply(self, message: Message) -> Reply | None:
         """A message on the topic of replies, as it is stored."""
         return replies.read(message, self.catalog, self.webhook_secrets)
+
+    def pass_reply(self, _: Message, error: Exception) -> Iterator[Reply | None]:
+        """A reply that met an unexpected error is passed: whoever waits for it asks again."""
+        faults.tell(error)
+        yield None
 
     def producer(self) -> Producer:
         _, make = _kafka_client(self.settings)
@@ -632,7 +679,8 @@ def _ensure_databases(parts: Parts) -> None:
 
 
 def _kafka_client(settings: Settings) -> tuple[Callable[..., Consumer], Callable[..., Producer]]:
-    """The chosen client's classes. Raises UsageError where it is not installed."""
+    """The chosen client's classes. Raises UsageError where it, or a codec, is not installed."""
+    require_codecs()
     if settings.kafka_client == "kafka-python":
         return KafkaPythonConsumer, KafkaPythonProducer
     try:
