@@ -187,14 +187,15 @@ class Installation:
         self._stream.next_wave()
 
     def unaccounted(self) -> list[Kept]:
-        """Messages on Kafka of which the database knows neither source and id nor the offset."""
+        """Messages on Kafka of which the database knows neither source and id nor the offset.
+
+        Of a message that is no good and comes again only the first offset is kept: its repetitions are counted.
+        """
         known = {tuple(row) for row in self.rows("SELECT source, id FROM incoming")}
         quarantined = {tuple(row) for row in self.rows('SELECT topic, partition, "offset" FROM quarantine')}
+        bodies = {kept.entry.value for kept in self.topics.kept if kept.place in quarantined}
         return [
-            kept
-            for kept in self.topics.kept
-            if _name(kept) not in known
-            and (kept.entry.topic, kept.partition, kept.offset) not in quarantined
+            kept for kept in self.topics.kept if kept.entry.value not in bodies and _name(kept) not in known
         ]
 
     def disagreements(self) -> list[Disagreement | str]:

@@ -162,6 +162,10 @@ class Kept:
     offset: int
     entry: Entry
 
+    @property
+    def place(self) -> tuple[str, int, int]:
+        return self.entry.topic, self.partition, self.offset
+
 
 class Topics:
     """Everything that lies on both topics, in the order of each partition, read as a stranger would."""
@@ -173,7 +177,7 @@ class Topics:
 
     def read(self, *, wave: int) -> list[Kept]:
         """What has come since the last time: it belongs to `wave`."""
-        found = sorted(self._read(wave), key=lambda kept: (kept.entry.topic, kept.partition, kept.offset))
+        found = sorted(self._read(wave), key=lambda kept: kept.place)
         for kept in found:
             self._next[TopicPartition(kept.entry.topic, kept.partition)] = kept.offset + 1
         self.kept += found
@@ -199,5 +203,3 @@ class Topics:
                 yield Kept(record.partition, record.offset, entry)
         finally:
             consumer.close()
-
-
