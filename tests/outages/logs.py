@@ -33,11 +33,12 @@ class LogWatch:
         """What should not be there. An outage that flaps changes its state up to twice a second."""
         allowed = STATE_CHANGES if not flaps else max(STATE_CHANGES, int(2 * seconds))
         said: Counter[tuple[str, str]] = Counter()
+        strays: dict[str, list[str]] = {}
         made = []
         for name, line in self.lines():
             entry = _parsed(line)
             if entry is None:
-                made.append(f"{name} has a line that is no entry: {line[:160]}")
+                strays.setdefault(name, []).append(line)
                 continue
             if "exception" in entry or "Traceback" in line:
                 made.append(f"{name} has a traceback: {_last_line(entry)}")
@@ -47,6 +48,7 @@ class LogWatch:
         made += [
             f"{name} says {count} times: {event[:100]}" for (name, event), count in said.items() if count > allowed
         ]
+        made += [f"{name} has {len(lines)} lines that are no entries: {lines[-1][:120]}" for name, lines in strays.items()]
         return list(dict.fromkeys(made))
 
 
