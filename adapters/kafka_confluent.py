@@ -117,11 +117,8 @@ class ConfluentConsumer:
     def assignment(self) -> set[Partition]:
         return set(self._placed.values())
 
-    def seek(self, partition: Partition, offset: int) -> None:
-        key = (partition.topic, partition.partition)
-        if self._placed.get(key) != partition:
-            raise ValueError(f"{partition} is not assigned")
-        self._start(key, offset)
+    def begin_again(self) -> None:
+        self._hold(list(self._placed))
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
         offsets = [TopicPartition(ours.topic, ours.partition, offset) for ours, offset in positions.items()]

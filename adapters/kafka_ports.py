@@ -71,8 +71,8 @@ class Consumer(Protocol):
         """The partitions that messages can come from now."""
         ...
 
-    def seek(self, partition: Partition, offset: int) -> None:
-        """Go back (or on) to `offset` in a partition that is assigned."""
+    def begin_again(self) -> None:
+        """Hold back all that is assigned: the next poll asks on_assign where to begin before it delivers anything."""
         ...
 
     def commit(self, positions: Mapping[Partition, int]) -> None:

@@ -100,8 +100,8 @@ class KafkaPythonConsumer:
         current = self._kafka.assignment()
         return {ours for tp, ours in self._assigned.items() if tp in current and tp not in self._held_back}
 
-    def seek(self, partition: Partition, offset: int) -> None:
-        self._kafka.seek(TopicPartition(partition.topic, partition.partition), offset)
+    def begin_again(self) -> None:
+        self._held(tp for tp in self._kafka.assignment() if tp in self._assigned)
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
         offsets = {

@@ -4,9 +4,16 @@ Poll a batch, read each message, hand the batch to the lifecycle, which records 
 Where to begin in a partition is what the database says, never what Kafka remembers; offsets are committed to Kafka
 afterwards, for those who watch lags there.
 
-A batch that was recorded but not known to be (the connection broke), or that another intake took over after a
-rebalance, shows as a position that is not the expected one: nothing was recorded twice, and the intake seeks to where
-the database is.
+Each batch carries the position that it was fetched from, and is recorded only where that is the position of the
+database. So no batch can be recorded past one that failed, and none twice: one that was recorded but not known to be
+(the connection broke), or that another intake took over after a rebalance, is PositionLost.
+
+    poll ─▶ fetched from 5, ends at 9 ─▶ record: 5 ─▶ 9        recorded ─▶ the next batch is fetched from 9
+      ▲                                       └──────────────▶ failed, or PositionLost
+      └── begin where the database is ◀── nothing is delivered until the database has said where ◀─┘
+
+After any failure the consumer holds all of its partitions back, until `positions` has answered: the database may be
+away for as long as it likes, and the batch comes again by itself.
 """
 
 from __future__ import annotations
@@ -61,7 +68,9 @@ class Intake(Generic[Read]):
         self._positions = positions
         self._batch = batch
         self._poll = max(poll_seconds, 0.05)
-        self._next: dict[Partition, int | None] = {}
+        self._fetched: dict[Partition, int | None] = {}
+        """Where the next batch of each partition is fetched from; None: the database knows no position yet."""
+        self._is_in_trouble = False
         self._consumer = connect(self._assigned)
         self.counts: dict[str, int] = {}
 
@@ -70,28 +79,42 @@ class Intake(Generic[Read]):
         announced = False
         try:
             while not stop.is_set():
-                try:
-                    self.step()
-                except (Conflict, Unavailable) as error:
-                    log.warning("taking the batch again", error=str(error))
-                    stop.wait(0.5 if isinstance(error, Conflict) else 1.0)
-                    self._resume()
+                stop.wait(self.turn())
                 if not announced and self._consumer.assignment():
                     announced = True
                     ready()
         finally:
-            self._consumer.close()
+            self.close()
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def turn(self) -> float:
+        """One batch, or what becomes of one that failed; the seconds to wait before the next turn."""
+        try:
+            self.step()
+        except (Conflict, Unavailable) as error:
+            if not self._is_in_trouble:
+                log.warning("the intake takes the batch again until it succeeds", error=str(error))
+            self._is_in_trouble = True
+            self._resume()
+            return 0.5 if isinstance(error, Conflict) else 1.0
+        return 0.0
 
     def step(self) -> int:
         """One batch; the number of its messages."""
         messages = self._consumer.poll(self._poll, self._batch)
         if not messages:
             return 0
-        moved = self._moved(messages)
+        moved = self._carried(messages)
         outcome = self._lifecycle.intake([self._read(message) for message in messages], moved)
-        for position in moved:
-            self._next[Partition(position.topic, position.topic_id, position.partition)] = position.next_offset
-        self._consumer.commit({partition: offset for partition, offset in self._next.items() if offset})
+        if self._is_in_trouble:
+            log.info("the intake takes messages in again")
+            self._is_in_trouble = False
+        self._consumer.commit(
+            {Partition(each.topic, each.topic_id, each.partition): each.next_offset for each in moved}
+        )
         for name, count in outcome.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
         return len(messages)
@@ -99,24 +122,27 @@ class Intake(Generic[Read]):
     def lag(self) -> dict[str, int]:
         """Messages not yet taken in, by `topic/partition`."""
         return {
-            f"{partition.topic}/{partition.partition}": max(0, mark - (self._next.get(partition) or 0))
+            f"{partition.topic}/{partition.partition}": max(0, mark - (self._fetched.get(partition) or 0))
             for partition, mark in self._consumer.high_watermarks().items()
         }
 
-    def _moved(self, messages: Sequence[Message]) -> list[KafkaPosition]:
+    def _carried(self, messages: Sequence[Message]) -> list[KafkaPosition]:
+        """From where each partition of the batch was fetched, and to where; the next batch is fetched from there."""
         ends: dict[Partition, int] = {}
         for message in messages:
             ends[Partition(message.topic, message.topic_id, message.partition)] = message.offset + 1
-        return [
+        carried = [
             KafkaPosition(
                 topic=partition.topic,
                 topic_id=partition.topic_id,
                 partition=partition.partition,
-                expected=self._next.get(partition),
+                expected=self._fetched.get(partition),
                 next_offset=end,
             )
             for partition, end in ends.items()
         ]
+        self._fetched.update(ends)
+        return carried
 
     def _assigned(self, partitions: frozenset[Partition]) -> Mapping[Partition, int]:
         found = self._positions.positions({partition.topic_id for partition in partitions})
@@ -125,15 +151,9 @@ class Intake(Generic[Read]):
             for partition in partitions
             if (partition.topic_id, partition.partition) in found
         }
-        self._next.update({partition: known.get(partition) for partition in partitions})
+        self._fetched.update({partition: known.get(partition) for partition in partitions})
         return known
 
     def _resume(self) -> None:
-        """Go on from where the database is."""
-        assigned = frozenset(self._consumer.assignment())
-        try:
-            known = self._assigned(assigned)
-        except Unavailable:
-            return  # asked again after the next failure
-        for partition in assigned:
-            self._consumer.seek(partition, known.get(partition, 0))
+        """Deliver nothing more until the database was asked where it is: the next poll asks, and fails if it cannot."""
+        self._consumer.begin_again()

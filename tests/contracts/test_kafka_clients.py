@@ -302,12 +302,35 @@ def test_a_commit_for_a_partition_that_is_not_there_is_no_error(desk: Desk) -> N
     consumer.poll(QUIET, 10)
 
 
-def test_seeking_back_delivers_again(desk: Desk) -> None:
+def test_beginning_again_asks_where_before_anything_more_is_delivered(desk: Desk) -> None:
     desk.publish(b"0", b"1", b"2")
-    consumer = desk.consumer()
-    message = receive(consumer, 3)[1]
-    consumer.seek(Partition(message.topic, message.topic_id, message.partition), message.offset)
+    positions: dict[Partition, int] = {}
+    consumer = desk.consumer(lambda partitions: {each: positions[each] for each in partitions if each in positions})
+    first, second, _ = receive(consumer, 3)
+    consumer.begin_again()
+    assert consumer.assignment() == set()
+    positions[Partition(first.topic, first.topic_id, first.partition)] = second.offset
     assert values(receive(consumer, 2)) == [b"1", b"2"]
+
+
+def test_beginning_again_delivers_nothing_while_nobody_says_where(desk: Desk) -> None:
+    desk.publish(b"0", b"1")
+    answers: list[Exception] = []
+
+    def on_assign(partitions: frozenset[Partition]) -> Mapping[Partition, int]:
+        if answers:
+            raise answers.pop()
+        return {}
+
+    consumer = desk.consumer(on_assign)
+    assert values(receive(consumer, 2)) == [b"0", b"1"]
+    answers += [ConnectionError("away"), ConnectionError("away")]
+    consumer.begin_again()
+    for _ in range(2):
+        desk.publish(b"2")
+        with pytest.raises(ConnectionError):
+            consumer.poll(QUIET, 10)
+    assert values(receive(consumer, 4)) == [b"0", b"1", b"2", b"2"]
 
 
 def test_a_position_past_the_end_is_an_error_that_names_it(desk: Desk) -> None:

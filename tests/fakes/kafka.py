@@ -126,10 +126,9 @@ class MemoryConsumer:
     def assignment(self) -> set[Partition]:
         return set(self._positions)
 
-    def seek(self, partition: Partition, offset: int) -> None:
-        if partition not in self._positions:
-            raise ValueError(f"{partition} is not assigned")
-        self._positions[partition] = offset
+    def begin_again(self) -> None:
+        self._positions.clear()
+        self._generation = -1
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
         for partition, offset in positions.items():
