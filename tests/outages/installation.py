@@ -13,18 +13,18 @@ import base64
 import json
 import re
 import tempfile
+import time
 from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Self
 
 import psycopg
-from sqlalchemy import Engine, create_engine
 
 from adapters.topology import Shard, Topology
 from cli.demo.oracle import Disagreement, compare, expect
 from cli.demo.reading import Refused, read_event
-from cli.demo.settling import settled
+from domain.errors import Unavailable
 from tests.fakes.provisioner import SECRET, Provisioner, serving
 from tests.journeys.running import Running, Told, tenantry
 from tests.outages.load import Kept, Load, Stream, Topics
@@ -53,6 +53,14 @@ SELECT (SELECT coalesce(sum(next_offset), 0) FROM kafka_positions)::bigint AS in
        (SELECT coalesce(max(position), 0) FROM relay_positions)::bigint AS relay
 """
 
+_UNREST: Final = """
+SELECT (SELECT coalesce(sum(next_offset), 0) FROM kafka_positions)::bigint,
+       (SELECT count(*) FROM wakes WHERE due_at < now() + interval '10 s') + (SELECT count(*) FROM leases),
+       (SELECT count(*) FROM provisionings WHERE state = 'in_progress'),
+       (SELECT coalesce(max(notification_id), 0) FROM stored_events)
+           - (SELECT coalesce(min(position), 0) FROM projection_positions)
+"""
+
 
 class Installation:
     """Use as a context manager."""
@@ -71,7 +79,6 @@ class Installation:
         self.up: Running
         self.topics: Topics
         self._stream = Stream(seed)
-        self._engine: Engine
         self._topology: Topology
 
     def __enter__(self) -> Self:
@@ -97,8 +104,6 @@ class Installation:
         self.database.create_database(CONTROL)
         for name, _ in SHARDS:
             self.shard.create_database(_database_of(name))
-        self._engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(self._direct()))
-        self._closing.callback(self._engine.dispose)
         self._topology = Topology(
             [
                 Shard(name, name[:2], self.shard.direct(_database_of(name)), isolation=isolation)  # type: ignore[arg-type]
@@ -182,9 +187,22 @@ class Installation:
         self.topics.read(wave=self.wave)
         lost = {*load.sent} - {(kept.entry.topic, kept.entry.value) for kept in self.topics.kept}
         assert not lost, f"the broker has lost {len(lost)} messages: that is no fault of ours"
-        settled(self._engine, published=len(self.topics.kept), timeout_seconds=seconds)
+        self._rests(seconds)
         self.wave += 1
         self._stream.next_wave()
+
+    def _rests(self, seconds: float) -> None:
+        """Nothing is to be taken in, under way, due within seconds or to be projected, twice in a row."""
+        deadline, quiet = time.monotonic() + seconds, 0
+        while quiet < 2:
+            ((taken_in, *unrest),) = self.rows(_UNREST)
+            quiet = quiet + 1 if taken_in >= len(self.topics.kept) and not any(unrest) else 0
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"{taken_in} of {len(self.topics.kept)} messages taken in after {seconds:g} s,"
+                    " {} scopes due or leased, {} in progress, {} facts to project".format(*unrest)
+                )
+            time.sleep(0.1)
 
     def unaccounted(self) -> list[Kept]:
         """Messages on Kafka of which the database knows neither source and id nor the offset.

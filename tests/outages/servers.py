@@ -28,6 +28,9 @@ PASSWORD: Final = "outages"
 CONNECTIONS: Final = 90
 """`max_connections`: enough for all workers, and quickly used up."""
 
+POSITIONS: Final = b"kafka_positions"
+"""Marks what the intake asks and records of its position: the requests that it hurts most to lose."""
+
 DISK_MEGABYTES: Final = 1200
 
 
@@ -66,7 +69,7 @@ class DatabaseServer:
         )
         self.postgres.stop()
         self.postgres.start()
-        self.wire = self._closing.enter_context(Wire(lambda: self.postgres.port))
+        self.wire = self._closing.enter_context(Wire(lambda: self.postgres.port, marked=POSITIONS))
 
     def url(self, database: str) -> str:
         """Of the workers: through the wire."""

@@ -6,7 +6,8 @@ mode but the first the server is well; only the way to it is not:
     passes    bytes go through, both ways
     refuses   open connections are reset, new ones are refused; the port stays ours
     hangs     connections are accepted, and no byte goes through
-    resets    a request goes through, and now and then the connection is reset before its answer comes back
+    resets    a request goes through, and now and then the connection is reset before its answer comes back; of the
+              requests with `marked` in them two in a row lose it, then two do not
     slow      each piece of bytes is late by `LATE_SECONDS`
 """
 
@@ -23,7 +24,7 @@ from typing import Any, Final, Literal, Self
 
 LOOPBACK: Final = "127.0.0.1"
 LATE_SECONDS: Final = 0.05
-RESET_SHARE: Final = 0.1
+RESET_SHARE: Final = 0.05
 """Of the requests that lose their connection in mode `resets`."""
 
 Mode = Literal["passes", "refuses", "hangs", "resets", "slow"]
@@ -32,8 +33,10 @@ Mode = Literal["passes", "refuses", "hangs", "resets", "slow"]
 class Wire:
     """The way to one server. `server_port` is asked for each new connection: a restarted server may have another."""
 
-    def __init__(self, server_port: Callable[[], int], *, seed: int = 1) -> None:
+    def __init__(self, server_port: Callable[[], int], *, seed: int = 1, marked: bytes | None = None) -> None:
         self._server_port = server_port
+        self._marked = marked
+        self._marked_seen = 0
         self._rng = random.Random(seed)
         self._mode: Mode = "passes"
         self._flows = asyncio.Event()
@@ -44,7 +47,6 @@ class Wire:
         # Bound, but it does not listen: while nobody else does, the kernel refuses, and nobody else gets the port.
         self._reserved = _bound(0)
         self.port: int = self._reserved.getsockname()[1]
-        self.resets = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -88,7 +90,9 @@ class Wire:
             self._flows.set()
         if mode == "refuses":
             await self._refuse()
-        elif self._listener is None:
+        elif mode == "resets":
+            await self._cut()
+        if mode != "refuses" and self._listener is None:
             await self._listen()
 
     async def _listen(self) -> None:
@@ -122,6 +126,12 @@ class Wire:
             for each in both:
                 _reset(each)
 
+    def _strikes(self, request: bytes) -> bool:
+        if self._marked is None or self._marked not in request:
+            return self._rng.random() < RESET_SHARE
+        self._marked_seen += 1
+        return self._marked_seen % 4 in (1, 2)
+
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asking: asyncio.StreamWriter | None
     ) -> None:
@@ -131,8 +141,7 @@ class Wire:
                 await self._flows.wait()
                 if self._mode == "slow":
                     await asyncio.sleep(LATE_SECONDS)
-                if asking is not None and self._mode == "resets" and self._rng.random() < RESET_SHARE:
-                    self.resets += 1
+                if asking is not None and self._mode == "resets" and self._strikes(data):
                     _reset(asking)  # the server gets the request all the same, and answers nobody
                 writer.write(data)
                 await writer.drain()
