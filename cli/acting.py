@@ -14,6 +14,7 @@ from cli.show import TenantArgument, estate_of
 from domain.errors import UsageError
 from domain.operating import Act
 from domain.steps import Scope
+from domain.wanted import is_past_return
 from runtime.bootstrap import Parts
 
 
@@ -113,6 +114,8 @@ def _act(
 def _carried_out(parts: Parts, act: Act, by: str) -> dict[str, Any]:
     estate_of(parts, act.scope.tenant_id)
     recorded = parts.operating.carry_out(act, by=by)
+    after = estate_of(parts, act.scope.tenant_id)
+    is_late = act.kind == "hold" and is_past_return(act.scope, after, catalog=parts.catalog)
     return {
         "scope": str(act.scope),
         "act": act.kind,
@@ -120,6 +123,7 @@ def _carried_out(parts: Parts, act: Act, by: str) -> dict[str, Any]:
         "reason": act.reason,
         "at": recorded.time,
         "version": recorded.version,
+        **({"purge_has_begun": True} if is_late else {}),
     }
 
 
@@ -129,6 +133,8 @@ def _say_done(told: dict[str, Any]) -> None:
         return
     scope = told["scope"]
     out.print(f"{scope} {_DONE[told['act']]}: see `tenantry runs show {scope}`", markup=False, soft_wrap=True)
+    if told.get("purge_has_begun"):
+        out.print("its purge had begun before: what was removed until now is gone, and no restore brings it back")
 
 
 @command

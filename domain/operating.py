@@ -34,7 +34,7 @@ from domain.provisioning import Provisioning, ScopeHeld, ScopeResumed
 from domain.steps import Scope
 from domain.tenant import Held, Tenant
 from domain.tenant_events import ChangesApproved, ChangesRejected, Destructive, TenantDestroyed, TenantRestored
-from domain.wanted import Estate, scopes_of
+from domain.wanted import Estate, purged_by, scopes_of
 
 ATTEMPTS = 10
 """How often an act is decided again when others record first."""
@@ -168,7 +168,10 @@ class Operating:
                     operator=by,
                 )
                 facts = found.facts[tenant_id] if verdict is ChangesApproved else ()
-                _join(whole, self._of_tenant(estate.tenant, event, facts, by=by))
+                recording = self._of_tenant(estate.tenant, event, facts, by=by)
+                going = [scope for _, fact in facts for scope in purged_by(fact, estate)]
+                recording.unmoved = {str(scope): estate.actual(scope).version for scope in going}
+                _join(whole, recording)
             if whole.is_empty:
                 raise UsageError("only purges are held, which cannot be rejected: they wait until they are approved")
             return whole
@@ -238,7 +241,12 @@ class Operating:
         due: tuple[Scope, ...] = ()
         if isinstance(event, ScopeResumed):
             due = (act.scope, *dependents(act.scope, estate, catalog=self.catalog))
-        return Recording(events=[recorded], wakes=[Wake(str(scope), recorded.time) for scope in due])
+        tenant = estate.tenant
+        return Recording(
+            events=[recorded],
+            wakes=[Wake(str(scope), recorded.time) for scope in due],
+            unmoved={tenants.stream_of(tenant.id): tenant.version} if isinstance(event, ScopeHeld) else {},
+        )
 
 
 def _may(verdict: type[ChangesApproved | ChangesRejected], held: Held) -> bool:
@@ -259,5 +267,6 @@ def _join(whole: Recording, recording: Recording) -> None:
     whole.events.extend(recording.events)
     whole.wakes.extend(recording.wakes)
     whole.held.update(recording.held)
+    whole.unmoved.update(recording.unmoved)
     if recording.guarded is not None:
         whole.guarded = recording.guarded.and_also(whole.guarded)

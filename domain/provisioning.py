@@ -191,6 +191,8 @@ class Intent:
     retry_at: datetime | None = None
     obstacle: str | None = None
     reason: str | None = None
+    blocked_since: datetime | None = None
+    """Since when that obstacle has stood in the way without a break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,12 +283,20 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
                     retry_at=event.retry_at,
                     obstacle=None,
                     reason=event.reason,
+                    blocked_since=None,
                 ),
             )
         case StepBlocked() as event if actual.intent and actual.intent.generation == event.generation:
+            same = actual.intent.obstacle == event.obstacle
             return actual.but(
                 version=version,
-                intent=replace(actual.intent, obstacle=event.obstacle, reason=event.reason, retry_at=None),
+                intent=replace(
+                    actual.intent,
+                    obstacle=event.obstacle,
+                    reason=event.reason,
+                    retry_at=None,
+                    blocked_since=actual.intent.blocked_since if same else recorded.time,
+                ),
             )
         case StepMissing() as event if event.step in actual.steps:
             missing = replace(actual.steps[event.step], done=False)
