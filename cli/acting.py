@@ -76,9 +76,22 @@ def release(
     _act("release", scope, product, reason, as_name, data_dir, as_json)
 
 
-_DONE = {"retry": "is tried again", "hold": "is held", "release": "goes on"}
+@command
+def ensure(
+    scope: ScopesArgument,
+    reason: Reason,
+    product: ProductArgument = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ensure every step of a converged scope again: where something behind it was changed that nobody can see."""
+    _act("ensure", scope, product, reason, as_name, data_dir, as_json)
 
-ActKind = Literal["retry", "hold", "release"]
+
+_DONE = {"retry": "is tried again", "hold": "is held", "release": "goes on", "ensure": "is ensured again"}
+
+ActKind = Literal["retry", "hold", "release", "ensure"]
 
 
 def _act(

@@ -145,6 +145,13 @@ class DataAbandoned(_ScopeEvent):
     operator: str
 
 
+class EnsureRequested(_ScopeEvent):
+    """An operator wants every step of a converged scope ensured again, though nobody found one missing."""
+
+    TOPIC: ClassVar[str] = "tenantry.ensure-requested"
+    reason: str
+
+
 ScopeEvent = (
     StepStarted
     | StepCompleted
@@ -156,6 +163,7 @@ ScopeEvent = (
     | ScopeHeld
     | ScopeResumed
     | DataAbandoned
+    | EnsureRequested
 )
 
 
@@ -318,6 +326,9 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
         case ScopeResumed():
             resumed = origin_of(recorded) if recorded.cause.kind == "operator" else None
             return actual.but(version=version, held=None, given_up=None, intent=None, at_rest=False, resumed=resumed)
+        case EnsureRequested():
+            again = {step: replace(ensured, done=False) for step, ensured in actual.steps.items()}
+            return actual.but(version=version, steps=again, at_rest=False, resumed=origin_of(recorded))
         case DataAbandoned() as event:
             return _abandoned(actual, event, recorded)
         case _:
