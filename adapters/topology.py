@@ -34,7 +34,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from adapters.sessions import Sessions
-from domain.errors import Retryable, Unavailable, UsageError
+from domain.errors import Retryable, Unavailable, Unreachable, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -226,12 +226,24 @@ def close_to_public(connection: psycopg.Connection) -> None:
 
 @contextmanager
 def reaching(part: str) -> Iterator[None]:
-    """What PostgreSQL says against us may pass: Retryable, one line that names the part and no secret."""
+    """What PostgreSQL says against us may pass: Retryable, one line that names the part and no secret.
+
+    Unreachable where the server itself is away.
+    """
     try:
         yield
     except psycopg.Error as error:
+        if _is_away(error):
+            raise Unreachable(part, f"{part}: {said(error)}") from (error if error.sqlstate else None)
         # Without a state the error is about the connection, and may quote the address that it could not read.
         raise Retryable(f"{part}: {said(error)}") from (error if error.sqlstate else None)
+
+
+def _is_away(error: psycopg.Error) -> bool:
+    """Whether the server is away, or takes nobody in now: that is an outage, and not a failure of the statement."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate == "25006" or error.sqlstate.startswith(("08", "53", "57P", "58"))
 
 
 def said(error: psycopg.Error) -> str:

@@ -21,7 +21,7 @@ from history.story import Line, Run, clock, standing, tell
 from runtime.bootstrap import Parts, utc_now
 
 app = typer.Typer(
-    help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release,"
+    help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release, ensure,"
     " recreate;"
     " and what the destroy guard holds: approve, reject.",
     no_args_is_help=True,
@@ -194,5 +194,5 @@ def _numbered(step: dict[str, Any] | None) -> str | None:
     return f"{step['number']} {step['name']}" if step else None
 
 
-for act in (acting.retry, acting.hold, acting.release, acting.recreate, plans.approve, plans.reject):
+for act in (acting.retry, acting.hold, acting.release, acting.ensure, acting.recreate, plans.approve, plans.reject):
     app.command()(act)

@@ -14,6 +14,7 @@ TenantryError                     every error of ours; its text names the noun a
 ├── UnreadableEvent               a stored event of an unknown topic or a newer schema version
 └── ExecutorError                 an effect did not come about
     ├── Retryable                 try again, later
+    │   └── Unreachable           it is away: try again for hours; that uses up no attempt
     ├── Permanent                 trying again cannot help
     ├── Obstacle                  a named thing is taken, or not ready; wait for it
     └── Fenced                    a newer generation has been here; drop this one
@@ -91,6 +92,26 @@ class Retryable(ExecutorError):
     def __init__(self, reason: str, *, delay: timedelta | None = None) -> None:
         super().__init__(reason)
         self.delay = delay
+
+
+class Unreachable(Retryable):
+    """The other side gives no answer, or says that it cannot answer now (5xx): `away` names it (`shard eu-1`).
+
+    An outage is no failure of the step. It uses up no attempt, and ends after `unreachable_for` of the policy.
+    """
+
+    def __init__(self, away: str, reason: str, *, delay: timedelta | None = None) -> None:
+        super().__init__(reason, delay=delay)
+        self.away = away
+
+    @property
+    def obstacle(self) -> str:
+        """The name under which the scopes wait that meet the outage."""
+        return f"{UNREACHABLE}{self.away}"
+
+
+UNREACHABLE = "unreachable:"
+"""What the name of every outage begins with."""
 
 
 class Permanent(ExecutorError):

@@ -326,6 +326,7 @@ class Provisioner:
             events=turn.facts,
             wakes=turn.wakes,
             woken=turn.woken,
+            unmoved=turn.unmoved,
             blocked=turn.blocked,
             unblocked=turn.unblocked,
             leases=[] if goes_on else [lease],
@@ -426,6 +427,8 @@ def _together(recordings: Sequence[Recording]) -> Recording:
         whole.wakes.extend(recording.wakes)
         for tenant_id, version in recording.woken.items():
             whole.woken[tenant_id] = min(version, whole.woken.get(tenant_id, version))
+        for stream, version in recording.unmoved.items():
+            whole.unmoved[stream] = min(version, whole.unmoved.get(stream, version))
         whole.blocked.extend(recording.blocked)
         whole.unblocked.extend(recording.unblocked)
         whole.leases.extend(recording.leases)
