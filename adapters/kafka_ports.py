@@ -43,6 +43,8 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """`undecodable` says why it is none, as far as Kafka's format goes; then `value` may hold the raw bytes."""
+
     topic: str
     topic_id: str
     partition: int
@@ -51,6 +53,7 @@ class Message:
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
     timestamp_ms: int
+    undecodable: str | None = None
 
 
 OnAssign = Callable[[frozenset[Partition]], Mapping[Partition, int]]
