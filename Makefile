@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	done; echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-kafka test-saga test-lesson test-bench bench lint format lock schemas clean
+.PHONY: help venv demo test test-kafka test-saga test-lesson test-outages test-outages-short test-bench bench lint format lock schemas clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -23,8 +23,8 @@ venv: $(VENV)/.project-installed ## set up .venv: locked dependencies and the pr
 demo: venv ## watch at least 60 tenants go through the seven steps, then check the result
 	@$(BIN)/tenantry demo
 
-test: venv ## run all tests but the long proofs of the saga and the lesson
-	@$(BIN)/pytest -q -m "not saga and not lesson" -n 3 --dist loadfile --no-loadscope-reorder
+test: venv ## run all tests but the long proofs of the saga, the lesson and the outages
+	@$(BIN)/pytest -q -m "not saga and not lesson and not outages" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts
@@ -34,6 +34,12 @@ test-saga: venv ## prove the saga: crashes, model, 2,000 seeds of its simulation
 
 test-lesson: venv ## follow the lesson on history word by word, on the demo's data
 	@$(BIN)/pytest -q -m lesson tests/journeys
+
+test-outages: venv ## take everything away for up to 40 s, under load, and print the table (40 minutes); CELL='broker refuses' for some
+	@$(BIN)/pytest -q -m outages tests/outages/test_matrix.py $(if $(CELL),-k '$(CELL)')
+
+test-outages-short: venv ## a few short outages, and the planted fault (under 90 s)
+	@$(BIN)/pytest -q -m outages tests/outages/test_short.py
 
 test-bench: venv ## run one bench in small, to see that it runs
 	@$(BIN)/pytest -q -m bench tests/benchmarks

@@ -23,6 +23,8 @@ from tests.outages.installation import KINDS, Installation
 from tests.outages.servers import DatabaseServer
 from tests.outages.wire import Mode, Wire
 
+DURATIONS: Final = (0.5, 5.0, 15.0, 40.0)
+
 Begins = Callable[[Installation], AbstractContextManager[None]]
 
 
@@ -37,6 +39,11 @@ class Cell:
     meanwhile: tuple[str, ...] = ()
     flaps: bool = False
     needs_disk: bool = False
+
+    @property
+    def durations(self) -> tuple[float, ...]:
+        """In seconds. What flaps shows no more in 40 seconds than in 15."""
+        return DURATIONS[:-1] if self.flaps else DURATIONS
 
 
 # -- ways to go away ---------------------------------------------------------------------------------------------------

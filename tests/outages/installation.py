@@ -139,6 +139,7 @@ class Installation:
             "TENANTRY_MASTER_KEY": base64.b64encode(b"m" * 32).decode(),
             "TENANTRY_WEBHOOK_SECRETS__COMPASS": SECRET,
             "TENANTRY_LOG_FORMAT": "json",
+            "TENANTRY_LEASE_SECONDS": "12",
         }
 
     def _direct(self) -> str:

@@ -19,6 +19,7 @@ PATIENCE: Final = 25.0
 """Seconds for that, until we stop looking."""
 
 SETTLES_SECONDS: Final = 90.0
+LOST: Final = "messages are lost"
 ASKED_FROM: Final = 5.0
 """An outage shorter than that is over before an operator has asked what it is."""
 
@@ -33,6 +34,8 @@ class Verdict:
     back: dict[str, float | None] = field(default_factory=dict)
     status: str = "-"
     faults: list[str] = field(default_factory=list)
+    is_lasting: bool = False
+    """Whether what went wrong is still there: the next cell needs another installation."""
 
     def row(self) -> tuple[str, str, str, str, str, str]:
         """Cell, duration, messages, back after s, status line seen, verdict."""
@@ -60,17 +63,18 @@ def run(installation: Installation, cell: Cell, seconds: float) -> Verdict:
             if before and seconds >= ASKED_FROM:
                 _stayed(cell, before, installation.progress(), verdict)
         _come_back(installation, cell, verdict)
-    verdict.messages = len(load.sent)
+    verdict.messages, before_settling = len(load.sent), len(verdict.faults)
     try:
         installation.settles(load, seconds=SETTLES_SECONDS)
         unaccounted = installation.unaccounted()
         if unaccounted:
-            verdict.faults.append(f"{len(unaccounted)} messages are lost, the first: {unaccounted[0].place}")
+            verdict.faults.append(f"{len(unaccounted)} {LOST}, the first: {unaccounted[0].place}")
         disagreements = installation.disagreements()
         if disagreements:
             verdict.faults.append(f"the oracle disagrees in {len(disagreements)}: {told(disagreements[0])}")
     except TenantryError as error:
         verdict.faults.append(f"does not settle: {error}")
+    verdict.is_lasting = len(verdict.faults) > before_settling
     verdict.faults += log.faults(flaps=cell.flaps, seconds=seconds)
     return verdict
 

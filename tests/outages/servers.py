@@ -28,8 +28,8 @@ PASSWORD: Final = "outages"
 CONNECTIONS: Final = 90
 """`max_connections`: enough for all workers, and quickly used up."""
 
-POSITIONS: Final = b"kafka_positions"
-"""Marks what the intake asks and records of its position: the requests that it hurts most to lose."""
+POSITIONS: Final = b"next_offset FROM kafka_positions"
+"""Marks the question where the intake begins again after a failure: the request that it hurts most to lose."""
 
 DISK_MEGABYTES: Final = 1200
 
