@@ -159,6 +159,23 @@ class PostgresEventLog:
             )
         return found
 
+    def faulty(self, tenant_ids: Iterable[str]) -> dict[str, list[int]]:
+        """See `EventLog.faulty`."""
+        found: dict[str, list[int]] = {}
+        rows = self._rows(
+            "SELECT tenant_id, number FROM quarantine"
+            " WHERE rule = 'internal-error' AND state = 'open' AND tenant_id = ANY(%b) ORDER BY number",
+            (texts(tenant_ids),),
+        )
+        for tenant_id, number in rows:
+            found.setdefault(tenant_id, []).append(number)
+        return found
+
+    def faults_since(self, moment: datetime) -> int:
+        """See `EventLog.faults_since`."""
+        query = "SELECT count(*) FROM quarantine WHERE rule = 'internal-error' AND received_at > %s"
+        return int(self._rows(query, (moment,))[0][0])
+
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         """See `EventLog.tenants_of`."""
         rows = self._rows(

@@ -120,6 +120,16 @@ def read(message: KafkaMessage) -> InboundMessage | Unreadable:
         return _give_up(message, event, refusal)
 
 
+def unread(message: KafkaMessage, rule: str, explanation: str) -> Unreadable:
+    """The message as it came, where nothing in it could be read."""
+    return _give_up(message, _Event(), Malformed(rule, explanation))
+
+
+def tenant_in_key(message: KafkaMessage) -> str | None:
+    """The tenant that the key of a message names, which no one has read yet."""
+    return _identifier(_TENANT_ID, (message.key or b"").decode("utf-8", "replace"))
+
+
 # -- the two modes -------------------------------------------------------------------------------------------
 
 _JSON_MEDIA_TYPE: Final = JSONFormat.JSON_CONTENT_TYPE_PATTERN

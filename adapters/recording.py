@@ -18,6 +18,7 @@ from psycopg.rows import DictRow
 
 from adapters.arrays import Bigints, Texts, bigints, byteas, texts, timestamps
 from domain.errors import Conflict, GuardTripped, PositionLost
+from domain.faults import INTERNAL_ERROR
 from domain.ports import Guarded, HeldInTenant, KafkaPosition, Lease, Recording
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,13 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
 
 
 def _close_quarantined(curs: Cursor[DictRow], recording: Recording) -> None:
+    if recording.released or recording.discarded:
+        curs.execute(
+            "SELECT tenant_id FROM quarantine WHERE number = ANY(%b) AND rule = 'internal-error'"
+            " AND tenant_id IS NOT NULL",
+            (bigints([*recording.released, *(each.number for each in recording.discarded)]),),
+        )
+        _take_turns(curs, [row["tenant_id"] for row in curs.fetchall()], _ROOMS)
     if recording.released:
         curs.execute(
             "UPDATE quarantine SET state = 'retried', closed_at = now() WHERE number = ANY(%b) AND state = 'open'",
@@ -229,7 +237,8 @@ def _see(curs: Cursor[DictRow], recording: Recording) -> None:
 
 
 def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:
-    """Nobody is sent to wait for a tenant that another transaction creates at this moment, or the other way round.
+    """Nobody is sent to wait for a tenant that another transaction creates at this moment, or the other way round; nor
+    behind a message that another one takes out of the quarantine (`_close_quarantined`).
 
     Both lock the tenant first, in the order of its id, and then look for what the other has committed.
     """
@@ -239,20 +248,28 @@ def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:
         return
     _take_turns(curs, {*created, *rooms}, _ROOMS)
     curs.execute(
+        "SELECT DISTINCT tenant_id FROM quarantine WHERE rule = 'internal-error' AND state = 'open'"
+        " AND tenant_id = ANY(%b) AND number <> ALL(%b)",
+        (texts({*created, *rooms}), bigints(recording.released)),
+        prepare=True,
+    )
+    faulty = {row["tenant_id"] for row in curs.fetchall()}
+    faulty |= {message.tenant_id for message in recording.quarantined if message.rule == INTERNAL_ERROR}
+    curs.execute(
         "SELECT 1 FROM waiting WHERE tenant_id = ANY(%b) AND (source, id) NOT IN"
         " (SELECT * FROM unnest(%b::text[], %b::text[])) LIMIT 1",
-        (texts(created), *_columns(recording.waited)),
+        (texts(sorted({*created} - faulty)), *_columns(recording.waited)),
         prepare=True,
     )
     if curs.fetchone() is not None:
         raise Conflict("a message was sent to wait for a tenant that is created here: decide again")
     curs.execute(
         "SELECT 1 FROM stored_events WHERE originator_id = ANY(%b) AND originator_version = 1 LIMIT 1",
-        (texts([f"tenant:{tenant_id}" for tenant_id in sorted(rooms - set(created))]),),
+        (texts([f"tenant:{tenant_id}" for tenant_id in sorted(rooms - faulty - set(created))]),),
         prepare=True,
     )
     if curs.fetchone() is not None:
-        raise Conflict("the tenant that a message should wait for was created: decide again")
+        raise Conflict("what a message should wait for has come about: decide again")
 
 
 def _know_of_each_other(curs: Cursor[DictRow], recording: Recording) -> None:

@@ -70,6 +70,9 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         (each["name"], each["kind"], each["state"], each["pid"], each["details"].get("lag")) for each in told["workers"]
     ]
     out.print(table("workers", ("name", "kind", "state", "pid", "lag"), workers))
+    for each in told["workers"]:
+        if halted := each["details"].get("halted"):
+            out.print(f"{each['name']}: {halted}", markup=False, highlight=False, soft_wrap=True)
     out.print(table("scopes", tuple(scopes), [tuple(scopes.values())]))
     out.print(
         table(

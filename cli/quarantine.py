@@ -13,6 +13,7 @@ from cli.operators import As, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
 from domain.acts import MessageDiscarded, MessageRetried
 from domain.errors import UsageError
+from domain.faults import INTERNAL_ERROR
 from domain.names import is_tenant_id
 from runtime.bootstrap import Parts
 
@@ -89,6 +90,7 @@ def retry(number: Number, as_name: As = None, data_dir: DataDir = None, as_json:
         act = MessageRetried(**_named(entry), operator=who(as_name))
         parts.acts.record(act, still_right=lambda: _must_be_open(parts, number, "retried"))
         outcome = parts.lifecycle.intake([message], released=number)
+        _let_in(parts, entry)
     became = next(iter(outcome.counts), "nothing")
     if as_json:
         print_json({"number": number, "outcome": became})
@@ -112,12 +114,20 @@ def discard(
     """Close a message without applying it. It is kept, with who discarded it and why."""
     said = why(reason)
     with running_parts(data_dir) as parts:
-        act = MessageDiscarded(**_named(parts.quarantine.entry(number)), operator=who(as_name), reason=said)
+        entry = parts.quarantine.entry(number)
+        act = MessageDiscarded(**_named(entry), operator=who(as_name), reason=said)
         parts.acts.record(act, still_right=lambda: _must_be_open(parts, number, "discarded"))
+        _let_in(parts, entry)
     if as_json:
         print_json({"number": number, "outcome": "discarded"})
     else:
         out.print(f"message {number} discarded")
+
+
+def _let_in(parts: Parts, entry: Entry) -> None:
+    """What waited behind the message; should we end before this, the tenant's next message lets it in."""
+    if entry.rule == INTERNAL_ERROR and entry.tenant_id is not None:
+        parts.lifecycle.let_in(entry.tenant_id)
 
 
 def _must_be_open(parts: Parts, number: int, becomes: str) -> None:

@@ -73,6 +73,7 @@ class Policy(Value):
     restore_window: timedelta
     site_name_cool_down: timedelta = timedelta(days=30)
     waiting_limit: int = Field(ge=0, le=1_000_000)
+    faults_a_minute: int = Field(default=5, ge=0, le=1_000_000)
     retry: Retry
     drift: Drift = Drift()
     guard: Guard = Guard()

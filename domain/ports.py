@@ -245,6 +245,12 @@ class EventLog(Protocol):
     def waiting(self, tenant_ids: Iterable[str]) -> dict[str, list[WaitingMessage]]:
         """What waits for each tenant, in the order of arrival."""
 
+    def faulty(self, tenant_ids: Iterable[str]) -> dict[str, list[int]]:
+        """The numbers of the messages of each tenant that lie open in quarantine under `internal-error`."""
+
+    def faults_since(self, moment: datetime) -> int:
+        """How many messages were quarantined under `internal-error` after the moment."""
+
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         """The tenants of a customer, as committed."""
 

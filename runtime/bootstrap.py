@@ -13,8 +13,8 @@ import os
 import random
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -56,8 +56,9 @@ from domain.acts import Acts
 from domain.catalog import Catalog, default_catalog
 from domain.comparing import Comparing
 from domain.errors import Unavailable, UsageError
+from domain.faults import INTERNAL_ERROR
 from domain.guard import held_in
-from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable
+from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable, set_aside
 from domain.operating import Operating
 from domain.orphans import Clearing
 from domain.policy import Policy, default_policy
@@ -76,6 +77,7 @@ from history.verification import Verification
 from history.views import Views
 from projections import PROJECTIONS
 from projections.base import Projection
+from runtime import faults
 from runtime.instance import Endpoints
 from runtime.master_key import load_master_key
 from runtime.seal_keys import load_seal_keys
@@ -266,6 +268,7 @@ class Parts:
             clock=utc_now,
             new_id=new_id,
             reread=self.reread,
+            on_fault=faults.tell,
         )
 
     @cached_property
@@ -436,6 +439,21 @@ class Parts:
         """A stored message through the front door again."""
         return self._placed(inbound.read(inbound.restore(body)), topic, partition, offset)
 
+    def set_aside(self, message: Message, error: Exception) -> Iterator[Inbound]:
+        """As what a message is quarantined that met an unexpected error: with all that is known of it; as it came, of
+        the tenant that its key names; and as nobody's, where the fault lies in the tenant's keys."""
+        reason = faults.tell(error)
+        place = message.topic, message.partition, message.offset
+        read: Inbound | None = None
+        with suppress(Exception):  # it may be the reading that fails
+            read = self.read(message)
+        if read is not None:
+            yield set_aside(read, reason)
+        unread = inbound.unread(message, INTERNAL_ERROR, reason)
+        if message.topic == self.settings.lifecycle_topic:
+            yield self._placed(replace(unread, tenant_id=inbound.tenant_in_key(message)), *place)
+        yield self._placed(unread, *place)
+
     def _placed(
         self, read: inbound.InboundMessage | inbound.Unreadable, topic: str, partition: int, offset: int
     ) -> Inbound:
@@ -493,6 +511,11 @@ class Parts:
     def reply(self, message: Message) -> Reply | None:
         """A message on the topic of replies, as it is stored."""
         return replies.read(message, self.catalog, self.webhook_secrets)
+
+    def pass_reply(self, _: Message, error: Exception) -> Iterator[Reply | None]:
+        """A reply that met an unexpected error is passed: whoever waits for it asks again."""
+        faults.tell(error)
+        yield None
 
     def producer(self) -> Producer:
         _, make = _kafka_client(self.settings)

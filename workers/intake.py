@@ -12,6 +12,9 @@ database. So no batch can be recorded past one that failed, and none twice: one 
       ▲                                       └──────────────▶ failed, or PositionLost
       └── begin where the database is ◀── nothing is delivered until the database has said where ◀─┘
 
+A batch that meets an unexpected error is bisected, until one message is left: that one is set aside, so that the others
+go on. Where even that fails, or too many are set aside, the intake halts: it stays, takes nothing more, and says so.
+
 After any failure the consumer holds all of its partitions back, until `positions` has answered: the database may be
 away for as long as it likes, and the batch comes again by itself.
 """
@@ -26,6 +29,7 @@ import structlog
 
 from adapters.kafka import Consumer, Message, OnAssign, Partition
 from domain.errors import Conflict, Unavailable
+from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted
 from domain.lifecycle import Outcome
 from domain.ports import KafkaPosition
 
@@ -37,6 +41,10 @@ class Positions(Protocol):
 
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
         """The next offset to read, by (topic id, partition)."""
+
+
+def _partition(position: KafkaPosition) -> Partition:
+    return Partition(position.topic, position.topic_id, position.partition)
 
 
 Read = TypeVar("Read")
@@ -59,27 +67,38 @@ class Intake(Generic[Read]):
         lifecycle: Taker[Read],
         *,
         read: Callable[[Message], Read],
+        set_aside: Callable[[Message, Exception], Iterable[Read]],
         positions: Positions,
         batch: int,
         poll_seconds: float,
+        counts: dict[str, int] | None = None,
     ) -> None:
+        """`set_aside`: as what a message is taken that met an unexpected error; more than one, to be tried in turn."""
         self._lifecycle = lifecycle
         self._read = read
+        self._set_aside = set_aside
         self._positions = positions
         self._batch = batch
         self._poll = max(poll_seconds, 0.05)
         self._fetched: dict[Partition, int | None] = {}
         """Where the next batch of each partition is fetched from; None: the database knows no position yet."""
         self._is_in_trouble = False
+        self.halted: str | None = None
+        """Why it takes nothing more."""
         self._consumer = connect(self._assigned)
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, int] = {} if counts is None else counts
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
         """Take in until `stop` is set; the batch at hand is finished."""
         announced = False
         try:
             while not stop.is_set():
-                stop.wait(self.turn())
+                try:
+                    stop.wait(self.turn())
+                except IntakeHalted as error:
+                    self.halted = str(error)
+                    log.error(self.halted)  # noqa: TRY400 - the traceback was logged with the message that met it
+                    stop.wait()
                 if not announced and self._consumer.assignment():
                     announced = True
                     ready()
@@ -107,17 +126,47 @@ class Intake(Generic[Read]):
         messages = self._consumer.poll(self._poll, self._batch)
         if not messages:
             return 0
-        moved = self._carried(messages)
-        outcome = self._lifecycle.intake([self._read(message) for message in messages], moved)
+        self._take(messages)
         if self._is_in_trouble:
             log.info("the intake takes messages in again")
             self._is_in_trouble = False
-        self._consumer.commit(
-            {Partition(each.topic, each.topic_id, each.partition): each.next_offset for each in moved}
-        )
+        return len(messages)
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        """Record the messages; where they meet an unexpected error, their halves, and of one message that it did."""
+        carried = self._carried(messages)
+        try:
+            self._record([self._read(message) for message in messages], carried)
+        except EXPECTED:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the intake, nor block a partition
+            if len(messages) == 1:
+                self._record_aside(messages[0], error, carried)
+                return
+            self._fetched.update({_partition(each): each.expected for each in carried})
+            half = len(messages) // 2
+            self._take(messages[:half])
+            self._take(messages[half:])
+
+    def _record(self, read: Sequence[Read], carried: Sequence[KafkaPosition]) -> None:
+        outcome = self._lifecycle.intake(read, carried)
+        self._consumer.commit({_partition(each): each.next_offset for each in carried})
         for name, count in outcome.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
-        return len(messages)
+
+    def _record_aside(self, message: Message, error: Exception, carried: Sequence[KafkaPosition]) -> None:
+        latest = error
+        for read in self._set_aside(message, error):
+            try:
+                self._record([read], carried)
+            except EXPECTED:
+                raise
+            except Exception as another:  # noqa: BLE001 - as above
+                latest = another
+            else:
+                self.counts[INTERNAL_ERROR] = self.counts.get(INTERNAL_ERROR, 0) + 1
+                return
+        raise IntakeHalted(1) from latest
 
     def lag(self) -> dict[str, int]:
         """Messages not yet taken in, by `topic/partition`."""

@@ -20,6 +20,7 @@ from adapters.workers import Heartbeat
 from domain.errors import TenantryError
 from history.loading import spare_the_collector
 from projections import INTEGRATION, PROJECTIONS
+from runtime import faults
 from runtime.bootstrap import Parts, lease_of, utc_now, worker_name
 from runtime.settings import Settings
 from workers.intake import Intake
@@ -33,17 +34,25 @@ from workers.sweeper import sweeping
 
 log = structlog.get_logger(__name__)
 
+REPLIES_PAUSE_SECONDS = 5.0
+"""Before the thread of replies is begun again after an error."""
+
 
 def run_intake(parts: Parts, stop: threading.Event) -> None:
     intake = Intake(
         parts.consumer,
         parts.lifecycle,
         read=parts.read,
+        set_aside=parts.set_aside,
         positions=parts.log,
         batch=parts.settings.intake_batch,
         poll_seconds=parts.settings.poll_seconds,
     )
-    details = lambda: {"lag": sum(intake.lag().values()), "counts": dict(intake.counts)}  # noqa: E731
+
+    def details() -> dict[str, Any]:
+        halted = {"halted": intake.halted} if intake.halted else {}
+        return {"lag": sum(intake.lag().values()), "counts": dict(intake.counts), **halted}
+
     with _beating(parts, "intake", details) as heart:
         intake.run(stop, ready=heart.ready)
 
@@ -91,38 +100,44 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
         step_timeout=parts.policy.retry.step_timeout,
     )
     sweeper = parts.sweeping if settings.sweep_interval_seconds else None
-    with sweeping(sweeper), _beating(parts, "provisioner", dict) as heart, _replies(parts, stop):
+    replies: dict[str, int] = {}
+    details = lambda: {"replies": dict(replies)} if replies else {}  # noqa: E731
+    with sweeping(sweeper), _beating(parts, "provisioner", details) as heart, _replies(parts, stop, replies):
         provisioner.run(stop, ready=heart.ready)
 
 
 @contextmanager
-def _replies(parts: Parts, stop: threading.Event) -> Iterator[None]:
+def _replies(parts: Parts, stop: threading.Event, counts: dict[str, int]) -> Iterator[None]:
     """Beside a provisioner, where the catalogue names others: what they reply wakes whoever waits for it."""
     if not parts.catalog.is_foreign:
         yield
         return
-    thread = threading.Thread(target=_take_replies, args=(parts, stop), name="replies", daemon=True)
+    thread = threading.Thread(target=_take_replies, args=(parts, stop, counts), name="replies", daemon=True)
     thread.start()
     yield
     thread.join(timeout=5)
 
 
-def _take_replies(parts: Parts, stop: threading.Event) -> None:
-    """Until `stop`; whatever goes wrong, orders are asked for again, so it is begun again."""
+def _take_replies(parts: Parts, stop: threading.Event, counts: dict[str, int]) -> None:
+    """Until `stop`; whatever goes wrong is told, and begun again: nobody else would take what is replied."""
     while not stop.is_set():
         try:
-            box = ReplyBox(parts.log)
             Intake(
                 parts.reply_consumer,
-                box,
+                ReplyBox(parts.log),
                 read=parts.reply,
+                set_aside=parts.pass_reply,
                 positions=parts.log,
                 batch=parts.settings.intake_batch,
                 poll_seconds=parts.settings.poll_seconds,
+                counts=counts,
             ).run(stop)
         except TenantryError as error:
             log.warning("taking replies again", error=str(error))
-            stop.wait(5.0)
+            stop.wait(REPLIES_PAUSE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - a thread that dies in silence leaves its scopes waiting for ever
+            faults.tell(error)
+            stop.wait(REPLIES_PAUSE_SECONDS)
 
 
 def run_relay(parts: Parts, stop: threading.Event) -> None:

@@ -215,6 +215,8 @@ def _read(message: Message, catalog: Catalog, secrets: Mapping[str, SigningSecre
 def _parts(key: str) -> tuple[Scope, Step]:
     """Scope and step of an idempotency key; ValueError where it is none."""
     parts = key.rsplit("/", 3)
+    if not key.isprintable():  # NUL, for one, cannot be stored
+        raise ValueError("its idempotency_key holds characters that are not to be printed")
     if len(parts) != 4 or parts[2] not in ("ensure", "remove") or not parts[3].isdecimal():
         raise ValueError("its idempotency_key is none of ours")
     return Scope.parse(parts[0]), Step(int(parts[1]))

@@ -22,6 +22,7 @@ from adapters.event_store import Recorder
 from adapters.migrations import migrate
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Cause, Event, Recorded
+from domain.faults import INTERNAL_ERROR
 from domain.policy import Guard
 from domain.ports import (
     Blocked,
@@ -466,6 +467,47 @@ def test_what_was_released_may_be_quarantined_anew(inside: Inside) -> None:
     [(number, _, _)] = inside.quarantine()
     inside.log.record(Recording(released=[number], quarantined=[quarantined()]))
     assert [(state, repeats) for _, state, repeats in inside.quarantine()] == [("retried", 0), ("open", 0)]
+
+
+def fault(digest: bytes = b"f", *, tenant_id: str = "t-1", at: datetime = NOW) -> QuarantinedMessage:
+    return replace(quarantined(digest), rule=INTERNAL_ERROR, tenant_id=tenant_id, received_at=at)
+
+
+def test_the_messages_in_quarantine_for_an_error_of_ours_are_found_by_their_tenants(inside: Inside) -> None:
+    refused = replace(quarantined(b"r"), tenant_id="t-1")
+    inside.log.record(Recording(quarantined=[fault(), refused, fault(b"g", tenant_id="t-2"), fault(b"h")]))
+    first, _, second, third = [number for number, _, _ in inside.quarantine()]
+    assert inside.log.faulty(["t-1", "t-3"]) == {"t-1": [first, third]}
+    inside.log.record(Recording(released=[first], discarded=[Discarded(third, "ada", "no")]))
+    assert inside.log.faulty(["t-1", "t-2"]) == {"t-2": [second]}
+    assert inside.log.faulty([]) == {}
+
+
+def test_the_errors_of_ours_are_counted_from_a_moment_on(inside: Inside) -> None:
+    minutes = [NOW - timedelta(minutes=each) for each in (0, 1, 5)]
+    inside.log.record(Recording(quarantined=[quarantined(), *[fault(str(at).encode(), at=at) for at in minutes]]))
+    assert inside.log.faults_since(NOW - timedelta(minutes=2)) == 2
+
+
+def test_a_message_waits_behind_an_error_of_ours_though_its_tenant_is_there(inside: Inside) -> None:
+    inside.log.record(Recording(events=[fact("tenant:t-1", 1)], quarantined=[fault()]))
+    inside.log.record(Recording(waiting=[waiting("a")]))
+    [(number, _, _)] = inside.quarantine()
+    inside.log.record(Recording(released=[number]))
+    with pytest.raises(Conflict):
+        inside.log.record(Recording(waiting=[waiting("b")]))
+    inside.log.record(Recording(waiting=[waiting("b")], quarantined=[fault()]))
+    assert [each.id for each in inside.log.waiting(["t-1"])["t-1"]] == ["a", "b"]
+
+
+def test_a_tenant_is_created_past_messages_that_wait_behind_an_error_of_ours(inside: Inside) -> None:
+    inside.log.record(Recording(waiting=[waiting("a")]))
+    created = Recording(events=[fact("tenant:t-1", 1)], customer_tenants=[("c-1", "t-1")])
+    with pytest.raises(Conflict):
+        inside.log.record(created)
+    created.quarantined.append(fault())
+    inside.log.record(created)
+    assert [each.id for each in inside.log.waiting(["t-1"])["t-1"]] == ["a"]
 
 
 def test_what_is_not_open_cannot_be_released(inside: Inside) -> None:

@@ -14,6 +14,7 @@ from threading import Lock
 
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Recorded
+from domain.faults import INTERNAL_ERROR
 from domain.personal import personal_paths, replace_personal
 from domain.ports import (
     Clock,
@@ -124,11 +125,17 @@ class MemoryEventLog:
         taken = self._waiting.keys() - set(recording.waited)
         _expect(len(set(keys)) == len(keys) and not taken & set(keys), "the message waits already")
         created = {tenant_id for _, tenant_id in recording.customer_tenants}
+        faulty = {
+            row.message.tenant_id
+            for number, row in self.quarantine.items()
+            if _is_fault(row) and number not in recording.released
+        }
+        faulty |= {message.tenant_id for message in recording.quarantined if message.rule == INTERNAL_ERROR}
         left = {self._waiting[key].tenant_id for key in taken}
-        _expect(not created & left, "a message was sent to wait for a tenant that is created here")
-        rooms = {waiting.tenant_id for waiting in recording.waiting} - created
+        _expect(not (created - faulty) & left, "a message was sent to wait for a tenant that is created here")
+        rooms = {waiting.tenant_id for waiting in recording.waiting} - created - faulty
         there = {tenant_id for tenant_id in rooms if (f"tenant:{tenant_id}", 1) in self._places}
-        _expect(not there, "the tenant that a message should wait for was created")
+        _expect(not there, "what a message should wait for has come about")
 
     def _check_guard(self, guarded: Guarded) -> None:
         at = max(guarded.at, self._guard_at)
@@ -254,6 +261,22 @@ class MemoryEventLog:
                     found.setdefault(message.tenant_id, []).append(message)
         return found
 
+    def faulty(self, tenant_ids: Iterable[str]) -> dict[str, list[int]]:
+        """See `EventLog.faulty`."""
+        wanted = set(tenant_ids)
+        found: dict[str, list[int]] = {}
+        with self._lock:
+            for number, row in self.quarantine.items():
+                if _is_fault(row) and row.message.tenant_id in wanted:
+                    found.setdefault(row.message.tenant_id or "", []).append(number)
+        return found
+
+    def faults_since(self, moment: datetime) -> int:
+        """See `EventLog.faults_since`."""
+        with self._lock:
+            messages = [row.message for row in self.quarantine.values()]
+        return sum(message.rule == INTERNAL_ERROR and message.received_at > moment for message in messages)
+
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         """See `EventLog.tenants_of`."""
         return sorted(tenant for customer, tenant in self._customer_tenants if customer == customer_id)
@@ -306,6 +329,10 @@ class MemoryEventLog:
 def _expect(truth: bool, otherwise: str) -> None:
     if not truth:
         raise Conflict(f"{otherwise}: decide again")
+
+
+def _is_fault(row: Quarantined) -> bool:
+    return row.state == "open" and row.message.rule == INTERNAL_ERROR
 
 
 def _is_news(reply: Reply, awaited: Reply) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from adapters.event_log import PostgresEventLog
 from adapters.kafka import Message
@@ -18,30 +19,63 @@ TOPIC = "tenantry.lifecycle"
 
 AWAY = Unavailable("the database does not answer")
 
+Place = tuple[int, int]
+"""Partition and offset."""
+
+
+@dataclass(frozen=True)
+class Aside:
+    """A message that is set aside."""
+
+    message: Message
+
 
 @dataclass
 class Ledger:
     """Takes messages down in the transaction of their positions, and nothing else; fails as it is told to."""
 
     log: MemoryEventLog | PostgresEventLog = field(default_factory=MemoryEventLog)
-    taken: list[tuple[int, int]] = field(default_factory=list)
-    """Partition and offset, as recorded."""
+    everything: list[Place] = field(default_factory=list)
+    """As recorded."""
+    aside: list[Place] = field(default_factory=list)
+    """Of those: what was set aside."""
+    bad: set[Place] = field(default_factory=set)
+    """What meets an error that nobody expects."""
+    is_hopeless: bool = False
+    """Not even setting aside works."""
     to_fail: list[TenantryError] = field(default_factory=list)
     """What the next recordings raise, one each."""
+    to_fail_after: int | None = None
+    """After so many recordings the database is away, once."""
     positions_to_fail: int = 0
     asked: int = 0
 
-    def intake(self, messages: Sequence[Message], positions: Sequence[KafkaPosition] = ()) -> Outcome:
+    @property
+    def taken(self) -> list[Place]:
+        """What was recorded and not set aside."""
+        return [place for place in self.everything if place not in self.aside]
+
+    def intake(self, messages: Sequence[Message | Aside], positions: Sequence[KafkaPosition] = ()) -> Outcome:
         if self.to_fail:
             raise self.to_fail.pop(0)
+        if self.to_fail_after == 0:
+            self.to_fail_after = None
+            raise AWAY
+        read = [each for each in messages if isinstance(each, Message)]
+        aside = [_place(each.message) for each in messages if isinstance(each, Aside)]
+        if any(_place(message) in self.bad for message in read) or (aside and self.is_hopeless):
+            raise ZeroDivisionError
         before = self._recordings
         try:
             self.log.record(Recording(positions=list(positions)))
         except TenantryError:
             if self._recordings > before:  # the connection broke after the commit
-                self.taken += [(message.partition, message.offset) for message in messages]
+                self.everything += [_place(message) for message in read]
             raise
-        self.taken += [(message.partition, message.offset) for message in messages]
+        if self.to_fail_after:
+            self.to_fail_after -= 1
+        self.everything += [*map(_place, read), *aside]
+        self.aside += aside
         return Outcome()
 
     @property
@@ -54,6 +88,10 @@ class Ledger:
             self.positions_to_fail -= 1
             raise AWAY
         return self.log.positions(topic_ids)
+
+
+def _place(message: Message) -> Place:
+    return message.partition, message.offset
 
 
 class Impatient(MemoryConsumer):
@@ -80,20 +118,22 @@ def intake_of(
     broker: InMemoryBroker,
     ledger: Ledger,
     *,
-    kind: type[Intake[Message]] = Intake,
+    kind: type[Intake[Any]] = Intake,
+    read: Callable[[Message], Any] = lambda message: message,
     batch: int = 500,
-) -> Intake[Message]:
+) -> Intake[Any]:
     return kind(
         lambda on_assign: Impatient(broker, group="intake", topics=[TOPIC], on_assign=on_assign),
         ledger,
-        read=lambda message: message,
+        read=read,
+        set_aside=lambda message, _: [Aside(message)],
         positions=ledger,
         batch=batch,
         poll_seconds=0.0,
     )
 
 
-def let_run(intake: Intake[Message], turns: int, *, meanwhile: Callable[[int], None] = lambda _: None) -> None:
+def let_run(intake: Intake[Any], turns: int, *, meanwhile: Callable[[int], None] = lambda _: None) -> None:
     """So many turns of the intake, without its pauses."""
     for number in range(turns):
         meanwhile(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,9 +14,10 @@ import pytest
 from adapters.event_log import PostgresEventLog
 from domain.errors import Conflict, PositionLost, TenantryError, Unavailable
 from domain.ports import Recording
+from tests.fakes.kafka import InMemoryBroker
 from tests.fakes.sealing import InMemorySealingKeys
 from tests.workers.planted import ForgetfulIntake
-from tests.workers.taking import AWAY, Ledger, broker_with, intake_of, let_run, publish
+from tests.workers.taking import AWAY, TOPIC, Ledger, broker_with, intake_of, let_run, publish
 
 
 def test_a_batch_that_failed_is_taken_before_the_next_also_where_nobody_says_where_to_go_on() -> None:
@@ -156,3 +158,70 @@ def test_sessions_that_the_server_cuts_when_idle_lose_nothing(migrated_database:
     log.close()
 
     assert ledger.taken == [(0, offset) for offset in range(12)]
+
+
+# -- errors that nobody expects --------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_meets_an_unexpected_error_is_bisected_and_one_message_is_set_aside() -> None:
+    broker, ledger = broker_with(2), Ledger()
+    intake = intake_of(broker, ledger)
+    publish(broker, *"abcdefghijklmnopqrstuvwxyz")
+    bad = {(0, 3), (1, 5), (1, 6)}
+    ledger.bad = set(bad)
+
+    let_run(intake, 2)
+
+    assert ledger.aside == sorted(bad)
+    assert sorted(ledger.taken) == sorted(set(places(broker)) - bad)
+    for partition in range(2):
+        offsets = [offset for number, offset in ledger.everything if number == partition]
+        assert offsets == sorted(offsets) == list(range(len(offsets)))
+
+
+def test_a_message_that_cannot_even_be_read_is_set_aside() -> None:
+    broker, ledger = broker_with(), Ledger()
+    intake = intake_of(broker, ledger, read=lambda message: -1 // message.offset and message)
+    publish(broker, "a", "a", "a")
+    let_run(intake, 2)
+    assert (ledger.aside, ledger.taken) == ([(0, 0)], [(0, 1), (0, 2)])
+
+
+def test_an_intake_that_cannot_even_set_aside_halts_and_nothing_is_lost() -> None:
+    broker, ledger = broker_with(), Ledger()
+    intake = intake_of(broker, ledger)
+    publish(broker, "a", "a", "a")
+    ledger.bad, ledger.is_hopeless = {(0, 1)}, True
+    stop = threading.Event()
+    running = threading.Thread(target=intake.run, args=(stop,))
+    running.start()
+    until(lambda: intake.halted is not None)
+    assert ledger.taken == [(0, 0)]
+    stop.set()
+    running.join(10)
+
+    another = intake_of(broker, ledger)
+    ledger.bad = set()
+    let_run(another, 3)
+    assert ledger.taken == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_a_database_that_goes_away_in_the_middle_of_a_bisection_loses_nothing() -> None:
+    broker, ledger = broker_with(), Ledger()
+    intake = intake_of(broker, ledger)
+    publish(broker, *"aaaaaaaa")
+    ledger.bad, ledger.to_fail_after = {(0, 5)}, 1
+    let_run(intake, 4)
+    assert ledger.aside == [(0, 5)]
+    assert ledger.everything == [(0, offset) for offset in range(8)]
+
+
+def places(broker: InMemoryBroker) -> list[tuple[int, int]]:
+    return [(message.partition, message.offset) for message in broker.messages(TOPIC)]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
