@@ -68,6 +68,12 @@ class Decoded:
     def pass_to(self, offset: int) -> None:
         self.next_offset = max(self.next_offset, offset)
 
+    def cut_to(self, limit: int) -> None:
+        """Keep so many messages; the others are read next time."""
+        if len(self.messages) > limit:
+            self.next_offset = self.messages[limit].offset
+            del self.messages[limit:]
+
 
 class _Broken(Exception):
     """Why something does not decode."""

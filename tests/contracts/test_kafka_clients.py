@@ -33,6 +33,7 @@ from adapters.kafka import (
 )
 from adapters.kafka_confluent import ConfluentConsumer, ConfluentProducer
 from adapters.kafka_ports import SESSION
+from tests.contracts import raw_batches
 from tests.fakes.kafka import InMemoryBroker, MemoryConsumer, MemoryProducer
 from tests.journeys.apache_kafka import ApacheKafka, NotToBeHad, jars
 
@@ -48,6 +49,10 @@ class Cluster(Protocol):
     def ensure_topics(self, partitions: Mapping[str, int]) -> None: ...
     def topic_ids(self, names: list[str]) -> dict[str, str]: ...
     def delete_topic(self, name: str) -> None: ...
+    def put_undecodable(self, topic: str, what: str) -> None:
+        """A message "first" and one "last" in partition 0, and between them what no client decodes."""
+        ...
+
     def producer(self) -> Producer: ...
     def consumer(self, topic: str, *, group: str, on_assign: OnAssign) -> Consumer: ...
 
@@ -64,6 +69,13 @@ class MemoryCluster:
 
     def delete_topic(self, name: str) -> None:
         self.broker.delete_topic(name)
+
+    def put_undecodable(self, topic: str, what: str) -> None:
+        for value in (b"first", None, b"last"):
+            if value is None:
+                self.broker.append_undecodable(topic, 0, b"raw", f"{what} is broken")
+            else:
+                self.broker.append_at(topic, 0, key=None, value=value, headers=())
 
     def producer(self) -> Producer:
         return MemoryProducer(self.broker)
@@ -91,6 +103,14 @@ class KafkaPythonCluster:
         admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
         admin.delete_topics([name])
         admin.close()
+
+    def put_undecodable(self, topic: str, what: str) -> None:
+        raw_batches.produce(self.bootstrap, topic, 0, raw_batches.batch((None, b"first", ())))
+        try:
+            raw_batches.produce(self.bootstrap, topic, 0, raw_batches.BROKEN[what]())
+        except AssertionError as refusal:
+            pytest.skip(f"{what}: {refusal}")
+        raw_batches.produce(self.bootstrap, topic, 0, raw_batches.batch((None, b"last", ())))
 
     def producer(self) -> Producer:
         return KafkaPythonProducer(self.bootstrap)
@@ -187,6 +207,15 @@ def receive(consumer: Consumer, count: int) -> list[Message]:
     messages: list[Message] = []
     deadline = time.monotonic() + ENOUGH
     while len(messages) < count and time.monotonic() < deadline:
+        messages += consumer.poll(0.5, 500)
+    return messages
+
+
+def receive_until(consumer: Consumer, last: bytes) -> list[Message]:
+    messages: list[Message] = []
+    deadline = time.monotonic() + ENOUGH
+    while last not in values(messages):
+        assert time.monotonic() < deadline, f"{last!r} did not come; what did: {messages}"
         messages += consumer.poll(0.5, 500)
     return messages
 
@@ -333,14 +362,80 @@ def test_beginning_again_delivers_nothing_while_nobody_says_where(desk: Desk) ->
     assert values(receive(consumer, 4)) == [b"0", b"1", b"2", b"2"]
 
 
+@pytest.mark.parametrize("what", raw_batches.BROKEN)
+def test_what_no_client_decodes_comes_alone_and_the_partition_goes_on(desk: Desk, what: str) -> None:
+    desk.cluster.put_undecodable(desk.topic, what)
+    consumer = desk.consumer()
+    messages = receive_until(consumer, b"last")
+    broken = [message for message in messages if message.undecodable]
+    assert len(broken) == 1
+    assert broken[0].value
+    whole = [message.value for message in messages if not message.undecodable]
+    assert (whole[0], whole[-1]) == (b"first", b"last")
+    assert whole in ([b"first", b"last"], [b"first", b"before", b"after", b"last"], [b"first", b"before", b"last"])
+    offsets = [message.offset for message in messages]
+    assert offsets == sorted(set(offsets))
+    home = Partition(desk.topic, messages[0].topic_id, 0)
+    assert consumer.positions()[home] == messages[-1].offset + 1
+    desk.publish(b"more", key=None)
+    receive_until(consumer, b"more")
+
+
+def test_what_no_client_decodes_is_the_same_to_whoever_begins_there(desk: Desk) -> None:
+    desk.cluster.put_undecodable(desk.topic, "a length in a record")
+    [broken] = [each for each in receive_until(desk.consumer(group="other"), b"last") if each.undecodable]
+    home = Partition(desk.topic, broken.topic_id, 0)
+    again = receive_until(desk.consumer(lambda _: {home: broken.offset}), b"last")
+    assert (again[0].offset, again[0].value, again[0].undecodable) == (broken.offset, broken.value, broken.undecodable)
+
+
+def test_a_poll_returns_no_more_than_its_limit_where_something_does_not_decode(desk: Desk) -> None:
+    desk.cluster.put_undecodable(desk.topic, "a header's name")
+    consumer = desk.consumer()
+    seen: list[int] = []
+    deadline = time.monotonic() + ENOUGH
+    values_seen: list[bytes | None] = []
+    while b"last" not in values_seen:
+        messages = consumer.poll(0.5, 1)
+        assert len(messages) <= 1
+        seen += [message.offset for message in messages]
+        values_seen += values(messages)
+        assert time.monotonic() < deadline
+    assert seen == list(range(len(seen)))
+
+
 def test_a_position_past_the_end_is_an_error_that_names_it(desk: Desk) -> None:
     desk.publish(b"0", b"1", b"2")
     consumer = desk.consumer(lambda partitions: dict.fromkeys(partitions, 50))
     with pytest.raises(
-        PositionPastEnd, match=rf"position 50 of {desk.topic}/\d .* past its end, [03]: .*set"
+        PositionPastEnd, match=rf"position 50 of {desk.topic}/\d .* past its end, [03]: .*move"
     ) as raised:
         receive(consumer, 1)
     assert (raised.value.position, raised.value.partition.topic) == (50, desk.topic)
+
+
+def test_a_position_that_kafka_does_not_have_stops_only_its_partition(desk: Desk) -> None:
+    desk.publish(b"0", b"1", key=b"a")
+    [first, _] = receive(desk.consumer(group="other"), 2)
+    home = Partition(desk.topic, first.topic_id, first.partition)
+    elsewhere = Partition(desk.topic, first.topic_id, (first.partition + 1) % 4)
+    database = {elsewhere: 50}
+    consumer = desk.consumer(lambda _: database)
+    received: list[Message] = []
+    with pytest.raises(PositionPastEnd):
+        for _ in range(20):
+            received += consumer.poll(1.0, 10)
+    while len(received) < 2:
+        received += consumer.poll(1.0, 10)
+    assert values(received) == [b"0", b"1"]
+    assert [(each.position, each.partition) for each in consumer.set_aside().values()] == [(50, elsewhere)]
+    assert home in consumer.assignment()
+    assert elsewhere not in consumer.assignment()
+    database |= {elsewhere: 0, home: 1}
+    consumer.begin_again()
+    assert values(receive(consumer, 1)) == [b"1"]
+    assert consumer.set_aside() == {}
+    assert elsewhere in consumer.assignment()
 
 
 def test_two_consumers_share_the_partitions_and_who_stays_gets_all(desk: Desk) -> None:
