@@ -65,6 +65,13 @@ class LeafTile:
         return unpacked(self.positions[-8:])[0] if self.positions else BEFORE_ALL
 
 
+def leaf_of(event: tuple[int, str, int, str, bytes]) -> bytes:
+    """The leaf of an event (position, stream, version, topic, state), as a binary COPY would give it."""
+    position, stream, version, topic, state = event
+    columns = (position.to_bytes(8, "big"), stream.encode(), version.to_bytes(8, "big"), topic.encode(), state)
+    return b"\x00\x05" + b"".join([len(column).to_bytes(4, "big") + column for column in columns])
+
+
 def packed(positions: Sequence[int]) -> bytes:
     return struct.pack(f">{len(positions)}q", *positions)
 

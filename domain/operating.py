@@ -8,8 +8,8 @@ To a run:
     ensure     every step of a scope that has converged is ensured again
 
 Each act is one event in the scope's own stream, with who and why, decided on the version that was read: whoever was
-first makes the other decide again. A retry, a release and an ensure wake the scope, and whoever may wait for it, in the same
-transaction.
+first makes the other decide again. A retry, a release and an ensure wake the scope, and whoever may wait for it, in the
+same transaction.
 
 To a tenant: restore it. To what the destroy guard holds: approve a plan of it by its hash, or reject it; all of the
 plan in one transaction, so that it is carried out whole or not at all, whoever is killed meanwhile.

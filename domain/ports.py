@@ -187,8 +187,8 @@ class Recording:
     end, and their wake rows go; those that are `kept` must still be ours; `unblocked` names obstacles whose waiting
     scopes become due. `grown` names tenants that have a product more, `woken` those whose scopes are woken, with the
     version of the tenant that they are known from: where it has moved on, the whole tenant is due. `unmoved` names
-    streams of tenants with the version that was decided on: whoever has recorded there first makes it conflict. `guarded` is counted
-    by the destroy guard; `held` says what it holds of a tenant from here on (None: nothing any more).
+    streams with the version that was decided on: a fact that was recorded there since makes it conflict. `guarded` is
+    counted by the destroy guard; `held` says what it holds of a tenant from here on (None: nothing any more).
     """
 
     events: list[Recorded] = field(default_factory=list)

@@ -62,7 +62,9 @@ def test_an_old_hash_and_a_missing_reason_are_refused(desk: Desk) -> None:
 
 def test_a_mistyped_hash_is_refused_though_nothing_is_held(desk: Desk) -> None:
     said = desk.says("runs", "approve", "0123456789abcdef", "--reason", "they left", code=2)
-    assert "nothing was approved: the destroy guard holds nothing, and no plan 0123456789abcdef was ever approved" in said
+    assert (
+        "nothing was approved: the destroy guard holds nothing, and no plan 0123456789abcdef was ever approved" in said
+    )
     assert "check the hash" in desk.says("runs", "reject", "0123456789abcdef", "--reason", "no", code=2)
 
 

@@ -90,7 +90,7 @@ def test_a_changed_password_is_found_by_an_administrator_who_may_not_read_verifi
     cloud.on("eu-1", "CREATE ROLE {} LOGIN PASSWORD 'limited'", limited)
     cloud.on("eu-1", "GRANT CONNECT ON DATABASE {} TO {}", database.database, limited)
     try:
-        address = make_conninfo(by_tcp, user=limited, password="limited")  # noqa: S106 - of this test
+        address = make_conninfo(by_tcp, user=limited, password="limited")
         with psycopg.connect(address) as connection:
             assert changed(connection, derived, url=by_tcp) == frozenset()
             cloud.on("eu-1", "ALTER ROLE {} PASSWORD 'guessed'", role)
