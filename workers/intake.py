@@ -15,14 +15,11 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
-import structlog
-
 from adapters.kafka import Consumer, Message, OnAssign, Partition
+from adapters.outage import Outage
 from domain.errors import Conflict, Unavailable
 from domain.lifecycle import Outcome
 from domain.ports import KafkaPosition
-
-log = structlog.get_logger(__name__)
 
 
 class Positions(Protocol):
@@ -55,6 +52,7 @@ class Intake(Generic[Read]):
         positions: Positions,
         batch: int,
         poll_seconds: float,
+        outage: Outage | None = None,
     ) -> None:
         self._lifecycle = lifecycle
         self._read = read
@@ -63,6 +61,7 @@ class Intake(Generic[Read]):
         self._poll = max(poll_seconds, 0.05)
         self._next: dict[Partition, int | None] = {}
         self._consumer = connect(self._assigned)
+        self.outage = outage or Outage("the intake")
         self.counts: dict[str, int] = {}
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
@@ -72,8 +71,9 @@ class Intake(Generic[Read]):
             while not stop.is_set():
                 try:
                     self.step()
+                    self.outage.is_over()
                 except (Conflict, Unavailable) as error:
-                    log.warning("taking the batch again", error=str(error))
+                    self.outage.goes_on(error)
                     stop.wait(0.5 if isinstance(error, Conflict) else 1.0)
                     self._resume()
                 if not announced and self._consumer.assignment():
