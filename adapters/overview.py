@@ -6,13 +6,16 @@ query each, so that they answer at any size and while everything else is busy.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 
+from adapters.postgres_connection import connect
+from adapters.postgres_errors import answering
 from adapters.workers import alive
-from domain.errors import Unavailable
 
 Row = dict[str, Any]
 
@@ -145,13 +148,10 @@ def tenant_ids(url: str) -> list[str]:
     return [row["tenant_id"] for row in rows]
 
 
-def _connect(url: str) -> psycopg.Connection[Row]:
-    try:
-        return psycopg.connect(url, row_factory=dict_row, connect_timeout=5)
-    except psycopg.OperationalError as error:
-        raise Unavailable(
-            "the database does not answer: is `tenantry up` running? else check TENANTRY_DATABASE_URL"
-        ) from error
+@contextmanager
+def _connect(url: str) -> Iterator[psycopg.Connection[Row]]:
+    with answering(), connect(url, row_factory=dict_row) as connection:
+        yield connection
 
 
 def _one(connection: psycopg.Connection[Row], query: str) -> Row:

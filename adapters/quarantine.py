@@ -6,14 +6,17 @@ message for an operator who asks for it by number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
 from psycopg.rows import class_row
 
-from domain.errors import Unavailable, UsageError
+from adapters.postgres_connection import connect
+from adapters.postgres_errors import answering
+from domain.errors import UsageError
 from domain.ports import SealingKeys
 
 
@@ -73,8 +76,7 @@ class Quarantine:
             raise UsageError(f"message {entry.number} cannot be read any more: its person was forgotten; discard it")
         return plain
 
-    def _connect(self) -> psycopg.Connection:
-        try:
-            return psycopg.connect(self._url, connect_timeout=5)
-        except psycopg.OperationalError as error:
-            raise Unavailable("the database does not answer: check TENANTRY_DATABASE_URL") from error
+    @contextmanager
+    def _connect(self) -> Iterator[psycopg.Connection]:
+        with answering(), connect(self._url) as connection:
+            yield connection

@@ -28,6 +28,7 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from adapters.kafka import Consumer, Message, OnAssign, Partition
+from adapters.outage import Outage
 from domain.errors import Conflict, Unavailable
 from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted
 from domain.lifecycle import Outcome
@@ -72,6 +73,7 @@ class Intake(Generic[Read]):
         batch: int,
         poll_seconds: float,
         counts: dict[str, int] | None = None,
+        outage: Outage | None = None,
     ) -> None:
         """`set_aside`: as what a message is taken that met an unexpected error; more than one, to be tried in turn."""
         self._lifecycle = lifecycle
@@ -82,10 +84,10 @@ class Intake(Generic[Read]):
         self._poll = max(poll_seconds, 0.05)
         self._fetched: dict[Partition, int | None] = {}
         """Where the next batch of each partition is fetched from; None: the database knows no position yet."""
-        self._is_in_trouble = False
         self.halted: str | None = None
         """Why it takes nothing more."""
         self._consumer = connect(self._assigned)
+        self.outage = outage or Outage("the intake")
         self.counts: dict[str, int] = {} if counts is None else counts
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
@@ -114,9 +116,7 @@ class Intake(Generic[Read]):
         try:
             self.step()
         except (Conflict, Unavailable) as error:
-            if not self._is_in_trouble:
-                log.warning("the intake takes the batch again until it succeeds", error=str(error))
-            self._is_in_trouble = True
+            self.outage.goes_on(error)
             self._resume()
             return 0.5 if isinstance(error, Conflict) else 1.0
         return 0.0
@@ -125,11 +125,11 @@ class Intake(Generic[Read]):
         """One batch; the number of its messages."""
         messages = self._consumer.poll(self._poll, self._batch)
         if not messages:
+            if self.outage.waits and not any(self.lag().values()):
+                self.outage.is_over()
             return 0
         self._take(messages)
-        if self._is_in_trouble:
-            log.info("the intake takes messages in again")
-            self._is_in_trouble = False
+        self.outage.is_over()
         return len(messages)
 
     def _take(self, messages: Sequence[Message]) -> None:

@@ -128,8 +128,8 @@ def _agent_asleep_with_its_lock(installation: Installation) -> Iterator[None]:
 def _agent(ours: psycopg.Connection) -> tuple[int, int]:
     """The elected agent's session on the server, and the port from which it comes."""
     query = (
-        "SELECT pid, client_port FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND granted"
-        " AND ((classid::bigint << 32) | objid::bigint) = %s"
+        "SELECT pid, client_port FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE locktype = 'advisory' AND granted AND ((classid::bigint << 32) | objid::bigint) = %s"
     )
     deadline = time.monotonic() + 10
     while not (found := ours.execute(query, [AGENT_LOCK]).fetchone()):
@@ -154,7 +154,7 @@ def _owner_of(installation: Installation, server_side: int) -> int:
             for pid in installation.up.processes():
                 with suppress(OSError):
                     for link in Path(f"/proc/{pid}/fd").iterdir():
-                        if os.readlink(link) == f"socket:[{fields[9]}]":
+                        if link.readlink().name == f"socket:[{fields[9]}]":
                             return pid
     raise AssertionError("no worker has that connection")
 

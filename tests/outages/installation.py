@@ -164,7 +164,7 @@ class Installation:
     def worker(self, kind: str) -> int:
         """The process of the worker that is alive."""
         rows = self.rows("SELECT pid FROM workers WHERE kind = %s ORDER BY started_at DESC", kind)
-        return next(pid for (pid,) in rows if pid in self.up.processes())
+        return next(int(pid) for (pid,) in rows if pid in self.up.processes())
 
     def rows(self, query: str, *values: object) -> list[Any]:
         with psycopg.connect(self._direct(), autocommit=True, connect_timeout=10) as connection:
@@ -213,9 +213,7 @@ class Installation:
         known = {tuple(row) for row in self.rows("SELECT source, id FROM incoming")}
         quarantined = {tuple(row) for row in self.rows('SELECT topic, partition, "offset" FROM quarantine')}
         bodies = {kept.entry.value for kept in self.topics.kept if kept.place in quarantined}
-        return [
-            kept for kept in self.topics.kept if kept.entry.value not in bodies and _name(kept) not in known
-        ]
+        return [kept for kept in self.topics.kept if kept.entry.value not in bodies and _name(kept) not in known]
 
     def disagreements(self) -> list[Disagreement | str]:
         """Everything that is not as the oracle says, given what lies on Kafka."""

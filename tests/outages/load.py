@@ -33,7 +33,7 @@ class Stream:
     """What there is to say, in waves; a tenant is changed when the wave in which it came is over."""
 
     def __init__(self, seed: int) -> None:
-        self._world = World(random.Random(seed), COMMERCE, LIFECYCLE)
+        self._world = World(random.Random(seed), COMMERCE, LIFECYCLE)  # noqa: S311 - a seed is the point
         self._rng = self._world.rng
         self._settled: list[tuple[str, str]] = []
         self._fresh: list[tuple[str, str]] = []

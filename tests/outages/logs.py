@@ -48,7 +48,9 @@ class LogWatch:
         made += [
             f"{name} says {count} times: {event[:100]}" for (name, event), count in said.items() if count > allowed
         ]
-        made += [f"{name} has {len(lines)} lines that are no entries: {lines[-1][:120]}" for name, lines in strays.items()]
+        made += [
+            f"{name} has {len(lines)} lines that are no entries: {lines[-1][:120]}" for name, lines in strays.items()
+        ]
         return list(dict.fromkeys(made))
 
 

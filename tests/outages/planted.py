@@ -11,7 +11,7 @@ from tests.workers.planted import ForgetfulIntake
 from workers import roles
 
 if __name__ in ("__main__", "__mp_main__"):
-    roles.Intake = ForgetfulIntake  # type: ignore[misc]
+    vars(roles)["Intake"] = ForgetfulIntake
 
 if __name__ == "__main__":
     main()

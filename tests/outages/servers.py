@@ -222,4 +222,3 @@ def _a_disk_of_its_own(directory: Path) -> Iterator[bool]:
 
 def _processes() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-

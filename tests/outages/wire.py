@@ -37,7 +37,7 @@ class Wire:
         self._server_port = server_port
         self._marked = marked
         self._marked_seen = 0
-        self._rng = random.Random(seed)
+        self._rng = random.Random(seed)  # noqa: S311 - a seed is the point
         self._mode: Mode = "passes"
         self._flows = asyncio.Event()
         self._loop = asyncio.new_event_loop()
