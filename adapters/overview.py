@@ -141,6 +141,19 @@ def restless(url: str, *, tenant_id: str | None = None, limit: int = 100) -> lis
     return [row["tenant_id"] for row in rows]
 
 
+def waiting(url: str, *, limit: int = 100) -> list[Row]:
+    """The tenants that messages wait for, the longest first: how many, of which sources and types, for how long."""
+    query = """
+    SELECT tenant_id, count(*) AS messages, array_agg(DISTINCT source ORDER BY source) AS sources,
+           array_agg(DISTINCT type ORDER BY type) AS types, min(received_at) AS since,
+           extract(epoch FROM now() - min(received_at))::float AS oldest_seconds,
+           extract(epoch FROM now() - max(received_at))::float AS newest_seconds
+    FROM waiting GROUP BY tenant_id ORDER BY min(received_at), tenant_id LIMIT %(limit)s
+    """
+    with _connect(url) as connection:
+        return connection.execute(query.encode(), {"limit": limit}).fetchall()
+
+
 def tenant_ids(url: str) -> list[str]:
     """Every tenant there ever was, in the order of its id."""
     with _connect(url) as connection:

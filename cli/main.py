@@ -21,6 +21,7 @@ from cli import (
     run,
     runs,
     show,
+    waiting,
 )
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ app.command()(reconcile.reconcile)
 app.add_typer(orphans.app, name="orphans")
 app.add_typer(runs.app, name="runs")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(waiting.app, name="waiting")
 app.add_typer(replay.app, name="replay")
 app.add_typer(audit.app, name="audit")
 app.command("import")(export.import_)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from domain.convergence import placement_of
-from domain.description import describe, describe_silent
+from domain.description import describe, describe_scopes
 from domain.errors import Conflict, Obstacle, Permanent, Refused, Retryable
 from domain.event import Event
 from domain.operating import Act
@@ -326,8 +326,8 @@ def test_a_family_that_waits_for_a_product_that_is_held_is_listed_as_waiting() -
     cloud.world.trouble = trouble
     cloud.work()
     assert cloud.estate().product(JIRA).held is not None
-    silent = describe_silent(cloud.estate(), catalog=CATALOG, policy=POLICY, now=cloud.clock())
-    assert (silent[JIRA_FAMILY]["state"], silent[JIRA_FAMILY]["reason"]) == (
+    told = describe_scopes(cloud.estate(), catalog=CATALOG, policy=POLICY, now=cloud.clock())
+    assert (told[JIRA_FAMILY]["state"], told[JIRA_FAMILY]["reason"]) == (
         "waiting",
         f"waits for the removal of product {JIRA}",
     )
