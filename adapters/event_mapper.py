@@ -63,6 +63,8 @@ EVENTS: tuple[type[Event], ...] = (
     acts.MessageRetried,
     acts.ReadModelsRebuilt,
     acts.PreviousReadModelsDropped,
+    acts.IntakePositionMoved,
+    acts.MessagesReread,
 )
 """Every event there is: what is not here cannot be stored."""
 

@@ -22,7 +22,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, Never, Protocol
 
@@ -36,6 +36,7 @@ from pydantic import TypeAdapter, ValidationError
 from domain import names
 from domain.commands import COMMANDS, Command
 from domain.errors import Malformed, TenantryError
+from domain.times import in_utc
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 64
@@ -359,8 +360,8 @@ def _instant(text: object) -> datetime | None:
     if not isinstance(text, str) or not _RFC_3339.fullmatch(text):
         return None
     try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):  # the 31st of February; the last hours of the year 9999 further west
+        return in_utc(datetime.fromisoformat(text.upper()))
+    except ValueError:  # the 31st of February
         return None
 
 
@@ -431,6 +432,11 @@ _TYPES: Final[Mapping[type[Command], str]] = {model: type_ for type_, model in C
 
 _TENANT_ID: Final = TypeAdapter[str](names.TenantId)
 _CUSTOMER_ID: Final = TypeAdapter[str](names.CustomerId)
+
+
+def undecodable(message: KafkaMessage, why: str) -> Unreadable:
+    """A message that not even Kafka's format lets us read; its value may be raw bytes of it."""
+    return _give_up(message, _Event(), Malformed("undecodable", why))
 
 
 def _give_up(message: KafkaMessage, event: _Event, refusal: Malformed) -> Unreadable:

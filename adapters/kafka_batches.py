@@ -112,12 +112,12 @@ def _decode_batch(
             _decode_legacy(partition, batch, decoded)
             return
         header = _Header.of(batch)
-        if transactions.hides(header, batch):
+        if transactions.hides(header):
             decoded.pass_to(header.last + 1)
             return
         content = _content(header, batch)
     except _Broken as broken:
-        # Its header may be what is broken: which offsets it has is told by the batch behind it, or found out one by one.
+        # Its header may be what is broken. Which offsets it has is told by the next batch, or found out one by one.
         after = following if following is not None and following > first else first + 1
         which = f"offsets {first} to {after - 1}" if after > first + 1 else f"offset {first}"
         decoded.add(_undecodable(partition, first, batch, f"{which}: {broken}"))
@@ -181,7 +181,7 @@ class _Transactions:
         self._to_come = deque(sorted(aborted, key=lambda each: each[1]))
         self._aborted: set[int] = set()
 
-    def hides(self, header: _Header, batch: bytes) -> bool:
+    def hides(self, header: _Header) -> bool:
         """Whether the batch holds nothing for a reader: the end of a transaction, or part of an aborted one."""
         while self._to_come and self._to_come[0][1] <= header.last:
             self._aborted.add(self._to_come.popleft()[0])
@@ -195,21 +195,27 @@ class _Transactions:
 
 
 def _records(partition: Partition, header: _Header, content: bytes, first: int) -> Iterator[Message]:
-    at, expected = 0, header.base
-    for _ in range(header.count):
+    at, expected, number = 0, header.base, 0
+    while expected <= header.last and (number < header.count or at < len(content)):
         try:
-            length, begin = _varint(content, at)
-            if not 0 <= length <= len(content) - begin:
-                raise _Broken("its length leads out of its batch")
+            _must(number < header.count, "its batch holds more than it tells of")
+            begin, end = _slice(content, at)
         except _Broken as broken:
             lost = max(first, expected)
             which = f"offsets {lost} to {header.last}" if header.last > lost else f"offset {lost}"
             yield _undecodable(partition, lost, content[at:], f"{which}: {broken}")
             return
-        at = begin + length
-        message = _record(partition, header, content[begin:at], expected)
-        expected = message.offset + 1
+        message = _record(partition, header, content[begin:end], expected)
+        at, expected, number = end, message.offset + 1, number + 1
         yield message
+
+
+def _slice(content: bytes, at: int) -> tuple[int, int]:
+    """Where the next record begins and ends."""
+    length, begin = _varint(content, at)
+    if not 0 <= length <= len(content) - begin:
+        raise _Broken("its length leads out of its batch")
+    return begin, begin + length
 
 
 def _record(partition: Partition, header: _Header, record: bytes, expected: int) -> Message:
@@ -219,30 +225,42 @@ def _record(partition: Partition, header: _Header, record: bytes, expected: int)
         delta, at = _varint(record, at)
         if expected <= header.base + delta <= header.last:
             offset = header.base + delta
+        _must(offset == header.base + delta, "its offset is not of its batch")
         key, at = _bytes(record, at)
         value, at = _bytes(record, at)
-        count, at = _varint(record, at)
-        if not 0 <= count <= len(record) - at:
-            raise _Broken("its number of headers is wrong")
-        headers: list[tuple[str, bytes]] = []
-        named = True
-        for _ in range(count):
-            name, at = _bytes(record, at)
-            content, at = _bytes(record, at)
-            if name is None:
-                raise _Broken("a header has no name")
-            named = named and _is_utf_8(name)
-            headers.append((name.decode("utf-8", "backslashreplace"), content or b""))
-        if at != len(record):
-            raise _Broken(f"it has {len(record) - at} bytes more than it tells of")
-        if offset != header.base + delta:
-            raise _Broken("its offset is not of its batch")
+        headers, at = _headers(record, at)
+        _must(at == len(record), f"it has {len(record) - at} bytes more than it tells of")
     except _Broken as broken:
         return _undecodable(partition, offset, record, str(broken))
-    time = header.last_time if header.attributes & _APPEND_TIME else header.first_time + delta_time
-    flaw = None if named else "the name of a header is not UTF-8: send header names in UTF-8"
-    place = partition.topic, partition.topic_id, partition.partition, offset
-    return Message(*place, key, value, tuple(headers), time, undecodable=flaw)
+    is_named = all(_is_utf_8(name) for name, _ in headers)
+    return Message(
+        topic=partition.topic,
+        topic_id=partition.topic_id,
+        partition=partition.partition,
+        offset=offset,
+        key=key,
+        value=value,
+        headers=tuple((name.decode("utf-8", "backslashreplace"), content) for name, content in headers),
+        timestamp_ms=header.last_time if header.attributes & _APPEND_TIME else header.first_time + delta_time,
+        undecodable=None if is_named else "the name of a header is not UTF-8: send header names in UTF-8",
+    )
+
+
+def _headers(record: bytes, at: int) -> tuple[list[tuple[bytes, bytes]], int]:
+    count, at = _varint(record, at)
+    _must(0 <= count <= len(record) - at, "its number of headers is wrong")
+    headers: list[tuple[bytes, bytes]] = []
+    for _ in range(count):
+        name, at = _bytes(record, at)
+        _must(name is not None, "a header has no name")
+        content, at = _bytes(record, at)
+        headers.append((name or b"", content or b""))
+    return headers, at
+
+
+def _must(truth: bool, otherwise: str) -> None:
+    if not truth:
+        raise _Broken(otherwise)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -294,8 +312,7 @@ def _decode_legacy(partition: Partition, batch: bytes, decoded: Decoded) -> None
     records: list[Any] = []
     try:
         legacy = LegacyRecordBatch(memoryview(batch), batch[_MAGIC_AT])
-        if not legacy.validate_crc():
-            raise _Broken("its checksum is wrong")
+        _must(legacy.validate_crc(), "its checksum is wrong")
         records += legacy
     except _Broken:
         raise

@@ -11,8 +11,8 @@ So there is one way to begin, to seek and to begin again: `assign` with the offs
 What it had fetched ahead is thrown away then, and nothing of it is delivered later. The rest of the reasons:
 adapters/kafka_ports.py.
 
-A batch that does not decode is an error of librdkafka's, or nothing at all: it may skip the batch, or fetch it again for
-ever. A record that does not is an error when its headers are asked for. So in all three cases, and where the end is
+A batch that does not decode is an error of librdkafka's, or nothing at all: it may skip the batch, or fetch it again
+for ever. A header's name that does not is an error when headers are asked for. In all three cases, and where the end is
 ahead of us and nothing comes (control records are not delivered either), our own reader reads the next batch.
 
 Both clients share a group and place equal keys in equal partitions, so one can take over from the other.
@@ -158,10 +158,6 @@ class ConfluentConsumer:
             return
         with _logged("the commit of positions for monitoring"):
             self._kafka.commit(offsets=offsets, asynchronous=True)
-
-    def high_watermarks(self) -> dict[Partition, int]:
-        marks = {ours: self._end(key) for key, ours in self._placed.items()}
-        return {ours: mark for ours, mark in marks.items() if mark is not None}
 
     def close(self) -> None:
         with _logged("leaving the consumer group"):
@@ -469,8 +465,8 @@ def _id(topic: str, number: Any) -> str:
 
 
 _headers_of: Final = methodcaller("headers")
-"""Where a header's name is not UTF-8, confluent-kafka returns a list with a hole, and an error at the same time. A plain
-call does not look for the error, once Python has optimised it, and the hole ends the process; `methodcaller` looks."""
+"""Where a header's name is not UTF-8, confluent-kafka returns a list with a hole, and an error at the same time. A
+plain call misses the error, once Python has optimised it, and the hole ends the process; `methodcaller` finds it."""
 
 
 def _message(partition: Partition, offset: int, record: Any) -> Message:

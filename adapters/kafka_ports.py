@@ -99,10 +99,6 @@ class Consumer(Protocol):
         """Tell Kafka how far we are, for those who watch lags there. Never raises: nothing depends on it."""
         ...
 
-    def high_watermarks(self) -> dict[Partition, int]:
-        """The offset of the next message to be written, as of the last fetch; less our position: the lag."""
-        ...
-
     def close(self) -> None:
         """Leave the group, so that its others take over at once."""
         ...

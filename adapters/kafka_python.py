@@ -4,8 +4,8 @@ It runs a loop in a thread of its own, which joins the group and sends the heart
 at once and given a position, so that nothing is fetched; our poll, in the caller's thread, asks the database, seeks and
 resumes. Why, and what a recreated topic has to do with it: adapters/kafka_ports.py.
 
-An error in decoding names no partition, and leaves kafka-python in a state in which it would try for ever. So from there
-on our own reader reads, one batch of each partition that is ours, until it has carried all of them past.
+An error in decoding names no partition, and leaves kafka-python in a state in which it would try for ever. So from
+there on our own reader reads, one batch of each partition that is ours, until it has carried all of them past.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class KafkaPythonConsumer:
         with _logged("the commit of positions for monitoring"):
             self._kafka.commit_async(offsets, callback=_log_failed_commit)
 
-    def high_watermarks(self) -> dict[Partition, int]:
+    def _ends(self) -> dict[Partition, int]:
         marks = {ours: self._kafka.highwater(_native(ours)) for ours in self.assignment()}
         return {ours: mark for ours, mark in marks.items() if mark is not None}
 
@@ -209,7 +209,7 @@ class KafkaPythonConsumer:
         if refused is not None:
             self._explain(*next(iter(refused.args[0].items())))
         # Kafka refuses a fetch past the end; the embedded broker answers it with nothing, for ever.
-        for ours, end in self.high_watermarks().items():
+        for ours, end in self._ends().items():
             position = self._kafka.position(_native(ours), timeout_ms=0)
             if position is not None and position > end:
                 self._hold_recreated()

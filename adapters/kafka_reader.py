@@ -27,7 +27,7 @@ from adapters.kafka_ports import BrokerUnreachable, Partition, PositionExpired, 
 from domain.errors import Unavailable
 
 CHUNK_BYTES: Final = 2 * 2**20
-"""What one fetch brings, at most; a larger message comes all the same, alone."""
+"""What one fetch brings, at most; a larger batch comes all the same, alone."""
 
 _NO_ERROR, _OUT_OF_RANGE = 0, 1
 _MOVING: Final = frozenset({3, 5, 6, 9, 74, 75, 76, 100})
@@ -93,19 +93,19 @@ class PartitionReader:
     def bounds(self, partition: Partition) -> Bounds:
         """Where the partition begins and ends now."""
         start = self._start(partition)
-        return _bounds(self._fetch(partition, start, limit=1, wait=0), start)
+        return _bounds(self._fetch(partition, start, limit=1), start)
 
-    def read(self, partition: Partition, offset: int, *, wait_seconds: float = 0.0) -> Fetched:
-        """The messages from `offset` on; none where there are none after `wait_seconds`.
+    def read(self, partition: Partition, offset: int, *, at_most_bytes: int = CHUNK_BYTES) -> Fetched:
+        """The messages from `offset` on, as they are now; at least one batch, if there is any.
 
         Raises PositionExpired and PositionPastEnd.
         """
-        answer = self._fetch(partition, offset, limit=CHUNK_BYTES, wait=wait_seconds)
+        answer = self._fetch(partition, offset, limit=at_most_bytes)
         if answer.error_code == _OUT_OF_RANGE:
             start = self._start(partition)
             if offset < start:
                 raise PositionExpired(partition, offset, start)
-            raise PositionPastEnd(partition, offset, self._fetch(partition, start, limit=1, wait=0).high_watermark)
+            raise PositionPastEnd(partition, offset, self._fetch(partition, start, limit=1).high_watermark)
         if offset > answer.high_watermark:  # the embedded broker answers with nothing
             raise PositionPastEnd(partition, offset, answer.high_watermark)
         bounds = _bounds(answer, 0)
@@ -117,7 +117,7 @@ class PartitionReader:
 
     # -- requests --------------------------------------------------------------------------------------------------
 
-    def _fetch(self, partition: Partition, offset: int, *, limit: int, wait: float) -> Any:
+    def _fetch(self, partition: Partition, offset: int, *, limit: int) -> Any:
         place = FetchRequest.FetchTopic.FetchPartition(
             partition=partition.partition,
             current_leader_epoch=-1,
@@ -127,7 +127,7 @@ class PartitionReader:
         )
         asked = FetchRequest.FetchTopic(topic=partition.topic, partitions=[place])
         request = FetchRequest(
-            max_wait_ms=max(20, int(wait * 1000)),  # at 0 the embedded broker answers without looking
+            max_wait_ms=20,  # at 0 the embedded broker answers without looking
             min_bytes=1,
             max_bytes=limit,
             isolation_level=IsolationLevel.READ_COMMITTED,
@@ -139,7 +139,9 @@ class PartitionReader:
             min_version=5,  # tells where the partition begins
             max_version=12,  # the last that knows topics by name
         )
-        return self._ask_leader(partition, request, lambda answer: answer.responses and answer.responses[0].partitions[0])
+        return self._ask_leader(
+            partition, request, lambda answer: answer.responses and answer.responses[0].partitions[0]
+        )
 
     def _start(self, partition: Partition) -> int:
         place = ListOffsetsRequest.ListOffsetsTopic.ListOffsetsPartition(
@@ -173,7 +175,9 @@ class PartitionReader:
                 break
             time.sleep(0.1)
             self._leaders.clear()
-        raise Unavailable(f"Kafka does not let us read {partition.topic}/{partition.partition} ({error}): mend it there")
+        raise Unavailable(
+            f"Kafka does not let us read {partition.topic}/{partition.partition} ({error}): mend it there"
+        )
 
     def _leader(self, partition: Partition) -> int | None:
         if (partition.topic, partition.partition) not in self._leaders:

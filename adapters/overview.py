@@ -45,9 +45,16 @@ def status(url: str) -> Row:
             "SELECT (SELECT count(*) FROM waiting) AS waiting,"
             " (SELECT extract(epoch FROM now() - min(received_at))::float FROM waiting) AS oldest_waiting,"
             " (SELECT count(*) FROM quarantine WHERE state = 'open') AS quarantined,"
+            " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'undecodable') AS undecodable,"
             " (SELECT coalesce(sum(duplicates), 0)::bigint FROM incoming) AS duplicates,"
             " (SELECT count(*) FROM incoming) AS seen,"
-            " (SELECT count(*) FROM incoming WHERE outcome = 'stale') AS stale",
+            " (SELECT count(*) FROM incoming WHERE outcome = 'stale') AS stale,"
+            " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'internal-error') AS internal_errors",
+        )
+        ahead = _one(
+            connection,
+            "SELECT count(*) AS messages, max(received_at) AS last_at, (array_agg(DISTINCT source))[:5] AS sources"
+            " FROM incoming WHERE is_ahead",
         )
         guard = _one(
             connection,
@@ -79,6 +86,7 @@ def status(url: str) -> Row:
             for state in ("converged", "in_progress", "waiting", "held", "given_up")
         },
         "messages": messages,
+        "ahead": ahead,
         "guard": guard,
         "sweep": sweep,
         "workers": alive(url),

@@ -19,6 +19,7 @@ from adapters.log_reader import LogReader, Unread
 from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
 from domain.tenant_events import ChangesApproved, ChangesRejected
+from domain.times import in_utc
 
 _TIMES: Final = "2026-06-01T12:00:00Z, with its zone, or a day, 2026-06-01, from its beginning in UTC"
 
@@ -140,13 +141,13 @@ def time_of(said: str) -> datetime:
     with suppress(ValueError, OverflowError):
         time = datetime.fromisoformat(said)
         if time.tzinfo is not None:
-            return time.astimezone(UTC)
+            return in_utc(time)
     raise UsageError(f"{said} is no time: {_TIMES}")
 
 
 def _time_in(state: bytes) -> datetime:
     """When a fact was recorded; sealed or not, `at` lies open in its state."""
-    return datetime.fromisoformat(json.loads(state)["at"]).astimezone(UTC)
+    return in_utc(datetime.fromisoformat(json.loads(state)["at"]))
 
 
 def _told(time: datetime) -> str:

@@ -20,6 +20,7 @@ from adapters.arrays import Bigints, Texts, bigints, byteas, texts, timestamps
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.faults import INTERNAL_ERROR
 from domain.ports import Guarded, HeldInTenant, KafkaPosition, Lease, Recording
+from domain.times import moved
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +181,7 @@ def _pass_the_guard(curs: Cursor[DictRow], guarded: Guarded) -> None:
     assert row is not None
     if not guarded.facts:
         return
-    curs.execute("DELETE FROM guarded_facts WHERE at <= %s", (row["at"] - guarded.rule.window,))
+    curs.execute("DELETE FROM guarded_facts WHERE at <= %s", (moved(row["at"], -guarded.rule.window),))
     curs.execute("SELECT coalesce(sum(facts), 0)::bigint AS facts FROM guarded_facts")
     counted = curs.fetchone()
     assert counted is not None
@@ -234,6 +235,12 @@ def _see(curs: Cursor[DictRow], recording: Recording) -> None:
     )
     if curs.rowcount != len(rows):
         raise DuplicateIncoming("another intake dealt with the same message")
+    if ahead := [(seen.source, seen.id) for seen in rows if seen.is_ahead]:
+        curs.execute(
+            "UPDATE incoming SET is_ahead = true FROM unnest(%b::text[], %b::text[]) AS k (source, id)"
+            " WHERE incoming.source = k.source AND incoming.id = k.id",
+            _columns(ahead),
+        )
 
 
 def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:

@@ -116,7 +116,10 @@ class Heartbeat:
 
 
 def alive(url: str) -> list[dict[str, Any]]:
-    """The workers that were heard of lately: name, kind, state, pid, host, details, started_at, seen_at."""
+    """The workers that were heard of lately: name, kind, state, pid, host, details, started_at, seen_at.
+
+    Raises Unavailable.
+    """
     with answering(), connect(url, row_factory=dict_row) as connection:
         rows = connection.execute(
             "SELECT * FROM workers WHERE seen_at > now() - make_interval(secs => %s) ORDER BY kind, name",

@@ -134,7 +134,7 @@ def intake(
             connect,
             ours.lifecycle,
             read=ours.read,
-            set_aside=ours.set_aside,
+            refused=ours.refused,
             positions=ours.log,
             batch=ours.settings.intake_batch,
             poll_seconds=ours.settings.poll_seconds,

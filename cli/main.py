@@ -12,6 +12,7 @@ from cli import (
     demo,
     export,
     history,
+    intake_position,
     look,
     messages,
     orphans,
@@ -51,6 +52,7 @@ app.add_typer(orphans.app, name="orphans")
 app.add_typer(runs.app, name="runs")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(waiting.app, name="waiting")
+app.add_typer(intake_position.app, name="intake-position")
 app.add_typer(replay.app, name="replay")
 app.add_typer(audit.app, name="audit")
 app.command("import")(export.import_)

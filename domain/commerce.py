@@ -22,7 +22,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from domain import names
-from domain.commands import Data, Residency, Revision, Users
+from domain.commands import Data, Instant, Residency, Revision, Users
 from domain.customer import Customer
 from domain.event import Origin
 from domain.tenant import Attributes, ProductRegisters, Tenant
@@ -50,7 +50,7 @@ class LicenseLine(Data):
     edition: names.Edition
     users: Users
     status: Literal["active", "inactive"]
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
 
 
 class ProductLine(Data):

@@ -6,7 +6,7 @@ the seven steps, joined from the scopes that own them.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from domain.catalog import Catalog
@@ -16,6 +16,7 @@ from domain.provisioning import Provisioning
 from domain.registers import Register
 from domain.steps import Scope, Step
 from domain.tenant import Held, Tenant
+from domain.times import in_utc
 from domain.wanted import Estate, Wanted, data_lost, is_purged, scopes_of, wanted, wish_of_product
 
 Json = dict[str, Any]
@@ -91,7 +92,7 @@ def _state(register: Register[Any] | None) -> Json | None:
 
 
 def _time(time: datetime | None) -> str | None:
-    return time.astimezone(UTC).isoformat().replace("+00:00", "Z") if time else None
+    return in_utc(time).isoformat().replace("+00:00", "Z") if time else None
 
 
 # -- actual --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from domain.ports import HeldInTenant
 from domain.steps import Level, Scope
 from domain.tenant import Held, Tenant, stands
 from domain.tenant_events import Destructive, ProductDeactivated, PurgeStarted, TenantDestroyed, TenantPurgeStarted
+from domain.times import in_utc
 from domain.wanted import Estate, wanted
 
 
@@ -144,7 +145,7 @@ def _told(
         revision=event.revision,
         reason=event.reason,
         asked_by=f"{held.cause.source} {held.cause.id}" if held.cause.kind == "message" else "time",
-        since=held.since.astimezone(UTC).isoformat(),
+        since=in_utc(held.since).isoformat(),
         levels=levels,
         data=_data(fact, levels, policy),
     )

@@ -59,6 +59,7 @@ from domain.tenant_events import (
     TenantDestroyed,
     TenantMessageStale,
 )
+from domain.times import is_ahead
 from domain.wanted import scopes_of
 
 _DESTRUCTIVE = (TenantDestroyed, ProductDeactivated)
@@ -549,6 +550,7 @@ class _Batch:
                 partition=message.partition,
                 offset=message.offset,
                 outcome=outcome,
+                is_ahead=outcome == "recorded" and is_ahead(message.time, self._now),
             )
         )
 

@@ -46,7 +46,8 @@ class KafkaPosition:
 class Incoming:
     """A message that was seen, for good. `digest` is over its canonical content, keyed, so that nobody can guess at it.
 
-    `outcome` is recorded, stale, waiting or quarantined; only the last two may still change.
+    `outcome` is recorded, stale, waiting or quarantined; only the last two may still change. `is_ahead`: its own time
+    was too far ahead of the time of recording to count.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Incoming:
     partition: int
     offset: int
     outcome: str
+    is_ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ from domain.steps import Facts, Scope, ScopeKind, SiteWish, Step
 from domain.streams import State, Streams
 from domain.tenant import Tenant
 from domain.tenant_events import Passing, TenantEvent
+from domain.times import moved
 from domain.wanted import Estate, Wanted, data_lost, purged_by, scopes_of, scopes_with, wanted
 
 KEPT_TENANTS: Final = 2_000
@@ -209,7 +210,7 @@ class Saga:
         retry_at = None
         if not isinstance(error, Permanent | Unreachable) and attempt < retry.attempts:
             delay = error.delay if isinstance(error, Retryable) and error.delay is not None else None
-            retry_at = now + (delay if delay is not None else retry.delay(attempt, self._dice()))
+            retry_at = moved(now, delay if delay is not None else retry.delay(attempt, self._dice()))
         reason = f"{_said(error)}, for {_hours(away_for)} now" if isinstance(error, Unreachable) else _said(error)
         failed = StepFailed(**_intended(turn.scope, intent), attempt=attempt, reason=reason, retry_at=retry_at)
         return self._add(turn, failed, estate)
@@ -220,7 +221,7 @@ class Saga:
         """The scope waits for the release of what stands in its way, and looks again by itself."""
         now = self._clock()
         turn.blocked.append(Blocked(obstacle, str(turn.scope)))
-        turn.wakes.append(Wake(str(turn.scope), now + pause))
+        turn.wakes.append(Wake(str(turn.scope), moved(now, pause)))
         timer = wanted(turn.scope, estate, catalog=self._catalog, policy=self._policy, now=now).wake_at
         turn.wakes.extend([Wake(str(turn.scope), timer)] if timer is not None else [])
         if intent.obstacle == obstacle:

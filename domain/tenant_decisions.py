@@ -43,6 +43,7 @@ from domain.tenant_events import (
     TenantMessageStale,
     TenantRestored,
 )
+from domain.times import moved
 
 
 def decide(
@@ -59,7 +60,7 @@ def decide(
     Raises Malformed (unknown product or edition), Refused (the life cycle forbids it; only without a revision, or
     after the restore window) and Contradiction (the same revision with other content).
     """
-    if tenant.destroyed and (tenant.purge or now > tenant.destroyed.at + policy.restore_window):
+    if tenant.destroyed and (tenant.purge or now > moved(tenant.destroyed.at, policy.restore_window)):
         raise Refused("tenant-destroyed", f"tenant {tenant.id} was destroyed and its restore window is over")
     match command:
         case CreateTenant():

@@ -46,6 +46,7 @@ from domain.steps import (
 )
 from domain.tenant import Attributes, Presence, Tenant, is_held
 from domain.tenant_events import LicenseExpired, Passing, PurgeStarted, TenantPurged, TenantPurgeStarted
+from domain.times import moved
 
 KEPT_WISHES: Final = 2_000
 """Every turn of a scope asks for the wishes of the turn before: they are made once, and compared by identity. A license
@@ -221,7 +222,7 @@ def _wanted_site(estate: Estate, *, policy: Policy, now: datetime) -> Wanted:
     steps = _steps_of_site(attributes, level, customer.metadata_version, customer.administrators_version)
     if tenant.destroyed is None:
         return Wanted(level, steps)
-    restorable_until = tenant.destroyed.at + policy.restore_window
+    restorable_until = moved(tenant.destroyed.at, policy.restore_window)
     wish = Wanted(level, steps, wake_at=_soonest(restorable_until, now=now))
     if restorable_until > now:
         return wish
@@ -258,7 +259,7 @@ def _wanted_purged_site(estate: Estate, attributes: Attributes, *, policy: Polic
     """Nothing but the reservation of its name while that cools down, then nothing, then the tombstone."""
     tenant, site = estate.tenant, estate.site()
     assert tenant.purge is not None
-    name_free_at = tenant.purge.at + policy.site_name_cool_down
+    name_free_at = moved(tenant.purge.at, policy.site_name_cool_down)
     reserved = site.steps.get(Step.SITE)
     if name_free_at > now and reserved is not None and reserved.facts is not None:
         kept = SiteWish(site_name=attributes.site_name, access="closed")
@@ -350,7 +351,7 @@ def _passed_for_product(
         return None
     if registers.activated and not registers.expired and ends is not None and ends <= now:
         return LicenseExpired(tenant_id=tenant.id, product=key, epoch=registers.licensed_since)
-    if wish.level == "retained" and since is not None and since + policy.retention <= now:
+    if wish.level == "retained" and since is not None and moved(since, policy.retention) <= now:
         apps = sorted(app for app in catalog.apps_of(key) if estate.product(app).lived)
         homes = sorted({home for each in (key, *apps) if (home := catalog[each].family) is not None})
         left = {home: _members(home, estate, catalog=catalog, policy=policy, now=now).keys() for home in homes}
@@ -378,7 +379,7 @@ def _wanted_product(key: str, estate: Estate, *, catalog: Catalog, policy: Polic
         if kept is not None:
             steps[Step.CONFIGURATION] = kept.wish
         since = registers.deactivated_at
-        kept_until = since + policy.retention if since else None
+        kept_until = moved(since, policy.retention) if since else None
         return Wanted(level, steps, wake_at=_soonest(kept_until, now=now))
     assert registers.presence is not None
     assert registers.license is not None

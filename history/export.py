@@ -20,7 +20,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ from adapters.log_copy import LogCopy, Page, Stored
 from adapters.log_files import Form, LogFile, create
 from adapters.seal_store import BEFORE_ALL
 from domain.errors import Tampered, UnreadableEvent, UsageError
+from domain.times import in_utc
 from history.checkpoints import Note
 from history.manifest import Manifest, beside
 from history.progress import Progress
@@ -169,7 +170,7 @@ def envelope_of(state: bytes) -> tuple[str, datetime]:
     else:
         said = json.loads(state)
         id_, at = str(said["id"]), str(said["at"])
-    return id_, datetime.fromisoformat(at).astimezone(UTC)
+    return id_, in_utc(datetime.fromisoformat(at))
 
 
 def _newest(log: LogCopy) -> Note | None:

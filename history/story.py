@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from domain.provisioning import (
     StepStarted,
 )
 from domain.steps import DatabaseFacts, DatabaseWish, Facts, LicenseFacts, RegionFacts, SiteFacts, Step, Wish
+from domain.times import in_utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,4 +253,4 @@ def _found(facts: Facts | None) -> str:
 
 def clock(time: datetime) -> str:
     """`2026-06-01 12:30:00.250`, UTC."""
-    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return in_utc(time).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

@@ -28,8 +28,12 @@ from sqlalchemy import Engine, text
 from adapters import inbound, migrations
 from adapters.event_log import PostgresEventLog
 from adapters.high_water import HighWaterAgent, MarkListener
+from adapters.intake_standing import Standing, standings
+from adapters.kafka_batches import require_codecs
 from adapters.kafka_ports import Consumer, Message, OnAssign, Producer
 from adapters.kafka_python import KafkaPythonConsumer, KafkaPythonProducer, ensure_topics, topic_ids
+from adapters.kafka_reader import PartitionReader
+from adapters.known_messages import KnownMessages
 from adapters.log_copy import LogCopy
 from adapters.log_faults import LogFaults
 from adapters.log_import import LogImport
@@ -69,6 +73,7 @@ from domain.saga import Saga
 from domain.sweeping import Sweeping
 from history.checkpoints import Keyring
 from history.importing import Keys
+from history.intake_audit import IntakeAudit
 from history.last_signed import LastSigned
 from history.progress import Progress
 from history.replay import Replay
@@ -417,7 +422,9 @@ class Parts:
 
     def read(self, message: Message) -> Inbound:
         """A message on Kafka, as the lifecycle takes it."""
-        return self._placed(inbound.read(message), message.topic, message.partition, message.offset)
+        why = message.undecodable
+        read = inbound.read(message) if why is None else inbound.undecodable(message, why)
+        return self._placed(read, message.topic, message.partition, message.offset)
 
     def reread(self, waiting: WaitingMessage) -> Inbound:
         """A message from the waiting room, as it came."""
@@ -427,7 +434,7 @@ class Parts:
         """A stored message through the front door again."""
         return self._placed(inbound.read(inbound.restore(body)), topic, partition, offset)
 
-    def set_aside(self, message: Message, error: Exception) -> Iterator[Inbound]:
+    def refused(self, message: Message, error: Exception) -> Iterator[Inbound]:
         """As what a message is quarantined that met an unexpected error: with all that is known of it; as it came, of
         the tenant that its key names; and as nobody's, where the fault lies in the tenant's keys."""
         reason = faults.tell(error)
@@ -488,6 +495,23 @@ class Parts:
             topics=[settings.commerce_topic, settings.lifecycle_topic],
             on_assign=on_assign,
         )
+
+    @cached_property
+    def partition_reader(self) -> PartitionReader:
+        """Raises Unavailable where no broker answers."""
+        reader = PartitionReader(self.endpoints.kafka_bootstrap, connect_seconds=3)
+        self._closing.callback(reader.close)
+        return reader
+
+    def standings(self) -> list[Standing]:
+        """How far the intake is in each of its partitions."""
+        topics = [self.settings.commerce_topic, self.settings.lifecycle_topic]
+        return standings(self.endpoints.database_url, self.partition_reader, topics)
+
+    def intake_audit(self, say: Callable[[Progress], None]) -> IntakeAudit:
+        known = KnownMessages(self.endpoints.database_url)
+        self._closing.callback(known.close)
+        return IntakeAudit(self.partition_reader, known, self.read, say)
 
     def reply_consumer(self, on_assign: OnAssign) -> Consumer:
         make, _ = _kafka_client(self.settings)
@@ -648,7 +672,8 @@ def _ensure_databases(parts: Parts) -> None:
 
 
 def _kafka_client(settings: Settings) -> tuple[Callable[..., Consumer], Callable[..., Producer]]:
-    """The chosen client's classes. Raises UsageError where it is not installed."""
+    """The chosen client's classes. Raises UsageError where it, or a codec, is not installed."""
+    require_codecs()
     if settings.kafka_client == "kafka-python":
         return KafkaPythonConsumer, KafkaPythonProducer
     try:

@@ -12,8 +12,12 @@ database. So no batch can be recorded past one that failed, and none twice: one 
       ▲                                       └──────────────▶ failed, or PositionLost
       └── begin where the database is ◀── nothing is delivered until the database has said where ◀─┘
 
-A batch that meets an unexpected error is bisected, until one message is left: that one is set aside, so that the others
-go on. Where even that fails, or too many are set aside, the intake halts: it stays, takes nothing more, and says so.
+A batch that meets an unexpected error is bisected, until one message is left: that one is refused, so that the others
+go on. Where even that fails, or too many are refused, the intake halts: it stays, takes nothing more, and says so.
+
+Where a partition stands is what the consumer says, not the last message of a batch: behind control records too, which
+nobody gets. A position that Kafka does not have (PositionOutOfRange) stops its own partition only: it is told once, and
+its partition goes on when an operator has moved the position.
 
 After any failure the consumer holds all of its partitions back, until `positions` has answered: the database may be
 away for as long as it likes, and the batch comes again by itself.
@@ -22,12 +26,13 @@ away for as long as it likes, and the batch comes again by itself.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from adapters.kafka import Consumer, Message, OnAssign, Partition
+from adapters.kafka import Consumer, Message, OnAssign, Partition, PositionOutOfRange
 from adapters.outage import Outage
 from domain.errors import Conflict, Unavailable
 from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted
@@ -35,6 +40,12 @@ from domain.lifecycle import Outcome
 from domain.ports import KafkaPosition
 
 log = structlog.get_logger(__name__)
+
+QUIET_SECONDS = 3.0
+"""So long after a failure nothing has come again: then there was no batch that had failed."""
+
+LOOK_SECONDS = 1.0
+"""How often the database is asked whether a position was moved."""
 
 
 class Positions(Protocol):
@@ -44,8 +55,12 @@ class Positions(Protocol):
         """The next offset to read, by (topic id, partition)."""
 
 
-def _partition(position: KafkaPosition) -> Partition:
-    return Partition(position.topic, position.topic_id, position.partition)
+def _partition(place: KafkaPosition | Message) -> Partition:
+    return Partition(place.topic, place.topic_id, place.partition)
+
+
+def _ends(messages: Sequence[Message]) -> dict[Partition, int]:
+    return {_partition(message): message.offset + 1 for message in messages}
 
 
 Read = TypeVar("Read")
@@ -68,17 +83,17 @@ class Intake(Generic[Read]):
         lifecycle: Taker[Read],
         *,
         read: Callable[[Message], Read],
-        set_aside: Callable[[Message, Exception], Iterable[Read]],
+        refused: Callable[[Message, Exception], Iterable[Read]],
         positions: Positions,
         batch: int,
         poll_seconds: float,
         counts: dict[str, int] | None = None,
         outage: Outage | None = None,
     ) -> None:
-        """`set_aside`: as what a message is taken that met an unexpected error; more than one, to be tried in turn."""
+        """`refused`: as what a message is taken that met an unexpected error; more than one, to be tried in turn."""
         self._lifecycle = lifecycle
         self._read = read
-        self._set_aside = set_aside
+        self._refused = refused
         self._positions = positions
         self._batch = batch
         self._poll = max(poll_seconds, 0.05)
@@ -86,9 +101,14 @@ class Intake(Generic[Read]):
         """Where the next batch of each partition is fetched from; None: the database knows no position yet."""
         self.halted: str | None = None
         """Why it takes nothing more."""
+        self._told: dict[Partition, int] = {}
+        """Of which partitions that Kafka does not have our position was told."""
+        self._looked_at = self._failed_at = 0.0
         self._consumer = connect(self._assigned)
         self.outage = outage or Outage("the intake")
         self.counts: dict[str, int] = {} if counts is None else counts
+        self.reading: dict[str, list[str] | dict[str, str]] = {}
+        """The partitions that are ours, and why we do not go on in some of them; replaced whole, for other threads."""
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
         """Take in until `stop` is set; the batch at hand is finished."""
@@ -101,7 +121,7 @@ class Intake(Generic[Read]):
                     self.halted = str(error)
                     log.error(self.halted)  # noqa: TRY400 - the traceback was logged with the message that met it
                     stop.wait()
-                if not announced and self._consumer.assignment():
+                if not announced and (self._consumer.assignment() or self._consumer.set_aside()):
                     announced = True
                     ready()
         finally:
@@ -113,10 +133,26 @@ class Intake(Generic[Read]):
 
     def turn(self) -> float:
         """One batch, or what becomes of one that failed; the seconds to wait before the next turn."""
+        pause = self._turn()
+        self.reading = {
+            "partitions": sorted(f"{each.topic}/{each.partition}" for each in self._consumer.assignment()),
+            "set_aside": {
+                f"{each.topic}/{each.partition}": str(error) for each, error in self._consumer.set_aside().items()
+            },
+        }
+        return pause
+
+    def _turn(self) -> float:
         try:
+            self._look_for_moved_positions()
             self.step()
+        except PositionOutOfRange as error:
+            if self._told.get(error.partition) != error.position:
+                log.warning("a partition stands still", error=str(error))
+                self._told[error.partition] = error.position
         except (Conflict, Unavailable) as error:
             self.outage.goes_on(error)
+            self._failed_at = time.monotonic()
             self._resume()
             return 0.5 if isinstance(error, Conflict) else 1.0
         return 0.0
@@ -124,29 +160,35 @@ class Intake(Generic[Read]):
     def step(self) -> int:
         """One batch; the number of its messages."""
         messages = self._consumer.poll(self._poll, self._batch)
-        if not messages:
-            if self.outage.waits and not any(self.lag().values()):
-                self.outage.is_over()
+        ends = {
+            partition: end
+            for partition, end in self._consumer.positions().items()
+            if partition in self._fetched and end > (self._fetched[partition] or 0)
+        }
+        if not ends:
+            if time.monotonic() - self._failed_at > QUIET_SECONDS:
+                self.outage.is_over()  # nothing comes again: what had failed were questions
             return 0
-        self._take(messages)
+        self._take(messages, ends)
         self.outage.is_over()
         return len(messages)
 
-    def _take(self, messages: Sequence[Message]) -> None:
-        """Record the messages; where they meet an unexpected error, their halves, and of one message that it did."""
-        carried = self._carried(messages)
+    def _take(self, messages: Sequence[Message], ends: Mapping[Partition, int]) -> None:
+        """Record the messages, and where they end; where they meet an unexpected error, half by half, and of one
+        message that it did."""
+        carried = self._carried(ends)
         try:
             self._record([self._read(message) for message in messages], carried)
         except EXPECTED:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the intake, nor block a partition
-            if len(messages) == 1:
-                self._record_aside(messages[0], error, carried)
+            if len(messages) < 2:
+                self._record_refused(messages, error, carried)
                 return
             self._fetched.update({_partition(each): each.expected for each in carried})
             half = len(messages) // 2
-            self._take(messages[:half])
-            self._take(messages[half:])
+            self._take(messages[:half], _ends(messages[:half]))
+            self._take(messages[half:], ends)
 
     def _record(self, read: Sequence[Read], carried: Sequence[KafkaPosition]) -> None:
         outcome = self._lifecycle.intake(read, carried)
@@ -154,32 +196,22 @@ class Intake(Generic[Read]):
         for name, count in outcome.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
 
-    def _record_aside(self, message: Message, error: Exception, carried: Sequence[KafkaPosition]) -> None:
+    def _record_refused(self, messages: Sequence[Message], error: Exception, carried: Sequence[KafkaPosition]) -> None:
         latest = error
-        for read in self._set_aside(message, error):
+        for read in (each for message in messages for each in self._refused(message, error)):
             try:
                 self._record([read], carried)
             except EXPECTED:
                 raise
-            except Exception as another:  # noqa: BLE001 - as above
+            except Exception as another:  # noqa: BLE001 - the next way may be the one
                 latest = another
             else:
                 self.counts[INTERNAL_ERROR] = self.counts.get(INTERNAL_ERROR, 0) + 1
                 return
         raise IntakeHalted(1) from latest
 
-    def lag(self) -> dict[str, int]:
-        """Messages not yet taken in, by `topic/partition`."""
-        return {
-            f"{partition.topic}/{partition.partition}": max(0, mark - (self._fetched.get(partition) or 0))
-            for partition, mark in self._consumer.high_watermarks().items()
-        }
-
-    def _carried(self, messages: Sequence[Message]) -> list[KafkaPosition]:
-        """From where each partition of the batch was fetched, and to where; the next batch is fetched from there."""
-        ends: dict[Partition, int] = {}
-        for message in messages:
-            ends[Partition(message.topic, message.topic_id, message.partition)] = message.offset + 1
+    def _carried(self, ends: Mapping[Partition, int]) -> list[KafkaPosition]:
+        """From where each partition that moved was fetched, and to where; the next batch is fetched from there."""
         carried = [
             KafkaPosition(
                 topic=partition.topic,
@@ -202,6 +234,19 @@ class Intake(Generic[Read]):
         }
         self._fetched.update({partition: known.get(partition) for partition in partitions})
         return known
+
+    def _look_for_moved_positions(self) -> None:
+        """Begin again where an operator has moved the position of a partition that stands still."""
+        aside = self._consumer.set_aside()
+        if not aside or time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        found = self._positions.positions({partition.topic_id for partition in aside})
+        if any(
+            found.get((partition.topic_id, partition.partition), 0) != error.position
+            for partition, error in aside.items()
+        ):
+            self._consumer.begin_again()
 
     def _resume(self) -> None:
         """Deliver nothing more until the database was asked where it is: the next poll asks, and fails if it cannot."""

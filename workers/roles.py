@@ -44,7 +44,7 @@ def run_intake(parts: Parts, stop: threading.Event) -> None:
         parts.consumer,
         parts.lifecycle,
         read=parts.read,
-        set_aside=parts.set_aside,
+        refused=parts.refused,
         positions=parts.log,
         batch=parts.settings.intake_batch,
         poll_seconds=parts.settings.poll_seconds,
@@ -52,7 +52,7 @@ def run_intake(parts: Parts, stop: threading.Event) -> None:
 
     def details() -> dict[str, Any]:
         halted = {"halted": intake.halted} if intake.halted else {}
-        return {"lag": sum(intake.lag().values()), "counts": dict(intake.counts), **halted}
+        return {"counts": dict(intake.counts), **intake.reading, **halted}
 
     with _beating(parts, "intake", details, outages=[intake.outage]) as heart:
         intake.run(stop, ready=heart.ready)
@@ -132,7 +132,7 @@ def _take_replies(parts: Parts, stop: threading.Event, counts: dict[str, int], o
                 parts.reply_consumer,
                 ReplyBox(parts.log),
                 read=parts.reply,
-                set_aside=parts.pass_reply,
+                refused=parts.pass_reply,
                 positions=parts.log,
                 batch=parts.settings.intake_batch,
                 poll_seconds=parts.settings.poll_seconds,

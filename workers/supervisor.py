@@ -37,6 +37,7 @@ from workers.roles import KINDS
 log = structlog.get_logger(__name__)
 
 READY_SECONDS = 60.0
+LOOK_SECONDS = 2.0
 CONTROL_DATABASE = "tenantry"
 
 
@@ -70,6 +71,8 @@ class Supervisor:
         self._embedded: dict[str, EmbeddedPostgres | EmbeddedBroker] = {}
         self._workers: list[_Worker] = []
         self._stopping = threading.Event()
+        self._looked_at = 0.0
+        self._still: dict[str, str] = {}
         self.endpoints: Endpoints
 
     @property
@@ -189,6 +192,7 @@ class Supervisor:
         new topics, which no worker of this one knows.
         """
         while not stop.wait(0.2):
+            self._tell_what_stands_still()
             for name, part in self._embedded.items():
                 if not part.is_alive:
                     raise Unavailable(
@@ -202,6 +206,21 @@ class Supervisor:
                 log.warning("worker ended, starting it again", worker=worker.kind, code=code)
                 self._workers.remove(worker)
                 self._launch(worker.kind, number=worker.number)
+
+    def _tell_what_stands_still(self) -> None:
+        """Each partition in which the intake cannot go on, once."""
+        if time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        try:
+            workers = alive(self.endpoints.database_url)
+        except Unavailable:
+            return  # what is wrong with it is told by whoever needs it
+        still = {name: why for each in workers for name, why in each["details"].get("set_aside", {}).items()}
+        for name, why in still.items():
+            if self._still.get(name) != why:
+                log.error("a partition stands still", partition=name, why=why)
+        self._still = still
 
     def stop(self) -> None:
         """End everything, in order. May be called twice."""

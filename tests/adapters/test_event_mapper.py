@@ -18,7 +18,14 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from adapters.event_mapper import EVENTS, EventMapper, sealed_subjects
-from domain.acts import MessageDiscarded, MessageRetried, PreviousReadModelsDropped, ReadModelsRebuilt
+from domain.acts import (
+    IntakePositionMoved,
+    MessageDiscarded,
+    MessageRetried,
+    MessagesReread,
+    PreviousReadModelsDropped,
+    ReadModelsRebuilt,
+)
 from domain.customer import CustomerAdministrator, CustomerMessageStale, CustomerUpdated
 from domain.errors import TenantryError, UnreadableEvent
 from domain.event import Cause, Event, Recorded
@@ -146,6 +153,7 @@ MESSAGE: dict[str, Any] = {
     "partition": 3,
     "offset": 9,
 }
+PLACE: dict[str, Any] = {"topic": "tenantry.lifecycle", "topic_id": "5f0c", "partition": 3}
 
 EXAMPLES: dict[str, Event] = {
     "message-discarded": MessageDiscarded(**MESSAGE, operator="Ada (ada@host)", reason="noise"),
@@ -153,6 +161,10 @@ EXAMPLES: dict[str, Event] = {
     "read-models-rebuilt": ReadModelsRebuilt(
         read_models=("sites", "licenses"), position=42, operator="Ada (ada@host)", reason="new columns"
     ),
+    "intake-position-moved": IntakePositionMoved(
+        **PLACE, before=3, offset=9, operator="Ada (ada@host)", reason="retention took them"
+    ),
+    "messages-reread": MessagesReread(**PLACE, offsets=(4, 5), operator="Ada (ada@host)", reason="a restored backup"),
     "previous-read-models-dropped": PreviousReadModelsDropped(read_models=("sites",), operator="Ada (ada@host)"),
     "customer-updated": CustomerUpdated(
         customer_id="c-1",

@@ -1,7 +1,8 @@
 """How does a test put on Kafka what no client would send?
 
 A batch is made by kafka-python, then its bytes are changed, and a produce request of its own takes them to the leader.
-A broker stores most of what is broken; Apache Kafka looks at the checksum, so there that is broken in the broker's file.
+The embedded broker stores most of what is broken; Apache Kafka looks at more, and stores a header's name that is not
+UTF-8.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ BROKEN: dict[str, Callable[[], bytearray]] = {
 }
 
 
-def produce(bootstrap: str, topic: str, partition: int, content: bytes) -> None:
+def produce(bootstrap: str, topic: str, partition: int, content: bytes | bytearray) -> None:
     """Raises AssertionError where the broker refuses it."""
     client = KafkaNetClient(bootstrap_servers=bootstrap)
     try:

@@ -133,7 +133,7 @@ def replying(
         lambda on_assign: consume(group=f"{name}-ours", topics=[f"{name}.replies"], on_assign=on_assign),
         ReplyBox(log),
         read=partial(read, catalog=catalog_of(theirs), secrets=secrets),
-        set_aside=lambda _, __: [None],
+        refused=lambda _, __: [None],
         positions=log,
         batch=100,
         poll_seconds=0.05,

@@ -28,6 +28,7 @@ from domain.ports import (
     WaitingMessage,
     Wake,
 )
+from domain.times import moved
 
 
 @dataclass(slots=True)
@@ -139,7 +140,7 @@ class MemoryEventLog:
 
     def _check_guard(self, guarded: Guarded) -> None:
         at = max(guarded.at, self._guard_at)
-        passed = sum(facts for then, facts in self._guarded if then > at - guarded.rule.window)
+        passed = sum(facts for then, facts in self._guarded if then > moved(at, -guarded.rule.window))
         limit = guarded.rule.limit(len(self._customer_tenants) - self._destroyed)
         if passed + guarded.facts > limit:
             raise GuardTripped(max(0, limit - passed))
@@ -197,7 +198,7 @@ class MemoryEventLog:
             self.quarantine[discarded.number].state = "discarded"
         for incoming in recording.incoming:
             seen = self.incoming.setdefault((incoming.source, incoming.id), Seen(incoming))
-            seen.incoming = replace(seen.incoming, outcome=incoming.outcome)
+            seen.incoming = replace(seen.incoming, outcome=incoming.outcome, is_ahead=incoming.is_ahead)
         for key, repeats in recording.duplicates.items():
             if key in self.incoming:
                 self.incoming[key].duplicates += repeats

@@ -186,9 +186,6 @@ class MemoryConsumer:
         for partition, offset in positions.items():
             self._broker.committed[self._name, partition] = offset
 
-    def high_watermarks(self) -> dict[Partition, int]:
-        return {partition: len(self._broker.log_of(partition) or ()) for partition in self._positions}
-
     def close(self) -> None:
         with self._broker.changed:
             if self._group.topics.pop(self, None) is not None:

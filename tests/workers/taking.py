@@ -126,7 +126,7 @@ def intake_of(
         lambda on_assign: Impatient(broker, group="intake", topics=[TOPIC], on_assign=on_assign),
         ledger,
         read=read,
-        set_aside=lambda message, _: [Aside(message)],
+        refused=lambda message, _: [Aside(message)],
         positions=ledger,
         batch=batch,
         poll_seconds=0.0,
