@@ -68,6 +68,8 @@ FIRST_ROOM_MB: Final = 400
 """What a new cluster takes, its log files (`min_wal_size`) and some room for data."""
 ROOM_MB: Final = 32
 """Without so much left PostgreSQL cannot even recover."""
+LOW_MB: Final = 200
+"""With less left, it is time to say so."""
 START_SECONDS: Final = 30
 STOP_SECONDS: Final = 20
 

@@ -86,7 +86,7 @@ def test_the_line_of_a_log_that_says_why_is_found(place: Path) -> None:
     log = place / "postgres.log"
     log.write_text(
         "2026-11-28 19:00:00.000 UTC [12] @ LOG:  starting PostgreSQL\n"
-        '2026-11-28 19:00:00.001 UTC [12] @ FATAL:  could not write lock file: No space left on device\n'
+        "2026-11-28 19:00:00.001 UTC [12] @ FATAL:  could not write lock file: No space left on device\n"
         "pg_ctl: could not start server\nExamine the log output.\n"
     )
     said = "FATAL:  could not write lock file: No space left on device"

@@ -121,7 +121,7 @@ def test_each_setting_is_set_on_each_connection(hostile: str, made_by: str) -> N
     else:
         made = engine(hostile, pool_size=0, limits=limits)
         with made.connect() as through:
-            shown = {name: through.exec_driver_sql(f"SHOW {name}").one() for name in HOSTILE}  # type: ignore[misc]
+            shown = {name: through.exec_driver_sql(f"SHOW {name}").one() for name in HOSTILE}
     said = {name: row[0] for name, row in shown.items() if row}
     assert said == {
         **HOSTILE,  # createrole_self_grant is set where roles are made, the warning means nothing
