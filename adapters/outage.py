@@ -45,14 +45,15 @@ class Outage:
         since = self._told["since"] if self._told else self._clock().isoformat()
         self._why = why
         self._told = {"who": self._who, "why": why, "text": str(error), "since": since}
+        line = f"{self._who} waits"
         if isinstance(error, Fault):
-            log.error("%s waits: %s", self._who, error, why=why, exc_info=error)
+            log.error(line, why=why, reason=str(error), exc_info=error)
         else:
-            log.warning("%s waits: %s", self._who, error, why=why)
+            log.warning(line, why=why, reason=str(error))
 
     def is_over(self) -> None:
         """The loop has got through."""
         if self._why is not None:
-            seconds = time.monotonic() - self._began
-            log.info("%s goes on after %.1f s", self._who, seconds, waited_for=self._why)
+            line = f"{self._who} goes on after {time.monotonic() - self._began:.1f} s"
+            log.info(line, waited_for=self._why)
             self._why = self._told = None

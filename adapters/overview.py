@@ -73,8 +73,15 @@ def status(url: str) -> Row:
             "SELECT coalesce((SELECT substring(note FROM '\\nposition ([0-9]{1,18})\\n')::bigint FROM seal_checkpoints"
             " ORDER BY number DESC LIMIT 1), 0) AS position",
         )
+        server = _one(
+            connection,
+            "SELECT current_setting('transaction_read_only') = 'on' AS read_only,"
+            " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
+            " current_setting('max_connections')::int AS max_connections",
+        )
     counts = {row["state"]: row["count"] for row in scopes}
     return {
+        "database": {"answers": True, **server},
         "log": {"position": last},
         "kafka": partitions,
         "projections": [{**row, "lag": max(0, last - row["position"])} for row in projections],

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -97,7 +98,7 @@ def connect(
     `part` is what messages call the server. Raises Unavailable where it does not answer, UsageError where the address
     cannot be read or the server is too old.
     """
-    address = parsed(url)
+    address = parsed(url, of=part or "the database")
     part = part or named(url)
     with answering(part):
         connection = psycopg.connect(
@@ -155,21 +156,33 @@ def milliseconds(seconds: float) -> str:
 # -- addresses -------------------------------------------------------------------------------------------------------
 
 
-def parsed(url: str) -> dict[str, Any]:
+def parsed(url: str, *, of: str = "the database") -> dict[str, Any]:
     """The parts of an address. Raises UsageError, which repeats nothing of it: it may be a password."""
     try:
         return {name: value for name, value in conninfo_to_dict(url).items() if value is not None}
     except (psycopg.ProgrammingError, UnicodeError):
         pass  # not the cause of ours: its text quotes what it could not read
     raise UsageError(
-        "the address of a database cannot be read: write postgresql://USER:PASSWORD@HOST:PORT/NAME, and a % in it as"
+        f"the address of {of} cannot be read: write postgresql://USER:PASSWORD@HOST:PORT/NAME, and a % in it as"
         " %25, @ as %40, / as %2F, : as %3A"
     )
 
 
-def elsewhere(url: str, database: str | None) -> str:
+def elsewhere(url: str, database: str | None, *, of: str = "the database") -> str:
     """The address of another database of the same server; None: as it is."""
-    return make_conninfo("", **{**parsed(url), **({"dbname": database} if database is not None else {})})
+    return make_conninfo("", **{**parsed(url, of=of), **({"dbname": database} if database is not None else {})})
+
+
+def without_secrets(url: str) -> str:
+    """The address for people: user, hosts and name, without a password and without its other parameters."""
+    address = parsed(url)
+    hosts, ports = (str(address.get(name) or "").split(",") for name in ("host", "port"))
+    places = [
+        quote(host, safe="") + (f":{port}" if port else "")
+        for host, port in zip(hosts, ports if len(ports) == len(hosts) else ports * len(hosts), strict=False)
+    ]
+    user = f"{quote(str(address['user']), safe='')}@" if address.get("user") else ""
+    return f"postgresql://{user}{','.join(places)}/{quote(str(address.get('dbname') or ''), safe='')}"
 
 
 def named(url: str) -> str:

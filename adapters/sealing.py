@@ -254,7 +254,7 @@ class PostgresSealingKeys:
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:
-        with answering(), self._pool.connection() as connection, connection.transaction():
+        with answering("the control database"), self._pool.connection() as connection, connection.transaction():
             yield connection
 
 

@@ -61,12 +61,17 @@ class Shard:
     public_host: str | None = None
     public_port: int | None = None
 
-    def reached_at(self) -> tuple[str, int]:
-        """Host and port at which product roles reach it: as said, else as in `url`, never by a socket."""
+    def reached_at(self) -> tuple[str, int | str]:
+        """Host and port at which product roles reach it: as said, else as in `url`, never by a socket.
+
+        Of several hosts in the url, all are told, with commas between them as libpq takes them; so are several ports.
+        """
         place = parsed(self.url)
-        host, port = str(place.get("host") or ""), int(str(place.get("port") or 5432))
-        by_socket = not host or host.startswith("/")
-        return self.public_host or ("127.0.0.1" if by_socket else host), self.public_port or port
+        hosts = str(place.get("host") or place.get("hostaddr") or "").split(",")
+        ports = str(place.get("port") or 5432).split(",")
+        host = ",".join("127.0.0.1" if not each or each.startswith("/") else each for each in hosts)
+        port = int(ports[0] or 5432) if len(set(ports)) == 1 else ",".join(each or "5432" for each in ports)
+        return self.public_host or host, self.public_port or port
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ class Topology:
         write to, so that no function of theirs can stand in for one that we call.
         """
         shard = self.shard(name)
-        own = database in (None, parsed(shard.url).get("dbname"))
+        own = database in (None, parsed(shard.url, of=f"shard {name}").get("dbname"))
         session = self._sessions[name]() if own else self._connect(shard, database)
         with reaching(f"shard {name}"), session as connection:
             yield connection
@@ -181,7 +186,7 @@ class Topology:
     def _open(self, shard: Shard, database: str | None) -> psycopg.Connection:
         patience = self.patience
         return connect(
-            elsewhere(shard.url, database),
+            elsewhere(shard.url, database, of=f"shard {shard.name}"),
             part=f"shard {shard.name}",
             limits=Limits(patience.statement, patience.lock, patience.idle, patience.idle),
             autocommit=True,

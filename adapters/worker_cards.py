@@ -41,8 +41,11 @@ class WorkerCard:
         """Say it, where it is not what the card says already."""
         if self._file is None:
             return
-        shortened = [{**each, "text": each["text"][:500]} for each in waits[:5]]
-        text = json.dumps({**self._said, "state": state, "waits": shortened}).encode()[: _BYTES - 1]
+        for most in (500, 100, 0):
+            shortened = [{**each, "text": each["text"][:most]} for each in waits[:8]]
+            text = json.dumps({**self._said, "state": state, "waits": shortened}).encode()
+            if len(text) < _BYTES:
+                break
         if text != self._written:
             with suppress(OSError):
                 os.pwrite(self._file, text.ljust(_BYTES - 1) + b"\n", 0)

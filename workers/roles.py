@@ -18,7 +18,7 @@ import structlog
 
 from adapters.outage import Outage
 from adapters.workers import Heartbeat
-from domain.errors import TenantryError
+from domain.errors import TenantryError, Unavailable
 from history.loading import spare_the_collector
 from projections import INTEGRATION, PROJECTIONS
 from runtime import faults
@@ -182,8 +182,26 @@ def run(kind: str, parts: Parts) -> None:
     if supervisor is not None:
         threading.Thread(target=_outlive, args=(supervisor, stop), name="watch-supervisor", daemon=True).start()
     spare_the_collector()
-    parts.knock()
-    KINDS[kind](parts, stop)
+    if supervisor is None:
+        parts.knock()
+    else:
+        _await_database(kind, parts, stop)
+    if not stop.is_set():
+        KINDS[kind](parts, stop)
+
+
+def _await_database(kind: str, parts: Parts, stop: threading.Event) -> None:
+    """One that was started again during an outage waits for its end: to end, and be started again, helps nobody."""
+    outage = Outage(f"the {kind}")
+    while not stop.is_set():
+        try:
+            parts.knock()
+        except Unavailable as error:
+            outage.goes_on(error)
+            stop.wait(0.5)
+        else:
+            outage.is_over()
+            return
 
 
 def _outlive(supervisor: BaseProcess, stop: threading.Event) -> None:
