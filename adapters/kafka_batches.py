@@ -107,25 +107,27 @@ def _decode_batch(
 ) -> None:
     base = _FRAME.unpack_from(batch)[0]
     first = max(decoded.next_offset, base)
+    after = following if following is not None and following > base else first + 1
     try:
         if batch[_MAGIC_AT] < 2:
             _decode_legacy(partition, batch, decoded)
             return
         header = _Header.of(batch)
-        if transactions.hides(header):
-            decoded.pass_to(header.last + 1)
+        after = header.last + 1
+        if transactions.hides(header) or header.last < first:
+            decoded.pass_to(after)
             return
         content = _content(header, batch)
     except _Broken as broken:
-        # Its header may be what is broken. Which offsets it has is told by the next batch, or found out one by one.
-        after = following if following is not None and following > first else first + 1
-        which = f"offsets {first} to {after - 1}" if after > first + 1 else f"offset {first}"
-        decoded.add(_undecodable(partition, first, batch, f"{which}: {broken}"))
-        decoded.pass_to(after)
+        # Where its header is broken, the next batch tells which offsets it has, or they are found out one by one.
+        if after > first:
+            which = f"offsets {first} to {after - 1}" if after > first + 1 else f"offset {first}"
+            decoded.add(_undecodable(partition, first, batch, f"{which}: {broken}"))
+            decoded.pass_to(after)
         return
     for message in _records(partition, header, content, first):
         decoded.add(message)
-    decoded.pass_to(header.last + 1)
+    decoded.pass_to(after)
 
 
 def _content(header: _Header, batch: bytes) -> bytes:

@@ -16,6 +16,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, cast
 
@@ -62,9 +63,26 @@ def _postgres_url(url: SecretStr) -> SecretStr:
 
 
 def _bootstrap(servers: str) -> str:
-    if not re.fullmatch(r"[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*", servers):
-        raise ValueError("write it as host:port, several with commas between them")
-    return servers
+    """Without the blanks that people write behind a comma: Kafka's clients take them for a part of the name."""
+    each = [server.strip() for server in servers.split(",")]
+    if not all(map(_is_server, each)):
+        raise ValueError(
+            "write it as host:port, an IPv6 address in brackets as [::1]:9092, several with commas between them"
+        )
+    return ",".join(each)
+
+
+def _is_server(text: str) -> bool:
+    found = re.fullmatch(r"(?:\[(?P<address>[^\[\]%]+)\]|[^\s,:\[\]/@]+):(?P<port>[0-9]{1,5})", text)
+    if found is None or not 0 < int(found["port"]) < 2**16:
+        return False
+    if found["address"] is None:
+        return True
+    try:
+        IPv6Address(found["address"])
+    except ValueError:
+        return False
+    return True
 
 
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]

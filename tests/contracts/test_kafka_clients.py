@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+from uuid import uuid4
 
+import confluent_kafka
 import pytest
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaProducer
 from kafka.structs import TopicPartition
 
 from adapters import kafka
@@ -33,6 +37,7 @@ from adapters.kafka import (
 )
 from adapters.kafka_confluent import ConfluentConsumer, ConfluentProducer
 from adapters.kafka_ports import SESSION
+from adapters.kafka_reader import Bounds, PartitionReader
 from tests.contracts import raw_batches
 from tests.fakes.kafka import InMemoryBroker, MemoryConsumer, MemoryProducer
 from tests.journeys.apache_kafka import ApacheKafka, NotToBeHad, jars
@@ -51,6 +56,10 @@ class Cluster(Protocol):
     def delete_topic(self, name: str) -> None: ...
     def put_undecodable(self, topic: str, what: str) -> None:
         """A message "first" and one "last" in partition 0, and between them what no client decodes."""
+        ...
+
+    def put_transaction(self, topic: str, value: bytes, end: Literal["commit", "abort"]) -> None:
+        """One message in partition 0, in a transaction of its own."""
         ...
 
     def producer(self) -> Producer: ...
@@ -76,6 +85,11 @@ class MemoryCluster:
                 self.broker.append_undecodable(topic, 0, b"raw", f"{what} is broken")
             else:
                 self.broker.append_at(topic, 0, key=None, value=value, headers=())
+
+    def put_transaction(self, topic: str, value: bytes, end: Literal["commit", "abort"]) -> None:
+        assert end == "commit", "the fake knows no aborted ones"
+        self.broker.append_at(topic, 0, key=None, value=value, headers=())
+        self.broker.append_control(topic, 0)
 
     def producer(self) -> Producer:
         return MemoryProducer(self.broker)
@@ -112,6 +126,13 @@ class KafkaPythonCluster:
             pytest.skip(f"{what}: {refusal}")
         raw_batches.produce(self.bootstrap, topic, 0, raw_batches.batch((None, b"last", ())))
 
+    def put_transaction(self, topic: str, value: bytes, end: Literal["commit", "abort"]) -> None:
+        producer = transactional(self.bootstrap)
+        producer.begin_transaction()
+        producer.produce(topic, value, partition=0)
+        producer.flush()
+        (producer.commit_transaction if end == "commit" else producer.abort_transaction)()
+
     def producer(self) -> Producer:
         return KafkaPythonProducer(self.bootstrap)
 
@@ -119,6 +140,14 @@ class KafkaPythonCluster:
         return KafkaPythonConsumer(
             self.bootstrap, group=group, topics=[topic], on_assign=on_assign, session=self.session
         )
+
+
+def transactional(bootstrap: str) -> confluent_kafka.Producer:
+    producer = confluent_kafka.Producer(
+        {"bootstrap.servers": bootstrap, "transactional.id": uuid4().hex, "log_level": 0}
+    )
+    producer.init_transactions()
+    return producer
 
 
 class ConfluentCluster(KafkaPythonCluster):
@@ -381,6 +410,33 @@ def test_what_no_client_decodes_comes_alone_and_the_partition_goes_on(desk: Desk
     receive_until(consumer, b"more")
 
 
+def test_a_position_lies_behind_the_control_record_that_ends_a_transaction(desk: Desk) -> None:
+    """Or a partition would seem to lag for ever, and its position to be lost once retention takes the record."""
+    consumer = desk.consumer()
+    until(lambda: not consumer.poll(0.1, 10) and len(consumer.assignment()) == 4)
+    desk.cluster.put_transaction(desk.topic, b"committed", "commit")
+    messages = receive(consumer, 1)
+    assert values(messages) == [b"committed"]
+    home = Partition(desk.topic, messages[0].topic_id, 0)
+    until(lambda: not consumer.poll(0.1, 10) and consumer.positions()[home] == 2)
+    desk.publish(b"more", key=None)
+    receive_until(consumer, b"more")
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+def test_a_message_comes_whatever_codec_its_producer_has_chosen(desk: Desk, codec: str) -> None:
+    if not isinstance(desk.cluster, KafkaPythonCluster):
+        pytest.skip("the fake compresses nothing")
+    producer = KafkaProducer(bootstrap_servers=desk.cluster.bootstrap, compression_type=codec)
+    for number in range(20):
+        producer.send(desk.topic, key=b"k", value=b"%d" % number, headers=[("name", b"x")])
+    producer.flush()
+    producer.close()
+    messages = receive(desk.consumer(), 20)
+    assert values(messages) == [b"%d" % number for number in range(20)]
+    assert {message.headers for message in messages} == {(("name", b"x"),)}
+
+
 def test_what_no_client_decodes_is_the_same_to_whoever_begins_there(desk: Desk) -> None:
     desk.cluster.put_undecodable(desk.topic, "a length in a record")
     [broken] = [each for each in receive_until(desk.consumer(group="other"), b"last") if each.undecodable]
@@ -538,6 +594,78 @@ def test_a_position_before_the_start_is_an_error_that_names_it(desk: Desk, reque
     consumer = desk.consumer(lambda _: {home: 1})
     with pytest.raises(PositionExpired, match=rf"position 1 of {desk.topic}/\d .* before its start, 2: .*sent again"):
         receive(consumer, 1)
+
+
+@pytest.mark.kafka
+def test_only_what_is_committed_comes(desk: Desk, request: pytest.FixtureRequest) -> None:
+    """Apache Kafka says which transactions were aborted; the embedded broker does not, and their messages come."""
+    if "apache_kafka" not in request.node.callspec.params["desk"]:
+        pytest.skip("not asked for: `pytest -m kafka` runs it, on Apache Kafka")
+    assert isinstance(desk.cluster, KafkaPythonCluster)
+    desk.cluster.put_transaction(desk.topic, b"aborted", "abort")
+    open_one = transactional(desk.cluster.bootstrap)
+    open_one.begin_transaction()
+    open_one.produce(desk.topic, b"open", partition=0)
+    open_one.flush()
+    consumer = desk.consumer()
+    seen: list[Message] = []
+    silent_until = time.monotonic() + 6
+    while time.monotonic() < silent_until:
+        seen += consumer.poll(0.2, 10)
+    assert seen == []
+    home = next(each for each in consumer.assignment() if each.partition == 0)
+    assert consumer.positions()[home] <= 2
+    with PartitionReader(desk.cluster.bootstrap) as reader:
+        assert reader.bounds(home) == Bounds(start=0, end=2)
+    open_one.commit_transaction()
+    assert values(receive(consumer, 1)) == [b"open"]
+    until(lambda: not consumer.poll(0.1, 10) and consumer.positions()[home] == 4)
+
+
+@pytest.mark.parametrize("client", CLUSTERS)
+def test_each_of_several_servers_may_be_an_ipv6_address_and_away(
+    client: str, broker: EmbeddedBroker, topic_prefix: str
+) -> None:
+    with forwarded("::1", int(broker.bootstrap.rpartition(":")[2])) as port, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        desk = Desk(CLUSTERS[client](f"127.0.0.1:{closed.getsockname()[1]},[::1]:{port}"), f"{topic_prefix}topic")
+        desk.cluster.ensure_topics({desk.topic: 1})
+        desk.publish(b"0")
+        consumer = desk.consumer()
+        assert values(receive(consumer, 1)) == [b"0"]
+        for opened in desk.opened:
+            opened.close()
+
+
+@contextmanager
+def forwarded(host: str, port: int) -> Iterator[int]:
+    """A port on `host` whose connections go to `port` on 127.0.0.1."""
+
+    class Forward(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", port)) as other:
+                back = threading.Thread(target=_copy, args=(other, self.request))
+                back.start()
+                _copy(self.request, other)
+                back.join()
+
+    class Server(socketserver.ThreadingTCPServer):
+        address_family = socket.AF_INET6
+        daemon_threads = True
+        block_on_close = False
+
+    with Server((host, 0), Forward) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while content := source.recv(65_536):
+            target.sendall(content)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 @pytest.mark.parametrize("client", CLUSTERS)

@@ -245,3 +245,24 @@ def test_a_named_file_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatc
 def test_settings_do_not_change_once_they_hold() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().intake_batch = 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("kafka:9092", "kafka:9092"),
+        ("[::1]:9092", "[::1]:9092"),
+        ("a:1,[2001:db8::7]:9092,10.0.0.1:65535", "a:1,[2001:db8::7]:9092,10.0.0.1:65535"),
+        ("a:1, b:2", "a:1,b:2"),
+    ],
+)
+def test_kafka_may_be_several_servers_with_names_and_addresses(given: str, expected: str) -> None:
+    assert Settings(kafka_bootstrap=given).kafka_bootstrap == expected
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "kafka", "::1:9092", "[::1]", "[nobody]:9092", "a:0", "a:65536", "a:1,", "a:1 b:2"]
+)
+def test_a_kafka_server_that_is_none_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match=r"as \[::1\]:9092"):
+        Settings(kafka_bootstrap=wrong)
