@@ -115,10 +115,11 @@ class HighWaterAgent:
         """Wait to be elected, then publish until stopped."""
         while not self._stopped.is_set():
             row = connection.execute("SELECT pg_try_advisory_lock(%s)", (AGENT_LOCK,)).fetchone()
-            self.outage.is_over()
             if row is not None and row[0]:
                 self.elected = True
                 break
+            if self.outage.waits and not _lags(connection):
+                self.outage.is_over()  # another one publishes: to be let in does not mean that one could
             self._stopped.wait(ELECTION_SECONDS)
         while not self._stopped.wait(self._beat):
             try:
@@ -127,6 +128,11 @@ class HighWaterAgent:
                 self.outage.goes_on(_stays_open(error))
             else:
                 self.outage.is_over()
+
+
+def _lags(connection: psycopg.Connection) -> bool:
+    published, drawn = connection.execute(_LOOK, prepare=True).fetchone() or (0, 0)
+    return bool(drawn > published)
 
 
 def _stays_open(error: psycopg.Error) -> Contended:

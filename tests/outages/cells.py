@@ -119,10 +119,12 @@ def _agent_asleep_with_its_lock(installation: Installation) -> Iterator[None]:
             ours.execute("SELECT pg_advisory_xact_lock_shared(%s)", [APPEND_LOCK])
             _until_it_waits(ours, backend)
             os.kill(pid, signal.SIGSTOP)
+        ((installation.asleep,),) = ours.execute("SELECT kind FROM workers WHERE pid = %s", [pid]).fetchall()
         try:
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
+            installation.asleep = ""
 
 
 def _agent(ours: psycopg.Connection) -> tuple[int, int]:
@@ -206,6 +208,6 @@ CELLS: Final = (
     Cell("projector asleep", _worker_asleep("projector"), "", meanwhile=("intake", "provisioner")),
     Cell("provisioner asleep", _worker_asleep("provisioner"), "", meanwhile=("intake", "projector")),
     Cell("relay asleep", _worker_asleep("relay"), "", meanwhile=("intake", "projector", "provisioner")),
-    Cell("agent asleep with its lock", _agent_asleep_with_its_lock, ""),
+    Cell("agent asleep with its lock", _agent_asleep_with_its_lock, "", meanwhile=("intake", "projector")),
 )
 BY_NAME: Final = {cell.name: cell for cell in CELLS}

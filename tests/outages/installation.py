@@ -71,6 +71,8 @@ class Installation:
         self._module = module
         self._rate = rate
         self.wave = 1
+        self.asleep = ""
+        """The kind of a worker that sleeps."""
         self.database: DatabaseServer
         self.shard: DatabaseServer
         self.broker: Broker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ class LogWatch:
                 made.append(f"{name} has a traceback: {_last_line(entry)}")
             if "worker ended" in entry["event"]:
                 made.append(f"a worker died: {entry.get('worker')} with {entry.get('code')}")
-            said[name, entry["event"].partition(":")[0]] += LINES_A_STATE_CHANGE
+            said[name, f"{_words(entry)} {entry.get('why', '')}"] += LINES_A_STATE_CHANGE
         made += [
             f"{name} says {count} times: {event[:100]}" for (name, event), count in said.items() if count > allowed
         ]
@@ -60,6 +61,11 @@ def _parsed(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return entry if isinstance(entry, dict) and isinstance(entry.get("event"), str) else None
+
+
+def _words(entry: dict[str, Any]) -> str:
+    """What is said, without its numbers: what a loop waits for, and that it goes on, are two."""
+    return re.sub(r"\d+(\.\d+)?", "N", entry["event"].partition(":")[0])
 
 
 def _last_line(entry: dict[str, Any]) -> str:

@@ -61,7 +61,7 @@ def run(installation: Installation, cell: Cell, seconds: float) -> Verdict:
             _look(installation, cell, seconds, verdict)
             time.sleep(max(0.0, began + seconds - time.monotonic()))
             if before and seconds >= ASKED_FROM:
-                _stayed(cell, before, installation.progress(), verdict)
+                _stayed(installation, cell, before, verdict)
         _come_back(installation, cell, verdict)
     verdict.messages, before_settling = len(load.sent), len(verdict.faults)
     try:
@@ -94,8 +94,11 @@ def _look(installation: Installation, cell: Cell, seconds: float, verdict: Verdi
         verdict.faults.append(f"status does not say it (looked for {cell.status})")
 
 
-def _stayed(cell: Cell, before: Progress, after: Progress, verdict: Verdict) -> None:
-    verdict.faults += [f"the {kind} stands still meanwhile" for kind in cell.meanwhile if after[kind] <= before[kind]]
+def _stayed(installation: Installation, cell: Cell, before: Progress, verdict: Verdict) -> None:
+    """Without an intake there is nothing to do for anybody."""
+    after = installation.progress()
+    kinds = [kind for kind in cell.meanwhile if kind != installation.asleep] if installation.asleep != "intake" else []
+    verdict.faults += [f"the {kind} stands still meanwhile" for kind in kinds if after[kind] <= before[kind]]
 
 
 def _come_back(installation: Installation, cell: Cell, verdict: Verdict) -> None:
