@@ -301,7 +301,9 @@ class Parts:
             log=self.log,
             estates=self.saga.estates,
             streams_after=self.log.streams_after,
-            looking=Observer(lambda: psycopg.connect(url, connect_timeout=5), self.topology, self.catalog, master_key=self.master_key),
+            looking=Observer(
+                lambda: psycopg.connect(url, connect_timeout=5), self.topology, self.catalog, master_key=self.master_key
+            ),
             catalog=self.catalog,
             policy=self.policy,
             clock=utc_now,

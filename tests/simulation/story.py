@@ -393,7 +393,8 @@ class Story:
         chance = self.dice.random()
         if chance < self.trouble / 2:
             self._note("world", f"{order.idempotency_key} fails {when} its effect")
-            kind = self.dice.choice([Retryable, Retryable, self._away, Permanent, ConnectionError])
+            kinds: list[Callable[[str], Exception]] = [Retryable, Retryable, self._away, Permanent, ConnectionError]
+            kind = self.dice.choice(kinds)
             raise kind("the network is slow")
         if when == "after":
             self._note("world", f"{order.idempotency_key} comes about")
