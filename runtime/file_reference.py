@@ -24,7 +24,8 @@ _POLICY_HEAD: Final = """\
 # The policy
 
 A TOML file that TENANTRY_POLICY_FILE names; without it, the one in the package counts. Every table below is a table of
-the file, every row a key of it. What has a default may be left out. Durations are ISO 8601: `P60D`, `PT30S`.
+the file, every row a key of it. What is not required may be left out; the value is that of the package. Durations are
+ISO 8601: `P60D`, `PT30S`.
 A file with an unknown key, or with a value beyond its bounds, is refused at the start by one line.
 """
 
@@ -107,7 +108,8 @@ def _of(each: Schema, schema: Schema) -> Schema:
 
 def _row(name: str, each: Schema, schema: Schema, default: Any, words: str) -> tuple[str, ...]:
     is_required = name in schema.get("required", ())
-    said = "required" if is_required and default is None else "none" if default is None else f"`{default}`"
+    value = "none" if default is None else f"`{default}`"
+    said = "required" if is_required and default is None else f"required; {value}" if is_required else value
     return f"`{name}`", _kind(each), said, words
 
 
@@ -132,7 +134,7 @@ def _kind(each: Schema) -> str:
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
-    lines = ["| key | what | default | what it says |", "|---|---|---|---|"]
+    lines = ["| key | what | value | what it says |", "|---|---|---|---|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
 
 
