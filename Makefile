@@ -58,9 +58,10 @@ format: venv ## put the source into its form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-schemas: venv ## write what docs/ says of the wire (JSON Schemas) and of the settings
+schemas: venv ## write what docs/ says of the wire (JSON Schemas), the settings, the catalogue and the policy
 	@$(BIN)/tenantry schemas
 	@$(BIN)/python -m runtime.settings_reference > docs/reference/settings.md
+	@$(BIN)/python -m runtime.file_reference docs/reference
 
 # Neither a machine's wheels nor its index may find their way into the lock.
 COMPILE = env -u PIP_FIND_LINKS $(BIN)/pip-compile --quiet --upgrade --no-config --generate-hashes --strip-extras \

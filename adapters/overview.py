@@ -61,6 +61,12 @@ def status(url: str) -> Row:
             "SELECT coalesce(sum(changes), 0)::bigint AS held, count(*) AS tenants, min(since) AS since,"
             " extract(epoch FROM now() - min(since))::float AS oldest_seconds FROM held_by_guard",
         )
+        outages = connection.execute(
+            "SELECT substr(obstacle, 13) AS away, count(*) AS scopes, min(updated_at) AS since,"
+            " extract(epoch FROM now() - min(updated_at))::float AS seconds"
+            " FROM provisionings WHERE outcome IS NULL AND obstacle LIKE 'unreachable:%'"
+            " GROUP BY obstacle ORDER BY min(updated_at)"
+        ).fetchall()
         sweep = _one(
             connection,
             "SELECT started_at, finished_at, tenants, handed_over, silent, stopped_at, reason FROM sweeps",
@@ -94,6 +100,7 @@ def status(url: str) -> Row:
         },
         "messages": messages,
         "ahead": ahead,
+        "outages": outages,
         "guard": guard,
         "sweep": sweep,
         "workers": alive(url),

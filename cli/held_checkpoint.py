@@ -9,6 +9,7 @@ from history.checkpoints import Note
 
 
 def held_checkpoint(path: Path) -> Note:
+    """The checkpoint in the file. Raises UsageError where there is none that can be read."""
     try:
         return Note.parse(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -15,7 +15,7 @@ from adapters.past import Moment, time_of
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
 from cli.show import MOMENT_HELP, TenantArgument, facts_until, tell_at
 from domain.description import STEP_NAMES
-from domain.errors import UsageError
+from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
 from domain.steps import Scope
 from domain.tenant_events import ChangesApproved
@@ -172,7 +172,7 @@ def explain(
         now = utc_now()
         moment = parts.past.at(at if at is not None else now.isoformat(), now=now)
         facts = facts_until(parts, tenant, moment)
-        later = [fact for fact in parts.past.facts_of(tenant, parts.past.mark()) if fact.position > moment.position]
+        later = _facts_after(parts, tenant, moment)
         known = as_of.estate_of(tenant, facts, catalog=parts.catalog).tenant.products
         products = [product] if product else sorted(key for key in known if key in parts.catalog)
         found = [
@@ -189,6 +189,15 @@ def explain(
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if not found:
         out.print(f"tenant {tenant} had no products at {_said(moment)}", highlight=False)
+
+
+def _facts_after(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
+    """What was recorded since; none where a newer version has recorded some of it: the moment itself can be told."""
+    try:
+        facts = parts.past.facts_of(tenant_id, parts.past.mark())
+    except UnreadableEvent:
+        return []
+    return [fact for fact in facts if fact.position > moment.position]
 
 
 def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:

@@ -113,6 +113,11 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         out.print(_ahead(told["ahead"]), markup=False, highlight=False, soft_wrap=True)
     saga = told["saga"]
     out.print(f"{saga['due']} scopes are due, the oldest for {age(saga['oldest_due_seconds'])}")
+    for outage in told["outages"]:
+        away = (
+            f"{outage['away']} has been unreachable for {age(outage['seconds'])}: {outage['scopes']} scopes wait for it"
+        )
+        out.print(away, markup=False, highlight=False, soft_wrap=True)
     guard = told["guard"]
     if guard["held"]:
         out.print(

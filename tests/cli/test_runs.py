@@ -45,6 +45,18 @@ def test_list_says_why_a_step_is_tried_again_or_waits(desk: Desk, error: Executo
     assert (shown["state"].replace(" ", "_"), shown["reason"]) == (state, str(error))
 
 
+def test_status_names_what_is_unreachable_and_how_many_wait_for_it(desk: Desk) -> None:
+    desk.work()
+    assert desk.json("status")["outages"] == []
+    desk.world.faults = raises(Unreachable("shard eu-1", "shard eu-1: no route to host"))
+    desk.comes("product.suspended", product="jira-software", reason="unpaid")
+    desk.work()
+    [outage] = desk.json("status")["outages"]
+    assert (outage["away"], outage["scopes"]) == ("shard eu-1", 1)
+    assert "shard eu-1 has been unreachable for " in desk.says("status")
+    assert "shard eu-1: no route to host" in desk.says("runs", "list", "--state", "waiting")
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -394,7 +394,8 @@ class Story:
         if chance < self.trouble / 2:
             self._note("world", f"{order.idempotency_key} fails {when} its effect")
             kinds: list[Callable[[str], Exception]] = [Retryable, Retryable, self._away, Permanent, ConnectionError]
-            raise self.dice.choice(kinds)("the network is slow")
+            kind = self.dice.choice(kinds)
+            raise kind("the network is slow")
         if when == "after":
             self._note("world", f"{order.idempotency_key} comes about")
 
