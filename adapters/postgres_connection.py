@@ -19,6 +19,7 @@ server that takes none is `read-only` (postgres_errors.py), for as long as it la
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -159,10 +160,18 @@ def milliseconds(seconds: float) -> str:
 def parsed(url: str, *, of: str = "the database") -> dict[str, Any]:
     """The parts of an address. Raises UsageError, which repeats nothing of it: it may be a password."""
     try:
-        return {name: value for name, value in conninfo_to_dict(url).items() if value is not None}
+        address = {name: value for name, value in conninfo_to_dict(url).items() if value is not None}
     except (psycopg.ProgrammingError, UnicodeError):
-        pass  # not the cause of ours: its text quotes what it could not read
-    raise UsageError(
+        address = {"port": "unreadable"}  # not the cause of ours: its text quotes what it could not read
+    # An unescaped @ or / in a password makes a host, a port or a name of the rest of it, which would then be told.
+    misread = any("@" in str(address.get(name, "")) for name in ("host", "hostaddr", "dbname"))
+    if misread or not re.fullmatch(r"[0-9,]*", str(address.get("port", ""))):
+        raise _unreadable(of)
+    return address
+
+
+def _unreadable(of: str) -> UsageError:
+    return UsageError(
         f"the address of {of} cannot be read: write postgresql://USER:PASSWORD@HOST:PORT/NAME, and a % in it as"
         " %25, @ as %40, / as %2F, : as %3A"
     )

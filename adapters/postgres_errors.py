@@ -104,7 +104,7 @@ _BY_STATE: Final[dict[str, _Class]] = {
 
 _BY_WORDS: Final[tuple[tuple[str, _Class], ...]] = (
     ("too many clients|connection slots are reserved|too many connections", _CROWDED),
-    ("starting up|shutting down|recovery mode|not (yet )?accepting connections", _RESTARTING),
+    ("starting up|shutting down|recovery mode|not (yet |currently )?accepting connections", _RESTARTING),
     ("session is read-only|session is not read-only|server is in hot standby|not in hot standby", _READ_ONLY),
     (r"authentication failed|no pg_hba\.conf entry|pg_hba\.conf rejects|no password supplied", _LOGIN),
     (r'role "[^"]*" (does not exist|is not permitted to log in)', _LOGIN),

@@ -41,15 +41,15 @@ class WorkerCard:
         """Say it, where it is not what the card says already."""
         if self._file is None:
             return
-        for most in (500, 100, 0):
-            shortened = [{**each, "text": each["text"][:most]} for each in waits[:8]]
-            text = json.dumps({**self._said, "state": state, "waits": shortened}).encode()
-            if len(text) < _BYTES:
-                break
+        text = next(text for most in (500, 100, 0) if len(text := self._text(state, waits, most=most)) < _BYTES)
         if text != self._written:
             with suppress(OSError):
                 os.pwrite(self._file, text.ljust(_BYTES - 1) + b"\n", 0)
                 self._written = text
+
+    def _text(self, state: str, waits: Sequence[Mapping[str, str]], *, most: int) -> bytes:
+        shortened = [{**each, "text": each["text"][:most]} for each in waits[:8]]
+        return json.dumps({**self._said, "state": state, "waits": shortened}).encode()
 
     def close(self) -> None:
         """Take the card away."""

@@ -38,14 +38,16 @@ def test_a_loop_says_once_that_it_waits_why_and_that_it_goes_on() -> None:
 
 def test_what_a_loop_waits_for_is_told_with_the_time_at_which_it_began() -> None:
     outage = Outage("the intake")
-    assert outage.waits is None
-    outage.goes_on(REFUSED)
-    began = outage.waits
-    assert began is not None
-    outage.goes_on(FULL)
-    assert outage.waits == {**began, "why": "full", "text": "the database is out of disk space"}
+    told = [outage.waits]
+    for error in (REFUSED, FULL):
+        outage.goes_on(error)
+        told.append(outage.waits)
     outage.is_over()
-    assert outage.waits is None
+    told.append(outage.waits)
+    nothing, began, changed, over = told
+    assert nothing is over is None
+    assert began is not None
+    assert changed == {**began, "why": "full", "text": "the database is out of disk space"}
 
 
 def test_a_fault_of_ours_is_logged_with_its_traceback_once() -> None:
