@@ -13,7 +13,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	done; echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-kafka test-saga test-lesson test-outages test-outages-short test-bench bench lint format lock schemas clean
+.PHONY: help venv demo test test-kafka test-saga test-lesson test-outages test-outages-short test-fuzz test-fuzz-short \
+	test-bench bench lint format lock schemas clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -23,8 +24,8 @@ venv: $(VENV)/.project-installed ## set up .venv: locked dependencies and the pr
 demo: venv ## watch at least 60 tenants go through the seven steps, then check the result
 	@$(BIN)/tenantry demo
 
-test: venv ## run all tests but the long proofs of the saga, the lesson and the outages
-	@$(BIN)/pytest -q -m "not saga and not lesson and not outages" -n 3 --dist loadfile --no-loadscope-reorder
+test: venv ## run all tests but the long proofs: of the saga, the lesson, the outages and the fuzz
+	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts
@@ -40,6 +41,12 @@ test-outages: venv ## take everything away for up to 40 s, under load, and print
 
 test-outages-short: venv ## a few short outages, and the planted fault (under 90 s)
 	@$(BIN)/pytest -q -m outages tests/outages/test_short.py
+
+test-fuzz: venv ## put a million fuzzed messages on a broker, each is accounted for; FUZZ=n tells n, SEED=n others
+	@$(BIN)/pytest -q -rpP -m fuzz tests/fuzz --fuzz $(or $(FUZZ),1000000) $(if $(SEED),--fuzz-seed $(SEED))
+
+test-fuzz-short: ## the same with 20,000, for CI
+	@$(MAKE) --no-print-directory test-fuzz FUZZ=20000
 
 test-bench: venv ## run one bench in small, to see that it runs
 	@$(BIN)/pytest -q -m bench tests/benchmarks

@@ -40,7 +40,6 @@ from adapters.kafka_ports import (
     OnAssign,
     Partition,
     PositionOutOfRange,
-    PositionPastEnd,
     PublishFailed,
     knock,
 )
@@ -220,9 +219,18 @@ class KafkaPythonConsumer:
             if position is not None and position > end:
                 self._hold_recreated()
                 if _native(ours) not in self._held_back:
-                    self._held(batches)  # what it brought is lost with this error
-                    raise self._put_aside(PositionPastEnd(ours, position, end))
+                    self._look_past_the_end(ours, position, batches)
         return batches
+
+    def _look_past_the_end(self, ours: Partition, position: int, fetched: Iterable[TopicPartition]) -> None:
+        """Raise that the position lies past the end, if it still does: kafka-python's end is of its last fetch, and our
+        reader may have gone further since."""
+        try:
+            with PartitionReader(self._bootstrap) as reader:
+                reader.read(ours, position)
+        except PositionOutOfRange as error:
+            self._held(fetched)  # what it brought is lost with this error
+            raise self._put_aside(error) from None
 
     def _read_past(self, limit: int) -> list[Message]:
         """One batch of each partition, read by our reader; kafka-python goes on behind it."""

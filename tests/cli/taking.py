@@ -55,6 +55,7 @@ class Taking:
             ),
             self.parts.lifecycle,
             read=self.parts.read,
+            refused=self.parts.refused,
             positions=self.parts.log,
             batch=100,
             poll_seconds=0.05,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import google_crc32c
 from kafka.net.compat import KafkaNetClient
@@ -92,14 +93,30 @@ BROKEN: dict[str, Callable[[], bytearray]] = {
 
 def produce(bootstrap: str, topic: str, partition: int, content: bytes | bytearray) -> None:
     """Raises AssertionError where the broker refuses it."""
-    client = KafkaNetClient(bootstrap_servers=bootstrap)
-    try:
-        client.check_version()
-        known = client.send_and_receive(
-            client.least_loaded_node(bootstrap_fallback=True),
-            MetadataRequest(topics=[MetadataRequest.MetadataRequestTopic(name=topic)], max_version=12),
-        )
-        leader = next(each.leader_id for each in known.topics[0].partitions if each.partition_index == partition)
+    with closing(RawProducer(bootstrap)) as producer:
+        producer.produce(topic, partition, content)
+
+
+class RawProducer:
+    """Brings batches to the one broker, or to the first that answers, as they are."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._client = KafkaNetClient(bootstrap_servers=bootstrap)
+        self._client.check_version()
+        self._leaders: dict[str, dict[int, int]] = {}
+
+    def partitions(self, topic: str) -> dict[int, int]:
+        """The leader of each partition."""
+        if topic not in self._leaders:
+            known = self._client.send_and_receive(
+                self._client.least_loaded_node(bootstrap_fallback=True),
+                MetadataRequest(topics=[MetadataRequest.MetadataRequestTopic(name=topic)], max_version=12),
+            )
+            self._leaders[topic] = {each.partition_index: each.leader_id for each in known.topics[0].partitions}
+        return self._leaders[topic]
+
+    def produce(self, topic: str, partition: int, content: bytes | bytearray) -> None:
+        """Raises AssertionError where the broker refuses it."""
         data = ProduceRequest.TopicProduceData
         request = ProduceRequest(
             transactional_id=None,
@@ -110,8 +127,9 @@ def produce(bootstrap: str, topic: str, partition: int, content: bytes | bytearr
             ],
             max_version=8,
         )
-        answer = client.send_and_receive(leader, request)
+        answer = self._client.send_and_receive(self.partitions(topic)[partition], request)
         code = answer.responses[0].partition_responses[0].error_code
         assert code == 0, f"the broker refuses it: error {code}"
-    finally:
-        client.close()
+
+    def close(self) -> None:
+        self._client.close()

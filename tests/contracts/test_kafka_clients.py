@@ -410,6 +410,19 @@ def test_what_no_client_decodes_comes_alone_and_the_partition_goes_on(desk: Desk
     receive_until(consumer, b"more")
 
 
+def test_what_no_client_decodes_in_a_partition_that_was_empty_is_not_past_its_end(desk: Desk) -> None:
+    """A client may know the end of a partition from its last fetch only, and that was of nothing."""
+    if not isinstance(desk.cluster, KafkaPythonCluster):
+        pytest.skip("the broker in memory has no batches")
+    consumer = desk.consumer()
+    until(lambda: not consumer.poll(0.5, 10) and len(consumer.assignment()) == 4)
+    raw_batches.produce(desk.cluster.bootstrap, desk.topic, 0, raw_batches.BROKEN["a header's name"]())
+    assert values(receive(consumer, 3))[::2] == [b"before", b"after"]
+    for _ in range(5):
+        consumer.poll(0.1, 10)
+    assert consumer.set_aside() == {}
+
+
 def test_a_position_lies_behind_the_control_record_that_ends_a_transaction(desk: Desk) -> None:
     """Or a partition would seem to lag for ever, and its position to be lost once retention takes the record."""
     consumer = desk.consumer()
