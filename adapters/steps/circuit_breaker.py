@@ -7,7 +7,7 @@ breaker, and the saga wakes all the scopes that wait under that name.
 
     closed ── no answer, 5xx ──▶ open ── the pause is over ──▶ probing ── an answer, whatever it says ──▶ closed
                                   ▲                               │
-                                  └──────── no answer, 5xx ───────┘    the pause grows with the outage, to half a minute
+                                  └──────── no answer, 5xx ───────┘    the pause grows with the outage, to four seconds
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from domain.ports import Executor, Order
 from domain.steps import Facts
 
 SHORTEST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 30.0
-"""Seconds between two probes."""
+LONGEST_PAUSE: Final = 4.0
+"""Seconds between two probes. What waits goes on so soon after the end of an outage, however long that was."""
 
 Result = TypeVar("Result")
 

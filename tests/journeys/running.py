@@ -105,9 +105,7 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 class Running:
     """One `tenantry up` on a data directory. May be killed and started again."""
 
-    def __init__(
-        self, data_dir: Path, settings: Mapping[str, str] | None = None, *, module: str = "cli.main"
-    ) -> None:
+    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None, *, module: str = "cli.main") -> None:
         self.data_dir = data_dir
         self.settings = dict(settings or {})
         self.module = module

@@ -119,7 +119,7 @@ class Installation:
     def _settings(self, directory: Path) -> dict[str, str]:
         """Short delays, and no limit to what may change at once: months pass in a minute here."""
         policy = files("domain").joinpath("policy.toml").read_text()
-        for setting, value in (("at_least", "100000"), ("attempts", "1000"), ("longest_delay", '"PT3S"')):
+        for setting, value in (("at_least", "100000"), ("attempts", "1000")):
             policy = re.sub(rf"(?m)^({setting} *= *)\S+", rf"\g<1>{value}", policy)
         (directory / "policy.toml").write_text(policy)
         catalog = files("domain").joinpath("catalog.toml").read_text()
