@@ -20,7 +20,8 @@ JUDGED_EACH: Final = 20
 class Installations:
     """One at a time: the next one where the cells before have left something behind."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str) -> None:
+        self._module = module
         self._left = 0
         self._running: Installation | None = None
 
@@ -28,7 +29,7 @@ class Installations:
         if self._left == 0:
             self.end()
         if self._running is None:
-            self._running, self._left = Installation().__enter__(), JUDGED_EACH
+            self._running, self._left = Installation(module=self._module).__enter__(), JUDGED_EACH
         self._left -= 1
         if cell.needs_disk and not self._running.database.mounted:
             pytest.skip("needs a file system of its own, and mount is not allowed here")
@@ -47,9 +48,14 @@ class Installations:
             self._running = None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--planted", action="store_true", help="with the intake that loses batches: the matrix must fail")
+
+
 @pytest.fixture(scope="session")
-def installations() -> Iterator[Installations]:
-    made = Installations()
+def installations(request: pytest.FixtureRequest) -> Iterator[Installations]:
+    planted = request.config.getoption("--planted", default=False)
+    made = Installations("tests.outages.planted" if planted else "cli.main")
     yield made
     made.end()
 
