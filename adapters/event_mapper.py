@@ -57,6 +57,7 @@ EVENTS: tuple[type[Event], ...] = (
     provisioning.ScopeHeld,
     provisioning.ScopeResumed,
     provisioning.DataAbandoned,
+    provisioning.EnsureRequested,
     orphans.OrphansCondemned,
     orphans.OrphansRemoved,
     acts.MessageDiscarded,

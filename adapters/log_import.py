@@ -31,6 +31,8 @@ from psycopg import sql
 
 from adapters.high_water import APPEND_LOCK, CHANNEL
 from adapters.log_copy import Stored
+from adapters.postgres_connection import LONG, connect
+from adapters.postgres_errors import answering
 from domain.errors import Unavailable, UsageError
 from domain.ports import HeldInTenant
 
@@ -66,18 +68,13 @@ class LogImport:
         Raises Unavailable, and UsageError where the store is not empty.
         """
         try:
-            with psycopg.connect(self._url, connect_timeout=10, client_encoding="utf-8") as connection:
+            with answering(), connect(self._url, limits=LONG) as connection:
                 self._connection = connection
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (APPEND_LOCK,))
                 self._ask_for_an_empty_store()
                 yield self
-        except psycopg.errors.UndefinedTable as error:
-            raise Unavailable("the database has no tables for the log: run `tenantry migrate`") from error
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise Unavailable(
-                f"the import was broken off ({reason}) and left nothing: check TENANTRY_DATABASE_URL, start it again"
-            ) from error
+        except Unavailable as error:
+            raise Unavailable(f"the import was broken off and left nothing: {error}", why=error.why) from error
         finally:
             self._connection = None
 

@@ -34,6 +34,7 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
     if recording.guarded is not None:  # first, so that whoever waits for the guard holds nothing else yet
         pass_the_guard(curs, recording.guarded, recording.live_products)
     _know_of_each_other(curs, recording)
+    _expect_unmoved(curs, recording.unmoved)
     for position in recording.positions:
         _move(curs, position)
     _guard_waiting_rooms(curs, recording)
@@ -255,8 +256,29 @@ def _know_of_each_other(curs: Cursor[DictRow], recording: Recording) -> None:
         )
 
 
+def _expect_unmoved(curs: Cursor[DictRow], unmoved: Mapping[str, int]) -> None:
+    """Nobody has recorded in these streams since they were read.
+
+    A hold rests on what the tenant's stream says, and a purge on what the streams of its scopes say: neither writes
+    where the other does, so the two take turns by tenant, and the second sees what the first has recorded.
+    """
+    if not unmoved:
+        return
+    _take_turns(curs, {stream.split(":")[1] for stream in unmoved}, _HOLDS)
+    curs.execute(
+        "SELECT k.name FROM unnest(%b::text[], %b::bigint[]) AS k (name, version) WHERE EXISTS (SELECT FROM"
+        " stored_events WHERE originator_id = k.name AND originator_version = k.version + 1) LIMIT 1",
+        (texts(list(unmoved)), bigints(unmoved.values())),
+        prepare=True,
+    )
+    moved = curs.fetchone()
+    if moved is not None:
+        raise Conflict(f"somebody recorded in {moved['name']} meanwhile: decide again")
+
+
 _ROOMS: Final = 1
 _PRODUCTS: Final = 2
+_HOLDS: Final = 3
 """What turns are taken about: the seed of the locks' numbers."""
 
 _ALONE: Final = (

@@ -75,7 +75,16 @@ def _line(act: Act) -> tuple[str | Styled, ...]:
 
 def _details(details: Mapping[str, Any]) -> str:
     """What is short is told; of a list of things how many there are."""
-    return ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in details.items())
+    return ", ".join(
+        _changes(value) if name == "changes" else f"{name.replace('_', ' ')} {_short(value)}"
+        for name, value in details.items()
+    )
+
+
+def _changes(versions: list[int]) -> str:
+    """Held changes are known by the versions of the facts that hold them: their number says more."""
+    named = f"version{'' if len(versions) == 1 else 's'} {' + '.join(map(str, versions))} of the tenant's stream"
+    return f"{len(versions)} change{'' if len(versions) == 1 else 's'}, held at {named}"
 
 
 def _short(value: Any) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from cli import audit_intake, check
 from cli import export as exports
+from cli.held_checkpoint import held_checkpoint
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of, table
 from cli.progress import progress
 from domain.errors import UsageError
@@ -78,7 +79,7 @@ def verify(
 
     Without --checkpoint the log is held against the one that was signed on this machine last, where it is kept.
     """
-    outside = _held(held) if held else None
+    outside = held_checkpoint(held) if held else None
     with running_parts(data_dir) as parts, progress("verifying") as say:
         if outside is None:
             outside = _kept(parts)
@@ -181,15 +182,6 @@ def _event(text: str) -> int | UUID:
         return UUID(text)
     except ValueError:
         raise UsageError(f"{text} is neither an event's id nor its position: give one of the two") from None
-
-
-def _held(path: Path) -> Note:
-    try:
-        return Note.parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"checkpoint {path}: {error.strerror}: correct the path") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"checkpoint {path} is no text: give the file as `checkpoint export` wrote it") from None
 
 
 def _kept(parts: Parts) -> Note | None:

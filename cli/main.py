@@ -28,6 +28,7 @@ from cli import (
     run,
     runs,
     show,
+    waiting,
 )
 from cli.output import OutputLost, complain, err, open_closed_streams, out, show_traceback
 
@@ -89,6 +90,7 @@ app.command()(reconcile.reconcile)
 app.add_typer(orphans.app, name="orphans")
 app.add_typer(runs.app, name="runs")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(waiting.app, name="waiting")
 app.add_typer(intake_position.app, name="intake-position")
 app.add_typer(replay.app, name="replay")
 app.add_typer(audit.app, name="audit")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from adapters.migrations import current
+from adapters.postgres_connection import parsed, without_secrets
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of
 from runtime.bootstrap import Parts, prepare
 from runtime.instance import endpoints
@@ -45,14 +46,14 @@ def up(
             print_json(
                 {
                     "ready": True,
-                    "database_url": where.database_url,
+                    "database_url": _told(where.database_url),
                     "kafka_bootstrap": where.kafka_bootstrap,
                     "data_dir": str(supervisor.data_dir),
                 }
             )
         else:
             out.print(
-                f"ready  kafka {where.kafka_bootstrap}  database {_without_password(where.database_url)}"
+                f"ready  kafka {where.kafka_bootstrap}  database {without_secrets(where.database_url)}"
                 f"  data {supervisor.data_dir}",
                 soft_wrap=True,
                 highlight=False,
@@ -67,10 +68,9 @@ def up(
             )
 
 
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    account, at, place = rest.rpartition("@")
-    return f"{scheme}://{account.partition(':')[0]}{at}{place}"
+def _told(url: str) -> str:
+    """For programs: as it is, unless that would print a password."""
+    return without_secrets(url) if {"password", "sslpassword"} & parsed(url).keys() else url
 
 
 @command

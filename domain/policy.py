@@ -28,6 +28,7 @@ class Retry(Value):
     jitter: float = Field(ge=0, le=1)
     obstacle_poll: timedelta
     step_timeout: timedelta
+    unreachable_for: timedelta = Field(default=timedelta(hours=24), ge=timedelta())
 
     def delay(self, attempt: int, chance: float) -> timedelta:
         """The pause after failure number `attempt` (from 1); `chance` in [0, 1) is the caller's dice."""
@@ -35,6 +36,11 @@ class Retry(Value):
             grown = self.first_delay * self.factor ** (attempt - 1)
         except OverflowError:
             grown = self.longest_delay
+        return min(grown, self.longest_delay) * (1 - self.jitter * chance)
+
+    def pause(self, away_for: timedelta, chance: float) -> timedelta:
+        """The pause before the next look at what has been unreachable for so long: as long again, within the bounds."""
+        grown = max(self.first_delay, away_for)
         return min(grown, self.longest_delay) * (1 - self.jitter * chance)
 
 

@@ -194,8 +194,9 @@ class Recording:
     quarantined messages that went through the front door again, `discarded` those that are closed unapplied; `leases`
     end, and their wake rows go; those that are `kept` must still be ours; `unblocked` names obstacles whose waiting
     scopes become due. `grown` names tenants that have a product more, `woken` those whose scopes are woken, with the
-    version of the tenant that they are known from: where it has moved on, the whole tenant is due. `guarded` is counted
-    by the destroy guard; `held` says what it holds of a tenant from here on (None: nothing any more);
+    version of the tenant that they are known from: where it has moved on, the whole tenant is due. `unmoved` names
+    streams with the version that was decided on: a fact that was recorded there since makes it conflict. `guarded` is
+    counted by the destroy guard; `held` says what it holds of a tenant from here on (None: nothing any more);
     `live_products` by how many the products grow that are active on a tenant that is not destroyed.
     """
 
@@ -218,6 +219,7 @@ class Recording:
     replies: list[Reply] = field(default_factory=list)
     grown: list[str] = field(default_factory=list)
     woken: dict[str, int] = field(default_factory=dict)
+    unmoved: dict[str, int] = field(default_factory=dict)
     guarded: Guarded | None = None
     held: dict[str, HeldInTenant | None] = field(default_factory=dict)
     live_products: int = 0

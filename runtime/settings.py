@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self, cast
 
 import pydantic_settings
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -49,6 +51,14 @@ class SettingsError(Exception):
 def _postgres_url(url: SecretStr) -> SecretStr:
     if not re.match(r"postgres(ql)?://", url.get_secret_value()):
         raise ValueError("write it as postgresql://user:password@host:port/database")
+    try:
+        conninfo_to_dict(url.get_secret_value())
+    except (ProgrammingError, UnicodeError):  # its text quotes what cannot be read, which may be of a password
+        is_readable = False
+    else:
+        is_readable = True
+    if not is_readable:
+        raise ValueError("it cannot be read: write a % in it as %25, @ as %40, / as %2F, : as %3A, # as %23, ? as %3F")
     return url
 
 

@@ -33,6 +33,7 @@ from domain.orphans import Condemned, Kept, OrphansCondemned, OrphansRemoved
 from domain.personal import FORGOTTEN
 from domain.provisioning import (
     DataAbandoned,
+    EnsureRequested,
     ScopeConverged,
     ScopeGaveUp,
     ScopeHeld,
@@ -240,6 +241,7 @@ EXAMPLES: dict[str, Event] = {
     "scope-gave-up": ScopeGaveUp(**SCOPE, digest="d1", step=Step.LICENSE, reason="no"),
     "scope-held": ScopeHeld(**SCOPE, step=Step.LICENSE, reason="look"),
     "scope-resumed": ScopeResumed(**SCOPE, reason="another wish came"),
+    "ensure-requested": EnsureRequested(**SCOPE, reason="its password was changed by hand"),
     "data-abandoned": DataAbandoned(
         **SCOPE | {"kind": "family", "key": "jira"},
         products=("jira-software",),

@@ -65,7 +65,11 @@ OF_A_RUNNING_ONE = [
     ["quarantine", "list"],
     ["quarantine", "show", "1"],
     ["quarantine", "retry", "1"],
+    ["quarantine", "retry", "--rule", "not-json"],
     ["quarantine", "discard", "1", "--reason", "noise"],
+    ["quarantine", "discard", "--source", "/commerce", "--reason", "noise"],
+    ["waiting", "list"],
+    ["runs", "ensure", "site:some-tenant", "--reason", "changed by hand"],
     *[list(worker) for worker in sorted(WORKERS)],
 ]
 
@@ -111,6 +115,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
         ("quarantine",),
         ("replay",),
         ("runs",),
+        ("waiting",),
     ]
     assert is_group or words in WORKERS or "--json" in stdout
 

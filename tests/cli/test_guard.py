@@ -55,7 +55,9 @@ def test_the_plan_is_printed_and_approved_by_its_hash(desk: Desk) -> None:
     desk.work()
     assert desk.json("show", TENANT)["actual"]["products"]["jira-software"]["level"] == "retained"
     again = desk.says("runs", "approve", plan["plan"], "--reason", "again")
-    assert again.startswith(f"the destroy guard holds nothing: plan {plan['plan']} was approved or rejected before")
+    assert again.startswith(f"plan {plan['plan']} was approved before, by Ada (")
+    assert again.strip().endswith("nothing is done again")
+    assert desk.json("runs", "approve", plan["plan"], "--reason", "again")["outcome"] == "approved before"
     too_late = desk.says("runs", "reject", plan["plan"], "--reason", "stop!", code=2)
     assert f"nothing was rejected: the destroy guard holds nothing; plan {plan['plan']} was approved" in too_late
     assert desk.json("status")["guard"] == {
@@ -73,6 +75,36 @@ def test_an_old_hash_and_a_missing_reason_are_refused(desk: Desk) -> None:
     assert "--reason is missing" in desk.says("runs", "approve", plan, code=2)
     desk.comes("product.suspended", product="jira-software", reason="unpaid")
     assert f"what is held is not plan {plan}" in desk.says("runs", "approve", plan, "--reason", "x", code=2)
+
+
+def test_a_mistyped_hash_is_refused_though_nothing_is_held(desk: Desk) -> None:
+    said = desk.says("runs", "approve", "0123456789abcdef", "--reason", "they left", code=2)
+    assert (
+        "nothing was approved: the destroy guard holds nothing, and no plan 0123456789abcdef was ever approved" in said
+    )
+    assert "check the hash" in desk.says("runs", "reject", "0123456789abcdef", "--reason", "no", code=2)
+
+
+def test_a_plan_that_was_approved_before_is_told_though_something_else_is_held_now(desk: Desk) -> None:
+    six_deactivated(desk)
+    plan = desk.json("runs", "approve")["plan"]
+    desk.says("runs", "approve", plan, "--reason", "they left")
+    desk.comes("product.activated", product="confluence", edition="standard", users=5)
+    desk.work()
+    desk.comes("product.deactivated", product="confluence", reason="a script")
+    desk.work()
+    held = desk.json("runs", "approve")["plan"]
+    assert held not in (None, plan)
+    assert f"plan {plan} was approved before" in desk.says("runs", "approve", plan, "--reason", "again")
+    assert desk.json("runs", "approve")["plan"] == held, "nothing was approved"
+    assert f"it is plan {held}" in desk.says("runs", "approve", "0123456789abcdef", "--reason", "x", code=2)
+
+
+def test_a_rejected_plan_is_not_approved_afterwards(desk: Desk) -> None:
+    six_deactivated(desk)
+    plan = desk.json("runs", "approve")["plan"]
+    desk.says("runs", "reject", plan, "--reason", "a script went wild")
+    assert "nothing was approved" in desk.says("runs", "approve", plan, "--reason", "yes", code=2)
 
 
 def test_a_rejected_plan_is_dropped(desk: Desk) -> None:

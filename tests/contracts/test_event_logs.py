@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -711,6 +712,47 @@ def test_who_wakes_the_scopes_of_a_tenant_waits_for_whoever_gives_it_another_one
         recorded.set()
         grows.result(10)
     assert scopes(claim(log, now=_soon())) == ["tenant:t-1"]
+    slow.close()
+    log.close()
+
+
+# -- streams that must not have moved ------------------------------------------------------------------------------
+
+
+def test_a_recording_that_rests_on_a_stream_conflicts_when_somebody_has_recorded_there(log: Keeper) -> None:
+    log.record(Recording(events=[fact("tenant:t-1", 1), fact("site:t-1", 1)]))
+    log.record(Recording(events=[fact("tenant:t-1", 2)], unmoved={"site:t-1": 1, "product:t-1:confluence": 0}))
+    log.record(Recording(events=[fact("site:t-1", 2)]))
+    with pytest.raises(Conflict, match="somebody recorded in site:t-1 meanwhile"):
+        log.record(Recording(events=[fact("tenant:t-1", 3)], unmoved={"site:t-1": 1}))
+    assert len(log.load({"tenant:t-1": 0})["tenant:t-1"]) == 2
+
+
+def test_a_recording_may_rest_on_a_stream_that_it_adds_to(log: Keeper) -> None:
+    log.record(Recording(events=[fact("site:t-1", 1), fact("tenant:t-1", 1)], unmoved={"site:t-1": 0, "tenant:t-1": 0}))
+
+
+def test_of_two_that_rest_on_each_others_streams_one_conflicts_however_they_cross(database: str) -> None:
+    migrate(database)
+    log = PostgresEventLog(database, InMemorySealingKeys())
+    log.record(Recording(events=[fact("tenant:t-1", 1), fact("site:t-1", 1)]))
+    inside = threading.Event()
+
+    class Slow(Recorder):
+        def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> list[int]:
+            inside.set()
+            time.sleep(0.3)
+            return super()._append(curs, stored_events)
+
+    slow = PostgresEventLog(database, InMemorySealingKeys())
+    slow.recorder = Slow(slow.datastore)
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(slow.record, Recording(events=[fact("site:t-1", 2)], unmoved={"tenant:t-1": 1}))
+        assert inside.wait(10)
+        with pytest.raises(Conflict, match="somebody recorded in site:t-1 meanwhile"):
+            log.record(Recording(events=[fact("tenant:t-1", 2)], unmoved={"site:t-1": 1}))
+        held.result(10)
+    assert "tenant:t-1" not in log.load({"tenant:t-1": 1})
     slow.close()
     log.close()
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from domain.commands import COMMANDS
-from domain.provisioning import DataAbandoned, ScopeEvent, StepBlocked, StepMissing
+from domain.provisioning import DataAbandoned, EnsureRequested, ScopeEvent, StepBlocked, StepMissing
 from domain.tenant_events import TenantCreated, TenantEvent
 from tests.domain.endings import check_end
 from tests.domain.keeper import PostgresKeeper
@@ -36,7 +36,7 @@ EXAMPLES = 400
 EXAMPLES_ON_POSTGRESQL = 25
 STEPS = 25
 
-ELSEWHERE: Final = {StepBlocked, StepMissing, DataAbandoned}
+ELSEWHERE: Final = {StepBlocked, StepMissing, DataAbandoned, EnsureRequested}
 """Facts that need two tenants, or a world that loses things: tests/simulation, test_drift.py."""
 
 product = st.sampled_from(PRODUCTS)

@@ -113,6 +113,8 @@ class MemoryEventLog:
             )
         if recording.waited or recording.waiting or recording.customer_tenants:
             self._check_waiting_rooms(recording)
+        for stream, version in recording.unmoved.items():
+            _expect((stream, version + 1) not in self._places, f"somebody recorded in {stream} meanwhile")
         places = {(event.stream, event.version) for event in recording.events}
         if recording.guarded is not None:
             self._check_guard(recording.guarded, self._live_products + recording.live_products)

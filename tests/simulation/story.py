@@ -19,7 +19,7 @@ from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 
-from domain.errors import Conflict, ExecutorError, Permanent, Refused, Retryable, Unavailable, UsageError
+from domain.errors import Conflict, ExecutorError, Permanent, Refused, Retryable, Unavailable, Unreachable, UsageError
 from domain.event import Recorded
 from domain.lifecycle import Inbound, Lifecycle
 from domain.operating import Act, Operating
@@ -401,10 +401,15 @@ class Story:
         chance = self.dice.random()
         if chance < self.trouble / 2:
             self._note("world", f"{order.idempotency_key} fails {when} its effect")
-            kind = self.dice.choice([Retryable, Retryable, Retryable, Permanent, ConnectionError])
+            kinds: list[Callable[[str], Exception]] = [Retryable, Retryable, self._away, Permanent, ConnectionError]
+            kind = self.dice.choice(kinds)
             raise kind("the network is slow")
         if when == "after":
             self._note("world", f"{order.idempotency_key} comes about")
+
+    def _away(self, reason: str) -> Unreachable:
+        """One of two things that others depend on is away: whoever waits for it is woken by its first answer."""
+        return Unreachable(self.dice.choice(["shard eu-1", "provisioner:confluence/7"]), reason)
 
     # -- commerce -----------------------------------------------------------------------------------------------------
 
