@@ -175,7 +175,7 @@ def _says(event: HeldEvent) -> str | None:
     """The license that a closing brings."""
     if not isinstance(event, ClosingHeld) or event.edition is None:
         return None
-    ends = f", ends {event.expires_at.astimezone(UTC).isoformat()}" if event.expires_at else ""
+    ends = f", ends {in_utc(event.expires_at).isoformat()}" if event.expires_at else ""
     return f"license {event.edition}, {event.users} users, {event.status or 'active'}{ends}"
 
 
