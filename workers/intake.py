@@ -13,7 +13,8 @@ database. So no batch can be recorded past one that failed, and none twice: one 
       └── begin where the database is ◀── nothing is delivered until the database has said where ◀─┘
 
 A batch that meets an unexpected error is bisected, until one message is left: that one is refused, so that the others
-go on. Where even that fails, or too many are refused, the intake halts: it stays, takes nothing more, and says so.
+go on. Where even that fails, it is tried again: it is no message's doing. Where too many are refused, the intake halts:
+it stays, takes nothing more, and says so.
 
 Where a partition stands is what the consumer says, not the last message of a batch: behind control records too, which
 nobody gets. A position that Kafka does not have (PositionOutOfRange) stops its own partition only: it is told once, and
@@ -35,7 +36,7 @@ import structlog
 from adapters.kafka import Consumer, Message, OnAssign, Partition, PositionOutOfRange
 from adapters.outage import Outage
 from domain.errors import Conflict, Unavailable
-from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted
+from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted, fingerprint
 from domain.lifecycle import Outcome
 from domain.ports import KafkaPosition
 
@@ -208,7 +209,10 @@ class Intake(Generic[Read]):
             else:
                 self.counts[INTERNAL_ERROR] = self.counts.get(INTERNAL_ERROR, 0) + 1
                 return
-        raise IntakeHalted(1) from latest
+        raise Unavailable(
+            f"a message can be neither taken in nor quarantined: {type(latest).__name__}, fingerprint"
+            f" {fingerprint(latest)}; nothing is lost, it is tried again"
+        ) from latest
 
     def _carried(self, ends: Mapping[Partition, int]) -> list[KafkaPosition]:
         """From where each partition that moved was fetched, and to where; the next batch is fetched from there."""

@@ -95,3 +95,15 @@ def test_discarding_it_lets_in_what_waited_behind(desk: Desk) -> None:
     desk.says("quarantine", "discard", str(entry["number"]), "--reason", "not needed")
     assert not desk.parts.log.waiting([TENANT])
     assert "compass" in desk.json("show", TENANT)["wanted"]["products"]
+
+
+def test_a_retry_of_what_cannot_be_read_yet_is_one_line_and_the_message_stays(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_fault():
+        desk.comes("product.activated", **CONFLUENCE)
+    (entry,) = desk.json("quarantine", "list")
+    monkeypatch.setattr("runtime.bootstrap.inbound.read", lambda _: 1 / 0)
+    said = desk.says("quarantine", "retry", str(entry["number"]), code=1)
+    assert f"error: message {entry['number']} stays in quarantine: an unexpected error in Tenantry" in said
+    assert len(desk.json("quarantine", "list")) == 1
