@@ -104,7 +104,11 @@ class Intake(Generic[Read]):
         """Why it takes nothing more."""
         self._told: dict[Partition, int] = {}
         """Of which partitions that Kafka does not have our position was told."""
+<<<<<<< HEAD
         self._looked_at = self._failed_at = 0.0
+=======
+        self._looked_at = time.monotonic()
+>>>>>>> kafka
         self._consumer = connect(self._assigned)
         self.outage = outage or Outage("the intake")
         self.counts: dict[str, int] = {} if counts is None else counts
@@ -170,6 +174,8 @@ class Intake(Generic[Read]):
             if time.monotonic() - self._failed_at > QUIET_SECONDS:
                 self.outage.is_over()  # nothing comes again: what had failed were questions
             return 0
+        if messages:  # what was taken away from us since the poll comes again, here or elsewhere
+            messages = [message for message in messages if _partition(message) in ends]
         self._take(messages, ends)
         self.outage.is_over()
         return len(messages)
@@ -240,16 +246,14 @@ class Intake(Generic[Read]):
         return known
 
     def _look_for_moved_positions(self) -> None:
-        """Begin again where an operator has moved the position of a partition that stands still."""
-        aside = self._consumer.set_aside()
-        if not aside or time.monotonic() - self._looked_at < LOOK_SECONDS:
+        """Begin again where an operator has moved a position, also of a partition in which nothing comes."""
+        if time.monotonic() - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = time.monotonic()
-        found = self._positions.positions({partition.topic_id for partition in aside})
-        if any(
-            found.get((partition.topic_id, partition.partition), 0) != error.position
-            for partition, error in aside.items()
-        ):
+        known = {partition: self._fetched.get(partition) for partition in self._consumer.assignment()}
+        known |= {partition: error.position for partition, error in self._consumer.set_aside().items()}
+        found = self._positions.positions({partition.topic_id for partition in known}) if known else {}
+        if any(found.get((each.topic_id, each.partition)) != position for each, position in known.items()):
             self._consumer.begin_again()
 
     def _resume(self) -> None:
