@@ -104,11 +104,7 @@ class Intake(Generic[Read]):
         """Why it takes nothing more."""
         self._told: dict[Partition, int] = {}
         """Of which partitions that Kafka does not have our position was told."""
-<<<<<<< HEAD
-        self._looked_at = self._failed_at = 0.0
-=======
-        self._looked_at = time.monotonic()
->>>>>>> kafka
+        self._looked_at, self._failed_at = time.monotonic(), 0.0
         self._consumer = connect(self._assigned)
         self.outage = outage or Outage("the intake")
         self.counts: dict[str, int] = {} if counts is None else counts
