@@ -258,4 +258,4 @@ def test_times_come_back_as_they_went(hostile: str) -> None:
             ).fetchone()
             assert row is not None
             assert (row[0], row[1].total_seconds(), row[2]) == (never, 93_600, 0.1)
-            assert bytes(row[3]) == "ü\\".encode()
+            assert bytes(row[3]) == "ü".encode()
