@@ -137,7 +137,8 @@ def _say_away(told: dict[str, Any], *, as_json: bool) -> None:
         print_json(told)
         return
     rows = [(each["name"], each["kind"], each["state"], each["pid"]) for each in told["workers"]]
-    out.print(table("workers of this machine", ("name", "kind", "state", "pid"), rows))
+    if rows:
+        out.print(table("workers of this machine", ("name", "kind", "state", "pid"), rows))
     waits.print_waits(told["waits"], told["notes"])
     waits.print_logs(told["logs"])
 
