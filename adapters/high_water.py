@@ -115,11 +115,11 @@ class HighWaterAgent:
         """Wait to be elected, then publish until stopped."""
         while not self._stopped.is_set():
             row = connection.execute("SELECT pg_try_advisory_lock(%s)", (AGENT_LOCK,)).fetchone()
+            if self.outage.waits and not _lags(connection):
+                self.outage.is_over()  # somebody has published: to be let in does not mean that one can
             if row is not None and row[0]:
                 self.elected = True
                 break
-            if self.outage.waits and not _lags(connection):
-                self.outage.is_over()  # another one publishes: to be let in does not mean that one could
             self._stopped.wait(ELECTION_SECONDS)
         while not self._stopped.wait(self._beat):
             try:

@@ -398,7 +398,7 @@ class Provisioner:
         try:
             self._log.record(recording)
         except Conflict as conflict:
-            log.info("not recorded", scope=_lease_of(work).scope, reason=str(conflict))
+            log.debug("not recorded", scope=_lease_of(work).scope, reason=str(conflict))
             return conflict
         return None
 

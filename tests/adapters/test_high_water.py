@@ -172,6 +172,24 @@ def test_an_agent_says_once_that_the_database_is_away_and_once_that_it_is_back(
     assert lines[-1]["event"].startswith("the high-water agent goes on after ")
 
 
+def test_agents_that_cannot_publish_say_so_once_however_often_one_of_them_is_elected(
+    url: str, hired: Callable[[], HighWaterAgent]
+) -> None:
+    name = sql.Identifier(str(conninfo_to_dict(url)["dbname"]))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT nextval('stored_events_notification_id_seq')")
+        connection.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(3):
+                hired()
+            time.sleep(4)
+            assert len(lines) <= 3, "one each"
+            connection.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(name))
+            query = "SELECT drawn.last_value <= mark.position FROM stored_events_notification_id_seq AS drawn,"
+            query += " high_water_mark AS mark"
+            wait_until(lambda: connection.execute(query.encode()).fetchone() == (True,))
+
+
 def test_an_agent_whose_connection_was_ended_comes_back(
     url: str, log: PostgresEventLog, hired: Callable[[], HighWaterAgent]
 ) -> None:

@@ -30,7 +30,10 @@ Begins = Callable[[Installation], AbstractContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One outage, of any duration. `needs_disk`: only where the server has a disk of its own."""
+    """One outage, of any duration. `needs_disk`: only where the server has a disk of its own.
+
+    `known_after`: seconds until somebody can know of it: who hangs is found out by a time-out.
+    """
 
     name: str
     begins: Begins
@@ -39,6 +42,7 @@ class Cell:
     meanwhile: tuple[str, ...] = ()
     flaps: bool = False
     needs_disk: bool = False
+    known_after: float = 2.0
 
     @property
     def durations(self) -> tuple[float, ...]:
@@ -175,13 +179,13 @@ def _shard(installation: Installation) -> DatabaseServer:
 NO_DATABASE: Final = "database"
 NO_BROKER: Final = "(?i)kafka|broker"
 NO_SHARD: Final = "eu-1|us-1"
-NO_WEBHOOK: Final = "(?i)webhook|provisioner of"
+NO_WEBHOOK: Final = "provisioner:compass/7"
 SHARD_BACK: Final = (*KINDS, "shard")
 WEBHOOK_BACK: Final = (*KINDS, "webhook")
 
 CELLS: Final = (
     Cell("database refuses", _wire(lambda at: at.database.wire, "refuses"), NO_DATABASE),
-    Cell("database hangs", _server(_database, DatabaseServer.asleep), NO_DATABASE),
+    Cell("database hangs", _server(_database, DatabaseServer.asleep), NO_DATABASE, known_after=16.0),
     Cell("database resets", _wire(lambda at: at.database.wire, "resets"), "", flaps=True),
     Cell("database slow", _wire(lambda at: at.database.wire, "slow"), "", flaps=True),
     Cell("database read-only", _server(_database, _read_only), "read-only"),
@@ -189,11 +193,11 @@ CELLS: Final = (
     Cell("database cuts idle sessions", _server(_database, _idle_sessions_cut), "", flaps=True),
     Cell("database disk full", _server(_database, DatabaseServer.with_full_disk), "(?i)disk|space", needs_disk=True),
     Cell("broker refuses", _wire(lambda at: at.broker.wire, "refuses"), NO_BROKER),
-    Cell("broker hangs", lambda at: at.broker.asleep(), NO_BROKER),
+    Cell("broker hangs", lambda at: at.broker.asleep(), NO_BROKER, known_after=16.0),
     Cell("broker resets", _wire(lambda at: at.broker.wire, "resets"), "", flaps=True),
     Cell("broker slow", _wire(lambda at: at.broker.wire, "slow"), "", flaps=True),
     Cell("shard refuses", _wire(lambda at: at.shard.wire, "refuses"), NO_SHARD, SHARD_BACK),
-    Cell("shard hangs", _server(_shard, DatabaseServer.asleep), NO_SHARD, SHARD_BACK),
+    Cell("shard hangs", _server(_shard, DatabaseServer.asleep), NO_SHARD, SHARD_BACK, known_after=16.0),
     Cell("shard resets", _wire(lambda at: at.shard.wire, "resets"), "", SHARD_BACK, flaps=True),
     Cell("shard slow", _wire(lambda at: at.shard.wire, "slow"), "", SHARD_BACK, flaps=True),
     Cell("shard read-only", _server(_shard, _read_only), NO_SHARD, SHARD_BACK),
@@ -201,7 +205,7 @@ CELLS: Final = (
     Cell("shard cuts idle sessions", _server(_shard, _idle_sessions_cut), "", SHARD_BACK, flaps=True),
     Cell("shard disk full", _server(_shard, DatabaseServer.with_full_disk), NO_SHARD, SHARD_BACK, needs_disk=True),
     Cell("webhook refuses", _wire(lambda at: at.webhook, "refuses"), NO_WEBHOOK, WEBHOOK_BACK),
-    Cell("webhook hangs", _wire(lambda at: at.webhook, "hangs"), NO_WEBHOOK, WEBHOOK_BACK),
+    Cell("webhook hangs", _wire(lambda at: at.webhook, "hangs"), NO_WEBHOOK, WEBHOOK_BACK, known_after=16.0),
     Cell("webhook resets", _wire(lambda at: at.webhook, "resets"), "", WEBHOOK_BACK, flaps=True),
     Cell("webhook answers 503", _answers_503, NO_WEBHOOK, WEBHOOK_BACK),
     Cell("intake asleep", _worker_asleep("intake"), "", meanwhile=("projector", "relay")),

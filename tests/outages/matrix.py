@@ -81,7 +81,7 @@ def run(installation: Installation, cell: Cell, seconds: float) -> Verdict:
 
 def _look(installation: Installation, cell: Cell, seconds: float, verdict: Verdict) -> None:
     """What does `status` say, halfway? Judged only where it has answered before the end."""
-    if not cell.status or seconds < ASKED_FROM:
+    if not cell.status or seconds < ASKED_FROM or seconds / 2 < cell.known_after:
         return
     began = time.monotonic()
     time.sleep(seconds / 2)
