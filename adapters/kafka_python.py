@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Final
 
 import google_crc32c
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -57,6 +57,10 @@ logging.getLogger("kafka").setLevel(logging.CRITICAL)
 default_records.calc_crc32c = lambda view: google_crc32c.value(bytes(view))
 
 
+LONGEST_BACKOFF_MS: Final = 1_000
+"""Of every client of a consumer and a producer: the slowest is how late they are back after an outage."""
+
+
 class KafkaPythonConsumer:
     """`Consumer` on kafka-python; opens its connection at once, joins in the first polls."""
 
@@ -80,7 +84,9 @@ class KafkaPythonConsumer:
         self._asked_at = 0.0
         self._is_answered = True
         with _connecting(bootstrap, connect_seconds):
-            self._admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=2_000)
+            self._admin = KafkaAdminClient(
+                bootstrap_servers=bootstrap, request_timeout_ms=2_000, reconnect_backoff_max_ms=LONGEST_BACKOFF_MS
+            )
             self._kafka = KafkaConsumer(
                 bootstrap_servers=bootstrap,
                 bootstrap_timeout_ms=int(connect_seconds * 1000),
@@ -92,7 +98,7 @@ class KafkaPythonConsumer:
                 auto_offset_reset="none",  # "earliest" would hide a position that Kafka does not have
                 allow_auto_create_topics=False,
                 metadata_max_age_ms=5_000,  # how soon new partitions and recreated topics are seen
-                reconnect_backoff_max_ms=1_000,
+                reconnect_backoff_max_ms=LONGEST_BACKOFF_MS,
                 max_partition_fetch_bytes=2 * 2**20,  # a larger message comes all the same, alone
                 fetch_max_wait_ms=100,
                 isolation_level="read_committed",
@@ -362,7 +368,7 @@ class KafkaPythonProducer:
                 request_timeout_ms=10_000,
                 delivery_timeout_ms=20_000,
                 allow_auto_create_topics=False,
-                reconnect_backoff_max_ms=1_000,
+                reconnect_backoff_max_ms=LONGEST_BACKOFF_MS,
             )
 
 

@@ -9,8 +9,9 @@ import typer
 
 from adapters import overview
 from adapters.steps.login_roles import role_password
+from cli import waits
 from cli.intake_position import standing_table
-from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
+from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, settings_of, table
 from cli.show import TenantArgument, estate_of
 from domain.convergence import database_of
 from domain.errors import Unavailable, UsageError
@@ -57,8 +58,16 @@ def tenants(
 @command
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show positions and lags, what the saga is at, what waits and what is quarantined."""
+    settings = settings_of(data_dir)
     with running_parts(data_dir) as parts:
-        told = overview.status(parts.endpoints.database_url) | {"intake": _intake(parts)}
+        try:
+            told = overview.status(parts.endpoints.database_url)
+            told["intake"] = _intake(parts)
+        except Unavailable as error:
+            _say_away(waits.away(settings, error), as_json=as_json)
+            raise
+    told |= {"waits": waits.waits_of(settings, told["workers"]), "logs": waits.logs_of(settings)}
+    told["notes"] = [*waits.server_waits(told["database"]), *waits.disk_waits(settings)]
     if as_json:
         partitions = [asdict(each) for each in told["intake"]["partitions"]]
         print_json(told | {"intake": told["intake"] | {"partitions": partitions}})
@@ -104,14 +113,34 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         out.print(_ahead(told["ahead"]), markup=False, highlight=False, soft_wrap=True)
     saga = told["saga"]
     out.print(f"{saga['due']} scopes are due, the oldest for {age(saga['oldest_due_seconds'])}")
+    for outage in told["outages"]:
+        away = (
+            f"{outage['away']} has been unreachable for {age(outage['seconds'])}: {outage['scopes']} scopes wait for it"
+        )
+        out.print(away, markup=False, highlight=False, soft_wrap=True)
     guard = told["guard"]
     if guard["held"]:
+        closings = f" ({guard['closings']} of them would close a product)" if guard["closings"] else ""
         out.print(
-            f"the destroy guard holds {guard['held']} changes of {guard['tenants']} tenants, the oldest for"
+            f"the destroy guard holds {guard['held']} changes of {guard['tenants']} tenants{closings}, the oldest for"
             f" {age(guard['oldest_seconds'])}: see `tenantry runs approve`",
             soft_wrap=True,
         )
     out.print(_swept(told["sweep"]), markup=False, highlight=False, soft_wrap=True)
+    waits.print_waits(told["waits"], told["notes"])
+    waits.print_logs(told["logs"])
+
+
+def _say_away(told: dict[str, Any], *, as_json: bool) -> None:
+    """What is known without the database: its workers, and what they wait for."""
+    if as_json:
+        print_json(told)
+        return
+    rows = [(each["name"], each["kind"], each["state"], each["pid"]) for each in told["workers"]]
+    if rows:
+        out.print(table("workers of this machine", ("name", "kind", "state", "pid"), rows))
+    waits.print_waits(told["waits"], told["notes"])
+    waits.print_logs(told["logs"])
 
 
 def _ahead(ahead: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from typing import Final, Literal
 
 from domain.catalog import Catalog
 from domain.customer import Customer
+from domain.event import Event
 from domain.policy import Policy
 from domain.provisioning import Provisioning
 from domain.steps import (
@@ -149,17 +150,21 @@ def wanted(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Policy, no
 
 def _held_by_hand(passed: Passing, estate: Estate) -> Scope | None:
     """What somebody holds of that which would go: nothing of it comes to the point of no return meanwhile."""
+    return next((scope for scope in purged_by(passed, estate) if estate.actual(scope).held_by_hand), None)
+
+
+def purged_by(passed: Event, estate: Estate) -> list[Scope]:
+    """The scopes that are past their point of no return once the fact is recorded; of any other fact, none."""
     match passed:
         case PurgeStarted():
-            going = [
+            return [
                 *(Scope("product", passed.tenant_id, key) for key in (passed.product, *passed.apps)),
                 *(Scope("family", passed.tenant_id, key) for key in passed.families),
             ]
         case TenantPurgeStarted():
-            going = sorted(estate.scopes)
+            return sorted(estate.scopes)
         case _:
-            going = []
-    return next((scope for scope in going if estate.actual(scope).held_by_hand), None)
+            return []
 
 
 def _wanted_scope(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Wanted:
@@ -290,6 +295,20 @@ def is_purged(key: str, estate: Estate, *, catalog: Catalog) -> bool:
     return estate.product(key).purged < (_purge_of_product(key, tenant) or 0) or estate.family(family).purged < (
         _purge_of_family(family, estate, catalog=catalog) or 0
     )
+
+
+def is_past_return(scope: Scope, estate: Estate, *, catalog: Catalog) -> bool:
+    """Whether a purge of the scope has begun and is not through yet: no hold brings it back."""
+    tenant = estate.tenant
+    if tenant.purge is not None:
+        return not tenant.purge.over
+    match scope.kind:
+        case "site":
+            return False
+        case "family":
+            return estate.actual(scope).purged < (_purge_of_family(scope.key, estate, catalog=catalog) or 0)
+        case "product":
+            return scope.key in catalog and is_purged(scope.key, estate, catalog=catalog)
 
 
 def data_lost(key: str, estate: Estate, *, catalog: Catalog) -> bool:

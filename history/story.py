@@ -17,6 +17,7 @@ from uuid import UUID
 from domain.event import Cause, Event, Recorded
 from domain.provisioning import (
     DataAbandoned,
+    EnsureRequested,
     ScopeConverged,
     ScopeGaveUp,
     ScopeHeld,
@@ -70,7 +71,7 @@ def standing(facts: Iterable[Recorded]) -> Standing:
     undoing = False
     for fact in facts:
         match fact.event:
-            case ScopeConverged() | ScopeResumed() | DataAbandoned():
+            case ScopeConverged() | ScopeResumed() | DataAbandoned() | EnsureRequested():
                 found, undoing = Standing(), False
             case ScopeGaveUp() as event:
                 found, undoing = Standing(event.step, max(found.attempts, 1), reason=event.reason), True
@@ -164,6 +165,7 @@ _WORDS: dict[type[Event], str] = {
     ScopeHeld: "held",
     ScopeResumed: "resumed",
     DataAbandoned: "abandoned",
+    EnsureRequested: "ensured again",
 }
 
 
@@ -207,7 +209,7 @@ def _verdict(fact: Recorded) -> str:
             return event.reason
         case ScopeHeld():
             return f"{event.reason}; mend it, then `tenantry runs retry`, unless another wish comes"
-        case ScopeResumed():
+        case ScopeResumed() | EnsureRequested():
             return f"{by}{event.reason}"
         case DataAbandoned():
             return f"{by}{event.reason}; made anew, without the data of {', '.join(event.products) or 'nobody'}"

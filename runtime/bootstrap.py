@@ -8,7 +8,6 @@ version needs, and may be run any number of times.
 from __future__ import annotations
 
 import hmac
-import logging
 import os
 import random
 import socket
@@ -23,11 +22,8 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID, uuid4
 
-import psycopg
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg_pool import ConnectionPool
-from sqlalchemy import Engine, create_engine, text
+from psycopg import errors, sql
+from sqlalchemy import Engine, text
 
 from adapters import inbound, migrations
 from adapters.event_log import PostgresEventLog
@@ -43,18 +39,22 @@ from adapters.log_faults import LogFaults
 from adapters.log_import import LogImport
 from adapters.log_reader import LogReader
 from adapters.orphan_plans import OrphanPlans
+from adapters.outage import Outage
 from adapters.outbox import PostgresOutbox
 from adapters.past import PastLog
+from adapters.postgres_connection import LONG, Limits, connect, elsewhere, engine
+from adapters.postgres_errors import answering
 from adapters.quarantine import Quarantine
 from adapters.seal_store import SealStore
 from adapters.sealing import MasterKey, PostgresSealingKeys
-from adapters.sessions import Sessions
+from adapters.sessions import Pool, Sessions
 from adapters.signed_requests import SigningSecret
 from adapters.steps import executors, replies
 from adapters.steps.observing import Observer
 from adapters.steps.removing import Remover
 from adapters.sweeps import PostgresLedger
 from adapters.topology import Patience, Shard, Topology
+from adapters.worker_cards import WorkerCard
 from adapters.workers import Heartbeat
 from domain.acts import Acts
 from domain.catalog import Catalog, default_catalog
@@ -89,9 +89,6 @@ from runtime.seal_keys import load_seal_keys
 from runtime.settings import Settings
 from runtime.settings import Shard as ShardSettings
 from runtime.webhook_secrets import load_webhook_secrets
-
-# A refused connection is a warning at each attempt. What matters reaches us as an exception.
-logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
 
 def utc_now() -> datetime:
@@ -151,7 +148,7 @@ class Parts:
         return Shard(
             name=shard.name,
             region=shard.region,
-            url=url or make_conninfo(self.endpoints.database_url, dbname=shard.database_name),
+            url=url or elsewhere(self.endpoints.database_url, shard.database_name),
             capacity=shard.capacity,
             state=shard.state,
             isolation=shard.isolation,
@@ -163,22 +160,16 @@ class Parts:
 
     def knock(self) -> None:
         """Raises Unavailable where the database does not answer."""
-        try:
-            psycopg.connect(self.endpoints.database_url, connect_timeout=10).close()
-        except psycopg.OperationalError as error:
-            raise _no_answer(self.endpoints.database_url) from error
+        connect(self.endpoints.database_url).close()
 
     @cached_property
     def keys(self) -> PostgresSealingKeys:
-        pool: ConnectionPool[Any] = ConnectionPool(
-            self.endpoints.database_url, min_size=0, max_size=2, open=True, timeout=10
-        )
+        pool = pool_of(self.endpoints.database_url, keep=2)
         self._closing.callback(pool.close)
         return PostgresSealingKeys(pool, MasterKey(self.master_key))
 
     @cached_property
     def log(self) -> PostgresEventLog:
-        self.knock()  # its pool would wait, and then say nothing that helps
         log = PostgresEventLog(
             self.endpoints.database_url,
             self.keys,
@@ -190,19 +181,16 @@ class Parts:
     @cached_property
     def engine(self) -> Engine:
         """For the read models."""
-        url = self.endpoints.database_url
-        engine = create_engine(
-            "postgresql+psycopg://", creator=lambda: psycopg.connect(url, connect_timeout=10), pool_size=2
-        )
-        self._closing.callback(engine.dispose)
-        return engine
+        made = engine(self.endpoints.database_url, pool_size=2)
+        self._closing.callback(made.dispose)
+        return made
 
     @cached_property
     def projector_engine(self) -> Engine:
         """For a projector: what it commits can be made again from the log, so no commit waits for the disk."""
-        engine = projector_engine(self.endpoints.database_url)
-        self._closing.callback(engine.dispose)
-        return engine
+        made = projector_engine(self.endpoints.database_url)
+        self._closing.callback(made.dispose)
+        return made
 
     @cached_property
     def log_reader(self) -> LogReader:
@@ -234,7 +222,7 @@ class Parts:
     @cached_property
     def executors(self) -> Any:
         url, keep = self.endpoints.database_url, self.settings.provisioner_executor_limit
-        control = Sessions(lambda: psycopg.connect(url, autocommit=True, connect_timeout=5), keep=keep)
+        control = Sessions(lambda: connect(url, autocommit=True), keep=keep)
         self._closing.callback(control.close)
         return executors(
             control=control,
@@ -309,7 +297,7 @@ class Parts:
             log=self.log,
             estates=self.saga.estates,
             streams_after=self.log.streams_after,
-            looking=Observer(lambda: psycopg.connect(url, connect_timeout=5), self.topology, self.catalog),
+            looking=Observer(lambda: connect(url), self.topology, self.catalog, master_key=self.master_key),
             catalog=self.catalog,
             policy=self.policy,
             clock=utc_now,
@@ -353,13 +341,13 @@ class Parts:
     @cached_property
     def clearing(self) -> Clearing:
         url = self.endpoints.database_url
-        control = lambda: psycopg.connect(url, connect_timeout=5)  # noqa: E731
+        control = lambda: connect(url)  # noqa: E731
         return Clearing(
             log=self.log,
             streams_after=self.log.streams_after,
             mark=self.log.advance_mark,
             started_after=self.log.started_after,
-            looking=Observer(control, self.topology, self.catalog),
+            looking=Observer(control, self.topology, self.catalog, master_key=self.master_key),
             removing=Remover(control, self.topology),
             plans=OrphanPlans(url),
             drift=self.policy.drift,
@@ -557,8 +545,13 @@ class Parts:
     def high_water_agent(self) -> HighWaterAgent:
         return HighWaterAgent(self.endpoints.database_url)
 
-    def heartbeat(self, kind: str, details: Any = dict, *, name: str | None = None) -> Heartbeat:
-        return Heartbeat(self.endpoints.database_url, name=name or worker_name(kind), kind=kind, details=details)
+    def heartbeat(
+        self, kind: str, details: Any = dict, *, name: str | None = None, outages: Sequence[Outage] = ()
+    ) -> Heartbeat:
+        name = name or worker_name(kind)
+        card = WorkerCard(self.settings.data_dir, name=name, kind=kind)
+        url = self.endpoints.database_url
+        return Heartbeat(url, name=name, kind=kind, details=details, outages=outages, card=card)
 
     def peers(self, kind: str) -> list[str]:
         """The names of the workers of that kind that gave a sign of life in the last 3 seconds."""
@@ -575,7 +568,7 @@ class ReplaySources:
     master_key: bytes = field(repr=False)
 
     def reader(self) -> LogReader:
-        pool: ConnectionPool[Any] = ConnectionPool(self.url, min_size=0, max_size=1, open=True, timeout=10)
+        pool = pool_of(self.url, keep=1)
         return LogReader(self.url, PostgresSealingKeys(pool, MasterKey(self.master_key)), close=pool.close)
 
     def engine(self) -> Engine:
@@ -588,13 +581,13 @@ class ReplaySources:
 def projector_engine(url: str) -> Engine:
     """One connection whose commits do not wait for the disk: what it writes can be made again from the log."""
 
-    def connect() -> psycopg.Connection[Any]:
-        connection = psycopg.connect(url, connect_timeout=10, autocommit=True)
-        connection.execute("SET synchronous_commit = off; SET idle_in_transaction_session_timeout = '30s'")
-        connection.autocommit = False
-        return connection
+    limits = Limits(statement=0, lock=0, idle_in_transaction=30)
+    return engine(url, pool_size=1, limits=limits, settings={"synchronous_commit": "off"})
 
-    return create_engine("postgresql+psycopg://", creator=connect, pool_size=1)
+
+def pool_of(url: str, *, keep: int) -> Pool:
+    """Sessions of the control database."""
+    return Pool(lambda: connect(url, autocommit=True), keep=keep)
 
 
 def new_id() -> UUID:
@@ -631,7 +624,7 @@ def prepare(parts: Parts) -> None:
     parts.keys.verify()
     count_held(parts)
     parts.topology.prepare()
-    with psycopg.connect(parts.endpoints.database_url) as connection:
+    with answering(), connect(parts.endpoints.database_url) as connection:
         parts.topology.sync(connection)
     prepare_topics(parts)
 
@@ -661,7 +654,7 @@ def _ensure_databases(parts: Parts) -> None:
     wanted_names = [shard.database_name for shard in parts.settings.topology if shard.url is None]
     url = parts.endpoints.database_url
     try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+        with answering(), connect(url, limits=LONG, autocommit=True) as connection:
             rows = connection.execute("SELECT datname FROM pg_database WHERE datname = ANY(%s)", (wanted_names,))
             there = {str(name) for (name,) in rows.fetchall()}
             for name in wanted_names:
@@ -669,9 +662,9 @@ def _ensure_databases(parts: Parts) -> None:
                     made = sql.Identifier(name)
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(made))
                     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(made))
-    except psycopg.OperationalError as error:
-        raise _no_answer(url) from error
-    except psycopg.errors.InsufficientPrivilege as error:
+    except Unavailable as error:
+        if not isinstance(error.__cause__, errors.InsufficientPrivilege):
+            raise
         raise UsageError(
             f"this database user may not create the shards' databases ({', '.join(wanted_names)}): create them, give it"
             " CREATEDB, or name your own [[shards]] in tenantry.toml"
@@ -693,14 +686,6 @@ def _kafka_client(settings: Settings) -> tuple[Callable[..., Consumer], Callable
             " the setting at kafka-python"
         ) from None
     return kafka_confluent.ConfluentConsumer, kafka_confluent.ConfluentProducer
-
-
-def _no_answer(url: str) -> Unavailable:
-    place = conninfo_to_dict(url)
-    return Unavailable(
-        f"the database {place.get('dbname')} on {place.get('host')} does not answer: start it, or correct"
-        " TENANTRY_DATABASE_URL"
-    )
 
 
 def _text(path: Any, what: str) -> str:

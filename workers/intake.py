@@ -34,12 +34,16 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from adapters.kafka import Consumer, Message, OnAssign, Partition, PositionOutOfRange
+from adapters.outage import Outage
 from domain.errors import Conflict, Unavailable
 from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted, fingerprint
 from domain.lifecycle import Outcome
 from domain.ports import KafkaPosition
 
 log = structlog.get_logger(__name__)
+
+QUIET_SECONDS = 3.0
+"""So long after a failure nothing has come again: then there was no batch that had failed."""
 
 LOOK_SECONDS = 1.0
 """How often the database is asked whether a position was moved."""
@@ -85,6 +89,7 @@ class Intake(Generic[Read]):
         batch: int,
         poll_seconds: float,
         counts: dict[str, int] | None = None,
+        outage: Outage | None = None,
     ) -> None:
         """`refused`: as what a message is taken that met an unexpected error; more than one, to be tried in turn."""
         self._lifecycle = lifecycle
@@ -95,13 +100,13 @@ class Intake(Generic[Read]):
         self._poll = max(poll_seconds, 0.05)
         self._fetched: dict[Partition, int | None] = {}
         """Where the next batch of each partition is fetched from; None: the database knows no position yet."""
-        self._is_in_trouble = False
         self.halted: str | None = None
         """Why it takes nothing more."""
         self._told: dict[Partition, int] = {}
         """Of which partitions that Kafka does not have our position was told."""
-        self._looked_at = time.monotonic()
+        self._looked_at, self._failed_at = time.monotonic(), 0.0
         self._consumer = connect(self._assigned)
+        self.outage = outage or Outage("the intake")
         self.counts: dict[str, int] = {} if counts is None else counts
         self.reading: dict[str, list[str] | dict[str, str]] = {}
         """The partitions that are ours, and why we do not go on in some of them; replaced whole, for other threads."""
@@ -147,9 +152,8 @@ class Intake(Generic[Read]):
                 log.warning("a partition stands still", error=str(error))
                 self._told[error.partition] = error.position
         except (Conflict, Unavailable) as error:
-            if not self._is_in_trouble:
-                log.warning("the intake takes the batch again until it succeeds", error=str(error))
-            self._is_in_trouble = True
+            self.outage.goes_on(error)
+            self._failed_at = time.monotonic()
             self._resume()
             return 0.5 if isinstance(error, Conflict) else 1.0
         return 0.0
@@ -163,13 +167,13 @@ class Intake(Generic[Read]):
             if partition in self._fetched and end > (self._fetched[partition] or 0)
         }
         if not ends:
+            if time.monotonic() - self._failed_at > QUIET_SECONDS:
+                self.outage.is_over()  # nothing comes again: what had failed were questions
             return 0
         if messages:  # what was taken away from us since the poll comes again, here or elsewhere
             messages = [message for message in messages if _partition(message) in ends]
         self._take(messages, ends)
-        if self._is_in_trouble:
-            log.info("the intake takes messages in again")
-            self._is_in_trouble = False
+        self.outage.is_over()
         return len(messages)
 
     def _take(self, messages: Sequence[Message], ends: Mapping[Partition, int]) -> None:

@@ -23,7 +23,7 @@ from typing import Self
 
 import structlog
 
-from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
+from adapters.embedded import EmbeddedBroker, EmbeddedPostgres, refuse_unspeakable
 from adapters.workers import alive
 from domain.errors import Unavailable, UsageError
 from runtime.bootstrap import Parts, prepare
@@ -95,6 +95,17 @@ class Supervisor:
     # -- starting -----------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        try:
+            self._start_all()
+        except OSError as error:
+            named = f" ({error.filename})" if error.filename else ""
+            raise UsageError(
+                f"the data directory {self.data_dir} cannot be used: {error.strerror or error}{named}: name another"
+                " --data-dir, or make room and give it to this user"
+            ) from error
+
+    def _start_all(self) -> None:
+        refuse_unspeakable(self.data_dir)
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock()
         nursery.open_early()
@@ -181,7 +192,7 @@ class Supervisor:
     def _last_words(self, worker: _Worker) -> str:
         path = self.data_dir / "logs" / f"{worker.kind}-{worker.number}.log"
         lines = path.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"no word of it in {path}"
+        return lines[-1].strip() if lines else f"no word of it in {path}"
 
     # -- running ------------------------------------------------------------------------------------------------------
 

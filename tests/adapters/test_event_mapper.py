@@ -33,6 +33,7 @@ from domain.orphans import Condemned, Kept, OrphansCondemned, OrphansRemoved
 from domain.personal import FORGOTTEN
 from domain.provisioning import (
     DataAbandoned,
+    EnsureRequested,
     ScopeConverged,
     ScopeGaveUp,
     ScopeHeld,
@@ -73,6 +74,7 @@ from domain.tenant_events import (
     ChangeHeld,
     ChangesApproved,
     ChangesRejected,
+    ClosingHeld,
     Founder,
     LicenseExpired,
     LicenseUpdated,
@@ -203,6 +205,13 @@ EXAMPLES: dict[str, Event] = {
     "change-held": ChangeHeld(
         **TENANT, change="deactivate", product="confluence", reason="cancelled", revision=7
     ),
+    "closing-held-suspend": ClosingHeld(**PRODUCT, change="suspend", reason="a fault"),
+    "closing-held-license": ClosingHeld(
+        **PRODUCT, change="license", edition="standard", users=10, status="inactive", expires_at=WHEN
+    ),
+    "closing-held-activate": ClosingHeld(
+        **PRODUCT, change="activate", edition="standard", users=10, expires_at=WHEN, residency="pinned", region="eu"
+    ),
     "changes-approved": ChangesApproved(
         **TENANT, changes=(4, 5), plan="3f2a", reason="they left", operator="ada@host"
     ),
@@ -232,6 +241,7 @@ EXAMPLES: dict[str, Event] = {
     "scope-gave-up": ScopeGaveUp(**SCOPE, digest="d1", step=Step.LICENSE, reason="no"),
     "scope-held": ScopeHeld(**SCOPE, step=Step.LICENSE, reason="look"),
     "scope-resumed": ScopeResumed(**SCOPE, reason="another wish came"),
+    "ensure-requested": EnsureRequested(**SCOPE, reason="its password was changed by hand"),
     "data-abandoned": DataAbandoned(
         **SCOPE | {"kind": "family", "key": "jira"},
         products=("jira-software",),

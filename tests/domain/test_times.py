@@ -16,7 +16,7 @@ from adapters.arrivals import Arrivals
 from adapters.event_mapper import EventMapper
 from cli.demo.reading import instant
 from domain.customer import Customer
-from domain.description import describe, describe_silent
+from domain.description import describe, describe_scopes
 from domain.lifecycle import Readable
 from domain.steps import Scope
 from domain.times import AHEAD, FIRST, LAST, counted, in_utc, is_ahead, moved
@@ -145,7 +145,7 @@ def test_a_tenant_lives_and_ends_whatever_times_its_messages_name(time: str, exp
                 if scope not in scopes and wish.level != "absent" and now == NOW:
                     scopes[scope] = converged(scope, wish)
             describe(estate, catalog=CATALOG, policy=POLICY, now=now)
-            describe_silent(estate, catalog=CATALOG, policy=POLICY, now=now)
+            describe_scopes(estate, catalog=CATALOG, policy=POLICY, now=now)
             for product in tenant.products:
                 obstacles(tenant, product, catalog=CATALOG, now=now)
 

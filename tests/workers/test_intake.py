@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import psycopg
 import pytest
+import structlog
 
 from adapters.event_log import PostgresEventLog
 from domain.errors import Conflict, PositionLost, TenantryError, Unavailable
@@ -57,6 +58,22 @@ def test_a_batch_that_failed_comes_again_by_itself() -> None:
     let_run(intake, 6)
 
     assert ledger.taken == [(0, 0), (0, 1)]
+
+
+def test_an_outage_is_over_when_the_batch_is_recorded_and_not_when_the_database_answers_a_question() -> None:
+    """A database that is read-only says where to go on, and takes nothing down: that is one outage, told once."""
+    broker, ledger = broker_with(), Ledger()
+    intake = intake_of(broker, ledger)
+    let_run(intake, 1)
+    publish(broker, "a", "a")
+    ledger.to_fail = [AWAY] * 5
+
+    with structlog.testing.capture_logs() as lines:
+        let_run(intake, 12)
+
+    assert ledger.taken == [(0, 0), (0, 1)]
+    assert [line["log_level"] for line in lines] == ["warning", "info"]
+    assert intake.outage.waits is None
 
 
 def test_a_batch_carries_the_position_that_it_was_fetched_from() -> None:

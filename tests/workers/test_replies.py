@@ -15,6 +15,7 @@ import pytest
 
 from adapters.event_log import PostgresEventLog
 from adapters.kafka import Message, OnAssign
+from adapters.outage import Outage
 from adapters.steps import replies
 from domain.catalog import CommandedExecutor
 from domain.ports import Reply
@@ -53,7 +54,7 @@ class Parts(SimpleNamespace):
 @contextmanager
 def hearing(parts: Parts) -> Iterator[tuple[threading.Thread, dict[str, int]]]:
     stop, counts = threading.Event(), dict[str, int]()
-    thread = threading.Thread(target=roles._take_replies, args=(parts, stop, counts))  # noqa: SLF001
+    thread = threading.Thread(target=roles._take_replies, args=(parts, stop, counts, Outage("replies")))  # noqa: SLF001
     thread.start()
     yield thread, counts
     stop.set()
