@@ -34,7 +34,7 @@ from domain.provisioning import Provisioning, ScopeHeld, ScopeResumed
 from domain.steps import Scope
 from domain.tenant import Held, Tenant
 from domain.tenant_events import ChangesApproved, ChangesRejected, Destructive, TenantDestroyed, TenantRestored
-from domain.wanted import Estate, scopes_of
+from domain.wanted import Estate, due_of
 
 ATTEMPTS = 10
 """How often an act is decided again when others record first."""
@@ -213,7 +213,7 @@ class Operating:
             )
             tenant = tenants.evolve(tenant, recorded)
             recording.events.append(recorded)
-        recording.wakes.extend(Wake(str(scope), now) for scope in scopes_of(tenant, self.catalog))
+        recording.wakes.extend(Wake(name, now) for name in due_of(tenant, self.catalog))
         destroyed = sum(_destroys(event) for event, _, _ in coming)
         if destroyed:
             recording.guarded = Guarded(self.policy.guard, now, destroyed=destroyed)

@@ -85,7 +85,11 @@ class Shard(BaseModel):
     @property
     def database_name(self) -> str:
         """The database that stands for this shard where it has no server of its own."""
-        return f"shard_{self.name.replace('-', '_')}"
+        return database_of_shard(self.name)
+
+
+def database_of_shard(name: str) -> str:
+    return f"shard_{name.replace('-', '_')}"
 
 
 EMBEDDED_SHARDS = (
@@ -274,6 +278,14 @@ def _config_path(explicit: Path | None) -> Path | None:
         return Path(named)
     here = Path(CONFIG_FILE)
     return here if here.is_file() else None
+
+
+def where_settings_were_sought() -> str:
+    """Which file the settings came from, or where none was found."""
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return f"{Path(named).absolute()}, named by {CONFIG_VARIABLE}"
+    path = Path(CONFIG_FILE).absolute()
+    return str(path) if path.is_file() else f"{path} is not there, {CONFIG_VARIABLE} is not set"
 
 
 def _read_file(path: Path) -> dict[str, object]:

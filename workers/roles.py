@@ -81,7 +81,8 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
         parts.log,
         parts.saga,
         parts.executors,
-        catalog=parts.catalog,
+        learn=parts.executors_of,
+        configured=parts.adopted.version,
         clock=utc_now,
         owner=worker_name("provisioner"),
         limits=limits_of(settings),
@@ -97,10 +98,7 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
 
 @contextmanager
 def _replies(parts: Parts, stop: threading.Event) -> Iterator[None]:
-    """Beside a provisioner, where the catalogue names others: what they reply wakes whoever waits for it."""
-    if not parts.catalog.is_foreign:
-        yield
-        return
+    """Beside a provisioner: what provisioners of others reply wakes whoever waits for it."""
     thread = threading.Thread(target=_take_replies, args=(parts, stop), name="replies", daemon=True)
     thread.start()
     yield
@@ -108,7 +106,10 @@ def _replies(parts: Parts, stop: threading.Event) -> Iterator[None]:
 
 
 def _take_replies(parts: Parts, stop: threading.Event) -> None:
-    """Until `stop`; whatever goes wrong, orders are asked for again, so it is begun again."""
+    """Until `stop`; whatever goes wrong, orders are asked for again, so it is begun again. It begins when a catalogue
+    names others."""
+    while not stop.is_set() and not parts.catalog.is_foreign:
+        stop.wait(1.0)
     while not stop.is_set():
         try:
             box = ReplyBox(parts.log)
@@ -157,6 +158,8 @@ def run(kind: str, parts: Parts) -> None:
         threading.Thread(target=_outlive, args=(supervisor, stop), name="watch-supervisor", daemon=True).start()
     spare_the_collector()
     parts.knock()
+    for line in parts.configuration_in_use():
+        log.info(line)
     KINDS[kind](parts, stop)
 
 

@@ -50,7 +50,6 @@ class Cloud:
             parts.log,
             parts.saga,
             parts.executors,
-            catalog=parts.catalog,
             clock=utc_now,
             owner="test",
             limits=Limits(threads=2, claim=16),

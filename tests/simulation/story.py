@@ -228,7 +228,6 @@ class Story:
             self.log,
             self._new_saga(),
             executors,
-            catalog=CATALOG,
             clock=self.clock,
             owner=name,
             limits=Limits(threads=1, claim=3),

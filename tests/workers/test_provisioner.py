@@ -70,7 +70,6 @@ class Cloud:
             self.log,
             saga,
             executors or self.world.executors(),
-            catalog=CATALOG,
             clock=self.clock,
             owner="worker",
             limits=limits or Limits(threads=threads, claim=claim, executor=claim, shard=claim),  # nobody is put off
