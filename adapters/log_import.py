@@ -9,10 +9,12 @@ and that follows from it:
     customer_tenants       the tenants' first events
     destroy_guard          how many tenants were destroyed
     held_by_guard          the caller, who folds the tenants concerned
-    wakes                  every scope of every tenant: the saga looks at each once, and leaves alone what has converged
+    wakes                  every tenant: the saga looks at each of its scopes once, and leaves alone what has converged
     projection_positions   none, so that the read models come out of the log; but the outbox stands at its end, because
                            the world was told by the other installation
     the sequence, the mark the end of the log
+
+What the empty store itself has adopted at its first start gives way to what the imported log says.
 
 The append lock is held exclusively, so nobody appends, and the agent publishes nothing, until all of it is there or
 nothing is. Even the sequence goes back: ALTER SEQUENCE, unlike setval, is part of the transaction.
@@ -30,6 +32,7 @@ from psycopg import sql
 
 from adapters.high_water import APPEND_LOCK, CHANNEL
 from adapters.log_copy import Stored
+from domain.configuration import STREAM
 from domain.errors import Unavailable, UsageError
 from domain.ports import HeldInTenant
 
@@ -81,6 +84,7 @@ class LogImport:
             self._connection = None
 
     def _ask_for_an_empty_store(self) -> None:
+        self._open.execute("DELETE FROM stored_events WHERE originator_id = %s", (STREAM,))
         for name in _FILLED:
             if self._rows(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(sql.Identifier(name))):
                 raise UsageError(
@@ -143,12 +147,10 @@ class LogImport:
         self,
         *,
         upto: int,
-        families: Mapping[str, str],
         held: Mapping[str, HeldInTenant],
         standing: Sequence[str],
     ) -> None:
-        """`upto` is the last position; `families` has the family of each product; the projections of `standing` begin
-        at the end of the log."""
+        """`upto` is the last position; the projections of `standing` begin at the end of the log."""
         run = self._open.execute
         run("ANALYZE stored_events")
         run(_CUSTOMERS)
@@ -158,7 +160,7 @@ class LogImport:
                 "INSERT INTO held_by_guard (tenant_id, changes, since) VALUES (%s, %s, %s)",
                 [(tenant, each.changes, each.since) for tenant, each in held.items()],
             )
-            run(_WAKES, (list(families), list(families.values())))
+            run(_WAKES)
             run("DELETE FROM projection_positions")
             curs.executemany(
                 "INSERT INTO projection_positions (name, bucket, position) VALUES (%s, 0, %s)",
@@ -197,20 +199,7 @@ UPDATE destroy_guard SET destroyed = (
 """
 
 _WAKES: Final = """
-WITH products AS (
-    SELECT DISTINCT split_part(originator_id, ':', 2) AS tenant,
-           convert_from(state, 'UTF8')::json -> 'data' ->> 'product' AS product
-    FROM stored_events WHERE originator_id >= 'tenant:' AND originator_id < 'tenant;'
-), offered AS (
-    SELECT tenant, product, family
-    FROM products JOIN unnest(%s::text[], %s::text[]) AS catalog (product, family) USING (product)
-)
-INSERT INTO wakes (scope, due_at)
-SELECT scope, now() FROM (
-    SELECT 'site:' || tenant_id AS scope FROM customer_tenants
-    UNION SELECT 'family:' || tenant || ':' || family FROM offered
-    UNION SELECT 'product:' || tenant || ':' || product FROM offered
-) AS scopes ORDER BY scope COLLATE "C"
+INSERT INTO wakes (scope, due_at) SELECT DISTINCT 'tenant:' || tenant_id, now() FROM customer_tenants ORDER BY 1
 """
 
 _MISSING: Final = """

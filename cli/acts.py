@@ -63,7 +63,7 @@ def _acts(parts: Parts, *, since: datetime | None, until: datetime | None, **wan
 
 
 def _line(act: Act) -> Text:
-    on = act.on if act.on != "operator:" else "the whole"
+    on = act.on if act.on not in ("operator:", "configuration:adopted") else "the whole"
     details = _details(act.details)
     return Text.assemble(
         (f"{clock(act.time)} {act.position:>6}  ", "dim"),

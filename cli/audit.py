@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from cli import check
+from cli import check, settled
 from cli import export as exports
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of, table
 from cli.progress import progress
@@ -31,6 +31,7 @@ checkpoint = typer.Typer(
 app.add_typer(checkpoint, name="checkpoint")
 app.command()(check.log)
 app.command()(check.views)
+app.command()(settled.scopes)
 app.command()(exports.export)
 app.command()(exports.export_keys)
 

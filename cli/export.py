@@ -86,10 +86,8 @@ def import_(
     Without --keys every person in it counts as forgotten here.
     """
     with running_parts(data_dir) as parts, progress("importing") as say:
-        catalog = parts.catalog
-        families = {key: catalog.family_of(key) for key in catalog.products}
         given = parts.exported_keys(keys) if keys else None
-        imported = import_log(parts.log_import, path, families=families, keys=given, say=say)
+        imported = import_log(parts.log_import, path, keys=given, say=say)
     if imported.without_keys:
         err.print(
             f"{imported.without_keys} keys were not imported: what they seal is read as forgotten", highlight=False

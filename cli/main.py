@@ -9,6 +9,7 @@ from cli import (
     acts,
     audit,
     bench,
+    config,
     demo,
     export,
     history,
@@ -51,6 +52,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(replay.app, name="replay")
 app.add_typer(audit.app, name="audit")
+app.add_typer(config.app, name="config")
 app.command("import")(export.import_)
 app.command()(run.intake)
 app.command()(run.projector)

@@ -148,11 +148,8 @@ def adopt(
     """The fact that a proposal comes to. Raises UsageError where it contradicts what lives."""
     known: dict[str, Product] = {key: product for key, product in living.products.items() if product is not None}
     if before is not None:
-        known |= before.catalog.known
-        editions = {key: before.catalog.editions(key) for key in before.catalog.known}
-        known = {
-            key: each.model_copy(update={"editions": editions.get(key, each.editions)}) for key, each in known.items()
-        }
+        for key, product in before.catalog.known.items():
+            known[key] = product.model_copy(update={"editions": before.catalog.editions(key)})
     _check_families(proposed.catalog, known, living.products)
     shards = {**living.shards, **(before.topology.known if before is not None else {})}
     _check_regions(proposed.topology, shards, living.shards)

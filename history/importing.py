@@ -16,7 +16,7 @@ import base64
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -66,11 +66,10 @@ def import_log(
     store: LogImport,
     path: Path,
     *,
-    families: Mapping[str, str],
     keys: Keys | None = None,
     say: Callable[[Progress], None] = lambda _: None,
 ) -> Imported:
-    """Take the export into an empty store. `families` has the family of each product of the catalogue.
+    """Take the export into an empty store.
 
     Raises UsageError for an export that is not whole or a line that is broken, UnreadableEvent for an event of a newer
     version, Unavailable where the database does not answer; whatever is raised, nothing was imported.
@@ -87,7 +86,7 @@ def import_log(
                 f"{keys.path} lacks {missing} of the keys that this log is sealed with: export the keys after the log"
             )
         store.forget_missing_keys()
-        store.derive(upto=manifest.upto, families=families, held=_held(store), standing=[INTEGRATION.name])
+        store.derive(upto=manifest.upto, held=_held(store), standing=[INTEGRATION.name])
     return Imported(manifest.events, manifest.upto, len(read_keys), missing, time.monotonic() - started)
 
 

@@ -166,6 +166,10 @@ class Parts:
         _ = self.configuration
         return proposal.in_use(self.adopted, self.settings)
 
+    def configuration_at(self, position: int) -> Configuration:
+        """The one that held at a position of the log."""
+        return self.past.adopted_at(position).configuration or self.at_hand
+
     @cached_property
     def adopting(self) -> Adopting:
         return Adopting(log=self.log, living=self._living, clock=utc_now, new_id=new_id)

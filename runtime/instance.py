@@ -24,7 +24,7 @@ LOCK = "up.lock"
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where the parts are. The urls, of the database and of shards by name, may hold passwords: they are not for logs."""
+    """Where the parts are. The urls, of the database and of shards by name, may hold passwords: not for logs."""
 
     database_url: str
     kafka_bootstrap: str

@@ -147,7 +147,7 @@ def _address(name: str, url: str) -> str:
     hosts = str(place.get("host") or place.get("hostaddr") or "localhost").split(",")
     ports = str(place.get("port") or "5432").split(",")
     ports = ports * len(hosts) if len(ports) == 1 else ports
-    at = ",".join(f"{host}:{port}" for host, port in zip(hosts, ports, strict=False))
+    at = ",".join(f"{host or 'localhost'}:{port or '5432'}" for host, port in zip(hosts, ports, strict=False))
     return f"{at}/{place.get('dbname') or ''}"
 
 

@@ -56,6 +56,8 @@ class Cloud:
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,
+            learn=parts.executors_of,
+            configured=parts.adopted.version,
         )
 
     def tenant(self, *, region: str = "eu") -> str:

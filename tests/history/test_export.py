@@ -46,7 +46,6 @@ from tests.history.stories import PlainSources, Stories, append
 MASTER = MasterKey(bytes(range(32)))
 COUNT = 400
 CATALOG = default_catalog()
-FAMILIES = {key: CATALOG.family_of(key) for key in CATALOG.products}
 
 
 @contextmanager
@@ -90,7 +89,7 @@ def exports(log: str) -> Exports:
 
 
 def take_in(url: str, path: Path, keys: Path | None = None, *, master: MasterKey = MASTER) -> Imported:
-    return import_log(LogImport(url), path, families=FAMILIES, keys=Keys(keys, master) if keys else None)
+    return import_log(LogImport(url), path, keys=Keys(keys, master) if keys else None)
 
 
 def rows(url: str, query: str) -> list[tuple[Any, ...]]:
@@ -144,7 +143,7 @@ def test_the_engine_goes_on_after_an_import(exports: Exports, second_database: s
     created = rows(second_database, "SELECT count(*) FROM stored_events WHERE topic = 'tenantry.tenant-created'")
     assert [(len(rows(second_database, of_customers)),)] == created
     due = {scope for (scope,) in rows(second_database, "SELECT scope FROM wakes")}
-    assert {scope for scope in due if scope.startswith("site:")} == {f"site:t{number}" for number in range(12)}
+    assert due == {f"tenant:t{number}" for number in range(12)}
     assert rows(second_database, "SELECT name, position FROM projection_positions") == [("integration", *last[0])]
     with sealing_keys(second_database) as keys:
         going_on = PostgresEventLog(second_database, keys)
