@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import typer
@@ -96,7 +97,19 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             f" {age(guard['oldest_seconds'])}: see `tenantry runs approve`",
             soft_wrap=True,
         )
+    for line in _adopted(told["configuration"]):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
     out.print(_swept(told["sweep"]), markup=False, highlight=False, soft_wrap=True)
+
+
+def _adopted(configuration: dict[str, Any]) -> Iterator[str]:
+    """Which configuration holds, and what of it needs an operator."""
+    if not configuration["version"]:
+        yield "no configuration is adopted: `tenantry migrate` adopts what is at hand"
+        return
+    yield f"configuration {configuration['version']} is adopted, by {configuration['by']}: {configuration['reason']}"
+    for shard, families in configuration["left_shards"].items():
+        yield f"shard {shard} has left the topology, and {families} families live on it: see `tenantry config check`"
 
 
 def _swept(sweep: dict[str, Any]) -> str:

@@ -100,6 +100,11 @@ class Cloud:
 
     def hears(self, type_: str, data: dict[str, Any], *, revision: int = 1) -> None:
         """A message of commerce, and all that follows from it."""
+        self.hears_only(type_, data, revision=revision)
+        self.work()
+
+    def hears_only(self, type_: str, data: dict[str, Any], *, revision: int = 1) -> None:
+        """A message of commerce, while no provisioner works."""
         self._offset += 1
         headers, value = to_structured(
             type_, data, source="/commerce", id=f"m-{self._offset}", time=utc_now(), revision=revision
@@ -115,7 +120,6 @@ class Cloud:
             topic_id="t",
         )
         self.parts.lifecycle.intake([self.parts.read(message)])
-        self.work()
 
     def work(self) -> None:
         while self._provisioner.round():

@@ -312,6 +312,47 @@ def test_the_past_is_told_with_the_catalogue_of_its_time(adopted: Cloud, home: P
     assert "was usable" in adopted.says("explain", tenant_id, "--at", str(before))
 
 
+# -- scopes that nobody would look at ------------------------------------------------------------------------------
+
+
+def test_a_scope_that_says_converged_and_should_be_otherwise_is_found_and_made_due(adopted: Cloud, home: Path) -> None:
+    """The catalogue has other features since: nobody was told, for that could be everybody."""
+    tenant_id = _with_billing(adopted)
+    scope = f"product:{tenant_id}:billing"
+    assert "each is as it should be" in adopted.says("audit", "scopes")
+    (home / "catalog.toml").write_text(
+        (_built_in("catalog") + BILLING).replace('premium = ["invoices", "reports"]', 'premium = ["invoices"]')
+    )
+    _adopts(adopted)
+    assert f"{scope}  it is open, but not as it should be by now" in adopted.says("audit", "scopes", code=1)
+    assert "it is due now" not in adopted.says("reconcile", "--dry-run", code=1)
+    assert f"{scope}  it is open, but not as it should be by now, and it is not due; it is due now" in adopted.says(
+        "reconcile", code=1
+    )
+    adopted.work()
+    adopted.finds_nothing()
+    assert "each is as it should be" in adopted.says("audit", "scopes")
+
+
+def test_a_level_that_nobody_brings_about_is_found_and_made_due(adopted: Cloud) -> None:
+    """The rows of the work queue are lost: of a suspension, and of the end of a license."""
+    tenant_id = _with_billing(adopted, expires_at="2999-01-01T00:00:00Z")
+    adopted.control("DELETE FROM wakes")
+    assert "it changes at 2999-01-01 00:00:00 UTC, and nothing is due then" in adopted.says("audit", "scopes", code=1)
+    adopted.says("reconcile", code=1)
+    adopted.work()
+    adopted.finds_nothing()
+    adopted.hears_only("product.suspended", {"tenant_id": tenant_id, "product": "billing", "reason": "x"}, revision=7)
+    adopted.control("DELETE FROM wakes")
+    told = json.loads(adopted.says("audit", "scopes", "--json", code=1))
+    assert {"scope": f"product:{tenant_id}:billing", "said": "it is open and should be closed, and it is not due"} in (
+        told["unsettled"]
+    )
+    adopted.says("reconcile", code=1)
+    adopted.work()
+    assert not _can_log_in(adopted, tenant_id)
+
+
 # -- a shard that leaves -------------------------------------------------------------------------------------------
 
 
@@ -334,6 +375,7 @@ def test_a_shard_that_has_left_with_families_on_it_is_never_silently_green(shrun
     assert "us-1 has left the topology, and 1 families live on it" in cloud.says("config", "check", code=1)
     assert "us-1 was not looked at" in cloud.says("orphans", code=1)
     assert "left the topology" in cloud.says("config", "show")
+    assert "us-1 has left the topology, and 1 families live on it" in cloud.says("status")
 
 
 def test_what_lives_on_a_shard_that_has_left_waits_with_its_name_and_goes_on_when_it_is_back(
