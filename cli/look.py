@@ -149,7 +149,10 @@ def credentials(
         if database is None or role is None:
             raise UsageError(f"product {product} of tenant {tenant} has no database role: see `tenantry show {tenant}`")
         scope = Scope("family", tenant, family)
-        host, port = parts.topology.shards[database.shard].reached_at()
+        shard = parts.topology.shards.get(database.shard)
+        if shard is None:
+            raise UsageError(f"shard {database.shard} is in no adopted configuration: see `tenantry config check`")
+        host, port = shard.reached_at()
         told = {
             "host": host,
             "port": port,

@@ -651,7 +651,7 @@ def prepare(parts: Parts, *, adopts: bool = True, by: str | None = None) -> None
     parts.knock()
     migrations.migrate(parts.endpoints.database_url)
     parts.keys.verify()
-    if adopts:
+    if adopts and parts.adopting.adopted().version == 0:
         parts.adopting.adopt_first(parts.at_hand, reason="the first start", by=by or proposal.account())
     count_held(parts)
     prepare_shards(parts)

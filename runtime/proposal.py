@@ -83,7 +83,7 @@ def account() -> str:
 
 def in_use(adopted: Adopted, settings: Settings) -> Iterator[str]:
     """Which configuration is in use, where another was looked for, and whether that one differs."""
-    event, at_hand = adopted.event, proposed(settings)
+    event = adopted.event
     if event is None or adopted.configuration is None:
         yield f"configuration: none is adopted, what is at hand is used ({sources(settings)})"
         return
@@ -95,11 +95,8 @@ def in_use(adopted: Adopted, settings: Settings) -> Iterator[str]:
         f" {len(event.topology.shards)} shards"
     )
     yield f"looked for settings: {where_settings_were_sought()}"
-    if found := differences(adopted.configuration, at_hand):
-        yield (
-            f"what is at hand ({sources(settings)}) differs from what is adopted in {len(found)} values, and is not"
-            " used: see `tenantry config diff`"
-        )
+    if found := _differs(adopted.configuration, settings):
+        yield f"what is at hand ({sources(settings)}) {found}"
 
 
 def warning(adopted: Adopted, settings: Settings) -> str | None:
@@ -107,13 +104,19 @@ def warning(adopted: Adopted, settings: Settings) -> str | None:
     is_named = settings.catalog_file or settings.policy_file or settings.shards
     if adopted.configuration is None or not is_named:
         return None
-    found = len(differences(adopted.configuration, proposed(settings)))
+    found = _differs(adopted.configuration, settings)
+    return f"the configuration at hand {found}" if found else None
+
+
+def _differs(adopted: Configuration, settings: Settings) -> str | None:
+    """How what is at hand stands to what is adopted; None where it is the same. A file that is broken is told, too."""
+    try:
+        found = differences(adopted, proposed(settings))
+    except UsageError as error:
+        return f"cannot be used ({error}): the adopted one is used"
     if not found:
         return None
-    return (
-        f"the configuration at hand differs from the adopted one in {found} values: the adopted one is used, see"
-        " `tenantry config diff`"
-    )
+    return f"differs from what is adopted in {len(found)} values: the adopted one is used, see `tenantry config diff`"
 
 
 def sources(settings: Settings) -> str:

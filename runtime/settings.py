@@ -142,9 +142,9 @@ class Settings(BaseSettings):
     )
 
     site_domain: str = Field(default="tenantry.example", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$")
-    catalog_file: Path | None = Field(default=None, description="products; none = those in the package")
+    catalog_file: Path | None = Field(default=None, description="products, to be adopted; none = those in the package")
     policy_file: Path | None = Field(
-        default=None, description="retention, retries, destroy guard; none = those in the package"
+        default=None, description="retention, retries, destroy guard, to be adopted; none = those in the package"
     )
 
     webhook_secrets: dict[str, SecretStr] = Field(
@@ -155,7 +155,10 @@ class Settings(BaseSettings):
         default=None, description="the same, as TOML; the environment goes before it"
     )
 
-    shards: tuple[Shard, ...] = Field(default=(), description="none = eu-1, eu-2, us-1 and us-2 on the embedded server")
+    shards: tuple[Shard, ...] = Field(
+        default=(),
+        description="to be adopted, but for their urls; none = eu-1, eu-2, us-1 and us-2 on the embedded server",
+    )
     default_region: RegionName = Field(default="eu", description="where a tenant lives that names no region")
     append_timeout_seconds: Seconds = Field(
         default=2.0, description="an append that stays open longer is ended: while it is, no reader moves on"

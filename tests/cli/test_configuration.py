@@ -168,11 +168,21 @@ def test_what_is_in_use_is_said_and_that_a_file_differs_from_it(adopted: Cloud, 
     said = adopted.says("config", "show")
     assert "configuration 1, adopted" in said
     assert "tenantry.toml" in said
-    assert "differs from what is adopted" in said
+    assert "differs from what is adopted in" in said
     told = json.loads(adopted.says("config", "diff", "--json", code=1))
     assert {each["where"] for each in told} >= {"catalog.products.billing.family"}
     assert adopted.says("config", "diff", code=1).count("billing") > 3
     assert "billing" in adopted.parts.catalog.products
+
+
+def test_an_adoption_is_an_act_of_a_person_for_a_reason(adopted: Cloud, home: Path) -> None:
+    (home / "catalog.toml").write_text(_built_in("catalog"))
+    adopted.says("config", "adopt", "--reason", "billing is sold no more", "--as", "Ada")
+    adopted.parts.log.advance_mark()
+    told = adopted.says("acts", "--what", "configuration")
+    assert "configuration adopted: the whole: billing is sold no more" in told
+    assert "Ada (" in told
+    assert "is adopted already" in adopted.says("config", "adopt", "--reason", "once more")
 
 
 # -- a product that is retired -------------------------------------------------------------------------------------

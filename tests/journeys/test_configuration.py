@@ -17,7 +17,7 @@ BILLING = """
 name = "Billing"
 family = "billing"
 [products.billing.editions]
-standard = ["invoices"]
+free = ["invoices"]
 """
 
 

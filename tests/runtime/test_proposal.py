@@ -96,6 +96,13 @@ def test_a_file_that_is_named_and_differs_is_a_warning(tmp_path: Path) -> None:
     assert warning(Adopted(), named) is None
 
 
+def test_a_file_that_is_broken_stops_nobody_who_uses_what_is_adopted(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("retention = no")
+    holds = adopted(proposed(Settings()))
+    assert "cannot be used" in (warning(holds, Settings(policy_file=policy)) or "")
+
+
 def test_where_settings_were_looked_for_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TENANTRY_CONFIG", raising=False)
