@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from domain.acts import MessageDiscarded, MessageRetried, PreviousReadModelsDropped, ReadModelsRebuilt
+from domain.configuration import ConfigurationAdopted
 from domain.customer import CustomerMessageStale
 from domain.event import Event
 from domain.orphans import OrphansCondemned, OrphansRemoved
@@ -80,5 +81,6 @@ IGNORED: Final[dict[type[Event], str]] = {
     MessageRetried: _ACT,
     ReadModelsRebuilt: _ACT,
     PreviousReadModelsDropped: _ACT,
+    ConfigurationAdopted: "what every process decides with: read where it is decided, and told by `tenantry config`",
 }
 """The events of which no read model takes notice, and why."""

@@ -292,7 +292,7 @@ class Story:
 
     def _retires(self) -> None:
         """A product leaves the catalogue, and with it its apps: nobody may activate it any more."""
-        self.saga.estates(())
+        self.saga.estates(TENANTS)  # learns what is adopted
         self._retires_at = None
         self._offered = self._adopts(_without(self._catalogues.choice(self.products), CATALOG))
 
