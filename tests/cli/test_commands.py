@@ -101,7 +101,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     assert (exit_code, stderr) == (0, "")
     assert stdout.lstrip().startswith("Usage: ")
     assert len(stdout.strip().splitlines()) > 3
-    is_group = words in [(), ("audit",), ("audit", "checkpoint"), ("quarantine",), ("replay",), ("runs",)]
+    is_group = words in [(), ("audit",), ("audit", "checkpoint"), ("config",), ("quarantine",), ("replay",), ("runs",)]
     assert is_group or words in WORKERS or "--json" in stdout
 
 
