@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,17 +23,24 @@ free = ["invoices"]
 """
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A short path that the server may enter."""
+    with tempfile.TemporaryDirectory(prefix="journey-") as directory:
+        yield Path(directory)
+
+
 def test_a_start_in_another_directory_uses_what_was_adopted_and_closes_what_it_does_not_know_itself(
-    tmp_path: Path,
+    place: Path,
 ) -> None:
-    catalog = tmp_path / "catalog.toml"
+    catalog = place / "catalog.toml"
     catalog.write_text(files("domain").joinpath("catalog.toml").read_text() + BILLING)
     kept, gone = new_tenant(), new_tenant()
-    with Running(tmp_path / "data", {"TENANTRY_CATALOG_FILE": str(catalog)}) as tenantry:
+    with Running(place / "data", {"TENANTRY_CATALOG_FILE": str(catalog)}) as tenantry:
         tenantry.send(created(kept, "billing"), created(gone, "billing"))
         for tenant in (kept, gone):
             tenantry.until_level(tenant, "billing", "open")
-    with Running(tmp_path / "data", {}) as tenantry:
+    with Running(place / "data", {}) as tenantry:
         assert "configuration 1, adopted" in tenantry.cli("config", "show").stdout
         tenantry.send(suspended(kept, "billing"), destroyed(gone))
         for tenant in (kept, gone):
