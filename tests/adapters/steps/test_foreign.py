@@ -108,9 +108,12 @@ def test_a_secret_that_is_not_set_is_said_at_the_start() -> None:
         check_secrets(foreign_steps("https://compass.example", compass={Step.LICENSE}), {})
 
 
-def test_an_order_waits_where_its_secret_is_not_set_yet_and_is_never_given_to_our_own_executor() -> None:
+def test_an_order_waits_where_its_secret_is_not_set_yet_and_is_never_given_to_our_own_executor(
+    migrated_database: str,
+) -> None:
     """The catalogue was adopted while the worker ran."""
-    there = all_executors(foreign_steps("https://compass.example", compass={Step.CONFIGURATION}))
+    catalog = foreign_steps("https://compass.example", compass={Step.CONFIGURATION})
+    there = all_executors(catalog, control=migrated_database)
     with pytest.raises(Obstacle, match="TENANTRY_WEBHOOK_SECRETS__TEST"):
         there["product", Step.CONFIGURATION].ensure(configuration_of("compass"))
 
