@@ -44,6 +44,7 @@ EVENTS: tuple[type[Event], ...] = (
     tenant_events.PurgeStarted,
     tenant_events.LicenseExpired,
     tenant_events.ChangeHeld,
+    tenant_events.ClosingHeld,
     tenant_events.ChangesApproved,
     tenant_events.ChangesRejected,
     provisioning.StepStarted,
@@ -56,6 +57,7 @@ EVENTS: tuple[type[Event], ...] = (
     provisioning.ScopeHeld,
     provisioning.ScopeResumed,
     provisioning.DataAbandoned,
+    provisioning.EnsureRequested,
     orphans.OrphansCondemned,
     orphans.OrphansRemoved,
     acts.MessageDiscarded,
@@ -63,6 +65,8 @@ EVENTS: tuple[type[Event], ...] = (
     acts.ReadModelsRebuilt,
     acts.PreviousReadModelsDropped,
     configuration.ConfigurationAdopted,
+    acts.IntakePositionMoved,
+    acts.MessagesReread,
 )
 """Every event there is: what is not here cannot be stored."""
 

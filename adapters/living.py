@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import psycopg
 
+from adapters.postgres_connection import LONG, connect
 from adapters.topology import reaching
 from domain.catalog import Catalog
 from domain.configuration import AdoptedShard, Living
@@ -29,7 +30,7 @@ def living(url: str, *, known: Catalog | None, proposed: Catalog, facts_of: Fact
 
     Raises Retryable where the control database does not answer.
     """
-    with reaching(CONTROL), psycopg.connect(url, connect_timeout=5) as connection:
+    with reaching(CONTROL), connect(url, limits=LONG) as connection:
         keys = {str(key) for (key,) in connection.execute(_PROVISIONED).fetchall()}
         if known is None:
             keys |= {str(key) for (key,) in connection.execute(_REGISTERED).fetchall()}
@@ -42,7 +43,7 @@ def living(url: str, *, known: Catalog | None, proposed: Catalog, facts_of: Fact
 
 def families_on(url: str) -> dict[str, int]:
     """How many families each shard holds."""
-    with reaching(CONTROL), psycopg.connect(url, connect_timeout=5) as connection:
+    with reaching(CONTROL), connect(url) as connection:
         return {str(name): int(used) for name, used in connection.execute(_USED).fetchall()}
 
 

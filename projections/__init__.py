@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain.acts import MessageDiscarded, MessageRetried, PreviousReadModelsDropped, ReadModelsRebuilt
+from domain.acts import (
+    IntakePositionMoved,
+    MessageDiscarded,
+    MessageRetried,
+    MessagesReread,
+    PreviousReadModelsDropped,
+    ReadModelsRebuilt,
+)
 from domain.configuration import ConfigurationAdopted
 from domain.customer import CustomerMessageStale
 from domain.event import Event
@@ -18,6 +25,7 @@ from domain.tenant_events import (
     ChangeHeld,
     ChangesApproved,
     ChangesRejected,
+    ClosingHeld,
     LicenseExpired,
     LicenseUpdated,
     ProductActivated,
@@ -71,6 +79,7 @@ IGNORED: Final[dict[type[Event], str]] = {
     PurgeStarted: _WANTED,
     TenantPurgeStarted: _WANTED,
     ChangeHeld: _HELD,
+    ClosingHeld: _HELD,
     ChangesApproved: _HELD,
     ChangesRejected: _HELD,
     TenantMessageStale: _STALE,
@@ -82,5 +91,7 @@ IGNORED: Final[dict[type[Event], str]] = {
     ReadModelsRebuilt: _ACT,
     PreviousReadModelsDropped: _ACT,
     ConfigurationAdopted: "what every process decides with: read where it is decided, and told by `tenantry config`",
+    IntakePositionMoved: _ACT,
+    MessagesReread: _ACT,
 }
 """The events of which no read model takes notice, and why."""

@@ -26,7 +26,7 @@ LOCK = "up.lock"
 class Endpoints:
     """Where the parts are. The urls, of the database and of shards by name, may hold passwords: not for logs."""
 
-    database_url: str
+    database_url: str = field(repr=False)
     kafka_bootstrap: str
     tcp_host: str | None = None
     tcp_port: int | None = None
@@ -38,7 +38,7 @@ class Card:
     """Who runs here, and where the parts are."""
 
     pid: int
-    database_url: str
+    database_url: str = field(repr=False)
     kafka_bootstrap: str
     tcp_host: str | None = None
     tcp_port: int | None = None

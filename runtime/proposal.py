@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
+from adapters.postgres_connection import elsewhere
 from adapters.topology import Patience, Shard
 from domain.catalog import Catalog, default_catalog
 from domain.configuration import Adopted, AdoptedShard, Configuration, ShardMap, differences
@@ -46,7 +47,7 @@ def shards_of(topology: ShardMap, settings: Settings, endpoints: Endpoints) -> l
     found: list[Shard] = []
     for name, shard in sorted(topology.known.items()):
         is_here, url = shard.address is None and name not in urls, urls.get(name)
-        beside = make_conninfo(endpoints.database_url, dbname=database_of_shard(name)) if is_here else ""
+        beside = elsewhere(endpoints.database_url, database_of_shard(name)) if is_here else ""
         found.append(
             Shard(
                 name=name,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from domain import convergence, registers, saga, tenant, tenant_decisions, wanted
+from domain import budget, convergence, registers, saga, tenant, tenant_decisions, wanted
 from domain.catalog import Catalog
 from domain.configuration import Adopted
 from domain.convergence import Resume
@@ -167,6 +167,11 @@ def _a_guard_that_lets_everything_pass() -> Broken:
     return patch.object(tenant, "is_guarded", lambda event, tenant: False)
 
 
+def _closings_that_are_not_counted() -> Broken:
+    """A producer may close everybody's products: only what is destroyed has a budget."""
+    return patch.object(budget, "closes", lambda event, tenant, now: False)
+
+
 def _ground_that_does_not_count() -> Broken:
     """Whoever stands on what is being undone builds on."""
     return patch.object(wanted, "_on_its_ground", lambda scope, wish, estate, catalog: wish)
@@ -201,6 +206,7 @@ FAULTS: dict[str, Callable[[], Broken]] = {
     "a release that is lost": _a_release_that_is_lost,
     "a lease that is ignored": _a_lease_that_is_ignored,
     "a guard that lets everything pass": _a_guard_that_lets_everything_pass,
+    "closings that are not counted": _closings_that_are_not_counted,
     "ground that does not count": _ground_that_does_not_count,
     "a process that believes its own catalogue": _a_process_that_believes_its_own_catalogue,
     "a retired product that is not closed": _a_retired_product_that_is_not_closed,
