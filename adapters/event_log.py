@@ -207,8 +207,9 @@ class PostgresEventLog:
                 curs.execute("DELETE FROM held_by_guard WHERE tenant_id = %s AND changes = 0", (tenant_id,))
             else:
                 curs.execute(
-                    "UPDATE held_by_guard SET changes = %s, since = %s WHERE tenant_id = %s AND changes = 0",
-                    (held.changes, held.since, tenant_id),
+                    "UPDATE held_by_guard SET changes = %s, since = %s, closings = %s"
+                    " WHERE tenant_id = %s AND changes = 0",
+                    (held.changes, held.since, held.closings, tenant_id),
                 )
 
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:

@@ -44,6 +44,7 @@ EVENTS: tuple[type[Event], ...] = (
     tenant_events.PurgeStarted,
     tenant_events.LicenseExpired,
     tenant_events.ChangeHeld,
+    tenant_events.ClosingHeld,
     tenant_events.ChangesApproved,
     tenant_events.ChangesRejected,
     provisioning.StepStarted,

@@ -256,7 +256,7 @@ def _headers(record: bytes, at: int) -> tuple[list[tuple[bytes, bytes]], int]:
         name, at = _bytes(record, at)
         _must(name is not None, "a header has no name")
         content, at = _bytes(record, at)
-        headers.append((name or b"", content or b""))
+        headers.append(((name or b"").partition(b"\0")[0], content or b""))  # see Message
     return headers, at
 
 

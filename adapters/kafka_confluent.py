@@ -257,9 +257,9 @@ class ConfluentConsumer:
         """Pass over what librdkafka neither delivers nor complains about: control records, and what stops it."""
         now = time.monotonic()
         for key, since in list(self._came_at.items()):
-            if now - since > STALLED_AFTER_SECONDS and (self._end(key) or 0) > self._next[key] >= 0:
+            if now - since > STALLED_AFTER_SECONDS and (self._end(key) or 0) > self._next[key]:
                 with PartitionReader(self._bootstrap) as reader:
-                    is_stalled = self._read_one(reader, key).next_offset > self._next[key]
+                    is_stalled = self._read_one(reader, key).next_offset > max(0, self._next[key])
                 self._came_at[key] = now
                 if is_stalled:
                     self._broken.add(key)
@@ -279,8 +279,9 @@ class ConfluentConsumer:
         return messages
 
     def _read_one(self, reader: PartitionReader, key: _Key) -> Decoded:
+        ours, position = self._placed[key], self._next[key]
         try:
-            return reader.read(self._placed[key], max(0, self._next[key])).decoded
+            return reader.read(ours, position if position >= 0 else reader.bounds(ours).start).decoded
         except PositionOutOfRange as error:
             raise self._put_aside(error) from None
 

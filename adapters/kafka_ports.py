@@ -50,7 +50,10 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`undecodable` says why it is none, as far as Kafka's format goes; then `value` may hold the raw bytes."""
+    """`undecodable` says why it is none, as far as Kafka's format goes; then `value` may hold the raw bytes.
+
+    The name of a header ends at a NUL: librdkafka tells no more of it, and all clients must tell the same.
+    """
 
     topic: str
     topic_id: str

@@ -436,7 +436,7 @@ def _message(partition: Partition, record: Any) -> Message:
         offset=record.offset,
         key=record.key,
         value=record.value,
-        headers=tuple((name, value or b"") for name, value in record.headers),
+        headers=tuple((name.partition("\0")[0], value or b"") for name, value in record.headers),
         timestamp_ms=record.timestamp,
     )
 

@@ -58,7 +58,8 @@ def status(url: str) -> Row:
         )
         guard = _one(
             connection,
-            "SELECT coalesce(sum(changes), 0)::bigint AS held, count(*) AS tenants, min(since) AS since,"
+            "SELECT coalesce(sum(changes), 0)::bigint AS held, coalesce(sum(closings), 0)::bigint AS closings,"
+            " count(*) AS tenants, min(since) AS since,"
             " extract(epoch FROM now() - min(since))::float AS oldest_seconds FROM held_by_guard",
         )
         outages = connection.execute(

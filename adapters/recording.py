@@ -17,10 +17,10 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from adapters.arrays import Bigints, Texts, bigints, byteas, texts, timestamps
-from domain.errors import Conflict, GuardTripped, PositionLost
+from adapters.guarding import hold, pass_the_guard
+from domain.errors import Conflict, PositionLost
 from domain.faults import INTERNAL_ERROR
-from domain.ports import Guarded, HeldInTenant, KafkaPosition, Lease, Recording
-from domain.times import moved
+from domain.ports import KafkaPosition, Lease, Recording
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class DuplicateIncoming(IntegrityError):
 def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int, str]) -> None:
     """Write them; `bodies` holds the sealed bodies of messages by the identity of the message."""
     if recording.guarded is not None:  # first, so that whoever waits for the guard holds nothing else yet
-        _pass_the_guard(curs, recording.guarded)
+        pass_the_guard(curs, recording.guarded, recording.live_products)
     _know_of_each_other(curs, recording)
     _expect_unmoved(curs, recording.unmoved)
     for position in recording.positions:
@@ -102,7 +102,9 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
     if recording.replies:
         _keep_replies(curs, recording)
     if recording.held:
-        _hold(curs, recording.held)
+        hold(curs, recording.held)
+    if recording.live_products:
+        curs.execute("INSERT INTO live_products (products) VALUES (%s)", (recording.live_products,))
     if recording.wakes:
         curs.execute(
             "INSERT INTO wakes (scope, due_at) SELECT k.scope, k.at FROM unnest(%b::text[], %b::timestamptz[]) AS k"
@@ -164,51 +166,6 @@ def _keep_replies(curs: Cursor[DictRow], recording: Recording) -> None:
         )
         if not curs.rowcount:
             log.info("passed over a reply to %r: nobody waits for it, or it is no news", reply.key)
-
-
-def _pass_the_guard(curs: Cursor[DictRow], guarded: Guarded) -> None:
-    """Count what is destroyed; everybody who destroys waits here for everybody else, until the commit.
-
-    Time never goes back for the guard, whatever the clocks of several processes say. The live tenants are counted only
-    where `at_least` is not enough.
-    """
-    curs.execute(
-        "UPDATE destroy_guard SET destroyed = destroyed + %s,"
-        " at = CASE WHEN %s > 0 THEN greatest(at, %s) ELSE at END RETURNING at, destroyed",
-        (guarded.destroyed, guarded.facts, guarded.at),
-    )
-    row = curs.fetchone()
-    assert row is not None
-    if not guarded.facts:
-        return
-    curs.execute("DELETE FROM guarded_facts WHERE at <= %s", (moved(row["at"], -guarded.rule.window),))
-    curs.execute("SELECT coalesce(sum(facts), 0)::bigint AS facts FROM guarded_facts")
-    counted = curs.fetchone()
-    assert counted is not None
-    limit = guarded.rule.limit(0)
-    if counted["facts"] + guarded.facts > limit and guarded.rule.share:
-        curs.execute("SELECT count(*) AS tenants FROM customer_tenants")
-        created = curs.fetchone()
-        assert created is not None
-        limit = guarded.rule.limit(created["tenants"] - row["destroyed"] + guarded.destroyed)
-    if counted["facts"] + guarded.facts > limit:
-        raise GuardTripped(max(0, limit - counted["facts"]))
-    curs.execute("INSERT INTO guarded_facts (at, facts) VALUES (%s, %s)", (row["at"], guarded.facts))
-
-
-def _hold(curs: Cursor[DictRow], held: Mapping[str, HeldInTenant | None]) -> None:
-    """What the destroy guard holds of those tenants from here on."""
-    curs.execute("DELETE FROM held_by_guard WHERE tenant_id = ANY(%b)", (texts(list(held)),))
-    rows = {tenant_id: each for tenant_id, each in held.items() if each is not None}
-    curs.execute(
-        "INSERT INTO held_by_guard (tenant_id, changes, since)"
-        " SELECT * FROM unnest(%b::text[], %b::bigint[], %b::timestamptz[])",
-        (
-            texts(list(rows)),
-            bigints([each.changes for each in rows.values()]),
-            timestamps([each.since for each in rows.values()]),
-        ),
-    )
 
 
 def _see(curs: Cursor[DictRow], recording: Recording) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from base64 import b64encode
 from pathlib import Path
 from typing import Annotated, Any
@@ -156,7 +155,7 @@ def export(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(_as_json(note))
     else:
-        sys.stdout.write(str(note))
+        out.exact(str(note))
 
 
 @checkpoint.command()
@@ -169,7 +168,7 @@ def key(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"keys": [str(verifier) for verifier in verifiers]})
     else:
-        sys.stdout.writelines(f"{verifier}\n" for verifier in verifiers)
+        out.exact("".join(f"{verifier}\n" for verifier in verifiers))
 
 
 # -- what goes in and comes out ------------------------------------------------------------------------------------

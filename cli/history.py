@@ -8,11 +8,10 @@ from time import sleep
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from adapters.arrivals import arrivals_of
 from adapters.past import Moment, time_of
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from cli.output import AsJson, DataDir, Styled, command, out, print_json, running_parts, table
 from cli.show import MOMENT_HELP, TenantArgument, facts_until, tell_at
 from domain.description import STEP_NAMES
 from domain.errors import UnreadableEvent, UsageError
@@ -96,7 +95,7 @@ def timeline(
                     if as_json:
                         print_json(_entry(entry))
                     else:
-                        out.print(_line(entry), soft_wrap=True, highlight=False)
+                        out.print(*_line(entry))
             if not follow:
                 return
             sleep(FOLLOW_SECONDS)
@@ -124,15 +123,15 @@ def _scopes_of(parts: Parts, tenant_id: str, product: str | None) -> list[Scope]
 KIND_COLOURS = {"refused": "red", "waiting": "yellow", "operator": "magenta", "timer": "cyan", "came": "blue"}
 
 
-def _line(entry: Entry) -> Text:
-    place = f"{entry.position:>6}" if entry.position is not None else "     –"
+def _line(entry: Entry) -> tuple[str | Styled, ...]:
+    place = f"{entry.position:>6}" if entry.position is not None else "     -"
     subject = f"{entry.stream} " if entry.scope is not None else ""
-    return Text.assemble(
-        (f"{clock(entry.time)} {place}  ", "dim"),
-        (f"{entry.kind:<9}", KIND_COLOURS.get(entry.kind, "")),
+    return (
+        Styled(f"{clock(entry.time)} {place}  ", "dim"),
+        Styled(f"{entry.kind:<9}", KIND_COLOURS.get(entry.kind, "")),
         f"{subject}{entry.what}",
         f": {entry.said}" if entry.said else "",
-        (f"  <- {entry.because}" if entry.because else "", "dim"),
+        Styled(f"  <- {entry.because}" if entry.because else "", "dim"),
     )
 
 

@@ -120,8 +120,9 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         out.print(away, markup=False, highlight=False, soft_wrap=True)
     guard = told["guard"]
     if guard["held"]:
+        closings = f" ({guard['closings']} of them would close a product)" if guard["closings"] else ""
         out.print(
-            f"the destroy guard holds {guard['held']} changes of {guard['tenants']} tenants, the oldest for"
+            f"the destroy guard holds {guard['held']} changes of {guard['tenants']} tenants{closings}, the oldest for"
             f" {age(guard['oldest_seconds'])}: see `tenantry runs approve`",
             soft_wrap=True,
         )
@@ -136,7 +137,8 @@ def _say_away(told: dict[str, Any], *, as_json: bool) -> None:
         print_json(told)
         return
     rows = [(each["name"], each["kind"], each["state"], each["pid"]) for each in told["workers"]]
-    out.print(table("workers of this machine", ("name", "kind", "state", "pid"), rows))
+    if rows:
+        out.print(table("workers of this machine", ("name", "kind", "state", "pid"), rows))
     waits.print_waits(told["waits"], told["notes"])
     waits.print_logs(told["logs"])
 

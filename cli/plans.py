@@ -87,19 +87,14 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
             change.asked_by,
             change.since,
             ", ".join(f"{key}: {now} -> {then}" for key, now, then in change.levels),
-            change.data,
+            "; ".join(filter(None, (change.says, change.data))),
         )
         for change in plan.changes
     ]
-    columns = ("tenant", "change", "reason", "asked by", "held since", "levels", "data")
+    columns = ("tenant", "change", "reason", "asked by", "held since", "levels", "content and data")
     out.print(table(f"plan {plan.hash}: {len(plan.changes)} changes are held", columns, rows))
-    out.print(
-        f"carry it out: tenantry runs approve {plan.hash} --reason TEXT\n"
-        f"drop it:      tenantry runs reject {plan.hash} --reason TEXT",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    out.print(f"carry it out: tenantry runs approve {plan.hash} --reason TEXT")
+    out.print(f"drop it:      tenantry runs reject {plan.hash} --reason TEXT")
 
 
 def _say_settled(outcome: Literal["approved", "rejected"], plan: Plan, by: str, reason: str, as_json: bool) -> None:

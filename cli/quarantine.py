@@ -15,9 +15,11 @@ from adapters.quarantine import Entry, Picked
 from cli.operators import As, who, why
 from cli.output import AsJson, DataDir, command, complain, err, out, print_json, running_parts, table
 from domain.acts import MessageDiscarded, MessageRetried
-from domain.errors import UsageError
+from domain.errors import TenantryError, Unavailable, UsageError
 from domain.faults import INTERNAL_ERROR
+from domain.lifecycle import Outcome
 from domain.names import is_tenant_id
+from runtime import faults
 from runtime.bootstrap import Parts
 
 app = typer.Typer(
@@ -181,8 +183,8 @@ def _one_by_one(chosen: _Chosen, act: Callable[[int], dict[str, Any]], as_json: 
     for number in chosen.numbers:
         try:
             results.append(act(number))
-        except UsageError as error:
-            if chosen.is_single:
+        except TenantryError as error:
+            if chosen.is_single or isinstance(error, Unavailable):
                 raise
             results.append({"number": number, "outcome": "refused", "reason": str(error)})
         if not as_json:
@@ -214,10 +216,10 @@ def _say(result: dict[str, Any]) -> None:
 def _retried(parts: Parts, number: int, by: str) -> dict[str, Any]:
     entry = parts.quarantine.entry(number)
     _must_be_open(parts, number, "retried")
-    message = parts.restored(parts.quarantine.body(entry), entry.topic, entry.partition, entry.offset)
+    body = parts.quarantine.body(entry)
     act = MessageRetried(**_named(entry), operator=by)
     parts.acts.record(act, still_right=lambda: _must_be_open(parts, number, "retried"))
-    outcome = parts.lifecycle.intake([message], released=number)
+    outcome = _again(parts, entry, body)
     _let_in(parts, entry)
     became = next(iter(outcome.counts), "nothing")
     result: dict[str, Any] = {"number": number, "outcome": became}
@@ -233,6 +235,16 @@ def _discarded(parts: Parts, number: int, by: str, reason: str) -> dict[str, Any
     parts.acts.record(act, still_right=lambda: _must_be_open(parts, number, "discarded"))
     _let_in(parts, entry)
     return {"number": number, "outcome": "discarded"}
+
+
+def _again(parts: Parts, entry: Entry, body: bytes) -> Outcome:
+    try:
+        message = parts.restored(body, entry.topic, entry.partition, entry.offset)
+        return parts.lifecycle.intake([message], released=entry.number)
+    except TenantryError:
+        raise
+    except Exception as error:
+        raise TenantryError(f"message {entry.number} stays in quarantine: {faults.tell(error)}") from error
 
 
 def _let_in(parts: Parts, entry: Entry) -> None:

@@ -12,7 +12,8 @@ import typer
 from adapters.migrations import current
 from adapters.postgres_connection import parsed, without_secrets
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of
-from runtime.bootstrap import prepare
+from runtime.bootstrap import Parts, prepare
+from runtime.instance import endpoints
 from runtime.telemetry import configure_logging
 from workers import roles
 from workers.roles import KINDS
@@ -38,7 +39,7 @@ def up(
     stop, at_once = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: (at_once if stop.is_set() else stop).set())
-    say = (lambda _: None) if as_json else (lambda text: err.print(f"{text} …", style="dim"))
+    say = (lambda _: None) if as_json else (lambda text: err.print(f"{text} ...", style="dim"))
     with Supervisor(settings, kinds=() if no_workers else tuple(KINDS), say=say, at_once=at_once) as supervisor:
         where = supervisor.endpoints
         if as_json:
@@ -62,7 +63,7 @@ def up(
         if not as_json:
             err.print(
                 f"draining, for {settings.drain_seconds:g} s at most; what is not finished stays due. Once more ends it"
-                " at once …",
+                " at once ...",
                 style="dim",
             )
 
@@ -91,7 +92,7 @@ def migrate(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 def _worker(kind: str, data_dir: Path | None) -> None:
     settings = settings_of(data_dir)
     configure_logging(level=settings.log_level, log_format=settings.log_format)
-    with running_parts(data_dir) as parts:
+    with Parts(settings, endpoints(settings)) as parts:
         roles.run(kind, parts)
 
 

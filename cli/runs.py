@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.text import Text
 
 from adapters import overview
 from cli import acting, plans
-from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
+from cli.output import AsJson, DataDir, Styled, age, command, out, print_json, running_parts, table
 from cli.scopes import ProductArgument, ScopeArgument, scope_of
 from cli.show import estate_of
 from domain import customer as customers
@@ -131,13 +130,14 @@ def show(
         return
     reason = f": {now['reason']}" if now.get("reason") else ""
     wanted = f" (wanted: {now['wanted']})" if now["wanted"] != now["level"] else ""
-    _say(Text(f"{named} is {now['level']}{wanted}, {now['state']}{reason}", style="bold"))
+    out.print(f"{named} is {now['level']}{wanted}, {now['state']}{reason}", style="bold")
     for run in runs:
-        _say(Text(f"\nrun {run.number}", style="bold"))
+        out.print()
+        out.print(f"run {run.number}", style="bold")
         for line in run.lines:
-            _say(_sentence(line))
+            out.print(*_sentence(line))
     if not runs:
-        _say(Text("nothing was begun yet"))
+        out.print("nothing was begun yet")
 
 
 # -- the story -----------------------------------------------------------------------------------------------------
@@ -162,15 +162,11 @@ def _story(parts: Parts, scope: Scope) -> list[Run]:
     return tell(loaded.get(str(scope), []), {fact.id: fact for stream in causing for fact in loaded.get(stream, [])})
 
 
-def _sentence(line: Line) -> Text:
-    at = Text(f"  {clock(line.time)}  ", style="dim")
+def _sentence(line: Line) -> tuple[str | Styled, ...]:
+    at = Styled(f"  {clock(line.time)}  ", "dim")
     step = f"step {_numbered(_step(line.step))} " if line.step else ""
-    word = Text(step + line.what, style=WORD_COLOURS.get(line.what, ""))
-    return Text.assemble(at, word, f": {line.said}" if line.said else "")
-
-
-def _say(text: Text) -> None:
-    out.print(text, soft_wrap=True, highlight=False)
+    word = Styled(step + line.what, WORD_COLOURS.get(line.what, ""))
+    return (at, word, f": {line.said}" if line.said else "")
 
 
 def _told(run: Run) -> dict[str, Any]:

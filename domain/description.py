@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from domain.catalog import Catalog
+from domain.closings import describe_held
 from domain.convergence import NEXT_ATTEMPT, Nothing, Wait, around, database_of, next_action
 from domain.policy import Policy
 from domain.provisioning import Provisioning
@@ -129,6 +130,15 @@ def describe_scopes(estate: Estate, *, catalog: Catalog, policy: Policy, now: da
     return found
 
 
+def _awaited(scope: Scope, tenant: Tenant) -> str | None:
+    """Which changes of the scope await an approval, though nothing of it waits for them; a purge is told by itself."""
+    if scope.kind == "family":
+        return None
+    changes = [held.event for held in tenant.held if (held.event.product or "") == scope.key]
+    told = [describe_held(event) for event in changes if event.change != "purge"]
+    return f"{' and '.join(told)} {'await' if told[1:] else 'awaits'} approval" if told else None
+
+
 def _scope(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog, now: datetime) -> Json:
     """The state of a scope in one word, wherever it is told: in `show`, `runs list`, `runs show` and `explain`.
 
@@ -151,6 +161,8 @@ def _scope(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog, now:
             told |= {"until": _time(action.until), "reason": action.on}
     elif _waits_for_purge(scope, estate, catalog=catalog):
         told |= {"state": "waiting", "reason": "waits for the end of a purge, to begin anew"}
+    elif isinstance(action, Nothing) and (awaited := _awaited(scope, estate.tenant)):
+        told |= {"state": "waiting", "reason": f"{awaited}: see `tenantry runs approve`"}
     elif isinstance(action, Nothing):
         told["state"] = "converged"
         if action.wake_at is not None:

@@ -80,11 +80,18 @@ class Contended(Conflict, Unavailable):
 
 
 class GuardTripped(Conflict):
-    """More would be destroyed than the destroy guard lets pass; nothing was recorded. `left` is what still may be."""
+    """More would be destroyed, or closed, than the destroy guard lets pass; nothing was recorded.
 
-    def __init__(self, left: int) -> None:
-        super().__init__(f"the destroy guard lets {left} more pass: decide again, and hold what is beyond")
+    `left` is what of its budget of destroys is left, `closings_left` that of closings; None where nothing of the kind
+    was asked for.
+    """
+
+    def __init__(self, left: int | None, closings_left: int | None = None) -> None:
+        budgets = {"destroys": left, "closings": closings_left}
+        told = " and ".join(f"{count} more {what}" for what, count in budgets.items() if count is not None)
+        super().__init__(f"the destroy guard lets {told} pass: decide again, and hold what is beyond")
         self.left = left
+        self.closings_left = closings_left
 
 
 class PositionLost(Conflict):

@@ -24,9 +24,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from domain import budget as budgets
 from domain import customer as customers
 from domain import tenant as tenants
 from domain import tenant_decisions
+from domain.budget import Budget
 from domain.catalog import Catalog
 from domain.commands import Command, CreateTenant, UpdateCustomer
 from domain.convergence import concerned
@@ -62,7 +64,8 @@ from domain.tenant_events import (
 from domain.times import is_ahead
 from domain.wanted import scopes_of
 
-_DESTRUCTIVE = (TenantDestroyed, ProductDeactivated)
+_GUARDED = (TenantDestroyed, ProductDeactivated, ProductSuspended, LicenseUpdated, ProductActivated)
+"""What the destroy guard may have to count."""
 
 ATTEMPTS = 10
 """How often a batch is decided again when others record first."""
@@ -186,11 +189,11 @@ class Lifecycle:
         released: int | None = None,
         let_in: str | None = None,
     ) -> Outcome:
-        room: int | None = None
+        budget = Budget()
         faults: dict[Place, str] = {}
         attempt = 0
         while True:
-            batch = _Batch(self, messages, released=released, let_in=let_in, room=room, faults=faults)
+            batch = _Batch(self, messages, released=released, let_in=let_in, budget=budget, faults=faults)
             try:
                 batch.decide()
             except _Fault as fault:
@@ -207,7 +210,7 @@ class Lifecycle:
             except GuardTripped as tripped:
                 if attempt == ATTEMPTS:
                     raise
-                room = tripped.left
+                budget = budget.after(tripped)
             except Conflict:
                 if attempt == ATTEMPTS:
                     raise
@@ -250,7 +253,7 @@ class _Batch:
         *,
         released: int | None,
         let_in: str | None,
-        room: int | None,
+        budget: Budget,
         faults: Mapping[Place, str],
     ) -> None:
         self.recording = Recording(released=[] if released is None else [released])
@@ -287,8 +290,7 @@ class _Batch:
         self._sent_to_wait: dict[tuple[str, str], WaitingMessage] = {}
         self._due: dict[str, None] = {}
         self._touched: dict[tuple[str, str], None] = {}
-        self._room = room
-        """What the destroy guard lets pass; None while nobody has asked it."""
+        self._budget = budget
 
     def decide(self) -> None:
         for tenant_id in [key for key in self._waiting if key not in self._faulty and self._tenants[key].exists]:
@@ -313,8 +315,11 @@ class _Batch:
             if self._before[tenant_id].exists and tenant.products.keys() != self._before[tenant_id].products.keys()
         )
         for tenant_id, tenant in self._tenants.items():
-            if tenant.held != self._before[tenant_id].held:
+            before = self._before[tenant_id]
+            if tenant.held != before.held:
                 self.recording.held[tenant_id] = held_in(tenant)
+            if tenant.version != before.version:
+                self.recording.live_products += budgets.live_products(tenant) - budgets.live_products(before)
 
     def keep(self) -> None:
         """What was decided is recorded: the next batch may go on from it."""
@@ -453,7 +458,7 @@ class _Batch:
         )
         stale = True
         for decided in events:
-            event = self._guarded(message, decided) if isinstance(decided, _DESTRUCTIVE) else decided
+            event = self._guarded(message, decided) if isinstance(decided, _GUARDED) else decided
             recorded = Recorded(
                 stream=self._stream(message.command),
                 version=self._version(message.command) + 1,
@@ -471,18 +476,29 @@ class _Batch:
         self._deal_with(message, "stale" if stale else "recorded")
 
     def _guarded(self, message: Readable, event: Event) -> Event:
-        """The fact, counted by the destroy guard; or that it is held, where there is no room for it."""
+        """The fact, counted by the destroy guard; or that it is held, where its budget is spent."""
         assert message.tenant_id is not None
         tenant = self._tenants[message.tenant_id]
         if tenants.is_guarded(event, tenant):
-            if tenants.joins_held(event, tenant):
-                return tenants.hold(event)
-            counted = self.recording.guarded or Guarded(self._policy.guard, self._now)
-            if self._room is not None and counted.facts >= self._room:
+            counted = self._counted()
+            if tenants.joins_held(event, tenant) or not self._budget.has_room(counted):
                 return tenants.hold(event)
             destroyed = counted.destroyed + isinstance(event, TenantDestroyed)
             self.recording.guarded = replace(counted, facts=counted.facts + 1, destroyed=destroyed)
+        elif budgets.closes(event, tenant, self._now):
+            if budgets.holds_closing(tenant, event.product):
+                return tenants.hold(event)
+            if not self._before[message.tenant_id].product(event.product).is_open(self._now):
+                return event  # opened by the same batch: nobody has had it yet
+            counted = self._counted()
+            if not self._budget.has_room_to_close(counted):
+                return tenants.hold(event)
+            self.recording.guarded = replace(counted, closings=counted.closings + 1)
         return event
+
+    def _counted(self) -> Guarded:
+        rule, closing_rule = self._policy.guard, self._policy.closing_guard
+        return self.recording.guarded or Guarded(rule, self._now, closing_rule=closing_rule)
 
     def _make_due(self, event: Event) -> None:
         match event:

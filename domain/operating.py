@@ -23,6 +23,7 @@ from typing import Literal
 
 from domain import tenant as tenants
 from domain import tenant_decisions
+from domain.budget import live_products
 from domain.catalog import Catalog
 from domain.commands import RestoreTenant
 from domain.convergence import dependents
@@ -34,7 +35,14 @@ from domain.ports import Clock, EventLog, Guarded, NewId, Recording, Wake
 from domain.provisioning import EnsureRequested, Provisioning, ScopeHeld, ScopeResumed
 from domain.steps import Scope
 from domain.tenant import Held, Tenant
-from domain.tenant_events import ChangesApproved, ChangesRejected, Destructive, TenantDestroyed, TenantRestored
+from domain.tenant_events import (
+    ChangesApproved,
+    ChangesRejected,
+    Closing,
+    Destructive,
+    TenantDestroyed,
+    TenantRestored,
+)
 from domain.wanted import Estate, purged_by, scopes_of
 
 ATTEMPTS = 10
@@ -212,7 +220,7 @@ class Operating:
         return self.estates([tenant_id])[tenant_id]
 
     def _of_tenant(
-        self, tenant: Tenant, act: Event, facts: Iterable[tuple[Held, Destructive]], *, by: str
+        self, tenant: Tenant, act: Event, facts: Iterable[tuple[Held, Destructive | Closing]], *, by: str
     ) -> Recording:
         """The act in the tenant's stream, then the facts that it lets pass with their own causes; all scopes due."""
         now, act_id, before = self.clock(), self.new_id(), tenant
@@ -238,6 +246,7 @@ class Operating:
             recording.guarded = Guarded(self.policy.guard, now, destroyed=destroyed)
         if tenant.held != before.held:
             recording.held[tenant.id] = held_in(tenant)
+        recording.live_products = live_products(tenant) - live_products(before)
         return recording
 
     def _recording(self, act: Act, estate: Estate, *, by: str) -> Recording:
@@ -283,6 +292,7 @@ def _join(whole: Recording, recording: Recording) -> None:
     whole.events.extend(recording.events)
     whole.wakes.extend(recording.wakes)
     whole.held.update(recording.held)
+    whole.live_products += recording.live_products
     whole.unmoved.update(recording.unmoved)
     if recording.guarded is not None:
         whole.guarded = recording.guarded.and_also(whole.guarded)

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from domain import tenant as tenants
 from domain.catalog import Catalog
+from domain.closings import describe_held
 from domain.convergence import database_of
 from domain.description import describe_actual
 from domain.event import Recorded
@@ -248,12 +249,12 @@ def _awaiting(
         event = held.event
         if event.product not in (None, product, catalog[product].host):
             continue
-        whose = "its tenant" if event.product is None else "it" if event.product == product else f"host {event.product}"
-        change = {"destroy": "the destruction", "deactivate": "the deactivation", "purge": "the purge"}
-        what = change.get(event.change, f"a change ({event.change})")
-        reason = f" ({event.reason})" if event.reason else ""
-        said = f"{what} of {whose}{reason}, held by the destroy guard: see `tenantry runs approve`"
-        yield Reason(said, chain(asked[held.version], known) if held.version in asked else ())
+        whose = "" if event.product is None else " of it" if event.product == product else f" of host {event.product}"
+        said = _with(f"{describe_held(event)}{whose}", event.reason)
+        yield Reason(
+            f"{said}, held by the destroy guard: see `tenantry runs approve`",
+            chain(asked[held.version], known) if held.version in asked else (),
+        )
 
 
 def obstacles(tenant: Tenant, product: str, *, catalog: Catalog, now: datetime) -> dict[str, str]:

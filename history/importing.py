@@ -32,7 +32,7 @@ from domain import tenant as tenants
 from domain.errors import Tampered, UnreadableEvent, UsageError
 from domain.guard import held_in
 from domain.ports import HeldInTenant
-from domain.tenant_events import ChangeHeld
+from domain.tenant_events import ChangeHeld, ClosingHeld
 from history.checkpoints import Keyring, Note, key_ids
 from history.export import envelope_of
 from history.import_check import REMEDY, ImportCheck
@@ -255,7 +255,8 @@ def _key(said: dict[str, Any], master_key: MasterKey) -> Key:
 def _held(store: LogImport) -> dict[str, HeldInTenant]:
     """What the guard holds of which tenant."""
     mapper, found = EventMapper(Sealed()), {}
-    for stream in store.streams_with(ChangeHeld.TOPIC):
+    streams = {*store.streams_with(ChangeHeld.TOPIC), *store.streams_with(ClosingHeld.TOPIC)}
+    for stream in sorted(streams):
         tenant = tenants.Tenant(stream.removeprefix("tenant:"))
         for position, name, version, topic, state in store.stream(stream):
             tenant = tenants.evolve(tenant, mapper.to_recorded(name, version, topic, bytes(state), position=position))

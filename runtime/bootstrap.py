@@ -499,7 +499,7 @@ class Parts:
     @cached_property
     def partition_reader(self) -> PartitionReader:
         """Raises Unavailable where no broker answers."""
-        reader = PartitionReader(self.endpoints.kafka_bootstrap, connect_seconds=3)
+        reader = PartitionReader(self.endpoints.kafka_bootstrap, connect_seconds=2)
         self._closing.callback(reader.close)
         return reader
 

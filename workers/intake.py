@@ -13,7 +13,8 @@ database. So no batch can be recorded past one that failed, and none twice: one 
       └── begin where the database is ◀── nothing is delivered until the database has said where ◀─┘
 
 A batch that meets an unexpected error is bisected, until one message is left: that one is refused, so that the others
-go on. Where even that fails, or too many are refused, the intake halts: it stays, takes nothing more, and says so.
+go on. Where even that fails, it is tried again: it is no message's doing. Where too many are refused, the intake halts:
+it stays, takes nothing more, and says so.
 
 Where a partition stands is what the consumer says, not the last message of a batch: behind control records too, which
 nobody gets. A position that Kafka does not have (PositionOutOfRange) stops its own partition only: it is told once, and
@@ -35,7 +36,7 @@ import structlog
 from adapters.kafka import Consumer, Message, OnAssign, Partition, PositionOutOfRange
 from adapters.outage import Outage
 from domain.errors import Conflict, Unavailable
-from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted
+from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted, fingerprint
 from domain.lifecycle import Outcome
 from domain.ports import KafkaPosition
 
@@ -103,7 +104,7 @@ class Intake(Generic[Read]):
         """Why it takes nothing more."""
         self._told: dict[Partition, int] = {}
         """Of which partitions that Kafka does not have our position was told."""
-        self._looked_at = self._failed_at = 0.0
+        self._looked_at, self._failed_at = time.monotonic(), 0.0
         self._consumer = connect(self._assigned)
         self.outage = outage or Outage("the intake")
         self.counts: dict[str, int] = {} if counts is None else counts
@@ -169,6 +170,8 @@ class Intake(Generic[Read]):
             if time.monotonic() - self._failed_at > QUIET_SECONDS:
                 self.outage.is_over()  # nothing comes again: what had failed were questions
             return 0
+        if messages:  # what was taken away from us since the poll comes again, here or elsewhere
+            messages = [message for message in messages if _partition(message) in ends]
         self._take(messages, ends)
         self.outage.is_over()
         return len(messages)
@@ -208,7 +211,10 @@ class Intake(Generic[Read]):
             else:
                 self.counts[INTERNAL_ERROR] = self.counts.get(INTERNAL_ERROR, 0) + 1
                 return
-        raise IntakeHalted(1) from latest
+        raise Unavailable(
+            f"a message can be neither taken in nor quarantined: {type(latest).__name__}, fingerprint"
+            f" {fingerprint(latest)}; nothing is lost, it is tried again"
+        ) from latest
 
     def _carried(self, ends: Mapping[Partition, int]) -> list[KafkaPosition]:
         """From where each partition that moved was fetched, and to where; the next batch is fetched from there."""
@@ -236,16 +242,14 @@ class Intake(Generic[Read]):
         return known
 
     def _look_for_moved_positions(self) -> None:
-        """Begin again where an operator has moved the position of a partition that stands still."""
-        aside = self._consumer.set_aside()
-        if not aside or time.monotonic() - self._looked_at < LOOK_SECONDS:
+        """Begin again where an operator has moved a position, also of a partition in which nothing comes."""
+        if time.monotonic() - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = time.monotonic()
-        found = self._positions.positions({partition.topic_id for partition in aside})
-        if any(
-            found.get((partition.topic_id, partition.partition), 0) != error.position
-            for partition, error in aside.items()
-        ):
+        known = {partition: self._fetched.get(partition) for partition in self._consumer.assignment()}
+        known |= {partition: error.position for partition, error in self._consumer.set_aside().items()}
+        found = self._positions.positions({partition.topic_id for partition in known}) if known else {}
+        if any(found.get((each.topic_id, each.partition)) != position for each, position in known.items()):
             self._consumer.begin_again()
 
     def _resume(self) -> None:

@@ -192,7 +192,7 @@ class Supervisor:
     def _last_words(self, worker: _Worker) -> str:
         path = self.data_dir / "logs" / f"{worker.kind}-{worker.number}.log"
         lines = path.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"no word of it in {path}"
+        return lines[-1].strip() if lines else f"no word of it in {path}"
 
     # -- running ------------------------------------------------------------------------------------------------------
 

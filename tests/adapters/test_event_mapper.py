@@ -74,6 +74,7 @@ from domain.tenant_events import (
     ChangeHeld,
     ChangesApproved,
     ChangesRejected,
+    ClosingHeld,
     Founder,
     LicenseExpired,
     LicenseUpdated,
@@ -203,6 +204,13 @@ EXAMPLES: dict[str, Event] = {
     "license-expired": LicenseExpired(**TENANT, product="confluence", epoch=4),
     "change-held": ChangeHeld(
         **TENANT, change="deactivate", product="confluence", reason="cancelled", revision=7
+    ),
+    "closing-held-suspend": ClosingHeld(**PRODUCT, change="suspend", reason="a fault"),
+    "closing-held-license": ClosingHeld(
+        **PRODUCT, change="license", edition="standard", users=10, status="inactive", expires_at=WHEN
+    ),
+    "closing-held-activate": ClosingHeld(
+        **PRODUCT, change="activate", edition="standard", users=10, expires_at=WHEN, residency="pinned", region="eu"
     ),
     "changes-approved": ChangesApproved(
         **TENANT, changes=(4, 5), plan="3f2a", reason="they left", operator="ada@host"

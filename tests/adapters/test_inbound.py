@@ -330,6 +330,34 @@ BAD: dict[str, tuple[Preserved, str]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("time", "said"),
+    [
+        ("2016-12-31T23:59:60Z", "is a leap second"),
+        ("2016-12-31t23:59:60.5+00:00", "is a leap second"),
+        ("2026-01-31T12:00:00.1234567890Z", "has more than 9 digits of a second's fraction"),
+        ("2026-02-30T12:00:00Z", "is no time of the calendar"),
+        ("9999-12-31T23:59:59-12:00", "is no time of the calendar in the years 1 to 9999"),
+        ("2026-01-31 12:00", "is not RFC 3339 with a zone"),
+    ],
+)
+def test_a_time_that_cannot_be_kept_is_told_as_what_it_is(time: str, said: str) -> None:
+    products = [{**CREATED["products"][0], "expires_at": time}]
+    for incoming in (
+        structured(time=time),
+        activated(expires_at=time),
+        structured(type="tenant.created", data={**CREATED, "products": products}),
+    ):
+        refused = read(incoming)
+        assert isinstance(refused, Unreadable)
+        assert said in refused.explanation
+        assert time not in refused.explanation
+
+
+def test_nine_digits_of_a_fraction_are_read() -> None:
+    assert isinstance(read(structured(time="2026-01-31T12:00:00.123456789Z")), InboundMessage)
+
+
 @pytest.mark.parametrize(("incoming", "rule"), BAD.values(), ids=BAD)
 def test_what_is_not_good_is_refused_with_its_rule_and_kept_whole(incoming: Preserved, rule: str) -> None:
     said = refused(incoming)

@@ -8,6 +8,7 @@ UTF-8.
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
@@ -20,6 +21,7 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 
 _HEADER = 61
+_NOT_THE_LEADER = 6
 _CRC_AT, _CHECKED_FROM, _ATTRIBUTES_AT = 17, 21, 21
 
 
@@ -127,8 +129,11 @@ class RawProducer:
             ],
             max_version=8,
         )
-        answer = self._client.send_and_receive(self.partitions(topic)[partition], request)
-        code = answer.responses[0].partition_responses[0].error_code
+        code, attempts = _NOT_THE_LEADER, 0
+        while code == _NOT_THE_LEADER and attempts < 50:  # yet: its topic was made a moment ago
+            time.sleep(0.1 if attempts else 0)
+            answer = self._client.send_and_receive(self.partitions(topic)[partition], request)
+            code, attempts = answer.responses[0].partition_responses[0].error_code, attempts + 1
         assert code == 0, f"the broker refuses it: error {code}"
 
     def close(self) -> None:

@@ -797,7 +797,7 @@ def guarded(facts: int, *, at: datetime = NOW, destroyed: int = 0) -> Recording:
     return Recording(guarded=Guarded(RULE, at, facts, destroyed))
 
 
-def tripped(log: Keeper, recording: Recording) -> int:
+def tripped(log: Keeper, recording: Recording) -> int | None:
     with pytest.raises(GuardTripped) as caught:
         log.record(recording)
     return caught.value.left
@@ -850,6 +850,67 @@ def test_writers_side_by_side_are_counted_together(log: Keeper) -> None:
 
     with ThreadPoolExecutor(6) as threads:
         assert sum(threads.map(destroy, range(12))) == 3
+
+
+CLOSING_RULE = Guard(at_least=3, share=0.5, window=timedelta(minutes=20))
+
+
+def closing(closings: int, *, facts: int = 0, at: datetime = NOW, live: int = 0) -> Recording:
+    guarded = Guarded(RULE, at, facts, closing_rule=CLOSING_RULE, closings=closings)
+    return Recording(guarded=guarded, live_products=live)
+
+
+def left(log: Keeper, recording: Recording) -> tuple[int | None, int | None]:
+    """What of both budgets is left, of a recording that is more than that."""
+    with pytest.raises(GuardTripped) as caught:
+        log.record(recording)
+    return caught.value.left, caught.value.closings_left
+
+
+def test_closings_have_a_budget_and_a_window_of_their_own(log: Keeper) -> None:
+    log.record(closing(2, facts=3))
+    assert left(log, closing(2)) == (None, 1)
+    assert left(log, closing(1, facts=1)) == (0, 1)
+    log.record(closing(1))
+    assert left(log, closing(1, at=NOW + RULE.window)) == (None, 0)
+    log.record(closing(0, facts=3, at=NOW + RULE.window))
+    assert left(log, closing(1, facts=1, at=NOW + RULE.window)) == (0, 0)
+    log.record(closing(3, at=NOW + CLOSING_RULE.window))
+
+
+def test_a_closing_that_is_too_much_leaves_nothing_behind(log: Keeper, inside: Inside) -> None:
+    log.record(closing(3))
+    before = inside.rows()
+    recording = closing(1, live=-1)
+    recording.events.append(fact("tenant:t-1", 1))
+    assert left(log, recording) == (None, 0)
+    assert inside.rows() == before
+
+
+def test_the_budget_of_closings_is_a_share_of_the_live_products_those_of_the_same_recording_among_them(
+    log: Keeper,
+) -> None:
+    log.record(Recording(live_products=6))
+    log.record(Recording(live_products=4))
+    assert left(log, closing(6)) == (None, 5)
+    log.record(closing(5))
+    log.record(closing(1, live=2))
+    log.record(Recording(live_products=-4))
+    assert left(log, closing(1, at=NOW + RULE.window)) == (None, 0)
+    assert left(log, closing(5, at=NOW + CLOSING_RULE.window)) == (None, 4)
+    log.record(closing(4, at=NOW + CLOSING_RULE.window))
+
+
+def test_closers_side_by_side_are_counted_together(log: Keeper) -> None:
+    def close(number: int) -> bool:
+        try:
+            log.record(closing(1, live=number % 2))
+        except GuardTripped:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as threads:
+        assert sum(threads.map(close, range(12))) == 3
 
 
 def test_tenants_with_held_changes_are_known_until_nothing_of_them_is_held(log: Keeper) -> None:

@@ -410,6 +410,25 @@ def test_what_no_client_decodes_comes_alone_and_the_partition_goes_on(desk: Desk
     receive_until(consumer, b"more")
 
 
+def test_the_name_of_a_header_ends_at_a_nul(desk: Desk) -> None:
+    """Or two clients would tell two messages, and an audit by another client would miss what the first took in."""
+    producer = desk.producer()
+    producer.send(desk.topic, key=None, value=b"1", headers=[("ce_id\0more", b"x"), ("\0", b"y")])
+    producer.flush()
+    (message,) = receive(desk.consumer(), 1)
+    assert message.headers == (("ce_id", b"x"), ("", b"y"))
+
+
+def test_a_header_name_that_is_not_utf_8_behind_its_nul_is_the_same_to_all(desk: Desk) -> None:
+    if not isinstance(desk.cluster, KafkaPythonCluster):
+        pytest.skip("the broker in memory has no batches")
+    made = raw_batches.batch((b"k", b"odd", [("x-odd", b"1")]))
+    content = raw_batches.checked(bytearray(bytes(made).replace(b"x-odd", b"x\0\xff\xfe\xfd")))
+    raw_batches.produce(desk.cluster.bootstrap, desk.topic, 0, content)
+    (message,) = receive(desk.consumer(), 1)
+    assert (message.headers, message.undecodable) == ((("x", b"1"),), None)
+
+
 def test_what_no_client_decodes_in_a_partition_that_was_empty_is_not_past_its_end(desk: Desk) -> None:
     """A client may know the end of a partition from its last fetch only, and that was of nothing."""
     if not isinstance(desk.cluster, KafkaPythonCluster):
@@ -556,8 +575,9 @@ def test_a_topic_created_anew_has_another_id_and_is_read_from_its_start(
     old = desk.cluster.topic_ids([desk.topic])[desk.topic]
 
     desk.cluster.delete_topic(desk.topic)
-    assert desk.cluster.topic_ids([desk.topic]) == {}
+    until(lambda: desk.cluster.topic_ids([desk.topic]) == {})
     desk.cluster.ensure_topics({desk.topic: 4})
+    until(lambda: desk.topic in desk.cluster.topic_ids([desk.topic]))
     new = desk.cluster.topic_ids([desk.topic])[desk.topic]
     assert new != old
 

@@ -70,12 +70,15 @@ class Stories(RuleBasedStateMachine):
 
     @initialize(
         limit=st.sampled_from([0, 1, 2, UNLIMITED, UNLIMITED]),
+        closing_limit=st.sampled_from([0, 1, UNLIMITED, UNLIMITED]),
         living=st.lists(product, unique=True),
         broken=st.one_of(st.none(), st.none(), breakable),
         take_turns=st.booleans(),
     )
-    def begins(self, limit: int, living: list[str], broken: tuple[str, int] | None, *, take_turns: bool) -> None:
-        self._story = Story(limit=limit, log=self._open_log(self._stack))
+    def begins(
+        self, limit: int, closing_limit: int, living: list[str], broken: tuple[str, int] | None, *, take_turns: bool
+    ) -> None:
+        self._story = Story(limit=limit, closing_limit=closing_limit, log=self._open_log(self._stack))
         self.story.cloud.draining, self.story.broken = take_turns, broken
         for key in living:
             self.story.says("product.activated", key)

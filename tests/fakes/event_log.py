@@ -76,7 +76,9 @@ class MemoryEventLog:
         self._numbers = 0
         self._guard_at = datetime.min.replace(tzinfo=UTC)
         self._guarded: list[tuple[datetime, int]] = []
+        self._closed: list[tuple[datetime, int]] = []
         self._destroyed = 0
+        self._live_products = 0
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -114,8 +116,8 @@ class MemoryEventLog:
         for stream, version in recording.unmoved.items():
             _expect((stream, version + 1) not in self._places, f"somebody recorded in {stream} meanwhile")
         places = {(event.stream, event.version) for event in recording.events}
-        if recording.guarded is not None and recording.guarded.facts:
-            self._check_guard(recording.guarded)
+        if recording.guarded is not None:
+            self._check_guard(recording.guarded, self._live_products + recording.live_products)
         free = len(places) == len(recording.events) and self._places.isdisjoint(places)
         _expect(free, "somebody else recorded first")
 
@@ -138,12 +140,19 @@ class MemoryEventLog:
         there = {tenant_id for tenant_id in rooms if (f"tenant:{tenant_id}", 1) in self._places}
         _expect(not there, "what a message should wait for has come about")
 
-    def _check_guard(self, guarded: Guarded) -> None:
+    def _check_guard(self, guarded: Guarded, live_products: int) -> None:
         at = max(guarded.at, self._guard_at)
         passed = sum(facts for then, facts in self._guarded if then > moved(at, -guarded.rule.window))
-        limit = guarded.rule.limit(len(self._customer_tenants) - self._destroyed)
-        if passed + guarded.facts > limit:
-            raise GuardTripped(max(0, limit - passed))
+        left = guarded.rule.limit(len(self._customer_tenants) - self._destroyed) - passed
+        rule = guarded.closing_rule or guarded.rule
+        closed = sum(closings for then, closings in self._closed if then > moved(at, -rule.window))
+        closings_left = rule.limit(live_products) - closed
+        is_too_much = guarded.facts and guarded.facts > left
+        if is_too_much or (guarded.closings and guarded.closings > closings_left):
+            raise GuardTripped(
+                max(0, left) if guarded.facts else None,
+                max(0, closings_left) if guarded.closings else None,
+            )
 
     def _keep(self, recording: Recording) -> None:
         for position in recording.positions:
@@ -183,9 +192,11 @@ class MemoryEventLog:
     def _keep_guard(self, recording: Recording) -> None:
         if recording.guarded is not None:
             self._destroyed += recording.guarded.destroyed
-            if recording.guarded.facts:
+            if recording.guarded.facts or recording.guarded.closings:
                 self._guard_at = max(self._guard_at, recording.guarded.at)
                 self._guarded.append((self._guard_at, recording.guarded.facts))
+                self._closed.append((self._guard_at, recording.guarded.closings))
+        self._live_products += recording.live_products
         for tenant_id, held in recording.held.items():
             self.held.pop(tenant_id, None)
             if held is not None:

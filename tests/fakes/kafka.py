@@ -135,7 +135,8 @@ class InMemoryBroker:
         target = self._topics[topic]
         log = target.partitions[number]
         now = int(time.time() * 1000)
-        log.append(Message(topic, target.topic_id, number, len(log), key, value, headers, now))
+        named = tuple((name.partition("\0")[0], content) for name, content in headers)
+        log.append(Message(topic, target.topic_id, number, len(log), key, value, named, now))
         self.published += 1
         with self.changed:
             self.changed.notify_all()

@@ -14,6 +14,7 @@ import structlog
 
 from adapters.event_log import PostgresEventLog
 from domain.errors import Conflict, PositionLost, TenantryError, Unavailable
+from domain.faults import IntakeHalted
 from domain.ports import Recording
 from tests.fakes.kafka import InMemoryBroker
 from tests.fakes.sealing import InMemorySealingKeys
@@ -204,22 +205,35 @@ def test_a_message_that_cannot_even_be_read_is_set_aside() -> None:
     assert (ledger.aside, ledger.taken) == ([(0, 0)], [(0, 1), (0, 2)])
 
 
-def test_an_intake_that_cannot_even_set_aside_halts_and_nothing_is_lost() -> None:
+def test_what_can_be_neither_taken_in_nor_quarantined_is_tried_again_and_nothing_is_lost() -> None:
+    """As with a database that answers with an error of a kind that we do not know: it may pass."""
     broker, ledger = broker_with(), Ledger()
     intake = intake_of(broker, ledger)
     publish(broker, "a", "a", "a")
     ledger.bad, ledger.is_hopeless = {(0, 1)}, True
+    let_run(intake, 5)
+    assert ledger.taken == [(0, 0)]
+    ledger.bad = set()
+    let_run(intake, 3)
+    assert ledger.taken == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_an_intake_that_halts_takes_nothing_more_until_it_is_started_again() -> None:
+    broker, ledger = broker_with(), Ledger()
+    intake = intake_of(broker, ledger)
+    publish(broker, "a", "a")
+    ledger.to_fail = [IntakeHalted(6)]
     stop = threading.Event()
     running = threading.Thread(target=intake.run, args=(stop,))
     running.start()
     until(lambda: intake.halted is not None)
-    assert ledger.taken == [(0, 0)]
+    publish(broker, "a")
+    assert "the fault is in Tenantry, not in the messages" in str(intake.halted)
+    assert ledger.taken == []
     stop.set()
     running.join(10)
 
-    another = intake_of(broker, ledger)
-    ledger.bad = set()
-    let_run(another, 3)
+    let_run(intake_of(broker, ledger), 3)
     assert ledger.taken == [(0, 0), (0, 1), (0, 2)]
 
 

@@ -118,3 +118,13 @@ def test_a_message_that_no_client_decodes_is_handed_on_with_its_position() -> No
     put(broker, 0, b"2")
     let_run(intake_of(broker, ledger), 3)
     assert (ledger.taken, positions(broker, ledger)) == ([(0, 0), (0, 1), (0, 2)], {0: 3})
+
+
+def test_a_position_that_was_moved_back_is_noticed_though_nothing_comes() -> None:
+    broker, ledger = broker_with(), Ledger()
+    put(broker, 0, b"0", b"1")
+    intake = intake_of(broker, ledger)
+    let_run(intake, 3)
+    set_position(broker, ledger, 0, expected=2, to=1)
+    let_run(intake, 3)
+    assert ledger.taken == [(0, 0), (0, 1), (0, 1)]

@@ -260,7 +260,7 @@ def test_a_provisioner_that_is_away_for_hours_is_asked_by_probes_and_all_goes_on
         cloud.clock.advance(timedelta(seconds=60))
         cloud.work(worker)
         came_back = {fact.stream.split(":")[1] for fact in cloud.log.events if _is_open(fact.event)}
-    assert requests <= 2 * 60 * 2 + 10, "one probe at a time"
+    assert requests <= 2 * 60 * 2 + 10, "one probe at a time, each half a minute"
     assert not [fact for fact in cloud.log.events if isinstance(fact.event, StepFailed | ScopeGaveUp)]
     blocked = Counter(fact.stream for fact in cloud.log.events if isinstance(fact.event, StepBlocked))
     assert blocked == dict.fromkeys((f"product:{tenant}:jira-software" for tenant in tenants), 1)
