@@ -109,6 +109,8 @@ def _of(each: Schema, schema: Schema) -> Schema:
 def _row(name: str, each: Schema, schema: Schema, default: Any, words: str) -> tuple[str, ...]:
     is_required = name in schema.get("required", ())
     value = "none" if default is None else f"`{default}`"
+    if isinstance(default, list) and len(default) > 8:
+        value = f"{len(default)} of them, see the file"
     said = "required" if is_required and default is None else f"required; {value}" if is_required else value
     return f"`{name}`", _kind(each), said, words
 

@@ -157,8 +157,8 @@ def test_a_closing_beyond_its_budget_is_told_everywhere_and_closes_when_it_is_ap
     [explained] = desk.json("explain", TENANT)["products"]
     assert (explained["usable"], explained["wish"]) == (True, "open")
     assert [each["reason"] for each in explained["awaiting"]] == [
-        "a suspension (a fault)",
-        "a license that is inactive or over",
+        "a suspension of it (a fault), held by the destroy guard: see `tenantry runs approve`",
+        "a license that is inactive or over of it, held by the destroy guard: see `tenantry runs approve`",
     ]
     said = desk.says("explain", TENANT)
     assert "It awaited an approval, and changed nothing until then: a suspension (a fault)." in said
