@@ -23,15 +23,15 @@ from uuid import UUID
 import psycopg
 from pydantic import SecretStr
 
-from adapters import high_water
-from adapters.event_mapper import EventMapper
+from adapters.postgres import high_water
+from adapters.postgres.event_mapper import EventMapper
+from application.ports import SealingKeys
 from benchmarks.harness import progress, settle, together
 from domain.event import Cause, Event, Recorded
-from domain.ports import SealingKeys
-from domain.provisioning import StepCompleted
-from domain.steps import LicenseFacts, Scope, SiteFacts, Step
-from domain.tenant_events import Founder, LicenseUpdated, ProductActivated, TenantCreated
-from runtime.bootstrap import Parts
+from domain.scope.state import StepCompleted
+from domain.scope.steps import LicenseFacts, Scope, SiteFacts, Step
+from domain.tenant.events import Founder, LicenseUpdated, ProductActivated, TenantCreated
+from runtime.compose import Parts
 from runtime.instance import Endpoints
 from runtime.settings import Settings
 

@@ -27,14 +27,15 @@ from uuid import uuid4
 
 import psycopg
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.kafka import KafkaPythonProducer, Message
-from adapters.steps.commerce import Commerce
-from adapters.steps.configuration import Configurations
-from adapters.steps.fences import wish_of
-from adapters.steps.foreign import licensed
-from adapters.steps.identities import Identities
-from adapters.steps.sites import Memberships
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.kafka.clients import KafkaPythonProducer, Message
+from adapters.provisioners.foreign import licensed
+from adapters.resources.commerce import Commerce
+from adapters.resources.configuration import Configurations
+from adapters.resources.fences import wish_of
+from adapters.resources.identities import Identities
+from adapters.resources.site_name import Memberships
+from application.ports import Executor, Order
 from benchmarks import workflows
 from benchmarks.harness import (
     Result,
@@ -49,9 +50,8 @@ from benchmarks.harness import (
 )
 from benchmarks.latency import running
 from benchmarks.population import NOW, parts
-from domain.ports import Executor, Order
-from domain.provisioning import StepStarted
-from domain.steps import (
+from domain.scope.state import StepStarted
+from domain.scope.steps import (
     DatabaseFacts,
     DatabaseWish,
     Facts,
@@ -62,8 +62,8 @@ from domain.steps import (
     SiteWish,
     Step,
 )
-from history.loading import spare_the_collector
-from runtime.bootstrap import Parts, lease_of, utc_now
+from history.rebuild.loading import spare_the_collector
+from runtime.compose import Parts, lease_of, utc_now
 from workers.provisioner import Provisioner
 from workers.roles import limits_of
 

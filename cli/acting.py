@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from application.operator_commands import Act
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, complain, out, print_json, running_parts
 from cli.scopes import ProductArgument, ScopesArgument, scope_of
 from cli.show import TenantArgument, estate_of
 from domain.errors import UsageError
-from domain.operating import Act
-from domain.steps import Scope
-from domain.wanted import is_past_return
-from runtime.bootstrap import Parts
+from domain.scope.desired import is_past_return
+from domain.scope.steps import Scope
+from runtime.compose import Parts
 
 
 @command

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.past import time_of
+from adapters.postgres.past import time_of
+from application.progress import Progress
 from cli.output import DataDir, Styled, command, out, print_json, running_parts
 from cli.progress import progress
 from domain.errors import UsageError
 from history.acts import Act, acts_in
-from history.progress import Progress
 from history.story import clock
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 
 
 @command

@@ -9,16 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.arrivals import arrivals_of
-from adapters.past import Moment, time_of
+from adapters.postgres.message_history import arrivals_of
+from adapters.postgres.past import Moment, time_of
+from application.description import STEP_NAMES
 from cli.output import AsJson, DataDir, Styled, command, out, print_json, running_parts, table
 from cli.show import MOMENT_HELP, TenantArgument, facts_until, tell_at
-from domain.description import STEP_NAMES
 from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
-from domain.steps import Scope
-from domain.tenant_events import ChangesApproved
-from domain.wanted import scopes_of
+from domain.scope.desired import scopes_of
+from domain.scope.steps import Scope
+from domain.tenant.events import ChangesApproved
 from history import as_of
 from history import explain as explaining
 from history import timeline as timelines
@@ -26,7 +26,7 @@ from history.as_of import differences
 from history.explain import Explained
 from history.story import clock, place_of
 from history.timeline import Entry
-from runtime.bootstrap import Parts, utc_now
+from runtime.compose import Parts, utc_now
 
 
 @command

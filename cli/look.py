@@ -8,17 +8,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from adapters import overview
-from adapters.steps.login_roles import role_password
+from adapters.postgres import overview
+from adapters.resources.login_role import role_password
 from cli import waits
 from cli.intake_position import standing_table
 from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, settings_of, table
 from cli.show import TenantArgument, estate_of
-from domain.convergence import database_of
 from domain.errors import Unavailable, UsageError
-from domain.steps import Scope
+from domain.scope.next_action import database_of
+from domain.scope.steps import Scope
 from history.story import clock
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 
 
 @command

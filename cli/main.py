@@ -10,13 +10,13 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+import demo
 from cli import (
     acting,
     acts,
     audit,
     bench,
     config,
-    demo,
     export,
     history,
     intake_position,

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from application.orphan_removal import Plan, Removal
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts
 from domain.drift import Thing
-from domain.orphans import Plan, Removal
 
 app = typer.Typer(
     help="List what is named as ours and belongs to no scope: databases, schemas, roles, site names, rooms and"

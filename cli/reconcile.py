@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from application.description import STEP_NAMES
+from application.drift_detection import Mended, Sweep
 from cli.commerce import compare
 from cli.operators import As, who
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
 from cli.show import estate_of
-from domain.description import STEP_NAMES
 from domain.drift import Finding
 from domain.errors import UsageError
-from domain.reconciling import Mended, Sweep
 
 
 @command

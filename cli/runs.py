@@ -6,18 +6,18 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from adapters import overview
+from adapters.postgres import overview
+from application.description import STEP_NAMES, describe_actual, describe_scopes
 from cli import acting, plans
 from cli.output import AsJson, DataDir, Styled, age, command, out, print_json, running_parts, table
 from cli.scopes import ProductArgument, ScopeArgument, scope_of
 from cli.show import estate_of
 from domain import customer as customers
-from domain import tenant as tenants
-from domain.description import STEP_NAMES, describe_actual, describe_scopes
 from domain.errors import UsageError
-from domain.steps import Scope, Step
+from domain.scope.steps import Scope, Step
+from domain.tenant import state as tenants
 from history.story import Line, Run, clock, standing, tell
-from runtime.bootstrap import Parts, utc_now
+from runtime.compose import Parts, utc_now
 
 app = typer.Typer(
     help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release, ensure,"

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from application.unsettled_scopes import Unsettled
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
 from cli.show import estate_of
-from domain.unsettled import Unsettled
 
 
 @command

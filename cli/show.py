@@ -6,17 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.past import Moment
+from adapters.postgres.past import Moment
+from application.description import describe
 from cli.output import AsJson, DataDir, Styled, Table, command, out, print_json, running_parts, table
-from domain.description import describe
 from domain.errors import UsageError
 from domain.event import Recorded
-from domain.tenant_events import TenantCreated
-from domain.wanted import Estate
+from domain.scope.desired import Estate
+from domain.tenant.events import TenantCreated
 from history import as_of
 from history.story import clock
 from projections import PROJECTIONS
-from runtime.bootstrap import Parts, utc_now
+from runtime.compose import Parts, utc_now
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant.")]
 

@@ -22,11 +22,11 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 from domain.catalog import Catalog
-from domain.convergence import database_of
 from domain.policy import Drift
-from domain.provisioning import Provisioning
-from domain.steps import DatabaseFacts, Facts, LicenseFacts, RegionFacts, Scope, SiteFacts, Step
-from domain.wanted import Estate
+from domain.scope.desired import Estate
+from domain.scope.next_action import database_of
+from domain.scope.state import Provisioning
+from domain.scope.steps import DatabaseFacts, Facts, LicenseFacts, RegionFacts, Scope, SiteFacts, Step
 
 CONTROL: Final = "the control database"
 

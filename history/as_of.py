@@ -16,19 +16,19 @@ from typing import Any
 from sqlalchemy import Connection, Table
 from sqlalchemy.exc import DBAPIError
 
+from application.description import describe
+from application.stream_cache import State, evolve, initial
 from domain import customer as customers
-from domain import tenant as tenants
 from domain.catalog import Catalog
 from domain.customer import Customer
-from domain.description import describe
 from domain.errors import Unavailable
 from domain.event import Recorded
 from domain.policy import Policy
-from domain.provisioning import Provisioning
-from domain.streams import State, evolve, initial
-from domain.tenant import Tenant
-from domain.wanted import Estate, scopes_of
-from history.side_by_side import first_line
+from domain.scope.desired import Estate, scopes_of
+from domain.scope.state import Provisioning
+from domain.tenant import state as tenants
+from domain.tenant.state import Tenant
+from history.rebuild.parallel_load import first_line
 from projections.base import METADATA, Fold, Projection
 from projections.writing import apply
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 
 from domain.errors import UNREACHABLE
 from domain.event import Recorded
-from domain.provisioning import StepCompleted, StepMissing
-from domain.steps import Scope, Step
-from domain.wanted import Estate
+from domain.scope.desired import Estate
+from domain.scope.state import StepCompleted, StepMissing
+from domain.scope.steps import Scope, Step
 from history.story import clock
 
 

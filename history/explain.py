@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from domain import tenant as tenants
+from application.description import describe_actual
 from domain.catalog import Catalog
-from domain.closings import describe_held
-from domain.convergence import database_of
-from domain.description import describe_actual
 from domain.event import Recorded
 from domain.policy import Policy
-from domain.provisioning import ScopeConverged
-from domain.steps import LicenseFacts, MembershipFacts, Scope, SiteFacts, Step
-from domain.tenant import Tenant
-from domain.tenant_events import ChangeHeld, ChangesApproved, LicenseUpdated, ProductActivated
-from domain.wanted import Estate, data_lost, wish_of_product
+from domain.scope.desired import Estate, data_lost, wish_of_product
+from domain.scope.next_action import database_of
+from domain.scope.state import ScopeConverged
+from domain.scope.steps import LicenseFacts, MembershipFacts, Scope, SiteFacts, Step
+from domain.tenant import state as tenants
+from domain.tenant.closings import describe_held
+from domain.tenant.events import ChangeHeld, ChangesApproved, LicenseUpdated, ProductActivated
+from domain.tenant.state import Tenant
 from history.as_of import estate_of
 from history.as_recorded import doubts
 from history.story import Standing, clock, standing

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.event import Cause, Event, Recorded
-from domain.provisioning import (
+from domain.scope.state import (
     DataAbandoned,
     EnsureRequested,
     ScopeConverged,
@@ -28,7 +28,7 @@ from domain.provisioning import (
     StepMissing,
     StepStarted,
 )
-from domain.steps import DatabaseFacts, DatabaseWish, Facts, LicenseFacts, RegionFacts, SiteFacts, Step, Wish
+from domain.scope.steps import DatabaseFacts, DatabaseWish, Facts, LicenseFacts, RegionFacts, SiteFacts, Step, Wish
 from domain.times import in_utc
 
 

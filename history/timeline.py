@@ -20,11 +20,11 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
 
-from adapters.arrivals import Arrivals, Came, Quarantined
+from adapters.postgres.message_history import Arrivals, Came, Quarantined
 from domain.event import Cause, Event, Recorded
-from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeHeld, ScopeResumed, StepStarted
-from domain.steps import Scope
-from domain.tenant_events import LicenseExpired, PurgeStarted, TenantPurged, TenantPurgeStarted
+from domain.scope.state import ScopeConverged, ScopeGaveUp, ScopeHeld, ScopeResumed, StepStarted
+from domain.scope.steps import Scope
+from domain.tenant.events import LicenseExpired, PurgeStarted, TenantPurged, TenantPurgeStarted
 from history.story import line_of, place_of, value_of
 
 Kind = Literal["came", "refused", "waiting", "decided", "step", "scope", "timer", "operator"]

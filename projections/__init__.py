@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain.acts import (
+from application.operator_acts import (
     IntakePositionMoved,
     MessageDiscarded,
     MessageRetried,
@@ -17,11 +17,11 @@ from domain.acts import (
     PreviousReadModelsDropped,
     ReadModelsRebuilt,
 )
+from application.orphan_removal import OrphansCondemned, OrphansRemoved
 from domain.configuration import ConfigurationAdopted
 from domain.customer import CustomerMessageStale
 from domain.event import Event
-from domain.orphans import OrphansCondemned, OrphansRemoved
-from domain.tenant_events import (
+from domain.tenant.events import (
     ChangeHeld,
     ChangesApproved,
     ChangesRejected,

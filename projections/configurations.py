@@ -9,8 +9,8 @@ from sqlalchemy import Column, Connection, DateTime, Table, Text, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.event import Recorded
-from domain.provisioning import StepCompleted
-from domain.steps import ConfigurationFacts, Step
+from domain.scope.state import StepCompleted
+from domain.scope.steps import ConfigurationFacts, Step
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
 
 CONFIGURATIONS: Final = Table(

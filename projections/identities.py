@@ -14,8 +14,8 @@ from sqlalchemy import Column, Connection, CreateView, Table, Text, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from domain.event import Recorded
-from domain.provisioning import StepCompleted
-from domain.steps import IdentityFacts, Step
+from domain.scope.state import StepCompleted
+from domain.scope.steps import IdentityFacts, Step
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
 
 

@@ -20,8 +20,8 @@ from uuid import UUID, uuid5
 from sqlalchemy import BigInteger, Column, Connection, DateTime, Index, Table, Text, Uuid, select
 
 from domain.event import Recorded
-from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeHeld, StepCompleted, StepFailed
-from domain.steps import Level, Step
+from domain.scope.state import ScopeConverged, ScopeGaveUp, ScopeHeld, StepCompleted, StepFailed
+from domain.scope.steps import Level, Step
 from domain.times import in_utc
 from projections.base import METADATA, WRITE_ONCE, Change, Projection, Row, Set, rows
 

@@ -9,8 +9,8 @@ from sqlalchemy import BigInteger, Boolean, Column, Connection, DateTime, Table,
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.event import Recorded
-from domain.provisioning import StepCompleted
-from domain.steps import LicenseFacts, Step
+from domain.scope.state import StepCompleted
+from domain.scope.steps import LicenseFacts, Step
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
 
 LICENSES: Final = Table(

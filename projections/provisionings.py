@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, Computed, Connection, DateTime, Integer, Table, Text, case, select
 
 from domain.event import Recorded
-from domain.provisioning import (
+from domain.scope.state import (
     DataAbandoned,
     EnsureRequested,
     ScopeConverged,
@@ -29,7 +29,7 @@ from domain.provisioning import (
     StepMissing,
     StepStarted,
 )
-from domain.steps import SCOPE_STEPS, Step
+from domain.scope.steps import SCOPE_STEPS, Step
 from projections.base import METADATA, Change, Projection, Row, Set, rows
 
 _STATE: Final = "coalesce(outcome, CASE WHEN obstacle IS NULL THEN 'in_progress' ELSE 'waiting' END)"

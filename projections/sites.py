@@ -13,9 +13,9 @@ from typing import Final
 from sqlalchemy import Column, Connection, CreateView, DateTime, Table, Text, case, func, select
 
 from domain.event import Recorded
-from domain.provisioning import StepCompleted
-from domain.steps import MembershipFacts, SiteFacts, Step
-from domain.tenant_events import TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
+from domain.scope.state import StepCompleted
+from domain.scope.steps import MembershipFacts, SiteFacts, Step
+from domain.tenant.events import TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
 
 SITES_BASE: Final = Table(

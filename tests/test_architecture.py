@@ -15,12 +15,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from adapters.event_mapper import EVENTS
-from adapters.steps import executors
-from adapters.topology import Shard, Topology
+from adapters.postgres.event_mapper import EVENTS
+from adapters.resources.executors import executors
+from adapters.resources.topology import Shard, Topology
 from domain.catalog import default_catalog
 from domain.commands import COMMANDS
-from domain.steps import SCOPE_STEPS
+from domain.scope.steps import SCOPE_STEPS
 from projections import IGNORED, INTEGRATION, PROJECTIONS
 
 ROOT = Path(__file__).parent.parent
@@ -169,7 +169,7 @@ def test_everything_that_is_printed_goes_through_the_renderer() -> None:
     allowed = {
         ("cli/operators.py", "getpass"),  # the name of the account alone
         ("runtime/proposal.py", "getpass"),
-        ("adapters/worker_cards.py", "os.write"),  # to a file
+        ("adapters/files/worker_cards.py", "os.write"),  # to a file
     }
     found = {
         (str(path.relative_to(ROOT)), way)

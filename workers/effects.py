@@ -1,7 +1,7 @@
 """How are effects brought about side by side, each within its time?
 
 Threads of our own, as many as may be at work. A free thread takes the first effect that has a place in each of its
-lanes (lanes.py): who waits for a place holds up nobody behind it. Python cannot end a thread: one whose effect takes
+lanes (bulkheads.py): who waits for a place holds up nobody behind it. Python cannot end a thread: one whose effect takes
 longer than its time is left behind, and another takes its place, so that a step that hangs holds up no other. Its
 effect is told as failed, to be tried again; what it comes to later is dropped.
 

@@ -33,12 +33,12 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from adapters.kafka import Consumer, Message, OnAssign, Partition, PositionOutOfRange
+from adapters.kafka.clients import Consumer, Message, OnAssign, Partition, PositionOutOfRange
 from adapters.outage import Outage
+from application.ingest import Outcome
+from application.ports import KafkaPosition
 from domain.errors import Conflict, Unavailable
 from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted, fingerprint
-from domain.lifecycle import Outcome
-from domain.ports import KafkaPosition
 
 log = structlog.get_logger(__name__)
 

@@ -32,8 +32,8 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from adapters.log_reader import LogReader, Unread, known_topics
 from adapters.outage import Outage
+from adapters.postgres.log_reader import LogReader, Unread, known_topics
 from domain.errors import Conflict, Fault, Unavailable
 from domain.event import Recorded
 from projections.base import BUCKETS, Fold, HandlerFailed, Projection

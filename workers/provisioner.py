@@ -16,7 +16,7 @@ from the log. SIGKILL at any point leaves an intent without outcome, which the n
 again.
 
 What is slow, or large, holds up nobody: a claim takes only so many scopes of one tenant, an effect needs a place in
-each of its lanes, and where a lane is crowded the scope is put off and its lease ends (lanes.py).
+each of its lanes, and where a lane is crowded the scope is put off and its lease ends (bulkheads.py).
 
 An intent that has to wait for a thread is looked at once more before its effect begins: an operator may hold the scope
 by then. An outcome that meets such an act is decided again on top of it, for what was done must be known.
@@ -36,14 +36,14 @@ from functools import partial
 import structlog
 
 from adapters.outage import Outage
+from application.ports import Clock, EventLog, Executor, Lease, Order, Recording, Wake
+from application.reconcile import Saga, Turn
 from domain.configuration import Configuration
 from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, TenantryError, Unavailable
-from domain.ports import Clock, EventLog, Executor, Lease, Order, Recording, Wake
-from domain.saga import Saga, Turn
-from domain.steps import Facts, Scope, ScopeKind, Step
-from domain.wanted import Estate, due_of
+from domain.scope.desired import Estate, due_of
+from domain.scope.steps import Facts, Scope, ScopeKind, Step
+from workers.bulkheads import Limits, Timetables, lanes_of
 from workers.effects import Effects
-from workers.lanes import Limits, Timetables, lanes_of
 
 log = structlog.get_logger(__name__)
 

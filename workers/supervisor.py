@@ -23,15 +23,15 @@ from typing import Self
 
 import structlog
 
-from adapters.embedded import EmbeddedBroker, EmbeddedPostgres, refuse_unspeakable
-from adapters.workers import alive
+from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres, refuse_unspeakable
+from adapters.postgres.heartbeats import alive
 from domain.errors import Unavailable, UsageError
-from runtime.bootstrap import Parts, prepare
+from runtime.compose import Parts, prepare
 from runtime.instance import Endpoints, hold, leave_card, take_card_away
 from runtime.master_key import ensure_master_key
 from runtime.seal_keys import ensure_seal_key
 from runtime.settings import Settings
-from workers import nursery
+from workers import fork_server as nursery
 from workers.roles import KINDS
 
 log = structlog.get_logger(__name__)

@@ -16,20 +16,20 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.inbound import to_structured
-from adapters.kafka_ports import Message
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.kafka.cloudevents_reader import to_structured
+from adapters.kafka.ports import Message
+from application.reconcile import Saga
 from cli.main import app
-from domain.convergence import database_of
 from domain.event import Event
-from domain.saga import Saga
-from domain.steps import DatabaseFacts, Scope
-from domain.wanted import Estate
-from runtime.bootstrap import Parts, utc_now
+from domain.scope.desired import Estate
+from domain.scope.next_action import database_of
+from domain.scope.steps import DatabaseFacts, Scope
+from runtime.compose import Parts, utc_now
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.real_parts import make_database
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.provisioner import Provisioner
 
 ISOLATION = {"eu-1": "schema", "us-1": "database"}

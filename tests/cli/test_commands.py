@@ -15,7 +15,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from cli.main import app
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 from tests.fakes.kafka import InMemoryBroker, MemoryProducer
 
 ROOT = Path(__file__).parent.parent.parent

@@ -53,7 +53,7 @@ def found(cloud: Cloud, path: str) -> list[tuple[str, str, str]]:
 def test_each_side_is_told_what_it_lacks_and_nothing_is_changed(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("domain.comparing.TOGETHER", 2)
+    monkeypatch.setattr("application.commerce_comparison.TOGETHER", 2)
     first, second, third, fourth, fifth = sorted(cloud.tenant() for _ in range(5))
     before = cloud.parts.saga.estates([first, second, third, fourth, fifth])
     same = a_dump(tmp_path / "same.jsonl", *(a_line(each) for each in (first, second, third, fourth, fifth)))

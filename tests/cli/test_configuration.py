@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import pytest
 
-from domain.steps import DatabaseFacts, Scope
-from runtime.bootstrap import Parts
+from domain.scope.steps import DatabaseFacts, Scope
+from runtime.compose import Parts
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.cli.cloud import Cloud

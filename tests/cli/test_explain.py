@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from application.drift_detection import Sweep
 from domain.drift import Finding, Seen
 from domain.errors import Unreachable
-from domain.reconciling import Sweep
-from domain.steps import Scope, Step
+from domain.scope.steps import Scope, Step
 from history.story import clock
-from runtime.bootstrap import utc_now
+from runtime.compose import utc_now
 from tests.cli.conftest import TENANT, Desk, raises
 
 APP = "timesheets"

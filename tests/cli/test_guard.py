@@ -9,10 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from adapters import migrations
-from adapters.log_import import LogImport
-from history.importing import import_log
-from runtime.bootstrap import count_held
+from adapters.postgres import migrations
+from adapters.postgres.log_import import LogImport
+from audit.importing import import_log
+from runtime.compose import count_held
 from tests.cli.conftest import JIRA, TENANT, Desk
 
 ANOTHER = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runtime.bootstrap import utc_now
+from runtime.compose import utc_now
 from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, given_up
 
 

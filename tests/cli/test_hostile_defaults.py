@@ -22,11 +22,11 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.migrations import current, downgrade, head, migrate
-from adapters.postgres_connection import LONG, Limits, connect, engine
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.postgres.connection import LONG, Limits, connect, engine
+from adapters.postgres.migrations import current, downgrade, head, migrate
 from projections import PROJECTIONS
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.cli.cloud import Cloud

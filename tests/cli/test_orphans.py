@@ -12,11 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from adapters.steps.removing import Remover
+from adapters.resources.removing import Remover
+from application.orphan_removal import OrphansCondemned, OrphansRemoved
 from domain.drift import Thing
-from domain.orphans import OrphansCondemned, OrphansRemoved
-from domain.provisioning import StepStarted
-from domain.steps import Scope
+from domain.scope.state import StepStarted
+from domain.scope.steps import Scope
 from tests.cli.cloud import Cloud
 
 CONTROL = "the control database"

@@ -19,17 +19,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from application.drift_detection import Mended, Sweep
+from application.orphan_removal import Plan
+from application.progress import Progress
 from cli import acts, orphans, plans, reconcile, runs, show
 from cli import history as histories
 from cli.output import Styled, Table, Terminal, complain, err, out, print_json, show_traceback, table, warn
 from cli.progress import Bars, bars, progress
-from domain import guard
 from domain.drift import Thing
 from domain.event import Cause
-from domain.orphans import Plan
-from domain.reconciling import Mended, Sweep
+from domain.tenant import approval as guard
 from history.acts import Act
-from history.progress import Progress
 from history.story import Line
 from history.timeline import Entry
 from projections import PROJECTIONS

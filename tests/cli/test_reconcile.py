@@ -9,11 +9,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.steps.passwords import changed
-from adapters.topology import reach_role
-from domain.provisioning import ScopeConverged, ScopeHeld, StepFailed, StepMissing, StepStarted
-from domain.steps import DatabaseFacts, Scope, Step
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.resources.passwords import changed
+from adapters.resources.topology import reach_role
+from domain.scope.state import ScopeConverged, ScopeHeld, StepFailed, StepMissing, StepStarted
+from domain.scope.steps import DatabaseFacts, Scope, Step
 from tests.cli.cloud import Cloud
 
 TABLE = "entitlement_jira_software"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from domain.errors import ExecutorError, Obstacle, Permanent, Retryable, Unreachable
-from domain.tenant_events import TenantRestored
+from domain.tenant.events import TenantRestored
 from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, given_up, raises
 
 

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
-from adapters.kafka import Message
-from adapters.signed_requests import SigningSecret
-from adapters.steps.foreign import licensed
-from adapters.steps.replies import LARGEST_REPLY_BYTES, read
+from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres
+from adapters.kafka.clients import Message
+from adapters.provisioners.foreign import licensed
+from adapters.provisioners.replies import LARGEST_REPLY_BYTES, read
+from adapters.provisioners.signed_requests import SigningSecret
+from application.ports import Order
 from domain.catalog import ForeignExecutor
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
-from domain.ports import Order
-from domain.steps import LicenseFacts, Step
-from tests.adapters.steps.orders import new_tenant_id
+from domain.scope.steps import LicenseFacts, Step
+from tests.adapters.provisioners.orders import new_tenant_id
 from tests.contracts.replying import PRODUCT, Headers, Ours, catalog_of, license_of, replying, said
 from tests.fakes.provisioner import SECRET, SIGNING, Provisioner, serving, webhook
 from tests.fakes.provisioner import Reply as Answer

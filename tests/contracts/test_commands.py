@@ -10,23 +10,23 @@ from uuid import uuid4
 
 import pytest
 
-from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
-from adapters.kafka import KafkaPythonConsumer, KafkaPythonProducer, Message, ensure_topics
-from adapters.steps.commands import Commanded
-from adapters.steps.foreign import Routed, licensed
-from adapters.steps.replies import LARGEST_REPLY_BYTES, read
+from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres
+from adapters.kafka.clients import KafkaPythonConsumer, KafkaPythonProducer, Message, ensure_topics
+from adapters.provisioners.commands import Commanded
+from adapters.provisioners.foreign import Routed, licensed
+from adapters.provisioners.replies import LARGEST_REPLY_BYTES, read
+from application.ingest import Lifecycle
+from application.ports import Order
+from application.reconcile import Saga
 from domain.catalog import CommandedExecutor
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
-from domain.lifecycle import Lifecycle
-from domain.ports import Order
-from domain.saga import Saga
-from domain.steps import LicenseFacts, Scope, Step
-from tests.adapters.steps.orders import new_tenant_id
+from domain.scope.steps import LicenseFacts, Scope, Step
+from tests.adapters.provisioners.orders import new_tenant_id
 from tests.contracts.replying import PRODUCT, SESSION, Ours, catalog_of, license_of, replying, said
 from tests.domain.given import POLICY, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.replier import Replier, from_the_start
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.provisioner import Provisioner
 
 pytestmark = pytest.mark.slow

@@ -17,14 +17,10 @@ from eventsourcing.persistence import StoredEvent
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from adapters.event_log import PostgresEventLog
-from adapters.event_store import Recorder
-from adapters.migrations import migrate
-from domain.errors import Conflict, GuardTripped, PositionLost
-from domain.event import Cause, Event, Recorded
-from domain.faults import INTERNAL_ERROR
-from domain.policy import Guard
-from domain.ports import (
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.postgres.event_store import Recorder
+from adapters.postgres.migrations import migrate
+from application.ports import (
     Blocked,
     Discarded,
     EventLog,
@@ -39,7 +35,11 @@ from domain.ports import (
     WaitingMessage,
     Wake,
 )
-from domain.tenant_events import Founder, ProductSuspended, TenantCreated
+from domain.errors import Conflict, GuardTripped, PositionLost
+from domain.event import Cause, Event, Recorded
+from domain.faults import INTERNAL_ERROR
+from domain.policy import Guard
+from domain.tenant.events import Founder, ProductSuspended, TenantCreated
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.sealing import InMemorySealingKeys
 

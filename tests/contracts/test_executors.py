@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from adapters.embedded import EmbeddedPostgres
+from adapters.embedded.servers import EmbeddedPostgres
+from application.ports import Order
 from domain.errors import Fenced, Obstacle, Permanent
-from domain.ports import Order
-from domain.steps import DatabaseFacts, RegionFacts, RegionWish, Scope, Step
-from tests.adapters.steps.orders import Executors, Family, new_tenant_id, order, site_order
-from tests.adapters.steps.real_shards import SHARDS, RealWorld, real_world
+from domain.scope.steps import DatabaseFacts, RegionFacts, RegionWish, Scope, Step
+from tests.adapters.provisioners.orders import Executors, Family, new_tenant_id, order, site_order
+from tests.adapters.resources.real_shards import SHARDS, RealWorld, real_world
 from tests.fakes.executors import FakeShard, FakeWorld
 from tests.fakes.provisioner import serving, webhook
 

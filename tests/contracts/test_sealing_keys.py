@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 from psycopg_pool import ConnectionPool
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.migrations import migrate
-from adapters.sealing import MasterKey, PostgresSealingKeys
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.encryption import MasterKey, PostgresSealingKeys
+from adapters.postgres.migrations import migrate
+from application.ports import SealingKeys
 from domain.errors import TenantryError
-from domain.ports import SealingKeys
 from tests.fakes.sealing import InMemorySealingKeys
 from tests.real_parts import make_database
 

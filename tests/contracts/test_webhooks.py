@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from adapters.signed_requests import LARGEST_ANSWER_BYTES, SigningSecret
-from adapters.steps.webhooks import Webhook
+from adapters.provisioners.signed_requests import LARGEST_ANSWER_BYTES, SigningSecret
+from adapters.provisioners.webhooks import Webhook
+from application.ports import Order
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable, UsageError
-from domain.ports import Order
-from domain.steps import (
+from domain.scope.steps import (
     ConfigurationFacts,
     ConfigurationWish,
     IdentityFacts,
@@ -33,7 +33,7 @@ from domain.steps import (
     Scope,
     Step,
 )
-from tests.adapters.steps.orders import ADA, customer, license_wish, order
+from tests.adapters.provisioners.orders import ADA, customer, license_wish, order
 from tests.fakes.provisioner import SECRET, SIGNING, Handler, Provisioner, Reply, says, serving, webhook
 
 PRODUCT = "jira-software"

@@ -22,21 +22,21 @@ from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.inbound import to_structured
-from adapters.kafka_ports import Message
-from adapters.migrations import migrate
-from adapters.steps.login_roles import role_password
-from cli.demo.entries import Entry
-from cli.demo.findings import Found, find
-from cli.demo.oracle import Disagreement, disagreements, expect
-from cli.demo.rules import Tenant, family_of
-from domain.lifecycle import Lifecycle
-from domain.operating import Act, Operating
-from domain.steps import Scope
-from domain.wanted import Estate
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.kafka.cloudevents_reader import to_structured
+from adapters.kafka.ports import Message
+from adapters.postgres.migrations import migrate
+from adapters.resources.login_role import role_password
+from application.ingest import Lifecycle
+from application.operator_commands import Act, Operating
+from demo.entries import Entry
+from demo.findings import Found, find
+from demo.oracle import Disagreement, disagreements, expect
+from demo.rules import Tenant, family_of
+from domain.scope.desired import Estate
+from domain.scope.steps import Scope
 from projections import PROJECTIONS
-from runtime.bootstrap import Parts, new_id
+from runtime.compose import Parts, new_id
 from runtime.instance import Endpoints
 from runtime.settings import Settings, Shard
 from tests.crashes import worker

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from application.ports import Executor, Order
 from domain.errors import Permanent, Retryable
-from domain.ports import Executor, Order
-from domain.steps import Facts, ScopeKind, Step
+from domain.scope.steps import Facts, ScopeKind, Step
 
 Fails = Mapping[tuple[ScopeKind, Step], Literal["for good", "for now"]]
 

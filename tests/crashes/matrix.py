@@ -29,7 +29,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from domain.steps import Scope, Step
+from domain.scope.steps import Scope, Step
 from tests.crashes.cloud import JIRA, REGIONS, Cloud, passed
 from tests.crashes.failing import Fails
 from tests.crashes.points import Place, Point

@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import sql
 
+from application.ports import EventLog, Executor, Lease, Order, Recording, WaitingMessage
 from domain.event import Recorded
-from domain.ports import EventLog, Executor, Lease, Order, Recording, WaitingMessage
-from domain.provisioning import ScopeConverged, StepCompleted, StepStarted
-from domain.steps import Facts, ScopeKind, Step
+from domain.scope.state import ScopeConverged, StepCompleted, StepStarted
+from domain.scope.steps import Facts, ScopeKind, Step
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.embedded import EmbeddedPostgres
-from domain.provisioning import StepCompleted
-from domain.steps import Level
+from adapters.embedded.servers import EmbeddedPostgres
+from domain.scope.state import StepCompleted
+from domain.scope.steps import Level
 from tests.crashes.cloud import JIRA, PATIENCE, Cloud, a_cloud, passed
 from tests.crashes.points import Point
 from tests.crashes.worker import Strike

@@ -12,17 +12,17 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol
 
-from domain.convergence import dependents
+from application.operator_commands import Operating
+from application.ports import EventLog, Lease, Order, Recording, Wake
+from application.reconcile import Saga, Turn
 from domain.errors import Conflict, ExecutorError, GuardTripped
 from domain.event import Recorded
-from domain.operating import Operating
 from domain.policy import Policy
-from domain.ports import EventLog, Lease, Order, Recording, Wake
-from domain.provisioning import ScopeResumed, StepCompleted
-from domain.saga import Saga, Turn
-from domain.steps import Facts, Scope
-from domain.tenant_events import TenantRestored
-from domain.wanted import Estate, scopes_of
+from domain.scope.desired import Estate, scopes_of
+from domain.scope.next_action import dependents
+from domain.scope.state import ScopeResumed, StepCompleted
+from domain.scope.steps import Facts, Scope
+from domain.tenant.events import TenantRestored
 from tests.domain.given import CATALOG, POLICY, TENANT, FrontDoor, Intake, ids, of, recorded
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World

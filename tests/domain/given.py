@@ -13,21 +13,22 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from application.ingest import Inbound, Lifecycle, Readable
+from application.ports import EventLog, WaitingMessage
 from domain import customer as customers
-from domain import provisioning, tenant_decisions
-from domain import tenant as tenants
 from domain.catalog import default_catalog
 from domain.commands import COMMANDS, TenantCommand, UpdateCustomer
 from domain.customer import Customer
 from domain.event import Cause, Event, Recorded
-from domain.lifecycle import Inbound, Lifecycle, Readable
 from domain.policy import Guard, Policy, default_policy
-from domain.ports import EventLog, WaitingMessage
-from domain.provisioning import Provisioning
-from domain.steps import Scope, Step
-from domain.tenant import Tenant
-from domain.tenant_events import TenantEvent
-from domain.wanted import Estate, Wanted, scopes_of, wanted
+from domain.scope import state as provisioning
+from domain.scope.desired import Estate, Wanted, scopes_of, wanted
+from domain.scope.state import Provisioning
+from domain.scope.steps import Scope, Step
+from domain.tenant import decisions as tenant_decisions
+from domain.tenant import state as tenants
+from domain.tenant.events import TenantEvent
+from domain.tenant.state import Tenant
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import facts_of
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from adapters.event_log import PostgresEventLog
+from adapters.postgres.event_log import PostgresEventLog
+from application.ports import Lease, Recording, Wake
 from domain.event import Recorded
-from domain.ports import Lease, Recording, Wake
 from tests.domain.given import Clock
 from tests.fakes.sealing import InMemorySealingKeys
 

@@ -2,7 +2,7 @@
 
 A `Story` is told act by act: by hypothesis in test_saga_model.py, and on each way between two levels in
 test_saga_coverage.py. What commerce says goes to the intake and to the registers of tests/simulation/registers.py,
-written from the description and not taken from domain/. What must be so when it ends: endings.py.
+written from the description and not taken from domain/. What must be so when it ends: convergence_checks.py.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal
 
+from application.operator_commands import Act
+from application.ports import Order, Recording
 from domain.errors import Permanent, Refused, Retryable, UsageError
-from domain.operating import Act
 from domain.policy import Guard
-from domain.ports import Order, Recording
-from domain.provisioning import ScopeConverged
-from domain.steps import Step
-from domain.tenant_events import ChangeHeld, ClosingHeld, LicenseExpired, PurgeStarted, TenantPurgeStarted
+from domain.scope.state import ScopeConverged
+from domain.scope.steps import Step
+from domain.tenant.events import ChangeHeld, ClosingHeld, LicenseExpired, PurgeStarted, TenantPurgeStarted
 from tests.domain.driver import LEASE, Cloud, CloudOn, Keeper, Killed
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, POLICY, SERVICE, TENANT, FrontDoor, message
-from tests.domain.ground import check_undone
 from tests.domain.keeper import ClockAhead
+from tests.domain.prerequisites import check_undone
 from tests.simulation import registers
 from tests.simulation.desk import Desk
 from tests.simulation.registers import Said

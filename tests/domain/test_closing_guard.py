@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain import tenant as tenants
 from domain.policy import Guard, Policy
-from domain.tenant import Tenant
-from domain.tenant_events import (
+from domain.tenant import state as tenants
+from domain.tenant.events import (
     ChangesApproved,
     ClosingHeld,
     LicenseUpdated,
@@ -21,9 +20,10 @@ from domain.tenant_events import (
     ProductSuspended,
     TenantMessageStale,
 )
+from domain.tenant.state import Tenant
+from tests.application.test_approval import MINUTE, Estates, registers
 from tests.domain.driver import Cloud
 from tests.domain.given import APP, CONFLUENCE, GUARDED, JIRA, NOW, POLICY, message
-from tests.domain.test_guard import MINUTE, Estates, registers
 
 PAST = "2026-05-31T00:00:00Z"
 WAYS = (

@@ -7,7 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from domain.adopting import Adopting
+from application.adoption import Adopting
+from application.ports import Blocked, Recording
+from application.reconcile import Saga
 from domain.catalog import Catalog, Product
 from domain.configuration import (
     STREAM,
@@ -19,9 +21,7 @@ from domain.configuration import (
     differences,
 )
 from domain.errors import UsageError
-from domain.ports import Blocked, Recording
-from domain.retiring import product_from
-from domain.saga import Saga
+from domain.retired_products import product_from
 from tests.domain.given import APP, CATALOG, JIRA, NOW, POLICY, Clock, Intake, ids, message
 from tests.fakes.event_log import MemoryEventLog
 

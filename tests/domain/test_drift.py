@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from domain.catalog import Catalog, ForeignExecutor
-from domain.convergence import Action, Hold, Start, Wait, around, database_of, next_action
 from domain.drift import (
     CONTROL,
     Entitlement,
@@ -20,9 +19,10 @@ from domain.drift import (
     suspicious,
 )
 from domain.policy import Drift
-from domain.provisioning import DataAbandoned, Ensured, StepFailed, StepMissing, StepStarted
-from domain.steps import DatabaseWish, LicenseFacts, RoleWish, Step
-from domain.wanted import Estate, data_lost, wanted
+from domain.scope.desired import Estate, data_lost, wanted
+from domain.scope.next_action import Action, Hold, Start, Wait, around, database_of, next_action
+from domain.scope.state import DataAbandoned, Ensured, StepFailed, StepMissing, StepStarted
+from domain.scope.steps import DatabaseWish, LicenseFacts, RoleWish, Step
 from tests.domain.given import (
     CATALOG,
     JIRA,

@@ -11,11 +11,11 @@ from itertools import pairwise
 
 import pytest
 
+from application.ports import Order
 from domain.errors import Permanent, Retryable, Unreachable
 from domain.policy import Retry
-from domain.ports import Order
-from domain.provisioning import ScopeGaveUp, StepBlocked, StepFailed
-from domain.steps import Step
+from domain.scope.state import ScopeGaveUp, StepBlocked, StepFailed
+from domain.scope.steps import Step
 from tests.domain.driver import Cloud
 from tests.domain.given import JIRA_SCOPE, POLICY, TENANT, message
 

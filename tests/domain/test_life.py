@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-from domain.convergence import placement_of
-from domain.description import describe, describe_scopes
+from application.description import describe, describe_scopes
+from application.operator_commands import Act
+from application.ports import Order, Recording
 from domain.errors import Conflict, Obstacle, Permanent, Refused, Retryable
 from domain.event import Event
-from domain.operating import Act
 from domain.policy import Policy
-from domain.ports import Order, Recording
-from domain.provisioning import ScopeConverged, ScopeGaveUp
-from domain.steps import Direction, Scope, SiteWish, Step
-from domain.tenant_events import (
+from domain.scope.desired import is_past_return
+from domain.scope.next_action import placement_of
+from domain.scope.state import ScopeConverged, ScopeGaveUp
+from domain.scope.steps import Direction, Scope, SiteWish, Step
+from domain.tenant.events import (
     LicenseExpired,
     PurgeStarted,
     TenantDestroyed,
@@ -30,7 +31,6 @@ from domain.tenant_events import (
     TenantPurgeStarted,
     TenantRestored,
 )
-from domain.wanted import is_past_return
 from tests.domain.driver import Cloud
 from tests.domain.given import (
     APP,

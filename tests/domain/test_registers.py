@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from domain.lifecycle import Readable
+from application.ingest import Readable
 from domain.registers import Register, Write, judge, written
-from domain.tenant import Tenant
-from domain.wanted import wish_of_product
+from domain.scope.desired import wish_of_product
+from domain.tenant.state import Tenant
 from tests.domain.given import CATALOG, Clock, Intake, message
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "registers.jsonl"

@@ -14,10 +14,10 @@ from typing import Final, Literal, get_args
 
 import pytest
 
-from domain.ports import Order, Recording
-from domain.steps import Level
+from application.ports import Order, Recording
+from domain.scope.steps import Level
+from tests.domain.convergence_checks import check_end
 from tests.domain.driver import Killed
-from tests.domain.endings import check_end
 from tests.domain.given import APP, JIRA, SERVICE
 from tests.domain.story import DAY, Story
 

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapters import inbound
-from adapters.arrays import timestamps
-from adapters.arrivals import Arrivals
-from adapters.event_mapper import EventMapper
-from cli.demo.reading import instant
+from adapters.kafka import cloudevents_reader as inbound
+from adapters.postgres.arrays import timestamps
+from adapters.postgres.event_mapper import EventMapper
+from adapters.postgres.message_history import Arrivals
+from application.description import describe, describe_scopes
+from application.ingest import Readable
+from demo.reading import instant
 from domain.customer import Customer
-from domain.description import describe, describe_scopes
-from domain.lifecycle import Readable
-from domain.steps import Scope
+from domain.scope.desired import Estate, scopes_of, wanted
+from domain.scope.steps import Scope
 from domain.times import AHEAD, FIRST, LAST, counted, in_utc, is_ahead, moved
-from domain.wanted import Estate, scopes_of, wanted
 from history.explain import obstacles
 from history.timeline import timeline
 from projections import INTEGRATION, PROJECTIONS

@@ -12,11 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
 
-from domain.errors import Conflict, GuardTripped, PositionLost
-from domain.event import Recorded
-from domain.faults import INTERNAL_ERROR
-from domain.personal import personal_paths, replace_personal
-from domain.ports import (
+from application.ports import (
     Clock,
     Guarded,
     HeldInTenant,
@@ -28,6 +24,10 @@ from domain.ports import (
     WaitingMessage,
     Wake,
 )
+from domain.errors import Conflict, GuardTripped, PositionLost
+from domain.event import Recorded
+from domain.faults import INTERNAL_ERROR
+from domain.personal import personal_paths, replace_personal
 from domain.times import moved
 
 

@@ -16,17 +16,17 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import Literal
 
-from adapters.steps.commerce import Commerce
-from adapters.steps.configuration import Configurations
-from adapters.steps.fences import wish_of
-from adapters.steps.identities import Identities
-from adapters.steps.licenses import table_of
-from adapters.steps.login_roles import Names
-from adapters.steps.sites import Memberships, site_url
+from adapters.resources.commerce import Commerce
+from adapters.resources.configuration import Configurations
+from adapters.resources.entitlement import table_of
+from adapters.resources.fences import wish_of
+from adapters.resources.identities import Identities
+from adapters.resources.login_role import Names
+from adapters.resources.site_name import Memberships, site_url
+from application.ports import Executor, Order
 from domain.catalog import Catalog, default_catalog
 from domain.errors import Fenced, Obstacle, Permanent, Retryable
-from domain.ports import Executor, Order
-from domain.steps import (
+from domain.scope.steps import (
     DatabaseFacts,
     DatabaseWish,
     Direction,

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.kafka import Consumer, Message, Partition, Producer
+from adapters.kafka.clients import Consumer, Message, Partition, Producer
 
 
 def from_the_start(partitions: frozenset[Partition]) -> Mapping[Partition, int]:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
+from application.ports import Order
 from domain.errors import Fenced, Obstacle
-from domain.ports import Order
-from domain.steps import (
+from domain.scope.steps import (
     CommerceFacts,
     CommerceWish,
     ConfigurationFacts,

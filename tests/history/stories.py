@@ -15,12 +15,12 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from adapters.event_log import PostgresEventLog
-from adapters.log_reader import LogReader
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.postgres.log_reader import LogReader
+from application.ports import Recording, SealingKeys
 from domain.customer import CustomerAdministrator, CustomerUpdated
 from domain.event import Cause, Event, Recorded
-from domain.ports import Recording, SealingKeys
-from domain.provisioning import (
+from domain.scope.state import (
     ScopeConverged,
     ScopeGaveUp,
     ScopeHeld,
@@ -31,7 +31,7 @@ from domain.provisioning import (
     StepMissing,
     StepStarted,
 )
-from domain.steps import (
+from domain.scope.steps import (
     SCOPE_STEPS,
     Access,
     CommerceFacts,
@@ -51,10 +51,10 @@ from domain.steps import (
     Step,
     User,
 )
-from domain.tenant_events import Founder, TenantCreated, TenantDestroyed
+from domain.tenant.events import Founder, TenantCreated, TenantDestroyed
 from projections import PROJECTIONS
 from projections.base import Projection
-from runtime.bootstrap import projector_engine
+from runtime.compose import projector_engine
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CAUSE = Cause(kind="event", source="tenant:t", id="1")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
+from application.orphan_removal import Condemned, Kept, OrphansRemoved
 from domain.event import Cause, Event, Recorded
-from domain.orphans import Condemned, Kept, OrphansRemoved
-from domain.provisioning import ScopeHeld, StepMissing
-from domain.steps import Step
+from domain.scope.state import ScopeHeld, StepMissing
+from domain.scope.steps import Step
 from history.acts import acts_in
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

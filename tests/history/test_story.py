@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict
 from datetime import timedelta
 
+from application.operator_commands import Act
+from application.ports import Order
 from domain import customer as customers
-from domain import tenant as tenants
 from domain.errors import Obstacle, Permanent, Retryable
-from domain.operating import Act
-from domain.ports import Order
-from domain.steps import Scope, Step
+from domain.scope.steps import Scope, Step
+from domain.tenant import state as tenants
 from history.story import Run, Standing, clock, standing, tell
 from tests.domain.driver import Cloud
 from tests.domain.given import APP, CUSTOMER, JIRA, JIRA_FAMILY, JIRA_SCOPE, NOW, SITE, TENANT, message

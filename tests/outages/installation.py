@@ -21,9 +21,9 @@ from typing import Any, Final, Self
 
 import psycopg
 
-from adapters.topology import Shard, Topology
-from cli.demo.oracle import Disagreement, compare, expect
-from cli.demo.reading import Refused, read_event
+from adapters.resources.topology import Shard, Topology
+from demo.oracle import Disagreement, compare, expect
+from demo.reading import Refused, read_event
 from domain.errors import Unavailable
 from tests.fakes.provisioner import SECRET, Provisioner, serving
 from tests.journeys.running import Running, Told, tenantry

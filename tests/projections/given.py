@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy import Table
 
 from domain.event import Cause, Event, Recorded
-from domain.provisioning import StepCompleted, StepStarted
-from domain.steps import Facts, Scope, Step, Wish
+from domain.scope.state import StepCompleted, StepStarted
+from domain.scope.steps import Facts, Scope, Step, Wish
 from projections.base import Change, Fold, Key, Projection, Row, Set, storable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -1,6 +1,6 @@
 """Are the configurations those that step 4 stored?"""
 
-from domain.steps import ConfigurationFacts, Scope, Step
+from domain.scope.steps import ConfigurationFacts, Scope, Step
 from projections.configurations import CONFIGURATIONS, PROJECTION
 from tests.projections.given import ensured, history, removed, rows_of
 

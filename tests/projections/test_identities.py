@@ -1,6 +1,6 @@
 """Does the last set of identities replace the one before, whole?"""
 
-from domain.steps import IdentityFacts, Membership, Permission, Scope, Step, User
+from domain.scope.steps import IdentityFacts, Membership, Permission, Scope, Step, User
 from projections.identities import GROUPS, MEMBERSHIPS, PERMISSIONS, PROJECTION, TABLES, USERS
 from tests.projections.given import ensured, history, removed, rows_of
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from domain.event import Event
-from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeHeld, ScopeResumed, StepBlocked, StepFailed
-from domain.steps import CommerceFacts, CommerceWish, Level, Scope, Step
+from domain.scope.state import ScopeConverged, ScopeGaveUp, ScopeHeld, ScopeResumed, StepBlocked, StepFailed
+from domain.scope.steps import CommerceFacts, CommerceWish, Level, Scope, Step
 from projections.base import Row
 from projections.integration import OUTBOX, PROJECTION
 from tests.projections.given import at, ensured, history, removed, rows_of, started

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from domain.steps import LicenseFacts, Scope, Step
+from domain.scope.steps import LicenseFacts, Scope, Step
 from projections.licenses import LICENSES, PROJECTION
 from tests.projections.given import ensured, history, removed, rows_of
 

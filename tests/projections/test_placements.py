@@ -1,6 +1,6 @@
 """Do the placements say where each family lives?"""
 
-from domain.steps import DatabaseFacts, RegionFacts, RoleFacts, Scope, Step
+from domain.scope.steps import DatabaseFacts, RegionFacts, RoleFacts, Scope, Step
 from projections.placements import PLACEMENTS, PROJECTION
 from tests.projections.given import ensured, history, removed, rows_of
 

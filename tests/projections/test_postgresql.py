@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from adapters import migrations
-from adapters.embedded import EmbeddedPostgres
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.postgres import migrations
 from domain.customer import CustomerUpdated
 from domain.event import Event, Recorded
-from domain.provisioning import ScopeConverged, ScopeGaveUp, StepBlocked
-from domain.steps import (
+from domain.scope.state import ScopeConverged, ScopeGaveUp, StepBlocked
+from domain.scope.steps import (
     Access,
     ConfigurationFacts,
     DatabaseFacts,
@@ -34,7 +34,7 @@ from domain.steps import (
     Step,
     User,
 )
-from domain.tenant_events import TenantDestroyed
+from domain.tenant.events import TenantDestroyed
 from projections import INTEGRATION, PROJECTIONS
 from projections.base import BUCKETS, METADATA, Change, Fold, HandlerFailed, Projection, Row, Set
 from projections.customers import CUSTOMERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from domain.event import Event
-from domain.provisioning import (
+from domain.scope.state import (
     ScopeConverged,
     ScopeGaveUp,
     ScopeHeld,
@@ -14,7 +14,7 @@ from domain.provisioning import (
     StepFailed,
     StepStarted,
 )
-from domain.steps import MembershipFacts, MembershipWish, Scope, Step
+from domain.scope.steps import MembershipFacts, MembershipWish, Scope, Step
 from projections.base import Row
 from projections.provisionings import PROJECTION, PROVISIONINGS, STEPS
 from tests.projections.given import at, ensured, history, removed, rows_of, started

@@ -1,7 +1,7 @@
 """Are the sites, and the products on them, what step 2 made of them?"""
 
-from domain.steps import Access, MembershipFacts, Scope, SiteFacts, Step
-from domain.tenant_events import Founder, TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
+from domain.scope.steps import Access, MembershipFacts, Scope, SiteFacts, Step
+from domain.tenant.events import Founder, TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
 from projections.sites import PROJECTION, SITE_PRODUCTS, SITES_BASE
 from tests.projections.given import at, ensured, history, removed, rows_of
 

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from application.ports import Order
+from application.unsettled_scopes import names_in_queue, unsettled
 from domain.event import Recorded
-from domain.ports import Order
-from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeResumed, StepCompleted, StepFailed, StepStarted
-from domain.steps import LEVELS, IdentityWish, LicenseWish, MembershipWish, Scope, SiteWish, Step
-from domain.tenant_events import PurgeStarted, TenantPurged, TenantPurgeStarted
-from domain.unsettled import names_in_queue, unsettled
+from domain.scope.state import ScopeConverged, ScopeGaveUp, ScopeResumed, StepCompleted, StepFailed, StepStarted
+from domain.scope.steps import LEVELS, IdentityWish, LicenseWish, MembershipWish, Scope, SiteWish, Step
+from domain.tenant.events import PurgeStarted, TenantPurged, TenantPurgeStarted
 from tests.domain.given import CATALOG
-from tests.domain.ground import grounds_of
+from tests.domain.prerequisites import grounds_of
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World
 from tests.simulation.registers import COOL_DOWN, HOSTS

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+from application.operator_commands import Operating
+from application.ports import Clock
 from domain.errors import UsageError
 from domain.event import Recorded
-from domain.operating import Operating
-from domain.ports import Clock
-from domain.tenant_events import ChangeHeld, PurgeStarted, TenantPurgeStarted
+from domain.tenant.events import ChangeHeld, PurgeStarted, TenantPurgeStarted
 from tests.simulation.registers import RESTORE_WINDOW, RETENTION, Tenant
 
 Listed = list[tuple[str, str, str, int | None]]

@@ -12,9 +12,9 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Literal, Protocol
 
+from application.ports import Clock, Recording
 from domain.errors import ExecutorError, Retryable
 from domain.event import Recorded
-from domain.ports import Clock, Recording
 from tests.fakes.event_log import MemoryEventLog
 from workers.effects import Effects, Key, Result
 

@@ -11,15 +11,21 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from domain import budget, convergence, registers, saga, tenant, tenant_decisions, wanted
+from application import reconcile as saga
+from application.ports import Recording
+from application.stream_cache import Streams
+from domain import registers
 from domain.catalog import Catalog
 from domain.configuration import Adopted
-from domain.convergence import Resume
 from domain.errors import ExecutorError
-from domain.ports import Recording
 from domain.registers import Write
-from domain.steps import DatabaseWish
-from domain.streams import Streams
+from domain.scope import desired as wanted
+from domain.scope import next_action as convergence
+from domain.scope.next_action import Resume
+from domain.scope.steps import DatabaseWish
+from domain.tenant import budget
+from domain.tenant import decisions as tenant_decisions
+from domain.tenant import state as tenant
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World, facts_of
 from tests.simulation.parts import SteppedEffects

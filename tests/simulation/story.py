@@ -20,20 +20,20 @@ from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 
+from application.ingest import Inbound, Lifecycle
+from application.operator_commands import Act, Operating
+from application.ports import Order, Recording, WaitingMessage
+from application.reconcile import Saga
 from domain.catalog import Catalog
 from domain.configuration import STREAM, Adopted, AdoptedShard, Configuration, Living, ShardMap, adopt
 from domain.errors import Conflict, ExecutorError, Permanent, Refused, Retryable, Unavailable, Unreachable, UsageError
 from domain.event import Cause, Recorded
-from domain.lifecycle import Inbound, Lifecycle
-from domain.operating import Act, Operating
 from domain.policy import Guard, Policy, default_policy
-from domain.ports import Order, Recording, WaitingMessage
-from domain.provisioning import StepStarted
-from domain.saga import Saga
-from domain.steps import SCOPE_STEPS, Scope
-from domain.wanted import Estate
+from domain.scope.desired import Estate
+from domain.scope.state import StepStarted
+from domain.scope.steps import SCOPE_STEPS, Scope
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, SERVICE, Clock, message
-from tests.domain.ground import check_undone
+from tests.domain.prerequisites import check_undone
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World
 from tests.simulation import registers
@@ -41,7 +41,7 @@ from tests.simulation.checks import Witness, check_given_up, check_held, check_n
 from tests.simulation.desk import Desk
 from tests.simulation.parts import Killed, SteppedEffects, WatchedLog
 from tests.simulation.registers import Said
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.provisioner import Provisioner
 
 STEPS = 300

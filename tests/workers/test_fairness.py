@@ -10,18 +10,18 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from adapters.event_log import PostgresEventLog
-from adapters.migrations import migrate
-from adapters.steps.foreign import Routed
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.postgres.migrations import migrate
+from adapters.provisioners.foreign import Routed
+from application.ingest import Lifecycle
+from application.ports import Executor, Order, WaitingMessage
+from application.reconcile import Saga
 from domain.catalog import Catalog, ForeignExecutor, Product
-from domain.lifecycle import Lifecycle
-from domain.ports import Executor, Order, WaitingMessage
-from domain.saga import Saga
-from domain.steps import Facts, Step
+from domain.scope.steps import Facts, Step
 from tests.domain.given import CATALOG, POLICY, ids, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.sealing import InMemorySealingKeys
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.provisioner import Provisioner
 
 DEAD = "compass"

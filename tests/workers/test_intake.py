@@ -12,10 +12,10 @@ import psycopg
 import pytest
 import structlog
 
-from adapters.event_log import PostgresEventLog
+from adapters.postgres.event_log import PostgresEventLog
+from application.ports import Recording
 from domain.errors import Conflict, PositionLost, TenantryError, Unavailable
 from domain.faults import IntakeHalted
-from domain.ports import Recording
 from tests.fakes.kafka import InMemoryBroker
 from tests.fakes.sealing import InMemorySealingKeys
 from tests.workers.planted import ForgetfulIntake

@@ -11,18 +11,18 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.event_log import PostgresEventLog
-from adapters.steps.login_roles import OUR_NAMES
-from domain.lifecycle import Lifecycle
-from domain.operating import Operating
-from domain.ports import WaitingMessage
-from domain.saga import Saga
-from domain.wanted import Estate
-from tests.adapters.steps.real_shards import RealWorld, real_world
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.resources.login_role import OUR_NAMES
+from application.ingest import Lifecycle
+from application.operator_commands import Operating
+from application.ports import WaitingMessage
+from application.reconcile import Saga
+from domain.scope.desired import Estate
+from tests.adapters.resources.real_shards import RealWorld, real_world
 from tests.domain.given import CATALOG, DAY, POLICY, TENANT, ids, message
 from tests.fakes.sealing import InMemorySealingKeys
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.provisioner import Provisioner
 
 JIRA = "jira-software"

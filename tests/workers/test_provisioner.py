@@ -11,14 +11,15 @@ from typing import Literal
 
 import pytest
 
-from adapters.steps.circuit_breaker import CircuitBreaker
-from adapters.steps.foreign import Routed
+from adapters.provisioners.circuit_breaker import CircuitBreaker
+from adapters.provisioners.foreign import Routed
+from application.operator_commands import Act, Operating
+from application.ports import Order, Recording
+from application.reconcile import Saga
 from domain.catalog import Catalog
 from domain.errors import Conflict, Obstacle, Permanent, Retryable, TenantryError, UnreadableEvent
 from domain.event import Event
-from domain.operating import Act, Operating
-from domain.ports import Order, Recording
-from domain.provisioning import (
+from domain.scope.state import (
     ScopeConverged,
     ScopeGaveUp,
     ScopeHeld,
@@ -27,13 +28,12 @@ from domain.provisioning import (
     StepFailed,
     StepStarted,
 )
-from domain.saga import Saga
-from domain.steps import Facts, LicenseFacts, Scope, Step
-from domain.tenant_events import PurgeStarted
+from domain.scope.steps import Facts, LicenseFacts, Scope, Step
+from domain.tenant.events import PurgeStarted
 from tests.domain.given import CATALOG, POLICY, Intake, ids, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.provisioner import Reply, says, serving, webhook
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.provisioner import Executors, Provisioner
 
 TENANTS = [f"t-{number}" for number in range(12)]
