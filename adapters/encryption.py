@@ -93,7 +93,7 @@ class Connections(Protocol):
         """One, for as long as the block lasts."""
 
 
-class PostgresSealingKeys:
+class PostgresEncryptionKeys:
     """The port SealingKeys on the table data_keys. Threads may share it.
 
     Raises Unavailable where the database does not answer, UsageError where the master key is another one.
@@ -162,9 +162,9 @@ class PostgresSealingKeys:
 
         Subjects without a key get one. A sealed text that is damaged is left for `unseal` to complain about.
         """
-        wanted = [subject for subject in {*subjects} if self._cached_live(subject) is None]
-        if wanted:
-            self._load_subjects(wanted)
+        desired_state = [subject for subject in {*subjects} if self._cached_live(subject) is None]
+        if desired_state:
+            self._load_subjects(desired_state)
         key_ids = {key_id for _, key_id, _ in (text.split(".", 2) for text in sealed if text.count(".") == 2)}
         missing = [key_id for key_id in key_ids if _KEY_ID.fullmatch(key_id) and self._cached(key_id) is None]
         if missing:

@@ -28,7 +28,7 @@ from domain.commerce_dump import (
     is_newer,
 )
 from domain.customer import Customer
-from domain.scope.desired import Estate
+from domain.scope.desired import TenantSnapshot
 
 TOGETHER: Final = 200
 """Tenants, or customers, that are read from the log together."""
@@ -91,7 +91,7 @@ class Comparing:
     """`streams_after` pages through the keys of a kind of stream; `estates` gives tenants as committed now."""
 
     log: EventLog
-    estates: Callable[[Iterable[str]], Mapping[str, Estate]]
+    snapshots: Callable[[Iterable[str]], Mapping[str, TenantSnapshot]]
     streams_after: Callable[[str, str, int], Sequence[str]]
 
     def compare(self, lines: Iterator[Line], comparison: Comparison) -> Iterator[Difference]:
@@ -122,9 +122,9 @@ class Comparing:
             last = page[-1]
 
     def _tenants(self, lines: Mapping[str, TenantLine], ids: Sequence[str], as_of: datetime) -> Iterator[Difference]:
-        estates = self.estates(ids)
+        snapshots = self.snapshots(ids)
         for id_ in ids:
-            tenant = estates[id_].tenant
+            tenant = snapshots[id_].tenant
             if id_ in lines:
                 yield from self._hinted(compare_tenant(lines[id_], tenant, as_of=as_of))
             elif tenant.exists and tenant.destroyed is None and not is_newer(tenant.origin, as_of):

@@ -12,12 +12,20 @@ from typing import Any
 from domain.catalog import Catalog
 from domain.policy import Policy
 from domain.registers import Register
-from domain.scope.desired import Estate, Wanted, data_lost, is_purged, scopes_of, wanted, wish_of_product
-from domain.scope.next_action import NEXT_ATTEMPT, Nothing, Wait, around, database_of, next_action
+from domain.scope.desired import (
+    DesiredState,
+    TenantSnapshot,
+    data_lost,
+    desired_state,
+    is_purged,
+    licensed_access,
+    scopes_of,
+)
+from domain.scope.next_action import NEXT_ATTEMPT, Nothing, Wait, blockers, database_of, next_action
 from domain.scope.state import Provisioning
 from domain.scope.steps import Scope, Step
 from domain.tenant.closings import describe_held
-from domain.tenant.state import Held, Tenant
+from domain.tenant.state import PendingChange, Tenant
 from domain.times import in_utc
 
 Json = dict[str, Any]
@@ -25,19 +33,19 @@ Json = dict[str, Any]
 STEP_NAMES: dict[Step, str] = {step: step.name.lower() for step in Step}
 
 
-def describe(estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Json:
+def describe(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime) -> Json:
     """`{"tenant_id", "wanted", "actual"}` of a tenant."""
     return {
-        "tenant_id": estate.tenant.id,
-        "wanted": describe_wanted(estate.tenant, catalog=catalog, now=now),
-        "actual": describe_actual(estate, catalog=catalog, policy=policy, now=now),
+        "tenant_id": snapshot.tenant.id,
+        "wanted": describe_desired(snapshot.tenant, catalog=catalog, now=now),
+        "actual": describe_actual(snapshot, catalog=catalog, policy=policy, now=now),
     }
 
 
 # -- wanted --------------------------------------------------------------------------------------------------------
 
 
-def describe_wanted(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json:
+def describe_desired(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json:
     """The registers, and what they come to: the wish `open`, `closed` or `gone` of each product."""
     attributes = tenant.attributes
     return {
@@ -69,14 +77,14 @@ def describe_wanted(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json:
                     },
                     "revision": registers.license.revision,
                 },
-                "wish": wish_of_product(tenant, key, catalog=catalog, now=now) if key in catalog else "gone",
+                "wish": licensed_access(tenant, key, catalog=catalog, now=now) if key in catalog else "gone",
             }
             for key, registers in sorted(tenant.products.items())
         },
     }
 
 
-def _held(held: Held) -> Json:
+def _held(held: PendingChange) -> Json:
     """A change that the destroy guard holds."""
     event = held.event
     return {
@@ -99,33 +107,33 @@ def _time(time: datetime | None) -> str | None:
 # -- actual --------------------------------------------------------------------------------------------------------
 
 
-def describe_actual(estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Json:
+def describe_actual(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime) -> Json:
     """Each scope's level and state; for each product its seven steps, and whether it began anew after a purge."""
     wishes = {
-        scope: wanted(scope, estate, catalog=catalog, policy=policy, now=now)
-        for scope in scopes_of(estate.tenant, catalog)
+        scope: desired_state(scope, snapshot, catalog=catalog, policy=policy, now=now)
+        for scope in scopes_of(snapshot.tenant, catalog)
     }
     told: dict[Scope, Json] = {
-        scope: _scope(scope, wish, estate, catalog=catalog, now=now) for scope, wish in wishes.items()
+        scope: _scope(scope, spec, snapshot, catalog=catalog, now=now) for scope, spec in wishes.items()
     }
-    for scope, wish in wishes.items():
+    for scope, spec in wishes.items():
         if scope.kind == "product":
-            told[scope]["data_lost"] = data_lost(scope.key, estate, catalog=catalog)
-            told[scope]["steps"] = _seven(scope, wish, wishes, estate, catalog)
+            told[scope]["data_lost"] = data_lost(scope.key, snapshot, catalog=catalog)
+            told[scope]["steps"] = _seven(scope, spec, wishes, snapshot, catalog)
     return {
-        "site": told[Scope("site", estate.tenant.id)],
+        "site": told[Scope("site", snapshot.tenant.id)],
         "families": {scope.key: each for scope, each in told.items() if scope.kind == "family"},
         "products": {scope.key: each for scope, each in told.items() if scope.kind == "product"},
     }
 
 
-def describe_scopes(estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[Scope, Json]:
+def describe_scopes(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[Scope, Json]:
     """Each scope's level and state, but for those of which nothing was ever begun, and nothing is wanted."""
     found: dict[Scope, Json] = {}
-    for scope in scopes_of(estate.tenant, catalog):
-        wish = wanted(scope, estate, catalog=catalog, policy=policy, now=now)
-        told = _scope(scope, wish, estate, catalog=catalog, now=now)
-        if estate.actual(scope).version or told["state"] != "converged":
+    for scope in scopes_of(snapshot.tenant, catalog):
+        desired = desired_state(scope, snapshot, catalog=catalog, policy=policy, now=now)
+        told = _scope(scope, desired, snapshot, catalog=catalog, now=now)
+        if snapshot.actual(scope).version or told["state"] != "converged":
             found[scope] = told
     return found
 
@@ -139,18 +147,18 @@ def _awaited(scope: Scope, tenant: Tenant) -> str | None:
     return f"{' and '.join(told)} {'await' if told[1:] else 'awaits'} approval" if told else None
 
 
-def _scope(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog, now: datetime) -> Json:
+def _scope(scope: Scope, desired: DesiredState, snapshot: TenantSnapshot, *, catalog: Catalog, now: datetime) -> Json:
     """The state of a scope in one word, wherever it is told: in `show`, `runs list`, `runs show` and `explain`.
 
     `waiting`: for something that has a name. `in progress`: the saga is at it, or tries a step again.
     """
-    actual = estate.actual(scope)
-    action = next_action(wish, actual, around(scope, wish, estate, catalog=catalog), now)
-    told: Json = {"level": actual.level, "wanted": wish.level, "state": "in progress"}
+    actual = snapshot.actual(scope)
+    action = next_action(desired, actual, blockers(scope, desired, snapshot, catalog=catalog), now)
+    told: Json = {"level": actual.level, "wanted": desired.level, "state": "in progress"}
     if actual.held is not None:
         told |= {"state": "held", "reason": actual.held.reason}
-    elif actual.given_up is not None:
-        told |= {"state": "given up", "reason": actual.given_up.reason}
+    elif actual.failure is not None:
+        told |= {"state": "given up", "reason": actual.failure.reason}
     elif actual.intent is not None and actual.intent.obstacle is not None:
         told |= {"state": "waiting", "reason": actual.intent.reason}
     elif isinstance(action, Wait) and action.on == NEXT_ATTEMPT and actual.intent is not None:
@@ -159,27 +167,29 @@ def _scope(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog, now:
         told |= {"state": "waiting", "reason": f"waits for {action.on}"}
         if action.until is not None:
             told |= {"until": _time(action.until), "reason": action.on}
-    elif _waits_for_purge(scope, estate, catalog=catalog):
+    elif _waits_for_purge(scope, snapshot, catalog=catalog):
         told |= {"state": "waiting", "reason": "waits for the end of a purge, to begin anew"}
-    elif isinstance(action, Nothing) and (awaited := _awaited(scope, estate.tenant)):
+    elif isinstance(action, Nothing) and (awaited := _awaited(scope, snapshot.tenant)):
         told |= {"state": "waiting", "reason": f"{awaited}: see `tenantry runs approve`"}
     elif isinstance(action, Nothing):
         told["state"] = "converged"
-        if action.wake_at is not None:
-            told["until"] = _time(action.wake_at)
+        if action.due_again_at is not None:
+            told["until"] = _time(action.due_again_at)
     elif actual.intent is not None and actual.intent.failures:
         told["reason"] = actual.intent.reason
     return told
 
 
-def _waits_for_purge(scope: Scope, estate: Estate, *, catalog: Catalog) -> bool:
+def _waits_for_purge(scope: Scope, snapshot: TenantSnapshot, *, catalog: Catalog) -> bool:
     """Whether it is active again, and what it was before is not gone yet."""
-    tenant = estate.tenant
+    tenant = snapshot.tenant
     is_active = scope.kind == "product" and tenant.product(scope.key).activated and tenant.purge is None
-    return is_active and is_purged(scope.key, estate, catalog=catalog)
+    return is_active and is_purged(scope.key, snapshot, catalog=catalog)
 
 
-def _seven(scope: Scope, wish: Wanted, wishes: dict[Scope, Wanted], estate: Estate, catalog: Catalog) -> list[Json]:
+def _seven(
+    scope: Scope, desired: DesiredState, wishes: dict[Scope, DesiredState], snapshot: TenantSnapshot, catalog: Catalog
+) -> list[Json]:
     site = Scope("site", scope.tenant_id)
     family = Scope("family", scope.tenant_id, catalog.family_of(scope.key))
     owners = {
@@ -195,7 +205,7 @@ def _seven(scope: Scope, wish: Wanted, wishes: dict[Scope, Wanted], estate: Esta
         {
             "number": int(step),
             "name": STEP_NAMES[step],
-            "state": _step_state(step, scope, owner, wish, wishes.get(owner, wish), estate, catalog),
+            "state": _step_state(step, scope, owner, desired, wishes.get(owner, desired), snapshot, catalog),
             "scope": str(owner),
         }
         for step, owner in owners.items()
@@ -206,23 +216,23 @@ def _step_state(
     step: Step,
     product: Scope,
     owner: Scope,
-    wish: Wanted,
-    owners_wish: Wanted,
-    estate: Estate,
+    desired: DesiredState,
+    owners_spec: DesiredState,
+    snapshot: TenantSnapshot,
     catalog: Catalog,
 ) -> str:
     """`done` where ensured as wished; `absent` where it is neither wished nor there."""
-    actual = estate.actual(owner)
+    actual = snapshot.actual(owner)
     ensured = actual.steps.get(step)
-    wished = step in owners_wish.steps and wish.level != "absent"
+    wished = step in owners_spec.steps and desired.level != "absent"
     if ensured is None:
         return "pending" if wished else "absent"
     if ensured.done:
         if step is Step.DATABASE and catalog[product.key].family is not None and wished:
-            database = database_of(estate, owner.key)
+            database = database_of(snapshot, owner.key)
             role = database.role_of(product.key) if database else None
-            return "done" if role is not None and role.login == (wish.level == "open") else "pending"
-        return "done" if wished and ensured.wish == owners_wish.steps[step] else "pending" if wished else "unwanted"
+            return "done" if role is not None and role.login == (desired.level == "open") else "pending"
+        return "done" if wished and ensured.spec == owners_spec.steps[step] else "pending" if wished else "unwanted"
     return _intent_state(step, actual)
 
 

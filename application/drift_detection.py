@@ -23,14 +23,14 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Final, Protocol
 
-from application.ports import Clock, EventLog, NewId, Recording, Wake
+from application.ports import Clock, EventLog, NewId, Recording, WorkItem
 from application.unsettled_scopes import Unsettled, names_in_queue, still, unsettled
 from domain.catalog import Catalog
 from domain.drift import Observed, Seen, compare, suspicious
 from domain.errors import Conflict, TenantryError
 from domain.event import Cause, Recorded
 from domain.policy import Policy
-from domain.scope.desired import Estate
+from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import dependents
 from domain.scope.state import Provisioning, StepMissing, evolve
 from domain.scope.steps import Scope, Step
@@ -42,7 +42,7 @@ PAGE: Final = 500
 class Looking(Protocol):
     """Looks at the real things."""
 
-    def observe(self, estates: Sequence[Estate]) -> Observed:
+    def observe(self, snapshots: Sequence[TenantSnapshot]) -> Observed:
         """What is there of these tenants' things; what does not answer is named in `silent`."""
 
 
@@ -59,7 +59,7 @@ class Sweep:
     looked_at: Counter[str] = field(default_factory=Counter)
     absent: Counter[str] = field(default_factory=Counter)
     drifted: list[Seen] = field(default_factory=list)
-    silent: dict[str, str] = field(default_factory=dict)
+    unreachable: dict[str, str] = field(default_factory=dict)
     suspicious: tuple[str, ...] = ()
     lost: list[Scope] = field(default_factory=list)
     unsettled: list[Unsettled] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Sweep:
         self.looked_at.update(page.looked_at)
         self.absent.update(page.absent)
         self.drifted.extend(page.drifted)
-        self.silent |= page.silent
+        self.unreachable |= page.unreachable
         self.lost.extend(page.lost)
         self.unsettled.extend(page.unsettled)
 
@@ -90,7 +90,7 @@ class Mended:
 
     handed_over: list[Scope] = field(default_factory=list)
     dropped: list[Scope] = field(default_factory=list)
-    woken: list[Scope] = field(default_factory=list)
+    rescheduled: list[Scope] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Reconciling:
     """`streams_after` pages through the keys of a kind of stream; `estates` gives tenants as committed now."""
 
     log: EventLog
-    estates: Callable[[Iterable[str]], Mapping[str, Estate]]
+    snapshots: Callable[[Iterable[str]], Mapping[str, TenantSnapshot]]
     streams_after: Callable[[str, str, int], Sequence[str]]
     looking: Looking
     catalog: Catalog
@@ -117,46 +117,46 @@ class Reconciling:
 
     def look(self, tenant_ids: Sequence[str]) -> Sweep:
         """Look at these tenants: read their estates, then look, then compare."""
-        estates = [estate for estate in self.estates(tenant_ids).values() if estate.tenant.exists]
-        left_alone = list(self.unsettled(estates))
-        observed = self.looking.observe(estates)
-        seen = [each for estate in estates for each in compare(estate, observed, catalog=self.catalog)]
+        snapshots = [snapshot for snapshot in self.snapshots(tenant_ids).values() if snapshot.tenant.exists]
+        left_alone = list(self.unsettled(snapshots))
+        observed = self.looking.observe(snapshots)
+        seen = [each for snapshot in snapshots for each in compare(snapshot, observed, catalog=self.catalog)]
         return Sweep(
-            tenants=len(estates),
+            tenants=len(snapshots),
             looked_at=Counter(each.where for each in seen),
             absent=Counter(each.where for each in seen if each.is_absent),
             drifted=[each for each in seen if each.findings],
-            silent=dict(observed.silent),
-            lost=[scope for each in estates for scope, actual in each.scopes.items() if actual.data_missing],
+            unreachable=dict(observed.unreachable),
+            lost=[scope for each in snapshots for scope, actual in each.scopes.items() if actual.data_missing],
             unsettled=left_alone,
         )
 
-    def unsettled(self, estates: Sequence[Estate]) -> Iterator[Unsettled]:
+    def unsettled(self, snapshots: Sequence[TenantSnapshot]) -> Iterator[Unsettled]:
         """The scopes of these tenants that are neither as they should be, nor due, nor waiting for something named."""
-        scheduled = self.log.scheduled(name for estate in estates for name in names_in_queue(estate))
+        scheduled = self.log.scheduled(name for snapshot in snapshots for name in names_in_queue(snapshot))
         now = self.clock()
         found = {
-            estate.tenant.id: each
-            for estate in estates
-            if (each := list(unsettled(estate, scheduled, catalog=self.catalog, policy=self.policy, now=now)))
+            snapshot.tenant.id: each
+            for snapshot in snapshots
+            if (each := list(unsettled(snapshot, scheduled, catalog=self.catalog, policy=self.policy, now=now)))
         }
-        before = {estate.tenant.id: estate for estate in estates}
-        for tenant_id, after in self.estates(found).items():
+        before = {snapshot.tenant.id: snapshot for snapshot in snapshots}
+        for tenant_id, after in self.snapshots(found).items():
             yield from still(found[tenant_id], before[tenant_id], after)
 
     def audit(self, tenant_id: str | None = None) -> Iterator[Audited]:
         """Hold every scope against the work queue, page by page; then every stream against the registers."""
         for page in [[tenant_id]] if tenant_id is not None else self._pages("tenant"):
-            estates = [estate for estate in self.estates(page).values() if estate.tenant.exists]
-            yield Audited(sum(len(estate.scopes) for estate in estates), list(self.unsettled(estates)))
+            snapshots = [snapshot for snapshot in self.snapshots(page).values() if snapshot.tenant.exists]
+            yield Audited(sum(len(snapshot.scopes) for snapshot in snapshots), list(self.unsettled(snapshots)))
         for kind in () if tenant_id is not None else ("family", "product"):
             for page in self._pages(kind):
                 yield Audited(0, list(self._strays([Scope.parse(f"{kind}:{key}") for key in page])))
 
     def _strays(self, scopes: Sequence[Scope]) -> Iterator[Unsettled]:
         """Scopes of which something is there, though the tenant's registers name no product of theirs."""
-        estates = self.estates(scope.tenant_id for scope in scopes)
-        unnamed = {scope: str(scope) for scope in scopes if scope not in estates[scope.tenant_id].scopes}
+        snapshots = self.snapshots(scope.tenant_id for scope in scopes)
+        unnamed = {scope: str(scope) for scope in scopes if scope not in snapshots[scope.tenant_id].scopes}
         for scope, stream in unnamed.items():
             actual = reduce(evolve, self.log.load({stream: 0}).get(stream, []), Provisioning(scope))
             if not actual.is_empty:
@@ -178,10 +178,10 @@ class Reconciling:
         """Record what was seen, scope by scope. Raises TenantryError where the sweep may not be believed."""
         if sweep.suspicious:
             raise TenantryError(f"too much is missing on {', '.join(sweep.suspicious)}: nothing is recorded")
-        mended = Mended(woken=[each.scope for each in sweep.unsettled if each.is_known])
-        if mended.woken:
+        mended = Mended(rescheduled=[each.scope for each in sweep.unsettled if each.is_known])
+        if mended.rescheduled:
             now = self.clock()
-            self.log.record(Recording(wakes=[Wake(str(scope), now) for scope in mended.woken]))
+            self.log.record(Recording(work_items=[WorkItem(str(scope), now) for scope in mended.rescheduled]))
         by_scope: dict[Scope, list[Seen]] = {}
         for seen in sweep.drifted:
             by_scope.setdefault(seen.scope, []).append(seen)
@@ -230,6 +230,6 @@ class Reconciling:
             )
             for number, event in enumerate(events, start=1)
         ]
-        estate = self.estates([scope.tenant_id])[scope.tenant_id]
-        due = (scope, *dependents(scope, estate, catalog=self.catalog))
-        return Recording(events=list(facts), wakes=[Wake(str(each), now) for each in due])
+        snapshot = self.snapshots([scope.tenant_id])[scope.tenant_id]
+        due = (scope, *dependents(scope, snapshot, catalog=self.catalog))
+        return Recording(events=list(facts), work_items=[WorkItem(str(each), now) for each in due])

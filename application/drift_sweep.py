@@ -46,7 +46,7 @@ class Progress:
     handed_over: int = 0
     looked_at: Mapping[str, int] = field(default_factory=dict)
     absent: Mapping[str, int] = field(default_factory=dict)
-    silent: Mapping[str, str] = field(default_factory=dict)
+    unreachable: Mapping[str, str] = field(default_factory=dict)
     stopped_at: datetime | None = None
     reason: str | None = None
 
@@ -108,7 +108,7 @@ def _counted(progress: Progress, sweep: Sweep, *, after: str) -> Progress:
         tenants=progress.tenants + sweep.tenants,
         looked_at=Counter(progress.looked_at) + sweep.looked_at,
         absent=Counter(progress.absent) + sweep.absent,
-        silent={**progress.silent, **sweep.silent},
+        unreachable={**progress.unreachable, **sweep.unreachable},
     )
 
 

@@ -27,14 +27,13 @@ from datetime import datetime
 from application.ports import (
     Clock,
     EventLog,
-    Guarded,
     Incoming,
     KafkaPosition,
     NewId,
     QuarantinedMessage,
     Recording,
     WaitingMessage,
-    Wake,
+    WorkItem,
 )
 from application.stream_cache import Streams
 from domain import configuration as configurations
@@ -51,7 +50,7 @@ from domain.scope.steps import Scope
 from domain.tenant import budget as budgets
 from domain.tenant import decisions as tenant_decisions
 from domain.tenant import state as tenants
-from domain.tenant.approval import held_in
+from domain.tenant.approval import pending_approvals_of
 from domain.tenant.budget import Budget
 from domain.tenant.events import (
     LicenseUpdated,
@@ -63,6 +62,7 @@ from domain.tenant.events import (
     TenantDestroyed,
     TenantMessageStale,
 )
+from domain.tenant.guarded import Guarded
 from domain.times import is_ahead
 
 _GUARDED = (TenantDestroyed, ProductDeactivated, ProductSuspended, LicenseUpdated, ProductActivated)
@@ -321,7 +321,7 @@ class _Batch:
                 continue
             for scope in concerned(self._tenants[tenant_id], product, catalog=self._catalog):
                 self._due[str(scope)] = None
-        self.recording.wakes.extend(Wake(scope, self._now) for scope in self._due)
+        self.recording.work_items.extend(WorkItem(scope, self._now) for scope in self._due)
         self.recording.grown.extend(
             tenant_id
             for tenant_id, tenant in self._tenants.items()
@@ -330,7 +330,7 @@ class _Batch:
         for tenant_id, tenant in self._tenants.items():
             before = self._before[tenant_id]
             if tenant.held != before.held:
-                self.recording.held[tenant_id] = held_in(tenant)
+                self.recording.held[tenant_id] = pending_approvals_of(tenant)
             if tenant.version != before.version:
                 self.recording.live_products += budgets.live_products(tenant) - budgets.live_products(before)
 
@@ -494,18 +494,18 @@ class _Batch:
         tenant = self._tenants[message.tenant_id]
         if tenants.is_guarded(event, tenant):
             counted = self._counted()
-            if tenants.joins_held(event, tenant) or not self._budget.has_room(counted):
-                return tenants.hold(event)
+            if tenants.joins_pending(event, tenant) or not self._budget.has_room(counted):
+                return tenants.request_approval(event)
             destroyed = counted.destroyed + isinstance(event, TenantDestroyed)
             self.recording.guarded = replace(counted, facts=counted.facts + 1, destroyed=destroyed)
         elif budgets.closes(event, tenant, self._now):
             if budgets.holds_closing(tenant, event.product):
-                return tenants.hold(event)
+                return tenants.request_approval(event)
             if not self._before[message.tenant_id].product(event.product).is_open(self._now):
                 return event  # opened by the same batch: nobody has had it yet
             counted = self._counted()
             if not self._budget.has_room_to_close(counted):
-                return tenants.hold(event)
+                return tenants.request_approval(event)
             self.recording.guarded = replace(counted, closings=counted.closings + 1)
         return event
 

@@ -1,7 +1,7 @@
 """What did operators do to the whole, or to what is no tenant's state?
 
-Acts on runs, tenants and what the destroy guard holds are facts of those streams (operator_commands.py). The others are facts
-too, of streams of their own, which no read model handles:
+Acts on runs, tenants and what the destroy guard holds are facts of those streams (operator_commands.py). The others
+are facts too, of streams of their own, which no read model handles:
 
     operator:TENANT     what concerns a tenant: its messages in the quarantine
     operator:           everything else: rebuilds, positions of the intake, messages that it reads again
@@ -14,92 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 from application.ports import Clock, Discarded, EventLog, KafkaPosition, NewId, Recording
-from domain import names
 from domain.errors import Conflict
-from domain.event import Cause, Event, Recorded
+from domain.event import Cause, Recorded
+from domain.operator_events import Act, IntakePositionMoved, MessageDiscarded
 
 ATTEMPTS = 10
 """How often an act is recorded again when others record first."""
-
-
-class _MessageEvent(Event):
-    tenant_id: names.TenantId | None = None
-    number: int
-    rule: str
-    topic: str
-    partition: int
-    offset: int
-    operator: str
-
-
-class MessageDiscarded(_MessageEvent):
-    """A quarantined message was closed without being applied; it is kept."""
-
-    TOPIC: ClassVar[str] = "tenantry.message-discarded"
-    reason: names.Reason
-
-
-class MessageRetried(_MessageEvent):
-    """A quarantined message is put through the front door again. What it comes to is told by facts of its own."""
-
-    TOPIC: ClassVar[str] = "tenantry.message-retried"
-
-
-class ReadModelsRebuilt(Event):
-    """Read models were built anew up to a position of the log, and swapped in."""
-
-    TOPIC: ClassVar[str] = "tenantry.read-models-rebuilt"
-    read_models: tuple[str, ...]
-    position: int
-    operator: str
-    reason: names.Reason | None = None
-
-
-class PreviousReadModelsDropped(Event):
-    """The generations that a rebuild had replaced were dropped."""
-
-    TOPIC: ClassVar[str] = "tenantry.previous-read-models-dropped"
-    read_models: tuple[str, ...]
-    operator: str
-    reason: names.Reason | None = None
-
-
-class IntakePositionMoved(Event):
-    """The intake goes on from another offset of a partition: what lies between is not taken in, or comes again."""
-
-    TOPIC: ClassVar[str] = "tenantry.intake-position-moved"
-    topic: str
-    topic_id: str
-    partition: int
-    before: int | None = None
-    offset: int
-    operator: str
-    reason: names.Reason
-
-
-class MessagesReread(Event):
-    """Messages that an audit missed go through the front door. What they come to is told by events of their own."""
-
-    TOPIC: ClassVar[str] = "tenantry.messages-reread"
-    topic: str
-    topic_id: str
-    partition: int
-    offsets: tuple[int, ...]
-    operator: str
-    reason: names.Reason
-
-
-Act = (
-    MessageDiscarded
-    | MessageRetried
-    | ReadModelsRebuilt
-    | PreviousReadModelsDropped
-    | IntakePositionMoved
-    | MessagesReread
-)
 
 
 def stream_of(act: Act) -> str:

@@ -21,19 +21,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from application.ports import Clock, EventLog, Guarded, NewId, Recording, Wake
+from application.ports import Clock, EventLog, NewId, Recording, WorkItem
 from domain.catalog import Catalog
 from domain.commands import RestoreTenant
 from domain.errors import Conflict, UsageError
 from domain.event import Cause, Event, Recorded
 from domain.policy import Policy
-from domain.scope.desired import Estate, due_of, purged_by
+from domain.scope.desired import TenantSnapshot, due_of, purged_by
 from domain.scope.next_action import dependents
-from domain.scope.state import EnsureRequested, Provisioning, ScopeHeld, ScopeResumed
+from domain.scope.state import EnsureRequested, Provisioning, ScopePutOnHold, ScopeResumed
 from domain.scope.steps import Scope
 from domain.tenant import decisions as tenant_decisions
 from domain.tenant import state as tenants
-from domain.tenant.approval import Plan, held_in, plan
+from domain.tenant.approval import Plan, pending_approvals_of, plan
 from domain.tenant.budget import live_products
 from domain.tenant.events import (
     ChangesApproved,
@@ -43,7 +43,8 @@ from domain.tenant.events import (
     TenantDestroyed,
     TenantRestored,
 )
-from domain.tenant.state import Held, Tenant
+from domain.tenant.guarded import Guarded
+from domain.tenant.state import PendingChange, Tenant
 
 ATTEMPTS = 10
 """How often an act is decided again when others record first."""
@@ -58,7 +59,7 @@ class Act:
     reason: str
 
 
-def decide(act: Act, actual: Provisioning) -> ScopeHeld | ScopeResumed | EnsureRequested:
+def decide(act: Act, actual: Provisioning) -> ScopePutOnHold | ScopeResumed | EnsureRequested:
     """The fact that the act comes to. Raises UsageError where the scope is in no state for it."""
     match act.kind:
         case "retry":
@@ -72,23 +73,23 @@ def decide(act: Act, actual: Provisioning) -> ScopeHeld | ScopeResumed | EnsureR
 
 
 def _retry(act: Act, actual: Provisioning) -> ScopeResumed:
-    if actual.held_by_hand:
+    if actual.is_on_operator_hold:
         raise UsageError(f"{act.scope} is held{_by_whom(actual)}: `tenantry runs release {act.scope}` lets it go on")
-    if actual.held is None and actual.given_up is None:
+    if actual.held is None and actual.failure is None:
         raise UsageError(f"nothing of {act.scope} is held or given up: see `tenantry runs show {act.scope}`")
     return _resumed(act)
 
 
-def _hold(act: Act, actual: Provisioning) -> ScopeHeld:
-    if actual.held_by_hand:
+def _hold(act: Act, actual: Provisioning) -> ScopePutOnHold:
+    if actual.is_on_operator_hold:
         raise UsageError(f"{act.scope} is held already{_by_whom(actual)}: release it first")
-    return ScopeHeld(tenant_id=act.scope.tenant_id, kind=act.scope.kind, key=act.scope.key, reason=act.reason)
+    return ScopePutOnHold(tenant_id=act.scope.tenant_id, kind=act.scope.kind, key=act.scope.key, reason=act.reason)
 
 
 def _release(act: Act, actual: Provisioning) -> ScopeResumed:
     if actual.held is None:
         raise UsageError(f"nothing of {act.scope} is held: see `tenantry runs show {act.scope}`")
-    if not actual.held_by_hand:
+    if not actual.is_on_operator_hold:
         raise UsageError(
             f"{act.scope} is held because a step failed ({actual.held.reason}): mend that, then `tenantry runs retry"
             f" {act.scope}`"
@@ -98,9 +99,9 @@ def _release(act: Act, actual: Provisioning) -> ScopeResumed:
 
 def _ensure(act: Act, actual: Provisioning) -> EnsureRequested:
     scope = act.scope
-    if actual.held_by_hand:
+    if actual.is_on_operator_hold:
         raise UsageError(f"{scope} is held{_by_whom(actual)}: `tenantry runs release {scope}` lets it go on")
-    if actual.held is not None or actual.given_up is not None:
+    if actual.held is not None or actual.failure is not None:
         raise UsageError(f"{scope} has failed: `tenantry runs retry {scope}` tries it again")
     if not actual.at_rest:
         raise UsageError(f"{scope} has not converged, its steps are ensured anyway: see `tenantry runs show {scope}`")
@@ -124,7 +125,7 @@ class Operating:
     """Loads, decides, records. `estates` gives the tenants as committed now."""
 
     log: EventLog
-    estates: Callable[[Iterable[str]], Mapping[str, Estate]]
+    snapshots: Callable[[Iterable[str]], Mapping[str, TenantSnapshot]]
     catalog: Catalog
     policy: Policy
     clock: Clock
@@ -133,14 +134,14 @@ class Operating:
     def carry_out(self, act: Act, *, by: str) -> Recorded:
         """The act as it was recorded. Raises UsageError where it is refused, Conflict when others record first again
         and again."""
-        return self._recorded(lambda: self._recording(act, self._estate(act.scope.tenant_id), by=by)).events[0]
+        return self._recorded(lambda: self._recording(act, self._snapshot(act.scope.tenant_id), by=by)).events[0]
 
     def restore(self, tenant_id: str, *, reason: str, by: str) -> TenantRestored:
         """Undo the destruction of a tenant. Raises Refused, and Conflict when others record first again and again."""
         command = RestoreTenant(tenant_id=tenant_id, reason=reason, operator=by)
 
         def decided() -> Recording:
-            tenant = self._estate(tenant_id).tenant
+            tenant = self._snapshot(tenant_id).tenant
             event = tenant_decisions.restore(tenant, command)
             return self._of_tenant(tenant, event, (), by=by)
 
@@ -150,8 +151,8 @@ class Operating:
 
     def plan(self) -> Plan:
         """What the destroy guard holds now, and what would become of it."""
-        estates = self.estates(self.log.held_by_guard())
-        return plan(estates.values(), catalog=self.catalog, policy=self.policy, now=self.clock())
+        snapshots = self.snapshots(self.log.awaiting_approval())
+        return plan(snapshots.values(), catalog=self.catalog, policy=self.policy, now=self.clock())
 
     def approve(self, plan_hash: str, *, reason: str, by: str) -> Plan:
         """Carry the plan out: what it says was held is done. An empty plan says that nothing is held any more.
@@ -180,8 +181,8 @@ class Operating:
                     f"what is held is not plan {plan_hash}, it is plan {found.hash}: read it with"
                     " `tenantry runs approve`, then name that one"
                 )
-            for tenant_id, estate in found.estates.items():
-                held = [each for each in estate.tenant.held if _may(verdict, each)]
+            for tenant_id, snapshot in found.snapshots.items():
+                held = [each for each in snapshot.tenant.held if _may(verdict, each)]
                 if not held:
                     continue
                 event = verdict(
@@ -192,9 +193,9 @@ class Operating:
                     operator=by,
                 )
                 facts = found.facts[tenant_id] if verdict is ChangesApproved else ()
-                recording = self._of_tenant(estate.tenant, event, facts, by=by)
-                going = [scope for _, fact in facts for scope in purged_by(fact, estate)]
-                recording.unmoved = {str(scope): estate.actual(scope).version for scope in going}
+                recording = self._of_tenant(snapshot.tenant, event, facts, by=by)
+                going = [scope for _, fact in facts for scope in purged_by(fact, snapshot)]
+                recording.unmoved = {str(scope): snapshot.actual(scope).version for scope in going}
                 _join(whole, recording)
             if whole.is_empty:
                 raise UsageError("only purges are held, which cannot be rejected: they wait until they are approved")
@@ -216,11 +217,11 @@ class Operating:
                 return recording
         raise AssertionError("unreachable")
 
-    def _estate(self, tenant_id: str) -> Estate:
-        return self.estates([tenant_id])[tenant_id]
+    def _snapshot(self, tenant_id: str) -> TenantSnapshot:
+        return self.snapshots([tenant_id])[tenant_id]
 
     def _of_tenant(
-        self, tenant: Tenant, act: Event, facts: Iterable[tuple[Held, Destructive | Closing]], *, by: str
+        self, tenant: Tenant, act: Event, facts: Iterable[tuple[PendingChange, Destructive | Closing]], *, by: str
     ) -> Recording:
         """The act in the tenant's stream, then the facts that it lets pass with their own causes; all scopes due."""
         now, act_id, before = self.clock(), self.new_id(), tenant
@@ -240,19 +241,19 @@ class Operating:
             )
             tenant = tenants.evolve(tenant, recorded)
             recording.events.append(recorded)
-        recording.wakes.extend(Wake(name, now) for name in due_of(tenant, self.catalog))
+        recording.work_items.extend(WorkItem(name, now) for name in due_of(tenant, self.catalog))
         destroyed = sum(_destroys(event) for event, _, _ in coming)
         if destroyed:
             recording.guarded = Guarded(self.policy.guard, now, destroyed=destroyed)
         if tenant.held != before.held:
-            recording.held[tenant.id] = held_in(tenant)
+            recording.held[tenant.id] = pending_approvals_of(tenant)
         recording.live_products = live_products(tenant) - live_products(before)
         return recording
 
-    def _recording(self, act: Act, estate: Estate, *, by: str) -> Recording:
-        if not estate.tenant.exists or act.scope not in estate.scopes:
+    def _recording(self, act: Act, snapshot: TenantSnapshot, *, by: str) -> Recording:
+        if not snapshot.tenant.exists or act.scope not in snapshot.scopes:
             raise UsageError(f"there is no scope {act.scope}: see `tenantry runs list --tenant {act.scope.tenant_id}`")
-        actual, act_id = estate.actual(act.scope), self.new_id()
+        actual, act_id = snapshot.actual(act.scope), self.new_id()
         event = decide(act, actual)
         recorded = Recorded(
             stream=str(act.scope),
@@ -264,17 +265,17 @@ class Operating:
             event=event,
         )
         due: tuple[Scope, ...] = ()
-        if not isinstance(event, ScopeHeld):
-            due = (act.scope, *dependents(act.scope, estate, catalog=self.catalog))
-        tenant = estate.tenant
+        if not isinstance(event, ScopePutOnHold):
+            due = (act.scope, *dependents(act.scope, snapshot, catalog=self.catalog))
+        tenant = snapshot.tenant
         return Recording(
             events=[recorded],
-            wakes=[Wake(str(scope), recorded.time) for scope in due],
-            unmoved={tenants.stream_of(tenant.id): tenant.version} if isinstance(event, ScopeHeld) else {},
+            work_items=[WorkItem(str(scope), recorded.time) for scope in due],
+            unmoved={tenants.stream_of(tenant.id): tenant.version} if isinstance(event, ScopePutOnHold) else {},
         )
 
 
-def _may(verdict: type[ChangesApproved | ChangesRejected], held: Held) -> bool:
+def _may(verdict: type[ChangesApproved | ChangesRejected], held: PendingChange) -> bool:
     return verdict is ChangesApproved or held.event.change != "purge"
 
 
@@ -290,7 +291,7 @@ def _destroys(event: Event) -> int:
 
 def _join(whole: Recording, recording: Recording) -> None:
     whole.events.extend(recording.events)
-    whole.wakes.extend(recording.wakes)
+    whole.work_items.extend(recording.work_items)
     whole.held.update(recording.held)
     whole.live_products += recording.live_products
     whole.unmoved.update(recording.unmoved)

@@ -21,13 +21,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import ClassVar, Final, Protocol
+from typing import Final, Protocol
 
 from application.ports import Clock, EventLog, NewId, Recording
-from domain import names
-from domain.drift import Inventory, Kind, Thing
+from domain.drift import Inventory, Thing
 from domain.errors import Conflict, TenantryError, UsageError
-from domain.event import Cause, Event, Recorded, Value
+from domain.event import Cause, Event, Recorded
+from domain.operator_events import Kept, OrphansMarkedForRemoval, OrphansRemoved, RemovalCandidate
 from domain.policy import Drift
 from domain.scope.state import Provisioning, evolve
 from domain.scope.steps import Scope, Step
@@ -40,42 +40,6 @@ MOST: Final = 1000
 
 
 # -- facts ---------------------------------------------------------------------------------------------------------
-
-
-class Condemned(Value):
-    """A `Thing`, as a fact keeps it."""
-
-    where: str
-    kind: Kind
-    name: str
-
-
-class Kept(Condemned):
-    """A thing that was not removed."""
-
-    why: str
-
-
-class OrphansCondemned(Event):
-    """An operator said that these go: what the plan of that hash showed."""
-
-    TOPIC: ClassVar[str] = "tenantry.orphans-condemned"
-    plan: str
-    things: tuple[Condemned, ...]
-    reason: names.Reason
-    operator: str
-
-
-class OrphansRemoved(Event):
-    """What became of the condemned: `removed` is gone, `spared` has an owner again, `left` could not be removed."""
-
-    TOPIC: ClassVar[str] = "tenantry.orphans-removed"
-    plan: str
-    removed: tuple[Condemned, ...]
-    spared: tuple[Condemned, ...] = ()
-    left: tuple[Kept, ...] = ()
-    reason: names.Reason
-    operator: str
 
 
 def stream_of(plan_hash: str) -> str:
@@ -98,7 +62,7 @@ class Plan:
     beyond: int
     there: frozenset[Thing]
     orphans: frozenset[Thing]
-    silent: Mapping[str, str]
+    unreachable: Mapping[str, str]
     suspicious: tuple[str, ...]
     mark: int
 
@@ -117,7 +81,7 @@ class Removal:
     """What became of a plan, and who had said so; `began` is False where nothing was left to do."""
 
     removed: tuple[Thing, ...]
-    spared: tuple[Thing, ...]
+    skipped: tuple[Thing, ...]
     left: tuple[tuple[Thing, str], ...]
     operator: str
     reason: str
@@ -204,7 +168,7 @@ class Clearing:
             beyond=max(0, len(listed) - MOST),
             there=found.things,
             orphans=frozenset(orphans),
-            silent=found.silent,
+            unreachable=found.unreachable,
             suspicious=tuple(self._suspicious(orphans, found.things)),
             mark=mark,
         )
@@ -237,16 +201,16 @@ class Clearing:
         """
         found, story = self._look(), self._story(plan_hash)
         if story.is_open:
-            condemned = story.things
+            marked_for_removal = story.things
         elif found.things and found.hash == plan_hash:
             self._condemn(story, found, plan_hash, reason=reason, by=by)
-            condemned = found.things
+            marked_for_removal = found.things
         elif story.removal is not None:
             return story.removal
         else:
             raise UsageError(self._differs(plan_hash, found))
         freed: list[str] = []
-        removal = self._removed(condemned, found, freed, reason=reason, by=by)
+        removal = self._removed(marked_for_removal, found, freed, reason=reason, by=by)
         return self._conclude(plan_hash, removal, freed)
 
     def _condemn(self, story: _Story, found: Plan, plan_hash: str, *, reason: str, by: str) -> None:
@@ -255,20 +219,24 @@ class Clearing:
                 f"{'; '.join(found.suspicious)}: it looks like the wrong log or the wrong server, so nothing is"
                 " removed. Check TENANTRY_DATABASE_URL and the shards; or raise [drift] in the policy, where it is so"
             )
-        event = OrphansCondemned(plan=plan_hash, things=tuple(map(_told, found.things)), reason=reason, operator=by)
+        event = OrphansMarkedForRemoval(
+            plan=plan_hash, things=tuple(map(_told, found.things)), reason=reason, operator=by
+        )
         self.log.record(Recording(events=[self._fact(story, event, plan_hash, by=by)]))
 
-    def _removed(self, condemned: Sequence[Thing], found: Plan, freed: list[str], *, reason: str, by: str) -> Removal:
+    def _removed(
+        self, marked_for_removal: Sequence[Thing], found: Plan, freed: list[str], *, reason: str, by: str
+    ) -> Removal:
         removed: list[Thing] = []
-        spared: list[Thing] = []
+        skipped: list[Thing] = []
         left: list[tuple[Thing, str]] = []
-        for thing in sorted(condemned, key=_turn):
-            if thing.where in found.silent:
-                left.append((thing, f"{thing.where} was not looked at: {found.silent[thing.where]}"))
+        for thing in sorted(marked_for_removal, key=_turn):
+            if thing.where in found.unreachable:
+                left.append((thing, f"{thing.where} was not looked at: {found.unreachable[thing.where]}"))
             elif thing not in found.there:
                 removed.append(thing)
             elif thing not in found.orphans:
-                spared.append(thing)
+                skipped.append(thing)
             else:
                 try:
                     obstacle = self.removing.freed(thing)
@@ -276,10 +244,10 @@ class Clearing:
                 except TenantryError as error:
                     left.append((thing, str(error)))
                     continue
-                (removed if gone else spared).append(thing)
+                (removed if gone else skipped).append(thing)
                 if gone and obstacle is not None:
                     freed.append(obstacle)
-        return Removal(tuple(sorted(removed)), tuple(sorted(spared)), tuple(sorted(left)), by, reason)
+        return Removal(tuple(sorted(removed)), tuple(sorted(skipped)), tuple(sorted(left)), by, reason)
 
     def _is_claimed(self, thing: Thing, mark: int) -> bool:
         """Whether an intent that was committed since may mean it; of entitlements any that names the product."""
@@ -295,7 +263,7 @@ class Clearing:
         event = OrphansRemoved(
             plan=plan_hash,
             removed=tuple(map(_told, removal.removed)),
-            spared=tuple(map(_told, removal.spared)),
+            skipped=tuple(map(_told, removal.skipped)),
             left=tuple(Kept(**_told(thing).model_dump(), why=why) for thing, why in removal.left),
             reason=removal.reason,
             operator=removal.operator,
@@ -334,9 +302,9 @@ class Clearing:
         if shown is None:
             return f"no plan {plan_hash} was shown: read the list with `tenantry orphans`, then name its plan"
         before, now = set(shown), set(found.things)
-        unseen = sorted({thing.where for thing in before if thing.where in found.silent})
+        unseen = sorted({thing.where for thing in before if thing.where in found.unreachable})
         said = [
-            *(f"{where} was not looked at: {found.silent[where]}" for where in unseen),
+            *(f"{where} was not looked at: {found.unreachable[where]}" for where in unseen),
             *(f"no longer there, or no orphan: {_name(thing)}" for thing in sorted(before - now)),
             *(f"new: {_name(thing)}" for thing in sorted(now - before)),
         ]
@@ -359,12 +327,12 @@ class _Story:
 
 def _told_on(story: _Story, recorded: Recorded) -> _Story:
     match recorded.event:
-        case OrphansCondemned() as event:
+        case OrphansMarkedForRemoval() as event:
             return _Story(recorded.version, tuple(map(_thing, event.things)), is_open=True)
         case OrphansRemoved() as event:
             removal = Removal(
                 tuple(map(_thing, event.removed)),
-                tuple(map(_thing, event.spared)),
+                tuple(map(_thing, event.skipped)),
                 tuple((_thing(kept), kept.why) for kept in event.left),
                 event.operator,
                 event.reason,
@@ -386,11 +354,11 @@ def _turn(thing: Thing) -> tuple[int, Thing]:
     return order.index(thing.kind) * 2 + (thing.kind == "role" and thing.name.startswith("g_")), thing
 
 
-def _told(thing: Thing) -> Condemned:
-    return Condemned(where=thing.where, kind=thing.kind, name=thing.name)
+def _told(thing: Thing) -> RemovalCandidate:
+    return RemovalCandidate(where=thing.where, kind=thing.kind, name=thing.name)
 
 
-def _thing(told: Condemned) -> Thing:
+def _thing(told: RemovalCandidate) -> Thing:
     return Thing(told.where, told.kind, told.name)
 
 

@@ -7,15 +7,15 @@ work: everything in it is committed in one transaction, or nothing is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from domain.customer import Customer
 from domain.event import Recorded
-from domain.policy import Guard
-from domain.scope.steps import DatabaseFacts, Direction, Facts, RegionFacts, Scope, Step, Wish
+from domain.scope.steps import DatabaseResult, Direction, RegionResult, Scope, Step, StepResult, StepSpec
+from domain.tenant.guarded import Guarded, PendingApprovals
 from domain.tenant.state import Tenant
 
 Clock = Callable[[], datetime]
@@ -108,7 +108,7 @@ class Discarded:
 
 
 @dataclass(frozen=True, slots=True)
-class Wake:
+class WorkItem:
     """A scope is due at a time, by its stream name; `customer:ID` fans out to all its tenants, `tenant:ID` to all its
     scopes."""
 
@@ -123,7 +123,7 @@ class Lease:
     scope: str
     owner: str
     token: int
-    wakes: tuple[int, ...]
+    work_items: tuple[int, ...]
     until: datetime
 
 
@@ -150,42 +150,6 @@ class Reply:
     signed_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Guarded:
-    """What the destroy guard counts: `facts` recorded at a time without an approval, and by how many the number of
-    destroyed tenants grows. `closings`, the changes that close a product, have `closing_rule` for their budget."""
-
-    rule: Guard
-    at: datetime
-    facts: int = 0
-    destroyed: int = 0
-    closing_rule: Guard | None = None
-    closings: int = 0
-
-    def and_also(self, other: Guarded | None) -> Guarded:
-        """Both, in one transaction."""
-        if other is None:
-            return self
-        return replace(
-            self,
-            at=max(self.at, other.at),
-            facts=self.facts + other.facts,
-            destroyed=self.destroyed + other.destroyed,
-            closing_rule=self.closing_rule or other.closing_rule,
-            closings=self.closings + other.closings,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class HeldInTenant:
-    """How many changes of a tenant the destroy guard holds, since when the oldest, and how many of them would close a
-    product."""
-
-    changes: int
-    since: datetime
-    closings: int = 0
-
-
 @dataclass(slots=True)
 class Recording:
     """One transaction.
@@ -210,7 +174,7 @@ class Recording:
     released: list[int] = field(default_factory=list)
     discarded: list[Discarded] = field(default_factory=list)
     customer_tenants: list[tuple[str, str]] = field(default_factory=list)
-    wakes: list[Wake] = field(default_factory=list)
+    work_items: list[WorkItem] = field(default_factory=list)
     leases: list[Lease] = field(default_factory=list)
     kept: list[Lease] = field(default_factory=list)
     renewals: list[tuple[Lease, datetime]] = field(default_factory=list)
@@ -218,10 +182,10 @@ class Recording:
     unblocked: list[str] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     grown: list[str] = field(default_factory=list)
-    woken: dict[str, int] = field(default_factory=dict)
+    rescheduled: dict[str, int] = field(default_factory=dict)
     unmoved: dict[str, int] = field(default_factory=dict)
     guarded: Guarded | None = None
-    held: dict[str, HeldInTenant | None] = field(default_factory=dict)
+    held: dict[str, PendingApprovals | None] = field(default_factory=dict)
     live_products: int = 0
 
     @property
@@ -264,7 +228,7 @@ class EventLog(Protocol):
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         """The tenants of a customer, as committed."""
 
-    def held_by_guard(self) -> Sequence[str]:
+    def awaiting_approval(self) -> Sequence[str]:
         """The tenants of which the destroy guard holds a change, in the order of their ids."""
 
     def scheduled(self, names: Iterable[str]) -> dict[str, datetime]:
@@ -301,12 +265,12 @@ class Order:
     step: Step
     direction: Direction
     generation: int
-    wish: Wish
-    born: Mapping[str, int]
+    spec: StepSpec
+    created_generations: Mapping[str, int]
     tenant: Tenant
     customer: Customer
-    placement: RegionFacts | None
-    database: DatabaseFacts | None
+    placement: RegionResult | None
+    database: DatabaseResult | None
 
     @property
     def idempotency_key(self) -> str:
@@ -319,14 +283,14 @@ class Executor(Protocol):
     Raises Retryable, Permanent, Obstacle or Fenced (errors.py); anything else counts as retryable.
     """
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         """Make the wish true, and say what is now there."""
 
     def remove(self, order: Order) -> None:
         """Make sure that nothing of it is there."""
 
 
-class SealingKeys(Protocol):
+class EncryptionKeys(Protocol):
     """Seals personal fields under a data key of their subject (`customer:ID`); keys live outside the log."""
 
     def seal(self, subject: str, plain: bytes, bound_to: str) -> str:

@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
-from application.ports import Blocked, Clock, Dice, EventLog, Guarded, HeldInTenant, NewId, Order, Wake
+from application.ports import Blocked, Clock, Dice, EventLog, NewId, Order, WorkItem
 from application.stream_cache import State, Streams
 from domain import configuration as configurations
 from domain import customer as customers
@@ -34,18 +34,18 @@ from domain.errors import UNREACHABLE, ExecutorError, Fenced, Obstacle, Permanen
 from domain.event import Cause, Event, Origin, Recorded
 from domain.policy import Policy
 from domain.scope import state as provisioning
-from domain.scope.desired import Estate, Wanted, data_lost, due_of, purged_by, scopes_with, wanted
+from domain.scope.desired import DesiredState, TenantSnapshot, data_lost, desired_state, due_of, purged_by, scopes_with
 from domain.scope.next_action import (
     Converge,
     Execute,
-    GiveUp,
-    Hold,
+    Fail,
     Note,
     Nothing,
+    PutOnHold,
     Resume,
     Start,
     Wait,
-    around,
+    blockers,
     database_of,
     dependents,
     next_action,
@@ -56,18 +56,19 @@ from domain.scope.state import (
     Provisioning,
     ScopeConverged,
     ScopeEvent,
-    ScopeGaveUp,
-    ScopeHeld,
+    ScopeFailed,
+    ScopePutOnHold,
     ScopeResumed,
     StepBlocked,
     StepCompleted,
     StepFailed,
     StepStarted,
 )
-from domain.scope.steps import Facts, Scope, ScopeKind, SiteWish, Step
+from domain.scope.steps import Scope, ScopeKind, SiteSpec, Step, StepResult
 from domain.tenant import state as tenants
-from domain.tenant.approval import held_in
+from domain.tenant.approval import pending_approvals_of
 from domain.tenant.events import Passing, TenantEvent
+from domain.tenant.guarded import Guarded, PendingApprovals
 from domain.tenant.state import Tenant
 from domain.times import moved
 
@@ -76,20 +77,20 @@ KEPT_TENANTS: Final = 2_000
 
 
 @dataclass(slots=True)
-class Turn:
+class Decision:
     """What one turn came to: facts to record, and either an effect to bring about or the end of the lease."""
 
     scope: Scope
     facts: list[Recorded] = field(default_factory=list)
     order: Order | None = None
-    wakes: list[Wake] = field(default_factory=list)
-    woken: dict[str, int] = field(default_factory=dict)
+    work_items: list[WorkItem] = field(default_factory=list)
+    rescheduled: dict[str, int] = field(default_factory=dict)
     unmoved: dict[str, int] = field(default_factory=dict)
     """The streams of what a purge takes away, with the version that it was decided on: nobody may hold it since."""
     blocked: list[Blocked] = field(default_factory=list)
     unblocked: list[str] = field(default_factory=list)
     guarded: Guarded | None = None
-    held: dict[str, HeldInTenant | None] = field(default_factory=dict)
+    held: dict[str, PendingApprovals | None] = field(default_factory=dict)
     room: int | None = None
     """How many purges the destroy guard lets pass; None while nobody has asked it."""
     after: dict[str, State] = field(default_factory=dict)
@@ -138,7 +139,7 @@ class Saga:
         self._scopes_with.cache_clear()
         return True
 
-    def estates(self, tenant_ids: Iterable[str]) -> dict[str, Estate]:
+    def snapshots(self, tenant_ids: Iterable[str]) -> dict[str, TenantSnapshot]:
         """The estates as committed now, with one query however many there are, and another for those that are new."""
         asked = sorted(set(tenant_ids))
         known: dict[str, tuple[Tenant, Mapping[Scope, str]]] = {}
@@ -153,124 +154,128 @@ class Saga:
             changed = [each for each in changed if self._streams.tenant(each).version != known[each][0].version]
             if self._learns():
                 changed = asked  # their scopes may have other names now
-        return {tenant_id: self._estate(*known[tenant_id]) for tenant_id in asked}
+        return {tenant_id: self._snapshot(*known[tenant_id]) for tenant_id in asked}
 
-    def _estate(self, tenant: Tenant, streams: Mapping[Scope, str]) -> Estate:
+    def _snapshot(self, tenant: Tenant, streams: Mapping[Scope, str]) -> TenantSnapshot:
         customer = self._streams.customer(_customer_id(tenant)) if tenant.exists else Customer("")
-        return Estate(tenant, customer, self._streams.provisionings(streams))
+        return TenantSnapshot(tenant, customer, self._streams.provisionings(streams))
 
     def _name_scopes(self, tenant_id: str, products: tuple[str, ...]) -> Mapping[Scope, str]:
         """The scopes of a tenant with those products, and what their streams are called."""
         return {scope: str(scope) for scope in scopes_with(tenant_id, products, self._catalog)}
 
-    def keep(self, turn: Turn) -> None:
+    def keep(self, decision: Decision) -> None:
         """The turn was recorded: what it has added need not be read again."""
-        for stream, state in turn.after.items():
+        for stream, state in decision.after.items():
             self._streams.keep(stream, state)
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
-    def take(self, scope: Scope, estate: Estate, *, room: int | None = None) -> Turn:
+    def take(self, scope: Scope, snapshot: TenantSnapshot, *, room: int | None = None) -> Decision:
         """The turn of a scope that is due; `room` is what the destroy guard lets pass (None: it was not asked)."""
-        turn = Turn(scope, room=room)
-        self._go_on(turn, estate)
-        return turn
+        decision = Decision(scope, room=room)
+        self._go_on(decision, snapshot)
+        return decision
 
     def outcome(
         self,
         order: Order,
-        result: Facts | Exception | None,
-        estate: Estate,
+        result: StepResult | Exception | None,
+        snapshot: TenantSnapshot,
         *,
         draining: bool,
         room: int | None = None,
-    ) -> Turn:
+    ) -> Decision:
         """The turn after an effect: `result` is its facts (None after a removal), or why it did not come about.
 
         While draining, the outcome is recorded and the scope left due for others.
         """
-        turn = Turn(order.scope, room=room)
-        actual = estate.actual(order.scope)
+        decision = Decision(order.scope, room=room)
+        actual = snapshot.actual(order.scope)
         intent = actual.intent
         if intent is None or intent.generation != order.generation:
-            turn.wakes.append(Wake(str(order.scope), self._clock()))  # somebody else was here: look again
-            return turn
+            decision.work_items.append(WorkItem(str(order.scope), self._clock()))  # somebody else was here: look again
+            return decision
         if _is_back(intent, result):
-            turn.unblocked.append(str(intent.obstacle))
+            decision.unblocked.append(str(intent.obstacle))
         if isinstance(result, Exception):
-            estate = self._failed(turn, intent, result, estate)
+            snapshot = self._failed(decision, intent, result, snapshot)
         else:
-            estate = self._completed(turn, intent, result, estate)
+            snapshot = self._completed(decision, intent, result, snapshot)
         if draining:
-            turn.wakes.append(Wake(str(order.scope), self._clock()))
-        elif not turn.blocked:
-            self._go_on(turn, estate)
-        return turn
+            decision.work_items.append(WorkItem(str(order.scope), self._clock()))
+        elif not decision.blocked:
+            self._go_on(decision, snapshot)
+        return decision
 
-    def _completed(self, turn: Turn, intent: Intent, facts: Facts | None, estate: Estate) -> Estate:
-        if isinstance(intent.wish, SiteWish) and intent.direction == "remove":
-            turn.unblocked.append(f"site-name:{intent.wish.site_name}")
+    def _completed(
+        self, decision: Decision, intent: Intent, facts: StepResult | None, snapshot: TenantSnapshot
+    ) -> TenantSnapshot:
+        if isinstance(intent.spec, SiteSpec) and intent.direction == "remove":
+            decision.unblocked.append(f"site-name:{intent.spec.site_name}")
         if intent.step is Step.REGION and intent.direction == "remove":
-            placement = placement_of(estate, turn.scope.key)
+            placement = placement_of(snapshot, decision.scope.key)
             if placement is not None:
-                turn.unblocked.append(f"room:{placement.region}")
+                decision.unblocked.append(f"room:{placement.region}")
         return self._add(
-            turn,
+            decision,
             StepCompleted(
-                **_names(turn.scope),
-                customer_id=estate.customer.id or None,
+                **_names(decision.scope),
+                customer_id=snapshot.customer.id or None,
                 step=intent.step,
                 direction=intent.direction,
                 generation=intent.generation,
                 facts=facts,
             ),
-            estate,
+            snapshot,
         )
 
-    def _failed(self, turn: Turn, intent: Intent, error: Exception, estate: Estate) -> Estate:
+    def _failed(self, decision: Decision, intent: Intent, error: Exception, snapshot: TenantSnapshot) -> TenantSnapshot:
         now, retry = self._clock(), self._policy.retry
         away_for = now - intent.blocked_since if _is_of(error, intent) and intent.blocked_since else timedelta()
         match error:
             case Obstacle():
                 pause = error.delay or retry.obstacle_poll
-                return self._blocked(turn, intent, error.obstacle, str(error), pause, estate)
+                return self._blocked(decision, intent, error.obstacle, str(error), pause, snapshot)
             case Unreachable() if away_for < retry.unreachable_for:
                 pause = error.delay or retry.pause(away_for, self._dice())
-                return self._blocked(turn, intent, error.obstacle, str(error), pause, estate)
+                return self._blocked(decision, intent, error.obstacle, str(error), pause, snapshot)
         attempt = intent.failures + 1
         retry_at = None
         if not isinstance(error, Permanent | Unreachable) and attempt < retry.attempts:
             delay = error.delay if isinstance(error, Retryable) and error.delay is not None else None
             retry_at = moved(now, delay if delay is not None else retry.delay(attempt, self._dice()))
         reason = f"{_said(error)}, for {_hours(away_for)} now" if isinstance(error, Unreachable) else _said(error)
-        failed = StepFailed(**_intended(turn.scope, intent), attempt=attempt, reason=reason, retry_at=retry_at)
-        return self._add(turn, failed, estate)
+        failed = StepFailed(**_intended(decision.scope, intent), attempt=attempt, reason=reason, retry_at=retry_at)
+        return self._add(decision, failed, snapshot)
 
     def _blocked(
-        self, turn: Turn, intent: Intent, obstacle: str, reason: str, pause: timedelta, estate: Estate
-    ) -> Estate:
+        self, decision: Decision, intent: Intent, obstacle: str, reason: str, pause: timedelta, snapshot: TenantSnapshot
+    ) -> TenantSnapshot:
         """The scope waits for the release of what stands in its way, and looks again by itself."""
         now = self._clock()
-        turn.blocked.append(Blocked(obstacle, str(turn.scope)))
-        turn.wakes.append(Wake(str(turn.scope), moved(now, pause)))
-        timer = wanted(turn.scope, estate, catalog=self._catalog, policy=self._policy, now=now).wake_at
-        turn.wakes.extend([Wake(str(turn.scope), timer)] if timer is not None else [])
+        decision.blocked.append(Blocked(obstacle, str(decision.scope)))
+        decision.work_items.append(WorkItem(str(decision.scope), moved(now, pause)))
+        timer = desired_state(
+            decision.scope, snapshot, catalog=self._catalog, policy=self._policy, now=now
+        ).due_again_at
+        decision.work_items.extend([WorkItem(str(decision.scope), timer)] if timer is not None else [])
         if intent.obstacle == obstacle:
-            return estate
-        blocked = StepBlocked(**_intended(turn.scope, intent), obstacle=obstacle, reason=reason)
-        return self._add(turn, blocked, estate)
+            return snapshot
+        blocked = StepBlocked(**_intended(decision.scope, intent), obstacle=obstacle, reason=reason)
+        return self._add(decision, blocked, snapshot)
 
-    def _go_on(self, turn: Turn, estate: Estate) -> None:
+    def _go_on(self, decision: Decision, snapshot: TenantSnapshot) -> None:
         """From action to action, until there is an effect to bring about or nothing more to do."""
-        scope = turn.scope
+        scope = decision.scope
         event: ScopeEvent
         while True:
             now = self._clock()
-            wish = wanted(scope, estate, catalog=self._catalog, policy=self._policy, now=now)
-            actual = estate.actual(scope)
-            match next_action(wish, actual, around(scope, wish, estate, catalog=self._catalog), now):
+            desired = desired_state(scope, snapshot, catalog=self._catalog, policy=self._policy, now=now)
+            actual = snapshot.actual(scope)
+            match next_action(desired, actual, blockers(scope, desired, snapshot, catalog=self._catalog), now):
                 case Note() as note:
-                    estate = self._note(turn, note.event, estate)
+                    snapshot = self._note(decision, note.event, snapshot)
                     continue
                 case Start() as start:
                     event = StepStarted(
@@ -278,35 +283,35 @@ class Saga:
                         step=start.step,
                         direction=start.direction,
                         generation=actual.version + 1,
-                        wish=start.wish,
-                        undoing=start.undoing,
+                        spec=start.spec,
+                        compensating=start.compensating,
                     )
-                    estate = self._add(turn, event, estate)
-                    if _is_ground(scope, event):
-                        turn.wakes.append(Wake(str(scope), now))
+                    snapshot = self._add(decision, event, snapshot)
+                    if _removes_prerequisite(scope, event):
+                        decision.work_items.append(WorkItem(str(scope), now))
                     else:
-                        turn.order = self._order(scope, estate)
+                        decision.order = self._order(scope, snapshot)
                     return
                 case Execute():
-                    turn.order = self._order(scope, estate)
+                    decision.order = self._order(scope, snapshot)
                     return
                 case Wait() as wait:
                     if wait.until is not None:
-                        turn.wakes.append(Wake(str(scope), wait.until))
+                        decision.work_items.append(WorkItem(str(scope), wait.until))
                     return
                 case Nothing() as nothing:
-                    if nothing.wake_at is not None and nothing.wake_at > now:
-                        turn.wakes.append(Wake(str(scope), nothing.wake_at))
+                    if nothing.due_again_at is not None and nothing.due_again_at > now:
+                        decision.work_items.append(WorkItem(str(scope), nothing.due_again_at))
                     return
-                case Converge() | GiveUp() | Hold() | Resume() as verdict:
-                    event = _said_of(scope, verdict, wish, estate, self._catalog)
-            estate = self._add(turn, event, estate)
-            if _is_ground(scope, event):
-                turn.wakes.append(Wake(str(scope), now))
+                case Converge() | Fail() | PutOnHold() | Resume() as verdict:
+                    event = _said_of(scope, verdict, desired, snapshot, self._catalog)
+            snapshot = self._add(decision, event, snapshot)
+            if _removes_prerequisite(scope, event):
+                decision.work_items.append(WorkItem(str(scope), now))
                 return
 
-    def _order(self, scope: Scope, estate: Estate) -> Order:
-        intent = estate.actual(scope).intent
+    def _order(self, scope: Scope, snapshot: TenantSnapshot) -> Order:
+        intent = snapshot.actual(scope).intent
         assert intent is not None
         family = scope.key if scope.kind == "family" else None
         if scope.kind == "product":
@@ -316,79 +321,81 @@ class Saga:
             step=intent.step,
             direction=intent.direction,
             generation=intent.generation,
-            wish=intent.wish,
-            born=estate.actual(scope).steps[intent.step].born,
-            tenant=estate.tenant,
-            customer=estate.customer,
-            placement=placement_of(estate, family) if family else None,
-            database=database_of(estate, family) if family else None,
+            spec=intent.spec,
+            created_generations=snapshot.actual(scope).steps[intent.step].created_generations,
+            tenant=snapshot.tenant,
+            customer=snapshot.customer,
+            placement=placement_of(snapshot, family) if family else None,
+            database=database_of(snapshot, family) if family else None,
         )
 
     # -- facts --------------------------------------------------------------------------------------------------------
 
-    def _add(self, turn: Turn, event: ScopeEvent, estate: Estate) -> Estate:
+    def _add(self, decision: Decision, event: ScopeEvent, snapshot: TenantSnapshot) -> TenantSnapshot:
         """Put the fact into the turn, wake whom it matters to, and return the estate after it."""
-        version = estate.actual(turn.scope).version + 1
-        recorded = self._recorded(turn, event, estate, stream=str(turn.scope), version=version)
-        before = estate.actual(turn.scope)
+        version = snapshot.actual(decision.scope).version + 1
+        recorded = self._recorded(decision, event, snapshot, stream=str(decision.scope), version=version)
+        before = snapshot.actual(decision.scope)
         after = provisioning.evolve(before, recorded)
-        turn.after[str(turn.scope)] = after
-        estate = Estate(estate.tenant, estate.customer, {**estate.scopes, turn.scope: after})
+        decision.after[str(decision.scope)] = after
+        snapshot = TenantSnapshot(snapshot.tenant, snapshot.customer, {**snapshot.scopes, decision.scope: after})
         if kinds := _wakes(event, before):
-            turn.woken[estate.tenant.id] = estate.tenant.version
-            turn.wakes.extend(
-                Wake(str(other), recorded.time)
-                for other in dependents(turn.scope, estate, catalog=self._catalog)
+            decision.rescheduled[snapshot.tenant.id] = snapshot.tenant.version
+            decision.work_items.extend(
+                WorkItem(str(other), recorded.time)
+                for other in dependents(decision.scope, snapshot, catalog=self._catalog)
                 if other.kind in kinds
             )
-        return estate
+        return snapshot
 
-    def _note(self, turn: Turn, event: Passing, estate: Estate) -> Estate:
+    def _note(self, decision: Decision, event: Passing, snapshot: TenantSnapshot) -> TenantSnapshot:
         """Put the fact into the tenant's stream, at the version that it was decided on, and wake every other scope.
 
         Whoever recorded there first makes it conflict, and it is decided again.
         """
-        tenant = estate.tenant
+        tenant = snapshot.tenant
         stream = tenants.stream_of(tenant.id)
-        noted = self._guarded(turn, event, tenant)
-        recorded = self._recorded(turn, noted, estate, stream=stream, version=tenant.version + 1)
-        due = [name for name in due_of(tenant, self._catalog) if name != str(turn.scope)]
-        turn.wakes.extend(Wake(name, recorded.time) for name in due)
-        for going in purged_by(event, estate):
-            actual = estate.actual(going)
-            turn.unmoved[str(going)] = actual.version - sum(fact.stream == str(going) for fact in turn.facts)
+        noted = self._guarded(decision, event, tenant)
+        recorded = self._recorded(decision, noted, snapshot, stream=stream, version=tenant.version + 1)
+        due = [name for name in due_of(tenant, self._catalog) if name != str(decision.scope)]
+        decision.work_items.extend(WorkItem(name, recorded.time) for name in due)
+        for going in purged_by(event, snapshot):
+            actual = snapshot.actual(going)
+            decision.unmoved[str(going)] = actual.version - sum(fact.stream == str(going) for fact in decision.facts)
         after = tenants.evolve(tenant, recorded)
-        turn.after[stream] = after
+        decision.after[stream] = after
         if after.held != tenant.held:
-            turn.held[tenant.id] = held_in(after)
-        return replace(estate, tenant=after)
+            decision.held[tenant.id] = pending_approvals_of(after)
+        return replace(snapshot, tenant=after)
 
-    def _guarded(self, turn: Turn, event: Passing, tenant: Tenant) -> TenantEvent:
+    def _guarded(self, decision: Decision, event: Passing, tenant: Tenant) -> TenantEvent:
         """The fact, counted by the destroy guard; or that it is held, where there is no room for it."""
         if tenants.is_guarded(event, tenant):
-            counted = turn.guarded or Guarded(self._policy.guard, self._clock())
-            if turn.room is not None and counted.facts >= turn.room:
-                return tenants.hold(event)
-            turn.guarded = replace(counted, facts=counted.facts + 1)
+            counted = decision.guarded or Guarded(self._policy.guard, self._clock())
+            if decision.room is not None and counted.facts >= decision.room:
+                return tenants.request_approval(event)
+            decision.guarded = replace(counted, facts=counted.facts + 1)
         return event
 
-    def _recorded(self, turn: Turn, event: Event, estate: Estate, *, stream: str, version: int) -> Recorded:
-        origin = _origin(turn.scope, estate, self._catalog)
+    def _recorded(
+        self, decision: Decision, event: Event, snapshot: TenantSnapshot, *, stream: str, version: int
+    ) -> Recorded:
+        origin = _origin(decision.scope, snapshot, self._catalog)
         cause = _because_of(origin.stream, origin.id) if origin else _BECAUSE_OF_NOTHING
-        correlation = origin.correlation if origin else str(turn.scope)
+        correlation = origin.correlation if origin else str(decision.scope)
         recorded = Recorded(stream, version, self._new_id(), self._clock(), cause, correlation, event)
-        turn.facts.append(recorded)
+        decision.facts.append(recorded)
         return recorded
 
 
-def _is_ground(scope: Scope, event: ScopeEvent) -> bool:
+def _removes_prerequisite(scope: Scope, event: ScopeEvent) -> bool:
     """Whether the fact takes the ground from under others, who may have come to live on it since it was decided.
 
     Nothing follows from it in the same turn: once it is recorded nobody begins there any more, and the next look at the
     neighbours sees whoever was first.
     """
     match event:
-        case ScopeGaveUp():
+        case ScopeFailed():
             return scope.kind != "product"
         case StepStarted(step=Step.DATABASE):
             return event.direction == "remove"
@@ -397,7 +404,11 @@ def _is_ground(scope: Scope, event: ScopeEvent) -> bool:
 
 
 def _said_of(
-    scope: Scope, verdict: Converge | GiveUp | Hold | Resume, wish: Wanted, estate: Estate, catalog: Catalog
+    scope: Scope,
+    verdict: Converge | Fail | PutOnHold | Resume,
+    desired: DesiredState,
+    snapshot: TenantSnapshot,
+    catalog: Catalog,
 ) -> ScopeEvent:
     """The fact of an action that has no effect."""
     match verdict:
@@ -408,12 +419,12 @@ def _said_of(
                 level=verdict.level,
                 digest=verdict.digest,
                 purge=verdict.purge,
-                data_lost=is_there and data_lost(scope.key, estate, catalog=catalog),
+                data_lost=is_there and data_lost(scope.key, snapshot, catalog=catalog),
             )
-        case GiveUp():
-            return ScopeGaveUp(**_names(scope), digest=wish.digest, step=verdict.step, reason=verdict.reason)
-        case Hold():
-            return ScopeHeld(**_names(scope), step=verdict.step, reason=verdict.reason, digest=wish.digest)
+        case Fail():
+            return ScopeFailed(**_names(scope), digest=desired.digest, step=verdict.step, reason=verdict.reason)
+        case PutOnHold():
+            return ScopePutOnHold(**_names(scope), step=verdict.step, reason=verdict.reason, digest=desired.digest)
         case Resume():
             return ScopeResumed(**_names(scope), reason=verdict.reason)
 
@@ -437,16 +448,16 @@ def _wakes(event: ScopeEvent, before: Provisioning) -> tuple[ScopeKind, ...]:
             return ("product",) if event.level in ("open", "closed") else ("family", "product")
         case ScopeConverged(purge=None):
             return ()
-        case StepCompleted() | ScopeConverged() | ScopeGaveUp() | ScopeResumed():
+        case StepCompleted() | ScopeConverged() | ScopeFailed() | ScopeResumed():
             return ("site", "family", "product")
         case _:
             return ()
 
 
-def _origin(scope: Scope, estate: Estate, catalog: Catalog) -> Origin | None:
+def _origin(scope: Scope, snapshot: TenantSnapshot, catalog: Catalog) -> Origin | None:
     """The latest fact that has a say in what the scope should be, or that had it tried again; of several that were
     recorded at once, the one nearest to the scope."""
-    tenant = estate.tenant
+    tenant = snapshot.tenant
     candidates: list[Origin | None] = []
     if scope.kind == "product":
         candidates.append(tenant.product(scope.key).origin)
@@ -455,7 +466,7 @@ def _origin(scope: Scope, estate: Estate, catalog: Catalog) -> Origin | None:
     elif scope.kind == "family":
         members = (key for key in tenant.products if key in catalog and catalog.family_of(key) == scope.key)
         candidates.extend(tenant.products[key].origin for key in members)
-    candidates += [tenant.origin, estate.customer.origin, estate.actual(scope).resumed]
+    candidates += [tenant.origin, snapshot.customer.origin, snapshot.actual(scope).resumed]
     latest: Origin | None = None
     for origin in candidates:
         if origin is not None and (latest is None or origin.time > latest.time):
@@ -485,7 +496,7 @@ def _is_of(error: Exception, intent: Intent) -> bool:
     return isinstance(error, Unreachable) and error.obstacle == intent.obstacle
 
 
-def _is_back(intent: Intent, result: Facts | Exception | None) -> bool:
+def _is_back(intent: Intent, result: StepResult | Exception | None) -> bool:
     """Whether the outcome says that what was unreachable answers again: all that wait for it are due."""
     answered = not isinstance(result, Exception) or isinstance(result, Permanent | Obstacle | Fenced)
     return intent.obstacle is not None and intent.obstacle.startswith(UNREACHABLE) and answered

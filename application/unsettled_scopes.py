@@ -19,8 +19,8 @@ from typing import Final
 from domain import customer as customers
 from domain.catalog import Catalog
 from domain.policy import Policy
-from domain.scope.desired import Estate, wanted
-from domain.scope.next_action import Nothing, Wait, around, next_action
+from domain.scope.desired import TenantSnapshot, desired_state
+from domain.scope.next_action import Nothing, Wait, blockers, next_action
 from domain.scope.steps import Scope
 from domain.tenant import state as tenants
 
@@ -41,41 +41,41 @@ class Unsettled:
     is_known: bool = True
 
 
-def names_in_queue(estate: Estate) -> Iterator[str]:
+def names_in_queue(snapshot: TenantSnapshot) -> Iterator[str]:
     """Under which names the work queue may have a scope of the tenant."""
-    yield tenants.stream_of(estate.tenant.id)
-    if estate.customer.id:
-        yield customers.stream_of(estate.customer.id)
-    yield from map(str, estate.scopes)
+    yield tenants.stream_of(snapshot.tenant.id)
+    if snapshot.customer.id:
+        yield customers.stream_of(snapshot.customer.id)
+    yield from map(str, snapshot.scopes)
 
 
 def unsettled(
-    estate: Estate, scheduled: Mapping[str, datetime], *, catalog: Catalog, policy: Policy, now: datetime
+    snapshot: TenantSnapshot, scheduled: Mapping[str, datetime], *, catalog: Catalog, policy: Policy, now: datetime
 ) -> Iterator[Unsettled]:
     """Those of a tenant. `scheduled`: when the work queue has each name next, of those that it has.
 
     It must have been read while the estate was as it is: read the estate before and after it, and compare.
     """
-    for key in catalog.unknown_among(estate.tenant.products):
+    for key in catalog.unknown_among(snapshot.tenant.products):
         said = "no catalogue that was adopted has this product, so it cannot be closed: adopt one that has it"
-        yield Unsettled(Scope("product", estate.tenant.id, key), said, is_known=False)
-    all_of_it = (tenants.stream_of(estate.tenant.id), customers.stream_of(estate.customer.id))
+        yield Unsettled(Scope("product", snapshot.tenant.id, key), said, is_known=False)
+    all_of_it = (tenants.stream_of(snapshot.tenant.id), customers.stream_of(snapshot.customer.id))
     if any(name in scheduled and scheduled[name] <= now for name in all_of_it):
         return
-    for scope in estate.scopes:
+    for scope in snapshot.scopes:
         due = scheduled.get(str(scope))
-        if (why := _why(scope, estate, due, catalog=catalog, policy=policy, now=now)) is not None:
+        if (why := _why(scope, snapshot, due, catalog=catalog, policy=policy, now=now)) is not None:
             yield Unsettled(scope, why)
 
 
 def _why(
-    scope: Scope, estate: Estate, due: datetime | None, *, catalog: Catalog, policy: Policy, now: datetime
+    scope: Scope, snapshot: TenantSnapshot, due: datetime | None, *, catalog: Catalog, policy: Policy, now: datetime
 ) -> str | None:
     if due is not None and due <= now:
         return None
-    wish, actual = wanted(scope, estate, catalog=catalog, policy=policy, now=now), estate.actual(scope)
-    match next_action(wish, actual, around(scope, wish, estate, catalog=catalog), now):
-        case Nothing(wake_at=until) | Wait(until=until):
+    spec, actual = desired_state(scope, snapshot, catalog=catalog, policy=policy, now=now), snapshot.actual(scope)
+    match next_action(spec, actual, blockers(scope, spec, snapshot, catalog=catalog), now):
+        case Nothing(due_again_at=until) | Wait(until=until):
             if until is None or (due is not None and due <= until + SLACK):
                 return None
             return f"it changes at {until:%Y-%m-%d %H:%M:%S} UTC, and nothing is due then"
@@ -83,13 +83,13 @@ def _why(
             return None
         case _ if due is not None and due <= now + SOON:
             return None
-        case _ if actual.level != wish.level:
-            return f"it is {actual.level} and should be {wish.level}, and it is not due"
+        case _ if actual.level != spec.level:
+            return f"it is {actual.level} and should be {spec.level}, and it is not due"
         case _:
             return f"it is {actual.level}, but not as it should be by now, and it is not due"
 
 
-def still(found: Iterable[Unsettled], before: Estate, after: Estate) -> Iterator[Unsettled]:
+def still(found: Iterable[Unsettled], before: TenantSnapshot, after: TenantSnapshot) -> Iterator[Unsettled]:
     """Those of `found` that are so for certain: nothing of the tenant has moved while the work queue was read."""
     has_moved = (before.tenant.version, before.customer.version) != (after.tenant.version, after.customer.version)
     if not has_moved:

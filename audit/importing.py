@@ -28,7 +28,6 @@ from adapters.encryption import MasterKey, Sealed
 from adapters.postgres.event_mapper import EventMapper, unreadable
 from adapters.postgres.log_copy import Stored
 from adapters.postgres.log_import import Key, LogImport
-from application.ports import HeldInTenant
 from application.progress import Progress
 from audit.checkpoints import Keyring, Note, key_ids
 from audit.export import envelope_of
@@ -36,8 +35,9 @@ from audit.import_check import REMEDY, ImportCheck
 from audit.manifest import Manifest, beside
 from domain.errors import Tampered, UnreadableEvent, UsageError
 from domain.tenant import state as tenants
-from domain.tenant.approval import held_in
-from domain.tenant.events import ChangeHeld, ClosingHeld
+from domain.tenant.approval import pending_approvals_of
+from domain.tenant.events import ApprovalRequested, ClosingHeld
+from domain.tenant.guarded import PendingApprovals
 from projections import INTEGRATION
 
 _SCHEMA: Final = re.compile(rb'\{"v":([0-9]+),')
@@ -251,14 +251,14 @@ def _key(said: dict[str, Any], master_key: MasterKey) -> Key:
 # -- the destroy guard ---------------------------------------------------------------------------------------------
 
 
-def _held(store: LogImport) -> dict[str, HeldInTenant]:
+def _held(store: LogImport) -> dict[str, PendingApprovals]:
     """What the guard holds of which tenant."""
     mapper, found = EventMapper(Sealed()), {}
-    streams = {*store.streams_with(ChangeHeld.TOPIC), *store.streams_with(ClosingHeld.TOPIC)}
+    streams = {*store.streams_with(ApprovalRequested.TOPIC), *store.streams_with(ClosingHeld.TOPIC)}
     for stream in sorted(streams):
         tenant = tenants.Tenant(stream.removeprefix("tenant:"))
         for position, name, version, topic, state in store.stream(stream):
             tenant = tenants.evolve(tenant, mapper.to_recorded(name, version, topic, bytes(state), position=position))
-        if (held := held_in(tenant)) is not None:
+        if (held := pending_approvals_of(tenant)) is not None:
             found[tenant.id] = held
     return found

@@ -167,9 +167,9 @@ class Views:
             for each in model.tables:
                 expected = folds[model.name].tables.get(each)
                 stored = _stored(connection, each, share)
-                wanted = {key: _padded(each, row) for key, row in expected or ()}
+                desired_state = {key: _padded(each, row) for key, row in expected or ()}
                 tally.rows += len(stored)
-                tally.add(_differences(each, wanted, stored))
+                tally.add(_differences(each, desired_state, stored))
 
     def _facts(
         self, reader: LogReader, share: _Share, upto: int

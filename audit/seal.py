@@ -58,7 +58,7 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Inclusion:
-    """That the event stands in the log. `leaf` is what was hashed, as adapters/postgres/seal_store.py writes it down."""
+    """That the event stands in the log. `leaf` is what was hashed, see adapters/postgres/seal_store.py."""
 
     position: int
     index: int
@@ -269,8 +269,8 @@ class Seal:
         tile = self._store.tile_of(position)
         if tile is None:
             return None
-        wanted = packed([position])
-        at = next((at for at in range(0, len(tile.positions), 8) if tile.positions[at : at + 8] == wanted), None)
+        desired_state = packed([position])
+        at = next((at for at in range(0, len(tile.positions), 8) if tile.positions[at : at + 8] == desired_state), None)
         if at is None:
             return None
         within = at // 8

@@ -26,7 +26,7 @@ from audit.tiles import TILE, TILE_BYTES, GrowingTree
 Kind = Literal["changed", "deleted", "inserted", "cut off", "rewritten", "seal", "checkpoint"]
 
 
-class Regrowing:
+class TreeVerification:
     """The tree over the log, grown tile by tile, with whatever does not fit on the way."""
 
     def __init__(

@@ -22,7 +22,7 @@ from typing import Final
 from adapters.postgres.seal_store import SealStore
 from application.progress import Progress
 from audit.checkpoints import Checkpoint, Keyring, Note, key_ids
-from audit.tree_verification import Kind, Regrowing
+from audit.tree_verification import Kind, TreeVerification
 from domain.errors import UsageError
 
 KEPT: Final = 1_000
@@ -84,7 +84,9 @@ class Verification:
             )
         with self._store.looking():
             trusted, signed, attested = self._trusted(self._store.notes(), outside)
-            growing = Regrowing(self._store, trusted, self._found, outside=outside.checkpoint if outside else None)
+            growing = TreeVerification(
+                self._store, trusted, self._found, outside=outside.checkpoint if outside else None
+            )
             if not trusted and not growing.tiles:
                 raise UsageError("nothing is sealed yet: run `tenantry audit seal`")
             for progress in growing.run():
@@ -103,7 +105,7 @@ class Verification:
             seconds=time.monotonic() - started,
         )
 
-    def _beside(self, growing: Regrowing, attested: int) -> None:
+    def _beside(self, growing: TreeVerification, attested: int) -> None:
         """What no tree over the events shows: checkpoints that are gone, tiles too many, events without a position.
 
         `attested` is how many events the largest checkpoint has. Tiles and their checkpoint are written together.

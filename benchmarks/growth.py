@@ -17,7 +17,7 @@ from typing import Final
 import psycopg
 
 from adapters.embedded.servers import EmbeddedBroker
-from application.ports import SealingKeys
+from application.ports import EncryptionKeys
 from benchmarks.append import our_rate as append_rate
 from benchmarks.harness import Result, our_database, progress, rounded, server, settle, together
 from benchmarks.ingest import our_rate as ingest_rate
@@ -116,7 +116,7 @@ class _Spread:
         self._step = max(1, tenants // changed)
         self._after = after
 
-    def __call__(self, keys: SealingKeys, numbers: range) -> Iterator[Row]:
+    def __call__(self, keys: EncryptionKeys, numbers: range) -> Iterator[Row]:
         for number in numbers:
             for stream, version, topic, state in license_changes(
                 keys, range(number * self._step, number * self._step + 1)

@@ -53,12 +53,14 @@ def acts(
             out.print("no such act is in the log")
 
 
-def _acts(parts: Parts, *, since: datetime | None, until: datetime | None, **wanted: str | None) -> Iterator[Act]:
+def _acts(
+    parts: Parts, *, since: datetime | None, until: datetime | None, **desired_state: str | None
+) -> Iterator[Act]:
     """As they are found; the log is looked through from the first to the last."""
     with progress("looking for acts") as say:
         for facts, done, total in parts.past.acts(since, until):
             say(Progress(done, total, done))
-            yield from acts_in(facts, since=since, until=until, **wanted)
+            yield from acts_in(facts, since=since, until=until, **desired_state)
 
 
 def _line(act: Act) -> tuple[str | Styled, ...]:

@@ -11,12 +11,12 @@ import typer
 
 from adapters.kafka.ports import Partition
 from application.ingest import Inbound
-from application.operator_acts import MessagesReread
 from audit.intake_audit import IntakeAudited, Reread
 from cli.operators import As, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
 from cli.progress import progress
 from domain.errors import UsageError
+from domain.operator_events import MessagesReread
 from runtime.compose import Parts
 
 

@@ -13,12 +13,12 @@ import typer
 from adapters.kafka.cloudevents_reader import restore
 from adapters.postgres.quarantine import Entry, Picked
 from application.ingest import Outcome
-from application.operator_acts import MessageDiscarded, MessageRetried
 from cli.operators import As, who, why
 from cli.output import AsJson, DataDir, command, complain, err, out, print_json, running_parts, table
 from domain.errors import TenantryError, Unavailable, UsageError
 from domain.faults import INTERNAL_ERROR
 from domain.names import is_tenant_id
+from domain.operator_events import MessageDiscarded, MessageRetried
 from runtime import faults
 from runtime.compose import Parts
 

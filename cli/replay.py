@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from application.operator_acts import PreviousReadModelsDropped, ReadModelsRebuilt
 from application.progress import Progress
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
 from cli.progress import progress
 from domain.errors import TenantryError, UsageError
+from domain.operator_events import PreviousReadModelsDropped, ReadModelsRebuilt
 from history.rebuild import schema_comparison as comparing
 from history.rebuild.past import build
 from history.rebuild.replay import Rebuilt

@@ -149,7 +149,7 @@ def _family_facts(tenant: Tenant, family: str, region: str) -> Facts:
 
 
 def _product_facts(tenant: Tenant, key: str, product: Product, site: str, customers: Mapping[str, Register]) -> Facts:
-    if product.given_up and site != "waiting":
+    if product.failure and site != "waiting":
         return {Fact(tenant.id, key, "saga"): "given_up"}
     if product.level == "absent":
         return {}

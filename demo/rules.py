@@ -34,9 +34,9 @@ class Product:
     access: Register | None = None
     license: Register | None = None
     revisioned: bool = False
-    maybe_lived: bool = False
-    lived: bool = False
-    given_up: bool = False
+    may_have_converged: bool = False
+    has_converged: bool = False
+    failure: bool = False
     level: Level = "absent"
 
     @property
@@ -183,7 +183,7 @@ class Judge:
             for name, value in landing.items():
                 setattr(product, name, (value, revision))
             product.revisioned |= revision is not None
-            product.maybe_lived |= product.activated
+            product.may_have_converged |= product.activated
             tenant.products[data["product"]] = product
         return bool(landing)
 
@@ -203,11 +203,13 @@ class Judge:
             if not tenant.blocked:
                 self._place(tenant)
             for key, product in tenant.products.items():
-                product.given_up &= product.activated
+                product.failure &= product.activated
                 product.level = "absent" if tenant.blocked else self._level(tenant, key)
                 if product.level in ("open", "closed"):
-                    product.lived = True
-                elif not (product.lived or product.given_up or tenant.blocked) and _maybe_lived(tenant, key):
+                    product.has_converged = True
+                elif not (product.has_converged or product.failure or tenant.blocked) and _may_have_converged(
+                    tenant, key
+                ):
                     self.unsure |= {(tenant.id, key), (tenant.id, f"family {family_of(key)}")}
 
     def _place(self, tenant: Tenant) -> None:
@@ -224,8 +226,8 @@ class Judge:
                     self.unsure |= {(tenant.id, subject) for subject in (*of_members, f"family {family}")}
             for key, (residency, region) in of_members.items():
                 product = tenant.products[key]
-                product.given_up = residency == "pinned" and region != tenant.families[family]
-                if product.given_up and product.lived:
+                product.failure = residency == "pinned" and region != tenant.families[family]
+                if product.failure and product.has_converged:
                     self.unsure.add((tenant.id, key))
 
     def _home(self, tenant: Tenant, product: Product) -> tuple[str, str | None]:
@@ -239,10 +241,10 @@ class Judge:
     def _level(self, tenant: Tenant, key: str) -> Level:
         product, host = tenant.products[key], CATALOG[key].get("host")
         of_host: Level = self._level(tenant, host) if host in tenant.products else "absent"
-        if product.given_up or (host is not None and of_host == "absent"):
+        if product.failure or (host is not None and of_host == "absent"):
             return "absent"
         if not product.activated:
-            return "retained" if product.lived else "absent"
+            return "retained" if product.has_converged else "absent"
         assert product.access is not None
         assert product.license is not None
         _, _, status, expires_at = product.license[0]
@@ -251,11 +253,11 @@ class Judge:
         return "open" if open_ and (host is None or of_host == "open") else "closed"
 
 
-def _maybe_lived(tenant: Tenant, key: str) -> bool:
+def _may_have_converged(tenant: Tenant, key: str) -> bool:
     """Whether the saga may have seen it activated, with its host."""
     host = CATALOG[key].get("host")
-    return tenant.products[key].maybe_lived and (
-        host is None or (host in tenant.products and _maybe_lived(tenant, host))
+    return tenant.products[key].may_have_converged and (
+        host is None or (host in tenant.products and _may_have_converged(tenant, host))
     )
 
 
@@ -309,8 +311,8 @@ def _check_life_cycle(type_: str, product: Product) -> None:
 
 
 def _offered(wishes: Iterable[dict[str, Any]]) -> None:
-    for wish in wishes:
-        if wish["product"] not in CATALOG:
+    for spec in wishes:
+        if spec["product"] not in CATALOG:
             raise Refused("unknown-product")
-        if "edition" in wish and wish["edition"] not in CATALOG[wish["product"]]["editions"]:
+        if "edition" in spec and spec["edition"] not in CATALOG[spec["product"]]["editions"]:
             raise Refused("unknown-edition")

@@ -51,7 +51,7 @@ def _nobody_knows_the_customer(tenant: Teller) -> None:
 
 def _products_before_their_tenant(tenant: Teller) -> None:
     """Everything waits; the tenant comes last."""
-    tenant.lane.shuffled = False
+    tenant.bulkhead.shuffled = False
     for revision, product in enumerate(("confluence", "atlas"), 1):
         tenant.say("product.activated", tenant.offer(product), revision=revision)
     tenant.say("product.suspended", {"product": "atlas", "reason": "unpaid"}, revision=9)
@@ -137,7 +137,7 @@ def _left_and_came_back(tenant: Teller) -> None:
     tenant.activated("atlas")
 
 
-def _never_lived(tenant: Teller) -> None:
+def _never_converged(tenant: Teller) -> None:
     """Deactivated before the activation arrives, and by a higher revision: it is never provisioned."""
     tenant.created("compass")
     before = tenant.revision("jira-software")
@@ -249,7 +249,7 @@ SCENARIOS: Final[tuple[Callable[[Teller], None], ...]] = (
     _left_after_living,
     _one_of_a_family_left,
     _left_and_came_back,
-    _never_lived,
+    _never_converged,
     _destroyed,
     _destroyed_at_once,
     _apps,

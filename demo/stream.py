@@ -60,8 +60,8 @@ def _bad_messages(world: World) -> None:
         (structured, None),
         (structured, json.dumps({"specversion": "1.0", "type": "product.activated", "data": activation}).encode()),
     ]
-    lane = Lane(shuffled=False)
-    lane.entries += [Entry(2, world.lifecycle_topic, victim.id, headers, value) for headers, value in raw]
+    bulkhead = Lane(shuffled=False)
+    bulkhead.entries += [Entry(2, world.lifecycle_topic, victim.id, headers, value) for headers, value in raw]
     bad = [
         world.event("product.exploded", activation),
         world.event("product.activated", {**activation, "product": "jira-hardware"}, revision=1),
@@ -71,8 +71,8 @@ def _bad_messages(world: World) -> None:
         world.event("license.updated", {**activation, "status": "suspended"}, revision=1),
         world.event("product.suspended", {"tenant_id": victim.id, "product": "confluence"}, revision=1),
     ]
-    lane.entries += [replace(entry, wave=2) for entry in bad]
-    world.others.append(lane)
+    bulkhead.entries += [replace(entry, wave=2) for entry in bad]
+    world.others.append(bulkhead)
     _contradictions(world)
     _for_a_tenant_that_never_comes(world)
 
@@ -80,23 +80,23 @@ def _bad_messages(world: World) -> None:
 def _contradictions(world: World) -> None:
     """The same revision, the same id, or the same tenant id, with other content."""
     tenant = world.tenant()
-    tenant.lane.shuffled = False
+    tenant.bulkhead.shuffled = False
     tenant.created("confluence")
     said = {**tenant.offer("confluence", users=100), "status": "active"}
     tenant.say("license.updated", said, revision=50)
     id_ = world.uuid()
     data = {"tenant_id": tenant.id, **said, "users": 101}
-    tenant.lane.entries.append(world.event("license.updated", data, revision=51, id_=id_))
+    tenant.bulkhead.entries.append(world.event("license.updated", data, revision=51, id_=id_))
     tenant.next_wave()
     tenant.say("license.updated", {**said, "users": 999}, revision=51)
     other = world.event("license.updated", {**data, "users": 1}, revision=52, id_=id_)
-    tenant.lane.entries.append(replace(other, wave=2))
+    tenant.bulkhead.entries.append(replace(other, wave=2))
     tenant.site_name += "-again"
     tenant.created()
 
 
 def _for_a_tenant_that_never_comes(world: World) -> None:
-    lane, nobody = Lane(), world.uuid()
+    bulkhead, nobody = Lane(), world.uuid()
     offer = {"tenant_id": nobody, "product": "compass", "edition": "free", "users": 3}
-    lane.entries.append(world.event("product.activated", offer, revision=1))
-    world.others.append(lane)
+    bulkhead.entries.append(world.event("product.activated", offer, revision=1))
+    world.others.append(bulkhead)

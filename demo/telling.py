@@ -91,14 +91,18 @@ class World:
         return made
 
     def entries(self) -> list[Entry]:
-        lanes = [lane for tenant in self.tenants for lane in (tenant.lane, tenant.customer)] + self.others
-        return [entry for wave in WAVES for entry in self._mixed([lane.of(wave, self.rng) for lane in lanes])]
+        bulkheads = [
+            bulkhead for tenant in self.tenants for bulkhead in (tenant.bulkhead, tenant.customer)
+        ] + self.others
+        return [
+            entry for wave in WAVES for entry in self._mixed([bulkhead.of(wave, self.rng) for bulkhead in bulkheads])
+        ]
 
-    def _mixed(self, lanes: Sequence[list[Entry]]) -> Iterator[Entry]:
+    def _mixed(self, bulkheads: Sequence[list[Entry]]) -> Iterator[Entry]:
         """All lanes at once, each in its order."""
-        turns = [number for number, lane in enumerate(lanes) for _ in lane]
+        turns = [number for number, bulkhead in enumerate(bulkheads) for _ in bulkhead]
         self.rng.shuffle(turns)
-        going = [iter(lane) for lane in lanes]
+        going = [iter(bulkhead) for bulkhead in bulkheads]
         return (next(going[number]) for number in turns)
 
 
@@ -131,7 +135,7 @@ class Teller:
     customer_id: str
     site_name: str
     wave: int = 1
-    lane: Lane = field(default_factory=Lane)
+    bulkhead: Lane = field(default_factory=Lane)
     customer: Lane = field(default_factory=Lane)
     revisions: dict[str, int] = field(default_factory=dict)
 
@@ -140,19 +144,19 @@ class Teller:
         return self.world.rng
 
     def without_revisions(self) -> None:
-        self.lane.shuffled = False
+        self.bulkhead.shuffled = False
 
     def next_wave(self) -> None:
         self.wave += 1
 
     def say(self, type_: str, data: Data, *, revision: int | None = None) -> Entry:
         entry = replace(self.world.event(type_, {"tenant_id": self.id, **data}, revision=revision), wave=self.wave)
-        self.lane.entries.append(entry)
+        self.bulkhead.entries.append(entry)
         return entry
 
     def revision(self, key: str) -> int | None:
         """The next one of a product (or of the tenant): numbers go up, not always by one."""
-        if not self.lane.shuffled:
+        if not self.bulkhead.shuffled:
             return None
         self.revisions[key] = self.revisions.get(key, 0) + self.rng.randint(1, 3)
         return self.revisions[key]

@@ -140,8 +140,8 @@ def compare_tenant(line: TenantLine, tenant: Tenant, *, as_of: datetime) -> Iter
             held = any(held.event.change == "destroy" for held in tenant.held)
             here = "destroyed" if tenant.destroyed else "held by the destroy guard" if held else "alive"
             there = "destroyed" if line.destroyed else "alive"
-            is_held = held and line.destroyed
-            yield Difference("differs", tenant.id, what, f"{here} here, {there} at commerce", held=is_held)
+            is_awaiting_approval = held and line.destroyed
+            yield Difference("differs", tenant.id, what, f"{here} here, {there} at commerce", held=is_awaiting_approval)
         return
     attributes, revision = tenant.attributes.value, tenant.attributes.revision
     said = list(_attributes(line, attributes))
@@ -176,8 +176,8 @@ def _compare_product(line: ProductLine, tenant: Tenant, *, as_of: datetime) -> I
     if said:
         said += [f"{describe_held(each)} is held by the destroy guard" for each in held]
     if kind := _kind(revision, line.revision, said, registers.origin, as_of=as_of):
-        is_held = is_heard and kind == "differs"
-        yield Difference(kind, tenant.id, line.product, _told(revision, line.revision, said), held=is_held)
+        is_awaiting_approval = is_heard and kind == "differs"
+        yield Difference(kind, tenant.id, line.product, _told(revision, line.revision, said), held=is_awaiting_approval)
 
 
 def _content(line: ProductLine, here: ProductRegisters) -> Iterator[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from domain.catalog import Product
 from domain.event import Recorded
 from domain.scope.state import StepCompleted, StepStarted
-from domain.scope.steps import DatabaseWish, IdentityWish, LicenseFacts, LicenseWish
+from domain.scope.steps import DatabaseSpec, IdentitySpec, LicenseResult, LicenseSpec
 from domain.tenant.events import LicenseUpdated, ProductActivated
 
 
@@ -29,14 +29,14 @@ def product_from(key: str, facts: Iterable[Recorded]) -> Product:
     tables: set[str] = set()
     for fact in facts:
         match fact.event:
-            case StepStarted(wish=DatabaseWish() as wish):
-                products |= {role.product for role in wish.roles}
-                family = wish.family if any(role.product == key for role in wish.roles) else family
-            case StepStarted(wish=IdentityWish(product=product) as wish) if product == key:
-                groups = tuple(name for name in wish.groups if name not in (f"{key}-users", f"{key}-administrators"))
-            case StepStarted(wish=LicenseWish(product=product) as wish) if product == key:
-                editions[wish.edition] = wish.features
-            case StepCompleted(facts=LicenseFacts(product=product) as found) if product == key:
+            case StepStarted(spec=DatabaseSpec() as spec):
+                products |= {role.product for role in spec.roles}
+                family = spec.family if any(role.product == key for role in spec.roles) else family
+            case StepStarted(spec=IdentitySpec(product=product) as spec) if product == key:
+                groups = tuple(name for name in spec.groups if name not in (f"{key}-users", f"{key}-administrators"))
+            case StepStarted(spec=LicenseSpec(product=product) as spec) if product == key:
+                editions[spec.edition] = spec.features
+            case StepCompleted(facts=LicenseResult(product=product) as found) if product == key:
                 tables.add(found.location.rpartition(".entitlement_")[2])
             case ProductActivated(product=product, edition=edition) if product == key:
                 editions.setdefault(edition, ())

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from application.operator_acts import (
+from domain.configuration import ConfigurationAdopted
+from domain.customer import CustomerMessageStale
+from domain.event import Event
+from domain.operator_events import (
     IntakePositionMoved,
     MessageDiscarded,
     MessageRetried,
     MessagesReread,
+    OrphansMarkedForRemoval,
+    OrphansRemoved,
     PreviousReadModelsDropped,
     ReadModelsRebuilt,
 )
-from application.orphan_removal import OrphansCondemned, OrphansRemoved
-from domain.configuration import ConfigurationAdopted
-from domain.customer import CustomerMessageStale
-from domain.event import Event
 from domain.tenant.events import (
-    ChangeHeld,
+    ApprovalRequested,
     ChangesApproved,
     ChangesRejected,
     ClosingHeld,
@@ -78,13 +79,13 @@ IGNORED: Final[dict[type[Event], str]] = {
     LicenseExpired: _WANTED,
     PurgeStarted: _WANTED,
     TenantPurgeStarted: _WANTED,
-    ChangeHeld: _HELD,
+    ApprovalRequested: _HELD,
     ClosingHeld: _HELD,
     ChangesApproved: _HELD,
     ChangesRejected: _HELD,
     TenantMessageStale: _STALE,
     CustomerMessageStale: _STALE,
-    OrphansCondemned: _NOBODYS,
+    OrphansMarkedForRemoval: _NOBODYS,
     OrphansRemoved: _NOBODYS,
     MessageDiscarded: _ACT,
     MessageRetried: _ACT,

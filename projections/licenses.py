@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.event import Recorded
 from domain.scope.state import StepCompleted
-from domain.scope.steps import LicenseFacts, Step
+from domain.scope.steps import LicenseResult, Step
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
 
 LICENSES: Final = Table(
@@ -30,7 +30,7 @@ LICENSES: Final = Table(
 
 def handle(recorded: Recorded) -> Iterator[Change]:
     match recorded.event:
-        case StepCompleted(direction="ensure", facts=LicenseFacts() as facts) as event:
+        case StepCompleted(direction="ensure", facts=LicenseResult() as facts) as event:
             yield Set(
                 LICENSES,
                 (event.tenant_id, event.key),

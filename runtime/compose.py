@@ -25,7 +25,7 @@ from uuid import UUID, uuid4
 from psycopg import errors, sql
 from sqlalchemy import Engine, text
 
-from adapters.encryption import MasterKey, PostgresSealingKeys
+from adapters.encryption import MasterKey, PostgresEncryptionKeys
 from adapters.files.worker_cards import WorkerCard
 from adapters.kafka import cloudevents_reader as inbound
 from adapters.kafka.intake_standing import Standing, standings
@@ -84,7 +84,7 @@ from domain.configuration import Adopted, Configuration, Living
 from domain.errors import Unavailable, UsageError
 from domain.faults import INTERNAL_ERROR
 from domain.policy import Policy
-from domain.tenant.approval import held_in
+from domain.tenant.approval import pending_approvals_of
 from history.rebuild.replay import Replay
 from projections import PROJECTIONS
 from projections.base import Projection
@@ -212,10 +212,10 @@ class Parts:
         connect(self.endpoints.database_url).close()
 
     @cached_property
-    def keys(self) -> PostgresSealingKeys:
+    def keys(self) -> PostgresEncryptionKeys:
         pool = pool_of(self.endpoints.database_url, keep=2)
         self._closing.callback(pool.close)
-        return PostgresSealingKeys(pool, MasterKey(self.master_key))
+        return PostgresEncryptionKeys(pool, MasterKey(self.master_key))
 
     @cached_property
     def log(self) -> PostgresEventLog:
@@ -341,7 +341,7 @@ class Parts:
     def operating(self) -> Operating:
         return Operating(
             log=self.log,
-            estates=self.saga.estates,
+            snapshots=self.saga.snapshots,
             catalog=self.catalog,
             policy=self.policy,
             clock=utc_now,
@@ -357,7 +357,7 @@ class Parts:
         url = self.endpoints.database_url
         return Reconciling(
             log=self.log,
-            estates=self.saga.estates,
+            snapshots=self.saga.snapshots,
             streams_after=self.log.streams_after,
             looking=Observer(lambda: connect(url), self.topology, self.catalog, master_key=self.master_key),
             catalog=self.catalog,
@@ -370,7 +370,7 @@ class Parts:
     def recreating(self) -> Recreating:
         return Recreating(
             log=self.log,
-            estates=self.saga.estates,
+            snapshots=self.saga.snapshots,
             observe=self.reconciling.looking.observe,
             catalog=self.catalog,
             clock=utc_now,
@@ -379,7 +379,7 @@ class Parts:
 
     @cached_property
     def comparing(self) -> Comparing:
-        return Comparing(log=self.log, estates=self.saga.estates, streams_after=self.log.streams_after)
+        return Comparing(log=self.log, snapshots=self.saga.snapshots, streams_after=self.log.streams_after)
 
     @cached_property
     def sweep_ledger(self) -> PostgresLedger:
@@ -636,7 +636,7 @@ class ReplaySources:
 
     def reader(self) -> LogReader:
         pool = pool_of(self.url, keep=1)
-        return LogReader(self.url, PostgresSealingKeys(pool, MasterKey(self.master_key)), close=pool.close)
+        return LogReader(self.url, PostgresEncryptionKeys(pool, MasterKey(self.master_key)), close=pool.close)
 
     def engine(self) -> Engine:
         return projector_engine(self.url)
@@ -694,7 +694,7 @@ def prepare(parts: Parts, *, adopts: bool = True, by: str | None = None) -> None
     parts.keys.verify()
     if adopts and parts.adopting.adopted().version == 0:
         parts.adopting.adopt_first(parts.at_hand, reason="the first start", by=by or proposal.account())
-    count_held(parts)
+    count_pending_approvals(parts)
     prepare_shards(parts)
     prepare_topics(parts)
 
@@ -707,10 +707,10 @@ def prepare_shards(parts: Parts) -> None:
         parts.topology.sync(connection)
 
 
-def count_held(parts: Parts) -> None:
+def count_pending_approvals(parts: Parts) -> None:
     """What the destroy guard holds, from the tenants' streams, where a migration has made its table anew."""
-    for tenant_id, estate in parts.saga.estates(parts.log.not_counted()).items():
-        parts.log.count_held(tenant_id, held_in(estate.tenant))
+    for tenant_id, snapshot in parts.saga.snapshots(parts.log.not_counted()).items():
+        parts.log.count_pending_approvals(tenant_id, pending_approvals_of(snapshot.tenant))
 
 
 def prepare_topics(parts: Parts) -> None:

@@ -24,7 +24,7 @@ from domain.scope.steps import SCOPE_STEPS
 from projections import IGNORED, INTEGRATION, PROJECTIONS
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("domain", "projections", "adapters", "runtime", "workers", "history", "cli")
+PACKAGES = ("domain", "application", "projections", "adapters", "runtime", "workers", "history", "audit", "cli", "demo")
 
 
 def lint_imports(tree: Path) -> subprocess.CompletedProcess[str]:
@@ -54,11 +54,15 @@ def test_imports_go_down_only() -> None:
 @pytest.mark.parametrize(
     ("module", "forbidden", "contract"),
     [
-        ("domain/planted.py", "psycopg", "The domain talks to nothing"),
+        ("domain/planted.py", "psycopg", "The domain and the application services talk to nothing"),
+        ("application/planted.py", "structlog", "The domain and the application services talk to nothing"),
+        ("domain/planted.py", "application", "Imports go down only"),
+        ("history/planted.py", "audit", "Imports go down only"),
         ("domain/planted.py", "projections", "Imports go down only"),
         ("adapters/planted.py", "projections", "Imports go down only"),
-        ("runtime/telemetry.py", "adapters", "Only runtime.bootstrap joins adapters and projections"),
+        ("runtime/telemetry.py", "adapters", "Only runtime.compose joins adapters and projections"),
         ("workers/planted.py", "kafka", "Workers, history and commands never touch a driver"),
+        ("demo/planted.py", "psycopg", "Workers, history and commands never touch a driver"),
     ],
 )
 def test_breaking_a_contract_fails(copy: Path, module: str, forbidden: str, contract: str) -> None:

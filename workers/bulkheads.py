@@ -59,23 +59,23 @@ class Limits:
     foreign: int = 2
     tenant: int = 16
 
-    def places(self, lane: str) -> int:
+    def places(self, bulkhead: str) -> int:
         """How many effects of the lane run side by side."""
-        if lane == FOREIGN:
+        if bulkhead == FOREIGN:
             return max(1, self.threads // 2)
-        if lane.startswith("shard:"):
+        if bulkhead.startswith("shard:"):
             return self.shard
-        return self.foreign if lane.startswith("foreign:") else self.executor
+        return self.foreign if bulkhead.startswith("foreign:") else self.executor
 
-    def crowd(self, lane: str) -> int:
+    def concurrency_limit(self, bulkhead: str) -> int:
         """The most effects of the lane that this worker holds, running and waiting: never all that it may hold."""
-        places = self.places(lane)
-        if lane.startswith(FOREIGN):
+        places = self.places(bulkhead)
+        if bulkhead.startswith(FOREIGN):
             return max(places, min(4 * places, self.claim // 4))
         return max(places, self.claim * 3 // 4)
 
 
-def lanes_of(order: Order, catalog: Catalog) -> tuple[str, ...]:
+def bulkheads_of(order: Order, catalog: Catalog) -> tuple[str, ...]:
     """The lanes of an effect: none where it waits for nobody."""
     scope, step = order.scope, order.step
     if scope.kind == "product" and scope.key in catalog and step in catalog[scope.key].executors:
@@ -95,28 +95,28 @@ class Timetables:
     _next: dict[str, datetime] = field(default_factory=dict)
     _takes: dict[str, float] = field(default_factory=dict)
 
-    def took(self, lanes: Iterable[str], seconds: float) -> None:
+    def took(self, bulkheads: Iterable[str], seconds: float) -> None:
         """An effect of those lanes took so long."""
-        for lane in lanes:
-            before = self._takes.get(lane, seconds)
-            self._takes[lane] = before + _WEIGHT * (seconds - before)
+        for bulkhead in bulkheads:
+            before = self._takes.get(bulkhead, seconds)
+            self._takes[bulkhead] = before + _WEIGHT * (seconds - before)
 
-    def crowded(self, lanes: Iterable[str], held: Counter[str]) -> list[str]:
+    def crowded(self, bulkheads: Iterable[str], held: Counter[str]) -> list[str]:
         """Those of the lanes in which this worker holds as many as it may: as many as `SOON` is enough for."""
-        return [lane for lane in lanes if held[lane] >= self._crowd(lane)]
+        return [bulkhead for bulkhead in bulkheads if held[bulkhead] >= self._concurrency_limit(bulkhead)]
 
-    def _crowd(self, lane: str) -> int:
-        places, takes = self.limits.places(lane), self._takes.get(lane, AT_FIRST)
-        return min(self.limits.crowd(lane), max(places, int(places * SOON / max(takes, _NO_TIME))))
+    def _concurrency_limit(self, bulkhead: str) -> int:
+        places, takes = self.limits.places(bulkhead), self._takes.get(bulkhead, AT_FIRST)
+        return min(self.limits.concurrency_limit(bulkhead), max(places, int(places * SOON / max(takes, _NO_TIME))))
 
-    def slot(self, lanes: Sequence[str], now: datetime, *, runs_for: Mapping[str, float]) -> datetime:
+    def slot(self, bulkheads: Sequence[str], now: datetime, *, runs_for: Mapping[str, float]) -> datetime:
         """The next free slot in all of the crowded lanes, at most a minute from now; it is taken.
 
         `runs_for` says how many seconds the oldest effect of each lane has run.
         """
-        for lane in lanes:
-            takes = max(self._takes.get(lane, 0.0), runs_for.get(lane, 0.0))
-            pace = timedelta(seconds=takes / self.limits.places(lane))
-            self._next[lane] = min(max(self._next.get(lane, now), now) + pace, now + LONGEST_SLOT)
-        slot = max(self._next[lane] for lane in lanes)
+        for bulkhead in bulkheads:
+            takes = max(self._takes.get(bulkhead, 0.0), runs_for.get(bulkhead, 0.0))
+            pace = timedelta(seconds=takes / self.limits.places(bulkhead))
+            self._next[bulkhead] = min(max(self._next.get(bulkhead, now), now) + pace, now + LONGEST_SLOT)
+        slot = max(self._next[bulkhead] for bulkhead in bulkheads)
         return slot if slot - now > _AT_ONCE else now

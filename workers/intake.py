@@ -117,7 +117,7 @@ class Intake(Generic[Read]):
         try:
             while not stop.is_set():
                 try:
-                    stop.wait(self.turn())
+                    stop.wait(self.decision())
                 except IntakeHalted as error:
                     self.halted = str(error)
                     log.error(self.halted)  # noqa: TRY400 - the traceback was logged with the message that met it
@@ -132,7 +132,7 @@ class Intake(Generic[Read]):
         """Leave the group."""
         self._consumer.close()
 
-    def turn(self) -> float:
+    def decision(self) -> float:
         """One batch, or what becomes of one that failed; the seconds to wait before the next turn."""
         pause = self._turn()
         self.reading = {

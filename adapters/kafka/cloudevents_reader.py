@@ -400,8 +400,8 @@ def _revision(value: object, *, structured: bool) -> int | None:
         value = int(value)
     if type(value) is int and 0 <= value <= MAX_REVISION:
         return value
-    wanted = "a JSON integer" if structured else "decimal digits"
-    raise Malformed("bad-attribute", f"attribute revision is not {wanted} up to {MAX_REVISION}: send it so")
+    desired_state = "a JSON integer" if structured else "decimal digits"
+    raise Malformed("bad-attribute", f"attribute revision is not {desired_state} up to {MAX_REVISION}: send it so")
 
 
 def _unknown_type(type_: str) -> Never:

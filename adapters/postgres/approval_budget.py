@@ -16,9 +16,9 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from adapters.postgres.arrays import bigints, texts, timestamps
-from application.ports import Guarded, HeldInTenant
 from domain.errors import GuardTripped
 from domain.policy import Guard
+from domain.tenant.guarded import Guarded, PendingApprovals
 from domain.times import moved
 
 
@@ -91,7 +91,7 @@ def _one(curs: Cursor[DictRow], query: str, parameters: tuple[object, ...] = ())
     return int(row["n"])
 
 
-def hold(curs: Cursor[DictRow], held: Mapping[str, HeldInTenant | None]) -> None:
+def hold(curs: Cursor[DictRow], held: Mapping[str, PendingApprovals | None]) -> None:
     """What the destroy guard holds of those tenants from here on."""
     curs.execute("DELETE FROM held_by_guard WHERE tenant_id = ANY(%b)", (texts(list(held)),))
     rows = {tenant_id: each for tenant_id, each in held.items() if each is not None}

@@ -130,7 +130,7 @@ def _expect_new_enough(connection: psycopg.Connection[Any], part: str) -> None:
 
 
 def _set(connection: psycopg.Connection[Any], limits: Limits, settings: Mapping[str, str]) -> None:
-    wanted = {
+    desired_state = {
         **_FIXED,
         "statement_timeout": milliseconds(limits.statement),
         "lock_timeout": milliseconds(limits.lock),
@@ -139,13 +139,13 @@ def _set(connection: psycopg.Connection[Any], limits: Limits, settings: Mapping[
         **({"transaction_timeout": "0"} if connection.info.server_version >= 170000 else {}),
         **settings,
     }
-    each = ", ".join(["set_config(%s, %s, false)"] * len(wanted))
+    each = ", ".join(["set_config(%s, %s, false)"] * len(desired_state))
     kept = (
         ""
-        if "synchronous_commit" in wanted
+        if "synchronous_commit" in desired_state
         else ", set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), false)"
     )
-    pairs = [text for pair in wanted.items() for text in pair]
+    pairs = [text for pair in desired_state.items() for text in pair]
     connection.execute(f"SELECT {each}{kept}".encode(), pairs)
 
 

@@ -18,12 +18,13 @@ from adapters.postgres import high_water
 from adapters.postgres.arrays import bigints, texts
 from adapters.postgres.connection import Limits, connect
 from adapters.postgres.errors import answering
-from adapters.postgres.event_mapper import EventMapper, sealed_subjects
+from adapters.postgres.event_mapper import EventMapper, encrypted_subjects
 from adapters.postgres.event_store import Recorder
 from adapters.postgres.sessions import Pool
-from application.ports import HeldInTenant, Lease, Recording, SealingKeys, WaitingMessage
+from application.ports import EncryptionKeys, Lease, Recording, WaitingMessage
 from domain.event import Recorded
 from domain.scope.state import StepStarted
+from domain.tenant.guarded import PendingApprovals
 
 STATEMENT_SECONDS: Final = 30.0
 LOCK_SECONDS: Final = 10.0
@@ -33,7 +34,9 @@ LOCK_SECONDS: Final = 10.0
 class PostgresEventLog:
     """`domain.ports.EventLog` on PostgreSQL."""
 
-    def __init__(self, url: str, keys: SealingKeys, *, pool_size: int = 2, append_timeout_seconds: float = 2.0) -> None:
+    def __init__(
+        self, url: str, keys: EncryptionKeys, *, pool_size: int = 2, append_timeout_seconds: float = 2.0
+    ) -> None:
         # The library takes five parts of an address, and settings of its own: its sessions are ours instead.
         self.datastore = PostgresDatastore("", "", "", "", "", originator_id_type="text")
         limits = Limits(statement=STATEMENT_SECONDS, lock=LOCK_SECONDS, idle_in_transaction=append_timeout_seconds)
@@ -53,7 +56,7 @@ class PostgresEventLog:
         """See `EventLog.record`."""
         self._keys.prefetch(
             subjects={
-                *sealed_subjects(recording.events),
+                *encrypted_subjects(recording.events),
                 *(f"tenant:{waiting.tenant_id}" for waiting in recording.waiting),
                 *(message.subject for message in recording.quarantined),
             }
@@ -192,7 +195,7 @@ class PostgresEventLog:
         )
         return [stream for (stream,) in rows]
 
-    def held_by_guard(self) -> Sequence[str]:
+    def awaiting_approval(self) -> Sequence[str]:
         """See `EventLog.held_by_guard`."""
         return [tenant_id for (tenant_id,) in self._rows("SELECT tenant_id FROM held_by_guard ORDER BY 1", ())]
 
@@ -200,7 +203,7 @@ class PostgresEventLog:
         """The tenants of which a migration knows only that something may be held."""
         return [tenant_id for (tenant_id,) in self._rows("SELECT tenant_id FROM held_by_guard WHERE changes = 0", ())]
 
-    def count_held(self, tenant_id: str, held: HeldInTenant | None) -> None:
+    def count_pending_approvals(self, tenant_id: str, held: PendingApprovals | None) -> None:
         """What its stream says is held; whoever has recorded since has counted already."""
         with answering(), self.datastore.transaction(commit=True) as curs:
             if held is None:

@@ -21,10 +21,8 @@ from eventsourcing.persistence import Mapper, StoredEvent
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_json
 
-from application import operator_acts as acts
-from application import orphan_removal as orphans
-from application.ports import SealingKeys
-from domain import configuration, customer
+from application.ports import EncryptionKeys
+from domain import configuration, customer, operator_events
 from domain.errors import UnreadableEvent
 from domain.event import Cause, Event, Recorded
 from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
@@ -47,7 +45,7 @@ EVENTS: tuple[type[Event], ...] = (
     tenant_events.TenantPurged,
     tenant_events.PurgeStarted,
     tenant_events.LicenseExpired,
-    tenant_events.ChangeHeld,
+    tenant_events.ApprovalRequested,
     tenant_events.ClosingHeld,
     tenant_events.ChangesApproved,
     tenant_events.ChangesRejected,
@@ -57,25 +55,25 @@ EVENTS: tuple[type[Event], ...] = (
     provisioning.StepBlocked,
     provisioning.StepMissing,
     provisioning.ScopeConverged,
-    provisioning.ScopeGaveUp,
-    provisioning.ScopeHeld,
+    provisioning.ScopeFailed,
+    provisioning.ScopePutOnHold,
     provisioning.ScopeResumed,
     provisioning.DataAbandoned,
     provisioning.EnsureRequested,
-    orphans.OrphansCondemned,
-    orphans.OrphansRemoved,
-    acts.MessageDiscarded,
-    acts.MessageRetried,
-    acts.ReadModelsRebuilt,
-    acts.PreviousReadModelsDropped,
+    operator_events.OrphansMarkedForRemoval,
+    operator_events.OrphansRemoved,
+    operator_events.MessageDiscarded,
+    operator_events.MessageRetried,
+    operator_events.ReadModelsRebuilt,
+    operator_events.PreviousReadModelsDropped,
     configuration.ConfigurationAdopted,
-    acts.IntakePositionMoved,
-    acts.MessagesReread,
+    operator_events.IntakePositionMoved,
+    operator_events.MessagesReread,
 )
 """Every event there is: what is not here cannot be stored."""
 
 
-SEALED_MARK = b'"v1.'
+ENCRYPTED_MARK = b'"v1.'
 """What every sealed text begins with: a state without it holds none."""
 
 
@@ -113,7 +111,7 @@ assert len(_CLASSES) == len(EVENTS), "two events chose one topic"
 class EventMapper(Mapper[str]):
     """Maps `Recorded` facts; the library's own transcoder is not used."""
 
-    def __init__(self, keys: SealingKeys) -> None:
+    def __init__(self, keys: EncryptionKeys) -> None:
         self._keys = keys
 
     def to_stored_event(self, domain_event: Recorded) -> StoredEvent:  # type: ignore[override]
@@ -158,7 +156,7 @@ class EventMapper(Mapper[str]):
         if reader is None:
             raise UnreadableEvent(unreadable(stream, version, topic, 0))
         try:
-            if personal and reader.personal and SEALED_MARK in state:
+            if personal and reader.personal and ENCRYPTED_MARK in state:
                 raw = json.loads(state)
                 raw["data"] = replace_personal(
                     raw["data"], reader.personal, lambda value, path: self._unsealed(value, stream, version, path)
@@ -193,7 +191,7 @@ def newest_schemas() -> dict[str, int]:
     return {topic: cls.SCHEMA_VERSION for topic, cls in _CLASSES.items()}
 
 
-def sealed_subjects(events: Iterable[Recorded]) -> set[str]:
+def encrypted_subjects(events: Iterable[Recorded]) -> set[str]:
     """Whose keys the events will be sealed under: for one query ahead of a batch."""
     return {_subject(recorded.event) for recorded in events if _holds_persons(recorded.event)}
 

@@ -35,9 +35,9 @@ from adapters.postgres.connection import LONG, connect
 from adapters.postgres.errors import answering
 from adapters.postgres.high_water import APPEND_LOCK, CHANNEL
 from adapters.postgres.log_copy import Stored
-from application.ports import HeldInTenant
 from domain.configuration import STREAM
 from domain.errors import Unavailable, UsageError
+from domain.tenant.guarded import PendingApprovals
 
 Key = tuple[str, str, bytes | None, datetime, datetime | None]
 """Subject, key id, wrapped key (None: forgotten), made and forgotten at."""
@@ -145,7 +145,7 @@ class LogImport:
         self,
         *,
         upto: int,
-        held: Mapping[str, HeldInTenant],
+        held: Mapping[str, PendingApprovals],
         standing: Sequence[str],
     ) -> None:
         """`upto` is the last position; the projections of `standing` begin at the end of the log."""

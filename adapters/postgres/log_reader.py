@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.postgres.connection import LONG, Session
-from adapters.postgres.event_mapper import EVENTS, SEALED_MARK, EventMapper
+from adapters.postgres.event_mapper import ENCRYPTED_MARK, EVENTS, EventMapper
 from adapters.postgres.seal_store import NO_MARK
-from application.ports import SealingKeys
+from application.ports import EncryptionKeys
 from domain.errors import Unavailable, UnreadableEvent
 from domain.event import Event, Recorded
 
@@ -44,7 +44,7 @@ class Batch:
 class LogReader:
     """One connection of its own, made when it is first needed and made again when it broke. Not for several threads."""
 
-    def __init__(self, url: str, keys: SealingKeys, *, close: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, url: str, keys: EncryptionKeys, *, close: Callable[[], None] = lambda: None) -> None:
         self._session = Session(url, limits=LONG)
         self._keys = keys
         self._mapper = EventMapper(keys)
@@ -106,7 +106,7 @@ class LogReader:
         return Batch(self._decoded(self._rows(_STREAMS, (of - 1, first, beyond, upto, topics))), upto)
 
     def _decoded(self, rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, Recorded | Unread]]:
-        sealed = {text.decode() for row in rows if SEALED_MARK in row[3] for text in _SEALED.findall(row[3])}
+        sealed = {text.decode() for row in rows if ENCRYPTED_MARK in row[3] for text in _SEALED.findall(row[3])}
         if sealed:
             self._keys.prefetch(sealed=sealed)
         decode = self._mapper.to_recorded

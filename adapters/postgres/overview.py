@@ -171,7 +171,7 @@ def runs(url: str, *, state: str | None = None, tenant_id: str | None = None, li
         return connection.execute(query.encode(), {"state": state, "tenant_id": tenant_id, "limit": limit}).fetchall()
 
 
-def restless(url: str, *, tenant_id: str | None = None, limit: int = 100) -> list[str]:
+def unsettled(url: str, *, tenant_id: str | None = None, limit: int = 100) -> list[str]:
     """Tenants of which something is due or waits, or is held by the destroy guard."""
     query = """
     SELECT DISTINCT tenant_id FROM (

@@ -17,7 +17,7 @@ from psycopg.rows import class_row
 
 from adapters.postgres.connection import connect
 from adapters.postgres.errors import answering
-from application.ports import SealingKeys
+from application.ports import EncryptionKeys
 from domain.errors import UsageError
 
 
@@ -39,7 +39,7 @@ class Entry:
     repeats: int
     received_at: datetime
     digest: bytes
-    sealed_body: str
+    encrypted_body: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ EVERYTHING: Final = Picked()
 class Quarantine:
     """The operators' side of the quarantine; messages get in with the batch that met them."""
 
-    def __init__(self, url: str, keys: SealingKeys) -> None:
+    def __init__(self, url: str, keys: EncryptionKeys) -> None:
         self._url = url
         self._keys = keys
 
@@ -104,7 +104,7 @@ class Quarantine:
 
     def body(self, entry: Entry) -> bytes:
         """The whole message; UsageError where its key was forgotten."""
-        plain = self._keys.unseal(entry.sealed_body, f"body/{entry.digest.hex()}")
+        plain = self._keys.unseal(entry.encrypted_body, f"body/{entry.digest.hex()}")
         if plain is None:
             raise UsageError(f"message {entry.number} cannot be read any more: its person was forgotten; discard it")
         return plain

@@ -54,7 +54,7 @@ class PostgresLedger:
                 "handed_over": progress.handed_over,
                 "looked_at": Jsonb(dict(progress.looked_at)),
                 "absent": Jsonb(dict(progress.absent)),
-                "silent": Jsonb(dict(progress.silent)),
+                "silent": Jsonb(dict(progress.unreachable)),
                 "stopped_at": progress.stopped_at,
                 "reason": progress.reason,
             },

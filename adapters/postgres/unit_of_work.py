@@ -105,12 +105,15 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
         hold(curs, recording.held)
     if recording.live_products:
         curs.execute("INSERT INTO live_products (products) VALUES (%s)", (recording.live_products,))
-    if recording.wakes:
+    if recording.work_items:
         curs.execute(
             "INSERT INTO wakes (scope, due_at) SELECT k.scope, k.at FROM unnest(%b::text[], %b::timestamptz[]) AS k"
             " (scope, at) WHERE k.at <= now() OR NOT EXISTS ("  # a timer that is set already is not set again
             " SELECT FROM wakes WHERE wakes.scope = k.scope AND wakes.due_at = k.at)",
-            (texts([wake.scope for wake in recording.wakes]), timestamps([wake.at for wake in recording.wakes])),
+            (
+                texts([work_item.scope for work_item in recording.work_items]),
+                timestamps([work_item.at for work_item in recording.work_items]),
+            ),
             prepare=True,
         )
 
@@ -245,13 +248,13 @@ def _know_of_each_other(curs: Cursor[DictRow], recording: Recording) -> None:
     """
     if recording.grown:
         _take_turns(curs, recording.grown, _PRODUCTS)
-    if recording.woken:
-        _take_turns(curs, recording.woken, _PRODUCTS, with_others=True)
+    if recording.rescheduled:
+        _take_turns(curs, recording.rescheduled, _PRODUCTS, with_others=True)
         curs.execute(
             "INSERT INTO wakes (scope, due_at) SELECT 'tenant:' || k.id, now()"
             " FROM unnest(%b::text[], %b::bigint[]) AS k (id, version) WHERE EXISTS (SELECT FROM stored_events"
             " WHERE originator_id = 'tenant:' || k.id AND originator_version = k.version + 1)",
-            (texts(recording.woken), bigints(recording.woken.values())),
+            (texts(recording.rescheduled), bigints(recording.rescheduled.values())),
             prepare=True,
         )
 
@@ -327,7 +330,7 @@ def _settle_leases(curs: Cursor[DictRow], recording: Recording) -> None:
             " SELECT 1 FROM ended UNION ALL SELECT 1 FROM kept",
             (
                 *_held(recording.leases),
-                bigints([number for lease in recording.leases for number in lease.wakes]),
+                bigints([number for lease in recording.leases for number in lease.work_items]),
                 *_held(recording.kept),
             ),
             prepare=True,

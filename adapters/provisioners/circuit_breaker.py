@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 from adapters.provisioners.orders import about
 from application.ports import Executor, Order
 from domain.errors import ExecutorError, Unreachable
-from domain.scope.steps import Facts
+from domain.scope.steps import StepResult
 
 SHORTEST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 4.0
@@ -43,7 +43,7 @@ class CircuitBreaker:
     _probing: bool = False
     _lock: Lock = field(default_factory=Lock)
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         return self._through(self.asked.ensure, order)
 
     def remove(self, order: Order) -> None:

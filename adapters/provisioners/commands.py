@@ -14,7 +14,7 @@ from adapters.kafka.ports import Producer
 from adapters.provisioners.orders import Draft, about, body_of, obstacle_of
 from application.ports import Order
 from domain.errors import Obstacle, Unavailable, Unreachable
-from domain.scope.steps import Facts
+from domain.scope.steps import StepResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,13 @@ class Commanded:
     family: str
     draft: Draft
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         raise self._ask(order, self.draft(order))
 
     def remove(self, order: Order) -> None:
         raise self._ask(order, None)
 
-    def _ask(self, order: Order, draft: Facts | None) -> Obstacle:
+    def _ask(self, order: Order, draft: StepResult | None) -> Obstacle:
         """Send the command; what is to be waited for. Commands of one scope stay in order."""
         body = body_of(order, family=self.family, facts=draft)
         headers = (("content-type", b"application/json"), ("idempotency-key", order.idempotency_key.encode()))

@@ -14,12 +14,12 @@ from adapters.provisioners.commands import Commanded
 from adapters.provisioners.orders import Draft
 from adapters.provisioners.signed_requests import SignedRequests, SigningSecret
 from adapters.provisioners.webhooks import Webhook
-from adapters.resources.fences import wish_of
+from adapters.resources.fences import spec_of
 from application.ports import Executor, Order
 from domain.catalog import Catalog, CommandedExecutor, ForeignExecutor
 from domain.configuration import secret_obstacle
 from domain.errors import Obstacle, UsageError
-from domain.scope.steps import Facts, LicenseFacts, LicenseWish, Step
+from domain.scope.steps import LicenseResult, LicenseSpec, Step, StepResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Routed:
     ours: Executor
     foreign: Mapping[str, Executor]
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         return self._executor(order).ensure(order)
 
     def remove(self, order: Order) -> None:
@@ -48,7 +48,7 @@ class Unserved:
 
     why: str
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         raise Obstacle(secret_obstacle(order.scope.key), self.why)
 
     def remove(self, order: Order) -> None:
@@ -108,7 +108,7 @@ def commanded(
     }
 
 
-def licensed(order: Order) -> LicenseFacts:
+def licensed(order: Order) -> LicenseResult:
     """The entitlement as it is wished; where it lies is the provisioner's to say."""
-    wish = wish_of(order, LicenseWish)
-    return LicenseFacts(**wish.model_dump(exclude={"kind"}), location=f"with the provisioner of {wish.product}")
+    spec = spec_of(order, LicenseSpec)
+    return LicenseResult(**spec.model_dump(exclude={"kind"}), location=f"with the provisioner of {spec.product}")

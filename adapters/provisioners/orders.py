@@ -16,9 +16,9 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from application.ports import Order
 from domain.event import Value
-from domain.scope.steps import ConfigurationFacts, Facts, LicenseFacts, Step
+from domain.scope.steps import ConfigurationResult, LicenseResult, Step, StepResult
 
-Draft = Callable[[Order], Facts]
+Draft = Callable[[Order], StepResult]
 """What is told of the step once it is done, as far as we know it ourselves. Pure."""
 
 _LONGEST_REASON: Final = 200
@@ -62,7 +62,7 @@ class Misfit(ValueError):
     """The answer says what it may not say; the text says where."""
 
 
-def completed(order: Order, draft: Facts, said: bytes) -> Facts:
+def completed(order: Order, draft: StepResult, said: bytes) -> StepResult:
     """Our facts with what the answer, a JSON object, adds to them. Raises Misfit."""
     try:
         added = MAY_SAY[order.step].model_validate_json(said)
@@ -71,9 +71,9 @@ def completed(order: Order, draft: Facts, said: bytes) -> Facts:
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise Misfit(f"{place}: {first['msg']}") from None
     match draft, added:
-        case ConfigurationFacts(), Settings(settings=settings):
+        case ConfigurationResult(), Settings(settings=settings):
             return draft.model_copy(update={"settings": {**settings, **draft.settings}})
-        case LicenseFacts(), Location(location=str(location)):
+        case LicenseResult(), Location(location=str(location)):
             return draft.model_copy(update={"location": location})
         case _:
             return draft
@@ -82,7 +82,7 @@ def completed(order: Order, draft: Facts, said: bytes) -> Facts:
 # -- what goes out -------------------------------------------------------------------------------------------------
 
 
-def body_of(order: Order, *, family: str, facts: Facts | None) -> bytes:
+def body_of(order: Order, *, family: str, facts: StepResult | None) -> bytes:
     """The request. `facts` is None in a removal, whose wish is the one that is undone."""
     scope = order.scope
     asked = {
@@ -95,7 +95,7 @@ def body_of(order: Order, *, family: str, facts: Facts | None) -> bytes:
         "direction": order.direction,
         "generation": order.generation,
         "region": order.placement.region if order.placement else None,
-        "wish": order.wish.model_dump(mode="json"),
+        "wish": order.spec.model_dump(mode="json"),
         "facts": facts.model_dump(mode="json") if facts is not None else None,
     }
     return json.dumps(asked, ensure_ascii=False, separators=(",", ":")).encode()

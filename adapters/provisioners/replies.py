@@ -47,7 +47,7 @@ from adapters.resources.topology import reaching
 from application.ports import Executor, Order, Reply
 from domain.catalog import Catalog, ForeignExecutor
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
-from domain.scope.steps import Facts, Scope, Step
+from domain.scope.steps import Scope, Step, StepResult
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class Replied:
     replies: Replies
     draft: Draft
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         text = self.replies.hear(order)
         if text is None:
             return self.asked.ensure(order)

@@ -30,7 +30,7 @@ from adapters.provisioners.orders import Draft, Misfit, about, body_of, complete
 from adapters.provisioners.signed_requests import Answer, Method, NoAnswer, SignedRequests, SigningSecret
 from application.ports import Order
 from domain.errors import Fenced, Obstacle, Permanent, Retryable, Unreachable
-from domain.scope.steps import Facts
+from domain.scope.steps import StepResult
 
 _SHORTEST_PAUSE: Final = timedelta(seconds=1)
 _LONGEST_PAUSE: Final = timedelta(hours=1)
@@ -47,7 +47,7 @@ class Webhook:
     draft: Draft
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         draft = self.draft(order)
         answer = self._ask(order, draft)
         if answer.status == 204:
@@ -62,7 +62,7 @@ class Webhook:
     def remove(self, order: Order) -> None:
         self._ask(order, None)
 
-    def _ask(self, order: Order, draft: Facts | None) -> Answer:
+    def _ask(self, order: Order, draft: StepResult | None) -> Answer:
         """The answer that says done."""
         answer = self._send(order, "POST", self.address, body_of(order, family=self.family, facts=draft))
         if answer.status == 202 and "location" in answer.headers:

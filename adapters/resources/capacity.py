@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import psycopg
 
-from adapters.resources.fences import Connect, control_transaction, wish_of
+from adapters.resources.fences import Connect, control_transaction, spec_of
 from adapters.resources.topology import Topology
 from application.ports import Order
 from domain.errors import Obstacle, Permanent
-from domain.scope.steps import RegionFacts, RegionWish
+from domain.scope.steps import RegionResult, RegionSpec
 
 
 class Regions:
@@ -23,15 +23,15 @@ class Regions:
         self._control = control
         self._topology = topology
 
-    def ensure(self, order: Order) -> RegionFacts:
-        wish = wish_of(order, RegionWish)
+    def ensure(self, order: Order) -> RegionResult:
+        spec = spec_of(order, RegionSpec)
         with control_transaction(self._control, order, self._topology.patience) as connection:
             placed = _placement(connection, order)
             if placed is None:
-                return self._place(connection, order, wish)
-        if wish.residency == "pinned" and wish.region not in (None, placed.region):
+                return self._place(connection, order, spec)
+        if spec.residency == "pinned" and spec.region not in (None, placed.region):
             raise Permanent(
-                f"family {order.scope.key} is pinned to region {wish.region} but lives in {placed.region}:"
+                f"family {order.scope.key} is pinned to region {spec.region} but lives in {placed.region}:"
                 " send an activation without that pin, or move the family first"
             )
         return placed
@@ -44,10 +44,10 @@ class Regions:
                 [str(order.scope)],
             )
 
-    def _place(self, connection: psycopg.Connection, order: Order, wish: RegionWish) -> RegionFacts:
+    def _place(self, connection: psycopg.Connection, order: Order, spec: RegionSpec) -> RegionResult:
         if order.placement is not None and order.database is not None:  # only its reservation was lost
             return _take_back(connection, order, order.placement)
-        region = wish.region or self._topology.default_region
+        region = spec.region or self._topology.default_region
         if region not in self._topology.regions:
             known = ", ".join(self._topology.regions)
             raise Permanent(f"region {region} has no shard (regions: {known}): name one, or add a shard there")
@@ -56,18 +56,18 @@ class Regions:
             "INSERT INTO placements_reserved (scope, shard, generation) VALUES (%s, %s, %s)",
             [str(order.scope), shard, order.generation],
         )
-        return RegionFacts(region=region, shard=shard)
+        return RegionResult(region=region, shard=shard)
 
 
-def _placement(connection: psycopg.Connection, order: Order) -> RegionFacts | None:
+def _placement(connection: psycopg.Connection, order: Order) -> RegionResult | None:
     row = connection.execute(
         "SELECT region, name FROM placements_reserved JOIN shards ON name = shard WHERE scope = %s",
         [str(order.scope)],
     ).fetchone()
-    return RegionFacts(region=row[0], shard=row[1]) if row else None
+    return RegionResult(region=row[0], shard=row[1]) if row else None
 
 
-def _take_back(connection: psycopg.Connection, order: Order, placed: RegionFacts) -> RegionFacts:
+def _take_back(connection: psycopg.Connection, order: Order, placed: RegionResult) -> RegionResult:
     """The room that the family fills already, whatever the shard's capacity and state are now."""
     connection.execute("UPDATE shards SET used = used + 1 WHERE name = %s", [placed.shard])
     connection.execute(

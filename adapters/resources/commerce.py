@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from adapters.resources.fences import wish_of
+from adapters.resources.fences import spec_of
 from application.ports import Order
-from domain.scope.steps import CommerceFacts, CommerceWish
+from domain.scope.steps import CommerceResult, CommerceSpec
 
 
 class Commerce:
     """Takes the customer as the log has it; unknown, where commerce has not spoken of it yet, will do."""
 
-    def ensure(self, order: Order) -> CommerceFacts:
-        wish = wish_of(order, CommerceWish)
+    def ensure(self, order: Order) -> CommerceResult:
+        spec = spec_of(order, CommerceSpec)
         if order.customer.details is None:
-            return CommerceFacts(customer_id=wish.customer_id, known=False)
+            return CommerceResult(customer_id=spec.customer_id, known=False)
         details = order.customer.details.value
-        return CommerceFacts(
-            customer_id=wish.customer_id,
+        return CommerceResult(
+            customer_id=spec.customer_id,
             known=True,
             name=details.name,
             country=details.country,

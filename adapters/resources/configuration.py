@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from adapters.resources.fences import wish_of
+from adapters.resources.fences import spec_of
 from adapters.resources.site_name import site_url
 from application.ports import Order
 from domain.catalog import Catalog
-from domain.scope.steps import ConfigurationFacts, ConfigurationWish
+from domain.scope.steps import ConfigurationResult, ConfigurationSpec
 
 
 class Configurations:
@@ -16,27 +16,27 @@ class Configurations:
         self._catalog = catalog
         self._site_domain = site_domain
 
-    def ensure(self, order: Order) -> ConfigurationFacts:
-        wish = wish_of(order, ConfigurationWish)
+    def ensure(self, order: Order) -> ConfigurationResult:
+        spec = spec_of(order, ConfigurationSpec)
         attributes, details = order.tenant.attributes, order.customer.details
         url = site_url(attributes.value.site_name, self._site_domain) if attributes else None
-        settings: dict[str, str | None] = {"residency": wish.residency}
-        if wish.product is None:
+        settings: dict[str, str | None] = {"residency": spec.residency}
+        if spec.product is None:
             settings |= {
                 "url": url,
-                "region": wish.region,
+                "region": spec.region,
                 "country": details.value.country if details else None,
             }
         else:
             settings |= {
-                "name": self._catalog[wish.product].name,
-                "url": f"{url}/{wish.product}" if url else None,
-                "region": order.placement.region if order.placement else wish.region,
+                "name": self._catalog[spec.product].name,
+                "url": f"{url}/{spec.product}" if url else None,
+                "region": order.placement.region if order.placement else spec.region,
             }
-        return ConfigurationFacts(
-            product=wish.product,
+        return ConfigurationResult(
+            product=spec.product,
             settings={key: value for key, value in sorted(settings.items()) if value is not None},
-            organization=details.value.name if details and wish.product is None else None,
+            organization=details.value.name if details and spec.product is None else None,
         )
 
     def remove(self, order: Order) -> None:

@@ -36,12 +36,12 @@ import psycopg
 from psycopg import sql
 
 from adapters.resources import login_role as login_roles
-from adapters.resources.fences import pass_fence, wish_of
+from adapters.resources.fences import pass_fence, spec_of
 from adapters.resources.login_role import OUR_NAMES, Names, role_password
 from adapters.resources.topology import OURS, Shard, Topology, close_to_public, reach_role
 from application.ports import Order
 from domain.errors import Permanent, Retryable
-from domain.scope.steps import DatabaseFacts, DatabaseWish, RoleFacts
+from domain.scope.steps import DatabaseResult, DatabaseSpec, RoleResult
 
 
 class _DataMissing(Permanent):
@@ -64,36 +64,36 @@ class Databases:
         self._sessions_per_role = sessions_per_role
         self._closing_seconds = closing_seconds
 
-    def ensure(self, order: Order) -> DatabaseFacts:
-        wish, shard, names = wish_of(order, DatabaseWish), self._shard_of(order), Names.of(order)
+    def ensure(self, order: Order) -> DatabaseResult:
+        spec, shard, names = spec_of(order, DatabaseSpec), self._shard_of(order), Names.of(order)
         isolation = _isolation(order, shard)
         with self._topology.connect(shard.name) as connection:
             try:
                 if isolation == "schema":
-                    self._ensure_schema(connection, order, wish, names)
+                    self._ensure_schema(connection, order, spec, names)
                     database, schema = connection.info.dbname, names.place
                 else:
                     with _alone(connection, order):
-                        self._ensure_database(connection, order, wish, names)
+                        self._ensure_database(connection, order, spec, names)
                     database, schema = names.place, "public"
             except _DataMissing:
                 self._close(connection, order, names)
                 raise
-        return DatabaseFacts(
-            family=wish.family,
+        return DatabaseResult(
+            family=spec.family,
             region=shard.region,
             shard=shard.name,
             isolation=isolation,
             database=database,
             schema_name=schema,
             roles=tuple(
-                RoleFacts(
+                RoleResult(
                     product=role.product,
                     role=names.logins[role.product],
-                    generation=order.born[role.product],
+                    generation=order.created_generations[role.product],
                     login=role.login,
                 )
-                for role in sorted(wish.roles, key=lambda role: role.product)
+                for role in sorted(spec.roles, key=lambda role: role.product)
             ),
         )
 
@@ -108,19 +108,19 @@ class Databases:
 
     # -- schema isolation
 
-    def _ensure_schema(self, connection: psycopg.Connection, order: Order, wish: DatabaseWish, names: Names) -> None:
+    def _ensure_schema(self, connection: psycopg.Connection, order: Order, spec: DatabaseSpec, names: Names) -> None:
         schema = sql.Identifier(names.place)
         with connection.transaction():
             _expect_data(connection, order, names, look=_has_schema)
-            leavers = self._ensure_roles(connection, order, wish, names, schema=names.place)
+            leavers = self._ensure_roles(connection, order, spec, names, schema=names.place)
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
-            _grant_rights(connection, names.place, wish, names)
+            _grant_rights(connection, names.place, spec, names)
             reach = sql.Identifier(reach_role(connection.info.dbname))
             connection.execute(
                 sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE").format(reach, sql.Identifier(names.group))
             )
             _mark(connection, order, made=True)
-        self._end_sessions(connection, wish, names)
+        self._end_sessions(connection, spec, names)
         if leavers:
             with connection.transaction():
                 pass_fence(connection, order)
@@ -138,10 +138,10 @@ class Databases:
 
     # -- database isolation; all of it under the lock of `_alone`
 
-    def _ensure_database(self, connection: psycopg.Connection, order: Order, wish: DatabaseWish, names: Names) -> None:
+    def _ensure_database(self, connection: psycopg.Connection, order: Order, spec: DatabaseSpec, names: Names) -> None:
         with connection.transaction():
             _expect_data(connection, order, names, look=_has_database)
-            leavers = self._ensure_roles(connection, order, wish, names, schema="public")
+            leavers = self._ensure_roles(connection, order, spec, names, schema="public")
         _open_database(connection, names)
         with connection.transaction():
             pass_fence(connection, order)
@@ -149,8 +149,8 @@ class Databases:
         with self._topology.connect(order_shard(order), database=names.place) as inside:
             with inside.transaction():
                 close_to_public(inside)
-                _grant_rights(inside, "public", wish, names)
-            self._end_sessions(connection, wish, names)
+                _grant_rights(inside, "public", spec, names)
+            self._end_sessions(connection, spec, names)
             with inside.transaction():
                 login_roles.hand_over(inside, leavers, group=names.group)
         with connection.transaction():
@@ -177,15 +177,15 @@ class Databases:
         self,
         connection: psycopg.Connection,
         order: Order,
-        wish: DatabaseWish,
+        spec: DatabaseSpec,
         names: Names,
         *,
         schema: str,
     ) -> list[str]:
         """The wished roles. Returns those that are there and leave: they may not log in any more."""
         login_roles.ensure_group(connection, names.group)
-        for role in wish.roles:
-            generation = order.born[role.product]
+        for role in spec.roles:
+            generation = order.created_generations[role.product]
             login_roles.ensure_login(
                 connection,
                 names.logins[role.product],
@@ -195,7 +195,7 @@ class Databases:
                 schema=schema,
                 sessions=self._sessions_per_role,
             )
-        leavers = login_roles.existing(connection, _leaving(wish, names))
+        leavers = login_roles.existing(connection, _leaving(spec, names))
         login_roles.forbid_login(connection, leavers)
         return leavers
 
@@ -216,8 +216,8 @@ class Databases:
             login_roles.forbid_login(connection, logins)
         login_roles.end_sessions(connection, logins, seconds=self._closing_seconds)
 
-    def _end_sessions(self, connection: psycopg.Connection, wish: DatabaseWish, names: Names) -> None:
-        open_ = {names.logins[role.product] for role in wish.roles if role.login}
+    def _end_sessions(self, connection: psycopg.Connection, spec: DatabaseSpec, names: Names) -> None:
+        open_ = {names.logins[role.product] for role in spec.roles if role.login}
         shut = [role for role in names.logins.values() if role not in open_]
         login_roles.end_sessions(connection, shut, seconds=self._closing_seconds)
 
@@ -234,13 +234,13 @@ def _isolation(order: Order, shard: Shard) -> Literal["schema", "database"]:
     return order.database.isolation if order.database else shard.isolation
 
 
-def _leaving(wish: DatabaseWish, names: Names) -> list[str]:
-    staying = {role.product for role in wish.roles}
+def _leaving(spec: DatabaseSpec, names: Names) -> list[str]:
+    staying = {role.product for role in spec.roles}
     return [role for product, role in names.logins.items() if product not in staying]
 
 
-def _grant_rights(connection: psycopg.Connection, schema: str, wish: DatabaseWish, names: Names) -> None:
-    staying = [names.logins[role.product] for role in wish.roles]
+def _grant_rights(connection: psycopg.Connection, schema: str, spec: DatabaseSpec, names: Names) -> None:
+    staying = [names.logins[role.product] for role in spec.roles]
     login_roles.grant_rights(connection, schema, group=names.group, logins=staying)
 
 

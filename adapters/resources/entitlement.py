@@ -17,12 +17,12 @@ from typing import Final
 import psycopg
 from psycopg import errors, sql
 
-from adapters.resources.fences import pass_fence, wish_of
+from adapters.resources.fences import pass_fence, spec_of
 from adapters.resources.topology import Topology
 from application.ports import Order
 from domain.catalog import Catalog
 from domain.errors import Permanent, Retryable
-from domain.scope.steps import DatabaseFacts, LicenseFacts, LicenseWish
+from domain.scope.steps import DatabaseResult, LicenseResult, LicenseSpec
 
 _LONGEST_NAME: Final = 63
 
@@ -42,8 +42,8 @@ class Licenses:
         self._topology = topology
         self._catalog = catalog
 
-    def ensure(self, order: Order) -> LicenseFacts:
-        wish = wish_of(order, LicenseWish)
+    def ensure(self, order: Order) -> LicenseResult:
+        spec = spec_of(order, LicenseSpec)
         reader = self._reader(order)
         place = order.database
         role = place.role_of(reader) if place else None
@@ -63,22 +63,22 @@ class Licenses:
                     " generation = excluded.generation, updated_at = now()"
                 ).format(table),
                 [
-                    wish.product,
-                    wish.edition,
-                    wish.users,
-                    wish.active,
-                    wish.expires_at,
-                    list(wish.features),
+                    spec.product,
+                    spec.edition,
+                    spec.users,
+                    spec.active,
+                    spec.expires_at,
+                    list(spec.features),
                     order.generation,
                 ],
             )
-        return LicenseFacts(
-            product=wish.product,
-            edition=wish.edition,
-            users=wish.users,
-            active=wish.active,
-            expires_at=wish.expires_at,
-            features=wish.features,
+        return LicenseResult(
+            product=spec.product,
+            edition=spec.edition,
+            users=spec.users,
+            active=spec.active,
+            expires_at=spec.expires_at,
+            features=spec.features,
             location=f"{place.schema_name}.{table_of(reader)}",
         )
 
@@ -100,10 +100,10 @@ class Licenses:
         entry = self._catalog[order.scope.key]
         return entry.host if entry.host is not None and entry.family is None else order.scope.key
 
-    def _connect(self, place: DatabaseFacts) -> AbstractContextManager[psycopg.Connection]:
+    def _connect(self, place: DatabaseResult) -> AbstractContextManager[psycopg.Connection]:
         return self._topology.connect(place.shard, database=place.database)
 
-    def _is_there(self, place: DatabaseFacts) -> bool:
+    def _is_there(self, place: DatabaseResult) -> bool:
         with self._topology.connect(place.shard) as connection:
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
             return connection.execute(query, [place.database]).fetchone() is not None

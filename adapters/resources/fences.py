@@ -57,8 +57,8 @@ def control_transaction(control: Connect, order: Order, patience: Patience) -> I
         yield connection
 
 
-def wish_of(order: Order, kind: type[W]) -> W:
+def spec_of(order: Order, kind: type[W]) -> W:
     """The order's wish, which must be of the kind that the executor serves."""
-    if not isinstance(order.wish, kind):
-        raise TypeError(f"{order.idempotency_key}: expected a {kind.__name__}, got a {type(order.wish).__name__}")
-    return order.wish
+    if not isinstance(order.spec, kind):
+        raise TypeError(f"{order.idempotency_key}: expected a {kind.__name__}, got a {type(order.spec).__name__}")
+    return order.spec

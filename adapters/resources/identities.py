@@ -6,29 +6,29 @@ once commerce has named them, replace the person who founded the tenant.
 
 from __future__ import annotations
 
-from adapters.resources.fences import wish_of
+from adapters.resources.fences import spec_of
 from application.ports import Order
-from domain.scope.steps import IdentityFacts, IdentityWish, Membership, Permission, User
+from domain.scope.steps import IdentityResult, IdentitySpec, Membership, Permission, User
 
 
 class Identities:
     """Pure: from the wish, the customer and the tenant."""
 
-    def ensure(self, order: Order) -> IdentityFacts:
-        wish = wish_of(order, IdentityWish)
+    def ensure(self, order: Order) -> IdentityResult:
+        spec = spec_of(order, IdentitySpec)
         users = _users(order)
-        granted = _permissions(wish.product)
-        joined = [group for group in wish.groups if group in granted]
-        return IdentityFacts(
-            product=wish.product,
+        granted = _permissions(spec.product)
+        joined = [group for group in spec.groups if group in granted]
+        return IdentityResult(
+            product=spec.product,
             users=users,
-            groups=wish.groups,
+            groups=spec.groups,
             memberships=tuple(
                 Membership(group=group, account_id=user.account_id) for group in joined for user in users
             ),
             permissions=tuple(
                 Permission(group=group, permission=granted.get(group, "use-portal"))
-                for group in (wish.groups if wish.in_force else ())
+                for group in (spec.groups if spec.in_force else ())
             ),
         )
 

@@ -55,16 +55,16 @@ class Names:
     @classmethod
     def of(cls, order: Order) -> Names:
         """The names of everything that is perhaps there (`order.born`)."""
-        return cls.born_as(order.scope, order.born)
+        return cls.created_as(order.scope, order.created_generations)
 
     @classmethod
-    def born_as(cls, scope: Scope, parts: Mapping[str, int]) -> Names:
+    def created_as(cls, scope: Scope, parts: Mapping[str, int]) -> Names:
         """The names of the family's parts, each with the generation that it is named after."""
         family = f"{scope.tenant_id}/{scope.key}"
-        born = parts[""]
+        created_generations = parts[""]
         return cls(
-            place=_name("t", family, born),
-            group=_name("g", family, born),
+            place=_name("t", family, created_generations),
+            group=_name("g", family, created_generations),
             logins={
                 product: _name("r", f"{family}/{product}", generation)
                 for product, generation in sorted(parts.items())
@@ -73,8 +73,8 @@ class Names:
         )
 
 
-def _name(kind: str, what: str, born: int) -> str:
-    return f"{kind}_{hashlib.sha256(what.encode()).hexdigest()[:20]}_g{born}"
+def _name(kind: str, what: str, created_generations: int) -> str:
+    return f"{kind}_{hashlib.sha256(what.encode()).hexdigest()[:20]}_g{created_generations}"
 
 
 OUR_NAMES: Final = r"^[trg]_[0-9a-f]{20}_g[0-9]+$"
@@ -97,10 +97,10 @@ GRANTEE: Final = sql.SQL("coalesce(g.rolname, 'PUBLIC')")
 
 def existing(connection: psycopg.Connection, roles: Iterable[str]) -> list[str]:
     """Those of the roles that are there, in the order given."""
-    wanted = list(roles)
-    rows = connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [wanted])
+    desired_state = list(roles)
+    rows = connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [desired_state])
     there = {name for (name,) in rows.fetchall()}
-    return [role for role in wanted if role in there]
+    return [role for role in desired_state if role in there]
 
 
 def ensure_group(connection: psycopg.Connection, group: str) -> None:
@@ -203,11 +203,11 @@ def drop_roles(connection: psycopg.Connection, roles: Iterable[str]) -> None:
 def grant_rights(connection: psycopg.Connection, schema: str, *, group: str, logins: Iterable[str]) -> None:
     """The group may use the schema, and nobody else; what one of the logins makes in it, the others may use as well."""
     place, everybody = sql.Identifier(schema), sql.Identifier(group)
-    strangers = sql.SQL(
+    unexpected_grants = sql.SQL(
         "SELECT DISTINCT {} FROM pg_namespace n, aclexplode(n.nspacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee"
         " WHERE n.nspname = %s AND a.grantee <> n.nspowner AND g.rolname IS DISTINCT FROM %s"
     ).format(GRANTEE)
-    for (stranger,) in connection.execute(strangers, [schema, group]).fetchall():
+    for (stranger,) in connection.execute(unexpected_grants, [schema, group]).fetchall():
         who = sql.SQL("PUBLIC") if stranger == "PUBLIC" else sql.Identifier(stranger)
         connection.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM {} CASCADE").format(place, who))
     connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(place, everybody))

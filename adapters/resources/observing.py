@@ -31,9 +31,9 @@ from domain.drift import (
     place_of,
 )
 from domain.errors import Obstacle, Retryable
-from domain.scope.desired import Estate
+from domain.scope.desired import TenantSnapshot
 from domain.scope.state import Provisioning
-from domain.scope.steps import DatabaseFacts, Scope, SiteFacts, SiteWish, Step
+from domain.scope.steps import DatabaseResult, Scope, SiteResult, SiteSpec, Step
 
 _LOOKS: Final = 3
 """How often entitlements are read again when a table goes while they are read."""
@@ -44,7 +44,7 @@ _TOGETHER: Final = 500
 _ENTERABLE: Final = "SELECT datname FROM pg_database WHERE datname = ANY (%s) AND datallowconn AND datconnlimit <> -2"
 """Without those that are just being made, or whose DROP was cut short."""
 
-Strangers = dict[Place, tuple[str, ...]]
+UnexpectedGrants = dict[Place, tuple[str, ...]]
 Entitlements = dict[tuple[str, str, str], Entitlement]
 
 
@@ -57,33 +57,33 @@ class Observer:
         self._catalog = catalog
         self._master_key = master_key
 
-    def observe(self, estates: Sequence[Estate]) -> Observed:
+    def observe(self, snapshots: Sequence[TenantSnapshot]) -> Observed:
         """What is there of these tenants' things. A part that does not answer is named in `silent`."""
-        silent: dict[str, str] = {}
+        unreachable: dict[str, str] = {}
         names: dict[str, str] = {}
         rooms: dict[str, str] = {}
         try:
-            names, rooms = self._reservations(estates)
+            names, rooms = self._reservations(snapshots)
         except Retryable as error:
-            silent[CONTROL] = str(error)
-        by_shard: dict[str, list[DatabaseFacts]] = {}
-        for facts in self._databases(estates):
+            unreachable[CONTROL] = str(error)
+        by_shard: dict[str, list[DatabaseResult]] = {}
+        for facts in self._databases(snapshots):
             by_shard.setdefault(facts.shard, []).append(facts)
         places: set[Place] = set()
-        strangers: Strangers = {}
+        unexpected_grants: UnexpectedGrants = {}
         roles: dict[tuple[str, str], Role] = {}
         entitlements: Entitlements = {}
         for shard, families in sorted(by_shard.items()):
             try:
-                there, others, logins, licensed = self._look(shard, families, self._passwords(shard, estates))
+                there, others, logins, licensed = self._look(shard, families, self._passwords(shard, snapshots))
             except (Retryable, Obstacle) as error:
-                silent[shard] = str(error)
+                unreachable[shard] = str(error)
             else:
                 places |= there
-                strangers |= others
+                unexpected_grants |= others
                 roles |= {(shard, name): role for name, role in logins.items()}
                 entitlements |= licensed
-        return Observed(names, rooms, frozenset(places), strangers, roles, entitlements, silent)
+        return Observed(names, rooms, frozenset(places), unexpected_grants, roles, entitlements, unreachable)
 
     def inventory(self) -> Inventory:
         """Everything that is named as the executors name it.
@@ -91,7 +91,7 @@ class Observer:
         Roles and databases are shared by all shards of a server, and another Tenantry's may be there as well:
         only what belongs to a family that passed a fence of this very shard is listed.
         """
-        silent: dict[str, str] = {}
+        unreachable: dict[str, str] = {}
         things: set[Thing] = set()
         try:
             with reaching(CONTROL), self._control() as connection:
@@ -100,8 +100,8 @@ class Observer:
             things |= {Thing(CONTROL, "site name", f"{name} of {tenant_id}") for name, tenant_id in names}
             things |= {Thing(CONTROL, "room", scope) for (scope,) in rooms}
         except Retryable as error:
-            silent[CONTROL] = str(error)
-        for shard in self._inhabited(silent):
+            unreachable[CONTROL] = str(error)
+        for shard in self._inhabited(unreachable):
             try:
                 with self._topology.connect(shard) as connection:
                     found = set(_inventory(connection, shard))
@@ -114,13 +114,13 @@ class Observer:
                             found |= set(_entitled(inside, shard, ["public"]))
                 things |= found
             except (Retryable, Obstacle) as error:
-                silent[shard] = str(error)
-        return Inventory(frozenset(things), silent)
+                unreachable[shard] = str(error)
+        return Inventory(frozenset(things), unreachable)
 
-    def _inhabited(self, silent: Mapping[str, str]) -> Iterator[str]:
+    def _inhabited(self, unreachable: Mapping[str, str]) -> Iterator[str]:
         """The shards where something may lie: those of the topology, and those that have left with families on them."""
         used: set[str] = set()
-        if CONTROL not in silent:
+        if CONTROL not in unreachable:
             with reaching(CONTROL), self._control() as connection:
                 used = {name for (name,) in connection.execute("SELECT name FROM shards WHERE used > 0").fetchall()}
         offered = {name for name, shard in self._topology.shards.items() if not shard.left}
@@ -130,36 +130,38 @@ class Observer:
         """What of that is the scope's, or perhaps is: a step that was started counts, whatever its outcome."""
         scope, found = actual.scope, set[Thing]()
         if scope.kind == "site" and (site := actual.steps.get(Step.SITE)):
-            for known in (site.wish, site.facts):
-                if isinstance(known, SiteWish | SiteFacts):
+            for known in (site.spec, site.facts):
+                if isinstance(known, SiteSpec | SiteResult):
                     found.add(Thing(CONTROL, "site name", f"{known.site_name} of {scope.tenant_id}"))
         if scope.kind == "family" and Step.REGION in actual.steps:
             found.add(Thing(CONTROL, "room", str(scope)))
         if scope.kind == "family" and (database := actual.steps.get(Step.DATABASE)):
-            names = Names.born_as(scope, database.born)
+            names = Names.created_as(scope, database.created_generations)
             for shard in self._topology.shards:
                 found |= {Thing(shard, "schema", names.place), Thing(shard, "database", names.place)}
                 found |= {Thing(shard, "role", role) for role in (names.group, *names.logins.values())}
         return found
 
-    def _databases(self, estates: Iterable[Estate]) -> Iterable[DatabaseFacts]:
+    def _databases(self, snapshots: Iterable[TenantSnapshot]) -> Iterable[DatabaseResult]:
         """Each family's database once, as its step 6 found it."""
-        found: dict[Place, DatabaseFacts] = {}
-        for estate in estates:
-            for scope, actual in estate.scopes.items():
+        found: dict[Place, DatabaseResult] = {}
+        for snapshot in snapshots:
+            for scope, actual in snapshot.scopes.items():
                 for ensured in actual.steps.values():
-                    if isinstance(ensured.facts, DatabaseFacts):
+                    if isinstance(ensured.facts, DatabaseResult):
                         found[place_of(ensured.facts)] = ensured.facts
-                if scope.kind == "product" and (home := entitled(scope, estate, catalog=self._catalog)[1]):
+                if scope.kind == "product" and (home := entitled(scope, snapshot, catalog=self._catalog)[1]):
                     found[place_of(home)] = home
         return found.values()
 
-    def _reservations(self, estates: Sequence[Estate]) -> tuple[dict[str, str], dict[str, str]]:
-        tenants = [estate.tenant.id for estate in estates]
+    def _reservations(self, snapshots: Sequence[TenantSnapshot]) -> tuple[dict[str, str], dict[str, str]]:
+        tenants = [snapshot.tenant.id for snapshot in snapshots]
         wished = [
-            estate.tenant.attributes.value.site_name for estate in estates if estate.tenant.attributes is not None
+            snapshot.tenant.attributes.value.site_name
+            for snapshot in snapshots
+            if snapshot.tenant.attributes is not None
         ]
-        families = [str(scope) for estate in estates for scope in estate.scopes if scope.kind == "family"]
+        families = [str(scope) for snapshot in snapshots for scope in snapshot.scopes if scope.kind == "family"]
         with reaching(CONTROL), self._control() as connection:
             names = connection.execute(
                 "SELECT site_name, tenant_id FROM site_names WHERE tenant_id = ANY (%s) OR site_name = ANY (%s)",
@@ -170,20 +172,20 @@ class Observer:
             ).fetchall()
         return dict(names), dict(rooms)
 
-    def _passwords(self, shard: str, estates: Iterable[Estate]) -> dict[str, str]:
+    def _passwords(self, shard: str, snapshots: Iterable[TenantSnapshot]) -> dict[str, str]:
         """What the master key derives for each login role on the shard."""
         return {
             role.role: role_password(self._master_key, scope, role.product, role.generation)
-            for estate in estates
-            for scope, actual in estate.scopes.items()
+            for snapshot in snapshots
+            for scope, actual in snapshot.scopes.items()
             for ensured in actual.steps.values()
-            if isinstance(ensured.facts, DatabaseFacts) and ensured.facts.shard == shard
+            if isinstance(ensured.facts, DatabaseResult) and ensured.facts.shard == shard
             for role in ensured.facts.roles
         }
 
     def _look(
-        self, shard: str, families: Sequence[DatabaseFacts], derived: Mapping[str, str]
-    ) -> tuple[set[Place], Strangers, dict[str, Role], Entitlements]:
+        self, shard: str, families: Sequence[DatabaseResult], derived: Mapping[str, str]
+    ) -> tuple[set[Place], UnexpectedGrants, dict[str, Role], Entitlements]:
         with self._topology.connect(shard) as connection:
             here = connection.info.dbname
             schemas = _names(
@@ -201,24 +203,24 @@ class Observer:
                 roles[role] = replace(roles[role], locked_out="has another password than the one derived for it")
             entitlements = _entitlements(connection, shard, sorted(schemas))
             groups = {facts.schema_name: _group(facts) for facts in families if facts.schema_name in schemas}
-            strangers = _strangers(connection, shard, groups)
+            unexpected_grants = _unexpected_grants(connection, shard, groups)
         for database in sorted(databases):
             with self._topology.connect(shard, database=database) as inside:
                 entitlements |= _entitlements(inside, shard, ["public"])
-                strangers |= _strangers(inside, shard, {"public": f"g{database[1:]}"})
+                unexpected_grants |= _unexpected_grants(inside, shard, {"public": f"g{database[1:]}"})
         places = {
             place_of(facts)
             for facts in families
             if (facts.schema_name in schemas if facts.database == here else facts.database in databases)
         }
-        return places, strangers, roles, entitlements
+        return places, unexpected_grants, roles, entitlements
 
 
 def _inventory(connection: psycopg.Connection, shard: str) -> Iterator[Thing]:
     fenced = connection.execute(
         sql.SQL("SELECT scope FROM {}.fences WHERE scope LIKE 'family:%'").format(sql.Identifier(OURS))
     ).fetchall()
-    ours = {Names.born_as(Scope.parse(scope), {"": 0}).place.rpartition("_g")[0] for (scope,) in fenced}
+    ours = {Names.created_as(Scope.parse(scope), {"": 0}).place.rpartition("_g")[0] for (scope,) in fenced}
 
     def is_ours(place: str) -> bool:
         return place.rpartition("_g")[0] in ours
@@ -251,7 +253,7 @@ def _names(connection: psycopg.Connection, query: str, asked: list[str]) -> set[
     return {name for (name,) in connection.execute(query.encode(), [asked]).fetchall()}
 
 
-def _roles(connection: psycopg.Connection, families: Sequence[DatabaseFacts]) -> dict[str, Role]:
+def _roles(connection: psycopg.Connection, families: Sequence[DatabaseResult]) -> dict[str, Role]:
     """Each login role is of one group, named like the place that it opens but for the first letter (login_role.py). A
     group that has lost its rights opens nothing."""
     asked = [(role.role, _group(facts), _name(facts)) for facts in families for role in facts.roles]
@@ -276,7 +278,7 @@ def _roles(connection: psycopg.Connection, families: Sequence[DatabaseFacts]) ->
     }
 
 
-def _strangers(connection: psycopg.Connection, shard: str, groups: Mapping[str, str]) -> Strangers:
+def _unexpected_grants(connection: psycopg.Connection, shard: str, groups: Mapping[str, str]) -> UnexpectedGrants:
     """Who may use these schemas, given with the group of each, besides that and the owner."""
     look = sql.SQL(
         "SELECT n.nspname, array_agg(DISTINCT {who} ORDER BY {who})"
@@ -289,11 +291,11 @@ def _strangers(connection: psycopg.Connection, shard: str, groups: Mapping[str, 
     return {Place(shard, connection.info.dbname, schema): tuple(others) for schema, others in rows}
 
 
-def _name(facts: DatabaseFacts) -> str:
+def _name(facts: DatabaseResult) -> str:
     return facts.schema_name if facts.isolation == "schema" else facts.database
 
 
-def _group(facts: DatabaseFacts) -> str:
+def _group(facts: DatabaseResult) -> str:
     return f"g{_name(facts)[1:]}"
 
 

@@ -14,8 +14,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from domain.event import Event, Folded, Origin, Recorded, origin_of
-from domain.scope.steps import Direction, Facts, Level, Scope, Step, Wish
+from domain.event import Event, Folded, Origin, Recorded, origin_of, stored_as
+from domain.scope.steps import Direction, Level, Scope, Step, StepResult, StepSpec
 
 # -- events --------------------------------------------------------------------------------------------------------
 
@@ -40,8 +40,8 @@ class StepStarted(_ScopeEvent):
     step: Step
     direction: Direction
     generation: int
-    wish: Wish
-    undoing: bool = False
+    spec: StepSpec = stored_as("wish")
+    compensating: bool = stored_as("undoing", default=False)
 
 
 class StepCompleted(_ScopeEvent):
@@ -55,7 +55,7 @@ class StepCompleted(_ScopeEvent):
     step: Step
     direction: Direction
     generation: int
-    facts: Facts | None = None
+    facts: StepResult | None = None
 
 
 class StepFailed(_ScopeEvent):
@@ -94,7 +94,7 @@ class ScopeConverged(_ScopeEvent):
     data_lost: bool = Field(default=False, exclude_if=lambda lost: not lost)
 
 
-class ScopeGaveUp(_ScopeEvent):
+class ScopeFailed(_ScopeEvent):
     """The wish with this digest is not tried any more; what lived goes on living as it last converged."""
 
     TOPIC: ClassVar[str] = "tenantry.scope-gave-up"
@@ -103,7 +103,7 @@ class ScopeGaveUp(_ScopeEvent):
     reason: str
 
 
-class ScopeHeld(_ScopeEvent):
+class ScopePutOnHold(_ScopeEvent):
     """An operator must look; `digest` is the wish that is held, None where no other wish can help."""
 
     TOPIC: ClassVar[str] = "tenantry.scope-held"
@@ -159,8 +159,8 @@ ScopeEvent = (
     | StepBlocked
     | StepMissing
     | ScopeConverged
-    | ScopeGaveUp
-    | ScopeHeld
+    | ScopeFailed
+    | ScopePutOnHold
     | ScopeResumed
     | DataAbandoned
     | EnsureRequested
@@ -180,10 +180,10 @@ class Ensured:
     `leaving` says that a removal was started since: nobody may build on it until it was ensured again.
     """
 
-    wish: Wish
-    facts: Facts | None
+    spec: StepSpec
+    facts: StepResult | None
     done: bool
-    born: Mapping[str, int]
+    created_generations: Mapping[str, int]
     leaving: bool = False
 
 
@@ -194,7 +194,7 @@ class Intent:
     step: Step
     direction: Direction
     generation: int
-    wish: Wish
+    spec: StepSpec
     failures: int = 0
     retry_at: datetime | None = None
     obstacle: str | None = None
@@ -204,14 +204,14 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
-class GivenUp:
+class Failure:
     digest: str
     step: Step
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Hold:
     """`by` names the operator, where one did it; `digest` is None where no other wish can help."""
 
     reason: str
@@ -225,7 +225,7 @@ class Converged:
 
     level: Level
     digest: str
-    steps: Mapping[Step, Wish]
+    steps: Mapping[Step, StepSpec]
 
 
 @dataclass(frozen=True)
@@ -237,8 +237,8 @@ class Provisioning(Folded):
     steps: Mapping[Step, Ensured] = field(default_factory=dict)
     intent: Intent | None = None
     converged: Converged | None = None
-    given_up: GivenUp | None = None
-    held: Held | None = None
+    failure: Failure | None = None
+    held: Hold | None = None
     purged: int = 0
     """The last purge that it has gone through."""
 
@@ -259,12 +259,12 @@ class Provisioning(Folded):
         return self.converged.level if self.converged else "absent"
 
     @property
-    def lived(self) -> bool:
+    def has_converged(self) -> bool:
         """Converged at least once in this incarnation: what is there now holds data."""
         return self.converged is not None and self.converged.level != "absent"
 
     @property
-    def held_by_hand(self) -> bool:
+    def is_on_operator_hold(self) -> bool:
         """Held whatever the wish is: by a person, not by the saga for want of success."""
         return self.held is not None and self.held.digest is None
 
@@ -315,17 +315,17 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
                 data_missing=actual.data_missing or event.data,
             )
         case ScopeConverged() as event:
-            steps = {step: ensured.wish for step, ensured in actual.steps.items()}
+            steps = {step: ensured.spec for step, ensured in actual.steps.items()}
             converged = Converged(event.level, event.digest, steps)
             return actual.but(version=version, converged=converged, purged=event.purge or actual.purged, at_rest=True)
-        case ScopeGaveUp() as event:
-            return actual.but(version=version, given_up=GivenUp(event.digest, event.step, event.reason))
-        case ScopeHeld() as event:
+        case ScopeFailed() as event:
+            return actual.but(version=version, failure=Failure(event.digest, event.step, event.reason))
+        case ScopePutOnHold() as event:
             by = recorded.cause.source if recorded.cause.kind == "operator" else None
-            return actual.but(version=version, held=Held(event.reason, event.digest, by))
+            return actual.but(version=version, held=Hold(event.reason, event.digest, by))
         case ScopeResumed():
             resumed = origin_of(recorded) if recorded.cause.kind == "operator" else None
-            return actual.but(version=version, held=None, given_up=None, intent=None, at_rest=False, resumed=resumed)
+            return actual.but(version=version, held=None, failure=None, intent=None, at_rest=False, resumed=resumed)
         case EnsureRequested():
             again = {step: replace(ensured, done=False) for step, ensured in actual.steps.items()}
             return actual.but(version=version, steps=again, at_rest=False, resumed=origin_of(recorded))
@@ -342,7 +342,7 @@ def _abandoned(actual: Provisioning, event: DataAbandoned, recorded: Recorded) -
         version=recorded.version,
         steps={**actual.steps, Step.DATABASE: database},
         held=None,
-        given_up=None,
+        failure=None,
         intent=None,
         at_rest=False,
         resumed=origin_of(recorded),
@@ -354,21 +354,21 @@ def _abandoned(actual: Provisioning, event: DataAbandoned, recorded: Recorded) -
 
 def _started(actual: Provisioning, event: StepStarted, version: int) -> Provisioning:
     before = actual.steps.get(event.step)
-    born = dict(before.born) if before else {}
+    created_generations = dict(before.created_generations) if before else {}
     if event.direction == "ensure":
-        for part in event.wish.parts:
-            born.setdefault(part, event.generation)
+        for part in event.spec.parts:
+            created_generations.setdefault(part, event.generation)
     ensured = Ensured(
-        event.wish,
+        event.spec,
         before.facts if before else None,
         done=False,
-        born=born,
+        created_generations=created_generations,
         leaving=event.direction == "remove" or (before is not None and before.leaving),
     )
     return actual.but(
         version=version,
         steps={**actual.steps, event.step: ensured},
-        intent=Intent(event.step, event.direction, event.generation, event.wish),
+        intent=Intent(event.step, event.direction, event.generation, event.spec),
         at_rest=False,
     )
 
@@ -378,9 +378,9 @@ def _completed(actual: Provisioning, event: StepCompleted, version: int) -> Prov
     if event.direction == "remove":
         steps.pop(event.step, None)
     else:
-        wish = steps[event.step].wish
-        born = {part: steps[event.step].born[part] for part in wish.parts}
-        steps[event.step] = Ensured(wish, event.facts, done=True, born=born)
+        spec = steps[event.step].spec
+        created_generations = {part: steps[event.step].created_generations[part] for part in spec.parts}
+        steps[event.step] = Ensured(spec, event.facts, done=True, created_generations=created_generations)
     goes_on = event.step is not Step.DATABASE
     return actual.but(
         version=version,

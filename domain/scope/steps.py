@@ -73,14 +73,14 @@ class Scope(NamedTuple):
 # -- wishes --------------------------------------------------------------------------------------------------------
 
 
-class _Wish(Value):
+class _StepSpec(Value):
     @property
     def parts(self) -> tuple[str, ...]:
         """What the step makes that has a life of its own, besides the thing itself (`""`)."""
         return ("",)
 
 
-class CommerceWish(_Wish):
+class CommerceSpec(_StepSpec):
     """The customer's metadata and access control are known as of these versions (0: unknown)."""
 
     kind: Literal["commerce"] = "commerce"
@@ -89,7 +89,7 @@ class CommerceWish(_Wish):
     administrators_version: int
 
 
-class SiteWish(_Wish):
+class SiteSpec(_StepSpec):
     """The site's name is reserved for this tenant, and the site is shown as open or closed."""
 
     kind: Literal["site"] = "site"
@@ -97,7 +97,7 @@ class SiteWish(_Wish):
     access: Access
 
 
-class MembershipWish(_Wish):
+class MembershipSpec(_StepSpec):
     """The product is in the site's set of products, shown as open or closed."""
 
     kind: Literal["membership"] = "membership"
@@ -105,7 +105,7 @@ class MembershipWish(_Wish):
     access: Access
 
 
-class RegionWish(_Wish):
+class RegionSpec(_StepSpec):
     """The family lives in `region`, or in the default one; a pin holds it there."""
 
     kind: Literal["region"] = "region"
@@ -113,7 +113,7 @@ class RegionWish(_Wish):
     region: names.Region | None = None
 
 
-class ConfigurationWish(_Wish):
+class ConfigurationSpec(_StepSpec):
     """Core metadata of the site (product is None) or of a product on it are stored."""
 
     kind: Literal["configuration"] = "configuration"
@@ -123,7 +123,7 @@ class ConfigurationWish(_Wish):
     metadata_version: int = 0
 
 
-class IdentityWish(_Wish):
+class IdentitySpec(_StepSpec):
     """Users, groups and permissions are stored as a whole set; permissions are in force or not."""
 
     kind: Literal["identity"] = "identity"
@@ -133,26 +133,26 @@ class IdentityWish(_Wish):
     in_force: bool
 
 
-class RoleWish(Value):
+class RoleSpec(Value):
     """A product's login role, and whether it may log in."""
 
     product: names.ProductKey
     login: bool
 
 
-class DatabaseWish(_Wish):
+class DatabaseSpec(_StepSpec):
     """The family's database exists, with one login role for each product."""
 
     kind: Literal["database"] = "database"
     family: names.FamilyKey
-    roles: tuple[RoleWish, ...]
+    roles: tuple[RoleSpec, ...]
 
     @property
     def parts(self) -> tuple[str, ...]:
         return ("", *(role.product for role in self.roles))
 
 
-class LicenseWish(_Wish):
+class LicenseSpec(_StepSpec):
     """The entitlement lies where the product can read it."""
 
     kind: Literal["license"] = "license"
@@ -164,15 +164,15 @@ class LicenseWish(_Wish):
     features: tuple[str, ...]
 
 
-Wish = Annotated[
-    CommerceWish
-    | SiteWish
-    | MembershipWish
-    | RegionWish
-    | ConfigurationWish
-    | IdentityWish
-    | DatabaseWish
-    | LicenseWish,
+StepSpec = Annotated[
+    CommerceSpec
+    | SiteSpec
+    | MembershipSpec
+    | RegionSpec
+    | ConfigurationSpec
+    | IdentitySpec
+    | DatabaseSpec
+    | LicenseSpec,
     Field(discriminator="kind"),
 ]
 
@@ -189,7 +189,7 @@ class User(Value):
     roles: tuple[str, ...] = ()
 
 
-class CommerceFacts(Value):
+class CommerceResult(Value):
     """What is known of the customer; `known` is False until commerce has spoken."""
 
     kind: Literal["commerce"] = "commerce"
@@ -200,20 +200,20 @@ class CommerceFacts(Value):
     administrators: tuple[names.AccountId, ...] = ()
 
 
-class SiteFacts(Value):
+class SiteResult(Value):
     kind: Literal["site"] = "site"
     site_name: names.SiteName
     url: str
     access: Access
 
 
-class MembershipFacts(Value):
+class MembershipResult(Value):
     kind: Literal["membership"] = "membership"
     product: names.ProductKey
     access: Access
 
 
-class RegionFacts(Value):
+class RegionResult(Value):
     """Where the family lives."""
 
     kind: Literal["region"] = "region"
@@ -221,7 +221,7 @@ class RegionFacts(Value):
     shard: names.ShardName
 
 
-class ConfigurationFacts(Value):
+class ConfigurationResult(Value):
     """What is stored for the site or product. `organization` is the customer's name, on the site only."""
 
     kind: Literal["configuration"] = "configuration"
@@ -240,7 +240,7 @@ class Permission(Value):
     permission: str
 
 
-class IdentityFacts(Value):
+class IdentityResult(Value):
     """The whole set; what is not in it has no access. Permissions are empty while they are not in force."""
 
     kind: Literal["identity"] = "identity"
@@ -251,7 +251,7 @@ class IdentityFacts(Value):
     permissions: tuple[Permission, ...]
 
 
-class RoleFacts(Value):
+class RoleResult(Value):
     """A product's login role; `generation` is part of its name and of its password's derivation."""
 
     product: names.ProductKey
@@ -260,7 +260,7 @@ class RoleFacts(Value):
     login: bool
 
 
-class DatabaseFacts(Value):
+class DatabaseResult(Value):
     """`schema_name` is the schema that the roles work in; under database isolation it is `public` of `database`."""
 
     kind: Literal["database"] = "database"
@@ -270,13 +270,13 @@ class DatabaseFacts(Value):
     isolation: Literal["schema", "database"]
     database: str
     schema_name: str
-    roles: tuple[RoleFacts, ...]
+    roles: tuple[RoleResult, ...]
 
-    def role_of(self, product: str) -> RoleFacts | None:
+    def role_of(self, product: str) -> RoleResult | None:
         return next((role for role in self.roles if role.product == product), None)
 
 
-class LicenseFacts(Value):
+class LicenseResult(Value):
     """The entitlement as it was laid down, and where."""
 
     kind: Literal["license"] = "license"
@@ -289,14 +289,14 @@ class LicenseFacts(Value):
     location: str
 
 
-Facts = Annotated[
-    CommerceFacts
-    | SiteFacts
-    | MembershipFacts
-    | RegionFacts
-    | ConfigurationFacts
-    | IdentityFacts
-    | DatabaseFacts
-    | LicenseFacts,
+StepResult = Annotated[
+    CommerceResult
+    | SiteResult
+    | MembershipResult
+    | RegionResult
+    | ConfigurationResult
+    | IdentityResult
+    | DatabaseResult
+    | LicenseResult,
     Field(discriminator="kind"),
 ]

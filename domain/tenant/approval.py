@@ -14,11 +14,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from application.ports import HeldInTenant
 from domain.catalog import Catalog
 from domain.event import Event, Recorded
 from domain.policy import Policy
-from domain.scope.desired import Estate, wanted
+from domain.scope.desired import TenantSnapshot, desired_state
 from domain.scope.steps import Level, Scope
 from domain.tenant import state as tenants
 from domain.tenant.closings import HeldEvent, said_by
@@ -32,7 +31,8 @@ from domain.tenant.events import (
     TenantDestroyed,
     TenantPurgeStarted,
 )
-from domain.tenant.state import Held, Tenant, stands
+from domain.tenant.guarded import PendingApprovals
+from domain.tenant.state import PendingChange, Tenant, stands
 from domain.times import in_utc
 
 
@@ -59,8 +59,8 @@ class Plan:
     """All held changes as of now; `facts` is what each tenant's changes come to, with what had asked for them."""
 
     changes: tuple[Change, ...]
-    estates: Mapping[str, Estate]
-    facts: Mapping[str, tuple[tuple[Held, Destructive | Closing], ...]]
+    snapshots: Mapping[str, TenantSnapshot]
+    facts: Mapping[str, tuple[tuple[PendingChange, Destructive | Closing], ...]]
 
     @property
     def told(self) -> list[dict[str, Any]]:
@@ -72,22 +72,22 @@ class Plan:
         return hashlib.sha256(content).hexdigest()[:16]
 
 
-def held_in(tenant: Tenant) -> HeldInTenant | None:
+def pending_approvals_of(tenant: Tenant) -> PendingApprovals | None:
     """What is held of the tenant, for everybody to find."""
     if not tenant.held:
         return None
     closings = sum(isinstance(held.event, ClosingHeld) for held in tenant.held)
-    return HeldInTenant(len(tenant.held), min(held.since for held in tenant.held), closings)
+    return PendingApprovals(len(tenant.held), min(held.since for held in tenant.held), closings)
 
 
-def plan(estates: Iterable[Estate], *, catalog: Catalog, policy: Policy, now: datetime) -> Plan:
+def plan(snapshots: Iterable[TenantSnapshot], *, catalog: Catalog, policy: Policy, now: datetime) -> Plan:
     """Every held change of those tenants, and what each would do after those before it."""
     changes: list[Change] = []
-    facts: dict[str, tuple[tuple[Held, Destructive | Closing], ...]] = {}
-    found = {estate.tenant.id: estate for estate in estates if estate.tenant.held}
-    for tenant_id, estate in sorted(found.items()):
-        growing, coming = estate, list[tuple[Held, Destructive | Closing]]()
-        for held in estate.tenant.held:
+    facts: dict[str, tuple[tuple[PendingChange, Destructive | Closing], ...]] = {}
+    found = {snapshot.tenant.id: snapshot for snapshot in snapshots if snapshot.tenant.held}
+    for tenant_id, snapshot in sorted(found.items()):
+        growing, coming = snapshot, list[tuple[PendingChange, Destructive | Closing]]()
+        for held in snapshot.tenant.held:
             before = _levels(growing, catalog=catalog, policy=policy, now=now)
             fact = _fact(held, growing, catalog=catalog, policy=policy, now=now)
             if fact is not None:
@@ -101,10 +101,10 @@ def plan(estates: Iterable[Estate], *, catalog: Catalog, policy: Policy, now: da
 
 
 def _fact(
-    held: Held, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime
+    held: PendingChange, snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime
 ) -> Destructive | Closing | None:
     """What it comes to, decided as if it arrived now; None where it would do nothing any more."""
-    tenant, event = estate.tenant, held.event
+    tenant, event = snapshot.tenant, held.event
     if not stands(tenant, held):
         return None
     match event.change, event.product:
@@ -118,15 +118,15 @@ def _fact(
             scope = Scope("product", tenant.id, key)
         case _:
             scope = Scope("site", tenant.id)
-    freed = replace(estate, tenant=replace(tenant, held=()))
+    freed = replace(snapshot, tenant=replace(tenant, held=()))
     if scope.key and scope.key not in catalog:
         return None
-    passed = wanted(scope, freed, catalog=catalog, policy=policy, now=now).passed
+    passed = desired_state(scope, freed, catalog=catalog, policy=policy, now=now).passed
     return passed if isinstance(passed, (PurgeStarted, TenantPurgeStarted)) else None
 
 
-def _after(estate: Estate, fact: Event, held: Held, *, now: datetime) -> Estate:
-    tenant = estate.tenant
+def _after(snapshot: TenantSnapshot, fact: Event, held: PendingChange, *, now: datetime) -> TenantSnapshot:
+    tenant = snapshot.tenant
     recorded = Recorded(
         stream=tenants.stream_of(tenant.id),
         version=tenant.version + 1,
@@ -136,21 +136,21 @@ def _after(estate: Estate, fact: Event, held: Held, *, now: datetime) -> Estate:
         correlation=held.correlation,
         event=fact,
     )
-    return replace(estate, tenant=tenants.evolve(tenant, recorded))
+    return replace(snapshot, tenant=tenants.evolve(tenant, recorded))
 
 
-def _levels(estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[str, Level]:
-    tenant_id = estate.tenant.id
+def _levels(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[str, Level]:
+    tenant_id = snapshot.tenant.id
     return {
-        key: wanted(Scope("product", tenant_id, key), estate, catalog=catalog, policy=policy, now=now).level
-        for key in sorted(estate.tenant.products)
+        key: desired_state(Scope("product", tenant_id, key), snapshot, catalog=catalog, policy=policy, now=now).level
+        for key in sorted(snapshot.tenant.products)
         if key in catalog
     }
 
 
 def _told(
     tenant_id: str,
-    held: Held,
+    held: PendingChange,
     fact: Destructive | Closing | None,
     levels: tuple[tuple[str, Level, Level], ...],
     policy: Policy,

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeGuard
 
-from application.ports import Guarded
 from domain.errors import GuardTripped
 from domain.event import Event
 from domain.registers import Write, written
 from domain.tenant.closings import HeldEvent, said_by
 from domain.tenant.events import Closing, ClosingHeld, LicenseUpdated, ProductActivated, ProductSuspended
+from domain.tenant.guarded import Guarded
 from domain.tenant.state import ProductRegisters, Tenant, verdicts_on, writes_of
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from domain.tenant.events import (
-    ChangeHeld,
+    ApprovalRequested,
     Closing,
     ClosingHeld,
     LicenseUpdated,
@@ -26,7 +26,7 @@ from domain.tenant.events import (
     ProductSuspended,
 )
 
-HeldEvent = ChangeHeld | ClosingHeld
+HeldEvent = ApprovalRequested | ClosingHeld
 """What the destroy guard records in the place of a fact."""
 
 
@@ -47,10 +47,10 @@ def hold_closing(event: Closing) -> ClosingHeld:
 def said_by(held: HeldEvent) -> ProductEvent | None:
     """The fact that is held; None where it concerns the whole tenant, or is a purge, which is decided anew."""
     match held:
-        case ChangeHeld(change="deactivate", product=str(key)):
+        case ApprovalRequested(change="deactivate", product=str(key)):
             reason, revision = held.reason or "", held.revision
             return ProductDeactivated(tenant_id=held.tenant_id, product=key, reason=reason, revision=revision)
-        case ChangeHeld():
+        case ApprovalRequested():
             return None
         case ClosingHeld(change="suspend"):
             return ProductSuspended.model_validate(_content(held, ProductSuspended))

@@ -48,8 +48,8 @@ from domain.tenant.state import (
     ProductRegisters,
     Tenant,
     attributes_of,
-    hold,
     is_same,
+    request_approval,
     verdicts_on,
     writes_of,
 )
@@ -186,7 +186,7 @@ def _repeats_held(tenant: Tenant, event: ProductEvent, held: Sequence[HeldEvent]
     if not (isinstance(event, ProductDeactivated) or closes(event, tenant, now)):
         return False
     return any(
-        is_same(each, hold(event)) and not {Write.REPEATS, Write.STALE}.isdisjoint(_against(each, event))
+        is_same(each, request_approval(event)) and not {Write.REPEATS, Write.STALE}.isdisjoint(_against(each, event))
         for each in held
     )
 

@@ -129,7 +129,7 @@ class TenantPurged(_TenantEvent):
     TOPIC: ClassVar[str] = "tenantry.tenant-purged"
 
 
-class ChangeHeld(_TenantEvent):
+class ApprovalRequested(_TenantEvent):
     """The destroy guard stood in the way: nothing changes, access included, until an operator approves.
 
     `product` is None where the whole tenant is meant; `epoch` is that of a purge.
@@ -185,7 +185,7 @@ ProductEvent = ProductActivated | ProductDeactivated | ProductSuspended | Produc
 Passing = LicenseExpired | PurgeStarted | TenantPurgeStarted | TenantPurged
 """What the saga records when time has passed, or when all is gone."""
 
-Guarding = ChangeHeld | ClosingHeld | ChangesApproved | ChangesRejected
+Guarding = ApprovalRequested | ClosingHeld | ChangesApproved | ChangesRejected
 """What the destroy guard, and the operators whom it asks, record."""
 
 TenantEvent = TenantCreated | TenantDestroyed | TenantRestored | ProductEvent | Passing | TenantMessageStale | Guarding

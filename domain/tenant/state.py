@@ -20,7 +20,7 @@ from domain.event import Cause, Event, Folded, Origin, Recorded, origin_of
 from domain.registers import Register, Write, judge, written
 from domain.tenant.closings import HeldEvent, hold_closing, said_by
 from domain.tenant.events import (
-    ChangeHeld,
+    ApprovalRequested,
     ChangesApproved,
     ChangesRejected,
     Closing,
@@ -145,7 +145,7 @@ class TenantPurge:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PendingChange:
     """A change that the destroy guard holds since the event of version `version`, and what had asked for it."""
 
     version: int
@@ -171,7 +171,7 @@ class Tenant(Folded):
     origin: Origin | None = None
     destroyed_revision: int | None = None
     purge: TenantPurge | None = None
-    held: tuple[Held, ...] = ()
+    held: tuple[PendingChange, ...] = ()
 
     @property
     def exists(self) -> bool:
@@ -245,7 +245,7 @@ def _evolved(tenant: Tenant, recorded: Recorded) -> Tenant:
             )
         case TenantRestored():
             return tenant.but(version=recorded.version, destroyed=None, origin=origin_of(recorded))
-        case ChangeHeld() | ClosingHeld() as event:
+        case ApprovalRequested() | ClosingHeld() as event:
             return _holding(tenant, event, recorded)
         case ChangesApproved(changes=changes):
             return tenant.but(
@@ -275,7 +275,7 @@ def _holding(tenant: Tenant, event: HeldEvent, recorded: Recorded) -> Tenant:
 
     No register is written, but who has seen a revision goes on asking for them.
     """
-    held = Held(recorded.version, event, recorded.time, recorded.cause, recorded.correlation)
+    held = PendingChange(recorded.version, event, recorded.time, recorded.cause, recorded.correlation)
     others = (each for each in tenant.held if not _replaces(event, each.event))
     tenant = tenant.but(version=recorded.version, held=(*others, held))
     if event.revision is None:
@@ -302,14 +302,14 @@ def _without_overtaken(tenant: Tenant) -> Tenant:
     return tenant if held == tenant.held else tenant.but(held=held)
 
 
-def stands(tenant: Tenant, held: Held) -> bool:
+def stands(tenant: Tenant, held: PendingChange) -> bool:
     """Whether the held change would still do something."""
     match held.event:
-        case ChangeHeld(change="destroy"):
+        case ApprovalRequested(change="destroy"):
             return tenant.destroyed is None
-        case ChangeHeld(change="purge", product=None, epoch=epoch):
+        case ApprovalRequested(change="purge", product=None, epoch=epoch):
             return tenant.destroyed is not None and tenant.destroyed.epoch == epoch
-        case ChangeHeld(change="purge", product=str(key), epoch=epoch):
+        case ApprovalRequested(change="purge", product=str(key), epoch=epoch):
             purge = tenant.product(key).purge
             return tenant.product(key).present_since == epoch and (purge is None or purge.started < held.version)
         case event:
@@ -436,19 +436,21 @@ def _is_in_force(license_: License, now: datetime) -> bool:
     return license_.status == "active" and (license_.expires_at is None or license_.expires_at > now)
 
 
-def joins_held(event: Destructive, tenant: Tenant) -> bool:
+def joins_pending(event: Destructive, tenant: Tenant) -> bool:
     """Whether the same change is held already: whoever repeats it must not get it past the guard, however slowly."""
-    return any(is_same(held.event, hold(event)) for held in tenant.held)
+    return any(is_same(held.event, request_approval(event)) for held in tenant.held)
 
 
-def hold(event: Destructive | Closing) -> HeldEvent:
+def request_approval(event: Destructive | Closing) -> HeldEvent:
     """The fact that is recorded instead, when the guard stands in the way."""
     tenant_id = event.tenant_id
     match event:
         case TenantDestroyed():
-            return ChangeHeld(tenant_id=tenant_id, change="destroy", reason=event.reason, revision=event.revision)
+            return ApprovalRequested(
+                tenant_id=tenant_id, change="destroy", reason=event.reason, revision=event.revision
+            )
         case ProductDeactivated():
-            return ChangeHeld(
+            return ApprovalRequested(
                 tenant_id=tenant_id,
                 change="deactivate",
                 product=event.product,
@@ -456,16 +458,16 @@ def hold(event: Destructive | Closing) -> HeldEvent:
                 revision=event.revision,
             )
         case PurgeStarted():
-            return ChangeHeld(tenant_id=tenant_id, change="purge", product=event.product, epoch=event.epoch)
+            return ApprovalRequested(tenant_id=tenant_id, change="purge", product=event.product, epoch=event.epoch)
         case TenantPurgeStarted():
-            return ChangeHeld(tenant_id=tenant_id, change="purge", epoch=event.epoch)
+            return ApprovalRequested(tenant_id=tenant_id, change="purge", epoch=event.epoch)
         case _:
             return hold_closing(event)
 
 
-def is_held(tenant: Tenant, event: Passing) -> bool:
+def is_awaiting_approval(tenant: Tenant, event: Passing) -> bool:
     """Whether the guard holds that purge already."""
     if not isinstance(event, (PurgeStarted, TenantPurgeStarted)):
         return False
-    held = hold(event)
+    held = request_approval(event)
     return any(other.event == held for other in tenant.held)

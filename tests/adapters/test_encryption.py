@@ -13,14 +13,14 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from adapters.embedded.servers import EmbeddedPostgres
-from adapters.encryption import CACHE_SECONDS, MasterKey, PostgresSealingKeys
+from adapters.encryption import CACHE_SECONDS, MasterKey, PostgresEncryptionKeys
 from adapters.postgres.migrations import migrate
 from domain.errors import TenantryError, Unavailable, UsageError
 from tests.real_parts import make_database
 
 MASTER = MasterKey(b"k" * 32)
 PLACE = "tenant:t-1/1/administrator/email"
-Process = Callable[[], PostgresSealingKeys]
+Process = Callable[[], PostgresEncryptionKeys]
 
 
 class Clock:
@@ -68,7 +68,7 @@ def clock() -> Clock:
 @pytest.fixture
 def process(pool: CountingPool, clock: Clock) -> Process:
     """Each call is another process: a cache of its own on the same database."""
-    return lambda: PostgresSealingKeys(pool, MASTER, monotonic=clock)
+    return lambda: PostgresEncryptionKeys(pool, MASTER, monotonic=clock)
 
 
 def rows(pool: CountingPool) -> list[tuple[Any, ...]]:
@@ -83,7 +83,7 @@ def test_another_process_reads_what_one_has_sealed(process: Process) -> None:
 def test_many_processes_that_seal_for_a_new_subject_at_once_make_one_key(pool: CountingPool, process: Process) -> None:
     start = Barrier(6)
 
-    def seal(keys: PostgresSealingKeys) -> str:
+    def seal(keys: PostgresEncryptionKeys) -> str:
         start.wait()
         return keys.seal("customer:c-1", b"plain", PLACE)
 
@@ -123,14 +123,14 @@ def test_another_process_forgets_when_its_cache_is_old(process: Process, clock: 
 
 
 def test_a_load_that_was_under_way_does_not_bring_a_forgotten_key_back(pool: CountingPool) -> None:
-    class Overtaken(PostgresSealingKeys):
+    class Overtaken(PostgresEncryptionKeys):
         """Somebody forgets the subject between our query and our cache."""
 
         def _hold(self, rows: Any, forgettings: int) -> Any:
             self.forget("customer:c-1")
             return super()._hold(rows, forgettings)
 
-    sealed = PostgresSealingKeys(pool, MASTER).seal("customer:c-1", b"plain", PLACE)
+    sealed = PostgresEncryptionKeys(pool, MASTER).seal("customer:c-1", b"plain", PLACE)
     keys = Overtaken(pool, MASTER)
     keys.unseal(sealed, PLACE)
     assert keys.unseal(sealed, PLACE) is None
@@ -170,7 +170,7 @@ def test_forgotten_keys_are_prefetched_too(pool: CountingPool, process: Process)
 
 
 def test_the_cache_is_bounded_and_correct_beyond_its_bound(pool: CountingPool) -> None:
-    keys = PostgresSealingKeys(pool, MASTER, cache_keys=3)
+    keys = PostgresEncryptionKeys(pool, MASTER, cache_keys=3)
     subjects = [f"customer:{number}" for number in range(10)]
     sealed = {subject: keys.seal(subject, subject.encode(), PLACE) for subject in subjects}
     assert {subject: keys.unseal(text, PLACE) for subject, text in sealed.items()} == {
@@ -181,7 +181,7 @@ def test_the_cache_is_bounded_and_correct_beyond_its_bound(pool: CountingPool) -
 
 
 def test_another_master_key_is_found_before_it_wraps_anything(pool: CountingPool, process: Process) -> None:
-    stranger = PostgresSealingKeys(pool, MasterKey(b"x" * 32))
+    stranger = PostgresEncryptionKeys(pool, MasterKey(b"x" * 32))
     stranger.verify()
     sealed = process().seal("customer:c-1", b"plain", PLACE)
     process().verify()
@@ -225,7 +225,7 @@ def test_every_seal_takes_a_fresh_nonce(pool: CountingPool) -> None:
         asked.append(count)
         return bytes([len(asked)]) * count
 
-    keys = PostgresSealingKeys(pool, MASTER, random_bytes=random_bytes)
+    keys = PostgresEncryptionKeys(pool, MASTER, random_bytes=random_bytes)
     sealed = [keys.seal("customer:c-1", b"plain", PLACE) for _ in range(2)]
     assert asked == [16, 32, 12, 12, 12]
     assert sealed[0] != sealed[1]
@@ -240,7 +240,7 @@ def test_texts_of_the_first_form_stay_readable_for_ever(pool: CountingPool) -> N
             "INSERT INTO data_keys (subject, key_id, wrapped) VALUES ('customer:c-1', %s, %s)",
             [key_id, wrapped],
         )
-    assert PostgresSealingKeys(pool, MASTER).unseal(GOLDEN_SEALED, PLACE) == b"plain"
+    assert PostgresEncryptionKeys(pool, MASTER).unseal(GOLDEN_SEALED, PLACE) == b"plain"
 
 
 GOLDEN_WRAPPED = (
@@ -254,7 +254,7 @@ def test_a_database_that_is_not_there_is_unavailable() -> None:
     with ConnectionPool("host=127.0.0.1 port=1 connect_timeout=1", min_size=0, max_size=1, open=False) as pool:
         pool.timeout = 0.2
         with pytest.raises(Unavailable, match="control database"):
-            PostgresSealingKeys(pool, MASTER).seal("customer:c-1", b"plain", PLACE)
+            PostgresEncryptionKeys(pool, MASTER).seal("customer:c-1", b"plain", PLACE)
 
 
 @pytest.mark.parametrize("secret", [b"", b"short", b"k" * 33])

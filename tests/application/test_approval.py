@@ -16,7 +16,7 @@ from domain.policy import Guard, Policy
 from domain.scope.steps import Scope
 from domain.tenant import state as tenants
 from domain.tenant.events import (
-    ChangeHeld,
+    ApprovalRequested,
     ChangesApproved,
     ProductDeactivated,
     PurgeStarted,
@@ -64,144 +64,146 @@ class Estates(Cloud):
 
 
 def test_what_is_beyond_the_limit_is_held_and_changes_nothing() -> None:
-    estates = Estates()
-    estates.destroys_all()
-    estates.work()
-    assert estates.destroyed() == ["t-0", "t-1"]
-    assert [fact.event.change for fact in estates.log.events if isinstance(fact.event, ChangeHeld)] == ["destroy"] * 2
-    assert estates.log.held_by_guard() == ["t-2", "t-3"]
-    assert {estates.estate("t-3").product(key).level for key in (JIRA, CONFLUENCE)} == {"open"}
-    assert estates.intake.log.quarantine == {}
+    snapshots = Estates()
+    snapshots.destroys_all()
+    snapshots.work()
+    assert snapshots.destroyed() == ["t-0", "t-1"]
+    assert [fact.event.change for fact in snapshots.log.events if isinstance(fact.event, ApprovalRequested)] == [
+        "destroy"
+    ] * 2
+    assert snapshots.log.awaiting_approval() == ["t-2", "t-3"]
+    assert {snapshots.snapshot("t-3").product(key).level for key in (JIRA, CONFLUENCE)} == {"open"}
+    assert snapshots.intake.log.quarantine == {}
 
 
 def test_several_batches_count_together_until_the_window_is_over() -> None:
-    estates = Estates()
-    for tenant in estates.ids[:3]:
-        estates.says(tenant, "product.deactivated", 2, product=JIRA)
-    assert estates.log.held_by_guard() == ["t-2"]
-    estates.clock.advance(10 * MINUTE)
-    estates.says("t-3", "product.deactivated", 2, product=JIRA)
-    assert estates.log.held_by_guard() == ["t-2"]
+    snapshots = Estates()
+    for tenant in snapshots.ids[:3]:
+        snapshots.says(tenant, "product.deactivated", 2, product=JIRA)
+    assert snapshots.log.awaiting_approval() == ["t-2"]
+    snapshots.clock.advance(10 * MINUTE)
+    snapshots.says("t-3", "product.deactivated", 2, product=JIRA)
+    assert snapshots.log.awaiting_approval() == ["t-2"]
 
 
 def test_the_limit_grows_with_the_live_tenants() -> None:
-    estates = Estates(policy=guarded(at_least=1, share=0.75))
-    estates.destroys_all()
-    assert len(estates.destroyed()) == 3
+    snapshots = Estates(policy=guarded(at_least=1, share=0.75))
+    snapshots.destroys_all()
+    assert len(snapshots.destroyed()) == 3
 
 
 def test_an_approved_plan_is_carried_out_with_who_and_why() -> None:
-    estates = Estates()
-    estates.destroys_all()
-    plan = estates.operating().plan()
+    snapshots = Estates()
+    snapshots.destroys_all()
+    plan = snapshots.operating().plan()
     assert [(change.tenant_id, change.change) for change in plan.changes] == [("t-2", "destroy"), ("t-3", "destroy")]
     assert plan.changes[0].levels == ((CONFLUENCE, "open", "closed"), (JIRA, "open", "closed"))
     assert "14 days after the approval" in plan.changes[0].data
-    estates.approve()
-    estates.work()
-    assert estates.destroyed() == estates.ids
-    assert estates.estate("t-3").product(JIRA).level == "closed"
-    approved = [fact for fact in estates.log.events if isinstance(fact.event, ChangesApproved)]
+    snapshots.approve()
+    snapshots.work()
+    assert snapshots.destroyed() == snapshots.ids
+    assert snapshots.snapshot("t-3").product(JIRA).level == "closed"
+    approved = [fact for fact in snapshots.log.events if isinstance(fact.event, ChangesApproved)]
     assert [(fact.cause.kind, fact.cause.source) for fact in approved] == [("operator", "ada@host")] * 2
     assert {fact.event.plan for fact in approved if isinstance(fact.event, ChangesApproved)} == {plan.hash}
-    assert estates.log.held_by_guard() == []
+    assert snapshots.log.awaiting_approval() == []
 
 
 def test_approving_twice_finds_nothing_held() -> None:
-    estates = Estates()
-    estates.destroys_all()
-    old = estates.operating().plan().hash
-    estates.approve()
-    count = len(estates.log.events)
-    assert estates.operating().approve(old, reason="again", by="ada@host").changes == ()
-    assert len(estates.log.events) == count
+    snapshots = Estates()
+    snapshots.destroys_all()
+    old = snapshots.operating().plan().hash
+    snapshots.approve()
+    count = len(snapshots.log.events)
+    assert snapshots.operating().approve(old, reason="again", by="ada@host").changes == ()
+    assert len(snapshots.log.events) == count
 
 
 def test_an_old_hash_is_refused_when_the_plan_has_changed() -> None:
-    estates = Estates()
-    estates.destroys_all()
-    old = estates.operating().plan().hash
-    estates.says("t-3", "product.suspended", 3, product=JIRA)
+    snapshots = Estates()
+    snapshots.destroys_all()
+    old = snapshots.operating().plan().hash
+    snapshots.says("t-3", "product.suspended", 3, product=JIRA)
     with pytest.raises(UsageError, match=rf"is not plan {old}, it is plan"):
-        estates.operating().approve(old, reason="they left", by="ada@host")
-    assert estates.destroyed() == ["t-0", "t-1"]
+        snapshots.operating().approve(old, reason="they left", by="ada@host")
+    assert snapshots.destroyed() == ["t-0", "t-1"]
 
 
 def test_the_hash_is_the_same_as_long_as_nothing_happens() -> None:
-    estates = Estates()
-    estates.destroys_all()
-    before = estates.operating().plan().hash
-    estates.clock.advance(10 * MINUTE)
-    assert estates.operating().plan().hash == before
+    snapshots = Estates()
+    snapshots.destroys_all()
+    before = snapshots.operating().plan().hash
+    snapshots.clock.advance(10 * MINUTE)
+    assert snapshots.operating().plan().hash == before
 
 
 def test_somebody_who_records_while_a_plan_is_approved_has_it_checked_again() -> None:
-    estates = Estates()
-    estates.destroys_all()
-    old = estates.operating().plan().hash
+    snapshots = Estates()
+    snapshots.destroys_all()
+    old = snapshots.operating().plan().hash
 
     def first(recording: Any) -> None:
-        estates.log.before_record = lambda recording: None
-        estates.says("t-3", "product.suspended", 3, product=JIRA)
+        snapshots.log.before_record = lambda recording: None
+        snapshots.says("t-3", "product.suspended", 3, product=JIRA)
 
-    estates.log.before_record = first
+    snapshots.log.before_record = first
     with pytest.raises(UsageError, match="is not plan"):
-        estates.operating().approve(old, reason="they left", by="ada@host")
+        snapshots.operating().approve(old, reason="they left", by="ada@host")
 
 
 def test_a_rejected_plan_comes_to_nothing_and_its_repeats_stay_dead() -> None:
-    estates = Estates()
-    estates.destroys_all()
-    operating = estates.operating()
+    snapshots = Estates()
+    snapshots.destroys_all()
+    operating = snapshots.operating()
     operating.reject(operating.plan().hash, reason="a script went wild", by="ada@host")
-    estates.clock.advance(11 * MINUTE)
-    estates.says("t-3", "tenant.destroyed", 2, reason="once more")
-    assert estates.destroyed() == ["t-0", "t-1"]
-    assert isinstance(estates.intake.events()[-1], TenantMessageStale)
+    snapshots.clock.advance(11 * MINUTE)
+    snapshots.says("t-3", "tenant.destroyed", 2, reason="once more")
+    assert snapshots.destroyed() == ["t-0", "t-1"]
+    assert isinstance(snapshots.intake.events()[-1], TenantMessageStale)
 
 
 def test_a_later_activation_overtakes_a_held_deactivation() -> None:
-    estates = Estates(policy=guarded(at_least=0))
-    estates.says("t-0", "product.deactivated", 2, product=JIRA)
-    assert estates.tenant("t-0").held
-    estates.says("t-0", "product.activated", 3, product=JIRA)
-    assert estates.tenant("t-0").held == ()
-    assert estates.log.held_by_guard() == []
+    snapshots = Estates(policy=guarded(at_least=0))
+    snapshots.says("t-0", "product.deactivated", 2, product=JIRA)
+    assert snapshots.tenant("t-0").held
+    snapshots.says("t-0", "product.activated", 3, product=JIRA)
+    assert snapshots.tenant("t-0").held == ()
+    assert snapshots.log.awaiting_approval() == []
 
 
 def test_a_held_deactivation_that_is_repeated_stays_held_however_slowly_and_under_the_last_revision() -> None:
-    estates = Estates(tenants=1, policy=guarded(at_least=0))
-    estates.says("t-0", "product.deactivated", 2, product=JIRA)
-    estates.intake.lifecycle.policy = guarded(at_least=9)
+    snapshots = Estates(tenants=1, policy=guarded(at_least=0))
+    snapshots.says("t-0", "product.deactivated", 2, product=JIRA)
+    snapshots.intake.lifecycle.policy = guarded(at_least=9)
     for revision in (3, 4):
-        estates.clock.advance(11 * MINUTE)
-        estates.says("t-0", "product.deactivated", revision, product=JIRA)
-    assert estates.tenant("t-0").product(JIRA).activated
-    assert [change.revision for change in estates.operating().plan().changes] == [4]
-    estates.approve()
-    assert not estates.tenant("t-0").product(JIRA).activated
-    assert estates.log.held_by_guard() == []
+        snapshots.clock.advance(11 * MINUTE)
+        snapshots.says("t-0", "product.deactivated", revision, product=JIRA)
+    assert snapshots.tenant("t-0").product(JIRA).activated
+    assert [change.revision for change in snapshots.operating().plan().changes] == [4]
+    snapshots.approve()
+    assert not snapshots.tenant("t-0").product(JIRA).activated
+    assert snapshots.log.awaiting_approval() == []
 
 
 def test_a_lower_revision_of_a_held_deactivation_is_stale_and_other_products_pass() -> None:
-    estates = Estates(tenants=1, policy=guarded(at_least=0))
-    estates.says("t-0", "product.deactivated", 5, product=JIRA)
-    estates.says("t-0", "product.deactivated", 3, product=JIRA)
-    assert isinstance(estates.intake.events()[-1], TenantMessageStale)
-    estates.intake.lifecycle.policy = guarded(at_least=1)
-    estates.says("t-0", "product.deactivated", 2, product=CONFLUENCE)
-    assert not estates.tenant("t-0").product(CONFLUENCE).activated
-    assert [(change.product, change.revision) for change in estates.operating().plan().changes] == [(JIRA, 5)]
+    snapshots = Estates(tenants=1, policy=guarded(at_least=0))
+    snapshots.says("t-0", "product.deactivated", 5, product=JIRA)
+    snapshots.says("t-0", "product.deactivated", 3, product=JIRA)
+    assert isinstance(snapshots.intake.events()[-1], TenantMessageStale)
+    snapshots.intake.lifecycle.policy = guarded(at_least=1)
+    snapshots.says("t-0", "product.deactivated", 2, product=CONFLUENCE)
+    assert not snapshots.tenant("t-0").product(CONFLUENCE).activated
+    assert [(change.product, change.revision) for change in snapshots.operating().plan().changes] == [(JIRA, 5)]
 
 
 def test_a_revision_below_a_held_deactivation_writes_what_it_would_write_without_a_guard() -> None:
-    estates, free = Estates(tenants=1, policy=guarded(at_least=0)), Estates(tenants=1, policy=POLICY)
-    for each in (estates, free):
+    snapshots, free = Estates(tenants=1, policy=guarded(at_least=0)), Estates(tenants=1, policy=POLICY)
+    for each in (snapshots, free):
         each.says("t-0", "product.deactivated", 2, product=JIRA)
         each.says("t-0", "product.deactivated", 3, product=JIRA)
         each.says("t-0", "product.activated", 2, product=JIRA, users=77)
-    estates.approve()
-    assert registers(estates) == registers(free)
+    snapshots.approve()
+    assert registers(snapshots) == registers(free)
 
 
 def test_an_activation_without_a_revision_overtakes_as_well() -> None:
@@ -215,34 +217,34 @@ def test_an_activation_without_a_revision_overtakes_as_well() -> None:
 
 
 def test_the_revision_of_a_held_deactivation_with_other_content_is_a_contradiction() -> None:
-    estates = Estates(policy=guarded(at_least=0))
-    estates.says("t-0", "product.deactivated", 2, product=JIRA)
-    estates.says("t-0", "product.activated", 2, product=JIRA)
-    assert estates.intake.rules() == ["same-revision-other-content"]
+    snapshots = Estates(policy=guarded(at_least=0))
+    snapshots.says("t-0", "product.deactivated", 2, product=JIRA)
+    snapshots.says("t-0", "product.activated", 2, product=JIRA)
+    assert snapshots.intake.rules() == ["same-revision-other-content"]
 
 
 def test_the_deactivation_of_what_is_not_active_is_not_counted() -> None:
-    estates = Estates(policy=guarded(at_least=0))
-    estates.says("t-0", "product.deactivated", 2, product="compass")
-    assert isinstance(estates.intake.events()[-1], ProductDeactivated)
+    snapshots = Estates(policy=guarded(at_least=0))
+    snapshots.says("t-0", "product.deactivated", 2, product="compass")
+    assert isinstance(snapshots.intake.events()[-1], ProductDeactivated)
 
 
 def test_a_purge_beyond_the_limit_waits_uses_no_attempt_and_is_approved() -> None:
-    estates = Estates()
-    estates.destroys_all()
-    estates.approve()
-    estates.work()
-    estates.clock.advance(POLICY.restore_window + MINUTE)
-    estates.work()
-    purges = [fact for fact in estates.log.events if isinstance(fact.event, TenantPurgeStarted)]
+    snapshots = Estates()
+    snapshots.destroys_all()
+    snapshots.approve()
+    snapshots.work()
+    snapshots.clock.advance(POLICY.restore_window + MINUTE)
+    snapshots.work()
+    purges = [fact for fact in snapshots.log.events if isinstance(fact.event, TenantPurgeStarted)]
     assert len(purges) == 2
-    held = estates.log.held_by_guard()
+    held = snapshots.log.awaiting_approval()
     assert len(held) == 2
-    assert estates.estate(held[0]).product(JIRA).level == "closed"
-    assert {change.data for change in estates.operating().plan().changes} == {"all of it goes at once"}
-    estates.approve()
-    estates.work()
-    assert {estates.estate(tenant).product(JIRA).level for tenant in estates.ids} == {"absent"}
+    assert snapshots.snapshot(held[0]).product(JIRA).level == "closed"
+    assert {change.data for change in snapshots.operating().plan().changes} == {"all of it goes at once"}
+    snapshots.approve()
+    snapshots.work()
+    assert {snapshots.snapshot(tenant).product(JIRA).level for tenant in snapshots.ids} == {"absent"}
 
 
 def test_a_tenant_whose_purge_is_held_can_still_be_restored() -> None:
@@ -258,46 +260,46 @@ def test_a_tenant_whose_purge_is_held_can_still_be_restored() -> None:
     assert cloud.intake.tenant().held
     cloud.restore()
     cloud.work()
-    assert cloud.estate().product(JIRA).level == "open"
-    assert cloud.log.held_by_guard() == []
+    assert cloud.snapshot().product(JIRA).level == "open"
+    assert cloud.log.awaiting_approval() == []
 
 
 def test_a_purge_cannot_be_rejected() -> None:
-    estates = Estates(tenants=1, policy=guarded(at_least=1))
-    estates.says("t-0", "product.deactivated", 2, product=JIRA)
-    estates.work()
-    estates.policy = guarded(at_least=0)
-    estates.new_worker()
-    estates.clock.advance(POLICY.retention + MINUTE)
-    estates.work()
-    assert not any(isinstance(fact.event, PurgeStarted) for fact in estates.log.events)
-    operating = estates.operating()
+    snapshots = Estates(tenants=1, policy=guarded(at_least=1))
+    snapshots.says("t-0", "product.deactivated", 2, product=JIRA)
+    snapshots.work()
+    snapshots.policy = guarded(at_least=0)
+    snapshots.new_worker()
+    snapshots.clock.advance(POLICY.retention + MINUTE)
+    snapshots.work()
+    assert not any(isinstance(fact.event, PurgeStarted) for fact in snapshots.log.events)
+    operating = snapshots.operating()
     with pytest.raises(UsageError, match="only purges are held"):
         operating.reject(operating.plan().hash, reason="no", by="ada@host")
-    estates.approve()
-    estates.work()
-    assert estates.estate("t-0").product(JIRA).level == "absent"
+    snapshots.approve()
+    snapshots.work()
+    assert snapshots.snapshot("t-0").product(JIRA).level == "absent"
 
 
 def test_an_approval_purges_nothing_that_somebody_holds() -> None:
-    estates = Estates(tenants=1, policy=guarded(at_least=1))
-    estates.says("t-0", "product.deactivated", 2, product=JIRA)
-    estates.work()
-    estates.policy = guarded(at_least=0)
-    estates.new_worker()
-    estates.clock.advance(POLICY.retention + MINUTE)
-    estates.work()
+    snapshots = Estates(tenants=1, policy=guarded(at_least=1))
+    snapshots.says("t-0", "product.deactivated", 2, product=JIRA)
+    snapshots.work()
+    snapshots.policy = guarded(at_least=0)
+    snapshots.new_worker()
+    snapshots.clock.advance(POLICY.retention + MINUTE)
+    snapshots.work()
     scope = Scope("product", "t-0", JIRA)
-    estates.operating().carry_out(Act("hold", scope, "its data is being copied"), by="ada@host")
-    assert estates.operating().plan().changes[0].data == "nothing changes: overtaken, or held by somebody"
-    estates.approve()
-    estates.work()
-    assert estates.estate("t-0").product(JIRA).level == "retained"
-    estates.operating().carry_out(Act("release", scope, "copied"), by="ada@host")
-    estates.work()
-    estates.approve()
-    estates.work()
-    assert estates.estate("t-0").product(JIRA).level == "absent"
+    snapshots.operating().carry_out(Act("hold", scope, "its data is being copied"), by="ada@host")
+    assert snapshots.operating().plan().changes[0].data == "nothing changes: overtaken, or held by somebody"
+    snapshots.approve()
+    snapshots.work()
+    assert snapshots.snapshot("t-0").product(JIRA).level == "retained"
+    snapshots.operating().carry_out(Act("release", scope, "copied"), by="ada@host")
+    snapshots.work()
+    snapshots.approve()
+    snapshots.work()
+    assert snapshots.snapshot("t-0").product(JIRA).level == "absent"
 
 
 # -- properties ----------------------------------------------------------------------------------------------------
@@ -312,23 +314,23 @@ _SAID = st.tuples(
 
 
 def history(policy: Policy, said: Sequence[tuple[str, str, str, int, int]]) -> Estates:
-    estates = Estates(tenants=3, policy=policy)
+    snapshots = Estates(tenants=3, policy=policy)
     for tenant, type_, product, revision, minutes in said:
-        estates.clock.advance(minutes * MINUTE)
+        snapshots.clock.advance(minutes * MINUTE)
         data = {} if type_ == "tenant.destroyed" else {"product": product}
-        estates.says(tenant, type_, revision, **data)
-    return estates
+        snapshots.says(tenant, type_, revision, **data)
+    return snapshots
 
 
-def registers(estates: Estates) -> dict[str, Any]:
+def registers(snapshots: Estates) -> dict[str, Any]:
     return {
         tenant: (
             state.destroyed is not None,
             state.destroyed_revision,
             {key: (each.presence, each.access, each.license) for key, each in sorted(state.products.items())},
         )
-        for tenant in estates.ids
-        for state in [estates.tenant(tenant)]
+        for tenant in snapshots.ids
+        for state in [snapshots.tenant(tenant)]
     }
 
 
@@ -338,10 +340,10 @@ def registers(estates: Estates) -> dict[str, Any]:
 def test_no_window_holds_more_than_the_limit_and_approval_leads_where_no_guard_would(
     said: list[tuple[str, str, str, int, int]],
 ) -> None:
-    estates, free = history(guarded(), said), history(POLICY, said)
+    snapshots, free = history(guarded(), said), history(POLICY, said)
     times: list[datetime] = []
     active: set[tuple[str, str]] = set()
-    for fact in estates.log.events:
+    for fact in snapshots.log.events:
         match fact.event:
             case TenantDestroyed():
                 times.append(fact.time)
@@ -349,19 +351,19 @@ def test_no_window_holds_more_than_the_limit_and_approval_leads_where_no_guard_w
                 times.append(fact.time)
             case _:
                 pass
-        for tenant in estates.ids:
+        for tenant in snapshots.ids:
             if fact.stream == f"tenant:{tenant}" and getattr(fact.event, "product", None):
-                state = _as_of(estates, fact.stream, fact.version)
+                state = _as_of(snapshots, fact.stream, fact.version)
                 key = (tenant, str(getattr(fact.event, "product", "")))
                 (active.add if state.product(key[1]).activated else active.discard)(key)
     window = GUARDED.guard.window
     assert all(sum(at - window < then <= at for then in times) <= 2 for at in times)
-    estates.approve()
-    assert registers(estates) == registers(free)
+    snapshots.approve()
+    assert registers(snapshots) == registers(free)
 
 
-def _as_of(estates: Estates, stream: str, version: int) -> Tenant:
+def _as_of(snapshots: Estates, stream: str, version: int) -> Tenant:
     state = Tenant(stream.removeprefix("tenant:"))
-    for fact in estates.log.load({stream: 0})[stream][:version]:
+    for fact in snapshots.log.load({stream: 0})[stream][:version]:
         state = tenants.evolve(state, fact)
     return state

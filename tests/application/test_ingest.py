@@ -39,7 +39,7 @@ def outcomes(intake: Intake) -> dict[str, str]:
 
 
 def due(intake: Intake) -> set[str]:
-    return {wake.scope for wake in intake.log.wakes.values()}
+    return {work_item.scope for work_item in intake.log.work_items.values()}
 
 
 # -- duplicates and ids --------------------------------------------------------------------------------------------
@@ -243,12 +243,12 @@ def test_one_bad_message_does_not_keep_the_others_of_its_batch() -> None:
 def test_a_stale_message_is_recorded_as_stale_and_makes_nothing_due() -> None:
     intake = Intake()
     intake.takes(message("tenant.created", 1), message("product.suspended", 5))
-    intake.log.wakes.clear()
+    intake.log.work_items.clear()
     stale = message("product.unsuspended", 4)
     assert intake.takes(stale) == {"stale": 1}
     assert isinstance(intake.events()[-1], TenantMessageStale)
     assert outcomes(intake)[stale.id] == "stale"
-    assert not intake.log.wakes
+    assert not intake.log.work_items
 
 
 def test_every_fact_names_the_message_that_caused_it() -> None:
@@ -263,7 +263,7 @@ def test_every_fact_names_the_message_that_caused_it() -> None:
 def test_a_change_of_a_product_makes_it_its_apps_and_its_family_due() -> None:
     intake = Intake()
     intake.takes(message("tenant.created", 1), message("product.activated", 1, product=APP, edition="free"))
-    intake.log.wakes.clear()
+    intake.log.work_items.clear()
     intake.takes(message("product.activated", 1))
     assert due(intake) == {
         f"product:t-1:{JIRA}",
@@ -276,7 +276,7 @@ def test_a_destroyed_tenant_makes_all_its_scopes_due() -> None:
     intake = Intake()
     activated = [message("product.activated", 1, product=key) for key in (JIRA, CONFLUENCE)]
     intake.takes(message("tenant.created", 1), *activated)
-    intake.log.wakes.clear()
+    intake.log.work_items.clear()
     intake.takes(message("tenant.destroyed", 1))
     assert due(intake) == {
         "site:t-1",
@@ -319,7 +319,7 @@ def test_an_update_of_the_customer_makes_the_customer_due() -> None:
 def test_a_scope_that_many_messages_of_a_batch_change_is_woken_once() -> None:
     intake = Intake()
     intake.takes(message("tenant.created", 1), *(message("product.suspended", number) for number in range(9)))
-    assert len([wake for wake in intake.log.wakes.values() if wake.scope == "site:t-1"]) == 1
+    assert len([work_item for work_item in intake.log.work_items.values() if work_item.scope == "site:t-1"]) == 1
 
 
 def test_positions_move_with_the_batch() -> None:

@@ -12,22 +12,22 @@ from domain.errors import Conflict, Permanent, Retryable, UsageError
 from domain.event import Recorded
 from domain.scope.state import (
     EnsureRequested,
-    Held,
+    Hold,
     Provisioning,
     ScopeConverged,
-    ScopeGaveUp,
-    ScopeHeld,
+    ScopeFailed,
+    ScopePutOnHold,
     ScopeResumed,
     StepCompleted,
     StepStarted,
 )
-from domain.scope.steps import MembershipFacts, MembershipWish, Scope, Step
+from domain.scope.steps import MembershipResult, MembershipSpec, Scope, Step
 from tests.domain.driver import Cloud
 from tests.domain.given import JIRA, JIRA_FAMILY, JIRA_SCOPE, SITE, TENANT, after, message, of
 
-GAVE_UP = ScopeGaveUp(**of(JIRA_SCOPE), digest="d", step=Step.LICENSE, reason="no such disk")
-HELD_BY_SAGA = ScopeHeld(**of(JIRA_SCOPE), step=Step.LICENSE, reason="stuck", digest="d")
-HELD_BY_HAND = ScopeHeld(**of(JIRA_SCOPE), reason="moving house")
+GAVE_UP = ScopeFailed(**of(JIRA_SCOPE), digest="d", step=Step.LICENSE, reason="no such disk")
+HELD_BY_SAGA = ScopePutOnHold(**of(JIRA_SCOPE), step=Step.LICENSE, reason="stuck", digest="d")
+HELD_BY_HAND = ScopePutOnHold(**of(JIRA_SCOPE), reason="moving house")
 
 
 def retry(scope: Scope = JIRA_SCOPE) -> Act:
@@ -46,7 +46,7 @@ def release(scope: Scope = JIRA_SCOPE) -> Act:
 
 
 @pytest.mark.parametrize("stopped", [GAVE_UP, HELD_BY_SAGA])
-def test_what_was_given_up_or_held_for_a_failure_is_tried_again(stopped: ScopeGaveUp | ScopeHeld) -> None:
+def test_what_was_given_up_or_held_for_a_failure_is_tried_again(stopped: ScopeFailed | ScopePutOnHold) -> None:
     assert decide(retry(), after(JIRA_SCOPE, stopped)) == ScopeResumed(**of(JIRA_SCOPE), reason="mended")
 
 
@@ -63,7 +63,7 @@ def test_a_retry_does_not_run_through_the_hold_of_a_person() -> None:
 def test_a_hold_stands_whatever_the_wish_is() -> None:
     held = decide(hold(), Provisioning(JIRA_SCOPE))
     assert held == HELD_BY_HAND
-    assert after(JIRA_SCOPE, held).held == Held("moving house", None)
+    assert after(JIRA_SCOPE, held).held == Hold("moving house", None)
 
 
 def test_what_the_saga_holds_may_be_held_by_hand_as_well() -> None:
@@ -85,7 +85,7 @@ def test_a_release_of_what_a_failure_holds_points_to_retry() -> None:
 
 
 @pytest.mark.parametrize("events", [(), (GAVE_UP,)])
-def test_releasing_what_nobody_holds_is_refused(events: tuple[ScopeGaveUp, ...]) -> None:
+def test_releasing_what_nobody_holds_is_refused(events: tuple[ScopeFailed, ...]) -> None:
     with pytest.raises(UsageError, match="nothing of product:t-1:jira-software is held"):
         decide(release(), after(JIRA_SCOPE, *events))
 
@@ -94,8 +94,8 @@ def test_a_converged_scope_is_ensured_again() -> None:
     of_step = {**of(JIRA_SCOPE), "step": Step.SITE, "direction": "ensure", "generation": 1}
     converged = ScopeConverged(**of(JIRA_SCOPE), level="open", digest="d")
     done = [
-        StepStarted(**of_step, wish=MembershipWish(product=JIRA, access="open")),
-        StepCompleted(**of_step, facts=MembershipFacts(product=JIRA, access="open")),
+        StepStarted(**of_step, spec=MembershipSpec(product=JIRA, access="open")),
+        StepCompleted(**of_step, facts=MembershipResult(product=JIRA, access="open")),
         converged,
     ]
     act = Act("ensure", JIRA_SCOPE, "its password was changed")
@@ -125,10 +125,12 @@ class Desk:
         return self.cloud.operating().carry_out(act, by="ada@console")
 
     def actual(self, scope: Scope = JIRA_SCOPE) -> Provisioning:
-        return self.cloud.estate().actual(scope)
+        return self.cloud.snapshot().actual(scope)
 
     def due(self) -> set[str]:
-        return {wake.scope for wake in self.cloud.log.wakes.values() if wake.at <= self.cloud.clock()}
+        return {
+            work_item.scope for work_item in self.cloud.log.work_items.values() if work_item.at <= self.cloud.clock()
+        }
 
 
 @pytest.fixture
@@ -144,7 +146,7 @@ def fails_for_good(order: Order, when: str) -> None:
 def test_a_retry_says_who_and_why_and_wakes_the_scope_with_its_dependents(desk: Desk) -> None:
     desk.cloud.world.trouble = fails_for_good
     desk.cloud.work()
-    assert desk.actual(JIRA_FAMILY).given_up is not None
+    assert desk.actual(JIRA_FAMILY).failure is not None
     done = desk.does(retry(JIRA_FAMILY))
     assert (done.cause.kind, done.cause.source, done.cause.id) == ("operator", "ada@console", str(done.id))
     assert done.event == ScopeResumed(**of(JIRA_FAMILY), reason="mended")
@@ -183,7 +185,7 @@ def test_retrying_twice_is_told_that_nothing_is_held(desk: Desk) -> None:
 def test_a_scope_that_is_held_does_nothing_for_any_wish_until_it_is_released(desk: Desk) -> None:
     desk.cloud.work()
     held = desk.does(hold())
-    assert desk.actual().held == Held("moving house", None, "ada@console")
+    assert desk.actual().held == Hold("moving house", None, "ada@console")
     assert not desk.due()
     desk.cloud.intake.takes(message("license.updated", 2, users=99), message("product.suspended", 3))
     desk.cloud.work()
@@ -218,7 +220,7 @@ def test_an_effect_in_flight_finishes_and_its_outcome_is_recorded(desk: Desk) ->
     assert actual.steps[Step.CONFIGURATION].done
     assert Step.IDENTITY not in actual.steps
     last = [fact.event for fact in desk.cloud.log.events if fact.stream == str(JIRA_SCOPE)][-3:]
-    assert [type(event) for event in last] == [StepStarted, ScopeHeld, StepCompleted]
+    assert [type(event) for event in last] == [StepStarted, ScopePutOnHold, StepCompleted]
 
 
 def test_an_act_is_decided_again_when_somebody_else_records_first(desk: Desk) -> None:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 from psycopg_pool import ConnectionPool
 
-from adapters.encryption import MasterKey, PostgresSealingKeys
+from adapters.encryption import MasterKey, PostgresEncryptionKeys
 from adapters.files.log_files import Form
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.log_copy import LogCopy
@@ -49,9 +49,9 @@ CATALOG = default_catalog()
 
 
 @contextmanager
-def sealing_keys(url: str) -> Iterator[PostgresSealingKeys]:
+def sealing_keys(url: str) -> Iterator[PostgresEncryptionKeys]:
     with ConnectionPool[Any](url, min_size=0, max_size=2, open=True) as pool:
-        yield PostgresSealingKeys(pool, MASTER)
+        yield PostgresEncryptionKeys(pool, MASTER)
 
 
 @pytest.fixture

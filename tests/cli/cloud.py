@@ -22,9 +22,9 @@ from adapters.kafka.ports import Message
 from application.reconcile import Saga
 from cli.main import app
 from domain.event import Event
-from domain.scope.desired import Estate
+from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import database_of
-from domain.scope.steps import DatabaseFacts, Scope
+from domain.scope.steps import DatabaseResult, Scope
 from runtime.compose import Parts, utc_now
 from runtime.instance import endpoints
 from runtime.settings import load_settings
@@ -128,11 +128,11 @@ class Cloud:
     def close(self) -> None:
         self._provisioner.drain()
 
-    def estate(self, tenant_id: str) -> Estate:
-        return self.parts.saga.estates([tenant_id])[tenant_id]
+    def snapshot(self, tenant_id: str) -> TenantSnapshot:
+        return self.parts.saga.snapshots([tenant_id])[tenant_id]
 
-    def database(self, tenant_id: str) -> DatabaseFacts:
-        facts = database_of(self.estate(tenant_id), "jira")
+    def database(self, tenant_id: str) -> DatabaseResult:
+        facts = database_of(self.snapshot(tenant_id), "jira")
         assert facts is not None
         return facts
 

@@ -146,7 +146,7 @@ def raises(error: ExecutorError) -> Callable[[Order, Literal["before", "after"]]
     return fault
 
 
-def given_up(desk: Desk) -> None:
+def failure(desk: Desk) -> None:
     desk.world.faults = raises(Permanent("no such disk"))
     desk.work()
     desk.world.faults = lambda order, when: None

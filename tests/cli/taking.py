@@ -77,7 +77,7 @@ class Taking:
         deadline = time.monotonic() + SOON
         while not condition():
             assert time.monotonic() < deadline, "it did not come about"
-            self.intake.turn()
+            self.intake.decision()
 
     def turn_until_at(self, position: int) -> None:
         self.turn_until(lambda: self.position() == position)

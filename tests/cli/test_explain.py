@@ -165,7 +165,7 @@ def test_a_moment_before_data_was_found_missing_is_told_as_recorded(desk: Desk) 
     desk.work()
     before = desk.parts.log.advance_mark()
     family = Scope("family", TENANT, "jira")
-    version = desk.parts.saga.estates([TENANT])[TENANT].actual(family).version
+    version = desk.parts.saga.snapshots([TENANT])[TENANT].actual(family).version
     seen = Seen(family, version, "eu-1", (Finding(Step.DATABASE, "data", "data_missing: it is not there"),))
     desk.parts.reconciling.mend(Sweep(drifted=[seen]), by="a sweep")
     after = desk.parts.log.advance_mark()

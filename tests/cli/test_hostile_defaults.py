@@ -227,7 +227,7 @@ def test_a_tenant_goes_its_way_and_every_command_tells_of_it(cloud: tuple[Cloud,
     made.finds_nothing()
     assert made.says("orphans", "--json")
     made.hears("tenant.destroyed", {"tenant_id": tenants[0], "reason": "left"}, revision=9)
-    assert made.parts.saga.estates(tenants)[tenants[0]].tenant is not None
+    assert made.parts.saga.snapshots(tenants)[tenants[0]].tenant is not None
 
 
 def _activation(tenant_id: str, product: str) -> dict[str, Any]:

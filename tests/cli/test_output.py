@@ -240,7 +240,7 @@ def test_plans_orphans_and_sweeps_show_any_text_in_lines_of_their_own(text: str,
     things = (Thing(text, "role", text),)
     found = Plan(things, 0, frozenset(things), frozenset(things), {text: text}, (text,), 7)
     change = guard.Change(text, 1, text, text, 1, text, text, text, ((text, "open", "closed"),), text)
-    sweep = Sweep(silent={text: text}, suspicious=(text,))
+    sweep = Sweep(unreachable={text: text}, suspicious=(text,))
     with screens(encoding) as (stdout, _):
         orphans._say_plan(found)
         reconcile._say(sweep, Mended())

@@ -85,7 +85,7 @@ def test_a_pass_in_which_too_much_is_missing_stops_itself_until_an_operator_has_
     with sweeper(cloud) as made:
         its_turn(made)
         a_pass(made)
-        held = [tenant_id for tenant_id in tenants if cloud.estate(tenant_id).family("jira").data_missing]
+        held = [tenant_id for tenant_id in tenants if cloud.snapshot(tenant_id).family("jira").data_missing]
         assert len(held) == 3, "as many as the policy lets go missing, over all pages"
         assert told(cloud)["stopped_at"] is not None
         assert "stopped itself" in (said := cloud.says("status"))

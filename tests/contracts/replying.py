@@ -24,7 +24,7 @@ from adapters.provisioners.signed_requests import SigningSecret
 from application.ports import Executor, Order, Reply
 from domain.catalog import AnyExecutor, Catalog, default_catalog
 from domain.errors import ExecutorError, Obstacle
-from domain.scope.steps import RegionFacts, Scope, Step
+from domain.scope.steps import RegionResult, Scope, Step
 from tests.adapters.provisioners.orders import ADA, customer, license_wish, order
 from tests.fakes.sealing import InMemorySealingKeys
 from tests.real_parts import make_database
@@ -46,9 +46,9 @@ def catalog_of(theirs: AnyExecutor) -> Catalog:
 
 def license_of(tenant_id: str, *, generation: int = 5) -> Order:
     scope = Scope("product", tenant_id, PRODUCT)
-    placed = RegionFacts(region="eu", shard="eu-1")
-    wish = license_wish(PRODUCT)
-    return order(scope, Step.LICENSE, wish, generation=generation, placement=placed, by=customer(ADA))
+    placed = RegionResult(region="eu", shard="eu-1")
+    spec = license_wish(PRODUCT)
+    return order(scope, Step.LICENSE, spec, generation=generation, placement=placed, by=customer(ADA))
 
 
 def said(key: str, outcome: str, **more: object) -> bytes:

@@ -146,11 +146,11 @@ class Matrix:
                 cloud.says("tenant.destroyed", tenant, reason="over")
                 cloud.passes(APART)
             case "goes":
-                destroyed = cloud.estate(tenant).tenant.destroyed
+                destroyed = cloud.snapshot(tenant).tenant.destroyed
                 assert destroyed is not None
                 cloud.now = max(cloud.now, destroyed.at + POLICY.restore_window + timedelta(seconds=1))
             case "is gone":
-                purge = cloud.estate(tenant).tenant.purge
+                purge = cloud.snapshot(tenant).tenant.purge
                 assert purge is not None
                 cloud.now = max(cloud.now, purge.at + POLICY.site_name_cool_down + timedelta(seconds=1))
             case "its site":

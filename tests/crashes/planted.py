@@ -19,7 +19,7 @@ from adapters.resources import entitlement as licenses
 from adapters.resources import fences
 from adapters.resources.login_role import Names
 from application.ports import Executor, Order, Recording
-from domain.scope.steps import Facts, ScopeKind, Step
+from domain.scope.steps import ScopeKind, Step, StepResult
 from tests.crashes.points import WatchedLog
 
 Executors = Mapping[tuple[ScopeKind, Step], Executor]
@@ -93,7 +93,7 @@ class _Hasty:
     honest: Executor
     owed: list[Order] = field(default_factory=list)
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         self.owed.append(order)
         return licensed(order)
 

@@ -80,11 +80,11 @@ def test_the_oracle_comes_to_the_golden_wishes(case: dict[str, Any]) -> None:
     for event in case["events"]:
         said(event["type"], event["data"], revision=event.get("revision"))
     (tenant,) = expect(said.entries, now=datetime.fromisoformat(case["now"])).tenants.values()
-    wanted = case["wanted"]["products"]
+    desired_state = case["wanted"]["products"]
     for key, product in tenant.products.items():
-        wish = {"open": "open", "closed": "closed"}.get(product.level, "gone")
-        assert wish == wanted[key]["wish"], key
-    assert {key for key, product in wanted.items() if product["wish"] != "gone"} <= set(tenant.products)
+        spec = {"open": "open", "closed": "closed"}.get(product.level, "gone")
+        assert spec == desired_state[key]["wish"], key
+    assert {key for key, product in desired_state.items() if product["wish"] != "gone"} <= set(tenant.products)
     assert tenant.destroyed == case["wanted"]["tenant"]["destroyed"]
 
 

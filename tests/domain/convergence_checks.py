@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from domain.scope.desired import wanted
-from domain.scope.next_action import Nothing, Wait, around, next_action
-from domain.scope.state import ScopeConverged, ScopeGaveUp, ScopeHeld, ScopeResumed, StepCompleted, StepStarted
-from domain.scope.steps import ConfigurationWish, IdentityWish, LicenseWish, MembershipWish, Scope, SiteWish, Step
+from domain.scope.desired import desired_state
+from domain.scope.next_action import Nothing, Wait, blockers, next_action
+from domain.scope.state import ScopeConverged, ScopeFailed, ScopePutOnHold, ScopeResumed, StepCompleted, StepStarted
+from domain.scope.steps import ConfigurationSpec, IdentitySpec, LicenseSpec, MembershipSpec, Scope, SiteSpec, Step
 from domain.tenant import state as tenants
 from domain.tenant.events import LicenseExpired, PurgeStarted, TenantPurged, TenantPurgeStarted, TenantRestored
 from domain.tenant.state import Tenant
@@ -34,13 +34,13 @@ def check_end(story: Story) -> None:
 def check_rest(story: Story) -> None:
     """Nobody has more to do, unless the destroy guard holds it."""
     cloud = story.cloud
-    estate = cloud.estate()
-    for scope, actual in estate.scopes.items():
-        wish = wanted(scope, estate, catalog=CATALOG, policy=cloud.policy, now=cloud.clock())
-        action = next_action(wish, actual, around(scope, wish, estate, catalog=CATALOG), cloud.clock())
+    snapshot = cloud.snapshot()
+    for scope, actual in snapshot.scopes.items():
+        desired = desired_state(scope, snapshot, catalog=CATALOG, policy=cloud.policy, now=cloud.clock())
+        action = next_action(desired, actual, blockers(scope, desired, snapshot, catalog=CATALOG), cloud.clock())
         waits = isinstance(action, Wait) and story.registers.holds("purge", scope.key)
         assert isinstance(action, Nothing) or waits, f"{scope} has more to do: {action}"
-        assert actual.given_up is None, f"{scope}: {actual.given_up}"
+        assert actual.failure is None, f"{scope}: {actual.failure}"
         assert actual.held is None, f"{scope}: {actual.held}"
 
 
@@ -57,7 +57,7 @@ def check_holds(cloud: CloudOn) -> None:
     held: set[str] = set()
     for fact in cloud.log.events:
         match fact.event:
-            case ScopeHeld(digest=None):
+            case ScopePutOnHold(digest=None):
                 held.add(fact.stream)
             case ScopeResumed():
                 held.discard(fact.stream)
@@ -69,21 +69,21 @@ def check_holds(cloud: CloudOn) -> None:
 
 def check_giving_up(cloud: CloudOn) -> None:
     """Of what lives nothing is taken away because a wish was given up, and until it is resumed nothing new begins."""
-    given_up: set[str] = set()
+    failure: set[str] = set()
     lives: dict[str, set[Step]] = {}
     there: dict[str, set[Step]] = {}
     for fact in cloud.log.events:
         steps = there.setdefault(fact.stream, set())
         match fact.event:
-            case ScopeGaveUp():
-                given_up.add(fact.stream)
+            case ScopeFailed():
+                failure.add(fact.stream)
             case ScopeResumed():
-                given_up.discard(fact.stream)
+                failure.discard(fact.stream)
             case ScopeConverged():
                 lives[fact.stream] = set(steps)
             case StepStarted() as event:
-                assert event.undoing == (fact.stream in given_up), f"{fact.stream} goes on though it was given up"
-                taken = event.undoing and event.direction == "remove" and event.step in lives.get(fact.stream, ())
+                assert event.compensating == (fact.stream in failure), f"{fact.stream} goes on though it was given up"
+                taken = event.compensating and event.direction == "remove" and event.step in lives.get(fact.stream, ())
                 assert not taken, f"step {event.step} of {fact.stream} lives, and was undone"
                 steps.add(event.step)
             case StepCompleted(direction="remove") as event:
@@ -106,21 +106,23 @@ def has_lived(cloud: CloudOn, key: str) -> bool:
 def check(story: Story) -> None:
     """The world is what the registers say, and nothing else is there."""
     cloud, now = story.cloud, story.cloud.clock()
-    world, estate = cloud.world, cloud.estate()
+    world, snapshot = cloud.world, cloud.snapshot()
     if story.registers.is_purged(now):
         check_purged(cloud)
         return
-    lived = {key: has_lived(cloud, key) for key in PRODUCTS}
-    levels: dict[str, str] = {key: story.registers.level(key, now, lived=lived) for key in PRODUCTS}
+    has_converged = {key: has_lived(cloud, key) for key in PRODUCTS}
+    levels: dict[str, str] = {key: story.registers.level(key, now, has_converged=has_converged) for key in PRODUCTS}
     left = dict(world.things)
     site = left.pop((SITE, Step.SITE))
-    assert isinstance(site, SiteWish)
+    assert isinstance(site, SiteSpec)
     assert site.access == ("closed" if story.registers.destroyed_at else "open")
     assert world.taken_names == {"acme": TENANT}
     for step in (Step.COMMERCE, Step.CONFIGURATION, Step.IDENTITY):
-        wish = left.pop((SITE, step))
-        versions = wish.model_dump()
-        assert versions.get("metadata_version", estate.customer.metadata_version) == estate.customer.metadata_version
+        spec = left.pop((SITE, step))
+        versions = spec.model_dump()
+        assert (
+            versions.get("metadata_version", snapshot.customer.metadata_version) == snapshot.customer.metadata_version
+        )
     for key, level in levels.items():
         scope = Scope("product", TENANT, key)
         there = {step: left.pop((scope, step)) for step in Step if (scope, step) in left}
@@ -136,11 +138,11 @@ def check(story: Story) -> None:
 
 def check_purged(cloud: CloudOn) -> None:
     """Nothing is left but the reservation of the name, and after its cool-down not even that."""
-    tenant, world = cloud.estate().tenant, cloud.world
+    tenant, world = cloud.snapshot().tenant, cloud.world
     assert tenant.purge is not None
     assert not world.databases
     if tenant.purge.at + cloud.policy.site_name_cool_down > cloud.clock() and world.things:
-        assert world.things == {(SITE, Step.SITE): SiteWish(site_name="acme", access="closed")}
+        assert world.things == {(SITE, Step.SITE): SiteSpec(site_name="acme", access="closed")}
         assert world.taken_names == {"acme": TENANT}
         return
     assert (world.things, world.taken_names) == ({}, {})
@@ -193,13 +195,13 @@ def check_product(level: str, there: dict[Step, Any], key: str) -> None:
         assert not there, f"{key} should be absent"
         return
     configuration, identity = there.pop(Step.CONFIGURATION, None), there.pop(Step.IDENTITY)
-    assert isinstance(identity, IdentityWish)
+    assert isinstance(identity, IdentitySpec)
     assert identity.in_force == (level == "open"), key
     if level != "retained":
-        assert isinstance(configuration, ConfigurationWish)
+        assert isinstance(configuration, ConfigurationSpec)
         membership, license_ = there.pop(Step.SITE), there.pop(Step.LICENSE)
-        assert isinstance(membership, MembershipWish)
-        assert isinstance(license_, LicenseWish)
+        assert isinstance(membership, MembershipSpec)
+        assert isinstance(license_, LicenseSpec)
         assert (membership.access == "open", license_.active) == (level == "open", level == "open"), key
     assert not there, f"{key} is {level}, and still has {there}"
 
@@ -215,5 +217,5 @@ def check_databases(cloud: CloudOn, levels: dict[str, str]) -> None:
         for database in found:
             assert len(database.roles) == len(wanted_roles), f"orphan roles: {database.roles}"
             assert {name: login for (name, _), login in database.roles.items()} == wanted_roles
-            entitled = {key: wish.active for key, wish in database.entitlements.items()}
+            entitled = {key: spec.active for key, spec in database.entitlements.items()}
             assert entitled == {key: level == "open" for key, level in members.items() if level in ("open", "closed")}

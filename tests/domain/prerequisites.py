@@ -31,18 +31,18 @@ def grounds_of(scope: Scope) -> list[Scope]:
             return [site, Scope("family", scope.tenant_id, CATALOG.family_of(scope.key)), *hosts]
 
 
-def is_lived_on(ground: Scope, scopes: Scopes) -> bool:
+def is_lived_on(prerequisite: Scope, scopes: Scopes) -> bool:
     """Whether a product that stands on it has lived."""
     products = [(scope, actual) for scope, actual in scopes.items() if scope.kind == "product"]
-    if ground.kind == "product":
+    if prerequisite.kind == "product":
         return False  # no app lives before its host does: one that has is on its way out, by the purge of both
-    return any(actual.lived and ground in grounds_of(scope) for scope, actual in products)
+    return any(actual.has_converged and prerequisite in grounds_of(scope) for scope, actual in products)
 
 
-def is_being_undone(ground: Scope, scopes: Scopes) -> bool:
-    actual = scopes.get(ground)
-    was_given_up = actual is not None and actual.given_up is not None and not actual.lived
-    return was_given_up and not is_lived_on(ground, scopes)
+def is_being_undone(prerequisite: Scope, scopes: Scopes) -> bool:
+    actual = scopes.get(prerequisite)
+    was_given_up = actual is not None and actual.failure is not None and not actual.has_converged
+    return was_given_up and not is_lived_on(prerequisite, scopes)
 
 
 def check_ground(facts: Iterable[Recorded]) -> None:
@@ -54,10 +54,12 @@ def check_ground(facts: Iterable[Recorded]) -> None:
         scope = Scope.parse(fact.stream)
         match fact.event:
             case StepStarted(direction="ensure") as event:
-                undone = [str(ground) for ground in grounds_of(scope) if is_being_undone(ground, scopes)]
+                undone = [
+                    str(prerequisite) for prerequisite in grounds_of(scope) if is_being_undone(prerequisite, scopes)
+                ]
                 assert not undone, f"{scope} begins step {event.step}, and {undone} is being undone"
-            case StepStarted(undoing=True, direction="remove") as event:
-                kept = not scopes[scope].lived and is_lived_on(scope, scopes)
+            case StepStarted(compensating=True, direction="remove") as event:
+                kept = not scopes[scope].has_converged and is_lived_on(scope, scopes)
                 assert not kept, f"step {event.step} of {scope} is undone, and something has lived on it"
             case _:
                 pass

@@ -152,9 +152,9 @@ def test_a_saga_learns_of_an_adoption_with_the_tenants_it_loads() -> None:
     intake = Intake()
     saga = Saga(intake.log, catalog=without(JIRA), policy=POLICY, clock=intake.clock, new_id=ids(), dice=lambda: 0.0)
     intake.takes(message("tenant.created", 1), message("product.activated", 1, product=JIRA))
-    assert JIRA not in {scope.key for scope in saga.estates(["t-1"])["t-1"].scopes}
+    assert JIRA not in {scope.key for scope in saga.snapshots(["t-1"])["t-1"].scopes}
     adopting(intake.log).adopt_first(HERE, reason="first", by="ada")
-    assert JIRA in {scope.key for scope in saga.estates(["t-1"])["t-1"].scopes}
+    assert JIRA in {scope.key for scope in saga.snapshots(["t-1"])["t-1"].scopes}
     assert JIRA in saga.catalog
 
 

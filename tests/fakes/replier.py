@@ -67,7 +67,7 @@ class Replier:
             return "fenced"
         self.newest[scope] = asked["generation"]
         place = (*scope, asked["step"])
-        wish = asked["wish"] if asked["direction"] == "ensure" else None
-        self.effects += self.there.get(place) != wish
-        self.there[place] = wish
+        spec = asked["wish"] if asked["direction"] == "ensure" else None
+        self.effects += self.there.get(place) != spec
+        self.there[place] = spec
         return "done"

@@ -38,8 +38,12 @@ def test_a_client_that_is_not_installed_is_a_usage_error_that_names_the_extra(mo
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     monkeypatch.delitem(sys.modules, "adapters.kafka.confluent")
     monkeypatch.delattr("adapters.kafka.confluent")
-    wanted = parts(Settings(kafka_client="confluent-kafka"))
-    for attempt in (wanted.producer, lambda: wanted.consumer(lambda _: {}), lambda: prepare(wanted)):
+    desired_state = parts(Settings(kafka_client="confluent-kafka"))
+    for attempt in (
+        desired_state.producer,
+        lambda: desired_state.consumer(lambda _: {}),
+        lambda: prepare(desired_state),
+    ):
         with pytest.raises(UsageError, match=r"pip install 'tenantry\[fast\]'"):
             attempt()
 
@@ -48,7 +52,11 @@ def test_a_codec_that_is_not_installed_is_a_usage_error_before_anything_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kafka_batches, "_PACKAGES", (("python-snappy", lambda: False), ("lz4", lambda: True)))
-    wanted = parts(Settings())
-    for attempt in (wanted.producer, lambda: wanted.consumer(lambda _: {}), lambda: prepare(wanted)):
+    desired_state = parts(Settings())
+    for attempt in (
+        desired_state.producer,
+        lambda: desired_state.consumer(lambda _: {}),
+        lambda: prepare(desired_state),
+    ):
         with pytest.raises(UsageError, match="cannot be read without python-snappy: run `pip install python-snappy`"):
             attempt()

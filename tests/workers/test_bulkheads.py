@@ -6,48 +6,48 @@ from collections import Counter
 from datetime import timedelta
 
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
-from domain.scope.steps import ConfigurationWish, DatabaseWish, RegionFacts, RegionWish, RoleWish, Scope, Step
+from domain.scope.steps import ConfigurationSpec, DatabaseSpec, RegionResult, RegionSpec, RoleSpec, Scope, Step
 from tests.adapters.provisioners.orders import license_wish, order
 from tests.domain.given import NOW
-from workers.bulkheads import LONGEST_SLOT, Limits, Timetables, lanes_of
+from workers.bulkheads import LONGEST_SLOT, Limits, Timetables, bulkheads_of
 
 PRODUCT = "compass"
 OURS = default_catalog()
 WEBHOOK = ForeignExecutor(webhook="https://compass.example/tenantry", secret="compass")
 THEIRS = Catalog(products={PRODUCT: OURS[PRODUCT].model_copy(update={"executors": {Step.LICENSE: WEBHOOK}})})
-PLACED = RegionFacts(region="eu", shard="eu-1")
+PLACED = RegionResult(region="eu", shard="eu-1")
 
 FAMILY = Scope("family", "t-1", PRODUCT)
 LICENSE = order(Scope("product", "t-1", PRODUCT), Step.LICENSE, license_wish(PRODUCT), placement=PLACED)
 DATABASE = order(
     FAMILY,
     Step.DATABASE,
-    DatabaseWish(family=PRODUCT, roles=(RoleWish(product=PRODUCT, login=True),)),
+    DatabaseSpec(family=PRODUCT, roles=(RoleSpec(product=PRODUCT, login=True),)),
     placement=PLACED,
 )
 
 
 def test_what_reaches_a_shard_is_in_the_lanes_of_its_executor_and_of_the_shard() -> None:
-    assert lanes_of(DATABASE, OURS) == ("family/6", "shard:eu-1")
-    assert lanes_of(LICENSE, OURS) == ("product/7", "shard:eu-1")
-    assert lanes_of(order(FAMILY, Step.REGION, RegionWish(residency="global")), OURS) == ("family/3",)
+    assert bulkheads_of(DATABASE, OURS) == ("family/6", "shard:eu-1")
+    assert bulkheads_of(LICENSE, OURS) == ("product/7", "shard:eu-1")
+    assert bulkheads_of(order(FAMILY, Step.REGION, RegionSpec(residency="global")), OURS) == ("family/3",)
 
 
 def test_what_waits_for_nobody_is_in_no_lane() -> None:
-    wish = ConfigurationWish(product=PRODUCT, residency="global", region=None)
-    assert lanes_of(order(Scope("product", "t-1", PRODUCT), Step.CONFIGURATION, wish), OURS) == ()
+    spec = ConfigurationSpec(product=PRODUCT, residency="global", region=None)
+    assert bulkheads_of(order(Scope("product", "t-1", PRODUCT), Step.CONFIGURATION, spec), OURS) == ()
 
 
 def test_what_somebody_else_brings_about_is_in_a_lane_of_theirs_and_in_that_of_all_others() -> None:
-    assert lanes_of(LICENSE, THEIRS) == ("foreign:compass/7", "foreign")
-    assert lanes_of(DATABASE, THEIRS) == ("family/6", "shard:eu-1")
+    assert bulkheads_of(LICENSE, THEIRS) == ("foreign:compass/7", "foreign")
+    assert bulkheads_of(DATABASE, THEIRS) == ("family/6", "shard:eu-1")
 
 
 def test_no_lane_of_others_takes_all_threads_nor_any_lane_all_that_a_worker_may_hold() -> None:
     limits = Limits(threads=8, claim=64)
-    lanes = ("foreign:compass/7", "foreign", "family/6", "shard:eu-1")
-    assert [limits.places(lane) for lane in lanes] == [2, 4, 6, 4]
-    assert [limits.crowd(lane) for lane in lanes] == [8, 16, 48, 48]
+    bulkheads = ("foreign:compass/7", "foreign", "family/6", "shard:eu-1")
+    assert [limits.places(bulkhead) for bulkhead in bulkheads] == [2, 4, 6, 4]
+    assert [limits.concurrency_limit(bulkhead) for bulkhead in bulkheads] == [8, 16, 48, 48]
 
 
 def test_a_lane_is_crowded_once_a_worker_holds_as_many_of_it_as_it_may() -> None:

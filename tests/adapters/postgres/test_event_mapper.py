@@ -17,29 +17,32 @@ from uuid import UUID
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from adapters.postgres.event_mapper import EVENTS, EventMapper, sealed_subjects
-from application.operator_acts import (
-    IntakePositionMoved,
-    MessageDiscarded,
-    MessageRetried,
-    MessagesReread,
-    PreviousReadModelsDropped,
-    ReadModelsRebuilt,
-)
-from application.orphan_removal import Condemned, Kept, OrphansCondemned, OrphansRemoved
+from adapters.postgres.event_mapper import EVENTS, EventMapper, encrypted_subjects
 from domain.catalog import Catalog
 from domain.configuration import AdoptedShard, ConfigurationAdopted, ShardMap
 from domain.customer import CustomerAdministrator, CustomerMessageStale, CustomerUpdated
 from domain.errors import TenantryError, UnreadableEvent
 from domain.event import Cause, Event, Recorded
+from domain.operator_events import (
+    IntakePositionMoved,
+    Kept,
+    MessageDiscarded,
+    MessageRetried,
+    MessagesReread,
+    OrphansMarkedForRemoval,
+    OrphansRemoved,
+    PreviousReadModelsDropped,
+    ReadModelsRebuilt,
+    RemovalCandidate,
+)
 from domain.personal import FORGOTTEN
 from domain.policy import Policy, Retry
 from domain.scope.state import (
     DataAbandoned,
     EnsureRequested,
     ScopeConverged,
-    ScopeGaveUp,
-    ScopeHeld,
+    ScopeFailed,
+    ScopePutOnHold,
     ScopeResumed,
     StepBlocked,
     StepCompleted,
@@ -48,33 +51,33 @@ from domain.scope.state import (
     StepStarted,
 )
 from domain.scope.steps import (
-    CommerceFacts,
-    CommerceWish,
-    ConfigurationFacts,
-    ConfigurationWish,
-    DatabaseFacts,
-    DatabaseWish,
-    Facts,
-    IdentityFacts,
-    IdentityWish,
-    LicenseFacts,
-    LicenseWish,
+    CommerceResult,
+    CommerceSpec,
+    ConfigurationResult,
+    ConfigurationSpec,
+    DatabaseResult,
+    DatabaseSpec,
+    IdentityResult,
+    IdentitySpec,
+    LicenseResult,
+    LicenseSpec,
     Membership,
-    MembershipFacts,
-    MembershipWish,
+    MembershipResult,
+    MembershipSpec,
     Permission,
-    RegionFacts,
-    RegionWish,
-    RoleFacts,
-    RoleWish,
-    SiteFacts,
-    SiteWish,
+    RegionResult,
+    RegionSpec,
+    RoleResult,
+    RoleSpec,
+    SiteResult,
+    SiteSpec,
     Step,
+    StepResult,
+    StepSpec,
     User,
-    Wish,
 )
 from domain.tenant.events import (
-    ChangeHeld,
+    ApprovalRequested,
     ChangesApproved,
     ChangesRejected,
     ClosingHeld,
@@ -106,49 +109,49 @@ TENANT: dict[str, Any] = {"tenant_id": "t-1"}
 PRODUCT: dict[str, Any] = {**TENANT, "product": "confluence", "revision": 7}
 SCOPE: dict[str, Any] = {**TENANT, "kind": "product", "key": "confluence"}
 STEP: dict[str, Any] = {**SCOPE, "step": Step.LICENSE, "direction": "ensure", "generation": 4}
-LICENSE = LicenseWish(product="confluence", edition="free", users=10, active=True, expires_at=WHEN, features=("pages",))
+LICENSE = LicenseSpec(product="confluence", edition="free", users=10, active=True, expires_at=WHEN, features=("pages",))
 USERS = (
     User(account_id="ada", name="Ada Lovelace", email="ada@example.com", roles=("billing",)),
     User(account_id="zoe", name="Zoë", email="zoe@example.com"),
 )
 
-WISHES: tuple[Wish, ...] = (
-    CommerceWish(customer_id="c-1", metadata_version=1, administrators_version=2),
-    SiteWish(site_name="acme", access="open"),
-    MembershipWish(product="confluence", access="closed"),
-    RegionWish(residency="pinned", region="eu"),
-    ConfigurationWish(product=None, residency="global", region=None, metadata_version=3),
-    IdentityWish(product="confluence", groups=("confluence-users",), administrators_version=2, in_force=True),
-    DatabaseWish(family="jira", roles=(RoleWish(product="jira-software", login=True),)),
+WISHES: tuple[StepSpec, ...] = (
+    CommerceSpec(customer_id="c-1", metadata_version=1, administrators_version=2),
+    SiteSpec(site_name="acme", access="open"),
+    MembershipSpec(product="confluence", access="closed"),
+    RegionSpec(residency="pinned", region="eu"),
+    ConfigurationSpec(product=None, residency="global", region=None, metadata_version=3),
+    IdentitySpec(product="confluence", groups=("confluence-users",), administrators_version=2, in_force=True),
+    DatabaseSpec(family="jira", roles=(RoleSpec(product="jira-software", login=True),)),
     LICENSE,
 )
-FACTS: tuple[Facts, ...] = (
-    CommerceFacts(customer_id="c-1", known=True, name="Acme", country="DE", administrators=("ada",)),
-    CommerceFacts(customer_id="c-1", known=False),
-    SiteFacts(site_name="acme", url="https://acme.example", access="open"),
-    MembershipFacts(product="confluence", access="open"),
-    RegionFacts(region="eu", shard="eu-1"),
-    ConfigurationFacts(product=None, settings={"residency": "global"}, organization="Acme"),
-    IdentityFacts(
+FACTS: tuple[StepResult, ...] = (
+    CommerceResult(customer_id="c-1", known=True, name="Acme", country="DE", administrators=("ada",)),
+    CommerceResult(customer_id="c-1", known=False),
+    SiteResult(site_name="acme", url="https://acme.example", access="open"),
+    MembershipResult(product="confluence", access="open"),
+    RegionResult(region="eu", shard="eu-1"),
+    ConfigurationResult(product=None, settings={"residency": "global"}, organization="Acme"),
+    IdentityResult(
         product="confluence",
         users=USERS,
         groups=("confluence-users",),
         memberships=(Membership(group="confluence-users", account_id="ada"),),
         permissions=(Permission(group="confluence-users", permission="use"),),
     ),
-    DatabaseFacts(
+    DatabaseResult(
         family="jira",
         region="eu",
         shard="eu-1",
         isolation="schema",
         database="eu_1",
         schema_name="t_1_jira_2",
-        roles=(RoleFacts(product="jira-software", role="t_1_jira_software_2", generation=2, login=True),),
+        roles=(RoleResult(product="jira-software", role="t_1_jira_software_2", generation=2, login=True),),
     ),
-    LicenseFacts(**LICENSE.model_dump(exclude={"kind"}), location="t_1_jira_2.entitlement"),
+    LicenseResult(**LICENSE.model_dump(exclude={"kind"}), location="t_1_jira_2.entitlement"),
 )
 
-ORPHAN = Condemned(where="eu-1", kind="schema", name="t_1")
+ORPHAN = RemovalCandidate(where="eu-1", kind="schema", name="t_1")
 MESSAGE: dict[str, Any] = {
     "tenant_id": "t-1",
     "number": 7,
@@ -237,7 +240,7 @@ EXAMPLES: dict[str, Event] = {
     "tenant-purge-started": TenantPurgeStarted(**TENANT, epoch=7),
     "tenant-purged": TenantPurged(**TENANT),
     "license-expired": LicenseExpired(**TENANT, product="confluence", epoch=4),
-    "change-held": ChangeHeld(
+    "change-held": ApprovalRequested(
         **TENANT, change="deactivate", product="confluence", reason="cancelled", revision=7
     ),
     "closing-held-suspend": ClosingHeld(**PRODUCT, change="suspend", reason="a fault"),
@@ -257,8 +260,8 @@ EXAMPLES: dict[str, Event] = {
         **TENANT, product="confluence", epoch=6, apps=("team-calendars",), families=("confluence",)
     ),
     **{
-        f"step-started-{wish.kind}": StepStarted(**STEP | {"step": step}, wish=wish, undoing=False)
-        for step, wish in zip((1, 2, 2, 3, 4, 5, 6, 7), WISHES, strict=True)
+        f"step-started-{spec.kind}": StepStarted(**STEP | {"step": step}, spec=spec, compensating=False)
+        for step, spec in zip((1, 2, 2, 3, 4, 5, 6, 7), WISHES, strict=True)
     },
     **{
         f"step-completed-{facts.kind}-{number}": StepCompleted(
@@ -273,8 +276,8 @@ EXAMPLES: dict[str, Event] = {
     "scope-converged": ScopeConverged(**SCOPE, level="open", digest="d1"),
     "scope-converged-purged": ScopeConverged(**SCOPE, level="absent", digest="d2", purge=9),
     "scope-converged-anew": ScopeConverged(**SCOPE, level="open", digest="d1", data_lost=True),
-    "scope-gave-up": ScopeGaveUp(**SCOPE, digest="d1", step=Step.LICENSE, reason="no"),
-    "scope-held": ScopeHeld(**SCOPE, step=Step.LICENSE, reason="look"),
+    "scope-gave-up": ScopeFailed(**SCOPE, digest="d1", step=Step.LICENSE, reason="no"),
+    "scope-held": ScopePutOnHold(**SCOPE, step=Step.LICENSE, reason="look"),
     "scope-resumed": ScopeResumed(**SCOPE, reason="another wish came"),
     "ensure-requested": EnsureRequested(**SCOPE, reason="its password was changed by hand"),
     "data-abandoned": DataAbandoned(
@@ -283,7 +286,7 @@ EXAMPLES: dict[str, Event] = {
         reason="no backup",
         operator="ada@host",
     ),
-    "orphans-condemned": OrphansCondemned(
+    "orphans-condemned": OrphansMarkedForRemoval(
         plan="3f2a", things=(ORPHAN,), reason="left by a restore", operator="ada@host"
     ),
     "orphans-removed": OrphansRemoved(
@@ -469,15 +472,15 @@ def test_an_event_that_the_mapper_does_not_know_cannot_be_stored() -> None:
 
 def test_whose_keys_a_batch_needs_is_known_ahead() -> None:
     facts = [fact(event) for event in EXAMPLES.values()]
-    assert sealed_subjects(facts) == {"customer:c-1"}
+    assert encrypted_subjects(facts) == {"customer:c-1"}
     identities = next(facts for facts in FACTS if facts.kind == "identity")
-    assert sealed_subjects([fact(StepCompleted(**STEP, facts=identities))]) == {"tenant:t-1"}
+    assert encrypted_subjects([fact(StepCompleted(**STEP, facts=identities))]) == {"tenant:t-1"}
 
 
 def test_a_completion_that_found_no_person_needs_no_key() -> None:
-    assert sealed_subjects([fact(EXAMPLES["step-completed-removal"])]) == set()
+    assert encrypted_subjects([fact(EXAMPLES["step-completed-removal"])]) == set()
     placed = next(facts for facts in FACTS if facts.kind == "region")
-    assert sealed_subjects([fact(StepCompleted(**STEP, facts=placed))]) == set()
+    assert encrypted_subjects([fact(StepCompleted(**STEP, facts=placed))]) == set()
 
 
 if __name__ == "__main__":

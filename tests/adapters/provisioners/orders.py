@@ -11,19 +11,19 @@ from application.ports import Executor, Order
 from domain.customer import Customer, CustomerAdministrator, Details
 from domain.registers import Register
 from domain.scope.steps import (
-    DatabaseFacts,
-    DatabaseWish,
+    DatabaseResult,
+    DatabaseSpec,
     Direction,
-    Facts,
-    LicenseWish,
-    RegionFacts,
-    RegionWish,
-    RoleWish,
+    LicenseSpec,
+    RegionResult,
+    RegionSpec,
+    RoleSpec,
     Scope,
     ScopeKind,
-    SiteWish,
+    SiteSpec,
     Step,
-    Wish,
+    StepResult,
+    StepSpec,
 )
 from domain.tenant.events import Founder
 from domain.tenant.state import Attributes, Tenant
@@ -55,23 +55,25 @@ UNKNOWN_CUSTOMER = Customer("customer")
 def order(
     scope: Scope,
     step: Step,
-    wish: Wish,
+    spec: StepSpec,
     *,
     generation: int = 1,
     direction: Direction = "ensure",
-    born: Mapping[str, int] | None = None,
+    created_generations: Mapping[str, int] | None = None,
     of: Tenant | None = None,
     by: Customer = UNKNOWN_CUSTOMER,
-    placement: RegionFacts | None = None,
-    database: DatabaseFacts | None = None,
+    placement: RegionResult | None = None,
+    database: DatabaseResult | None = None,
 ) -> Order:
     return Order(
         scope=scope,
         step=step,
         direction=direction,
         generation=generation,
-        wish=wish,
-        born=born if born is not None else dict.fromkeys(wish.parts, generation),
+        spec=spec,
+        created_generations=created_generations
+        if created_generations is not None
+        else dict.fromkeys(spec.parts, generation),
         tenant=of or tenant(scope.tenant_id),
         customer=by,
         placement=placement,
@@ -79,8 +81,8 @@ def order(
     )
 
 
-def license_wish(product: str, *, active: bool = True, users: int = 10) -> LicenseWish:
-    return LicenseWish(
+def license_wish(product: str, *, active: bool = True, users: int = 10) -> LicenseSpec:
+    return LicenseSpec(
         product=product,
         edition="standard",
         users=users,
@@ -99,9 +101,9 @@ class Family:
     key: str = "jira"
     tenant_id: str = field(default_factory=new_tenant_id)
     generation: int = 0
-    born: dict[str, int] = field(default_factory=dict)
-    placement: RegionFacts | None = None
-    facts: DatabaseFacts | None = None
+    created_generations: dict[str, int] = field(default_factory=dict)
+    placement: RegionResult | None = None
+    facts: DatabaseResult | None = None
 
     @property
     def scope(self) -> Scope:
@@ -110,44 +112,44 @@ class Family:
     def start(self, logins: Mapping[str, bool]) -> Order:
         """The intent to have these products, each open or closed."""
         if self.placement is None:
-            wish = RegionWish(residency="global", region=self.region)
-            placed = self._do(order(self.scope, Step.REGION, wish, generation=self._next()))
-            assert isinstance(placed, RegionFacts)
+            spec = RegionSpec(residency="global", region=self.region)
+            placed = self._do(order(self.scope, Step.REGION, spec, generation=self._next()))
+            assert isinstance(placed, RegionResult)
             self.placement = placed
-        wish_ = DatabaseWish(
+        wish_ = DatabaseSpec(
             family=self.key,
-            roles=tuple(RoleWish(product=product, login=login) for product, login in sorted(logins.items())),
+            roles=tuple(RoleSpec(product=product, login=login) for product, login in sorted(logins.items())),
         )
         generation = self._next()
         for part in wish_.parts:
-            self.born.setdefault(part, generation)
+            self.created_generations.setdefault(part, generation)
         return self._order(wish_, "ensure")
 
-    def carry_out(self, what: Order) -> DatabaseFacts:
+    def carry_out(self, what: Order) -> DatabaseResult:
         facts = self._do(what)
-        assert isinstance(facts, DatabaseFacts)
+        assert isinstance(facts, DatabaseResult)
         self.facts = facts
-        self.born = {part: self.born[part] for part in what.wish.parts}
+        self.created_generations = {part: self.created_generations[part] for part in what.spec.parts}
         return facts
 
-    def have(self, **logins: bool) -> DatabaseFacts:
+    def have(self, **logins: bool) -> DatabaseResult:
         """Underscores stand for the hyphens of product keys."""
         return self.carry_out(self.start({key.replace("_", "-"): login for key, login in logins.items()}))
 
     def removal(self) -> Order:
         self._next()
-        return self._order(DatabaseWish(family=self.key, roles=()), "remove")
+        return self._order(DatabaseSpec(family=self.key, roles=()), "remove")
 
     def leave(self) -> None:
         """Everything goes, the room as well."""
         self.executors["family", Step.DATABASE].remove(self.removal())
-        wish = RegionWish(residency="global", region=self.region)
+        spec = RegionSpec(residency="global", region=self.region)
         self.executors["family", Step.REGION].remove(
-            order(self.scope, Step.REGION, wish, generation=self._next(), direction="remove")
+            order(self.scope, Step.REGION, spec, generation=self._next(), direction="remove")
         )
-        self.born, self.placement, self.facts = {}, None, None
+        self.created_generations, self.placement, self.facts = {}, None, None
 
-    def license(self, product: str, *, generation: int = 1, active: bool = True) -> Facts:
+    def license(self, product: str, *, generation: int = 1, active: bool = True) -> StepResult:
         return self.executors["product", Step.LICENSE].ensure(
             self.license_order(product, generation=generation, active=active)
         )
@@ -169,22 +171,22 @@ class Family:
         self.generation += 1
         return self.generation
 
-    def _order(self, wish: DatabaseWish, direction: Direction) -> Order:
+    def _order(self, spec: DatabaseSpec, direction: Direction) -> Order:
         return order(
             self.scope,
             Step.DATABASE,
-            wish,
+            spec,
             generation=self.generation,
             direction=direction,
-            born=dict(self.born),
+            created_generations=dict(self.created_generations),
             placement=self.placement,
             database=self.facts,
         )
 
-    def _do(self, what: Order) -> Facts:
+    def _do(self, what: Order) -> StepResult:
         return self.executors[what.scope.kind, what.step].ensure(what)
 
 
 def site_order(tenant_id: str, site_name: str, *, generation: int = 1, direction: Direction = "ensure") -> Order:
-    wish = SiteWish(site_name=site_name, access="open")
-    return order(Scope("site", tenant_id), Step.SITE, wish, generation=generation, direction=direction)
+    spec = SiteSpec(site_name=site_name, access="open")
+    return order(Scope("site", tenant_id), Step.SITE, spec, generation=generation, direction=direction)

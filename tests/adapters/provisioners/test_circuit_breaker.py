@@ -11,11 +11,11 @@ import pytest
 from adapters.provisioners.circuit_breaker import LONGEST_PAUSE, CircuitBreaker
 from application.ports import Order
 from domain.errors import Obstacle, Permanent, Unreachable
-from domain.scope.steps import Facts, LicenseFacts, Scope, Step
+from domain.scope.steps import LicenseResult, Scope, Step, StepResult
 from tests.adapters.provisioners.orders import license_wish, order
 
 ORDER = order(Scope("product", "t-1", "compass"), Step.LICENSE, license_wish("compass"))
-FACTS = LicenseFacts(**license_wish("compass").model_dump(exclude={"kind"}), location="there")
+FACTS = LicenseResult(**license_wish("compass").model_dump(exclude={"kind"}), location="there")
 AWAY = Unreachable("provisioner:compass/7", "answered 503: no room for Ada")
 
 
@@ -23,13 +23,13 @@ AWAY = Unreachable("provisioner:compass/7", "answered 503: no room for Ada")
 class Asked:
     """A provisioner that answers what it is told to."""
 
-    answer: Facts | Exception = AWAY
+    answer: StepResult | Exception = AWAY
     count: int = 0
     time: float = 1000.0
     begun: threading.Event = field(default_factory=threading.Event)
     goes_on: threading.Event | None = None
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         self.count += 1
         self.begun.set()
         if self.goes_on is not None:
@@ -90,7 +90,7 @@ def test_of_many_orders_at_once_one_is_the_probe() -> None:
     asked.time += 1
     asked.begun.clear()
     asked.goes_on, asked.answer = threading.Event(), FACTS
-    done: list[Facts] = []
+    done: list[StepResult] = []
     probe = threading.Thread(target=lambda: done.append(breaker.ensure(ORDER)))
     probe.start()
     assert asked.begun.wait(10)

@@ -24,14 +24,14 @@ from domain.catalog import Catalog, ForeignExecutor, default_catalog
 from domain.errors import Fenced, Obstacle, Permanent, UsageError
 from domain.event import Value
 from domain.scope.steps import (
-    ConfigurationFacts,
-    ConfigurationWish,
-    IdentityFacts,
-    IdentityWish,
-    LicenseFacts,
-    LicenseWish,
-    MembershipFacts,
-    MembershipWish,
+    ConfigurationResult,
+    ConfigurationSpec,
+    IdentityResult,
+    IdentitySpec,
+    LicenseResult,
+    LicenseSpec,
+    MembershipResult,
+    MembershipSpec,
     Scope,
     Step,
 )
@@ -68,12 +68,12 @@ def all_executors(catalog: Catalog, *, control: str = "", **secrets: SigningSecr
 
 
 def configuration_of(product: str) -> Order:
-    wish = ConfigurationWish(product=product, residency="global", region=None)
-    return order(Scope("product", "t-1", product), Step.CONFIGURATION, wish)
+    spec = ConfigurationSpec(product=product, residency="global", region=None)
+    return order(Scope("product", "t-1", product), Step.CONFIGURATION, spec)
 
 
 def membership_of(product: str) -> Order:
-    return order(Scope("product", "t-1", product), Step.SITE, MembershipWish(product=product, access="open"))
+    return order(Scope("product", "t-1", product), Step.SITE, MembershipSpec(product=product, access="open"))
 
 
 def test_only_the_named_steps_of_the_named_product_are_somebody_elses(
@@ -149,14 +149,14 @@ def _listens(port: int) -> bool:
 
 
 def license_order(tenant_id: str, generation: int) -> Order:
-    wish = license_wish("jira-software")
-    return order(Scope("product", tenant_id, "jira-software"), Step.LICENSE, wish, generation=generation)
+    spec = license_wish("jira-software")
+    return order(Scope("product", tenant_id, "jira-software"), Step.LICENSE, spec, generation=generation)
 
 
 def removal(tenant_id: str, generation: int) -> Order:
-    wish = license_wish("jira-software")
+    spec = license_wish("jira-software")
     scope = Scope("product", tenant_id, "jira-software")
-    return order(scope, Step.LICENSE, wish, generation=generation, direction="remove")
+    return order(scope, Step.LICENSE, spec, generation=generation, direction="remove")
 
 
 def test_the_example_has_forty_lines() -> None:
@@ -165,7 +165,7 @@ def test_the_example_has_forty_lines() -> None:
 
 def test_the_example_keeps_the_promises_of_an_executor(example: Webhook) -> None:
     facts = example.ensure(license_order("t-1", 5))
-    assert isinstance(facts, LicenseFacts)
+    assert isinstance(facts, LicenseResult)
     assert facts.location == "licenses/t-1"
     assert example.ensure(license_order("t-1", 5)) == facts
     example.remove(removal("t-1", 6))
@@ -184,18 +184,18 @@ def test_the_example_refuses_whoever_does_not_know_the_secret(example: Webhook) 
 @pytest.mark.parametrize(
     ("step", "wish", "facts"),
     [
-        (Step.SITE, MembershipWish, MembershipFacts),
-        (Step.CONFIGURATION, ConfigurationWish, ConfigurationFacts),
-        (Step.IDENTITY, IdentityWish, IdentityFacts),
-        (Step.LICENSE, LicenseWish, LicenseFacts),
+        (Step.SITE, MembershipSpec, MembershipResult),
+        (Step.CONFIGURATION, ConfigurationSpec, ConfigurationResult),
+        (Step.IDENTITY, IdentitySpec, IdentityResult),
+        (Step.LICENSE, LicenseSpec, LicenseResult),
     ],
 )
 def test_the_guide_names_every_field_of_the_wish_and_of_the_facts(
-    step: Step, wish: type[Value], facts: type[Value]
+    step: Step, spec: type[Value], facts: type[Value]
 ) -> None:
     guide = EXAMPLE.with_name("write-a-provisioner.md").read_text()
     [row] = [line for line in guide.splitlines() if line.startswith(f'| {int(step)} | `{{"kind"')]
     _, wished, told = row.strip("| ").split(" | ")
-    assert {name for name in wish.model_fields if f'"{name}"' not in wished} == {"product"}
-    repeated = {"product", *(wish.model_fields if "the same" in told else ())}
+    assert {name for name in spec.model_fields if f'"{name}"' not in wished} == {"product"}
+    repeated = {"product", *(spec.model_fields if "the same" in told else ())}
     assert {name for name in facts.model_fields if f'"{name}"' not in told and f"`{name}`" not in told} <= repeated

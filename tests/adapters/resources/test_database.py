@@ -22,7 +22,7 @@ from adapters.resources.login_role import Names, role_password
 from adapters.resources.topology import Patience, Shard, Topology
 from application.ports import Order
 from domain.errors import Fenced, Permanent, Retryable
-from domain.scope.steps import DatabaseFacts, RegionFacts, RoleFacts, Step
+from domain.scope.steps import DatabaseResult, RegionResult, RoleResult, Step
 from tests.adapters.provisioners.orders import Executors, Family
 from tests.adapters.resources.real_shards import MASTER_KEY, RealWorld, real_world
 
@@ -38,7 +38,7 @@ def family(request: pytest.FixtureRequest, world: RealWorld) -> Family:
     return Family(world.executors, region=request.param)
 
 
-def role_of(family: Family, product: str) -> RoleFacts:
+def role_of(family: Family, product: str) -> RoleResult:
     assert family.facts is not None
     role = family.facts.role_of(product)
     assert role is not None
@@ -359,7 +359,7 @@ def test_a_removal_of_the_predecessor_leaves_the_successor_alone(world: RealWorl
     family.have(jira_software=True)
     late = family.removal()
     family.executors["family", Step.DATABASE].remove(late)
-    family.born, family.facts = {}, None
+    family.created_generations, family.facts = {}, None
     family.have(jira_software=True)
     with pytest.raises(Fenced):
         family.executors["family", Step.DATABASE].remove(late)
@@ -497,8 +497,8 @@ def test_two_workers_on_one_order_make_one_database(world: RealWorld, family: Fa
     order = family.start({"jira-software": True})
     executor = family.executors["family", Step.DATABASE]
     outcomes = in_threads(lambda _: executor.ensure(order), [family] * 3)
-    assert all(isinstance(outcome, (DatabaseFacts, Retryable)) for outcome in outcomes), outcomes
-    assert any(isinstance(outcome, DatabaseFacts) for outcome in outcomes)
+    assert all(isinstance(outcome, (DatabaseResult, Retryable)) for outcome in outcomes), outcomes
+    assert any(isinstance(outcome, DatabaseResult) for outcome in outcomes)
     family.carry_out(order)
     assert len(ours(world, family)) == 3
 
@@ -540,7 +540,7 @@ def test_an_administrator_without_superuser_can_do_all_of_it(world: RealWorld, i
         ("family", Step.DATABASE): Databases(topology, master_key=MASTER_KEY),
     }
     family = Family(executors)
-    family.placement = RegionFacts(region="eu", shard="own-1")
+    family.placement = RegionResult(region="eu", shard="own-1")
     family.have(jira_software=True, jira_product_discovery=True)
     with log_in(world, family, "jira-product-discovery") as session:
         session.execute("CREATE TABLE ideas AS SELECT 'keep me' AS idea")

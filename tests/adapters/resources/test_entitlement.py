@@ -12,7 +12,7 @@ from adapters.embedded.servers import EmbeddedPostgres
 from adapters.resources.entitlement import table_of
 from adapters.resources.login_role import role_password
 from domain.errors import Fenced, Permanent, Retryable
-from domain.scope.steps import LicenseFacts, Step
+from domain.scope.steps import LicenseResult, Step
 from tests.adapters.provisioners.orders import Family
 from tests.adapters.resources.real_shards import MASTER_KEY, RealWorld, real_world
 
@@ -60,7 +60,7 @@ def subjects(world: RealWorld, family: Family) -> list[str] | None:
 
 def test_a_product_reads_its_own_entitlement(world: RealWorld, family: Family) -> None:
     facts = family.license("jira-software")
-    assert isinstance(facts, LicenseFacts)
+    assert isinstance(facts, LicenseResult)
     assert family.facts is not None
     assert facts.location == f"{family.facts.schema_name}.{TABLE}"
     with log_in(world, family) as session:
@@ -118,7 +118,7 @@ def test_a_product_cannot_write_drop_or_replace_it(world: RealWorld, family: Fam
 def test_an_app_writes_into_the_table_of_its_host(world: RealWorld, family: Family) -> None:
     family.license("jira-software")
     facts = family.license("timesheets")
-    assert isinstance(facts, LicenseFacts)
+    assert isinstance(facts, LicenseResult)
     assert facts.location.endswith(TABLE)
     assert subjects(world, family) == ["jira-software", "timesheets"]
     licenses = family.executors["product", Step.LICENSE]

@@ -11,16 +11,16 @@ from adapters.resources.site_name import Memberships
 from domain.catalog import default_catalog
 from domain.customer import Customer
 from domain.scope.steps import (
-    CommerceFacts,
-    CommerceWish,
-    ConfigurationWish,
-    IdentityFacts,
-    IdentityWish,
+    CommerceResult,
+    CommerceSpec,
+    ConfigurationSpec,
+    IdentityResult,
+    IdentitySpec,
     Membership,
-    MembershipFacts,
-    MembershipWish,
+    MembershipResult,
+    MembershipSpec,
     Permission,
-    RegionFacts,
+    RegionResult,
     Scope,
     Step,
 )
@@ -30,25 +30,25 @@ SITE = Scope("site", "t-1")
 PRODUCT = Scope("product", "t-1", "jira-service-management")
 
 
-def commerce(by: Customer) -> CommerceFacts:
-    wish = CommerceWish(customer_id="customer", metadata_version=1, administrators_version=1)
-    return Commerce().ensure(order(SITE, Step.COMMERCE, wish, by=by))
+def commerce(by: Customer) -> CommerceResult:
+    spec = CommerceSpec(customer_id="customer", metadata_version=1, administrators_version=1)
+    return Commerce().ensure(order(SITE, Step.COMMERCE, spec, by=by))
 
 
 def test_a_customer_that_commerce_has_not_spoken_of_is_unknown() -> None:
-    assert commerce(UNKNOWN_CUSTOMER) == CommerceFacts(customer_id="customer", known=False)
+    assert commerce(UNKNOWN_CUSTOMER) == CommerceResult(customer_id="customer", known=False)
 
 
 def test_a_known_customer_is_told_with_its_administrators() -> None:
-    assert commerce(customer(ADA)) == CommerceFacts(
+    assert commerce(customer(ADA)) == CommerceResult(
         customer_id="customer", known=True, name="Acme GmbH", country="DE", administrators=("ada",)
     )
 
 
 def test_a_membership_is_as_it_was_wished() -> None:
-    wish = MembershipWish(product="jira-service-management", access="closed")
-    facts = Memberships().ensure(order(PRODUCT, Step.SITE, wish))
-    assert facts == MembershipFacts(product="jira-service-management", access="closed")
+    spec = MembershipSpec(product="jira-service-management", access="closed")
+    facts = Memberships().ensure(order(PRODUCT, Step.SITE, spec))
+    assert facts == MembershipResult(product="jira-service-management", access="closed")
 
 
 # -- configuration -------------------------------------------------------------------------------------------
@@ -56,8 +56,8 @@ def test_a_membership_is_as_it_was_wished() -> None:
 
 def test_a_site_is_configured_with_what_is_known() -> None:
     configurations = Configurations(default_catalog(), site_domain="example.com")
-    wish = ConfigurationWish(product=None, residency="pinned", region="eu")
-    facts = configurations.ensure(order(SITE, Step.CONFIGURATION, wish, by=customer(ADA)))
+    spec = ConfigurationSpec(product=None, residency="pinned", region="eu")
+    facts = configurations.ensure(order(SITE, Step.CONFIGURATION, spec, by=customer(ADA)))
     assert facts.organization == "Acme GmbH"
     assert facts.settings == {
         "country": "DE",
@@ -65,20 +65,20 @@ def test_a_site_is_configured_with_what_is_known() -> None:
         "residency": "pinned",
         "url": "https://acme.example.com",
     }
-    unknown = configurations.ensure(order(SITE, Step.CONFIGURATION, wish))
+    unknown = configurations.ensure(order(SITE, Step.CONFIGURATION, spec))
     assert unknown.organization is None
     assert "country" not in unknown.settings
 
 
 def test_a_product_is_configured_with_the_region_where_it_lives_and_without_its_shard() -> None:
-    wish = ConfigurationWish(product="jira-service-management", residency="global", region=None)
+    spec = ConfigurationSpec(product="jira-service-management", residency="global", region=None)
     facts = Configurations(default_catalog(), site_domain="example.com").ensure(
         order(
             PRODUCT,
             Step.CONFIGURATION,
-            wish,
+            spec,
             by=customer(ADA),
-            placement=RegionFacts(region="us", shard="us-2"),
+            placement=RegionResult(region="us", shard="us-2"),
         )
     )
     assert facts.organization is None
@@ -93,13 +93,13 @@ def test_a_product_is_configured_with_the_region_where_it_lives_and_without_its_
 # -- identities ----------------------------------------------------------------------------------------------
 
 
-def identities(scope: Scope, *, by: Customer, in_force: bool) -> IdentityFacts:
+def identities(scope: Scope, *, by: Customer, in_force: bool) -> IdentityResult:
     product = scope.key or None
     groups: tuple[str, ...] = ("site-users", "site-administrators")
     if product:
         groups = (f"{product}-users", f"{product}-administrators", f"{product}-customers")
-    wish = IdentityWish(product=product, groups=groups, administrators_version=1, in_force=in_force)
-    return Identities().ensure(order(scope, Step.IDENTITY, wish, by=by))
+    spec = IdentitySpec(product=product, groups=groups, administrators_version=1, in_force=in_force)
+    return Identities().ensure(order(scope, Step.IDENTITY, spec, by=by))
 
 
 def test_the_founder_administrates_until_commerce_names_somebody() -> None:

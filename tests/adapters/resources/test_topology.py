@@ -16,7 +16,7 @@ from adapters.postgres import connection as postgres_connection
 from adapters.resources.capacity import Regions
 from adapters.resources.topology import Patience, Shard, Topology
 from domain.errors import Obstacle, Retryable, Unavailable, UsageError
-from domain.scope.steps import RegionFacts, RegionWish, Scope, Step
+from domain.scope.steps import RegionResult, RegionSpec, Scope, Step
 from tests.adapters.provisioners.orders import new_tenant_id, order
 from tests.adapters.resources.real_shards import SHARDS, RealWorld, migrate, real_world
 
@@ -44,9 +44,9 @@ def topology(*shards: Shard) -> Topology:
     return Topology(shards, default_region=shards[0].region)
 
 
-def place(regions: Regions, region: str) -> RegionFacts:
+def place(regions: Regions, region: str) -> RegionResult:
     scope = Scope("family", new_tenant_id(), "jira")
-    return regions.ensure(order(scope, Step.REGION, RegionWish(residency="global", region=region)))
+    return regions.ensure(order(scope, Step.REGION, RegionSpec(residency="global", region=region)))
 
 
 def test_the_migration_goes_up_down_and_up(database: str) -> None:
@@ -77,23 +77,23 @@ def test_a_shard_with_families_cannot_move_to_another_region(control: psycopg.Co
 def test_families_go_where_most_room_is_and_not_to_shards_that_are_not_open(
     control: psycopg.Connection, database: str
 ) -> None:
-    estate = topology(
+    snapshot = topology(
         Shard("a-1", "a", "", capacity=1),
         Shard("a-2", "a", "", capacity=3),
         Shard("a-3", "a", "", capacity=100, state="draining"),
         Shard("b-1", "b", "", capacity=100),
     )
-    estate.sync(control)
-    regions = Regions(lambda: psycopg.connect(database), estate)
+    snapshot.sync(control)
+    regions = Regions(lambda: psycopg.connect(database), snapshot)
     assert [place(regions, "a").shard for _ in range(4)] == ["a-2", "a-2", "a-1", "a-2"]
     with pytest.raises(Obstacle, match=r"no room in region a: 4 of 4 used; add a shard or raise its capacity"):
         place(regions, "a")
 
 
 def test_room_is_never_given_twice(control: psycopg.Connection, database: str) -> None:
-    estate = topology(Shard("a-1", "a", "", capacity=7), Shard("a-2", "a", "", capacity=6))
-    estate.sync(control)
-    regions = Regions(lambda: psycopg.connect(database), estate)
+    snapshot = topology(Shard("a-1", "a", "", capacity=7), Shard("a-2", "a", "", capacity=6))
+    snapshot.sync(control)
+    regions = Regions(lambda: psycopg.connect(database), snapshot)
     outcomes: list[str] = []
 
     def settle() -> None:
@@ -115,20 +115,20 @@ def test_room_is_never_given_twice(control: psycopg.Connection, database: str) -
 
 
 def test_a_control_database_that_does_not_answer_is_retried() -> None:
-    estate = topology(Shard("a-1", "a", ""))
-    regions = Regions(lambda: psycopg.connect("postgresql://me:hidden@127.0.0.1:1/control"), estate)
+    snapshot = topology(Shard("a-1", "a", ""))
+    regions = Regions(lambda: psycopg.connect("postgresql://me:hidden@127.0.0.1:1/control"), snapshot)
     with pytest.raises(Retryable, match="the control database: ") as caught:
         place(regions, "a")
     assert "hidden" not in str(caught.value)
 
 
 def test_a_lock_that_is_held_is_waited_for_only_so_long(control: psycopg.Connection, database: str) -> None:
-    estate = Topology([Shard("a-1", "a", "")], default_region="a", patience=Patience(lock=0.1))
-    estate.sync(control)
+    snapshot = Topology([Shard("a-1", "a", "")], default_region="a", patience=Patience(lock=0.1))
+    snapshot.sync(control)
     with psycopg.connect(database) as other:
         other.execute("SELECT * FROM shards FOR UPDATE")
         with pytest.raises(Retryable, match="lock timeout"):
-            place(Regions(lambda: psycopg.connect(database), estate), "a")
+            place(Regions(lambda: psycopg.connect(database), snapshot), "a")
 
 
 def test_preparing_again_and_at_the_same_time_changes_nothing(world: RealWorld) -> None:

@@ -7,17 +7,17 @@ from datetime import timedelta
 import pytest
 
 from domain.scope.desired import scopes_of
-from domain.scope.state import ScopeGaveUp
+from domain.scope.state import ScopeFailed
 from domain.scope.steps import (
-    CommerceWish,
-    ConfigurationWish,
-    DatabaseWish,
-    IdentityWish,
-    LicenseWish,
-    MembershipWish,
-    RegionWish,
+    CommerceSpec,
+    ConfigurationSpec,
+    DatabaseSpec,
+    IdentitySpec,
+    LicenseSpec,
+    MembershipSpec,
+    RegionSpec,
     Scope,
-    SiteWish,
+    SiteSpec,
     Step,
 )
 from tests.domain.given import (
@@ -46,27 +46,27 @@ HOUR = timedelta(hours=1)
 
 
 def logins(commerce: Commerce, family: Scope = JIRA_FAMILY, *scopes: object) -> dict[str, bool]:
-    wish = commerce.wanted(family, *scopes).steps[Step.DATABASE]  # type: ignore[arg-type]
-    assert isinstance(wish, DatabaseWish)
-    return {role.product: role.login for role in wish.roles}
+    spec = commerce.desired_state(family, *scopes).steps[Step.DATABASE]  # type: ignore[arg-type]
+    assert isinstance(spec, DatabaseSpec)
+    return {role.product: role.login for role in spec.roles}
 
 
 # -- products ------------------------------------------------------------------------------------------------------
 
 
 def test_an_active_product_is_open_in_all_its_steps() -> None:
-    wish = a_tenant(JIRA).wanted(JIRA_SCOPE)
-    assert wish.level == "open"
-    assert wish.steps == {
-        Step.SITE: MembershipWish(product=JIRA, access="open"),
-        Step.CONFIGURATION: ConfigurationWish(product=JIRA, residency="global", region=None),
-        Step.IDENTITY: IdentityWish(
+    spec = a_tenant(JIRA).desired_state(JIRA_SCOPE)
+    assert spec.level == "open"
+    assert spec.steps == {
+        Step.SITE: MembershipSpec(product=JIRA, access="open"),
+        Step.CONFIGURATION: ConfigurationSpec(product=JIRA, residency="global", region=None),
+        Step.IDENTITY: IdentitySpec(
             product=JIRA,
             groups=(f"{JIRA}-users", f"{JIRA}-administrators"),
             administrators_version=0,
             in_force=True,
         ),
-        Step.LICENSE: LicenseWish(
+        Step.LICENSE: LicenseSpec(
             product=JIRA, edition="free", users=10, active=True, expires_at=None, features=("boards",)
         ),
     }
@@ -91,29 +91,29 @@ def destroyed(commerce: Commerce) -> None:
 @pytest.mark.parametrize("cause", [suspended, inactive, expired, destroyed])
 def test_each_cause_alone_closes_a_product_and_its_role_and_keeps_everything(cause: object) -> None:
     commerce = a_tenant(JIRA)
-    before = commerce.wanted(JIRA_SCOPE)
+    before = commerce.desired_state(JIRA_SCOPE)
     cause(commerce)  # type: ignore[operator]
-    wish = commerce.wanted(JIRA_SCOPE)
-    assert wish.level == "closed"
-    assert wish.steps.keys() == before.steps.keys()
-    assert wish.steps[Step.SITE] == MembershipWish(product=JIRA, access="closed")
-    identity, license_ = wish.steps[Step.IDENTITY], wish.steps[Step.LICENSE]
-    assert isinstance(identity, IdentityWish)
-    assert isinstance(license_, LicenseWish)
+    spec = commerce.desired_state(JIRA_SCOPE)
+    assert spec.level == "closed"
+    assert spec.steps.keys() == before.steps.keys()
+    assert spec.steps[Step.SITE] == MembershipSpec(product=JIRA, access="closed")
+    identity, license_ = spec.steps[Step.IDENTITY], spec.steps[Step.LICENSE]
+    assert isinstance(identity, IdentitySpec)
+    assert isinstance(license_, LicenseSpec)
     assert (identity.in_force, license_.active) == (False, False)
     assert logins(commerce) == {JIRA: False}
-    assert commerce.wanted(JIRA_FAMILY).level == "closed"
+    assert commerce.desired_state(JIRA_FAMILY).level == "closed"
 
 
 def test_a_product_is_open_until_the_very_moment_of_its_expiry_and_wakes_then() -> None:
     commerce = a_tenant(JIRA)
     commerce.says("license.updated", 5, expires_at=NOW + HOUR)
-    assert commerce.wanted(JIRA_SCOPE).level == "open"
-    assert commerce.wanted(JIRA_SCOPE).wake_at == NOW + HOUR
-    assert commerce.wanted(JIRA_FAMILY).wake_at == NOW + HOUR
+    assert commerce.desired_state(JIRA_SCOPE).level == "open"
+    assert commerce.desired_state(JIRA_SCOPE).due_again_at == NOW + HOUR
+    assert commerce.desired_state(JIRA_FAMILY).due_again_at == NOW + HOUR
     commerce.clock.advance(HOUR)
-    assert commerce.wanted(JIRA_SCOPE).level == "closed"
-    assert commerce.wanted(JIRA_SCOPE).wake_at is None
+    assert commerce.desired_state(JIRA_SCOPE).level == "closed"
+    assert commerce.desired_state(JIRA_SCOPE).due_again_at is None
     assert logins(commerce) == {JIRA: False}
 
 
@@ -121,46 +121,46 @@ def test_renewing_an_expired_license_opens_it_again() -> None:
     commerce = a_tenant(JIRA)
     commerce.says("license.updated", 5, expires_at=NOW)
     commerce.says("license.updated", 6)
-    assert commerce.wanted(JIRA_SCOPE).level == "open"
+    assert commerce.desired_state(JIRA_SCOPE).level == "open"
 
 
 def test_a_product_that_was_never_activated_is_absent() -> None:
     commerce = a_tenant()
     commerce.says("product.suspended", 5)
-    assert commerce.wanted(JIRA_SCOPE).level == "absent"
-    assert not commerce.wanted(JIRA_SCOPE).steps
-    assert commerce.wanted(JIRA_FAMILY).level == "absent"
+    assert commerce.desired_state(JIRA_SCOPE).level == "absent"
+    assert not commerce.desired_state(JIRA_SCOPE).steps
+    assert commerce.desired_state(JIRA_FAMILY).level == "absent"
 
 
 def test_a_product_that_was_deactivated_before_it_lived_is_absent() -> None:
     commerce = a_tenant(JIRA)
     commerce.says("product.deactivated", 2)
-    assert commerce.wanted(JIRA_SCOPE).level == "absent"
+    assert commerce.desired_state(JIRA_SCOPE).level == "absent"
 
 
 def test_a_product_that_lived_and_was_deactivated_is_retained_until_retention_is_over() -> None:
     commerce = a_tenant(JIRA)
-    there = converged(JIRA_SCOPE, commerce.wanted(JIRA_SCOPE))
+    there = converged(JIRA_SCOPE, commerce.desired_state(JIRA_SCOPE))
     commerce.says("product.deactivated", 2)
-    wish = commerce.wanted(JIRA_SCOPE, there)
-    assert wish.level == "retained"
-    assert wish.steps.keys() == {Step.CONFIGURATION, Step.IDENTITY}
-    assert wish.steps[Step.CONFIGURATION] == there.steps[Step.CONFIGURATION].wish
-    identity = wish.steps[Step.IDENTITY]
-    assert isinstance(identity, IdentityWish)
+    spec = commerce.desired_state(JIRA_SCOPE, there)
+    assert spec.level == "retained"
+    assert spec.steps.keys() == {Step.CONFIGURATION, Step.IDENTITY}
+    assert spec.steps[Step.CONFIGURATION] == there.steps[Step.CONFIGURATION].spec
+    identity = spec.steps[Step.IDENTITY]
+    assert isinstance(identity, IdentitySpec)
     assert not identity.in_force
-    assert wish.wake_at == NOW + POLICY.retention
+    assert spec.due_again_at == NOW + POLICY.retention
     assert logins(commerce, JIRA_FAMILY, there) == {JIRA: False}
-    assert commerce.wanted(JIRA_FAMILY, there).level == "retained"
+    assert commerce.desired_state(JIRA_FAMILY, there).level == "retained"
 
 
 def test_a_retained_product_that_is_activated_again_is_open() -> None:
     commerce = a_tenant(JIRA)
-    there = converged(JIRA_SCOPE, commerce.wanted(JIRA_SCOPE))
+    there = converged(JIRA_SCOPE, commerce.desired_state(JIRA_SCOPE))
     commerce.says("product.deactivated", 2)
-    there = converged(there, commerce.wanted(JIRA_SCOPE, there))
+    there = converged(there, commerce.desired_state(JIRA_SCOPE, there))
     commerce.says("product.activated", 3)
-    assert commerce.wanted(JIRA_SCOPE, there).level == "open"
+    assert commerce.desired_state(JIRA_SCOPE, there).level == "open"
 
 
 def test_a_time_that_is_past_wakes_nobody() -> None:
@@ -170,7 +170,7 @@ def test_a_time_that_is_past_wakes_nobody() -> None:
     commerce.says("tenant.destroyed", 2)
     commerce.clock.advance(POLICY.retention + DAY)
     for scope in scopes:
-        assert commerce.wanted(scope, *scopes.values()).wake_at is None
+        assert commerce.desired_state(scope, *scopes.values()).due_again_at is None
 
 
 # -- apps ----------------------------------------------------------------------------------------------------------
@@ -179,24 +179,24 @@ def test_a_time_that_is_past_wakes_nobody() -> None:
 @pytest.mark.parametrize("cause", [suspended, inactive, expired, destroyed])
 def test_an_app_is_closed_with_its_host(cause: object) -> None:
     commerce = a_tenant(JIRA, APP)
-    assert commerce.wanted(APP_SCOPE).level == "open"
+    assert commerce.desired_state(APP_SCOPE).level == "open"
     cause(commerce)  # type: ignore[operator]
-    assert commerce.wanted(APP_SCOPE).level == "closed"
+    assert commerce.desired_state(APP_SCOPE).level == "closed"
 
 
 def test_an_app_is_closed_while_its_host_lives_on() -> None:
     commerce = a_tenant(JIRA, APP)
     commerce.says("product.suspended", 2, product=APP)
-    assert commerce.wanted(APP_SCOPE).level == "closed"
-    assert commerce.wanted(JIRA_SCOPE).level == "open"
+    assert commerce.desired_state(APP_SCOPE).level == "closed"
+    assert commerce.desired_state(JIRA_SCOPE).level == "open"
 
 
 def test_an_app_is_closed_while_its_host_is_retained_and_absent_where_it_is_absent() -> None:
     commerce = a_tenant(JIRA, APP)
-    host = converged(JIRA_SCOPE, commerce.wanted(JIRA_SCOPE))
+    host = converged(JIRA_SCOPE, commerce.desired_state(JIRA_SCOPE))
     commerce.says("product.deactivated", 2)
-    assert commerce.wanted(APP_SCOPE, host).level == "closed"
-    assert commerce.wanted(APP_SCOPE).level == "absent"
+    assert commerce.desired_state(APP_SCOPE, host).level == "closed"
+    assert commerce.desired_state(APP_SCOPE).level == "absent"
 
 
 def test_an_app_has_no_role_in_the_database_of_its_hosts_family() -> None:
@@ -206,18 +206,18 @@ def test_an_app_has_no_role_in_the_database_of_its_hosts_family() -> None:
 def test_an_app_wakes_when_its_hosts_license_expires() -> None:
     commerce = a_tenant(JIRA, APP)
     commerce.says("license.updated", 2, expires_at=NOW + HOUR)
-    assert commerce.wanted(APP_SCOPE).wake_at == NOW + HOUR
+    assert commerce.desired_state(APP_SCOPE).due_again_at == NOW + HOUR
 
 
 # -- sites ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_site_is_wanted_in_its_four_steps() -> None:
-    assert a_tenant().wanted(SITE).steps == {
-        Step.COMMERCE: CommerceWish(customer_id="c-1", metadata_version=0, administrators_version=0),
-        Step.SITE: SiteWish(site_name="acme", access="open"),
-        Step.CONFIGURATION: ConfigurationWish(product=None, residency="global", region=None),
-        Step.IDENTITY: IdentityWish(
+    assert a_tenant().desired_state(SITE).steps == {
+        Step.COMMERCE: CommerceSpec(customer_id="c-1", metadata_version=0, administrators_version=0),
+        Step.SITE: SiteSpec(site_name="acme", access="open"),
+        Step.CONFIGURATION: ConfigurationSpec(product=None, residency="global", region=None),
+        Step.IDENTITY: IdentitySpec(
             product=None,
             groups=("site-users", "site-administrators"),
             administrators_version=0,
@@ -229,40 +229,40 @@ def test_a_site_is_wanted_in_its_four_steps() -> None:
 def test_a_destroyed_tenant_closes_its_site_and_wakes_it_when_the_restore_window_is_over() -> None:
     commerce = a_tenant()
     commerce.says("tenant.destroyed", 2)
-    wish = commerce.wanted(SITE)
-    assert wish.level == "closed"
-    assert wish.steps[Step.SITE] == SiteWish(site_name="acme", access="closed")
-    assert wish.wake_at == NOW + POLICY.restore_window
+    spec = commerce.desired_state(SITE)
+    assert spec.level == "closed"
+    assert spec.steps[Step.SITE] == SiteSpec(site_name="acme", access="closed")
+    assert spec.due_again_at == NOW + POLICY.restore_window
 
 
 def test_a_suspended_product_leaves_its_site_and_its_sibling_open() -> None:
     commerce = a_tenant(JIRA, SERVICE)
     commerce.says("product.suspended", 2)
-    assert commerce.wanted(SITE).level == "open"
-    assert commerce.wanted(Scope("product", TENANT, SERVICE)).level == "open"
+    assert commerce.desired_state(SITE).level == "open"
+    assert commerce.desired_state(Scope("product", TENANT, SERVICE)).level == "open"
     assert logins(commerce) == {JIRA: False, SERVICE: True}
-    assert commerce.wanted(JIRA_FAMILY).level == "open"
+    assert commerce.desired_state(JIRA_FAMILY).level == "open"
 
 
 def test_new_metadata_of_the_customer_changes_steps_one_and_four_of_the_site_only() -> None:
     commerce = a_tenant(JIRA)
     commerce.says("commerce.customer.updated", 1)
-    before, product = commerce.wanted(SITE), commerce.wanted(JIRA_SCOPE)
+    before, product = commerce.desired_state(SITE), commerce.desired_state(JIRA_SCOPE)
     commerce.says("commerce.customer.updated", 2, country="FR")
-    changed = {step for step, wish in commerce.wanted(SITE).steps.items() if wish != before.steps[step]}
+    changed = {step for step, spec in commerce.desired_state(SITE).steps.items() if spec != before.steps[step]}
     assert changed == {Step.COMMERCE, Step.CONFIGURATION}
-    assert commerce.wanted(JIRA_SCOPE) == product
+    assert commerce.desired_state(JIRA_SCOPE) == product
 
 
 def test_new_administrators_change_steps_one_and_five_of_the_site_and_step_five_of_products() -> None:
     commerce = a_tenant(JIRA)
     commerce.says("commerce.customer.updated", 1)
-    before = commerce.wanted(SITE), commerce.wanted(JIRA_SCOPE)
+    before = commerce.desired_state(SITE), commerce.desired_state(JIRA_SCOPE)
     ada = {"account_id": "ada", "name": "Ada", "email": "ada@example.com"}
     commerce.says("commerce.customer.updated", 2, administrators=[ada])
-    now = commerce.wanted(SITE), commerce.wanted(JIRA_SCOPE)
+    now = commerce.desired_state(SITE), commerce.desired_state(JIRA_SCOPE)
     changed = [
-        {step for step, wish in later.steps.items() if wish != earlier.steps[step]}
+        {step for step, spec in later.steps.items() if spec != earlier.steps[step]}
         for earlier, later in zip(before, now, strict=True)
     ]
     assert changed == [{Step.COMMERCE, Step.IDENTITY}, {Step.IDENTITY}]
@@ -277,20 +277,20 @@ def test_a_family_has_a_role_for_each_of_its_products_and_none_for_others() -> N
 
 def test_a_product_that_was_given_up_before_it_lived_does_not_count_for_its_family() -> None:
     commerce = a_tenant(JIRA, SERVICE)
-    wish = commerce.wanted(JIRA_SCOPE)
-    given_up = after(JIRA_SCOPE, ScopeGaveUp(**of(JIRA_SCOPE), digest=wish.digest, step=Step.LICENSE, reason="no"))
-    assert logins(commerce, JIRA_FAMILY, given_up) == {SERVICE: True}
+    spec = commerce.desired_state(JIRA_SCOPE)
+    failure = after(JIRA_SCOPE, ScopeFailed(**of(JIRA_SCOPE), digest=spec.digest, step=Step.LICENSE, reason="no"))
+    assert logins(commerce, JIRA_FAMILY, failure) == {SERVICE: True}
     commerce.says("license.updated", 9)
-    assert logins(commerce, JIRA_FAMILY, given_up) == {JIRA: True, SERVICE: True}
+    assert logins(commerce, JIRA_FAMILY, failure) == {JIRA: True, SERVICE: True}
 
 
 def test_a_product_that_lived_counts_for_its_family_though_its_last_wish_was_given_up() -> None:
     commerce = a_tenant(JIRA)
-    lived = converged(JIRA_SCOPE, commerce.wanted(JIRA_SCOPE))
+    has_converged = converged(JIRA_SCOPE, commerce.desired_state(JIRA_SCOPE))
     commerce.says("license.updated", 9, users=99)
-    wish = commerce.wanted(JIRA_SCOPE)
-    given_up = after(lived, ScopeGaveUp(**of(JIRA_SCOPE), digest=wish.digest, step=Step.LICENSE, reason="no"))
-    assert logins(commerce, JIRA_FAMILY, given_up) == {JIRA: True}
+    spec = commerce.desired_state(JIRA_SCOPE)
+    failure = after(has_converged, ScopeFailed(**of(JIRA_SCOPE), digest=spec.digest, step=Step.LICENSE, reason="no"))
+    assert logins(commerce, JIRA_FAMILY, failure) == {JIRA: True}
 
 
 @pytest.mark.parametrize(
@@ -312,14 +312,14 @@ def test_family_configuration_and_pin_agree_on_where_a_product_lives(
     commerce = Commerce()
     commerce.says("tenant.created", 1, **tenant)
     commerce.says("product.activated", 1, **product)
-    region = commerce.wanted(JIRA_FAMILY).steps[Step.REGION]
-    wish = commerce.wanted(JIRA_SCOPE)
-    configuration = wish.steps[Step.CONFIGURATION]
-    assert isinstance(region, RegionWish)
-    assert isinstance(configuration, ConfigurationWish)
+    region = commerce.desired_state(JIRA_FAMILY).steps[Step.REGION]
+    spec = commerce.desired_state(JIRA_SCOPE)
+    configuration = spec.steps[Step.CONFIGURATION]
+    assert isinstance(region, RegionSpec)
+    assert isinstance(configuration, ConfigurationSpec)
     assert (region.residency, region.region) == home
     assert (configuration.residency, configuration.region) == home
-    assert wish.pin == (home[1] if home[0] == "pinned" else None)
+    assert spec.pin == (home[1] if home[0] == "pinned" else None)
 
 
 def test_a_pin_of_any_product_goes_before_the_hints_of_the_others() -> None:
@@ -327,15 +327,15 @@ def test_a_pin_of_any_product_goes_before_the_hints_of_the_others() -> None:
     commerce.says("tenant.created", 1)
     commerce.says("product.activated", 1, product=JIRA, region="us")
     commerce.says("product.activated", 1, product=SERVICE, residency="pinned", region="eu")
-    assert commerce.wanted(JIRA_FAMILY).steps[Step.REGION] == RegionWish(residency="pinned", region="eu")
+    assert commerce.desired_state(JIRA_FAMILY).steps[Step.REGION] == RegionSpec(residency="pinned", region="eu")
 
 
 def test_where_a_family_lives_it_stays() -> None:
     commerce = a_tenant(JIRA)
-    family = converged(JIRA_FAMILY, commerce.wanted(JIRA_FAMILY))
-    before = family.steps[Step.REGION].wish
+    family = converged(JIRA_FAMILY, commerce.desired_state(JIRA_FAMILY))
+    before = family.steps[Step.REGION].spec
     commerce.says("product.activated", 2, residency="pinned", region="us")
-    assert commerce.wanted(JIRA_FAMILY, family).steps[Step.REGION] == before
+    assert commerce.desired_state(JIRA_FAMILY, family).steps[Step.REGION] == before
 
 
 # -- all -----------------------------------------------------------------------------------------------------------
@@ -355,9 +355,9 @@ def test_a_tenant_has_a_scope_for_its_site_each_family_and_each_product() -> Non
 def test_equal_wishes_have_equal_digests_and_other_wishes_have_others() -> None:
     one, same, other = a_tenant(JIRA), a_tenant(JIRA), a_tenant(JIRA)
     other.says("license.updated", 2, users=11)
-    assert one.wanted(JIRA_SCOPE).digest == same.wanted(JIRA_SCOPE).digest
-    assert one.wanted(JIRA_SCOPE).digest != other.wanted(JIRA_SCOPE).digest
+    assert one.desired_state(JIRA_SCOPE).digest == same.desired_state(JIRA_SCOPE).digest
+    assert one.desired_state(JIRA_SCOPE).digest != other.desired_state(JIRA_SCOPE).digest
 
 
 def test_before_its_tenant_is_created_nothing_is_wanted() -> None:
-    assert Commerce().wanted(SITE).level == "absent"
+    assert Commerce().desired_state(SITE).level == "absent"

@@ -6,34 +6,34 @@ from datetime import timedelta
 
 import pytest
 
-from domain.scope.desired import Wanted
+from domain.scope.desired import DesiredState
 from domain.scope.next_action import (
     Action,
     Converge,
     Execute,
-    GiveUp,
-    Hold,
+    Fail,
     Note,
     Nothing,
+    PutOnHold,
     Resume,
     Start,
     Wait,
-    around,
+    blockers,
     dependents,
     next_action,
 )
 from domain.scope.state import (
     Provisioning,
     ScopeConverged,
-    ScopeGaveUp,
-    ScopeHeld,
+    ScopeFailed,
+    ScopePutOnHold,
     ScopeResumed,
     StepBlocked,
     StepCompleted,
     StepFailed,
     StepStarted,
 )
-from domain.scope.steps import DatabaseWish, Direction, RoleWish, Scope, Step, Wish
+from domain.scope.steps import DatabaseSpec, Direction, RoleSpec, Scope, Step, StepSpec
 from tests.domain.given import (
     APP,
     CATALOG,
@@ -64,20 +64,20 @@ Scopes = dict[Scope, Provisioning]
 
 def action(commerce: Commerce, scope: Scope, scopes: Scopes) -> Action:
     """The next action of the scope, with those scopes around it."""
-    estate = commerce.estate(scopes.values())
-    wish = commerce.wanted(scope, *scopes.values())
-    return next_action(wish, estate.actual(scope), around(scope, wish, estate, catalog=CATALOG), commerce.clock())
+    snapshot = commerce.snapshot(scopes.values())
+    spec = commerce.desired_state(scope, *scopes.values())
+    return next_action(spec, snapshot.actual(scope), blockers(scope, spec, snapshot, catalog=CATALOG), commerce.clock())
 
 
-def started(actual: Provisioning, step: Step, wish: Wish, direction: Direction = "ensure") -> Provisioning:
+def started(actual: Provisioning, step: Step, spec: StepSpec, direction: Direction = "ensure") -> Provisioning:
     return after(
         actual,
-        StepStarted(**of(actual.scope), step=step, direction=direction, generation=actual.version + 1, wish=wish),
+        StepStarted(**of(actual.scope), step=step, direction=direction, generation=actual.version + 1, spec=spec),
     )
 
 
 def removed(actual: Provisioning, step: Step) -> Provisioning:
-    actual = started(actual, step, actual.steps[step].wish, "remove")
+    actual = started(actual, step, actual.steps[step].spec, "remove")
     return after(
         actual,
         StepCompleted(**of(actual.scope), step=step, direction="remove", generation=actual.version),
@@ -101,8 +101,8 @@ def failed(actual: Provisioning, *, attempt: int = 1, again_in: timedelta | None
     )
 
 
-def given_up(actual: Provisioning, wish: Wanted, step: Step = Step.LICENSE) -> Provisioning:
-    return after(actual, ScopeGaveUp(**of(actual.scope), digest=wish.digest, step=step, reason="no"))
+def failure(actual: Provisioning, desired: DesiredState, step: Step = Step.LICENSE) -> Provisioning:
+    return after(actual, ScopeFailed(**of(actual.scope), digest=desired.digest, step=step, reason="no"))
 
 
 def walk(commerce: Commerce, scope: Scope, scopes: Scopes) -> list[tuple[str, int]]:
@@ -112,7 +112,7 @@ def walk(commerce: Commerce, scope: Scope, scopes: Scopes) -> list[tuple[str, in
         taken.append((start.direction, int(start.step)))
         actual = scopes.get(scope) or Provisioning(scope)
         if start.direction == "ensure":
-            scopes[scope] = ensured(actual, {start.step: start.wish})
+            scopes[scope] = ensured(actual, {start.step: start.spec})
         else:
             scopes[scope] = removed(actual, start.step)
     return taken
@@ -132,20 +132,20 @@ def test_a_new_tenants_scopes_are_ensured_in_the_order_of_the_seven_steps() -> N
 def test_when_all_steps_are_there_the_scope_converges_and_then_rests() -> None:
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
-    wish = commerce.wanted(JIRA_SCOPE, *scopes.values())
-    almost = {**scopes, JIRA_SCOPE: ensured(Provisioning(JIRA_SCOPE), wish.steps)}
-    assert action(commerce, JIRA_SCOPE, almost) == Converge("open", wish.digest)
+    spec = commerce.desired_state(JIRA_SCOPE, *scopes.values())
+    almost = {**scopes, JIRA_SCOPE: ensured(Provisioning(JIRA_SCOPE), spec.steps)}
+    assert action(commerce, JIRA_SCOPE, almost) == Converge("open", spec.digest)
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing()
 
 
 def test_a_wish_that_changed_and_changed_back_converges_anew() -> None:
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
-    wish = commerce.wanted(JIRA_SCOPE, *scopes.values())
-    there_and_back = ensured(scopes[JIRA_SCOPE], {Step.SITE: wish.steps[Step.SITE]})
+    spec = commerce.desired_state(JIRA_SCOPE, *scopes.values())
+    there_and_back = ensured(scopes[JIRA_SCOPE], {Step.SITE: spec.steps[Step.SITE]})
     scopes[JIRA_SCOPE] = there_and_back
-    assert action(commerce, JIRA_SCOPE, scopes) == Converge("open", wish.digest)
-    scopes[JIRA_SCOPE] = after(there_and_back, ScopeConverged(**of(JIRA_SCOPE), level="open", digest=wish.digest))
+    assert action(commerce, JIRA_SCOPE, scopes) == Converge("open", spec.digest)
+    scopes[JIRA_SCOPE] = after(there_and_back, ScopeConverged(**of(JIRA_SCOPE), level="open", digest=spec.digest))
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing()
 
 
@@ -179,11 +179,11 @@ def test_a_deactivated_product_is_closed_first_and_then_taken_away_from_seven_to
 def test_a_product_that_never_lived_is_taken_away_whole_and_its_family_after_it() -> None:
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
-    scopes[JIRA_SCOPE] = ensured(Provisioning(JIRA_SCOPE), commerce.wanted(JIRA_SCOPE).steps)
+    scopes[JIRA_SCOPE] = ensured(Provisioning(JIRA_SCOPE), commerce.desired_state(JIRA_SCOPE).steps)
     commerce.says("product.deactivated", 2)
     assert action(commerce, JIRA_FAMILY, scopes) == Wait(f"the removal of product {JIRA}")
     assert walk(commerce, JIRA_SCOPE, scopes) == [("remove", 7), ("remove", 5), ("remove", 4), ("remove", 2)]
-    assert action(commerce, JIRA_SCOPE, scopes) == Converge("absent", commerce.wanted(JIRA_SCOPE).digest)
+    assert action(commerce, JIRA_SCOPE, scopes) == Converge("absent", commerce.desired_state(JIRA_SCOPE).digest)
     assert walk(commerce, JIRA_FAMILY, scopes) == [("remove", 6), ("remove", 3)]
 
 
@@ -201,12 +201,12 @@ def test_families_and_products_wait_for_step_two_of_the_site() -> None:
     scopes: Scopes = {}
     assert action(commerce, JIRA_FAMILY, scopes) == Wait("step 2 of the site")
     assert action(commerce, JIRA_SCOPE, scopes) == Wait("step 2 of the site")
-    wish = commerce.wanted(SITE)
+    spec = commerce.desired_state(SITE)
     scopes[SITE] = started(
-        ensured(Provisioning(SITE), {Step.COMMERCE: wish.steps[Step.COMMERCE]}), Step.SITE, wish.steps[Step.SITE]
+        ensured(Provisioning(SITE), {Step.COMMERCE: spec.steps[Step.COMMERCE]}), Step.SITE, spec.steps[Step.SITE]
     )
     assert action(commerce, JIRA_FAMILY, scopes) == Wait("step 2 of the site")
-    scopes[SITE] = ensured(Provisioning(SITE), {Step.SITE: wish.steps[Step.SITE]})
+    scopes[SITE] = ensured(Provisioning(SITE), {Step.SITE: spec.steps[Step.SITE]})
     assert isinstance(action(commerce, JIRA_FAMILY, scopes), Start)
 
 
@@ -242,8 +242,8 @@ def test_an_app_does_not_live_before_its_host_does() -> None:
     commerce = a_tenant(JIRA, APP)
     scopes = all_converged(commerce)
     lives = scopes[JIRA_SCOPE]
-    scopes[APP_SCOPE] = ensured(Provisioning(APP_SCOPE), commerce.wanted(APP_SCOPE, *scopes.values()).steps)
-    scopes[JIRA_SCOPE] = ensured(Provisioning(JIRA_SCOPE), commerce.wanted(JIRA_SCOPE, *scopes.values()).steps)
+    scopes[APP_SCOPE] = ensured(Provisioning(APP_SCOPE), commerce.desired_state(APP_SCOPE, *scopes.values()).steps)
+    scopes[JIRA_SCOPE] = ensured(Provisioning(JIRA_SCOPE), commerce.desired_state(JIRA_SCOPE, *scopes.values()).steps)
     assert action(commerce, APP_SCOPE, scopes) == Wait(f"host {JIRA}")
     assert isinstance(action(commerce, APP_SCOPE, scopes | {JIRA_SCOPE: lives}), Converge)
 
@@ -260,7 +260,7 @@ def test_an_app_opens_after_its_host() -> None:
 def test_a_step_that_somebody_started_to_remove_is_nothing_to_build_on() -> None:
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
-    database = scopes[JIRA_FAMILY].steps[Step.DATABASE].wish
+    database = scopes[JIRA_FAMILY].steps[Step.DATABASE].spec
     del scopes[JIRA_SCOPE]
     scopes[JIRA_FAMILY] = started(scopes[JIRA_FAMILY], Step.DATABASE, database, "remove")
     assert action(commerce, JIRA_SCOPE, scopes) == Wait("step 6 of family jira")
@@ -276,18 +276,18 @@ def test_a_step_that_is_being_changed_is_still_there_for_others() -> None:
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
     del scopes[JIRA_SCOPE]
-    scopes[SITE] = started(scopes[SITE], Step.SITE, scopes[SITE].steps[Step.SITE].wish)
+    scopes[SITE] = started(scopes[SITE], Step.SITE, scopes[SITE].steps[Step.SITE].spec)
     assert isinstance(action(commerce, JIRA_SCOPE, scopes), Start)
 
 
 def test_a_site_goes_after_its_families_and_products() -> None:
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
-    nothing = Wanted("absent", {})
-    estate = commerce.estate(scopes.values())
-    way = around(SITE, nothing, estate, catalog=CATALOG)
+    nothing = DesiredState("absent", {})
+    snapshot = commerce.snapshot(scopes.values())
+    way = blockers(SITE, nothing, snapshot, catalog=CATALOG)
     assert next_action(nothing, scopes[SITE], way, NOW) == Wait(f"the removal of {JIRA_FAMILY}")
-    way = around(SITE, nothing, commerce.estate([scopes[SITE]]), catalog=CATALOG)
+    way = blockers(SITE, nothing, commerce.snapshot([scopes[SITE]]), catalog=CATALOG)
     assert isinstance(next_action(nothing, scopes[SITE], way, NOW), Start)
 
 
@@ -307,8 +307,8 @@ def test_who_waits_for_others_still_wakes_when_time_changes_the_wish() -> None:
     ],
 )
 def test_a_change_of_a_scope_matters_to_those_that_may_wait_for_it(scope: Scope, who: set[Scope]) -> None:
-    estate = a_tenant(JIRA, APP, CONFLUENCE).estate()
-    assert set(dependents(scope, estate, catalog=CATALOG)) == who
+    snapshot = a_tenant(JIRA, APP, CONFLUENCE).snapshot()
+    assert set(dependents(scope, snapshot, catalog=CATALOG)) == who
 
 
 # -- intents -------------------------------------------------------------------------------------------------------
@@ -317,9 +317,9 @@ def test_a_change_of_a_scope_matters_to_those_that_may_wait_for_it(scope: Scope,
 def one_intent(commerce: Commerce) -> tuple[Scopes, Provisioning]:
     """A product with the intent of its step 7, all else done."""
     scopes = all_converged(commerce)
-    wish = commerce.wanted(JIRA_SCOPE)
-    steps: dict[Step, Wish] = {step: each for step, each in wish.steps.items() if step is not Step.LICENSE}
-    product = started(ensured(Provisioning(JIRA_SCOPE), steps), Step.LICENSE, wish.steps[Step.LICENSE])
+    spec = commerce.desired_state(JIRA_SCOPE)
+    steps: dict[Step, StepSpec] = {step: each for step, each in spec.steps.items() if step is not Step.LICENSE}
+    product = started(ensured(Provisioning(JIRA_SCOPE), steps), Step.LICENSE, spec.steps[Step.LICENSE])
     scopes[JIRA_SCOPE] = product
     return scopes, product
 
@@ -383,17 +383,17 @@ def test_attempts_that_are_used_up_give_the_wish_up() -> None:
     commerce = a_tenant(JIRA)
     scopes, product = one_intent(commerce)
     scopes[JIRA_SCOPE] = failed(product, attempt=8)
-    assert action(commerce, JIRA_SCOPE, scopes) == GiveUp(Step.LICENSE, "the disk is on fire")
+    assert action(commerce, JIRA_SCOPE, scopes) == Fail(Step.LICENSE, "the disk is on fire")
 
 
 def test_what_never_converged_is_undone_in_reverse_each_undoing_an_event() -> None:
     commerce = a_tenant(JIRA)
     scopes, product = one_intent(commerce)
-    wish = commerce.wanted(JIRA_SCOPE)
-    scopes[JIRA_SCOPE] = given_up(failed(product, attempt=8), wish)
+    spec = commerce.desired_state(JIRA_SCOPE)
+    scopes[JIRA_SCOPE] = failure(failed(product, attempt=8), spec)
     first = action(commerce, JIRA_SCOPE, scopes)
     assert isinstance(first, Start)
-    assert first.undoing
+    assert first.compensating
     assert walk(commerce, JIRA_SCOPE, scopes) == [("remove", 7), ("remove", 5), ("remove", 4), ("remove", 2)]
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing()
     assert scopes[JIRA_SCOPE].is_empty
@@ -402,14 +402,14 @@ def test_what_never_converged_is_undone_in_reverse_each_undoing_an_event() -> No
 def test_what_converged_before_goes_back_to_its_last_wish_and_stays() -> None:
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
-    before = dict(commerce.wanted(JIRA_SCOPE, *scopes.values()).steps)
+    before = dict(commerce.desired_state(JIRA_SCOPE, *scopes.values()).steps)
     commerce.says("product.suspended", 2)
-    wish = commerce.wanted(JIRA_SCOPE, *scopes.values())
-    changed = {step: wish.steps[step] for step in (Step.SITE, Step.IDENTITY)}
-    product = started(ensured(scopes[JIRA_SCOPE], changed), Step.LICENSE, wish.steps[Step.LICENSE])
-    scopes[JIRA_SCOPE] = given_up(failed(product, attempt=8), wish)
+    spec = commerce.desired_state(JIRA_SCOPE, *scopes.values())
+    changed = {step: spec.steps[step] for step in (Step.SITE, Step.IDENTITY)}
+    product = started(ensured(scopes[JIRA_SCOPE], changed), Step.LICENSE, spec.steps[Step.LICENSE])
+    scopes[JIRA_SCOPE] = failure(failed(product, attempt=8), spec)
     assert walk(commerce, JIRA_SCOPE, scopes) == [("ensure", 2), ("ensure", 5), ("ensure", 7)]
-    assert {step: each.wish for step, each in scopes[JIRA_SCOPE].steps.items()} == before
+    assert {step: each.spec for step, each in scopes[JIRA_SCOPE].steps.items()} == before
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing()
 
 
@@ -419,12 +419,12 @@ def test_a_family_that_goes_back_lets_nobody_in_who_is_shut_out_meanwhile() -> N
     scopes = all_converged(commerce)
     commerce.says("product.activated", 1, product=SERVICE)
     commerce.says("product.suspended", 2)
-    wish = commerce.wanted(JIRA_FAMILY, *scopes.values())
-    family = failed(started(scopes[JIRA_FAMILY], Step.DATABASE, wish.steps[Step.DATABASE]), attempt=8)
-    scopes[JIRA_FAMILY] = given_up(family, wish, Step.DATABASE)
+    spec = commerce.desired_state(JIRA_FAMILY, *scopes.values())
+    family = failed(started(scopes[JIRA_FAMILY], Step.DATABASE, spec.steps[Step.DATABASE]), attempt=8)
+    scopes[JIRA_FAMILY] = failure(family, spec, Step.DATABASE)
     assert walk(commerce, JIRA_FAMILY, scopes) == [("ensure", 6)]
-    shut = DatabaseWish(family="jira", roles=(RoleWish(product=JIRA, login=False),))
-    assert scopes[JIRA_FAMILY].steps[Step.DATABASE].wish == shut
+    shut = DatabaseSpec(family="jira", roles=(RoleSpec(product=JIRA, login=False),))
+    assert scopes[JIRA_FAMILY].steps[Step.DATABASE].spec == shut
     assert action(commerce, JIRA_FAMILY, scopes) == Nothing()
     walk(commerce, JIRA_SCOPE, scopes)
     assert isinstance(action(commerce, JIRA_SCOPE, scopes), Converge)
@@ -433,8 +433,8 @@ def test_a_family_that_goes_back_lets_nobody_in_who_is_shut_out_meanwhile() -> N
 def test_what_was_given_up_is_not_tried_again_while_the_wish_is_the_same() -> None:
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
-    wish = commerce.wanted(JIRA_SCOPE)
-    scopes[JIRA_SCOPE] = given_up(Provisioning(JIRA_SCOPE), wish)
+    spec = commerce.desired_state(JIRA_SCOPE)
+    scopes[JIRA_SCOPE] = failure(Provisioning(JIRA_SCOPE), spec)
     commerce.clock.advance(DAY * 100)
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing()
 
@@ -442,7 +442,7 @@ def test_what_was_given_up_is_not_tried_again_while_the_wish_is_the_same() -> No
 def test_another_wish_resumes_what_was_given_up() -> None:
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
-    scopes[JIRA_SCOPE] = given_up(Provisioning(JIRA_SCOPE), commerce.wanted(JIRA_SCOPE))
+    scopes[JIRA_SCOPE] = failure(Provisioning(JIRA_SCOPE), commerce.desired_state(JIRA_SCOPE))
     commerce.says("license.updated", 2)
     assert isinstance(action(commerce, JIRA_SCOPE, scopes), Resume)
 
@@ -451,7 +451,7 @@ def test_what_was_given_up_still_wakes_when_time_changes_the_wish() -> None:
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
     commerce.says("license.updated", 2, users=99, expires_at=NOW + DAY)
-    scopes[JIRA_SCOPE] = given_up(scopes[JIRA_SCOPE], commerce.wanted(JIRA_SCOPE, *scopes.values()))
+    scopes[JIRA_SCOPE] = failure(scopes[JIRA_SCOPE], commerce.desired_state(JIRA_SCOPE, *scopes.values()))
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing(NOW + DAY)
     commerce.clock.advance(DAY)
     note = action(commerce, JIRA_SCOPE, scopes)
@@ -463,8 +463,8 @@ def test_what_was_given_up_still_wakes_when_time_changes_the_wish() -> None:
 def test_a_wish_that_changes_during_the_undoing_turns_it_round() -> None:
     commerce = a_tenant(JIRA)
     scopes, product = one_intent(commerce)
-    scopes[JIRA_SCOPE] = removed(given_up(failed(product, attempt=8), commerce.wanted(JIRA_SCOPE)), Step.LICENSE)
-    identity = scopes[JIRA_SCOPE].steps[Step.IDENTITY].wish
+    scopes[JIRA_SCOPE] = removed(failure(failed(product, attempt=8), commerce.desired_state(JIRA_SCOPE)), Step.LICENSE)
+    identity = scopes[JIRA_SCOPE].steps[Step.IDENTITY].spec
     scopes[JIRA_SCOPE] = started(scopes[JIRA_SCOPE], Step.IDENTITY, identity, "remove")
     commerce.says("license.updated", 2, users=99)
     assert isinstance(action(commerce, JIRA_SCOPE, scopes), Resume)
@@ -477,38 +477,38 @@ def test_a_removal_that_fails_backs_off_and_is_held_when_its_attempts_are_used_u
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
     commerce.says("product.deactivated", 2)
-    wish = commerce.wanted(JIRA_SCOPE, *scopes.values())
-    product = ensured(scopes[JIRA_SCOPE], {Step.IDENTITY: wish.steps[Step.IDENTITY]})
-    product = started(product, Step.LICENSE, product.steps[Step.LICENSE].wish, "remove")
+    spec = commerce.desired_state(JIRA_SCOPE, *scopes.values())
+    product = ensured(scopes[JIRA_SCOPE], {Step.IDENTITY: spec.steps[Step.IDENTITY]})
+    product = started(product, Step.LICENSE, product.steps[Step.LICENSE].spec, "remove")
     scopes[JIRA_SCOPE] = failed(product, again_in=DAY)
     assert action(commerce, JIRA_SCOPE, scopes) == Wait("the next attempt", until=NOW + DAY)
     scopes[JIRA_SCOPE] = failed(product, attempt=8)
-    assert action(commerce, JIRA_SCOPE, scopes) == Hold(Step.LICENSE, "the disk is on fire")
+    assert action(commerce, JIRA_SCOPE, scopes) == PutOnHold(Step.LICENSE, "the disk is on fire")
 
 
 def test_an_undoing_that_fails_is_held() -> None:
     commerce = a_tenant(JIRA)
     scopes, product = one_intent(commerce)
-    product = given_up(failed(product, attempt=8), commerce.wanted(JIRA_SCOPE))
-    product = started(product, Step.LICENSE, product.steps[Step.LICENSE].wish, "remove")
+    product = failure(failed(product, attempt=8), commerce.desired_state(JIRA_SCOPE))
+    product = started(product, Step.LICENSE, product.steps[Step.LICENSE].spec, "remove")
     scopes[JIRA_SCOPE] = failed(product, attempt=8)
-    assert isinstance(action(commerce, JIRA_SCOPE, scopes), Hold)
+    assert isinstance(action(commerce, JIRA_SCOPE, scopes), PutOnHold)
 
 
 def test_a_wish_that_closes_is_held_and_never_given_up_for_one_that_is_more_open() -> None:
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
     commerce.says("product.suspended", 2, reason="unpaid")
-    wish = commerce.wanted(JIRA_SCOPE, *scopes.values())
-    product = started(scopes[JIRA_SCOPE], Step.SITE, wish.steps[Step.SITE])
+    spec = commerce.desired_state(JIRA_SCOPE, *scopes.values())
+    product = started(scopes[JIRA_SCOPE], Step.SITE, spec.steps[Step.SITE])
     scopes[JIRA_SCOPE] = failed(product, attempt=8)
-    assert action(commerce, JIRA_SCOPE, scopes) == Hold(Step.SITE, "the disk is on fire")
+    assert action(commerce, JIRA_SCOPE, scopes) == PutOnHold(Step.SITE, "the disk is on fire")
 
 
 def test_what_is_held_for_a_wish_is_tried_again_when_another_one_comes() -> None:
     commerce = a_tenant(JIRA)
     scopes, product = one_intent(commerce)
-    held = ScopeHeld(**of(JIRA_SCOPE), step=Step.LICENSE, reason="look", digest="another wish's")
+    held = ScopePutOnHold(**of(JIRA_SCOPE), step=Step.LICENSE, reason="look", digest="another wish's")
     scopes[JIRA_SCOPE] = after(product, held)
     assert action(commerce, JIRA_SCOPE, scopes) == Resume("another wish came")
 
@@ -517,9 +517,9 @@ def test_what_is_held_still_hears_what_time_has_brought_about() -> None:
     commerce = a_tenant(JIRA)
     commerce.says("license.updated", 2, expires_at=NOW + DAY)
     scopes = all_converged(commerce)
-    wish = commerce.wanted(JIRA_SCOPE, *scopes.values())
+    spec = commerce.desired_state(JIRA_SCOPE, *scopes.values())
     scopes[JIRA_SCOPE] = after(
-        scopes[JIRA_SCOPE], ScopeHeld(**of(JIRA_SCOPE), step=Step.LICENSE, reason="no", digest=wish.digest)
+        scopes[JIRA_SCOPE], ScopePutOnHold(**of(JIRA_SCOPE), step=Step.LICENSE, reason="no", digest=spec.digest)
     )
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing(NOW + DAY)
     commerce.clock.advance(DAY)
@@ -532,14 +532,14 @@ def test_what_no_other_wish_can_help_is_not_purged_before_an_operator_has_looked
     commerce.says("product.deactivated", 2)
     commerce.clock.advance(POLICY.retention)
     assert isinstance(action(commerce, JIRA_SCOPE, scopes), Note)
-    scopes[JIRA_SCOPE] = after(scopes[JIRA_SCOPE], ScopeHeld(**of(JIRA_SCOPE), reason="its data is missing"))
+    scopes[JIRA_SCOPE] = after(scopes[JIRA_SCOPE], ScopePutOnHold(**of(JIRA_SCOPE), reason="its data is missing"))
     assert isinstance(action(commerce, JIRA_SCOPE, scopes), Nothing)
 
 
 def test_a_scope_that_is_held_waits_for_an_operator() -> None:
     commerce = a_tenant(JIRA)
     scopes, product = one_intent(commerce)
-    scopes[JIRA_SCOPE] = after(product, ScopeHeld(**of(JIRA_SCOPE), step=Step.LICENSE, reason="look"))
+    scopes[JIRA_SCOPE] = after(product, ScopePutOnHold(**of(JIRA_SCOPE), step=Step.LICENSE, reason="look"))
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing()
     scopes[JIRA_SCOPE] = after(scopes[JIRA_SCOPE], ScopeResumed(**of(JIRA_SCOPE), reason="looked"))
     assert isinstance(action(commerce, JIRA_SCOPE, scopes), Start)
@@ -553,7 +553,7 @@ def test_a_pin_that_contradicts_where_the_family_lives_gives_up_naming_both() ->
     scopes = all_converged(commerce)
     commerce.says("product.activated", 1, product=SERVICE, residency="pinned", region="us")
     given = action(commerce, SERVICE_SCOPE, scopes)
-    assert isinstance(given, GiveUp)
+    assert isinstance(given, Fail)
     assert given.step is Step.REGION
     assert "pinned to region us" in given.reason
     assert "lives in eu" in given.reason
@@ -570,17 +570,17 @@ def test_a_product_that_lives_stays_as_it_is_when_a_later_pin_contradicts() -> N
     commerce = a_tenant(JIRA)
     scopes = all_converged(commerce)
     commerce.says("product.activated", 2, residency="pinned", region="us")
-    assert isinstance(action(commerce, JIRA_SCOPE, scopes), GiveUp)
-    scopes[JIRA_SCOPE] = given_up(scopes[JIRA_SCOPE], commerce.wanted(JIRA_SCOPE, *scopes.values()), Step.REGION)
+    assert isinstance(action(commerce, JIRA_SCOPE, scopes), Fail)
+    scopes[JIRA_SCOPE] = failure(scopes[JIRA_SCOPE], commerce.desired_state(JIRA_SCOPE, *scopes.values()), Step.REGION)
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing()
     assert action(commerce, JIRA_FAMILY, scopes) == Nothing()
 
 
 def test_a_placement_that_is_being_taken_away_contradicts_no_pin() -> None:
     commerce = a_tenant(JIRA)
-    family = converged(JIRA_FAMILY, commerce.wanted(JIRA_FAMILY))
+    family = converged(JIRA_FAMILY, commerce.desired_state(JIRA_FAMILY))
     family = removed(family, Step.DATABASE)
-    family = started(family, Step.REGION, family.steps[Step.REGION].wish, "remove")
-    scopes = {SITE: converged(SITE, commerce.wanted(SITE)), JIRA_FAMILY: family}
+    family = started(family, Step.REGION, family.steps[Step.REGION].spec, "remove")
+    scopes = {SITE: converged(SITE, commerce.desired_state(SITE)), JIRA_FAMILY: family}
     commerce.says("product.activated", 2, residency="pinned", region="us")
     assert action(commerce, JIRA_SCOPE, scopes) == Wait("step 6 of family jira")

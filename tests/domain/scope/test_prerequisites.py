@@ -12,7 +12,7 @@ from typing import Any, Literal
 from application.operator_commands import Act
 from application.ports import Order, Recording
 from domain.errors import Permanent, Retryable
-from domain.scope.state import ScopeGaveUp, StepStarted
+from domain.scope.state import ScopeFailed, StepStarted
 from domain.scope.steps import Scope, Step
 from domain.tenant.events import PurgeStarted
 from tests.domain.driver import Cloud
@@ -72,20 +72,20 @@ class Ground(Cloud):
             assert self.work_once(), "it never came"
 
     def has(self, scope: Scope, step: Step) -> bool:
-        ensured = self.estate().actual(scope).steps.get(step)
+        ensured = self.snapshot().actual(scope).steps.get(step)
         return ensured is not None and ensured.done
 
     def levels(self) -> dict[str, str]:
         """Of the products that are there."""
         return {
             scope.key: actual.level
-            for scope, actual in self.estate().scopes.items()
+            for scope, actual in self.snapshot().scopes.items()
             if scope.kind == "product" and not actual.is_empty
         }
 
     def left(self) -> list[str]:
         """The scopes of which something is there."""
-        return [str(scope) for scope, actual in self.estate().scopes.items() if not actual.is_empty]
+        return [str(scope) for scope, actual in self.snapshot().scopes.items() if not actual.is_empty]
 
     def begun(self, scope: Scope) -> list[tuple[str, int]]:
         return [
@@ -98,7 +98,7 @@ class Ground(Cloud):
         """All is worked off, and by the law."""
         self.settle()
         check_ground(self.log.events)
-        check_undone(self.estate().scopes)
+        check_undone(self.snapshot().scopes)
 
     def just_before(self, stream: str, is_it: Callable[[object], bool], happens: Callable[[], object]) -> None:
         """Once: when such a fact of the stream was decided, and is not committed yet."""
@@ -123,7 +123,7 @@ def is_removal(event: object) -> bool:
 
 
 def is_giving_up(event: object) -> bool:
-    return isinstance(event, ScopeGaveUp)
+    return isinstance(event, ScopeFailed)
 
 
 # -- nobody begins, and who stands on it goes first ------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_a_site_on_which_something_has_lived_is_not_undone_and_others_may_come()
     cloud.settle()
     cloud.says("product.activated", CONFLUENCE)
     cloud.rests()
-    assert cloud.estate().site().given_up is not None
+    assert cloud.snapshot().site().failure is not None
     assert not [step for direction, step in cloud.begun(SITE) if direction == "remove"]
     assert cloud.levels() == {JIRA: "open", CONFLUENCE: "open"}
 
@@ -280,5 +280,5 @@ def test_a_family_whose_purge_was_decided_is_kept_for_who_came_to_live_in_it_mea
     cloud.says("product.activated", revision=3)
     cloud.rests()
     assert cloud.levels() == {JIRA: "open", SERVICE: "open"}
-    assert cloud.estate().tenant.product(JIRA).data_lost
-    assert not cloud.estate().tenant.product(SERVICE).data_lost
+    assert cloud.snapshot().tenant.product(JIRA).data_lost
+    assert not cloud.snapshot().tenant.product(SERVICE).data_lost
