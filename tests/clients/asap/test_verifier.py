@@ -188,15 +188,15 @@ def test_a_forged_token_does_not_use_up_the_id_of_a_good_one(verifier: Verifier)
 
 
 def test_the_cache_is_bounded(keys: CountedKeys, clock: Clock) -> None:
-    verifier = Verifier(AUDIENCE, keys, may_call=lambda _: True, clock=clock, monotonic=clock, cached=3)
+    verifier = Verifier(AUDIENCE, keys, may_call=lambda _: True, clock=clock, monotonic=clock, remembered=3)
     for number in range(10):
         verifier.verify(with_claims(jti=f"id-{number}"))
-    assert len(verifier._cache) <= 3  # noqa: SLF001
+    assert len(verifier._remembered) <= 3  # noqa: SLF001
 
 
 def test_a_service_without_a_record_of_tokens_takes_no_commands(keys: CountedKeys, clock: Clock) -> None:
     verifier = Verifier(AUDIENCE, keys, may_call=lambda _: True, clock=clock, monotonic=clock)
-    assert refusal(verifier, GOOD, once=True) == "token-repeated"
+    assert refusal(verifier, GOOD, once=True) == "replay-record-unavailable"
 
 
 def test_each_claim_of_the_good_token_is_one_that_a_token_must_have() -> None:

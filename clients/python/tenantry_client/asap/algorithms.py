@@ -6,7 +6,9 @@ key no ES512 token. There is no `none` and no HMAC.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from functools import partial
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -31,6 +33,33 @@ ALGORITHMS: Final = frozenset(f"{family}{bits}" for family in ("RS", "PS", "ES")
 
 class UnusableKey(ValueError):
     """A key that is no PEM, of another kind, or too weak. The text shows nothing of the key."""
+
+
+class _Check(Protocol):
+    def __call__(self, signature: bytes, content: bytes) -> None:
+        """Raises InvalidSignature or ValueError."""
+
+
+class VerifyingKey:
+    """A public key of a caller, with the algorithms that it may be used with."""
+
+    def __init__(self, key: PublicKey) -> None:
+        self._checks = _checks(key)
+
+    def verify(self, algorithm: str, content: bytes, signature: bytes) -> None:
+        """Raises Refused where the signature is not this key's over `content`."""
+        check = self._checks.get(algorithm)
+        if check is None:
+            raise Refused("algorithm-of-another-key", "the algorithm is of another family than the issuer's key")
+        try:
+            check(signature, content)
+        except (InvalidSignature, ValueError):
+            raise Refused("signature-invalid", "the signature is not one of the issuer's key") from None
+
+
+def load_verifying_key(pem: bytes) -> VerifyingKey:
+    """The public key in PEM, ready to verify. Raises UnusableKey."""
+    return VerifyingKey(load_public_key(pem))
 
 
 def load_public_key(pem: bytes) -> PublicKey:
@@ -89,28 +118,38 @@ def sign(algorithm: str, key: PrivateKey, content: bytes) -> bytes:
     return r.to_bytes(size, "big") + s.to_bytes(size, "big")
 
 
-def verify(algorithm: str, key: PublicKey, content: bytes, signature: bytes) -> None:
-    """Raises Refused where the signature is not the key's over `content`."""
-    if not fits(algorithm, key):
-        raise Refused("algorithm-of-another-key", "the algorithm is of another family than the issuer's key")
-    digest = _HASHES[algorithm[2:]]
-    try:
-        if isinstance(key, rsa.RSAPublicKey):
-            key.verify(signature, content, _padding(algorithm, digest), digest)
-        else:
-            key.verify(_der(signature, key), content, ec.ECDSA(digest))
-    except (InvalidSignature, ValueError):
-        raise Refused("signature-invalid", "the signature is not one of the issuer's key") from None
+def _checks(key: PublicKey) -> Mapping[str, _Check]:
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        name = _BY_CURVE[key.curve.name]
+        return {name: partial(_check_ecdsa, key, (key.curve.key_size + 7) // 8, ec.ECDSA(_HASHES[name[2:]]))}
+    return {
+        f"{family}{bits}": partial(_check_rsa, key, _padding(family, digest), digest)
+        for family in ("RS", "PS")
+        for bits, digest in _HASHES.items()
+    }
+
+
+def _check_rsa(
+    key: rsa.RSAPublicKey,
+    padded: padding.AsymmetricPadding,
+    digest: HashAlgorithm,
+    signature: bytes,
+    content: bytes,
+) -> None:
+    key.verify(signature, content, padded, digest)
+
+
+def _check_ecdsa(
+    key: ec.EllipticCurvePublicKey, size: int, algorithm: ec.ECDSA, signature: bytes, content: bytes
+) -> None:
+    """A signature of RFC 7518 is r and s, each as long as the curve; nothing else is accepted, DER neither."""
+    if len(signature) != 2 * size:
+        raise InvalidSignature
+    r, s = int.from_bytes(signature[:size], "big"), int.from_bytes(signature[size:], "big")
+    key.verify(encode_dss_signature(r, s), content, algorithm)
 
 
 def _padding(algorithm: str, digest: HashAlgorithm) -> padding.AsymmetricPadding:
     if algorithm.startswith("RS"):
         return padding.PKCS1v15()
     return padding.PSS(mgf=padding.MGF1(digest), salt_length=digest.digest_size)
-
-
-def _der(signature: bytes, key: ec.EllipticCurvePublicKey) -> bytes:
-    size = (key.curve.key_size + 7) // 8
-    if len(signature) != 2 * size:
-        raise InvalidSignature
-    return encode_dss_signature(int.from_bytes(signature[:size], "big"), int.from_bytes(signature[size:], "big"))

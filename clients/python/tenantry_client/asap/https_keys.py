@@ -15,7 +15,7 @@ from http.client import HTTPException, HTTPSConnection
 from typing import Final
 from urllib.parse import urlsplit
 
-from tenantry_client.asap.algorithms import UnusableKey, load_public_key
+from tenantry_client.asap.algorithms import UnusableKey, load_verifying_key
 from tenantry_client.asap.public_keys import MAX_KEY_BYTES, FoundKey
 from tenantry_client.asap.refusals import Refused
 
@@ -76,7 +76,7 @@ class HttpsKeys:
                 if status in (404, 410):
                     return None
                 if status == 200:
-                    return FoundKey(load_public_key(pem), usable_until=now + self._max_age)
+                    return FoundKey(load_verifying_key(pem), usable_until=now + self._max_age)
             except (OSError, HTTPException, UnusableKey):
                 pass
             self._resting[repository] = now + self._rest

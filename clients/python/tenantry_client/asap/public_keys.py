@@ -7,13 +7,13 @@ refused within the lease. Only names that have passed the allow-list are ever as
 
 from __future__ import annotations
 
-import stat
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from tenantry_client.asap.algorithms import PublicKey, UnusableKey, load_public_key
+from tenantry_client.asap.algorithms import UnusableKey, VerifyingKey, load_verifying_key
 from tenantry_client.asap.refusals import Refused
 
 MAX_KEY_BYTES: Final = 16 * 1024
@@ -23,7 +23,7 @@ MAX_KEY_BYTES: Final = 16 * 1024
 class FoundKey:
     """A public key; `usable_until` is in seconds of the monotonic clock that was passed to `find`."""
 
-    key: PublicKey
+    key: VerifyingKey
     usable_until: float
 
 
@@ -42,18 +42,18 @@ class FixedKeys:
     """Keys in memory: for tests, and for what the context stream carries."""
 
     def __init__(self, keys: Mapping[str, bytes] | None = None) -> None:
-        self._keys = {name: load_public_key(pem) for name, pem in (keys or {}).items()}
+        self._keys = {name: load_verifying_key(pem) for name, pem in (keys or {}).items()}
         self.version = 0
 
     def replace(self, keys: Mapping[str, bytes]) -> None:
         """From now on these are all."""
-        self._keys = {name: load_public_key(pem) for name, pem in keys.items()}
+        self._keys = {name: load_verifying_key(pem) for name, pem in keys.items()}
         self.version += 1
 
     def find(self, key_id: str, *, now: float) -> FoundKey:
         key = self._keys.get(key_id)
         if key is None:
-            raise Refused("key-unknown", "the key is not known, or was revoked")
+            raise unknown_key()
         return FoundKey(key, usable_until=float("inf"))
 
 
@@ -75,15 +75,22 @@ class KeyFolder:
             self._found[key_id] = found
         return found
 
-    def _read(self, key_id: str) -> PublicKey:
+    def _read(self, key_id: str) -> VerifyingKey:
         path = self._folder / f"{key_id}.pem"
         try:
+            if not path.is_file():
+                raise unknown_key()
             with path.open("rb") as file:
-                if not stat.S_ISREG(path.stat().st_mode):
-                    raise FileNotFoundError
                 pem = file.read(MAX_KEY_BYTES + 1)
-            return load_public_key(pem[:MAX_KEY_BYTES])
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise Refused("key-unknown", "the key is not known, or was revoked") from None
-        except (OSError, UnusableKey):
+            if len(pem) > MAX_KEY_BYTES:
+                raise UnusableKey("the file is too long")
+            return load_verifying_key(pem)
+        except (OSError, UnusableKey) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                raise unknown_key() from None
             raise Refused("key-unavailable", "the key's file cannot be read: ask the operator of this service") from None
+
+
+def unknown_key() -> Refused:
+    """The refusal of a key that is not there."""
+    return Refused("key-unknown", "the key is not known, or was revoked")

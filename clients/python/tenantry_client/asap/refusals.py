@@ -28,6 +28,7 @@ Code = Literal[
     "key-unavailable",
     "signature-invalid",
     "token-repeated",
+    "replay-record-unavailable",
 ]
 """Why a token is refused; stable names that programs may test for."""
 
@@ -37,7 +38,8 @@ CODES: Final[tuple[str, ...]] = Code.__args__  # type: ignore[attr-defined]
 class Refused(Exception):
     """A token was refused: `code` for programs, `str(error)` one line for people, `status` for HTTP.
 
-    `key-unavailable` is nobody's fault who calls, and worth another attempt: 503. All others are 401.
+    `key-unavailable` and `replay-record-unavailable` are faults on our side, and worth another attempt: 503. All others
+    are 401.
     """
 
     def __init__(self, code: Code, message: str) -> None:
@@ -46,7 +48,7 @@ class Refused(Exception):
 
     @property
     def status(self) -> int:
-        return 503 if self.code == "key-unavailable" else 401
+        return 503 if self.code in ("key-unavailable", "replay-record-unavailable") else 401
 
     @property
     def www_authenticate(self) -> str:
