@@ -10,22 +10,29 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, cast
 
 from cryptography.hazmat.primitives import hashes, hmac, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
-from tenantry_client.asap.algorithms import PrivateKey, sign
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from tenantry_client.asap.algorithms import PrivateKey, load_private_key, sign
 
 NOW: Final = 1_800_000_000
 AUDIENCE: Final = "context-service"
 ISSUER: Final = "billing"
 KEY_ID: Final = "billing/2027-01"
 
-RSA_KEY: Final = rsa.generate_private_key(65537, 2048)
-OTHER_RSA_KEY: Final = rsa.generate_private_key(65537, 2048)
-EC_KEY: Final = ec.generate_private_key(ec.SECP256R1())
-EC_384_KEY: Final = ec.generate_private_key(ec.SECP384R1())
+
+def _test_key(name: str) -> PrivateKey:
+    """One of the keys beside this file: known to everybody, so that the vectors can be made again, byte for byte."""
+    return load_private_key((Path(__file__).parent / "keys" / f"{name}.test.pem").read_bytes())
+
+
+RSA_KEY: Final = _test_key("rsa")
+OTHER_RSA_KEY: Final = _test_key("other-rsa")
+EC_KEY: Final = cast(ec.EllipticCurvePrivateKey, _test_key("ec"))
+EC_384_KEY: Final = _test_key("ec384")
 
 
 def public_pem(key: PrivateKey) -> bytes:
@@ -99,6 +106,14 @@ def signed_by_hmac(algorithm: str = "HS256") -> str:
     return f"{signed}.{b64(mac.finalize())}"
 
 
+def es256(*, in_der: bool = False) -> str:
+    """A good ES256 token, the same each time; its signature as two numbers, or (which is wrong) in DER."""
+    signed = f"{b64(dumped({**HEADER, 'alg': 'ES256', 'kid': 'billing/ec'}))}.{b64(dumped(CLAIMS))}"
+    der = EC_KEY.sign(signed.encode(), ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+    r, s = decode_dss_signature(der)
+    return f"{signed}.{b64(der if in_der else r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
 def swapped(text: str, part: int, replacement: Callable[[str], str]) -> str:
     parts = text.split(".")
     parts[part] = replacement(parts[part])
@@ -124,7 +139,17 @@ class Mutant:
 
 
 GOOD: Final = token()
-_NONE_HEADER: Final = {**HEADER, "kid": "billing/ec"}
+GOOD_TOKENS: Final[Mapping[str, str]] = {
+    "good": GOOD,
+    "good, RS384": token({**HEADER, "alg": "RS384"}),
+    "good, RS512": token({**HEADER, "alg": "RS512"}),
+    "good, ES256": es256(),
+    "good, for two audiences": with_claims(aud=["edge", AUDIENCE]),
+    "good, of an hour": with_claims(exp=NOW + 3600),
+    "good, with nbf and sub": with_claims(nbf=NOW, sub=ISSUER),
+    "good, without typ": with_header(typ=...),
+}
+"""Each the same whenever it is made: their signatures have no random part."""
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
     # -- the form
@@ -147,9 +172,19 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant("claims in Latin-1", "token-malformed", token(raw_claims=dumped(CLAIMS)[:-1] + b',"n":"\xe9"}')),
     Mutant("claims with a BOM", "token-malformed", token(raw_claims=b"\xef\xbb\xbf" + dumped(CLAIMS))),
     Mutant("claims with NaN", "token-malformed", token(raw_claims=dumped(CLAIMS)[:-1] + b',"n":NaN}')),
-    Mutant("claims in which a key stands twice", "token-malformed", token(raw_claims=b'{"iss":"x",' + dumped(CLAIMS)[1:])),
-    Mutant("a header in which alg stands twice", "token-malformed", token(raw_header=b'{"alg":"none",' + dumped(HEADER)[1:])),
-    Mutant("claims that are nested very deep", "token-malformed", token(raw_claims=b'{"a":' + b"[" * 2000 + b"]" * 2000 + b"}")),
+    Mutant(
+        "claims in which a key stands twice", "token-malformed", token(raw_claims=b'{"iss":"x",' + dumped(CLAIMS)[1:])
+    ),
+    Mutant(
+        "a header in which alg stands twice",
+        "token-malformed",
+        token(raw_header=b'{"alg":"none",' + dumped(HEADER)[1:]),
+    ),
+    Mutant(
+        "claims that are nested very deep",
+        "token-malformed",
+        token(raw_claims=b'{"a":' + b"[" * 2000 + b"]" * 2000 + b"}"),
+    ),
     # -- the header
     Mutant("alg none without signature", "token-malformed", unsigned("none")),
     Mutant("alg none with a signature", "algorithm-not-allowed", with_header(alg="none")),
@@ -196,7 +231,11 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant("iss empty", "claim-invalid", with_claims(iss="")),
     Mutant("iss that is a list", "claim-invalid", with_claims(iss=[ISSUER])),
     Mutant("iss with ..", "key-id-invalid", with_claims(iss="billing/..")),
-    Mutant("iss that nobody allows", "issuer-not-allowed", token({**HEADER, "kid": "support/1"}, {**CLAIMS, "iss": "support"}, key=OTHER_RSA_KEY)),
+    Mutant(
+        "iss that nobody allows",
+        "issuer-not-allowed",
+        token({**HEADER, "kid": "support/1"}, {**CLAIMS, "iss": "support"}, key=OTHER_RSA_KEY),
+    ),
     Mutant("sub of somebody else", "subject-not-allowed", with_claims(sub="support")),
     Mutant("sub empty", "claim-invalid", with_claims(sub="")),
     Mutant("jti empty", "claim-invalid", with_claims(jti="")),
@@ -217,7 +256,11 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant("exp a text", "claim-invalid", with_claims(exp=str(NOW + 60))),
     Mutant("exp false", "claim-invalid", with_claims(exp=False)),
     Mutant("exp beyond all times", "claim-invalid", with_claims(exp=10**300)),
-    Mutant("exp a very large integer", "claim-invalid", token(raw_claims=dumped({**CLAIMS, "exp": 0}).replace(b'"exp":0', b'"exp":1' + b"0" * 400))),
+    Mutant(
+        "exp a very large integer",
+        "claim-invalid",
+        token(raw_claims=dumped({**CLAIMS, "exp": 0}).replace(b'"exp":0', b'"exp":1' + b"0" * 400)),
+    ),
     Mutant("nbf a text", "claim-invalid", with_claims(nbf="now")),
     Mutant("lifetime of an hour and a second", "lifetime-too-long", with_claims(exp=NOW + 3601)),
     Mutant("lifetime of an hour and a moment", "lifetime-too-long", with_claims(exp=NOW + 3600.001)),
@@ -227,7 +270,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant("exp equal to iat", "expires-before-issued", with_claims(iat=NOW, exp=NOW)),
     Mutant("exp before nbf", "expires-before-issued", with_claims(nbf=NOW + 61)),
     Mutant("iat in the future", "not-yet-valid", with_claims(iat=NOW + 11, exp=NOW + 60)),
-    Mutant("iat in the future, nbf in the past", "not-yet-valid", with_claims(iat=NOW + 11, exp=NOW + 60, nbf=NOW - 60)),
+    Mutant(
+        "iat in the future, nbf in the past", "not-yet-valid", with_claims(iat=NOW + 11, exp=NOW + 60, nbf=NOW - 60)
+    ),
     Mutant("nbf in the future", "not-yet-valid", with_claims(nbf=NOW + 30)),
     Mutant("expired", "expired", with_claims(iat=NOW - 120, exp=NOW - 60)),
     Mutant("expired by the leeway, to the second", "expired", with_claims(iat=NOW - 70, exp=NOW - 10)),
@@ -236,7 +281,11 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant("another key's signature", "signature-invalid", token(key=OTHER_RSA_KEY)),
     Mutant("a signature with a bit flipped", "signature-invalid", swapped(GOOD, 2, _flip)),
     Mutant("a signature that is cut off", "signature-invalid", swapped(GOOD, 2, lambda _: b64(bytes(128)))),
-    Mutant("the signature of other claims", "signature-invalid", swapped(GOOD, 1, lambda _: with_claims(jti="other").split(".")[1])),
-    Mutant("an ES256 signature in DER", "signature-invalid", swapped(token(_NONE_HEADER | {"alg": "ES256"}, key=EC_KEY), 2, lambda _: b64(EC_KEY.sign(b"x", ec.ECDSA(hashes.SHA256()))))),
-    Mutant("an ES256 signature of zeros", "signature-invalid", swapped(token(_NONE_HEADER | {"alg": "ES256"}, key=EC_KEY), 2, lambda _: b64(bytes(64)))),
+    Mutant(
+        "the signature of other claims",
+        "signature-invalid",
+        swapped(GOOD, 1, lambda _: with_claims(jti="other").split(".")[1]),
+    ),
+    Mutant("an ES256 signature in DER", "signature-invalid", es256(in_der=True)),
+    Mutant("an ES256 signature of zeros", "signature-invalid", swapped(es256(), 2, lambda _: b64(bytes(64)))),
 )

@@ -16,8 +16,9 @@ name is refused. What a stolen key can do is what this file says.
 
 from __future__ import annotations
 
+import time
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -109,7 +110,7 @@ class AllowList:
             for route in entry.routes:
                 if route.method == method and route.template.matches(path):
                     return _allowed(entry, str(route))
-        return _denied(caller, callee, bool(found), f"{method} on that path")
+        return _denied(caller, callee, found, f"{method} on that path")
 
     def command(self, caller: str, callee: str, name: str) -> Answer:
         """Whether the command may be given."""
@@ -117,16 +118,18 @@ class AllowList:
         for entry in found:
             if name in entry.commands:
                 return _allowed(entry, f"command {name}")
-        return _denied(caller, callee, bool(found), f"command {name}")
+        return _denied(caller, callee, found, f"command {name}")
 
 
 def _allowed(entry: Entry, by: str) -> Answer:
     where = f"entry {entry.number}" + (f" (line {entry.line})" if entry.line else "")
-    return Answer(allowed=True, reason=f"{where} allows {entry.caller} -> {entry.callee}: {by}", entry=entry, allowed_by=by)
+    return Answer(
+        allowed=True, reason=f"{where} allows {entry.caller} -> {entry.callee}: {by}", entry=entry, allowed_by=by
+    )
 
 
-def _denied(caller: str, callee: str, is_known: bool, what: str) -> Answer:  # noqa: FBT001
-    if is_known:
+def _denied(caller: str, callee: str, found: list[Entry], what: str) -> Answer:
+    if found:
         return Answer(allowed=False, reason=f"no entry allows {caller} -> {callee}: {what}")
     return Answer(allowed=False, reason=f"no entry allows {caller} to call {callee} at all")
 
@@ -172,26 +175,39 @@ def _route(text: str, place: str) -> Route:
 class WatchedAllowList:
     """The allow-list of a file, read again when the file changes; a file that cannot be used leaves the last good one.
 
-    `problem` says what is wrong with the file now (None: nothing). The first read raises what `AllowList.read` raises.
+    The file is looked at once in `every` seconds at most. `problem` says what is wrong with it now (None: nothing). The
+    first read raises what `AllowList.read` raises.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, every: float = 1.0, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._file = file
+        self._every = every
+        self._monotonic = monotonic
+        self._looked_at = monotonic()
         self._seen = self._stamp()
-        self.current = AllowList.read(file)
+        self._current = AllowList.read(file)
         self.problem: str | None = None
 
     def refresh(self) -> AllowList:
         """The list as of now."""
+        now = self._monotonic()
+        if now - self._looked_at >= self._every:
+            self._looked_at = now
+            self._look()
+        return self._current
+
+    def _look(self) -> None:
         try:
             stamp = self._stamp()
             if stamp != self._seen:
-                self.current = AllowList.read(self._file)
-                self._seen, self.problem = stamp, None
+                self._current = AllowList.read(self._file)
+                self._seen = stamp
+            self.problem = None
         except (InvalidAllowList, OSError, UnicodeDecodeError) as error:
             self.problem = str(error)
-        return self.current
+            self._seen = (0, 0, 0)
 
     def _stamp(self) -> tuple[int, int, int]:
+        """Taken before the file is read: a change between both is seen at the next look."""
         status = self._file.stat()
         return status.st_mtime_ns, status.st_size, status.st_ino

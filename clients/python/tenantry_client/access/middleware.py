@@ -2,21 +2,23 @@
 
     raw path unambiguous? ─▶ open route? ─▶ token (ASAP) ─▶ allow-list: caller, method, route ─▶ the application
 
-Each refusal is a JSON body `{"code", "message"}` with 400, 401, 403 or 503. The application finds the caller in
+The path is the raw one, as it came over the wire: a server that passes none on (`raw_path` of ASGI) gets no request
+through. Each refusal is a JSON body `{"code", "message"}` with 400, 401, 403 or 503. The application finds the caller in
 `scope["tenantry.caller"]`, and the freshness token in `scope["tenantry.at_least"]`: that header counts only beside a
 token that was verified, so that nobody outside can make a service wait.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tenantry_client.access.allow_list import AllowList
 from tenantry_client.access.paths import AmbiguousPath, segments
 from tenantry_client.asap.refusals import Refused
-from tenantry_client.asap.verifier import Verifier
+from tenantry_client.asap.verifier import Caller, Verifier
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -29,6 +31,13 @@ CALLER: Final = "tenantry.caller"
 AT_LEAST: Final = "tenantry.at_least"
 AT_LEAST_HEADER: Final = b"tenancy-at-least"
 MAX_POSITION_DIGITS: Final = 19
+
+
+class _Refusal(NamedTuple):
+    status: int
+    code: str
+    message: str
+    www_authenticate: str | None = None
 
 
 class AccessMiddleware:
@@ -56,36 +65,42 @@ class AccessMiddleware:
             return await self._app(scope, receive, send)
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1008})
-        raw = scope.get("raw_path") or scope["path"].encode()
+        raw = scope.get("raw_path") or b""
         if raw in self._open_paths:
             return await self._app(scope, receive, send)
-        refusal = self._refusal(scope, raw)
+        refusal = await self._refusal(scope, raw)
         if refusal is not None:
-            status, code, message, headers = refusal
-            return await _answer(send, status, code, message, headers)
+            return await _answer(send, refusal)
         return await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope, raw: bytes) -> tuple[int, str, str, list[tuple[bytes, bytes]]] | None:
-        """Status, code, message and headers; None where the request may pass. Fills in the scope."""
+    async def _refusal(self, scope: Scope, raw: bytes) -> _Refusal | None:
+        """None where the request may pass; then the scope is filled in."""
         try:
-            segments(raw)
+            if "/" + "/".join(segments(raw)) != scope["path"]:
+                raise AmbiguousPath("the server reads the path in another way")
         except AmbiguousPath as error:
-            return 400, "path-ambiguous", f"{error}: send a plain path", []
+            return _Refusal(400, "path-ambiguous", f"{error}: send a plain path")
         method = scope["method"]
         try:
-            token = bearer(scope["headers"])
-            caller = self._verifier.verify(token, once=method not in READS)
+            caller = await self._caller(bearer(scope["headers"]), once=method not in READS)
         except Refused as error:
-            return error.status, error.code, str(error), [(b"www-authenticate", error.www_authenticate.encode())]
+            return _Refusal(error.status, error.code, str(error), error.www_authenticate)
         answer = self._allow_list().route(caller.issuer, self._service, method, raw)
         if not answer.allowed:
-            return 403, "route-not-allowed", answer.reason, []
-        scope[CALLER] = caller
+            return _Refusal(403, "route-not-allowed", answer.reason)
         try:
             scope[AT_LEAST] = at_least(scope["headers"])
         except ValueError as error:
-            return 400, "freshness-token-invalid", str(error), []
+            return _Refusal(400, "freshness-token-invalid", str(error))
+        scope[CALLER] = caller
         return None
+
+    async def _caller(self, token: str | None, *, once: bool) -> Caller:
+        """A token that is known is answered at once. Another may need a key from afar, or the record of used tokens on
+        disk: in a thread, so that other requests go on."""
+        if token and not once and (caller := self._verifier.remembered(token)) is not None:
+            return caller
+        return await asyncio.to_thread(self._verifier.verify, token, once=once)
 
 
 def bearer(headers: Collection[tuple[bytes, bytes]]) -> str | None:
@@ -109,8 +124,10 @@ def at_least(headers: Collection[tuple[bytes, bytes]]) -> int | None:
     return int(found[0])
 
 
-async def _answer(send: Send, status: int, code: str, message: str, headers: list[tuple[bytes, bytes]]) -> None:
-    body = json.dumps({"code": code, "message": message}).encode()
-    sent = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": sent})
+async def _answer(send: Send, refusal: _Refusal) -> None:
+    body = json.dumps({"code": refusal.code, "message": refusal.message}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if refusal.www_authenticate is not None:
+        headers.append((b"www-authenticate", refusal.www_authenticate.encode()))
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -16,6 +16,8 @@ from urllib.parse import unquote_to_bytes
 
 MAX_PATH: Final = 2048
 
+_PLAIN: Final = re.compile(rb"(?:[!\"$&-:<->@-\[\]-~]|%[0-9A-Fa-f]{2})+")
+_SEPARATORS: Final = frozenset("/\\;?#%")
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@-]+")
 _NAME: Final = re.compile(r"\{([a-z][a-z0-9_]*)(\.\.\.)?\}")
 
@@ -25,28 +27,25 @@ class AmbiguousPath(ValueError):
 
 
 def segments(raw: bytes) -> tuple[str, ...]:
-    """The decoded segments of a raw path, without its query. Raises AmbiguousPath."""
-    path = raw.partition(b"?")[0]
-    if not path.startswith(b"/") or len(path) > MAX_PATH:
+    """The decoded segments of a raw path (without its query). Raises AmbiguousPath."""
+    if not raw.startswith(b"/") or len(raw) > MAX_PATH:
         raise AmbiguousPath(f"the path does not begin with /, or is longer than {MAX_PATH} bytes")
-    if path == b"/":
-        return ()
-    return tuple(_segment(part) for part in path[1:].split(b"/"))
+    if not _PLAIN.fullmatch(raw):
+        raise AmbiguousPath(
+            "the path holds ; ? # a backslash, a byte that is not printable ASCII, or a % that escapes nothing"
+        )
+    return () if raw == b"/" else tuple(_segment(part) for part in raw[1:].split(b"/"))
 
 
 def _segment(part: bytes) -> str:
     if not part:
         raise AmbiguousPath("the path holds //, or ends with /")
-    if b";" in part or b"\\" in part:
-        raise AmbiguousPath("the path holds ; or a backslash")
-    if b"%" in part and not re.fullmatch(rb"(?:[^%]|%[0-9A-Fa-f]{2})+", part):
-        raise AmbiguousPath("the path holds a % that escapes nothing")
     try:
         text = unquote_to_bytes(part).decode("utf-8")
     except UnicodeDecodeError:
         raise AmbiguousPath("the path is not UTF-8") from None
-    if "/" in text or "\\" in text or "%" in text or not text.isprintable():
-        raise AmbiguousPath("the path holds an escaped /, backslash, % or control character")
+    if not _SEPARATORS.isdisjoint(text) or not text.isprintable():
+        raise AmbiguousPath("the path holds an escaped / ; ? # %, backslash or control character")
     if text in (".", ".."):
         raise AmbiguousPath("the path holds . or .. as a part")
     return text

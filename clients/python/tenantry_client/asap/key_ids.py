@@ -30,5 +30,7 @@ def check_name(text: object, what: str) -> str:
 def check_owner(key_id: str, issuer: str) -> None:
     """The key of that (checked) name belongs to the issuer. Raises Refused(`key-id-not-of-issuer`, `key-id-invalid`)."""
     if not key_id.startswith(f"{issuer}/"):
-        check_name(issuer, "the issuer")  # what stands before a / of a good name is a good name, so it is asked here only
+        check_name(
+            issuer, "the issuer"
+        )  # what stands before a / of a good name is a good name, so it is asked here only
         raise Refused("key-id-not-of-issuer", "the key is not the issuer's own: a kid begins with the issuer and a /")

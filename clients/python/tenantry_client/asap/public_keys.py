@@ -88,7 +88,9 @@ class KeyFolder:
         except (OSError, UnusableKey) as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
                 raise unknown_key() from None
-            raise Refused("key-unavailable", "the key's file cannot be read: ask the operator of this service") from None
+            raise Refused(
+                "key-unavailable", "the key's file cannot be read: ask the operator of this service"
+            ) from None
 
 
 def unknown_key() -> Refused:

@@ -21,7 +21,7 @@ from tenantry_client.asap.tokens import encode, write
 
 DEFAULT_LIFETIME: Final = 60
 MAX_LIFETIME: Final = 3600
-KEPT_AUDIENCES: Final = 1_000
+KEPT_TOKENS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,19 @@ class SigningKey:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, *, prefix: str = "ASAP") -> SigningKey:
-        """`{prefix}_KEY_ID` with `{prefix}_PRIVATE_KEY` or `{prefix}_PRIVATE_KEY_FILE`. Raises UnusableKey."""
-        key_id = environment.get(f"{prefix}_KEY_ID")
+        """`ASAP_KEY_ID` with `ASAP_PRIVATE_KEY` or `ASAP_PRIVATE_KEY_FILE`, and perhaps `ASAP_ALGORITHM`.
+
+        `prefix` stands in place of ASAP. Raises UnusableKey, Refused and OSError.
+        """
+        key_id, algorithm = environment.get(f"{prefix}_KEY_ID"), environment.get(f"{prefix}_ALGORITHM")
         pem, file = environment.get(f"{prefix}_PRIVATE_KEY"), environment.get(f"{prefix}_PRIVATE_KEY_FILE")
-        if not key_id or not (pem or file):
-            raise UnusableKey(f"set {prefix}_KEY_ID, and {prefix}_PRIVATE_KEY or {prefix}_PRIVATE_KEY_FILE")
-        return cls.load(key_id, pem.encode()) if pem else cls.read(key_id, Path(str(file)))
+        if not key_id or bool(pem) == bool(file):
+            raise UnusableKey(
+                f"set {prefix}_KEY_ID, and {prefix}_PRIVATE_KEY or {prefix}_PRIVATE_KEY_FILE, one of both"
+            )
+        if pem:
+            return cls.load(key_id, pem.encode(), algorithm=algorithm)
+        return cls.read(key_id, Path(str(file)), algorithm=algorithm)
 
 
 class Signer:
@@ -89,16 +96,16 @@ class Signer:
         """A token that may be sent again to the same audience: for calls that only read."""
         now = self._clock()
         kept = self._kept.get((audience, tenant))
-        if kept is not None and now < kept[0]:
+        if kept is not None and kept[0] <= now < kept[0] + self._lifetime / 2:
             return kept[1]
         token = self.fresh(audience, tenant=tenant)
-        if len(self._kept) >= KEPT_AUDIENCES:
+        if len(self._kept) >= KEPT_TOKENS:
             self._kept = {}
-        self._kept[audience, tenant] = (now + self._lifetime / 2, token)
+        self._kept[audience, tenant] = (now, token)
         return token
 
     def fresh(self, audience: str, *, tenant: str | None = None) -> str:
-        """A token with a `jti` of its own: for each attempt of a command. `tenant` is named in the claim of that name."""
+        """A token with a `jti` of its own: for each attempt of a command. `tenant` is the claim of that name."""
         key, now = self._key, int(self._clock())
         claims = {
             "iss": self._issuer,

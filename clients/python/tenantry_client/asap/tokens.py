@@ -20,7 +20,7 @@ Json = Mapping[str, Any]
 
 
 class Token(NamedTuple):
-    """A token taken apart, nothing of it believed yet. `head` is still encoded, `signed` is what `signature` is over."""
+    """A token taken apart, nothing of it believed yet. `head` is still encoded; `signature` is over `signed`."""
 
     head: str
     claims: Json
@@ -77,7 +77,7 @@ def malformed(why: str) -> Never:
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 
-# The characters in which a part may end, by its length modulo 4: all whose unused bits are 0. One character alone is no byte.
+# The characters in which a part may end, by its length modulo 4: those whose unused bits are 0.
 _LAST: Final = (_ALPHABET, b"", _ALPHABET[::16], _ALPHABET[::4])
 
 
@@ -93,4 +93,4 @@ def _no_number(_: str) -> Never:
 
 
 # `scan_once` is what `JSONDecoder.decode` calls between two searches for white space.
-_scan: Final = json.JSONDecoder(object_pairs_hook=_each_key_once, parse_constant=_no_number).scan_once
+_scan: Final = json.JSONDecoder(object_pairs_hook=_each_key_once, parse_constant=_no_number).scan_once  # type: ignore[attr-defined]

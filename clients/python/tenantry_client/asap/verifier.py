@@ -166,7 +166,9 @@ class Verifier:
 
     def _use_up(self, caller: Caller) -> None:
         if self._replays is None:
-            raise Refused("replay-record-unavailable", "this service keeps no record of tokens, so it takes no commands")
+            raise Refused(
+                "replay-record-unavailable", "this service keeps no record of tokens, so it takes no commands"
+            )
         until = caller.expires_at + self._leeway
         if not self._replays.first(caller.issuer, self._audience, caller.token_id, until=until):
             raise Refused("token-repeated", "the token was used before: sign another for each attempt of a command")
@@ -186,7 +188,9 @@ def _header(head: str) -> tuple[str, str]:
     """The algorithm and the kid. All tokens of a key share one header, so a good one is read once. Raises Refused."""
     header = read(head.encode())
     if len(head) > MAX_HEAD or not header.keys() <= {"alg", "kid", "typ"}:
-        raise Refused("header-not-allowed", "the header is too long, or has more fields than alg, kid and typ: leave them out")
+        raise Refused(
+            "header-not-allowed", "the header is too long, or has more fields than alg, kid and typ: leave them out"
+        )
     kind = header.get("typ", "JWT")
     if not isinstance(kind, str) or kind.upper() != "JWT":
         raise Refused("header-not-allowed", "typ is not JWT")
@@ -217,9 +221,9 @@ def _audiences(claims: Json) -> tuple[str, ...]:
 
 
 def _time(claims: Json, name: str) -> float:
-    value = claims.get(name)
-    if type(value) in (int, float) and 0 <= value <= 2**53:  # not bool; NaN is no JSON and infinity too large
-        return value  # type: ignore[no-any-return]
+    value: Any = claims.get(name)
+    if type(value) in (int, float) and 0 <= value <= 2**53:  # not bool; NaN is no JSON, infinity is too large
+        return float(value)
     _check_present(value, name)
     raise Refused("claim-invalid", f"{name} is no number of seconds since 1970")
 
