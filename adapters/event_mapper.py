@@ -44,6 +44,7 @@ EVENTS: tuple[type[Event], ...] = (
     tenant_events.PurgeStarted,
     tenant_events.LicenseExpired,
     tenant_events.ChangeHeld,
+    tenant_events.ClosingHeld,
     tenant_events.ChangesApproved,
     tenant_events.ChangesRejected,
     provisioning.StepStarted,
@@ -56,12 +57,15 @@ EVENTS: tuple[type[Event], ...] = (
     provisioning.ScopeHeld,
     provisioning.ScopeResumed,
     provisioning.DataAbandoned,
+    provisioning.EnsureRequested,
     orphans.OrphansCondemned,
     orphans.OrphansRemoved,
     acts.MessageDiscarded,
     acts.MessageRetried,
     acts.ReadModelsRebuilt,
     acts.PreviousReadModelsDropped,
+    acts.IntakePositionMoved,
+    acts.MessagesReread,
 )
 """Every event there is: what is not here cannot be stored."""
 

@@ -36,6 +36,7 @@ from psycopg.rows import DictRow
 
 from adapters.arrays import Bigints, Byteas, Texts, bigint, bigints, byteas, texts
 from adapters.high_water import APPEND_LOCK
+from adapters.postgres_errors import is_worth_keeping, outcome_is_unknown
 from adapters.recording import write_rows
 from domain.ports import Recording
 
@@ -68,11 +69,11 @@ class Recorder(PostgresApplicationRecorder):
                 return self._insert(stored_events, recording, bodies)
             except (InterfaceError, OperationalError) as error:
                 attempt += 1
-                if attempt > _RETRIES or not _connection_broke(error):
+                if attempt > _RETRIES or not outcome_is_unknown(error):
                     raise
             except IntegrityError as error:
                 if not attempt or error is conflict:
-                    raise _told_apart(error) from error
+                    raise _told_apart(error) from error.__cause__
                 # The broken connection's write may have been under way still when we looked, and taken its version
                 # before this one: only now is it certain that it has landed. So look once more.
                 attempt, conflict = 1, error
@@ -98,17 +99,20 @@ class Recorder(PostgresApplicationRecorder):
         if not stored_events:
             return []
         pool = self.datastore.pool
-        if pool.closed:
-            pool.open()
+        connection = pool.getconn()
         try:
-            connection = pool.getconn()
-            try:
-                return _execute(connection, *_parameters(stored_events))
-            finally:
+            positions = _execute(connection, *_parameters(stored_events))
+        except BaseException as error:
+            if is_worth_keeping(error):
                 pool.putconn(connection)
-        except psycopg.Error as error:
+            else:
+                connection.close()
+            if not isinstance(error, psycopg.Error):
+                raise
             kind = next((ours for theirs, ours in _ERRORS.items() if isinstance(error, theirs)), PersistenceError)
             raise kind(str(error)) from error
+        pool.putconn(connection)
+        return positions
 
     def _landed(self, stored_events: Sequence[StoredEvent]) -> list[int]:
         """The positions of the very same events, if all of them are there; the state of each holds its own id."""
@@ -218,16 +222,6 @@ _ERRORS: Final[dict[type[psycopg.Error], type[PersistenceError]]] = {
     psycopg.IntegrityError: IntegrityError,
 }
 """psycopg's errors, and what the library makes of them."""
-
-
-def _connection_broke(error: Exception) -> bool:
-    """Whether the outcome of the statement is unknown, because nobody answered."""
-    cause = error.__cause__
-    return isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)) and cause.sqlstate in _BROKEN
-
-
-_BROKEN: Final = (None, "57P01", "57P02", "08000", "08003", "08006")
-"""No state: the socket broke; otherwise: the server ended the session, or the connection failed."""
 
 
 def _told_apart(error: IntegrityError) -> IntegrityError:

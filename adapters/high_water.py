@@ -12,6 +12,10 @@ value is the high-water mark; it is published in a row and by NOTIFY, and reader
 Any worker process can be the agent: it is whoever holds a session's advisory lock, and PostgreSQL lets go of that lock
 when the process is killed. While the agent waits for one slow append, new appends wait behind the agent; that is why an
 append has a time-out, and the agent a shorter one, after which it lets them pass and tries again.
+
+A process may stop between any two of its statements, and go on an hour later. So the agent's lock lasts for one
+statement, which the server ends by itself; and the server ends the session of an agent that says nothing for a while,
+with which the place of the agent is free for another. The same holds for an append that stops before its commit.
 """
 
 from __future__ import annotations
@@ -20,10 +24,11 @@ import threading
 from typing import Any, Final
 
 import psycopg
-import structlog
 from psycopg.rows import tuple_row
 
-log = structlog.get_logger(__name__)
+from adapters.outage import Outage
+from adapters.postgres_connection import Limits, Session
+from domain.errors import Contended, TenantryError
 
 APPEND_LOCK: Final = 7_305_808_868_231_650_677
 AGENT_LOCK: Final = 7_305_808_868_231_650_679
@@ -34,6 +39,9 @@ BEAT_SECONDS: Final = 0.01
 
 LOCK_TIMEOUT_MS: Final = 250
 """How long appends may have to wait behind an agent that waits for a slow one."""
+
+SILENT_SECONDS: Final = 3.0
+"""After which the server ends the session of an agent that has stopped. Those that are at work ask far more often."""
 
 ELECTION_SECONDS: Final = 0.5
 """How often the others try to become the agent."""
@@ -48,16 +56,18 @@ def advance(connection: psycopg.Connection[Any]) -> int:
     published, drawn = curs.execute(_LOOK, prepare=True).fetchone() or (0, 0)
     if drawn <= published:
         return int(published)
-    with connection.transaction():
-        curs.execute("SELECT pg_advisory_xact_lock(%s)", (APPEND_LOCK,), prepare=True)
-        row = curs.execute(_DRAWN, prepare=True).fetchone()
+    row = curs.execute(_DRAWN, (APPEND_LOCK,), prepare=True).fetchone()
     mark = int(row[0]) if row else 0
     curs.execute(_PUBLISH, (mark, mark, CHANNEL, str(mark)), prepare=True)
     return mark
 
 
+# The sequence is read for a row that is the lock: not before it is held. And a sequence is read as it is now, not as it
+# was when the statement began.
 _DRAWN: Final = (
-    "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM stored_events_notification_id_seq"
+    "WITH held AS MATERIALIZED (SELECT pg_advisory_xact_lock(%s) AS lock)"
+    " SELECT (SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END"
+    " FROM stored_events_notification_id_seq WHERE held.lock IS NOT NULL) FROM held"
 )
 _LOOK: Final = (
     "SELECT (SELECT position FROM high_water_mark),"
@@ -74,10 +84,12 @@ class HighWaterAgent:
     """A thread that is the agent, or waits to become it."""
 
     def __init__(self, url: str, *, beat_seconds: float = BEAT_SECONDS) -> None:
-        self._url = url
+        limits = Limits(statement=30.0, lock=LOCK_TIMEOUT_MS / 1000, idle_in_transaction=1.0, idle=SILENT_SECONDS)
+        self._session = Session(url, limits=limits)
         self._beat = beat_seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="high-water-agent", daemon=True)
+        self.outage = Outage("the high-water agent")
         self.elected = False
 
     def start(self) -> None:
@@ -88,21 +100,23 @@ class HighWaterAgent:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
-                    connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
-                    self._stand(connection)
-            except psycopg.Error as error:
-                log.info("the high-water agent lost its connection", error=type(error).__name__)
-            finally:
-                self.elected = False
-            self._stopped.wait(ELECTION_SECONDS)
+        with self._session:
+            while not self._stopped.is_set():
+                try:
+                    with self._session() as connection:
+                        self._stand(connection)
+                except TenantryError as error:
+                    self.outage.goes_on(error)
+                finally:
+                    self.elected = False
+                self._stopped.wait(ELECTION_SECONDS)
 
     def _stand(self, connection: psycopg.Connection) -> None:
         """Wait to be elected, then publish until stopped."""
         while not self._stopped.is_set():
             row = connection.execute("SELECT pg_try_advisory_lock(%s)", (AGENT_LOCK,)).fetchone()
+            if self.outage.waits and not _lags(connection):
+                self.outage.is_over()  # somebody has published: to be let in does not mean that one can
             if row is not None and row[0]:
                 self.elected = True
                 break
@@ -110,31 +124,42 @@ class HighWaterAgent:
         while not self._stopped.wait(self._beat):
             try:
                 advance(connection)
-            except psycopg.errors.LockNotAvailable:
-                log.warning("an append stays open, readers do not move on", longer_than_ms=LOCK_TIMEOUT_MS)
+            except psycopg.errors.LockNotAvailable as error:
+                self.outage.goes_on(_stays_open(error))
+            else:
+                self.outage.is_over()
+
+
+def _lags(connection: psycopg.Connection) -> bool:
+    published, drawn = connection.execute(_LOOK, prepare=True).fetchone() or (0, 0)
+    return bool(drawn > published)
+
+
+def _stays_open(error: psycopg.Error) -> Contended:
+    text = f"an append stays open for longer than {LOCK_TIMEOUT_MS} ms, and readers do not move on: the server ends it"
+    told = Contended(text, why="append-open")
+    told.__cause__ = error
+    return told
 
 
 class MarkListener:
     """Wakes a reader when the mark moves; a lost wake-up costs `wait`'s time-out, never more."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._connection: psycopg.Connection | None = None
+        self._session = Session(url)
 
     def wait(self, seconds: float) -> None:
         """Until the mark moves, or so many seconds. Never raises: a reader that cannot listen polls."""
         try:
-            if self._connection is None or self._connection.closed:
-                self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
-                self._connection.execute(f"LISTEN {CHANNEL}")
-                return  # it may have moved before we listened
-            for _ in self._connection.notifies(timeout=seconds, stop_after=1):
-                pass
-        except psycopg.Error:
-            self.close()
+            is_new = not self._session.is_open
+            with self._session() as connection:
+                if is_new:
+                    connection.execute(f"LISTEN {CHANNEL}")
+                    return  # it may have moved before we listened
+                for _ in connection.notifies(timeout=seconds, stop_after=1):
+                    pass
+        except TenantryError:
             threading.Event().wait(seconds)
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._session.close()

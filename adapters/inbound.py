@@ -15,6 +15,7 @@ together in an index entry of at most 2,704 bytes. All JSON that leaves here is 
 from __future__ import annotations
 
 import base64
+import codecs
 import difflib
 import hashlib
 import json
@@ -22,7 +23,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, Never, Protocol
 
@@ -36,6 +37,7 @@ from pydantic import TypeAdapter, ValidationError
 from domain import names
 from domain.commands import COMMANDS, Command
 from domain.errors import Malformed, TenantryError
+from domain.times import in_utc
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 64
@@ -44,6 +46,7 @@ MAX_SOURCE_BYTES: Final = 1024
 MAX_ID_BYTES: Final = 512
 MAX_TYPE_BYTES: Final = 255
 MAX_REVISION: Final = 2**31 - 1
+MAX_FRACTION_DIGITS: Final = 9
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -120,6 +123,16 @@ def read(message: KafkaMessage) -> InboundMessage | Unreadable:
         return _give_up(message, event, refusal)
 
 
+def unread(message: KafkaMessage, rule: str, explanation: str) -> Unreadable:
+    """The message as it came, where nothing in it could be read."""
+    return _give_up(message, _Event(), Malformed(rule, explanation))
+
+
+def tenant_in_key(message: KafkaMessage) -> str | None:
+    """The tenant that the key of a message names, which no one has read yet."""
+    return _identifier(_TENANT_ID, (message.key or b"").decode("utf-8", "replace"))
+
+
 # -- the two modes -------------------------------------------------------------------------------------------
 
 _JSON_MEDIA_TYPE: Final = JSONFormat.JSON_CONTENT_TYPE_PATTERN
@@ -150,7 +163,7 @@ def _take_apart(message: KafkaMessage, event: _Event) -> bool:
         structured = True
         if media_type is not None:
             raise Malformed("not-cloudevent", _NO_CLOUDEVENT)
-    parsed = _parse(message.value)
+    parsed = parse_json(message.value)
     if not structured:
         event.data = parsed
         return False
@@ -193,11 +206,13 @@ def _header_text(value: bytes | None) -> str:
 # -- strict JSON ---------------------------------------------------------------------------------------------
 
 
-def _parse(value: bytes | None) -> Any:
+def parse_json(value: bytes | None) -> Any:
+    """The JSON of a message, read strictly. Malformed says what is wrong with it, and repeats nothing of it."""
     if not value:
         raise Malformed("empty", "the message has no value: send the event, a tombstone says nothing here")
     if len(value) > MAX_BYTES:
         raise Malformed("too-large", f"the value has {len(value)} bytes: send at most {MAX_BYTES}")
+    _refuse_other_encodings(value)
     try:
         parsed = _DECODER.decode(value.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -213,6 +228,14 @@ def _parse(value: bytes | None) -> Any:
     if b"\\u" in value or value.count(b"{") + value.count(b"[") + value.count(b",") > MAX_DEPTH:
         _walk(parsed)
     return parsed
+
+
+def _refuse_other_encodings(value: bytes) -> None:
+    """They are told as what they are: "Expecting value at character 0" helps nobody who sees good JSON on a screen."""
+    if value.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in value[:4]:
+        raise Malformed("not-json", "the value is in UTF-16 or UTF-32: send JSON in UTF-8")
+    if value.startswith(codecs.BOM_UTF8):
+        raise Malformed("not-json", "the value begins with a byte order mark: send UTF-8 without one")
 
 
 def _walk(root: object) -> None:
@@ -269,6 +292,10 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufff
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,9}")
 _RFC_3339: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+_ANY_RFC_3339: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:(?P<second>[0-9]{2})(\.(?P<fraction>[0-9]+))?"
+    r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 _EXAMPLE: Final = "send it like 2026-01-31T12:00:00Z"
 _USUAL: Final = frozenset({*REQUIRED_ATTRIBUTES, *OPTIONAL_ATTRIBUTES, "revision"})
@@ -342,16 +369,28 @@ def _time(text: object) -> datetime | None:
         return None
     if time := _instant(text):
         return time
-    raise Malformed("bad-attribute", f"attribute time is not RFC 3339 with a zone: {_EXAMPLE}")
+    raise Malformed("bad-attribute", f"attribute time {_no_instant(text)}")
 
 
 def _instant(text: object) -> datetime | None:
     if not isinstance(text, str) or not _RFC_3339.fullmatch(text):
         return None
     try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):  # the 31st of February; the last hours of the year 9999 further west
+        return in_utc(datetime.fromisoformat(text.upper()))
+    except ValueError:  # the 31st of February
         return None
+
+
+def _no_instant(text: object) -> str:
+    """What is wrong with a time that `_instant` has refused."""
+    parts = _ANY_RFC_3339.fullmatch(text) if isinstance(text, str) else None
+    if parts is None:
+        return f"is not RFC 3339 with a zone: {_EXAMPLE}"
+    if parts["second"] == "60":
+        return "is a leap second, which no clock here can hold: send second 59 of that minute, or the second after it"
+    if len(parts["fraction"] or "") > MAX_FRACTION_DIGITS:
+        return f"has more than {MAX_FRACTION_DIGITS} digits of a second's fraction: send {MAX_FRACTION_DIGITS} at most"
+    return f"is no time of the calendar in the years 1 to 9999, in UTC as well: {_EXAMPLE}"
 
 
 def _revision(value: object, *, structured: bool) -> int | None:
@@ -384,13 +423,13 @@ def _command(model: type[Command], data: dict[str, Any], canonical: bytes) -> Co
         expires_at = entry.get("expires_at")
         # Pydantic takes "1767225600" for a time as well.
         if expires_at is not None and _instant(expires_at) is None:
-            raise Malformed("bad-data", f"expires_at is not RFC 3339 with a zone: {_EXAMPLE}")
+            raise Malformed("bad-data", f"expires_at {_no_instant(expires_at)}")
     return command
 
 
 def _problems(model: type[Command], error: ValidationError) -> str:
     """The first three, in one line. Names of unknown fields are input too: only near misses are repeated."""
-    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    errors = error.errors(include_url=False, include_context=False)
     lines = []
     for problem in errors[:3]:
         *parents, last = ("data", *problem["loc"])
@@ -399,6 +438,8 @@ def _problems(model: type[Command], error: ValidationError) -> str:
             near = difflib.get_close_matches(str(last), _FIELDS, n=1, cutoff=0.8)
             parents, last = (parents, last) if near else (parents[:-1], parents[-1])
             text = f"unknown field, did you mean {near[0]}?" if near else "holds an unknown field: remove it"
+        elif last == "expires_at" and isinstance(problem["input"], str):
+            text = _no_instant(problem["input"])
         lines.append(f"{'.'.join(map(str, [*parents, last]))}: {text}")
     more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
     return f"the data of {_TYPES[model]} does not fit: {'; '.join(lines)}{more}"
@@ -421,6 +462,11 @@ _TYPES: Final[Mapping[type[Command], str]] = {model: type_ for type_, model in C
 
 _TENANT_ID: Final = TypeAdapter[str](names.TenantId)
 _CUSTOMER_ID: Final = TypeAdapter[str](names.CustomerId)
+
+
+def undecodable(message: KafkaMessage, why: str) -> Unreadable:
+    """A message that not even Kafka's format lets us read; its value may be raw bytes of it."""
+    return _give_up(message, _Event(), Malformed("undecodable", why))
 
 
 def _give_up(message: KafkaMessage, event: _Event, refusal: Malformed) -> Unreadable:

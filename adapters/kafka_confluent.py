@@ -11,6 +11,10 @@ So there is one way to begin, to seek and to begin again: `assign` with the offs
 What it had fetched ahead is thrown away then, and nothing of it is delivered later. The rest of the reasons:
 adapters/kafka_ports.py.
 
+A batch that does not decode is an error of librdkafka's, or nothing at all: it may skip the batch, or fetch it again
+for ever. A header's name that does not is an error when headers are asked for. In all three cases, and where the end is
+ahead of us and nothing comes (control records are not delivered either), our own reader reads the next batch.
+
 Both clients share a group and place equal keys in equal partitions, so one can take over from the other.
 """
 
@@ -21,6 +25,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from operator import methodcaller
 from typing import Any, Final
 from uuid import UUID
 
@@ -28,6 +33,7 @@ import confluent_kafka
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from adapters.kafka_batches import Decoded
 from adapters.kafka_ports import (
     LARGEST_MESSAGE_BYTES,
     SESSION,
@@ -35,11 +41,11 @@ from adapters.kafka_ports import (
     Message,
     OnAssign,
     Partition,
-    PositionExpired,
-    PositionPastEnd,
+    PositionOutOfRange,
     PublishFailed,
     knock,
 )
+from adapters.kafka_reader import PartitionReader
 from domain.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -47,7 +53,23 @@ log = logging.getLogger(__name__)
 SUSPICIOUS_AFTER_SECONDS: Final = 0.5
 """A partition has been fetched from by then, several times, if its broker answers."""
 
+STALLED_AFTER_SECONDS: Final = 2.0
+"""Something would have come from a partition by then, if its next message were one that librdkafka delivers."""
+
 _OUT_OF_RANGE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})  # noqa: SLF001
+
+# What it says of a batch, or a message, that it cannot decode.
+_UNDECODABLE: Final = frozenset(
+    {
+        KafkaError._BAD_MSG,  # noqa: SLF001
+        KafkaError._BAD_COMPRESSION,  # noqa: SLF001
+        KafkaError._NOT_IMPLEMENTED,  # noqa: SLF001
+        KafkaError._UNDERFLOW,  # noqa: SLF001
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_RECORD,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+    }
+)
 
 # librdkafka goes on by itself after each of these; a topic that is not there may come.
 _PASSING: Final = frozenset(
@@ -88,6 +110,9 @@ class ConfluentConsumer:
         self._placed: dict[_Key, Partition] = {}
         self._next: dict[_Key, int] = {}
         self._unproven: dict[_Key, float] = {}  # placed, and nothing says yet that the position is one; since when
+        self._came_at: dict[_Key, float] = {}  # when something came from there, or it was placed
+        self._set_aside: dict[_Key, PositionOutOfRange] = {}
+        self._broken: set[_Key] = set()  # what comes next there does not decode
         self._moved = False  # librdkafka has to be told where to read
         self._asked_at = 0.0
         self._is_answered = True
@@ -117,11 +142,15 @@ class ConfluentConsumer:
     def assignment(self) -> set[Partition]:
         return set(self._placed.values())
 
-    def seek(self, partition: Partition, offset: int) -> None:
-        key = (partition.topic, partition.partition)
-        if self._placed.get(key) != partition:
-            raise ValueError(f"{partition} is not assigned")
-        self._start(key, offset)
+    def positions(self) -> dict[Partition, int]:
+        return {ours: self._next[key] for key, ours in self._placed.items() if self._next[key] >= 0}
+
+    def set_aside(self) -> dict[Partition, PositionOutOfRange]:
+        return {error.partition: error for error in self._set_aside.values()}
+
+    def begin_again(self) -> None:
+        self._set_aside.clear()
+        self._hold(list(self._placed))
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
         offsets = [TopicPartition(ours.topic, ours.partition, offset) for ours, offset in positions.items()]
@@ -129,10 +158,6 @@ class ConfluentConsumer:
             return
         with _logged("the commit of positions for monitoring"):
             self._kafka.commit(offsets=offsets, asynchronous=True)
-
-    def high_watermarks(self) -> dict[Partition, int]:
-        marks = {ours: self._end(key) for key, ours in self._placed.items()}
-        return {ours: mark for ours, mark in marks.items() if mark is not None}
 
     def close(self) -> None:
         with _logged("leaving the consumer group"):
@@ -150,13 +175,13 @@ class ConfluentConsumer:
         kafka.unassign()
 
     def _forget(self) -> None:
-        for each in (self._given, self._placed, self._next, self._unproven):
+        for each in (self._given, self._placed, self._next, self._unproven, self._came_at, self._set_aside):
             each.clear()
         self._moved = False
 
     def _start(self, key: _Key, offset: int) -> None:
         self._next[key] = offset
-        self._unproven[key] = time.monotonic()
+        self._unproven[key] = self._came_at[key] = time.monotonic()
         self._moved = True
 
     def _hold(self, keys: Iterable[_Key]) -> None:
@@ -165,11 +190,12 @@ class ConfluentConsumer:
             if self._placed.pop(key, None) is not None:
                 del self._next[key]
                 self._unproven.pop(key, None)
+                self._came_at.pop(key, None)
                 self._moved = True
 
     def _place(self) -> None:
         """Ask where to begin in the partitions that are held back, and begin there."""
-        waiting = self._given - self._placed.keys()
+        waiting = self._given - self._placed.keys() - self._set_aside.keys()
         ids = self._answered(self._ask()) if waiting else {}
         found = {key: Partition(key[0], ids[key[0]], key[1]) for key in waiting if key[0] in ids}
         positions = self._on_assign(frozenset(found.values())) if found else {}
@@ -193,26 +219,77 @@ class ConfluentConsumer:
                 self._judge(error, key)
             if self._unproven:
                 self._look_past_the_ends()
-        except (Unavailable, PositionExpired, PositionPastEnd):
+            if not records:
+                self._look_for_stalled()
+            messages += self._read_past(limit)
+        except (Unavailable, PositionOutOfRange):
             self._hold({(message.topic, message.partition) for message in messages})
             raise
         return [message for message in messages if (message.topic, message.partition) in self._placed]
 
     def _read(self, records: Iterable[Any]) -> tuple[list[Message], list[tuple[KafkaError, _Key]]]:
+        """The messages, and what librdkafka says against reading on; of a partition nothing behind what is broken."""
         messages: list[Message] = []
         refusals: list[tuple[KafkaError, _Key]] = []
-        placed, following, unproven = self._placed, self._next, self._unproven
+        placed, following, unproven, broken = self._placed, self._next, self._unproven, self._broken
+        now = time.monotonic()
         for record in records:
             key = (record.topic(), record.partition())
             if (error := record.error()) is not None:
-                refusals.append((error, key))
-            elif (ours := placed.get(key)) is not None:  # else it comes again when it is placed
+                if error.code() in _UNDECODABLE:
+                    broken.add(key)
+                else:
+                    refusals.append((error, key))
+            elif (ours := placed.get(key)) is not None and key not in broken:  # else it comes again when it is placed
                 offset = record.offset()
+                try:
+                    messages.append(_message(ours, offset, record))
+                except (UnicodeDecodeError, SystemError):  # the name of a header
+                    broken.add(key)
+                    continue
                 following[key] = offset + 1
+                self._came_at[key] = now
                 if unproven:
                     unproven.pop(key, None)
-                messages.append(_message(ours, offset, record))
         return messages, refusals
+
+    def _look_for_stalled(self) -> None:
+        """Pass over what librdkafka neither delivers nor complains about: control records, and what stops it."""
+        now = time.monotonic()
+        for key, since in list(self._came_at.items()):
+            if now - since > STALLED_AFTER_SECONDS and (self._end(key) or 0) > self._next[key]:
+                with PartitionReader(self._bootstrap) as reader:
+                    is_stalled = self._read_one(reader, key).next_offset > max(0, self._next[key])
+                self._came_at[key] = now
+                if is_stalled:
+                    self._broken.add(key)
+
+    def _read_past(self, limit: int) -> list[Message]:
+        """One batch of each partition in which something does not decode; librdkafka goes on behind it."""
+        messages: list[Message] = []
+        broken = sorted(self._broken & self._placed.keys())
+        if broken:
+            with PartitionReader(self._bootstrap) as reader:
+                for key in broken:
+                    decoded = self._read_one(reader, key)
+                    decoded.cut_to(max(1, limit // len(broken)))
+                    messages += decoded.messages
+                    self._start(key, decoded.next_offset)
+        self._broken.clear()
+        return messages
+
+    def _read_one(self, reader: PartitionReader, key: _Key) -> Decoded:
+        ours, position = self._placed[key], self._next[key]
+        try:
+            return reader.read(ours, position if position >= 0 else reader.bounds(ours).start).decoded
+        except PositionOutOfRange as error:
+            raise self._put_aside(error) from None
+
+    def _put_aside(self, error: PositionOutOfRange) -> PositionOutOfRange:
+        key = (error.partition.topic, error.partition.partition)
+        self._hold([key])
+        self._set_aside[key] = error
+        return error
 
     def _judge(self, error: KafkaError, key: _Key) -> None:
         """Raise what librdkafka can't get over by itself."""
@@ -227,35 +304,24 @@ class ConfluentConsumer:
         """Raise what a refused position means; begin anew if the topic is another by now."""
         if key not in self._placed:
             return
-        ours, position = self._placed[key], self._next[key]
-        try:
-            start, end = self._kafka.get_watermark_offsets(TopicPartition(*key), timeout=5)
-        except KafkaException as error:
-            raise Unavailable(f"no broker tells where {ours.topic}/{ours.partition} ends: {error}") from error
-        if 0 <= position < start:
-            raise PositionExpired(ours, position, start)
-        if position > end:
-            raise PositionPastEnd(ours, position, end)
+        with PartitionReader(self._bootstrap) as reader:
+            self._read_one(reader, key)
         self._hold([key])  # it was refused, and would not be by now
 
     def _look_past_the_ends(self) -> None:
         """Kafka refuses a fetch past the end; the embedded broker answers it with nothing, for ever.
 
-        librdkafka's end may be of the last time that this partition was ours, so one reader more has a fresh look.
+        librdkafka's end may be of the last time that this partition was ours, so our reader has a fresh look.
         """
         for key, since in list(self._unproven.items()):
             position, end = self._next[key], self._end(key)
             if position < 0 or (end is not None and position <= end):
                 del self._unproven[key]
             elif end is not None and time.monotonic() - since > SUSPICIOUS_AFTER_SECONDS:
-                seen = _fetched_end(self._bootstrap, key, position)
-                if seen is not None and position > seen:
-                    self._hold_recreated(self._answered(self._ask()))
-                    if key in self._placed:
-                        ours = self._placed[key]
-                        self._hold([key])
-                        raise PositionPastEnd(ours, position, seen)
-                else:
+                self._hold_recreated(self._answered(self._ask()))
+                if key in self._placed:
+                    with PartitionReader(self._bootstrap) as reader:
+                        self._read_one(reader, key)
                     self._unproven[key] = time.monotonic()
 
     def _end(self, key: _Key) -> int | None:
@@ -393,30 +459,19 @@ def _reading(bootstrap: str, group: str) -> dict[str, Any]:
     }
 
 
-def _fetched_end(bootstrap: str, key: _Key, position: int) -> int | None:
-    """The end of a partition, fetched anew by a reader that is in no group; none if no broker answers.
-
-    Not asked for: what the embedded broker says to that is wrong.
-    """
-    reader = confluent_kafka.Consumer(_reading(bootstrap, "none"))
-    reader.assign([TopicPartition(*key, position)])
-    deadline = time.monotonic() + 2
-    end = -1
-    while end < 0 and time.monotonic() < deadline:
-        reader.poll(0.05)
-        _, end = reader.get_watermark_offsets(TopicPartition(*key), cached=True)
-    reader.close()
-    return end if end >= 0 else None
-
-
 def _id(topic: str, number: Any) -> str:
     """Written as kafka-python does: the database compares it."""
     high, low = number.get_most_significant_bits(), number.get_least_significant_bits()  # signed
     return str(UUID(int=(high % 2**64 << 64) | low % 2**64)) if high or low else topic
 
 
+_headers_of: Final = methodcaller("headers")
+"""Where a header's name is not UTF-8, confluent-kafka returns a list with a hole, and an error at the same time. A
+plain call misses the error, once Python has optimised it, and the hole ends the process; `methodcaller` finds it."""
+
+
 def _message(partition: Partition, offset: int, record: Any) -> Message:
-    headers = record.headers()
+    headers = _headers_of(record)
     return Message(
         partition.topic,
         partition.topic_id,

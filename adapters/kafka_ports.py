@@ -16,6 +16,13 @@ A topic that was deleted and created anew has another id, and its offsets start 
 would go on at the old offset without a word. So whatever was fetched is delivered only after a broker was asked (one
 round trip, and one a second where nothing comes) whether the topics are still those that were assigned. What is not is
 held back like a new assignment: the database knows no position for that id, and it is read from its start.
+
+What a client cannot decode (a header's name that is not UTF-8, a wrong checksum, an unknown codec, lengths that
+contradict each other) would stop its partition for ever. There the adapter reads one batch with our own reader
+(adapters/kafka_reader.py), which isolates what is broken, and then lets the client go on behind that batch.
+
+Both clients read what is committed only: nothing of an open transaction, or of one that was aborted. The embedded
+broker does not say which ones were aborted, so on it their messages come.
 """
 
 from __future__ import annotations
@@ -43,6 +50,11 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """`undecodable` says why it is none, as far as Kafka's format goes; then `value` may hold the raw bytes.
+
+    The name of a header ends at a NUL: librdkafka tells no more of it, and all clients must tell the same.
+    """
+
     topic: str
     topic_id: str
     partition: int
@@ -51,6 +63,7 @@ class Message:
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
     timestamp_ms: int
+    undecodable: str | None = None
 
 
 OnAssign = Callable[[frozenset[Partition]], Mapping[Partition, int]]
@@ -63,7 +76,8 @@ class Consumer(Protocol):
     def poll(self, timeout_seconds: float, limit: int) -> list[Message]:
         """Up to `limit` messages, in order in each partition; nothing after `timeout_seconds` without any.
 
-        Raises PositionOutOfRange, and whatever on_assign raises.
+        What the client cannot decode comes as a message that is `undecodable`. Raises whatever on_assign raises, and
+        PositionOutOfRange, once: nothing more comes from that partition until the consumer has begun again.
         """
         ...
 
@@ -71,16 +85,21 @@ class Consumer(Protocol):
         """The partitions that messages can come from now."""
         ...
 
-    def seek(self, partition: Partition, offset: int) -> None:
-        """Go back (or on) to `offset` in a partition that is assigned."""
+    def positions(self) -> dict[Partition, int]:
+        """The offset behind all that was delivered, and behind what is never delivered: control records, and messages
+        of aborted transactions, where those come next."""
+        ...
+
+    def set_aside(self) -> dict[Partition, PositionOutOfRange]:
+        """The partitions that are ours, and of which Kafka does not have our position."""
+        ...
+
+    def begin_again(self) -> None:
+        """Hold back all that is assigned: the next poll asks on_assign where to begin before it delivers anything."""
         ...
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
         """Tell Kafka how far we are, for those who watch lags there. Never raises: nothing depends on it."""
-        ...
-
-    def high_watermarks(self) -> dict[Partition, int]:
-        """The offset of the next message to be written, as of the last fetch; less our position: the lag."""
         ...
 
     def close(self) -> None:
@@ -148,7 +167,8 @@ class PositionPastEnd(PositionOutOfRange):
         super().__init__(
             partition,
             position,
-            f"{remedy}: Kafka lost what was read already; set the position back once you know why",
+            f"{remedy}: Kafka lost what was read already; once you know why, run"
+            f" `tenantry intake-position move {partition.topic}/{partition.partition} --to OFFSET --reason ...`",
         )
 
 
@@ -156,8 +176,14 @@ class PositionExpired(PositionOutOfRange):
     """Kafka's retention removed messages that we have not read."""
 
     def __init__(self, partition: Partition, position: int, start: int) -> None:
-        remedy = f"lies before its start, {start}: what is between was removed unread; have it sent again"
-        super().__init__(partition, position, f"{remedy}, then set the position to the start")
+        self.start = start
+        lost = f"offset {position} was" if start == position + 1 else f"offsets {position} to {start - 1} were"
+        super().__init__(
+            partition,
+            position,
+            f"lies before its start, {start}: {lost} removed unread; have it sent again, then run"
+            f" `tenantry intake-position move {partition.topic}/{partition.partition} --to {start} --reason ...`",
+        )
 
 
 # ---------------------------------------------------------------- what the clients share
@@ -176,7 +202,7 @@ SESSION: Final = GroupSession()
 
 
 def knock(bootstrap: str, seconds: float) -> None:
-    """Wait until somebody listens there; raises BrokerUnreachable after `seconds`."""
+    """Wait until somebody listens at one of the addresses; raises BrokerUnreachable after `seconds`."""
     addresses = [address.strip().rpartition(":") for address in bootstrap.split(",")]
     deadline = time.monotonic() + seconds
     while not any(_listens(host.strip("[]"), int(port)) for host, _, port in addresses):

@@ -3,6 +3,9 @@
 It runs a loop in a thread of its own, which joins the group and sends the heartbeats. What that loop assigns is paused
 at once and given a position, so that nothing is fetched; our poll, in the caller's thread, asks the database, seeks and
 resumes. Why, and what a recreated topic has to do with it: adapters/kafka_ports.py.
+
+An error in decoding names no partition, and leaves kafka-python in a state in which it would try for ever. So from
+there on our own reader reads, one batch of each partition that is ours, until it has carried all of them past.
 """
 
 from __future__ import annotations
@@ -11,13 +14,21 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
 
+import google_crc32c
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
-from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError, TopicAlreadyExistsError
+from kafka.errors import (
+    CorruptRecordError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    TopicAlreadyExistsError,
+    UnsupportedCodecError,
+)
+from kafka.record import default_records
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from adapters.kafka_ports import (
@@ -28,17 +39,26 @@ from adapters.kafka_ports import (
     Message,
     OnAssign,
     Partition,
-    PositionExpired,
-    PositionPastEnd,
+    PositionOutOfRange,
     PublishFailed,
     knock,
 )
+from adapters.kafka_reader import PartitionReader
+from domain.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
 # One refused connection is a dozen of its lines, some with tracebacks. What matters reaches us as an
 # exception.
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
+
+# In pure Python the checksum costs seven eighths of the throughput, and this is the only place for a faster one
+# (docs/adr/0001-dependencies.md).
+default_records.calc_crc32c = lambda view: google_crc32c.value(bytes(view))
+
+
+LONGEST_BACKOFF_MS: Final = 1_000
+"""Of every client of a consumer and a producer: the slowest is how late they are back after an outage."""
 
 
 class KafkaPythonConsumer:
@@ -57,11 +77,16 @@ class KafkaPythonConsumer:
         self._on_assign = on_assign
         self._assigned: dict[TopicPartition, Partition] = {}
         self._held_back: set[TopicPartition] = set()
+        self._set_aside: dict[TopicPartition, PositionOutOfRange] = {}
+        self._stuck: _DecodingFailed | None = None
+        self._bootstrap = bootstrap
         self._topics = list(topics)
         self._asked_at = 0.0
         self._is_answered = True
         with _connecting(bootstrap, connect_seconds):
-            self._admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=2_000)
+            self._admin = KafkaAdminClient(
+                bootstrap_servers=bootstrap, request_timeout_ms=2_000, reconnect_backoff_max_ms=LONGEST_BACKOFF_MS
+            )
             self._kafka = KafkaConsumer(
                 bootstrap_servers=bootstrap,
                 bootstrap_timeout_ms=int(connect_seconds * 1000),
@@ -73,11 +98,10 @@ class KafkaPythonConsumer:
                 auto_offset_reset="none",  # "earliest" would hide a position that Kafka does not have
                 allow_auto_create_topics=False,
                 metadata_max_age_ms=5_000,  # how soon new partitions and recreated topics are seen
-                reconnect_backoff_max_ms=1_000,
+                reconnect_backoff_max_ms=LONGEST_BACKOFF_MS,
                 max_partition_fetch_bytes=2 * 2**20,  # a larger message comes all the same, alone
                 fetch_max_wait_ms=100,
-                # In pure Python it costs seven eighths of the throughput; TCP checks, and so did the broker.
-                check_crcs=find_spec("crc32c") is not None,
+                isolation_level="read_committed",
             )
         self._kafka.subscribe(topics=self._topics, listener=_Listener(self._held))
 
@@ -86,7 +110,14 @@ class KafkaPythonConsumer:
         deadline = time.monotonic() + timeout_seconds
         while True:
             self._place()
-            batches = self._fetch(max(0.0, deadline - time.monotonic()), limit)
+            if self._stuck is not None:
+                return self._read_past(limit)
+            try:
+                batches = self._fetch(max(0.0, deadline - time.monotonic()), limit)
+            except _DecodingFailed as failed:
+                log.warning("kafka-python cannot decode what it fetched, so our reader does: %s", failed.__cause__)
+                self._stuck = failed
+                continue
             messages = [
                 _message(self._assigned[tp], record)
                 for tp, records in batches.items()
@@ -98,10 +129,22 @@ class KafkaPythonConsumer:
 
     def assignment(self) -> set[Partition]:
         current = self._kafka.assignment()
-        return {ours for tp, ours in self._assigned.items() if tp in current and tp not in self._held_back}
+        return {
+            ours
+            for tp, ours in self._assigned.items()
+            if tp in current and tp not in self._held_back and tp not in self._set_aside
+        }
 
-    def seek(self, partition: Partition, offset: int) -> None:
-        self._kafka.seek(TopicPartition(partition.topic, partition.partition), offset)
+    def positions(self) -> dict[Partition, int]:
+        found = {ours: self._kafka.position(_native(ours), timeout_ms=0) for ours in self.assignment()}
+        return {ours: position for ours, position in found.items() if position is not None}
+
+    def set_aside(self) -> dict[Partition, PositionOutOfRange]:
+        current = self._kafka.assignment()
+        return {self._assigned[tp]: error for tp, error in self._set_aside.items() if tp in current}
+
+    def begin_again(self) -> None:
+        self._held(tp for tp in self._kafka.assignment() if tp in self._assigned)
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
         offsets = {
@@ -111,7 +154,7 @@ class KafkaPythonConsumer:
         with _logged("the commit of positions for monitoring"):
             self._kafka.commit_async(offsets, callback=_log_failed_commit)
 
-    def high_watermarks(self) -> dict[Partition, int]:
+    def _ends(self) -> dict[Partition, int]:
         marks = {ours: self._kafka.highwater(_native(ours)) for ours in self.assignment()}
         return {ours: mark for ours, mark in marks.items() if mark is not None}
 
@@ -127,6 +170,7 @@ class KafkaPythonConsumer:
         """
         for tp in partitions:
             self._held_back.add(tp)
+            self._set_aside.pop(tp, None)
             self._kafka.pause(tp)
             self._kafka.seek(tp, 0)
 
@@ -156,28 +200,79 @@ class KafkaPythonConsumer:
             refused = error
         except NoOffsetForPartitionError:
             return {}  # an assignment whose listener has not run yet
+        except (CorruptRecordError, UnsupportedCodecError) as error:
+            raise _DecodingFailed from error
+        except KafkaError as error:
+            if type(error) is KafkaError:  # "no complete records were found"
+                raise _DecodingFailed from error
+            topics = ", ".join(self._topics)
+            raise Unavailable(f"Kafka does not let us read {topics} ({error!r}): correct it there") from error
+        except Exception as error:  # of a codec, or of what kafka-python took for impossible
+            raise _DecodingFailed from error
         if batches or refused or time.monotonic() - self._asked_at > 1:
             self._hold_recreated()
         if refused is not None:
             self._explain(*next(iter(refused.args[0].items())))
         # Kafka refuses a fetch past the end; the embedded broker answers it with nothing, for ever.
-        for ours, end in self.high_watermarks().items():
+        for ours, end in self._ends().items():
             position = self._kafka.position(_native(ours), timeout_ms=0)
             if position is not None and position > end:
                 self._hold_recreated()
                 if _native(ours) not in self._held_back:
-                    raise PositionPastEnd(ours, position, end)
+                    self._look_past_the_end(ours, position, batches)
         return batches
 
+    def _look_past_the_end(self, ours: Partition, position: int, fetched: Iterable[TopicPartition]) -> None:
+        """Raise that the position lies past the end, if it still does: kafka-python's end is of its last fetch, and our
+        reader may have gone further since."""
+        try:
+            with PartitionReader(self._bootstrap) as reader:
+                reader.read(ours, position)
+        except PositionOutOfRange as error:
+            self._held(fetched)  # what it brought is lost with this error
+            raise self._put_aside(error) from None
+
+    def _read_past(self, limit: int) -> list[Message]:
+        """One batch of each partition, read by our reader; kafka-python goes on behind it."""
+        messages: list[Message] = []
+        passed: dict[TopicPartition, int] = {}
+        self._hold_recreated()
+        positions = self.positions()
+        with PartitionReader(self._bootstrap) as reader:
+            for ours, position in positions.items():
+                try:
+                    decoded = reader.read(ours, position).decoded
+                except PositionOutOfRange as error:
+                    self._put_aside(error)
+                    continue
+                decoded.cut_to(max(1, limit // len(positions)))
+                messages += decoded.messages
+                if decoded.next_offset > position:
+                    passed[_native(ours)] = decoded.next_offset
+        if self._stuck is not None and positions and not passed and not self._set_aside:
+            raise self._stuck  # not about what lies there, for our reader finds nothing
+        for tp, offset in passed.items():
+            self._kafka.seek(tp, offset)
+        if positions and not self._held_back & self._kafka.assignment():
+            self._stuck = None  # else what is held back may be what it is about
+        return messages
+
+    def _put_aside(self, error: PositionOutOfRange) -> PositionOutOfRange:
+        tp = _native(error.partition)
+        self._set_aside[tp] = error
+        self._kafka.pause(tp)
+        return error
+
     def _explain(self, tp: TopicPartition, position: int) -> None:
-        """Raise what a refused position means; nothing if the topic is another by now."""
+        """Raise what a refused position means; begin again if it is not refused any more."""
         if tp in self._held_back or tp not in self._assigned:
             return
-        start = self._kafka.beginning_offsets([tp], timeout_ms=5_000)[tp]
-        if position < start:
-            raise PositionExpired(self._assigned[tp], position, start)
-        end = self._kafka.end_offsets([tp], timeout_ms=5_000)[tp]
-        raise PositionPastEnd(self._assigned[tp], position, end)
+        try:
+            with PartitionReader(self._bootstrap) as reader:
+                reader.read(self._assigned[tp], position)
+        except PositionOutOfRange as error:
+            raise self._put_aside(error) from None
+        self._held([tp])
 
     def _hold_recreated(self) -> None:
         """Hold back each partition that is not, or not provably, of the topic that was assigned."""
@@ -197,6 +292,10 @@ class KafkaPythonConsumer:
             return {}
         self._is_answered = True
         return ids
+
+
+class _DecodingFailed(Exception):
+    """kafka-python cannot decode what it fetched; the cause is its error."""
 
 
 class KafkaPythonProducer:
@@ -269,7 +368,7 @@ class KafkaPythonProducer:
                 request_timeout_ms=10_000,
                 delivery_timeout_ms=20_000,
                 allow_auto_create_topics=False,
-                reconnect_backoff_max_ms=1_000,
+                reconnect_backoff_max_ms=LONGEST_BACKOFF_MS,
             )
 
 
@@ -337,7 +436,7 @@ def _message(partition: Partition, record: Any) -> Message:
         offset=record.offset,
         key=record.key,
         value=record.value,
-        headers=tuple((name, value or b"") for name, value in record.headers),
+        headers=tuple((name.partition("\0")[0], value or b"") for name, value in record.headers),
         timestamp_ms=record.timestamp,
     )
 

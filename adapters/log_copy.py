@@ -8,12 +8,13 @@ read between two pages. Memory is that of a page.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from psycopg import sql
 
 from adapters.past import OF_TENANT, streams_of
 from adapters.seal_store import SealStore
+from domain.times import in_utc
 
 
 @dataclass(slots=True)
@@ -96,4 +97,4 @@ def _stored(row: bytes) -> Stored:
 
 
 def _utc(time: datetime) -> datetime:
-    return time.astimezone(UTC)
+    return in_utc(time)

@@ -1,12 +1,14 @@
 """How does a page of the log become lines of a file, or a folder of Parquet?
 
-    jsonl     a JSON object a line: position, stream, version, topic, recorded_at, id, state as text; the form that
-              `tenantry import` takes
+    jsonl     a JSON object a line: position, stream, version, topic, recorded_at, id, state as text, leaf_hash; the
+              form that `tenantry import` takes
     csv       the same columns under a line of names
     parquet   a folder a day (of recording, UTC): day=2026-06-01/part-0.parquet, state as bytes
 
 The state is always the stored bytes, to the last one, so that a seal over the log holds for what is exported: as text,
-where it is UTF-8, which JSON is. Bytes that are not go into `state_base64`; CSV has no place for them.
+where it is UTF-8, which JSON is. Bytes that are not go into `state_base64`; CSV has no place for them. The columns
+`recorded_at` and `id` repeat what the state begins with; `leaf_hash` (base64) is over the five columns that are sealed,
+so that whoever reads the file can name a line that was changed. It proves nothing by itself: a root does.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from importlib import import_module
 from itertools import accumulate
 from pathlib import Path
@@ -24,6 +27,7 @@ from types import ModuleType
 from typing import Any, Final, Literal, Protocol
 
 from adapters.log_copy import Page
+from adapters.seal_store import leaf_of
 from domain.errors import UnreadableEvent, UsageError
 
 Form = Literal["parquet", "jsonl", "csv"]
@@ -72,6 +76,7 @@ class _JsonLines:
             row["state"] = page.states[at].decode()
         except UnicodeDecodeError:
             row["state_base64"] = base64.b64encode(page.states[at]).decode()
+        row["leaf_hash"] = _hash(page, at)
         if self._with_proofs:
             row["leaf"], row["proof"] = page.leaves[at], _texts(page.proofs[at])
         return row
@@ -86,7 +91,9 @@ class _Csv:
         self._rows = csv.writer(self._file)
         self._with_proofs = with_proofs
         more = ("leaf", "proof") if with_proofs else ()
-        self._rows.writerow(("position", "stream", "version", "topic", "recorded_at", "id", "state", *more))
+        self._rows.writerow(
+            ("position", "stream", "version", "topic", "recorded_at", "id", "state", "leaf_hash", *more)
+        )
 
     def write(self, page: Page) -> None:
         for at in range(len(page)):
@@ -97,13 +104,18 @@ class _Csv:
                     f"the event at position {page.positions[at]} is no text: export as parquet or jsonl"
                 ) from None
             row: list[Any] = [page.positions[at], page.streams[at], page.versions[at], page.topics[at]]
-            row += [page.times[at].isoformat(), page.ids[at], state]
+            row += [page.times[at].isoformat(), page.ids[at], state, _hash(page, at)]
             if self._with_proofs:
                 row += [page.leaves[at], " ".join(_texts(page.proofs[at]) or ())]
             self._rows.writerow(row)
 
     def close(self) -> None:
         self._file.close()
+
+
+def _hash(page: Page, at: int) -> str:
+    event = (page.positions[at], page.streams[at], page.versions[at], page.topics[at], page.states[at])
+    return base64.b64encode(sha256(b"\x00" + leaf_of(event)).digest()).decode()
 
 
 def _texts(proof: bytes | None) -> list[str] | None:

@@ -8,6 +8,7 @@ and that follows from it:
     data_keys              the keys that were exported; without them, every key in the log counts as forgotten
     customer_tenants       the tenants' first events
     destroy_guard          how many tenants were destroyed
+    live_products          how many products are active on tenants that were not
     held_by_guard          the caller, who folds the tenants concerned
     wakes                  every scope of every tenant: the saga looks at each once, and leaves alone what has converged
     projection_positions   none, so that the read models come out of the log; but the outbox stands at its end, because
@@ -30,6 +31,8 @@ from psycopg import sql
 
 from adapters.high_water import APPEND_LOCK, CHANNEL
 from adapters.log_copy import Stored
+from adapters.postgres_connection import LONG, connect
+from adapters.postgres_errors import answering
 from domain.errors import Unavailable, UsageError
 from domain.ports import HeldInTenant
 
@@ -65,18 +68,13 @@ class LogImport:
         Raises Unavailable, and UsageError where the store is not empty.
         """
         try:
-            with psycopg.connect(self._url, connect_timeout=10, client_encoding="utf-8") as connection:
+            with answering(), connect(self._url, limits=LONG) as connection:
                 self._connection = connection
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (APPEND_LOCK,))
                 self._ask_for_an_empty_store()
                 yield self
-        except psycopg.errors.UndefinedTable as error:
-            raise Unavailable("the database has no tables for the log: run `tenantry migrate`") from error
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise Unavailable(
-                f"the import was broken off ({reason}) and left nothing: check TENANTRY_DATABASE_URL, start it again"
-            ) from error
+        except Unavailable as error:
+            raise Unavailable(f"the import was broken off and left nothing: {error}", why=error.why) from error
         finally:
             self._connection = None
 
@@ -153,10 +151,11 @@ class LogImport:
         run("ANALYZE stored_events")
         run(_CUSTOMERS)
         run(_DESTROYED)
+        run(_LIVE_PRODUCTS)
         with self._open.cursor() as curs:
             curs.executemany(
-                "INSERT INTO held_by_guard (tenant_id, changes, since) VALUES (%s, %s, %s)",
-                [(tenant, each.changes, each.since) for tenant, each in held.items()],
+                "INSERT INTO held_by_guard (tenant_id, changes, since, closings) VALUES (%s, %s, %s, %s)",
+                [(tenant, each.changes, each.since, each.closings) for tenant, each in held.items()],
             )
             run(_WAKES, (list(families), list(families.values())))
             run("DELETE FROM projection_positions")
@@ -194,6 +193,26 @@ UPDATE destroy_guard SET destroyed = (
     SELECT count(*) FILTER (WHERE topic = 'tenantry.tenant-destroyed')
          - count(*) FILTER (WHERE topic = 'tenantry.tenant-restored')
     FROM stored_events)
+"""
+
+_LIVE_PRODUCTS: Final = """
+WITH spoken AS (
+    SELECT originator_id AS stream, originator_version AS version, topic,
+           convert_from(state, 'UTF8')::json -> 'data' AS data
+    FROM stored_events
+    WHERE topic IN ('tenantry.product-activated', 'tenantry.product-deactivated', 'tenantry.tenant-destroyed',
+                    'tenantry.tenant-restored')
+), last AS (
+    SELECT DISTINCT ON (stream, data ->> 'product') stream, topic
+    FROM spoken WHERE topic LIKE 'tenantry.product-%'
+    ORDER BY stream, data ->> 'product', (data ->> 'revision')::bigint DESC NULLS LAST, version DESC
+), ended AS (
+    SELECT stream FROM spoken WHERE topic LIKE 'tenantry.tenant-%' GROUP BY stream
+    HAVING count(*) FILTER (WHERE topic = 'tenantry.tenant-destroyed')
+         > count(*) FILTER (WHERE topic = 'tenantry.tenant-restored')
+)
+INSERT INTO live_products (products)
+SELECT count(*) FROM last WHERE topic = 'tenantry.product-activated' AND stream NOT IN (SELECT stream FROM ended)
 """
 
 _WAKES: Final = """

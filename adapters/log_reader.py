@@ -12,14 +12,12 @@ them: it comes as Unread, and so does a fact that cannot be decoded. Nothing is 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import psycopg
-
 from adapters.event_mapper import EVENTS, SEALED_MARK, EventMapper
+from adapters.postgres_connection import LONG, Session
 from adapters.seal_store import NO_MARK
 from domain.errors import Unavailable, UnreadableEvent
 from domain.event import Event, Recorded
@@ -47,16 +45,13 @@ class LogReader:
     """One connection of its own, made when it is first needed and made again when it broke. Not for several threads."""
 
     def __init__(self, url: str, keys: SealingKeys, *, close: Callable[[], None] = lambda: None) -> None:
-        self._url = url
+        self._session = Session(url, limits=LONG)
         self._keys = keys
         self._mapper = EventMapper(keys)
-        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._close = close
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._session.close()
         self._close()
 
     def mark(self) -> int:
@@ -124,20 +119,8 @@ class LogReader:
         return facts
 
     def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        with self._answering() as connection, connection.cursor(binary=True) as curs:
+        with self._session() as connection, connection.cursor(binary=True) as curs:
             return curs.execute(statement.encode(), parameters, prepare=True).fetchall()
-
-    @contextmanager
-    def _answering(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
-            yield self._connection
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            if self._connection is not None:
-                self._connection.close()
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise Unavailable(f"the log cannot be read ({reason}): check TENANTRY_DATABASE_URL") from error
 
 
 def known_topics() -> dict[str, type[Event]]:

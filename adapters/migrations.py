@@ -14,20 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from sqlalchemy import Connection, NullPool, create_engine, func, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, func, select
 
-from domain.errors import Unavailable, UsageError
+from adapters.postgres_connection import LONG, engine
+from adapters.postgres_errors import answering
+from domain.errors import UsageError
 
 _LOCK: Final = 0x74656E616E747279  # "tenantry"; advisory locks are each database's own
-_CONNECT_SECONDS: Final = 10
 
 
 def migrate(url: str, *, revision: str = "head") -> None:
@@ -86,21 +84,6 @@ def _scripts() -> Path:
 @contextmanager
 def _connection(url: str) -> Iterator[Connection]:
     """A connection of its own in a transaction, committed at the end."""
-    try:
-        place = conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:  # its text may hold the password
-        raise UsageError("the database URL cannot be read: write postgresql://USER@HOST:PORT/NAME") from error
-    if not place.get("connect_timeout"):
-        url = make_conninfo(url, connect_timeout=_CONNECT_SECONDS)
     # libpq reads the URL, not SQLAlchemy: whatever psql takes will do.
-    engine = create_engine("postgresql+psycopg://", poolclass=NullPool, creator=lambda: psycopg.connect(url))
-    try:
-        connection = engine.connect()
-    except OperationalError as error:
-        where = f"{place.get('dbname') or 'postgres'} on {place.get('host') or 'the local socket'}"
-        reason = " ".join(str(error.orig).split())
-        raise Unavailable(
-            f"the database {where} does not answer ({reason}): start it, or correct TENANTRY_DATABASE_URL"
-        ) from error
-    with connection, connection.begin():
+    with answering(), engine(url, pool_size=0, limits=LONG).begin() as connection:
         yield connection

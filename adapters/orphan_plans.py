@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import psycopg
 from psycopg.types.json import Jsonb
 
+from adapters.postgres_connection import connect
 from adapters.topology import reaching
 from domain.drift import CONTROL, Thing
 
@@ -21,7 +21,7 @@ class OrphanPlans:
         self._url = url
 
     def keep(self, plan_hash: str, things: Sequence[Thing]) -> None:
-        with reaching(CONTROL), psycopg.connect(self._url, connect_timeout=5) as connection:
+        with reaching(CONTROL), connect(self._url) as connection:
             connection.execute(
                 "INSERT INTO orphan_plans (plan, things) VALUES (%s, %s)"
                 " ON CONFLICT (plan) DO UPDATE SET listed_at = now()",
@@ -30,6 +30,6 @@ class OrphanPlans:
             connection.execute("DELETE FROM orphan_plans WHERE listed_at < now() - interval '30 days'")
 
     def find(self, plan_hash: str) -> Sequence[Thing] | None:
-        with reaching(CONTROL), psycopg.connect(self._url, connect_timeout=5) as connection:
+        with reaching(CONTROL), connect(self._url) as connection:
             row = connection.execute("SELECT things FROM orphan_plans WHERE plan = %s", [plan_hash]).fetchone()
         return [Thing(*thing) for thing in row[0]] if row else None

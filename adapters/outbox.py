@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import psycopg
-
-from domain.errors import Unavailable
+from adapters.postgres_connection import Session
 
 RELAY_LOCK: Final = 7_305_808_868_231_650_678
 
@@ -30,16 +28,15 @@ class PostgresOutbox:
     """One session for the lock and the queries: who loses it has lost the lock, and asks again."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._connection: psycopg.Connection | None = None
-        self._held = False
+        self._session = Session(url)
+        self._held: int | None = None
 
     def hold(self) -> bool:
         """Whether this process is the one relay; Unavailable where the database does not answer."""
-        if not self._held:
+        if not self._session.is_open or self._held != self._session.number:
             row = self._execute("SELECT pg_try_advisory_lock(%s)", (RELAY_LOCK,))[0]
-            self._held = bool(row[0])
-        return self._held
+            self._held = self._session.number if row[0] else None
+        return self._held is not None
 
     def position(self, topic_id: str) -> int:
         """The last position published to the topic of that id; 0 for a new one."""
@@ -63,13 +60,5 @@ class PostgresOutbox:
         )
 
     def _execute(self, statement: str, parameters: tuple[object, ...]) -> list[tuple[object, ...]]:
-        try:
-            if self._connection is None or self._connection.closed:
-                self._held = False
-                self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
-            return self._connection.execute(statement.encode(), parameters).fetchall()
-        except psycopg.OperationalError as error:
-            self._held = False
-            if self._connection is not None:
-                self._connection.close()
-            raise Unavailable("the database does not answer the relay: check TENANTRY_DATABASE_URL") from error
+        with self._session() as connection:
+            return connection.execute(statement.encode(), parameters).fetchall()

@@ -6,13 +6,16 @@ query each, so that they answer at any size and while everything else is busy.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 
+from adapters.postgres_connection import connect
+from adapters.postgres_errors import answering
 from adapters.workers import alive
-from domain.errors import Unavailable
 
 Row = dict[str, Any]
 
@@ -42,15 +45,29 @@ def status(url: str) -> Row:
             "SELECT (SELECT count(*) FROM waiting) AS waiting,"
             " (SELECT extract(epoch FROM now() - min(received_at))::float FROM waiting) AS oldest_waiting,"
             " (SELECT count(*) FROM quarantine WHERE state = 'open') AS quarantined,"
+            " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'undecodable') AS undecodable,"
             " (SELECT coalesce(sum(duplicates), 0)::bigint FROM incoming) AS duplicates,"
             " (SELECT count(*) FROM incoming) AS seen,"
-            " (SELECT count(*) FROM incoming WHERE outcome = 'stale') AS stale",
+            " (SELECT count(*) FROM incoming WHERE outcome = 'stale') AS stale,"
+            " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'internal-error') AS internal_errors",
+        )
+        ahead = _one(
+            connection,
+            "SELECT count(*) AS messages, max(received_at) AS last_at, (array_agg(DISTINCT source))[:5] AS sources"
+            " FROM incoming WHERE is_ahead",
         )
         guard = _one(
             connection,
-            "SELECT coalesce(sum(changes), 0)::bigint AS held, count(*) AS tenants, min(since) AS since,"
+            "SELECT coalesce(sum(changes), 0)::bigint AS held, coalesce(sum(closings), 0)::bigint AS closings,"
+            " count(*) AS tenants, min(since) AS since,"
             " extract(epoch FROM now() - min(since))::float AS oldest_seconds FROM held_by_guard",
         )
+        outages = connection.execute(
+            "SELECT substr(obstacle, 13) AS away, count(*) AS scopes, min(updated_at) AS since,"
+            " extract(epoch FROM now() - min(updated_at))::float AS seconds"
+            " FROM provisionings WHERE outcome IS NULL AND obstacle LIKE 'unreachable:%'"
+            " GROUP BY obstacle ORDER BY min(updated_at)"
+        ).fetchall()
         sweep = _one(
             connection,
             "SELECT started_at, finished_at, tenants, handed_over, silent, stopped_at, reason FROM sweeps",
@@ -63,8 +80,15 @@ def status(url: str) -> Row:
             "SELECT coalesce((SELECT substring(note FROM '\\nposition ([0-9]{1,18})\\n')::bigint FROM seal_checkpoints"
             " ORDER BY number DESC LIMIT 1), 0) AS position",
         )
+        server = _one(
+            connection,
+            "SELECT current_setting('transaction_read_only') = 'on' AS read_only,"
+            " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
+            " current_setting('max_connections')::int AS max_connections",
+        )
     counts = {row["state"]: row["count"] for row in scopes}
     return {
+        "database": {"answers": True, **server},
         "log": {"position": last},
         "kafka": partitions,
         "projections": [{**row, "lag": max(0, last - row["position"])} for row in projections],
@@ -76,6 +100,8 @@ def status(url: str) -> Row:
             for state in ("converged", "in_progress", "waiting", "held", "given_up")
         },
         "messages": messages,
+        "ahead": ahead,
+        "outages": outages,
         "guard": guard,
         "sweep": sweep,
         "workers": alive(url),
@@ -138,6 +164,19 @@ def restless(url: str, *, tenant_id: str | None = None, limit: int = 100) -> lis
     return [row["tenant_id"] for row in rows]
 
 
+def waiting(url: str, *, limit: int = 100) -> list[Row]:
+    """The tenants that messages wait for, the longest first: how many, of which sources and types, for how long."""
+    query = """
+    SELECT tenant_id, count(*) AS messages, array_agg(DISTINCT source ORDER BY source) AS sources,
+           array_agg(DISTINCT type ORDER BY type) AS types, min(received_at) AS since,
+           extract(epoch FROM now() - min(received_at))::float AS oldest_seconds,
+           extract(epoch FROM now() - max(received_at))::float AS newest_seconds
+    FROM waiting GROUP BY tenant_id ORDER BY min(received_at), tenant_id LIMIT %(limit)s
+    """
+    with _connect(url) as connection:
+        return connection.execute(query.encode(), {"limit": limit}).fetchall()
+
+
 def tenant_ids(url: str) -> list[str]:
     """Every tenant there ever was, in the order of its id."""
     with _connect(url) as connection:
@@ -145,13 +184,10 @@ def tenant_ids(url: str) -> list[str]:
     return [row["tenant_id"] for row in rows]
 
 
-def _connect(url: str) -> psycopg.Connection[Row]:
-    try:
-        return psycopg.connect(url, row_factory=dict_row, connect_timeout=5)
-    except psycopg.OperationalError as error:
-        raise Unavailable(
-            "the database does not answer: is `tenantry up` running? else check TENANTRY_DATABASE_URL"
-        ) from error
+@contextmanager
+def _connect(url: str) -> Iterator[psycopg.Connection[Row]]:
+    with answering(), connect(url, row_factory=dict_row) as connection:
+        yield connection
 
 
 def _one(connection: psycopg.Connection[Row], query: str) -> Row:

@@ -18,6 +18,8 @@ from typing import Final
 from adapters.log_reader import LogReader, Unread
 from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
+from domain.tenant_events import ChangesApproved, ChangesRejected
+from domain.times import in_utc
 
 _TIMES: Final = "2026-06-01T12:00:00Z, with its zone, or a day, 2026-06-01, from its beginning in UTC"
 
@@ -70,6 +72,11 @@ class PastLog(LogReader):
         for after in range(begin, end, RANGE):
             upto = min(after + RANGE, end)
             yield list(self._facts(_ACTS, (after, upto))), upto - begin, end - begin
+
+    def settlement(self, plan: str) -> Recorded | None:
+        """The first fact by which that plan of the destroy guard was approved or rejected; it looks through the log."""
+        found = self._facts(_SETTLEMENTS, (f'"plan":{json.dumps(plan)}'.encode(),))
+        return found[0] if found else None
 
     # -- moments ------------------------------------------------------------------------------------------------------
 
@@ -134,13 +141,13 @@ def time_of(said: str) -> datetime:
     with suppress(ValueError, OverflowError):
         time = datetime.fromisoformat(said)
         if time.tzinfo is not None:
-            return time.astimezone(UTC)
+            return in_utc(time)
     raise UsageError(f"{said} is no time: {_TIMES}")
 
 
 def _time_in(state: bytes) -> datetime:
     """When a fact was recorded; sealed or not, `at` lies open in its state."""
-    return datetime.fromisoformat(json.loads(state)["at"]).astimezone(UTC)
+    return in_utc(datetime.fromisoformat(json.loads(state)["at"]))
 
 
 def _told(time: datetime) -> str:
@@ -168,6 +175,10 @@ _FACTS_OF_STREAMS: Final = f"{_FACTS} WHERE originator_id = ANY (%s::text[]) AND
 _ACTS: Final = (
     f"{_FACTS} WHERE notification_id > %s AND notification_id <= %s"
     """ AND position('"kind":"operator"'::bytea IN state) > 0 ORDER BY notification_id"""
+)
+_SETTLEMENTS: Final = (
+    f"{_FACTS} WHERE topic IN ('{ChangesApproved.TOPIC}', '{ChangesRejected.TOPIC}')"
+    " AND position(%s::bytea IN state) > 0 ORDER BY notification_id LIMIT 1"
 )
 _LAST: Final = "SELECT notification_id, state FROM stored_events WHERE notification_id <= %s ORDER BY 1 DESC LIMIT 1"
 _NEXT: Final = "SELECT notification_id, state FROM stored_events WHERE notification_id > %s ORDER BY 1 LIMIT %s"

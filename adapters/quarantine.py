@@ -6,14 +6,18 @@ message for an operator who asks for it by number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Final
 
 import psycopg
 from psycopg.rows import class_row
 
-from domain.errors import Unavailable, UsageError
+from adapters.postgres_connection import connect
+from adapters.postgres_errors import answering
+from domain.errors import UsageError
 from domain.ports import SealingKeys
 
 
@@ -38,10 +42,27 @@ class Entry:
     sealed_body: str
 
 
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Which messages are meant: those that fit all that is said; None says nothing."""
+
+    rule: str | None = None
+    source: str | None = None
+    type: str | None = None
+    tenant_id: str | None = None
+
+    @property
+    def says_nothing(self) -> bool:
+        return self == Picked()
+
+
 _COLUMNS = (
     'number, state, rule, reason, source, id, type, tenant_id, topic, partition, "offset", repeats, received_at,'
     " digest, sealed_body"
 )
+
+
+EVERYTHING: Final = Picked()
 
 
 class Quarantine:
@@ -51,11 +72,26 @@ class Quarantine:
         self._url = url
         self._keys = keys
 
-    def entries(self, *, state: str = "open", limit: int = 1000) -> Sequence[Entry]:
-        """The messages in a state, oldest first."""
+    def entries(self, *, state: str = "open", limit: int = 1000, picked: Picked = EVERYTHING) -> Sequence[Entry]:
+        """The messages in a state that are meant, oldest first."""
         with self._connect() as connection, connection.cursor(row_factory=class_row(Entry)) as curs:
-            query = f"SELECT {_COLUMNS} FROM quarantine WHERE state = %s ORDER BY number LIMIT %s"  # noqa: S608
-            return curs.execute(query.encode(), (state, limit)).fetchall()
+            query = (
+                f"SELECT {_COLUMNS} FROM quarantine WHERE state = %(state)s"  # noqa: S608
+                " AND (%(rule)s::text IS NULL OR rule = %(rule)s) AND (%(source)s::text IS NULL OR source = %(source)s)"
+                " AND (%(type)s::text IS NULL OR type = %(type)s)"
+                " AND (%(tenant_id)s::text IS NULL OR tenant_id = %(tenant_id)s) ORDER BY number LIMIT %(limit)s"
+            )
+            return curs.execute(query.encode(), {"state": state, "limit": limit, **asdict(picked)}).fetchall()
+
+    def refused_again(self, entry: Entry) -> Entry | None:
+        """The open message that a retry of `entry` has come to."""
+        with self._connect() as connection, connection.cursor(row_factory=class_row(Entry)) as curs:
+            query = (
+                f"SELECT {_COLUMNS} FROM quarantine WHERE state = 'open' AND number > %s"  # noqa: S608
+                ' AND (digest = %s OR (topic, partition, "offset") = (%s, %s, %s)) ORDER BY number DESC LIMIT 1'
+            )
+            place = (entry.number, entry.digest, entry.topic, entry.partition, entry.offset)
+            return curs.execute(query.encode(), place).fetchone()
 
     def entry(self, number: int) -> Entry:
         """One message; UsageError where there is none of that number."""
@@ -73,8 +109,7 @@ class Quarantine:
             raise UsageError(f"message {entry.number} cannot be read any more: its person was forgotten; discard it")
         return plain
 
-    def _connect(self) -> psycopg.Connection:
-        try:
-            return psycopg.connect(self._url, connect_timeout=5)
-        except psycopg.OperationalError as error:
-            raise Unavailable("the database does not answer: check TENANTRY_DATABASE_URL") from error
+    @contextmanager
+    def _connect(self) -> Iterator[psycopg.Connection]:
+        with answering(), connect(self._url) as connection:
+            yield connection

@@ -17,8 +17,10 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from adapters.arrays import Bigints, Texts, bigints, byteas, texts, timestamps
-from domain.errors import Conflict, GuardTripped, PositionLost
-from domain.ports import Guarded, HeldInTenant, KafkaPosition, Lease, Recording
+from adapters.guarding import hold, pass_the_guard
+from domain.errors import Conflict, PositionLost
+from domain.faults import INTERNAL_ERROR
+from domain.ports import KafkaPosition, Lease, Recording
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,9 @@ class DuplicateIncoming(IntegrityError):
 def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int, str]) -> None:
     """Write them; `bodies` holds the sealed bodies of messages by the identity of the message."""
     if recording.guarded is not None:  # first, so that whoever waits for the guard holds nothing else yet
-        _pass_the_guard(curs, recording.guarded)
+        pass_the_guard(curs, recording.guarded, recording.live_products)
     _know_of_each_other(curs, recording)
+    _expect_unmoved(curs, recording.unmoved)
     for position in recording.positions:
         _move(curs, position)
     _guard_waiting_rooms(curs, recording)
@@ -99,7 +102,9 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
     if recording.replies:
         _keep_replies(curs, recording)
     if recording.held:
-        _hold(curs, recording.held)
+        hold(curs, recording.held)
+    if recording.live_products:
+        curs.execute("INSERT INTO live_products (products) VALUES (%s)", (recording.live_products,))
     if recording.wakes:
         curs.execute(
             "INSERT INTO wakes (scope, due_at) SELECT k.scope, k.at FROM unnest(%b::text[], %b::timestamptz[]) AS k"
@@ -111,6 +116,13 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
 
 
 def _close_quarantined(curs: Cursor[DictRow], recording: Recording) -> None:
+    if recording.released or recording.discarded:
+        curs.execute(
+            "SELECT tenant_id FROM quarantine WHERE number = ANY(%b) AND rule = 'internal-error'"
+            " AND tenant_id IS NOT NULL",
+            (bigints([*recording.released, *(each.number for each in recording.discarded)]),),
+        )
+        _take_turns(curs, [row["tenant_id"] for row in curs.fetchall()], _ROOMS)
     if recording.released:
         curs.execute(
             "UPDATE quarantine SET state = 'retried', closed_at = now() WHERE number = ANY(%b) AND state = 'open'",
@@ -156,51 +168,6 @@ def _keep_replies(curs: Cursor[DictRow], recording: Recording) -> None:
             log.info("passed over a reply to %r: nobody waits for it, or it is no news", reply.key)
 
 
-def _pass_the_guard(curs: Cursor[DictRow], guarded: Guarded) -> None:
-    """Count what is destroyed; everybody who destroys waits here for everybody else, until the commit.
-
-    Time never goes back for the guard, whatever the clocks of several processes say. The live tenants are counted only
-    where `at_least` is not enough.
-    """
-    curs.execute(
-        "UPDATE destroy_guard SET destroyed = destroyed + %s,"
-        " at = CASE WHEN %s > 0 THEN greatest(at, %s) ELSE at END RETURNING at, destroyed",
-        (guarded.destroyed, guarded.facts, guarded.at),
-    )
-    row = curs.fetchone()
-    assert row is not None
-    if not guarded.facts:
-        return
-    curs.execute("DELETE FROM guarded_facts WHERE at <= %s", (row["at"] - guarded.rule.window,))
-    curs.execute("SELECT coalesce(sum(facts), 0)::bigint AS facts FROM guarded_facts")
-    counted = curs.fetchone()
-    assert counted is not None
-    limit = guarded.rule.limit(0)
-    if counted["facts"] + guarded.facts > limit and guarded.rule.share:
-        curs.execute("SELECT count(*) AS tenants FROM customer_tenants")
-        created = curs.fetchone()
-        assert created is not None
-        limit = guarded.rule.limit(created["tenants"] - row["destroyed"] + guarded.destroyed)
-    if counted["facts"] + guarded.facts > limit:
-        raise GuardTripped(max(0, limit - counted["facts"]))
-    curs.execute("INSERT INTO guarded_facts (at, facts) VALUES (%s, %s)", (row["at"], guarded.facts))
-
-
-def _hold(curs: Cursor[DictRow], held: Mapping[str, HeldInTenant | None]) -> None:
-    """What the destroy guard holds of those tenants from here on."""
-    curs.execute("DELETE FROM held_by_guard WHERE tenant_id = ANY(%b)", (texts(list(held)),))
-    rows = {tenant_id: each for tenant_id, each in held.items() if each is not None}
-    curs.execute(
-        "INSERT INTO held_by_guard (tenant_id, changes, since)"
-        " SELECT * FROM unnest(%b::text[], %b::bigint[], %b::timestamptz[])",
-        (
-            texts(list(rows)),
-            bigints([each.changes for each in rows.values()]),
-            timestamps([each.since for each in rows.values()]),
-        ),
-    )
-
-
 def _see(curs: Cursor[DictRow], recording: Recording) -> None:
     """Each message once; what waited or was quarantined may be dealt with again."""
     if not recording.incoming:
@@ -225,10 +192,17 @@ def _see(curs: Cursor[DictRow], recording: Recording) -> None:
     )
     if curs.rowcount != len(rows):
         raise DuplicateIncoming("another intake dealt with the same message")
+    if ahead := [(seen.source, seen.id) for seen in rows if seen.is_ahead]:
+        curs.execute(
+            "UPDATE incoming SET is_ahead = true FROM unnest(%b::text[], %b::text[]) AS k (source, id)"
+            " WHERE incoming.source = k.source AND incoming.id = k.id",
+            _columns(ahead),
+        )
 
 
 def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:
-    """Nobody is sent to wait for a tenant that another transaction creates at this moment, or the other way round.
+    """Nobody is sent to wait for a tenant that another transaction creates at this moment, or the other way round; nor
+    behind a message that another one takes out of the quarantine (`_close_quarantined`).
 
     Both lock the tenant first, in the order of its id, and then look for what the other has committed.
     """
@@ -238,20 +212,28 @@ def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:
         return
     _take_turns(curs, {*created, *rooms}, _ROOMS)
     curs.execute(
+        "SELECT DISTINCT tenant_id FROM quarantine WHERE rule = 'internal-error' AND state = 'open'"
+        " AND tenant_id = ANY(%b) AND number <> ALL(%b)",
+        (texts({*created, *rooms}), bigints(recording.released)),
+        prepare=True,
+    )
+    faulty = {row["tenant_id"] for row in curs.fetchall()}
+    faulty |= {message.tenant_id for message in recording.quarantined if message.rule == INTERNAL_ERROR}
+    curs.execute(
         "SELECT 1 FROM waiting WHERE tenant_id = ANY(%b) AND (source, id) NOT IN"
         " (SELECT * FROM unnest(%b::text[], %b::text[])) LIMIT 1",
-        (texts(created), *_columns(recording.waited)),
+        (texts(sorted({*created} - faulty)), *_columns(recording.waited)),
         prepare=True,
     )
     if curs.fetchone() is not None:
         raise Conflict("a message was sent to wait for a tenant that is created here: decide again")
     curs.execute(
         "SELECT 1 FROM stored_events WHERE originator_id = ANY(%b) AND originator_version = 1 LIMIT 1",
-        (texts([f"tenant:{tenant_id}" for tenant_id in sorted(rooms - set(created))]),),
+        (texts([f"tenant:{tenant_id}" for tenant_id in sorted(rooms - faulty - set(created))]),),
         prepare=True,
     )
     if curs.fetchone() is not None:
-        raise Conflict("the tenant that a message should wait for was created: decide again")
+        raise Conflict("what a message should wait for has come about: decide again")
 
 
 def _know_of_each_other(curs: Cursor[DictRow], recording: Recording) -> None:
@@ -274,8 +256,29 @@ def _know_of_each_other(curs: Cursor[DictRow], recording: Recording) -> None:
         )
 
 
+def _expect_unmoved(curs: Cursor[DictRow], unmoved: Mapping[str, int]) -> None:
+    """Nobody has recorded in these streams since they were read.
+
+    A hold rests on what the tenant's stream says, and a purge on what the streams of its scopes say: neither writes
+    where the other does, so the two take turns by tenant, and the second sees what the first has recorded.
+    """
+    if not unmoved:
+        return
+    _take_turns(curs, {stream.split(":")[1] for stream in unmoved}, _HOLDS)
+    curs.execute(
+        "SELECT k.name FROM unnest(%b::text[], %b::bigint[]) AS k (name, version) WHERE EXISTS (SELECT FROM"
+        " stored_events WHERE originator_id = k.name AND originator_version = k.version + 1) LIMIT 1",
+        (texts(list(unmoved)), bigints(unmoved.values())),
+        prepare=True,
+    )
+    moved = curs.fetchone()
+    if moved is not None:
+        raise Conflict(f"somebody recorded in {moved['name']} meanwhile: decide again")
+
+
 _ROOMS: Final = 1
 _PRODUCTS: Final = 2
+_HOLDS: Final = 3
 """What turns are taken about: the seed of the locks' numbers."""
 
 _ALONE: Final = (

@@ -24,6 +24,7 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg.pq import ExecStatus
 
+from adapters.postgres_connection import LONG, Session
 from domain.errors import Unavailable
 
 SEAL_LOCK: Final = 7_305_808_868_231_650_680
@@ -65,6 +66,13 @@ class LeafTile:
         return unpacked(self.positions[-8:])[0] if self.positions else BEFORE_ALL
 
 
+def leaf_of(event: tuple[int, str, int, str, bytes]) -> bytes:
+    """The leaf of an event (position, stream, version, topic, state), as a binary COPY would give it."""
+    position, stream, version, topic, state = event
+    columns = (position.to_bytes(8, "big"), stream.encode(), version.to_bytes(8, "big"), topic.encode(), state)
+    return b"\x00\x05" + b"".join([len(column).to_bytes(4, "big") + column for column in columns])
+
+
 def packed(positions: Sequence[int]) -> bytes:
     return struct.pack(f">{len(positions)}q", *positions)
 
@@ -77,7 +85,7 @@ class SealStore:
     """One connection, in transactions of the caller's. Not for several threads."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._session = Session(url, limits=LONG)
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def __enter__(self) -> Self:
@@ -87,9 +95,8 @@ class SealStore:
         self.close()
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._session.close()
+        self._connection = None
 
     @contextmanager
     def sealing(self) -> Iterator[None]:
@@ -106,26 +113,12 @@ class SealStore:
 
     @contextmanager
     def _transaction(self, isolation: IsolationLevel) -> Iterator[None]:
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = psycopg.connect(
-                    self._url, autocommit=True, connect_timeout=10, client_encoding="utf-8"
-                )
-            self._connection.isolation_level = isolation
-            with self._connection.transaction():
+        # Whatever is raised within closes the session: a COPY may have been left in its middle.
+        with self._session() as connection:
+            self._connection = connection
+            connection.isolation_level = isolation
+            with connection.transaction():
                 yield
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            self.close()
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise Unavailable(
-                f"the log cannot be sealed or verified ({reason}): check TENANTRY_DATABASE_URL"
-            ) from error
-        except psycopg.errors.UndefinedTable as error:
-            self.close()
-            raise Unavailable("the database has no tables for the seal: run `tenantry migrate`") from error
-        except BaseException:
-            self.close()  # a COPY may have been left in its middle
-            raise
 
     # -- events -------------------------------------------------------------------------------------------------------
 

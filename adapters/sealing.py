@@ -30,17 +30,17 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import psycopg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from psycopg_pool import ConnectionPool
 
-from domain.errors import TenantryError, Unavailable, UsageError
+from adapters.postgres_errors import answering
+from domain.errors import TenantryError, UsageError
 
 CACHE_SECONDS: Final = 60.0
 CACHE_KEYS: Final = 10_000
@@ -86,6 +86,13 @@ class _Held:
     until: float
 
 
+class Connections(Protocol):
+    """Lends connections of the control database: sessions.Pool, or psycopg's."""
+
+    def connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """One, for as long as the block lasts."""
+
+
 class PostgresSealingKeys:
     """The port SealingKeys on the table data_keys. Threads may share it.
 
@@ -94,7 +101,7 @@ class PostgresSealingKeys:
 
     def __init__(
         self,
-        pool: ConnectionPool[Any],
+        pool: Connections,
         master_key: MasterKey,
         *,
         random_bytes: RandomBytes = os.urandom,
@@ -247,14 +254,8 @@ class PostgresSealingKeys:
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:
-        try:
-            with self._pool.connection() as connection:
-                yield connection
-        except psycopg.OperationalError as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise Unavailable(
-                f"the control database does not give out data keys: {reason}: start or check it"
-            ) from error
+        with answering("the control database"), self._pool.connection() as connection, connection.transaction():
+            yield connection
 
 
 class Sealed:

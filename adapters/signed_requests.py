@@ -79,6 +79,10 @@ class Answer:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+class NoAnswer(Retryable):
+    """Nobody answered, or not to the end, or not somebody who can be trusted."""
+
+
 class _TooLarge(Exception):
     """An answer that is not read to its end."""
 
@@ -100,8 +104,8 @@ class SignedRequests:
         secret: SigningSecret,
         body: bytes = b"",
     ) -> Answer:
-        """The answer, whatever its status; an error that is too large has no body. Raises Retryable where there is none
-        within the time, or too large a one that is no error."""
+        """The answer, whatever its status; an error that is too large has no body. Raises NoAnswer where there is none
+        within the time, Retryable where one that is no error is too large."""
         timestamp = int(self._now())
         headers = {
             "User-Agent": "tenantry",
@@ -139,7 +143,7 @@ class SignedRequests:
                 raise
             response.release_conn()
         except exceptions.HTTPError as error:
-            raise Retryable(self._said(error)) from error
+            raise NoAnswer(self._said(error)) from error
         return Answer(response.status, {name.lower(): text for name, text in response.headers.items()}, content)
 
     def _read(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
@@ -149,7 +153,7 @@ class SignedRequests:
             if len(content) > LARGEST_ANSWER_BYTES:
                 raise _TooLarge(f"answered with more than {LARGEST_ANSWER_BYTES} bytes")
             if time.monotonic() > deadline:
-                raise Retryable(f"did not finish its answer within {self._seconds:g} s")
+                raise NoAnswer(f"did not finish its answer within {self._seconds:g} s")
         return bytes(content)
 
     def _said(self, error: exceptions.HTTPError) -> str:

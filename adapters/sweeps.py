@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from domain.errors import Unavailable
+from adapters.postgres_connection import Session
 from domain.sweeping import Progress
 
 SWEEP_LOCK: Final = 7_305_808_868_231_650_681
@@ -22,20 +21,17 @@ class PostgresLedger:
     """`domain.sweeping.Ledger` in the control database."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._connection: psycopg.Connection[dict[str, Any]] | None = None
-        self._held = False
+        self._session = Session(url, row_factory=dict_row)
+        self._held: int | None = None
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection, self._held = None, False
+        self._session.close()
 
     def hold(self) -> bool:
-        if not self._held or self._connection is None or self._connection.closed:
+        if not self._session.is_open or self._held != self._session.number:
             row = self._execute("SELECT pg_try_advisory_lock(%(lock)s) AS held", {"lock": SWEEP_LOCK})
-            self._held = bool(row and row["held"])
-        return self._held
+            self._held = self._session.number if row and row["held"] else None
+        return self._held is not None
 
     def read(self) -> Progress:
         row = self._execute(
@@ -73,11 +69,6 @@ class PostgresLedger:
         return row is not None
 
     def _execute(self, statement: str, parameters: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        try:
-            if self._connection is None or self._connection.closed:
-                self._held = False
-                self._connection = psycopg.connect(self._url, autocommit=True, row_factory=dict_row, connect_timeout=10)
-            return self._connection.execute(statement.encode(), parameters).fetchone()
-        except psycopg.OperationalError as error:
-            self.close()
-            raise Unavailable("the database does not answer the sweep: check TENANTRY_DATABASE_URL") from error
+        with self._session() as connection:
+            found: dict[str, Any] | None = connection.execute(statement.encode(), parameters).fetchone()
+        return found

@@ -31,17 +31,17 @@ from typing import Final, Literal
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from adapters.postgres_connection import Limits, connect, elsewhere, parsed
+from adapters.postgres_errors import said, state_of, translated
 from adapters.sessions import Sessions
-from domain.errors import Retryable, Unavailable, UsageError
+from domain.errors import Contended, Retryable, Unavailable, Unreachable, UsageError
 
 log = logging.getLogger(__name__)
 
 OURS: Final = "tenantry"
 """The schema on each shard (and in each database of its own) that no product role can look into."""
 
-_OLDEST_SERVER: Final = 160000
 _ATTEMPTS: Final = 5
 
 
@@ -61,12 +61,17 @@ class Shard:
     public_host: str | None = None
     public_port: int | None = None
 
-    def reached_at(self) -> tuple[str, int]:
-        """Host and port at which product roles reach it: as said, else as in `url`, never by a socket."""
-        place = conninfo_to_dict(self.url)
-        host, port = str(place.get("host") or ""), int(str(place.get("port") or 5432))
-        by_socket = not host or host.startswith("/")
-        return self.public_host or ("127.0.0.1" if by_socket else host), self.public_port or port
+    def reached_at(self) -> tuple[str, int | str]:
+        """Host and port at which product roles reach it: as said, else as in `url`, never by a socket.
+
+        Of several hosts in the url, all are told, with commas between them as libpq takes them; so are several ports.
+        """
+        place = parsed(self.url)
+        hosts = str(place.get("host") or place.get("hostaddr") or "").split(",")
+        ports = str(place.get("port") or 5432).split(",")
+        host = ",".join("127.0.0.1" if not each or each.startswith("/") else each for each in hosts)
+        port = int(ports[0] or 5432) if len(set(ports)) == 1 else ",".join(each or "5432" for each in ports)
+        return self.public_host or host, self.public_port or port
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ class Topology:
         write to, so that no function of theirs can stand in for one that we call.
         """
         shard = self.shard(name)
-        own = database in (None, conninfo_to_dict(shard.url).get("dbname"))
+        own = database in (None, parsed(shard.url, of=f"shard {name}").get("dbname"))
         session = self._sessions[name]() if own else self._connect(shard, database)
         with reaching(f"shard {name}"), session as connection:
             yield connection
@@ -165,11 +170,12 @@ class Topology:
                             _prepare(connection)
                         _warn_of_open_databases(connection, shard)
                     break
-                except psycopg.Error as error:
+                except (psycopg.Error, Unavailable) as error:
                     # Two that start at once trip over each other: IF NOT EXISTS is not atomic.
-                    if error.sqlstate not in _RACES or attempt == _ATTEMPTS:
+                    if state_of(error) not in _RACES or attempt == _ATTEMPTS:
                         text = f"shard {shard.name} cannot be prepared ({said(error)}): {remedy}"
-                        raise Unavailable(text) from None
+                        why = error.why if isinstance(error, Unavailable) else "unavailable"
+                        raise Unavailable(text, why=why) from None
                     time.sleep(0.05 * attempt)
 
     @contextmanager
@@ -179,26 +185,14 @@ class Topology:
 
     def _open(self, shard: Shard, database: str | None) -> psycopg.Connection:
         patience = self.patience
-        connection = psycopg.connect(
-            make_conninfo(shard.url, dbname=database),
+        return connect(
+            elsewhere(shard.url, database, of=f"shard {shard.name}"),
+            part=f"shard {shard.name}",
+            limits=Limits(patience.statement, patience.lock, patience.idle, patience.idle),
             autocommit=True,
-            connect_timeout=max(2, round(patience.connect)),  # libpq knows no less than two seconds
-            application_name="tenantry",
+            seconds=patience.connect,
+            settings={"search_path": "pg_catalog, pg_temp", "createrole_self_grant": "set, inherit"},
         )
-        try:
-            connection.execute(
-                "SELECT set_config('search_path', 'pg_catalog, pg_temp', false),"
-                " set_config('createrole_self_grant', 'set, inherit', false),"
-                " set_config('client_min_messages', 'warning', false),"
-                " set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),"
-                " set_config('idle_session_timeout', %s, false),"
-                " set_config('idle_in_transaction_session_timeout', %s, false)",
-                [milliseconds(each) for each in (patience.statement, patience.lock, patience.idle, patience.idle)],
-            )
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
 
 def reach_role(database: str) -> str:
@@ -226,26 +220,26 @@ def close_to_public(connection: psycopg.Connection) -> None:
 
 @contextmanager
 def reaching(part: str) -> Iterator[None]:
-    """What PostgreSQL says against us may pass: Retryable, one line that names the part and no secret."""
+    """What PostgreSQL says against us may pass: Retryable, one line that names the part and no secret.
+
+    Unreachable where the server itself is away.
+    """
     try:
         yield
-    except psycopg.Error as error:
-        # Without a state the error is about the connection, and may quote the address that it could not read.
-        raise Retryable(f"{part}: {said(error)}") from (error if error.sqlstate else None)
+    except (psycopg.Error, Unavailable) as error:
+        raise _failure(part, error) from error
 
 
-def said(error: psycopg.Error) -> str:
-    """What the server, or the way to it, said: one line without addresses that hold a password."""
-    if error.diag.message_primary:
-        return error.diag.message_primary
-    if isinstance(error, psycopg.OperationalError):
-        return " ".join(str(error).split())
-    return f"{type(error).__name__}, its url cannot be used"
+def _failure(part: str, error: psycopg.Error | Unavailable) -> Retryable:
+    """Unreachable where the server is away, or takes nobody in now: that is an outage, no failure of a statement."""
+    meant = translated(error, part)
+    said_it = str(meant) if isinstance(error, Unavailable) else said(error)
+    text = said_it if said_it.startswith(part) else f"{part}: {said_it}"
+    is_away = isinstance(meant, Unavailable) and not isinstance(meant, Contended) and meant.why not in _NOT_AWAY
+    return Unreachable(part, text) if is_away and state_of(error) != "57014" else Retryable(text)
 
 
-def milliseconds(seconds: float) -> str:
-    """As PostgreSQL's time-outs want it; never 0, which would mean to wait for ever."""
-    return f"{max(1, round(seconds * 1000))}ms"
+_NOT_AWAY: Final = {"no-right", "not-migrated"}
 
 
 # -- one shard -----------------------------------------------------------------------------------------------
@@ -260,9 +254,6 @@ _RACES: Final = {
 
 
 def _check(connection: psycopg.Connection, shard: Shard) -> None:
-    version = connection.info.server_version
-    if version < _OLDEST_SERVER:
-        raise UsageError(f"shard {shard.name} runs PostgreSQL {version // 10000}: it needs 16 or later")
     row = connection.execute(
         "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user"
     ).fetchone()

@@ -134,6 +134,7 @@ def intake(
             connect,
             ours.lifecycle,
             read=ours.read,
+            refused=ours.refused,
             positions=ours.log,
             batch=ours.settings.intake_batch,
             poll_seconds=ours.settings.poll_seconds,

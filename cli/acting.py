@@ -14,6 +14,7 @@ from cli.show import TenantArgument, estate_of
 from domain.errors import UsageError
 from domain.operating import Act
 from domain.steps import Scope
+from domain.wanted import is_past_return
 from runtime.bootstrap import Parts
 
 
@@ -75,9 +76,22 @@ def release(
     _act("release", scope, product, reason, as_name, data_dir, as_json)
 
 
-_DONE = {"retry": "is tried again", "hold": "is held", "release": "goes on"}
+@command
+def ensure(
+    scope: ScopesArgument,
+    reason: Reason,
+    product: ProductArgument = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ensure every step of a converged scope again: where something behind it was changed that nobody can see."""
+    _act("ensure", scope, product, reason, as_name, data_dir, as_json)
 
-ActKind = Literal["retry", "hold", "release"]
+
+_DONE = {"retry": "is tried again", "hold": "is held", "release": "goes on", "ensure": "is ensured again"}
+
+ActKind = Literal["retry", "hold", "release", "ensure"]
 
 
 def _act(
@@ -113,6 +127,8 @@ def _act(
 def _carried_out(parts: Parts, act: Act, by: str) -> dict[str, Any]:
     estate_of(parts, act.scope.tenant_id)
     recorded = parts.operating.carry_out(act, by=by)
+    after = estate_of(parts, act.scope.tenant_id)
+    is_late = act.kind == "hold" and is_past_return(act.scope, after, catalog=parts.catalog)
     return {
         "scope": str(act.scope),
         "act": act.kind,
@@ -120,6 +136,7 @@ def _carried_out(parts: Parts, act: Act, by: str) -> dict[str, Any]:
         "reason": act.reason,
         "at": recorded.time,
         "version": recorded.version,
+        **({"purge_has_begun": True} if is_late else {}),
     }
 
 
@@ -129,6 +146,8 @@ def _say_done(told: dict[str, Any]) -> None:
         return
     scope = told["scope"]
     out.print(f"{scope} {_DONE[told['act']]}: see `tenantry runs show {scope}`", markup=False, soft_wrap=True)
+    if told.get("purge_has_begun"):
+        out.print("its purge had begun before: what was removed until now is gone, and no restore brings it back")
 
 
 @command

@@ -8,10 +8,9 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from adapters.past import time_of
-from cli.output import DataDir, command, out, print_json, running_parts
+from cli.output import DataDir, Styled, command, out, print_json, running_parts
 from cli.progress import progress
 from domain.errors import UsageError
 from history.acts import Act, acts_in
@@ -49,7 +48,7 @@ def acts(
             return
         act = None
         for act in found:
-            out.print(_line(act), soft_wrap=True, highlight=False)
+            out.print(*_line(act))
         if act is None:
             out.print("no such act is in the log")
 
@@ -62,21 +61,30 @@ def _acts(parts: Parts, *, since: datetime | None, until: datetime | None, **wan
             yield from acts_in(facts, since=since, until=until, **wanted)
 
 
-def _line(act: Act) -> Text:
+def _line(act: Act) -> tuple[str | Styled, ...]:
     on = act.on if act.on != "operator:" else "the whole"
     details = _details(act.details)
-    return Text.assemble(
-        (f"{clock(act.time)} {act.position:>6}  ", "dim"),
-        (act.who, "magenta"),
+    return (
+        Styled(f"{clock(act.time)} {act.position:>6}  ", "dim"),
+        Styled(act.who, "magenta"),
         f"  {act.what}: {on}",
         f": {act.why}" if act.why else "",
-        (f"  ({details})" if details else "", "dim"),
+        Styled(f"  ({details})" if details else "", "dim"),
     )
 
 
 def _details(details: Mapping[str, Any]) -> str:
     """What is short is told; of a list of things how many there are."""
-    return ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in details.items())
+    return ", ".join(
+        _changes(value) if name == "changes" else f"{name.replace('_', ' ')} {_short(value)}"
+        for name, value in details.items()
+    )
+
+
+def _changes(versions: list[int]) -> str:
+    """Held changes are known by the versions of the facts that hold them: their number says more."""
+    named = f"version{'' if len(versions) == 1 else 's'} {' + '.join(map(str, versions))} of the tenant's stream"
+    return f"{len(versions)} change{'' if len(versions) == 1 else 's'}, held at {named}"
 
 
 def _short(value: Any) -> str:

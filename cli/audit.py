@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from base64 import b64encode
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +9,9 @@ from uuid import UUID
 
 import typer
 
-from cli import check
+from cli import audit_intake, check
 from cli import export as exports
+from cli.held_checkpoint import held_checkpoint
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of, table
 from cli.progress import progress
 from domain.errors import UsageError
@@ -31,6 +31,7 @@ checkpoint = typer.Typer(
 app.add_typer(checkpoint, name="checkpoint")
 app.command()(check.log)
 app.command()(check.views)
+app.command()(audit_intake.intake)
 app.command()(exports.export)
 app.command()(exports.export_keys)
 
@@ -78,7 +79,7 @@ def verify(
 
     Without --checkpoint the log is held against the one that was signed on this machine last, where it is kept.
     """
-    outside = _held(held) if held else None
+    outside = held_checkpoint(held) if held else None
     with running_parts(data_dir) as parts, progress("verifying") as say:
         if outside is None:
             outside = _kept(parts)
@@ -154,7 +155,7 @@ def export(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(_as_json(note))
     else:
-        sys.stdout.write(str(note))
+        out.exact(str(note))
 
 
 @checkpoint.command()
@@ -167,7 +168,7 @@ def key(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"keys": [str(verifier) for verifier in verifiers]})
     else:
-        sys.stdout.writelines(f"{verifier}\n" for verifier in verifiers)
+        out.exact("".join(f"{verifier}\n" for verifier in verifiers))
 
 
 # -- what goes in and comes out ------------------------------------------------------------------------------------
@@ -181,15 +182,6 @@ def _event(text: str) -> int | UUID:
         return UUID(text)
     except ValueError:
         raise UsageError(f"{text} is neither an event's id nor its position: give one of the two") from None
-
-
-def _held(path: Path) -> Note:
-    try:
-        return Note.parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"checkpoint {path}: {error.strerror}: correct the path") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"checkpoint {path} is no text: give the file as `checkpoint export` wrote it") from None
 
 
 def _kept(parts: Parts) -> Note | None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +16,7 @@ from domain.commerce import Difference
 from domain.comparing import Comparison
 from domain.errors import UsageError
 from runtime.bootstrap import Parts
+from runtime.foreign_text import json_text
 
 MOST: Final = 1000
 """Rows of the table; `--json` has all."""
@@ -74,9 +72,10 @@ def _print_json(found: Iterator[Difference], comparison: Comparison) -> None:
     with SpooledTemporaryFile(max_size=1 << 20, mode="w+", encoding="utf-8") as kept:
         for number, difference in enumerate(found):
             told = {**asdict(difference), "remedy": _remedy(difference)}
-            kept.write(("," if number else "") + json.dumps(told, ensure_ascii=False))
+            kept.write(("," if number else "") + json_text(told, encoding=out.encoding))
         kept.seek(0)
-        sys.stdout.write('{"differences": [')
-        shutil.copyfileobj(kept, sys.stdout)
+        out.exact('{"differences": [')
+        while part := kept.read(1 << 16):
+            out.exact(part)
         counts = {"customers": comparison.customers, "tenants": comparison.tenants, "found": dict(comparison.found)}
-        sys.stdout.write(f"], {json.dumps(counts)[1:]}\n")
+        out.exact(f"], {json_text(counts)[1:]}\n")

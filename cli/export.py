@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from adapters.past import time_of
+from cli.held_checkpoint import held_checkpoint
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
 from cli.progress import progress
 from history.export import Choice
@@ -78,18 +79,37 @@ def import_(
     keys: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What `tenantry audit export-keys` wrote; the same master key.")
     ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A checkpoint of the other that you kept elsewhere.")
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Take the log of another installation into this empty store: all of it or nothing, with its positions and ids.
 
+    The events must be those that the checkpoint in the manifest attests, and the one that you give.
     Without --keys every person in it counts as forgotten here.
     """
     with running_parts(data_dir) as parts, progress("importing") as say:
         catalog = parts.catalog
         families = {key: catalog.family_of(key) for key in catalog.products}
         given = parts.exported_keys(keys) if keys else None
-        imported = import_log(parts.log_import, path, families=families, keys=given, say=say)
+        imported = import_log(
+            parts.log_import,
+            path,
+            families=families,
+            keys=given,
+            keyring=parts.seal_keys,
+            checkpoint=held_checkpoint(checkpoint) if checkpoint else None,
+            say=say,
+        )
+    if imported.unknown_keys:
+        err.print(
+            f"the checkpoint of the export is signed by {', '.join(imported.unknown_keys)}, none of the seal keys: its"
+            " signature was not checked; add the other's public key to them (`tenantry audit checkpoint key` there)",
+            highlight=False,
+            soft_wrap=True,
+        )
     if imported.without_keys:
         err.print(
             f"{imported.without_keys} keys were not imported: what they seal is read as forgotten", highlight=False
@@ -101,13 +121,15 @@ def import_(
                 "position": imported.position,
                 "keys": imported.keys,
                 "without_keys": imported.without_keys,
+                "attested": imported.attested,
                 "seconds": round(imported.seconds, 3),
                 "rate": round(imported.rate, 1),
             }
         )
     else:
         out.print(
-            f"{imported.events} events up to position {imported.position} ({imported.rate:,.0f} a second): run"
+            f"{imported.events} events up to position {imported.position} ({imported.rate:,.0f} a second),"
+            f" {imported.attested} of them as a checkpoint attests: run"
             " `tenantry audit seal`, then `tenantry audit verify --checkpoint FILE` with the other's checkpoint",
             highlight=False,
         )

@@ -8,16 +8,16 @@ from time import sleep
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from adapters.arrivals import arrivals_of
 from adapters.past import Moment, time_of
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from cli.output import AsJson, DataDir, Styled, command, out, print_json, running_parts, table
 from cli.show import MOMENT_HELP, TenantArgument, facts_until, tell_at
 from domain.description import STEP_NAMES
-from domain.errors import UsageError
+from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
 from domain.steps import Scope
+from domain.tenant_events import ChangesApproved
 from domain.wanted import scopes_of
 from history import as_of
 from history import explain as explaining
@@ -95,7 +95,7 @@ def timeline(
                     if as_json:
                         print_json(_entry(entry))
                     else:
-                        out.print(_line(entry), soft_wrap=True, highlight=False)
+                        out.print(*_line(entry))
             if not follow:
                 return
             sleep(FOLLOW_SECONDS)
@@ -123,15 +123,15 @@ def _scopes_of(parts: Parts, tenant_id: str, product: str | None) -> list[Scope]
 KIND_COLOURS = {"refused": "red", "waiting": "yellow", "operator": "magenta", "timer": "cyan", "came": "blue"}
 
 
-def _line(entry: Entry) -> Text:
-    place = f"{entry.position:>6}" if entry.position is not None else "     –"
+def _line(entry: Entry) -> tuple[str | Styled, ...]:
+    place = f"{entry.position:>6}" if entry.position is not None else "     -"
     subject = f"{entry.stream} " if entry.scope is not None else ""
-    return Text.assemble(
-        (f"{clock(entry.time)} {place}  ", "dim"),
-        (f"{entry.kind:<9}", KIND_COLOURS.get(entry.kind, "")),
+    return (
+        Styled(f"{clock(entry.time)} {place}  ", "dim"),
+        Styled(f"{entry.kind:<9}", KIND_COLOURS.get(entry.kind, "")),
         f"{subject}{entry.what}",
         f": {entry.said}" if entry.said else "",
-        (f"  <- {entry.because}" if entry.because else "", "dim"),
+        Styled(f"  <- {entry.because}" if entry.because else "", "dim"),
     )
 
 
@@ -171,10 +171,13 @@ def explain(
         now = utc_now()
         moment = parts.past.at(at if at is not None else now.isoformat(), now=now)
         facts = facts_until(parts, tenant, moment)
+        later = _facts_after(parts, tenant, moment)
         known = as_of.estate_of(tenant, facts, catalog=parts.catalog).tenant.products
         products = [product] if product else sorted(key for key in known if key in parts.catalog)
         found = [
-            explaining.explain(tenant, each, facts, catalog=parts.catalog, policy=parts.policy, now=moment.time)
+            explaining.explain(
+                tenant, each, facts, catalog=parts.catalog, policy=parts.policy, now=moment.time, later=later
+            )
             for each in products
         ]
     if as_json:
@@ -187,17 +190,34 @@ def explain(
         out.print(f"tenant {tenant} had no products at {_said(moment)}", highlight=False)
 
 
+def _facts_after(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
+    """What was recorded since; none where a newer version has recorded some of it: the moment itself can be told."""
+    try:
+        facts = parts.past.facts_of(tenant_id, parts.past.mark())
+    except UnreadableEvent:
+        return []
+    return [fact for fact in facts if fact.position > moment.position]
+
+
 def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
     usable = "was usable" if told.usable else "was not usable"
     yield f"{told.product} of tenant {tenant_id} {usable} at {_said(moment)}."
     for lacking in told.lacking:
         yield f"  {lacking}"
+    for doubt in told.doubts:
+        yield f"  {doubt[0].upper()}{doubt[1:]}."
     for reason in told.wanted:
         yield f"  Commerce wanted it {told.wish}: {reason.said}."
         yield from (f"    {each}" for each in _links(reason.since))
-    if told.level_since:
+    for reason in told.awaiting:
+        yield f"  It changed nothing, and awaited an approval: {reason.said}."
+        yield from (f"    {each}" for each in _links(reason.since))
+    if told.level_last:
         yield f"  It was last brought to {told.level}:"
-        yield from (f"    {each}" for each in _links(told.level_since))
+        yield from (f"    {each}" for each in _links(told.level_last))
+        first = told.level_since[0]
+        if first != told.level_last[0]:
+            yield f"    It was {told.level} since {clock(first.time)} (position {first.position})."
     else:
         yield "  It had never been brought to any level."
     if told.data_lost:
@@ -214,11 +234,16 @@ def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
 
 def _links(chain: Sequence[Recorded]) -> Iterator[str]:
     """The facts from the effect to its cause, and where the first of them came from."""
+    came = [fact for fact in chain if not isinstance(fact.event, ChangesApproved)]
     for fact in chain:
-        what = fact.event.TOPIC.removeprefix("tenantry.").replace("-", " ")
-        yield f"{clock(fact.time)}  {what} (position {fact.position})"
-    if chain and chain[-1].cause.source:
-        yield f"by {place_of(chain[-1].cause)}"
+        event = fact.event
+        if isinstance(event, ChangesApproved):
+            yield f"{clock(fact.time)}  approved by {event.operator}: {event.reason} (position {fact.position})"
+        else:
+            what = event.TOPIC.removeprefix("tenantry.").replace("-", " ")
+            yield f"{clock(fact.time)}  {what} (position {fact.position})"
+    if came and came[-1].cause.source:
+        yield f"by {place_of(came[-1].cause)}"
 
 
 def _explained(told: Explained) -> dict[str, Any]:
@@ -227,9 +252,12 @@ def _explained(told: Explained) -> dict[str, Any]:
         "usable": told.usable,
         "lacking": told.lacking,
         "wish": told.wish,
+        "as_recorded": told.doubts,
         "wanted": [{"reason": each.said, "since": _chain(each.since)} for each in told.wanted],
+        "awaiting": [{"reason": each.said, "since": _chain(each.since)} for each in told.awaiting],
         "level": told.level,
         "level_since": _chain(told.level_since),
+        "level_last": _chain(told.level_last),
         "data_lost": told.data_lost,
         "standing": [
             {

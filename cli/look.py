@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import typer
 
 from adapters import overview
 from adapters.steps.login_roles import role_password
-from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
+from cli import waits
+from cli.intake_position import standing_table
+from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, settings_of, table
 from cli.show import TenantArgument, estate_of
 from domain.convergence import database_of
-from domain.errors import UsageError
+from domain.errors import Unavailable, UsageError
 from domain.steps import Scope
 from history.story import clock
+from runtime.bootstrap import Parts
 
 
 @command
@@ -54,10 +58,19 @@ def tenants(
 @command
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show positions and lags, what the saga is at, what waits and what is quarantined."""
+    settings = settings_of(data_dir)
     with running_parts(data_dir) as parts:
-        told = overview.status(parts.endpoints.database_url)
+        try:
+            told = overview.status(parts.endpoints.database_url)
+            told["intake"] = _intake(parts)
+        except Unavailable as error:
+            _say_away(waits.away(settings, error), as_json=as_json)
+            raise
+    told |= {"waits": waits.waits_of(settings, told["workers"]), "logs": waits.logs_of(settings)}
+    told["notes"] = [*waits.server_waits(told["database"]), *waits.disk_waits(settings)]
     if as_json:
-        print_json(told)
+        partitions = [asdict(each) for each in told["intake"]["partitions"]]
+        print_json(told | {"intake": told["intake"] | {"partitions": partitions}})
         return
     messages, scopes = told["messages"], told["scopes"]
     rows = [("log", told["log"]["position"], None, "")]
@@ -66,15 +79,17 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     ]
     rows += [(what, told[what]["position"], told[what]["lag"], "") for what in ("relay", "seal")]
     out.print(table("positions", ("what", "position", "lag", ""), rows))
-    workers = [
-        (each["name"], each["kind"], each["state"], each["pid"], each["details"].get("lag")) for each in told["workers"]
-    ]
-    out.print(table("workers", ("name", "kind", "state", "pid", "lag"), workers))
+    _show_intake(told["intake"])
+    workers = [(each["name"], each["kind"], each["state"], each["pid"]) for each in told["workers"]]
+    out.print(table("workers", ("name", "kind", "state", "pid"), workers))
+    for each in told["workers"]:
+        if halted := each["details"].get("halted"):
+            out.print(f"{each['name']}: {halted}", markup=False, highlight=False, soft_wrap=True)
     out.print(table("scopes", tuple(scopes), [tuple(scopes.values())]))
     out.print(
         table(
             "messages",
-            ("seen", "duplicates", "stale", "waiting", "oldest waiting", "quarantined"),
+            ("seen", "duplicates", "stale", "waiting", "oldest waiting", "quarantined", "undecodable"),
             [
                 (
                     messages["seen"],
@@ -83,20 +98,87 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
                     messages["waiting"],
                     age(messages["oldest_waiting"]),
                     messages["quarantined"],
+                    messages["undecodable"],
                 )
             ],
         )
     )
+    if messages["internal_errors"]:
+        out.print(
+            f"{messages['internal_errors']} messages met an unexpected error in Tenantry, and later ones without a"
+            " revision wait behind them: see `tenantry quarantine list`, and retry them with a version that is mended",
+            soft_wrap=True,
+        )
+    if told["ahead"]["messages"]:
+        out.print(_ahead(told["ahead"]), markup=False, highlight=False, soft_wrap=True)
     saga = told["saga"]
     out.print(f"{saga['due']} scopes are due, the oldest for {age(saga['oldest_due_seconds'])}")
+    for outage in told["outages"]:
+        away = (
+            f"{outage['away']} has been unreachable for {age(outage['seconds'])}: {outage['scopes']} scopes wait for it"
+        )
+        out.print(away, markup=False, highlight=False, soft_wrap=True)
     guard = told["guard"]
     if guard["held"]:
+        closings = f" ({guard['closings']} of them would close a product)" if guard["closings"] else ""
         out.print(
-            f"the destroy guard holds {guard['held']} changes of {guard['tenants']} tenants, the oldest for"
+            f"the destroy guard holds {guard['held']} changes of {guard['tenants']} tenants{closings}, the oldest for"
             f" {age(guard['oldest_seconds'])}: see `tenantry runs approve`",
             soft_wrap=True,
         )
     out.print(_swept(told["sweep"]), markup=False, highlight=False, soft_wrap=True)
+    waits.print_waits(told["waits"], told["notes"])
+    waits.print_logs(told["logs"])
+
+
+def _say_away(told: dict[str, Any], *, as_json: bool) -> None:
+    """What is known without the database: its workers, and what they wait for."""
+    if as_json:
+        print_json(told)
+        return
+    rows = [(each["name"], each["kind"], each["state"], each["pid"]) for each in told["workers"]]
+    if rows:
+        out.print(table("workers of this machine", ("name", "kind", "state", "pid"), rows))
+    waits.print_waits(told["waits"], told["notes"])
+    waits.print_logs(told["logs"])
+
+
+def _ahead(ahead: dict[str, Any]) -> str:
+    """Whose clock, or whose idea of never, does not count."""
+    return (
+        f"{ahead['messages']} messages of {', '.join(ahead['sources'])} said a time more than a day ahead of ours, the"
+        f" last at {clock(ahead['last_at'])}: they were applied, and their deadlines run from when they were recorded"
+    )
+
+
+def _intake(parts: Parts) -> dict[str, Any]:
+    """How far the intake is; where no broker answers, that alone."""
+    group = parts.settings.consumer_group
+    try:
+        found = parts.standings()
+    except Unavailable as error:
+        return {"partitions": [], "lag": None, "unread": [], "group": group, "broker": str(error)}
+    return {
+        "partitions": found,
+        "lag": sum(each.lag for each in found),
+        "unread": [each.name for each in found if each.reader is None],
+        "group": group,
+        "broker": None,
+    }
+
+
+def _show_intake(told: dict[str, Any]) -> None:
+    lines = [told["broker"]] if told["broker"] else []
+    if told["partitions"]:
+        out.print(standing_table(told["partitions"]))
+        lines += [each.stands_still for each in told["partitions"] if each.stands_still]
+    if told["unread"]:
+        lines.append(
+            f"no live intake of ours reads {', '.join(told['unread'])}: start one; if one runs, a program of others is"
+            f" in our consumer group {told['group']}, so end that, or set TENANTRY_CONSUMER_GROUP"
+        )
+    for line in lines:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _swept(sweep: dict[str, Any]) -> str:

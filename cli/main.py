@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import sys
+import traceback
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from cli import (
     acting,
@@ -12,6 +18,7 @@ from cli import (
     demo,
     export,
     history,
+    intake_position,
     look,
     messages,
     orphans,
@@ -21,9 +28,43 @@ from cli import (
     run,
     runs,
     show,
+    waiting,
 )
+from cli.output import OutputLost, complain, err, open_closed_streams, out, show_traceback
+
+
+class Commands(TyperGroup):
+    """All commands. A usage error may repeat what was typed: it is shown as all foreign text is."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            code = super().main(*args, **{**options, "standalone_mode": False})
+        except typer.TyperException as error:
+            told = io.StringIO()
+            error.show(file=told)  # type: ignore[attr-defined]  # all that it raises have it
+            for line in told.getvalue().splitlines():
+                err.print(line)
+            sys.exit(error.exit_code)
+        except OSError as error:
+            if not _of_its_help(error):
+                raise
+            try:
+                with out.written():
+                    raise
+            except OutputLost as lost:
+                complain(str(lost))
+            sys.exit(1)
+        sys.exit(code)
+
+
+def _of_its_help(error: OSError) -> bool:
+    """Whether it was raised where Typer itself prints, and no command of ours was at work."""
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    return str(last.f_globals.get("__name__", "")).startswith("typer.")
+
 
 app = typer.Typer(
+    cls=Commands,
     name="tenantry",
     help="The control plane of a multi-tenant cloud: makes what is licensed so, keeps it so, and can show it.",
     no_args_is_help=True,
@@ -49,6 +90,8 @@ app.command()(reconcile.reconcile)
 app.add_typer(orphans.app, name="orphans")
 app.add_typer(runs.app, name="runs")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(waiting.app, name="waiting")
+app.add_typer(intake_position.app, name="intake-position")
 app.add_typer(replay.app, name="replay")
 app.add_typer(audit.app, name="audit")
 app.command("import")(export.import_)
@@ -62,6 +105,8 @@ app.command()(bench.bench)
 
 def main() -> None:
     """The entry point `tenantry`."""
+    open_closed_streams()
+    sys.excepthook = show_traceback
     app()
 
 

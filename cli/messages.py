@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from adapters import schemas as json_schemas
-from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
-from domain.errors import UsageError
+from adapters.inbound import parse_json
+from cli.output import AsJson, DataDir, command, out, print_json, running_parts
+from cli.progress import progress
+from domain.errors import Malformed, UsageError
+from history.progress import Progress
 from runtime.bootstrap import Parts
 
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
@@ -28,12 +29,11 @@ def publish(
 ) -> None:
     """Publish CloudEvents from a file: customers to the commerce topic, all others to the lifecycle topic.
 
-    A line is sent as it is, for the intake to judge; only a line that is no JSON object is refused here, before
-    anything is sent. Publishing a file twice is harmless: the second time counts as duplicates.
+    A line is sent as it is, for the intake to judge; only a line that is no JSON object, as the intake reads JSON, is
+    refused here, before anything is sent. Publishing a file twice is harmless: the second time counts as duplicates.
     """
     lines = list(_lines(file))
-    with running_parts(data_dir) as parts, _bar(as_json) as progress:
-        task = progress.add_task("publishing", total=len(lines))
+    with running_parts(data_dir) as parts, progress("publishing") as say:
         producer = parts.producer()
         try:
             for number, (event, line) in enumerate(lines, 1):
@@ -41,9 +41,9 @@ def publish(
                 producer.send(topic, key=key, value=line, headers=STRUCTURED)
                 if number % FLUSH_EVERY == 0:
                     producer.flush()
-                    progress.update(task, completed=number)
+                    say(Progress(number, len(lines), number))
             producer.flush()
-            progress.update(task, completed=len(lines))
+            say(Progress(len(lines), len(lines), len(lines)))
         finally:
             producer.close()
     if as_json:
@@ -62,9 +62,9 @@ def _lines(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
         if not line.strip():
             continue
         try:
-            event = json.loads(line)
-        except ValueError:
-            event = None
+            event = parse_json(line)
+        except Malformed as refusal:
+            raise UsageError(f"{file}, line {number}: {refusal.explanation}; nothing was sent") from None
         if not isinstance(event, dict):
             raise UsageError(f"{file}, line {number}: not a JSON object: write one CloudEvent a line; nothing was sent")
         yield event, line
@@ -79,18 +79,6 @@ def _address(parts: Parts, event: dict[str, Any]) -> tuple[str, bytes | None]:
     else:
         topic, key = parts.settings.lifecycle_topic, data.get("tenant_id")
     return topic, key.encode() if isinstance(key, str) else None
-
-
-def _bar(quiet: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        disable=quiet or not err.is_terminal,  # else it leaves an empty line
-        transient=True,
-    )
 
 
 @command

@@ -1,34 +1,47 @@
-"""How do commands speak?
+"""Output of the commands: one renderer, through which all that is printed goes.
 
 Tables and sentences for people on stdout, one JSON value with `--json` for programs, progress and errors on stderr.
 Errors of ours are one clear line: exit 2 where the input or a setting is wrong, 1 where something failed.
+
+What is printed comes from outside as often as not, so nothing here is markup: `Terminal` shows each text by
+`runtime.foreign_text.visible`, and only the colours that our own code names are added. Rich and the two streams of
+the process are touched in this file and in cli/progress.py alone (tests/test_architecture.py).
+
+    who reads is gone (`| head`)     the command ends in silence, exit 141 as after SIGPIPE
+    stdout cannot be written         one line on stderr, exit 1
+    stdout or stderr is closed       as if it were /dev/null
 """
 
 from __future__ import annotations
 
-import json
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from types import TracebackType
+from typing import IO, Annotated, Any, Final, Literal, NamedTuple, ParamSpec, TextIO, TypeVar
 
 import typer
+from rich import table as rich_table
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from domain.errors import TenantryError, UsageError
 from runtime.bootstrap import Parts
+from runtime.foreign_text import json_text, visible
 from runtime.instance import endpoints
-from runtime.settings import Settings, SettingsError, load_settings
+from runtime.settings import Settings, SettingsError, load_settings, unknown_variables
 
-WIDE = 200
+WIDE: Final = 200
 """Columns where nobody looks: a table in a pipe or a file is not folded to an imagined screen."""
 
-out = Console() if sys.stdout.isatty() else Console(width=WIDE)
-err = Console(stderr=True)
+READER_GONE: Final = 141
+"""What a shell shows of a process that SIGPIPE ended."""
 
 DataDir = Annotated[
     Path | None,
@@ -38,6 +51,177 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value inste
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+# -- what is printed ------------------------------------------------------------------------------------------------
+
+
+class Styled(NamedTuple):
+    """A text in a colour of ours."""
+
+    text: str
+    style: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table for people; None and empty cells are shown as a dash."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    return Table(title, columns, list(rows))
+
+
+class OutputLost(TenantryError):
+    """Standard output cannot be written."""
+
+
+class ReaderGone(Exception):
+    """Whoever reads standard output has closed it."""
+
+
+class Terminal:
+    """Standard output or standard error, whichever the process has at the moment."""
+
+    def __init__(self, stream: Literal["stdout", "stderr"]) -> None:
+        self._stream = stream
+        self._made: tuple[TextIO, Console] | None = None
+
+    @property
+    def file(self) -> TextIO:
+        file: TextIO = getattr(sys, self._stream)
+        return file
+
+    @property
+    def encoding(self) -> str:
+        return self.file.encoding or "utf-8"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.file.isatty()
+
+    @property
+    def console(self) -> Console:
+        """Rich's, which obeys NO_COLOR and draws in ASCII where the stream has no more. For our progress bars."""
+        file = self.file
+        if self._made is None or self._made[0] is not file:
+            width = None if self.is_terminal else WIDE
+            self._made = (file, _Console(file=file, width=width, markup=False, emoji=False, highlight=False))
+        return self._made[1]
+
+    def text(self, *parts: str | Styled | tuple[str, str], style: str = "") -> Text:
+        """The parts one after the other, all of them visible."""
+        text = Text(style=style)
+        for part in parts:
+            content, own = part if isinstance(part, tuple) else (part, "")
+            text.append(visible(content, self.encoding), own)
+        return text
+
+    def print(
+        self,
+        *parts: str | Styled | tuple[str, str] | Table,
+        style: str = "",
+        markup: Literal[False] = False,  # noqa: ARG002 - said by callers, and always so
+        highlight: Literal[False] = False,  # noqa: ARG002
+        soft_wrap: bool = True,  # noqa: ARG002
+    ) -> None:
+        """A table; or one line of text, however narrow the terminal: it is to be found by grep."""
+        if len(parts) == 1 and isinstance(parts[0], Table):
+            with self.written():
+                self.console.print(self._drawn(parts[0]))
+            return
+        text = self.text(*(part for part in parts if not isinstance(part, Table)), style=style)
+        with self.written():
+            self.console.print(text, soft_wrap=True)
+
+    def exact(self, text: str) -> None:
+        """Text of an exact form that is ours: JSON, a signed checkpoint."""
+        with self.written():
+            self.file.write(text)
+            self.file.flush()
+
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Nothing may stop what goes on for stderr's sake; of stdout it is told, and what is left goes nowhere."""
+        try:
+            yield
+        except OSError as error:
+            self._give_up()
+            if self._stream == "stderr":
+                return
+            if isinstance(error, BrokenPipeError):
+                raise ReaderGone from None
+            raise OutputLost(
+                f"standard output cannot be written: {error.strerror}: mend that; what the command did is done"
+            ) from None
+
+    def _give_up(self) -> None:
+        """What is still buffered would fail again at the end of the process."""
+        with suppress(OSError, ValueError):  # the stream of a test has no descriptor
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.file.fileno())
+            os.close(nowhere)
+
+    def _drawn(self, given: Table) -> rich_table.Table:
+        title = self.text(given.title) if given.title else None
+        made = rich_table.Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+        for column in given.columns:
+            made.add_column(self.text(column), overflow="fold")
+        for row in given.rows:
+            made.add_row(*map(self._cell, row))
+        return made
+
+    def _cell(self, cell: object) -> Text:
+        if isinstance(cell, Styled):
+            return self.text(cell)
+        dash = "–" if self.encoding.lower().startswith("utf") else "-"
+        return self.text(dash if cell is None or cell == "" else str(cell))
+
+
+class _Console(Console):
+    """Rich ends the process where a pipe breaks; we tell it apart."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - rich calls this in its `except`
+
+
+out = Terminal("stdout")
+err = Terminal("stderr")
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on one line, however long."""
+    out.exact(json_text(value, encoding=out.encoding, default=_jsonable) + "\n")
+
+
+def _jsonable(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def complain(text: str) -> None:
+    """One line, however narrow the terminal: it is to be found by grep, and to be read by programs."""
+    err.print(Styled("error:", "red"), f" {text}")
+
+
+def warn(text: str) -> None:
+    err.print(Styled("warning:", "yellow"), f" {text}")
+
+
+def age(seconds: float | None) -> str:
+    """`12 s`, `3 min`, `2 h`, `5 d`; a dash for none."""
+    if seconds is None:
+        return "-"
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+# -- how a command ends ---------------------------------------------------------------------------------------------
 
 
 def command(act: Callable[P, R]) -> Callable[P, R]:
@@ -57,23 +241,37 @@ def command(act: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt:
             err.print("stopped")
             raise typer.Exit(130) from None
-        except BrokenPipeError:
-            sys.stderr.close()
-            raise typer.Exit(1) from None
+        except ReaderGone:
+            raise typer.Exit(READER_GONE) from None
 
     return told
 
 
-def complain(text: str) -> None:
-    """One line, however narrow the terminal: it is to be found by grep, and to be read by programs."""
-    err.print(f"[red]error:[/] {_plain(text)}", highlight=False, soft_wrap=True)
+def open_closed_streams() -> None:
+    """A process that was started with `>&-` gets /dev/null there: else a database's connection would be its stdout."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    while nowhere <= 2:  # the lowest that is free is taken
+        nowhere = os.dup(nowhere)
+    os.close(nowhere)
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            file: IO[str] = os.fdopen(number, mode, encoding="utf-8", errors="backslashreplace")
+            setattr(sys, name, file)
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A fault of ours, for a report: its text comes from outside as well."""
+    for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
+        err.print(line)
+
+
+# -- what a command works on ----------------------------------------------------------------------------------------
 
 
 def settings_of(data_dir: Path | None) -> Settings:
+    """The settings; what looks like one of ours in the environment and is none is told on stderr."""
+    for problem in unknown_variables():
+        warn(problem)
     return load_settings(data_dir=data_dir)
 
 
@@ -83,33 +281,3 @@ def running_parts(data_dir: Path | None) -> Iterator[Parts]:
     settings = settings_of(data_dir)
     with Parts(settings, endpoints(settings)) as parts:
         yield parts
-
-
-def print_json(value: Any) -> None:
-    """One JSON value on one line, however long."""
-    sys.stdout.write(json.dumps(value, default=_jsonable, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
-
-
-def _jsonable(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """A table for people; None is shown as a dash."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", expand=False)
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    for row in rows:
-        made.add_row(*("–" if cell is None or cell == "" else _plain(str(cell)) for cell in row))
-    return made
-
-
-def age(seconds: float | None) -> str:
-    """`12 s`, `3 min`, `2 h`, `5 d`; a dash for none."""
-    if seconds is None:
-        return "–"
-    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
-        if seconds < limit:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86_400:.0f} d"

@@ -10,6 +10,9 @@ from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
 from domain.errors import UsageError
 from domain.guard import Plan
+from domain.tenant_events import ChangesApproved, ChangesRejected
+from history.story import clock
+from runtime.bootstrap import Parts
 
 PlanHash = Annotated[str, typer.Argument(metavar="PLAN-HASH", help="As `runs approve` prints it.")]
 
@@ -33,10 +36,19 @@ def approve(
         raise UsageError("--reason is missing: say why the plan is approved, others will want to know")
     because, by = why(reason), who(as_name)
     with running_parts(data_dir) as parts:
-        plan = parts.operating.approve(plan_hash, reason=because, by=by)
-    if not plan.changes and not as_json:
-        out.print(f"{NOTHING_HELD}: {_settled_before(plan_hash)}", markup=False, highlight=False, soft_wrap=True)
-        return
+        try:
+            plan = parts.operating.approve(plan_hash, reason=because, by=by)
+        except UsageError:
+            if not _was_approved(parts, plan_hash, as_json):
+                raise
+            return
+        if not plan.changes:
+            if not _was_approved(parts, plan_hash, as_json):
+                raise UsageError(
+                    f"nothing was approved: {NOTHING_HELD}, and no plan {plan_hash} was ever approved: check the hash,"
+                    " `tenantry runs approve` prints the one of what is held"
+                )
+            return
     _say_settled("approved", plan, by, because, as_json)
 
 
@@ -52,8 +64,8 @@ def reject(
     because, by = why(reason), who(as_name)
     with running_parts(data_dir) as parts:
         plan = parts.operating.reject(plan_hash, reason=because, by=by)
-    if not plan.changes:
-        raise UsageError(f"nothing was rejected: {NOTHING_HELD}; {_settled_before(plan_hash)}")
+        if not plan.changes:
+            raise UsageError(f"nothing was rejected: {NOTHING_HELD}; {_settled_before(parts, plan_hash)}")
     _say_settled("rejected", plan, by, because, as_json)
 
 
@@ -75,19 +87,14 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
             change.asked_by,
             change.since,
             ", ".join(f"{key}: {now} -> {then}" for key, now, then in change.levels),
-            change.data,
+            "; ".join(filter(None, (change.says, change.data))),
         )
         for change in plan.changes
     ]
-    columns = ("tenant", "change", "reason", "asked by", "held since", "levels", "data")
+    columns = ("tenant", "change", "reason", "asked by", "held since", "levels", "content and data")
     out.print(table(f"plan {plan.hash}: {len(plan.changes)} changes are held", columns, rows))
-    out.print(
-        f"carry it out: tenantry runs approve {plan.hash} --reason TEXT\n"
-        f"drop it:      tenantry runs reject {plan.hash} --reason TEXT",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    out.print(f"carry it out: tenantry runs approve {plan.hash} --reason TEXT")
+    out.print(f"drop it:      tenantry runs reject {plan.hash} --reason TEXT")
 
 
 def _say_settled(outcome: Literal["approved", "rejected"], plan: Plan, by: str, reason: str, as_json: bool) -> None:
@@ -110,5 +117,33 @@ def _say_settled(outcome: Literal["approved", "rejected"], plan: Plan, by: str, 
         out.print(f"plan {plan.hash} is {outcome}: {len(settled)} changes{still}", markup=False, highlight=False)
 
 
-def _settled_before(plan_hash: str) -> str:
-    return f"plan {plan_hash} was approved or rejected before, or never was: `tenantry timeline TENANT` tells which"
+def _was_approved(parts: Parts, plan_hash: str, as_json: bool) -> bool:
+    """Whether that plan was carried out before; it is told, and nothing is done again."""
+    before = parts.past.settlement(plan_hash)
+    if before is None or not isinstance(before.event, ChangesApproved):
+        return False
+    event = before.event
+    if as_json:
+        print_json(
+            {
+                "plan": plan_hash,
+                "outcome": "approved before",
+                "by": event.operator,
+                "reason": event.reason,
+                "at": before.time,
+                "changes": [],
+                "kept": [],
+            }
+        )
+    else:
+        said = f"{_settled_before(parts, plan_hash)}: nothing is done again"
+        out.print(said, markup=False, highlight=False, soft_wrap=True)
+    return True
+
+
+def _settled_before(parts: Parts, plan_hash: str) -> str:
+    before = parts.past.settlement(plan_hash)
+    if before is None or not isinstance(before.event, ChangesApproved | ChangesRejected):
+        return f"no plan {plan_hash} was ever approved or rejected, check the hash"
+    verdict = "approved" if isinstance(before.event, ChangesApproved) else "rejected"
+    return f"plan {plan_hash} was {verdict} before, by {before.event.operator} at {clock(before.time)}"

@@ -1,37 +1,73 @@
-"""How does a command that goes through the whole log show how far it is, and stop when it is told to?"""
+"""Progress bars: how far a long command is, on stderr, where somebody looks; and how it stops when it is told to."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+from rich.console import Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 
-from cli.output import err
+from cli.output import err, out
 from history.progress import Progress as Told
+from runtime.foreign_text import visible
 
 
 @contextmanager
 def progress(what: str, unit: str = "events") -> Iterator[Callable[[Told], None]]:
     """A bar on stderr with rate and time left, where somebody looks."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(f"{{task.fields[rate]}} {unit}/s"),
+        TextColumn(f"{{task.fields[rate]}} {unit}/s", markup=False),
         TimeRemainingColumn(),
     )
-    with _stopping_well(), Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(what, total=None, rate="–")
+    watched = err.is_terminal
+    with _stopping_well(), Progress(*columns, console=err.console, transient=True, disable=not watched) as bar:
+        task = bar.add_task(visible(what), total=None, rate="-")
 
         def say(told: Told) -> None:
             elapsed = bar.tasks[0].elapsed or 0.0
-            rate = f"{told.events / elapsed:,.0f}" if elapsed else "–"
-            bar.update(task, description=told.doing or what, completed=told.done, total=told.total, rate=rate)
+            rate = f"{told.events / elapsed:,.0f}" if elapsed else "-"
+            doing = visible(told.doing or what)
+            bar.update(task, description=doing, completed=told.done, total=told.total, rate=rate)
 
         yield say
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """A picture that is drawn again and again: a title, bars of (name, done, total), and lines below."""
+
+    title: str
+    rows: Sequence[tuple[str, int, int]]
+    lines: Sequence[str]
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[Bars], None]]:
+    """A picture on stdout, each in the place of the one before; for a terminal only."""
+    with Live(console=out.console, auto_refresh=False, transient=False) as live:
+        yield lambda picture: live.update(_drawn(picture), refresh=True)
+
+
+def _drawn(picture: Bars) -> Group:
+    grid = Table.grid(padding=(0, 1))
+    for name, done, total in picture.rows:
+        # Full where all is done that must be, and where something has to go again.
+        bar = ProgressBar(
+            total=max(total, 1), completed=min(done, total), width=44, complete_style="cyan", finished_style="green"
+        )
+        grid.add_row(out.text(name), bar, out.text(f"{done}/{total}"))
+    *lines, last = picture.lines
+    return Group(out.text(picture.title, style="bold"), grid, *map(out.text, lines), out.text(last, style="dim"))
 
 
 @contextmanager

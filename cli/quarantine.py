@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import typer
 
 from adapters.inbound import restore
-from adapters.quarantine import Entry
+from adapters.quarantine import Entry, Picked
 from cli.operators import As, who, why
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from cli.output import AsJson, DataDir, command, complain, err, out, print_json, running_parts, table
 from domain.acts import MessageDiscarded, MessageRetried
-from domain.errors import UsageError
+from domain.errors import TenantryError, Unavailable, UsageError
+from domain.faults import INTERNAL_ERROR
+from domain.lifecycle import Outcome
 from domain.names import is_tenant_id
+from runtime import faults
 from runtime.bootstrap import Parts
 
 app = typer.Typer(
@@ -23,19 +29,35 @@ app = typer.Typer(
 )
 
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="The number from `quarantine list`.")]
+Numbers = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NUMBER...]", help="Numbers from `quarantine list`; `-` reads them from stdin."),
+]
+Rule = Annotated[str | None, typer.Option(help='Only messages that broke this rule: "not-json".')]
+Source = Annotated[str | None, typer.Option(help="Only messages of this source.")]
+Type = Annotated[str | None, typer.Option("--type", help="Only messages of this type.")]
+Tenant = Annotated[str | None, typer.Option(metavar="TENANT", help="Only messages of this tenant.")]
+
+MOST = 1000
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many at a time.")]
 
 
 @app.command("list")
 @command
 def list_(
     state: Annotated[Literal["open", "retried", "discarded"], typer.Option(help="Which messages to list.")] = "open",
+    rule: Rule = None,
+    source: Source = None,
+    type_: Type = None,
+    tenant: Tenant = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 1000,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """List messages, oldest first, with the rule that each broke."""
+    picked = Picked(rule, source, type_, tenant)
     with running_parts(data_dir) as parts:
-        entries = parts.quarantine.entries(state=state, limit=limit)
+        entries = parts.quarantine.entries(state=state, limit=limit, picked=picked)
     if as_json:
         print_json([_told(entry) for entry in entries])
         return
@@ -43,6 +65,7 @@ def list_(
         (
             entry.number,
             entry.rule,
+            entry.source,
             entry.type,
             entry.tenant_id,
             _place(entry),
@@ -54,7 +77,7 @@ def list_(
     out.print(
         table(
             f"{len(rows)} {state}",
-            ("number", "rule", "type", "tenant", "place on Kafka", "times", "reason"),
+            ("number", "rule", "source", "type", "tenant", "place on Kafka", "times", "reason"),
             rows,
         )
     )
@@ -81,43 +104,153 @@ def show(number: Number, data_dir: DataDir = None, as_json: AsJson = False) -> N
 
 @app.command()
 @command
-def retry(number: Number, as_name: As = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Put a message through the front door again: after the catalogue, or the state that refused it, has changed."""
+def retry(
+    numbers: Numbers = None,
+    rule: Rule = None,
+    source: Source = None,
+    type_: Type = None,
+    tenant: Tenant = None,
+    limit: Limit = MOST,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put messages through the front door again: after the catalogue, or the state that refused them, has changed.
+
+    Name them by number, or all that broke a rule, came from a source, are of a type or of a tenant.
+    """
+    by = who(as_name)
     with running_parts(data_dir) as parts:
-        entry = parts.quarantine.entry(number)
-        message = parts.restored(parts.quarantine.body(entry), entry.topic, entry.partition, entry.offset)
-        act = MessageRetried(**_named(entry), operator=who(as_name))
-        parts.acts.record(act, still_right=lambda: _must_be_open(parts, number, "retried"))
-        outcome = parts.lifecycle.intake([message], released=number)
-    became = next(iter(outcome.counts), "nothing")
-    if as_json:
-        print_json({"number": number, "outcome": became})
-    elif became == "quarantined":
-        out.print(f"message {number} was refused again: see `tenantry quarantine list`")
-    else:
-        out.print(f"message {number}: {became}")
-    if became == "quarantined":
-        raise typer.Exit(1)
+        chosen = _chosen(parts, numbers or [], Picked(rule, source, type_, tenant), limit)
+        _one_by_one(chosen, lambda number: _retried(parts, number, by), as_json)
 
 
 @app.command()
 @command
 def discard(
-    number: Number,
-    reason: Annotated[str, typer.Option(help="Why it may be left out; kept in the log for good.")],
+    reason: Annotated[str, typer.Option(help="Why they may be left out; kept in the log for good.")],
+    numbers: Numbers = None,
+    rule: Rule = None,
+    source: Source = None,
+    type_: Type = None,
+    tenant: Tenant = None,
+    limit: Limit = MOST,
     as_name: As = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Close a message without applying it. It is kept, with who discarded it and why."""
-    said = why(reason)
+    """Close messages without applying them. They are kept, with who discarded them and why.
+
+    Name them by number, or all that broke a rule, came from a source, are of a type or of a tenant.
+    """
+    said, by = why(reason), who(as_name)
     with running_parts(data_dir) as parts:
-        act = MessageDiscarded(**_named(parts.quarantine.entry(number)), operator=who(as_name), reason=said)
-        parts.acts.record(act, still_right=lambda: _must_be_open(parts, number, "discarded"))
+        chosen = _chosen(parts, numbers or [], Picked(rule, source, type_, tenant), limit)
+        _one_by_one(chosen, lambda number: _discarded(parts, number, by, said), as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The numbers, and whether a single message was named: then there is one result, not a list."""
+
+    numbers: Sequence[int]
+    is_single: bool
+
+
+def _chosen(parts: Parts, numbers: Sequence[str], picked: Picked, limit: int) -> _Chosen:
+    """Raises UsageError where nothing, or two things, say which messages are meant."""
+    if not numbers and picked.says_nothing:
+        raise UsageError("no message is named: give numbers, or --rule, --source, --type or --tenant")
+    if numbers and not picked.says_nothing:
+        raise UsageError("give numbers, or --rule, --source, --type and --tenant, not both")
+    if not numbers:
+        found = parts.quarantine.entries(limit=limit, picked=picked)
+        if not found:
+            raise UsageError("no open message is like that: see `tenantry quarantine list`")
+        if len(found) == limit:
+            err.print(f"there may be more than {limit}: repeat it, or raise --limit")
+        return _Chosen([entry.number for entry in found], is_single=False)
+    words = sys.stdin.read().split() if "-" in numbers else numbers
+    wrong = next((word for word in words if not (word.isascii() and word.isdigit() and 0 < int(word) < 2**63)), None)
+    if wrong is not None:
+        raise UsageError(f"{wrong} is no number of a message: see `tenantry quarantine list`")
+    return _Chosen(list(dict.fromkeys(map(int, words))), is_single=len(numbers) == 1 and "-" not in numbers)
+
+
+def _one_by_one(chosen: _Chosen, act: Callable[[int], dict[str, Any]], as_json: bool) -> None:
+    """Each message is told by itself, and one that is refused stops none of the others."""
+    results: list[dict[str, Any]] = []
+    for number in chosen.numbers:
+        try:
+            results.append(act(number))
+        except TenantryError as error:
+            if chosen.is_single or isinstance(error, Unavailable):
+                raise
+            results.append({"number": number, "outcome": "refused", "reason": str(error)})
+        if not as_json:
+            _say(results[-1])
     if as_json:
-        print_json({"number": number, "outcome": "discarded"})
-    else:
-        out.print(f"message {number} discarded")
+        print_json(results[0] if chosen.is_single else results)
+    if any(result["outcome"] in ("quarantined", "refused") for result in results):
+        raise typer.Exit(1)
+
+
+def _say(result: dict[str, Any]) -> None:
+    number, outcome = result["number"], result["outcome"]
+    match outcome:
+        case "refused":
+            complain(result["reason"])
+            return
+        case "quarantined" if "refused_as" in result:
+            said = f"message {number} was refused again, as message {result['refused_as']}"
+            said += f": {result['rule']}: {result['reason']}"
+        case "quarantined":
+            said = f"message {number} was refused again: see `tenantry quarantine list`"
+        case "discarded":
+            said = f"message {number} discarded"
+        case _:
+            said = f"message {number}: {outcome}"
+    out.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+def _retried(parts: Parts, number: int, by: str) -> dict[str, Any]:
+    entry = parts.quarantine.entry(number)
+    _must_be_open(parts, number, "retried")
+    body = parts.quarantine.body(entry)
+    act = MessageRetried(**_named(entry), operator=by)
+    parts.acts.record(act, still_right=lambda: _must_be_open(parts, number, "retried"))
+    outcome = _again(parts, entry, body)
+    _let_in(parts, entry)
+    became = next(iter(outcome.counts), "nothing")
+    result: dict[str, Any] = {"number": number, "outcome": became}
+    again = parts.quarantine.refused_again(entry) if became == "quarantined" else None
+    if again is not None:
+        result |= {"refused_as": again.number, "rule": again.rule, "reason": again.reason}
+    return result
+
+
+def _discarded(parts: Parts, number: int, by: str, reason: str) -> dict[str, Any]:
+    entry = parts.quarantine.entry(number)
+    act = MessageDiscarded(**_named(entry), operator=by, reason=reason)
+    parts.acts.record(act, still_right=lambda: _must_be_open(parts, number, "discarded"))
+    _let_in(parts, entry)
+    return {"number": number, "outcome": "discarded"}
+
+
+def _again(parts: Parts, entry: Entry, body: bytes) -> Outcome:
+    try:
+        message = parts.restored(body, entry.topic, entry.partition, entry.offset)
+        return parts.lifecycle.intake([message], released=entry.number)
+    except TenantryError:
+        raise
+    except Exception as error:
+        raise TenantryError(f"message {entry.number} stays in quarantine: {faults.tell(error)}") from error
+
+
+def _let_in(parts: Parts, entry: Entry) -> None:
+    """What waited behind the message; should we end before this, the tenant's next message lets it in."""
+    if entry.rule == INTERNAL_ERROR and entry.tenant_id is not None:
+        parts.lifecycle.let_in(entry.tenant_id)
 
 
 def _must_be_open(parts: Parts, number: int, becomes: str) -> None:

@@ -143,10 +143,9 @@ def as_of(
     else:
         out.print(
             f"schema {built.schema} has {', '.join(built.names)} as of position {moment.position}"
-            f" ({clock(moment.time)})\n{built.facts} events in {built.seconds:.1f} s, {built.rate:.0f} a second",
-            highlight=False,
-            soft_wrap=True,
+            f" ({clock(moment.time)})"
         )
+        out.print(f"{built.facts} events in {built.seconds:.1f} s, {built.rate:.0f} a second")
         if verify:
             _say_compared(built.schema, verify, compared)
     if not all(each.same for each in compared):

@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from adapters.migrations import current
+from adapters.postgres_connection import parsed, without_secrets
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of
-from runtime.bootstrap import prepare
+from runtime.bootstrap import Parts, prepare
+from runtime.instance import endpoints
 from runtime.telemetry import configure_logging
 from workers import roles
 from workers.roles import KINDS
@@ -37,21 +39,21 @@ def up(
     stop, at_once = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: (at_once if stop.is_set() else stop).set())
-    say = (lambda _: None) if as_json else (lambda text: err.print(f"{text} …", style="dim"))
+    say = (lambda _: None) if as_json else (lambda text: err.print(f"{text} ...", style="dim"))
     with Supervisor(settings, kinds=() if no_workers else tuple(KINDS), say=say, at_once=at_once) as supervisor:
         where = supervisor.endpoints
         if as_json:
             print_json(
                 {
                     "ready": True,
-                    "database_url": where.database_url,
+                    "database_url": _told(where.database_url),
                     "kafka_bootstrap": where.kafka_bootstrap,
                     "data_dir": str(supervisor.data_dir),
                 }
             )
         else:
             out.print(
-                f"ready  kafka {where.kafka_bootstrap}  database {_without_password(where.database_url)}"
+                f"ready  kafka {where.kafka_bootstrap}  database {without_secrets(where.database_url)}"
                 f"  data {supervisor.data_dir}",
                 soft_wrap=True,
                 highlight=False,
@@ -61,15 +63,14 @@ def up(
         if not as_json:
             err.print(
                 f"draining, for {settings.drain_seconds:g} s at most; what is not finished stays due. Once more ends it"
-                " at once …",
+                " at once ...",
                 style="dim",
             )
 
 
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    account, at, place = rest.rpartition("@")
-    return f"{scheme}://{account.partition(':')[0]}{at}{place}"
+def _told(url: str) -> str:
+    """For programs: as it is, unless that would print a password."""
+    return without_secrets(url) if {"password", "sslpassword"} & parsed(url).keys() else url
 
 
 @command
@@ -91,7 +92,7 @@ def migrate(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 def _worker(kind: str, data_dir: Path | None) -> None:
     settings = settings_of(data_dir)
     configure_logging(level=settings.log_level, log_format=settings.log_format)
-    with running_parts(data_dir) as parts:
+    with Parts(settings, endpoints(settings)) as parts:
         roles.run(kind, parts)
 
 

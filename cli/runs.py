@@ -5,23 +5,22 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.text import Text
 
 from adapters import overview
 from cli import acting, plans
-from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
+from cli.output import AsJson, DataDir, Styled, age, command, out, print_json, running_parts, table
 from cli.scopes import ProductArgument, ScopeArgument, scope_of
 from cli.show import estate_of
 from domain import customer as customers
 from domain import tenant as tenants
-from domain.description import STEP_NAMES, describe_actual, describe_silent
+from domain.description import STEP_NAMES, describe_actual, describe_scopes
 from domain.errors import UsageError
 from domain.steps import Scope, Step
 from history.story import Line, Run, clock, standing, tell
 from runtime.bootstrap import Parts, utc_now
 
 app = typer.Typer(
-    help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release,"
+    help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release, ensure,"
     " recreate;"
     " and what the destroy guard holds: approve, reject.",
     no_args_is_help=True,
@@ -49,7 +48,7 @@ def list_(
             {**row, "scope": str(Scope(row["kind"], row["tenant_id"], row["key"]))}
             for row in overview.runs(parts.endpoints.database_url, state=state, tenant_id=tenant, limit=limit)
         ]
-        rows = _with_silent(parts, rows, state=state, tenant=tenant, limit=limit)
+        rows = _as_shown(parts, rows, state=state, tenant=tenant, limit=limit)
         if tenant is not None and not rows:
             estate_of(parts, tenant)
         facts = parts.log.load({row["scope"]: 0 for row in rows})
@@ -86,30 +85,34 @@ def list_(
 STATES = ("held", "given_up", "waiting", "in_progress", "converged")
 
 
-def _with_silent(
+def _as_shown(
     parts: Parts, rows: list[dict[str, Any]], *, state: str | None, tenant: str | None, limit: int
 ) -> list[dict[str, Any]]:
-    """The rows of the read model, and the scopes of which it cannot know that they are due or wait."""
-    found: dict[str, dict[str, Any]] = {}
-    now = utc_now()
+    """The rows of the read model, each with the word that `show` has for it.
+
+    The read model is made of single facts: it cannot know that a scope is due, or waits for another one. So wherever
+    anything of a tenant is not at rest, its scopes are told from the tenant as it is.
+    """
+    now, known = utc_now(), {row["scope"]: row for row in rows}
     restless = overview.restless(parts.endpoints.database_url, tenant_id=tenant, limit=limit)
+    shown: dict[str, dict[str, Any]] = {}
     for tenant_id, estate in parts.saga.estates(restless).items():
         origin = estate.tenant.origin
         since = min((held.since for held in estate.tenant.held), default=origin.time if origin else now)
-        for scope, told in describe_silent(estate, catalog=parts.catalog, policy=parts.policy, now=now).items():
-            found[str(scope)] = {
+        for scope, told in describe_scopes(estate, catalog=parts.catalog, policy=parts.policy, now=now).items():
+            row = known.get(str(scope), {"updated_at": since, "age_seconds": (now - since).total_seconds()})
+            shown[str(scope)] = {
+                **row,
                 "scope": str(scope),
                 "tenant_id": tenant_id,
                 "kind": scope.kind,
                 "key": scope.key,
                 "level": told["level"],
                 "state": told["state"].replace(" ", "_"),
-                "reason": told.get("reason"),
-                "updated_at": since,
-                "age_seconds": (now - since).total_seconds(),
+                "reason": told.get("reason") or (row.get("reason") if told["state"] == "converged" else None),
             }
-    both = [row for row in rows if row["scope"] not in found]
-    both += [row for row in found.values() if state in (None, row["state"])]
+    both = [row for row in rows if row["scope"] not in shown]
+    both += [row for row in shown.values() if state in (None, row["state"])]
     return sorted(both, key=lambda row: STATES.index(row["state"]))[:limit]
 
 
@@ -127,13 +130,14 @@ def show(
         return
     reason = f": {now['reason']}" if now.get("reason") else ""
     wanted = f" (wanted: {now['wanted']})" if now["wanted"] != now["level"] else ""
-    _say(Text(f"{named} is {now['level']}{wanted}, {now['state']}{reason}", style="bold"))
+    out.print(f"{named} is {now['level']}{wanted}, {now['state']}{reason}", style="bold")
     for run in runs:
-        _say(Text(f"\nrun {run.number}", style="bold"))
+        out.print()
+        out.print(f"run {run.number}", style="bold")
         for line in run.lines:
-            _say(_sentence(line))
+            out.print(*_sentence(line))
     if not runs:
-        _say(Text("nothing was begun yet"))
+        out.print("nothing was begun yet")
 
 
 # -- the story -----------------------------------------------------------------------------------------------------
@@ -158,15 +162,11 @@ def _story(parts: Parts, scope: Scope) -> list[Run]:
     return tell(loaded.get(str(scope), []), {fact.id: fact for stream in causing for fact in loaded.get(stream, [])})
 
 
-def _sentence(line: Line) -> Text:
-    at = Text(f"  {clock(line.time)}  ", style="dim")
+def _sentence(line: Line) -> tuple[str | Styled, ...]:
+    at = Styled(f"  {clock(line.time)}  ", "dim")
     step = f"step {_numbered(_step(line.step))} " if line.step else ""
-    word = Text(step + line.what, style=WORD_COLOURS.get(line.what, ""))
-    return Text.assemble(at, word, f": {line.said}" if line.said else "")
-
-
-def _say(text: Text) -> None:
-    out.print(text, soft_wrap=True, highlight=False)
+    word = Styled(step + line.what, WORD_COLOURS.get(line.what, ""))
+    return (at, word, f": {line.said}" if line.said else "")
 
 
 def _told(run: Run) -> dict[str, Any]:
@@ -194,5 +194,5 @@ def _numbered(step: dict[str, Any] | None) -> str | None:
     return f"{step['number']} {step['name']}" if step else None
 
 
-for act in (acting.retry, acting.hold, acting.release, acting.recreate, plans.approve, plans.reject):
+for act in (acting.retry, acting.hold, acting.release, acting.ensure, acting.recreate, plans.approve, plans.reject):
     app.command()(act)

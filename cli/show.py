@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from adapters.past import Moment
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from cli.output import AsJson, DataDir, Styled, Table, command, out, print_json, running_parts, table
 from domain.description import describe
 from domain.errors import UsageError
 from domain.event import Recorded
@@ -139,20 +138,14 @@ def _held(changes: list[dict[str, Any]]) -> list[Table]:
 
 
 def _steps(title: str, actual: dict[str, Any]) -> Table:
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     names = ("commerce", "site", "region", "configuration", "identity", "database", "license")
-    for column in (
-        "product",
-        "level",
-        "state",
-        *(f"{number} {name}" for number, name in enumerate(names, 1)),
-    ):
-        made.add_column(column, overflow="fold")
+    columns = ("product", "level", "state", *(f"{number} {name}" for number, name in enumerate(names, 1)))
+    rows = []
     for key, product in actual["products"].items():
-        steps = [f"[{STEP_COLOURS.get(step['state'], 'magenta')}]{step['state']}[/]" for step in product["steps"]]
+        steps = [Styled(step["state"], STEP_COLOURS.get(step["state"], "magenta")) for step in product["steps"]]
         level = f"{product['level']}, data_lost" if product["data_lost"] else product["level"]
-        made.add_row(key, level, product["state"], *steps)
-    return made
+        rows.append((key, level, product["state"], *steps))
+    return table(title, columns, rows)
 
 
 def _reasons(actual: dict[str, Any]) -> list[Table]:
@@ -187,7 +180,7 @@ def _value(register: dict[str, Any] | None) -> str | None:
 
 
 def _revision(register: dict[str, Any] | None) -> str:
-    return "–" if register is None or register["revision"] is None else str(register["revision"])
+    return "-" if register is None or register["revision"] is None else str(register["revision"])
 
 
 def _license(register: dict[str, Any] | None) -> str | None:

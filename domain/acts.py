@@ -4,7 +4,7 @@ Acts on runs, tenants and what the destroy guard holds are facts of those stream
 too, of streams of their own, which no read model handles:
 
     operator:TENANT     what concerns a tenant: its messages in the quarantine
-    operator:           everything else: rebuilds
+    operator:           everything else: rebuilds, positions of the intake, messages that it reads again
 
 A message's content is not told, and its tenant only where the id may be one: what a broken message holds may be
 about a person, and the log is for ever.
@@ -19,7 +19,7 @@ from typing import ClassVar
 from domain import names
 from domain.errors import Conflict
 from domain.event import Cause, Event, Recorded
-from domain.ports import Clock, Discarded, EventLog, NewId, Recording
+from domain.ports import Clock, Discarded, EventLog, KafkaPosition, NewId, Recording
 
 ATTEMPTS = 10
 """How often an act is recorded again when others record first."""
@@ -67,7 +67,39 @@ class PreviousReadModelsDropped(Event):
     reason: names.Reason | None = None
 
 
-Act = MessageDiscarded | MessageRetried | ReadModelsRebuilt | PreviousReadModelsDropped
+class IntakePositionMoved(Event):
+    """The intake goes on from another offset of a partition: what lies between is not taken in, or comes again."""
+
+    TOPIC: ClassVar[str] = "tenantry.intake-position-moved"
+    topic: str
+    topic_id: str
+    partition: int
+    before: int | None = None
+    offset: int
+    operator: str
+    reason: names.Reason
+
+
+class MessagesReread(Event):
+    """Messages that an audit missed go through the front door. What they come to is told by events of their own."""
+
+    TOPIC: ClassVar[str] = "tenantry.messages-reread"
+    topic: str
+    topic_id: str
+    partition: int
+    offsets: tuple[int, ...]
+    operator: str
+    reason: names.Reason
+
+
+Act = (
+    MessageDiscarded
+    | MessageRetried
+    | ReadModelsRebuilt
+    | PreviousReadModelsDropped
+    | IntakePositionMoved
+    | MessagesReread
+)
 
 
 def stream_of(act: Act) -> str:
@@ -83,7 +115,7 @@ class Acts:
     new_id: NewId
 
     def record(self, act: Act, *, still_right: Callable[[], None] = lambda: None) -> Recorded:
-        """The act as it was recorded, and a discarded message closed with it, in one transaction.
+        """The act as it was recorded; a discarded message is closed, and a position moved, in the same transaction.
 
         `still_right` is asked before each attempt, and raises where the act is not. Raises Conflict.
         """
@@ -91,8 +123,9 @@ class Acts:
             still_right()
             recorded = self._recorded(act)
             discarded = [Discarded(act.number, act.operator, act.reason)] if isinstance(act, MessageDiscarded) else []
+            moved = [_position(act)] if isinstance(act, IntakePositionMoved) else []
             try:
-                self.log.record(Recording(events=[recorded], discarded=discarded))
+                self.log.record(Recording(events=[recorded], discarded=discarded, positions=moved))
             except Conflict:
                 if attempt + 1 == ATTEMPTS:
                     raise
@@ -112,3 +145,13 @@ class Acts:
             correlation=f"{act.operator} {id_}",
             event=act,
         )
+
+
+def _position(act: IntakePositionMoved) -> KafkaPosition:
+    return KafkaPosition(
+        topic=act.topic,
+        topic_id=act.topic_id,
+        partition=act.partition,
+        expected=act.before,
+        next_offset=act.offset,
+    )

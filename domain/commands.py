@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictInt, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from domain import names
+from domain.times import in_utc
 
 Residency = Literal["global", "pinned"]
+Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
+"""A moment, in UTC."""
 Users = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
 Revision = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)]
 """A CloudEvents integer that counts up; commerce keeps one for each product of a tenant, each tenant, each customer."""
@@ -69,7 +72,7 @@ class Activation(_Placed):
     product: names.ProductKey
     edition: names.Edition
     users: Users
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
     revision: Revision | None = None
 
 
@@ -105,7 +108,7 @@ class ActivateProduct(_Placed):
     product: names.ProductKey
     edition: names.Edition
     users: Users
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
 
 
 class DeactivateProduct(Data):
@@ -139,7 +142,7 @@ class UpdateLicense(Data):
     edition: names.Edition
     users: Users
     status: Literal["active", "inactive"]
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
 
 
 class RestoreTenant(Data):

@@ -22,7 +22,9 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from domain import names
-from domain.commands import Data, Residency, Revision, Users
+from domain.budget import with_held
+from domain.closings import describe_held
+from domain.commands import Data, Instant, Residency, Revision, Users
 from domain.customer import Customer
 from domain.event import Origin
 from domain.tenant import Attributes, ProductRegisters, Tenant
@@ -50,7 +52,7 @@ class LicenseLine(Data):
     edition: names.Edition
     users: Users
     status: Literal["active", "inactive"]
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
 
 
 class ProductLine(Data):
@@ -167,14 +169,14 @@ def _compare_product(line: ProductLine, tenant: Tenant, *, as_of: datetime) -> I
             known = "never activated here" if registers.origin else "we never heard of it"
             yield Difference("missing", tenant.id, line.product, known)
         return
-    changes = [held.event for held in tenant.held if held.event.product == line.product]
-    held = [change.revision for change in changes if change.change == "deactivate"]
-    revision = _highest(registers, held)
+    held = [held.event for held in tenant.held if held.event.product == line.product and held.event.change != "purge"]
+    revision = _highest(registers, [each.revision for each in held])
     said = list(_content(line, registers))
-    if said and held:
-        said.append("a deactivation is held by the destroy guard")
+    is_heard = bool(held) and not list(_content(line, with_held(registers, held)))
+    if said:
+        said += [f"{describe_held(each)} is held by the destroy guard" for each in held]
     if kind := _kind(revision, line.revision, said, registers.origin, as_of=as_of):
-        is_held = bool(held) and line.presence == "deactivated" and kind == "differs"
+        is_held = is_heard and kind == "differs"
         yield Difference(kind, tenant.id, line.product, _told(revision, line.revision, said), held=is_held)
 
 

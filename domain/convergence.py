@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from domain.catalog import Catalog
 from domain.provisioning import Intent, Provisioning
@@ -95,6 +96,9 @@ class Nothing:
     wake_at: datetime | None = None
 
 
+NEXT_ATTEMPT: Final = "the next attempt"
+"""What a step that failed waits for: the scope is at work, nobody else has to do anything first."""
+
 Action = Note | Start | Execute | Wait | Converge | GiveUp | Hold | Resume | Nothing
 
 
@@ -143,7 +147,7 @@ def next_action(wanted: Wanted, actual: Provisioning, around: Around, now: datet
         may_give_up = direction == "ensure" and not given_up and not closes and not actual.data_missing
         return GiveUp(step, reason) if may_give_up else Hold(step, reason)
     if intent.retry_at is not None and intent.retry_at > now:
-        return Wait("the next attempt", until=min(intent.retry_at, wanted.wake_at or intent.retry_at))
+        return Wait(NEXT_ATTEMPT, until=min(intent.retry_at, wanted.wake_at or intent.retry_at))
     return Execute(intent)
 
 

@@ -6,16 +6,18 @@ the seven steps, joined from the scopes that own them.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from domain.catalog import Catalog
-from domain.convergence import Nothing, Wait, around, database_of, next_action
+from domain.closings import describe_held
+from domain.convergence import NEXT_ATTEMPT, Nothing, Wait, around, database_of, next_action
 from domain.policy import Policy
 from domain.provisioning import Provisioning
 from domain.registers import Register
 from domain.steps import Scope, Step
 from domain.tenant import Held, Tenant
+from domain.times import in_utc
 from domain.wanted import Estate, Wanted, data_lost, is_purged, scopes_of, wanted, wish_of_product
 
 Json = dict[str, Any]
@@ -91,7 +93,7 @@ def _state(register: Register[Any] | None) -> Json | None:
 
 
 def _time(time: datetime | None) -> str | None:
-    return time.astimezone(UTC).isoformat().replace("+00:00", "Z") if time else None
+    return in_utc(time).isoformat().replace("+00:00", "Z") if time else None
 
 
 # -- actual --------------------------------------------------------------------------------------------------------
@@ -117,19 +119,31 @@ def describe_actual(estate: Estate, *, catalog: Catalog, policy: Policy, now: da
     }
 
 
-def describe_silent(estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[Scope, Json]:
-    """The scopes that are due or wait, though no fact of theirs says so: for another scope, or for an operator."""
+def describe_scopes(estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[Scope, Json]:
+    """Each scope's level and state, but for those of which nothing was ever begun, and nothing is wanted."""
     found: dict[Scope, Json] = {}
     for scope in scopes_of(estate.tenant, catalog):
-        wish, actual = wanted(scope, estate, catalog=catalog, policy=policy, now=now), estate.actual(scope)
+        wish = wanted(scope, estate, catalog=catalog, policy=policy, now=now)
         told = _scope(scope, wish, estate, catalog=catalog, now=now)
-        is_kept_waiting = told["state"] == "waiting" and actual.intent is None
-        if is_kept_waiting or (actual.version == 0 and told["state"] != "converged"):
+        if estate.actual(scope).version or told["state"] != "converged":
             found[scope] = told
     return found
 
 
+def _awaited(scope: Scope, tenant: Tenant) -> str | None:
+    """Which changes of the scope await an approval, though nothing of it waits for them; a purge is told by itself."""
+    if scope.kind == "family":
+        return None
+    changes = [held.event for held in tenant.held if (held.event.product or "") == scope.key]
+    told = [describe_held(event) for event in changes if event.change != "purge"]
+    return f"{' and '.join(told)} {'await' if told[1:] else 'awaits'} approval" if told else None
+
+
 def _scope(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog, now: datetime) -> Json:
+    """The state of a scope in one word, wherever it is told: in `show`, `runs list`, `runs show` and `explain`.
+
+    `waiting`: for something that has a name. `in progress`: the saga is at it, or tries a step again.
+    """
     actual = estate.actual(scope)
     action = next_action(wish, actual, around(scope, wish, estate, catalog=catalog), now)
     told: Json = {"level": actual.level, "wanted": wish.level, "state": "in progress"}
@@ -139,19 +153,22 @@ def _scope(scope: Scope, wish: Wanted, estate: Estate, *, catalog: Catalog, now:
         told |= {"state": "given up", "reason": actual.given_up.reason}
     elif actual.intent is not None and actual.intent.obstacle is not None:
         told |= {"state": "waiting", "reason": actual.intent.reason}
+    elif isinstance(action, Wait) and action.on == NEXT_ATTEMPT and actual.intent is not None:
+        told |= {"reason": actual.intent.reason, "until": _time(action.until)}
     elif isinstance(action, Wait):
         told |= {"state": "waiting", "reason": f"waits for {action.on}"}
         if action.until is not None:
-            told |= {
-                "until": _time(action.until),
-                "reason": actual.intent.reason if actual.intent else action.on,
-            }
+            told |= {"until": _time(action.until), "reason": action.on}
     elif _waits_for_purge(scope, estate, catalog=catalog):
         told |= {"state": "waiting", "reason": "waits for the end of a purge, to begin anew"}
+    elif isinstance(action, Nothing) and (awaited := _awaited(scope, estate.tenant)):
+        told |= {"state": "waiting", "reason": f"{awaited}: see `tenantry runs approve`"}
     elif isinstance(action, Nothing):
         told["state"] = "converged"
         if action.wake_at is not None:
             told["until"] = _time(action.wake_at)
+    elif actual.intent is not None and actual.intent.failures:
+        told["reason"] = actual.intent.reason
     return told
 
 

@@ -7,7 +7,7 @@ membership of a product) cannot drift, and those of other people's provisioners 
     site      2  the reservation of the site's name             control database
     family    3  the room on its shard                          control database
     family    6  schema or database, and who else may use it;   shard
-                 login roles, may log in, may use it, no more
+                 login roles, may log in by their password, may use it, no more
     product   7  the entitlement                                shard
 
 What was not looked at (a shard that is silent) is neither there nor missing.
@@ -44,11 +44,15 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A login role; `places` names the schemas or databases that it can use, `beyond` what it was never given."""
+    """A login role; `places` names the schemas or databases that it can use, `beyond` what it was never given.
+
+    `locked_out`: why no product gets in by it, though it may log in (another password, an end that is over).
+    """
 
     login: bool
     places: frozenset[str]
     beyond: tuple[str, ...] = ()
+    locked_out: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,9 @@ def _database(facts: DatabaseFacts, observed: Observed) -> Iterator[Finding]:
         elif role.login != wished.login:
             can, should = ("can", "must not") if role.login else ("cannot", "should")
             said = f"login role {wished.role} of {wished.product} {can} log in, and {should}"
+            yield Finding(Step.DATABASE, "differs", said)
+        elif role.locked_out is not None:
+            said = f"login role {wished.role} of {wished.product} {role.locked_out}"
             yield Finding(Step.DATABASE, "differs", said)
         elif name not in role.places:
             said = f"login role {wished.role} of {wished.product} may not use {name}"

@@ -14,6 +14,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from domain.times import counted
+
 
 class Value(BaseModel):
     """A frozen value of the domain, compared by its content."""
@@ -72,8 +74,9 @@ class Recorded:
 
     @property
     def happened(self) -> datetime:
-        """The later of the message's own time and the time of recording: where retention starts."""
-        return max(self.time, self.cause.time) if self.cause.time else self.time
+        """The later of the message's own time and the time of recording, as far as that counts: where retention
+        starts."""
+        return counted(self.cause.time, self.time)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,24 +10,36 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from domain import tenant as tenants
 from domain.catalog import Catalog
+from domain.closings import HeldEvent, said_by
 from domain.event import Event, Recorded
 from domain.policy import Policy
 from domain.ports import HeldInTenant
 from domain.steps import Level, Scope
 from domain.tenant import Held, Tenant, stands
-from domain.tenant_events import Destructive, ProductDeactivated, PurgeStarted, TenantDestroyed, TenantPurgeStarted
+from domain.tenant_events import (
+    Closing,
+    ClosingHeld,
+    Destructive,
+    ProductDeactivated,
+    ProductUnsuspended,
+    PurgeStarted,
+    TenantDestroyed,
+    TenantPurgeStarted,
+)
+from domain.times import in_utc
 from domain.wanted import Estate, wanted
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A held change. `levels`: what would change, as (product, level now, level after); `data`: what becomes of it."""
+    """A held change. `levels`: what would change, as (product, level now, level after); `data`: what becomes of it;
+    `says`: the license that it brings."""
 
     tenant_id: str
     version: int
@@ -39,6 +51,7 @@ class Change:
     since: str
     levels: tuple[tuple[str, Level, Level], ...]
     data: str
+    says: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +60,7 @@ class Plan:
 
     changes: tuple[Change, ...]
     estates: Mapping[str, Estate]
-    facts: Mapping[str, tuple[tuple[Held, Destructive], ...]]
+    facts: Mapping[str, tuple[tuple[Held, Destructive | Closing], ...]]
 
     @property
     def told(self) -> list[dict[str, Any]]:
@@ -63,16 +76,17 @@ def held_in(tenant: Tenant) -> HeldInTenant | None:
     """What is held of the tenant, for everybody to find."""
     if not tenant.held:
         return None
-    return HeldInTenant(len(tenant.held), min(held.since for held in tenant.held))
+    closings = sum(isinstance(held.event, ClosingHeld) for held in tenant.held)
+    return HeldInTenant(len(tenant.held), min(held.since for held in tenant.held), closings)
 
 
 def plan(estates: Iterable[Estate], *, catalog: Catalog, policy: Policy, now: datetime) -> Plan:
     """Every held change of those tenants, and what each would do after those before it."""
     changes: list[Change] = []
-    facts: dict[str, tuple[tuple[Held, Destructive], ...]] = {}
+    facts: dict[str, tuple[tuple[Held, Destructive | Closing], ...]] = {}
     found = {estate.tenant.id: estate for estate in estates if estate.tenant.held}
     for tenant_id, estate in sorted(found.items()):
-        growing, coming = estate, list[tuple[Held, Destructive]]()
+        growing, coming = estate, list[tuple[Held, Destructive | Closing]]()
         for held in estate.tenant.held:
             before = _levels(growing, catalog=catalog, policy=policy, now=now)
             fact = _fact(held, growing, catalog=catalog, policy=policy, now=now)
@@ -86,7 +100,9 @@ def plan(estates: Iterable[Estate], *, catalog: Catalog, policy: Policy, now: da
     return Plan(tuple(changes), found, facts)
 
 
-def _fact(held: Held, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Destructive | None:
+def _fact(
+    held: Held, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime
+) -> Destructive | Closing | None:
     """What it comes to, decided as if it arrived now; None where it would do nothing any more."""
     tenant, event = estate.tenant, held.event
     if not stands(tenant, held):
@@ -94,10 +110,10 @@ def _fact(held: Held, estate: Estate, *, catalog: Catalog, policy: Policy, now: 
     match event.change, event.product:
         case "destroy", _:
             return TenantDestroyed(tenant_id=tenant.id, reason=event.reason or "", revision=event.revision)
-        case "deactivate", str(key):
-            return ProductDeactivated(
-                tenant_id=tenant.id, product=key, reason=event.reason or "", revision=event.revision
-            )
+        case "deactivate" | "suspend" | "license" | "activate", _:
+            said = said_by(event)
+            assert not isinstance(said, ProductUnsuspended)
+            return said
         case "purge", str(key):
             scope = Scope("product", tenant.id, key)
         case _:
@@ -133,7 +149,11 @@ def _levels(estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) 
 
 
 def _told(
-    tenant_id: str, held: Held, fact: Destructive | None, levels: tuple[tuple[str, Level, Level], ...], policy: Policy
+    tenant_id: str,
+    held: Held,
+    fact: Destructive | Closing | None,
+    levels: tuple[tuple[str, Level, Level], ...],
+    policy: Policy,
 ) -> Change:
     event = held.event
     return Change(
@@ -144,13 +164,22 @@ def _told(
         revision=event.revision,
         reason=event.reason,
         asked_by=f"{held.cause.source} {held.cause.id}" if held.cause.kind == "message" else "time",
-        since=held.since.astimezone(UTC).isoformat(),
+        since=in_utc(held.since).isoformat(),
         levels=levels,
         data=_data(fact, levels, policy),
+        says=_says(event),
     )
 
 
-def _data(fact: Destructive | None, levels: tuple[tuple[str, Level, Level], ...], policy: Policy) -> str:
+def _says(event: HeldEvent) -> str | None:
+    """The license that a closing brings."""
+    if not isinstance(event, ClosingHeld) or event.edition is None:
+        return None
+    ends = f", ends {in_utc(event.expires_at).isoformat()}" if event.expires_at else ""
+    return f"license {event.edition}, {event.users} users, {event.status or 'active'}{ends}"
+
+
+def _data(fact: Destructive | Closing | None, levels: tuple[tuple[str, Level, Level], ...], policy: Policy) -> str:
     """What becomes of the data, and when."""
     match fact:
         case None:
@@ -165,6 +194,8 @@ def _data(fact: Destructive | None, levels: tuple[tuple[str, Level, Level], ...]
             return f"goes at once, with the database of {', '.join(families)}" if families else "goes at once"
         case TenantPurgeStarted():
             return "all of it goes at once"
+        case _:
+            return "none of it goes"
 
 
 def _days(time: timedelta) -> str:

@@ -10,23 +10,31 @@ was recorded, and the whole batch is decided again on the new state.
             ─▶ tenant unknown?    ─▶ waits, up to a bound
             ─▶ decided            ─▶ facts, or refused: quarantined
             ─▶ creates a tenant?  ─▶ and what waited for it is decided after it, in the order of arrival
+            ─▶ unexpected error?  ─▶ quarantined as internal-error; later messages without a revision wait behind it
+
+A message that meets an unexpected error of ours is quarantined alone: the batch is decided again without it. More than
+`Policy.faults_a_minute` of them, of all intakes together, are no fault of messages: then nothing is recorded, and
+IntakeHalted is raised.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from domain import budget as budgets
 from domain import customer as customers
 from domain import tenant as tenants
 from domain import tenant_decisions
+from domain.budget import Budget
 from domain.catalog import Catalog
 from domain.commands import Command, CreateTenant, UpdateCustomer
 from domain.convergence import concerned
 from domain.errors import Conflict, GuardTripped, PositionLost, Rejected
 from domain.event import Cause, Event, Recorded
+from domain.faults import EXPECTED, INTERNAL_ERROR, WINDOW, IntakeHalted, explanation
 from domain.guard import held_in
 from domain.policy import Policy
 from domain.ports import (
@@ -53,9 +61,11 @@ from domain.tenant_events import (
     TenantDestroyed,
     TenantMessageStale,
 )
+from domain.times import is_ahead
 from domain.wanted import scopes_of
 
-_DESTRUCTIVE = (TenantDestroyed, ProductDeactivated)
+_GUARDED = (TenantDestroyed, ProductDeactivated, ProductSuspended, LicenseUpdated, ProductActivated)
+"""What the destroy guard may have to count."""
 
 ATTEMPTS = 10
 """How often a batch is decided again when others record first."""
@@ -143,6 +153,8 @@ class Lifecycle:
     clock: Clock
     new_id: NewId
     reread: Reread
+    on_fault: Callable[[Exception], str] = explanation
+    """Tells of an unexpected error, and what the quarantine says of it."""
     streams: Streams = field(init=False)
     whole: Streams = field(init=False)
     """With their personal fields, which matter only to who creates a tenant again, or updates a customer."""
@@ -163,36 +175,92 @@ class Lifecycle:
         `released` is the number of the quarantined message that `messages` goes through the front door again for.
         Raises PositionLost when a partition was taken over, Conflict when others record first again and again.
         """
-        room: int | None = None
-        for attempt in range(ATTEMPTS):
-            batch = _Batch(self, messages, released=released, room=room)
-            batch.decide()
+        return self._deal_with(messages, positions, released=released)
+
+    def let_in(self, tenant_id: str) -> Outcome:
+        """What waited behind a message of the tenant that has left the quarantine; nothing while another lies there."""
+        return self._deal_with((), (), let_in=tenant_id)
+
+    def _deal_with(
+        self,
+        messages: Sequence[Inbound],
+        positions: Sequence[KafkaPosition],
+        *,
+        released: int | None = None,
+        let_in: str | None = None,
+    ) -> Outcome:
+        budget = Budget()
+        faults: dict[Place, str] = {}
+        attempt = 0
+        while True:
+            batch = _Batch(self, messages, released=released, let_in=let_in, budget=budget, faults=faults)
+            try:
+                batch.decide()
+            except _Fault as fault:
+                faults[fault.place] = self.on_fault(fault.error)
+                self._must_be_few(len(faults), released)
+                continue
+            self._must_be_few(batch.faults, released)
             batch.recording.positions.extend(positions)
+            attempt += 1
             try:
                 self.log.record(batch.recording)
             except PositionLost:
                 raise
             except GuardTripped as tripped:
-                if attempt + 1 == ATTEMPTS:
+                if attempt == ATTEMPTS:
                     raise
-                room = tripped.left
+                budget = budget.after(tripped)
             except Conflict:
-                if attempt + 1 == ATTEMPTS:
+                if attempt == ATTEMPTS:
                     raise
             else:
                 batch.keep()
                 return Outcome(batch.counts)
-        raise AssertionError("unreachable")
+
+    def _must_be_few(self, faults: int, released: int | None) -> None:
+        """Raises IntakeHalted where messages meet unexpected errors too often for it to be theirs; nobody who retries
+        one is stopped."""
+        if not faults or released is not None:
+            return
+        lately = faults + self.log.faults_since(self.clock() - WINDOW)
+        if lately > self.policy.faults_a_minute:
+            raise IntakeHalted(lately)
+
+
+Place = tuple[str, int, int]
+"""Topic, partition and offset: which message it is, also of those that wait."""
+
+
+class _Fault(Exception):
+    def __init__(self, message: Inbound | WaitingMessage, error: Exception) -> None:
+        super().__init__()
+        self.place = _place(message)
+        self.error = error
+
+
+def _place(message: Inbound | WaitingMessage) -> Place:
+    return message.topic, message.partition, message.offset
 
 
 class _Batch:
     """One attempt at a batch: the state it grows, and the recording it becomes."""
 
     def __init__(
-        self, lifecycle: Lifecycle, messages: Sequence[Inbound], *, released: int | None, room: int | None
+        self,
+        lifecycle: Lifecycle,
+        messages: Sequence[Inbound],
+        *,
+        released: int | None,
+        let_in: str | None,
+        budget: Budget,
+        faults: Mapping[Place, str],
     ) -> None:
         self.recording = Recording(released=[] if released is None else [released])
+        self.faults = 0
+        """How many messages are quarantined for an error of ours."""
         self._is_retry = released is not None
+        self._faults = faults
         self.counts: Counter[str] = Counter()
         self._catalog = lifecycle.catalog
         self._policy = lifecycle.policy
@@ -204,7 +272,11 @@ class _Batch:
         ids = {(message.source, message.id) for message in readable}
         self._digests = lifecycle.log.known(ids)
         tenant_ids = {message.tenant_id for message in readable if message.tenant_id is not None}
+        if let_in is not None:
+            tenant_ids.add(let_in)
         self._waiting = {key: list(found) for key, found in lifecycle.log.waiting(tenant_ids).items()}
+        self._faulty = {key: set(found) for key, found in lifecycle.log.faulty(tenant_ids).items()}
+        """Tenants with a message in quarantine for an error of ours, and the numbers of those messages."""
         customer_ids = {
             message.command.customer_id for message in readable if isinstance(message.command, UpdateCustomer)
         }
@@ -218,17 +290,18 @@ class _Batch:
         self._sent_to_wait: dict[tuple[str, str], WaitingMessage] = {}
         self._due: dict[str, None] = {}
         self._touched: dict[tuple[str, str], None] = {}
-        self._room = room
-        """What the destroy guard lets pass; None while nobody has asked it."""
+        self._budget = budget
 
     def decide(self) -> None:
-        for tenant_id in [key for key in self._waiting if self._tenants[key].exists]:
-            self._let_in(tenant_id)  # sent to wait on a state that was older than the tenant
+        for tenant_id in [key for key in self._waiting if key not in self._faulty and self._tenants[key].exists]:
+            self._let_in(tenant_id)  # sent to wait on a state that was older than the tenant, or behind a fault
+        for numbers in self._faulty.values():
+            numbers.difference_update(self.recording.released)
         for message in self._messages:
             if isinstance(message, Unreadable):
                 self._quarantine(message, message.rule, message.explanation)
             else:
-                self._take(message)
+                self._attempt(message, self._take)
         self.recording.waiting.extend(self._sent_to_wait.values())
         for tenant_id, product in self._touched:
             if self._waits_for_its_site(tenant_id, product):
@@ -242,8 +315,11 @@ class _Batch:
             if self._before[tenant_id].exists and tenant.products.keys() != self._before[tenant_id].products.keys()
         )
         for tenant_id, tenant in self._tenants.items():
-            if tenant.held != self._before[tenant_id].held:
+            before = self._before[tenant_id]
+            if tenant.held != before.held:
                 self.recording.held[tenant_id] = held_in(tenant)
+            if tenant.version != before.version:
+                self.recording.live_products += budgets.live_products(tenant) - budgets.live_products(before)
 
     def keep(self) -> None:
         """What was decided is recorded: the next batch may go on from it."""
@@ -255,6 +331,18 @@ class _Batch:
                 self._whole.keep(customers.stream_of(customer.id), customer)
 
     # -- one message --------------------------------------------------------------------------------------------------
+
+    def _attempt(self, message: Readable, act: Callable[[Readable], None]) -> None:
+        """Raises _Fault where the act meets an error of ours; the next attempt quarantines the message instead."""
+        if self._faults and _place(message) in self._faults:
+            self._quarantine(message, INTERNAL_ERROR, self._faults[_place(message)])
+            return
+        try:
+            act(message)
+        except (_Fault, *EXPECTED):
+            raise
+        except Exception as error:
+            raise _Fault(message, error) from error
 
     def _take(self, message: Readable) -> None:
         key = (message.source, message.id)
@@ -269,7 +357,7 @@ class _Batch:
                 f"id {message.id} of {message.source} came before with other content:"
                 " every event needs an id of its own",
             )
-        elif message.tenant_id is not None and not self._exists(message):
+        elif message.tenant_id is not None and (not self._exists(message) or self._is_behind_a_fault(message)):
             self._wait(message)
         else:
             self._apply(message)
@@ -277,6 +365,10 @@ class _Batch:
     def _exists(self, message: Readable) -> bool:
         assert message.tenant_id is not None
         return isinstance(message.command, CreateTenant) or self._tenants[message.tenant_id].exists
+
+    def _is_behind_a_fault(self, message: Readable) -> bool:
+        """Whether it must not overtake a message that an error of ours holds; with a revision it may."""
+        return message.revision is None and not self._is_retry and bool(self._faulty.get(message.tenant_id or ""))
 
     def _wait(self, message: Readable) -> None:
         assert message.tenant_id is not None
@@ -329,15 +421,28 @@ class _Batch:
                 )
 
     def _let_in(self, tenant_id: str) -> None:
-        """The tenant is there now: what waited for it goes through the registers, in the order of arrival."""
+        """What waited goes through the registers, in the order of arrival; what still has to wait stays."""
         for waiting in self._waiting.pop(tenant_id, []):
+            message = self._read_again(waiting)
+            if isinstance(message, Readable) and (not self._exists(message) or self._is_behind_a_fault(message)):
+                self._waiting.setdefault(tenant_id, []).append(waiting)
+                continue
             if self._sent_to_wait.pop((waiting.source, waiting.id), None) is None:
                 self.recording.waited.append((waiting.source, waiting.id))
-            message = self._reread(waiting)
             if isinstance(message, Readable):
-                self._apply(message)
+                self._attempt(message, self._apply)
             else:
                 self._quarantine(message, message.rule, message.explanation)
+
+    def _read_again(self, waiting: WaitingMessage) -> Inbound:
+        if self._faults and (found := self._faults.get(_place(waiting))):
+            return set_aside(waiting, found)
+        try:
+            return self._reread(waiting)
+        except EXPECTED:
+            raise
+        except Exception as error:
+            raise _Fault(waiting, error) from error
 
     # -- what becomes of it -------------------------------------------------------------------------------------------
 
@@ -353,7 +458,7 @@ class _Batch:
         )
         stale = True
         for decided in events:
-            event = self._guarded(message, decided) if isinstance(decided, _DESTRUCTIVE) else decided
+            event = self._guarded(message, decided) if isinstance(decided, _GUARDED) else decided
             recorded = Recorded(
                 stream=self._stream(message.command),
                 version=self._version(message.command) + 1,
@@ -371,18 +476,29 @@ class _Batch:
         self._deal_with(message, "stale" if stale else "recorded")
 
     def _guarded(self, message: Readable, event: Event) -> Event:
-        """The fact, counted by the destroy guard; or that it is held, where there is no room for it."""
+        """The fact, counted by the destroy guard; or that it is held, where its budget is spent."""
         assert message.tenant_id is not None
         tenant = self._tenants[message.tenant_id]
         if tenants.is_guarded(event, tenant):
-            if tenants.joins_held(event, tenant):
-                return tenants.hold(event)
-            counted = self.recording.guarded or Guarded(self._policy.guard, self._now)
-            if self._room is not None and counted.facts >= self._room:
+            counted = self._counted()
+            if tenants.joins_held(event, tenant) or not self._budget.has_room(counted):
                 return tenants.hold(event)
             destroyed = counted.destroyed + isinstance(event, TenantDestroyed)
             self.recording.guarded = replace(counted, facts=counted.facts + 1, destroyed=destroyed)
+        elif budgets.closes(event, tenant, self._now):
+            if budgets.holds_closing(tenant, event.product):
+                return tenants.hold(event)
+            if not self._before[message.tenant_id].product(event.product).is_open(self._now):
+                return event  # opened by the same batch: nobody has had it yet
+            counted = self._counted()
+            if not self._budget.has_room_to_close(counted):
+                return tenants.hold(event)
+            self.recording.guarded = replace(counted, closings=counted.closings + 1)
         return event
+
+    def _counted(self) -> Guarded:
+        rule, closing_rule = self._policy.guard, self._policy.closing_guard
+        return self.recording.guarded or Guarded(rule, self._now, closing_rule=closing_rule)
 
     def _make_due(self, event: Event) -> None:
         match event:
@@ -416,6 +532,10 @@ class _Batch:
             self._deal_with(message, "quarantined")
         else:
             self.counts["quarantined"] += 1
+        if rule == INTERNAL_ERROR:
+            self.faults += 1
+            if message.tenant_id is not None:
+                self._faulty.setdefault(message.tenant_id, set()).add(0)
         self.recording.quarantined.append(
             QuarantinedMessage(
                 digest=message.digest,
@@ -446,6 +566,7 @@ class _Batch:
                 partition=message.partition,
                 offset=message.offset,
                 outcome=outcome,
+                is_ahead=outcome == "recorded" and is_ahead(message.time, self._now),
             )
         )
 
@@ -467,3 +588,23 @@ class _Batch:
             self._customers[key] = customers.evolve(self._customers[key], recorded)
         else:
             self._tenants[key] = tenants.evolve(self._tenants[key], recorded)
+
+
+def set_aside(message: Inbound | WaitingMessage, reason: str) -> Unreadable:
+    """The message as it is quarantined for an error of ours, where it cannot be read or decided at all."""
+    command = message.command if isinstance(message, Readable) else None
+    customer_id = command.customer_id if isinstance(command, UpdateCustomer | CreateTenant) else None
+    return Unreadable(
+        rule=INTERNAL_ERROR,
+        explanation=reason,
+        source=message.source,
+        id=message.id,
+        type=message.type,
+        tenant_id=message.tenant_id,
+        customer_id=message.customer_id if isinstance(message, Unreadable) else customer_id,
+        digest=message.digest,
+        body=message.body or b"",  # none where the person was forgotten
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+    )

@@ -5,10 +5,11 @@ To a run:
     retry      what was given up, or held because a step failed, is tried again
     hold       nothing is begun for the scope, whatever commerce says, until it is released
     release    what a person (or a guard) held goes on
+    ensure     every step of a scope that has converged is ensured again
 
 Each act is one event in the scope's own stream, with who and why, decided on the version that was read: whoever was
-first makes the other decide again. A retry and a release wake the scope, and whoever may wait for it, in the same
-transaction.
+first makes the other decide again. A retry, a release and an ensure wake the scope, and whoever may wait for it, in the
+same transaction.
 
 To a tenant: restore it. To what the destroy guard holds: approve a plan of it by its hash, or reject it; all of the
 plan in one transaction, so that it is carried out whole or not at all, whoever is killed meanwhile.
@@ -22,6 +23,7 @@ from typing import Literal
 
 from domain import tenant as tenants
 from domain import tenant_decisions
+from domain.budget import live_products
 from domain.catalog import Catalog
 from domain.commands import RestoreTenant
 from domain.convergence import dependents
@@ -30,11 +32,18 @@ from domain.event import Cause, Event, Recorded
 from domain.guard import Plan, held_in, plan
 from domain.policy import Policy
 from domain.ports import Clock, EventLog, Guarded, NewId, Recording, Wake
-from domain.provisioning import Provisioning, ScopeHeld, ScopeResumed
+from domain.provisioning import EnsureRequested, Provisioning, ScopeHeld, ScopeResumed
 from domain.steps import Scope
 from domain.tenant import Held, Tenant
-from domain.tenant_events import ChangesApproved, ChangesRejected, Destructive, TenantDestroyed, TenantRestored
-from domain.wanted import Estate, scopes_of
+from domain.tenant_events import (
+    ChangesApproved,
+    ChangesRejected,
+    Closing,
+    Destructive,
+    TenantDestroyed,
+    TenantRestored,
+)
+from domain.wanted import Estate, purged_by, scopes_of
 
 ATTEMPTS = 10
 """How often an act is decided again when others record first."""
@@ -44,12 +53,12 @@ ATTEMPTS = 10
 class Act:
     """What an operator wants of a scope, and why."""
 
-    kind: Literal["retry", "hold", "release"]
+    kind: Literal["retry", "hold", "release", "ensure"]
     scope: Scope
     reason: str
 
 
-def decide(act: Act, actual: Provisioning) -> ScopeHeld | ScopeResumed:
+def decide(act: Act, actual: Provisioning) -> ScopeHeld | ScopeResumed | EnsureRequested:
     """The fact that the act comes to. Raises UsageError where the scope is in no state for it."""
     match act.kind:
         case "retry":
@@ -58,6 +67,8 @@ def decide(act: Act, actual: Provisioning) -> ScopeHeld | ScopeResumed:
             return _hold(act, actual)
         case "release":
             return _release(act, actual)
+        case "ensure":
+            return _ensure(act, actual)
 
 
 def _retry(act: Act, actual: Provisioning) -> ScopeResumed:
@@ -83,6 +94,19 @@ def _release(act: Act, actual: Provisioning) -> ScopeResumed:
             f" {act.scope}`"
         )
     return _resumed(act)
+
+
+def _ensure(act: Act, actual: Provisioning) -> EnsureRequested:
+    scope = act.scope
+    if actual.held_by_hand:
+        raise UsageError(f"{scope} is held{_by_whom(actual)}: `tenantry runs release {scope}` lets it go on")
+    if actual.held is not None or actual.given_up is not None:
+        raise UsageError(f"{scope} has failed: `tenantry runs retry {scope}` tries it again")
+    if not actual.at_rest:
+        raise UsageError(f"{scope} has not converged, its steps are ensured anyway: see `tenantry runs show {scope}`")
+    if actual.is_empty:
+        raise UsageError(f"{scope} is absent, there is nothing to ensure: see `tenantry runs show {scope}`")
+    return EnsureRequested(tenant_id=scope.tenant_id, kind=scope.kind, key=scope.key, reason=act.reason)
 
 
 def _resumed(act: Act) -> ScopeResumed:
@@ -168,7 +192,10 @@ class Operating:
                     operator=by,
                 )
                 facts = found.facts[tenant_id] if verdict is ChangesApproved else ()
-                _join(whole, self._of_tenant(estate.tenant, event, facts, by=by))
+                recording = self._of_tenant(estate.tenant, event, facts, by=by)
+                going = [scope for _, fact in facts for scope in purged_by(fact, estate)]
+                recording.unmoved = {str(scope): estate.actual(scope).version for scope in going}
+                _join(whole, recording)
             if whole.is_empty:
                 raise UsageError("only purges are held, which cannot be rejected: they wait until they are approved")
             return whole
@@ -193,7 +220,7 @@ class Operating:
         return self.estates([tenant_id])[tenant_id]
 
     def _of_tenant(
-        self, tenant: Tenant, act: Event, facts: Iterable[tuple[Held, Destructive]], *, by: str
+        self, tenant: Tenant, act: Event, facts: Iterable[tuple[Held, Destructive | Closing]], *, by: str
     ) -> Recording:
         """The act in the tenant's stream, then the facts that it lets pass with their own causes; all scopes due."""
         now, act_id, before = self.clock(), self.new_id(), tenant
@@ -219,6 +246,7 @@ class Operating:
             recording.guarded = Guarded(self.policy.guard, now, destroyed=destroyed)
         if tenant.held != before.held:
             recording.held[tenant.id] = held_in(tenant)
+        recording.live_products = live_products(tenant) - live_products(before)
         return recording
 
     def _recording(self, act: Act, estate: Estate, *, by: str) -> Recording:
@@ -236,9 +264,14 @@ class Operating:
             event=event,
         )
         due: tuple[Scope, ...] = ()
-        if isinstance(event, ScopeResumed):
+        if not isinstance(event, ScopeHeld):
             due = (act.scope, *dependents(act.scope, estate, catalog=self.catalog))
-        return Recording(events=[recorded], wakes=[Wake(str(scope), recorded.time) for scope in due])
+        tenant = estate.tenant
+        return Recording(
+            events=[recorded],
+            wakes=[Wake(str(scope), recorded.time) for scope in due],
+            unmoved={tenants.stream_of(tenant.id): tenant.version} if isinstance(event, ScopeHeld) else {},
+        )
 
 
 def _may(verdict: type[ChangesApproved | ChangesRejected], held: Held) -> bool:
@@ -259,5 +292,7 @@ def _join(whole: Recording, recording: Recording) -> None:
     whole.events.extend(recording.events)
     whole.wakes.extend(recording.wakes)
     whole.held.update(recording.held)
+    whole.live_products += recording.live_products
+    whole.unmoved.update(recording.unmoved)
     if recording.guarded is not None:
         whole.guarded = recording.guarded.and_also(whole.guarded)

@@ -46,7 +46,8 @@ class KafkaPosition:
 class Incoming:
     """A message that was seen, for good. `digest` is over its canonical content, keyed, so that nobody can guess at it.
 
-    `outcome` is recorded, stale, waiting or quarantined; only the last two may still change.
+    `outcome` is recorded, stale, waiting or quarantined; only the last two may still change. `is_ahead`: its own time
+    was too far ahead of the time of recording to count.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Incoming:
     partition: int
     offset: int
     outcome: str
+    is_ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +153,14 @@ class Reply:
 @dataclass(frozen=True, slots=True)
 class Guarded:
     """What the destroy guard counts: `facts` recorded at a time without an approval, and by how many the number of
-    destroyed tenants grows."""
+    destroyed tenants grows. `closings`, the changes that close a product, have `closing_rule` for their budget."""
 
     rule: Guard
     at: datetime
     facts: int = 0
     destroyed: int = 0
+    closing_rule: Guard | None = None
+    closings: int = 0
 
     def and_also(self, other: Guarded | None) -> Guarded:
         """Both, in one transaction."""
@@ -167,15 +171,19 @@ class Guarded:
             at=max(self.at, other.at),
             facts=self.facts + other.facts,
             destroyed=self.destroyed + other.destroyed,
+            closing_rule=self.closing_rule or other.closing_rule,
+            closings=self.closings + other.closings,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class HeldInTenant:
-    """How many changes of a tenant the destroy guard holds, and since when the oldest."""
+    """How many changes of a tenant the destroy guard holds, since when the oldest, and how many of them would close a
+    product."""
 
     changes: int
     since: datetime
+    closings: int = 0
 
 
 @dataclass(slots=True)
@@ -186,8 +194,10 @@ class Recording:
     quarantined messages that went through the front door again, `discarded` those that are closed unapplied; `leases`
     end, and their wake rows go; those that are `kept` must still be ours; `unblocked` names obstacles whose waiting
     scopes become due. `grown` names tenants that have a product more, `woken` those whose scopes are woken, with the
-    version of the tenant that they are known from: where it has moved on, the whole tenant is due. `guarded` is counted
-    by the destroy guard; `held` says what it holds of a tenant from here on (None: nothing any more).
+    version of the tenant that they are known from: where it has moved on, the whole tenant is due. `unmoved` names
+    streams with the version that was decided on: a fact that was recorded there since makes it conflict. `guarded` is
+    counted by the destroy guard; `held` says what it holds of a tenant from here on (None: nothing any more);
+    `live_products` by how many the products grow that are active on a tenant that is not destroyed.
     """
 
     events: list[Recorded] = field(default_factory=list)
@@ -209,8 +219,10 @@ class Recording:
     replies: list[Reply] = field(default_factory=list)
     grown: list[str] = field(default_factory=list)
     woken: dict[str, int] = field(default_factory=dict)
+    unmoved: dict[str, int] = field(default_factory=dict)
     guarded: Guarded | None = None
     held: dict[str, HeldInTenant | None] = field(default_factory=dict)
+    live_products: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -231,7 +243,7 @@ class EventLog(Protocol):
 
         Raises Conflict, with nothing recorded, where a version, an incoming id, a quarantined message or a lease is
         not what was expected, PositionLost where a Kafka position is not, and GuardTripped where more would be
-        destroyed than the guard lets pass.
+        destroyed, or closed, than the guard lets pass.
         """
 
     def read(self, after: int, limit: int) -> Sequence[Recorded]:
@@ -242,6 +254,12 @@ class EventLog(Protocol):
 
     def waiting(self, tenant_ids: Iterable[str]) -> dict[str, list[WaitingMessage]]:
         """What waits for each tenant, in the order of arrival."""
+
+    def faulty(self, tenant_ids: Iterable[str]) -> dict[str, list[int]]:
+        """The numbers of the messages of each tenant that lie open in quarantine under `internal-error`."""
+
+    def faults_since(self, moment: datetime) -> int:
+        """How many messages were quarantined under `internal-error` after the moment."""
 
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         """The tenants of a customer, as committed."""

@@ -145,6 +145,13 @@ class DataAbandoned(_ScopeEvent):
     operator: str
 
 
+class EnsureRequested(_ScopeEvent):
+    """An operator wants every step of a converged scope ensured again, though nobody found one missing."""
+
+    TOPIC: ClassVar[str] = "tenantry.ensure-requested"
+    reason: str
+
+
 ScopeEvent = (
     StepStarted
     | StepCompleted
@@ -156,6 +163,7 @@ ScopeEvent = (
     | ScopeHeld
     | ScopeResumed
     | DataAbandoned
+    | EnsureRequested
 )
 
 
@@ -191,6 +199,8 @@ class Intent:
     retry_at: datetime | None = None
     obstacle: str | None = None
     reason: str | None = None
+    blocked_since: datetime | None = None
+    """Since when that obstacle has stood in the way without a break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,12 +291,20 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
                     retry_at=event.retry_at,
                     obstacle=None,
                     reason=event.reason,
+                    blocked_since=None,
                 ),
             )
         case StepBlocked() as event if actual.intent and actual.intent.generation == event.generation:
+            same = actual.intent.obstacle == event.obstacle
             return actual.but(
                 version=version,
-                intent=replace(actual.intent, obstacle=event.obstacle, reason=event.reason, retry_at=None),
+                intent=replace(
+                    actual.intent,
+                    obstacle=event.obstacle,
+                    reason=event.reason,
+                    retry_at=None,
+                    blocked_since=actual.intent.blocked_since if same else recorded.time,
+                ),
             )
         case StepMissing() as event if event.step in actual.steps:
             missing = replace(actual.steps[event.step], done=False)
@@ -308,6 +326,9 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
         case ScopeResumed():
             resumed = origin_of(recorded) if recorded.cause.kind == "operator" else None
             return actual.but(version=version, held=None, given_up=None, intent=None, at_rest=False, resumed=resumed)
+        case EnsureRequested():
+            again = {step: replace(ensured, done=False) for step, ensured in actual.steps.items()}
+            return actual.but(version=version, steps=again, at_rest=False, resumed=origin_of(recorded))
         case DataAbandoned() as event:
             return _abandoned(actual, event, recorded)
         case _:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
@@ -43,7 +44,7 @@ from domain.convergence import (
     placement_of,
 )
 from domain.customer import Customer
-from domain.errors import ExecutorError, Obstacle, Permanent, Retryable
+from domain.errors import UNREACHABLE, ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
 from domain.event import Cause, Event, Origin, Recorded
 from domain.guard import held_in
 from domain.policy import Policy
@@ -65,7 +66,8 @@ from domain.steps import Facts, Scope, ScopeKind, SiteWish, Step
 from domain.streams import State, Streams
 from domain.tenant import Tenant
 from domain.tenant_events import Passing, TenantEvent
-from domain.wanted import Estate, Wanted, data_lost, scopes_of, scopes_with, wanted
+from domain.times import moved
+from domain.wanted import Estate, Wanted, data_lost, purged_by, scopes_of, scopes_with, wanted
 
 KEPT_TENANTS: Final = 2_000
 """Of so many tenants the names of their scopes are kept; about 1 KiB each."""
@@ -80,6 +82,8 @@ class Turn:
     order: Order | None = None
     wakes: list[Wake] = field(default_factory=list)
     woken: dict[str, int] = field(default_factory=dict)
+    unmoved: dict[str, int] = field(default_factory=dict)
+    """The streams of what a purge takes away, with the version that it was decided on: nobody may hold it since."""
     blocked: list[Blocked] = field(default_factory=list)
     unblocked: list[str] = field(default_factory=list)
     guarded: Guarded | None = None
@@ -160,6 +164,8 @@ class Saga:
         if intent is None or intent.generation != order.generation:
             turn.wakes.append(Wake(str(order.scope), self._clock()))  # somebody else was here: look again
             return turn
+        if _is_back(intent, result):
+            turn.unblocked.append(str(intent.obstacle))
         if isinstance(result, Exception):
             estate = self._failed(turn, intent, result, estate)
         else:
@@ -192,26 +198,36 @@ class Saga:
 
     def _failed(self, turn: Turn, intent: Intent, error: Exception, estate: Estate) -> Estate:
         now, retry = self._clock(), self._policy.retry
-        intended = {
-            **_names(turn.scope),
-            "step": intent.step,
-            "direction": intent.direction,
-            "generation": intent.generation,
-        }
-        if isinstance(error, Obstacle):
-            turn.blocked.append(Blocked(error.obstacle, str(turn.scope)))
-            turn.wakes.append(Wake(str(turn.scope), now + (error.delay or retry.obstacle_poll)))
-            timer = wanted(turn.scope, estate, catalog=self._catalog, policy=self._policy, now=now).wake_at
-            turn.wakes.extend([Wake(str(turn.scope), timer)] if timer is not None else [])
-            if intent.obstacle == error.obstacle:
-                return estate
-            return self._add(turn, StepBlocked(**intended, obstacle=error.obstacle, reason=str(error)), estate)
+        away_for = now - intent.blocked_since if _is_of(error, intent) and intent.blocked_since else timedelta()
+        match error:
+            case Obstacle():
+                pause = error.delay or retry.obstacle_poll
+                return self._blocked(turn, intent, error.obstacle, str(error), pause, estate)
+            case Unreachable() if away_for < retry.unreachable_for:
+                pause = error.delay or retry.pause(away_for, self._dice())
+                return self._blocked(turn, intent, error.obstacle, str(error), pause, estate)
         attempt = intent.failures + 1
         retry_at = None
-        if not isinstance(error, Permanent) and attempt < retry.attempts:
+        if not isinstance(error, Permanent | Unreachable) and attempt < retry.attempts:
             delay = error.delay if isinstance(error, Retryable) and error.delay is not None else None
-            retry_at = now + (delay if delay is not None else retry.delay(attempt, self._dice()))
-        return self._add(turn, StepFailed(**intended, attempt=attempt, reason=_said(error), retry_at=retry_at), estate)
+            retry_at = moved(now, delay if delay is not None else retry.delay(attempt, self._dice()))
+        reason = f"{_said(error)}, for {_hours(away_for)} now" if isinstance(error, Unreachable) else _said(error)
+        failed = StepFailed(**_intended(turn.scope, intent), attempt=attempt, reason=reason, retry_at=retry_at)
+        return self._add(turn, failed, estate)
+
+    def _blocked(
+        self, turn: Turn, intent: Intent, obstacle: str, reason: str, pause: timedelta, estate: Estate
+    ) -> Estate:
+        """The scope waits for the release of what stands in its way, and looks again by itself."""
+        now = self._clock()
+        turn.blocked.append(Blocked(obstacle, str(turn.scope)))
+        turn.wakes.append(Wake(str(turn.scope), moved(now, pause)))
+        timer = wanted(turn.scope, estate, catalog=self._catalog, policy=self._policy, now=now).wake_at
+        turn.wakes.extend([Wake(str(turn.scope), timer)] if timer is not None else [])
+        if intent.obstacle == obstacle:
+            return estate
+        blocked = StepBlocked(**_intended(turn.scope, intent), obstacle=obstacle, reason=reason)
+        return self._add(turn, blocked, estate)
 
     def _go_on(self, turn: Turn, estate: Estate) -> None:
         """From action to action, until there is an effect to bring about or nothing more to do."""
@@ -307,6 +323,9 @@ class Saga:
         recorded = self._recorded(turn, noted, estate, stream=stream, version=tenant.version + 1)
         due = [scope for scope in scopes_of(tenant, self._catalog) if scope != turn.scope]
         turn.wakes.extend(Wake(str(scope), recorded.time) for scope in due)
+        for going in purged_by(event, estate):
+            actual = estate.actual(going)
+            turn.unmoved[str(going)] = actual.version - sum(fact.stream == str(going) for fact in turn.facts)
         after = tenants.evolve(tenant, recorded)
         turn.after[stream] = after
         if after.held != tenant.held:
@@ -424,6 +443,26 @@ def _because_of(stream: str, event_id: UUID) -> Cause:
 
 def _names(scope: Scope) -> dict[str, Any]:
     return {"tenant_id": scope.tenant_id, "kind": scope.kind, "key": scope.key}
+
+
+def _intended(scope: Scope, intent: Intent) -> dict[str, Any]:
+    return {**_names(scope), "step": intent.step, "direction": intent.direction, "generation": intent.generation}
+
+
+def _is_of(error: Exception, intent: Intent) -> bool:
+    """Whether it is the outage that the intent waits for already."""
+    return isinstance(error, Unreachable) and error.obstacle == intent.obstacle
+
+
+def _is_back(intent: Intent, result: Facts | Exception | None) -> bool:
+    """Whether the outcome says that what was unreachable answers again: all that wait for it are due."""
+    answered = not isinstance(result, Exception) or isinstance(result, Permanent | Obstacle | Fenced)
+    return intent.obstacle is not None and intent.obstacle.startswith(UNREACHABLE) and answered
+
+
+def _hours(time: timedelta) -> str:
+    minutes = int(time.total_seconds()) // 60
+    return f"{minutes // 60} h" if minutes >= 120 else f"{minutes} min"
 
 
 def _said(error: Exception) -> str:

@@ -5,8 +5,8 @@ whether it was destroyed. `evolve` merges a fact (tenant_events.py) into the reg
 What facts a command comes to is the matter of tenant_decisions.py, what follows from the registers (levels and wishes)
 that of wanted.py.
 
-What the destroy guard holds is a fact as well, `ChangeHeld`, that writes no register. The tenant keeps it until it is
-approved or rejected, or until what came since has overtaken it.
+What the destroy guard holds is a fact as well, `ChangeHeld` or `ClosingHeld`, that writes no register. The tenant keeps
+it until it is approved or rejected, or until what came since has overtaken it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, TypeGuard
 
+from domain.closings import HeldEvent, hold_closing, said_by
 from domain.event import Cause, Event, Folded, Origin, Recorded, origin_of
 from domain.registers import Register, Write, judge, written
 from domain.tenant_events import (
     ChangeHeld,
     ChangesApproved,
     ChangesRejected,
+    Closing,
+    ClosingHeld,
     Destructive,
     Founder,
     LicenseExpired,
@@ -87,7 +90,8 @@ class Purge:
 class ProductRegisters(Folded):
     """What commerce said of one product; `deactivated_at` is where its retention starts.
 
-    The epochs of its timers are `present_since` and `licensed_since`: the versions that last wrote those registers.
+    The epochs of its timers are `present_since` and `licensed_since`: the versions that last wrote those registers, as
+    `access_since` is of the access.
     """
 
     presence: Register[Presence] | None = None
@@ -98,6 +102,7 @@ class ProductRegisters(Folded):
     origin: Origin | None = None
     present_since: int = 0
     licensed_since: int = 0
+    access_since: int = 0
     expired: bool = False
     purge: Purge | None = None
 
@@ -113,6 +118,11 @@ class ProductRegisters(Folded):
     @property
     def suspended(self) -> bool:
         return self.access is not None and self.access.value.state == "suspended"
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether its own registers have it open: whatever its host or its tenant may be."""
+        is_licensed = self.license is not None and not self.expired and _is_in_force(self.license.value, now)
+        return self.activated and not self.suspended and is_licensed
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +149,7 @@ class Held:
     """A change that the destroy guard holds since the event of version `version`, and what had asked for it."""
 
     version: int
-    event: ChangeHeld
+    event: HeldEvent
     since: datetime
     cause: Cause
     correlation: str
@@ -235,7 +245,7 @@ def _evolved(tenant: Tenant, recorded: Recorded) -> Tenant:
             )
         case TenantRestored():
             return tenant.but(version=recorded.version, destroyed=None, origin=origin_of(recorded))
-        case ChangeHeld() as event:
+        case ChangeHeld() | ClosingHeld() as event:
             return _holding(tenant, event, recorded)
         case ChangesApproved(changes=changes):
             return tenant.but(
@@ -260,7 +270,7 @@ def _highest(*revisions: int | None) -> int | None:
     return max((revision for revision in revisions if revision is not None), default=None)
 
 
-def _holding(tenant: Tenant, event: ChangeHeld, recorded: Recorded) -> Tenant:
+def _holding(tenant: Tenant, event: HeldEvent, recorded: Recorded) -> Tenant:
     """One change more is held, in place of the same one that was held before under a lower revision.
 
     No register is written, but who has seen a revision goes on asking for them.
@@ -276,15 +286,14 @@ def _holding(tenant: Tenant, event: ChangeHeld, recorded: Recorded) -> Tenant:
     return tenant.but(products={**tenant.products, event.product: product})
 
 
-def _is_same(held: ChangeHeld, other: ChangeHeld) -> bool:
+def is_same(held: HeldEvent, other: HeldEvent) -> bool:
     return (held.change, held.product) == (other.change, other.product)
 
 
-def _replaces(event: ChangeHeld, held: ChangeHeld) -> bool:
-    """Whether the same deactivation was held under a lower revision, or under none."""
-    register = Register(deactivation(held), held.revision)
-    is_higher = judge(register, deactivation(event), event.revision) is Write.LANDS
-    return event.change == "deactivate" and _is_same(held, event) and is_higher
+def _replaces(event: HeldEvent, held: HeldEvent) -> bool:
+    """Whether the same change of a product, but a purge, was held under a lower revision, or under none."""
+    is_higher = held.revision is None or event.revision is None or event.revision > held.revision
+    return said_by(event) is not None and is_same(held, event) and is_higher
 
 
 def _without_overtaken(tenant: Tenant) -> Tenant:
@@ -303,17 +312,36 @@ def stands(tenant: Tenant, held: Held) -> bool:
         case ChangeHeld(change="purge", product=str(key), epoch=epoch):
             purge = tenant.product(key).purge
             return tenant.product(key).present_since == epoch and (purge is None or purge.started < held.version)
-        case ChangeHeld(product=key, revision=revision):
-            assert key is not None
-            product = tenant.product(key)
-            if revision is None:
-                return product.present_since < held.version
-            return judge(product.presence, deactivation(held.event), revision) is Write.LANDS
+        case event:
+            said = said_by(event)
+            assert said is not None
+            return _would_write(tenant.product(said.product), said, held.version)
 
 
-def deactivation(held: ChangeHeld) -> Presence:
-    """What a held deactivation would write."""
-    return Presence("deactivated", reason=held.reason)
+def _would_write(product: ProductRegisters, said: ProductEvent, since: int) -> bool:
+    """Whether what was said would still land in a register; without a revision: in one not written `since` then."""
+    presence, access, license_ = writes_of(said)
+    if said.revision is None:
+        versions = (
+            (presence, product.present_since),
+            (access, product.access_since),
+            (license_, product.licensed_since),
+        )
+        return any(value is not None and written < since for value, written in versions)
+    return Write.LANDS in verdicts_on(product, said).values()
+
+
+def verdicts_on(product: ProductRegisters, event: ProductEvent) -> dict[str, Write]:
+    """What the event would do to each register that it writes."""
+    presence, access, license_ = writes_of(event)
+    found: dict[str, Write] = {}
+    if presence is not None:
+        found["presence"] = judge(product.presence, presence, event.revision)
+    if access is not None:
+        found["access"] = judge(product.access, access, event.revision)
+    if license_ is not None:
+        found["license"] = judge(product.license, license_, event.revision)
+    return found
 
 
 def _passed(tenant: Tenant, event: Passing, recorded: Recorded) -> Tenant:
@@ -343,6 +371,9 @@ def _written(product: ProductRegisters, event: ProductEvent, recorded: Recorded)
     if presence is not None and judge(product.presence, presence, revision) is Write.LANDS:
         deactivated_at = recorded.happened if presence.state == "deactivated" else None
         present_since = recorded.version
+    access_since = product.access_since
+    if access is not None and judge(product.access, access, revision) is Write.LANDS:
+        access_since = recorded.version
     expired, licensed_since = product.expired, product.licensed_since
     if license_ is not None and judge(product.license, license_, revision) is Write.LANDS:
         expired, licensed_since = False, recorded.version
@@ -355,6 +386,7 @@ def _written(product: ProductRegisters, event: ProductEvent, recorded: Recorded)
         origin=origin_of(recorded),
         present_since=present_since,
         licensed_since=licensed_since,
+        access_since=access_since,
         expired=expired,
         purge=product.purge,
     )
@@ -400,12 +432,16 @@ def is_guarded(event: Event, tenant: Tenant) -> TypeGuard[Destructive]:
             return False
 
 
+def _is_in_force(license_: License, now: datetime) -> bool:
+    return license_.status == "active" and (license_.expires_at is None or license_.expires_at > now)
+
+
 def joins_held(event: Destructive, tenant: Tenant) -> bool:
     """Whether the same change is held already: whoever repeats it must not get it past the guard, however slowly."""
-    return any(_is_same(held.event, hold(event)) for held in tenant.held)
+    return any(is_same(held.event, hold(event)) for held in tenant.held)
 
 
-def hold(event: Destructive) -> ChangeHeld:
+def hold(event: Destructive | Closing) -> HeldEvent:
     """The fact that is recorded instead, when the guard stands in the way."""
     tenant_id = event.tenant_id
     match event:
@@ -423,6 +459,8 @@ def hold(event: Destructive) -> ChangeHeld:
             return ChangeHeld(tenant_id=tenant_id, change="purge", product=event.product, epoch=event.epoch)
         case TenantPurgeStarted():
             return ChangeHeld(tenant_id=tenant_id, change="purge", epoch=event.epoch)
+        case _:
+            return hold_closing(event)
 
 
 def is_held(tenant: Tenant, event: Passing) -> bool:

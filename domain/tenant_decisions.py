@@ -5,11 +5,13 @@ Facts, or a refusal that says why. A pure function of the registers, the catalog
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
+from domain.budget import closes
 from domain.catalog import Catalog
+from domain.closings import HeldEvent, said_by
 from domain.commands import (
     ActivateProduct,
     Activation,
@@ -27,9 +29,17 @@ from domain.errors import Contradiction, Malformed, Refused
 from domain.personal import FORGOTTEN
 from domain.policy import Policy
 from domain.registers import Register, Write, judge
-from domain.tenant import Attributes, Presence, ProductRegisters, Tenant, attributes_of, deactivation, writes_of
+from domain.tenant import (
+    Attributes,
+    ProductRegisters,
+    Tenant,
+    attributes_of,
+    hold,
+    is_same,
+    verdicts_on,
+    writes_of,
+)
 from domain.tenant_events import (
-    ChangeHeld,
     Founder,
     LicenseUpdated,
     ProductActivated,
@@ -43,6 +53,7 @@ from domain.tenant_events import (
     TenantMessageStale,
     TenantRestored,
 )
+from domain.times import moved
 
 
 def decide(
@@ -56,22 +67,24 @@ def decide(
 ) -> list[TenantEvent]:
     """The facts that follow from a command on a tenant that exists, or on none for `CreateTenant`.
 
-    Raises Malformed (unknown product or edition), Refused (the life cycle forbids it; only without a revision, or
-    after the restore window) and Contradiction (the same revision with other content).
+    Raises Malformed (unknown product or edition, a reserved site name), Refused (the life cycle forbids it; only
+    without a revision, or after the restore window) and Contradiction (the same revision with other content).
     """
-    if tenant.destroyed and (tenant.purge or now > tenant.destroyed.at + policy.restore_window):
+    if tenant.destroyed and (tenant.purge or now > moved(tenant.destroyed.at, policy.restore_window)):
         raise Refused("tenant-destroyed", f"tenant {tenant.id} was destroyed and its restore window is over")
     match command:
         case CreateTenant():
-            return _create(tenant, command, revision=revision, catalog=catalog)
+            return _create(tenant, command, revision=revision, catalog=catalog, policy=policy, now=now)
         case DestroyTenant():
             return _destroy(tenant, command, revision=revision)
         case _:
             _check_offer(command, catalog)
-            return [_product_event(tenant, _body(command, revision), type_of=_TYPES[type(command)])]
+            return [_product_event(tenant, _body(command, revision), type_of=_TYPES[type(command)], now=now)]
 
 
-def _create(tenant: Tenant, command: CreateTenant, *, revision: int | None, catalog: Catalog) -> list[TenantEvent]:
+def _create(
+    tenant: Tenant, command: CreateTenant, *, revision: int | None, catalog: Catalog, policy: Policy, now: datetime
+) -> list[TenantEvent]:
     for entry in command.products:
         _check_offer(entry, catalog)
     event = TenantCreated(
@@ -88,6 +101,12 @@ def _create(tenant: Tenant, command: CreateTenant, *, revision: int | None, cata
             "tenant-id-used-twice",
             f"tenant {tenant.id} exists with other data: a tenant id is never used again, take a new one",
         )
+    if tenant.attributes is None and command.site_name in policy.reserved_site_names:
+        raise Malformed(
+            "site-name-reserved",
+            f"the site name {command.site_name} is reserved: take another one, or strike it off reserved_site_names in"
+            " the policy and retry the message",
+        )
     higher = tenant.attributes is not None and revision is not None and revision > (tenant.attributes.revision or -1)
     repeats = tenant.exists and not higher
     events: list[TenantEvent] = [_stale(tenant.id, "tenant.created", revision) if repeats else event]
@@ -95,7 +114,7 @@ def _create(tenant: Tenant, command: CreateTenant, *, revision: int | None, cata
         if tenant.exists and entry.revision is None:
             continue  # said again without a revision: it was applied, or refused, the first time
         body = ProductActivated(tenant_id=tenant.id, **entry.model_dump())
-        events.append(_product_event(tenant, body, type_of="tenant.created"))
+        events.append(_product_event(tenant, body, type_of="tenant.created", now=now))
     return events
 
 
@@ -133,20 +152,15 @@ def restore(tenant: Tenant, command: RestoreTenant) -> TenantRestored:
     )
 
 
-def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str) -> TenantEvent:
+def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str, now: datetime) -> TenantEvent:
     """The event itself where it lands in any register; that it was stale where it does not."""
-    product = tenant.product(event.product)
+    product, held = tenant.product(event.product), _held_of(tenant, event.product)
     if event.revision is None:
         if product.revisioned:
             raise _revision_missing(f"product {event.product} of tenant {tenant.id}")
-        _check_life_cycle(product, event, _held_deactivations(tenant, event.product))
+        _check_life_cycle(product, event, {each.change for each in held})
         return event
-    presence, access, license_ = writes_of(event)
-    verdicts = {
-        "presence": presence and judge(product.presence, presence, event.revision),
-        "access": access and judge(product.access, access, event.revision),
-        "license": license_ and judge(product.license, license_, event.revision),
-    }
+    verdicts = verdicts_on(product, event)
     for name, verdict in verdicts.items():
         if verdict is Write.CONTRADICTS:
             raise Contradiction(
@@ -154,45 +168,60 @@ def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str) -> Tena
                 f"revision {event.revision} of product {event.product} of tenant {tenant.id} came before with another"
                 f" {name}: commerce must send the correction under a higher revision",
             )
-    match _against_held(tenant, event, presence):
-        case Write.CONTRADICTS:
+    for each in held:
+        if Write.CONTRADICTS in _against(each, event):
             raise Contradiction(
                 "same-revision-other-content",
-                f"revision {event.revision} of product {event.product} of tenant {tenant.id} came before as a"
-                " deactivation, which is held: commerce must send the correction under a higher revision",
+                f"revision {event.revision} of product {event.product} of tenant {tenant.id} came before with other"
+                " content, which is held: commerce must send the correction under a higher revision",
             )
-        case Write.REPEATS | Write.STALE if isinstance(event, ProductDeactivated):
-            return _stale(tenant.id, type_of, event.revision, product=event.product)
-        case _:
-            pass
-    if Write.LANDS in verdicts.values():
+    is_lower = _repeats_held(tenant, event, held, now=now)
+    if Write.LANDS in verdicts.values() and not is_lower:
         return event
     return _stale(tenant.id, type_of, event.revision, product=event.product)
 
 
-def _against_held(tenant: Tenant, event: ProductEvent, presence: Presence | None) -> Write | None:
-    """How what the event says of presence stands to a deactivation that is held; None where there is none of both."""
-    for held in _held_deactivations(tenant, event.product):
-        if presence is not None:
-            return judge(Register(deactivation(held), held.revision), presence, event.revision)
-    return None
+def _repeats_held(tenant: Tenant, event: ProductEvent, held: Sequence[HeldEvent], *, now: datetime) -> bool:
+    """Whether the same change is held under that revision, or a higher one."""
+    if not (isinstance(event, ProductDeactivated) or closes(event, tenant, now)):
+        return False
+    return any(
+        is_same(each, hold(event)) and not {Write.REPEATS, Write.STALE}.isdisjoint(_against(each, event))
+        for each in held
+    )
 
 
-def _held_deactivations(tenant: Tenant, key: str) -> list[ChangeHeld]:
-    return [held.event for held in tenant.held if held.event.change == "deactivate" and held.event.product == key]
+def _against(held: HeldEvent, event: ProductEvent) -> set[Write]:
+    """How the event stands to what is held, in each register that both write."""
+    said = said_by(held)
+    pairs = zip(writes_of(said), writes_of(event), strict=True) if said is not None else ()
+    return {
+        judge(Register(there, held.revision), here, event.revision)
+        for there, here in pairs
+        if there is not None and here is not None
+    }
 
 
-def _check_life_cycle(product: ProductRegisters, event: ProductEvent, held: Sequence[ChangeHeld]) -> None:
+def _held_of(tenant: Tenant, key: str) -> list[HeldEvent]:
+    """What is held of the product that a message had said."""
+    return [held.event for held in tenant.held if held.event.product == key and held.event.change != "purge"]
+
+
+def _check_life_cycle(product: ProductRegisters, event: ProductEvent, held: Set[str]) -> None:
     """What the state allows to an event without a revision; Refused names what would be allowed.
 
-    An activation overtakes a deactivation that is `held`.
+    An activation overtakes a deactivation that is `held`, an unsuspension a suspension.
     """
     key = event.product
     match event:
-        case ProductActivated() if held:
+        case ProductActivated() if "deactivate" in held:
             return
-        case ProductDeactivated() if held:
+        case ProductDeactivated() if "deactivate" in held:
             raise Refused("already-held", f"a deactivation of product {key} is held already: approve or reject that")
+        case ProductSuspended() if "suspend" in held and not product.suspended:
+            raise Refused("already-held", f"a suspension of product {key} is held already: approve or reject that")
+        case ProductUnsuspended() if "suspend" in held:
+            return
         case ProductActivated() if product.activated:
             raise Refused("already-active", f"product {key} is active: change its licence with license.updated")
         case ProductActivated():

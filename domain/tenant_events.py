@@ -142,6 +142,25 @@ class ChangeHeld(_TenantEvent):
     epoch: int | None = None
 
 
+class ClosingHeld(_TenantEvent):
+    """The closing of a product was beyond its budget: it awaits an approval, and changes nothing until then.
+
+    It holds what the message said: a suspension (`reason`), a license that is inactive or over (`license`: the whole of
+    it), or an activation with such a license (`activate`).
+    """
+
+    TOPIC: ClassVar[str] = "tenantry.closing-held"
+    change: Literal["suspend", "license", "activate"]
+    product: names.ProductKey
+    reason: names.Reason | None = None
+    edition: names.Edition | None = None
+    users: int | None = None
+    status: Literal["active", "inactive"] | None = None
+    expires_at: datetime | None = None
+    residency: Literal["global", "pinned"] | None = None
+    region: names.Region | None = None
+
+
 class ChangesApproved(_TenantEvent):
     """An operator let the held `changes` (versions of their events) of a plan pass: their facts follow."""
 
@@ -166,10 +185,13 @@ ProductEvent = ProductActivated | ProductDeactivated | ProductSuspended | Produc
 Passing = LicenseExpired | PurgeStarted | TenantPurgeStarted | TenantPurged
 """What the saga records when time has passed, or when all is gone."""
 
-Guarding = ChangeHeld | ChangesApproved | ChangesRejected
+Guarding = ChangeHeld | ClosingHeld | ChangesApproved | ChangesRejected
 """What the destroy guard, and the operators whom it asks, record."""
 
 TenantEvent = TenantCreated | TenantDestroyed | TenantRestored | ProductEvent | Passing | TenantMessageStale | Guarding
 
 Destructive = TenantDestroyed | ProductDeactivated | PurgeStarted | TenantPurgeStarted
 """What the guard counts, where it takes something from somebody."""
+
+Closing = ProductSuspended | LicenseUpdated | ProductActivated
+"""What the guard counts, by a budget of its own, where it closes a product that was open."""

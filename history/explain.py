@@ -5,7 +5,9 @@ entitlement), what commerce wanted of it, since which fact, and that fact's caus
 the person who did it; and where the saga stood.
 
     lacking     what was not so in the real world, though an open product needs it
+    doubts      why what is told of the real world may not have been so: it was away, or was found missing later
     obstacles   what kept commerce's wish from being open, each with the fact since which it was so without a break
+    awaiting    what the destroy guard held: it changed nothing, and waited for an approval
     standing    the scopes that were not at rest, each with its step
 """
 
@@ -18,6 +20,7 @@ from uuid import UUID
 
 from domain import tenant as tenants
 from domain.catalog import Catalog
+from domain.closings import describe_held
 from domain.convergence import database_of
 from domain.description import describe_actual
 from domain.event import Recorded
@@ -25,9 +28,10 @@ from domain.policy import Policy
 from domain.provisioning import ScopeConverged
 from domain.steps import LicenseFacts, MembershipFacts, Scope, SiteFacts, Step
 from domain.tenant import Tenant
-from domain.tenant_events import LicenseUpdated, ProductActivated
+from domain.tenant_events import ChangeHeld, ChangesApproved, LicenseUpdated, ProductActivated
 from domain.wanted import Estate, data_lost, wish_of_product
 from history.as_of import estate_of
+from history.as_recorded import doubts
 from history.story import Standing, clock, standing
 
 
@@ -51,50 +55,89 @@ class Stood:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """`wish`: open, closed or gone; `wanted`: the reasons for it; `level`: to which it last converged, and by what."""
+    """`wish`: open, closed or gone; `wanted`: the reasons for it; `level`: to which it last converged.
+
+    `level_since`: by what it came to that level; `level_last`: by what it last converged to it.
+    """
 
     product: str
     usable: bool
     lacking: Sequence[str]
+    doubts: Sequence[str]
     wish: str
     wanted: Sequence[Reason]
+    awaiting: Sequence[Reason]
     level: str
     level_since: Sequence[Recorded]
+    level_last: Sequence[Recorded]
     data_lost: bool
     """Whether it had begun anew after a purge had taken what it once held."""
     standing: Sequence[Stood]
 
 
 def explain(
-    tenant_id: str, product: str, facts: Sequence[Recorded], *, catalog: Catalog, policy: Policy, now: datetime
+    tenant_id: str,
+    product: str,
+    facts: Sequence[Recorded],
+    *,
+    catalog: Catalog,
+    policy: Policy,
+    now: datetime,
+    later: Sequence[Recorded] = (),
 ) -> Explained:
-    """`facts`: all of the tenant up to the moment, in order; `now`: the time of the moment."""
+    """`facts`: all of the tenant up to the moment, in order; `later`: those after it; `now`: the time of the moment."""
     estate = estate_of(tenant_id, facts, catalog=catalog)
     known = {fact.id: fact for fact in facts}
     lacking = tuple(_lacking(product, estate, catalog))
-    converged = _level_since(Scope("product", tenant_id, product), facts)
+    scope, family = Scope("product", tenant_id, product), Scope("family", tenant_id, catalog.family_of(product))
+    converged, again = _level_since(scope, facts)
+    awaiting = tuple(_awaiting(product, estate.tenant, facts, known, catalog=catalog))
     return Explained(
         product=product,
         usable=not lacking,
         lacking=lacking,
+        doubts=tuple(doubts(scope, family, estate, facts, later)),
         wish=wish_of_product(estate.tenant, product, catalog=catalog, now=now),
-        wanted=tuple(_reasons(tenant_id, product, facts, known, catalog=catalog, now=now)),
+        wanted=tuple(_reasons(tenant_id, product, facts, known, catalog=catalog, now=now, is_free=not awaiting)),
+        awaiting=awaiting,
         level=estate.product(product).level,
         level_since=chain(converged, known) if converged else (),
+        level_last=chain(again, known) if again else (),
         data_lost=data_lost(product, estate, catalog=catalog),
         standing=tuple(_standing(product, estate, facts, catalog=catalog, policy=policy, now=now)),
     )
 
 
 def chain(fact: Recorded, known: Mapping[UUID, Recorded]) -> list[Recorded]:
-    """The fact, the fact that was its cause, and so on; the last one has come from outside."""
+    """The fact, the fact that was its cause, and so on; the last one has come from outside.
+
+    Behind a fact that the destroy guard had held stands the approval that let it pass.
+    """
     found = [fact]
     while found[-1].cause.kind == "event" and found[-1].cause.id:
         cause = known.get(UUID(found[-1].cause.id))
         if cause is None or cause in found:
             break
         found.append(cause)
-    return found
+    approvals = ((fact, _approval_of(fact, known)) for fact in found)
+    return [each for pair in approvals for each in pair if each is not None]
+
+
+def _approval_of(fact: Recorded, known: Mapping[UUID, Recorded]) -> Recorded | None:
+    """The approval that was recorded with the fact, of a held change that the same message or time had asked for."""
+    of_stream = [each for each in known.values() if each.stream == fact.stream and each.version < fact.version]
+    held = {each.version for each in of_stream if isinstance(each.event, ChangeHeld) and each.cause == fact.cause}
+    return next(
+        (
+            each
+            for each in of_stream
+            if isinstance(each.event, ChangesApproved)
+            and each.correlation != fact.correlation
+            and each.time == fact.time
+            and held & set(each.event.changes)
+        ),
+        None,
+    )
 
 
 # -- the real world ------------------------------------------------------------------------------------------------
@@ -133,14 +176,16 @@ def _lacking_of_database(product: str, estate: Estate, catalog: Catalog) -> Iter
         yield "its login role could not log in"
 
 
-def _level_since(scope: Scope, facts: Sequence[Recorded]) -> Recorded | None:
-    """The fact by which the scope last came to another level."""
-    found: Recorded | None = None
+def _level_since(scope: Scope, facts: Sequence[Recorded]) -> tuple[Recorded | None, Recorded | None]:
+    """The fact by which the scope last came to another level, and the last by which it converged to that one."""
+    first: Recorded | None = None
+    last: Recorded | None = None
     for fact in facts:
         if fact.stream == str(scope) and isinstance(fact.event, ScopeConverged):
-            before = found.event.level if found and isinstance(found.event, ScopeConverged) else None
-            found = fact if fact.event.level != before else found
-    return found
+            before = first.event.level if first and isinstance(first.event, ScopeConverged) else None
+            first = fact if fact.event.level != before else first
+            last = fact
+    return first, last
 
 
 def _standing(
@@ -168,8 +213,12 @@ def _reasons(
     *,
     catalog: Catalog,
     now: datetime,
+    is_free: bool,
 ) -> Iterator[Reason]:
-    """Why the wish is what it is: each obstacle with the fact since which it is there; none: since when it is open."""
+    """Why the wish is what it is: each obstacle with the fact since which it is there; none: since when it is open.
+
+    `is_free`: nothing that would change it awaits an approval.
+    """
     since: dict[str, Recorded] = {}
     tenant, last = Tenant(tenant_id), None
     for fact in facts:
@@ -182,12 +231,30 @@ def _reasons(
     for name, said in there.items():
         fact_of = since.get(said) or _license_of(product, facts) or last
         if name == _OPEN:
-            yield Reason("activated, licensed, and nothing stands in its way", chain(fact_of, known) if fact_of else ())
+            rest = "nothing stands in its way" if is_free else "what would change that awaits an approval"
+            yield Reason(f"activated, licensed, and {rest}", chain(fact_of, known) if fact_of else ())
         else:
             yield Reason(said, chain(fact_of, known) if fact_of else ())
 
 
 _OPEN = "open"
+
+
+def _awaiting(
+    product: str, tenant: Tenant, facts: Sequence[Recorded], known: Mapping[UUID, Recorded], *, catalog: Catalog
+) -> Iterator[Reason]:
+    """What the destroy guard holds of the product, of its host or of the whole tenant."""
+    asked = {fact.version: fact for fact in facts if fact.stream == tenants.stream_of(tenant.id)}
+    for held in tenant.held:
+        event = held.event
+        if event.product not in (None, product, catalog[product].host):
+            continue
+        whose = "" if event.product is None else " of it" if event.product == product else f" of host {event.product}"
+        said = _with(f"{describe_held(event)}{whose}", event.reason)
+        yield Reason(
+            f"{said}, held by the destroy guard: see `tenantry runs approve`",
+            chain(asked[held.version], known) if held.version in asked else (),
+        )
 
 
 def obstacles(tenant: Tenant, product: str, *, catalog: Catalog, now: datetime) -> dict[str, str]:

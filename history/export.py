@@ -20,7 +20,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ from adapters.log_copy import LogCopy, Page, Stored
 from adapters.log_files import Form, LogFile, create
 from adapters.seal_store import BEFORE_ALL
 from domain.errors import Tampered, UnreadableEvent, UsageError
+from domain.times import in_utc
 from history.checkpoints import Note
 from history.manifest import Manifest, beside
 from history.progress import Progress
@@ -148,24 +149,28 @@ def page_of(rows: Sequence[Stored]) -> Page:
     """The rows as columns, with the id and the time that each state begins with. Raises UnreadableEvent."""
     positions, streams, versions, topics, states = map(list, zip(*rows, strict=True))
     ids, times = [], []
-    at_once, begins = datetime.fromisoformat, _ENVELOPE.match
     for position, *_, state in rows:
-        found = begins(state)
         try:
-            id_, at = (found[1].decode(), found[2].decode()) if found else _envelope(state)
-            times.append(at_once(at).astimezone(UTC))
+            id_, time = envelope_of(state)
         except (ValueError, KeyError, TypeError) as error:
             raise UnreadableEvent(
                 f"the state of the event at position {position} is none of Tenantry ({type(error).__name__}): run"
                 " `tenantry audit verify` to see whether it was changed"
             ) from None
         ids.append(id_)
+        times.append(time)
     return Page(positions, streams, versions, topics, states, ids, times)
 
 
-def _envelope(state: bytes) -> tuple[str, str]:
-    said = json.loads(state)
-    return str(said["id"]), str(said["at"])
+def envelope_of(state: bytes) -> tuple[str, datetime]:
+    """The id of the event and when it was recorded. Raises ValueError, KeyError or TypeError where it has none."""
+    found = _ENVELOPE.match(state)
+    if found:
+        id_, at = found[1].decode(), found[2].decode()
+    else:
+        said = json.loads(state)
+        id_, at = str(said["id"]), str(said["at"])
+    return id_, in_utc(datetime.fromisoformat(at))
 
 
 def _newest(log: LogCopy) -> Note | None:

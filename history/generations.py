@@ -21,9 +21,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection, Table, func, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
-from domain.errors import UsageError
+from domain.errors import Contended, UsageError
 from projections.base import METADATA, Projection
 from projections.positions import POSITIONS, lock
 
@@ -84,8 +84,8 @@ def hold_positions(connection: Connection, projection: Projection) -> dict[int, 
     connection.execute(text(f"SET LOCAL lock_timeout = {POSITION_MILLISECONDS}; SET LOCAL synchronous_commit = on"))
     try:
         return lock(connection, projection.name)
-    except OperationalError as error:
-        raise _busy(error) from error
+    except Contended as error:
+        raise Busy(str(error)) from error
 
 
 def swap(connection: Connection, projection: Projection, schema: str, position: int) -> None:
@@ -99,8 +99,8 @@ def swap(connection: Connection, projection: Projection, schema: str, position: 
         connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}"))
         for thing in things:
             connection.execute(text(f"LOCK TABLE public.{quote(thing.name)} IN ACCESS EXCLUSIVE MODE"))
-    except OperationalError as error:
-        raise _busy(error) from error
+    except Contended as error:
+        raise Busy(str(error)) from error
     for was, becomes in (("public", previous), (schema, "public")):
         for thing in things:
             kind = "VIEW" if thing.is_view else "TABLE"
@@ -214,11 +214,6 @@ def _grant_the_same(connection: Connection, name: str, schema: str) -> None:
 def _schemas(connection: Connection, pattern: str) -> Sequence[str]:
     names = connection.execute(text("SELECT nspname FROM pg_namespace")).scalars().all()
     return [name for name in names if re.fullmatch(pattern, name)]
-
-
-def _busy(error: OperationalError) -> Exception:
-    """Busy where waiting longer may help: a lock time-out, a deadlock that we lost."""
-    return Busy(str(error.orig)) if _state(error) in ("55P03", "40P01") else error
 
 
 def _state(error: DBAPIError) -> object:

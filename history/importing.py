@@ -1,10 +1,12 @@
 """How does the exported log of another installation become the log of this one?
 
     manifest ─ a whole log? ─▶ FILE, line by line ─▶ COPY ─▶ as many as it says? ─▶ what follows from it ─▶ commit
+                                     └─▶ the root over them ─▶ that of its checkpoint?
 
 Positions, versions, ids and bytes are kept, so the seal made over them here is the seal made there: a checkpoint of the
-other installation verifies this log. One transaction holds all of it. A killed import has left nothing and is simply
-run again; a store that is not empty is refused before a line is read.
+other installation verifies this log, and is held against it while it comes in (import_check.py). One transaction holds
+all of it. A killed import has left nothing and is simply run again; a store that is not empty is refused before a line
+is read.
 
 Executors' own tables (site names, rooms on shards, databases) are no part of a log: `tenantry reconcile` finds what is
 missing there, as it does after any loss. Messages that waited, were quarantined or are known by their ids stay behind.
@@ -27,11 +29,14 @@ from adapters.log_copy import Stored
 from adapters.log_import import Key, LogImport
 from adapters.sealing import MasterKey, Sealed
 from domain import tenant as tenants
-from domain.errors import UnreadableEvent, UsageError
+from domain.errors import Tampered, UnreadableEvent, UsageError
 from domain.guard import held_in
 from domain.ports import HeldInTenant
-from domain.tenant_events import ChangeHeld
-from history.manifest import Manifest
+from domain.tenant_events import ChangeHeld, ClosingHeld
+from history.checkpoints import Keyring, Note, key_ids
+from history.export import envelope_of
+from history.import_check import REMEDY, ImportCheck
+from history.manifest import Manifest, beside
 from history.progress import Progress
 from projections import INTEGRATION
 
@@ -41,13 +46,16 @@ _SAY_EVERY: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came of it; `without_keys` counts the keys that count as forgotten here."""
+    """What came of it; `without_keys` counts the keys that count as forgotten here, `attested` the events that a
+    checkpoint attests, and `unknown_keys` names the keys of the one in the manifest where none of them is ours."""
 
     events: int
     position: int
     keys: int
     without_keys: int
     seconds: float
+    attested: int = 0
+    unknown_keys: tuple[str, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -68,18 +76,27 @@ def import_log(
     *,
     families: Mapping[str, str],
     keys: Keys | None = None,
+    keyring: Keyring | None = None,
+    checkpoint: Note | None = None,
     say: Callable[[Progress], None] = lambda _: None,
 ) -> Imported:
     """Take the export into an empty store. `families` has the family of each product of the catalogue.
 
-    Raises UsageError for an export that is not whole or a line that is broken, UnreadableEvent for an event of a newer
-    version, Unavailable where the database does not answer; whatever is raised, nothing was imported.
+    `checkpoint` was held elsewhere; `keyring` says whose signatures count. Raises Tampered where the events are not
+    those that a checkpoint attests, UsageError for an export that is not whole or a line that is broken,
+    UnreadableEvent for an event of a newer version, Unavailable where the database does not answer; whatever is raised,
+    nothing was imported.
     """
     started = time.monotonic()
     manifest = _manifest(path)
+    keyring = keyring or Keyring("")
+    attested, unknown = _checkpoint(path, manifest, keyring)
+    proven = attested.checkpoint if attested and manifest.with_proofs else None
+    held = [note.checkpoint for note in (attested, _held_elsewhere(checkpoint, keyring)) if note is not None]
+    check = ImportCheck(held, proven=proven)
     with store.whole():
         read_keys = list(_keys(keys)) if keys else []
-        store.copy_events(_events(path, manifest, say))
+        store.copy_events(_events(path, manifest, check, say))
         store.copy_keys(read_keys)
         missing = store.missing_keys()
         if keys is not None and missing:
@@ -88,7 +105,8 @@ def import_log(
             )
         store.forget_missing_keys()
         store.derive(upto=manifest.upto, families=families, held=_held(store), standing=[INTEGRATION.name])
-    return Imported(manifest.events, manifest.upto, len(read_keys), missing, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return Imported(manifest.events, manifest.upto, len(read_keys), missing, seconds, check.attested, unknown)
 
 
 def _manifest(path: Path) -> Manifest:
@@ -102,16 +120,37 @@ def _manifest(path: Path) -> Manifest:
     return manifest
 
 
+def _checkpoint(path: Path, manifest: Manifest, keyring: Keyring) -> tuple[Note | None, tuple[str, ...]]:
+    """The checkpoint in the manifest, and the names of its keys where none of them is known here."""
+    if manifest.checkpoint is None:
+        return None, ()
+    try:
+        note = Note.parse(manifest.checkpoint)
+    except UsageError:
+        raise Tampered(f"the checkpoint in {beside(path)} cannot be read: it was changed, export again") from None
+    standing = keyring.standing(note)
+    if standing == "forged":
+        raise Tampered(f"the signature of the checkpoint in {beside(path)} does not hold: it was changed, export again")
+    return note, tuple(key_ids(note)) if standing == "unknown" else ()
+
+
+def _held_elsewhere(note: Note | None, keyring: Keyring) -> Note | None:
+    if note is not None and keyring.standing(note) == "forged":
+        raise Tampered("the signature of the checkpoint that you gave does not hold: give another one")
+    return note
+
+
 # -- lines ---------------------------------------------------------------------------------------------------------
 
 
-def _events(path: Path, manifest: Manifest, say: Callable[[Progress], None]) -> Iterator[Stored]:
-    """The events of the file, each looked at. Raises UsageError, UnreadableEvent."""
+def _events(path: Path, manifest: Manifest, check: ImportCheck, say: Callable[[Progress], None]) -> Iterator[Stored]:
+    """The events of the file, each looked at. Raises UsageError, UnreadableEvent, Tampered."""
     count, last = 0, None
     with path.open("rb") as lines:
         for count, line in enumerate(lines, 1):
             try:
-                event = _event(line)
+                said = json.loads(line)
+                event = _event(said)
             except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(
                     f"line {count} of {path} is no event of an export ({_told(error)}): export it again"
@@ -123,6 +162,13 @@ def _events(path: Path, manifest: Manifest, say: Callable[[Progress], None]) -> 
             schema = _SCHEMA.match(state)
             if why := unreadable(stream, version, topic, int(schema[1]) if schema else int(json.loads(state)["v"])):
                 raise UnreadableEvent(f"line {count} of {path}: {why}")
+            _repeats_its_state(said, event, path, count)
+            try:
+                check.see(event, said)
+            except (ValueError, TypeError, KeyError):
+                raise UsageError(
+                    f"line {count} of {path} has a hash or a proof that is none: export it again"
+                ) from None
             yield event
             if count % _SAY_EVERY == 0:
                 say(Progress(count, manifest.events, count))
@@ -131,10 +177,26 @@ def _events(path: Path, manifest: Manifest, say: Callable[[Progress], None]) -> 
             f"{path} has {count} events up to position {last or 0}, its manifest says {manifest.events} up to"
             f" {manifest.last or 0}: it was cut off or changed, copy or export it again"
         )
+    check.close()
 
 
-def _event(line: bytes) -> Stored:
-    said = json.loads(line)
+def _repeats_its_state(said: Mapping[str, Any], event: Stored, path: Path, line: int) -> None:
+    """Raises Tampered where `recorded_at` or `id` of the line, which no leaf covers, is not what its state says."""
+    try:
+        id_, at = envelope_of(event[4])
+        told = datetime.fromisoformat(said["recorded_at"]) if "recorded_at" in said else at
+        is_same = {"id": said.get("id", id_) == id_, "recorded_at": told == at}
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"line {line} of {path} has no id or no time that can be read: export it again") from None
+    for name, same in is_same.items():
+        if not same:
+            raise Tampered(
+                f"the event at position {event[0]} of the export (line {line}) has another {name} than its state;"
+                f" {REMEDY}"
+            )
+
+
+def _event(said: Any) -> Stored:
     state = said["state"].encode() if "state" in said else base64.b64decode(said["state_base64"], validate=True)
     position, stream, version, topic = said["position"], said["stream"], said["version"], said["topic"]
     if type(position) is not int or type(version) is not int or not 0 < position < 2**63 or not 0 < version < 2**63:
@@ -193,7 +255,8 @@ def _key(said: dict[str, Any], master_key: MasterKey) -> Key:
 def _held(store: LogImport) -> dict[str, HeldInTenant]:
     """What the guard holds of which tenant."""
     mapper, found = EventMapper(Sealed()), {}
-    for stream in store.streams_with(ChangeHeld.TOPIC):
+    streams = {*store.streams_with(ChangeHeld.TOPIC), *store.streams_with(ClosingHeld.TOPIC)}
+    for stream in sorted(streams):
         tenant = tenants.Tenant(stream.removeprefix("tenant:"))
         for position, name, version, topic, state in store.stream(stream):
             tenant = tenants.evolve(tenant, mapper.to_recorded(name, version, topic, bytes(state), position=position))

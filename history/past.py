@@ -136,7 +136,7 @@ def _reserved(connection: Connection, chosen: Sequence[Projection], schema: str)
             connection.execution_options(schema_translate_map={})
         yield building
     finally:
-        with suppress(DBAPIError), connection.begin():  # renamed, there is none of that name any more
+        with suppress(DBAPIError, Unavailable), connection.begin():  # renamed, there is none of that name any more
             generations.abandon(connection, building)
 
 

@@ -138,7 +138,7 @@ class Replay:
                     schemas[projection.name] = generations.begin(connection, projection)
             yield schemas
         finally:
-            with suppress(DBAPIError):  # what is left, the next run drops
+            with suppress(DBAPIError, Unavailable):  # what is left, the next run drops
                 for schema in schemas.values():
                     with connection.begin():
                         generations.abandon(connection, schema)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from domain.event import Cause, Event, Recorded
 from domain.provisioning import (
     DataAbandoned,
+    EnsureRequested,
     ScopeConverged,
     ScopeGaveUp,
     ScopeHeld,
@@ -28,6 +29,7 @@ from domain.provisioning import (
     StepStarted,
 )
 from domain.steps import DatabaseFacts, DatabaseWish, Facts, LicenseFacts, RegionFacts, SiteFacts, Step, Wish
+from domain.times import in_utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def standing(facts: Iterable[Recorded]) -> Standing:
     undoing = False
     for fact in facts:
         match fact.event:
-            case ScopeConverged() | ScopeResumed() | DataAbandoned():
+            case ScopeConverged() | ScopeResumed() | DataAbandoned() | EnsureRequested():
                 found, undoing = Standing(), False
             case ScopeGaveUp() as event:
                 found, undoing = Standing(event.step, max(found.attempts, 1), reason=event.reason), True
@@ -163,6 +165,7 @@ _WORDS: dict[type[Event], str] = {
     ScopeHeld: "held",
     ScopeResumed: "resumed",
     DataAbandoned: "abandoned",
+    EnsureRequested: "ensured again",
 }
 
 
@@ -206,7 +209,7 @@ def _verdict(fact: Recorded) -> str:
             return event.reason
         case ScopeHeld():
             return f"{event.reason}; mend it, then `tenantry runs retry`, unless another wish comes"
-        case ScopeResumed():
+        case ScopeResumed() | EnsureRequested():
             return f"{by}{event.reason}"
         case DataAbandoned():
             return f"{by}{event.reason}; made anew, without the data of {', '.join(event.products) or 'nobody'}"
@@ -250,4 +253,4 @@ def _found(facts: Facts | None) -> str:
 
 def clock(time: datetime) -> str:
     """`2026-06-01 12:30:00.250`, UTC."""
-    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return in_utc(time).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

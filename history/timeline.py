@@ -161,7 +161,7 @@ def content_of(event: Event) -> dict[str, Any]:
 _TOLD = (
     *("product", "change", "type", "customer_id", "site_name", "residency", "region", "edition", "users", "status"),
     *("expires_at", "reason", "revision", "undoes", "changes", "plan", "apps", "families", "epoch", "operator"),
-    *("number", "rule", "topic", "partition", "offset", "read_models", "position"),
+    *("number", "rule", "topic", "partition", "before", "offset", "offsets", "read_models", "position"),
 )
 
 

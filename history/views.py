@@ -19,7 +19,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, column, func, select, table, text
@@ -30,6 +30,7 @@ from sqlalchemy.exc import DBAPIError
 from adapters.log_reader import LogReader, Unread, known_topics
 from domain.errors import Unavailable, UnreadableEvent, UsageError
 from domain.event import Recorded
+from domain.times import in_utc
 from history.loading import READ_FACTS, Sources, ignored_by
 from history.progress import Progress
 from projections.base import BUCKETS, Fold, Key, Row, storable
@@ -233,7 +234,7 @@ def _plain(value: object, of: Column[object]) -> object:
         return None
     if isinstance(of.type, JSONB):
         return json.loads(json.dumps(value, default=str))
-    return value.astimezone(UTC) if isinstance(value, datetime) else value
+    return in_utc(value) if isinstance(value, datetime) else value
 
 
 def _differences(of: Table, expected: dict[Key, Row], found: dict[Key, Row]) -> Iterator[Difference]:

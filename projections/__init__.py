@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain.acts import MessageDiscarded, MessageRetried, PreviousReadModelsDropped, ReadModelsRebuilt
+from domain.acts import (
+    IntakePositionMoved,
+    MessageDiscarded,
+    MessageRetried,
+    MessagesReread,
+    PreviousReadModelsDropped,
+    ReadModelsRebuilt,
+)
 from domain.customer import CustomerMessageStale
 from domain.event import Event
 from domain.orphans import OrphansCondemned, OrphansRemoved
@@ -17,6 +24,7 @@ from domain.tenant_events import (
     ChangeHeld,
     ChangesApproved,
     ChangesRejected,
+    ClosingHeld,
     LicenseExpired,
     LicenseUpdated,
     ProductActivated,
@@ -70,6 +78,7 @@ IGNORED: Final[dict[type[Event], str]] = {
     PurgeStarted: _WANTED,
     TenantPurgeStarted: _WANTED,
     ChangeHeld: _HELD,
+    ClosingHeld: _HELD,
     ChangesApproved: _HELD,
     ChangesRejected: _HELD,
     TenantMessageStale: _STALE,
@@ -80,5 +89,7 @@ IGNORED: Final[dict[type[Event], str]] = {
     MessageRetried: _ACT,
     ReadModelsRebuilt: _ACT,
     PreviousReadModelsDropped: _ACT,
+    IntakePositionMoved: _ACT,
+    MessagesReread: _ACT,
 }
 """The events of which no read model takes notice, and why."""

@@ -23,7 +23,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import NoneType
 from typing import Final
 from uuid import UUID
@@ -32,6 +32,7 @@ from sqlalchemy import Connection, MetaData, Select, Table
 
 from domain.errors import TenantryError
 from domain.event import Event, Recorded
+from domain.times import in_utc
 
 METADATA: Final = MetaData()
 """Every table and view of the read models, without a schema: `schema_translate_map` builds them elsewhere."""
@@ -198,12 +199,7 @@ def storable(value: object) -> object:
 
 
 def _utc(time: datetime) -> datetime:
-    if time.utcoffset() == _NONE:
-        return time
-    try:
-        return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
-    except OverflowError:  # within hours of year 1 or year 9999
-        return datetime.min.replace(tzinfo=UTC) if time.year == 1 else datetime.max.replace(tzinfo=UTC)
+    return time if time.utcoffset() == _NONE else in_utc(time)
 
 
 # -- reading -------------------------------------------------------------------------------------------------
@@ -218,7 +214,7 @@ def rows(connection: Connection, query: Select[tuple[object, ...]]) -> list[Row]
 def _readable(value: object) -> object:
     match value:
         case datetime():
-            return value.astimezone(UTC).isoformat()
+            return in_utc(value).isoformat()
         case UUID():
             return str(value)
         case _:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -22,6 +22,7 @@ from sqlalchemy import BigInteger, Column, Connection, DateTime, Index, Table, T
 from domain.event import Recorded
 from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeHeld, StepCompleted, StepFailed
 from domain.steps import Level, Step
+from domain.times import in_utc
 from projections.base import METADATA, WRITE_ONCE, Change, Projection, Row, Set, rows
 
 SOURCE: Final = "/tenantry/provisioning"
@@ -113,7 +114,7 @@ def _step(step: Step) -> Row:
 
 
 def _text(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return in_utc(time).isoformat().replace("+00:00", "Z")
 
 
 def query(connection: Connection, tenant_id: str) -> list[Row]:

@@ -18,6 +18,7 @@ from sqlalchemy import BigInteger, Column, Computed, Connection, DateTime, Integ
 from domain.event import Recorded
 from domain.provisioning import (
     DataAbandoned,
+    EnsureRequested,
     ScopeConverged,
     ScopeGaveUp,
     ScopeHeld,
@@ -64,7 +65,7 @@ STEPS: Final = Table(
 )
 
 _StepEvent = StepStarted | StepCompleted | StepFailed | StepBlocked
-_ScopeEvent = ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed | DataAbandoned
+_ScopeEvent = ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed | DataAbandoned | EnsureRequested
 
 _AGAIN: Final[Row] = {"outcome": None, "obstacle": None, "reason": None, "retry_at": None}
 
@@ -84,7 +85,7 @@ def handle(recorded: Recorded) -> Iterator[Change]:
             (*key, int(event.step)),
             {"state": "missing", "reason": event.reason, "updated_at": recorded.time},
         )
-    elif isinstance(event, ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed | DataAbandoned):
+    elif isinstance(event, ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed | DataAbandoned | EnsureRequested):
         key = (event.tenant_id, event.kind, event.key)
         yield Set(PROVISIONINGS, key, {**_AGAIN, **_outcome(event), "updated_at": recorded.time})
 
@@ -127,7 +128,7 @@ def _outcome(event: _ScopeEvent) -> Row:
             return {"outcome": "given_up", "reason": event.reason}
         case ScopeHeld():
             return {"outcome": "held", "reason": event.reason}
-        case ScopeResumed() | DataAbandoned():
+        case ScopeResumed() | DataAbandoned() | EnsureRequested():
             return {}
 
 
@@ -160,6 +161,7 @@ PROJECTION: Final = Projection(
             ScopeHeld,
             ScopeResumed,
             DataAbandoned,
+            EnsureRequested,
         }
     ),
     handle=handle,

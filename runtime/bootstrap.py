@@ -8,13 +8,12 @@ version needs, and may be run any number of times.
 from __future__ import annotations
 
 import hmac
-import logging
 import os
 import random
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,41 +22,47 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID, uuid4
 
-import psycopg
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg_pool import ConnectionPool
-from sqlalchemy import Engine, create_engine, text
+from psycopg import errors, sql
+from sqlalchemy import Engine, text
 
 from adapters import inbound, migrations
 from adapters.event_log import PostgresEventLog
 from adapters.high_water import HighWaterAgent, MarkListener
+from adapters.intake_standing import Standing, standings
+from adapters.kafka_batches import require_codecs
 from adapters.kafka_ports import Consumer, Message, OnAssign, Producer
 from adapters.kafka_python import KafkaPythonConsumer, KafkaPythonProducer, ensure_topics, topic_ids
+from adapters.kafka_reader import PartitionReader
+from adapters.known_messages import KnownMessages
 from adapters.log_copy import LogCopy
 from adapters.log_faults import LogFaults
 from adapters.log_import import LogImport
 from adapters.log_reader import LogReader
 from adapters.orphan_plans import OrphanPlans
+from adapters.outage import Outage
 from adapters.outbox import PostgresOutbox
 from adapters.past import PastLog
+from adapters.postgres_connection import LONG, Limits, connect, elsewhere, engine
+from adapters.postgres_errors import answering
 from adapters.quarantine import Quarantine
 from adapters.seal_store import SealStore
 from adapters.sealing import MasterKey, PostgresSealingKeys
-from adapters.sessions import Sessions
+from adapters.sessions import Pool, Sessions
 from adapters.signed_requests import SigningSecret
 from adapters.steps import executors, replies
 from adapters.steps.observing import Observer
 from adapters.steps.removing import Remover
 from adapters.sweeps import PostgresLedger
 from adapters.topology import Patience, Shard, Topology
+from adapters.worker_cards import WorkerCard
 from adapters.workers import Heartbeat
 from domain.acts import Acts
 from domain.catalog import Catalog, default_catalog
 from domain.comparing import Comparing
 from domain.errors import Unavailable, UsageError
+from domain.faults import INTERNAL_ERROR
 from domain.guard import held_in
-from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable
+from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable, set_aside
 from domain.operating import Operating
 from domain.orphans import Clearing
 from domain.policy import Policy, default_policy
@@ -68,6 +73,7 @@ from domain.saga import Saga
 from domain.sweeping import Sweeping
 from history.checkpoints import Keyring
 from history.importing import Keys
+from history.intake_audit import IntakeAudit
 from history.last_signed import LastSigned
 from history.progress import Progress
 from history.replay import Replay
@@ -76,15 +82,13 @@ from history.verification import Verification
 from history.views import Views
 from projections import PROJECTIONS
 from projections.base import Projection
+from runtime import faults
 from runtime.instance import Endpoints
 from runtime.master_key import load_master_key
 from runtime.seal_keys import load_seal_keys
 from runtime.settings import Settings
 from runtime.settings import Shard as ShardSettings
 from runtime.webhook_secrets import load_webhook_secrets
-
-# A refused connection is a warning at each attempt. What matters reaches us as an exception.
-logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
 
 def utc_now() -> datetime:
@@ -144,7 +148,7 @@ class Parts:
         return Shard(
             name=shard.name,
             region=shard.region,
-            url=url or make_conninfo(self.endpoints.database_url, dbname=shard.database_name),
+            url=url or elsewhere(self.endpoints.database_url, shard.database_name),
             capacity=shard.capacity,
             state=shard.state,
             isolation=shard.isolation,
@@ -156,22 +160,16 @@ class Parts:
 
     def knock(self) -> None:
         """Raises Unavailable where the database does not answer."""
-        try:
-            psycopg.connect(self.endpoints.database_url, connect_timeout=10).close()
-        except psycopg.OperationalError as error:
-            raise _no_answer(self.endpoints.database_url) from error
+        connect(self.endpoints.database_url).close()
 
     @cached_property
     def keys(self) -> PostgresSealingKeys:
-        pool: ConnectionPool[Any] = ConnectionPool(
-            self.endpoints.database_url, min_size=0, max_size=2, open=True, timeout=10
-        )
+        pool = pool_of(self.endpoints.database_url, keep=2)
         self._closing.callback(pool.close)
         return PostgresSealingKeys(pool, MasterKey(self.master_key))
 
     @cached_property
     def log(self) -> PostgresEventLog:
-        self.knock()  # its pool would wait, and then say nothing that helps
         log = PostgresEventLog(
             self.endpoints.database_url,
             self.keys,
@@ -183,19 +181,16 @@ class Parts:
     @cached_property
     def engine(self) -> Engine:
         """For the read models."""
-        url = self.endpoints.database_url
-        engine = create_engine(
-            "postgresql+psycopg://", creator=lambda: psycopg.connect(url, connect_timeout=10), pool_size=2
-        )
-        self._closing.callback(engine.dispose)
-        return engine
+        made = engine(self.endpoints.database_url, pool_size=2)
+        self._closing.callback(made.dispose)
+        return made
 
     @cached_property
     def projector_engine(self) -> Engine:
         """For a projector: what it commits can be made again from the log, so no commit waits for the disk."""
-        engine = projector_engine(self.endpoints.database_url)
-        self._closing.callback(engine.dispose)
-        return engine
+        made = projector_engine(self.endpoints.database_url)
+        self._closing.callback(made.dispose)
+        return made
 
     @cached_property
     def log_reader(self) -> LogReader:
@@ -227,7 +222,7 @@ class Parts:
     @cached_property
     def executors(self) -> Any:
         url, keep = self.endpoints.database_url, self.settings.provisioner_executor_limit
-        control = Sessions(lambda: psycopg.connect(url, autocommit=True, connect_timeout=5), keep=keep)
+        control = Sessions(lambda: connect(url, autocommit=True), keep=keep)
         self._closing.callback(control.close)
         return executors(
             control=control,
@@ -266,6 +261,7 @@ class Parts:
             clock=utc_now,
             new_id=new_id,
             reread=self.reread,
+            on_fault=faults.tell,
         )
 
     @cached_property
@@ -301,7 +297,7 @@ class Parts:
             log=self.log,
             estates=self.saga.estates,
             streams_after=self.log.streams_after,
-            looking=Observer(lambda: psycopg.connect(url, connect_timeout=5), self.topology, self.catalog),
+            looking=Observer(lambda: connect(url), self.topology, self.catalog, master_key=self.master_key),
             catalog=self.catalog,
             policy=self.policy,
             clock=utc_now,
@@ -345,13 +341,13 @@ class Parts:
     @cached_property
     def clearing(self) -> Clearing:
         url = self.endpoints.database_url
-        control = lambda: psycopg.connect(url, connect_timeout=5)  # noqa: E731
+        control = lambda: connect(url)  # noqa: E731
         return Clearing(
             log=self.log,
             streams_after=self.log.streams_after,
             mark=self.log.advance_mark,
             started_after=self.log.started_after,
-            looking=Observer(control, self.topology, self.catalog),
+            looking=Observer(control, self.topology, self.catalog, master_key=self.master_key),
             removing=Remover(control, self.topology),
             plans=OrphanPlans(url),
             drift=self.policy.drift,
@@ -426,7 +422,9 @@ class Parts:
 
     def read(self, message: Message) -> Inbound:
         """A message on Kafka, as the lifecycle takes it."""
-        return self._placed(inbound.read(message), message.topic, message.partition, message.offset)
+        why = message.undecodable
+        read = inbound.read(message) if why is None else inbound.undecodable(message, why)
+        return self._placed(read, message.topic, message.partition, message.offset)
 
     def reread(self, waiting: WaitingMessage) -> Inbound:
         """A message from the waiting room, as it came."""
@@ -435,6 +433,21 @@ class Parts:
     def restored(self, body: bytes, topic: str, partition: int, offset: int) -> Inbound:
         """A stored message through the front door again."""
         return self._placed(inbound.read(inbound.restore(body)), topic, partition, offset)
+
+    def refused(self, message: Message, error: Exception) -> Iterator[Inbound]:
+        """As what a message is quarantined that met an unexpected error: with all that is known of it; as it came, of
+        the tenant that its key names; and as nobody's, where the fault lies in the tenant's keys."""
+        reason = faults.tell(error)
+        place = message.topic, message.partition, message.offset
+        read: Inbound | None = None
+        with suppress(Exception):  # it may be the reading that fails
+            read = self.read(message)
+        if read is not None:
+            yield set_aside(read, reason)
+        unread = inbound.unread(message, INTERNAL_ERROR, reason)
+        if message.topic == self.settings.lifecycle_topic:
+            yield self._placed(replace(unread, tenant_id=inbound.tenant_in_key(message)), *place)
+        yield self._placed(unread, *place)
 
     def _placed(
         self, read: inbound.InboundMessage | inbound.Unreadable, topic: str, partition: int, offset: int
@@ -483,6 +496,23 @@ class Parts:
             on_assign=on_assign,
         )
 
+    @cached_property
+    def partition_reader(self) -> PartitionReader:
+        """Raises Unavailable where no broker answers."""
+        reader = PartitionReader(self.endpoints.kafka_bootstrap, connect_seconds=2)
+        self._closing.callback(reader.close)
+        return reader
+
+    def standings(self) -> list[Standing]:
+        """How far the intake is in each of its partitions."""
+        topics = [self.settings.commerce_topic, self.settings.lifecycle_topic]
+        return standings(self.endpoints.database_url, self.partition_reader, topics)
+
+    def intake_audit(self, say: Callable[[Progress], None]) -> IntakeAudit:
+        known = KnownMessages(self.endpoints.database_url)
+        self._closing.callback(known.close)
+        return IntakeAudit(self.partition_reader, known, self.read, say)
+
     def reply_consumer(self, on_assign: OnAssign) -> Consumer:
         make, _ = _kafka_client(self.settings)
         group = f"{self.settings.consumer_group}-replies"
@@ -493,6 +523,11 @@ class Parts:
     def reply(self, message: Message) -> Reply | None:
         """A message on the topic of replies, as it is stored."""
         return replies.read(message, self.catalog, self.webhook_secrets)
+
+    def pass_reply(self, _: Message, error: Exception) -> Iterator[Reply | None]:
+        """A reply that met an unexpected error is passed: whoever waits for it asks again."""
+        faults.tell(error)
+        yield None
 
     def producer(self) -> Producer:
         _, make = _kafka_client(self.settings)
@@ -510,8 +545,13 @@ class Parts:
     def high_water_agent(self) -> HighWaterAgent:
         return HighWaterAgent(self.endpoints.database_url)
 
-    def heartbeat(self, kind: str, details: Any = dict, *, name: str | None = None) -> Heartbeat:
-        return Heartbeat(self.endpoints.database_url, name=name or worker_name(kind), kind=kind, details=details)
+    def heartbeat(
+        self, kind: str, details: Any = dict, *, name: str | None = None, outages: Sequence[Outage] = ()
+    ) -> Heartbeat:
+        name = name or worker_name(kind)
+        card = WorkerCard(self.settings.data_dir, name=name, kind=kind)
+        url = self.endpoints.database_url
+        return Heartbeat(url, name=name, kind=kind, details=details, outages=outages, card=card)
 
     def peers(self, kind: str) -> list[str]:
         """The names of the workers of that kind that gave a sign of life in the last 3 seconds."""
@@ -528,7 +568,7 @@ class ReplaySources:
     master_key: bytes = field(repr=False)
 
     def reader(self) -> LogReader:
-        pool: ConnectionPool[Any] = ConnectionPool(self.url, min_size=0, max_size=1, open=True, timeout=10)
+        pool = pool_of(self.url, keep=1)
         return LogReader(self.url, PostgresSealingKeys(pool, MasterKey(self.master_key)), close=pool.close)
 
     def engine(self) -> Engine:
@@ -541,13 +581,13 @@ class ReplaySources:
 def projector_engine(url: str) -> Engine:
     """One connection whose commits do not wait for the disk: what it writes can be made again from the log."""
 
-    def connect() -> psycopg.Connection[Any]:
-        connection = psycopg.connect(url, connect_timeout=10, autocommit=True)
-        connection.execute("SET synchronous_commit = off; SET idle_in_transaction_session_timeout = '30s'")
-        connection.autocommit = False
-        return connection
+    limits = Limits(statement=0, lock=0, idle_in_transaction=30)
+    return engine(url, pool_size=1, limits=limits, settings={"synchronous_commit": "off"})
 
-    return create_engine("postgresql+psycopg://", creator=connect, pool_size=1)
+
+def pool_of(url: str, *, keep: int) -> Pool:
+    """Sessions of the control database."""
+    return Pool(lambda: connect(url, autocommit=True), keep=keep)
 
 
 def new_id() -> UUID:
@@ -584,7 +624,7 @@ def prepare(parts: Parts) -> None:
     parts.keys.verify()
     count_held(parts)
     parts.topology.prepare()
-    with psycopg.connect(parts.endpoints.database_url) as connection:
+    with answering(), connect(parts.endpoints.database_url) as connection:
         parts.topology.sync(connection)
     prepare_topics(parts)
 
@@ -614,7 +654,7 @@ def _ensure_databases(parts: Parts) -> None:
     wanted_names = [shard.database_name for shard in parts.settings.topology if shard.url is None]
     url = parts.endpoints.database_url
     try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+        with answering(), connect(url, limits=LONG, autocommit=True) as connection:
             rows = connection.execute("SELECT datname FROM pg_database WHERE datname = ANY(%s)", (wanted_names,))
             there = {str(name) for (name,) in rows.fetchall()}
             for name in wanted_names:
@@ -622,9 +662,9 @@ def _ensure_databases(parts: Parts) -> None:
                     made = sql.Identifier(name)
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(made))
                     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(made))
-    except psycopg.OperationalError as error:
-        raise _no_answer(url) from error
-    except psycopg.errors.InsufficientPrivilege as error:
+    except Unavailable as error:
+        if not isinstance(error.__cause__, errors.InsufficientPrivilege):
+            raise
         raise UsageError(
             f"this database user may not create the shards' databases ({', '.join(wanted_names)}): create them, give it"
             " CREATEDB, or name your own [[shards]] in tenantry.toml"
@@ -632,7 +672,8 @@ def _ensure_databases(parts: Parts) -> None:
 
 
 def _kafka_client(settings: Settings) -> tuple[Callable[..., Consumer], Callable[..., Producer]]:
-    """The chosen client's classes. Raises UsageError where it is not installed."""
+    """The chosen client's classes. Raises UsageError where it, or a codec, is not installed."""
+    require_codecs()
     if settings.kafka_client == "kafka-python":
         return KafkaPythonConsumer, KafkaPythonProducer
     try:
@@ -645,14 +686,6 @@ def _kafka_client(settings: Settings) -> tuple[Callable[..., Consumer], Callable
             " the setting at kafka-python"
         ) from None
     return kafka_confluent.ConfluentConsumer, kafka_confluent.ConfluentProducer
-
-
-def _no_answer(url: str) -> Unavailable:
-    place = conninfo_to_dict(url)
-    return Unavailable(
-        f"the database {place.get('dbname')} on {place.get('host')} does not answer: start it, or correct"
-        " TENANTRY_DATABASE_URL"
-    )
 
 
 def _text(path: Any, what: str) -> str:

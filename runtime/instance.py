@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -24,7 +24,7 @@ LOCK = "up.lock"
 class Endpoints:
     """Where the two parts are. `database_url` may hold a password: it is not for logs."""
 
-    database_url: str
+    database_url: str = field(repr=False)
     kafka_bootstrap: str
     tcp_host: str | None = None
     tcp_port: int | None = None
@@ -35,7 +35,7 @@ class Card:
     """Who runs here, and where the parts are."""
 
     pid: int
-    database_url: str
+    database_url: str = field(repr=False)
     kafka_bootstrap: str
     tcp_host: str | None = None
     tcp_port: int | None = None

@@ -16,10 +16,13 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, cast
 
 import pydantic_settings
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -48,13 +51,38 @@ class SettingsError(Exception):
 def _postgres_url(url: SecretStr) -> SecretStr:
     if not re.match(r"postgres(ql)?://", url.get_secret_value()):
         raise ValueError("write it as postgresql://user:password@host:port/database")
+    try:
+        conninfo_to_dict(url.get_secret_value())
+    except (ProgrammingError, UnicodeError):  # its text quotes what cannot be read, which may be of a password
+        is_readable = False
+    else:
+        is_readable = True
+    if not is_readable:
+        raise ValueError("it cannot be read: write a % in it as %25, @ as %40, / as %2F, : as %3A, # as %23, ? as %3F")
     return url
 
 
 def _bootstrap(servers: str) -> str:
-    if not re.fullmatch(r"[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*", servers):
-        raise ValueError("write it as host:port, several with commas between them")
-    return servers
+    """Without the blanks that people write behind a comma: Kafka's clients take them for a part of the name."""
+    each = [server.strip() for server in servers.split(",")]
+    if not all(map(_is_server, each)):
+        raise ValueError(
+            "write it as host:port, an IPv6 address in brackets as [::1]:9092, several with commas between them"
+        )
+    return ",".join(each)
+
+
+def _is_server(text: str) -> bool:
+    found = re.fullmatch(r"(?:\[(?P<address>[^\[\]%]+)\]|[^\s,:\[\]/@]+):(?P<port>[0-9]{1,5})", text)
+    if found is None or not 0 < int(found["port"]) < 2**16:
+        return False
+    if found["address"] is None:
+        return True
+    try:
+        IPv6Address(found["address"])
+    except ValueError:
+        return False
+    return True
 
 
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
@@ -105,7 +133,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default=Path(".tenantry"), description="what the embedded parts keep")
     database_url: PostgresUrl | None = Field(default=None, description="none = the embedded PostgreSQL")
-    kafka_bootstrap: Bootstrap | None = Field(default=None, description="none = the embedded broker")
+    kafka_bootstrap: Bootstrap | None = Field(
+        default=None, description="host:port or [IPv6]:port, several with commas; none = the embedded broker"
+    )
 
     commerce_topic: Topic = "tenantry.commerce"
     lifecycle_topic: Topic = "tenantry.lifecycle"
@@ -305,15 +335,38 @@ _PATHS: Final = (
 )
 
 
+def unknown_variables() -> list[str]:
+    """A line for each TENANTRY_* variable of the environment that is no setting: for a warning.
+
+    Unlike the file the environment is not ours alone. The variables that Kubernetes sets for a service whose name
+    begins with `tenantry`, and Docker for a link, are known by their form and left out.
+    """
+    known = {name.upper() for name in (*Settings.model_fields, CONFIG_VARIABLE.removeprefix(PREFIX))}
+    told = []
+    for variable, value in sorted(os.environ.items()):
+        name = variable.upper().removeprefix(PREFIX).split("__")[0]
+        ours = variable.upper().startswith(PREFIX) and not _is_service_link(variable, value)
+        if ours and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            remedy = f"did you mean {PREFIX}{near[0]}?" if near else "docs/reference/settings.md lists all."
+            told.append(f"unknown setting {variable} in the environment: {remedy} It is passed over")
+    return told
+
+
+_SERVICE_LINK: Final = re.compile(
+    r"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d{1,5}_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://\S+")
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """TENANTRY_SERVICE_HOST, TENANTRY_PORT_8080_TCP_ADDR and so on; TENANTRY_PORT by its value, tcp://10.0.0.1:8080."""
+    if name.endswith("_PORT") and _SERVICE_ADDRESS.fullmatch(value):
+        return True
+    return _SERVICE_LINK.fullmatch(name) is not None
+
+
 def _read_environment() -> dict[str, object]:
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
-    problems = [
-        _unknown(name.upper().split("__")[0], known, "in the environment", shown=name)
-        for name in os.environ
-        if name.upper().startswith(PREFIX)
-    ]
-    if found := [problem for problem in problems if problem]:
-        raise SettingsError(*found)
     source = EnvSettingsSource(Settings, env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True)
     try:
         values = cast("dict[str, object]", source())
@@ -347,12 +400,12 @@ def _with_shard_variables(file_shards: object, env_values: dict[str, object]) ->
     return list(by_variable.values())
 
 
-def _unknown(name: str, known: Iterable[str], where: str, *, shown: str | None = None) -> str | None:
+def _unknown(name: str, known: Iterable[str], where: str) -> str | None:
     if name in known:
         return None
     near = difflib.get_close_matches(name, known, n=1)
     remedy = f"did you mean {near[0]}?" if near else "remove it, docs/reference/ lists all settings"
-    return f"unknown setting {shown or name} {where}: {remedy}"
+    return f"unknown setting {name} {where}: {remedy}"
 
 
 def _source(

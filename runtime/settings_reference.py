@@ -17,6 +17,10 @@ _HEAD: Final = """\
 # Settings
 
 `TENANTRY_NAME` in the environment goes before `name` in `tenantry.toml`, which goes before the default.
+
+An unknown name in `tenantry.toml` is an error. An unknown `TENANTRY_*` variable is one warning on stderr, since others
+write into the environment as well; the variables that Kubernetes sets for a service named `tenantry` (`TENANTRY_PORT=tcp://...`,
+`TENANTRY_SERVICE_HOST`, `TENANTRY_PORT_8080_TCP_ADDR` and so on) are known by their form and passed over in silence.
 """
 
 

@@ -2,10 +2,12 @@
 
 One pipeline for our own lines and the libraries': text for a person on stderr, or one JSON object a line for
 a machine. The last step before rendering takes secrets out, so that no caller has to remember to; exceptions
-are rendered without the values of local variables for the same reason.
+are rendered without the values of local variables for the same reason. As text, what comes from outside is shown as
+all foreign text is: no value can end its line, or colour it.
 """
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -13,6 +15,8 @@ from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from runtime.foreign_text import visible
 
 REDACTED = "[redacted]"
 _SECRET_NAME = re.compile(
@@ -36,13 +40,14 @@ def configure_logging(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     target = stream or sys.stderr
-    renderer: Processor
+    renderers: list[Processor]
     if log_format == "json":
-        renderer = structlog.processors.JSONRenderer(default=str, sort_keys=True)
+        renderers = [structlog.processors.JSONRenderer(default=str, sort_keys=True)]
     else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback
+        console = structlog.dev.ConsoleRenderer(
+            colors=_is_coloured(target), exception_formatter=structlog.dev.plain_traceback
         )
+        renderers = [shown, console]
     handler = logging.StreamHandler(target)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -51,7 +56,7 @@ def configure_logging(
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 redact,
-                renderer,
+                *renderers,
             ],
         )
     )
@@ -71,6 +76,35 @@ def configure_logging(
         logging.getLogger(name).setLevel(logging.WARNING)
     # One refused connection is a dozen of its lines; what matters reaches us as an exception.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
+
+
+def _is_coloured(target: TextIO) -> bool:
+    return target.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def shown(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Each name and value as visible text; a traceback's lines are indented, so that none looks like one of ours."""
+    made: dict[str, object] = {}
+    for name, value in event.items():
+        if name in ("exception", "stack") and isinstance(value, str):
+            made[name] = "\n".join(f"  {visible(line)}" for line in value.split("\n"))
+        elif isinstance(value, str):
+            made[visible(name)] = visible(value)
+        elif value is None or isinstance(value, bool | int | float):
+            made[visible(name)] = value
+        else:
+            made[visible(name)] = _Shown(visible(repr(value)))
+    return made
+
+
+class _Shown:
+    """A value whose `repr` is text already."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

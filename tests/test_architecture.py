@@ -4,10 +4,12 @@ The contracts are in pyproject.toml. The linter runs as a process of its own, in
 packages are imported already, and it would find those instead of a copy.
 """
 
+import ast
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -96,3 +98,86 @@ def test_each_event_is_projected_or_named_as_ignored() -> None:
 
 def test_each_command_of_the_wire_has_a_committed_schema() -> None:
     assert {path.stem for path in (ROOT / "docs" / "schemas").glob("*.json")} == set(COMMANDS)
+
+
+# -- output -------------------------------------------------------------------------------------------------------
+
+PRINTERS = {"cli/output.py", "cli/progress.py", "runtime/telemetry.py", "runtime/settings_reference.py"}
+"""The files that may touch the streams of the process: the renderer, its bars, the log, and a tool of the Makefile."""
+
+_PRINTING_MODULES = {"rich", "click", "getpass", "readline", "curses", "colorama"}
+_PRINTING_NAMES = {"print", "input", "breakpoint", "help"}
+_TYPER_NAMES = {"echo", "secho", "style", "prompt", "confirm", "progressbar", "launch"}
+
+
+def ways_around(code: str) -> Iterator[str]:
+    """What in a module prints, or could print, without the renderer."""
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Import(names=names):
+                yield from (each.name for each in names if each.name.split(".")[0] in _PRINTING_MODULES)
+            case ast.ImportFrom(module=str(module), names=names):
+                found = {each.name for each in names}
+                if module.split(".")[0] in _PRINTING_MODULES:
+                    yield module
+                elif module in ("sys", "typer", "os"):
+                    forbidden = {"stdout", "stderr", "__stdout__", "__stderr__", "write"} | _TYPER_NAMES
+                    yield from (f"{module}.{name}" for name in found & forbidden)
+            case ast.Attribute(
+                value=ast.Name(id="sys"), attr=("stdout" | "stderr" | "__stdout__" | "__stderr__") as name
+            ):
+                yield f"sys.{name}"
+            case ast.Attribute(value=ast.Name(id="typer"), attr=name) if name in _TYPER_NAMES:
+                yield f"typer.{name}"
+            case ast.Attribute(value=ast.Name(id="os"), attr="write"):
+                yield "os.write"
+            case ast.Call(func=ast.Name(id=name)) if name in _PRINTING_NAMES:
+                yield name
+            case ast.Call(func=ast.Attribute(attr="exact"), args=[argument]) if not _is_a_form_of_ours(argument):
+                yield "exact"
+
+
+_EXACT = ("str(note)", "part", "json_text(", "verifier", "differences")
+"""What is printed as it is: signed checkpoints, keys, and JSON by `json_text`."""
+
+
+def _is_a_form_of_ours(argument: ast.expr) -> bool:
+    return any(form in ast.unparse(argument) for form in _EXACT)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print(tenant)",
+        "import rich",
+        "from rich.console import Console",
+        "from rich import print as say",
+        "import sys\nsys.stdout.write(reason)",
+        "from sys import stderr",
+        "import typer\ntyper.echo(reason)",
+        "from typer import secho",
+        "import click",
+        "import os\nos.write(1, reason)",
+        "out.exact(reason)",
+    ],
+)
+def test_a_way_around_the_renderer_is_found(code: str) -> None:
+    assert list(ways_around(code))
+
+
+def test_everything_that_is_printed_goes_through_the_renderer() -> None:
+    allowed = {("cli/operators.py", "getpass")}  # it asks for the name of the account alone
+    found = {
+        (str(path.relative_to(ROOT)), way)
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if str(path.relative_to(ROOT)) not in PRINTERS
+        for way in ways_around(path.read_text())
+    }
+    assert found == allowed
+
+
+def test_the_renderer_itself_shows_foreign_text_in_one_place() -> None:
+    code = (ROOT / "cli" / "output.py").read_text()
+    assert code.count("visible(") == 1, "Terminal.text is the one place"
+    assert "markup=False, emoji=False, highlight=False" in code

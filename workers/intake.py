@@ -4,25 +4,49 @@ Poll a batch, read each message, hand the batch to the lifecycle, which records 
 Where to begin in a partition is what the database says, never what Kafka remembers; offsets are committed to Kafka
 afterwards, for those who watch lags there.
 
-A batch that was recorded but not known to be (the connection broke), or that another intake took over after a
-rebalance, shows as a position that is not the expected one: nothing was recorded twice, and the intake seeks to where
-the database is.
+Each batch carries the position that it was fetched from, and is recorded only where that is the position of the
+database. So no batch can be recorded past one that failed, and none twice: one that was recorded but not known to be
+(the connection broke), or that another intake took over after a rebalance, is PositionLost.
+
+    poll ─▶ fetched from 5, ends at 9 ─▶ record: 5 ─▶ 9        recorded ─▶ the next batch is fetched from 9
+      ▲                                       └──────────────▶ failed, or PositionLost
+      └── begin where the database is ◀── nothing is delivered until the database has said where ◀─┘
+
+A batch that meets an unexpected error is bisected, until one message is left: that one is refused, so that the others
+go on. Where even that fails, it is tried again: it is no message's doing. Where too many are refused, the intake halts:
+it stays, takes nothing more, and says so.
+
+Where a partition stands is what the consumer says, not the last message of a batch: behind control records too, which
+nobody gets. A position that Kafka does not have (PositionOutOfRange) stops its own partition only: it is told once, and
+its partition goes on when an operator has moved the position.
+
+After any failure the consumer holds all of its partitions back, until `positions` has answered: the database may be
+away for as long as it likes, and the batch comes again by itself.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from adapters.kafka import Consumer, Message, OnAssign, Partition
+from adapters.kafka import Consumer, Message, OnAssign, Partition, PositionOutOfRange
+from adapters.outage import Outage
 from domain.errors import Conflict, Unavailable
+from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted, fingerprint
 from domain.lifecycle import Outcome
 from domain.ports import KafkaPosition
 
 log = structlog.get_logger(__name__)
+
+QUIET_SECONDS = 3.0
+"""So long after a failure nothing has come again: then there was no batch that had failed."""
+
+LOOK_SECONDS = 1.0
+"""How often the database is asked whether a position was moved."""
 
 
 class Positions(Protocol):
@@ -30,6 +54,14 @@ class Positions(Protocol):
 
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
         """The next offset to read, by (topic id, partition)."""
+
+
+def _partition(place: KafkaPosition | Message) -> Partition:
+    return Partition(place.topic, place.topic_id, place.partition)
+
+
+def _ends(messages: Sequence[Message]) -> dict[Partition, int]:
+    return {_partition(message): message.offset + 1 for message in messages}
 
 
 Read = TypeVar("Read")
@@ -52,18 +84,32 @@ class Intake(Generic[Read]):
         lifecycle: Taker[Read],
         *,
         read: Callable[[Message], Read],
+        refused: Callable[[Message, Exception], Iterable[Read]],
         positions: Positions,
         batch: int,
         poll_seconds: float,
+        counts: dict[str, int] | None = None,
+        outage: Outage | None = None,
     ) -> None:
+        """`refused`: as what a message is taken that met an unexpected error; more than one, to be tried in turn."""
         self._lifecycle = lifecycle
         self._read = read
+        self._refused = refused
         self._positions = positions
         self._batch = batch
         self._poll = max(poll_seconds, 0.05)
-        self._next: dict[Partition, int | None] = {}
+        self._fetched: dict[Partition, int | None] = {}
+        """Where the next batch of each partition is fetched from; None: the database knows no position yet."""
+        self.halted: str | None = None
+        """Why it takes nothing more."""
+        self._told: dict[Partition, int] = {}
+        """Of which partitions that Kafka does not have our position was told."""
+        self._looked_at, self._failed_at = time.monotonic(), 0.0
         self._consumer = connect(self._assigned)
-        self.counts: dict[str, int] = {}
+        self.outage = outage or Outage("the intake")
+        self.counts: dict[str, int] = {} if counts is None else counts
+        self.reading: dict[str, list[str] | dict[str, str]] = {}
+        """The partitions that are ours, and why we do not go on in some of them; replaced whole, for other threads."""
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
         """Take in until `stop` is set; the batch at hand is finished."""
@@ -71,52 +117,119 @@ class Intake(Generic[Read]):
         try:
             while not stop.is_set():
                 try:
-                    self.step()
-                except (Conflict, Unavailable) as error:
-                    log.warning("taking the batch again", error=str(error))
-                    stop.wait(0.5 if isinstance(error, Conflict) else 1.0)
-                    self._resume()
-                if not announced and self._consumer.assignment():
+                    stop.wait(self.turn())
+                except IntakeHalted as error:
+                    self.halted = str(error)
+                    log.error(self.halted)  # noqa: TRY400 - the traceback was logged with the message that met it
+                    stop.wait()
+                if not announced and (self._consumer.assignment() or self._consumer.set_aside()):
                     announced = True
                     ready()
         finally:
-            self._consumer.close()
+            self.close()
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def turn(self) -> float:
+        """One batch, or what becomes of one that failed; the seconds to wait before the next turn."""
+        pause = self._turn()
+        self.reading = {
+            "partitions": sorted(f"{each.topic}/{each.partition}" for each in self._consumer.assignment()),
+            "set_aside": {
+                f"{each.topic}/{each.partition}": str(error) for each, error in self._consumer.set_aside().items()
+            },
+        }
+        return pause
+
+    def _turn(self) -> float:
+        try:
+            self._look_for_moved_positions()
+            self.step()
+        except PositionOutOfRange as error:
+            if self._told.get(error.partition) != error.position:
+                log.warning("a partition stands still", error=str(error))
+                self._told[error.partition] = error.position
+        except (Conflict, Unavailable) as error:
+            self.outage.goes_on(error)
+            self._failed_at = time.monotonic()
+            self._resume()
+            return 0.5 if isinstance(error, Conflict) else 1.0
+        return 0.0
 
     def step(self) -> int:
         """One batch; the number of its messages."""
         messages = self._consumer.poll(self._poll, self._batch)
-        if not messages:
+        ends = {
+            partition: end
+            for partition, end in self._consumer.positions().items()
+            if partition in self._fetched and end > (self._fetched[partition] or 0)
+        }
+        if not ends:
+            if time.monotonic() - self._failed_at > QUIET_SECONDS:
+                self.outage.is_over()  # nothing comes again: what had failed were questions
             return 0
-        moved = self._moved(messages)
-        outcome = self._lifecycle.intake([self._read(message) for message in messages], moved)
-        for position in moved:
-            self._next[Partition(position.topic, position.topic_id, position.partition)] = position.next_offset
-        self._consumer.commit({partition: offset for partition, offset in self._next.items() if offset})
-        for name, count in outcome.counts.items():
-            self.counts[name] = self.counts.get(name, 0) + count
+        if messages:  # what was taken away from us since the poll comes again, here or elsewhere
+            messages = [message for message in messages if _partition(message) in ends]
+        self._take(messages, ends)
+        self.outage.is_over()
         return len(messages)
 
-    def lag(self) -> dict[str, int]:
-        """Messages not yet taken in, by `topic/partition`."""
-        return {
-            f"{partition.topic}/{partition.partition}": max(0, mark - (self._next.get(partition) or 0))
-            for partition, mark in self._consumer.high_watermarks().items()
-        }
+    def _take(self, messages: Sequence[Message], ends: Mapping[Partition, int]) -> None:
+        """Record the messages, and where they end; where they meet an unexpected error, half by half, and of one
+        message that it did."""
+        carried = self._carried(ends)
+        try:
+            self._record([self._read(message) for message in messages], carried)
+        except EXPECTED:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the intake, nor block a partition
+            if len(messages) < 2:
+                self._record_refused(messages, error, carried)
+                return
+            self._fetched.update({_partition(each): each.expected for each in carried})
+            half = len(messages) // 2
+            self._take(messages[:half], _ends(messages[:half]))
+            self._take(messages[half:], ends)
 
-    def _moved(self, messages: Sequence[Message]) -> list[KafkaPosition]:
-        ends: dict[Partition, int] = {}
-        for message in messages:
-            ends[Partition(message.topic, message.topic_id, message.partition)] = message.offset + 1
-        return [
+    def _record(self, read: Sequence[Read], carried: Sequence[KafkaPosition]) -> None:
+        outcome = self._lifecycle.intake(read, carried)
+        self._consumer.commit({_partition(each): each.next_offset for each in carried})
+        for name, count in outcome.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+
+    def _record_refused(self, messages: Sequence[Message], error: Exception, carried: Sequence[KafkaPosition]) -> None:
+        latest = error
+        for read in (each for message in messages for each in self._refused(message, error)):
+            try:
+                self._record([read], carried)
+            except EXPECTED:
+                raise
+            except Exception as another:  # noqa: BLE001 - the next way may be the one
+                latest = another
+            else:
+                self.counts[INTERNAL_ERROR] = self.counts.get(INTERNAL_ERROR, 0) + 1
+                return
+        raise Unavailable(
+            f"a message can be neither taken in nor quarantined: {type(latest).__name__}, fingerprint"
+            f" {fingerprint(latest)}; nothing is lost, it is tried again"
+        ) from latest
+
+    def _carried(self, ends: Mapping[Partition, int]) -> list[KafkaPosition]:
+        """From where each partition that moved was fetched, and to where; the next batch is fetched from there."""
+        carried = [
             KafkaPosition(
                 topic=partition.topic,
                 topic_id=partition.topic_id,
                 partition=partition.partition,
-                expected=self._next.get(partition),
+                expected=self._fetched.get(partition),
                 next_offset=end,
             )
             for partition, end in ends.items()
         ]
+        self._fetched.update(ends)
+        return carried
 
     def _assigned(self, partitions: frozenset[Partition]) -> Mapping[Partition, int]:
         found = self._positions.positions({partition.topic_id for partition in partitions})
@@ -125,15 +238,20 @@ class Intake(Generic[Read]):
             for partition in partitions
             if (partition.topic_id, partition.partition) in found
         }
-        self._next.update({partition: known.get(partition) for partition in partitions})
+        self._fetched.update({partition: known.get(partition) for partition in partitions})
         return known
 
+    def _look_for_moved_positions(self) -> None:
+        """Begin again where an operator has moved a position, also of a partition in which nothing comes."""
+        if time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        known = {partition: self._fetched.get(partition) for partition in self._consumer.assignment()}
+        known |= {partition: error.position for partition, error in self._consumer.set_aside().items()}
+        found = self._positions.positions({partition.topic_id for partition in known}) if known else {}
+        if any(found.get((each.topic_id, each.partition)) != position for each, position in known.items()):
+            self._consumer.begin_again()
+
     def _resume(self) -> None:
-        """Go on from where the database is."""
-        assigned = frozenset(self._consumer.assignment())
-        try:
-            known = self._assigned(assigned)
-        except Unavailable:
-            return  # asked again after the next failure
-        for partition in assigned:
-            self._consumer.seek(partition, known.get(partition, 0))
+        """Deliver nothing more until the database was asked where it is: the next poll asks, and fails if it cannot."""
+        self._consumer.begin_again()

@@ -30,10 +30,11 @@ from typing import Protocol
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from adapters.log_reader import LogReader, Unread, known_topics
-from domain.errors import Unavailable
+from adapters.outage import Outage
+from domain.errors import Conflict, Fault, Unavailable
 from domain.event import Recorded
 from projections.base import BUCKETS, Fold, HandlerFailed, Projection
 from projections.positions import Halt, Move, Place, advance, ensure, standing
@@ -96,6 +97,7 @@ class Projector:
         self._listener = listener
         self._name = name
         self._peers = peers
+        self.outage = Outage("the projector")
         self._share: frozenset[Place] = frozenset()
         self._looked = float("-inf")
         self._stand: dict[Place, int] = {}
@@ -112,10 +114,12 @@ class Projector:
         ready()
         while not stop.is_set():
             try:
-                if not self.step():
+                moved = self.step()
+                self.outage.is_over()
+                if not moved:
                     self._listener.wait(self._poll)
-            except (Unavailable, OperationalError, InterfaceError) as error:
-                log.warning("waiting for the database", error=str(error).splitlines()[0])
+            except (Conflict, Unavailable, Fault) as error:
+                self.outage.goes_on(error)
                 self._stand.clear()
                 stop.wait(1.0)
 
@@ -201,8 +205,6 @@ class Projector:
             self._fold(work, batch.facts)
         try:
             self._write(works.values(), at, batch.upto)
-        except (OperationalError, InterfaceError):
-            raise
         except DBAPIError:
             for work in works.values():
                 self._write_alone(work, batch.facts, at, batch.upto)
@@ -269,8 +271,6 @@ class Projector:
         """One projection in a transaction of its own; if it is the one that fails, fact by fact."""
         try:
             self._write([work], at, upto)
-        except (OperationalError, InterfaceError):
-            raise
         except DBAPIError:
             whole = work.projection.buckets == 1
             for bucket in work.buckets:
@@ -286,8 +286,6 @@ class Projector:
             try:
                 if one.fold.tables and not self._write([one], at, fact.position):
                     return
-            except (OperationalError, InterfaceError):
-                raise
             except DBAPIError as error:
                 reason = (
                     f"projection {work.projection.name} cannot write event {fact.id} ({type(fact.event).__name__})"

@@ -35,8 +35,9 @@ from functools import partial
 
 import structlog
 
+from adapters.outage import Outage
 from domain.catalog import Catalog
-from domain.errors import Conflict, ExecutorError, GuardTripped, TenantryError, Unavailable
+from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, TenantryError, Unavailable
 from domain.ports import Clock, EventLog, Executor, Lease, Order, Recording, Wake
 from domain.saga import Saga, Turn
 from domain.steps import Facts, Scope, ScopeKind, Step
@@ -119,6 +120,7 @@ class Provisioner:
             threads=limits.threads, limit=step_timeout, places=limits.places
         )
         self._done: list[_Done] = []
+        self.outage = Outage("the provisioner")
         self.recorded = 0
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
@@ -129,10 +131,12 @@ class Provisioner:
         ready()
         while not stop.is_set() and self._effects.left_behind < MOST_LEFT_BEHIND:
             try:
-                if not self.round():
+                worked = self.round()
+                self.outage.is_over()
+                if not worked:
                     stop.wait(self._poll)
-            except Unavailable as error:
-                log.warning("waiting for the database", error=str(error))
+            except (Conflict, Unavailable, Fault) as error:
+                self.outage.goes_on(error)
                 stop.wait(1.0)
         self.drain()
         if not stop.is_set():
@@ -183,7 +187,7 @@ class Provisioner:
     def drain(self) -> None:
         """Record what the running effects come to, and give their scopes back."""
         deadline = self._clock() + timedelta(seconds=self._drain)
-        with suppress(Unavailable):
+        with suppress(Conflict, Unavailable, Fault):
             for effect in self._effects.queued:
                 if self._effects.withdraw(effect):
                     self._give_back(effect.lease)
@@ -326,6 +330,7 @@ class Provisioner:
             events=turn.facts,
             wakes=turn.wakes,
             woken=turn.woken,
+            unmoved=turn.unmoved,
             blocked=turn.blocked,
             unblocked=turn.unblocked,
             leases=[] if goes_on else [lease],
@@ -393,7 +398,7 @@ class Provisioner:
         try:
             self._log.record(recording)
         except Conflict as conflict:
-            log.info("not recorded", scope=_lease_of(work).scope, reason=str(conflict))
+            log.debug("not recorded", scope=_lease_of(work).scope, reason=str(conflict))
             return conflict
         return None
 
@@ -426,6 +431,8 @@ def _together(recordings: Sequence[Recording]) -> Recording:
         whole.wakes.extend(recording.wakes)
         for tenant_id, version in recording.woken.items():
             whole.woken[tenant_id] = min(version, whole.woken.get(tenant_id, version))
+        for stream, version in recording.unmoved.items():
+            whole.unmoved[stream] = min(version, whole.unmoved.get(stream, version))
         whole.blocked.extend(recording.blocked)
         whole.unblocked.extend(recording.unblocked)
         whole.leases.extend(recording.leases)

@@ -12,13 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import structlog
-
 from adapters.kafka import Producer
+from adapters.outage import Outage
 from adapters.outbox import OutboxRow
-from domain.errors import Unavailable
-
-log = structlog.get_logger(__name__)
+from domain.errors import Conflict, Fault, Unavailable
 
 TOPIC_ID_SECONDS = 3.0
 
@@ -61,6 +58,7 @@ class Relay:
         self._batch = batch
         self._poll = poll_seconds
         self._known: tuple[str, float] | None = None
+        self.outage = Outage("the relay")
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
         """Publish until `stop` is set; the batch at hand is finished."""
@@ -68,10 +66,12 @@ class Relay:
         try:
             while not stop.is_set():
                 try:
-                    if not self.step():
+                    published = self.step()
+                    self.outage.is_over()
+                    if not published:
                         stop.wait(self._poll)
-                except Unavailable as error:
-                    log.warning("publishing again", error=str(error))
+                except (Conflict, Unavailable, Fault) as error:
+                    self.outage.goes_on(error)
                     stop.wait(1.0)
         finally:
             self._producer.close()

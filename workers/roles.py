@@ -9,17 +9,19 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 import structlog
 
+from adapters.outage import Outage
 from adapters.workers import Heartbeat
-from domain.errors import TenantryError
+from domain.errors import TenantryError, Unavailable
 from history.loading import spare_the_collector
 from projections import INTEGRATION, PROJECTIONS
+from runtime import faults
 from runtime.bootstrap import Parts, lease_of, utc_now, worker_name
 from runtime.settings import Settings
 from workers.intake import Intake
@@ -33,18 +35,26 @@ from workers.sweeper import sweeping
 
 log = structlog.get_logger(__name__)
 
+REPLIES_PAUSE_SECONDS = 5.0
+"""Before the thread of replies is begun again after an error."""
+
 
 def run_intake(parts: Parts, stop: threading.Event) -> None:
     intake = Intake(
         parts.consumer,
         parts.lifecycle,
         read=parts.read,
+        refused=parts.refused,
         positions=parts.log,
         batch=parts.settings.intake_batch,
         poll_seconds=parts.settings.poll_seconds,
     )
-    details = lambda: {"lag": sum(intake.lag().values()), "counts": dict(intake.counts)}  # noqa: E731
-    with _beating(parts, "intake", details) as heart:
+
+    def details() -> dict[str, Any]:
+        halted = {"halted": intake.halted} if intake.halted else {}
+        return {"counts": dict(intake.counts), **intake.reading, **halted}
+
+    with _beating(parts, "intake", details, outages=[intake.outage]) as heart:
         intake.run(stop, ready=heart.ready)
 
 
@@ -60,7 +70,7 @@ def run_projector(parts: Parts, stop: threading.Event) -> None:
         name=name,
         peers=lambda: parts.peers("projector"),
     )
-    with _beating(parts, "projector", dict, name=name) as heart:
+    with _beating(parts, "projector", dict, name=name, outages=[projector.outage]) as heart:
         projector.run(stop, ready=heart.ready)
 
 
@@ -91,38 +101,50 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
         step_timeout=parts.policy.retry.step_timeout,
     )
     sweeper = parts.sweeping if settings.sweep_interval_seconds else None
-    with sweeping(sweeper), _beating(parts, "provisioner", dict) as heart, _replies(parts, stop):
+    sweep, replies = Outage("the background sweep"), Outage("the intake of replies")
+    outages, counts = [provisioner.outage, sweep, replies], dict[str, int]()
+    details = lambda: {"replies": dict(counts)} if counts else {}  # noqa: E731
+    with (
+        sweeping(sweeper, outage=sweep),
+        _beating(parts, "provisioner", details, outages=outages) as heart,
+        _replies(parts, stop, counts, replies),
+    ):
         provisioner.run(stop, ready=heart.ready)
 
 
 @contextmanager
-def _replies(parts: Parts, stop: threading.Event) -> Iterator[None]:
+def _replies(parts: Parts, stop: threading.Event, counts: dict[str, int], outage: Outage) -> Iterator[None]:
     """Beside a provisioner, where the catalogue names others: what they reply wakes whoever waits for it."""
     if not parts.catalog.is_foreign:
         yield
         return
-    thread = threading.Thread(target=_take_replies, args=(parts, stop), name="replies", daemon=True)
+    thread = threading.Thread(target=_take_replies, args=(parts, stop, counts, outage), name="replies", daemon=True)
     thread.start()
     yield
     thread.join(timeout=5)
 
 
-def _take_replies(parts: Parts, stop: threading.Event) -> None:
-    """Until `stop`; whatever goes wrong, orders are asked for again, so it is begun again."""
+def _take_replies(parts: Parts, stop: threading.Event, counts: dict[str, int], outage: Outage) -> None:
+    """Until `stop`; whatever goes wrong is told, and begun again: nobody else would take what is replied."""
     while not stop.is_set():
         try:
-            box = ReplyBox(parts.log)
             Intake(
                 parts.reply_consumer,
-                box,
+                ReplyBox(parts.log),
                 read=parts.reply,
+                refused=parts.pass_reply,
                 positions=parts.log,
                 batch=parts.settings.intake_batch,
                 poll_seconds=parts.settings.poll_seconds,
+                counts=counts,
+                outage=outage,
             ).run(stop)
         except TenantryError as error:
-            log.warning("taking replies again", error=str(error))
-            stop.wait(5.0)
+            outage.goes_on(error)
+            stop.wait(REPLIES_PAUSE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - a thread that dies in silence leaves its scopes waiting for ever
+            faults.tell(error)
+            stop.wait(REPLIES_PAUSE_SECONDS)
 
 
 def run_relay(parts: Parts, stop: threading.Event) -> None:
@@ -135,7 +157,11 @@ def run_relay(parts: Parts, stop: threading.Event) -> None:
         batch=500,
         poll_seconds=parts.settings.poll_seconds,
     )
-    with sealing(parts.seal.seal, parts.settings.seal_seconds), _beating(parts, "relay", dict) as heart:
+    seal = Outage("the seal")
+    with (
+        sealing(parts.seal.seal, parts.settings.seal_seconds, outage=seal),
+        _beating(parts, "relay", dict, outages=[relay.outage, seal]) as heart,
+    ):
         relay.run(stop, ready=heart.ready)
 
 
@@ -156,8 +182,26 @@ def run(kind: str, parts: Parts) -> None:
     if supervisor is not None:
         threading.Thread(target=_outlive, args=(supervisor, stop), name="watch-supervisor", daemon=True).start()
     spare_the_collector()
-    parts.knock()
-    KINDS[kind](parts, stop)
+    if supervisor is None:
+        parts.knock()
+    else:
+        _await_database(kind, parts, stop)
+    if not stop.is_set():
+        KINDS[kind](parts, stop)
+
+
+def _await_database(kind: str, parts: Parts, stop: threading.Event) -> None:
+    """One that was started again during an outage waits for its end: to end, and be started again, helps nobody."""
+    outage = Outage(f"the {kind}")
+    while not stop.is_set():
+        try:
+            parts.knock()
+        except Unavailable as error:
+            outage.goes_on(error)
+            stop.wait(0.5)
+        else:
+            outage.is_over()
+            return
 
 
 def _outlive(supervisor: BaseProcess, stop: threading.Event) -> None:
@@ -168,10 +212,16 @@ def _outlive(supervisor: BaseProcess, stop: threading.Event) -> None:
 
 @contextmanager
 def _beating(
-    parts: Parts, kind: str, details: Callable[[], dict[str, Any]], *, name: str | None = None
+    parts: Parts,
+    kind: str,
+    details: Callable[[], dict[str, Any]],
+    *,
+    outages: Sequence[Outage],
+    name: str | None = None,
 ) -> Iterator[Heartbeat]:
     """A heart that beats while the block runs, beside a candidate for the high-water agent."""
-    heart, agent = parts.heartbeat(kind, details, name=name), parts.high_water_agent()
+    agent = parts.high_water_agent()
+    heart = parts.heartbeat(kind, details, name=name, outages=[*outages, agent.outage])
     heart.start()
     agent.start()
     try:

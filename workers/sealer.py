@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import structlog
 
+from adapters.outage import Outage
 from domain.errors import Tampered, TenantryError
 from history.seal import Sealed
 
@@ -20,10 +21,10 @@ log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def sealing(seal: Callable[[], Sealed], seconds: float) -> Iterator[None]:
+def sealing(seal: Callable[[], Sealed], seconds: float, *, outage: Outage) -> Iterator[None]:
     """Seal at that pace while the block runs; 0 is never."""
     stopped = threading.Event()
-    thread = threading.Thread(target=_run, args=(seal, seconds, stopped), name="sealer", daemon=True)
+    thread = threading.Thread(target=_run, args=(seal, seconds, stopped, outage), name="sealer", daemon=True)
     if seconds:
         thread.start()
     try:
@@ -34,14 +35,15 @@ def sealing(seal: Callable[[], Sealed], seconds: float) -> Iterator[None]:
             thread.join(timeout=5)
 
 
-def _run(seal: Callable[[], Sealed], seconds: float, stopped: threading.Event) -> None:
+def _run(seal: Callable[[], Sealed], seconds: float, stopped: threading.Event, outage: Outage) -> None:
     while not stopped.wait(seconds):
         try:
             sealed = seal()
         except Tampered as error:
             log.error("the log is not sealed any further", reason=str(error))  # noqa: TRY400 - one line says it
         except TenantryError as error:
-            log.warning("the log could not be sealed, trying again", reason=str(error))
+            outage.goes_on(error)
         else:
+            outage.is_over()
             if sealed.events and sealed.note is not None:
                 log.info("log sealed", events=sealed.events, size=sealed.note.checkpoint.size)

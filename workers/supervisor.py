@@ -23,7 +23,7 @@ from typing import Self
 
 import structlog
 
-from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
+from adapters.embedded import EmbeddedBroker, EmbeddedPostgres, refuse_unspeakable
 from adapters.workers import alive
 from domain.errors import Unavailable, UsageError
 from runtime.bootstrap import Parts, prepare
@@ -37,6 +37,7 @@ from workers.roles import KINDS
 log = structlog.get_logger(__name__)
 
 READY_SECONDS = 60.0
+LOOK_SECONDS = 2.0
 CONTROL_DATABASE = "tenantry"
 
 
@@ -70,6 +71,8 @@ class Supervisor:
         self._embedded: dict[str, EmbeddedPostgres | EmbeddedBroker] = {}
         self._workers: list[_Worker] = []
         self._stopping = threading.Event()
+        self._looked_at = 0.0
+        self._still: dict[str, str] = {}
         self.endpoints: Endpoints
 
     @property
@@ -92,6 +95,17 @@ class Supervisor:
     # -- starting -----------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        try:
+            self._start_all()
+        except OSError as error:
+            named = f" ({error.filename})" if error.filename else ""
+            raise UsageError(
+                f"the data directory {self.data_dir} cannot be used: {error.strerror or error}{named}: name another"
+                " --data-dir, or make room and give it to this user"
+            ) from error
+
+    def _start_all(self) -> None:
+        refuse_unspeakable(self.data_dir)
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock()
         nursery.open_early()
@@ -178,7 +192,7 @@ class Supervisor:
     def _last_words(self, worker: _Worker) -> str:
         path = self.data_dir / "logs" / f"{worker.kind}-{worker.number}.log"
         lines = path.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"no word of it in {path}"
+        return lines[-1].strip() if lines else f"no word of it in {path}"
 
     # -- running ------------------------------------------------------------------------------------------------------
 
@@ -189,6 +203,7 @@ class Supervisor:
         new topics, which no worker of this one knows.
         """
         while not stop.wait(0.2):
+            self._tell_what_stands_still()
             for name, part in self._embedded.items():
                 if not part.is_alive:
                     raise Unavailable(
@@ -202,6 +217,21 @@ class Supervisor:
                 log.warning("worker ended, starting it again", worker=worker.kind, code=code)
                 self._workers.remove(worker)
                 self._launch(worker.kind, number=worker.number)
+
+    def _tell_what_stands_still(self) -> None:
+        """Each partition in which the intake cannot go on, once."""
+        if time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        try:
+            workers = alive(self.endpoints.database_url)
+        except Unavailable:
+            return  # what is wrong with it is told by whoever needs it
+        still = {name: why for each in workers for name, why in each["details"].get("set_aside", {}).items()}
+        for name, why in still.items():
+            if self._still.get(name) != why:
+                log.error("a partition stands still", partition=name, why=why)
+        self._still = still
 
     def stop(self) -> None:
         """End everything, in order. May be called twice."""

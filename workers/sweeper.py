@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from adapters.outage import Outage
 from domain.errors import TenantryError
 from domain.sweeping import Sweeping
 
@@ -29,13 +30,13 @@ Made = Callable[[], AbstractContextManager[Sweeping]]
 
 
 @contextmanager
-def sweeping(make: Made | None) -> Iterator[None]:
+def sweeping(make: Made | None, *, outage: Outage) -> Iterator[None]:
     """Sweep while the block runs; None: not at all. The page at hand is finished, or left behind with the process."""
     if make is None:
         yield
         return
     stop = threading.Event()
-    thread = threading.Thread(target=_sweep, args=(make, stop), name="sweeper", daemon=True)
+    thread = threading.Thread(target=_sweep, args=(make, stop, outage), name="sweeper", daemon=True)
     thread.start()
     try:
         yield
@@ -44,14 +45,16 @@ def sweeping(make: Made | None) -> Iterator[None]:
         thread.join(LAST_PAGE_SECONDS)
 
 
-def _sweep(make: Made, stop: threading.Event) -> None:
+def _sweep(make: Made, stop: threading.Event, outage: Outage) -> None:
     while not stop.is_set():
         try:
             with make() as made:
                 while not stop.is_set():
-                    stop.wait(made.step().total_seconds())
+                    pause = made.step()
+                    outage.is_over()
+                    stop.wait(pause.total_seconds())
         except TenantryError as error:
-            log.warning("the background sweep goes on later", error=str(error))
+            outage.goes_on(error)
         except Exception:
             log.exception("the background sweep goes on later")
         stop.wait(AGAIN.total_seconds())

@@ -12,6 +12,7 @@ from typing import Final
 
 from adapters.kafka_ports import Producer
 from adapters.signed_requests import SignedRequests, SigningSecret
+from adapters.steps.circuit_breaker import CircuitBreaker
 from adapters.steps.commerce import Commerce
 from adapters.steps.configuration import Configurations
 from adapters.steps.databases import Databases
@@ -59,7 +60,7 @@ def executors(
         by_webhook = webhooks(step, draft, catalog=catalog, secrets=webhook_secrets, requests=requests)
         by_kafka = commanded(step, draft, catalog=catalog, producer=producer)
         foreign = {**by_webhook, **by_kafka}
-        return Routed(ours, {key: Replied(asked, replies, draft) for key, asked in foreign.items()})
+        return Routed(ours, {key: Replied(CircuitBreaker(asked), replies, draft) for key, asked in foreign.items()})
 
     return {
         ("site", Step.COMMERCE): Commerce(),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from adapters.kafka_ports import Producer
 from adapters.steps.orders import Draft, about, body_of, obstacle_of
-from domain.errors import Obstacle, Retryable, Unavailable
+from domain.errors import Obstacle, Unavailable, Unreachable
 from domain.ports import Order
 from domain.steps import Facts
 
@@ -41,5 +41,6 @@ class Commanded:
             producer.send(self.topic, key=str(order.scope).encode(), value=body, headers=headers)
             producer.flush()
         except Unavailable as error:
-            raise Retryable(about(order, self.topic, f"cannot be asked: {error}")) from error
+            reason = about(order, self.topic, f"cannot be asked: {error}")
+            raise Unreachable(obstacle_of(order), reason) from error
         return Obstacle(obstacle_of(order), about(order, self.topic, "was asked"))

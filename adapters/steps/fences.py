@@ -17,7 +17,8 @@ from typing import TypeVar
 import psycopg
 from psycopg import sql
 
-from adapters.topology import OURS, Patience, milliseconds, reaching
+from adapters.postgres_connection import milliseconds
+from adapters.topology import OURS, Patience, reaching
 from domain.errors import Fenced
 from domain.event import Value
 from domain.ports import Order

@@ -132,7 +132,7 @@ def ensure_login(
     # The verifier is computed here: the password itself never reaches the server, nor its log of statements.
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     connection.execute(
-        sql.SQL("ALTER ROLE {} {} CONNECTION LIMIT {} PASSWORD {}").format(
+        sql.SQL("ALTER ROLE {} {} CONNECTION LIMIT {} PASSWORD {} VALID UNTIL 'infinity'").format(
             name, sql.SQL("LOGIN" if login else "NOLOGIN"), sql.Literal(sessions), sql.Literal(verifier)
         )
     )

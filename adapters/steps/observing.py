@@ -7,13 +7,15 @@ of its own (database isolation) costs a session more, for its entitlements. Noth
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import psycopg
 from psycopg import errors, sql
 
+from adapters.steps import passwords
 from adapters.steps.fences import Connect
-from adapters.steps.login_roles import GRANTEE, OUR_NAMES, POWERS, Names
+from adapters.steps.login_roles import GRANTEE, OUR_NAMES, POWERS, Names, role_password
 from adapters.topology import OURS, Topology, reach_role, reaching
 from domain.catalog import Catalog
 from domain.drift import (
@@ -49,10 +51,11 @@ Entitlements = dict[tuple[str, str, str], Entitlement]
 class Observer:
     """Looks at the control database and at the shards of a topology."""
 
-    def __init__(self, control: Connect, topology: Topology, catalog: Catalog) -> None:
+    def __init__(self, control: Connect, topology: Topology, catalog: Catalog, *, master_key: bytes) -> None:
         self._control = control
         self._topology = topology
         self._catalog = catalog
+        self._master_key = master_key
 
     def observe(self, estates: Sequence[Estate]) -> Observed:
         """What is there of these tenants' things. A part that does not answer is named in `silent`."""
@@ -72,7 +75,7 @@ class Observer:
         entitlements: Entitlements = {}
         for shard, families in sorted(by_shard.items()):
             try:
-                there, others, logins, licensed = self._look(shard, families)
+                there, others, logins, licensed = self._look(shard, families, self._passwords(shard, estates))
             except Retryable as error:
                 silent[shard] = str(error)
             else:
@@ -158,8 +161,19 @@ class Observer:
             ).fetchall()
         return dict(names), dict(rooms)
 
+    def _passwords(self, shard: str, estates: Iterable[Estate]) -> dict[str, str]:
+        """What the master key derives for each login role on the shard."""
+        return {
+            role.role: role_password(self._master_key, scope, role.product, role.generation)
+            for estate in estates
+            for scope, actual in estate.scopes.items()
+            for ensured in actual.steps.values()
+            if isinstance(ensured.facts, DatabaseFacts) and ensured.facts.shard == shard
+            for role in ensured.facts.roles
+        }
+
     def _look(
-        self, shard: str, families: Sequence[DatabaseFacts]
+        self, shard: str, families: Sequence[DatabaseFacts], derived: Mapping[str, str]
     ) -> tuple[set[Place], Strangers, dict[str, Role], Entitlements]:
         with self._topology.connect(shard) as connection:
             here = connection.info.dbname
@@ -174,6 +188,8 @@ class Observer:
                 [facts.database for facts in families if facts.database != here],
             )
             roles = _roles(connection, families)
+            for role in passwords.changed(connection, derived, url=self._topology.shards[shard].url) & roles.keys():
+                roles[role] = replace(roles[role], locked_out="has another password than the one derived for it")
             entitlements = _entitlements(connection, shard, sorted(schemas))
             groups = {facts.schema_name: _group(facts) for facts in families if facts.schema_name in schemas}
             strangers = _strangers(connection, shard, groups)
@@ -239,13 +255,15 @@ def _roles(connection: psycopg.Connection, families: Sequence[DatabaseFacts]) ->
         " {} || array(SELECT 'membership of ' || g.rolname FROM pg_auth_members m"
         "  JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles b ON b.oid = m.member"
         "  WHERE b.rolname IN (k.role, k.own) AND g.rolname NOT IN (k.own, %s) ORDER BY 1), k.place"
+        ", CASE WHEN r.rolvaliduntil <= now() THEN 'cannot log in: the end of its password is over'"
+        "  WHEN r.rolconnlimit = 0 THEN 'cannot log in: its connection limit is 0' END"
         " FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (role, own, place) JOIN pg_roles r ON r.rolname = k.role"
     ).format(POWERS)
     columns = [list(column) for column in zip(*asked, strict=True)] or [[], [], []]
     rows = connection.execute(look, [reach_role(connection.info.dbname), *columns]).fetchall()
     return {
-        name: Role(login, frozenset([place] if opens else []), tuple(beyond))
-        for name, login, opens, beyond, place in rows
+        name: Role(login, frozenset([place] if opens else []), tuple(beyond), locked_out)
+        for name, login, opens, beyond, place, locked_out in rows
     }
 
 

@@ -19,10 +19,11 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
+from adapters.postgres_connection import milliseconds
 from adapters.steps import login_roles
 from adapters.steps.fences import Connect
 from adapters.steps.licenses import drop_if_empty
-from adapters.topology import OURS, Topology, milliseconds, reach_role, reaching
+from adapters.topology import OURS, Topology, reach_role, reaching
 from domain.drift import CONTROL, Thing
 from domain.errors import Permanent
 

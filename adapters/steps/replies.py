@@ -6,7 +6,8 @@ of a webhook that said 202.
 
     look ──▶ a reply to this very order? ──▶ done                      its facts; the reply stays, for another look
                  │                       ──▶ working                   Obstacle: look, and ask, again after its pause
-                 │                       ──▶ retry, what does not fit  Retryable, after its pause
+                 │                       ──▶ retry                     Unreachable, after its pause: as a webhook's 503
+                 │                       ──▶ what does not fit         Retryable
                  │                       ──▶ refused, fenced           Permanent, Fenced
                  └── none ──▶ await one, and ask, by command or by webhook
 
@@ -44,7 +45,7 @@ from adapters.steps.fences import Connect
 from adapters.steps.orders import Draft, Misfit, about, completed, obstacle_of
 from adapters.topology import reaching
 from domain.catalog import Catalog, ForeignExecutor
-from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable
+from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
 from domain.ports import Executor, Order, Reply
 from domain.steps import Facts, Scope, Step
 
@@ -163,7 +164,7 @@ def _error(order: Order, said: Said) -> ExecutorError:
         case "fenced":
             return Fenced(told)
         case _:
-            return Retryable(told, delay=pause)
+            return Unreachable(obstacle_of(order), told, delay=pause)
 
 
 def _about(order: Order, said: str) -> str:
@@ -214,6 +215,8 @@ def _read(message: Message, catalog: Catalog, secrets: Mapping[str, SigningSecre
 def _parts(key: str) -> tuple[Scope, Step]:
     """Scope and step of an idempotency key; ValueError where it is none."""
     parts = key.rsplit("/", 3)
+    if not key.isprintable():  # NUL, for one, cannot be stored
+        raise ValueError("its idempotency_key holds characters that are not to be printed")
     if len(parts) != 4 or parts[2] not in ("ensure", "remove") or not parts[3].isdecimal():
         raise ValueError("its idempotency_key is none of ours")
     return Scope.parse(parts[0]), Step(int(parts[1]))

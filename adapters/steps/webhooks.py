@@ -7,8 +7,9 @@ and how we go on after a crash. Nothing about a request is kept but the intent i
          ──▶ 202       at work: look at its Location, if it names one ──▶ 200 done, 202 look again after Retry-After;
                        or sooner, when it calls back: then its reply is the outcome, and nobody is asked (replies.py)
          ──▶ 409, 412  Fenced: it has seen a higher generation
-         ──▶ 408, 425, 429, 5xx, no answer, an answer that does not fit    Retryable, after Retry-After
-         ──▶ 3xx, other 4xx                                                Permanent
+         ──▶ 408, 425, 429, 5xx, no answer    Unreachable, after Retry-After: an outage uses up no attempt
+         ──▶ an answer that does not fit      Retryable
+         ──▶ 3xx, other 4xx                   Permanent
 
 What readers of the read models are told is ours: the facts that our own pure executors draw up from the wish. They go
 along with the request; the answer may add to them what only the provisioner knows (orders.py).
@@ -25,9 +26,9 @@ from urllib.parse import urljoin, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from adapters.signed_requests import Answer, Method, SignedRequests, SigningSecret
+from adapters.signed_requests import Answer, Method, NoAnswer, SignedRequests, SigningSecret
 from adapters.steps.orders import Draft, Misfit, about, body_of, completed, obstacle_of
-from domain.errors import Fenced, Obstacle, Permanent, Retryable
+from domain.errors import Fenced, Obstacle, Permanent, Retryable, Unreachable
 from domain.ports import Order
 from domain.steps import Facts
 
@@ -75,6 +76,8 @@ class Webhook:
     def _send(self, order: Order, method: Method, address: str, body: bytes) -> Answer:
         try:
             return self.requests.send(method, address, key=order.idempotency_key, secret=self.secret, body=body)
+        except NoAnswer as error:
+            raise Unreachable(obstacle_of(order), self._about(order, str(error))) from error
         except Retryable as error:
             raise Retryable(self._about(order, str(error))) from error
 
@@ -96,7 +99,7 @@ class Webhook:
         if status in (409, 412):
             return Fenced(self._about(order, said))
         if status in (408, 425, 429) or status >= 500:
-            return Retryable(self._about(order, said), delay=pause)
+            return Unreachable(obstacle_of(order), self._about(order, said), delay=pause)
         if status // 100 == 3:
             return Permanent(
                 self._about(

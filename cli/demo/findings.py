@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, create_engine, text
@@ -18,6 +18,7 @@ from sqlalchemy import Connection, create_engine, text
 from adapters.steps.databases import Observed, observe
 from adapters.steps.licenses import table_of
 from adapters.topology import Topology
+from domain.times import in_utc
 
 Key = tuple[str, str, str]
 Found = dict[Key, Any]
@@ -87,7 +88,7 @@ def _license(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _utc(time: datetime | None) -> datetime | None:
-    return time.astimezone(UTC) if time else None
+    return in_utc(time) if time else None
 
 
 def _messages(connection: Connection) -> Found:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -22,11 +21,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 from sqlalchemy import Connection, text
 
 from adapters import overview
@@ -34,7 +28,8 @@ from cli.demo.entries import Entry, write
 from cli.demo.oracle import Disagreement, Expected, compare, expect
 from cli.demo.settling import settled
 from cli.demo.stream import stream
-from cli.output import AsJson, command, err, out, print_json, table
+from cli.output import AsJson, Styled, Table, Terminal, command, err, out, print_json, table
+from cli.progress import Bars, bars
 from cli.show import tables_of, tell
 from domain.errors import TenantryError, UsageError
 from runtime.bootstrap import Parts
@@ -157,7 +152,7 @@ class _Clock:
         finally:
             self.seconds[name] = round(time.monotonic() - started, 2)
 
-    def say_to(self, console: Console | None) -> Callable[[str], None]:
+    def say_to(self, terminal: Terminal | None) -> Callable[[str], None]:
         """What the supervisor says begins a section that its next word ends; the last one ends with `start`."""
         last: list[tuple[str, float]] = []
 
@@ -166,8 +161,8 @@ class _Clock:
             for name, began in last:
                 self.seconds[name] = round(now - began, 2)
             last[:] = [(words, now)]
-            if console is not None:
-                console.print(f"{words} …", style="dim")
+            if terminal is not None:
+                terminal.print(f"{words} ...", style="dim")
 
         return say
 
@@ -294,7 +289,7 @@ def _tour(parts: Parts, expected: Expected) -> list[Table]:
     return tables_of(tell(parts, richest.id))
 
 
-def _totals(report: Report) -> Iterator[RenderableType]:
+def _totals(report: Report) -> Iterator[Table | Styled]:
     scopes, messages = report.status["scopes"], report.status["messages"]
     yield table(
         f"quarantine: {messages['quarantined']} messages",
@@ -328,9 +323,9 @@ def _totals(report: Report) -> Iterator[RenderableType]:
             [(*each.fact, each.expected, each.found) for each in report.disagreements],
         )
     elif not report.agreed:
-        yield Text("the oracle agrees, but a level has no product: try another --seed, or more --tenants", "bold red")
+        yield Styled("the oracle agrees, but a level has no product: try another --seed, or more --tenants", "bold red")
     else:
-        yield Text(
+        yield Styled(
             f"the oracle agrees: all {report.checked} facts in the read models and on the shards are as the input says",
             "bold green",
         )
@@ -413,8 +408,8 @@ class _Lines(_Screen):
 class _Bars(_Screen):
     """A bar a step: for people."""
 
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    def __init__(self, draw: Callable[[Bars], None]) -> None:
+        self._draw = draw
         self._begun = time.monotonic()
         self._title, self._steps, self._messages = "", dict[int, int](), 0
 
@@ -422,26 +417,16 @@ class _Bars(_Screen):
         self._title, self._steps, self._messages = title, steps, messages
 
     def look(self, connection: Connection) -> None:
-        self._live.update(self._drawn(_sight(connection)), refresh=True)
+        self._draw(self._drawn(_sight(connection)))
 
-    def _drawn(self, sight: _Sight) -> RenderableType:
-        grid = Table.grid(padding=(0, 1))
-        for number, name in enumerate(STEPS, 1):
-            done, must = sight.done.get(number, 0), self._steps.get(number, 0)
-            grid.add_row(f"{number} {name}", _bar(done, must), f"{done}/{must}")
+    def _drawn(self, sight: _Sight) -> Bars:
+        steps = [
+            (f"{number} {name}", sight.done.get(number, 0), self._steps.get(number, 0))
+            for number, name in enumerate(STEPS, 1)
+        ]
         elapsed = time.monotonic() - self._begun
         speed = f"{sight.messages}/{self._messages} messages, {sight.facts} facts, {sight.facts / elapsed:.0f} a second"
-        scopes, messages = _counts(sight)
-        return Group(
-            Text(self._title, "bold"), grid, Text(scopes), Text(messages), Text(f"{speed}, {elapsed:.1f} s", "dim")
-        )
-
-
-def _bar(done: int, must: int) -> ProgressBar:
-    """Full where all is done that must be, and where something has to go again."""
-    return ProgressBar(
-        total=max(must, 1), completed=min(done, must), width=44, complete_style="cyan", finished_style="green"
-    )
+        return Bars(self._title, steps, (*_counts(sight), f"{speed}, {elapsed:.1f} s"))
 
 
 def _counts(sight: _Sight) -> tuple[str, str]:
@@ -456,8 +441,8 @@ def _counts(sight: _Sight) -> tuple[str, str]:
 def _screen(*, show: bool) -> Iterator[_Screen]:
     if not show:
         yield _Screen()
-    elif not sys.stdout.isatty():
+    elif not out.is_terminal:
         yield _Lines()
     else:
-        with Live(console=out, auto_refresh=False, transient=False) as live:
-            yield _Bars(live)
+        with bars() as draw:
+            yield _Bars(draw)

@@ -121,4 +121,11 @@ def _as_activation(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def instant(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
+    """In UTC; what lies beyond the year 1 or 9999 there is the first or the last moment. Not ours: it judges ours."""
+    if text is None:
+        return None
+    time = datetime.fromisoformat(text)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) if time.year == 1 else datetime.max.replace(tzinfo=UTC)

@@ -177,7 +177,7 @@ def test_a_broker_whose_port_is_taken_names_the_port_and_shows_its_log(tmp_path:
         thief.bind(("127.0.0.1", 0))
         thief.listen()
         port = thief.getsockname()[1]
-        with pytest.raises(EmbeddedPartFailed, match=f"127.0.0.1:{port}: is the port taken"):
+        with pytest.raises(EmbeddedPartFailed, match=f"127.0.0.1:{port}, the port is taken"):
             EmbeddedBroker(tmp_path, port=port).start()
 
 

@@ -18,7 +18,14 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from adapters.event_mapper import EVENTS, EventMapper, sealed_subjects
-from domain.acts import MessageDiscarded, MessageRetried, PreviousReadModelsDropped, ReadModelsRebuilt
+from domain.acts import (
+    IntakePositionMoved,
+    MessageDiscarded,
+    MessageRetried,
+    MessagesReread,
+    PreviousReadModelsDropped,
+    ReadModelsRebuilt,
+)
 from domain.customer import CustomerAdministrator, CustomerMessageStale, CustomerUpdated
 from domain.errors import TenantryError, UnreadableEvent
 from domain.event import Cause, Event, Recorded
@@ -26,6 +33,7 @@ from domain.orphans import Condemned, Kept, OrphansCondemned, OrphansRemoved
 from domain.personal import FORGOTTEN
 from domain.provisioning import (
     DataAbandoned,
+    EnsureRequested,
     ScopeConverged,
     ScopeGaveUp,
     ScopeHeld,
@@ -66,6 +74,7 @@ from domain.tenant_events import (
     ChangeHeld,
     ChangesApproved,
     ChangesRejected,
+    ClosingHeld,
     Founder,
     LicenseExpired,
     LicenseUpdated,
@@ -145,6 +154,7 @@ MESSAGE: dict[str, Any] = {
     "partition": 3,
     "offset": 9,
 }
+PLACE: dict[str, Any] = {"topic": "tenantry.lifecycle", "topic_id": "5f0c", "partition": 3}
 
 EXAMPLES: dict[str, Event] = {
     "message-discarded": MessageDiscarded(**MESSAGE, operator="Ada (ada@host)", reason="noise"),
@@ -152,6 +162,10 @@ EXAMPLES: dict[str, Event] = {
     "read-models-rebuilt": ReadModelsRebuilt(
         read_models=("sites", "licenses"), position=42, operator="Ada (ada@host)", reason="new columns"
     ),
+    "intake-position-moved": IntakePositionMoved(
+        **PLACE, before=3, offset=9, operator="Ada (ada@host)", reason="retention took them"
+    ),
+    "messages-reread": MessagesReread(**PLACE, offsets=(4, 5), operator="Ada (ada@host)", reason="a restored backup"),
     "previous-read-models-dropped": PreviousReadModelsDropped(read_models=("sites",), operator="Ada (ada@host)"),
     "customer-updated": CustomerUpdated(
         customer_id="c-1",
@@ -191,6 +205,13 @@ EXAMPLES: dict[str, Event] = {
     "change-held": ChangeHeld(
         **TENANT, change="deactivate", product="confluence", reason="cancelled", revision=7
     ),
+    "closing-held-suspend": ClosingHeld(**PRODUCT, change="suspend", reason="a fault"),
+    "closing-held-license": ClosingHeld(
+        **PRODUCT, change="license", edition="standard", users=10, status="inactive", expires_at=WHEN
+    ),
+    "closing-held-activate": ClosingHeld(
+        **PRODUCT, change="activate", edition="standard", users=10, expires_at=WHEN, residency="pinned", region="eu"
+    ),
     "changes-approved": ChangesApproved(
         **TENANT, changes=(4, 5), plan="3f2a", reason="they left", operator="ada@host"
     ),
@@ -220,6 +241,7 @@ EXAMPLES: dict[str, Event] = {
     "scope-gave-up": ScopeGaveUp(**SCOPE, digest="d1", step=Step.LICENSE, reason="no"),
     "scope-held": ScopeHeld(**SCOPE, step=Step.LICENSE, reason="look"),
     "scope-resumed": ScopeResumed(**SCOPE, reason="another wish came"),
+    "ensure-requested": EnsureRequested(**SCOPE, reason="its password was changed by hand"),
     "data-abandoned": DataAbandoned(
         **SCOPE | {"kind": "family", "key": "jira"},
         products=("jira-software",),

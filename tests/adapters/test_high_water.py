@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+import structlog
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from adapters.event_log import PostgresEventLog
 from adapters.high_water import AGENT_LOCK, APPEND_LOCK, HighWaterAgent, MarkListener, advance
@@ -91,6 +94,100 @@ def test_when_the_agents_process_is_killed_another_takes_over_within_two_seconds
         last = append(log)
         assert wait_until(lambda: log.last_position() == last, 5.0) < 2.0
         assert follower.elected
+
+
+def test_an_agent_that_is_stopped_holds_up_neither_appends_nor_readers(
+    url: str, log: PostgresEventLog, hired: Callable[[], HighWaterAgent]
+) -> None:
+    """SIGSTOP at any moment: its lock on appends ends with its statement, and its place is free soon after."""
+    program = (
+        "import sys, time; from adapters.high_water import HighWaterAgent\n"
+        "agent = HighWaterAgent(sys.argv[1], beat_seconds=0); agent.start()\n"
+        "while not agent.elected: time.sleep(0.01)\n"
+        "print('elected', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"elected\n"
+        follower = hired()
+        appending, stop = threading.Event(), threading.Event()
+        longest = [0.0]
+
+        def keep_appending() -> None:
+            while not stop.is_set():
+                start = time.monotonic()
+                append(log)
+                longest[0] = max(longest[0], time.monotonic() - start)
+                appending.set()
+
+        thread = threading.Thread(target=keep_appending)
+        thread.start()
+        try:
+            assert appending.wait(10)
+            for _ in range(20):  # wherever it is
+                os.kill(holder.pid, signal.SIGSTOP)
+                time.sleep(0.05)
+                os.kill(holder.pid, signal.SIGCONT)
+                time.sleep(0.005)
+            os.kill(holder.pid, signal.SIGSTOP)
+            wait_until(lambda: follower.elected, 8.0)
+        finally:
+            stop.set()
+            thread.join()
+            holder.kill()
+        last = append(log)
+        assert wait_until(lambda: log.last_position() == last, 5.0) < 2.0
+        assert longest[0] < 2.0
+
+
+def test_the_agents_session_ends_where_it_stops_with_a_transaction_open(url: str) -> None:
+    agent = HighWaterAgent(url)
+    with agent._session() as connection:  # noqa: SLF001 - as it would be, if the agent still took its lock so
+        connection.execute("BEGIN")
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (APPEND_LOCK,))
+        with event_log(url) as log:
+            start = time.monotonic()
+            append(log)
+            assert time.monotonic() - start < 3.0
+        connection.close()
+
+
+def test_an_agent_says_once_that_the_database_is_away_and_once_that_it_is_back(
+    url: str, hired: Callable[[], HighWaterAgent]
+) -> None:
+    name = sql.Identifier(str(conninfo_to_dict(url)["dbname"]))
+    server = make_conninfo(url, dbname="postgres")
+    with structlog.testing.capture_logs() as lines, psycopg.connect(server, autocommit=True) as owner:
+        agent = hired()
+        wait_until(lambda: agent.elected)
+        owner.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        owner.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name.as_string()[1:-1]]
+        )
+        wait_until(lambda: agent.outage.waits)
+        time.sleep(2)
+        owner.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+        wait_until(lambda: agent.elected)
+    assert len(lines) <= 3, lines  # that its session was ended, that nobody may connect, that it goes on
+    assert lines[-1]["event"].startswith("the high-water agent goes on after ")
+
+
+def test_agents_that_cannot_publish_say_so_once_however_often_one_of_them_is_elected(
+    url: str, hired: Callable[[], HighWaterAgent]
+) -> None:
+    name = sql.Identifier(str(conninfo_to_dict(url)["dbname"]))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT nextval('stored_events_notification_id_seq')")
+        connection.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(3):
+                hired()
+            time.sleep(4)
+            assert len(lines) <= 3, "one each"
+            connection.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(name))
+            query = "SELECT drawn.last_value <= mark.position FROM stored_events_notification_id_seq AS drawn,"
+            query += " high_water_mark AS mark"
+            wait_until(lambda: connection.execute(query.encode()).fetchone() == (True,))
 
 
 def test_an_agent_whose_connection_was_ended_comes_back(

@@ -298,7 +298,6 @@ BAD: dict[str, tuple[Preserved, str]] = {
     "a date": (structured(time="2026-01-31"), "bad-attribute"),
     "a numeric time": (structured(time=1767225600), "bad-attribute"),
     "the 30th of February": (structured(time="2026-02-30T12:00:00Z"), "bad-attribute"),
-    "after the end of time": (structured(time="9999-12-31T23:59:59-12:00"), "bad-attribute"),
     "an empty time": (binary({"ce_time": b""}), "bad-attribute"),
     "an unknown type": (structured(type="product.activate"), "unknown-type"),
     "XML data": (structured(datacontenttype="application/xml"), "bad-data"),
@@ -317,7 +316,6 @@ BAD: dict[str, tuple[Preserved, str]] = {
     "an expiry without a zone": (activated(expires_at="2027-01-01T00:00:00"), "bad-data"),
     "an expiry in seconds": (activated(expires_at=1798761600), "bad-data"),
     "an expiry in seconds as text": (activated(expires_at="1798761600"), "bad-data"),
-    "an expiry after the end of time": (activated(expires_at="9999-12-31T23:59:59-12:00"), "bad-data"),
     "a bad expiry in products": (
         structured(
             type="tenant.created",
@@ -328,6 +326,34 @@ BAD: dict[str, tuple[Preserved, str]] = {
     "a tenant id with a slash": (activated(tenant_id="t/1"), "bad-data"),
     "a pin without a region": (activated(residency="pinned"), "bad-data"),
 }
+
+
+@pytest.mark.parametrize(
+    ("time", "said"),
+    [
+        ("2016-12-31T23:59:60Z", "is a leap second"),
+        ("2016-12-31t23:59:60.5+00:00", "is a leap second"),
+        ("2026-01-31T12:00:00.1234567890Z", "has more than 9 digits of a second's fraction"),
+        ("2026-02-30T12:00:00Z", "is no time of the calendar"),
+        ("9999-12-31T23:59:59-12:00", "is no time of the calendar in the years 1 to 9999"),
+        ("2026-01-31 12:00", "is not RFC 3339 with a zone"),
+    ],
+)
+def test_a_time_that_cannot_be_kept_is_told_as_what_it_is(time: str, said: str) -> None:
+    products = [{**CREATED["products"][0], "expires_at": time}]
+    for incoming in (
+        structured(time=time),
+        activated(expires_at=time),
+        structured(type="tenant.created", data={**CREATED, "products": products}),
+    ):
+        refused = read(incoming)
+        assert isinstance(refused, Unreadable)
+        assert said in refused.explanation
+        assert time not in refused.explanation
+
+
+def test_nine_digits_of_a_fraction_are_read() -> None:
+    assert isinstance(read(structured(time="2026-01-31T12:00:00.123456789Z")), InboundMessage)
 
 
 @pytest.mark.parametrize(("incoming", "rule"), BAD.values(), ids=BAD)
@@ -487,6 +513,23 @@ def test_a_kept_message_can_be_read_by_people() -> None:
 def test_a_damaged_body_is_an_error_of_ours(body: bytes) -> None:
     with pytest.raises(TenantryError):
         restore(body)
+
+
+# -- the ends of time
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("9999-12-31T23:59:59-12:00", datetime.max.replace(tzinfo=UTC)),
+        ("0001-01-01T00:00:00+12:00", datetime.min.replace(tzinfo=UTC)),
+    ],
+)
+def test_a_moment_that_lies_beyond_the_calendar_in_utc_is_its_last_or_its_first(said: str, read: datetime) -> None:
+    assert understood(structured(time=said)).time == read
+    command = understood(activated(expires_at=said)).command
+    assert isinstance(command, ActivateProduct)
+    assert command.expires_at == read
 
 
 # -- the reference

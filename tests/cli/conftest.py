@@ -6,7 +6,7 @@ import json
 import secrets
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,12 +66,19 @@ class Desk:
             peers=lambda: ["test"],
         )
 
-    def comes(self, type_: str, **data: Any) -> None:
-        """An event from commerce."""
+    def comes(self, type_: str, **data: Any) -> dict[str, int]:
+        """An event from commerce; what became of it."""
+        return self.came(type_, data)
+
+    def came(
+        self, type_: str, data: dict[str, Any], *, at: datetime | None = None, is_revised: bool = True
+    ) -> dict[str, int]:
+        """The same, which says that it happened `at`, or comes without a revision."""
         self._offset += 1
         data = {"tenant_id": TENANT, **data}
+        revision = self._offset if is_revised else None
         headers, value = to_structured(
-            type_, data, source="/commerce", id=f"m-{self._offset}", time=utc_now(), revision=self._offset
+            type_, data, source="/commerce", id=f"m-{self._offset}", time=at or utc_now(), revision=revision
         )
         message = Message(
             topic="tenantry.lifecycle",
@@ -83,7 +90,7 @@ class Desk:
             timestamp_ms=0,
             topic_id="t",
         )
-        self.parts.lifecycle.intake([self.parts.read(message)])
+        return dict(self.parts.lifecycle.intake([self.parts.read(message)]).counts)
 
     def work(self) -> None:
         """Until nothing is due, and the read models have it."""

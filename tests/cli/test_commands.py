@@ -15,6 +15,8 @@ import typer.main
 from typer.testing import CliRunner
 
 from cli.main import app
+from runtime.bootstrap import Parts
+from tests.fakes.kafka import InMemoryBroker, MemoryProducer
 
 ROOT = Path(__file__).parent.parent.parent
 NOWHERE = {
@@ -63,7 +65,11 @@ OF_A_RUNNING_ONE = [
     ["quarantine", "list"],
     ["quarantine", "show", "1"],
     ["quarantine", "retry", "1"],
+    ["quarantine", "retry", "--rule", "not-json"],
     ["quarantine", "discard", "1", "--reason", "noise"],
+    ["quarantine", "discard", "--source", "/commerce", "--reason", "noise"],
+    ["waiting", "list"],
+    ["runs", "ensure", "site:some-tenant", "--reason", "changed by hand"],
     *[list(worker) for worker in sorted(WORKERS)],
 ]
 
@@ -101,7 +107,16 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     assert (exit_code, stderr) == (0, "")
     assert stdout.lstrip().startswith("Usage: ")
     assert len(stdout.strip().splitlines()) > 3
-    is_group = words in [(), ("audit",), ("audit", "checkpoint"), ("quarantine",), ("replay",), ("runs",)]
+    is_group = words in [
+        (),
+        ("audit",),
+        ("audit", "checkpoint"),
+        ("intake-position",),
+        ("quarantine",),
+        ("replay",),
+        ("runs",),
+        ("waiting",),
+    ]
     assert is_group or words in WORKERS or "--json" in stdout
 
 
@@ -161,8 +176,6 @@ def test_a_broker_that_is_not_there_is_named() -> None:
         ({"TENANTRY_INTAKE_BATCH": "5000"}, "setting intake_batch"),
         ({"TENANTRY_DATABASE_URL": "mysql://u:verysecret@h/d"}, "write it as postgresql://"),
         ({"TENANTRY_KAFKA_BOOTSTRAP": "nowhere"}, "write it as host:port"),
-        ({"TENANTRY_POL_SECONDS": "1"}, "did you mean TENANTRY_POLL_SECONDS?"),
-        ({"TENANTRY_WHATEVER": "1"}, "unknown setting TENANTRY_WHATEVER in the environment"),
         ({"TENANTRY_CONFIG": "missing.toml"}, "settings file missing.toml"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -182,14 +195,74 @@ def test_a_mistyped_name_in_the_settings_file_is_told_with_the_near_one() -> Non
     ("content", "said"),
     [
         (None, "No such file"),
-        ("{}\nnot json\n", "line 2: not a JSON object"),
-        ("{}\n\n[1]\n", "line 3: not a JSON object"),
+        (b"{}\nnot json\n", "line 2: the value is not JSON at character 0"),
+        (b"{}\n\n[1]\n", "line 3: not a JSON object"),
+        (b"{}\n" + b'{"a":' * 100_000, "line 2: the value is nested deeper than 64 levels"),
+        (b"{}\n" + b'{"a":' * 70 + b"1" + b"}" * 70, "line 2: the value is nested deeper than 64 levels"),
+        (b'{}\n{"data": {"tenant_id": "\\ud800"}}\n', "line 2: NUL or half a surrogate pair"),
+        (b'{}\n{"a": "\xed\xa0\x80"}\n', "line 2: not UTF-8"),
+        (b'\xef\xbb\xbf{"a": 1}\n', "line 1: the value begins with a byte order mark"),
+        ('{"a": 1}\n'.encode("utf-16"), "line 1: the value is in UTF-16"),
+        ('{"a": 1}\n'.encode("utf-16-be"), "line 1: the value is in UTF-16"),
+        (b'{}\n{"a": NaN}\n', "line 2: NaN"),
+        (b'{}\n{"a": 1, "a": 2}\n', "line 2: a key stands twice"),
+        (b'{}\n{"a": "' + b"x" * 1_048_576 + b'"}\n', "line 2: the value has 1048585 bytes: send at most 1048576"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_publish_refuses_a_file_before_anything_is_sent(content: str | None, said: str) -> None:
+def test_publish_refuses_a_file_before_anything_is_sent(content: bytes | None, said: str) -> None:
     if content is not None:
-        Path("events.jsonl").write_text(content)
-    assert said in refused("publish", "events.jsonl", code=2, env=NOWHERE)
+        Path("events.jsonl").write_bytes(content)
+    line = refused("publish", "events.jsonl", code=2, env=NOWHERE)
+    assert said in line
+    assert content is None or line.endswith("nothing was sent")
+
+
+def test_publish_sends_each_line_as_it_is_with_the_key_of_its_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = InMemoryBroker()
+    broker.ensure_topics({"tenantry.lifecycle": 1, "tenantry.commerce": 1})
+    monkeypatch.setattr(Parts, "producer", lambda _: MemoryProducer(broker))
+    lines = [
+        b'{"type": "product.activated",  "data": {"tenant_id": "t-\\u00e9"}}',
+        '{"type": "commerce.customer.updated", "data": {"customer_id": "c-é"}}'.encode(),
+    ]
+    Path("events.jsonl").write_bytes(b"\r\n".join([*lines, b"", b""]))
+    Path("master.key").write_text("A" * 43 + "=")
+    Path("master.key").chmod(0o600)
+    assert run("publish", "events.jsonl", "--data-dir", ".", env=NOWHERE) == (0, "published 2 events\n", "")
+    sent = [*broker.messages("tenantry.lifecycle"), *broker.messages("tenantry.commerce")]
+    assert [(message.key, message.value) for message in sent] == list(
+        zip(["t-é".encode(), "c-é".encode()], lines, strict=True)
+    )
+
+
+@pytest.mark.parametrize("command", [["status"], ["intake"], ["audit", "checkpoint", "key"]], ids=" ".join)
+def test_an_unknown_variable_is_one_warning_with_the_near_name_and_without_its_value(command: list[str]) -> None:
+    env = {"TENANTRY_POL_SECONDS": "verysecret", "TENANTRY_PORT": "tcp://10.0.0.7:8080"}
+    _, stdout, stderr = run(*command, "--data-dir", "nowhere", env=env)
+    warnings = [line for line in stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert "TENANTRY_POL_SECONDS in the environment: did you mean TENANTRY_POLL_SECONDS?" in warnings[0]
+    assert "verysecret" not in stdout + stderr
+    assert "TENANTRY_PORT" not in stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense\u202e\x1b[31m\nError: forged"],
+        ["show", "one", "two\u202e\x9b31m\nforged"],
+        ["--no-such\u2066\nforged"],
+        ["tenants", "--level", "ajar\u202e\x1b[2J\nforged"],
+        ["show", "t\u202e\x1b[2J\nforged", "--data-dir", "nowhere\u2028forged"],
+    ],
+    ids=ascii,
+)
+def test_what_was_typed_is_repeated_as_visible_text_only(arguments: list[str]) -> None:
+    exit_code, stdout, stderr = run(*arguments)
+    assert (exit_code, stdout) == (2, "")
+    assert all(line.isprintable() for line in stderr.split("\n"))
+    assert not any(line.startswith(("forged", "Error: forged")) for line in stderr.split("\n"))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from domain.policy import Guard
 from tests.cli.cloud import Cloud
 
 LATER, EARLIER = "2100-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
@@ -146,3 +147,31 @@ def test_what_the_destroy_guard_holds_was_heard_and_is_decided_about(cloud: Clou
         (f"tenant {doomed}", "held by the destroy guard here, destroyed at commerce"),
     ]
     assert {each["remedy"] for each in told} == {"decide about it: `tenantry runs approve`"}
+
+
+def test_a_closing_that_awaits_approval_was_heard_and_any_other_difference_is_not(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed_by_nobody = cloud.parts.policy.model_copy(update={"closing_guard": Guard(at_least=0, share=0)})
+    monkeypatch.setattr(cloud.parts.lifecycle, "policy", closed_by_nobody)
+    suspended, other = sorted(cloud.tenant() for _ in range(2))
+    for each in (suspended, other):
+        about = {"tenant_id": each, "product": "jira-software", "reason": "a fault"}
+        cloud.hears("product.suspended", about, revision=2)
+    there = a_product(access="suspended", revision=2)
+    lines = [
+        a_line(suspended, products=[there]),
+        a_line(other, products=[there | {"license": {**there["license"], "users": 6}}]),
+    ]
+    path = a_dump(tmp_path / "dump.jsonl", *lines)
+    told = json.loads(cloud.says("reconcile", "--commerce", path, "--json", code=1))["differences"]
+    assert [each["said"] for each in told] == [
+        "open here, suspended at commerce; a suspension is held by the destroy guard",
+        (
+            "open here, suspended at commerce; license users 5 here, 6 at commerce;"
+            " a suspension is held by the destroy guard"
+        ),
+    ]
+    first, second = (each["remedy"] for each in told)
+    assert first == "decide about it: `tenantry runs approve`"
+    assert second != first

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import TENANT, Desk
+from domain.drift import Finding, Seen
+from domain.errors import Unreachable
+from domain.reconciling import Sweep
+from domain.steps import Scope, Step
+from history.story import clock
+from runtime.bootstrap import utc_now
+from tests.cli.conftest import TENANT, Desk, raises
 
 APP = "timesheets"
 
@@ -79,3 +85,106 @@ def test_a_tenant_of_which_only_messages_wait_is_no_typing_error(desk: Desk) -> 
     for asked in (("explain", "t-2", "--at", "1"), ("show", "t-2", "--at", "1"), ("show", "t-2")):
         assert "1 messages wait for it to be created" in desk.says(*asked, code=2)
     assert "see `tenantry tenants`" in desk.says("explain", "t-3", "--at", "1", code=2)
+
+
+# -- what awaits an approval ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy by which every destruction is held."""
+    text = files("domain").joinpath("policy.toml").read_text()
+    text = re.sub(r"(?m)^at_least = \d+", "at_least = 0", text)
+    (tmp_path / "policy.toml").write_text(re.sub(r"(?m)^share = 0\.01", "share = 0.0", text))
+    monkeypatch.setenv("TENANTRY_POLICY_FILE", str(tmp_path / "policy.toml"))
+
+
+def test_a_destruction_that_is_held_and_who_approved_it_are_explained(strict: None, desk: Desk) -> None:
+    desk.comes("product.activated", product=APP, edition="standard", users=5)
+    desk.work()
+    desk.comes("tenant.destroyed", reason="they left")
+    desk.work()
+    held = desk.parts.log.advance_mark()
+    for product in ("jira-software", APP):
+        said = explained(desk, product, held)
+        assert "nothing stands in its way" not in said
+        assert "Commerce wanted it open: activated, licensed, and what would change that awaits an approval." in said
+        assert "It changed nothing, and awaited an approval: the destruction of its tenant (they left), held by" in said
+        assert f"change held (position {held})" in said
+        assert "by message m-3 of /commerce" in said
+
+    plan = desk.json("runs", "approve")["plan"]
+    desk.says("runs", "approve", plan, "--reason", "I have called them", "--as", "Ada")
+    desk.work()
+    now = desk.parts.log.advance_mark()
+    said = explained(desk, "jira-software", now)
+    assert "awaited an approval" not in said
+    assert "Commerce wanted it closed: its tenant was destroyed (they left)." in said
+    approved = [line for line in said.splitlines() if "approved by Ada (" in line]
+    assert len(approved) == 2, "once for the wish, once for the level that came of it"
+    assert all(": I have called them (position " in line for line in approved)
+    assert said.count("by message m-3 of /commerce") == 2
+    [told] = desk.json("explain", TENANT, "--product", "jira-software")["products"]
+    assert "tenantry.changes-approved" in [link["event"] for link in told["wanted"][0]["since"]]
+    assert told["awaiting"] == []
+
+    acts = desk.says("acts", "--what", "approved")
+    assert re.search(r"\(1 change, held at version \d+ of the tenant's stream, plan ", acts)
+
+
+def test_a_deactivation_that_is_held_is_not_told_of_the_other_products(strict: None, desk: Desk) -> None:
+    desk.comes("product.activated", product="confluence", edition="standard", users=5)
+    desk.work()
+    desk.comes("product.deactivated", product="confluence", reason="a script")
+    desk.work()
+    now = desk.parts.log.advance_mark()
+    assert "the deactivation of it (a script), held by the destroy guard" in explained(desk, "confluence", now)
+    assert "nothing stands in its way" in explained(desk, "jira-software", now)
+
+
+# -- what is only as recorded --------------------------------------------------------------------------------------
+
+
+def test_converging_again_to_the_same_level_is_what_last_brought_it_there(desk: Desk) -> None:
+    desk.work()
+    first = desk.parts.log.advance_mark()
+    desk.says("runs", "ensure", f"product:{TENANT}:jira-software", "--reason", "somebody was at it", "--as", "Ada")
+    desk.work()
+    last = desk.parts.log.advance_mark()
+    assert last > first
+    said = explained(desk, "jira-software", last)
+    brought = said[said.index("It was last brought to open:") :]
+    assert f"scope converged (position {last})" in brought
+    assert "It was open since " in brought
+    [told] = desk.json("explain", TENANT, "--product", "jira-software", "--at", str(last))["products"]
+    assert told["level_since"][0]["position"] <= first
+    assert told["level_last"][0]["position"] == last
+
+
+def test_a_moment_before_data_was_found_missing_is_told_as_recorded(desk: Desk) -> None:
+    desk.work()
+    before = desk.parts.log.advance_mark()
+    family = Scope("family", TENANT, "jira")
+    version = desk.parts.saga.estates([TENANT])[TENANT].actual(family).version
+    seen = Seen(family, version, "eu-1", (Finding(Step.DATABASE, "data", "data_missing: it is not there"),))
+    desk.parts.reconciling.mend(Sweep(drifted=[seen]), by="a sweep")
+    after = desk.parts.log.advance_mark()
+    said = explained(desk, "jira-software", before)
+    assert "was usable" in said
+    assert "Its database: as recorded, last observed at " in said
+    assert f"it was found missing at {clock(utc_now())[:10]}" in said
+    assert f"(position {after}), and since when it was missing nobody knows" in said
+    said = explained(desk, "jira-software", after)
+    assert "was not usable" in said
+    assert re.search(rf"Its database: as recorded, last observed at .* \(position {after}\), when it was missing", said)
+
+
+def test_a_moment_in_an_outage_is_told_as_recorded(desk: Desk) -> None:
+    desk.work()
+    assert "as recorded" not in explained(desk, "jira-software", desk.parts.log.advance_mark())
+    desk.world.faults = raises(Unreachable("shard eu-1", "shard eu-1: no route to host"))
+    desk.comes("product.suspended", product="jira-software", reason="unpaid")
+    desk.work()
+    said = explained(desk, "jira-software", desk.parts.log.advance_mark())
+    assert f"Step 6 of family:{TENANT}:jira: as recorded, last observed at " in said
+    assert "; shard eu-1 could not be reached since " in said

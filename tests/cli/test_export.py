@@ -51,7 +51,15 @@ def test_a_log_goes_from_one_store_into_another(
     assert answer("audit", "export-keys", keys)["keys"] == 0
 
     monkeypatch.setenv("TENANTRY_DATABASE_URL", second_database)
-    assert "30 events up to position 30" in tenantry("import", file, "--keys", keys).stdout
+    edited = tmp_path / "edited.jsonl"
+    lines = Path(file).read_text().splitlines(keepends=True)
+    edited.write_text("".join([*lines[:7], lines[7].replace('\\"users\\":', '\\"users\\":9'), *lines[8:]]))
+    Path(f"{edited}.manifest.json").write_text(Path(f"{file}.manifest.json").read_text())
+    refused = tenantry("import", str(edited), code=1).stderr
+    assert "the event at position 8 of the export was changed after it was exported" in " ".join(refused.split())
+    said = tenantry("import", file, "--keys", keys, "--checkpoint", held).stdout
+    assert "30 events up to position 30" in said
+    assert "30 of them as a checkpoint attests" in said
     assert "not empty" in tenantry("import", file, code=2).stderr
     tenantry("audit", "seal")
     assert answer("audit", "verify", "--checkpoint", held)["whole"]

@@ -6,12 +6,23 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from adapters import migrations
+from adapters.log_import import LogImport
+from history.importing import import_log
 from runtime.bootstrap import count_held
 from tests.cli.conftest import JIRA, TENANT, Desk
 
+ANOTHER = {
+    "tenant_id": "t-other",
+    "customer_id": "c-1",
+    "site_name": "other",
+    "residency": "global",
+    "administrator": {"account_id": "a-1", "name": "Ada Lovelace", "email": "ada@example.com"},
+    "products": [{"product": "jira-software", "edition": "standard", "users": 5}],
+}
 MORE = ("confluence", "compass", "atlas", "jira-product-discovery", "jira-service-management")
 
 
@@ -44,10 +55,18 @@ def test_the_plan_is_printed_and_approved_by_its_hash(desk: Desk) -> None:
     desk.work()
     assert desk.json("show", TENANT)["actual"]["products"]["jira-software"]["level"] == "retained"
     again = desk.says("runs", "approve", plan["plan"], "--reason", "again")
-    assert again.startswith(f"the destroy guard holds nothing: plan {plan['plan']} was approved or rejected before")
+    assert again.startswith(f"plan {plan['plan']} was approved before, by Ada (")
+    assert again.strip().endswith("nothing is done again")
+    assert desk.json("runs", "approve", plan["plan"], "--reason", "again")["outcome"] == "approved before"
     too_late = desk.says("runs", "reject", plan["plan"], "--reason", "stop!", code=2)
     assert f"nothing was rejected: the destroy guard holds nothing; plan {plan['plan']} was approved" in too_late
-    assert desk.json("status")["guard"] == {"held": 0, "tenants": 0, "since": None, "oldest_seconds": None}
+    assert desk.json("status")["guard"] == {
+        "held": 0,
+        "closings": 0,
+        "tenants": 0,
+        "since": None,
+        "oldest_seconds": None,
+    }
 
 
 def test_an_old_hash_and_a_missing_reason_are_refused(desk: Desk) -> None:
@@ -56,6 +75,36 @@ def test_an_old_hash_and_a_missing_reason_are_refused(desk: Desk) -> None:
     assert "--reason is missing" in desk.says("runs", "approve", plan, code=2)
     desk.comes("product.suspended", product="jira-software", reason="unpaid")
     assert f"what is held is not plan {plan}" in desk.says("runs", "approve", plan, "--reason", "x", code=2)
+
+
+def test_a_mistyped_hash_is_refused_though_nothing_is_held(desk: Desk) -> None:
+    said = desk.says("runs", "approve", "0123456789abcdef", "--reason", "they left", code=2)
+    assert (
+        "nothing was approved: the destroy guard holds nothing, and no plan 0123456789abcdef was ever approved" in said
+    )
+    assert "check the hash" in desk.says("runs", "reject", "0123456789abcdef", "--reason", "no", code=2)
+
+
+def test_a_plan_that_was_approved_before_is_told_though_something_else_is_held_now(desk: Desk) -> None:
+    six_deactivated(desk)
+    plan = desk.json("runs", "approve")["plan"]
+    desk.says("runs", "approve", plan, "--reason", "they left")
+    desk.comes("product.activated", product="confluence", edition="standard", users=5)
+    desk.work()
+    desk.comes("product.deactivated", product="confluence", reason="a script")
+    desk.work()
+    held = desk.json("runs", "approve")["plan"]
+    assert held not in (None, plan)
+    assert f"plan {plan} was approved before" in desk.says("runs", "approve", plan, "--reason", "again")
+    assert desk.json("runs", "approve")["plan"] == held, "nothing was approved"
+    assert f"it is plan {held}" in desk.says("runs", "approve", "0123456789abcdef", "--reason", "x", code=2)
+
+
+def test_a_rejected_plan_is_not_approved_afterwards(desk: Desk) -> None:
+    six_deactivated(desk)
+    plan = desk.json("runs", "approve")["plan"]
+    desk.says("runs", "reject", plan, "--reason", "a script went wild")
+    assert "nothing was approved" in desk.says("runs", "approve", plan, "--reason", "yes", code=2)
 
 
 def test_a_rejected_plan_is_dropped(desk: Desk) -> None:
@@ -88,6 +137,90 @@ def test_a_rejection_says_which_purges_stay_held(strict: None, desk: Desk) -> No
     said = desk.says("runs", "reject", plan, "--reason", "stop").strip()
     assert said == f"plan {plan} is rejected: 1 changes; purges that stay held: 1"
     assert [change["change"] for change in desk.json("runs", "approve")["changes"]] == ["purge"]
+
+
+def test_a_closing_beyond_its_budget_is_told_everywhere_and_closes_when_it_is_approved(
+    strict: None, desk: Desk
+) -> None:
+    desk.work()
+    desk.comes("product.suspended", product="jira-software", reason="a fault")
+    desk.comes("license.updated", product="jira-software", edition="standard", users=5, status="inactive")
+    desk.work()
+    told = desk.json("status")["guard"]
+    assert (told["held"], told["closings"], told["tenants"]) == (2, 2, 1)
+    assert "holds 2 changes of 1 tenants (2 of them would close a product)" in desk.says("status")
+    rows = {row["scope"]: row for row in desk.json("runs", "list")}
+    awaits = "a suspension and a license that is inactive or over await approval: see `tenantry runs approve`"
+    assert (rows[JIRA]["state"], rows[JIRA]["reason"]) == ("waiting", awaits)
+    assert JIRA not in {row["scope"] for row in desk.json("runs", "list", "--state", "converged")}
+    assert [each["change"] for each in desk.json("show", TENANT)["wanted"]["tenant"]["held"]] == ["suspend", "license"]
+    [explained] = desk.json("explain", TENANT)["products"]
+    assert (explained["usable"], explained["wish"]) == (True, "open")
+    assert [each["reason"] for each in explained["awaiting"]] == [
+        "a suspension of it (a fault), held by the destroy guard: see `tenantry runs approve`",
+        "a license that is inactive or over of it, held by the destroy guard: see `tenantry runs approve`",
+    ]
+    said = desk.says("explain", TENANT)
+    assert "It changed nothing, and awaited an approval: a suspension of it (a fault), held by" in said
+    assert "by message m-2 of /commerce" in said
+    line = next(line for line in desk.says("timeline", TENANT).splitlines() if "closing held" in line)
+    assert "change suspend, reason a fault" in line
+
+    plan = desk.json("runs", "approve")
+    assert [(each["change"], each["levels"]) for each in plan["changes"]] == [
+        ("suspend", [["jira-software", "open", "closed"]]),
+        ("license", []),
+    ]
+    assert plan["changes"][1]["says"] == "license standard, 5 users, inactive"
+    desk.says("runs", "approve", plan["plan"], "--reason", "they do not pay", "--as", "Ada")
+    desk.work()
+    assert desk.json("show", TENANT)["actual"]["products"]["jira-software"]["level"] == "closed"
+    assert desk.json("status")["guard"]["held"] == 0
+    assert "changes approved: tenant:" in desk.says("acts")
+
+
+def live_products(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        [(products,)] = connection.execute("SELECT coalesce(sum(products), 0)::bigint FROM live_products").fetchall()
+    return int(products)
+
+
+def test_the_live_products_are_found_in_the_log_again_after_their_table_was_dropped(desk: Desk) -> None:
+    url = desk.parts.endpoints.database_url
+    for product in MORE:
+        edition = next(iter(desk.parts.catalog[product].editions))
+        desk.comes("product.activated", product=product, edition=edition, users=5)
+    desk.comes("product.deactivated", product="atlas", reason="left")
+    desk.comes("product.deactivated", product="compass", reason="left")
+    desk.comes("product.activated", product="compass", edition="free", users=5)
+    desk.comes("tenant.created", **ANOTHER)
+    desk.comes("tenant.destroyed", tenant_id="t-other", reason="left")
+    assert live_products(url) == 5
+    for revision, expected in (("0003", 5), ("0008", 5)):
+        migrations.downgrade(url, revision)
+        migrations.migrate(url)
+        assert live_products(url) == expected
+    desk.says("restore", "t-other", "--reason", "the wrong one")
+    assert live_products(url) == 6
+    migrations.downgrade(url, "0008")
+    migrations.migrate(url)
+    assert live_products(url) == 6
+
+
+def test_what_the_guard_counts_and_holds_comes_with_an_imported_log(
+    strict: None, desk: Desk, second_database: str, tmp_path: Path
+) -> None:
+    desk.comes("product.activated", product="confluence", edition="standard", users=5)
+    desk.comes("product.suspended", product="confluence", reason="a fault")
+    desk.work()
+    file = str(tmp_path / "log.jsonl")
+    desk.says("audit", "export", file)
+    url = desk.parts.endpoints.database_url
+    import_log(LogImport(second_database), Path(file), families={}, keys=None)
+    held = "SELECT tenant_id, changes, closings, since FROM held_by_guard"
+    with psycopg.connect(url) as here, psycopg.connect(second_database) as there:
+        assert here.execute(held).fetchall() == there.execute(held).fetchall() != []
+    assert live_products(url) == live_products(second_database) == 2
 
 
 def test_a_held_purge_is_listed_among_the_runs_and_found_again_after_its_table_was_dropped(

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from adapters.embedded import EmbeddedPostgres
+from adapters.steps.passwords import changed
 from adapters.topology import reach_role
 from domain.provisioning import ScopeConverged, ScopeHeld, StepFailed, StepMissing, StepStarted
 from domain.steps import DatabaseFacts, Scope, Step
@@ -49,6 +53,87 @@ def test_a_role_that_may_not_log_in_any_more_may_again(cloud: Cloud) -> None:
     cloud.work()
     assert can_log_in(cloud, role)
     cloud.finds_nothing()
+
+
+@pytest.mark.parametrize(
+    ("region", "statement", "said"),
+    [
+        ("eu", "ALTER ROLE {} PASSWORD 'guessed'", "has another password than the one derived for it"),
+        ("us", "ALTER ROLE {} PASSWORD 'guessed'", "has another password than the one derived for it"),
+        ("eu", "ALTER ROLE {} PASSWORD NULL", "has another password than the one derived for it"),
+        ("eu", "ALTER ROLE {} VALID UNTIL '2020-01-01'", "cannot log in: the end of its password is over"),
+        ("eu", "ALTER ROLE {} CONNECTION LIMIT 0", "cannot log in: its connection limit is 0"),
+    ],
+)
+def test_a_role_that_nobody_gets_in_by_any_more_is_found_and_mended(
+    cloud: Cloud, region: str, statement: str, said: str
+) -> None:
+    tenant_id = cloud.tenant(region=region)
+    role = cloud.database(tenant_id).roles[0].role
+    cloud.finds_nothing()
+    cloud.on(f"{region}-1", statement, role)
+    assert not gets_in(cloud, tenant_id)
+    assert f"login role {role} of jira-software {said}" in cloud.says("reconcile", code=1)
+    cloud.work()
+    assert gets_in(cloud, tenant_id)
+    cloud.finds_nothing()
+
+
+def test_a_changed_password_is_found_by_an_administrator_who_may_not_read_verifiers(
+    cloud: Cloud, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant_id = cloud.tenant()
+    database = cloud.database(tenant_id)
+    role, url = database.roles[0].role, cloud.shards["eu-1"]
+    derived = {role: password_of(cloud, tenant_id)}
+    limited, by_tcp = f"limited_{tenant_id[2:]}", make_conninfo(url, host="127.0.0.1")
+    cloud.on("eu-1", "CREATE ROLE {} LOGIN PASSWORD 'limited'", limited)
+    cloud.on("eu-1", "GRANT CONNECT ON DATABASE {} TO {}", database.database, limited)
+    try:
+        address = make_conninfo(by_tcp, user=limited, password="limited")
+        with psycopg.connect(address) as connection:
+            assert changed(connection, derived, url=by_tcp) == frozenset()
+            cloud.on("eu-1", "ALTER ROLE {} PASSWORD 'guessed'", role)
+            assert changed(connection, derived, url=by_tcp) == {role}
+    finally:
+        cloud.on("eu-1", "DROP OWNED BY {}", limited)
+        cloud.on("eu-1", "DROP ROLE {}", limited)
+
+
+def test_a_password_that_was_changed_is_set_again_by_ensuring_the_family(cloud: Cloud) -> None:
+    tenant_id = cloud.tenant()
+    role = cloud.database(tenant_id).roles[0].role
+    cloud.on("eu-1", "ALTER ROLE {} PASSWORD 'guessed'", role)
+    scope = f"family:{tenant_id}:jira"
+    said = cloud.says("runs", "ensure", scope, "--reason", "its password was changed")
+    assert said.startswith(f"{scope} is ensured again: see")
+    cloud.work()
+    assert gets_in(cloud, tenant_id)
+    cloud.finds_nothing()
+    story = cloud.says("runs", "show", scope)
+    assert "ensured again: by " in story
+    assert "its password was changed" in story
+
+
+def password_of(cloud: Cloud, tenant_id: str) -> str:
+    return str(json.loads(cloud.says("credentials", tenant_id, "jira-software", "--json"))["password"])
+
+
+def gets_in(cloud: Cloud, tenant_id: str) -> bool:
+    """Whether the product reaches its database by what `tenantry credentials` says."""
+    told = json.loads(cloud.says("credentials", tenant_id, "jira-software", "--json"))
+    try:
+        psycopg.connect(
+            host=told["host"],
+            port=told["port"],
+            dbname=told["database"],
+            user=told["role"],
+            password=told["password"],
+            connect_timeout=5,
+        ).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def test_a_role_that_was_taken_out_of_its_group_is_let_in_again(cloud: Cloud) -> None:

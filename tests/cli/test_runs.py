@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.errors import ExecutorError, Obstacle, Retryable
+from domain.errors import ExecutorError, Obstacle, Permanent, Retryable, Unreachable
 from domain.tenant_events import TenantRestored
 from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, given_up, raises
 
@@ -41,6 +41,48 @@ def test_list_says_why_a_step_is_tried_again_or_waits(desk: Desk, error: Executo
     [row] = [row for row in desk.json("runs", "list") if row["scope"] == FAMILY]
     assert (row["state"], row["reason"]) == (state, str(error))
     assert str(error) in desk.says("runs", "list", "--state", state)
+    shown = desk.json("show", TENANT)["actual"]["families"]["jira"]
+    assert (shown["state"].replace(" ", "_"), shown["reason"]) == (state, str(error))
+
+
+def test_status_names_what_is_unreachable_and_how_many_wait_for_it(desk: Desk) -> None:
+    desk.work()
+    assert desk.json("status")["outages"] == []
+    desk.world.faults = raises(Unreachable("shard eu-1", "shard eu-1: no route to host"))
+    desk.comes("product.suspended", product="jira-software", reason="unpaid")
+    desk.work()
+    [outage] = desk.json("status")["outages"]
+    assert (outage["away"], outage["scopes"]) == ("shard eu-1", 1)
+    assert "shard eu-1 has been unreachable for " in desk.says("status")
+    assert "shard eu-1: no route to host" in desk.says("runs", "list", "--state", "waiting")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Retryable("disk full", delay=timedelta(hours=1)),
+        Obstacle("disk", "no disk yet"),
+        Unreachable("shard eu-1", "shard eu-1: no route to host"),
+        Permanent("no such disk"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_list_and_both_shows_have_one_word_for_each_scope(desk: Desk, error: ExecutorError) -> None:
+    desk.comes("product.activated", product="confluence", edition="standard", users=5)
+    desk.work()
+    desk.world.faults = raises(error)
+    desk.comes("product.suspended", product="jira-software", reason="unpaid")
+    desk.comes("product.activated", product="jira-service-management", edition="standard", users=5)
+    desk.work()
+    actual = desk.json("show", TENANT)["actual"]
+    shown = {f"site:{TENANT}": actual["site"]["state"]}
+    shown |= {f"family:{TENANT}:{key}": each["state"] for key, each in actual["families"].items()}
+    shown |= {f"product:{TENANT}:{key}": each["state"] for key, each in actual["products"].items()}
+    listed = {row["scope"]: row["state"].replace("_", " ") for row in desk.json("runs", "list")}
+    assert listed == shown
+    for scope, state in shown.items():
+        assert desk.json("runs", "show", scope)["state"] == state
+        assert scope in [row["scope"] for row in desk.json("runs", "list", "--state", state.replace(" ", "_"))]
 
 
 def test_show_says_what_is_wanted_where_it_is_not_so_yet(desk: Desk) -> None:
@@ -49,7 +91,7 @@ def test_show_says_what_is_wanted_where_it_is_not_so_yet(desk: Desk) -> None:
     desk.world.faults = raises(Retryable("disk full", delay=timedelta(hours=1)))
     desk.comes("product.suspended", product="jira-software", reason="unpaid")
     desk.work()
-    assert desk.says("runs", "show", FAMILY).startswith(f"{FAMILY} is open (wanted: closed), waiting: disk full\n")
+    assert desk.says("runs", "show", FAMILY).startswith(f"{FAMILY} is open (wanted: closed), in progress: disk full\n")
     assert desk.json("runs", "show", FAMILY)["wanted"] == "closed"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from adapters.outage import Outage
 from domain.provisioning import StepMissing
 from domain.steps import Scope
 from domain.sweeping import STAND_BY, Sweeping
@@ -118,7 +119,7 @@ def test_it_runs_in_a_thread_of_its_own_and_ends_with_the_worker(cloud: Cloud) -
 
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr("workers.sweeper.AGAIN", AT_ONCE)
-            with sweeping(make):
+            with sweeping(make, outage=Outage("the sweep")):
                 deadline = time.monotonic() + 10
                 while not missing(cloud, tenant_id) and time.monotonic() < deadline:
                     time.sleep(0.05)

@@ -133,6 +133,7 @@ def replying(
         lambda on_assign: consume(group=f"{name}-ours", topics=[f"{name}.replies"], on_assign=on_assign),
         ReplyBox(log),
         read=partial(read, catalog=catalog_of(theirs), secrets=secrets),
+        refused=lambda _, __: [None],
         positions=log,
         batch=100,
         poll_seconds=0.05,

@@ -19,7 +19,7 @@ from adapters.signed_requests import SigningSecret
 from adapters.steps.foreign import licensed
 from adapters.steps.replies import LARGEST_REPLY_BYTES, read
 from domain.catalog import ForeignExecutor
-from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable
+from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
 from domain.ports import Order
 from domain.steps import LicenseFacts, Step
 from tests.adapters.steps.orders import new_tenant_id
@@ -116,7 +116,7 @@ def test_a_removal_is_done_when_its_callback_has_come(both: Both, asked: Order) 
 @pytest.mark.parametrize(
     ("it", "kind"),
     [
-        ({"outcome": "retry", "retry_after": 7, "detail": "busy"}, Retryable),
+        ({"outcome": "retry", "retry_after": 7, "detail": "busy"}, Unreachable),
         ({"outcome": "refused", "detail": "no such edition"}, Permanent),
         ({"outcome": "fenced"}, Fenced),
         ({"outcome": "working", "retry_after": 7}, Obstacle),

@@ -16,7 +16,7 @@ from adapters.steps.commands import Commanded
 from adapters.steps.foreign import Routed, licensed
 from adapters.steps.replies import LARGEST_REPLY_BYTES, read
 from domain.catalog import CommandedExecutor
-from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable
+from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
 from domain.lifecycle import Lifecycle
 from domain.ports import Order
 from domain.saga import Saga
@@ -261,7 +261,7 @@ def test_a_tenant_converges_with_a_step_that_is_replied_to_while_nobody_waits_fo
 @pytest.mark.parametrize(
     ("it", "kind"),
     [
-        ({"outcome": "retry", "retry_after": 7, "detail": "busy"}, Retryable),
+        ({"outcome": "retry", "retry_after": 7, "detail": "busy"}, Unreachable),
         ({"outcome": "refused", "detail": "no such edition"}, Permanent),
         ({"outcome": "fenced"}, Fenced),
         ({"outcome": "done", "result": {"colour": "red"}}, Retryable),

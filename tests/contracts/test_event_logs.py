@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,6 +22,7 @@ from adapters.event_store import Recorder
 from adapters.migrations import migrate
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Cause, Event, Recorded
+from domain.faults import INTERNAL_ERROR
 from domain.policy import Guard
 from domain.ports import (
     Blocked,
@@ -467,6 +469,47 @@ def test_what_was_released_may_be_quarantined_anew(inside: Inside) -> None:
     assert [(state, repeats) for _, state, repeats in inside.quarantine()] == [("retried", 0), ("open", 0)]
 
 
+def fault(digest: bytes = b"f", *, tenant_id: str = "t-1", at: datetime = NOW) -> QuarantinedMessage:
+    return replace(quarantined(digest), rule=INTERNAL_ERROR, tenant_id=tenant_id, received_at=at)
+
+
+def test_the_messages_in_quarantine_for_an_error_of_ours_are_found_by_their_tenants(inside: Inside) -> None:
+    refused = replace(quarantined(b"r"), tenant_id="t-1")
+    inside.log.record(Recording(quarantined=[fault(), refused, fault(b"g", tenant_id="t-2"), fault(b"h")]))
+    first, _, second, third = [number for number, _, _ in inside.quarantine()]
+    assert inside.log.faulty(["t-1", "t-3"]) == {"t-1": [first, third]}
+    inside.log.record(Recording(released=[first], discarded=[Discarded(third, "ada", "no")]))
+    assert inside.log.faulty(["t-1", "t-2"]) == {"t-2": [second]}
+    assert inside.log.faulty([]) == {}
+
+
+def test_the_errors_of_ours_are_counted_from_a_moment_on(inside: Inside) -> None:
+    minutes = [NOW - timedelta(minutes=each) for each in (0, 1, 5)]
+    inside.log.record(Recording(quarantined=[quarantined(), *[fault(str(at).encode(), at=at) for at in minutes]]))
+    assert inside.log.faults_since(NOW - timedelta(minutes=2)) == 2
+
+
+def test_a_message_waits_behind_an_error_of_ours_though_its_tenant_is_there(inside: Inside) -> None:
+    inside.log.record(Recording(events=[fact("tenant:t-1", 1)], quarantined=[fault()]))
+    inside.log.record(Recording(waiting=[waiting("a")]))
+    [(number, _, _)] = inside.quarantine()
+    inside.log.record(Recording(released=[number]))
+    with pytest.raises(Conflict):
+        inside.log.record(Recording(waiting=[waiting("b")]))
+    inside.log.record(Recording(waiting=[waiting("b")], quarantined=[fault()]))
+    assert [each.id for each in inside.log.waiting(["t-1"])["t-1"]] == ["a", "b"]
+
+
+def test_a_tenant_is_created_past_messages_that_wait_behind_an_error_of_ours(inside: Inside) -> None:
+    inside.log.record(Recording(waiting=[waiting("a")]))
+    created = Recording(events=[fact("tenant:t-1", 1)], customer_tenants=[("c-1", "t-1")])
+    with pytest.raises(Conflict):
+        inside.log.record(created)
+    created.quarantined.append(fault())
+    inside.log.record(created)
+    assert [each.id for each in inside.log.waiting(["t-1"])["t-1"]] == ["a"]
+
+
 def test_what_is_not_open_cannot_be_released(inside: Inside) -> None:
     inside.log.record(Recording(quarantined=[quarantined()]))
     [(number, _, _)] = inside.quarantine()
@@ -673,6 +716,47 @@ def test_who_wakes_the_scopes_of_a_tenant_waits_for_whoever_gives_it_another_one
     log.close()
 
 
+# -- streams that must not have moved ------------------------------------------------------------------------------
+
+
+def test_a_recording_that_rests_on_a_stream_conflicts_when_somebody_has_recorded_there(log: Keeper) -> None:
+    log.record(Recording(events=[fact("tenant:t-1", 1), fact("site:t-1", 1)]))
+    log.record(Recording(events=[fact("tenant:t-1", 2)], unmoved={"site:t-1": 1, "product:t-1:confluence": 0}))
+    log.record(Recording(events=[fact("site:t-1", 2)]))
+    with pytest.raises(Conflict, match="somebody recorded in site:t-1 meanwhile"):
+        log.record(Recording(events=[fact("tenant:t-1", 3)], unmoved={"site:t-1": 1}))
+    assert len(log.load({"tenant:t-1": 0})["tenant:t-1"]) == 2
+
+
+def test_a_recording_may_rest_on_a_stream_that_it_adds_to(log: Keeper) -> None:
+    log.record(Recording(events=[fact("site:t-1", 1), fact("tenant:t-1", 1)], unmoved={"site:t-1": 0, "tenant:t-1": 0}))
+
+
+def test_of_two_that_rest_on_each_others_streams_one_conflicts_however_they_cross(database: str) -> None:
+    migrate(database)
+    log = PostgresEventLog(database, InMemorySealingKeys())
+    log.record(Recording(events=[fact("tenant:t-1", 1), fact("site:t-1", 1)]))
+    inside = threading.Event()
+
+    class Slow(Recorder):
+        def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> list[int]:
+            inside.set()
+            time.sleep(0.3)
+            return super()._append(curs, stored_events)
+
+    slow = PostgresEventLog(database, InMemorySealingKeys())
+    slow.recorder = Slow(slow.datastore)
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(slow.record, Recording(events=[fact("site:t-1", 2)], unmoved={"tenant:t-1": 1}))
+        assert inside.wait(10)
+        with pytest.raises(Conflict, match="somebody recorded in site:t-1 meanwhile"):
+            log.record(Recording(events=[fact("tenant:t-1", 2)], unmoved={"site:t-1": 1}))
+        held.result(10)
+    assert "tenant:t-1" not in log.load({"tenant:t-1": 1})
+    slow.close()
+    log.close()
+
+
 def _soon() -> datetime:
     """A time that is not before the database's own clock."""
     return max(NOW, datetime.now(UTC)) + timedelta(minutes=1)
@@ -713,7 +797,7 @@ def guarded(facts: int, *, at: datetime = NOW, destroyed: int = 0) -> Recording:
     return Recording(guarded=Guarded(RULE, at, facts, destroyed))
 
 
-def tripped(log: Keeper, recording: Recording) -> int:
+def tripped(log: Keeper, recording: Recording) -> int | None:
     with pytest.raises(GuardTripped) as caught:
         log.record(recording)
     return caught.value.left
@@ -766,6 +850,67 @@ def test_writers_side_by_side_are_counted_together(log: Keeper) -> None:
 
     with ThreadPoolExecutor(6) as threads:
         assert sum(threads.map(destroy, range(12))) == 3
+
+
+CLOSING_RULE = Guard(at_least=3, share=0.5, window=timedelta(minutes=20))
+
+
+def closing(closings: int, *, facts: int = 0, at: datetime = NOW, live: int = 0) -> Recording:
+    guarded = Guarded(RULE, at, facts, closing_rule=CLOSING_RULE, closings=closings)
+    return Recording(guarded=guarded, live_products=live)
+
+
+def left(log: Keeper, recording: Recording) -> tuple[int | None, int | None]:
+    """What of both budgets is left, of a recording that is more than that."""
+    with pytest.raises(GuardTripped) as caught:
+        log.record(recording)
+    return caught.value.left, caught.value.closings_left
+
+
+def test_closings_have_a_budget_and_a_window_of_their_own(log: Keeper) -> None:
+    log.record(closing(2, facts=3))
+    assert left(log, closing(2)) == (None, 1)
+    assert left(log, closing(1, facts=1)) == (0, 1)
+    log.record(closing(1))
+    assert left(log, closing(1, at=NOW + RULE.window)) == (None, 0)
+    log.record(closing(0, facts=3, at=NOW + RULE.window))
+    assert left(log, closing(1, facts=1, at=NOW + RULE.window)) == (0, 0)
+    log.record(closing(3, at=NOW + CLOSING_RULE.window))
+
+
+def test_a_closing_that_is_too_much_leaves_nothing_behind(log: Keeper, inside: Inside) -> None:
+    log.record(closing(3))
+    before = inside.rows()
+    recording = closing(1, live=-1)
+    recording.events.append(fact("tenant:t-1", 1))
+    assert left(log, recording) == (None, 0)
+    assert inside.rows() == before
+
+
+def test_the_budget_of_closings_is_a_share_of_the_live_products_those_of_the_same_recording_among_them(
+    log: Keeper,
+) -> None:
+    log.record(Recording(live_products=6))
+    log.record(Recording(live_products=4))
+    assert left(log, closing(6)) == (None, 5)
+    log.record(closing(5))
+    log.record(closing(1, live=2))
+    log.record(Recording(live_products=-4))
+    assert left(log, closing(1, at=NOW + RULE.window)) == (None, 0)
+    assert left(log, closing(5, at=NOW + CLOSING_RULE.window)) == (None, 4)
+    log.record(closing(4, at=NOW + CLOSING_RULE.window))
+
+
+def test_closers_side_by_side_are_counted_together(log: Keeper) -> None:
+    def close(number: int) -> bool:
+        try:
+            log.record(closing(1, live=number % 2))
+        except GuardTripped:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as threads:
+        assert sum(threads.map(close, range(12))) == 3
 
 
 def test_tenants_with_held_changes_are_known_until_nothing_of_them_is_held(log: Keeper) -> None:

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from adapters.signed_requests import LARGEST_ANSWER_BYTES, SigningSecret
 from adapters.steps.webhooks import Webhook
-from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, UsageError
+from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable, UsageError
 from domain.ports import Order
 from domain.steps import (
     ConfigurationFacts,
@@ -307,7 +307,7 @@ def test_a_redirect_is_not_followed(provisioner: Provisioner, license_: Webhook,
 def test_what_may_pass_is_tried_again(provisioner: Provisioner, license_: Webhook, status: int) -> None:
     provisioner.script.append(Reply(status))
     error = failure(license_)
-    assert isinstance(error, Retryable)
+    assert isinstance(error, Unreachable)
     assert error.delay is None
     license_.ensure(LICENSE)
 
@@ -334,13 +334,13 @@ def test_a_pause_is_kept_within_bounds(
 ) -> None:
     provisioner.script.append(Reply(429, b"", {"retry-after": text}))
     error = failure(license_)
-    assert isinstance(error, Retryable)
+    assert isinstance(error, Unreachable)
     assert error.delay == (timedelta(seconds=seconds) if seconds is not None else None)
 
 
 def test_a_connection_that_is_refused_is_tried_again(license_: Webhook) -> None:
     error = failure(replace(license_, address="http://127.0.0.1:1/nobody"))
-    assert isinstance(error, Retryable)
+    assert isinstance(error, Unreachable)
     assert str(error).endswith("cannot be reached")
 
 
@@ -348,7 +348,7 @@ def test_a_provisioner_that_does_not_answer_is_waited_for_so_long_and_no_longer(
     provisioner.script.append(lambda handler: time.sleep(1))
     began = time.monotonic()
     error = failure(executor(provisioner, Step.LICENSE, seconds=0.2))
-    assert isinstance(error, Retryable)
+    assert isinstance(error, Unreachable)
     assert "did not answer within 0.2 s" in str(error)
     assert time.monotonic() - began < 0.9
 
@@ -367,7 +367,7 @@ def test_an_answer_that_drips_is_not_waited_for(provisioner: Provisioner) -> Non
     provisioner.script.append(drips)
     began = time.monotonic()
     error = failure(executor(provisioner, Step.LICENSE, seconds=0.3))
-    assert isinstance(error, Retryable)
+    assert isinstance(error, Unreachable)
     assert "did not finish its answer within 0.3 s" in str(error)
     assert time.monotonic() - began < 0.9
 
@@ -375,7 +375,7 @@ def test_an_answer_that_drips_is_not_waited_for(provisioner: Provisioner) -> Non
 def test_a_connection_that_breaks_off_is_tried_again(provisioner: Provisioner, license_: Webhook) -> None:
     provisioner.script.append(lambda handler: None)
     error = failure(license_)
-    assert isinstance(error, Retryable)
+    assert isinstance(error, Unreachable)
     assert str(error).endswith("broke off before its answer was whole")
     license_.ensure(LICENSE)
 
@@ -385,7 +385,7 @@ def test_an_answer_that_is_cut_short_is_tried_again(provisioner: Provisioner, li
         handler.reply(Reply(200, b"{}", {"content-type": "application/json", "content-length": "100"}))
 
     provisioner.script.append(cut)
-    assert isinstance(failure(license_), Retryable)
+    assert isinstance(failure(license_), Unreachable)
 
 
 def test_an_answer_that_is_too_large_is_not_read_to_its_end(provisioner: Provisioner, license_: Webhook) -> None:
@@ -396,7 +396,7 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(provisioner: Provisi
     license_.ensure(LICENSE)
 
 
-@pytest.mark.parametrize(("status", "kind"), [(503, Retryable), (422, Permanent), (409, Fenced), (307, Permanent)])
+@pytest.mark.parametrize(("status", "kind"), [(503, Unreachable), (422, Permanent), (409, Fenced), (307, Permanent)])
 def test_of_an_error_with_a_page_of_any_size_the_status_counts(
     provisioner: Provisioner, license_: Webhook, status: int, kind: type[ExecutorError]
 ) -> None:

@@ -93,6 +93,12 @@ class WatchedLog:
     def waiting(self, tenant_ids: Iterable[str]) -> dict[str, list[WaitingMessage]]:
         return self.log.waiting(tenant_ids)
 
+    def faulty(self, tenant_ids: Iterable[str]) -> dict[str, list[int]]:
+        return self.log.faulty(tenant_ids)
+
+    def faults_since(self, moment: datetime) -> int:
+        return self.log.faults_since(moment)
+
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         return self.log.tenants_of(customer_id)
 

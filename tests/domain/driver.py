@@ -127,6 +127,7 @@ class CloudOn:
         recording = Recording(
             events=turn.facts,
             wakes=turn.wakes,
+            unmoved=turn.unmoved,
             blocked=turn.blocked,
             unblocked=turn.unblocked,
             leases=[] if turn.order else [lease],

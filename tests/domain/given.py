@@ -35,7 +35,8 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 CATALOG = default_catalog()
 GUARDED = default_policy()
-POLICY = GUARDED.model_copy(update={"guard": Guard(at_least=1_000_000)})
+UNLIMITED = Guard(at_least=1_000_000)
+POLICY = GUARDED.model_copy(update={"guard": UNLIMITED, "closing_guard": UNLIMITED})
 """The default one, without a guard: most tests destroy more in a moment than it lets pass."""
 TENANT = "t-1"
 CUSTOMER = "c-1"

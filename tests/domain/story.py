@@ -18,7 +18,7 @@ from domain.policy import Guard
 from domain.ports import Order, Recording
 from domain.provisioning import ScopeConverged
 from domain.steps import Step
-from domain.tenant_events import ChangeHeld, LicenseExpired, PurgeStarted, TenantPurgeStarted
+from domain.tenant_events import ChangeHeld, ClosingHeld, LicenseExpired, PurgeStarted, TenantPurgeStarted
 from tests.domain.driver import LEASE, Cloud, CloudOn, Keeper, Killed
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, POLICY, SERVICE, TENANT, FrontDoor, message
 from tests.domain.ground import check_undone
@@ -33,14 +33,18 @@ UNLIMITED = 1_000_000
 
 
 class Story:
-    """A cloud to which things happen. `limit`: how much the destroy guard lets pass; `log`: another than in memory."""
+    """A cloud to which things happen.
 
-    def __init__(self, *, limit: int = UNLIMITED, log: Keeper | None = None) -> None:
-        policy = POLICY.model_copy(update={"guard": Guard(at_least=limit, share=0)})
+    `limit`, `closing_limit`: how much the destroy guard lets pass, how many closings; `log`: another than in memory.
+    """
+
+    def __init__(self, *, limit: int = UNLIMITED, closing_limit: int = UNLIMITED, log: Keeper | None = None) -> None:
+        budgets = {"guard": Guard(at_least=limit, share=0), "closing_guard": Guard(at_least=closing_limit, share=0)}
+        policy = POLICY.model_copy(update=budgets)
         self.cloud: CloudOn = Cloud(policy=policy)
         if log is not None:
             self.cloud = CloudOn(FrontDoor(log, policy=policy, clock=ClockAhead()), policy=policy)
-        self.registers = registers.Tenant(registers.Guard(limit=limit))
+        self.registers = registers.Tenant(registers.Guard(limit=limit), registers.Guard(limit=closing_limit))
         self.desk = Desk(self.cloud.operating, {TENANT: self.registers}, self.cloud.clock, learn=self._learn)
         self.revision = 1
         self.fates: Iterator[str] = iter(())
@@ -167,7 +171,7 @@ class Story:
 
     def _overtake(self, recording: Recording) -> None:
         for fact in recording.events:
-            if self.overtaking and isinstance(fact.event, (PurgeStarted, LicenseExpired, ChangeHeld)):
+            if self.overtaking and isinstance(fact.event, (PurgeStarted, LicenseExpired, ChangeHeld, ClosingHeld)):
                 self.overtaking = False
                 self.says("product.activated", fact.event.product or JIRA)
 

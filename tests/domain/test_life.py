@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from domain.convergence import placement_of
-from domain.description import describe, describe_silent
+from domain.description import describe, describe_scopes
 from domain.errors import Conflict, Obstacle, Permanent, Refused, Retryable
 from domain.event import Event
 from domain.operating import Act
@@ -30,6 +30,7 @@ from domain.tenant_events import (
     TenantPurgeStarted,
     TenantRestored,
 )
+from domain.wanted import is_past_return
 from tests.domain.driver import Cloud
 from tests.domain.given import (
     APP,
@@ -325,8 +326,8 @@ def test_a_family_that_waits_for_a_product_that_is_held_is_listed_as_waiting() -
     cloud.world.trouble = trouble
     cloud.work()
     assert cloud.estate().product(JIRA).held is not None
-    silent = describe_silent(cloud.estate(), catalog=CATALOG, policy=POLICY, now=cloud.clock())
-    assert (silent[JIRA_FAMILY]["state"], silent[JIRA_FAMILY]["reason"]) == (
+    told = describe_scopes(cloud.estate(), catalog=CATALOG, policy=POLICY, now=cloud.clock())
+    assert (told[JIRA_FAMILY]["state"], told[JIRA_FAMILY]["reason"]) == (
         "waiting",
         f"waits for the removal of product {JIRA}",
     )
@@ -392,6 +393,58 @@ def test_no_tenant_is_purged_while_somebody_holds_a_part_of_it(held: Scope) -> N
     cloud.work()
     assert len(facts(cloud, TenantPurgeStarted)) == 1
     assert not databases(cloud)
+
+
+@pytest.mark.parametrize("held", [JIRA_SCOPE, JIRA_FAMILY, Scope("product", TENANT, APP)], ids=str)
+def test_a_hold_that_comes_while_a_purge_is_decided_comes_first(held: Scope) -> None:
+    cloud = a_cloud(JIRA, APP)
+    says(cloud, "product.deactivated", 2)
+    cloud.clock.advance(POLICY.retention)
+
+    def first(recording: Recording) -> None:
+        if any(isinstance(fact.event, PurgeStarted) for fact in recording.events):
+            cloud.log.before_record = lambda recording: None
+            cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
+
+    cloud.log.before_record = first
+    cloud.work()
+    assert cloud.estate().actual(held).held_by_hand
+    assert not facts(cloud, PurgeStarted)
+    assert databases(cloud)
+
+
+@pytest.mark.parametrize("held", [SITE, JIRA_SCOPE, JIRA_FAMILY], ids=str)
+def test_a_hold_that_comes_while_the_purge_of_a_tenant_is_decided_comes_first(held: Scope) -> None:
+    cloud = a_cloud(JIRA)
+    says(cloud, "tenant.destroyed", 2)
+    cloud.clock.advance(POLICY.restore_window)
+
+    def first(recording: Recording) -> None:
+        if any(isinstance(fact.event, TenantPurgeStarted) for fact in recording.events):
+            cloud.log.before_record = lambda recording: None
+            cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
+
+    cloud.log.before_record = first
+    cloud.work()
+    assert not facts(cloud, TenantPurgeStarted)
+    assert databases(cloud)
+
+
+def test_a_purge_that_begins_while_a_hold_is_decided_comes_first_and_the_hold_knows_of_it() -> None:
+    cloud = a_cloud(JIRA)
+    says(cloud, "product.deactivated", 2)
+    cloud.clock.advance(POLICY.retention)
+    purge = cloud.saga.take(JIRA_SCOPE, cloud.estate())
+
+    def first(recording: Recording) -> None:
+        cloud.log.before_record = lambda recording: None
+        cloud.log.record(Recording(events=purge.facts, wakes=purge.wakes, unmoved=purge.unmoved))
+
+    cloud.log.before_record = first
+    cloud.operating().carry_out(Act("hold", JIRA_FAMILY, "its data is being copied"), by="ada@host")
+    assert cloud.log.conflicts == 1
+    assert is_past_return(JIRA_FAMILY, cloud.estate(), catalog=CATALOG)
+    assert not is_past_return(SITE, cloud.estate(), catalog=CATALOG)
 
 
 def test_a_product_that_never_lived_is_not_purged() -> None:

@@ -392,3 +392,21 @@ def test_without_a_cause_time_a_message_can_still_be_dated() -> None:
     late = replace(message("tenant.created", 1), time=intake.clock() + timedelta(hours=1))
     intake.takes(late)
     assert intake.log.events[0].happened == late.time
+
+
+# -- reserved site names -------------------------------------------------------------------------------------------
+
+
+def test_a_tenant_with_a_reserved_site_name_is_quarantined_blocks_nobody_and_comes_in_when_the_policy_allows_it() -> (
+    None
+):
+    intake = Intake()
+    created = message("tenant.created", 1, site_name="www")
+    activated = message("product.activated", 1, product=CONFLUENCE)
+    other = message("tenant.created", 1, tenant_id="t-2", site_name="globex")
+    assert intake.takes(created, activated, other) == {"quarantined": 1, "waiting": 1, "recorded": 1}
+    assert intake.rules() == ["site-name-reserved"]
+    [number] = intake.log.quarantine
+    intake.lifecycle.policy = POLICY.model_copy(update={"reserved_site_names": ()})
+    assert intake.takes(created, released=number) == {"recorded": 2}
+    assert [type(event.event) for event in intake.log.events][1:] == [TenantCreated, ProductActivated]

@@ -11,6 +11,7 @@ from domain.event import Recorded
 from domain.operating import Act, decide
 from domain.ports import Order, Recording
 from domain.provisioning import (
+    EnsureRequested,
     Held,
     Provisioning,
     ScopeConverged,
@@ -20,7 +21,7 @@ from domain.provisioning import (
     StepCompleted,
     StepStarted,
 )
-from domain.steps import Scope, Step
+from domain.steps import MembershipFacts, MembershipWish, Scope, Step
 from tests.domain.driver import Cloud
 from tests.domain.given import JIRA, JIRA_FAMILY, JIRA_SCOPE, SITE, TENANT, after, message, of
 
@@ -87,6 +88,26 @@ def test_a_release_of_what_a_failure_holds_points_to_retry() -> None:
 def test_releasing_what_nobody_holds_is_refused(events: tuple[ScopeGaveUp, ...]) -> None:
     with pytest.raises(UsageError, match="nothing of product:t-1:jira-software is held"):
         decide(release(), after(JIRA_SCOPE, *events))
+
+
+def test_a_converged_scope_is_ensured_again() -> None:
+    of_step = {**of(JIRA_SCOPE), "step": Step.SITE, "direction": "ensure", "generation": 1}
+    converged = ScopeConverged(**of(JIRA_SCOPE), level="open", digest="d")
+    done = [
+        StepStarted(**of_step, wish=MembershipWish(product=JIRA, access="open")),
+        StepCompleted(**of_step, facts=MembershipFacts(product=JIRA, access="open")),
+        converged,
+    ]
+    act = Act("ensure", JIRA_SCOPE, "its password was changed")
+    assert decide(act, after(JIRA_SCOPE, *done)) == EnsureRequested(**of(JIRA_SCOPE), reason="its password was changed")
+    with pytest.raises(UsageError, match="runs release"):
+        decide(act, after(JIRA_SCOPE, *done, HELD_BY_HAND))
+    with pytest.raises(UsageError, match="has failed: `tenantry runs retry"):
+        decide(act, after(JIRA_SCOPE, *done, GAVE_UP))
+    with pytest.raises(UsageError, match="has not converged"):
+        decide(act, after(JIRA_SCOPE, *done[:-1]))
+    with pytest.raises(UsageError, match="is absent"):
+        decide(act, after(JIRA_SCOPE, converged))
 
 
 # -- acts on a log -------------------------------------------------------------------------------------------------
@@ -233,3 +254,25 @@ def test_a_scope_that_is_not_there_is_named_with_the_way_to_those_that_are(desk:
     told = rf"there is no scope {scope}: see `tenantry runs list --tenant {scope.tenant_id}`"
     with pytest.raises(UsageError, match=told):
         desk.does(hold(scope))
+
+
+@pytest.mark.parametrize("scope", [SITE, JIRA_FAMILY, JIRA_SCOPE], ids=str)
+def test_what_is_ensured_again_goes_through_all_of_its_steps_and_converges(desk: Desk, scope: Scope) -> None:
+    desk.cloud.work()
+    before = desk.actual(scope)
+    asked: list[Step] = []
+
+    def sees(order: Order, when: str) -> None:
+        assert order.scope == scope, "nobody else is disturbed"
+        asked.extend([order.step] if when == "after" else [])
+
+    desk.cloud.world.trouble = sees
+    desk.does(Act("ensure", scope, "somebody was at it"))
+    assert not desk.actual(scope).at_rest
+    desk.cloud.work()
+    assert asked == sorted(before.steps)
+    after_it = desk.actual(scope)
+    assert after_it.at_rest
+    assert {step: each.facts for step, each in after_it.steps.items()} == {
+        step: each.facts for step, each in before.steps.items()
+    }

@@ -41,3 +41,16 @@ def test_a_policy_that_is_wrong_says_where(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=r"policy my\.toml: ") as error:
         Policy.parse(text, source="my.toml")
     assert said in str(error.value)
+
+
+def test_a_policy_that_says_nothing_of_reserved_site_names_has_those_of_the_package() -> None:
+    text = (
+        'retention = "P60D"\nrestore_window = "P14D"\nwaiting_limit = 5\n[retry]\nattempts = 1\nfirst_delay = "PT1S"\n'
+    )
+    text += 'factor = 2.0\nlongest_delay = "PT5M"\njitter = 0.2\nobstacle_poll = "PT1M"\nstep_timeout = "PT30S"\n'
+    assert Policy.parse(text, source="p").reserved_site_names == default_policy().reserved_site_names
+    assert Policy.parse(f"reserved_site_names = []\n{text}", source="p").reserved_site_names == ()
+    twice = Policy.parse(f'reserved_site_names = ["www", "api", "www"]\n{text}', source="p")
+    assert twice.reserved_site_names == ("api", "www")
+    with pytest.raises(UsageError, match="reserved_site_names"):
+        Policy.parse(f'reserved_site_names = ["WWW"]\n{text}', source="p")

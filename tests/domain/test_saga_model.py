@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from domain.commands import COMMANDS
-from domain.provisioning import DataAbandoned, ScopeEvent, StepBlocked, StepMissing
+from domain.provisioning import DataAbandoned, EnsureRequested, ScopeEvent, StepBlocked, StepMissing
 from domain.tenant_events import TenantCreated, TenantEvent
 from tests.domain.endings import check_end
 from tests.domain.keeper import PostgresKeeper
@@ -36,7 +36,7 @@ EXAMPLES = 400
 EXAMPLES_ON_POSTGRESQL = 25
 STEPS = 25
 
-ELSEWHERE: Final = {StepBlocked, StepMissing, DataAbandoned}
+ELSEWHERE: Final = {StepBlocked, StepMissing, DataAbandoned, EnsureRequested}
 """Facts that need two tenants, or a world that loses things: tests/simulation, test_drift.py."""
 
 product = st.sampled_from(PRODUCTS)
@@ -70,12 +70,15 @@ class Stories(RuleBasedStateMachine):
 
     @initialize(
         limit=st.sampled_from([0, 1, 2, UNLIMITED, UNLIMITED]),
+        closing_limit=st.sampled_from([0, 1, UNLIMITED, UNLIMITED]),
         living=st.lists(product, unique=True),
         broken=st.one_of(st.none(), st.none(), breakable),
         take_turns=st.booleans(),
     )
-    def begins(self, limit: int, living: list[str], broken: tuple[str, int] | None, *, take_turns: bool) -> None:
-        self._story = Story(limit=limit, log=self._open_log(self._stack))
+    def begins(
+        self, limit: int, closing_limit: int, living: list[str], broken: tuple[str, int] | None, *, take_turns: bool
+    ) -> None:
+        self._story = Story(limit=limit, closing_limit=closing_limit, log=self._open_log(self._stack))
         self.story.cloud.draining, self.story.broken = take_turns, broken
         for key in living:
             self.story.says("product.activated", key)

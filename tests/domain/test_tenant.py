@@ -254,3 +254,40 @@ def test_activating_again_ends_retention() -> None:
     commerce.says("product.deactivated", 5)
     commerce.says("product.activated", 6)
     assert commerce.tenant.product(JIRA).deactivated_at is None
+
+
+# -- reserved site names -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["www", "api", "admin", "mail", "localhost", "postmaster", "autodiscover", "mta-sts"])
+def test_a_new_site_gets_no_name_that_is_reserved(name: str) -> None:
+    with pytest.raises(Malformed, match=f"the site name {name} is reserved: take another one") as refused:
+        Commerce().says("tenant.created", 1, site_name=name)
+    assert refused.value.rule == "site-name-reserved"
+
+
+def test_the_policy_says_which_names_are_reserved() -> None:
+    allowed = decide(
+        Tenant(TENANT),
+        command("tenant.created", site_name="www"),
+        revision=1,
+        now=NOW,
+        catalog=CATALOG,
+        policy=POLICY.model_copy(update={"reserved_site_names": ("acme-internal",)}),
+    )
+    assert [type(event) for event in allowed] == [TenantCreated]
+
+
+def test_a_site_that_has_the_name_already_keeps_it_and_is_created_again_without_harm() -> None:
+    created = TenantCreated(**Commerce().says("tenant.created", 1)[0].model_dump() | {"site_name": "www"})
+    tenant = evolve(Tenant(TENANT), recorded("tenant:t-1", 1, created))
+    for revision, expected in ((1, TenantMessageStale), (2, TenantCreated)):
+        events = decide(
+            tenant,
+            command("tenant.created", site_name="www"),
+            revision=revision,
+            now=NOW,
+            catalog=CATALOG,
+            policy=POLICY,
+        )
+        assert [type(event) for event in events] == [expected]

@@ -14,6 +14,7 @@ from threading import Lock
 
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Recorded
+from domain.faults import INTERNAL_ERROR
 from domain.personal import personal_paths, replace_personal
 from domain.ports import (
     Clock,
@@ -27,6 +28,7 @@ from domain.ports import (
     WaitingMessage,
     Wake,
 )
+from domain.times import moved
 
 
 @dataclass(slots=True)
@@ -74,7 +76,9 @@ class MemoryEventLog:
         self._numbers = 0
         self._guard_at = datetime.min.replace(tzinfo=UTC)
         self._guarded: list[tuple[datetime, int]] = []
+        self._closed: list[tuple[datetime, int]] = []
         self._destroyed = 0
+        self._live_products = 0
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -109,9 +113,11 @@ class MemoryEventLog:
             )
         if recording.waited or recording.waiting or recording.customer_tenants:
             self._check_waiting_rooms(recording)
+        for stream, version in recording.unmoved.items():
+            _expect((stream, version + 1) not in self._places, f"somebody recorded in {stream} meanwhile")
         places = {(event.stream, event.version) for event in recording.events}
-        if recording.guarded is not None and recording.guarded.facts:
-            self._check_guard(recording.guarded)
+        if recording.guarded is not None:
+            self._check_guard(recording.guarded, self._live_products + recording.live_products)
         free = len(places) == len(recording.events) and self._places.isdisjoint(places)
         _expect(free, "somebody else recorded first")
 
@@ -122,18 +128,31 @@ class MemoryEventLog:
         taken = self._waiting.keys() - set(recording.waited)
         _expect(len(set(keys)) == len(keys) and not taken & set(keys), "the message waits already")
         created = {tenant_id for _, tenant_id in recording.customer_tenants}
+        faulty = {
+            row.message.tenant_id
+            for number, row in self.quarantine.items()
+            if _is_fault(row) and number not in recording.released
+        }
+        faulty |= {message.tenant_id for message in recording.quarantined if message.rule == INTERNAL_ERROR}
         left = {self._waiting[key].tenant_id for key in taken}
-        _expect(not created & left, "a message was sent to wait for a tenant that is created here")
-        rooms = {waiting.tenant_id for waiting in recording.waiting} - created
+        _expect(not (created - faulty) & left, "a message was sent to wait for a tenant that is created here")
+        rooms = {waiting.tenant_id for waiting in recording.waiting} - created - faulty
         there = {tenant_id for tenant_id in rooms if (f"tenant:{tenant_id}", 1) in self._places}
-        _expect(not there, "the tenant that a message should wait for was created")
+        _expect(not there, "what a message should wait for has come about")
 
-    def _check_guard(self, guarded: Guarded) -> None:
+    def _check_guard(self, guarded: Guarded, live_products: int) -> None:
         at = max(guarded.at, self._guard_at)
-        passed = sum(facts for then, facts in self._guarded if then > at - guarded.rule.window)
-        limit = guarded.rule.limit(len(self._customer_tenants) - self._destroyed)
-        if passed + guarded.facts > limit:
-            raise GuardTripped(max(0, limit - passed))
+        passed = sum(facts for then, facts in self._guarded if then > moved(at, -guarded.rule.window))
+        left = guarded.rule.limit(len(self._customer_tenants) - self._destroyed) - passed
+        rule = guarded.closing_rule or guarded.rule
+        closed = sum(closings for then, closings in self._closed if then > moved(at, -rule.window))
+        closings_left = rule.limit(live_products) - closed
+        is_too_much = guarded.facts and guarded.facts > left
+        if is_too_much or (guarded.closings and guarded.closings > closings_left):
+            raise GuardTripped(
+                max(0, left) if guarded.facts else None,
+                max(0, closings_left) if guarded.closings else None,
+            )
 
     def _keep(self, recording: Recording) -> None:
         for position in recording.positions:
@@ -173,9 +192,11 @@ class MemoryEventLog:
     def _keep_guard(self, recording: Recording) -> None:
         if recording.guarded is not None:
             self._destroyed += recording.guarded.destroyed
-            if recording.guarded.facts:
+            if recording.guarded.facts or recording.guarded.closings:
                 self._guard_at = max(self._guard_at, recording.guarded.at)
                 self._guarded.append((self._guard_at, recording.guarded.facts))
+                self._closed.append((self._guard_at, recording.guarded.closings))
+        self._live_products += recording.live_products
         for tenant_id, held in recording.held.items():
             self.held.pop(tenant_id, None)
             if held is not None:
@@ -188,7 +209,7 @@ class MemoryEventLog:
             self.quarantine[discarded.number].state = "discarded"
         for incoming in recording.incoming:
             seen = self.incoming.setdefault((incoming.source, incoming.id), Seen(incoming))
-            seen.incoming = replace(seen.incoming, outcome=incoming.outcome)
+            seen.incoming = replace(seen.incoming, outcome=incoming.outcome, is_ahead=incoming.is_ahead)
         for key, repeats in recording.duplicates.items():
             if key in self.incoming:
                 self.incoming[key].duplicates += repeats
@@ -252,6 +273,22 @@ class MemoryEventLog:
                     found.setdefault(message.tenant_id, []).append(message)
         return found
 
+    def faulty(self, tenant_ids: Iterable[str]) -> dict[str, list[int]]:
+        """See `EventLog.faulty`."""
+        wanted = set(tenant_ids)
+        found: dict[str, list[int]] = {}
+        with self._lock:
+            for number, row in self.quarantine.items():
+                if _is_fault(row) and row.message.tenant_id in wanted:
+                    found.setdefault(row.message.tenant_id or "", []).append(number)
+        return found
+
+    def faults_since(self, moment: datetime) -> int:
+        """See `EventLog.faults_since`."""
+        with self._lock:
+            messages = [row.message for row in self.quarantine.values()]
+        return sum(message.rule == INTERNAL_ERROR and message.received_at > moment for message in messages)
+
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         """See `EventLog.tenants_of`."""
         return sorted(tenant for customer, tenant in self._customer_tenants if customer == customer_id)
@@ -304,6 +341,10 @@ class MemoryEventLog:
 def _expect(truth: bool, otherwise: str) -> None:
     if not truth:
         raise Conflict(f"{otherwise}: decide again")
+
+
+def _is_fault(row: Quarantined) -> bool:
+    return row.state == "open" and row.message.rule == INTERNAL_ERROR
 
 
 def _is_news(reply: Reply, awaited: Reply) -> bool:

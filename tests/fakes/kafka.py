@@ -16,13 +16,23 @@ from threading import Condition
 from uuid import uuid4
 from zlib import crc32
 
-from adapters.kafka import Message, OnAssign, Partition, PositionPastEnd, PublishFailed
+from adapters.kafka import (
+    Message,
+    OnAssign,
+    Partition,
+    PositionExpired,
+    PositionOutOfRange,
+    PositionPastEnd,
+    PublishFailed,
+)
 
 
 @dataclass
 class _Topic:
     topic_id: str
-    partitions: list[list[Message]]
+    partitions: list[list[Message | None]]
+    """By offset; None: a control record."""
+    starts: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -62,12 +72,34 @@ class InMemoryBroker:
 
     def messages(self, topic: str) -> list[Message]:
         """All that was ever published there, partition by partition."""
-        return [message for partition in self._topics[topic].partitions for message in partition]
+        return [message for partition in self._topics[topic].partitions for message in partition if message]
 
     def group(self, name: str) -> _Group:
         return self._groups[name]
 
-    def log_of(self, partition: Partition) -> list[Message] | None:
+    def append_undecodable(self, topic: str, partition: int, content: bytes, why: str) -> None:
+        """What no client can decode; ours tells of it."""
+        target = self._topics[topic]
+        log = target.partitions[partition]
+        log.append(Message(topic, target.topic_id, partition, len(log), None, content, (), -1, undecodable=why))
+        with self.changed:
+            self.changed.notify_all()
+
+    def append_control(self, topic: str, partition: int) -> None:
+        """The end of a transaction: it has an offset, and nobody gets it."""
+        self._topics[topic].partitions[partition].append(None)
+        with self.changed:
+            self.changed.notify_all()
+
+    def remove_before(self, topic: str, partition: int, offset: int) -> None:
+        """As retention does."""
+        self._topics[topic].starts[partition] = offset
+
+    def start_of(self, partition: Partition) -> int:
+        topic = self._topics.get(partition.topic)
+        return topic.starts.get(partition.partition, 0) if topic is not None else 0
+
+    def log_of(self, partition: Partition) -> list[Message | None] | None:
         topic = self._topics.get(partition.topic)
         if topic is None or topic.topic_id != partition.topic_id:
             return None
@@ -88,9 +120,23 @@ class InMemoryBroker:
             raise PublishFailed(1, self.refuse or f"there is no topic {topic}")
         target = self._topics[topic]
         number = (crc32(key) if key is not None else self.published) % len(target.partitions)
+        self.append_at(topic, number, key=key, value=value, headers=headers)
+
+    def append_at(
+        self,
+        topic: str,
+        number: int,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: tuple[tuple[str, bytes], ...],
+    ) -> None:
+        """As `append`, in a partition that is named."""
+        target = self._topics[topic]
         log = target.partitions[number]
         now = int(time.time() * 1000)
-        log.append(Message(topic, target.topic_id, number, len(log), key, value, headers, now))
+        named = tuple((name.partition("\0")[0], content) for name, content in headers)
+        log.append(Message(topic, target.topic_id, number, len(log), key, value, named, now))
         self.published += 1
         with self.changed:
             self.changed.notify_all()
@@ -110,6 +156,7 @@ class MemoryConsumer:
         self._on_assign = on_assign
         self._generation = -1
         self._positions: dict[Partition, int] = {}
+        self._set_aside: dict[Partition, PositionOutOfRange] = {}
         self._group = broker.group(group)
         self._group.topics[self] = tuple(topics)
         self._group.rebalance()
@@ -126,17 +173,19 @@ class MemoryConsumer:
     def assignment(self) -> set[Partition]:
         return set(self._positions)
 
-    def seek(self, partition: Partition, offset: int) -> None:
-        if partition not in self._positions:
-            raise ValueError(f"{partition} is not assigned")
-        self._positions[partition] = offset
+    def positions(self) -> dict[Partition, int]:
+        return dict(self._positions)
+
+    def set_aside(self) -> dict[Partition, PositionOutOfRange]:
+        return dict(self._set_aside)
+
+    def begin_again(self) -> None:
+        self._positions.clear()
+        self._generation = -1
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
         for partition, offset in positions.items():
             self._broker.committed[self._name, partition] = offset
-
-    def high_watermarks(self) -> dict[Partition, int]:
-        return {partition: len(self._broker.log_of(partition) or ()) for partition in self._positions}
 
     def close(self) -> None:
         with self._broker.changed:
@@ -148,14 +197,21 @@ class MemoryConsumer:
     def _fetch(self, limit: int) -> list[Message]:
         if not self._joined():
             return []
+        for partition, position in self._positions.items():
+            start, end = self._broker.start_of(partition), len(self._broker.log_of(partition) or ())
+            if not start <= position <= end:
+                del self._positions[partition]
+                self._set_aside[partition] = (
+                    PositionExpired(partition, position, start)
+                    if position < start
+                    else PositionPastEnd(partition, position, end)
+                )
+                raise self._set_aside[partition]
         messages: list[Message] = []
         for partition, position in self._positions.items():
-            log = self._broker.log_of(partition) or []
-            if position > len(log):
-                raise PositionPastEnd(partition, position, len(log))
-            batch = log[position : position + limit - len(messages)]
+            batch = (self._broker.log_of(partition) or [])[position : position + limit - len(messages)]
             self._positions[partition] = position + len(batch)
-            messages.extend(batch)
+            messages.extend(message for message in batch if message is not None)
         return messages
 
     def _joined(self) -> bool:
@@ -170,7 +226,11 @@ class MemoryConsumer:
         if self._generation != group.generation:
             ours = frozenset(self._share())
             positions = self._on_assign(ours) if ours else {}
-            self._positions = {partition: positions.get(partition, 0) for partition in sorted(ours, key=repr)}
+            self._positions = {
+                partition: positions.get(partition, self._broker.start_of(partition))
+                for partition in sorted(ours, key=repr)
+            }
+            self._set_aside.clear()
             self._generation = group.generation
             self.assignments += 1
         return True

@@ -62,6 +62,8 @@ class Provisioner:
     newest: dict[tuple[str, str], int] = field(default_factory=dict)
     there: dict[tuple[str, str, int], Any] = field(default_factory=dict)
     effects: int = 0
+    down: bool = False
+    """Whether it answers 503 to everything."""
     lock: Lock = field(default_factory=Lock)
 
     @property
@@ -104,6 +106,8 @@ class Handler(BaseHTTPRequestHandler):
             headers = {name.lower(): text for name, text in self.headers.items()}
             self.provisioner.requests.append((self.command, self.path, headers, body))
             scripted = self.provisioner.script.popleft() if self.provisioner.script else None
+            if self.provisioner.down:
+                scripted = says(503, {"detail": "down for maintenance"})
             if scripted is None:
                 scripted = self._honestly(headers, body)
         if isinstance(scripted, Reply):

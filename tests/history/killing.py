@@ -128,8 +128,8 @@ def kill_imports(url: str, file: Path, keys: Path) -> Iterator[dict[str, Any]]:
 def _empty(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(
-            "TRUNCATE stored_events, data_keys, wakes, customer_tenants, held_by_guard, projection_positions;"
-            " UPDATE high_water_mark SET position = 0"
+            "TRUNCATE stored_events, data_keys, wakes, customer_tenants, held_by_guard, live_products,"
+            " projection_positions; UPDATE high_water_mark SET position = 0"
         )
 
 

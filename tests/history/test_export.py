@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,12 +25,12 @@ from adapters.event_log import PostgresEventLog
 from adapters.log_copy import LogCopy
 from adapters.log_files import Form
 from adapters.log_import import LogImport
-from adapters.seal_store import SealStore
+from adapters.seal_store import SealStore, leaf_of
 from adapters.sealing import MasterKey, PostgresSealingKeys
 from domain.catalog import default_catalog
-from domain.errors import TenantryError, UnreadableEvent, UsageError
+from domain.errors import Tampered, TenantryError, UnreadableEvent, UsageError
 from domain.personal import FORGOTTEN
-from history.checkpoints import Note
+from history.checkpoints import Keyring, Note, Signer, key_ids
 from history.export import Choice, Exported, export, export_keys
 from history.importing import Imported, Keys, import_log
 from history.manifest import Manifest, beside
@@ -370,3 +370,111 @@ def test_what_is_no_whole_export_is_refused_and_nothing_of_it_stays(
     with pytest.raises(UsageError, match="not empty"):
         take_in(second_database, file)
     assert Manifest.of(file).events == COUNT
+
+
+# -- an export that somebody has edited ---------------------------------------------------------------------------
+
+
+EDITED = 300
+"""The line that is edited: its event is sealed."""
+
+
+def edited(lines: list[str], change: Callable[[dict[str, Any]], object]) -> str:
+    """The export, its line EDITED changed as somebody with an editor would."""
+    said = json.loads(lines[EDITED - 1])
+    change(said)
+    return "".join([*lines[: EDITED - 1], json.dumps(said) + "\n", *lines[EDITED:]])
+
+
+def other_state(said: dict[str, Any]) -> None:
+    said["state"] = said["state"].replace('"corr":"', '"corr":"x')
+
+
+def other_state_and_hash(said: dict[str, Any]) -> None:
+    other_state(said)
+    event = (said["position"], said["stream"], said["version"], said["topic"], said["state"].encode())
+    said["leaf_hash"] = base64.b64encode(leaf_hash(leaf_of(event))).decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "with_proofs", "names_it"),
+    [
+        (other_state, False, True),
+        (other_state_and_hash, True, True),
+        (other_state_and_hash, False, False),
+        (lambda said: said.update(stream=said["stream"] + "x", leaf_hash=said["leaf_hash"]), False, True),
+        (lambda said: said.update(recorded_at="2026-06-01T00:00:00+00:00"), False, True),
+        (lambda said: said.update(id="00000000-0000-0000-0000-000000000000"), False, True),
+        (lambda said: said.update(version=said["version"] + 100), False, True),
+    ],
+)
+def test_an_edited_export_is_refused_with_the_position(
+    exports: Exports,
+    second_database: str,
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], object],
+    with_proofs: bool,
+    names_it: bool,
+) -> None:
+    file = tmp_path / "log"
+    exports(file, Choice("jsonl", with_proofs=with_proofs))
+    lines = file.read_text().splitlines(keepends=True)
+    position = json.loads(lines[EDITED - 1])["position"]
+    checkpoint = Note.parse(str(Manifest.of(file).checkpoint)).checkpoint
+    file.write_text(edited(lines, change))
+    why = (
+        f"position {position} "
+        if names_it
+        else f"at least one after position 0 and up to position {checkpoint.position} "
+    )
+    with pytest.raises(Tampered, match=why):
+        take_in(second_database, file)
+    assert rows(second_database, "SELECT count(*) FROM stored_events") == [(0,)]
+
+
+def test_an_event_that_was_taken_out_of_an_export_is_missed(
+    exports: Exports, second_database: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "log"
+    exports(file, Choice("jsonl"))
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*lines[: EDITED - 1], *lines[EDITED:]]))
+    manifest = beside(file)
+    manifest.write_text(manifest.read_text().replace(f'"events": {COUNT}', f'"events": {COUNT - 1}'))
+    with pytest.raises(Tampered, match=r"the export has 349 events up to position .* attests 350"):
+        take_in(second_database, file)
+
+
+def test_a_checkpoint_that_was_kept_elsewhere_is_held_against_the_export(
+    log: str, exports: Exports, second_database: str, tmp_path: Path
+) -> None:
+    held = seal(log)
+    file = tmp_path / "log"
+    exports(file, Choice("jsonl"))
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text(edited(lines, other_state_and_hash))
+    manifest = Manifest.of(file)
+    beside(file).write_text(manifest.model_copy(update={"checkpoint": None}).text())
+    with pytest.raises(Tampered, match="attests: at least one"):
+        import_log(LogImport(second_database), file, families=FAMILIES, keyring=KEYS, checkpoint=held)
+    file.write_text("".join(lines))
+    imported = import_log(LogImport(second_database), file, families=FAMILIES, keyring=KEYS, checkpoint=held)
+    assert imported.attested == COUNT
+
+
+def test_a_checkpoint_whose_signature_does_not_hold_is_refused_and_one_of_a_stranger_is_told(
+    exports: Exports, second_database: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "log"
+    exports(file, Choice("jsonl"))
+    manifest = Manifest.of(file)
+    note = Note.parse(str(manifest.checkpoint))
+    forged = Note(replace(note.checkpoint, root=bytes(32)), note.signatures)
+    beside(file).write_text(manifest.model_copy(update={"checkpoint": str(forged)}).text())
+    with pytest.raises(Tampered, match=r"signature of the checkpoint .* does not hold"):
+        import_log(LogImport(second_database), file, families=FAMILIES, keyring=KEYS)
+    beside(file).write_text(manifest.text())
+    stranger = Keyring.parse(Signer.generate("elsewhere.example/log").secret_text())
+    imported = import_log(LogImport(second_database), file, families=FAMILIES, keyring=stranger)
+    assert imported.unknown_keys == tuple(key_ids(note))
+    assert imported.attested == COUNT - 50

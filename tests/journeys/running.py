@@ -105,9 +105,10 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 class Running:
     """One `tenantry up` on a data directory. May be killed and started again."""
 
-    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None, *, module: str = "cli.main") -> None:
         self.data_dir = data_dir
         self.settings = dict(settings or {})
+        self.module = module
         self.said: dict[str, Any] = {}
         self._mark = uuid4().hex
         self._process: subprocess.Popen[bytes] | None = None
@@ -135,7 +136,7 @@ class Running:
         stderr = self.data_dir.with_suffix(".stderr")
         with stderr.open("ab") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", "up", "--json", "--data-dir", str(self.data_dir)],
+                [sys.executable, "-m", self.module, "up", "--json", "--data-dir", str(self.data_dir)],
                 env={**environment(self.settings), "JOURNEY": self._mark},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,

@@ -11,11 +11,17 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
+import confluent_kafka
 import pytest
+from kafka import KafkaAdminClient
+from kafka.structs import TopicPartition
 
+from adapters.kafka_reader import PartitionReader
+from tests.contracts import raw_batches
 from tests.journeys.apache_kafka import ApacheKafka, NotToBeHad, jars
-from tests.journeys.events import activated, created, new_tenant, raws, suspended
+from tests.journeys.events import LIFECYCLE, activated, created, new_tenant, raws, suspended
 from tests.journeys.running import Running, wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -89,3 +95,71 @@ def test_positions_are_kept_over_a_restart_for_the_topics_stay(on_kafka: Running
     on_kafka.send(suspended(tenant, "atlas"))
     on_kafka.until_level(tenant, "atlas", "closed")
     assert on_kafka.one("SELECT sum(duplicates)::int FROM incoming") == before, "nothing was read twice"
+
+
+def test_a_tenant_of_a_transaction_that_was_aborted_is_not_created(on_kafka: Running) -> None:
+    aborted, committed = new_tenant(), new_tenant()
+    producer = confluent_kafka.Producer(
+        {"bootstrap.servers": on_kafka.said["kafka_bootstrap"], "transactional.id": uuid4().hex, "log_level": 0}
+    )
+    producer.init_transactions()
+    for tenant, end in ((aborted, producer.abort_transaction), (committed, producer.commit_transaction)):
+        producer.begin_transaction()
+        [raw] = raws([created(tenant, "atlas")])
+        producer.produce(raw.topic, raw.value, partition=0, headers=list(raw.headers))
+        producer.flush()
+        end()
+    on_kafka.until_level(committed, "atlas", "open")
+    assert on_kafka.rows("SELECT FROM stored_events WHERE originator_id = %s", f"tenant:{aborted}") == []
+    wait_for(lambda: on_kafka.json("status")["intake"]["lag"] == 0, "the lag to be none behind control records")
+    [home] = [
+        each
+        for each in on_kafka.json("intake-position", "show")
+        if (each["topic"], each["partition"]) == (LIFECYCLE, 0)
+    ]
+    wait_for(
+        lambda: (
+            on_kafka.one("SELECT next_offset FROM kafka_positions WHERE topic = %s AND partition = 0", LIFECYCLE)
+            == home["end"]
+        ),
+        "the position behind the control records",
+    )
+    assert on_kafka.json("audit", "intake")["missing"] == []
+
+
+def test_what_retention_took_is_told_with_its_range_and_up_starts_and_goes_on_when_told_to(
+    on_kafka: Running,
+) -> None:
+    on_kafka.send(created(new_tenant(), "atlas"))
+    before = {
+        row["partition"]: row["next_offset"]
+        for row in on_kafka.rows("SELECT partition, next_offset FROM kafka_positions WHERE topic = %s", LIFECYCLE)
+    }
+    bootstrap = on_kafka.said["kafka_bootstrap"]
+    assert on_kafka.stop() == 0
+    position = before[0]
+    for _ in range(3):
+        raw_batches.produce(bootstrap, LIFECYCLE, 0, raw_batches.batch((None, b"lost", ())))
+    with PartitionReader(bootstrap) as reader:
+        [home, *_] = reader.partitions([LIFECYCLE])
+        end = reader.bounds(home).end
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    admin.delete_records({TopicPartition(LIFECYCLE, 0): end - 1})
+    admin.close()
+
+    on_kafka.start()
+    name = f"{LIFECYCLE}/0"
+    told = wait_for(
+        lambda: next((each for each in on_kafka.json("status")["intake"]["partitions"] if each["stands_still"]), None),
+        "the partition to stand still",
+    )
+    assert (told["topic"], told["partition"], told["position"]) == (LIFECYCLE, 0, position)
+    assert f"{position} to {end - 2} were removed unread" in told["stands_still"]
+    wait_for(lambda: "a partition stands still" in on_kafka.complaints(), "`up` to say it")
+    others = [created(new_tenant(), "atlas") for _ in range(8)]
+    moved = on_kafka.json("intake-position", "move", name, "--to", str(end - 1), "--reason", "sent again")
+    assert (moved["before"], moved["position"]) == (position, end - 1)
+    on_kafka.send(*others)
+    on_kafka.until_taken_in(*others)
+    wait_for(lambda: on_kafka.json("status")["intake"]["lag"] == 0, "all to be taken in")
+    assert "intake position moved: the whole: sent again" in on_kafka.cli("acts").stdout

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from adapters import kafka_batches
 from adapters.embedded import EmbeddedBroker
 from adapters.kafka_confluent import ConfluentProducer
 from adapters.kafka_python import KafkaPythonProducer
@@ -40,4 +41,14 @@ def test_a_client_that_is_not_installed_is_a_usage_error_that_names_the_extra(mo
     wanted = parts(Settings(kafka_client="confluent-kafka"))
     for attempt in (wanted.producer, lambda: wanted.consumer(lambda _: {}), lambda: prepare(wanted)):
         with pytest.raises(UsageError, match=r"pip install 'tenantry\[fast\]'"):
+            attempt()
+
+
+def test_a_codec_that_is_not_installed_is_a_usage_error_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kafka_batches, "_PACKAGES", (("python-snappy", lambda: False), ("lz4", lambda: True)))
+    wanted = parts(Settings())
+    for attempt in (wanted.producer, lambda: wanted.consumer(lambda _: {}), lambda: prepare(wanted)):
+        with pytest.raises(UsageError, match="cannot be read without python-snappy: run `pip install python-snappy`"):
             attempt()

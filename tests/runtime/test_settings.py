@@ -13,6 +13,7 @@ from runtime.settings import (
     SettingsError,
     Shard,
     load_settings,
+    unknown_variables,
 )
 
 Write = Callable[[str], Path]
@@ -220,11 +221,48 @@ def test_an_unknown_name_in_a_shard_is_refused_with_the_nearest(write: Write) ->
     assert problem() == "unknown setting regoin in a shard of tenantry.toml: did you mean region?"
 
 
-def test_an_unknown_variable_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENANTRY_KAFKA_BOOTSTRAPS", "a:1")
-    assert problem() == (
-        "unknown setting TENANTRY_KAFKA_BOOTSTRAPS in the environment: did you mean TENANTRY_KAFKA_BOOTSTRAP?"
-    )
+def test_an_unknown_variable_is_told_with_the_nearest_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENANTRY_KAFKA_BOOTSTRAPS", "hunter2:1")
+    monkeypatch.setenv("TENANTRY_WHATEVER", "hunter2")
+    assert load_settings().kafka_bootstrap is None
+    assert unknown_variables() == [
+        (
+            "unknown setting TENANTRY_KAFKA_BOOTSTRAPS in the environment: did you mean TENANTRY_KAFKA_BOOTSTRAP?"
+            " It is passed over"
+        ),
+        "unknown setting TENANTRY_WHATEVER in the environment: docs/reference/settings.md lists all. It is passed over",
+    ]
+
+
+LINKS = {
+    "TENANTRY_SERVICE_HOST": "10.96.7.1",
+    "TENANTRY_SERVICE_PORT": "8080",
+    "TENANTRY_SERVICE_PORT_HTTP": "8080",
+    "TENANTRY_PORT": "tcp://10.96.7.1:8080",
+    "TENANTRY_PORT_8080_TCP": "tcp://10.96.7.1:8080",
+    "TENANTRY_PORT_8080_TCP_PROTO": "tcp",
+    "TENANTRY_PORT_8080_TCP_PORT": "8080",
+    "TENANTRY_PORT_8080_TCP_ADDR": "10.96.7.1",
+    "TENANTRY_CONSOLE_SERVICE_HOST": "fd00::7",
+    "TENANTRY_CONSOLE_PORT": "udp://[fd00::7]:53",
+    "TENANTRY_CONSOLE_PORT_53_UDP_ADDR": "fd00::7",
+    "TENANTRY_KAFKA_BOOTSTRAP_SERVICE_HOST": "10.96.7.2",
+}
+
+
+def test_the_variables_of_a_kubernetes_service_named_tenantry_are_passed_over_in_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in LINKS.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == Settings()
+    assert unknown_variables() == []
+
+
+def test_a_port_that_is_no_service_link_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENANTRY_PORT", "8080")
+    [told] = unknown_variables()
+    assert told.startswith("unknown setting TENANTRY_PORT in the environment")
 
 
 def test_an_unknown_option_is_refused() -> None:
@@ -245,3 +283,24 @@ def test_a_named_file_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatc
 def test_settings_do_not_change_once_they_hold() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().intake_batch = 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("kafka:9092", "kafka:9092"),
+        ("[::1]:9092", "[::1]:9092"),
+        ("a:1,[2001:db8::7]:9092,10.0.0.1:65535", "a:1,[2001:db8::7]:9092,10.0.0.1:65535"),
+        ("a:1, b:2", "a:1,b:2"),
+    ],
+)
+def test_kafka_may_be_several_servers_with_names_and_addresses(given: str, expected: str) -> None:
+    assert Settings(kafka_bootstrap=given).kafka_bootstrap == expected
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "kafka", "::1:9092", "[::1]", "[nobody]:9092", "a:0", "a:65536", "a:1,", "a:1 b:2"]
+)
+def test_a_kafka_server_that_is_none_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match=r"as \[::1\]:9092"):
+        Settings(kafka_bootstrap=wrong)

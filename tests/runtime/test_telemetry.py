@@ -103,3 +103,41 @@ def test_configuring_twice_says_everything_once() -> None:
     stream = logged("json")
     structlog.get_logger().info("once")
     assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_foreign_text_forges_no_line_and_colours_nothing() -> None:
+    stream = logged("text")
+    forged = "x\n2026-06-01T00:00:00Z [info     ] all is well\x1b[2J\u202e\x9b31m"
+    structlog.get_logger().warning(forged, reason=forged, **{forged: forged}, many=[forged, {forged: forged}])
+    logging.getLogger("a.library").error("said %s", forged)
+    error = ConnectionError(forged)
+    structlog.get_logger().error("failed", error=error, exc_info=error)
+    lines = stream.getvalue().split("\n")[:-1]
+    assert all(line.isprintable() for line in lines)
+    assert not any(line.startswith("2026-06-01") for line in lines)
+    own = [line for line in lines if not line.startswith("  ")]
+    assert len(own) == 3, "each line of a traceback is indented"
+
+
+def test_json_lines_hold_foreign_text_exactly_and_nothing_that_a_terminal_obeys() -> None:
+    stream = logged("json")
+    forged = "x\nforged\x1b[2J\u202e\x9b31m\ud800"
+    structlog.get_logger().warning(forged, reason=forged)
+    [line] = stream.getvalue().splitlines()
+    assert line.isprintable()
+    assert json.loads(line)["reason"] == json.loads(line)["event"] == forged
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_a_terminal_that_wants_no_colours_gets_none(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for environment, coloured in (({"TERM": "xterm", "NO_COLOR": ""}, True), ({"TERM": "xterm", name: value}, False)):
+        for each, content in environment.items():
+            monkeypatch.setenv(each, content)
+        stream = Terminal()
+        configure_logging(stream=stream)
+        structlog.get_logger().warning("w", reason="r")
+        assert ("\x1b[" in stream.getvalue()) is coloured

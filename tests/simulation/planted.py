@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from domain import convergence, registers, saga, tenant, wanted
+from domain import budget, convergence, registers, saga, tenant, wanted
 from domain.convergence import Resume
 from domain.errors import ExecutorError
 from domain.ports import Recording
@@ -164,6 +164,11 @@ def _a_guard_that_lets_everything_pass() -> Broken:
     return patch.object(tenant, "is_guarded", lambda event, tenant: False)
 
 
+def _closings_that_are_not_counted() -> Broken:
+    """A producer may close everybody's products: only what is destroyed has a budget."""
+    return patch.object(budget, "closes", lambda event, tenant, now: False)
+
+
 def _ground_that_does_not_count() -> Broken:
     """Whoever stands on what is being undone builds on."""
     return patch.object(wanted, "_on_its_ground", lambda scope, wish, estate, catalog: wish)
@@ -183,5 +188,6 @@ FAULTS: dict[str, Callable[[], Broken]] = {
     "a release that is lost": _a_release_that_is_lost,
     "a lease that is ignored": _a_lease_that_is_ignored,
     "a guard that lets everything pass": _a_guard_that_lets_everything_pass,
+    "closings that are not counted": _closings_that_are_not_counted,
     "ground that does not count": _ground_that_does_not_count,
 }

@@ -7,7 +7,7 @@ told: whether a product ever came to live, and that a purge began, or is held.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -35,7 +35,7 @@ class Said:
 
 @dataclass
 class Guard:
-    """At most `limit` destructive facts in a window, of all tenants together; what is beyond is held."""
+    """At most `limit` guarded facts in a window, of all tenants together; what is beyond is held."""
 
     limit: int = 1_000_000
     window: timedelta = timedelta(minutes=10)
@@ -50,14 +50,21 @@ class Guard:
         self.times.append(max([at, *self.times[-1:]]))
 
 
+CLOSINGS = {"product.suspended": "suspend", "license.updated": "license", "product.activated": "activate"}
+
+
 @dataclass(frozen=True)
 class Held:
-    """A change that the guard holds. `writes`: how often the product's presence had been written when it came."""
+    """A change that the guard holds. `writes`: how often each register of the product had been written when it came."""
 
-    change: Literal["destroy", "deactivate", "purge"]
+    change: Literal["destroy", "deactivate", "purge", "suspend", "license", "activate"]
     product: str = ""
     said: Said | None = None
-    writes: int = 0
+    writes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_closing(self) -> bool:
+        return self.change in CLOSINGS.values()
 
     @property
     def revision(self) -> int | None:
@@ -100,18 +107,45 @@ class Product:
     def active(self) -> bool:
         return bool(self.presence.value)
 
-    def accepts(self, said: Said, held: Iterable[Held]) -> bool:
+    @property
+    def writes(self) -> dict[str, int]:
+        return {name: getattr(self, name).writes for name in ("presence", "access", "license")}
+
+    def is_open(self, now: datetime) -> bool:
+        """By its own registers."""
+        if not self.active or self.access.value:
+            return False
+        _, status, ends = self.license.value
+        return status == "active" and (ends is None or ends > now)
+
+    def shuts(self, said: Said, now: datetime) -> bool:
+        """Whether the message writes a register so that the product cannot be open."""
+        _, status, ends = _license(said)
+        name = "access" if said.type == "product.suspended" else "license"
+        is_over = said.type in CLOSINGS and (status == "inactive" or (ends is not None and ends <= now))
+        if name == "license" and not is_over:
+            return False
+        cell: Cell = getattr(self, name)
+        return cell.verdict(_writes(said)[name], said.revision) == "lands"
+
+    def accepts(self, said: Said, held: Iterable[Held], now: datetime) -> bool:
         """Whether the message writes anything; what does not is stale, or lies in quarantine."""
-        deactivations = [each for each in held if (each.change, each.product) == ("deactivate", said.product)]
+        said_before = [each for each in held if each.product == said.product and each.said is not None]
         if said.revision is None:
-            return not self.revisioned and self._allows(said, is_leaving=bool(deactivations))
+            return not self.revisioned and self._allows(said, {each.change for each in said_before})
         verdicts = [getattr(self, name).verdict(value, said.revision) for name, value in _writes(said).items()]
         if "contradicts" in verdicts or "lands" not in verdicts:
             return False
-        asked = [-1 if each.revision is None else each.revision for each in deactivations]
-        if said.type == "product.deactivated":
-            return all(said.revision > each for each in asked)
-        return "presence" not in _writes(said) or said.revision not in asked
+        here = _writes(said)
+        for each in said_before:
+            assert each.said is not None
+            there = _writes(each.said)
+            if each.revision == said.revision and any(there[name] != here[name] for name in there.keys() & here):
+                return False
+            is_same = _change(said) == each.change and (each.change == "deactivate" or self.shuts(said, now))
+            if is_same and each.revision is not None and said.revision <= each.revision:
+                return False
+        return True
 
     def takes_away(self, said: Said) -> bool:
         """Whether somebody loses by it who has the product now."""
@@ -128,23 +162,31 @@ class Product:
                     self.is_going = self.is_going and not value
         self.revisioned = self.revisioned or said.revision is not None
 
-    def _allows(self, said: Said, *, is_leaving: bool) -> bool:
-        """The life cycle, for what comes without a revision; `is_leaving`: a deactivation is held."""
+    def _allows(self, said: Said, held: Set[str]) -> bool:
+        """The life cycle, for what comes without a revision; `held`: the changes of the product that are held."""
         match said.type:
             case "product.activated":
-                return not self.active or is_leaving
+                return not self.active or "deactivate" in held
             case "product.deactivated":
-                return self.active and not is_leaving
+                return self.active and "deactivate" not in held
             case "product.suspended":
-                return self.active and not self.access.value
+                return self.active and not self.access.value and "suspend" not in held
             case "product.unsuspended":
-                return self.active and bool(self.access.value)
+                return "suspend" in held or (self.active and bool(self.access.value))
             case _:
                 return self.active
 
 
+def _change(said: Said) -> str:
+    return "deactivate" if said.type == "product.deactivated" else CLOSINGS.get(said.type, "")
+
+
+def _license(said: Said) -> tuple[Any, Any, Any]:
+    return said.data.get("users"), said.data.get("status", "active"), said.data.get("expires_at")
+
+
 def _writes(said: Said) -> dict[str, Any]:
-    license_ = (said.data.get("users"), said.data.get("status", "active"), said.data.get("expires_at"))
+    license_ = _license(said)
     match said.type:
         case "product.activated":
             return {"presence": True, "access": False, "license": license_}
@@ -163,6 +205,7 @@ class Tenant:
     """What commerce said of one tenant, what the guard holds of it in the order of arrival, and what operators did."""
 
     guard: Guard = field(default_factory=Guard)
+    closing_guard: Guard = field(default_factory=Guard)
     exists: bool = False
     destroyed_at: datetime | None = None
     destroyed_revision: int = -1
@@ -172,11 +215,14 @@ class Tenant:
     held: list[Held] = field(default_factory=list)
     is_going: bool = False
     """Whether its purge has begun: nothing brings it back."""
+    _is_new: bool = True
+    """Whether it was created by the message at hand: what had waited for it comes with it, and nobody loses by that."""
 
     def hears(self, said: Said, now: datetime) -> None:
         if said.id in self.seen:
             return
         self.seen.add(said.id)
+        self._is_new = not self.exists
         if not self.exists and said.type != "tenant.created":
             self.waiting.append(said)
         else:
@@ -201,10 +247,17 @@ class Tenant:
                 self._applies_to_product(self.products.setdefault(said.product, Product()), said, now)
 
     def _applies_to_product(self, product: Product, said: Said, now: datetime) -> None:
-        if not product.accepts(said, self.held):
+        if not product.accepts(said, self.held, now):
             return
-        change = Held("deactivate", said.product, said, product.presence.writes)
-        if product.takes_away(said) and not self._passes(change, now):
+        if product.takes_away(said):
+            change = Held("deactivate", said.product, said, product.writes)
+            passes = self._passes(change, now)
+        elif self._closes(product, said, now):
+            change = Held(CLOSINGS[said.type], said.product, said, product.writes)  # type: ignore[arg-type]
+            passes = self._passes(change, now)
+        else:
+            passes = True
+        if not passes:
             product.revisioned = product.revisioned or said.revision is not None
             return
         product.keeps(said, now)
@@ -215,11 +268,21 @@ class Tenant:
     def holds(self, change: str, product: str = "") -> bool:
         return any((each.change, each.product) == (change, product) for each in self.held)
 
+    def _closes(self, product: Product, said: Said, now: datetime) -> bool:
+        """Whether somebody who has the product open loses by it, or an operator is asked about the like already."""
+        is_at_stake = product.is_open(now) and not self._is_new
+        return product.shuts(said, now) and (is_at_stake or self._holds_closing(said.product))
+
+    def _holds_closing(self, product: str) -> bool:
+        return any(each.is_closing and each.product == product for each in self.held)
+
     def _passes(self, change: Held, now: datetime) -> bool:
         """A held change changes nothing; one that passes counts. What is held and asked again is held for the last."""
         same = [each for each in self.held if (each.change, each.product) == (change.change, change.product)]
-        if self.guard.has_room(now) and not same:
-            self.guard.counts(now)
+        guard = self.closing_guard if change.is_closing else self.guard
+        is_asked = self._holds_closing(change.product) if change.is_closing else bool(same)
+        if guard.has_room(now) and not is_asked:
+            guard.counts(now)
             return True
         self.held = [each for each in self.held if each not in same] + [change]
         return False
@@ -231,14 +294,17 @@ class Tenant:
         """Whether it would still do something: nothing that came since has overtaken it."""
         if not held.product:
             return (self.destroyed_at is None) == (held.change == "destroy")
-        presence = self.products[held.product].presence
-        if held.change == "purge" or held.revision is None:
-            return presence.writes == held.writes
-        return presence.verdict(False, held.revision) == "lands"
+        product = self.products[held.product]
+        if held.said is None:
+            return product.writes["presence"] == held.writes["presence"]
+        values = _writes(held.said)
+        if held.revision is None:
+            return any(product.writes[name] == held.writes[name] for name in values)
+        return any(getattr(product, name).verdict(value, held.revision) == "lands" for name, value in values.items())
 
     def purge_is_held(self, product: str) -> None:
         """Of a product, or of the whole tenant (an empty name)."""
-        writes = self.products[product].presence.writes if product else 0
+        writes = self.products[product].writes if product else {}
         self.held.append(Held("purge", product, writes=writes))
 
     def purge_began(self, products: Iterable[str]) -> None:

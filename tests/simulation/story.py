@@ -19,7 +19,7 @@ from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 
-from domain.errors import Conflict, ExecutorError, Permanent, Refused, Retryable, Unavailable, UsageError
+from domain.errors import Conflict, ExecutorError, Permanent, Refused, Retryable, Unavailable, Unreachable, UsageError
 from domain.event import Recorded
 from domain.lifecycle import Inbound, Lifecycle
 from domain.operating import Act, Operating
@@ -95,6 +95,11 @@ class Worker:
     drowsy: bool = False
 
 
+def _budget(guard: registers.Guard) -> Guard:
+    """As the policy says it."""
+    return Guard(at_least=guard.limit, share=0, window=guard.window)
+
+
 class Story:
     """One seed."""
 
@@ -109,8 +114,11 @@ class Story:
         self.world.trouble = self._trouble
         guard = registers.Guard(limit=self.dice.choice(LIMITS), window=self.dice.choice([DAY / 144, DAY]))
         self.is_guarded = guard.limit < max(LIMITS)
-        self.policy = POLICY.model_copy(update={"guard": Guard(at_least=guard.limit, share=0, window=guard.window)})
-        self.registers = {tenant: registers.Tenant(guard) for tenant in TENANTS}
+        closing = registers.Guard(limit=self.dice.choice(LIMITS), window=self.dice.choice([DAY / 144, DAY]))
+        self.is_closing_guarded = closing.limit < max(LIMITS)
+        budgets = {"guard": _budget(guard), "closing_guard": _budget(closing)}
+        self.policy = POLICY.model_copy(update=budgets)
+        self.registers = {tenant: registers.Tenant(guard, closing) for tenant in TENANTS}
         self.desk = Desk(self._operating, self.registers, self.clock)
         self.witness = Witness(self.log, self.world)
         self.products = self.dice.sample((JIRA, SERVICE, CONFLUENCE, APP), 3)
@@ -393,10 +401,15 @@ class Story:
         chance = self.dice.random()
         if chance < self.trouble / 2:
             self._note("world", f"{order.idempotency_key} fails {when} its effect")
-            kind = self.dice.choice([Retryable, Retryable, Retryable, Permanent, ConnectionError])
+            kinds: list[Callable[[str], Exception]] = [Retryable, Retryable, self._away, Permanent, ConnectionError]
+            kind = self.dice.choice(kinds)
             raise kind("the network is slow")
         if when == "after":
             self._note("world", f"{order.idempotency_key} comes about")
+
+    def _away(self, reason: str) -> Unreachable:
+        """One of two things that others depend on is away: whoever waits for it is woken by its first answer."""
+        return Unreachable(self.dice.choice(["shard eu-1", "provisioner:confluence/7"]), reason)
 
     # -- commerce -----------------------------------------------------------------------------------------------------
 
@@ -421,6 +434,8 @@ class Story:
         key, type_ = self.dice.choice(self.products), self.dice.choice(TYPES)
         if self.is_guarded and self.dice.random() < 0.2:
             type_ = "product.deactivated"
+        if self.is_closing_guarded and self.dice.random() < 0.2:
+            type_ = self.dice.choice(["product.suspended", "license.updated"])
         if type_ == "commerce.customer.updated":
             return self._says(type_, tenant, "", revision=self._next(("c-1", "")))
         revision = self._next((tenant, key)) if self.revisioned[tenant, key] or self.dice.random() < 0.05 else None

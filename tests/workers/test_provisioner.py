@@ -11,6 +11,7 @@ from typing import Literal
 
 import pytest
 
+from adapters.steps.circuit_breaker import CircuitBreaker
 from adapters.steps.foreign import Routed
 from domain.errors import Conflict, Obstacle, Permanent, Retryable, TenantryError, UnreadableEvent
 from domain.event import Event
@@ -223,8 +224,11 @@ def test_a_step_of_somebody_else_goes_through_all_that_can_happen_to_it_and_come
         cloud.work(worker)
     scope = Scope("product", "t-1", "jira-software")
     told = [fact.event for fact in cloud.log.events if fact.stream == str(scope)]
-    assert [event.attempt for event in told if isinstance(event, StepFailed)] == [1, 2, 3]
-    assert len([event for event in told if isinstance(event, StepBlocked)]) == 1
+    assert [event.attempt for event in told if isinstance(event, StepFailed)] == [1]
+    assert [event.obstacle for event in told if isinstance(event, StepBlocked)] == [
+        "unreachable:provisioner:jira-software/7",
+        "provisioner:jira-software/7",
+    ]
     done = [event.facts for event in told if isinstance(event, StepCompleted) and event.step is Step.LICENSE]
     assert [(facts.active, facts.location) for facts in done if isinstance(facts, LicenseFacts)] == [
         (True, "there"),
@@ -233,6 +237,38 @@ def test_a_step_of_somebody_else_goes_through_all_that_can_happen_to_it_and_come
     assert provisioner.there["t-1", "jira-software", 7]["active"] is False
     assert len({asked["idempotency_key"] for asked in provisioner.orders}) == 2
     assert scope not in cloud.world.entitlements
+
+
+def test_a_provisioner_that_is_away_for_hours_is_asked_by_probes_and_all_goes_on_with_its_first_answer(
+    cloud: Cloud,
+) -> None:
+    tenants = [f"t-{number}" for number in range(1, 31)]
+    with serving() as provisioner:
+        executors = cloud.world.executors()
+        asked = webhook(provisioner, "jira-software", Step.LICENSE)
+        breaker = CircuitBreaker(asked, now=lambda: cloud.clock().timestamp())
+        executors["product", Step.LICENSE] = Routed(executors["product", Step.LICENSE], {"jira-software": breaker})
+        provisioner.script.extend([Reply(503)] * 10_000)
+        cloud.create(*tenants)
+        worker = cloud.provisioner(executors=executors)
+        cloud.work(worker)
+        for _ in range(2 * 60 * 2):  # two hours
+            cloud.clock.advance(timedelta(seconds=30))
+            cloud.work(worker)
+        requests = len(provisioner.requests)
+        provisioner.script.clear()
+        cloud.clock.advance(timedelta(seconds=60))
+        cloud.work(worker)
+        came_back = {fact.stream.split(":")[1] for fact in cloud.log.events if _is_open(fact.event)}
+    assert requests <= 2 * 60 * 2 + 10, "one probe at a time, each half a minute"
+    assert not [fact for fact in cloud.log.events if isinstance(fact.event, StepFailed | ScopeGaveUp)]
+    blocked = Counter(fact.stream for fact in cloud.log.events if isinstance(fact.event, StepBlocked))
+    assert blocked == dict.fromkeys((f"product:{tenant}:jira-software" for tenant in tenants), 1)
+    assert came_back == set(tenants), "all are woken by the first answer"
+
+
+def _is_open(event: Event) -> bool:
+    return isinstance(event, ScopeConverged) and (event.key, event.level) == ("jira-software", "open")
 
 
 def test_one_family_that_fails_for_good_leaves_its_siblings_live(cloud: Cloud) -> None:

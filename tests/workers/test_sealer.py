@@ -6,6 +6,7 @@ import threading
 
 import structlog
 
+from adapters.outage import Outage
 from domain.errors import Tampered, Unavailable
 from history.seal import Sealed
 from workers.sealer import sealing
@@ -21,14 +22,18 @@ def test_it_seals_again_and_again_whatever_came_of_the_last_time() -> None:
         done.set()
         return Sealed(None, 0, 0.0)
 
-    with structlog.testing.capture_logs() as told, sealing(seal, 0.01):
+    with structlog.testing.capture_logs() as told, sealing(seal, 0.01, outage=Outage("the seal")):
         assert done.wait(5)
-    assert [(line["log_level"], line["reason"]) for line in told] == [("warning", "gone"), ("error", "changed")]
+    assert [(line["log_level"], line.get("reason")) for line in told] == [
+        ("warning", "gone"),
+        ("error", "changed"),
+        ("info", None),
+    ]
 
 
 def test_a_pace_of_0_is_never() -> None:
     def seal() -> Sealed:
         raise AssertionError
 
-    with sealing(seal, 0):
+    with sealing(seal, 0, outage=Outage("the seal")):
         pass

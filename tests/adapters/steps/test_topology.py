@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
+from adapters import postgres_connection
 from adapters.embedded import EmbeddedPostgres
 from adapters.steps.regions import Regions
 from adapters.topology import Patience, Shard, Topology
@@ -158,10 +161,50 @@ def test_a_prepared_shard_is_closed_to_everybody_else(world: RealWorld, shard: s
 
 
 def test_a_shard_that_does_not_answer_is_named_with_a_remedy_and_without_its_password() -> None:
-    for url in ("postgresql://me:hidden@127.0.0.1:1/shard", "postgresql://me:hidden@[bad/shard", "me:hidden"):
-        with pytest.raises(Unavailable, match=r"shard a-1 cannot be prepared.*correct the url") as caught:
+    with pytest.raises(Unavailable, match=r"shard a-1 cannot be prepared.*correct the url") as caught:
+        topology(Shard("a-1", "a", "postgresql://me:hidden@127.0.0.1:1/shard")).prepare()
+    assert "hidden" not in str(caught.value)
+    for url in ("postgresql://me:hidden@[bad/shard", "me:hidden", "postgresql://me:hid%den@127.0.0.1:1/shard"):
+        with pytest.raises(UsageError, match=r"the address of shard a-1 cannot be read") as refused:
             topology(Shard("a-1", "a", url)).prepare()
-        assert "hidden" not in str(caught.value)
+        assert "hid" not in str(refused.value)
+        assert refused.value.__cause__ is refused.value.__context__ is None
+
+
+def test_an_older_server_is_told_apart_before_anything_is_asked_of_it(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_connection, "OLDEST_SERVER", 190000)  # an older server is not at hand
+    with pytest.raises(UsageError, match=r"shard a-1 needs PostgreSQL 19 or later, this is 18: upgrade that server"):
+        topology(Shard("a-1", "a", database)).prepare()
+
+
+@pytest.mark.parametrize(
+    ("url", "reached"),
+    [
+        ("postgresql://me@one:5432,two:5433/shard?target_session_attrs=read-write", ("one,two", "5432,5433")),
+        ("postgresql://me@one,two/shard", ("one,two", 5432)),
+        ("postgresql://me@one:6000,two:6000/shard", ("one,two", 6000)),
+        ("host=/run/postgresql port=6000 dbname=shard", ("127.0.0.1", 6000)),
+        ("postgresql://me@[::1]:6000/shard", ("::1", 6000)),
+    ],
+)
+def test_several_hosts_of_a_shard_are_all_told_to_its_products(url: str, reached: tuple[str, int | str]) -> None:
+    assert Shard("a-1", "a", url).reached_at() == reached
+
+
+def test_of_several_hosts_the_one_that_answers_is_used(database: str) -> None:
+    place = conninfo_to_dict(database)
+    there = f"{quote(str(place['host']), safe='')}:{place['port']}"
+    url = f"postgresql://postgres@127.0.0.1:1,{there}/{place['dbname']}?target_session_attrs=read-write"
+    shard = Shard("a-1", "a", url)
+    several = Topology([shard], default_region="a", keep=1)
+    several.prepare()
+    with several.connect("a-1") as connection:
+        assert connection.execute("SELECT current_database()").fetchone() == (place["dbname"],)
+    with several.connect("a-1", database="postgres") as connection:
+        assert connection.execute("SELECT current_database()").fetchone() == ("postgres",)
+    several.close()
 
 
 def test_a_role_that_cannot_make_roles_is_refused(world: RealWorld) -> None:

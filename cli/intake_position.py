@@ -1,0 +1,98 @@
+"""How does an operator see where the intake stands on Kafka, and set it elsewhere?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from adapters.intake_standing import Standing
+from cli.operators import As, Reason, who, why
+from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from domain.acts import IntakePositionMoved
+from domain.errors import UsageError
+from runtime.bootstrap import Parts
+
+app = typer.Typer(help="Where the intake stands on Kafka: show, move.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command()
+@command
+def show(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show each partition: our position, what Kafka keeps, how many messages are not taken in, and what reads it."""
+    with running_parts(data_dir) as parts:
+        found = parts.standings()
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    out.print(standing_table(found))
+    for each in found:
+        if each.stands_still:
+            out.print(each.stands_still, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+@command
+def move(
+    partition: Annotated[str, typer.Argument(metavar="TOPIC/PARTITION", help="As `intake-position show` names it.")],
+    to: Annotated[
+        int, typer.Option("--to", metavar="OFFSET", min=0, help="The offset of the next message to take in.")
+    ],
+    reason: Reason,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let the intake go on from another offset. On: what is passed over is not taken in. Back: it comes again, and
+    counts as a duplicate where it was taken in before."""
+    because, by = why(reason), who(as_name)
+    with running_parts(data_dir) as parts:
+        found = _standing(parts, partition)
+        if not found.start <= to <= found.end:
+            raise UsageError(
+                f"offset {to} of {partition} is not on Kafka: it keeps {found.start} to {found.end - 1}, and the next"
+                f" will be {found.end}"
+            )
+        act = IntakePositionMoved(
+            topic=found.topic,
+            topic_id=found.topic_id,
+            partition=found.partition,
+            before=found.position,
+            offset=to,
+            operator=by,
+            reason=because,
+        )
+        parts.acts.record(act, still_right=lambda: _must_stand(parts, found))
+    told = {"partition": partition, "before": found.position, "position": to, "by": by, "reason": because}
+    if as_json:
+        print_json(told)
+    else:
+        before = "its start" if found.position is None else f"offset {found.position}"
+        out.print(
+            f"the intake goes on in {partition} from offset {to}; before: {before}", markup=False, highlight=False
+        )
+
+
+def standing_table(found: list[Standing]) -> Any:
+    rows = [
+        (each.name, each.position, each.start, each.end, each.lag, each.reader or "nobody of ours") for each in found
+    ]
+    return table("intake", ("partition", "position", "start", "end", "lag", "read by"), rows)
+
+
+def _standing(parts: Parts, name: str) -> Standing:
+    found = parts.standings()
+    for each in found:
+        if each.name == name:
+            return each
+    there = ", ".join(each.name for each in found) or "none: run `tenantry migrate`"
+    raise UsageError(f"the intake has no partition {name}: it has {there}")
+
+
+def _must_stand(parts: Parts, found: Standing) -> None:
+    now = parts.log.positions([found.topic_id]).get((found.topic_id, found.partition))
+    if now != found.position:
+        raise UsageError(
+            f"{found.name} has moved from {found.position} to {now} meanwhile: look again, and decide again"
+        )

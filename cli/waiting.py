@@ -1,0 +1,51 @@
+"""The waiting list: messages whose tenant was never created, for an operator who asks their producers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from adapters import overview
+from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
+
+app = typer.Typer(
+    help="Messages that wait for their tenant to be created: list.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.callback()
+def waiting() -> None:
+    """Messages that wait for their tenant to be created."""
+
+
+@app.command("list")
+@command
+def list_(
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many tenants.")] = 1000,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the tenants that messages wait for, the longest first, with the producers to ask."""
+    with running_parts(data_dir) as parts:
+        rows = overview.waiting(parts.endpoints.database_url, limit=limit)
+    if as_json:
+        print_json(rows)
+        return
+    cells = [
+        (
+            row["tenant_id"],
+            row["messages"],
+            ", ".join(row["sources"]),
+            ", ".join(row["types"]),
+            age(row["oldest_seconds"]),
+            age(row["newest_seconds"]),
+        )
+        for row in rows
+    ]
+    columns = ("tenant", "messages", "producers", "types", "oldest", "newest")
+    out.print(table(f"messages wait for {len(rows)} tenants", columns, cells))
+    if rows:
+        out.print("each waits until its tenant.created comes: ask the producers; `tenantry timeline TENANT` tells more")
+    if len(rows) == limit:
+        out.print(f"there may be more than {limit}: raise --limit")

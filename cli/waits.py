@@ -1,0 +1,88 @@
+"""What does Tenantry wait for, and where is it written down?
+
+Workers tell it to the database with each heartbeat, and to their cards in the data directory, which are there while the
+database is away, full or read-only. The disk of the embedded database is looked at besides: a full one may keep even a
+card from being made.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from adapters.embedded import LOW_MB
+from adapters.worker_cards import worker_cards
+from cli.output import age, out, table
+from domain.errors import TenantryError, Unavailable
+from runtime.settings import Settings
+
+
+def waits_of(settings: Settings, workers: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Each loop that waits, once: worker, who, why, text and since (ISO 8601)."""
+    cards = worker_cards(settings.data_dir)
+    told = [*cards, *({**worker, "waits": worker["details"].get("waits", ())} for worker in workers)]
+    found = {
+        (worker["name"], waits["who"]): {"worker": worker["name"], **waits}
+        for worker in told
+        for waits in worker["waits"]
+    }
+    return sorted(found.values(), key=lambda each: (each["since"], each["who"]))
+
+
+def server_waits(server: Mapping[str, Any]) -> Iterable[str]:
+    """What is wrong with a database that answers."""
+    if server["read_only"]:
+        yield "the database is read-only: promote it, end its maintenance, or name the server that takes writes"
+    if server["connections"] >= server["max_connections"] * 0.9:
+        count = f"{server['connections']} of {server['max_connections']}"
+        yield f"the database has {count} connections in use: raise its max_connections, or end some of them"
+
+
+def disk_waits(settings: Settings) -> Iterable[str]:
+    """Whether the disk of the embedded parts is full, or nearly."""
+    if settings.database_url is not None:
+        return
+    with suppress(OSError):
+        free = shutil.disk_usage(settings.data_dir).free // 2**20
+        if free < LOW_MB:
+            yield f"the disk of {settings.data_dir.absolute()} has {free} MB left: make room for the embedded database"
+
+
+def away(settings: Settings, error: TenantryError) -> dict[str, Any]:
+    """What `status` knows while the database does not answer."""
+    why = error.why if isinstance(error, Unavailable) else "unavailable"
+    return {
+        "database": {"answers": False, "why": why, "text": str(error)},
+        "workers": worker_cards(settings.data_dir),
+        "waits": waits_of(settings),
+        "notes": list(disk_waits(settings)),
+        "logs": logs_of(settings),
+    }
+
+
+def print_waits(waits: Iterable[Mapping[str, Any]], notes: Iterable[str]) -> None:
+    """A table of who waits, if anybody does, and a line for each thing that is wrong besides."""
+    rows = [(each["who"], each["why"], age(_seconds(each["since"])), each["text"]) for each in waits]
+    if rows:
+        out.print(table("waiting", ("who", "for", "since", ""), rows))
+    for note in notes:
+        out.print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+def logs_of(settings: Settings) -> list[str]:
+    """Where the logs of the Tenantry in this data directory are, as far as there are any."""
+    here = settings.data_dir.absolute()
+    places = (here / "logs", here / "postgres" / "postgres.log", here / "broker" / "broker.log")
+    return [str(place) for place in places if place.exists()]
+
+
+def print_logs(places: Iterable[str]) -> None:
+    for number, place in enumerate(places):
+        out.print(f"{'logs  ' if not number else '      '}{place}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _seconds(since: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()

@@ -1,0 +1,68 @@
+"""Observations of a product's real things: since when are they only as recorded?
+
+The log tells what was recorded, and a shard or a provisioner can be away, or lose data, without a word. Where a moment
+lies in such a time, its story says so, with the last observation before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from domain.errors import UNREACHABLE
+from domain.event import Recorded
+from domain.provisioning import StepCompleted, StepMissing
+from domain.steps import Scope, Step
+from domain.wanted import Estate
+from history.story import clock
+
+
+def doubts(
+    product: Scope, family: Scope, estate: Estate, facts: Sequence[Recorded], later: Sequence[Recorded]
+) -> Iterator[str]:
+    """Why what is told of the product may not have been so. `facts` reach up to the moment, `later` are after it."""
+    database = _last(facts, family, Step.DATABASE)
+    if estate.actual(family).data_missing:
+        yield f"its database: as recorded, last observed at {_place(database)}, when it was missing"
+    elif database is not None and (missing := _found_missing(later, family)) is not None:
+        yield (
+            f"its database: as recorded, last observed at {_place(database)}; it was found missing at"
+            f" {_place(missing)}, and since when it was missing nobody knows"
+        )
+    for scope in (family, product):
+        intent = estate.actual(scope).intent
+        if intent is None or intent.obstacle is None or not intent.obstacle.startswith(UNREACHABLE):
+            continue
+        since = f" since {clock(intent.blocked_since)}" if intent.blocked_since is not None else ""
+        step = f"step {int(intent.step)} of {scope}"
+        yield (
+            f"{step}: as recorded, last observed at {_place(_last(facts, scope, intent.step))};"
+            f" {intent.obstacle.removeprefix(UNREACHABLE)} could not be reached{since}"
+        )
+
+
+def _last(facts: Sequence[Recorded], scope: Scope, step: Step) -> Recorded | None:
+    """The last fact for which an executor, or a sweep, has seen the step's thing."""
+    return next(
+        (
+            fact
+            for fact in reversed(facts)
+            if fact.stream == str(scope)
+            and isinstance(fact.event, StepCompleted | StepMissing)
+            and fact.event.step is step
+        ),
+        None,
+    )
+
+
+def _found_missing(later: Sequence[Recorded], family: Scope) -> Recorded | None:
+    """The next observation of the database after the moment, where it was not there."""
+    for fact in later:
+        event = fact.event
+        is_of_family = fact.stream == str(family) and isinstance(event, StepCompleted | StepMissing)
+        if is_of_family and getattr(event, "step", None) is Step.DATABASE:
+            return fact if isinstance(event, StepMissing) and event.data else None
+    return None
+
+
+def _place(fact: Recorded | None) -> str:
+    return f"{clock(fact.time)} (position {fact.position})" if fact is not None else "no time"

@@ -1,0 +1,1 @@
+"""Outages of everything that the workers stand on, under load, on real parts."""

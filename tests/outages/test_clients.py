@@ -1,0 +1,51 @@
+"""How soon is a consumer back at work when nobody has answered for a while?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from adapters.kafka import KafkaPythonConsumer, KafkaPythonProducer, Partition, ensure_topics
+from adapters.kafka_confluent import ConfluentConsumer
+from tests.outages.servers import Broker
+
+pytestmark = [pytest.mark.outages, pytest.mark.timeout(90)]
+
+
+def nothing_known(partitions: frozenset[Partition]) -> dict[Partition, int]:
+    return {}
+
+
+@pytest.mark.parametrize("consumer_of", [KafkaPythonConsumer, ConfluentConsumer])
+def test_after_a_quarter_of_a_minute_without_a_broker_a_consumer_is_back_within_five_seconds(
+    consumer_of: Callable[..., Any],
+) -> None:
+    with Broker() as broker:
+        ensure_topics(broker.bootstrap, {"t": 2})
+        consumer = consumer_of(broker.bootstrap, group="g", topics=["t"], on_assign=nothing_known)
+        with closing(consumer):
+            _publish(broker)
+            _until_it_comes(consumer, seconds=30)
+            broker.wire.set("refuses")
+            began = time.monotonic()
+            while time.monotonic() - began < 15:
+                consumer.poll(0.05, 100)
+            broker.wire.set("passes")
+            _publish(broker)
+            _until_it_comes(consumer, seconds=5)
+
+
+def _publish(broker: Broker) -> None:
+    with closing(KafkaPythonProducer(broker.bootstrap)) as producer:
+        producer.send("t", key=b"k", value=b"v")
+        producer.flush()
+
+
+def _until_it_comes(consumer: Any, *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not consumer.poll(0.05, 100):
+        assert time.monotonic() < deadline, f"nothing comes for {seconds:g} s"
