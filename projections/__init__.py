@@ -20,6 +20,7 @@ from domain.acts import (
 from domain.customer import CustomerMessageStale
 from domain.event import Event
 from domain.orphans import OrphansCondemned, OrphansRemoved
+from domain.service_keys import ServiceKeyPublished, ServiceKeyRevoked
 from domain.tenant_events import (
     ChangeHeld,
     ChangesApproved,
@@ -90,6 +91,8 @@ IGNORED: Final[dict[type[Event], str]] = {
     ReadModelsRebuilt: _ACT,
     PreviousReadModelsDropped: _ACT,
     IntakePositionMoved: _ACT,
+    ServiceKeyPublished: _ACT,
+    ServiceKeyRevoked: _ACT,
     MessagesReread: _ACT,
 }
 """The events of which no read model takes notice, and why."""

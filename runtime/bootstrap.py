@@ -70,6 +70,7 @@ from domain.ports import Reply, WaitingMessage
 from domain.reconciling import Reconciling
 from domain.recreating import Recreating
 from domain.saga import Saga
+from domain.service_keys import ServiceKeys
 from domain.sweeping import Sweeping
 from history.checkpoints import Keyring
 from history.importing import Keys
@@ -289,6 +290,10 @@ class Parts:
     @cached_property
     def acts(self) -> Acts:
         return Acts(log=self.log, clock=utc_now, new_id=new_id)
+
+    @cached_property
+    def service_keys(self) -> ServiceKeys:
+        return ServiceKeys(log=self.log, clock=utc_now, new_id=new_id)
 
     @cached_property
     def reconciling(self) -> Reconciling:

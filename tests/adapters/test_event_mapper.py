@@ -44,6 +44,7 @@ from domain.provisioning import (
     StepMissing,
     StepStarted,
 )
+from domain.service_keys import ServiceKeyPublished, ServiceKeyRevoked
 from domain.steps import (
     CommerceFacts,
     CommerceWish,
@@ -248,6 +249,13 @@ EXAMPLES: dict[str, Event] = {
         reason="no backup",
         operator="ada@host",
     ),
+    "service-key-published": ServiceKeyPublished(
+        key_id="billing/2027-01",
+        public_key="-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n",
+        operator="ada@host",
+        reason="its first",
+    ),
+    "service-key-revoked": ServiceKeyRevoked(key_id="billing/2027-01", operator="ada@host", reason="a laptop was stolen"),
     "orphans-condemned": OrphansCondemned(
         plan="3f2a", things=(ORPHAN,), reason="left by a restore", operator="ada@host"
     ),

@@ -88,9 +88,10 @@ def rewritten(text: str, random: Random) -> str:
 
 
 def _change(content: dict[str, Any], random: Random) -> None:
-    if random.random() < 0.1:
+    if random.random() < 0.1 and "iat" in content:
         by = random.choice((-7200, -3601, -70, -60, 11, 60, 3600))
         content.update({each: content[each] + by for each in ("iat", "exp") if isinstance(content.get(each), int)})
+        return
     name = random.choice((*NAMES, *content))
     if random.random() < 0.2:
         content.pop(name, None)
