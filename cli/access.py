@@ -33,7 +33,9 @@ COMMAND = "COMMAND"
 @app.command()
 @command
 def check(
-    caller: Annotated[str | None, typer.Argument(help="The service that calls; without it the file alone is checked.")] = None,
+    caller: Annotated[
+        str | None, typer.Argument(help="The service that calls; without it the file alone is checked.")
+    ] = None,
     callee: Annotated[str | None, typer.Argument(help="The service that is called.")] = None,
     method: Annotated[str | None, typer.Argument(help="GET, POST ..., or COMMAND.")] = None,
     path: Annotated[str | None, typer.Argument(help="The raw path, or the command's name.")] = None,

@@ -32,7 +32,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-KeyName = Annotated[str, typer.Argument(metavar="KEY-ID", help="The service's name, a / and the key's: billing/2027-01.")]
+KeyName = Annotated[
+    str, typer.Argument(metavar="KEY-ID", help="The service's name, a / and the key's: billing/2027-01.")
+]
 Folder = Annotated[
     Path | None,
     typer.Option(help="Where the public keys in force are written.", show_default="service-keys in the data directory"),
@@ -56,9 +58,7 @@ def new(
     key: PrivateKey = (
         rsa.generate_private_key(65537, 3072) if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
     )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     with running_parts(data_dir) as parts:
         _write_private(private_key, pem)
         try:
@@ -77,13 +77,15 @@ def new(
 @command
 def publish(
     key_id: Annotated[str | None, typer.Argument(metavar="[KEY-ID]", help="As for `new`.")] = None,
-    public_key: Annotated[Path | None, typer.Option(help="The public key of a service that made its own, as PEM.")] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(help="The public key of a service that made its own, as PEM.")
+    ] = None,
     reason: Annotated[str, typer.Option(help="Why; kept in the log for good.")] = "",
     folder: Folder = None,
     as_name: As = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Publish the public key of a service that keeps the private one to itself. Without KEY-ID: write the folder anew."""
+    """Publish the key of a service that keeps the private half to itself. Without KEY-ID: write the folder anew."""
     if (key_id is None) != (public_key is None):
         raise UsageError("name KEY-ID and --public-key, or neither to write the folder anew")
     with running_parts(data_dir) as parts:

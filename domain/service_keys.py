@@ -74,6 +74,8 @@ def keys_of(facts: Iterable[Recorded]) -> Mapping[str, ServiceKey]:
                     revoked_by=event.operator,
                     revoked_reason=event.reason,
                 )
+            case _:
+                raise AssertionError(f"{fact.event.TOPIC} is no event of a service key")
     return keys
 
 

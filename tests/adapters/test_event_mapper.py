@@ -255,7 +255,9 @@ EXAMPLES: dict[str, Event] = {
         operator="ada@host",
         reason="its first",
     ),
-    "service-key-revoked": ServiceKeyRevoked(key_id="billing/2027-01", operator="ada@host", reason="a laptop was stolen"),
+    "service-key-revoked": ServiceKeyRevoked(
+        key_id="billing/2027-01", operator="ada@host", reason="a laptop was stolen"
+    ),
     "orphans-condemned": OrphansCondemned(
         plan="3f2a", things=(ORPHAN,), reason="left by a restore", operator="ada@host"
     ),

@@ -14,7 +14,7 @@ ALONE = """
 import sys
 
 class NothingOfTheEngine:
-    ROOMS = {"domain", "application", "projections", "adapters", "runtime", "workers", "history", "audit", "cli", "context"}
+    ROOMS = {"domain", "application", "projections", "adapters", "runtime", "workers", "history", "audit", "cli"}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.ROOMS:

@@ -1,1 +1,1 @@
-"""The client of Tenantry: service tokens, the allow-list, and (later) the tenant context. Knows nothing of the engine."""
+"""The client of Tenantry: service tokens and the allow-list. It knows nothing of the engine."""

@@ -76,7 +76,13 @@ def test_a_path_that_two_readers_could_read_in_two_ways_is_refused(raw: bytes, a
 
 @pytest.mark.parametrize(
     ("raw", "expected"),
-    [(b"/", ()), (b"/v1/a%20b", ("v1", "a b")), (b"/%C3%A4", ("ä",)), (b"/a.b/...", ("a.b", "...")), (b"/a=@:~", ("a=@:~",))],
+    [
+        (b"/", ()),
+        (b"/v1/a%20b", ("v1", "a b")),
+        (b"/%C3%A4", ("ä",)),
+        (b"/a.b/...", ("a.b", "...")),
+        (b"/a=@:~", ("a=@:~",)),
+    ],
 )
 def test_a_plain_path_has_one_meaning(raw: bytes, expected: tuple[str, ...]) -> None:
     assert segments(raw) == expected

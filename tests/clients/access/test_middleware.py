@@ -296,7 +296,7 @@ def test_keys_that_are_out_of_reach_are_no_fault_of_the_caller_and_let_nobody_in
 @pytest.fixture
 def server(app: Application) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(guarded(app), log_level="critical", ws="none", lifespan="on", http="h11")  # type: ignore[arg-type]
+        config = uvicorn.Config(guarded(app), log_level="critical", ws="none", lifespan="on", http="h11")
         running = uvicorn.Server(config)
         thread = threading.Thread(target=running.run, args=([listener],))
         thread.start()
@@ -307,7 +307,9 @@ def server(app: Application) -> Iterator[int]:
 
 def spoken(port: int, target: str, *, method: str = "GET", headers: str = "", body: str = "") -> tuple[int, Any]:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(f"{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n{body}".encode())
+        connection.sendall(
+            f"{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n{body}".encode()
+        )
         answer = b""
         while chunk := connection.recv(65536):
             answer += chunk

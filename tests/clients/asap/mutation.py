@@ -76,7 +76,7 @@ def moved(text: str, random: Random) -> str:
 
 
 def rewritten(text: str, random: Random) -> str:
-    """Header and claims of another content, under the old signature, an empty one, or one of an algorithm that needs none."""
+    """Header and claims of another content, under the old signature, an empty or a shorter one."""
     parts = text.split(".")
     for which in random.choice(((0,), (1,), (0, 1))):
         content = json.loads(_decoded(parts[which]))
@@ -166,7 +166,12 @@ def mutated(seed: int, number: int) -> Iterator[str]:
         for _ in range(random.choice((1, 1, 1, 2, 3))):
             try:
                 text = random.choice(MUTATIONS)(text, random)
-            except (ValueError, AttributeError, IndexError, KeyError):  # what is left is no token that could be changed so
+            except (
+                ValueError,
+                AttributeError,
+                IndexError,
+                KeyError,
+            ):  # what is left is no token that could be changed so
                 break
         if text not in SEEN:
             made += 1

@@ -37,7 +37,9 @@ class Authority:
         key, name = ec.generate_private_key(ec.SECP256R1()), _name("Authority of a test")
         root = _certificate(name, name, key, key, x509.BasicConstraints(ca=True, path_length=0))
         server_key = ec.generate_private_key(ec.SECP256R1())
-        leaf = _certificate(_name("127.0.0.1"), name, server_key, key, x509.BasicConstraints(ca=False, path_length=None))
+        leaf = _certificate(
+            _name("127.0.0.1"), name, server_key, key, x509.BasicConstraints(ca=False, path_length=None)
+        )
         (folder / "root.pem").write_bytes(root.public_bytes(serialization.Encoding.PEM))
         (folder / "leaf.pem").write_bytes(
             leaf.public_bytes(serialization.Encoding.PEM)

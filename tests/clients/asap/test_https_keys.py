@@ -41,7 +41,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority.make(tmp_path_factory.mktemp("authority"))
 
 
-@pytest.fixture(params=FAULTS.values(), ids=FAULTS.keys())
+@pytest.fixture(params=list(FAULTS.values()), ids=list(FAULTS))
 def faulty(request: pytest.FixtureRequest, authority: Authority) -> Iterator[repositories.Repository]:
     with serving(authority, request.param) as repository:
         yield repository

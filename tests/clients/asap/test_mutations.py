@@ -47,7 +47,14 @@ def refused(seed: int, number: int) -> Counter[str]:
 def test_none_of_twenty_thousand_mutated_tokens_is_accepted() -> None:
     codes = refused(seed=20_000, number=20_000)
     assert codes.total() == 20_000
-    never = {"token-missing", "token-repeated", "replay-record-unavailable", "issuer-not-allowed", "key-unknown", "key-unavailable"}
+    never = {
+        "token-missing",
+        "token-repeated",
+        "replay-record-unavailable",
+        "issuer-not-allowed",
+        "key-unknown",
+        "key-unavailable",
+    }
     assert set(codes) >= set(CODES) - never, "the mutations reach every check but those that need more than a token"
 
 
@@ -57,4 +64,5 @@ def test_none_of_a_million_mutated_tokens_is_accepted() -> None:
     started = time.monotonic()
     codes = sum((refused(seed, 100_000) for seed in range(10)), Counter[str]())
     assert codes.total() == 1_000_000
-    print(f"\n1,000,000 mutated tokens refused in {time.monotonic() - started:.0f} s:", dict(codes.most_common()))
+    took = time.monotonic() - started
+    print(f"\n1,000,000 mutated tokens refused in {took:.0f} s:", dict(codes.most_common()))  # noqa: T201

@@ -1,7 +1,7 @@
 """The verifier tests of the Python reference library, run against our verifier.
 
-They come from the installed package and are run as they are; only the verifier that they make is replaced, by an adapter
-that speaks the library's interface. What the adapter translates is how a refusal is said, never whether there is one.
+They come from the installed package and are run as they are; only the verifier that they make is replaced, by an
+adapter that speaks the library's interface. The adapter translates how a refusal is said, never whether there is one.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _cases(base: type[Any]) -> list[unittest.TestCase]:
 CASES = [*_cases(suite.JWTAuthVerifierRS256Test), *_cases(suite.JWTAuthVerifierES256Test)]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.algorithm}-{case._testMethodName}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.algorithm}-{case.id().rpartition('.')[2]}")
 def test_our_verifier_passes_the_test_of_the_library(case: unittest.TestCase) -> None:
     result = unittest.TestResult()
     case.run(result)

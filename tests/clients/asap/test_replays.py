@@ -156,9 +156,7 @@ def _refusal(replays: SharedReplays) -> str:
     return refused.value.code
 
 
-def test_a_record_that_another_holds_locked_refuses_commands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_that_another_holds_locked_refuses_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tenantry_client.asap.replays.LOCK_SECONDS", 0.05)
     file = tmp_path / "used.sqlite"
     replays = SharedReplays(file)
@@ -172,6 +170,17 @@ def test_a_record_that_another_holds_locked_refuses_commands(
     replays.close()
 
 
+def _filled(replays: SharedReplays) -> int:
+    """The number of the first token for which there was no room."""
+    for number in range(10_000):
+        try:
+            first(replays, f"fill-{number}")
+        except Refused as refused:
+            assert refused.code == "replay-record-unavailable"  # noqa: PT017
+            return number
+    pytest.fail("there was room for all")
+
+
 def test_a_full_disk_refuses_commands_and_one_with_room_again_does_not(tmp_path: Path) -> None:
     replays = SharedReplays(tmp_path / "used.sqlite")
     first(replays)
@@ -179,11 +188,7 @@ def test_a_full_disk_refuses_commands_and_one_with_room_again_does_not(tmp_path:
     assert connection is not None
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}")  # the disk ends here: SQLite answers as on ENOSPC
-    taken = 0
-    with pytest.raises(Refused) as refused:
-        for taken in range(10_000):  # noqa: B007
-            first(replays, f"fill-{taken}")
-    assert refused.value.code == "replay-record-unavailable"
+    taken = _filled(replays)
     connection.execute("PRAGMA max_page_count = 1000000")
     assert not first(replays, "fill-0")
     assert first(replays, f"fill-{taken}")

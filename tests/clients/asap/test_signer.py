@@ -1,4 +1,4 @@
-"""The signer of service tokens: what it signs is what the verifier takes; keys from files and the environment; rotation."""
+"""The signer of service tokens: the verifier takes what it signs; keys from files and the environment; rotation."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ def test_keys_are_rotated_with_an_overlap_and_the_old_one_is_revoked_after_it(si
         ours.verify(old)
 
 
-def test_a_key_that_left_its_folder_is_refused_when_its_age_is_over(signer: Signer, clock: Clock, tmp_path: Path) -> None:
+def test_a_key_that_left_its_folder_is_refused_when_its_age_is_over(
+    signer: Signer, clock: Clock, tmp_path: Path
+) -> None:
     (tmp_path / ISSUER).mkdir()
     file = tmp_path / f"{KEY_ID}.pem"
     file.write_bytes(KEYS[KEY_ID])

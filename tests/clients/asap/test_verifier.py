@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from tenantry_client.asap import Caller, Refused, Verifier
 from tenantry_client.asap.public_keys import FixedKeys, FoundKey
 from tenantry_client.asap.replays import LocalReplays
-
 from tests.clients.asap.mutants import (
     AUDIENCE,
     CLAIMS,

@@ -1,4 +1,4 @@
-"""The vectors of service tokens, as other implementations read them: `python -m tests.clients.asap.vectors` writes them.
+"""The vectors of service tokens, for other implementations: `python -m tests.clients.asap.vectors` writes them.
 
     docs/reference/asap-vectors.jsonl   first a line with the clock, the audience and the keys, then a line a token
     docs/reference/asap-vectors.md      what other libraries do with each of them, where they are installed
@@ -76,12 +76,16 @@ def _tokens() -> Iterator[tuple[str, str]]:
     yield from ((mutant.name, mutant.text) for mutant in MUTANTS)
 
 
+class LibraryMissing(Exception):
+    """One of the libraries that the table compares is not installed."""
+
+
 def table() -> str:
-    """The page. Raises ValueError where a library is missing: half a table would replace a whole one."""
+    """The page. Raises LibraryMissing: half a table would replace a whole one."""
     columns: list[tuple[str, Verdicts]] = []
     for found in (atlassian_jwt_auth(), jwt_authentication()):
         if isinstance(found, str):
-            raise ValueError(f"{found}: install it, or leave the page as it is")
+            raise LibraryMissing(found)
         columns.append(found)
     heads = ["token", "Tenantry", *(name for name, _ in columns)]
     rows = [[name, "accepted", *(_said(verdicts[name]) for _, verdicts in columns)] for name in GOOD_TOKENS]
@@ -100,14 +104,15 @@ first line of the file has the clock, the leeway, the audience, the allowed issu
 a token with its name and the code of its refusal (`null`: it is accepted). The keys are known to everybody.
 
 Of the {len(MUTANTS)} bad tokens below Tenantry's client accepts none, {counts}.
-Both are asked with the same clock, leeway, keys, audience and (where the library has such a list) allowed issuers. Some of what they accept is a rule that
-is only ours: a stricter reading of JSON and base64url, no unknown fields in the header.
+Both are asked with the same clock, leeway, keys, audience and (where the library has such a list) allowed issuers.
+Some of what they accept is a rule that is only ours: a stricter reading of JSON and base64url, no unknown fields in
+the header, a bound on the length.
 
 {body}
 """
 
 
-def _said(accepted: bool, *, bad: bool = False) -> str:  # noqa: FBT001
+def _said(accepted: bool, *, bad: bool = False) -> str:
     if accepted:
         return "**accepted**" if bad else "accepted"
     return "refused"
@@ -118,7 +123,7 @@ def main() -> None:
     VECTORS.write_text("".join(f"{line}\n" for line in lines()))
     try:
         TABLE.write_text(table())
-    except ValueError as error:
+    except LibraryMissing as error:
         print(f"{TABLE.name} stays as it is: {error}", file=sys.stderr)  # noqa: T201
 
 

@@ -10,8 +10,8 @@
     callee = "engine"
     commands = ["runs.retry"]
 
-The file is data for people who review it: nothing in it denies, so the order of lines means nothing, and what it does not
-name is refused. What a stolen key can do is what this file says.
+The file is data for people who review it: nothing in it denies, so the order of lines means nothing, and what it does
+not name is refused. What a stolen key can do is what this file says.
 """
 
 from __future__ import annotations

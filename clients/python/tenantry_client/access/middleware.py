@@ -3,8 +3,8 @@
     raw path unambiguous? ─▶ open route? ─▶ token (ASAP) ─▶ allow-list: caller, method, route ─▶ the application
 
 The path is the raw one, as it came over the wire: a server that passes none on (`raw_path` of ASGI) gets no request
-through. Each refusal is a JSON body `{"code", "message"}` with 400, 401, 403 or 503. The application finds the caller in
-`scope["tenantry.caller"]`, and the freshness token in `scope["tenantry.at_least"]`: that header counts only beside a
+through. Each refusal is a JSON body `{"code", "message"}` with 400, 401, 403 or 503. The application finds the caller
+in `scope["tenantry.caller"]`, and the freshness token in `scope["tenantry.at_least"]`: that header counts only beside a
 token that was verified, so that nobody outside can make a service wait.
 """
 
@@ -41,8 +41,10 @@ class _Refusal(NamedTuple):
 
 
 class AccessMiddleware:
-    """Lets a request through to `app` when its caller may make it. Every method but GET and HEAD is a command, and takes
-    a token once. `open_paths` (probes) need none."""
+    """Lets a request through to `app` when its caller may make it.
+
+    Every method but GET and HEAD is a command, and takes a token once. `open_paths` (probes) need none.
+    """
 
     def __init__(
         self,
@@ -76,8 +78,7 @@ class AccessMiddleware:
     async def _refusal(self, scope: Scope, raw: bytes) -> _Refusal | None:
         """None where the request may pass; then the scope is filled in."""
         try:
-            if "/" + "/".join(segments(raw)) != scope["path"]:
-                raise AmbiguousPath("the server reads the path in another way")
+            _check_path(raw, scope["path"])
         except AmbiguousPath as error:
             return _Refusal(400, "path-ambiguous", f"{error}: send a plain path")
         method = scope["method"]
@@ -103,8 +104,14 @@ class AccessMiddleware:
         return await asyncio.to_thread(self._verifier.verify, token, once=once)
 
 
+def _check_path(raw: bytes, path: str) -> None:
+    """The path has one meaning, and the application sees that one. Raises AmbiguousPath."""
+    if "/" + "/".join(segments(raw)) != path:
+        raise AmbiguousPath("the server reads the path in another way")
+
+
 def bearer(headers: Collection[tuple[bytes, bytes]]) -> str | None:
-    """The token of `Authorization: Bearer`; None where there is none. Raises Refused where there are two, or another."""
+    """The token of `Authorization: Bearer`, None where there is none. Raises Refused where it is another, or twice."""
     found = [value for name, value in headers if name == b"authorization"]
     if not found:
         return None

@@ -1,7 +1,7 @@
 """Raw request paths and route templates: read in one way only, or refused.
 
-A proxy and an application may read `%2f`, `//`, `..` or `;` in two ways, and an allow-list between them is worth nothing.
-So a raw path that holds one of them is refused before it is matched.
+A proxy and an application may read `%2f`, `//`, `..` or `;` in two ways, and an allow-list between them is worth
+nothing. So a raw path that holds one of them is refused before it is matched.
 
     /v1/tenants/{id}        one segment of at least one character
     /v1/files/{rest...}     the rest of the path, one segment or more; at the end only

@@ -126,18 +126,20 @@ class HttpsKeys:
 
     def _get(self, repository: _Repository, key_id: str) -> tuple[int, str, bytes]:
         """Status, media type and body. Redirects are not followed: a key comes from where it was asked for."""
-        plain = socket.create_connection((repository.host, repository.port), timeout=self._timeout)
-        with plain, self._tls.wrap_socket(plain, server_hostname=repository.host, do_handshake_on_connect=False) as tls:
-            with _cut_off(tls, after=self._timeout):
-                tls.do_handshake()
-                connection = HTTPConnection(repository.host, repository.port)
-                connection.sock = tls
-                connection.request(
-                    "GET", f"{repository.path}/{key_id}", headers={"accept": PEM_TYPE, "connection": "close"}
-                )
-                with connection.getresponse() as response:
-                    media_type = (response.getheader("content-type") or "").partition(";")[0].strip().lower()
-                    return response.status, media_type, response.read(MAX_KEY_BYTES + 1)
+        with (
+            socket.create_connection((repository.host, repository.port), timeout=self._timeout) as plain,
+            self._tls.wrap_socket(plain, server_hostname=repository.host, do_handshake_on_connect=False) as tls,
+            _cut_off(tls, after=self._timeout),
+        ):
+            tls.do_handshake()
+            connection = HTTPConnection(repository.host, repository.port)
+            connection.sock = tls
+            connection.request(
+                "GET", f"{repository.path}/{key_id}", headers={"accept": PEM_TYPE, "connection": "close"}
+            )
+            with connection.getresponse() as response:
+                media_type = (response.getheader("content-type") or "").partition(";")[0].strip().lower()
+                return response.status, media_type, response.read(MAX_KEY_BYTES + 1)
 
 
 @contextmanager

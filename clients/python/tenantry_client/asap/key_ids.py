@@ -28,7 +28,7 @@ def check_name(text: object, what: str) -> str:
 
 
 def check_owner(key_id: str, issuer: str) -> None:
-    """The key of that (checked) name belongs to the issuer. Raises Refused(`key-id-not-of-issuer`, `key-id-invalid`)."""
+    """The key of that (checked) name is the issuer's. Raises Refused(`key-id-not-of-issuer`, `key-id-invalid`)."""
     if not key_id.startswith(f"{issuer}/"):
         check_name(
             issuer, "the issuer"

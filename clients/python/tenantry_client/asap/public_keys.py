@@ -8,10 +8,10 @@ refused within the lease. Only names that have passed the allow-list are ever as
 from __future__ import annotations
 
 import errno
+import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tenantry_client.asap.algorithms import UnusableKey, VerifyingKey, load_verifying_key
 from tenantry_client.asap.refusals import Refused
@@ -19,8 +19,7 @@ from tenantry_client.asap.refusals import Refused
 MAX_KEY_BYTES: Final = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class FoundKey:
+class FoundKey(NamedTuple):
     """A public key; `usable_until` is in seconds of the monotonic clock that was passed to `find`."""
 
     key: VerifyingKey
@@ -42,19 +41,23 @@ class FixedKeys:
     """Keys in memory: for tests, and for what the context stream carries."""
 
     def __init__(self, keys: Mapping[str, bytes] | None = None) -> None:
-        self._keys = {name: load_verifying_key(pem) for name, pem in (keys or {}).items()}
         self.version = 0
+        self._keys = _loaded(keys or {})
 
     def replace(self, keys: Mapping[str, bytes]) -> None:
         """From now on these are all."""
-        self._keys = {name: load_verifying_key(pem) for name, pem in keys.items()}
+        self._keys = _loaded(keys)
         self.version += 1
 
-    def find(self, key_id: str, *, now: float) -> FoundKey:
-        key = self._keys.get(key_id)
-        if key is None:
+    def find(self, key_id: str, *, now: float) -> FoundKey:  # noqa: ARG002 - these do not age
+        found = self._keys.get(key_id)
+        if found is None:
             raise unknown_key()
-        return FoundKey(key, usable_until=float("inf"))
+        return found
+
+
+def _loaded(keys: Mapping[str, bytes]) -> dict[str, FoundKey]:
+    return {name: FoundKey(load_verifying_key(pem), usable_until=float("inf")) for name, pem in keys.items()}
 
 
 class KeyFolder:
@@ -76,21 +79,25 @@ class KeyFolder:
         return found
 
     def _read(self, key_id: str) -> VerifyingKey:
-        path = self._folder / f"{key_id}.pem"
         try:
-            if not path.is_file():
-                raise unknown_key()
-            with path.open("rb") as file:
-                pem = file.read(MAX_KEY_BYTES + 1)
-            if len(pem) > MAX_KEY_BYTES:
-                raise UnusableKey("the file is too long")
-            return load_verifying_key(pem)
+            return load_verifying_key(_content(self._folder / f"{key_id}.pem"))
         except (OSError, UnusableKey) as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
                 raise unknown_key() from None
             raise Refused(
                 "key-unavailable", "the key's file cannot be read: ask the operator of this service"
             ) from None
+
+
+def _content(file: Path) -> bytes:
+    """Raises OSError and UnusableKey."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise UnusableKey("it is no file")  # a pipe would be read for ever
+    with file.open("rb") as opened:
+        content = opened.read(MAX_KEY_BYTES + 1)
+    if len(content) > MAX_KEY_BYTES:
+        raise UnusableKey("it is too long")
+    return content
 
 
 def unknown_key() -> Refused:

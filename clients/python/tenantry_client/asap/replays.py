@@ -96,7 +96,7 @@ class SharedReplays:
             return connection.execute("INSERT OR IGNORE INTO used VALUES (?, ?)", (key, until)).rowcount == 1
 
     def _connected(self) -> sqlite3.Connection:
-        """The connection of this process. One that came through a fork is the parent's: it is neither used nor closed."""
+        """The connection of this process. One that came through a fork is the parent's: neither used nor closed."""
         if self._connection is not None:
             if self._process == os.getpid():
                 return self._connection
@@ -139,4 +139,4 @@ def _unavailable(what: str) -> Refused:
 
 
 def _digest(issuer: str, audience: str, token_id: str) -> bytes:
-    return hashlib.sha256("\0".join((issuer, audience, token_id)).encode()).digest()
+    return hashlib.sha256(f"{issuer}\0{audience}\0{token_id}".encode()).digest()

@@ -1,8 +1,8 @@
 """The signer of service tokens: one short-lived token for each audience, from one private key.
 
-A token is made for a call, and may serve the next calls to the same audience until half of its life is over. A call of a
-command asks for a fresh one each attempt, since its `jti` is accepted once. Rotation: publish the new public key, give
-the signer the new private key (`SigningKey.read` again), revoke the old public key when its last token has expired.
+A token is made for a call, and may serve the next calls to the same audience until half of its life is over. A call of
+a command asks for a fresh one each attempt, since its `jti` is accepted once. Rotation: publish the new public key,
+`rotate` the signer to its private half, and revoke the old public key once its last token has expired.
 """
 
 from __future__ import annotations
