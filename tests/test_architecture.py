@@ -43,6 +43,8 @@ def copy(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    client = ROOT / "clients" / "python" / "tenantry_client"
+    shutil.copytree(client, tmp_path / "tenantry_client", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
@@ -58,6 +60,7 @@ def test_imports_go_down_only() -> None:
         ("domain/planted.py", "projections", "Imports go down only"),
         ("adapters/planted.py", "projections", "Imports go down only"),
         ("runtime/telemetry.py", "adapters", "Only runtime.bootstrap joins adapters and projections"),
+        ("tenantry_client/asap/planted.py", "domain", "The client knows nothing of the engine"),
         ("workers/planted.py", "kafka", "Workers, history and commands never touch a driver"),
     ],
 )

@@ -101,6 +101,14 @@ def test_a_clock_that_jumps_forward_for_hours_and_back_refuses_what_it_may_have_
     assert (refused.value.code, refused.value.status) == ("replay-record-unavailable", 503)
 
 
+def test_another_host_keeps_a_record_of_its_own_so_a_stolen_token_counts_once_on_each(tmp_path: Path) -> None:
+    """What the threat model names: the record is shared by the processes of a host, not by hosts."""
+    hosts = [SharedReplays(tmp_path / f"host-{number}.sqlite") for number in range(2)]
+    assert [first(host) for host in hosts for _ in range(2)] == [True, False, True, False]
+    for host in hosts:
+        host.close()
+
+
 RACER = """
 import sys
 from pathlib import Path

@@ -21,6 +21,7 @@ from tests.clients.asap.mutants import (
     KEYS,
     MUTANTS,
     NOW,
+    OTHER_RSA_KEY,
     RSA_KEY,
     Mutant,
     token,
@@ -192,6 +193,46 @@ def test_the_cache_is_bounded(keys: CountedKeys, clock: Clock) -> None:
     for number in range(10):
         verifier.verify(with_claims(jti=f"id-{number}"))
     assert len(verifier._remembered) <= 3  # noqa: SLF001
+
+
+def test_a_caller_with_a_new_token_for_each_call_pushes_out_only_its_own(keys: CountedKeys, clock: Clock) -> None:
+    verifier = Verifier(AUDIENCE, keys, may_call=lambda _: True, clock=clock, monotonic=clock, remembered=3)
+    quiet = token({**HEADER, "kid": "support/1"}, {**CLAIMS, "iss": "support"}, key=OTHER_RSA_KEY)
+    verifier.verify(quiet)
+    for number in range(50):
+        verifier.verify(with_claims(jti=f"flood-{number}"))
+    asked = len(keys.asked)
+    verifier.verify(quiet)
+    assert len(keys.asked) == asked
+    assert len(verifier._remembered) == 4  # noqa: SLF001
+
+
+def test_tokens_that_are_refused_are_not_remembered(verifier: Verifier) -> None:
+    for mutant in MUTANTS:
+        refusal(verifier, mutant.text)
+    assert verifier._remembered == {}  # noqa: SLF001
+
+
+class KeysRevokedMeanwhile(CountedKeys):
+    """The key is revoked by another thread just after it was found."""
+
+    def find(self, key_id: str, *, now: float) -> FoundKey:
+        found = super().find(key_id, now=now)
+        self.replace({})
+        return found
+
+
+def test_a_key_that_is_revoked_while_a_token_is_verified_does_not_stay_in_memory(clock: Clock) -> None:
+    verifier = make(KeysRevokedMeanwhile(), clock)
+    verifier.verify(GOOD)
+    assert refusal(verifier, GOOD) == "key-unknown"
+
+
+def test_a_stolen_key_signs_for_its_own_service_alone(verifier: Verifier) -> None:
+    as_another = token({**HEADER, "kid": KEY_ID}, {**CLAIMS, "iss": "support"})
+    under_its_key = token({**HEADER, "kid": "support/1"}, {**CLAIMS, "iss": "support"})
+    assert refusal(verifier, as_another) == "key-id-not-of-issuer"
+    assert refusal(verifier, under_its_key) == "issuer-not-allowed"
 
 
 def test_a_service_without_a_record_of_tokens_takes_no_commands(keys: CountedKeys, clock: Clock) -> None:
