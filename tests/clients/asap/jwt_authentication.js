@@ -5,6 +5,9 @@ const http = require('http');
 const [head, ...vectors] = fs.readFileSync(process.argv[2], 'utf8').trim().split('\n').map((line) => JSON.parse(line));
 Date.now = () => head.now * 1000;
 
+// As a text, which every variable of the environment is, its leeway is appended to the time and not added to it.
+Object.defineProperty(process, 'env', {value: {...process.env, ASAP_SERVER_LEEWAY_SECONDS: head.leeway}});
+
 const repository = http.createServer((request, response) => {
     const pem = head.keys[decodeURIComponent(request.url.slice(1))];
     response.writeHead(pem ? 200 : 404, {'content-type': 'application/x-pem-file'});
