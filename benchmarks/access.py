@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import count
 from statistics import median
 from typing import Any, Final
 
@@ -35,18 +34,15 @@ def run(*, runs: int, quick: bool) -> Result:
     ours, theirs = _ours(pem), _theirs(pem)
     size, rounds = (20, 3) if quick else (200, 10 * runs)
     again = signer.fresh(AUDIENCE)
+    progress(f"access: {rounds} rounds of {size} tokens")
     ours(again), theirs(again)
 
     firsts, repeats, peers = [], [], []
-    for number in count(1):
+    for _ in range(rounds):
         tokens = [signer.fresh(AUDIENCE) for _ in range(size)]
         firsts.append(_rate(ours, tokens))
         peers.append(_rate(theirs, tokens))
         repeats.append(_rate(ours, [again] * size * 20))
-        if number == rounds:
-            break
-        if number % 10 == 0:
-            progress(f"access: round {number} of {rounds}")
     first, repeat, peer = median(firsts), median(repeats), median(peers)
     return {
         "bench": "access",

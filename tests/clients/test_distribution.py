@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -58,6 +59,15 @@ def alone(path: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
 def test_the_client_works_alone(tmp_path: Path) -> None:
     done = alone(CLIENT, tmp_path)
     assert (done.stdout, done.stderr) == ("billing\n", "")
+
+
+def test_what_the_readme_shows_is_there() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL)
+    shown = [line for block in blocks for line in block.splitlines() if line.startswith(("from ", "import "))]
+    assert len(blocks) == 2
+    for block in blocks:
+        compile(block, "README.md", "exec")
+    exec("\n".join(shown), {})  # noqa: S102
 
 
 def test_the_wheel_of_the_client_is_whole_and_typed(tmp_path: Path) -> None:
