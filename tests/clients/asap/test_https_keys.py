@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,18 @@ def test_an_outage_costs_nothing_until_the_key_is_too_old(authority: Authority) 
         repository.answer = FAULTS["503"]
         assert keys.find(KEY_ID, now=29.9).usable_until == 30.0
         assert refusal(keys, now=30.0) == "key-unavailable"
+
+
+def test_a_silent_repository_holds_up_one_call_for_a_key_that_still_counts(authority: Authority) -> None:
+    with serving(authority, GOOD) as repository:
+        keys = make(authority, repository.url)
+        keys.find(KEY_ID, now=0.0)
+        repository.answer = repositories.silent
+        with ThreadPoolExecutor(8) as pool:
+            started = time.monotonic()
+            took = list(pool.map(lambda _: (keys.find(KEY_ID, now=20.0), time.monotonic() - started)[1], range(8)))
+    assert sum(seconds > 0.3 for seconds in took) == 1
+    assert len(repository.asked) == 2
 
 
 def test_a_revoked_key_is_refused_when_its_age_is_over_at_the_latest(authority: Authority) -> None:

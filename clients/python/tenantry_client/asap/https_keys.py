@@ -64,6 +64,7 @@ class HttpsKeys:
         self._found: dict[str, FoundKey] = {}
         self._missing: dict[str, float] = {}
         self._resting: dict[_Repository, float] = {}
+        self._asking: set[str] = set()
         self._budget = (0.0, 0)
 
     def find(self, key_id: str, *, now: float) -> FoundKey:
@@ -72,16 +73,28 @@ class HttpsKeys:
             return kept
         if kept is None:
             self._check_stranger(key_id, now)
+        elif now < kept.usable_until and not self._begin(key_id):
+            return kept
         try:
             answer = self._ask(key_id, now)
         except Refused:
             if kept is not None and now < kept.usable_until:
                 return kept
             raise
+        finally:
+            self._asking.discard(key_id)
         self._keep(key_id, answer, now)
         if answer is None:
             raise unknown_key()
         return answer
+
+    def _begin(self, key_id: str) -> bool:
+        """Whether nobody else asks for the key at the moment: for one that still counts, one question is enough."""
+        with self._lock:
+            if key_id in self._asking:
+                return False
+            self._asking.add(key_id)
+            return True
 
     def _check_stranger(self, key_id: str, now: float) -> None:
         with self._lock:
