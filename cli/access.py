@@ -40,15 +40,22 @@ def check(
     method: Annotated[str | None, typer.Argument(help="GET, POST ..., or COMMAND.")] = None,
     path: Annotated[str | None, typer.Argument(help="The raw path, or the command's name.")] = None,
     file: File = DEFAULT,
+    as_json: AsJson = False,
 ) -> None:
     """Check that the file is good, or that a call is allowed; for scripts. Exit 0: it is, 1: refused, 2: wrong file."""
     allow_list = _read(file)
     if caller is None:
-        out.print(f"{file}: {len(allow_list.entries)} entries, good")
+        if as_json:
+            print_json({"entries": len(allow_list.entries)})
+        else:
+            out.print(f"{file}: {len(allow_list.entries)} entries, good")
         return
     if callee is None or method is None or path is None:
         raise UsageError("name CALLER CALLEE METHOD PATH, or none of them")
-    if not _answer(allow_list, caller, callee, method, path).allowed:
+    allowed = _answer(allow_list, caller, callee, method, path).allowed
+    if as_json:
+        print_json({"allowed": allowed})
+    if not allowed:
         raise typer.Exit(1)
 
 

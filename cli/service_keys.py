@@ -48,10 +48,11 @@ def new(
     reason: Reason,
     private_key: Annotated[Path, typer.Option(help="The private key is written to this file, for its owner alone.")],
     kind: Annotated[Literal["rsa", "p256"], typer.Option(help="rsa: 3072 bits, verifies fastest.")] = "rsa",
-    show: Annotated[bool, typer.Option("--show", help="Print the private key as well.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the private key as well; not with --json.")] = False,
     folder: Folder = None,
     as_name: As = None,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key, write its private half to a file, and publish the other."""
     because, by, name = why(reason), who(as_name), _name(key_id)
@@ -66,9 +67,13 @@ def new(
         except BaseException:
             private_key.unlink()
             raise
-        _bring_up_to_date(parts, folder, data_dir)
-    out.print(f"{name} is published; its private key is in {private_key}")
-    if show:
+        strangers = _bring_up_to_date(parts, folder, data_dir)
+    if as_json:
+        print_json({"key_id": name, "state": "in force", "private_key": str(private_key), "strangers": strangers})
+    else:
+        out.print(f"{name} is published; its private key is in {private_key}")
+    _complain_of(strangers)
+    if show and not as_json:
         for line in pem.decode().splitlines():
             out.print(line)
 
@@ -84,6 +89,7 @@ def publish(
     folder: Folder = None,
     as_name: As = None,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Publish the key of a service that keeps the private half to itself. Without KEY-ID: write the folder anew."""
     if (key_id is None) != (public_key is None):
@@ -92,8 +98,12 @@ def publish(
         if key_id is not None and public_key is not None:
             name = _name(key_id)
             _publish(parts, name, _read_public(public_key), who(as_name), why(reason))
-            out.print(f"{name} is published")
-        _bring_up_to_date(parts, folder, data_dir)
+        strangers = _bring_up_to_date(parts, folder, data_dir)
+    if as_json:
+        print_json({"key_id": key_id, "strangers": strangers})
+    elif key_id is not None:
+        out.print(f"{key_id} is published")
+    _complain_of(strangers)
 
 
 @app.command("list")
@@ -116,14 +126,23 @@ def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 @app.command()
 @command
 def revoke(
-    key_id: KeyName, reason: Reason, folder: Folder = None, as_name: As = None, data_dir: DataDir = None
+    key_id: KeyName,
+    reason: Reason,
+    folder: Folder = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Revoke a key for good. Its name is not used again."""
     because, by = why(reason), who(as_name)
     with running_parts(data_dir) as parts:
         parts.service_keys.record(partial(service_keys.revoke, key_id=key_id, operator=by, reason=because))
-        _bring_up_to_date(parts, folder, data_dir)
-    out.print(f"{key_id} is revoked: no service takes it once its keys are too old (30 s at most)")
+        strangers = _bring_up_to_date(parts, folder, data_dir)
+    if as_json:
+        print_json({"key_id": key_id, "state": "revoked", "strangers": strangers})
+    else:
+        out.print(f"{key_id} is revoked: no service takes it once its keys are too old (30 s at most)")
+    _complain_of(strangers)
 
 
 def _publish(parts: Parts, key_id: str, public_key: str, by: str, because: str) -> None:
@@ -162,14 +181,18 @@ def _write_private(file: Path, pem: bytes) -> None:
         raise UsageError(f"{file} cannot be written: {error.strerror}: name a file that is not there yet") from None
 
 
-def _bring_up_to_date(parts: Parts, folder: Path | None, data_dir: Path | None) -> None:
+def _bring_up_to_date(parts: Parts, folder: Path | None, data_dir: Path | None) -> list[str]:
+    """Writes the folder; the files in it that are no keys of ours."""
     where = folder or settings_of(data_dir).data_dir / "service-keys"
     try:
-        strangers = write_folder(where, parts.service_keys.all())
+        return [str(file) for file in write_folder(where, parts.service_keys.all())]
     except OSError as error:
         raise UsageError(
             f"the log has it, but {where} cannot be written: {error.strerror}: mend it and say `service-keys publish`"
         ) from None
+
+
+def _complain_of(strangers: list[str]) -> None:
     for file in strangers:
         complain(f"{file} is a key that was never published here: remove it, or publish it")
     if strangers:

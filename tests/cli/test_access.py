@@ -76,6 +76,12 @@ def test_check_is_silent_about_a_call_and_its_exit_code_tells() -> None:
     assert (result.exit_code, result.output) == (0, "")
 
 
+def test_check_answers_programs_in_json() -> None:
+    assert json.loads(access("check", "--json").stdout) == {"entries": 2}
+    refused = access("check", "billing", "engine", "GET", "/", "--json")
+    assert (refused.exit_code, json.loads(refused.stdout)) == (1, {"allowed": False})
+
+
 def test_check_of_a_file_counts_its_entries() -> None:
     assert access("check").stdout == "access.toml: 2 entries, good\n"
 
