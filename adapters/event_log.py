@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import psycopg
 from eventsourcing.postgres import PostgresDatastore
 from psycopg.rows import dict_row, tuple_row
 
@@ -20,6 +21,7 @@ from adapters.event_mapper import EventMapper, sealed_subjects
 from adapters.event_store import Recorder
 from adapters.postgres_connection import Limits, connect
 from adapters.postgres_errors import answering
+from adapters.sequences import expect_sequences
 from adapters.sessions import Pool
 from domain.event import Recorded
 from domain.ports import HeldInTenant, Lease, Recording, SealingKeys, WaitingMessage
@@ -38,7 +40,7 @@ class PostgresEventLog:
         self.datastore = PostgresDatastore("", "", "", "", "", originator_id_type="text")
         limits = Limits(statement=STATEMENT_SECONDS, lock=LOCK_SECONDS, idle_in_transaction=append_timeout_seconds)
         self.datastore.pool = Pool(  # type: ignore[assignment]
-            lambda: connect(url, limits=limits, autocommit=True, row_factory=dict_row), keep=pool_size + 4
+            lambda: _appending(url, limits), keep=pool_size + 4
         )
         self.recorder = Recorder(self.datastore)
         self.mapper = EventMapper(keys)
@@ -288,6 +290,17 @@ SELECT scope, token,
     ARRAY(SELECT number FROM wakes WHERE wakes.scope = claimed.scope AND due_at <= %(now)s)
 FROM claimed
 """
+
+
+def _appending(url: str, limits: Limits) -> psycopg.Connection[Any]:
+    """A connection that may append."""
+    connection = connect(url, limits=limits, autocommit=True, row_factory=dict_row)
+    try:
+        expect_sequences(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _place_of_body(digest: bytes) -> str:

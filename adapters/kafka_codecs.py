@@ -69,14 +69,14 @@ def _unsnappy_block(data: bytes, before: int) -> bytes:
             break
     if before + size > MAX_BATCH_BYTES:
         raise TooLarge
-    import snappy
+    import snappy  # noqa: PLC0415 - so that one that is missing is told in one line
 
     return bytes(snappy.decompress(bytes(data)))
 
 
 def unlz4(data: bytes) -> bytes:
     """What LZ4 made, one frame. Raises TooLarge, RuntimeError, EOFError."""
-    import lz4.frame
+    import lz4.frame  # noqa: PLC0415 - as above
 
     frame = lz4.frame.LZ4FrameDecompressor()
     made = frame.decompress(bytes(data), max_length=MAX_BATCH_BYTES + 1)
@@ -88,7 +88,7 @@ def unlz4(data: bytes) -> bytes:
 
 def unzstd(data: bytes) -> bytes:
     """What zstd made, of one frame or several. Raises TooLarge, zstandard.ZstdError."""
-    import zstandard
+    import zstandard  # noqa: PLC0415 - as above
 
     made = bytearray()
     with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True) as reader:

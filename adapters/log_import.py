@@ -29,7 +29,7 @@ from typing import Any, Final, Self
 import psycopg
 from psycopg import sql
 
-from adapters.high_water import APPEND_LOCK, CHANNEL
+from adapters.high_water import APPEND_LOCK
 from adapters.log_copy import Stored
 from adapters.postgres_connection import LONG, connect
 from adapters.postgres_errors import answering
@@ -166,7 +166,6 @@ class LogImport:
         restart = sql.SQL("ALTER SEQUENCE stored_events_notification_id_seq RESTART WITH {}")
         run(restart.format(sql.Literal(min(upto, _LAST) + 1)))
         run("UPDATE high_water_mark SET position = %s, published_at = now()", (upto,))
-        run("SELECT pg_notify(%s, %s)", (CHANNEL, str(upto)))
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
