@@ -24,7 +24,7 @@ from adapters.postgres_errors import answering
 from adapters.sequences import expect_sequences
 from adapters.sessions import Pool
 from domain.event import Recorded
-from domain.ports import HeldInTenant, Lease, Recording, SealingKeys, WaitingMessage
+from domain.ports import HeldInTenant, Lease, Recording, SealingKeys, WaitingMessage, latest_end
 from domain.provisioning import StepStarted
 
 STATEMENT_SECONDS: Final = 30.0
@@ -245,6 +245,7 @@ class PostgresEventLog:
                 "limit": limit,
                 "now": now,
                 "until": until,
+                "latest": latest_end(now, until),
                 "share": limit if share is None else share,
                 "but_not_of": list(but_not_of),
             },
@@ -268,7 +269,8 @@ WITH due AS (
     SELECT scope, due_at, number FROM wakes
     WHERE due_at <= %(now)s
       AND split_part(scope, ':', 2) <> ALL (%(but_not_of)s)
-      AND NOT EXISTS (SELECT FROM leases WHERE leases.scope = wakes.scope AND leases.until > %(now)s)
+      AND NOT EXISTS (SELECT FROM leases
+        WHERE leases.scope = wakes.scope AND leases.until > %(now)s AND leases.until <= %(latest)s)
     ORDER BY due_at, number
     LIMIT %(limit)s * 2
     FOR UPDATE SKIP LOCKED
@@ -283,7 +285,7 @@ WITH due AS (
     SELECT scope, %(owner)s, %(until)s FROM chosen ORDER BY scope
     ON CONFLICT (scope) DO UPDATE
         SET owner = excluded.owner, until = excluded.until, token = nextval('lease_tokens')
-        WHERE leases.until <= %(now)s
+        WHERE leases.until <= %(now)s OR leases.until > %(latest)s
     RETURNING scope, token
 )
 SELECT scope, token,

@@ -607,6 +607,23 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_first_holder_finishes_nothin
     log.record(Recording(events=[fact("site:t-1", 1)], leases=quick))
 
 
+def test_a_lease_of_a_clock_that_has_gone_back_by_hours_since_is_taken_over(log: Keeper) -> None:
+    """A machine that was resumed, or set right; its worker died before, and the lease would last for hours."""
+    wake(log, "site:t-1")
+    (before,) = claim(log, "before", now=NOW + timedelta(hours=3))
+    (after,) = claim(log, "after", now=NOW)
+    assert (after.scope, after.until) == ("site:t-1", NOW + LEASE)
+    with pytest.raises(Conflict):
+        log.record(Recording(leases=[before]))
+    log.record(Recording(leases=[after]))
+
+
+def test_a_lease_of_a_clock_that_is_a_little_ahead_is_respected(log: Keeper) -> None:
+    wake(log, "site:t-1")
+    claim(log, "ahead", now=NOW + timedelta(minutes=4))
+    assert claim(log, "behind", now=NOW) == []
+
+
 def test_who_goes_on_under_a_lease_must_still_have_it(inside: Inside) -> None:
     log = inside.log
     wake(log, "site:t-1")

@@ -27,6 +27,7 @@ from domain.ports import (
     Reply,
     WaitingMessage,
     Wake,
+    latest_end,
 )
 from domain.times import moved
 
@@ -319,7 +320,8 @@ class MemoryEventLog:
     ) -> list[Lease]:
         """See `EventLog.claim`: the longest due first."""
         with self._lock:
-            leased = {scope for scope, lease in self.leases.items() if lease.until > now}
+            latest = latest_end(now, until)
+            leased = {scope for scope, lease in self.leases.items() if now < lease.until <= latest}
             due: dict[str, list[int]] = {}
             ripe = [(wake.at, number, wake.scope) for number, wake in self.wakes.items() if wake.at <= now]
             for _, number, scope in sorted(ripe):
