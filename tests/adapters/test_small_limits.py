@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import psycopg
 import pytest
@@ -19,9 +20,10 @@ from psycopg import sql
 from adapters.embedded import EmbeddedPostgres
 from adapters.high_water import HighWaterAgent
 from adapters.migrations import migrate
-from domain.errors import Retryable, Unreachable
+from domain.errors import Conflict, Retryable, Unreachable
+from domain.ports import Recording
 from domain.steps import Step
-from tests.adapters.appending import event_log, stored
+from tests.adapters.appending import event_log, fact, stored
 from tests.adapters.steps.orders import Family
 from tests.adapters.steps.real_shards import RealWorld, real_world
 
@@ -176,6 +178,26 @@ def left_of(world: RealWorld, database: str, schema: str, role: str) -> tuple[in
         ).fetchone()
     assert row is not None
     return row[0], row[1]
+
+
+def test_an_act_on_more_tenants_than_the_server_has_locks_is_recorded(small: EmbeddedPostgres) -> None:
+    """As `runs approve` of a plan for thousands; what others record about one of them waits for it, or it for them."""
+    small.create_database("crowded")
+    url = small.url("crowded")
+    migrate(url)
+    tenants = {f"tenant:t-{number}": 0 for number in range(TABLES)}
+    with event_log(url) as log, psycopg.connect(url) as other:
+        other.execute(b"SELECT pg_advisory_xact_lock_shared(hashtextextended('*', 3))")  # as one of a few tenants does
+        recorded = Thread(target=lambda: log.record(Recording(unmoved=tenants)))
+        recorded.start()
+        recorded.join(0.5)
+        assert recorded.is_alive()
+        other.rollback()
+        recorded.join(10)
+        assert not recorded.is_alive()
+        log.record(Recording(events=[fact("tenant:t-7")]))
+        with pytest.raises(Conflict):
+            log.record(Recording(unmoved=tenants))
 
 
 # -- prepared transactions -----------------------------------------------------------------------------------------
