@@ -93,15 +93,14 @@ class Remover:
 
     def _remove_schema(self, thing: Thing, is_claimed: IsClaimed) -> bool:
         with self._topology.connect(thing.where) as connection:
-            is_more = True
-            while is_more:
+            while True:
                 with _fenced(connection, is_claimed) as free:
-                    is_more = free and drop_portion(connection, thing.name)
-                    if free and not is_more:
-                        connection.execute(
-                            sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(thing.name))
-                        )
-            return free
+                    if not free:
+                        return False
+                    if not drop_portion(connection, thing.name):
+                        name = sql.Identifier(thing.name)
+                        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
+                        return True
 
     def _remove_database(self, thing: Thing, is_claimed: IsClaimed) -> bool:
         with self._topology.connect(thing.where) as connection, _fenced(connection, is_claimed) as free:

@@ -83,7 +83,7 @@ def test_a_full_queue_of_notifications_stops_no_reader(small: EmbeddedPostgres) 
             agent.start()
             for number in range(3):
                 (position,) = log.recorder.insert_events(stored(log)) or ()
-                until(lambda at=position: log.last_position() >= at)  # type: ignore[misc]
+                until(lambda at=position: log.last_position() >= at)
                 assert agent.outage.waits is not None, number
             listener.execute("ROLLBACK")
             listener.execute("UNLISTEN *")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from psycopg.rows import DictRow
 
 from adapters.event_log import PostgresEventLog
 from adapters.event_store import Recorder
+from adapters.inbound import MAX_ID_BYTES, MAX_SOURCE_BYTES
 from adapters.migrations import migrate
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Cause, Event, Recorded
@@ -553,6 +555,18 @@ def test_a_scope_that_is_due_is_claimed_once_with_all_its_wakes(log: Keeper) -> 
     assert sorted(len(lease.wakes) for lease in leases) == [1, 2]
     assert {lease.owner for lease in leases} == {"a"}
     assert claim(log, "b") == []
+
+
+def test_the_longest_source_and_id_of_a_message_fit_into_the_index_that_knows_them(log: Keeper) -> None:
+    """An entry of an index holds 2,704 bytes after compression: these do not compress."""
+    dice = random.Random(7)  # noqa: S311
+    source, id_ = (
+        "".join(chr(dice.randrange(0x21, 0x7F)) for _ in range(most)) for most in (MAX_SOURCE_BYTES, MAX_ID_BYTES)
+    )
+    seen = replace(incoming(id_), source=source)
+    message = replace(waiting(id_), source=source)
+    log.record(Recording(incoming=[seen], waiting=[message]))
+    assert log.known([(source, id_)]) == {(source, id_): b"d"}
 
 
 def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked(log: Keeper) -> None:
