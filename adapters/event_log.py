@@ -222,6 +222,11 @@ class PostgresEventLog:
         )
         return {(topic_id, partition): next_offset for topic_id, partition, next_offset in rows}
 
+    def scheduled(self, names: Iterable[str]) -> dict[str, datetime]:
+        """See `EventLog.scheduled`. A scope that is leased keeps its rows until the lease ends."""
+        asked = "SELECT scope, min(due_at) FROM wakes WHERE scope = ANY(%b) GROUP BY scope"
+        return dict(self._rows(asked, (texts(names),)))
+
     def claim(
         self,
         *,

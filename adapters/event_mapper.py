@@ -21,7 +21,7 @@ from eventsourcing.persistence import Mapper, StoredEvent
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_json
 
-from domain import acts, customer, orphans, provisioning, tenant_events
+from domain import acts, configuration, customer, orphans, provisioning, tenant_events
 from domain.errors import UnreadableEvent
 from domain.event import Cause, Event, Recorded
 from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
@@ -64,6 +64,7 @@ EVENTS: tuple[type[Event], ...] = (
     acts.MessageRetried,
     acts.ReadModelsRebuilt,
     acts.PreviousReadModelsDropped,
+    configuration.ConfigurationAdopted,
     acts.IntakePositionMoved,
     acts.MessagesReread,
 )

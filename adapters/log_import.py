@@ -10,10 +10,12 @@ and that follows from it:
     destroy_guard          how many tenants were destroyed
     live_products          how many products are active on tenants that were not
     held_by_guard          the caller, who folds the tenants concerned
-    wakes                  every scope of every tenant: the saga looks at each once, and leaves alone what has converged
+    wakes                  every tenant: the saga looks at each of its scopes once, and leaves alone what has converged
     projection_positions   none, so that the read models come out of the log; but the outbox stands at its end, because
                            the world was told by the other installation
     the sequence, the mark the end of the log
+
+What the empty store itself has adopted at its first start gives way to what the imported log says.
 
 The append lock is held exclusively, so nobody appends, and the agent publishes nothing, until all of it is there or
 nothing is. Even the sequence goes back: ALTER SEQUENCE, unlike setval, is part of the transaction.
@@ -33,6 +35,7 @@ from adapters.high_water import APPEND_LOCK
 from adapters.log_copy import Stored
 from adapters.postgres_connection import LONG, connect
 from adapters.postgres_errors import answering
+from domain.configuration import STREAM
 from domain.errors import Unavailable, UsageError
 from domain.ports import HeldInTenant
 
@@ -79,6 +82,7 @@ class LogImport:
             self._connection = None
 
     def _ask_for_an_empty_store(self) -> None:
+        self._open.execute("DELETE FROM stored_events WHERE originator_id = %s", (STREAM,))
         for name in _FILLED:
             if self._rows(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(sql.Identifier(name))):
                 raise UsageError(
@@ -141,12 +145,10 @@ class LogImport:
         self,
         *,
         upto: int,
-        families: Mapping[str, str],
         held: Mapping[str, HeldInTenant],
         standing: Sequence[str],
     ) -> None:
-        """`upto` is the last position; `families` has the family of each product; the projections of `standing` begin
-        at the end of the log."""
+        """`upto` is the last position; the projections of `standing` begin at the end of the log."""
         run = self._open.execute
         run("ANALYZE stored_events")
         run(_CUSTOMERS)
@@ -157,7 +159,7 @@ class LogImport:
                 "INSERT INTO held_by_guard (tenant_id, changes, since, closings) VALUES (%s, %s, %s, %s)",
                 [(tenant, each.changes, each.since, each.closings) for tenant, each in held.items()],
             )
-            run(_WAKES, (list(families), list(families.values())))
+            run(_WAKES)
             run("DELETE FROM projection_positions")
             curs.executemany(
                 "INSERT INTO projection_positions (name, bucket, position) VALUES (%s, 0, %s)",
@@ -215,20 +217,7 @@ SELECT count(*) FROM last WHERE topic = 'tenantry.product-activated' AND stream 
 """
 
 _WAKES: Final = """
-WITH products AS (
-    SELECT DISTINCT split_part(originator_id, ':', 2) AS tenant,
-           convert_from(state, 'UTF8')::json -> 'data' ->> 'product' AS product
-    FROM stored_events WHERE originator_id >= 'tenant:' AND originator_id < 'tenant;'
-), offered AS (
-    SELECT tenant, product, family
-    FROM products JOIN unnest(%s::text[], %s::text[]) AS catalog (product, family) USING (product)
-)
-INSERT INTO wakes (scope, due_at)
-SELECT scope, now() FROM (
-    SELECT 'site:' || tenant_id AS scope FROM customer_tenants
-    UNION SELECT 'family:' || tenant || ':' || family FROM offered
-    UNION SELECT 'product:' || tenant || ':' || product FROM offered
-) AS scopes ORDER BY scope COLLATE "C"
+INSERT INTO wakes (scope, due_at) SELECT DISTINCT 'tenant:' || tenant_id, now() FROM customer_tenants ORDER BY 1
 """
 
 _MISSING: Final = """

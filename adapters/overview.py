@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from adapters.postgres_connection import connect
 from adapters.postgres_errors import answering
 from adapters.workers import alive
+from domain.configuration import STREAM
 
 Row = dict[str, Any]
 
@@ -87,6 +88,12 @@ def status(url: str) -> Row:
         partitions = connection.execute(
             "SELECT topic, partition, topic_id, next_offset FROM kafka_positions ORDER BY topic, partition, updated_at"
         ).fetchall()
+        adopted = connection.execute(
+            "SELECT originator_version AS version, convert_from(state, 'UTF8')::json AS state FROM stored_events"
+            " WHERE originator_id = %s ORDER BY originator_version DESC LIMIT 1",
+            (STREAM,),
+        ).fetchone()
+        used = connection.execute("SELECT name, used FROM shards WHERE used > 0 ORDER BY name").fetchall()
         sealed = _one(
             connection,
             "SELECT coalesce((SELECT substring(note FROM '\\nposition ([0-9]{1,18})\\n')::bigint FROM seal_checkpoints"
@@ -117,7 +124,23 @@ def status(url: str) -> Row:
         "outages": outages,
         "guard": guard,
         "sweep": sweep,
+        "configuration": _configuration(adopted, used),
         "workers": alive(url),
+    }
+
+
+def _configuration(adopted: Row | None, used: list[Row]) -> Row:
+    """Which one is adopted, and the shards that it lacks though families live on them."""
+    if adopted is None:
+        return {"version": 0, "adopted_at": None, "by": None, "reason": None, "left_shards": {}}
+    data = adopted["state"]["data"]
+    offered = {shard["name"] for shard in data["topology"]["shards"]}
+    return {
+        "version": adopted["version"],
+        "adopted_at": adopted["state"]["at"],
+        "by": data["operator"],
+        "reason": data["reason"],
+        "left_shards": {row["name"]: row["used"] for row in used if row["name"] not in offered},
     }
 
 

@@ -13,9 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import reduce
 from typing import Final
 
 from adapters.log_reader import LogReader, Unread
+from domain.configuration import STREAM, Adopted, evolve
 from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
 from domain.tenant_events import ChangesApproved, ChangesRejected
@@ -60,6 +62,12 @@ class PastLog(LogReader):
         customers = {getattr(fact.event, "customer_id", None) for fact in mine if fact.stream == f"tenant:{tenant_id}"}
         theirs = self._facts(_FACTS_OF_STREAMS, ([f"customer:{customer}" for customer in customers if customer], upto))
         return sorted([*mine, *theirs], key=lambda fact: fact.position)
+
+    def adopted_at(self, position: int) -> Adopted:
+        """The configuration that held at a position. Before the first adoption: that one, which said what was used."""
+        facts = self._facts(_FACTS_OF_STREAMS, ([STREAM], self.mark()))
+        held = [fact for fact in facts if fact.position <= position] or facts[:1]
+        return reduce(evolve, held, Adopted())
 
     def acts(self, since: datetime | None, until: datetime | None) -> Iterator[tuple[list[Recorded], int, int]]:
         """Facts that may be operators' acts, with how many of how many positions were looked at; by pieces of the log.

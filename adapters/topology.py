@@ -35,7 +35,8 @@ from psycopg import sql
 from adapters.postgres_connection import Limits, connect, elsewhere, parsed
 from adapters.postgres_errors import said, state_of, translated
 from adapters.sessions import Sessions
-from domain.errors import Contended, Retryable, Unavailable, Unreachable, UsageError
+from domain.configuration import shard_obstacle
+from domain.errors import Contended, Obstacle, Retryable, Unavailable, Unreachable, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ _ATTEMPTS: Final = 5
 class Shard:
     """A database that holds many families. `url` is its administrator's; `capacity` counts families.
 
-    `public_host` and `public_port` are where product roles reach it; None: as in `url`.
+    `public_host` and `public_port` are where product roles reach it; None: as in `url`. `unreachable` says why nobody
+    can reach it from here; `left`, that it was a shard once: what lives there is closed and removed, nothing new comes.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Shard:
     isolation: Literal["schema", "database"] = "schema"
     public_host: str | None = None
     public_port: int | None = None
+    unreachable: str | None = None
+    left: bool = False
 
     def reached_at(self) -> tuple[str, int | str]:
         """Host and port at which product roles reach it: as said, else as in `url`, never by a socket.
@@ -89,29 +93,54 @@ class Patience:
 
 
 class Topology:
-    """The shards by name, and at most `keep` open sessions of each. Every method may be called by many threads."""
+    """The shards by name, and at most `keep` open sessions of each. Every method may be called by many threads.
+
+    `use` takes other shards while effects run: what they hold on to they keep until they are done.
+    """
 
     def __init__(
         self, shards: Iterable[Shard], *, default_region: str, patience: Patience | None = None, keep: int = 0
     ) -> None:
-        self.shards: Mapping[str, Shard] = {shard.name: shard for shard in shards}
-        self.regions: tuple[str, ...] = tuple(sorted({shard.region for shard in self.shards.values()}))
-        self.default_region = default_region
-        self.patience = patience or Patience()
-        self._sessions = {
-            name: Sessions(partial(self._open, shard, None), keep=keep) for name, shard in self.shards.items()
-        }
-        if default_region not in self.regions:
-            known = ", ".join(self.regions) or "none"
+        self._keep = keep
+        self.shards: Mapping[str, Shard] = {}
+        self._sessions: Mapping[str, Sessions] = {}
+        self.use(shards, default_region=default_region, patience=patience or Patience())
+
+    def use(self, shards: Iterable[Shard], *, default_region: str, patience: Patience) -> None:
+        """These are the shards from here on. Raises UsageError, with nothing changed, for a region without any."""
+        named = {shard.name: shard for shard in shards}
+        regions = tuple(sorted({shard.region for shard in named.values() if not shard.left}))
+        if default_region not in regions:
+            known = ", ".join(regions) or "none"
             raise UsageError(f"default region {default_region} has no shard (regions: {known}): set one that has")
+        before, kept = self.shards, self._sessions
+        self.patience = patience
+        self._sessions = {
+            name: kept[name]
+            if before.get(name) == shard
+            else Sessions(partial(self._open, shard, None), keep=self._keep)
+            for name, shard in named.items()
+        }
+        self.shards, self.regions, self.default_region = named, regions, default_region
+        for name, sessions in kept.items():
+            if self._sessions.get(name) is not sessions:
+                sessions.close()
 
     def shard(self, name: str) -> Shard:
-        """Raises Retryable where a family lives on a shard that is not named any more."""
-        if name not in self.shards:
-            raise Retryable(
-                f"shard {name} is not in the topology, but a family lives there: name it again in [[shards]]"
+        """Raises Obstacle where a family lives on a shard that is not named any more, or not to be reached from here.
+
+        It is waited for, without using up an attempt, until a configuration is adopted that names it.
+        """
+        shard = self.shards.get(name)
+        if shard is None:
+            raise Obstacle(
+                shard_obstacle(name),
+                f"shard {name} is in no adopted topology, but a family lives there: name it again in [[shards]], then"
+                " `tenantry config adopt`",
             )
-        return self.shards[name]
+        if shard.unreachable is not None:
+            raise Obstacle(shard_obstacle(name), f"shard {name}, where a family lives: {shard.unreachable}")
+        return shard
 
     @contextmanager
     def connect(self, name: str, *, database: str | None = None) -> Iterator[psycopg.Connection]:
@@ -143,7 +172,7 @@ class Topology:
                     " ON CONFLICT (name) DO UPDATE SET"
                     " region = excluded.region, state = excluded.state, capacity = excluded.capacity"
                     " WHERE shards.used = 0 OR shards.region = excluded.region RETURNING name",
-                    [shard.name, shard.region, shard.state, shard.capacity],
+                    [shard.name, shard.region, "closed" if shard.left else shard.state, shard.capacity],
                 ).fetchone()
                 if written is None:
                     raise UsageError(
@@ -161,6 +190,10 @@ class Topology:
         Raises Unavailable for a shard that does not answer, UsageError for one that cannot serve.
         """
         for shard in self.shards.values():
+            if shard.left:
+                continue  # it was prepared when it was one, and may be gone by now
+            if shard.unreachable is not None:
+                raise UsageError(f"shard {shard.name}: {shard.unreachable}")
             remedy = f"start its server, or correct the url of shard {shard.name}"
             for attempt in range(1, _ATTEMPTS + 1):
                 try:

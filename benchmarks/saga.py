@@ -175,7 +175,6 @@ def provision(url: str, local: bool) -> Generator[None, None, tuple[datetime, fl
             ours.log,
             ours.saga,
             ours.executors if local else _idle(ours),
-            catalog=ours.catalog,
             clock=utc_now,
             owner="bench",
             limits=limits_of(settings),

@@ -62,7 +62,7 @@ def _acts(parts: Parts, *, since: datetime | None, until: datetime | None, **wan
 
 
 def _line(act: Act) -> tuple[str | Styled, ...]:
-    on = act.on if act.on != "operator:" else "the whole"
+    on = act.on if act.on not in ("operator:", "configuration:adopted") else "the whole"
     details = _details(act.details)
     return (
         Styled(f"{clock(act.time)} {act.position:>6}  ", "dim"),

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import typer
 
-from cli import audit_intake, check
+from cli import audit_intake, check, settled
 from cli import export as exports
 from cli.held_checkpoint import held_checkpoint
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of, table
@@ -31,6 +31,7 @@ checkpoint = typer.Typer(
 app.add_typer(checkpoint, name="checkpoint")
 app.command()(check.log)
 app.command()(check.views)
+app.command()(settled.scopes)
 app.command()(audit_intake.intake)
 app.command()(exports.export)
 app.command()(exports.export_keys)

@@ -91,13 +91,10 @@ def import_(
     Without --keys every person in it counts as forgotten here.
     """
     with running_parts(data_dir) as parts, progress("importing") as say:
-        catalog = parts.catalog
-        families = {key: catalog.family_of(key) for key in catalog.products}
         given = parts.exported_keys(keys) if keys else None
         imported = import_log(
             parts.log_import,
             path,
-            families=families,
             keys=given,
             keyring=parts.seal_keys,
             checkpoint=held_checkpoint(checkpoint) if checkpoint else None,

@@ -172,11 +172,14 @@ def explain(
         moment = parts.past.at(at if at is not None else now.isoformat(), now=now)
         facts = facts_until(parts, tenant, moment)
         later = _facts_after(parts, tenant, moment)
-        known = as_of.estate_of(tenant, facts, catalog=parts.catalog).tenant.products
-        products = [product] if product else sorted(key for key in known if key in parts.catalog)
+        then = parts.configuration_at(moment.position)
+        known = as_of.estate_of(tenant, facts, catalog=then.catalog).tenant.products
+        products = [product] if product else sorted(key for key in known if key in then.catalog)
+        if product is not None and product not in then.catalog:
+            raise UsageError(f"product {product} was in no catalogue at {_said(moment)}: name a later moment")
         found = [
             explaining.explain(
-                tenant, each, facts, catalog=parts.catalog, policy=parts.policy, now=moment.time, later=later
+                tenant, each, facts, catalog=then.catalog, policy=then.policy, now=moment.time, later=later
             )
             for each in products
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -126,6 +127,8 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             f" {age(guard['oldest_seconds'])}: see `tenantry runs approve`",
             soft_wrap=True,
         )
+    for line in _adopted(told["configuration"]):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
     out.print(_swept(told["sweep"]), markup=False, highlight=False, soft_wrap=True)
     waits.print_waits(told["waits"], told["notes"])
     waits.print_logs(told["logs"])
@@ -181,6 +184,16 @@ def _show_intake(told: dict[str, Any]) -> None:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def _adopted(configuration: dict[str, Any]) -> Iterator[str]:
+    """Which configuration holds, and what of it needs an operator."""
+    if not configuration["version"]:
+        yield "no configuration is adopted: `tenantry migrate` adopts what is at hand"
+        return
+    yield f"configuration {configuration['version']} is adopted, by {configuration['by']}: {configuration['reason']}"
+    for shard, families in configuration["left_shards"].items():
+        yield f"shard {shard} has left the topology, and {families} families live on it: see `tenantry config check`"
+
+
 def _swept(sweep: dict[str, Any]) -> str:
     """How far the background sweep is."""
     if sweep["stopped_at"]:
@@ -218,7 +231,10 @@ def credentials(
         if database is None or role is None:
             raise UsageError(f"product {product} of tenant {tenant} has no database role: see `tenantry show {tenant}`")
         scope = Scope("family", tenant, family)
-        host, port = parts.topology.shards[database.shard].reached_at()
+        shard = parts.topology.shards.get(database.shard)
+        if shard is None:
+            raise UsageError(f"shard {database.shard} is in no adopted configuration: see `tenantry config check`")
+        host, port = shard.reached_at()
         told = {
             "host": host,
             "port": port,

@@ -15,6 +15,7 @@ from cli import (
     acts,
     audit,
     bench,
+    config,
     demo,
     export,
     history,
@@ -94,6 +95,7 @@ app.add_typer(waiting.app, name="waiting")
 app.add_typer(intake_position.app, name="intake-position")
 app.add_typer(replay.app, name="replay")
 app.add_typer(audit.app, name="audit")
+app.add_typer(config.app, name="config")
 app.command("import")(export.import_)
 app.command()(run.intake)
 app.command()(run.projector)

@@ -276,8 +276,15 @@ def settings_of(data_dir: Path | None) -> Settings:
 
 
 @contextmanager
-def running_parts(data_dir: Path | None) -> Iterator[Parts]:
-    """The parts of the Tenantry that runs (or of the addresses that are set)."""
+def running_parts(data_dir: Path | None, *, warn: Callable[[str], None] | None = None) -> Iterator[Parts]:
+    """The parts of the Tenantry that runs (or of the addresses that are set), with the configuration that is adopted.
+
+    `warn` hears that a file which is named here says otherwise; None: it is told on stderr.
+    """
     settings = settings_of(data_dir)
-    with Parts(settings, endpoints(settings)) as parts:
+    with Parts(settings, endpoints(settings), warn=warn or _warn) as parts:
         yield parts
+
+
+def _warn(text: str) -> None:
+    err.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -41,7 +41,7 @@ def reconcile(
         if tenant is not None:
             estate_of(parts, tenant)
         sweep = parts.reconciling.sweep(tenant, say=_progress)
-        may_mend = sweep.drifted and not dry_run and not sweep.suspicious
+        may_mend = (sweep.drifted or sweep.unsettled) and not dry_run and not sweep.suspicious
         mended = parts.reconciling.mend(sweep, by=who(as_name)) if may_mend else Mended()
         is_whole = tenant is None and not dry_run and not sweep.suspicious and not sweep.silent
         goes_on = is_whole and parts.sweep_ledger.go_on()
@@ -51,7 +51,7 @@ def reconcile(
         _say(sweep, mended)
         if goes_on:
             _line("the background sweep, which had stopped itself, goes on")
-    if sweep.drifted or sweep.silent or sweep.lost:
+    if sweep.drifted or sweep.silent or sweep.lost or sweep.unsettled:
         raise typer.Exit(1)
 
 
@@ -64,6 +64,9 @@ def _say(sweep: Sweep, mended: Mended) -> None:
         for finding in seen.findings:
             becomes = _becomes(finding) if seen.scope not in mended.dropped else "it has moved on: looked at next time"
             _line(f"{seen.scope}  step {int(finding.step)} {STEP_NAMES[finding.step]}: {finding.said}; {becomes}")
+    woken = set(mended.woken)
+    for each in sweep.unsettled:
+        _line(f"{each.scope}  {each.said}" + ("; it is due now" if each.scope in woken else ""))
     for scope in sweep.lost:
         _line(f"{scope}  data_missing, as was recorded before: see `tenantry runs show {scope}`")
     for where, why in sweep.silent.items():
@@ -75,9 +78,9 @@ def _say(sweep: Sweep, mended: Mended) -> None:
         )
     if mended.handed_over:
         _line(f"{len(mended.handed_over)} scopes handed over to the saga: see `tenantry runs list`")
-    elif sweep.drifted:
+    elif sweep.drifted or (sweep.unsettled and not mended.woken):
         _line("nothing was recorded")
-    elif not sweep.silent:
+    elif not sweep.silent and not sweep.unsettled:
         rest = "all else is there" if sweep.lost else "all is there"
         _line(f"{sweep.tenants} tenants, {sum(sweep.looked_at.values())} looks: {rest}")
 
@@ -116,6 +119,14 @@ def _told(sweep: Sweep, mended: Mended) -> dict[str, Any]:
             }
             for seen in sweep.drifted
             for finding in seen.findings
+        ],
+        "unsettled": [
+            {
+                "scope": str(each.scope),
+                "said": each.said,
+                "outcome": "made_due" if each.scope in mended.woken else "not_recorded",
+            }
+            for each in sweep.unsettled
         ],
         "data_missing": [str(scope) for scope in sweep.lost],
         "not_looked_at": sweep.silent,

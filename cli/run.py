@@ -42,6 +42,8 @@ def up(
     say = (lambda _: None) if as_json else (lambda text: err.print(f"{text} ...", style="dim"))
     with Supervisor(settings, kinds=() if no_workers else tuple(KINDS), say=say, at_once=at_once) as supervisor:
         where = supervisor.endpoints
+        for line in () if as_json else supervisor.configuration:
+            err.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
         if as_json:
             print_json(
                 {
@@ -49,6 +51,7 @@ def up(
                     "database_url": _told(where.database_url),
                     "kafka_bootstrap": where.kafka_bootstrap,
                     "data_dir": str(supervisor.data_dir),
+                    "configuration": supervisor.configuration,
                 }
             )
         else:

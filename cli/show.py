@@ -56,15 +56,15 @@ def tell(parts: Parts, tenant_id: str) -> dict[str, Any]:
 
 def tell_at(parts: Parts, tenant_id: str, moment: Moment) -> dict[str, Any]:
     """As `tell`, as of the moment; UsageError where there was no tenant of that id."""
-    facts = facts_until(parts, tenant_id, moment)
+    facts, then = facts_until(parts, tenant_id, moment), parts.configuration_at(moment.position)
     with parts.engine.connect() as connection:
         return as_of.tell(
             connection,
             tenant_id,
             facts,
             projections=PROJECTIONS,
-            catalog=parts.catalog,
-            policy=parts.policy,
+            catalog=then.catalog,
+            policy=then.policy,
             now=moment.time,
         )
 

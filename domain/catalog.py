@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
 from importlib.resources import files
 from typing import Annotated, Self
@@ -89,17 +89,22 @@ class Product(Value):
 
 
 class Catalog(Value):
-    """All products, by key."""
+    """All products, by key.
+
+    `retired`: products, or editions of a product, that were in a catalogue before this one. No file names them: they
+    are kept when a catalogue is adopted (configuration.py).
+    """
 
     products: Mapping[names.ProductKey, Product] = Field(min_length=1)
+    retired: Mapping[names.ProductKey, Product] = Field(default_factory=dict, exclude_if=lambda retired: not retired)
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
-        for key, product in self.products.items():
+        for key, product in self.known.items():
             if product.host is None and product.family is None:
                 raise ValueError(f"product {key}: name its family, or the host product that makes it an app")
             if product.host is not None:
-                host = self.products.get(product.host)
+                host = (self.products if key in self.products else self.known).get(product.host)
                 if host is None:
                     raise ValueError(f"app {key}: its host {product.host} is not in the catalogue")
                 if host.is_app:
@@ -107,10 +112,25 @@ class Catalog(Value):
         return self
 
     def __contains__(self, key: object) -> bool:
-        return key in self.products
+        """Whether the product is known: offered or retired."""
+        return key in self.products or key in self.retired
 
     def __getitem__(self, key: str) -> Product:
-        return self.products[key]
+        return self.products[key] if key in self.products else self.retired[key]
+
+    @property
+    def known(self) -> Mapping[str, Product]:
+        """The products that are offered, and those that were."""
+        return {**self.retired, **self.products}
+
+    @property
+    def offered(self) -> Catalog:
+        """The catalogue as its file says it: without what is retired."""
+        return Catalog(products=self.products) if self.retired else self
+
+    def unknown_among(self, keys: Iterable[str]) -> tuple[str, ...]:
+        """The products of which this catalogue knows nothing: nobody who has only this one may decide about them."""
+        return tuple(sorted(key for key in keys if key not in self))
 
     def family_of(self, key: str) -> str:
         """The family in whose database the product lives; an app's is its host's, unless it has its own."""
@@ -118,31 +138,41 @@ class Catalog(Value):
 
     @cached_property
     def _families(self) -> dict[str, str]:
-        of_hosts = {key: self.products[product.host or key].family for key, product in self.products.items()}
-        return {key: product.family or of_hosts[key] or "" for key, product in self.products.items()}
+        known = self.known
+        of_hosts = {key: known[product.host or key].family for key, product in known.items()}
+        return {key: product.family or of_hosts[key] or "" for key, product in known.items()}
 
     def apps_of(self, key: str) -> tuple[str, ...]:
         """The apps whose host is `key`."""
-        return tuple(app for app, product in self.products.items() if product.host == key)
+        return tuple(app for app, product in self.known.items() if product.host == key)
 
     @property
     def is_foreign(self) -> bool:
         """Whether anybody else brings a step about."""
-        return any(product.executors for product in self.products.values())
+        return any(product.executors for product in self.known.values())
 
     def command_topics(self) -> tuple[str, ...]:
         """The topics on which provisioners of others take commands."""
-        foreign = [each for product in self.products.values() for each in product.executors.values()]
+        foreign = [each for product in self.known.values() for each in product.executors.values()]
         return tuple(sorted({each.kafka for each in foreign if isinstance(each, CommandedExecutor)}))
 
     def features(self, key: str, edition: str) -> tuple[str, ...]:
-        return self.products[key].editions.get(edition, ())
+        """Those of an edition that is known; none of another."""
+        return self.editions(key).get(edition, ())
+
+    def editions(self, key: str) -> Mapping[str, tuple[str, ...]]:
+        """The editions of a product that are known, with their features: also those that are not offered any more."""
+        before = self.retired[key].editions if key in self.retired else {}
+        return {**before, **self[key].editions}
 
     @classmethod
     def parse(cls, text: str, *, source: str) -> Self:
         """The catalogue in TOML `text`; UsageError names `source` and the first thing that is wrong."""
         try:
-            return cls.model_validate(tomllib.loads(text))
+            written = tomllib.loads(text)
+            if "retired" in written:
+                raise UsageError(f"catalogue {source}: retired: leave the product away, it is retired by that")
+            return cls.model_validate(written)
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"catalogue {source}: not TOML: {error}") from None
         except ValidationError as error:

@@ -158,7 +158,9 @@ def entitled(scope: Scope, estate: Estate, *, catalog: Catalog) -> tuple[License
     What the catalogue says now is not enough: it may have changed since, or be another one than that of the workers.
     """
     facts = _done(estate.actual(scope), Step.LICENSE)
-    if not isinstance(facts, LicenseFacts) or Step.LICENSE in catalog[scope.key].executors:
+    if scope.key not in catalog or not isinstance(facts, LicenseFacts):
+        return None, None
+    if Step.LICENSE in catalog[scope.key].executors:
         return None, None
     if not _IS_WITH_US.fullmatch(facts.location):
         return None, None

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from domain import budget as budgets
+from domain import configuration as configurations
 from domain import customer as customers
 from domain import tenant as tenants
 from domain import tenant_decisions
@@ -62,7 +63,7 @@ from domain.tenant_events import (
     TenantMessageStale,
 )
 from domain.times import is_ahead
-from domain.wanted import scopes_of
+from domain.wanted import due_of
 
 _GUARDED = (TenantDestroyed, ProductDeactivated, ProductSuspended, LicenseUpdated, ProductActivated)
 """What the destroy guard may have to count."""
@@ -145,7 +146,10 @@ class Outcome:
 
 @dataclass(slots=True)
 class Lifecycle:
-    """Loads, decides, records. Any number of processes may run one; not for use by several threads."""
+    """Loads, decides, records. Any number of processes may run one; not for use by several threads.
+
+    `catalog` and `policy` are what the process has at hand; what was adopted takes their place with the next batch.
+    """
 
     log: EventLog
     catalog: Catalog
@@ -162,6 +166,11 @@ class Lifecycle:
     def __post_init__(self) -> None:
         self.streams = Streams(self.log, personal=False)
         self.whole = Streams(self.log)
+
+    def learn(self) -> None:
+        """Use the configuration that was adopted last, as of the streams that were read last."""
+        if (found := self.streams.adopted().configuration) is not None:
+            self.catalog, self.policy = found.catalog, found.policy
 
     def intake(
         self,
@@ -262,8 +271,6 @@ class _Batch:
         self._is_retry = released is not None
         self._faults = faults
         self.counts: Counter[str] = Counter()
-        self._catalog = lifecycle.catalog
-        self._policy = lifecycle.policy
         self._new_id = lifecycle.new_id
         self._reread = lifecycle.reread
         self._now = lifecycle.clock()
@@ -283,7 +290,10 @@ class _Batch:
         created = {message.command.tenant_id for message in readable if isinstance(message.command, CreateTenant)}
         self._whole, self._streams = lifecycle.whole, lifecycle.streams
         self._whole.refresh((*map(tenants.stream_of, created), *map(customers.stream_of, customer_ids)))
-        self._streams.refresh(map(tenants.stream_of, tenant_ids - created))
+        self._streams.refresh((*map(tenants.stream_of, tenant_ids - created), configurations.STREAM))
+        lifecycle.learn()  # never older than the tenants: it was read with the last of them
+        self._catalog = lifecycle.catalog
+        self._policy = lifecycle.policy
         self._tenants = {key: (self._whole if key in created else self._streams).tenant(key) for key in tenant_ids}
         self._before = dict(self._tenants)
         self._customers = {key: self._whole.customer(key) for key in customer_ids}
@@ -305,6 +315,9 @@ class _Batch:
         self.recording.waiting.extend(self._sent_to_wait.values())
         for tenant_id, product in self._touched:
             if self._waits_for_its_site(tenant_id, product):
+                continue
+            if product not in self._catalog:
+                self._due[tenants.stream_of(tenant_id)] = None  # whoever knows it finds its scopes
                 continue
             for scope in concerned(self._tenants[tenant_id], product, catalog=self._catalog):
                 self._due[str(scope)] = None
@@ -524,8 +537,8 @@ class _Batch:
         return not self._before[tenant_id].exists and not ends
 
     def _all_due(self, tenant_id: str) -> None:
-        for scope in scopes_of(self._tenants[tenant_id], self._catalog):
-            self._due[str(scope)] = None
+        for name in due_of(self._tenants[tenant_id], self._catalog):
+            self._due[name] = None
 
     def _quarantine(self, message: Inbound, rule: str, explanation: str) -> None:
         if isinstance(message, Readable) and rule != "same-id-other-content":

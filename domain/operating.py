@@ -43,7 +43,7 @@ from domain.tenant_events import (
     TenantDestroyed,
     TenantRestored,
 )
-from domain.wanted import Estate, purged_by, scopes_of
+from domain.wanted import Estate, due_of, purged_by
 
 ATTEMPTS = 10
 """How often an act is decided again when others record first."""
@@ -240,7 +240,7 @@ class Operating:
             )
             tenant = tenants.evolve(tenant, recorded)
             recording.events.append(recorded)
-        recording.wakes.extend(Wake(str(scope), now) for scope in scopes_of(tenant, self.catalog))
+        recording.wakes.extend(Wake(name, now) for name in due_of(tenant, self.catalog))
         destroyed = sum(_destroys(event) for event, _, _ in coming)
         if destroyed:
             recording.guarded = Guarded(self.policy.guard, now, destroyed=destroyed)

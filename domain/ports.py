@@ -281,6 +281,9 @@ class EventLog(Protocol):
     def held_by_guard(self) -> Sequence[str]:
         """The tenants of which the destroy guard holds a change, in the order of their ids."""
 
+    def scheduled(self, names: Iterable[str]) -> dict[str, datetime]:
+        """When the work queue has each of those scopes, tenants and customers next; without those that it has not."""
+
     def claim(
         self,
         *,

@@ -9,6 +9,9 @@ nothing: the scope is held until an operator has restored it, or accepts the los
 stream has moved on since it was read, its observation is void: the append's version check drops it, and the next sweep
 looks again. Whoever is stopped between two scopes has recorded whole scopes or nothing.
 
+Beside the real things it looks at the work queue: a scope that is not as it should be, and that nobody will look at, is
+made due (unsettled.py).
+
 A sweep that finds too much missing in one place records nothing anywhere: that is how a wrong or an empty server looks.
 """
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Final, Protocol
 
 from domain.catalog import Catalog
@@ -26,8 +30,9 @@ from domain.errors import Conflict, TenantryError
 from domain.event import Cause, Recorded
 from domain.policy import Policy
 from domain.ports import Clock, EventLog, NewId, Recording, Wake
-from domain.provisioning import StepMissing
+from domain.provisioning import Provisioning, StepMissing, evolve
 from domain.steps import Scope, Step
+from domain.unsettled import Unsettled, names_in_queue, still, unsettled
 from domain.wanted import Estate
 
 PAGE: Final = 500
@@ -46,7 +51,8 @@ class Sweep:
     """What one sweep came to. `looked_at`, `absent`: scopes by place; `silent`: places not looked at, and why.
 
     `suspicious`: places where too much is missing. Nothing may be recorded. `lost`: scopes whose database was missing
-    before, which is recorded already and not found again.
+    before, which is recorded already and not found again. `unsettled`: scopes that are not as they should be, and that
+    nobody would look at.
     """
 
     tenants: int = 0
@@ -56,6 +62,7 @@ class Sweep:
     silent: dict[str, str] = field(default_factory=dict)
     suspicious: tuple[str, ...] = ()
     lost: list[Scope] = field(default_factory=list)
+    unsettled: list[Unsettled] = field(default_factory=list)
 
     def add(self, page: Sweep) -> None:
         """What was found on one page more."""
@@ -65,14 +72,25 @@ class Sweep:
         self.drifted.extend(page.drifted)
         self.silent |= page.silent
         self.lost.extend(page.lost)
+        self.unsettled.extend(page.unsettled)
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """A page of an audit: how many scopes were looked at, and which of them nobody would look at."""
+
+    scopes: int
+    unsettled: list[Unsettled]
 
 
 @dataclass(slots=True)
 class Mended:
-    """`handed_over`: scopes that the saga mends, or that are held; `dropped`: whose streams had moved on."""
+    """`handed_over`: scopes that the saga mends, or that are held; `dropped`: whose streams had moved on; `woken`: that
+    nobody would have looked at, and that are due now."""
 
     handed_over: list[Scope] = field(default_factory=list)
     dropped: list[Scope] = field(default_factory=list)
+    woken: list[Scope] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +118,7 @@ class Reconciling:
     def look(self, tenant_ids: Sequence[str]) -> Sweep:
         """Look at these tenants: read their estates, then look, then compare."""
         estates = [estate for estate in self.estates(tenant_ids).values() if estate.tenant.exists]
+        left_alone = list(self.unsettled(estates))
         observed = self.looking.observe(estates)
         seen = [each for estate in estates for each in compare(estate, observed, catalog=self.catalog)]
         return Sweep(
@@ -109,7 +128,41 @@ class Reconciling:
             drifted=[each for each in seen if each.findings],
             silent=dict(observed.silent),
             lost=[scope for each in estates for scope, actual in each.scopes.items() if actual.data_missing],
+            unsettled=left_alone,
         )
+
+    def unsettled(self, estates: Sequence[Estate]) -> Iterator[Unsettled]:
+        """The scopes of these tenants that are neither as they should be, nor due, nor waiting for something named."""
+        scheduled = self.log.scheduled(name for estate in estates for name in names_in_queue(estate))
+        now = self.clock()
+        found = {
+            estate.tenant.id: each
+            for estate in estates
+            if (each := list(unsettled(estate, scheduled, catalog=self.catalog, policy=self.policy, now=now)))
+        }
+        before = {estate.tenant.id: estate for estate in estates}
+        for tenant_id, after in self.estates(found).items():
+            yield from still(found[tenant_id], before[tenant_id], after)
+
+    def audit(self, tenant_id: str | None = None) -> Iterator[Audited]:
+        """Hold every scope against the work queue, page by page; then every stream against the registers."""
+        for page in [[tenant_id]] if tenant_id is not None else self._pages("tenant"):
+            estates = [estate for estate in self.estates(page).values() if estate.tenant.exists]
+            yield Audited(sum(len(estate.scopes) for estate in estates), list(self.unsettled(estates)))
+        for kind in () if tenant_id is not None else ("family", "product"):
+            for page in self._pages(kind):
+                yield Audited(0, list(self._strays([Scope.parse(f"{kind}:{key}") for key in page])))
+
+    def _strays(self, scopes: Sequence[Scope]) -> Iterator[Unsettled]:
+        """Scopes of which something is there, though the tenant's registers name no product of theirs."""
+        estates = self.estates(scope.tenant_id for scope in scopes)
+        unnamed = {scope: str(scope) for scope in scopes if scope not in estates[scope.tenant_id].scopes}
+        for scope, stream in unnamed.items():
+            actual = reduce(evolve, self.log.load({stream: 0}).get(stream, []), Provisioning(scope))
+            if not actual.is_empty:
+                yield Unsettled(
+                    scope, "something of it is there, and no register of its tenant names it", is_known=False
+                )
 
     def tenants_after(self, tenant_id: str, limit: int) -> Sequence[str]:
         """The ids of the next tenants, in their order; `""` begins."""
@@ -125,7 +178,10 @@ class Reconciling:
         """Record what was seen, scope by scope. Raises TenantryError where the sweep may not be believed."""
         if sweep.suspicious:
             raise TenantryError(f"too much is missing on {', '.join(sweep.suspicious)}: nothing is recorded")
-        mended = Mended()
+        mended = Mended(woken=[each.scope for each in sweep.unsettled if each.is_known])
+        if mended.woken:
+            now = self.clock()
+            self.log.record(Recording(wakes=[Wake(str(scope), now) for scope in mended.woken]))
         by_scope: dict[Scope, list[Seen]] = {}
         for seen in sweep.drifted:
             by_scope.setdefault(seen.scope, []).append(seen)

@@ -23,10 +23,12 @@ from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
+from domain import configuration as configurations
 from domain import customer as customers
 from domain import provisioning
 from domain import tenant as tenants
 from domain.catalog import Catalog
+from domain.configuration import Adopted
 from domain.convergence import (
     Converge,
     Execute,
@@ -67,7 +69,7 @@ from domain.streams import State, Streams
 from domain.tenant import Tenant
 from domain.tenant_events import Passing, TenantEvent
 from domain.times import moved
-from domain.wanted import Estate, Wanted, data_lost, purged_by, scopes_of, scopes_with, wanted
+from domain.wanted import Estate, Wanted, data_lost, due_of, purged_by, scopes_with, wanted
 
 KEPT_TENANTS: Final = 2_000
 """Of so many tenants the names of their scopes are kept; about 1 KiB each."""
@@ -95,13 +97,19 @@ class Turn:
 
 
 class Saga:
-    """Decides for scopes. Holds no state but a cache of folded streams, so that any number may run side by side."""
+    """Decides for scopes. Holds no state but a cache of folded streams, so that any number may run side by side.
+
+    `catalog` and `policy` are what the process has at hand. They count until something was adopted: the adoption is
+    read by the very query that reads the tenants, so that no tenant is decided about with an older one.
+    """
 
     def __init__(
         self, log: EventLog, *, catalog: Catalog, policy: Policy, clock: Clock, new_id: NewId, dice: Dice
     ) -> None:
         self._catalog = catalog
         self._policy = policy
+        self.adopted = Adopted()
+        """What was adopted, as of the last `estates`."""
         self._clock = clock
         self._new_id = new_id
         self._dice = dice
@@ -109,6 +117,26 @@ class Saga:
         self._scopes_with = lru_cache(maxsize=KEPT_TENANTS)(self._name_scopes)
 
     # -- loading ------------------------------------------------------------------------------------------------------
+
+    @property
+    def catalog(self) -> Catalog:
+        """With which the last estates were made, and are decided about."""
+        return self._catalog
+
+    @property
+    def policy(self) -> Policy:
+        return self._policy
+
+    def _learns(self) -> bool:
+        """Whether another configuration was adopted since; from here on it is used."""
+        adopted = self._streams.adopted()
+        if adopted.version == self.adopted.version:
+            return False
+        self.adopted = adopted
+        if (found := adopted.configuration) is not None:
+            self._catalog, self._policy = found.catalog, found.policy
+        self._scopes_with.cache_clear()
+        return True
 
     def estates(self, tenant_ids: Iterable[str]) -> dict[str, Estate]:
         """The estates as committed now, with one query however many there are, and another for those that are new."""
@@ -120,8 +148,11 @@ class Saga:
                 tenant = self._streams.tenant(tenant_id)
                 scopes = self._scopes_with(tenant_id, tuple(tenant.products)) if tenant.exists else {}
                 known[tenant_id] = (tenant, scopes)
-            self._streams.refresh(stream for tenant_id in changed for stream in _streams_of(*known[tenant_id]))
+            streams = (stream for tenant_id in changed for stream in _streams_of(*known[tenant_id]))
+            self._streams.refresh((*streams, configurations.STREAM))
             changed = [each for each in changed if self._streams.tenant(each).version != known[each][0].version]
+            if self._learns():
+                changed = asked  # their scopes may have other names now
         return {tenant_id: self._estate(*known[tenant_id]) for tenant_id in asked}
 
     def _estate(self, tenant: Tenant, streams: Mapping[Scope, str]) -> Estate:
@@ -321,8 +352,8 @@ class Saga:
         stream = tenants.stream_of(tenant.id)
         noted = self._guarded(turn, event, tenant)
         recorded = self._recorded(turn, noted, estate, stream=stream, version=tenant.version + 1)
-        due = [scope for scope in scopes_of(tenant, self._catalog) if scope != turn.scope]
-        turn.wakes.extend(Wake(str(scope), recorded.time) for scope in due)
+        due = [name for name in due_of(tenant, self._catalog) if name != str(turn.scope)]
+        turn.wakes.extend(Wake(name, recorded.time) for name in due)
         for going in purged_by(event, estate):
             actual = estate.actual(going)
             turn.unmoved[str(going)] = actual.version - sum(fact.stream == str(going) for fact in turn.facts)

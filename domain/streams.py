@@ -11,9 +11,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+from domain import configuration as configurations
 from domain import customer as customers
 from domain import provisioning
 from domain import tenant as tenants
+from domain.configuration import Adopted
 from domain.customer import Customer
 from domain.event import Recorded
 from domain.ports import EventLog
@@ -24,7 +26,7 @@ from domain.tenant import Tenant
 CAPACITY = 20_000
 """Streams kept; about 2 KiB each."""
 
-State = Tenant | Customer | Provisioning
+State = Tenant | Customer | Provisioning | Adopted
 
 
 class Streams:
@@ -66,6 +68,10 @@ class Streams:
         state = self._states.get(tenants.stream_of(tenant_id))
         return state if isinstance(state, Tenant) else Tenant(tenant_id)
 
+    def adopted(self) -> Adopted:
+        state = self._states.get(configurations.STREAM)
+        return state if isinstance(state, Adopted) else Adopted()
+
     def customer(self, customer_id: str) -> Customer:
         state = self._states.get(customers.stream_of(customer_id))
         return state if isinstance(state, Customer) else Customer(customer_id)
@@ -93,6 +99,8 @@ def initial(stream: str) -> State:
             return Tenant(key)
         case "customer":
             return Customer(key)
+        case "configuration":
+            return Adopted()
         case _:
             return _untouched(Scope.parse(stream))
 
@@ -106,3 +114,5 @@ def evolve(state: State, recorded: Recorded) -> State:
             return customers.evolve(state, recorded)
         case Provisioning():
             return provisioning.evolve(state, recorded)
+        case Adopted():
+            return configurations.evolve(state, recorded)

@@ -95,7 +95,7 @@ class Sweeping:
             self.ledger.write(replace(progress, stopped_at=now, reason=why))
             return STAND_BY
         self.ledger.write(progress)
-        if sweep.drifted:
+        if sweep.drifted or sweep.unsettled:
             mended = self.reconciling().mend(sweep, by=BY)
             self.ledger.write(replace(progress, handed_over=progress.handed_over + len(mended.handed_over)))
         return self.pause * len(page)

@@ -78,7 +78,7 @@ def decide(
         case DestroyTenant():
             return _destroy(tenant, command, revision=revision)
         case _:
-            _check_offer(command, catalog)
+            _check_offer(command, catalog, tenant)
             return [_product_event(tenant, _body(command, revision), type_of=_TYPES[type(command)], now=now)]
 
 
@@ -86,7 +86,7 @@ def _create(
     tenant: Tenant, command: CreateTenant, *, revision: int | None, catalog: Catalog, policy: Policy, now: datetime
 ) -> list[TenantEvent]:
     for entry in command.products:
-        _check_offer(entry, catalog)
+        _check_offer(entry, catalog, tenant)
     event = TenantCreated(
         tenant_id=command.tenant_id,
         customer_id=command.customer_id,
@@ -234,20 +234,25 @@ def _check_life_cycle(product: ProductRegisters, event: ProductEvent, held: Set[
             raise Refused("not-suspended", f"product {key} is not suspended")
 
 
-def _check_offer(command: ProductCommand | Activation, catalog: Catalog) -> None:
-    """Malformed where the catalogue does not have the product or the edition."""
-    if command.product not in catalog:
-        raise Malformed(
-            "unknown-product",
-            f"product {command.product} is not in the catalogue: add it there, then retry the message",
-        )
+def _check_offer(command: ProductCommand | Activation, catalog: Catalog, tenant: Tenant) -> None:
+    """Malformed where the catalogue does not have the product or the edition.
+
+    Only what opens asks for an offer. What the tenant has, or what was offered once, is closed and removed whatever the
+    catalogue says today, and keeps its edition.
+    """
+    key = command.product
+    if isinstance(command, (ActivateProduct, Activation)):
+        is_known, editions = key in catalog.products, catalog.products[key].editions if key in catalog.products else {}
+    else:
+        is_known, editions = key in catalog, catalog.editions(key) if key in catalog else {}
+    opens = not isinstance(command, UpdateLicense) or command.status == "active"
     edition = getattr(command, "edition", None)
-    if edition is not None and edition not in catalog[command.product].editions:
+    if not is_known and not (key in tenant.products and (edition is None or not opens)):
         raise Malformed(
-            "unknown-edition",
-            f"product {command.product} has no edition {edition}: it has "
-            f"{', '.join(catalog[command.product].editions)}",
+            "unknown-product", f"product {key} is not in the catalogue: adopt one that has it, then retry the message"
         )
+    if edition is not None and opens and edition not in editions:
+        raise Malformed("unknown-edition", f"product {key} has no edition {edition}: it has {', '.join(editions)}")
 
 
 _TYPES: dict[type[ProductCommand], str] = {

@@ -20,6 +20,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final, Literal
 
+from domain import tenant as tenants
 from domain.catalog import Catalog
 from domain.customer import Customer
 from domain.event import Event
@@ -119,6 +120,13 @@ def scopes_with(tenant_id: str, products: Iterable[str], catalog: Catalog) -> tu
     )
 
 
+def due_of(tenant: Tenant, catalog: Catalog) -> tuple[str, ...]:
+    """What is due where all of a tenant is: its scopes; and, where it has a product of which the catalogue knows
+    nothing, the tenant itself, so that somebody who knows it names the rest."""
+    scopes = tuple(map(str, scopes_of(tenant, catalog)))
+    return (*scopes, tenants.stream_of(tenant.id)) if catalog.unknown_among(tenant.products) else scopes
+
+
 def wish_of_product(tenant: Tenant, key: str, *, catalog: Catalog, now: datetime) -> Literal["open", "closed", "gone"]:
     """What the registers alone say. An app is never more open than its host."""
     registers = tenant.product(key)
@@ -170,7 +178,7 @@ def purged_by(passed: Event, estate: Estate) -> list[Scope]:
 def _wanted_scope(scope: Scope, estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Wanted:
     match scope.kind:
         case "site":
-            return _wanted_site(estate, policy=policy, now=now)
+            return _wanted_site(estate, catalog=catalog, policy=policy, now=now)
         case "family":
             wish = _wanted_family(scope.key, estate, catalog=catalog, policy=policy, now=now)
             return _on_its_ground(scope, wish, estate, catalog=catalog)
@@ -211,13 +219,13 @@ def _is_lived_on(ground: Scope, estate: Estate, *, catalog: Catalog) -> bool:
 # -- sites ---------------------------------------------------------------------------------------------------------
 
 
-def _wanted_site(estate: Estate, *, policy: Policy, now: datetime) -> Wanted:
+def _wanted_site(estate: Estate, *, catalog: Catalog, policy: Policy, now: datetime) -> Wanted:
     tenant, customer = estate.tenant, estate.customer
     if tenant.attributes is None:
         return Wanted("absent", {})
     attributes = tenant.attributes.value
     if tenant.purge is not None:
-        return _wanted_purged_site(estate, attributes, policy=policy, now=now)
+        return _wanted_purged_site(estate, attributes, catalog=catalog, policy=policy, now=now)
     level: Access = "closed" if tenant.destroyed else "open"
     steps = _steps_of_site(attributes, level, customer.metadata_version, customer.administrators_version)
     if tenant.destroyed is None:
@@ -255,7 +263,9 @@ def _steps_of_site(
     }
 
 
-def _wanted_purged_site(estate: Estate, attributes: Attributes, *, policy: Policy, now: datetime) -> Wanted:
+def _wanted_purged_site(
+    estate: Estate, attributes: Attributes, *, catalog: Catalog, policy: Policy, now: datetime
+) -> Wanted:
     """Nothing but the reservation of its name while that cools down, then nothing, then the tombstone."""
     tenant, site = estate.tenant, estate.site()
     assert tenant.purge is not None
@@ -265,6 +275,8 @@ def _wanted_purged_site(estate: Estate, attributes: Attributes, *, policy: Polic
         kept = SiteWish(site_name=attributes.site_name, access="closed")
         return Wanted("closed", {Step.SITE: kept}, wake_at=name_free_at)
     wish = Wanted("absent", {}, purge=tenant.purge.started)
+    if unknown := catalog.unknown_among(tenant.products):
+        return replace(wish, awaited=f"a configuration that has product {unknown[0]}: adopt one")
     is_gone = all(not actual.version or actual.purged >= tenant.purge.started for actual in estate.scopes.values())
     return replace(wish, passed=TenantPurged(tenant_id=tenant.id)) if is_gone and not tenant.purge.over else wish
 

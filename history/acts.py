@@ -2,7 +2,7 @@
 
 An act is a fact like any other, whose cause is a person. It stands in the stream of what it was done to: of a scope or
 a tenant (runs, restores, the destroy guard, reconciling), of its messages (`operator:TENANT`), or of the whole
-(`operator:`, `orphans:PLAN`). Here they come together, from the log alone.
+(`operator:`, `orphans:PLAN`, `configuration:adopted`). Here they come together, from the log alone.
 """
 
 from __future__ import annotations
@@ -86,4 +86,4 @@ _THINGS = ("things", "removed", "spared", "left")
 
 def _tenant(stream: str) -> str | None:
     kind, _, rest = stream.partition(":")
-    return None if kind in ("orphans", "customer") else rest.partition(":")[0] or None
+    return None if kind in ("orphans", "customer", "configuration") else rest.partition(":")[0] or None

@@ -74,13 +74,12 @@ def import_log(
     store: LogImport,
     path: Path,
     *,
-    families: Mapping[str, str],
     keys: Keys | None = None,
     keyring: Keyring | None = None,
     checkpoint: Note | None = None,
     say: Callable[[Progress], None] = lambda _: None,
 ) -> Imported:
-    """Take the export into an empty store. `families` has the family of each product of the catalogue.
+    """Take the export into an empty store.
 
     `checkpoint` was held elsewhere; `keyring` says whose signatures count. Raises Tampered where the events are not
     those that a checkpoint attests, UsageError for an export that is not whole or a line that is broken,
@@ -104,7 +103,7 @@ def import_log(
                 f"{keys.path} lacks {missing} of the keys that this log is sealed with: export the keys after the log"
             )
         store.forget_missing_keys()
-        store.derive(upto=manifest.upto, families=families, held=_held(store), standing=[INTEGRATION.name])
+        store.derive(upto=manifest.upto, held=_held(store), standing=[INTEGRATION.name])
     seconds = time.monotonic() - started
     return Imported(manifest.events, manifest.upto, len(read_keys), missing, seconds, check.attested, unknown)
 

@@ -17,6 +17,7 @@ from domain.acts import (
     PreviousReadModelsDropped,
     ReadModelsRebuilt,
 )
+from domain.configuration import ConfigurationAdopted
 from domain.customer import CustomerMessageStale
 from domain.event import Event
 from domain.orphans import OrphansCondemned, OrphansRemoved
@@ -89,6 +90,7 @@ IGNORED: Final[dict[type[Event], str]] = {
     MessageRetried: _ACT,
     ReadModelsRebuilt: _ACT,
     PreviousReadModelsDropped: _ACT,
+    ConfigurationAdopted: "what every process decides with: read where it is decided, and told by `tenantry config`",
     IntakePositionMoved: _ACT,
     MessagesReread: _ACT,
 }

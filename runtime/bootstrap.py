@@ -34,6 +34,7 @@ from adapters.kafka_ports import Consumer, Message, OnAssign, Producer
 from adapters.kafka_python import KafkaPythonConsumer, KafkaPythonProducer, ensure_topics, topic_ids
 from adapters.kafka_reader import PartitionReader
 from adapters.known_messages import KnownMessages
+from adapters.living import living
 from adapters.log_copy import LogCopy
 from adapters.log_faults import LogFaults
 from adapters.log_import import LogImport
@@ -42,7 +43,7 @@ from adapters.orphan_plans import OrphanPlans
 from adapters.outage import Outage
 from adapters.outbox import PostgresOutbox
 from adapters.past import PastLog
-from adapters.postgres_connection import LONG, Limits, connect, elsewhere, engine
+from adapters.postgres_connection import LONG, Limits, connect, engine
 from adapters.postgres_errors import answering
 from adapters.quarantine import Quarantine
 from adapters.seal_store import SealStore
@@ -50,22 +51,25 @@ from adapters.sealing import MasterKey, PostgresSealingKeys
 from adapters.sessions import Pool, Sessions
 from adapters.signed_requests import SigningSecret
 from adapters.steps import executors, replies
+from adapters.steps.foreign import check_secrets
 from adapters.steps.observing import Observer
 from adapters.steps.removing import Remover
 from adapters.sweeps import PostgresLedger
-from adapters.topology import Patience, Shard, Topology
+from adapters.topology import Topology
 from adapters.worker_cards import WorkerCard
 from adapters.workers import Heartbeat
 from domain.acts import Acts
-from domain.catalog import Catalog, default_catalog
+from domain.adopting import Adopting
+from domain.catalog import Catalog
 from domain.comparing import Comparing
+from domain.configuration import Adopted, Configuration, Living
 from domain.errors import Unavailable, UsageError
 from domain.faults import INTERNAL_ERROR
 from domain.guard import held_in
 from domain.lifecycle import Inbound, Lifecycle, Readable, Unreadable, set_aside
 from domain.operating import Operating
 from domain.orphans import Clearing
-from domain.policy import Policy, default_policy
+from domain.policy import Policy
 from domain.ports import Reply, WaitingMessage
 from domain.reconciling import Reconciling
 from domain.recreating import Recreating
@@ -82,12 +86,11 @@ from history.verification import Verification
 from history.views import Views
 from projections import PROJECTIONS
 from projections.base import Projection
-from runtime import faults
+from runtime import faults, proposal
 from runtime.instance import Endpoints
 from runtime.master_key import load_master_key
 from runtime.seal_keys import load_seal_keys
-from runtime.settings import Settings
-from runtime.settings import Shard as ShardSettings
+from runtime.settings import Settings, database_of_shard
 from runtime.webhook_secrets import load_webhook_secrets
 
 
@@ -98,9 +101,14 @@ def utc_now() -> datetime:
 class Parts:
     """What one process is made of. Use as a context manager; leaving it closes what was opened."""
 
-    def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
+    def __init__(
+        self, settings: Settings, endpoints: Endpoints, *, warn: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.settings = settings
         self.endpoints = endpoints
+        self.warn = warn
+        self.adopted = Adopted()
+        self._configuration: Configuration | None = None
         self._closing = ExitStack()
         self._connecting = Lock()
 
@@ -112,17 +120,72 @@ class Parts:
     ) -> None:
         self._closing.close()
 
-    # -- data ---------------------------------------------------------------------------------------------------------
+    # -- configuration ------------------------------------------------------------------------------------------------
 
     @cached_property
+    def at_hand(self) -> Configuration:
+        """What files and settings say: a proposal, which counts as long as nothing was adopted."""
+        return proposal.proposed(self.settings)
+
+    @property
+    def configuration(self) -> Configuration:
+        """What every process uses."""
+        if self._configuration is None:
+            self.adopted = self.adopting.adopted()
+            self._configuration = self.adopted.configuration or self.at_hand
+            if warning := proposal.warning(self.adopted, self.settings):
+                self.warn(warning)
+        return self._configuration
+
+    @property
     def catalog(self) -> Catalog:
-        path = self.settings.catalog_file
-        return Catalog.parse(_text(path, "catalogue"), source=str(path)) if path else default_catalog()
+        return self.configuration.catalog
+
+    @property
+    def policy(self) -> Policy:
+        return self.configuration.policy
+
+    def use(self, configuration: Configuration) -> None:
+        """From here on this is the configuration: what was made of another one is made anew when it is asked for."""
+        self._configuration = configuration
+        if "topology" in self.__dict__:
+            self.topology.use(
+                proposal.shards_of(configuration.topology, self.settings, self.endpoints),
+                default_region=configuration.topology.default_region,
+                patience=proposal.patience_of(configuration.policy),
+            )
+        for made in ("executors", "operating", "reconciling", "recreating", "clearing"):
+            self.__dict__.pop(made, None)
+
+    def learn(self) -> None:
+        """Use what was adopted since."""
+        adopted = self.adopting.adopted()
+        if adopted.version != self.adopted.version and (found := adopted.configuration) is not None:
+            self.adopted = adopted
+            self.use(found)
+
+    def configuration_in_use(self) -> Iterator[str]:
+        """Which one it is, and where another was looked for, in lines for people."""
+        _ = self.configuration
+        return proposal.in_use(self.adopted, self.settings)
+
+    def configuration_at(self, position: int) -> Configuration:
+        """The one that held at a position of the log."""
+        return self.past.adopted_at(position).configuration or self.at_hand
 
     @cached_property
-    def policy(self) -> Policy:
-        path = self.settings.policy_file
-        return Policy.parse(_text(path, "policy"), source=str(path)) if path else default_policy()
+    def adopting(self) -> Adopting:
+        return Adopting(log=self.log, living=self._living, clock=utc_now, new_id=new_id)
+
+    def _living(self, before: Configuration | None, proposed: Configuration) -> Living:
+        return living(
+            self.endpoints.database_url,
+            known=before.catalog if before is not None else None,
+            proposed=proposed.catalog,
+            facts_of=lambda tenant_id: self.past.facts_of(tenant_id, self.log.advance_mark()),
+        )
+
+    # -- data ---------------------------------------------------------------------------------------------------------
 
     @cached_property
     def master_key(self) -> bytes:
@@ -130,31 +193,15 @@ class Parts:
 
     @cached_property
     def topology(self) -> Topology:
-        shards = [self._shard(shard) for shard in self.settings.topology]
-        step = self.policy.retry.step_timeout.total_seconds()
+        configuration = self.configuration
         topology = Topology(
-            shards,
-            default_region=self.settings.default_region,
-            patience=Patience(statement=step / 2, lock=step / 6, idle=step),
+            proposal.shards_of(configuration.topology, self.settings, self.endpoints),
+            default_region=configuration.topology.default_region,
+            patience=proposal.patience_of(configuration.policy),
             keep=self.settings.provisioner_shard_limit,
         )
         self._closing.callback(topology.close)
         return topology
-
-    def _shard(self, shard: ShardSettings) -> Shard:
-        """A shard without a url is a database of the server that holds the log."""
-        url = shard.url.get_secret_value() if shard.url else None
-        here = url is None
-        return Shard(
-            name=shard.name,
-            region=shard.region,
-            url=url or elsewhere(self.endpoints.database_url, shard.database_name),
-            capacity=shard.capacity,
-            state=shard.state,
-            isolation=shard.isolation,
-            public_host=shard.public_host or (self.endpoints.tcp_host if here else None),
-            public_port=shard.public_port or (self.endpoints.tcp_port if here else None),
-        )
 
     # -- adapters -----------------------------------------------------------------------------------------------------
 
@@ -220,12 +267,25 @@ class Parts:
         return PostgresOutbox(self.endpoints.database_url)
 
     @cached_property
-    def executors(self) -> Any:
+    def _control(self) -> Sessions:
         url, keep = self.endpoints.database_url, self.settings.provisioner_executor_limit
         control = Sessions(lambda: connect(url, autocommit=True), keep=keep)
         self._closing.callback(control.close)
+        return control
+
+    def executors_of(self, configuration: Configuration) -> Any:
+        """The executors of a configuration that was adopted while this process runs; it is used from here on."""
+        self.use(configuration)
+        return self._make_executors()
+
+    @cached_property
+    def executors(self) -> Any:
+        check_secrets(self.catalog, self.webhook_secrets)
+        return self._make_executors()
+
+    def _make_executors(self) -> Any:
         return executors(
-            control=control,
+            control=self._control,
             topology=self.topology,
             catalog=self.catalog,
             site_domain=self.settings.site_domain,
@@ -329,8 +389,13 @@ class Parts:
     def sweeping(self) -> Iterator[Sweeping]:
         """The background sweep, with parts of its own: it runs in a thread of its own."""
         with Parts(self.settings, self.endpoints) as own:
+
+            def reconciling() -> Reconciling:
+                own.learn()
+                return own.reconciling
+
             yield Sweeping(
-                reconciling=lambda: own.reconciling,
+                reconciling=reconciling,
                 ledger=own.sweep_ledger,
                 drift=own.policy.drift,
                 clock=utc_now,
@@ -616,17 +681,28 @@ def lease_of(settings: Settings) -> timedelta:
 # -- preparing -----------------------------------------------------------------------------------------------------
 
 
-def prepare(parts: Parts) -> None:
-    """Databases, migrations, keys, shards and topics: all as this version needs them. Idempotent."""
+def prepare(parts: Parts, *, adopts: bool = True, by: str | None = None) -> None:
+    """Databases, migrations, keys, configuration, shards and topics: all as this version needs them. Idempotent.
+
+    A store without an adopted configuration adopts what is at hand, but where it is only prepared to be looked into.
+    """
     _kafka_client(parts.settings)  # before anything is changed
-    _ensure_databases(parts)
+    parts.knock()
     migrations.migrate(parts.endpoints.database_url)
     parts.keys.verify()
+    if adopts and parts.adopting.adopted().version == 0:
+        parts.adopting.adopt_first(parts.at_hand, reason="the first start", by=by or proposal.account())
     count_held(parts)
+    prepare_shards(parts)
+    prepare_topics(parts)
+
+
+def prepare_shards(parts: Parts) -> None:
+    """Every shard of the configuration in use can take families, and is known to the control database."""
+    _ensure_databases(parts)
     parts.topology.prepare()
     with answering(), connect(parts.endpoints.database_url) as connection:
         parts.topology.sync(connection)
-    prepare_topics(parts)
 
 
 def count_held(parts: Parts) -> None:
@@ -651,7 +727,12 @@ def prepare_topics(parts: Parts) -> None:
 
 def _ensure_databases(parts: Parts) -> None:
     """Shards without a url are databases of the server that holds the log; they are made there."""
-    wanted_names = [shard.database_name for shard in parts.settings.topology if shard.url is None]
+    elsewhere = {shard.name for shard in parts.settings.topology if shard.url is not None}
+    wanted_names = [
+        database_of_shard(shard.name)
+        for shard in parts.configuration.topology.shards
+        if shard.address is None and shard.name not in {*elsewhere, *parts.endpoints.shard_urls}
+    ]
     url = parts.endpoints.database_url
     try:
         with answering(), connect(url, limits=LONG, autocommit=True) as connection:
@@ -686,10 +767,3 @@ def _kafka_client(settings: Settings) -> tuple[Callable[..., Consumer], Callable
             " the setting at kafka-python"
         ) from None
     return kafka_confluent.ConfluentConsumer, kafka_confluent.ConfluentProducer
-
-
-def _text(path: Any, what: str) -> str:
-    try:
-        return str(path.read_text())
-    except OSError as error:
-        raise UsageError(f"{what} {path}: {error.strerror}: correct the path") from None

@@ -1,7 +1,8 @@
 """Where is the Tenantry that runs here?
 
 `tenantry up` leaves a card in its data directory, `up.json`, while it runs: its process, and the addresses of the
-database and the broker. Other commands find it there; TENANTRY_DATABASE_URL and TENANTRY_KAFKA_BOOTSTRAP go before it.
+database, the broker and the shards. Other commands find it there; TENANTRY_DATABASE_URL and TENANTRY_KAFKA_BOOTSTRAP go
+before it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -22,12 +24,13 @@ LOCK = "up.lock"
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where the two parts are. `database_url` may hold a password: it is not for logs."""
+    """Where the parts are. The urls, of the database and of shards by name, may hold passwords: not for logs."""
 
     database_url: str = field(repr=False)
     kafka_bootstrap: str
     tcp_host: str | None = None
     tcp_port: int | None = None
+    shard_urls: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Card:
     kafka_bootstrap: str
     tcp_host: str | None = None
     tcp_port: int | None = None
+    shard_urls: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def leave_card(data_dir: Path, endpoints: Endpoints) -> None:
@@ -98,4 +102,6 @@ def endpoints(settings: Settings) -> Endpoints:
             f"no Tenantry runs in {settings.data_dir}: start `tenantry up` there, name another --data-dir,"
             f" or set {missing}"
         )
-    return Endpoints(url, bootstrap, card.tcp_host if card else None, card.tcp_port if card else None)
+    if card is None:
+        return Endpoints(url, bootstrap)
+    return Endpoints(url, bootstrap, card.tcp_host, card.tcp_port, card.shard_urls)

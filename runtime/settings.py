@@ -113,7 +113,11 @@ class Shard(BaseModel):
     @property
     def database_name(self) -> str:
         """The database that stands for this shard where it has no server of its own."""
-        return f"shard_{self.name.replace('-', '_')}"
+        return database_of_shard(self.name)
+
+
+def database_of_shard(name: str) -> str:
+    return f"shard_{name.replace('-', '_')}"
 
 
 EMBEDDED_SHARDS = (
@@ -168,9 +172,9 @@ class Settings(BaseSettings):
     )
 
     site_domain: str = Field(default="tenantry.example", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$")
-    catalog_file: Path | None = Field(default=None, description="products; none = those in the package")
+    catalog_file: Path | None = Field(default=None, description="products, to be adopted; none = those in the package")
     policy_file: Path | None = Field(
-        default=None, description="retention, retries, destroy guard; none = those in the package"
+        default=None, description="retention, retries, destroy guard, to be adopted; none = those in the package"
     )
 
     webhook_secrets: dict[str, SecretStr] = Field(
@@ -181,7 +185,10 @@ class Settings(BaseSettings):
         default=None, description="the same, as TOML; the environment goes before it"
     )
 
-    shards: tuple[Shard, ...] = Field(default=(), description="none = eu-1, eu-2, us-1 and us-2 on the embedded server")
+    shards: tuple[Shard, ...] = Field(
+        default=(),
+        description="to be adopted, but for their urls; none = eu-1, eu-2, us-1 and us-2 on the embedded server",
+    )
     default_region: RegionName = Field(default="eu", description="where a tenant lives that names no region")
     append_timeout_seconds: Seconds = Field(
         default=2.0, description="an append that stays open longer is ended: while it is, no reader moves on"
@@ -304,6 +311,14 @@ def _config_path(explicit: Path | None) -> Path | None:
         return Path(named)
     here = Path(CONFIG_FILE)
     return here if here.is_file() else None
+
+
+def where_settings_were_sought() -> str:
+    """Which file the settings came from, or where none was found."""
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return f"{Path(named).absolute()}, named by {CONFIG_VARIABLE}"
+    path = Path(CONFIG_FILE).absolute()
+    return str(path) if path.is_file() else f"{path} is not there, {CONFIG_VARIABLE} is not set"
 
 
 def _read_file(path: Path) -> dict[str, object]:

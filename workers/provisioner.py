@@ -36,19 +36,19 @@ from functools import partial
 import structlog
 
 from adapters.outage import Outage
-from domain.catalog import Catalog
+from domain.configuration import Configuration
 from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, TenantryError, Unavailable
 from domain.ports import Clock, EventLog, Executor, Lease, Order, Recording, Wake
 from domain.saga import Saga, Turn
 from domain.steps import Facts, Scope, ScopeKind, Step
-from domain.wanted import scopes_of
+from domain.wanted import Estate, due_of
 from workers.effects import Effects
 from workers.lanes import Limits, Timetables, lanes_of
 
 log = structlog.get_logger(__name__)
 
-NOT_OFFERED = timedelta(minutes=1)
-"""How long a scope that our catalogue does not have is left to others."""
+NOT_KNOWN = timedelta(minutes=1)
+"""How long the scopes of a tenant are left to others that has a product of which our catalogue knows nothing."""
 
 LOOK_AGAIN = timedelta(seconds=1)
 """An intent that has waited longer for a thread is decided again, and begins only if that is still so."""
@@ -57,6 +57,9 @@ MOST_LEFT_BEHIND = 64
 """Threads that hang, with which a worker still goes on; then it makes room for a fresh one."""
 
 Executors = Mapping[tuple[ScopeKind, Step], Executor]
+
+MakeExecutors = Callable[[Configuration], Executors]
+"""The executors of a configuration that was adopted while the worker runs."""
 
 
 @dataclass(slots=True, eq=False)
@@ -86,7 +89,11 @@ _Decided = tuple[_Work, Turn | None, Recording]
 
 
 class Provisioner:
-    """The saga's worker. Any number run side by side, each under its own `owner` name."""
+    """The saga's worker. Any number run side by side, each under its own `owner` name.
+
+    `executors` serve the configuration that holds at the start; `learn` makes those of one that is adopted later. It is
+    asked between decisions: effects that run already go on as they were begun.
+    """
 
     def __init__(
         self,
@@ -94,7 +101,6 @@ class Provisioner:
         saga: Saga,
         executors: Executors,
         *,
-        catalog: Catalog,
         clock: Clock,
         owner: str,
         limits: Limits,
@@ -103,11 +109,14 @@ class Provisioner:
         drain_seconds: float,
         step_timeout: timedelta = timedelta(seconds=30),
         effects: Effects[_Effect, Facts | None] | None = None,
+        learn: MakeExecutors | None = None,
+        configured: int | None = None,
     ) -> None:
         self._log = event_log
         self._saga = saga
         self._executors = executors
-        self._catalog = catalog
+        self._learn = learn
+        self._configured = configured
         self._clock = clock
         self._owner = owner
         self._limits = limits
@@ -199,10 +208,20 @@ class Provisioner:
 
     # -- effects ------------------------------------------------------------------------------------------------------
 
+    def _learns(self) -> None:
+        """From here on use what was adopted, where it is another configuration than that of our executors."""
+        adopted = self._saga.adopted
+        if self._learn is None or adopted.version == self._configured or (found := adopted.configuration) is None:
+            return
+        self._executors = self._learn(found)
+        if self._configured is not None:
+            log.info("uses another configuration from here on", configuration=adopted.version)
+        self._configured = adopted.version
+
     def _begin(self, lease: Lease, order: Order) -> None:
         executor = self._executors[order.scope.kind, order.step]
         act = executor.ensure if order.direction == "ensure" else executor.remove
-        lanes = lanes_of(order, self._catalog)
+        lanes = lanes_of(order, self._saga.catalog)
         effect = _Effect(lease, order, self._clock(), lanes)
         if lanes:
             self._effects.begin(effect, partial(_timed, effect, act), lanes)
@@ -282,18 +301,20 @@ class Provisioner:
             if isinstance(each, _Done) or not _fans_out(each)
         }
         estates = self._saga.estates(scope.tenant_id for scope in scopes.values())
+        self._learns()
         held = Counter(lane for effect in self._effects.under_way for lane in effect.lanes)
         turns: list[_Decided] = []
         for each in work:
             if isinstance(each, _Done):
                 estate = estates[each.order.scope.tenant_id]
-                turn = self._saga.outcome(each.order, each.result, estate, draining=draining, room=room)
+                left_to_others = draining or bool(self._unknown(estate))
+                turn = self._saga.outcome(each.order, each.result, estate, draining=left_to_others, room=room)
                 self._admit(turn, held)
                 turns.append((each, turn, self._recording(each.lease, turn)))
             elif _fans_out(each):
                 turns.append((each, None, self._fan_out(each)))
-            elif not self._is_offered(scopes[each]):
-                turns.append((each, None, self._put_off(each)))
+            elif unknown := self._unknown(estates[scopes[each].tenant_id]):
+                turns.append((each, None, self._put_off(each, unknown)))
             else:
                 turn = self._saga.take(scopes[each], estates[scopes[each].tenant_id], room=room)
                 self._admit(turn, held)
@@ -304,7 +325,7 @@ class Provisioner:
         """Count the turn's effect among those that we hold; where a lane of it is crowded, put the scope off."""
         if turn.order is None:
             return
-        lanes = lanes_of(turn.order, self._catalog)
+        lanes = lanes_of(turn.order, self._saga.catalog)
         if not lanes:
             return
         full = self._timetables.crowded(lanes, held)
@@ -339,20 +360,19 @@ class Provisioner:
             held=turn.held,
         )
 
-    def _is_offered(self, scope: Scope) -> bool:
-        """Whether our catalogue has it: another process may have recorded it with a newer one."""
-        match scope.kind:
-            case "site":
-                return True
-            case "family":
-                return any(self._catalog.family_of(key) == scope.key for key in self._catalog.products)
-            case "product":
-                return scope.key in self._catalog
+    def _unknown(self, estate: Estate) -> tuple[str, ...]:
+        """The tenant's products of which we know nothing. Which family they live in we cannot tell, so each decision
+        about this tenant could take something from under them."""
+        return self._saga.catalog.unknown_among(estate.tenant.products)
 
-    def _put_off(self, lease: Lease) -> Recording:
-        """Somebody with the newer catalogue may take it, or we ourselves once we were started with it."""
-        log.warning("this catalogue does not have it: start the provisioner with the newer one", scope=lease.scope)
-        return Recording(wakes=[Wake(lease.scope, self._clock() + NOT_OFFERED)], leases=[lease])
+    def _put_off(self, lease: Lease, unknown: Sequence[str]) -> Recording:
+        """Somebody who knows them may take it, or we ourselves once a catalogue that has them was adopted."""
+        log.warning(
+            "the tenant has a product that no catalogue here has: `tenantry config adopt` one",
+            scope=lease.scope,
+            product=unknown[0],
+        )
+        return Recording(wakes=[Wake(lease.scope, self._clock() + NOT_KNOWN)], leases=[lease])
 
     def _fan_out(self, lease: Lease) -> Recording:
         """A customer changed: every site and product of its tenants is due. Or a tenant, and we did not know all of its
@@ -362,11 +382,13 @@ class Provisioner:
         estates = self._saga.estates(self._log.tenants_of(key) if of_customer else [key])
         now = self._clock()
         wakes = [
-            Wake(str(scope), now)
+            Wake(name, now)
             for estate in estates.values()
-            for scope in scopes_of(estate.tenant, self._catalog)
-            if not (of_customer and scope.kind == "family")
+            for name in due_of(estate.tenant, self._saga.catalog)
+            if not (of_customer and name.startswith("family:")) and name != lease.scope
         ]
+        if any(self._unknown(estate) for estate in estates.values()) and not of_customer:
+            wakes.append(Wake(lease.scope, now + NOT_KNOWN))  # whoever knows the rest of it wakes that too
         return Recording(wakes=wakes, leases=[lease])
 
     def _recorded(self, turns: Sequence[_Decided], *, draining: bool) -> list[_Decided]:

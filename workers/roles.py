@@ -91,7 +91,8 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
         parts.log,
         parts.saga,
         parts.executors,
-        catalog=parts.catalog,
+        learn=parts.executors_of,
+        configured=parts.adopted.version,
         clock=utc_now,
         owner=worker_name("provisioner"),
         limits=limits_of(settings),
@@ -114,10 +115,7 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
 
 @contextmanager
 def _replies(parts: Parts, stop: threading.Event, counts: dict[str, int], outage: Outage) -> Iterator[None]:
-    """Beside a provisioner, where the catalogue names others: what they reply wakes whoever waits for it."""
-    if not parts.catalog.is_foreign:
-        yield
-        return
+    """Beside a provisioner: what provisioners of others reply wakes whoever waits for it."""
     thread = threading.Thread(target=_take_replies, args=(parts, stop, counts, outage), name="replies", daemon=True)
     thread.start()
     yield
@@ -125,7 +123,10 @@ def _replies(parts: Parts, stop: threading.Event, counts: dict[str, int], outage
 
 
 def _take_replies(parts: Parts, stop: threading.Event, counts: dict[str, int], outage: Outage) -> None:
-    """Until `stop`; whatever goes wrong is told, and begun again: nobody else would take what is replied."""
+    """Until `stop`; whatever goes wrong is told, and begun again: nobody else would take what is replied. It
+    begins when a catalogue names others."""
+    while not stop.is_set() and not parts.catalog.is_foreign:
+        stop.wait(1.0)
     while not stop.is_set():
         try:
             Intake(
@@ -187,6 +188,8 @@ def run(kind: str, parts: Parts) -> None:
     else:
         _await_database(kind, parts, stop)
     if not stop.is_set():
+        for line in parts.configuration_in_use():
+            log.info(line)
         KINDS[kind](parts, stop)
 
 

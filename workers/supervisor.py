@@ -74,6 +74,7 @@ class Supervisor:
         self._looked_at = 0.0
         self._still: dict[str, str] = {}
         self.endpoints: Endpoints
+        self.configuration: tuple[str, ...] = ()
 
     @property
     def data_dir(self) -> Path:
@@ -114,7 +115,8 @@ class Supervisor:
         with Parts(self.settings, self.endpoints) as parts:
             parts.knock()
             self._say("preparing databases, shards and topics")
-            prepare(parts)
+            prepare(parts, adopts=bool(self._kinds))
+            self.configuration = tuple(parts.configuration_in_use())
         if self._kinds:
             self._say("starting workers")
         self._closing.callback(self._end_workers)
@@ -153,7 +155,9 @@ class Supervisor:
             broker.start()
             self._embedded["broker"] = broker
             bootstrap = broker.bootstrap
-        return Endpoints(url, bootstrap, *(tcp or (None, None)))
+        urls = {shard.name: shard.url.get_secret_value() for shard in settings.shards if shard.url is not None}
+        host, port = tcp or (None, None)
+        return Endpoints(url, bootstrap, host, port, urls)
 
     def _keys(self) -> None:
         """Each key is made once, with the first data; a lost one is never replaced in silence."""

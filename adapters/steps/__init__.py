@@ -49,7 +49,8 @@ def executors(
 ) -> Mapping[tuple[ScopeKind, Step], Executor]:
     """All of them, ready for many threads. `control` opens a session of the control database.
 
-    `producer` is asked for with the first command to somebody who is reached by Kafka.
+    `producer` is asked for with the first command to somebody who is reached by Kafka. Whoever cannot be asked, because
+    a secret is not set here, is waited for (`foreign.check_secrets` says so at the start).
     """
     configurations = Configurations(catalog, site_domain=site_domain)
     identities, memberships = Identities(), Memberships()

@@ -16,7 +16,8 @@ from adapters.steps.fences import wish_of
 from adapters.steps.orders import Draft
 from adapters.steps.webhooks import Webhook
 from domain.catalog import Catalog, CommandedExecutor, ForeignExecutor
-from domain.errors import UsageError
+from domain.configuration import secret_obstacle
+from domain.errors import Obstacle, UsageError
 from domain.ports import Executor, Order
 from domain.steps import Facts, LicenseFacts, LicenseWish, Step
 
@@ -38,19 +39,48 @@ class Routed:
         return self.foreign.get(order.scope.key, self.ours)
 
 
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Stands where nobody can be asked from here: the order waits for a process that can, and is never given to ours.
+
+    A catalogue may be adopted while workers run that do not have the secret yet.
+    """
+
+    why: str
+
+    def ensure(self, order: Order) -> Facts:
+        raise Obstacle(secret_obstacle(order.scope.key), self.why)
+
+    def remove(self, order: Order) -> None:
+        raise Obstacle(secret_obstacle(order.scope.key), self.why)
+
+
+def check_secrets(catalog: Catalog, secrets: Mapping[str, SigningSecret]) -> None:
+    """Raises UsageError where the secret of a webhook that the catalogue offers is missing."""
+    for key, product in catalog.products.items():
+        for step, foreign in product.executors.items():
+            if isinstance(foreign, ForeignExecutor) and foreign.secret not in secrets:
+                raise UsageError(_unsigned(key, step, foreign))
+
+
+def _unsigned(key: str, step: Step, foreign: ForeignExecutor) -> str:
+    return (
+        f"product {key}, step {int(step)}: its webhook is signed with the secret {foreign.secret}, which is"
+        f" not set: set TENANTRY_WEBHOOK_SECRETS__{foreign.secret.upper()}"
+    )
+
+
 def webhooks(
     step: Step, draft: Draft, *, catalog: Catalog, secrets: Mapping[str, SigningSecret], requests: SignedRequests
 ) -> Mapping[str, Executor]:
-    """The executors of that step that the catalogue names, by product. UsageError where a secret is missing."""
+    """The executors of that step that the catalogue names, by product; what is retired is served as well."""
     found: dict[str, Executor] = {}
-    for key, product in catalog.products.items():
+    for key, product in catalog.known.items():
         foreign = product.executors.get(step)
         if isinstance(foreign, ForeignExecutor):
             if foreign.secret not in secrets:
-                raise UsageError(
-                    f"product {key}, step {int(step)}: its webhook is signed with the secret {foreign.secret}, which is"
-                    f" not set: set TENANTRY_WEBHOOK_SECRETS__{foreign.secret.upper()}"
-                )
+                found[key] = Unserved(_unsigned(key, step, foreign))
+                continue
             found[key] = Webhook(
                 requests=requests,
                 family=catalog.family_of(key),
@@ -65,7 +95,7 @@ def commanded(
     step: Step, draft: Draft, *, catalog: Catalog, producer: Callable[[], Producer]
 ) -> Mapping[str, Executor]:
     """The executors of that step that the catalogue reaches by Kafka, by product."""
-    named = {key: product.executors.get(step) for key, product in catalog.products.items()}
+    named = {key: product.executors.get(step) for key, product in catalog.known.items()}
     return {
         key: Commanded(
             producer=producer,

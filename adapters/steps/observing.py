@@ -29,7 +29,7 @@ from domain.drift import (
     entitled,
     place_of,
 )
-from domain.errors import Retryable
+from domain.errors import Obstacle, Retryable
 from domain.orphans import entitlement
 from domain.provisioning import Provisioning
 from domain.steps import DatabaseFacts, Scope, SiteFacts, SiteWish, Step
@@ -76,7 +76,7 @@ class Observer:
         for shard, families in sorted(by_shard.items()):
             try:
                 there, others, logins, licensed = self._look(shard, families, self._passwords(shard, estates))
-            except Retryable as error:
+            except (Retryable, Obstacle) as error:
                 silent[shard] = str(error)
             else:
                 places |= there
@@ -101,7 +101,7 @@ class Observer:
             things |= {Thing(CONTROL, "room", scope) for (scope,) in rooms}
         except Retryable as error:
             silent[CONTROL] = str(error)
-        for shard in self._topology.shards:
+        for shard in self._inhabited(silent):
             try:
                 with self._topology.connect(shard) as connection:
                     found = set(_inventory(connection, shard))
@@ -113,9 +113,18 @@ class Observer:
                         with self._topology.connect(shard, database=thing.name) as inside:
                             found |= set(_entitled(inside, shard, ["public"]))
                 things |= found
-            except Retryable as error:
+            except (Retryable, Obstacle) as error:
                 silent[shard] = str(error)
         return Inventory(frozenset(things), silent)
+
+    def _inhabited(self, silent: Mapping[str, str]) -> Iterator[str]:
+        """The shards where something may lie: those of the topology, and those that have left with families on them."""
+        used: set[str] = set()
+        if CONTROL not in silent:
+            with reaching(CONTROL), self._control() as connection:
+                used = {name for (name,) in connection.execute("SELECT name FROM shards WHERE used > 0").fetchall()}
+        offered = {name for name, shard in self._topology.shards.items() if not shard.left}
+        yield from sorted(offered | used)
 
     def owned(self, actual: Provisioning) -> set[Thing]:
         """What of that is the scope's, or perhaps is: a step that was started counts, whatever its outcome."""

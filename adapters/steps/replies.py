@@ -197,7 +197,7 @@ def _read(message: Message, catalog: Catalog, secrets: Mapping[str, SigningSecre
     said = Said.model_validate_json(value)
     scope, step = _parts(said.idempotency_key)
     signed_at = None
-    product = catalog.products.get(scope.key) if scope.kind == "product" else None
+    product = catalog.known.get(scope.key) if scope.kind == "product" else None
     executor = product.executors.get(step) if product is not None else None
     if executor is None:
         raise ValueError("the catalogue gives that step to nobody else")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,11 +26,14 @@ from domain.acts import (
     PreviousReadModelsDropped,
     ReadModelsRebuilt,
 )
+from domain.catalog import Catalog
+from domain.configuration import AdoptedShard, ConfigurationAdopted, ShardMap
 from domain.customer import CustomerAdministrator, CustomerMessageStale, CustomerUpdated
 from domain.errors import TenantryError, UnreadableEvent
 from domain.event import Cause, Event, Recorded
 from domain.orphans import Condemned, Kept, OrphansCondemned, OrphansRemoved
 from domain.personal import FORGOTTEN
+from domain.policy import Policy, Retry
 from domain.provisioning import (
     DataAbandoned,
     EnsureRequested,
@@ -156,7 +159,39 @@ MESSAGE: dict[str, Any] = {
 }
 PLACE: dict[str, Any] = {"topic": "tenantry.lifecycle", "topic_id": "5f0c", "partition": 3}
 
+BILLING = {"name": "Billing", "family": "billing", "editions": {"basic": ["invoices"]}}
+WEBHOOK = {"webhook": "https://billing.example/orders", "secret": "billing"}
+
 EXAMPLES: dict[str, Event] = {
+    "configuration-adopted": ConfigurationAdopted(
+        catalog=Catalog.model_validate(
+            {
+                "products": {"billing": {**BILLING, "groups": ["guests"], "executors": {"7": WEBHOOK}}},
+                "retired": {"ledger": {"name": "Ledger", "host": "billing", "editions": {"basic": []}}},
+            }
+        ),
+        policy=Policy(
+            retention=timedelta(days=60),
+            restore_window=timedelta(days=14),
+            waiting_limit=1000,
+            retry=Retry(
+                attempts=8,
+                first_delay=timedelta(seconds=1),
+                factor=2.0,
+                longest_delay=timedelta(minutes=5),
+                jitter=0.2,
+                obstacle_poll=timedelta(minutes=1),
+                step_timeout=timedelta(seconds=30),
+            ),
+        ),
+        topology=ShardMap(
+            shards=(AdoptedShard(name="eu-1", region="eu", capacity=10, address="db.example:5432/shard"),),
+            default_region="eu",
+            left=(AdoptedShard(name="us-1", region="us", capacity=10, state="draining"),),
+        ),
+        reason="the first start",
+        operator="Ada (ada@host)",
+    ),
     "message-discarded": MessageDiscarded(**MESSAGE, operator="Ada (ada@host)", reason="noise"),
     "message-retried": MessageRetried(**MESSAGE, operator="Ada (ada@host)"),
     "read-models-rebuilt": ReadModelsRebuilt(

@@ -50,13 +50,14 @@ class Cloud:
             parts.log,
             parts.saga,
             parts.executors,
-            catalog=parts.catalog,
             clock=utc_now,
             owner="test",
             limits=Limits(threads=2, claim=16),
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,
+            learn=parts.executors_of,
+            configured=parts.adopted.version,
         )
 
     def tenant(self, *, region: str = "eu") -> str:
@@ -99,6 +100,11 @@ class Cloud:
 
     def hears(self, type_: str, data: dict[str, Any], *, revision: int = 1) -> None:
         """A message of commerce, and all that follows from it."""
+        self.hears_only(type_, data, revision=revision)
+        self.work()
+
+    def hears_only(self, type_: str, data: dict[str, Any], *, revision: int = 1) -> None:
+        """A message of commerce, while no provisioner works."""
         self._offset += 1
         headers, value = to_structured(
             type_, data, source="/commerce", id=f"m-{self._offset}", time=utc_now(), revision=revision
@@ -114,7 +120,6 @@ class Cloud:
             topic_id="t",
         )
         self.parts.lifecycle.intake([self.parts.read(message)])
-        self.work()
 
     def work(self) -> None:
         while self._provisioner.round():

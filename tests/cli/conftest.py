@@ -47,7 +47,6 @@ class Desk:
             parts.log,
             parts.saga,
             self.world.executors(),
-            catalog=parts.catalog,
             clock=utc_now,
             owner="test",
             limits=Limits(threads=2, claim=16),

@@ -111,6 +111,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
         (),
         ("audit",),
         ("audit", "checkpoint"),
+        ("config",),
         ("intake-position",),
         ("quarantine",),
         ("replay",),

@@ -216,7 +216,7 @@ def test_what_the_guard_counts_and_holds_comes_with_an_imported_log(
     file = str(tmp_path / "log.jsonl")
     desk.says("audit", "export", file)
     url = desk.parts.endpoints.database_url
-    import_log(LogImport(second_database), Path(file), families={}, keys=None)
+    import_log(LogImport(second_database), Path(file), keys=None)
     held = "SELECT tenant_id, changes, closings, since FROM held_by_guard"
     with psycopg.connect(url) as here, psycopg.connect(second_database) as there:
         assert here.execute(held).fetchall() == there.execute(held).fetchall() != []

@@ -232,7 +232,6 @@ def test_a_tenant_converges_with_a_step_that_is_replied_to_while_nobody_waits_fo
         kafka.ours.log,
         saga,
         executors,
-        catalog=CATALOG,
         clock=lambda: datetime.now(UTC),
         owner="worker",
         limits=Limits(threads=2, claim=8),

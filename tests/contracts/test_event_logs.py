@@ -590,6 +590,14 @@ def test_a_wake_in_the_future_outlives_the_lease_of_an_earlier_one(log: Keeper) 
     assert scopes(claim(log, now=NOW + SECOND)) == ["site:t-1"]
 
 
+def test_the_work_queue_says_when_it_has_each_next_though_it_is_leased(log: Keeper) -> None:
+    wake(log, "site:t-1", at=NOW + 2 * SECOND)
+    wake(log, "site:t-1", "tenant:t-2")
+    claim(log)
+    assert log.scheduled(["site:t-1", "tenant:t-2", "site:t-9"]) == {"site:t-1": NOW, "tenant:t-2": NOW}
+    assert log.scheduled([]) == {}
+
+
 def test_who_finishes_ends_the_lease_and_its_wakes(inside: Inside) -> None:
     wake(inside.log, "site:t-1", "site:t-1")
     inside.log.record(Recording(leases=claim(inside.log)))

@@ -81,6 +81,9 @@ class WatchedLog:
             self.watch(tenant, frozenset([Point(kind, "claimed", "after")]))
         return leases
 
+    def scheduled(self, names: Iterable[str]) -> dict[str, datetime]:
+        return self.log.scheduled(names)
+
     def load(self, streams: Mapping[str, int], *, personal: bool = True) -> dict[str, list[Recorded]]:
         return self.log.load(streams, personal=personal)
 

@@ -93,7 +93,6 @@ def _live(life: Life) -> None:
             log,
             saga,
             watched(executors, watch, ended),
-            catalog=parts.catalog,
             clock=clock,
             owner=f"worker {os.getpid()}",
             limits=Limits(threads=life.threads, claim=life.claim),

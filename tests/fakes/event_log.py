@@ -308,6 +308,15 @@ class MemoryEventLog:
         ripe = [wake.scope for wake in self.wakes.values() if wake.at <= now]
         return any(scope not in self.leases or self.leases[scope].until <= now for scope in ripe)
 
+    def scheduled(self, names: Iterable[str]) -> dict[str, datetime]:
+        """See `EventLog.scheduled`."""
+        asked, found = set(names), dict[str, datetime]()
+        with self._lock:
+            for wake in self.wakes.values():
+                if wake.scope in asked:
+                    found[wake.scope] = min(wake.at, found.get(wake.scope, wake.at))
+        return found
+
     def claim(
         self,
         *,

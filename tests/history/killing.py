@@ -27,7 +27,6 @@ import psycopg
 from adapters.log_copy import LogCopy
 from adapters.log_import import LogImport
 from adapters.sealing import MasterKey
-from domain.catalog import default_catalog
 from history.export import Choice, export
 from history.importing import Keys, import_log
 from history.manifest import beside
@@ -108,11 +107,9 @@ def kill_exports(url: str, out: Path, form: Any) -> Iterator[dict[str, Any]]:
 
 def kill_imports(url: str, file: Path, keys: Path) -> Iterator[dict[str, Any]]:
     """How many rows are there in each table, once the server has noticed? Ends with the first import that is whole."""
-    catalog = default_catalog()
-    families = {key: catalog.family_of(key) for key in catalog.products}
 
     def work() -> None:
-        import_log(LogImport(url), file, families=families, keys=Keys(keys, MASTER))
+        import_log(LogImport(url), file, keys=Keys(keys, MASTER))
 
     count = in_a_child(work)
     _empty(url)

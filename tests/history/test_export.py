@@ -46,7 +46,6 @@ from tests.history.stories import PlainSources, Stories, append
 MASTER = MasterKey(bytes(range(32)))
 COUNT = 400
 CATALOG = default_catalog()
-FAMILIES = {key: CATALOG.family_of(key) for key in CATALOG.products}
 
 
 @contextmanager
@@ -90,7 +89,7 @@ def exports(log: str) -> Exports:
 
 
 def take_in(url: str, path: Path, keys: Path | None = None, *, master: MasterKey = MASTER) -> Imported:
-    return import_log(LogImport(url), path, families=FAMILIES, keys=Keys(keys, master) if keys else None)
+    return import_log(LogImport(url), path, keys=Keys(keys, master) if keys else None)
 
 
 def rows(url: str, query: str) -> list[tuple[Any, ...]]:
@@ -144,7 +143,7 @@ def test_the_engine_goes_on_after_an_import(exports: Exports, second_database: s
     created = rows(second_database, "SELECT count(*) FROM stored_events WHERE topic = 'tenantry.tenant-created'")
     assert [(len(rows(second_database, of_customers)),)] == created
     due = {scope for (scope,) in rows(second_database, "SELECT scope FROM wakes")}
-    assert {scope for scope in due if scope.startswith("site:")} == {f"site:t{number}" for number in range(12)}
+    assert due == {f"tenant:t{number}" for number in range(12)}
     assert rows(second_database, "SELECT name, position FROM projection_positions") == [("integration", *last[0])]
     with sealing_keys(second_database) as keys:
         going_on = PostgresEventLog(second_database, keys)
@@ -456,9 +455,9 @@ def test_a_checkpoint_that_was_kept_elsewhere_is_held_against_the_export(
     manifest = Manifest.of(file)
     beside(file).write_text(manifest.model_copy(update={"checkpoint": None}).text())
     with pytest.raises(Tampered, match="attests: at least one"):
-        import_log(LogImport(second_database), file, families=FAMILIES, keyring=KEYS, checkpoint=held)
+        import_log(LogImport(second_database), file, keyring=KEYS, checkpoint=held)
     file.write_text("".join(lines))
-    imported = import_log(LogImport(second_database), file, families=FAMILIES, keyring=KEYS, checkpoint=held)
+    imported = import_log(LogImport(second_database), file, keyring=KEYS, checkpoint=held)
     assert imported.attested == COUNT
 
 
@@ -472,9 +471,9 @@ def test_a_checkpoint_whose_signature_does_not_hold_is_refused_and_one_of_a_stra
     forged = Note(replace(note.checkpoint, root=bytes(32)), note.signatures)
     beside(file).write_text(manifest.model_copy(update={"checkpoint": str(forged)}).text())
     with pytest.raises(Tampered, match=r"signature of the checkpoint .* does not hold"):
-        import_log(LogImport(second_database), file, families=FAMILIES, keyring=KEYS)
+        import_log(LogImport(second_database), file, keyring=KEYS)
     beside(file).write_text(manifest.text())
     stranger = Keyring.parse(Signer.generate("elsewhere.example/log").secret_text())
-    imported = import_log(LogImport(second_database), file, families=FAMILIES, keyring=stranger)
+    imported = import_log(LogImport(second_database), file, keyring=stranger)
     assert imported.unknown_keys == tuple(key_ids(note))
     assert imported.attested == COUNT - 50

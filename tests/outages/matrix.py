@@ -80,11 +80,12 @@ def run(installation: Installation, cell: Cell, seconds: float) -> Verdict:
 
 
 def _look(installation: Installation, cell: Cell, seconds: float, verdict: Verdict) -> None:
-    """What does `status` say, halfway? Judged only where it has answered before the end."""
-    if not cell.status or seconds < ASKED_FROM or seconds / 2 < cell.known_after:
+    """What does `status` say, late in the outage? Judged only where it has answered before the end."""
+    asked_after = max(seconds / 2, seconds - 8)
+    if not cell.status or seconds < ASKED_FROM or asked_after < cell.known_after:
         return
     began = time.monotonic()
-    time.sleep(seconds / 2)
+    time.sleep(asked_after)
     said = installation.status()
     if time.monotonic() - began > seconds:
         return

@@ -29,6 +29,6 @@ def test_an_intake_that_goes_on_after_a_batch_that_failed_is_noticed(
     record_property: Callable[[str, object], None],
 ) -> None:
     with Installation(module="tests.outages.planted") as installation:
-        verdict = run(installation, BY_NAME["database resets"], 10)
+        verdict = run(installation, BY_NAME["database resets"], 8)
     record_property("outage", verdict.row())
     assert any(LOST in fault for fault in verdict.faults)

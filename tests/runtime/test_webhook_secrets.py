@@ -72,4 +72,5 @@ def test_a_catalogue_that_names_a_secret_gets_it_from_the_settings(tmp_path: Pat
         {"catalog_file": catalog, "master_key": "A" * 43 + "=", "webhook_secrets": {"mine": SECRET}}
     )
     with Parts(settings, Endpoints("postgresql://nobody@127.0.0.1/none", "127.0.0.1:1")) as parts:
+        parts.use(parts.at_hand)  # no database says what is adopted
         assert parts.executors

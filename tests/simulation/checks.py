@@ -15,6 +15,7 @@ from domain.ports import Order
 from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeResumed, StepCompleted, StepFailed, StepStarted
 from domain.steps import LEVELS, IdentityWish, LicenseWish, MembershipWish, Scope, SiteWish, Step
 from domain.tenant_events import PurgeStarted, TenantPurged, TenantPurgeStarted
+from domain.unsettled import names_in_queue, unsettled
 from tests.domain.given import CATALOG
 from tests.domain.ground import grounds_of
 from tests.fakes.event_log import MemoryEventLog
@@ -164,9 +165,19 @@ def check_nobody_is_forgotten(story: Story) -> None:
                 assert not forgotten, f"{scope} is not due, and has something to do: {forgotten}"
 
 
+def check_nobody_is_left_alone(story: Story) -> None:
+    """At rest, what an audit says of every scope: it is as it should be, or due, or waits for something named."""
+    for estate in story.estates().values():
+        scheduled = story.log.scheduled(names_in_queue(estate))
+        saga = story.saga
+        found = list(unsettled(estate, scheduled, catalog=saga.catalog, policy=saga.policy, now=story.clock()))
+        assert not found, f"nobody would ever look at {found}"
+
+
 def check_end(story: Story) -> None:
     """The world is what the registers say, and nothing else is there."""
     check_held(story)
+    check_nobody_is_left_alone(story)
     world, now = story.world, story.clock()
     left = dict(world.things)
     databases = dict(world.databases)

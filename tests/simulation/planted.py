@@ -11,12 +11,15 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from domain import budget, convergence, registers, saga, tenant, wanted
+from domain import budget, convergence, registers, saga, tenant, tenant_decisions, wanted
+from domain.catalog import Catalog
+from domain.configuration import Adopted
 from domain.convergence import Resume
 from domain.errors import ExecutorError
 from domain.ports import Recording
 from domain.registers import Write
 from domain.steps import DatabaseWish
+from domain.streams import Streams
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World, facts_of
 from tests.simulation.parts import SteppedEffects
@@ -174,6 +177,21 @@ def _ground_that_does_not_count() -> Broken:
     return patch.object(wanted, "_on_its_ground", lambda scope, wish, estate, catalog: wish)
 
 
+def _a_process_that_believes_its_own_catalogue() -> Broken:
+    """What was adopted is not asked for: each process goes by the catalogue that it was started with."""
+    return patch.object(Streams, "adopted", lambda streams: Adopted())
+
+
+def _a_retired_product_that_is_not_closed() -> Broken:
+    """What left the catalogue is unknown: a suspension of it goes to the quarantine."""
+    honest = tenant_decisions._check_offer  # noqa: SLF001
+
+    def strict(command: Any, catalog: Catalog, of: Any) -> None:
+        honest(command, catalog.offered, tenant.Tenant(of.id))
+
+    return patch.object(tenant_decisions, "_check_offer", strict)
+
+
 FAULTS: dict[str, Callable[[], Broken]] = {
     "an effect that is not idempotent": _an_effect_that_is_not_idempotent,
     "a lower generation is accepted": _a_lower_generation_is_accepted,
@@ -190,4 +208,6 @@ FAULTS: dict[str, Callable[[], Broken]] = {
     "a guard that lets everything pass": _a_guard_that_lets_everything_pass,
     "closings that are not counted": _closings_that_are_not_counted,
     "ground that does not count": _ground_that_does_not_count,
+    "a process that believes its own catalogue": _a_process_that_believes_its_own_catalogue,
+    "a retired product that is not closed": _a_retired_product_that_is_not_closed,
 }

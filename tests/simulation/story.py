@@ -2,7 +2,8 @@
 
 All actors take their steps in one thread, in an order that one `random.Random(seed)` draws: commerce, two workers, an
 operator, time. A step is one thing that one of them does: a message comes, time leaps, an effect comes about or hangs,
-a worker records what it decided, is stopped or killed, an operator acts. Who is drawn and has nothing to do takes no
+a worker records what it decided, is stopped or killed, an operator acts. Every process was started with a catalogue of
+its own, which may lack a product: what was adopted counts. Who is drawn and has nothing to do takes no
 step. What each was is kept as lines of the transcript. A worker that is about to commit may be stopped there while
 others take their steps, which is what SIGSTOP does to it.
 
@@ -19,8 +20,10 @@ from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 
+from domain.catalog import Catalog
+from domain.configuration import STREAM, Adopted, AdoptedShard, Configuration, Living, ShardMap, adopt
 from domain.errors import Conflict, ExecutorError, Permanent, Refused, Retryable, Unavailable, Unreachable, UsageError
-from domain.event import Recorded
+from domain.event import Cause, Recorded
 from domain.lifecycle import Inbound, Lifecycle
 from domain.operating import Act, Operating
 from domain.policy import Guard, Policy, default_policy
@@ -31,6 +34,7 @@ from domain.steps import SCOPE_STEPS, Scope
 from domain.wanted import Estate
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, SERVICE, Clock, message
 from tests.domain.ground import check_undone
+from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World
 from tests.simulation import registers
 from tests.simulation.checks import Witness, check_given_up, check_held, check_nobody_is_forgotten
@@ -139,12 +143,20 @@ class Story:
         }
         self._acting: Worker | None = None
         self._ids = count(1)
+        self._catalogues = random.Random(f"catalogues of {seed}")  # noqa: S311 - of its own: the rest goes as before
+        self._retires_at = self._catalogues.choice([None, *range(50, steps, 50)])
+        self._offered = self._adopts(CATALOG)
         self._sent: list[Said] = []
         self._wire: list[Said] = []
         self._revisions: dict[tuple[str, str], int] = {}
         self._seen: dict[bytes, Inbound] = {}
         self._lifecycle = Lifecycle(
-            self.log, catalog=CATALOG, policy=self.policy, clock=self.clock, new_id=self._new_id, reread=self._reread
+            self.log,
+            catalog=self._at_hand(),
+            policy=POLICY,
+            clock=self.clock,
+            new_id=self._new_id,
+            reread=self._reread,
         )
         self.saga = self._new_saga()
         self.workers = [self._new_worker(f"worker {number}") for number in (1, 2)]
@@ -163,8 +175,14 @@ class Story:
     def _step(self) -> None:
         """One of the actors does one thing; who has nothing to do is passed over."""
         self.number += 1
+        if self._retires_at is not None and self.number >= self._retires_at and self._all_exist():
+            self._retires()
         while not self._acts[self.dice.choice(ACTORS)]():
             pass
+
+    def _all_exist(self) -> bool:
+        """Nothing waits for its tenant any more: what comes now is decided now."""
+        return all(registers.exists for registers in self.registers.values())
 
     def _night(self) -> None:
         """One kind of effect fails, each time: what is given up stays given up, and everything comes to rest."""
@@ -236,7 +254,6 @@ class Story:
             self.log,
             self._new_saga(),
             executors,
-            catalog=CATALOG,
             clock=self.clock,
             owner=name,
             limits=Limits(threads=1, claim=3),
@@ -250,12 +267,42 @@ class Story:
     def _new_saga(self) -> Saga:
         return Saga(
             self.log,
-            catalog=CATALOG,
-            policy=self.policy,
+            catalog=self._at_hand(),
+            policy=POLICY,
             clock=self.clock,
             new_id=self._new_id,
             dice=self.dice.random,
         )
+
+    # -- catalogues ---------------------------------------------------------------------------------------------------
+
+    def _at_hand(self) -> Catalog:
+        """The catalogue that a process finds where it is started: the newest, or one that lacks a product."""
+        lacks = self._catalogues.choice([None, *self.products])
+        return CATALOG if lacks is None else _without(lacks, CATALOG)
+
+    def _adopts(self, catalog: Catalog) -> Catalog:
+        """The operator adopts it, and the policy of this story."""
+        before = self.saga.adopted if hasattr(self, "saga") else Adopted()
+        topology = ShardMap(shards=(AdoptedShard(name="eu-1", region="eu", capacity=100),), default_region="eu")
+        event = adopt(
+            Configuration(catalog, self.policy, topology),
+            before.configuration,
+            Living(products={}, shards={}),
+            reason="it is so now",
+            by="ada",
+        )
+        cause = Cause(kind="operator", source="ada", id="adopts")
+        recorded = Recorded(STREAM, before.version + 1, self._new_id(), self.clock.now, cause, "ada", event)
+        MemoryEventLog.record(self.log, Recording(events=[recorded]))
+        self._note("operator", f"adopts a catalogue, retired: {', '.join(event.catalog.retired) or 'none'}")
+        return catalog
+
+    def _retires(self) -> None:
+        """A product leaves the catalogue, and with it its apps: nobody may activate it any more."""
+        self.saga.estates(TENANTS)  # learns what is adopted
+        self._retires_at = None
+        self._offered = self._adopts(_without(self._catalogues.choice(self.products), CATALOG))
 
     def _awake(self) -> list[Worker]:
         return [worker for worker in self.workers if not worker.busy and worker.stopped_until < self.number]
@@ -481,7 +528,10 @@ class Story:
         self._seen[inbound.digest] = inbound
         self._lifecycle.intake([inbound])
         if said.type != "commerce.customer.updated":
-            self.registers[said.tenant].hears(said, self.clock())
+            if said.type == "product.activated" and said.product not in self._offered.products:
+                self.registers[said.tenant].seen.add(said.id)  # refused for good
+            else:
+                self.registers[said.tenant].hears(said, self.clock())
             check_held(self)
 
     def _reread(self, waiting: WaitingMessage) -> Inbound:
@@ -556,7 +606,7 @@ class Story:
         return True
 
     def _operating(self) -> Operating:
-        return Operating(self.log, self.saga.estates, CATALOG, self.policy, self.clock, self._new_id)
+        return Operating(self.log, self.saga.estates, self.saga.catalog, self.policy, self.clock, self._new_id)
 
     def estates(self) -> Mapping[str, Estate]:
         return self.saga.estates(TENANTS)
@@ -575,6 +625,11 @@ class Story:
 
     def _new_id(self) -> UUID:
         return UUID(int=next(self._ids))
+
+
+def _without(key: str, catalog: Catalog) -> Catalog:
+    gone = {key, *catalog.apps_of(key)}
+    return Catalog(products={each: product for each, product in catalog.products.items() if each not in gone})
 
 
 def _told(what: str | Recorded) -> str:

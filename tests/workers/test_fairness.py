@@ -74,7 +74,6 @@ class Cloud:
             self.log,
             Saga(self.log, dice=lambda: 0.0, **self._rules),  # type: ignore[arg-type]
             self.executors,
-            catalog=self._catalog,
             clock=_now,
             owner="worker",
             limits=limits,

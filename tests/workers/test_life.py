@@ -54,7 +54,6 @@ class Cloud:
             log,
             self.saga,
             world.executors,
-            catalog=CATALOG,
             clock=self.clock,
             owner="worker",
             limits=Limits(threads=2, claim=8, executor=8, shard=8),  # nobody is put off

@@ -13,6 +13,7 @@ import pytest
 
 from adapters.steps.circuit_breaker import CircuitBreaker
 from adapters.steps.foreign import Routed
+from domain.catalog import Catalog
 from domain.errors import Conflict, Obstacle, Permanent, Retryable, TenantryError, UnreadableEvent
 from domain.event import Event
 from domain.operating import Act, Operating
@@ -71,7 +72,6 @@ class Cloud:
             self.log,
             saga,
             executors or self.world.executors(),
-            catalog=CATALOG,
             clock=self.clock,
             owner="worker",
             limits=limits or Limits(threads=threads, claim=claim, executor=claim, shard=claim),  # nobody is put off
@@ -636,3 +636,31 @@ def test_an_activation_while_a_purge_is_recorded_keeps_the_data(cloud: Cloud) ->
     assert not [fact for fact in cloud.log.events if isinstance(fact.event, PurgeStarted)]
     assert cloud.levels() == {"open": 5}
     assert cloud.world.databases == databases
+
+
+def test_a_provisioner_leaves_a_tenant_alone_of_which_it_does_not_know_every_product(cloud: Cloud) -> None:
+    """It cannot tell which family the other product lives in: its login role could go with a decision of ours."""
+    cloud.create("t-1")
+    cloud.work(cloud.provisioner())
+    settled = len(cloud.log.events)
+    cloud.intake.takes(
+        message("license.updated", 2, tenant_id="t-1", product="confluence", edition="standard", users=9)
+    )
+    decided = len(cloud.log.events)
+    assert decided > settled
+    older = cloud.provisioner()
+    gone = {"jira-software", *CATALOG.apps_of("jira-software")}
+    fewer = {key: each for key, each in CATALOG.products.items() if key not in gone}
+    older._saga = Saga(  # noqa: SLF001
+        cloud.log,
+        catalog=Catalog(products=fewer),
+        policy=POLICY,
+        clock=cloud.clock,
+        new_id=ids(),
+        dice=lambda: 0.0,
+    )
+    cloud.work(older)
+    assert len(cloud.log.events) == decided
+    cloud.clock.advance(timedelta(minutes=2))
+    cloud.work(cloud.provisioner())
+    assert len(cloud.log.events) > decided

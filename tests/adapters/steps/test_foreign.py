@@ -16,11 +16,11 @@ import pytest
 
 from adapters.signed_requests import SigningSecret
 from adapters.steps import executors
-from adapters.steps.foreign import Routed
+from adapters.steps.foreign import Routed, check_secrets
 from adapters.steps.webhooks import Webhook
 from adapters.topology import Shard, Topology
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
-from domain.errors import Fenced, Permanent, UsageError
+from domain.errors import Fenced, Obstacle, Permanent, UsageError
 from domain.event import Value
 from domain.ports import Order
 from domain.steps import (
@@ -105,7 +105,17 @@ def test_what_is_told_of_a_step_is_the_same_whoever_brings_it_about(
 
 def test_a_secret_that_is_not_set_is_said_at_the_start() -> None:
     with pytest.raises(UsageError, match=r"product compass, step 7: .* set TENANTRY_WEBHOOK_SECRETS__TEST"):
-        all_executors(foreign_steps("https://compass.example", compass={Step.LICENSE}))
+        check_secrets(foreign_steps("https://compass.example", compass={Step.LICENSE}), {})
+
+
+def test_an_order_waits_where_its_secret_is_not_set_yet_and_is_never_given_to_our_own_executor(
+    migrated_database: str,
+) -> None:
+    """The catalogue was adopted while the worker ran."""
+    catalog = foreign_steps("https://compass.example", compass={Step.CONFIGURATION})
+    there = all_executors(catalog, control=migrated_database)
+    with pytest.raises(Obstacle, match="TENANTRY_WEBHOOK_SECRETS__TEST"):
+        there["product", Step.CONFIGURATION].ensure(configuration_of("compass"))
 
 
 # -- the example ---------------------------------------------------------------------------------------------

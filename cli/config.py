@@ -1,0 +1,204 @@
+"""Which configuration is in use, how does what is at hand differ from it, and how is another one adopted?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from adapters.living import families_on
+from cli.operators import As, Reason, who, why
+from cli.output import AsJson, DataDir, command, out, print_json, running_parts
+from domain.configuration import Adopted, Configuration, differences
+from domain.errors import Obstacle, Retryable, UsageError
+from runtime import proposal
+from runtime.bootstrap import Parts, prepare_shards, prepare_topics
+from runtime.settings import where_settings_were_sought
+
+app = typer.Typer(
+    help="Show, compare, check and adopt the configuration that every process uses: products, policy and shards.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+@command
+def show(
+    at: Annotated[
+        int | None, typer.Option("--at", metavar="POSITION", help="As it was at a position of the log.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the configuration that is in use, who adopted it, and where another was looked for."""
+    with running_parts(data_dir, warn=_tells_by_itself) as parts:
+        adopted = parts.adopting.adopted() if at is None else parts.past.adopted_at(at)
+        lines = list(proposal.in_use(adopted, parts.settings))
+        configuration = adopted.configuration or parts.at_hand
+        used = families_on(parts.endpoints.database_url)
+    if as_json:
+        print_json(_told(adopted, configuration, parts))
+        return
+    for line in lines:
+        _line(line)
+    for line in _content(configuration, used):
+        _line(line)
+
+
+@app.command()
+@command
+def diff(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Print what the files and settings at hand say otherwise than what is adopted. Exit 1: something differs."""
+    with running_parts(data_dir, warn=_tells_by_itself) as parts:
+        found = differences(parts.configuration, parts.at_hand)
+        is_adopted = parts.adopted.version > 0
+    if as_json:
+        print_json(
+            [{"where": each.where, "adopted": each.adopted, "at_hand": each.proposed} for each in found]
+            if is_adopted
+            else None
+        )
+    elif not is_adopted:
+        _line("nothing is adopted yet: `tenantry migrate` adopts what is at hand")
+    else:
+        for each in found:
+            _line(f"{each.where}: {_value(each.adopted)} -> {_value(each.proposed)}")
+        if found:
+            _line(f"{len(found)} values differ; adopt what is at hand: tenantry config adopt --reason TEXT")
+        else:
+            _line("what is at hand is what is adopted")
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command()
+@command
+def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Check what is at hand, without adopting it, and the shards that are in use. Exit 1: something is wrong."""
+    with running_parts(data_dir, warn=_tells_by_itself) as parts:
+        problems = list(_problems(parts))
+    if as_json:
+        print_json({"problems": problems})
+    else:
+        for problem in problems:
+            _line(problem)
+        if not problems:
+            _line("what is at hand may be adopted, and every shard in use answers")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+@command
+def adopt(reason: Reason, as_name: As = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Adopt the files and settings at hand: every process uses them with its next decision, without a restart.
+
+    A product that they lack is retired: it cannot be activated any more, and is closed and removed as before.
+    """
+    because, by = why(reason), who(as_name)
+    with running_parts(data_dir, warn=_tells_by_itself) as parts:
+        before = parts.configuration
+        recorded = parts.adopting.adopt(parts.at_hand, reason=because, by=by)
+        parts.learn()
+        prepare_shards(parts)
+        if parts.catalog.is_foreign:
+            prepare_topics(parts)  # the others are there since the first start
+        used = families_on(parts.endpoints.database_url)
+        found = differences(before, parts.configuration)
+        version = parts.adopted.version
+        warnings = list(_left_behind(parts.configuration, used))
+    if as_json:
+        print_json(
+            {
+                "outcome": "adopted" if recorded else "as it was",
+                "version": version,
+                "by": by,
+                "reason": because,
+                "changes": [each.where for each in found],
+                "warnings": warnings,
+            }
+        )
+        return
+    if recorded is None:
+        _line(f"what is at hand is configuration {version}, which is adopted already")
+    else:
+        _line(f"configuration {version} is adopted: {len(found)} values changed")
+        _line(
+            "scopes that should be otherwise by it are found by the background sweep, at once by `tenantry reconcile`"
+        )
+    for warning in warnings:
+        _line(warning)
+
+
+def _problems(parts: Parts) -> Iterator[str]:
+    try:
+        parts.adopting.check(parts.at_hand)
+    except UsageError as error:
+        yield str(error)
+    for name, shard in parts.topology.shards.items():
+        if shard.left and not families_on(parts.endpoints.database_url).get(name):
+            continue
+        try:
+            with parts.topology.connect(name):
+                pass
+        except (Retryable, Obstacle) as error:
+            yield str(error)
+    yield from _left_behind(parts.configuration, families_on(parts.endpoints.database_url))
+
+
+def _left_behind(configuration: Configuration, used: dict[str, int]) -> Iterator[str]:
+    """Shards that have left while families live on them."""
+    offered = {shard.name for shard in configuration.topology.shards}
+    for name in sorted(used.keys() - offered):
+        yield (
+            f"shard {name} has left the topology, and {used[name]} families live on it: they are closed and removed as"
+            " long as it can be reached, and nothing new comes there"
+        )
+
+
+def _told(adopted: Adopted, configuration: Configuration, parts: Parts) -> dict[str, Any]:
+    event = adopted.event
+    return {
+        "version": adopted.version,
+        "adopted_at": adopted.at,
+        "by": event.operator if event else None,
+        "reason": event.reason if event else None,
+        "digest": configuration.digest,
+        "settings": where_settings_were_sought(),
+        "at_hand": proposal.sources(parts.settings),
+        "differs_from_what_is_at_hand": len(differences(configuration, parts.at_hand)),
+        "catalog": configuration.catalog.model_dump(mode="json"),
+        "policy": configuration.policy.model_dump(mode="json"),
+        "topology": configuration.topology.model_dump(mode="json"),
+    }
+
+
+def _content(configuration: Configuration, used: dict[str, int]) -> Iterator[str]:
+    catalog, topology = configuration.catalog, configuration.topology
+    for key, product in catalog.products.items():
+        home = f"an app of {product.host}" if product.host else f"family {product.family}"
+        yield f"product {key}: {home}, editions {', '.join(product.editions)}"
+    for key, product in catalog.retired.items():
+        left = f"retired editions {', '.join(product.editions)}" if key in catalog.products else "retired"
+        yield f"product {key}: {left}"
+    for name, shard in topology.known.items():
+        where = shard.address or "beside the log"
+        state = shard.state if shard in topology.shards else "left the topology"
+        yield f"shard {name}: region {shard.region}, {state}, {used.get(name, 0)} of {shard.capacity} families, {where}"
+    yield f"default region {topology.default_region}"
+    for name, value in configuration.policy.model_dump(mode="json").items():
+        yield f"policy {name}: {value}"
+
+
+def _value(value: str | None) -> str:
+    return "(none)" if value is None else value
+
+
+def _tells_by_itself(_: str) -> None:
+    """That what is at hand differs is what these commands are about."""
+
+
+def _line(text: str) -> None:
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
