@@ -8,8 +8,8 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
