@@ -1,7 +1,7 @@
 """An outage as one worker's loop sees it: what the loop waits for, since when, and one line in the log for each change.
 
 A loop meets the same error twice a second for as long as a database is away. It says so when the outage begins, when
-its reason becomes another one, and when it is over. In between, `status` tells of it (workers.py).
+its reason becomes another one, and when it is over. In between, `status` tells of it (heartbeats.py).
 """
 
 from __future__ import annotations

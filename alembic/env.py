@@ -1,4 +1,4 @@
-"""Where do the migrations run? In the transaction of the connection that adapters/migrations.py hands over.
+"""Where do the migrations run? In the transaction of the connection that adapters/postgres/migrations.py hands over.
 
 Nothing is configured here, neither logging nor a URL, so that a migration started by a test, by the CLI or by
 `up` is the same one.

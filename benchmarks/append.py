@@ -19,8 +19,8 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg.conninfo import conninfo_to_dict
 
-from adapters.event_log import PostgresEventLog
-from adapters.high_water import HighWaterAgent
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.postgres.high_water import HighWaterAgent
 from benchmarks.harness import (
     Compared,
     Result,

@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.log_copy import LogCopy
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.postgres.log_copy import LogCopy
+from audit.export import Choice, export
 from benchmarks.harness import our_database, progress, together
 from benchmarks.population import EVENTS_OF_A_LIFE, lives, load
-from history.export import Choice, export
 
 EVENTS = 300_000
 

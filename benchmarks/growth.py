@@ -16,14 +16,14 @@ from typing import Final
 
 import psycopg
 
-from adapters.embedded import EmbeddedBroker
+from adapters.embedded.servers import EmbeddedBroker
+from application.ports import EncryptionKeys
 from benchmarks.append import our_rate as append_rate
 from benchmarks.harness import Result, our_database, progress, rounded, server, settle, together
 from benchmarks.ingest import our_rate as ingest_rate
 from benchmarks.population import EVENTS_OF_A_LIFE, Row, Source, license_changes, lives, load
 from benchmarks.project import projector
 from benchmarks.rebuild import rebuild
-from domain.ports import SealingKeys
 
 SIZES: Final = (10_000, 100_000, 1_000_000)
 MESSAGES: Final = 20_000
@@ -116,7 +116,7 @@ class _Spread:
         self._step = max(1, tenants // changed)
         self._after = after
 
-    def __call__(self, keys: SealingKeys, numbers: range) -> Iterator[Row]:
+    def __call__(self, keys: EncryptionKeys, numbers: range) -> Iterator[Row]:
         for number in numbers:
             for stream, version, topic, state in license_changes(
                 keys, range(number * self._step, number * self._step + 1)

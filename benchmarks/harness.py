@@ -29,8 +29,8 @@ from typing import Any, Final, Self
 
 import psycopg
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.migrations import migrate
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.postgres.migrations import migrate
 from runtime.telemetry import configure_logging
 
 START_SECONDS: Final = 120

@@ -24,17 +24,17 @@ from typing import Any
 
 import psycopg
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.seal_store import BEFORE_ALL, LeafTile, SealStore, packed
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.postgres.seal_store import BEFORE_ALL, LeafTile, SealStore, packed
+from audit.checkpoints import Checkpoint, Keyring, Signer
+from audit.merkle import HASH_BYTES, leaf_hash
+from audit.seal import Seal
+from audit.tiles import TILE, GrowingTree
+from audit.verification import Verification
 from benchmarks.as_of import asof_ratio
 from benchmarks.exporting import export_rate
 from benchmarks.harness import Result, our_database, progress, server, settle
 from benchmarks.population import EVENTS_OF_A_LIFE, lives, load
-from history.checkpoints import Checkpoint, Keyring, Signer
-from history.merkle import HASH_BYTES, leaf_hash
-from history.seal import Seal
-from history.tiles import TILE, GrowingTree
-from history.verification import Verification
 
 EVENTS = 300_000
 PROOF_EVENTS = 10_000_000

@@ -19,13 +19,13 @@ from uuid import uuid4
 
 import psycopg
 
-from adapters.embedded import EmbeddedBroker
-from adapters.kafka import Consumer, KafkaPythonProducer, OnAssign, ensure_topics
+from adapters.embedded.servers import EmbeddedBroker
+from adapters.kafka.clients import Consumer, KafkaPythonProducer, OnAssign, ensure_topics
 from benchmarks import stock
 from benchmarks.append import agent
 from benchmarks.harness import Result, copied, in_turns, our_database, peer_database, progress, result, server, together
 from benchmarks.population import license_message, lives, load, parts, tenant_id
-from history.loading import spare_the_collector
+from history.rebuild.loading import spare_the_collector
 from workers.intake import Intake
 
 MESSAGES: Final = 40_000

@@ -23,7 +23,7 @@ from uuid import uuid4
 
 import psycopg
 
-from adapters.kafka import KafkaPythonProducer
+from adapters.kafka.clients import KafkaPythonProducer
 from benchmarks.harness import MemoryWatch, Result, progress
 from benchmarks.population import NOW
 

@@ -23,15 +23,15 @@ from uuid import UUID
 import psycopg
 from pydantic import SecretStr
 
-from adapters import high_water
-from adapters.event_mapper import EventMapper
+from adapters.postgres import high_water
+from adapters.postgres.event_mapper import EventMapper
+from application.ports import EncryptionKeys
 from benchmarks.harness import progress, settle, together
 from domain.event import Cause, Event, Recorded
-from domain.ports import SealingKeys
-from domain.provisioning import StepCompleted
-from domain.steps import LicenseFacts, Scope, SiteFacts, Step
-from domain.tenant_events import Founder, LicenseUpdated, ProductActivated, TenantCreated
-from runtime.bootstrap import Parts
+from domain.scope.state import StepCompleted
+from domain.scope.steps import LicenseResult, Scope, SiteResult, Step
+from domain.tenant.events import Founder, LicenseUpdated, ProductActivated, TenantCreated
+from runtime.compose import Parts
 from runtime.instance import Endpoints
 from runtime.settings import Settings
 
@@ -45,7 +45,7 @@ MASTER_KEY: Final = base64.b64encode(bytes(range(32))).decode()
 NAME, EMAIL = "Ada Lovelace", "ada.lovelace@example.com"
 
 Row = tuple[str, int, str, bytes]
-Source = Callable[[SealingKeys, range], Iterator[Row]]
+Source = Callable[[EncryptionKeys, range], Iterator[Row]]
 
 
 def parts(url: str, bootstrap: str = NO_KAFKA, **settings: object) -> Parts:
@@ -73,7 +73,7 @@ def life(tenant: str, customer: str) -> list[tuple[str, int, Event]]:
     """Stream, version and event of the five."""
     of_tenant, of_product = f"tenant:{tenant}", str(Scope("product", tenant, PRODUCT))
     founder = Founder(account_id="ada", name=NAME, email=EMAIL)
-    site = SiteFacts(site_name=f"site-{tenant}", url=f"https://site-{tenant}.tenantry.example", access="open")
+    site = SiteResult(site_name=f"site-{tenant}", url=f"https://site-{tenant}.tenantry.example", access="open")
     created = TenantCreated(
         tenant_id=tenant,
         revision=1,
@@ -97,7 +97,7 @@ def life(tenant: str, customer: str) -> list[tuple[str, int, Event]]:
 
 
 def licensed(tenant: str) -> StepCompleted:
-    facts = LicenseFacts(
+    facts = LicenseResult(
         product=PRODUCT,
         edition="premium",
         users=250,
@@ -118,7 +118,7 @@ def recorded(stream: str, version: int, event: Event, id_: UUID) -> Recorded:
     return Recorded(stream, version, id_, NOW, cause, f"/bench {id_}", event)
 
 
-def lives(keys: SealingKeys, numbers: range) -> Iterator[Row]:
+def lives(keys: EncryptionKeys, numbers: range) -> Iterator[Row]:
     """The five events of each tenant."""
     keys.prefetch(subjects={f"customer:{customer_id(number)}" for number in numbers})
     created, *others = _templates()
@@ -138,7 +138,7 @@ def lives(keys: SealingKeys, numbers: range) -> Iterator[Row]:
             yield (*_bare(template, tenant), template.state % filled)
 
 
-def license_changes(_: SealingKeys, numbers: range) -> Iterator[Row]:
+def license_changes(_: EncryptionKeys, numbers: range) -> Iterator[Row]:
     """Five times the license of each tenant: each event a change of a row of the read model."""
     template = _templates()[-1]
     for number in numbers:

@@ -10,11 +10,11 @@ import time
 from collections.abc import Generator
 from typing import Final
 
-from adapters.embedded import EmbeddedPostgres
+from adapters.embedded.servers import EmbeddedPostgres
 from benchmarks import stock
 from benchmarks.harness import Result, copied, in_turns, our_database, peer_database, result, server, settle, together
 from benchmarks.population import EVENTS_OF_A_LIFE, license_changes, load, parts
-from history.loading import spare_the_collector
+from history.rebuild.loading import spare_the_collector
 from projections import licenses
 from workers.projector import Projector
 

@@ -27,14 +27,15 @@ from uuid import uuid4
 
 import psycopg
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.kafka import KafkaPythonProducer, Message
-from adapters.steps.commerce import Commerce
-from adapters.steps.configuration import Configurations
-from adapters.steps.fences import wish_of
-from adapters.steps.foreign import licensed
-from adapters.steps.identities import Identities
-from adapters.steps.sites import Memberships
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.kafka.clients import KafkaPythonProducer, Message
+from adapters.provisioners.foreign import licensed
+from adapters.resources.commerce import Commerce
+from adapters.resources.configuration import Configurations
+from adapters.resources.fences import spec_of
+from adapters.resources.identities import Identities
+from adapters.resources.site_name import Memberships
+from application.ports import Executor, Order
 from benchmarks import workflows
 from benchmarks.harness import (
     Result,
@@ -49,21 +50,20 @@ from benchmarks.harness import (
 )
 from benchmarks.latency import running
 from benchmarks.population import NOW, parts
-from domain.ports import Executor, Order
-from domain.provisioning import StepStarted
-from domain.steps import (
-    DatabaseFacts,
-    DatabaseWish,
-    Facts,
-    RegionFacts,
-    RoleFacts,
+from domain.scope.state import StepStarted
+from domain.scope.steps import (
+    DatabaseResult,
+    DatabaseSpec,
+    RegionResult,
+    RoleResult,
     ScopeKind,
-    SiteFacts,
-    SiteWish,
+    SiteResult,
+    SiteSpec,
     Step,
+    StepResult,
 )
-from history.loading import spare_the_collector
-from runtime.bootstrap import Parts, lease_of, utc_now
+from history.rebuild.loading import spare_the_collector
+from runtime.compose import Parts, lease_of, utc_now
 from workers.provisioner import Provisioner
 from workers.roles import limits_of
 
@@ -244,8 +244,8 @@ class _Idle:
 
     order: Any
 
-    def ensure(self, order: Order) -> Facts:
-        facts: Facts = self.order(order)
+    def ensure(self, order: Order) -> StepResult:
+        facts: StepResult = self.order(order)
         return facts
 
     def remove(self, order: Order) -> None:
@@ -259,7 +259,7 @@ def _idle(ours: Parts) -> Mapping[tuple[ScopeKind, Step], Executor]:
         ("site", Step.SITE): _Idle(_site),
         ("site", Step.CONFIGURATION): configurations,
         ("site", Step.IDENTITY): Identities(),
-        ("family", Step.REGION): _Idle(lambda _: RegionFacts(region="eu", shard="eu-1")),
+        ("family", Step.REGION): _Idle(lambda _: RegionResult(region="eu", shard="eu-1")),
         ("family", Step.DATABASE): _Idle(_database),
         ("product", Step.SITE): Memberships(),
         ("product", Step.CONFIGURATION): configurations,
@@ -268,20 +268,20 @@ def _idle(ours: Parts) -> Mapping[tuple[ScopeKind, Step], Executor]:
     }
 
 
-def _site(order: Order) -> SiteFacts:
-    wish = wish_of(order, SiteWish)
-    return SiteFacts(site_name=wish.site_name, url=f"https://{wish.site_name}.tenantry.example", access=wish.access)
+def _site(order: Order) -> SiteResult:
+    spec = spec_of(order, SiteSpec)
+    return SiteResult(site_name=spec.site_name, url=f"https://{spec.site_name}.tenantry.example", access=spec.access)
 
 
-def _database(order: Order) -> DatabaseFacts:
-    wish = wish_of(order, DatabaseWish)
-    place = f"t_{order.scope.tenant_id.replace('-', '_')}_{wish.family}_{order.generation}"
+def _database(order: Order) -> DatabaseResult:
+    spec = spec_of(order, DatabaseSpec)
+    place = f"t_{order.scope.tenant_id.replace('-', '_')}_{spec.family}_{order.generation}"
     roles = tuple(
-        RoleFacts(product=role.product, role=f"{place}_{role.product}", generation=order.generation, login=role.login)
-        for role in wish.roles
+        RoleResult(product=role.product, role=f"{place}_{role.product}", generation=order.generation, login=role.login)
+        for role in spec.roles
     )
-    return DatabaseFacts(
-        family=wish.family,
+    return DatabaseResult(
+        family=spec.family,
         region="eu",
         shard="eu-1",
         isolation="schema",

@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from application.operator_commands import Act
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, complain, out, print_json, running_parts
 from cli.scopes import ProductArgument, ScopesArgument, scope_of
-from cli.show import TenantArgument, estate_of
+from cli.show import TenantArgument, snapshot_of
 from domain.errors import UsageError
-from domain.operating import Act
-from domain.steps import Scope
-from domain.wanted import is_past_return
-from runtime.bootstrap import Parts
+from domain.scope.desired import is_past_return
+from domain.scope.steps import Scope
+from runtime.compose import Parts
 
 
 @command
@@ -29,7 +29,7 @@ def restore(
     """Undo the destruction of a tenant before its purge begins: everything is as it was, and opens again."""
     because, by = why(reason), who(as_name)
     with running_parts(data_dir) as parts:
-        estate_of(parts, tenant)
+        snapshot_of(parts, tenant)
         event = parts.operating.restore(tenant, reason=because, by=by)
     if as_json:
         print_json({"tenant_id": tenant, "outcome": "restored", "undoes": event.undoes})
@@ -125,9 +125,9 @@ def _act(
 
 
 def _carried_out(parts: Parts, act: Act, by: str) -> dict[str, Any]:
-    estate_of(parts, act.scope.tenant_id)
+    snapshot_of(parts, act.scope.tenant_id)
     recorded = parts.operating.carry_out(act, by=by)
-    after = estate_of(parts, act.scope.tenant_id)
+    after = snapshot_of(parts, act.scope.tenant_id)
     is_late = act.kind == "hold" and is_past_return(act.scope, after, catalog=parts.catalog)
     return {
         "scope": str(act.scope),
@@ -167,7 +167,7 @@ def recreate(
     with running_parts(data_dir) as parts:
         if product is not None and product not in parts.catalog:
             raise UsageError(f"product {product} is not in the catalogue: it has {', '.join(parts.catalog.products)}")
-        estate_of(parts, tenant)
+        snapshot_of(parts, tenant)
         scope = Scope("family", tenant, family or parts.catalog.family_of(product or ""))
         event = parts.recreating.recreate(scope, reason=because, by=by)
     if as_json:

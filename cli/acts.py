@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.past import time_of
+from adapters.postgres.past import time_of
+from application.progress import Progress
 from cli.output import DataDir, Styled, command, out, print_json, running_parts
 from cli.progress import progress
 from domain.errors import UsageError
 from history.acts import Act, acts_in
-from history.progress import Progress
 from history.story import clock
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 
 
 @command
@@ -53,12 +53,14 @@ def acts(
             out.print("no such act is in the log")
 
 
-def _acts(parts: Parts, *, since: datetime | None, until: datetime | None, **wanted: str | None) -> Iterator[Act]:
+def _acts(
+    parts: Parts, *, since: datetime | None, until: datetime | None, **desired_state: str | None
+) -> Iterator[Act]:
     """As they are found; the log is looked through from the first to the last."""
     with progress("looking for acts") as say:
         for facts, done, total in parts.past.acts(since, until):
             say(Progress(done, total, done))
-            yield from acts_in(facts, since=since, until=until, **wanted)
+            yield from acts_in(facts, since=since, until=until, **desired_state)
 
 
 def _line(act: Act) -> tuple[str | Styled, ...]:

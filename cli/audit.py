@@ -9,15 +9,15 @@ from uuid import UUID
 
 import typer
 
+from audit.checkpoints import Note, key_ids
+from audit.verification import Verified
 from cli import audit_intake, check, settled
 from cli import export as exports
 from cli.held_checkpoint import held_checkpoint
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of, table
 from cli.progress import progress
 from domain.errors import UsageError
-from history.checkpoints import Note, key_ids
-from history.verification import Verified
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 from runtime.seal_keys import load_seal_keys
 
 app = typer.Typer(

@@ -9,15 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.kafka_ports import Partition
+from adapters.kafka.ports import Partition
+from application.ingest import Inbound
+from audit.intake_audit import IntakeAudited, Reread
 from cli.operators import As, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
 from cli.progress import progress
-from domain.acts import MessagesReread
 from domain.errors import UsageError
-from domain.lifecycle import Inbound
-from history.intake_audit import IntakeAudited, Reread
-from runtime.bootstrap import Parts
+from domain.operator_events import MessagesReread
+from runtime.compose import Parts
 
 
 @command

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from audit.log_check import check
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, table
 from cli.progress import progress
 from domain.errors import UsageError
-from history.log_check import check
 
 
 @command

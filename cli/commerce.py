@@ -10,12 +10,12 @@ from typing import Final
 
 import typer
 
-from adapters import commerce_dump
+from adapters.files import commerce_dump
+from application.commerce_comparison import Comparison
 from cli.output import out, table
-from domain.commerce import Difference
-from domain.comparing import Comparison
+from domain.commerce_dump import Difference
 from domain.errors import UsageError
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 from runtime.foreign_text import json_text
 
 MOST: Final = 1000

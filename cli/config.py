@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.living import families_on
+from adapters.postgres.living_products import families_on
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts
 from domain.configuration import Adopted, Configuration, differences
 from domain.errors import Obstacle, Retryable, UsageError
 from runtime import proposal
-from runtime.bootstrap import Parts, prepare_shards, prepare_topics
+from runtime.compose import Parts, prepare_shards, prepare_topics
 from runtime.settings import where_settings_were_sought
 
 app = typer.Typer(

@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from adapters.past import time_of
+from adapters.postgres.past import time_of
+from audit.export import Choice
+from audit.export import export as write_export
+from audit.export import export_keys as write_keys
+from audit.importing import import_log
 from cli.held_checkpoint import held_checkpoint
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
 from cli.progress import progress
-from history.export import Choice
-from history.export import export as write_export
-from history.export import export_keys as write_keys
-from history.importing import import_log
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A file, for Parquet a folder; nothing may be there yet.")]
 

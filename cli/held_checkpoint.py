@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from audit.checkpoints import Note
 from domain.errors import UsageError
-from history.checkpoints import Note
 
 
 def held_checkpoint(path: Path) -> Note:

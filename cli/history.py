@@ -9,16 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.arrivals import arrivals_of
-from adapters.past import Moment, time_of
+from adapters.postgres.message_history import arrivals_of
+from adapters.postgres.past import Moment, time_of
+from application.description import STEP_NAMES
 from cli.output import AsJson, DataDir, Styled, command, out, print_json, running_parts, table
 from cli.show import MOMENT_HELP, TenantArgument, facts_until, tell_at
-from domain.description import STEP_NAMES
 from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
-from domain.steps import Scope
-from domain.tenant_events import ChangesApproved
-from domain.wanted import scopes_of
+from domain.scope.desired import scopes_of
+from domain.scope.steps import Scope
+from domain.tenant.events import ChangesApproved
 from history import as_of
 from history import explain as explaining
 from history import timeline as timelines
@@ -26,7 +26,7 @@ from history.as_of import differences
 from history.explain import Explained
 from history.story import clock, place_of
 from history.timeline import Entry
-from runtime.bootstrap import Parts, utc_now
+from runtime.compose import Parts, utc_now
 
 
 @command
@@ -104,7 +104,7 @@ def timeline(
 def _entries(parts: Parts, tenant_id: str) -> list[Entry]:
     facts = parts.past.facts_of(tenant_id, parts.past.mark())
     messages = {(fact.cause.source, fact.cause.id) for fact in facts if fact.cause.kind == "message"}
-    tenant = as_of.estate_of(tenant_id, facts, catalog=parts.catalog).tenant
+    tenant = as_of.snapshot_of(tenant_id, facts, catalog=parts.catalog).tenant
     scopes = [str(scope) for scope in scopes_of(tenant, parts.catalog)] if tenant.exists else []
     arrivals = arrivals_of(parts.endpoints.database_url, tenant_id, messages, scopes)
     return timelines.timeline(facts, arrivals)
@@ -173,7 +173,7 @@ def explain(
         facts = facts_until(parts, tenant, moment)
         later = _facts_after(parts, tenant, moment)
         then = parts.configuration_at(moment.position)
-        known = as_of.estate_of(tenant, facts, catalog=then.catalog).tenant.products
+        known = as_of.snapshot_of(tenant, facts, catalog=then.catalog).tenant.products
         products = [product] if product else sorted(key for key in known if key in then.catalog)
         if product is not None and product not in then.catalog:
             raise UsageError(f"product {product} was in no catalogue at {_said(moment)}: name a later moment")
@@ -209,8 +209,8 @@ def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
         yield f"  {lacking}"
     for doubt in told.doubts:
         yield f"  {doubt[0].upper()}{doubt[1:]}."
-    for reason in told.wanted:
-        yield f"  Commerce wanted it {told.wish}: {reason.said}."
+    for reason in told.desired_state:
+        yield f"  Commerce wanted it {told.spec}: {reason.said}."
         yield from (f"    {each}" for each in _links(reason.since))
     for reason in told.awaiting:
         yield f"  It changed nothing, and awaited an approval: {reason.said}."
@@ -254,9 +254,9 @@ def _explained(told: Explained) -> dict[str, Any]:
         "product": told.product,
         "usable": told.usable,
         "lacking": told.lacking,
-        "wish": told.wish,
+        "wish": told.spec,
         "as_recorded": told.doubts,
-        "wanted": [{"reason": each.said, "since": _chain(each.since)} for each in told.wanted],
+        "wanted": [{"reason": each.said, "since": _chain(each.since)} for each in told.desired_state],
         "awaiting": [{"reason": each.said, "since": _chain(each.since)} for each in told.awaiting],
         "level": told.level,
         "level_since": _chain(told.level_since),

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.intake_standing import Standing
+from adapters.kafka.intake_standing import Standing
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
-from domain.acts import IntakePositionMoved
 from domain.errors import UsageError
-from runtime.bootstrap import Parts
+from domain.operator_events import IntakePositionMoved
+from runtime.compose import Parts
 
 app = typer.Typer(help="Where the intake stands on Kafka: show, move.", no_args_is_help=True, rich_markup_mode=None)
 

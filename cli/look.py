@@ -8,17 +8,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from adapters import overview
-from adapters.steps.login_roles import role_password
+from adapters.postgres import overview
+from adapters.resources.login_role import role_password
 from cli import waits
 from cli.intake_position import standing_table
-from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, settings_of, table
-from cli.show import TenantArgument, estate_of
-from domain.convergence import database_of
+from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
+from cli.show import TenantArgument, snapshot_of
 from domain.errors import Unavailable, UsageError
-from domain.steps import Scope
+from domain.scope.next_action import database_of
+from domain.scope.steps import Scope
 from history.story import clock
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 
 
 @command
@@ -59,8 +59,8 @@ def tenants(
 @command
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show positions and lags, what the saga is at, what waits and what is quarantined."""
-    settings = settings_of(data_dir)
     with running_parts(data_dir) as parts:
+        settings = parts.settings
         try:
             told = overview.status(parts.endpoints.database_url)
             told["intake"] = _intake(parts)
@@ -202,11 +202,11 @@ def _swept(sweep: dict[str, Any]) -> str:
             " wrong or an empty server: see `tenantry reconcile --dry-run`; it goes on after a `tenantry reconcile`"
             " of everything"
         )
-    silent = "".join(f"; {where} was not looked at: {why}" for where, why in sweep["silent"].items())
+    unreachable = "".join(f"; {where} was not looked at: {why}" for where, why in sweep["silent"].items())
     if sweep["started_at"]:
         found = f"{sweep['handed_over']} scopes handed over to the saga"
-        return f"the background sweep has looked at {sweep['tenants']} tenants: {found}{silent}"
-    return f"the background sweep is due a while after {clock(sweep['finished_at'])}" + silent
+        return f"the background sweep has looked at {sweep['tenants']} tenants: {found}{unreachable}"
+    return f"the background sweep is due a while after {clock(sweep['finished_at'])}" + unreachable
 
 
 def _halted(projection: dict[str, Any]) -> str:
@@ -222,11 +222,11 @@ def credentials(
 ) -> None:
     """Print the address, role and PASSWORD by which a product reaches its database. Derived anew, stored nowhere."""
     with running_parts(data_dir) as parts:
-        estate = estate_of(parts, tenant)
+        snapshot = snapshot_of(parts, tenant)
         if product not in parts.catalog:
             raise UsageError(f"product {product} is not in the catalogue: it has {', '.join(parts.catalog.products)}")
         family = parts.catalog.family_of(product)
-        database = database_of(estate, family)
+        database = database_of(snapshot, family)
         role = database.role_of(product) if database else None
         if database is None or role is None:
             raise UsageError(f"product {product} of tenant {tenant} has no database role: see `tenantry show {tenant}`")

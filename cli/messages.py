@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters import schemas as json_schemas
-from adapters.inbound import parse_json
+from adapters.kafka import json_schemas
+from adapters.kafka.cloudevents_reader import parse_json
+from application.progress import Progress
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts
 from cli.progress import progress
 from domain.errors import Malformed, UsageError
-from history.progress import Progress
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
 FLUSH_EVERY = 1000

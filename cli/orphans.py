@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from application.orphan_removal import Plan, Removal
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts
 from domain.drift import Thing
-from domain.orphans import Plan, Removal
 
 app = typer.Typer(
     help="List what is named as ours and belongs to no scope: databases, schemas, roles, site names, rooms and"
@@ -32,13 +32,13 @@ def list_(context: typer.Context, data_dir: DataDir = None, as_json: AsJson = Fa
                 "plan": plan.hash if plan.things else None,
                 "orphans": [thing._asdict() for thing in plan.things],
                 "beyond": plan.beyond,
-                "not_looked_at": plan.silent,
+                "not_looked_at": plan.unreachable,
                 "suspicious": plan.suspicious,
             }
         )
     else:
         _say_plan(plan)
-    if plan.things or plan.silent:
+    if plan.things or plan.unreachable:
         raise typer.Exit(1)
 
 
@@ -69,7 +69,7 @@ def _say_plan(plan: Plan) -> None:
         _line(f"{_name(thing)} belongs to no scope")
     if plan.beyond:
         _line(f"and {plan.beyond} more, which are no part of this plan: they are listed when these are gone")
-    for where, said in plan.silent.items():
+    for where, said in plan.unreachable.items():
         _line(f"{where} was not looked at: {said}")
     for said in plan.suspicious:
         _line(f"{said}: it looks like the wrong log or the wrong server. Nothing can be removed")
@@ -77,7 +77,7 @@ def _say_plan(plan: Plan) -> None:
         _line(f"plan {plan.hash}: {len(plan.things)} orphans")
         if not plan.suspicious:
             _line(f"remove them: tenantry orphans remove {plan.hash} --reason TEXT")
-    elif not plan.silent:
+    elif not plan.unreachable:
         _line("no orphans")
 
 
@@ -89,14 +89,14 @@ def _say_removal(plan_hash: str, removal: Removal) -> None:
         return
     for thing in removal.removed:
         _line(f"{_name(thing)} is gone")
-    for thing in removal.spared:
+    for thing in removal.skipped:
         _line(f"{_name(thing)} belongs to a scope again: it was spared")
     for thing, said in removal.left:
         _line(f"{_name(thing)} is left: {said}")
     if removal.left:
         _line(f"{len(removal.left)} are left: once that is mended, say `tenantry orphans remove {plan_hash}` again")
     else:
-        _line(f"plan {plan_hash} is carried out: {len(removal.removed)} are gone, {len(removal.spared)} were spared")
+        _line(f"plan {plan_hash} is carried out: {len(removal.removed)} are gone, {len(removal.skipped)} were spared")
 
 
 def _told(plan_hash: str, removal: Removal) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _told(plan_hash: str, removal: Removal) -> dict[str, Any]:
         "by": removal.operator,
         "reason": removal.reason,
         "removed": [thing._asdict() for thing in removal.removed],
-        "spared": [thing._asdict() for thing in removal.spared],
+        "spared": [thing._asdict() for thing in removal.skipped],
         "left": [{**thing._asdict(), "why": said} for thing, said in removal.left],
     }
 

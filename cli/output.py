@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.text import Text
 
 from domain.errors import TenantryError, UsageError
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 from runtime.foreign_text import json_text, visible
 from runtime.instance import endpoints
 from runtime.settings import Settings, SettingsError, load_settings, unknown_variables

@@ -9,10 +9,10 @@ import typer
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
 from domain.errors import UsageError
-from domain.guard import Plan
-from domain.tenant_events import ChangesApproved, ChangesRejected
+from domain.tenant.approval import Plan
+from domain.tenant.events import ChangesApproved, ChangesRejected
 from history.story import clock
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 
 PlanHash = Annotated[str, typer.Argument(metavar="PLAN-HASH", help="As `runs approve` prints it.")]
 

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from application.progress import Progress as Told
 from cli.output import err, out
-from history.progress import Progress as Told
 from runtime.foreign_text import visible
 
 

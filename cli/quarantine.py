@@ -10,17 +10,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from adapters.inbound import restore
-from adapters.quarantine import Entry, Picked
+from adapters.kafka.cloudevents_reader import restore
+from adapters.postgres.quarantine import Entry, Picked
+from application.ingest import Outcome
 from cli.operators import As, who, why
 from cli.output import AsJson, DataDir, command, complain, err, out, print_json, running_parts, table
-from domain.acts import MessageDiscarded, MessageRetried
 from domain.errors import TenantryError, Unavailable, UsageError
 from domain.faults import INTERNAL_ERROR
-from domain.lifecycle import Outcome
 from domain.names import is_tenant_id
+from domain.operator_events import MessageDiscarded, MessageRetried
 from runtime import faults
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 
 app = typer.Typer(
     help="Messages that could not be applied: list, show, retry, discard.",

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from application.description import STEP_NAMES
+from application.drift_detection import Mended, Sweep
 from cli.commerce import compare
 from cli.operators import As, who
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
-from cli.show import estate_of
-from domain.description import STEP_NAMES
+from cli.show import snapshot_of
 from domain.drift import Finding
 from domain.errors import UsageError
-from domain.reconciling import Mended, Sweep
 
 
 @command
@@ -39,11 +39,11 @@ def reconcile(
             compare(parts, dump, as_json=as_json)
             return
         if tenant is not None:
-            estate_of(parts, tenant)
+            snapshot_of(parts, tenant)
         sweep = parts.reconciling.sweep(tenant, say=_progress)
         may_mend = (sweep.drifted or sweep.unsettled) and not dry_run and not sweep.suspicious
         mended = parts.reconciling.mend(sweep, by=who(as_name)) if may_mend else Mended()
-        is_whole = tenant is None and not dry_run and not sweep.suspicious and not sweep.silent
+        is_whole = tenant is None and not dry_run and not sweep.suspicious and not sweep.unreachable
         goes_on = is_whole and parts.sweep_ledger.go_on()
     if as_json:
         print_json(_told(sweep, mended))
@@ -51,7 +51,7 @@ def reconcile(
         _say(sweep, mended)
         if goes_on:
             _line("the background sweep, which had stopped itself, goes on")
-    if sweep.drifted or sweep.silent or sweep.lost or sweep.unsettled:
+    if sweep.drifted or sweep.unreachable or sweep.lost or sweep.unsettled:
         raise typer.Exit(1)
 
 
@@ -64,12 +64,12 @@ def _say(sweep: Sweep, mended: Mended) -> None:
         for finding in seen.findings:
             becomes = _becomes(finding) if seen.scope not in mended.dropped else "it has moved on: looked at next time"
             _line(f"{seen.scope}  step {int(finding.step)} {STEP_NAMES[finding.step]}: {finding.said}; {becomes}")
-    woken = set(mended.woken)
+    rescheduled = set(mended.rescheduled)
     for each in sweep.unsettled:
-        _line(f"{each.scope}  {each.said}" + ("; it is due now" if each.scope in woken else ""))
+        _line(f"{each.scope}  {each.said}" + ("; it is due now" if each.scope in rescheduled else ""))
     for scope in sweep.lost:
         _line(f"{scope}  data_missing, as was recorded before: see `tenantry runs show {scope}`")
-    for where, why in sweep.silent.items():
+    for where, why in sweep.unreachable.items():
         _line(f"{where} was not looked at: {why}")
     for where in sweep.suspicious:
         _line(
@@ -78,9 +78,9 @@ def _say(sweep: Sweep, mended: Mended) -> None:
         )
     if mended.handed_over:
         _line(f"{len(mended.handed_over)} scopes handed over to the saga: see `tenantry runs list`")
-    elif sweep.drifted or (sweep.unsettled and not mended.woken):
+    elif sweep.drifted or (sweep.unsettled and not mended.rescheduled):
         _line("nothing was recorded")
-    elif not sweep.silent and not sweep.unsettled:
+    elif not sweep.unreachable and not sweep.unsettled:
         rest = "all else is there" if sweep.lost else "all is there"
         _line(f"{sweep.tenants} tenants, {sum(sweep.looked_at.values())} looks: {rest}")
 
@@ -124,12 +124,12 @@ def _told(sweep: Sweep, mended: Mended) -> dict[str, Any]:
             {
                 "scope": str(each.scope),
                 "said": each.said,
-                "outcome": "made_due" if each.scope in mended.woken else "not_recorded",
+                "outcome": "made_due" if each.scope in mended.rescheduled else "not_recorded",
             }
             for each in sweep.unsettled
         ],
         "data_missing": [str(scope) for scope in sweep.lost],
-        "not_looked_at": sweep.silent,
+        "not_looked_at": sweep.unreachable,
         "suspicious": {
             where: {"absent": sweep.absent[where], "looked_at": sweep.looked_at[where]} for where in sweep.suspicious
         },

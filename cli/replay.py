@@ -8,19 +8,19 @@ from typing import Annotated
 
 import typer
 
+from application.progress import Progress
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
 from cli.progress import progress
-from domain.acts import PreviousReadModelsDropped, ReadModelsRebuilt
 from domain.errors import TenantryError, UsageError
-from history import comparing
-from history.comparing import Compared
-from history.past import build
-from history.progress import Progress
-from history.replay import Rebuilt
+from domain.operator_events import PreviousReadModelsDropped, ReadModelsRebuilt
+from history.rebuild import schema_comparison as comparing
+from history.rebuild.past import build
+from history.rebuild.replay import Rebuilt
+from history.rebuild.schema_comparison import Compared
 from history.story import clock
 from projections import PROJECTIONS
-from runtime.bootstrap import utc_now
+from runtime.compose import utc_now
 
 app = typer.Typer(
     help="Build read models anew from the log, while everybody goes on reading them; or as they were.",

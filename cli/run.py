@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from adapters.migrations import current
-from adapters.postgres_connection import parsed, without_secrets
+from adapters.postgres.connection import parsed, without_secrets
+from adapters.postgres.migrations import current
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of
-from runtime.bootstrap import Parts, prepare
+from runtime.compose import Parts, prepare
 from runtime.instance import endpoints
 from runtime.telemetry import configure_logging
 from workers import roles

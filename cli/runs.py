@@ -6,18 +6,18 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from adapters import overview
+from adapters.postgres import overview
+from application.description import STEP_NAMES, describe_actual, describe_scopes
 from cli import acting, plans
 from cli.output import AsJson, DataDir, Styled, age, command, out, print_json, running_parts, table
 from cli.scopes import ProductArgument, ScopeArgument, scope_of
-from cli.show import estate_of
+from cli.show import snapshot_of
 from domain import customer as customers
-from domain import tenant as tenants
-from domain.description import STEP_NAMES, describe_actual, describe_scopes
 from domain.errors import UsageError
-from domain.steps import Scope, Step
+from domain.scope.steps import Scope, Step
+from domain.tenant import state as tenants
 from history.story import Line, Run, clock, standing, tell
-from runtime.bootstrap import Parts, utc_now
+from runtime.compose import Parts, utc_now
 
 app = typer.Typer(
     help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release, ensure,"
@@ -50,7 +50,7 @@ def list_(
         ]
         rows = _as_shown(parts, rows, state=state, tenant=tenant, limit=limit)
         if tenant is not None and not rows:
-            estate_of(parts, tenant)
+            snapshot_of(parts, tenant)
         facts = parts.log.load({row["scope"]: 0 for row in rows})
         now = utc_now()
     told = []
@@ -94,12 +94,12 @@ def _as_shown(
     anything of a tenant is not at rest, its scopes are told from the tenant as it is.
     """
     now, known = utc_now(), {row["scope"]: row for row in rows}
-    restless = overview.restless(parts.endpoints.database_url, tenant_id=tenant, limit=limit)
+    unsettled = overview.unsettled(parts.endpoints.database_url, tenant_id=tenant, limit=limit)
     shown: dict[str, dict[str, Any]] = {}
-    for tenant_id, estate in parts.saga.estates(restless).items():
-        origin = estate.tenant.origin
-        since = min((held.since for held in estate.tenant.held), default=origin.time if origin else now)
-        for scope, told in describe_scopes(estate, catalog=parts.catalog, policy=parts.policy, now=now).items():
+    for tenant_id, snapshot in parts.saga.snapshots(unsettled).items():
+        origin = snapshot.tenant.origin
+        since = min((held.since for held in snapshot.tenant.held), default=origin.time if origin else now)
+        for scope, told in describe_scopes(snapshot, catalog=parts.catalog, policy=parts.policy, now=now).items():
             row = known.get(str(scope), {"updated_at": since, "age_seconds": (now - since).total_seconds()})
             shown[str(scope)] = {
                 **row,
@@ -129,8 +129,8 @@ def show(
         print_json({"scope": str(named), **now, "runs": [_told(run) for run in runs]})
         return
     reason = f": {now['reason']}" if now.get("reason") else ""
-    wanted = f" (wanted: {now['wanted']})" if now["wanted"] != now["level"] else ""
-    out.print(f"{named} is {now['level']}{wanted}, {now['state']}{reason}", style="bold")
+    desired_state = f" (wanted: {now['wanted']})" if now["wanted"] != now["level"] else ""
+    out.print(f"{named} is {now['level']}{desired_state}, {now['state']}{reason}", style="bold")
     for run in runs:
         out.print()
         out.print(f"run {run.number}", style="bold")
@@ -145,10 +145,10 @@ def show(
 
 def _now(parts: Parts, scope: Scope) -> dict[str, Any]:
     """The level, the one that is wanted, and the state of the scope. UsageError where there is none of that name."""
-    estate = estate_of(parts, scope.tenant_id)
-    if scope not in estate.scopes:
+    snapshot = snapshot_of(parts, scope.tenant_id)
+    if scope not in snapshot.scopes:
         raise UsageError(f"there is no scope {scope}: see `tenantry runs list --tenant {scope.tenant_id}`")
-    told = describe_actual(estate, catalog=parts.catalog, policy=parts.policy, now=utc_now())
+    told = describe_actual(snapshot, catalog=parts.catalog, policy=parts.policy, now=utc_now())
     found = {"site": told["site"], **{f"family:{key}": each for key, each in told["families"].items()}}
     found |= {f"product:{key}": each for key, each in told["products"].items()}
     state = found[f"{scope.kind}:{scope.key}" if scope.key else "site"]
@@ -156,8 +156,8 @@ def _now(parts: Parts, scope: Scope) -> dict[str, Any]:
 
 
 def _story(parts: Parts, scope: Scope) -> list[Run]:
-    estate = parts.saga.estates([scope.tenant_id])[scope.tenant_id]
-    causing = (tenants.stream_of(scope.tenant_id), customers.stream_of(estate.customer.id))
+    snapshot = parts.saga.snapshots([scope.tenant_id])[scope.tenant_id]
+    causing = (tenants.stream_of(scope.tenant_id), customers.stream_of(snapshot.customer.id))
     loaded = parts.log.load(dict.fromkeys((str(scope), *causing), 0))
     return tell(loaded.get(str(scope), []), {fact.id: fact for stream in causing for fact in loaded.get(stream, [])})
 

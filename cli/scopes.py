@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from domain.errors import UsageError
-from domain.steps import Scope
+from domain.scope.steps import Scope
 
 ScopeArgument = Annotated[
     str, typer.Argument(metavar="SCOPE", help="As `runs list` prints it; or a tenant, with a product after it.")

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from application.unsettled_scopes import Unsettled
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
-from cli.show import estate_of
-from domain.unsettled import Unsettled
+from cli.show import snapshot_of
 
 
 @command
@@ -25,7 +25,7 @@ def scopes(
     count = 0
     with running_parts(data_dir) as parts:
         if tenant is not None:
-            estate_of(parts, tenant)
+            snapshot_of(parts, tenant)
         for page in parts.reconciling.audit(tenant):
             count += page.scopes
             found += page.unsettled

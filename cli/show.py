@@ -6,17 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.past import Moment
+from adapters.postgres.past import Moment
+from application.description import describe
 from cli.output import AsJson, DataDir, Styled, Table, command, out, print_json, running_parts, table
-from domain.description import describe
 from domain.errors import UsageError
 from domain.event import Recorded
-from domain.tenant_events import TenantCreated
-from domain.wanted import Estate
+from domain.scope.desired import TenantSnapshot
+from domain.tenant.events import TenantCreated
 from history import as_of
 from history.story import clock
 from projections import PROJECTIONS
-from runtime.bootstrap import Parts, utc_now
+from runtime.compose import Parts, utc_now
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant.")]
 
@@ -47,7 +47,7 @@ def show(
 
 def tell(parts: Parts, tenant_id: str) -> dict[str, Any]:
     """Everything there is to show of a tenant; UsageError where there is none of that id."""
-    told = describe(estate_of(parts, tenant_id), catalog=parts.catalog, policy=parts.policy, now=utc_now())
+    told = describe(snapshot_of(parts, tenant_id), catalog=parts.catalog, policy=parts.policy, now=utc_now())
     with parts.engine.connect() as connection:
         for projection in PROJECTIONS:
             told[projection.name] = projection.query(connection, tenant_id)
@@ -83,11 +83,11 @@ def facts_until(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
     )
 
 
-def estate_of(parts: Parts, tenant_id: str) -> Estate:
-    estate = parts.saga.estates([tenant_id])[tenant_id]
-    if not estate.tenant.exists:
+def snapshot_of(parts: Parts, tenant_id: str) -> TenantSnapshot:
+    snapshot = parts.saga.snapshots([tenant_id])[tenant_id]
+    if not snapshot.tenant.exists:
         raise _no_tenant(parts, tenant_id)
-    return estate
+    return snapshot
 
 
 def _no_tenant(parts: Parts, tenant_id: str) -> UsageError:
@@ -98,11 +98,11 @@ def _no_tenant(parts: Parts, tenant_id: str) -> UsageError:
 
 def tables_of(told: dict[str, Any]) -> list[Table]:
     """The tables of `show`."""
-    wanted, actual = told["wanted"], told["actual"]
-    attributes = wanted["tenant"]["attributes"]["value"]
+    desired_state, actual = told["wanted"], told["actual"]
+    attributes = desired_state["tenant"]["attributes"]["value"]
     made = [
         table(
-            f"wanted: tenant {told['tenant_id']}{_end(wanted['tenant'])}",
+            f"wanted: tenant {told['tenant_id']}{_end(desired_state['tenant'])}",
             ("product", "wish", "presence", "access", "license", "revisions"),
             [
                 (
@@ -113,10 +113,10 @@ def tables_of(told: dict[str, Any]) -> list[Table]:
                     _license(product["license"]),
                     "/".join(_revision(product[name]) for name in ("presence", "access", "license")),
                 )
-                for key, product in wanted["products"].items()
+                for key, product in desired_state["products"].items()
             ],
         ),
-        *_held(wanted["tenant"].get("held", [])),
+        *_held(desired_state["tenant"].get("held", [])),
         _steps(f"actual: site {attributes['site_name']}", actual),
         *_reasons(actual),
     ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from adapters import overview
+from adapters.postgres import overview
 from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
 
 app = typer.Typer(

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError,
 from domain import names
 from domain.errors import UsageError
 from domain.event import Value
-from domain.steps import SCOPE_STEPS, Step
+from domain.scope.steps import SCOPE_STEPS, Step
 
 
 def _webhook(address: str) -> str:

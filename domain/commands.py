@@ -1,8 +1,8 @@
 """What can be asked of a customer or a tenant?
 
-The eight commands are the `data` of the eight CloudEvents of the wire; adapters/inbound.py reads them from bytes and
-docs/schemas/ is generated from them. Unknown fields are refused: a mistyped `expires_at` must not become a licence
-that never ends. `RestoreTenant` is no message: an operator says it, at a terminal.
+The eight commands are the `data` of the eight CloudEvents of the wire; adapters/kafka/cloudevents_reader.py reads
+them from bytes and docs/schemas/ is generated from them. Unknown fields are refused: a mistyped `expires_at` must not
+become a licence that never ends. `RestoreTenant` is no message: an operator says it, at a terminal.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 from domain.catalog import Catalog
-from domain.convergence import database_of
 from domain.policy import Drift
-from domain.provisioning import Provisioning
-from domain.steps import DatabaseFacts, Facts, LicenseFacts, RegionFacts, Scope, SiteFacts, Step
-from domain.wanted import Estate
+from domain.scope.desired import TenantSnapshot
+from domain.scope.next_action import database_of
+from domain.scope.state import Provisioning
+from domain.scope.steps import DatabaseResult, LicenseResult, RegionResult, Scope, SiteResult, Step, StepResult
 
 CONTROL: Final = "the control database"
 
@@ -75,13 +75,13 @@ class Observed:
     rooms: Mapping[str, str] = field(default_factory=dict)
     """Family scope -> shard."""
     places: frozenset[Place] = frozenset()
-    strangers: Mapping[Place, tuple[str, ...]] = field(default_factory=dict)
+    unexpected_grants: Mapping[Place, tuple[str, ...]] = field(default_factory=dict)
     """Who else was let into a place."""
     roles: Mapping[tuple[str, str], Role] = field(default_factory=dict)
     """(shard, role)"""
     entitlements: Mapping[tuple[str, str, str], Entitlement] = field(default_factory=dict)
     """(shard, location, subject)"""
-    silent: Mapping[str, str] = field(default_factory=dict)
+    unreachable: Mapping[str, str] = field(default_factory=dict)
 
 
 Kind = Literal["schema", "database", "role", "site name", "room", "entitlement"]
@@ -100,7 +100,7 @@ class Inventory:
     """All that is named as ours. `silent`: places that did not answer, and why."""
 
     things: frozenset[Thing]
-    silent: Mapping[str, str]
+    unreachable: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,53 +126,58 @@ class Seen:
         return any(finding.kind != "differs" for finding in self.findings)
 
 
-def compare(estate: Estate, observed: Observed, *, catalog: Catalog) -> Iterator[Seen]:
+def compare(snapshot: TenantSnapshot, observed: Observed, *, catalog: Catalog) -> Iterator[Seen]:
     """Each scope of the tenant that could be looked at, in each place where it has something."""
-    for scope, actual in estate.scopes.items():
+    for scope, actual in snapshot.scopes.items():
         match scope.kind:
             case "site":
-                if isinstance(facts := _done(actual, Step.SITE), SiteFacts) and CONTROL not in observed.silent:
+                if isinstance(facts := _done(actual, Step.SITE), SiteResult) and CONTROL not in observed.unreachable:
                     yield Seen(scope, actual.version, CONTROL, tuple(_site_name(scope, facts, observed)))
             case "family":
-                if isinstance(facts := _done(actual, Step.REGION), RegionFacts) and CONTROL not in observed.silent:
+                if (
+                    isinstance(facts := _done(actual, Step.REGION), RegionResult)
+                    and CONTROL not in observed.unreachable
+                ):
                     yield Seen(scope, actual.version, CONTROL, tuple(_room(scope, facts, observed)))
                 facts = _done(actual, Step.DATABASE)
-                if isinstance(facts, DatabaseFacts) and facts.shard not in observed.silent:
+                if isinstance(facts, DatabaseResult) and facts.shard not in observed.unreachable:
                     yield Seen(scope, actual.version, facts.shard, tuple(_database(facts, observed)))
             case "product":
-                license_, database = entitled(scope, estate, catalog=catalog)
-                if license_ is None or database is None or database.shard in observed.silent:
+                license_, database = entitled(scope, snapshot, catalog=catalog)
+                if license_ is None or database is None or database.shard in observed.unreachable:
                     continue
                 if place_of(database) in observed.places:  # otherwise the family's database tells of it
                     findings = tuple(_entitlement(scope, license_, database, observed))
                     yield Seen(scope, actual.version, database.shard, findings)
 
 
-def place_of(facts: DatabaseFacts) -> Place:
+def place_of(facts: DatabaseResult) -> Place:
     return Place(facts.shard, facts.database, facts.schema_name)
 
 
-def entitled(scope: Scope, estate: Estate, *, catalog: Catalog) -> tuple[LicenseFacts | None, DatabaseFacts | None]:
+def entitled(
+    scope: Scope, snapshot: TenantSnapshot, *, catalog: Catalog
+) -> tuple[LicenseResult | None, DatabaseResult | None]:
     """The entitlement that the product's step 7 laid down with us, and the database it should lie in.
 
     What the catalogue says now is not enough: it may have changed since, or be another one than that of the workers.
     """
-    facts = _done(estate.actual(scope), Step.LICENSE)
-    if scope.key not in catalog or not isinstance(facts, LicenseFacts):
+    facts = _done(snapshot.actual(scope), Step.LICENSE)
+    if scope.key not in catalog or not isinstance(facts, LicenseResult):
         return None, None
     if Step.LICENSE in catalog[scope.key].executors:
         return None, None
     if not _IS_WITH_US.fullmatch(facts.location):
         return None, None
-    return facts, database_of(estate, catalog.family_of(scope.key))
+    return facts, database_of(snapshot, catalog.family_of(scope.key))
 
 
-def _done(actual: Provisioning, step: Step) -> Facts | None:
+def _done(actual: Provisioning, step: Step) -> StepResult | None:
     ensured = actual.steps.get(step)
     return ensured.facts if ensured is not None and ensured.done else None
 
 
-def _site_name(scope: Scope, facts: SiteFacts, observed: Observed) -> Iterator[Finding]:
+def _site_name(scope: Scope, facts: SiteResult, observed: Observed) -> Iterator[Finding]:
     owner = observed.site_names.get(facts.site_name)
     if owner is None:
         yield Finding(Step.SITE, "missing", f"the site name {facts.site_name} is not reserved")
@@ -180,12 +185,12 @@ def _site_name(scope: Scope, facts: SiteFacts, observed: Observed) -> Iterator[F
         yield Finding(Step.SITE, "differs", f"the site name {facts.site_name} is reserved for another tenant")
 
 
-def _room(scope: Scope, facts: RegionFacts, observed: Observed) -> Iterator[Finding]:
+def _room(scope: Scope, facts: RegionResult, observed: Observed) -> Iterator[Finding]:
     if str(scope) not in observed.rooms:
         yield Finding(Step.REGION, "missing", f"its room on shard {facts.shard} is not reserved")
 
 
-def _database(facts: DatabaseFacts, observed: Observed) -> Iterator[Finding]:
+def _database(facts: DatabaseResult, observed: Observed) -> Iterator[Finding]:
     name = facts.schema_name if facts.isolation == "schema" else facts.database
     if place_of(facts) not in observed.places:
         yield Finding(Step.DATABASE, "data", f"data_missing: {facts.isolation} {name} is not on shard {facts.shard}")
@@ -207,11 +212,11 @@ def _database(facts: DatabaseFacts, observed: Observed) -> Iterator[Finding]:
         elif role.beyond:
             said = f"login role {wished.role} of {wished.product} has what it was never given: {', '.join(role.beyond)}"
             yield Finding(Step.DATABASE, "differs", said)
-    if strangers := observed.strangers.get(place_of(facts)):
-        yield Finding(Step.DATABASE, "differs", f"{name} is open to others: {', '.join(strangers)}")
+    if unexpected_grants := observed.unexpected_grants.get(place_of(facts)):
+        yield Finding(Step.DATABASE, "differs", f"{name} is open to others: {', '.join(unexpected_grants)}")
 
 
-def _entitlement(scope: Scope, facts: LicenseFacts, database: DatabaseFacts, observed: Observed) -> Iterator[Finding]:
+def _entitlement(scope: Scope, facts: LicenseResult, database: DatabaseResult, observed: Observed) -> Iterator[Finding]:
     location = f"{database.database}.{facts.location}"
     found = observed.entitlements.get((database.shard, location, scope.key))
     wished = Entitlement(facts.edition, facts.users, facts.active, facts.expires_at, facts.features)

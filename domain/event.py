@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from domain.times import counted
 
@@ -20,7 +20,7 @@ from domain.times import counted
 class Value(BaseModel):
     """A frozen value of the domain, compared by its content."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
 
 class Event(Value):
@@ -28,6 +28,11 @@ class Event(Value):
 
     TOPIC: ClassVar[str]
     SCHEMA_VERSION: ClassVar[int] = 1
+
+
+def stored_as(name: str, *, default: Any = ...) -> Any:
+    """A field of an event that is stored under an older name: what is in the log stays as it is."""
+    return Field(default, validation_alias=name, serialization_alias=name)
 
 
 class Cause(Value):

@@ -16,19 +16,19 @@ from typing import Any
 from sqlalchemy import Connection, Table
 from sqlalchemy.exc import DBAPIError
 
+from application.description import describe
+from application.stream_cache import State, evolve, initial
 from domain import customer as customers
-from domain import tenant as tenants
 from domain.catalog import Catalog
 from domain.customer import Customer
-from domain.description import describe
 from domain.errors import Unavailable
 from domain.event import Recorded
 from domain.policy import Policy
-from domain.provisioning import Provisioning
-from domain.streams import State, evolve, initial
-from domain.tenant import Tenant
-from domain.wanted import Estate, scopes_of
-from history.side_by_side import first_line
+from domain.scope.desired import TenantSnapshot, scopes_of
+from domain.scope.state import Provisioning
+from domain.tenant import state as tenants
+from domain.tenant.state import Tenant
+from history.rebuild.parallel_load import first_line
 from projections.base import METADATA, Fold, Projection
 from projections.writing import apply
 
@@ -37,7 +37,7 @@ Json = dict[str, Any]
 _TEMPORARY = "pg_temp"
 
 
-def estate_of(tenant_id: str, facts: Iterable[Recorded], *, catalog: Catalog) -> Estate:
+def snapshot_of(tenant_id: str, facts: Iterable[Recorded], *, catalog: Catalog) -> TenantSnapshot:
     """The tenant as those facts leave it, which are all of its streams' and its customer's, in order."""
     streams: dict[str, list[Recorded]] = {}
     for fact in facts:
@@ -57,7 +57,7 @@ def estate_of(tenant_id: str, facts: Iterable[Recorded], *, catalog: Catalog) ->
         actual = folded(str(scope))
         assert isinstance(actual, Provisioning)
         scopes[scope] = actual
-    return Estate(tenant, customer, scopes)
+    return TenantSnapshot(tenant, customer, scopes)
 
 
 def read_models(
@@ -98,8 +98,8 @@ def tell(
     now: datetime,
 ) -> Json:
     """Everything there was to show of a tenant then, in the shape of `tenantry show`."""
-    estate = estate_of(tenant_id, facts, catalog=catalog)
-    told = describe(estate, catalog=catalog, policy=policy, now=now)
+    snapshot = snapshot_of(tenant_id, facts, catalog=catalog)
+    told = describe(snapshot, catalog=catalog, policy=policy, now=now)
     return told | read_models(connection, tenant_id, facts, projections)
 
 

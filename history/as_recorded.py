@@ -10,18 +10,18 @@ from collections.abc import Iterator, Sequence
 
 from domain.errors import UNREACHABLE
 from domain.event import Recorded
-from domain.provisioning import StepCompleted, StepMissing
-from domain.steps import Scope, Step
-from domain.wanted import Estate
+from domain.scope.desired import TenantSnapshot
+from domain.scope.state import StepCompleted, StepMissing
+from domain.scope.steps import Scope, Step
 from history.story import clock
 
 
 def doubts(
-    product: Scope, family: Scope, estate: Estate, facts: Sequence[Recorded], later: Sequence[Recorded]
+    product: Scope, family: Scope, snapshot: TenantSnapshot, facts: Sequence[Recorded], later: Sequence[Recorded]
 ) -> Iterator[str]:
     """Why what is told of the product may not have been so. `facts` reach up to the moment, `later` are after it."""
     database = _last(facts, family, Step.DATABASE)
-    if estate.actual(family).data_missing:
+    if snapshot.actual(family).data_missing:
         yield f"its database: as recorded, last observed at {_place(database)}, when it was missing"
     elif database is not None and (missing := _found_missing(later, family)) is not None:
         yield (
@@ -29,7 +29,7 @@ def doubts(
             f" {_place(missing)}, and since when it was missing nobody knows"
         )
     for scope in (family, product):
-        intent = estate.actual(scope).intent
+        intent = snapshot.actual(scope).intent
         if intent is None or intent.obstacle is None or not intent.obstacle.startswith(UNREACHABLE):
             continue
         since = f" since {clock(intent.blocked_since)}" if intent.blocked_since is not None else ""

@@ -18,19 +18,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from domain import tenant as tenants
+from application.description import describe_actual
 from domain.catalog import Catalog
-from domain.closings import describe_held
-from domain.convergence import database_of
-from domain.description import describe_actual
 from domain.event import Recorded
 from domain.policy import Policy
-from domain.provisioning import ScopeConverged
-from domain.steps import LicenseFacts, MembershipFacts, Scope, SiteFacts, Step
-from domain.tenant import Tenant
-from domain.tenant_events import ChangeHeld, ChangesApproved, LicenseUpdated, ProductActivated
-from domain.wanted import Estate, data_lost, wish_of_product
-from history.as_of import estate_of
+from domain.scope.desired import TenantSnapshot, data_lost, licensed_access
+from domain.scope.next_action import database_of
+from domain.scope.state import ScopeConverged
+from domain.scope.steps import LicenseResult, MembershipResult, Scope, SiteResult, Step
+from domain.tenant import state as tenants
+from domain.tenant.closings import describe_held
+from domain.tenant.events import ApprovalRequested, ChangesApproved, LicenseUpdated, ProductActivated
+from domain.tenant.state import Tenant
+from history.as_of import snapshot_of
 from history.as_recorded import doubts
 from history.story import Standing, clock, standing
 
@@ -64,8 +64,8 @@ class Explained:
     usable: bool
     lacking: Sequence[str]
     doubts: Sequence[str]
-    wish: str
-    wanted: Sequence[Reason]
+    spec: str
+    desired_state: Sequence[Reason]
     awaiting: Sequence[Reason]
     level: str
     level_since: Sequence[Recorded]
@@ -86,25 +86,25 @@ def explain(
     later: Sequence[Recorded] = (),
 ) -> Explained:
     """`facts`: all of the tenant up to the moment, in order; `later`: those after it; `now`: the time of the moment."""
-    estate = estate_of(tenant_id, facts, catalog=catalog)
+    snapshot = snapshot_of(tenant_id, facts, catalog=catalog)
     known = {fact.id: fact for fact in facts}
-    lacking = tuple(_lacking(product, estate, catalog))
+    lacking = tuple(_lacking(product, snapshot, catalog))
     scope, family = Scope("product", tenant_id, product), Scope("family", tenant_id, catalog.family_of(product))
     converged, again = _level_since(scope, facts)
-    awaiting = tuple(_awaiting(product, estate.tenant, facts, known, catalog=catalog))
+    awaiting = tuple(_awaiting(product, snapshot.tenant, facts, known, catalog=catalog))
     return Explained(
         product=product,
         usable=not lacking,
         lacking=lacking,
-        doubts=tuple(doubts(scope, family, estate, facts, later)),
-        wish=wish_of_product(estate.tenant, product, catalog=catalog, now=now),
-        wanted=tuple(_reasons(tenant_id, product, facts, known, catalog=catalog, now=now, is_free=not awaiting)),
+        doubts=tuple(doubts(scope, family, snapshot, facts, later)),
+        spec=licensed_access(snapshot.tenant, product, catalog=catalog, now=now),
+        desired_state=tuple(_reasons(tenant_id, product, facts, known, catalog=catalog, now=now, is_free=not awaiting)),
         awaiting=awaiting,
-        level=estate.product(product).level,
+        level=snapshot.product(product).level,
         level_since=chain(converged, known) if converged else (),
         level_last=chain(again, known) if again else (),
-        data_lost=data_lost(product, estate, catalog=catalog),
-        standing=tuple(_standing(product, estate, facts, catalog=catalog, policy=policy, now=now)),
+        data_lost=data_lost(product, snapshot, catalog=catalog),
+        standing=tuple(_standing(product, snapshot, facts, catalog=catalog, policy=policy, now=now)),
     )
 
 
@@ -126,7 +126,9 @@ def chain(fact: Recorded, known: Mapping[UUID, Recorded]) -> list[Recorded]:
 def _approval_of(fact: Recorded, known: Mapping[UUID, Recorded]) -> Recorded | None:
     """The approval that was recorded with the fact, of a held change that the same message or time had asked for."""
     of_stream = [each for each in known.values() if each.stream == fact.stream and each.version < fact.version]
-    held = {each.version for each in of_stream if isinstance(each.event, ChangeHeld) and each.cause == fact.cause}
+    held = {
+        each.version for each in of_stream if isinstance(each.event, ApprovalRequested) and each.cause == fact.cause
+    }
     return next(
         (
             each
@@ -143,32 +145,32 @@ def _approval_of(fact: Recorded, known: Mapping[UUID, Recorded]) -> Recorded | N
 # -- the real world ------------------------------------------------------------------------------------------------
 
 
-def _lacking(product: str, estate: Estate, catalog: Catalog) -> Iterator[str]:
-    site = estate.site().steps.get(Step.SITE)
-    if site is None or not isinstance(site.facts, SiteFacts):
+def _lacking(product: str, snapshot: TenantSnapshot, catalog: Catalog) -> Iterator[str]:
+    site = snapshot.site().steps.get(Step.SITE)
+    if site is None or not isinstance(site.facts, SiteResult):
         yield "its site was not there yet"
     elif site.facts.access != "open":
         yield "its site was closed"
-    actual = estate.product(product)
+    actual = snapshot.product(product)
     member = actual.steps.get(Step.SITE)
-    if member is None or not isinstance(member.facts, MembershipFacts):
+    if member is None or not isinstance(member.facts, MembershipResult):
         yield "it was not on its site"
     elif member.facts.access != "open":
         yield "its access on the site was closed"
     if catalog[product].family is not None:
-        yield from _lacking_of_database(product, estate, catalog)
+        yield from _lacking_of_database(product, snapshot, catalog)
     entitled = actual.steps.get(Step.LICENSE)
-    if entitled is None or not isinstance(entitled.facts, LicenseFacts):
+    if entitled is None or not isinstance(entitled.facts, LicenseResult):
         yield "it had no entitlement"
     elif not entitled.facts.active:
         yield "its entitlement was inactive"
 
 
-def _lacking_of_database(product: str, estate: Estate, catalog: Catalog) -> Iterator[str]:
+def _lacking_of_database(product: str, snapshot: TenantSnapshot, catalog: Catalog) -> Iterator[str]:
     family = catalog.family_of(product)
-    database = database_of(estate, family)
+    database = database_of(snapshot, family)
     role = database.role_of(product) if database else None
-    if estate.family(family).data_missing:
+    if snapshot.family(family).data_missing:
         yield "its database was missing"
     elif role is None:
         yield "it had no login role in a database"
@@ -189,10 +191,16 @@ def _level_since(scope: Scope, facts: Sequence[Recorded]) -> tuple[Recorded | No
 
 
 def _standing(
-    product: str, estate: Estate, facts: Sequence[Recorded], *, catalog: Catalog, policy: Policy, now: datetime
+    product: str,
+    snapshot: TenantSnapshot,
+    facts: Sequence[Recorded],
+    *,
+    catalog: Catalog,
+    policy: Policy,
+    now: datetime,
 ) -> Iterator[Stood]:
-    told = describe_actual(estate, catalog=catalog, policy=policy, now=now)
-    tenant_id, family = estate.tenant.id, catalog.family_of(product)
+    told = describe_actual(snapshot, catalog=catalog, policy=policy, now=now)
+    tenant_id, family = snapshot.tenant.id, catalog.family_of(product)
     scopes = {Scope("site", tenant_id): told["site"]}
     scopes |= {Scope("family", tenant_id, family): told["families"].get(family)}
     scopes |= {Scope("product", tenant_id, product): told["products"].get(product)}

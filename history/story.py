@@ -15,12 +15,12 @@ from typing import Any
 from uuid import UUID
 
 from domain.event import Cause, Event, Recorded
-from domain.provisioning import (
+from domain.scope.state import (
     DataAbandoned,
     EnsureRequested,
     ScopeConverged,
-    ScopeGaveUp,
-    ScopeHeld,
+    ScopeFailed,
+    ScopePutOnHold,
     ScopeResumed,
     StepBlocked,
     StepCompleted,
@@ -28,7 +28,16 @@ from domain.provisioning import (
     StepMissing,
     StepStarted,
 )
-from domain.steps import DatabaseFacts, DatabaseWish, Facts, LicenseFacts, RegionFacts, SiteFacts, Step, Wish
+from domain.scope.steps import (
+    DatabaseResult,
+    DatabaseSpec,
+    LicenseResult,
+    RegionResult,
+    SiteResult,
+    Step,
+    StepResult,
+    StepSpec,
+)
 from domain.times import in_utc
 
 
@@ -68,16 +77,16 @@ class Standing:
 def standing(facts: Iterable[Recorded]) -> Standing:
     """The step at which it stands, or stood when it was given up or held, how often that was tried, and why in vain."""
     found = Standing()
-    undoing = False
+    compensating = False
     for fact in facts:
         match fact.event:
             case ScopeConverged() | ScopeResumed() | DataAbandoned() | EnsureRequested():
-                found, undoing = Standing(), False
-            case ScopeGaveUp() as event:
-                found, undoing = Standing(event.step, max(found.attempts, 1), reason=event.reason), True
-            case StepStarted() as event if not undoing:
+                found, compensating = Standing(), False
+            case ScopeFailed() as event:
+                found, compensating = Standing(event.step, max(found.attempts, 1), reason=event.reason), True
+            case StepStarted() as event if not compensating:
                 found = Standing(event.step)
-            case StepCompleted() if not undoing:
+            case StepCompleted() if not compensating:
                 found = Standing()
             case StepFailed() as event:
                 found = Standing(event.step, event.attempt, event.retry_at, event.reason)
@@ -91,18 +100,18 @@ def standing(facts: Iterable[Recorded]) -> Standing:
 def tell(facts: Sequence[Recorded], causes: Mapping[UUID, Recorded]) -> list[Run]:
     """The runs of a scope. `facts`: its stream, in order; `causes`: those that they may name, by id."""
     runs: list[Run] = []
-    undoing: set[int] = set()
-    ended, wish = True, ""
+    compensating: set[int] = set()
+    ended, spec = True, ""
     for fact in facts:
         event = fact.event
         if ended or (isinstance(event, ScopeResumed | DataAbandoned) and any(line.step for line in runs[-1].lines)):
             runs.append(Run(len(runs) + 1))
-        if isinstance(event, StepStarted) and event.undoing:
-            undoing.add(event.generation)
-        if fact.cause.kind == "event" and fact.cause.id != wish:
-            wish = fact.cause.id
-            runs[-1].lines.extend(_wished(wish, causes, getattr(event, "key", "")))
-        runs[-1].lines.append(line_of(fact, undoing))
+        if isinstance(event, StepStarted) and event.compensating:
+            compensating.add(event.generation)
+        if fact.cause.kind == "event" and fact.cause.id != spec:
+            spec = fact.cause.id
+            runs[-1].lines.extend(_wished(spec, causes, getattr(event, "key", "")))
+        runs[-1].lines.append(line_of(fact, compensating))
         ended = isinstance(event, ScopeConverged)
     return runs
 
@@ -126,11 +135,11 @@ def place_of(cause: Cause) -> str:
     return cause.source
 
 
-def line_of(fact: Recorded, undoing: set[int]) -> Line:
+def line_of(fact: Recorded, compensating: set[int]) -> Line:
     """One fact of a scope's stream; `undoing` holds the generations that undo what was given up."""
     event = fact.event
     step = getattr(event, "step", None)
-    undone = getattr(event, "generation", None) in undoing
+    undone = getattr(event, "generation", None) in compensating
     return _placed(fact, _what(event, undone=undone), step, _said(fact, undone=undone))
 
 
@@ -140,7 +149,18 @@ def _placed(fact: Recorded, what: str, step: Step | None, said: str) -> Line:
 
 
 _TOLD = (
-    *("direction", "generation", "wish", "undoing", "attempt", "reason", "retry_at", "obstacle", "level", "digest"),
+    *(
+        "direction",
+        "generation",
+        "spec",
+        "compensating",
+        "attempt",
+        "reason",
+        "retry_at",
+        "obstacle",
+        "level",
+        "digest",
+    ),
     *("product", "edition", "users", "expires_at", "status"),
 )
 """What of an event is told to programs: nothing that may be about a person."""
@@ -161,8 +181,8 @@ _WORDS: dict[type[Event], str] = {
     StepBlocked: "blocked",
     StepMissing: "missing",
     ScopeConverged: "converged",
-    ScopeGaveUp: "given up",
-    ScopeHeld: "held",
+    ScopeFailed: "given up",
+    ScopePutOnHold: "held",
     ScopeResumed: "resumed",
     DataAbandoned: "abandoned",
     EnsureRequested: "ensured again",
@@ -173,7 +193,7 @@ def _said(fact: Recorded, *, undone: bool) -> str:
     event = fact.event
     match event:
         case StepStarted(direction="ensure"):
-            return ("back to " if undone else "") + _wish(event.wish)
+            return ("back to " if undone else "") + _spec(event.spec)
         case StepStarted():
             return "is taken away again" if undone else "is taken away"
         case StepCompleted(direction="ensure"):
@@ -201,13 +221,13 @@ def _verdict(fact: Recorded) -> str:
         case ScopeConverged():
             lost = ", begun anew: the data that it once held is lost" if event.data_lost else ""
             return f"is as it should be: {event.level}{lost}"
-        case ScopeGaveUp():
+        case ScopeFailed():
             return f"{event.reason}; tried again when another wish comes, or by `tenantry runs retry`"
-        case ScopeHeld() if by:
+        case ScopePutOnHold() if by:
             return f"{by}{event.reason}; nothing is begun until `tenantry runs release`"
-        case ScopeHeld() if "`tenantry runs" in event.reason:
+        case ScopePutOnHold() if "`tenantry runs" in event.reason:
             return event.reason
-        case ScopeHeld():
+        case ScopePutOnHold():
             return f"{event.reason}; mend it, then `tenantry runs retry`, unless another wish comes"
         case ScopeResumed() | EnsureRequested():
             return f"{by}{event.reason}"
@@ -217,12 +237,12 @@ def _verdict(fact: Recorded) -> str:
             return ""
 
 
-def _wish(wish: Wish) -> str:
+def _spec(spec: StepSpec) -> str:
     """The wish as `name value` pairs; wishes hold no persons."""
-    if isinstance(wish, DatabaseWish):
-        roles = (role.product + ("" if role.login else " (may not log in)") for role in wish.roles)
-        return f"database of {wish.family}, login roles for {', '.join(roles)}"
-    pairs = wish.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
+    if isinstance(spec, DatabaseSpec):
+        roles = (role.product + ("" if role.login else " (may not log in)") for role in spec.roles)
+        return f"database of {spec.family}, login roles for {', '.join(roles)}"
+    pairs = spec.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
     return ", ".join(f"{name.replace('_', ' ')} {value_of(value)}" for name, value in pairs.items())
 
 
@@ -236,16 +256,16 @@ def value_of(value: Any) -> str:
             return str(value)
 
 
-def _found(facts: Facts | None) -> str:
+def _found(facts: StepResult | None) -> str:
     """Where it is now, for steps that are somewhere. Of persons nothing."""
     match facts:
-        case SiteFacts():
+        case SiteResult():
             return facts.url
-        case RegionFacts():
+        case RegionResult():
             return f"on shard {facts.shard} in {facts.region}"
-        case DatabaseFacts():
+        case DatabaseResult():
             return f"schema {facts.schema_name} of database {facts.database} on shard {facts.shard}"
-        case LicenseFacts():
+        case LicenseResult():
             return f"in {facts.location}"
         case _:
             return ""

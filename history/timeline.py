@@ -20,11 +20,11 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
 
-from adapters.arrivals import Arrivals, Came, Quarantined
+from adapters.postgres.message_history import Arrivals, Came, Quarantined
 from domain.event import Cause, Event, Recorded
-from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeHeld, ScopeResumed, StepStarted
-from domain.steps import Scope
-from domain.tenant_events import LicenseExpired, PurgeStarted, TenantPurged, TenantPurgeStarted
+from domain.scope.state import ScopeConverged, ScopeFailed, ScopePutOnHold, ScopeResumed, StepStarted
+from domain.scope.steps import Scope
+from domain.tenant.events import LicenseExpired, PurgeStarted, TenantPurged, TenantPurgeStarted
 from history.story import line_of, place_of, value_of
 
 Kind = Literal["came", "refused", "waiting", "decided", "step", "scope", "timer", "operator"]
@@ -90,15 +90,15 @@ def chosen(
 
 def _of_log(facts: Sequence[Recorded]) -> Iterator[Entry]:
     positions = {fact.id: fact.position for fact in facts}
-    undoing: dict[str, set[int]] = {}
+    compensating: dict[str, set[int]] = {}
     for fact in facts:
         event = fact.event
-        if isinstance(event, StepStarted) and event.undoing:
-            undoing.setdefault(fact.stream, set()).add(event.generation)
+        if isinstance(event, StepStarted) and event.compensating:
+            compensating.setdefault(fact.stream, set()).add(event.generation)
         kind = _kind(fact)
         is_of_scope = fact.stream.partition(":")[0] in ("site", "family", "product")
         if is_of_scope:
-            line = line_of(fact, undoing.get(fact.stream, set()))
+            line = line_of(fact, compensating.get(fact.stream, set()))
             step = f" {int(line.step)} {line.step.name.lower()}" if line.step else ""
             what, said, told = f"{line.what}{step}", line.said, line.fact
         else:
@@ -131,7 +131,7 @@ def _kind(fact: Recorded) -> Kind:
             return "operator"
         case LicenseExpired() | PurgeStarted() | TenantPurgeStarted() | TenantPurged():
             return "timer"
-        case ScopeConverged() | ScopeGaveUp() | ScopeHeld() | ScopeResumed():
+        case ScopeConverged() | ScopeFailed() | ScopePutOnHold() | ScopeResumed():
             return "scope"
         case _:
             return "step" if fact.stream.partition(":")[0] in ("site", "family", "product") else "decided"
@@ -162,6 +162,7 @@ _TOLD = (
     *("product", "change", "type", "customer_id", "site_name", "residency", "region", "edition", "users", "status"),
     *("expires_at", "reason", "revision", "undoes", "changes", "plan", "apps", "families", "epoch", "operator"),
     *("number", "rule", "topic", "partition", "before", "offset", "offsets", "read_models", "position"),
+    "key_id",
 )
 
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from domain.acts import (
+from domain.configuration import ConfigurationAdopted
+from domain.customer import CustomerMessageStale
+from domain.event import Event
+from domain.operator_events import (
     IntakePositionMoved,
     MessageDiscarded,
     MessageRetried,
     MessagesReread,
+    OrphansMarkedForRemoval,
+    OrphansRemoved,
     PreviousReadModelsDropped,
     ReadModelsRebuilt,
 )
-from domain.configuration import ConfigurationAdopted
-from domain.customer import CustomerMessageStale
-from domain.event import Event
-from domain.orphans import OrphansCondemned, OrphansRemoved
-from domain.tenant_events import (
-    ChangeHeld,
+from domain.service_keys import ServiceKeyPublished, ServiceKeyRevoked
+from domain.tenant.events import (
+    ApprovalRequested,
     ChangesApproved,
     ChangesRejected,
     ClosingHeld,
@@ -78,13 +80,13 @@ IGNORED: Final[dict[type[Event], str]] = {
     LicenseExpired: _WANTED,
     PurgeStarted: _WANTED,
     TenantPurgeStarted: _WANTED,
-    ChangeHeld: _HELD,
+    ApprovalRequested: _HELD,
     ClosingHeld: _HELD,
     ChangesApproved: _HELD,
     ChangesRejected: _HELD,
     TenantMessageStale: _STALE,
     CustomerMessageStale: _STALE,
-    OrphansCondemned: _NOBODYS,
+    OrphansMarkedForRemoval: _NOBODYS,
     OrphansRemoved: _NOBODYS,
     MessageDiscarded: _ACT,
     MessageRetried: _ACT,
@@ -92,6 +94,8 @@ IGNORED: Final[dict[type[Event], str]] = {
     PreviousReadModelsDropped: _ACT,
     ConfigurationAdopted: "what every process decides with: read where it is decided, and told by `tenantry config`",
     IntakePositionMoved: _ACT,
+    ServiceKeyPublished: _ACT,
+    ServiceKeyRevoked: _ACT,
     MessagesReread: _ACT,
 }
 """The events of which no read model takes notice, and why."""

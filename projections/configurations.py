@@ -9,8 +9,8 @@ from sqlalchemy import Column, Connection, DateTime, Table, Text, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.event import Recorded
-from domain.provisioning import StepCompleted
-from domain.steps import ConfigurationFacts, Step
+from domain.scope.state import StepCompleted
+from domain.scope.steps import ConfigurationResult, Step
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
 
 CONFIGURATIONS: Final = Table(
@@ -26,7 +26,7 @@ CONFIGURATIONS: Final = Table(
 
 def handle(recorded: Recorded) -> Iterator[Change]:
     match recorded.event:
-        case StepCompleted(direction="ensure", facts=ConfigurationFacts() as facts) as event:
+        case StepCompleted(direction="ensure", facts=ConfigurationResult() as facts) as event:
             yield Set(
                 CONFIGURATIONS,
                 (event.tenant_id, event.key),

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.customer import CustomerUpdated
 from domain.event import Recorded
-from domain.tenant_events import TenantCreated
+from domain.tenant.events import TenantCreated
 from projections.base import METADATA, Change, Projection, Row, Set, rows
 
 CUSTOMERS: Final = Table(

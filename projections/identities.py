@@ -14,8 +14,8 @@ from sqlalchemy import Column, Connection, CreateView, Table, Text, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from domain.event import Recorded
-from domain.provisioning import StepCompleted
-from domain.steps import IdentityFacts, Step
+from domain.scope.state import StepCompleted
+from domain.scope.steps import IdentityResult, Step
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
 
 
@@ -86,13 +86,13 @@ def handle(recorded: Recorded) -> Iterator[Change]:
         case StepCompleted(step=Step.IDENTITY) as event:
             of = (event.tenant_id, event.key)
             yield from (Delete(table, of) for table in TABLES)
-            if isinstance(event.facts, IdentityFacts) and event.direction == "ensure":
+            if isinstance(event.facts, IdentityResult) and event.direction == "ensure":
                 yield from _set(of, event.facts)
         case _:
             pass
 
 
-def _set(of: tuple[str, str], facts: IdentityFacts) -> Iterator[Change]:
+def _set(of: tuple[str, str], facts: IdentityResult) -> Iterator[Change]:
     for user in facts.users:
         columns = {"name": user.name, "email": user.email, "roles": list(user.roles)}
         yield Set(USERS, (*of, user.account_id), columns)

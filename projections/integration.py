@@ -20,8 +20,8 @@ from uuid import UUID, uuid5
 from sqlalchemy import BigInteger, Column, Connection, DateTime, Index, Table, Text, Uuid, select
 
 from domain.event import Recorded
-from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeHeld, StepCompleted, StepFailed
-from domain.steps import Level, Step
+from domain.scope.state import ScopeConverged, ScopeFailed, ScopePutOnHold, StepCompleted, StepFailed
+from domain.scope.steps import Level, Step
 from domain.times import in_utc
 from projections.base import METADATA, WRITE_ONCE, Change, Projection, Row, Set, rows
 
@@ -51,12 +51,12 @@ _LEVELS: Final[dict[Level, str]] = {
 
 _ENCODE: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
-_Told = StepCompleted | StepFailed | ScopeConverged | ScopeGaveUp | ScopeHeld
+_Told = StepCompleted | StepFailed | ScopeConverged | ScopeFailed | ScopePutOnHold
 
 
 def handle(recorded: Recorded) -> Iterator[Change]:
     event = recorded.event
-    if isinstance(event, StepCompleted | StepFailed | ScopeConverged | ScopeGaveUp | ScopeHeld):
+    if isinstance(event, StepCompleted | StepFailed | ScopeConverged | ScopeFailed | ScopePutOnHold):
         name, details = _told(event)
         event_id = uuid5(NAMESPACE, str(recorded.id))
         data = {"tenant_id": event.tenant_id, "scope": {"kind": event.kind, "key": event.key}, **details}
@@ -102,9 +102,9 @@ def _told(event: _Told) -> tuple[str, Row]:
         case ScopeConverged():
             lost: Row = {"data_lost": True} if event.data_lost else {}
             return f"{event.kind}.{_LEVELS[event.level]}", {"level": event.level, "digest": event.digest, **lost}
-        case ScopeGaveUp():
+        case ScopeFailed():
             return f"{event.kind}.failed", {"step": _step(event.step), "reason": event.reason}
-        case ScopeHeld():
+        case ScopePutOnHold():
             step = _step(event.step) if event.step else None
             return f"{event.kind}.held", {"step": step, "reason": event.reason}
 
@@ -126,7 +126,7 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
 PROJECTION: Final = Projection(
     name="integration",
     tables=(OUTBOX,),
-    handles=frozenset({StepCompleted, StepFailed, ScopeConverged, ScopeGaveUp, ScopeHeld}),
+    handles=frozenset({StepCompleted, StepFailed, ScopeConverged, ScopeFailed, ScopePutOnHold}),
     handle=handle,
     query=query,
     buckets=1,  # the relay reads by position: nothing may appear behind it

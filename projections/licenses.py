@@ -9,8 +9,8 @@ from sqlalchemy import BigInteger, Boolean, Column, Connection, DateTime, Table,
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.event import Recorded
-from domain.provisioning import StepCompleted
-from domain.steps import LicenseFacts, Step
+from domain.scope.state import StepCompleted
+from domain.scope.steps import LicenseResult, Step
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
 
 LICENSES: Final = Table(
@@ -30,7 +30,7 @@ LICENSES: Final = Table(
 
 def handle(recorded: Recorded) -> Iterator[Change]:
     match recorded.event:
-        case StepCompleted(direction="ensure", facts=LicenseFacts() as facts) as event:
+        case StepCompleted(direction="ensure", facts=LicenseResult() as facts) as event:
             yield Set(
                 LICENSES,
                 (event.tenant_id, event.key),

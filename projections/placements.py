@@ -13,8 +13,8 @@ from sqlalchemy import Column, Connection, DateTime, Table, Text, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.event import Recorded
-from domain.provisioning import StepCompleted
-from domain.steps import DatabaseFacts, RegionFacts, Step
+from domain.scope.state import StepCompleted
+from domain.scope.steps import DatabaseResult, RegionResult, Step
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
 
 PLACEMENTS: Final = Table(
@@ -36,9 +36,9 @@ _NO_DATABASE: Final = dict.fromkeys(("isolation", "database", "schema_name", "ro
 
 def handle(recorded: Recorded) -> Iterator[Change]:
     match recorded.event:
-        case StepCompleted(direction="ensure", facts=RegionFacts() as facts) as event:
+        case StepCompleted(direction="ensure", facts=RegionResult() as facts) as event:
             yield _set(recorded, event, {"region": facts.region, "shard": facts.shard})
-        case StepCompleted(direction="ensure", facts=DatabaseFacts() as facts) as event:
+        case StepCompleted(direction="ensure", facts=DatabaseResult() as facts) as event:
             columns = facts.model_dump(include=set(_NO_DATABASE), mode="json")
             yield _set(recorded, event, columns)
         case StepCompleted(direction="remove", step=Step.DATABASE) as event:

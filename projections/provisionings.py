@@ -16,12 +16,12 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, Computed, Connection, DateTime, Integer, Table, Text, case, select
 
 from domain.event import Recorded
-from domain.provisioning import (
+from domain.scope.state import (
     DataAbandoned,
     EnsureRequested,
     ScopeConverged,
-    ScopeGaveUp,
-    ScopeHeld,
+    ScopeFailed,
+    ScopePutOnHold,
     ScopeResumed,
     StepBlocked,
     StepCompleted,
@@ -29,7 +29,7 @@ from domain.provisioning import (
     StepMissing,
     StepStarted,
 )
-from domain.steps import SCOPE_STEPS, Step
+from domain.scope.steps import SCOPE_STEPS, Step
 from projections.base import METADATA, Change, Projection, Row, Set, rows
 
 _STATE: Final = "coalesce(outcome, CASE WHEN obstacle IS NULL THEN 'in_progress' ELSE 'waiting' END)"
@@ -65,7 +65,7 @@ STEPS: Final = Table(
 )
 
 _StepEvent = StepStarted | StepCompleted | StepFailed | StepBlocked
-_ScopeEvent = ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed | DataAbandoned | EnsureRequested
+_ScopeEvent = ScopeConverged | ScopeFailed | ScopePutOnHold | ScopeResumed | DataAbandoned | EnsureRequested
 
 _AGAIN: Final[Row] = {"outcome": None, "obstacle": None, "reason": None, "retry_at": None}
 
@@ -85,7 +85,9 @@ def handle(recorded: Recorded) -> Iterator[Change]:
             (*key, int(event.step)),
             {"state": "missing", "reason": event.reason, "updated_at": recorded.time},
         )
-    elif isinstance(event, ScopeConverged | ScopeGaveUp | ScopeHeld | ScopeResumed | DataAbandoned | EnsureRequested):
+    elif isinstance(
+        event, ScopeConverged | ScopeFailed | ScopePutOnHold | ScopeResumed | DataAbandoned | EnsureRequested
+    ):
         key = (event.tenant_id, event.kind, event.key)
         yield Set(PROVISIONINGS, key, {**_AGAIN, **_outcome(event), "updated_at": recorded.time})
 
@@ -106,7 +108,7 @@ def _step(event: _StepEvent) -> Row:
 
 def _scope(event: _StepEvent) -> Row:
     match event:
-        case StepStarted(undoing=False):
+        case StepStarted(compensating=False):
             return _AGAIN
         case StepStarted() | StepCompleted():  # the reason stays: why a wish being undone was given up
             return {"obstacle": None, "retry_at": None}
@@ -124,9 +126,9 @@ def _outcome(event: _ScopeEvent) -> Row:
                 "level": event.level,
                 "reason": "data_lost" if event.data_lost else None,
             }
-        case ScopeGaveUp():
+        case ScopeFailed():
             return {"outcome": "given_up", "reason": event.reason}
-        case ScopeHeld():
+        case ScopePutOnHold():
             return {"outcome": "held", "reason": event.reason}
         case ScopeResumed() | DataAbandoned() | EnsureRequested():
             return {}
@@ -157,8 +159,8 @@ PROJECTION: Final = Projection(
             StepBlocked,
             StepMissing,
             ScopeConverged,
-            ScopeGaveUp,
-            ScopeHeld,
+            ScopeFailed,
+            ScopePutOnHold,
             ScopeResumed,
             DataAbandoned,
             EnsureRequested,

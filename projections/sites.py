@@ -13,9 +13,9 @@ from typing import Final
 from sqlalchemy import Column, Connection, CreateView, DateTime, Table, Text, case, func, select
 
 from domain.event import Recorded
-from domain.provisioning import StepCompleted
-from domain.steps import MembershipFacts, SiteFacts, Step
-from domain.tenant_events import TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
+from domain.scope.state import StepCompleted
+from domain.scope.steps import MembershipResult, SiteResult, Step
+from domain.tenant.events import TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
 
 SITES_BASE: Final = Table(
@@ -80,7 +80,7 @@ def handle(recorded: Recorded) -> Iterator[Change]:
         case TenantPurged() as event:
             yield Delete(SITES_BASE, (event.tenant_id,))
             yield Delete(SITE_PRODUCTS, (event.tenant_id,))
-        case StepCompleted(direction="ensure", facts=SiteFacts() as facts) as event:
+        case StepCompleted(direction="ensure", facts=SiteResult() as facts) as event:
             yield Set(
                 SITES_BASE,
                 (event.tenant_id,),
@@ -93,7 +93,7 @@ def handle(recorded: Recorded) -> Iterator[Change]:
             )
         case StepCompleted(direction="remove", kind="site", step=Step.SITE) as event:
             yield Set(SITES_BASE, (event.tenant_id,), {"state": "absent", "updated_at": recorded.time})
-        case StepCompleted(direction="ensure", facts=MembershipFacts() as facts) as event:
+        case StepCompleted(direction="ensure", facts=MembershipResult() as facts) as event:
             yield Set(SITE_PRODUCTS, (event.tenant_id, event.key), {"access": facts.access})
         case StepCompleted(direction="remove", kind="product", step=Step.SITE) as event:
             yield Delete(SITE_PRODUCTS, (event.tenant_id, event.key))

@@ -15,8 +15,8 @@ from pathlib import Path
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from adapters.postgres_connection import elsewhere
-from adapters.topology import Patience, Shard
+from adapters.postgres.connection import elsewhere
+from adapters.resources.topology import Patience, Shard
 from domain.catalog import Catalog, default_catalog
 from domain.configuration import Adopted, AdoptedShard, Configuration, ShardMap, differences
 from domain.errors import UsageError

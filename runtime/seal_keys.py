@@ -6,7 +6,7 @@ unsigned, which finds accidents, and shows nothing of those who can write to the
 
 from __future__ import annotations
 
-from history.checkpoints import Keyring, Signer
+from audit.checkpoints import Keyring, Signer
 from runtime.master_key import keep_first
 from runtime.settings import Settings, SettingsError
 

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
-from adapters.migrations import migrate
+from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres
+from adapters.postgres.migrations import migrate
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,9 +1,9 @@
 """How are effects brought about side by side, each within its time?
 
 Threads of our own, as many as may be at work. A free thread takes the first effect that has a place in each of its
-lanes (lanes.py): who waits for a place holds up nobody behind it. Python cannot end a thread: one whose effect takes
-longer than its time is left behind, and another takes its place, so that a step that hangs holds up no other. Its
-effect is told as failed, to be tried again; what it comes to later is dropped.
+lanes (bulkheads.py): who waits for a place holds up nobody behind it. Python cannot end a thread: one whose effect
+takes longer than its time is left behind, and another takes its place, so that a step that hangs holds up no other.
+Its effect is told as failed, to be tried again; what it comes to later is dropped.
 
     begin ──▶ queue ──▶ thread ──▶ outcome ──────────▶ finished
                 │          └── longer than the limit ──▶ finished, as Retryable; a new thread, the old one ends itself
@@ -33,14 +33,14 @@ Result = TypeVar("Result")
 @dataclass(frozen=True, slots=True)
 class _Queued(Generic[Result]):
     act: Callable[[], Result]
-    lanes: Sequence[str]
+    bulkheads: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
     began: float
     thread: threading.Thread
-    lanes: Sequence[str]
+    bulkheads: Sequence[str]
 
 
 class Effects(Generic[Key, Result]):
@@ -78,11 +78,11 @@ class Effects(Generic[Key, Result]):
         self._left_behind = [thread for thread in self._left_behind if thread.is_alive()]
         return len(self._left_behind)
 
-    def begin(self, key: Key, act: Callable[[], Result], lanes: Sequence[str] = ()) -> None:
+    def begin(self, key: Key, act: Callable[[], Result], bulkheads: Sequence[str] = ()) -> None:
         """Let a thread do it as soon as one is free, and a place in each of its lanes; its time runs from then."""
         self._under_way[key] = None
         with self._changed:
-            self._queued[key] = _Queued(act, lanes)
+            self._queued[key] = _Queued(act, bulkheads)
             self._changed.notify()
 
     def at_once(self, key: Key, act: Callable[[], Result]) -> None:
@@ -147,10 +147,10 @@ class Effects(Generic[Key, Result]):
         with self._changed:
             while not self._closed:
                 for key, queued in self._queued.items():
-                    if all(self._places_taken[lane] < self._places(lane) for lane in queued.lanes):
+                    if all(self._places_taken[bulkhead] < self._places(bulkhead) for bulkhead in queued.bulkheads):
                         del self._queued[key]
-                        self._places_taken.update(queued.lanes)
-                        self._running[key] = _Running(time.monotonic(), threading.current_thread(), queued.lanes)
+                        self._places_taken.update(queued.bulkheads)
+                        self._running[key] = _Running(time.monotonic(), threading.current_thread(), queued.bulkheads)
                         return key, queued.act
                 self._changed.wait()
         return None
@@ -158,8 +158,8 @@ class Effects(Generic[Key, Result]):
     def _leave(self, key: Key, running: _Running) -> None:
         """Give the places back. Under the lock."""
         del self._running[key]
-        if running.lanes:
-            self._places_taken.subtract(running.lanes)
+        if running.bulkheads:
+            self._places_taken.subtract(running.bulkheads)
             self._changed.notify_all()
 
 

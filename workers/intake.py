@@ -36,12 +36,12 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from adapters.kafka import Consumer, Message, OnAssign, Partition, PositionOutOfRange
+from adapters.kafka.clients import Consumer, Message, OnAssign, Partition, PositionOutOfRange
 from adapters.outage import Outage
+from application.ingest import Outcome
+from application.ports import KafkaPosition
 from domain.errors import Conflict, Fault, Unavailable
 from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted, fingerprint
-from domain.lifecycle import Outcome
-from domain.ports import KafkaPosition
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +120,7 @@ class Intake(Generic[Read]):
         try:
             while not stop.is_set():
                 try:
-                    stop.wait(self.turn())
+                    stop.wait(self.decision())
                 except IntakeHalted as error:
                     self.halted = str(error)
                     log.error(self.halted)  # noqa: TRY400 - the traceback was logged with the message that met it
@@ -135,7 +135,7 @@ class Intake(Generic[Read]):
         """Leave the group."""
         self._consumer.close()
 
-    def turn(self) -> float:
+    def decision(self) -> float:
         """One batch, or what becomes of one that failed; the seconds to wait before the next turn."""
         pause = self._turn()
         self.reading = {

@@ -32,8 +32,8 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from adapters.log_reader import LogReader, Unread, known_topics
 from adapters.outage import Outage
+from adapters.postgres.log_reader import LogReader, Unread, known_topics
 from domain.errors import Conflict, Fault, Unavailable
 from domain.event import Recorded
 from projections.base import BUCKETS, Fold, HandlerFailed, Projection
@@ -188,17 +188,17 @@ class Projector:
         for name, bucket in places:
             works.setdefault(name, Work(self._projections[name], set())).buckets.add(bucket)
         if any(work.projection.buckets == 1 for work in works.values()):
-            wanted, of = {0}, 1
+            desired_state, of = {0}, 1
             if any(work.projection.buckets > 1 for work in works.values()):
-                wanted, of = set(range(BUCKETS)), BUCKETS
+                desired_state, of = set(range(BUCKETS)), BUCKETS
         else:
-            wanted, of = set().union(*(work.buckets for work in works.values())), BUCKETS
+            desired_state, of = set().union(*(work.buckets for work in works.values())), BUCKETS
         batch = self._reader.read(
             at,
             min(end, at + WINDOW * self._batch),
             limit=self._batch,
             ignore=self._ignored,
-            buckets=sorted(wanted),
+            buckets=sorted(desired_state),
             of=of,
         )
         for work in works.values():

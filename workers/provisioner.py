@@ -16,7 +16,7 @@ from the log. SIGKILL at any point leaves an intent without outcome, which the n
 again.
 
 What is slow, or large, holds up nobody: a claim takes only so many scopes of one tenant, an effect needs a place in
-each of its lanes, and where a lane is crowded the scope is put off and its lease ends (lanes.py).
+each of its lanes, and where a lane is crowded the scope is put off and its lease ends (bulkheads.py).
 
 An intent that has to wait for a thread is looked at once more before its effect begins: an operator may hold the scope
 by then. An outcome that meets such an act is decided again on top of it, for what was done must be known.
@@ -36,14 +36,14 @@ from functools import partial
 import structlog
 
 from adapters.outage import Outage
+from application.ports import Clock, EventLog, Executor, Lease, Order, Recording, WorkItem
+from application.reconcile import Decision, Saga
 from domain.configuration import Configuration
 from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, TenantryError, Unavailable
-from domain.ports import Clock, EventLog, Executor, Lease, Order, Recording, Wake
-from domain.saga import Saga, Turn
-from domain.steps import Facts, Scope, ScopeKind, Step
-from domain.wanted import Estate, due_of
+from domain.scope.desired import TenantSnapshot, due_of
+from domain.scope.steps import Scope, ScopeKind, Step, StepResult
+from workers.bulkheads import Limits, Timetables, bulkheads_of
 from workers.effects import Effects
-from workers.lanes import Limits, Timetables, lanes_of
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +69,7 @@ class _Effect:
     lease: Lease
     order: Order
     since: datetime
-    lanes: tuple[str, ...]
+    bulkheads: tuple[str, ...]
     began: float | None = None
     seconds: float | None = None
     """How long it took; None while it runs, and where it took too long."""
@@ -81,11 +81,11 @@ class _Done:
 
     lease: Lease
     order: Order
-    result: Facts | Exception | None
+    result: StepResult | Exception | None
 
 
 _Work = Lease | _Done
-_Decided = tuple[_Work, Turn | None, Recording]
+_Decided = tuple[_Work, Decision | None, Recording]
 
 
 class Provisioner:
@@ -108,7 +108,7 @@ class Provisioner:
         poll_seconds: float,
         drain_seconds: float,
         step_timeout: timedelta = timedelta(seconds=30),
-        effects: Effects[_Effect, Facts | None] | None = None,
+        effects: Effects[_Effect, StepResult | None] | None = None,
         learn: MakeExecutors | None = None,
         configured: int | None = None,
     ) -> None:
@@ -125,7 +125,7 @@ class Provisioner:
         self._poll = poll_seconds
         self._drain = drain_seconds
         self._step_timeout = step_timeout
-        self._effects = effects or Effects[_Effect, Facts | None](
+        self._effects = effects or Effects[_Effect, StepResult | None](
             threads=limits.threads, limit=step_timeout, places=limits.places
         )
         self._done: list[_Done] = []
@@ -221,10 +221,10 @@ class Provisioner:
     def _begin(self, lease: Lease, order: Order) -> None:
         executor = self._executors[order.scope.kind, order.step]
         act = executor.ensure if order.direction == "ensure" else executor.remove
-        lanes = lanes_of(order, self._saga.catalog)
-        effect = _Effect(lease, order, self._clock(), lanes)
-        if lanes:
-            self._effects.begin(effect, partial(_timed, effect, act), lanes)
+        bulkheads = bulkheads_of(order, self._saga.catalog)
+        effect = _Effect(lease, order, self._clock(), bulkheads)
+        if bulkheads:
+            self._effects.begin(effect, partial(_timed, effect, act), bulkheads)
         else:
             self._effects.at_once(effect, partial(act, order))
 
@@ -236,7 +236,7 @@ class Provisioner:
 
     def _collect(self, *, timeout: float) -> None:
         for effect, result in self._effects.finished(timeout=timeout):
-            self._timetables.took(effect.lanes, effect.seconds or self._step_timeout.total_seconds())
+            self._timetables.took(effect.bulkheads, effect.seconds or self._step_timeout.total_seconds())
             if not isinstance(result, BaseException):
                 self._done.append(_Done(effect.lease, effect.order, result))
                 continue
@@ -271,11 +271,11 @@ class Provisioner:
     def _decide(self, leases: Sequence[Lease], *, draining: bool) -> None:
         """Decide for all and record in one commit. Outcomes are kept until they are recorded."""
         turns = self._turns([*leases, *self._done], draining=draining)
-        for work, turn, _ in self._recorded(turns, draining=draining):
-            if turn is not None:
-                self._saga.keep(turn)
-            if turn is not None and turn.order is not None:
-                self._begin(_lease_of(work), turn.order)
+        for work, decision, _ in self._recorded(turns, draining=draining):
+            if decision is not None:
+                self._saga.keep(decision)
+            if decision is not None and decision.order is not None:
+                self._begin(_lease_of(work), decision.order)
         self._done.clear()
 
     def _turns(self, work: Sequence[_Work], *, draining: bool, room: int | None = None) -> list[_Decided]:
@@ -290,7 +290,7 @@ class Provisioner:
             raise
         except Exception as error:
             if len(work) > 1:
-                return [turn for each in work for turn in self._turns([each], draining=draining, room=room)]
+                return [decision for each in work for decision in self._turns([each], draining=draining, room=room)]
             log.exception("cannot decide for a scope", scope=_lease_of(work[0]).scope, error=str(error))
             return []
 
@@ -300,41 +300,41 @@ class Provisioner:
             for each in work
             if isinstance(each, _Done) or not _fans_out(each)
         }
-        estates = self._saga.estates(scope.tenant_id for scope in scopes.values())
+        snapshots = self._saga.snapshots(scope.tenant_id for scope in scopes.values())
         self._learns()
-        held = Counter(lane for effect in self._effects.under_way for lane in effect.lanes)
+        held = Counter(bulkhead for effect in self._effects.under_way for bulkhead in effect.bulkheads)
         turns: list[_Decided] = []
         for each in work:
             if isinstance(each, _Done):
-                estate = estates[each.order.scope.tenant_id]
-                left_to_others = draining or bool(self._unknown(estate))
-                turn = self._saga.outcome(each.order, each.result, estate, draining=left_to_others, room=room)
-                self._admit(turn, held)
-                turns.append((each, turn, self._recording(each.lease, turn)))
+                snapshot = snapshots[each.order.scope.tenant_id]
+                left_to_others = draining or bool(self._unknown(snapshot))
+                decision = self._saga.outcome(each.order, each.result, snapshot, draining=left_to_others, room=room)
+                self._admit(decision, held)
+                turns.append((each, decision, self._recording(each.lease, decision)))
             elif _fans_out(each):
                 turns.append((each, None, self._fan_out(each)))
-            elif unknown := self._unknown(estates[scopes[each].tenant_id]):
+            elif unknown := self._unknown(snapshots[scopes[each].tenant_id]):
                 turns.append((each, None, self._put_off(each, unknown)))
             else:
-                turn = self._saga.take(scopes[each], estates[scopes[each].tenant_id], room=room)
-                self._admit(turn, held)
-                turns.append((each, turn, self._recording(each, turn)))
+                decision = self._saga.take(scopes[each], snapshots[scopes[each].tenant_id], room=room)
+                self._admit(decision, held)
+                turns.append((each, decision, self._recording(each, decision)))
         return turns
 
-    def _admit(self, turn: Turn, held: Counter[str]) -> None:
+    def _admit(self, decision: Decision, held: Counter[str]) -> None:
         """Count the turn's effect among those that we hold; where a lane of it is crowded, put the scope off."""
-        if turn.order is None:
+        if decision.order is None:
             return
-        lanes = lanes_of(turn.order, self._saga.catalog)
-        if not lanes:
+        bulkheads = bulkheads_of(decision.order, self._saga.catalog)
+        if not bulkheads:
             return
-        full = self._timetables.crowded(lanes, held)
+        full = self._timetables.crowded(bulkheads, held)
         if full:
-            turn.order = None
+            decision.order = None
             slot = self._timetables.slot(full, self._clock(), runs_for=self._runs_for())
-            turn.wakes.append(Wake(str(turn.scope), slot))
+            decision.work_items.append(WorkItem(str(decision.scope), slot))
         else:
-            held.update(lanes)
+            held.update(bulkheads)
 
     def _runs_for(self) -> dict[str, float]:
         """For how many seconds the oldest effect of each lane has run."""
@@ -342,28 +342,28 @@ class Provisioner:
         for effect in self._effects.under_way:
             if effect.began is not None:
                 age = time.monotonic() - effect.began
-                ages.update({lane: max(age, ages.get(lane, 0.0)) for lane in effect.lanes})
+                ages.update({bulkhead: max(age, ages.get(bulkhead, 0.0)) for bulkhead in effect.bulkheads})
         return ages
 
-    def _recording(self, lease: Lease, turn: Turn) -> Recording:
-        goes_on = turn.order is not None
+    def _recording(self, lease: Lease, decision: Decision) -> Recording:
+        goes_on = decision.order is not None
         return Recording(
-            events=turn.facts,
-            wakes=turn.wakes,
-            woken=turn.woken,
-            unmoved=turn.unmoved,
-            blocked=turn.blocked,
-            unblocked=turn.unblocked,
+            events=decision.facts,
+            work_items=decision.work_items,
+            rescheduled=decision.rescheduled,
+            unmoved=decision.unmoved,
+            blocked=decision.blocked,
+            unblocked=decision.unblocked,
             leases=[] if goes_on else [lease],
             kept=[lease] if goes_on else [],
-            guarded=turn.guarded,
-            held=turn.held,
+            guarded=decision.guarded,
+            held=decision.held,
         )
 
-    def _unknown(self, estate: Estate) -> tuple[str, ...]:
+    def _unknown(self, snapshot: TenantSnapshot) -> tuple[str, ...]:
         """The tenant's products of which we know nothing. Which family they live in we cannot tell, so each decision
         about this tenant could take something from under them."""
-        return self._saga.catalog.unknown_among(estate.tenant.products)
+        return self._saga.catalog.unknown_among(snapshot.tenant.products)
 
     def _put_off(self, lease: Lease, unknown: Sequence[str]) -> Recording:
         """Somebody who knows them may take it, or we ourselves once a catalogue that has them was adopted."""
@@ -372,24 +372,24 @@ class Provisioner:
             scope=lease.scope,
             product=unknown[0],
         )
-        return Recording(wakes=[Wake(lease.scope, self._clock() + NOT_KNOWN)], leases=[lease])
+        return Recording(work_items=[WorkItem(lease.scope, self._clock() + NOT_KNOWN)], leases=[lease])
 
     def _fan_out(self, lease: Lease) -> Recording:
         """A customer changed: every site and product of its tenants is due. Or a tenant, and we did not know all of its
         scopes: all are due. Read after the change was committed."""
         kind, _, key = lease.scope.partition(":")
         of_customer = kind == "customer"
-        estates = self._saga.estates(self._log.tenants_of(key) if of_customer else [key])
+        snapshots = self._saga.snapshots(self._log.tenants_of(key) if of_customer else [key])
         now = self._clock()
-        wakes = [
-            Wake(name, now)
-            for estate in estates.values()
-            for name in due_of(estate.tenant, self._saga.catalog)
+        work_items = [
+            WorkItem(name, now)
+            for snapshot in snapshots.values()
+            for name in due_of(snapshot.tenant, self._saga.catalog)
             if not (of_customer and name.startswith("family:")) and name != lease.scope
         ]
-        if any(self._unknown(estate) for estate in estates.values()) and not of_customer:
-            wakes.append(Wake(lease.scope, now + NOT_KNOWN))  # whoever knows the rest of it wakes that too
-        return Recording(wakes=wakes, leases=[lease])
+        if any(self._unknown(snapshot) for snapshot in snapshots.values()) and not of_customer:
+            work_items.append(WorkItem(lease.scope, now + NOT_KNOWN))  # whoever knows the rest of it wakes that too
+        return Recording(work_items=work_items, leases=[lease])
 
     def _recorded(self, turns: Sequence[_Decided], *, draining: bool) -> list[_Decided]:
         """The turns that were recorded: all in one commit, or, where somebody else was first, one by one."""
@@ -409,7 +409,7 @@ class Provisioner:
             if isinstance(conflict, GuardTripped) or (conflict and isinstance(work, _Done)):
                 room = 0 if isinstance(conflict, GuardTripped) else None
                 again = self._turns([work], draining=draining, room=room)
-                kept = [turn for turn in again if self._conflict(turn) is None]
+                kept = [decision for decision in again if self._conflict(decision) is None]
             if not kept:
                 self._give_back(_lease_of(work))
             yield from kept
@@ -427,10 +427,10 @@ class Provisioner:
     def _give_back(self, lease: Lease) -> None:
         """If the lease is still ours, end it and leave the scope due; if not, its new holder sees to it."""
         with suppress(Conflict):
-            self._log.record(Recording(leases=[lease], wakes=[Wake(lease.scope, self._clock())]))
+            self._log.record(Recording(leases=[lease], work_items=[WorkItem(lease.scope, self._clock())]))
 
 
-def _timed(effect: _Effect, act: Callable[[Order], Facts | None]) -> Facts | None:
+def _timed(effect: _Effect, act: Callable[[Order], StepResult | None]) -> StepResult | None:
     effect.began = time.monotonic()
     try:
         return act(effect.order)
@@ -450,9 +450,9 @@ def _together(recordings: Sequence[Recording]) -> Recording:
     whole = Recording()
     for recording in recordings:
         whole.events.extend(recording.events)
-        whole.wakes.extend(recording.wakes)
-        for tenant_id, version in recording.woken.items():
-            whole.woken[tenant_id] = min(version, whole.woken.get(tenant_id, version))
+        whole.work_items.extend(recording.work_items)
+        for tenant_id, version in recording.rescheduled.items():
+            whole.rescheduled[tenant_id] = min(version, whole.rescheduled.get(tenant_id, version))
         for stream, version in recording.unmoved.items():
             whole.unmoved[stream] = min(version, whole.unmoved.get(stream, version))
         whole.blocked.extend(recording.blocked)
@@ -462,5 +462,5 @@ def _together(recordings: Sequence[Recording]) -> Recording:
         whole.held.update(recording.held)
         if recording.guarded is not None:
             whole.guarded = recording.guarded.and_also(whole.guarded)
-    whole.wakes = list({(wake.scope, wake.at): wake for wake in whole.wakes}.values())
+    whole.work_items = list({(work_item.scope, work_item.at): work_item for work_item in whole.work_items}.values())
     return whole

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from adapters.kafka import Producer
+from adapters.kafka.clients import Producer
 from adapters.outage import Outage
-from adapters.outbox import OutboxRow
+from adapters.postgres.outbox import OutboxRow
 from domain.errors import Conflict, Fault, Unavailable
 
 TOPIC_ID_SECONDS = 3.0

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from domain.lifecycle import Outcome
-from domain.ports import EventLog, KafkaPosition, Recording, Reply
+from application.ingest import Outcome
+from application.ports import EventLog, KafkaPosition, Recording, Reply
 
 
 class ReplyBox:

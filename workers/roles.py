@@ -17,15 +17,15 @@ from typing import Any
 import structlog
 
 from adapters.outage import Outage
-from adapters.workers import Heartbeat
+from adapters.postgres.heartbeats import Heartbeat
 from domain.errors import TenantryError, Unavailable
-from history.loading import spare_the_collector
+from history.rebuild.loading import spare_the_collector
 from projections import INTEGRATION, PROJECTIONS
 from runtime import faults
-from runtime.bootstrap import Parts, lease_of, utc_now, worker_name
+from runtime.compose import Parts, lease_of, utc_now, worker_name
 from runtime.settings import Settings
+from workers.bulkheads import Limits
 from workers.intake import Intake
-from workers.lanes import Limits
 from workers.projector import Projector
 from workers.provisioner import Provisioner
 from workers.relay import Relay

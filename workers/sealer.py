@@ -14,8 +14,8 @@ from contextlib import contextmanager
 import structlog
 
 from adapters.outage import Outage
+from audit.seal import Sealed
 from domain.errors import Tampered, TenantryError
-from history.seal import Sealed
 
 log = structlog.get_logger(__name__)
 

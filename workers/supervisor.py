@@ -23,15 +23,15 @@ from typing import Self
 
 import structlog
 
-from adapters.embedded import EmbeddedBroker, EmbeddedPostgres, refuse_unspeakable
-from adapters.workers import alive
+from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres, refuse_unspeakable
+from adapters.postgres.heartbeats import alive
 from domain.errors import Unavailable, UsageError
-from runtime.bootstrap import Parts, prepare
+from runtime.compose import Parts, prepare
 from runtime.instance import Endpoints, hold, leave_card, take_card_away
 from runtime.master_key import ensure_master_key
 from runtime.seal_keys import ensure_seal_key
 from runtime.settings import Settings
-from workers import nursery
+from workers import fork_server
 from workers.roles import KINDS
 
 log = structlog.get_logger(__name__)
@@ -109,7 +109,7 @@ class Supervisor:
         refuse_unspeakable(self.data_dir)
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock()
-        nursery.open_early()
+        fork_server.open_early()
         self.endpoints = self._parts()
         self._keys()
         with Parts(self.settings, self.endpoints) as parts:
@@ -173,7 +173,7 @@ class Supervisor:
     def _launch(self, kind: str, *, number: int) -> None:
         logs = self.data_dir / "logs"
         logs.mkdir(mode=0o700, exist_ok=True)
-        process = nursery.begin(kind, self.settings, self.endpoints, logs / f"{kind}-{number}.log")
+        process = fork_server.begin(kind, self.settings, self.endpoints, logs / f"{kind}-{number}.log")
         self._workers.append(_Worker(kind, number, process, time.monotonic()))
 
     def _await_ready(self) -> None:

@@ -16,8 +16,8 @@ from typing import Final
 import structlog
 
 from adapters.outage import Outage
+from application.drift_sweep import Sweeping
 from domain.errors import TenantryError
-from domain.sweeping import Sweeping
 
 log = structlog.get_logger(__name__)
 

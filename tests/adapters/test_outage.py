@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import structlog
 
+from adapters.files.worker_cards import WorkerCard, worker_cards
 from adapters.outage import Outage
-from adapters.worker_cards import WorkerCard, worker_cards
 from domain.errors import Conflict, Fault, Unavailable
 
 REFUSED = Unavailable("the database does not answer", why="refused")
@@ -77,7 +77,7 @@ def test_a_card_tells_what_its_worker_waits_for_as_long_as_the_worker_lives(tmp_
 
 def test_a_card_of_a_killed_worker_is_not_believed_and_goes_with_the_next(tmp_path: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from adapters.worker_cards import WorkerCard\n"
+        "import os, sys; from pathlib import Path; from adapters.files.worker_cards import WorkerCard\n"
         "card = WorkerCard(Path(sys.argv[1]), name='killed', kind='relay'); card.write('ready', [])\n"
         "os.kill(os.getpid(), 9)"
     )

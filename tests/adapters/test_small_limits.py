@@ -17,15 +17,15 @@ import pytest
 import structlog
 from psycopg import sql
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.high_water import HighWaterAgent
-from adapters.migrations import migrate
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.postgres.high_water import HighWaterAgent
+from adapters.postgres.migrations import migrate
+from application.ports import Recording
 from domain.errors import Conflict, Retryable, Unreachable
-from domain.ports import Recording
-from domain.steps import Step
-from tests.adapters.appending import event_log, fact, stored
-from tests.adapters.steps.orders import Family
-from tests.adapters.steps.real_shards import RealWorld, real_world
+from domain.scope.steps import Step
+from tests.adapters.postgres.appending import event_log, fact, stored
+from tests.adapters.resources.orders import Family
+from tests.adapters.resources.real_shards import RealWorld, real_world
 
 SMALL = {
     "max_notify_queue_pages": "64",

@@ -12,9 +12,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.event_log import PostgresEventLog
-from adapters.event_mapper import EventMapper
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.postgres.event_mapper import EventMapper
 from benchmarks import report, saga
 from benchmarks.harness import Compared, our_database, result
 from benchmarks.population import EVENTS_OF_A_LIFE, customer_id, life, lives, load, parts, recorded, tenant_id

@@ -16,20 +16,20 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.inbound import to_structured
-from adapters.kafka_ports import Message
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.kafka.cloudevents_reader import to_structured
+from adapters.kafka.ports import Message
+from application.reconcile import Saga
 from cli.main import app
-from domain.convergence import database_of
 from domain.event import Event
-from domain.saga import Saga
-from domain.steps import DatabaseFacts, Scope
-from domain.wanted import Estate
-from runtime.bootstrap import Parts, utc_now
+from domain.scope.desired import TenantSnapshot
+from domain.scope.next_action import database_of
+from domain.scope.steps import DatabaseResult, Scope
+from runtime.compose import Parts, utc_now
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.real_parts import make_database
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.provisioner import Provisioner
 
 ISOLATION = {"eu-1": "schema", "us-1": "database"}
@@ -128,11 +128,11 @@ class Cloud:
     def close(self) -> None:
         self._provisioner.drain()
 
-    def estate(self, tenant_id: str) -> Estate:
-        return self.parts.saga.estates([tenant_id])[tenant_id]
+    def snapshot(self, tenant_id: str) -> TenantSnapshot:
+        return self.parts.saga.snapshots([tenant_id])[tenant_id]
 
-    def database(self, tenant_id: str) -> DatabaseFacts:
-        facts = database_of(self.estate(tenant_id), "jira")
+    def database(self, tenant_id: str) -> DatabaseResult:
+        facts = database_of(self.snapshot(tenant_id), "jira")
         assert facts is not None
         return facts
 

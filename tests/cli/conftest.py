@@ -13,19 +13,19 @@ from typing import Any, Literal
 import pytest
 from typer.testing import CliRunner
 
-from adapters.inbound import to_structured
-from adapters.kafka_ports import Message
+from adapters.kafka.cloudevents_reader import to_structured
+from adapters.kafka.ports import Message
+from application.ports import Order
 from cli.main import app
 from domain.errors import ExecutorError, Permanent
-from domain.ports import Order
-from domain.steps import Step
+from domain.scope.steps import Step
 from projections import PROJECTIONS
-from runtime.bootstrap import Parts, utc_now
+from runtime.compose import Parts, utc_now
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.cli.cloud import cloud
 from tests.fakes.executors import FakeWorld
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.projector import Projector
 from workers.provisioner import Provisioner
 
@@ -146,7 +146,7 @@ def raises(error: ExecutorError) -> Callable[[Order, Literal["before", "after"]]
     return fault
 
 
-def given_up(desk: Desk) -> None:
+def failure(desk: Desk) -> None:
     desk.world.faults = raises(Permanent("no such disk"))
     desk.work()
     desk.world.faults = lambda order, when: None

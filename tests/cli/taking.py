@@ -16,11 +16,11 @@ import pytest
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
-from adapters.embedded import EmbeddedBroker
-from adapters.kafka import GroupSession, KafkaPythonConsumer, KafkaPythonProducer, ensure_topics
+from adapters.embedded.servers import EmbeddedBroker
+from adapters.kafka.clients import GroupSession, KafkaPythonConsumer, KafkaPythonProducer, ensure_topics
+from application.ingest import Inbound
 from cli.main import app
-from domain.lifecycle import Inbound
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.contracts import raw_batches
@@ -77,7 +77,7 @@ class Taking:
         deadline = time.monotonic() + SOON
         while not condition():
             assert time.monotonic() < deadline, "it did not come about"
-            self.intake.turn()
+            self.intake.decision()
 
     def turn_until_at(self, position: int) -> None:
         self.turn_until(lambda: self.position() == position)

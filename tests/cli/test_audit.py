@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
-from adapters.migrations import migrate
+from adapters.postgres.migrations import migrate
+from audit.merkle import verify_consistency, verify_inclusion
 from cli.main import app
-from history.merkle import verify_consistency, verify_inclusion
-from tests.history.sealing import SIGNER, Connection, append
+from tests.audit.sealing import SIGNER, Connection, append
 
 ID = UUID("5f0c1a52-6f0e-4e2f-9d0c-0a1b2c3d4e5f")
 

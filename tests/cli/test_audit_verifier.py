@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from adapters.event_log import PostgresEventLog
+from adapters.postgres.event_log import PostgresEventLog
+from audit.checkpoints import Signer
 from benchmarks.population import MASTER_KEY
 from cli.main import app
-from history.checkpoints import Signer
-from tests.history.sealing import SIGNER
+from tests.audit.sealing import SIGNER
 from tests.history.stories import OpenKeys, Stories, append
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "audit.md"

@@ -53,9 +53,9 @@ def found(cloud: Cloud, path: str) -> list[tuple[str, str, str]]:
 def test_each_side_is_told_what_it_lacks_and_nothing_is_changed(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("domain.comparing.TOGETHER", 2)
+    monkeypatch.setattr("application.commerce_comparison.TOGETHER", 2)
     first, second, third, fourth, fifth = sorted(cloud.tenant() for _ in range(5))
-    before = cloud.parts.saga.estates([first, second, third, fourth, fifth])
+    before = cloud.parts.saga.snapshots([first, second, third, fourth, fifth])
     same = a_dump(tmp_path / "same.jsonl", *(a_line(each) for each in (first, second, third, fourth, fifth)))
     assert "0 customers and 5 tenants compared: all is as commerce says" in cloud.says("reconcile", "--commerce", same)
 
@@ -94,7 +94,7 @@ def test_each_side_is_told_what_it_lacks_and_nothing_is_changed(
     assert "all is as commerce says" in cloud.says("reconcile", "--commerce", old), "what came later is newer"
     ahead = a_dump(tmp_path / "ahead.jsonl", *(a_line(each, revision=0) for each in (first, second)))
     assert ("ahead", f"tenant {first}", "revision 1 here, 0 at commerce") in found(cloud, ahead)
-    assert cloud.parts.saga.estates([first, second, third, fourth, fifth]) == before
+    assert cloud.parts.saga.snapshots([first, second, third, fourth, fifth]) == before
 
 
 def test_a_dump_that_cannot_be_believed_is_refused_by_its_line(cloud: Cloud, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import pytest
 
-from domain.steps import DatabaseFacts, Scope
-from runtime.bootstrap import Parts
+from domain.scope.steps import DatabaseResult, Scope
+from runtime.compose import Parts
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.cli.cloud import Cloud
@@ -108,9 +108,9 @@ def _with_billing(cloud: Cloud, *, region: str = "eu", **more: Any) -> str:
     return tenant_id
 
 
-def _database(cloud: Cloud, tenant_id: str) -> DatabaseFacts:
+def _database(cloud: Cloud, tenant_id: str) -> DatabaseResult:
     for fact in cloud.facts(Scope("family", tenant_id, "billing")):
-        if isinstance(found := getattr(fact, "facts", None), DatabaseFacts):
+        if isinstance(found := getattr(fact, "facts", None), DatabaseResult):
             return found
     raise AssertionError("it has no database")
 
@@ -294,7 +294,7 @@ def test_a_running_worker_uses_what_is_adopted_without_a_restart(adopted: Cloud,
     data = {"tenant_id": tenant_id, "product": "ledger", "edition": "basic", "users": 5}
     adopted.hears("product.activated", data, revision=1)
     assert _quarantined(adopted) == []
-    assert adopted.estate(tenant_id).product("ledger").level == "open"
+    assert adopted.snapshot(tenant_id).product("ledger").level == "open"
 
 
 def _adopts_elsewhere(cloud: Cloud) -> None:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from domain import tenant_decisions
+from domain.tenant import decisions as tenant_decisions
 from runtime import faults
 from tests.cli.conftest import TENANT, Desk
 
@@ -103,7 +103,7 @@ def test_a_retry_of_what_cannot_be_read_yet_is_one_line_and_the_message_stays(
     with a_fault():
         desk.comes("product.activated", **CONFLUENCE)
     (entry,) = desk.json("quarantine", "list")
-    monkeypatch.setattr("runtime.bootstrap.inbound.read", lambda _: 1 / 0)
+    monkeypatch.setattr("runtime.compose.inbound.read", lambda _: 1 / 0)
     said = desk.says("quarantine", "retry", str(entry["number"]), code=1)
     assert f"error: message {entry['number']} stays in quarantine: an unexpected error in Tenantry" in said
     assert len(desk.json("quarantine", "list")) == 1

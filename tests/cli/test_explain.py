@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from application.drift_detection import Sweep
 from domain.drift import Finding, Seen
 from domain.errors import Unreachable
-from domain.reconciling import Sweep
-from domain.steps import Scope, Step
+from domain.scope.steps import Scope, Step
 from history.story import clock
-from runtime.bootstrap import utc_now
+from runtime.compose import utc_now
 from tests.cli.conftest import TENANT, Desk, raises
 
 APP = "timesheets"
@@ -138,7 +138,7 @@ def test_a_deactivation_that_is_held_is_not_told_of_the_other_products(strict: N
     desk.comes("product.deactivated", product="confluence", reason="a script")
     desk.work()
     now = desk.parts.log.advance_mark()
-    assert "the deactivation of it (a script), held by the destroy guard" in explained(desk, "confluence", now)
+    assert "a deactivation of it (a script), held by the destroy guard" in explained(desk, "confluence", now)
     assert "nothing stands in its way" in explained(desk, "jira-software", now)
 
 
@@ -165,7 +165,7 @@ def test_a_moment_before_data_was_found_missing_is_told_as_recorded(desk: Desk) 
     desk.work()
     before = desk.parts.log.advance_mark()
     family = Scope("family", TENANT, "jira")
-    version = desk.parts.saga.estates([TENANT])[TENANT].actual(family).version
+    version = desk.parts.saga.snapshots([TENANT])[TENANT].actual(family).version
     seen = Seen(family, version, "eu-1", (Finding(Step.DATABASE, "data", "data_missing: it is not there"),))
     desk.parts.reconciling.mend(Sweep(drifted=[seen]), by="a sweep")
     after = desk.parts.log.advance_mark()

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
-from adapters.event_log import PostgresEventLog
+from adapters.postgres.event_log import PostgresEventLog
 from benchmarks.population import MASTER_KEY
 from cli.main import app
-from tests.history.sealing import SIGNER
+from tests.audit.sealing import SIGNER
 from tests.history.stories import OpenKeys, Stories, append
 
 

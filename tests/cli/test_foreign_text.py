@@ -9,9 +9,9 @@ import json
 
 import pytest
 
-from adapters.inbound import to_structured
-from adapters.kafka_ports import Message
-from runtime.bootstrap import utc_now
+from adapters.kafka.cloudevents_reader import to_structured
+from adapters.kafka.ports import Message
+from runtime.compose import utc_now
 from runtime.foreign_text import visible
 from tests.cli.conftest import JIRA, TENANT, Desk
 

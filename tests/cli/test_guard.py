@@ -9,10 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from adapters import migrations
-from adapters.log_import import LogImport
-from history.importing import import_log
-from runtime.bootstrap import count_held
+from adapters.postgres import migrations
+from adapters.postgres.log_import import LogImport
+from audit.importing import import_log
+from runtime.compose import count_pending_approvals
 from tests.cli.conftest import JIRA, TENANT, Desk
 
 ANOTHER = {
@@ -242,7 +242,7 @@ def test_a_held_purge_is_listed_among_the_runs_and_found_again_after_its_table_w
     migrations.downgrade(url, "0003")
     migrations.migrate(url)
     assert desk.json("status")["guard"]["held"] == 0
-    count_held(desk.parts)
+    count_pending_approvals(desk.parts)
     after = desk.json("status")["guard"]
     assert (after["held"], after["tenants"], after["since"]) == (before["held"], before["tenants"], before["since"])
     assert desk.json("runs", "approve")["changes"] == [change]
@@ -250,5 +250,5 @@ def test_a_held_purge_is_listed_among_the_runs_and_found_again_after_its_table_w
     desk.says("runs", "approve", desk.json("runs", "approve")["plan"], "--reason", "it may go")
     migrations.downgrade(url, "0003")
     migrations.migrate(url)
-    count_held(desk.parts)
+    count_pending_approvals(desk.parts)
     assert desk.json("status")["guard"]["tenants"] == 0, "what was approved is not held again"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from runtime.bootstrap import utc_now
-from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, given_up
+from runtime.compose import utc_now
+from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, failure
 
 
 def position(desk: Desk) -> int:
@@ -87,7 +87,7 @@ def test_explain_tells_why_a_product_was_usable_or_not(desk: Desk, moments: tupl
 
 
 def test_explain_names_the_step_at_which_the_saga_stood(desk: Desk) -> None:
-    given_up(desk)
+    failure(desk)
     (told,) = desk.json("explain", TENANT, "--at", str(position(desk)))["products"]
     assert (told["usable"], told["wish"], told["level"]) == (False, "open", "absent")
     standing = {each["scope"]: each for each in told["standing"]}
@@ -120,7 +120,7 @@ def test_a_moment_before_the_tenant_and_a_tenant_that_never_was_are_named(desk: 
 
 
 def test_the_timeline_of_a_tenant_that_was_given_up_tried_again_and_suspended(desk: Desk) -> None:
-    given_up(desk)
+    failure(desk)
     desk.says("runs", "retry", FAMILY, "--reason", "the disk is in", "--as", "Ada")
     desk.work()
     desk.comes("product.suspended", product="jira-software", reason="unpaid")

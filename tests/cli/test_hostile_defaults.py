@@ -22,11 +22,11 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.migrations import current, downgrade, head, migrate
-from adapters.postgres_connection import LONG, Limits, connect, engine
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.postgres.connection import LONG, Limits, connect, engine
+from adapters.postgres.migrations import current, downgrade, head, migrate
 from projections import PROJECTIONS
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.cli.cloud import Cloud
@@ -227,7 +227,7 @@ def test_a_tenant_goes_its_way_and_every_command_tells_of_it(cloud: tuple[Cloud,
     made.finds_nothing()
     assert made.says("orphans", "--json")
     made.hears("tenant.destroyed", {"tenant_id": tenants[0], "reason": "left"}, revision=9)
-    assert made.parts.saga.estates(tenants)[tenants[0]].tenant is not None
+    assert made.parts.saga.snapshots(tenants)[tenants[0]].tenant is not None
 
 
 def _activation(tenant_id: str, product: str) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psycopg
 
-from adapters import overview
+from adapters.postgres import overview
 from cli.waits import LONG_OPEN_SECONDS, server_waits
-from tests.adapters.appending import NOW, event_log
+from tests.adapters.postgres.appending import NOW, event_log
 
 
 def test_a_transaction_that_stays_open_is_named_and_the_work_queue_goes_on(migrated_database: str) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from adapters.steps.removing import Remover
+from adapters.resources.removing import Remover
 from domain.drift import Thing
-from domain.orphans import OrphansCondemned, OrphansRemoved
-from domain.provisioning import StepStarted
-from domain.steps import Scope
+from domain.operator_events import OrphansMarkedForRemoval, OrphansRemoved
+from domain.scope.state import StepStarted
+from domain.scope.steps import Scope
 from tests.cli.cloud import Cloud
 
 CONTROL = "the control database"
@@ -87,7 +87,7 @@ def test_what_belongs_to_no_scope_is_listed_and_nothing_else_is(litter: Litter) 
 
 def test_a_plan_takes_all_that_it_shows_and_leaves_what_lives_and_says_who_and_why(litter: Litter) -> None:
     plan = litter.told()["plan"]
-    before = litter.cloud.estate(litter.tenant_id)
+    before = litter.cloud.snapshot(litter.tenant_id)
     litter.cloud.control("INSERT INTO blocked (obstacle, scope) VALUES ('site-name:lost', 'site:t-waits')")
     removed = litter.remove(plan)
     assert {tuple(thing.values()) for thing in removed["removed"]} == litter.things
@@ -95,13 +95,13 @@ def test_a_plan_takes_all_that_it_shows_and_leaves_what_lives_and_says_who_and_w
     assert litter.told(code=0)["orphans"] == []
     assert litter.cloud.control("SELECT used FROM shards WHERE name = 'eu-1'") == [(1,)]
     assert litter.cloud.control("SELECT scope FROM wakes WHERE scope = 'site:t-waits'"), "who waits for it is woken"
-    assert litter.cloud.estate(litter.tenant_id) == before
+    assert litter.cloud.snapshot(litter.tenant_id) == before
     litter.cloud.finds_nothing()
-    condemned, gone = litter.facts(plan)
-    assert isinstance(condemned, OrphansCondemned)
+    marked_for_removal, gone = litter.facts(plan)
+    assert isinstance(marked_for_removal, OrphansMarkedForRemoval)
     assert isinstance(gone, OrphansRemoved)
-    assert (condemned.reason, condemned.operator) == ("litter", removed["by"])
-    assert {(thing.where, thing.kind, thing.name) for thing in condemned.things} == litter.things
+    assert (marked_for_removal.reason, marked_for_removal.operator) == ("litter", removed["by"])
+    assert {(thing.where, thing.kind, thing.name) for thing in marked_for_removal.things} == litter.things
 
     assert litter.remove(plan)["outcome"] == "nothing left"
     assert len(litter.facts(plan)) == 2
@@ -139,7 +139,7 @@ def test_a_removal_that_was_killed_in_the_middle_goes_on_under_its_hash_and_take
     with monkeypatch.context() as patched:
         patched.setattr(Remover, "remove", dies)
         litter.cloud.says("orphans", "remove", plan, "--reason", "litter", code=130)
-    assert [type(fact) for fact in litter.facts(plan)] == [OrphansCondemned]
+    assert [type(fact) for fact in litter.facts(plan)] == [OrphansMarkedForRemoval]
     assert 0 < len(litter.listed()) < len(litter.things)
     litter.cloud.control("INSERT INTO site_names (site_name, tenant_id, generation) VALUES ('later', 't-y', 1)")
     removed = litter.remove(plan)
@@ -161,8 +161,8 @@ def test_what_an_intent_names_meanwhile_is_spared_even_under_the_lock(
 
     monkeypatch.setattr(Remover, "remove", late)
     removed = litter.remove(plan)
-    spared = {(thing["kind"], thing["name"]) for thing in removed["spared"]}
-    assert spared == {("schema", litter.schema), ("role", litter.group)}
+    skipped = {(thing["kind"], thing["name"]) for thing in removed["spared"]}
+    assert skipped == {("schema", litter.schema), ("role", litter.group)}
     assert litter.cloud.on("eu-1", f"SELECT 1 FROM pg_namespace WHERE nspname = '{litter.schema}'")
 
 

@@ -19,17 +19,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from application.drift_detection import Mended, Sweep
+from application.orphan_removal import Plan
+from application.progress import Progress
 from cli import acts, orphans, plans, reconcile, runs, show
 from cli import history as histories
 from cli.output import Styled, Table, Terminal, complain, err, out, print_json, show_traceback, table, warn
 from cli.progress import Bars, bars, progress
-from domain import guard
 from domain.drift import Thing
 from domain.event import Cause
-from domain.orphans import Plan
-from domain.reconciling import Mended, Sweep
+from domain.tenant import approval as guard
 from history.acts import Act
-from history.progress import Progress
 from history.story import Line
 from history.timeline import Entry
 from projections import PROJECTIONS
@@ -240,7 +240,7 @@ def test_plans_orphans_and_sweeps_show_any_text_in_lines_of_their_own(text: str,
     things = (Thing(text, "role", text),)
     found = Plan(things, 0, frozenset(things), frozenset(things), {text: text}, (text,), 7)
     change = guard.Change(text, 1, text, text, 1, text, text, text, ((text, "open", "closed"),), text)
-    sweep = Sweep(silent={text: text}, suspicious=(text,))
+    sweep = Sweep(unreachable={text: text}, suspicious=(text,))
     with screens(encoding) as (stdout, _):
         orphans._say_plan(found)
         reconcile._say(sweep, Mended())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.kafka_ports import Message
+from adapters.kafka.ports import Message
 from tests.cli.conftest import TENANT, Desk
 
 NUMBERS = range(100, 107)

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.steps.passwords import changed
-from adapters.topology import reach_role
-from domain.provisioning import ScopeConverged, ScopeHeld, StepFailed, StepMissing, StepStarted
-from domain.steps import DatabaseFacts, Scope, Step
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.resources.passwords import changed
+from adapters.resources.topology import reach_role
+from domain.scope.state import ScopeConverged, ScopePutOnHold, StepFailed, StepMissing, StepStarted
+from domain.scope.steps import DatabaseResult, Scope, Step
 from tests.cli.cloud import Cloud
 
 TABLE = "entitlement_jira_software"
@@ -25,9 +25,9 @@ def can_log_in(cloud: Cloud, role: str) -> bool:
 
 def test_what_is_there_is_left_alone(cloud: Cloud) -> None:
     tenant_id = cloud.tenant()
-    before = cloud.estate(tenant_id)
+    before = cloud.snapshot(tenant_id)
     cloud.finds_nothing()
-    assert cloud.estate(tenant_id) == before
+    assert cloud.snapshot(tenant_id) == before
 
 
 def test_a_login_role_that_was_dropped_is_made_again_by_the_saga(cloud: Cloud) -> None:
@@ -207,7 +207,7 @@ def test_so_are_those_of_a_family_with_a_database_of_its_own(cloud: Cloud, state
     cloud.finds_nothing()
 
 
-def rights_of(cloud: Cloud, database: DatabaseFacts) -> list[object]:
+def rights_of(cloud: Cloud, database: DatabaseResult) -> list[object]:
     """Of the schema, its group and its login role, as PostgreSQL keeps them."""
     role, group = database.roles[0].role, f"g{database.schema_name[1:]}"
     return [
@@ -257,14 +257,14 @@ def test_a_schema_that_is_missing_is_held_and_its_products_closed_until_it_is_re
     assert f"data_missing: schema {schema} is not on shard eu-1; never made again empty" in said
     cloud.work()
     assert not cloud.on("eu-1", f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'"), "it is not made empty"
-    assert [type(event) for event in cloud.facts(family)[-4:]] == [StepMissing, StepStarted, StepFailed, ScopeHeld]
+    assert [type(event) for event in cloud.facts(family)[-4:]] == [StepMissing, StepStarted, StepFailed, ScopePutOnHold]
     assert "held: data_missing" in cloud.says("runs", "show", str(family))
     assert "waits for step 6 of family jira, which is held: data_missing" in cloud.says("show", tenant_id)
     assert not can_log_in(cloud, role)
-    steps = cloud.estate(tenant_id).actual(product).steps
+    steps = cloud.snapshot(tenant_id).actual(product).steps
     assert Step.LICENSE not in steps
-    assert steps[Step.SITE].wish.model_dump()["access"] == "closed"
-    assert steps[Step.IDENTITY].wish.model_dump()["in_force"] is False
+    assert steps[Step.SITE].spec.model_dump()["access"] == "closed"
+    assert steps[Step.IDENTITY].spec.model_dump()["in_force"] is False
     again = cloud.says("reconcile", code=1)
     assert f"{family}  data_missing, as was recorded before: see `tenantry runs show {family}`" in again
     assert "all else is there" in again
@@ -272,15 +272,15 @@ def test_a_schema_that_is_missing_is_held_and_its_products_closed_until_it_is_re
 
     cloud.says("runs", "retry", str(family), "--reason", "too early")
     cloud.work()
-    assert cloud.estate(tenant_id).actual(family).held is not None, "it is still missing: held again"
+    assert cloud.snapshot(tenant_id).actual(family).held is not None, "it is still missing: held again"
 
     cloud.on("eu-1", "CREATE SCHEMA {}", schema)  # stands for the restore
     said = cloud.refuses("runs", "recreate", tenant_id, "--family", "jira", "--reason", "too late")
     assert f"the database of {family} is there: `tenantry runs retry {family}` opens it again" in said
     cloud.says("runs", "retry", str(family), "--reason", "restored")
     cloud.work()
-    assert cloud.estate(tenant_id).actual(product).level == "open"
-    assert Step.LICENSE in cloud.estate(tenant_id).actual(product).steps
+    assert cloud.snapshot(tenant_id).actual(product).level == "open"
+    assert Step.LICENSE in cloud.snapshot(tenant_id).actual(product).steps
     assert can_log_in(cloud, role)
     cloud.finds_nothing()
 
@@ -326,7 +326,7 @@ def test_a_tenant_whose_data_is_missing_can_be_purged(cloud: Cloud) -> None:
     cloud.says("reconcile", code=1)
     cloud.work()
     cloud.purge(tenant_id)
-    family = cloud.estate(tenant_id).family("jira")
+    family = cloud.snapshot(tenant_id).family("jira")
     assert (family.is_empty, family.held) == (True, None)
     assert not cloud.on("eu-1", f"SELECT 1 FROM pg_roles WHERE rolname = '{role}'")
 
@@ -334,11 +334,11 @@ def test_a_tenant_whose_data_is_missing_can_be_purged(cloud: Cloud) -> None:
 def test_a_dry_run_says_the_same_and_records_nothing(cloud: Cloud) -> None:
     tenant_id = cloud.tenant()
     cloud.control("DELETE FROM site_names")
-    before = cloud.estate(tenant_id)
+    before = cloud.snapshot(tenant_id)
     said = cloud.says("reconcile", "--dry-run", code=1)
     assert "is not reserved; the saga ensures it again" in said
     assert "nothing was recorded" in said
-    assert cloud.estate(tenant_id) == before
+    assert cloud.snapshot(tenant_id) == before
 
 
 def test_only_the_named_tenant_is_looked_at(cloud: Cloud) -> None:
@@ -346,7 +346,7 @@ def test_only_the_named_tenant_is_looked_at(cloud: Cloud) -> None:
     cloud.control("DELETE FROM site_names")
     told = json.loads(cloud.says("reconcile", "--tenant", one, "--json", code=1))
     assert [(finding["scope"], finding["outcome"]) for finding in told["findings"]] == [(f"site:{one}", "handed_over")]
-    assert cloud.estate(other).site().at_rest
+    assert cloud.snapshot(other).site().at_rest
 
 
 def test_a_shard_that_is_silent_is_not_looked_at_and_nothing_of_it_is_missing(
@@ -358,8 +358,8 @@ def test_a_shard_that_is_silent_is_not_looked_at_and_nothing_of_it_is_missing(
     told = json.loads(cloud.says("reconcile", "--json", code=1))
     assert list(told["not_looked_at"]) == ["us-1"]
     assert told["findings"] == []
-    assert cloud.estate(there).family("jira").at_rest
-    assert cloud.estate(here).family("jira").at_rest
+    assert cloud.snapshot(there).family("jira").at_rest
+    assert cloud.snapshot(here).family("jira").at_rest
     assert "us-1 was not looked at" in cloud.says("reconcile", code=1)
 
 
@@ -368,10 +368,10 @@ def test_a_shard_that_is_empty_stops_the_sweep_before_anything_is_recorded(cloud
     cloud.control("DELETE FROM site_names WHERE tenant_id = %s", tenants[0])
     for tenant_id in tenants:
         cloud.on("eu-1", "DROP SCHEMA {} CASCADE", cloud.database(tenant_id).schema_name)
-    before = [cloud.estate(tenant_id) for tenant_id in tenants]
+    before = [cloud.snapshot(tenant_id) for tenant_id in tenants]
     said = cloud.says("reconcile", code=1)
     assert "eu-1: 4 of 4 scopes are missing: it looks like a wrong or an empty server, so nothing was recorded" in said
-    assert [cloud.estate(tenant_id) for tenant_id in tenants] == before
+    assert [cloud.snapshot(tenant_id) for tenant_id in tenants] == before
 
 
 def test_an_observation_of_a_stream_that_moved_on_is_dropped(cloud: Cloud) -> None:

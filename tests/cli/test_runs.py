@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from domain.errors import ExecutorError, Obstacle, Permanent, Retryable, Unreachable
-from domain.tenant_events import TenantRestored
-from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, given_up, raises
+from domain.tenant.events import TenantRestored
+from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, failure, raises
 
 
 def test_list_shows_what_needs_an_operator_first(desk: Desk) -> None:
-    given_up(desk)
+    failure(desk)
     rows = desk.json("runs", "list")
     assert [(row["scope"], row["state"], row["level"]) for row in rows] == [
         (FAMILY, "given_up", "absent"),
@@ -103,7 +103,7 @@ def test_list_can_be_narrowed_and_says_when_there_may_be_more(desk: Desk) -> Non
 
 
 def test_the_story_of_a_run_that_was_given_up_retried_and_converged(desk: Desk) -> None:
-    given_up(desk)
+    failure(desk)
     told = desk.says("runs", "retry", FAMILY, "--reason", "the disk is in", "--as", "Ada")
     assert told.strip() == f"{FAMILY} is tried again: see `tenantry runs show {FAMILY}`"
     desk.work()
@@ -129,7 +129,7 @@ def test_the_story_of_a_run_that_was_given_up_retried_and_converged(desk: Desk) 
 
 
 def test_the_story_for_programs_has_the_same_facts(desk: Desk) -> None:
-    given_up(desk)
+    failure(desk)
     desk.says("runs", "retry", FAMILY, "--reason", "the disk is in")
     told = desk.json("runs", "show", FAMILY)
     assert (told["scope"], told["level"], told["state"]) == (FAMILY, "absent", "in progress")
@@ -169,7 +169,7 @@ def test_what_is_held_does_nothing_until_it_is_released(desk: Desk) -> None:
 
 
 def test_an_act_that_fits_no_more_is_one_line_with_the_way_on(desk: Desk) -> None:
-    given_up(desk)
+    failure(desk)
     desk.says("runs", "retry", FAMILY, "--reason", "the disk is in")
     second = desk.says("runs", "retry", FAMILY, "--reason", "the disk is in", code=2)
     assert second.strip() == (f"error: nothing of {FAMILY} is held or given up: see `tenantry runs show {FAMILY}`")
@@ -177,7 +177,7 @@ def test_an_act_that_fits_no_more_is_one_line_with_the_way_on(desk: Desk) -> Non
 
 
 def test_scopes_that_come_on_stdin_are_all_acted_on_and_each_refusal_is_told(desk: Desk) -> None:
-    given_up(desk)
+    failure(desk)
     scopes = f"{FAMILY}\n\n{JIRA}\nsite:t-9\n"
     (done, *refused) = json.loads(
         desk.says("runs", "retry", "-", "--reason", "the disk is in", "--json", stdin=scopes, code=1, stderr=False)
@@ -195,7 +195,7 @@ def test_scopes_that_come_on_stdin_are_all_acted_on_and_each_refusal_is_told(des
 
 
 def test_a_line_on_stdin_that_names_no_scope_stops_all_before_anything_is_done(desk: Desk) -> None:
-    given_up(desk)
+    failure(desk)
     said = desk.says("runs", "retry", "-", "--reason", "x", stdin=f"{FAMILY}\nproduct:t-1", code=2)
     assert "'product:t-1' names no scope" in said
     assert desk.json("runs", "list", "--state", "given_up")

@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from typer.testing import CliRunner
 
-from adapters.postgres_connection import connect, named, parsed, without_secrets
+from adapters.postgres.connection import connect, named, parsed, without_secrets
 from cli.main import app
 from domain.errors import TenantryError, Unavailable, UsageError
 from runtime.instance import Card, Endpoints

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from adapters.outage import Outage
-from domain.provisioning import StepMissing
-from domain.steps import Scope
-from domain.sweeping import STAND_BY, Sweeping
+from application.drift_sweep import STAND_BY, Sweeping
+from domain.scope.state import StepMissing
+from domain.scope.steps import Scope
 from tests.cli.cloud import Cloud
 from workers.sweeper import sweeping
 
@@ -52,7 +52,7 @@ def missing(cloud: Cloud, tenant_id: str) -> list[StepMissing]:
 def test_a_pass_hands_over_what_went_missing_and_one_process_at_a_time_sweeps(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("domain.sweeping.PAGE", 1)
+    monkeypatch.setattr("application.drift_sweep.PAGE", 1)
     tenants = [cloud.tenant() for _ in range(3)]
     cloud.control("DELETE FROM site_names WHERE tenant_id = %s", tenants[1])
     assert "the background sweep is due a while after" in cloud.says("status")
@@ -78,14 +78,14 @@ def test_a_pass_hands_over_what_went_missing_and_one_process_at_a_time_sweeps(
 def test_a_pass_in_which_too_much_is_missing_stops_itself_until_an_operator_has_looked(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("domain.sweeping.PAGE", 1)
+    monkeypatch.setattr("application.drift_sweep.PAGE", 1)
     tenants = [cloud.tenant() for _ in range(5)]
     for tenant_id in tenants:
         cloud.on("eu-1", "DROP SCHEMA {} CASCADE", cloud.database(tenant_id).schema_name)
     with sweeper(cloud) as made:
         its_turn(made)
         a_pass(made)
-        held = [tenant_id for tenant_id in tenants if cloud.estate(tenant_id).family("jira").data_missing]
+        held = [tenant_id for tenant_id in tenants if cloud.snapshot(tenant_id).family("jira").data_missing]
         assert len(held) == 3, "as many as the policy lets go missing, over all pages"
         assert told(cloud)["stopped_at"] is not None
         assert "stopped itself" in (said := cloud.says("status"))

@@ -14,18 +14,18 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
-from adapters.event_log import PostgresEventLog
-from adapters.kafka import GroupSession, KafkaPythonConsumer, KafkaPythonProducer, Producer, ensure_topics
-from adapters.migrations import migrate
-from adapters.signed_requests import SigningSecret
-from adapters.steps.foreign import licensed
-from adapters.steps.replies import PostgresReplies, Replied, read
+from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres
+from adapters.kafka.clients import GroupSession, KafkaPythonConsumer, KafkaPythonProducer, Producer, ensure_topics
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.postgres.migrations import migrate
+from adapters.provisioners.foreign import licensed
+from adapters.provisioners.replies import PostgresReplies, Replied, read
+from adapters.provisioners.signed_requests import SigningSecret
+from application.ports import Executor, Order, Reply
 from domain.catalog import AnyExecutor, Catalog, default_catalog
 from domain.errors import ExecutorError, Obstacle
-from domain.ports import Executor, Order, Reply
-from domain.steps import RegionFacts, Scope, Step
-from tests.adapters.steps.orders import ADA, customer, license_wish, order
+from domain.scope.steps import RegionResult, Scope, Step
+from tests.adapters.provisioners.orders import ADA, customer, license_wish, order
 from tests.fakes.sealing import InMemorySealingKeys
 from tests.real_parts import make_database
 from workers.intake import Intake
@@ -46,9 +46,9 @@ def catalog_of(theirs: AnyExecutor) -> Catalog:
 
 def license_of(tenant_id: str, *, generation: int = 5) -> Order:
     scope = Scope("product", tenant_id, PRODUCT)
-    placed = RegionFacts(region="eu", shard="eu-1")
-    wish = license_wish(PRODUCT)
-    return order(scope, Step.LICENSE, wish, generation=generation, placement=placed, by=customer(ADA))
+    placed = RegionResult(region="eu", shard="eu-1")
+    spec = license_wish(PRODUCT)
+    return order(scope, Step.LICENSE, spec, generation=generation, placement=placed, by=customer(ADA))
 
 
 def said(key: str, outcome: str, **more: object) -> bytes:

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
-from adapters.kafka import Message
-from adapters.signed_requests import SigningSecret
-from adapters.steps.foreign import licensed
-from adapters.steps.replies import LARGEST_REPLY_BYTES, read
+from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres
+from adapters.kafka.clients import Message
+from adapters.provisioners.foreign import licensed
+from adapters.provisioners.replies import LARGEST_REPLY_BYTES, read
+from adapters.provisioners.signed_requests import SigningSecret
+from application.ports import Order
 from domain.catalog import ForeignExecutor
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
-from domain.ports import Order
-from domain.steps import LicenseFacts, Step
-from tests.adapters.steps.orders import new_tenant_id
+from domain.scope.steps import LicenseResult, Step
+from tests.adapters.provisioners.orders import new_tenant_id
 from tests.contracts.replying import PRODUCT, Headers, Ours, catalog_of, license_of, replying, said
 from tests.fakes.provisioner import SECRET, SIGNING, Provisioner, serving, webhook
 from tests.fakes.provisioner import Reply as Answer
@@ -99,7 +99,7 @@ def test_a_callback_brings_the_facts_and_wakes_who_waits_and_nobody_asks_again(b
     both.calls_back(asked, "done", result={"location": "licenses/t-1"})
     assert both.ours.rows("SELECT scope FROM wakes WHERE due_at <= now()") == [(str(asked.scope),)]
     facts = both.ours.executor.ensure(asked)
-    assert isinstance(facts, LicenseFacts)
+    assert isinstance(facts, LicenseResult)
     assert (facts.location, facts.users) == ("licenses/t-1", 10)
     assert both.ours.executor.ensure(asked) == facts, "whoever crashed before it was recorded finds it again"
     assert len(both.theirs.requests) == 1
@@ -163,7 +163,7 @@ def test_a_late_callback_for_an_older_generation_changes_nothing(both: Both, ask
     both.calls_back(asked, "refused")
     assert both.ours.rows("SELECT scope FROM wakes") == [(str(asked.scope),)]
     facts = both.ours.executor.ensure(newer)
-    assert isinstance(facts, LicenseFacts)
+    assert isinstance(facts, LicenseResult)
     assert facts.location == "new"
 
 

@@ -10,23 +10,23 @@ from uuid import uuid4
 
 import pytest
 
-from adapters.embedded import EmbeddedBroker, EmbeddedPostgres
-from adapters.kafka import KafkaPythonConsumer, KafkaPythonProducer, Message, ensure_topics
-from adapters.steps.commands import Commanded
-from adapters.steps.foreign import Routed, licensed
-from adapters.steps.replies import LARGEST_REPLY_BYTES, read
+from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres
+from adapters.kafka.clients import KafkaPythonConsumer, KafkaPythonProducer, Message, ensure_topics
+from adapters.provisioners.commands import Commanded
+from adapters.provisioners.foreign import Routed, licensed
+from adapters.provisioners.replies import LARGEST_REPLY_BYTES, read
+from application.ingest import Lifecycle
+from application.ports import Order
+from application.reconcile import Saga
 from domain.catalog import CommandedExecutor
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
-from domain.lifecycle import Lifecycle
-from domain.ports import Order
-from domain.saga import Saga
-from domain.steps import LicenseFacts, Scope, Step
-from tests.adapters.steps.orders import new_tenant_id
+from domain.scope.steps import LicenseResult, Scope, Step
+from tests.adapters.provisioners.orders import new_tenant_id
 from tests.contracts.replying import PRODUCT, SESSION, Ours, catalog_of, license_of, replying, said
 from tests.domain.given import POLICY, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.replier import Replier, from_the_start
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.provisioner import Provisioner
 
 pytestmark = pytest.mark.slow
@@ -94,7 +94,7 @@ def test_a_command_says_all_that_its_provisioner_needs_and_is_keyed_by_its_scope
     assert command["idempotency_key"] == asked.idempotency_key
     assert command["scope"] == {"kind": "product", "tenant_id": asked.scope.tenant_id, "key": PRODUCT}
     assert (command["step"], command["direction"], command["generation"]) == (7, "ensure", 5)
-    assert command["wish"] == asked.wish.model_dump(mode="json")
+    assert command["wish"] == asked.spec.model_dump(mode="json")
     assert kafka.theirs.keys[-1] == str(asked.scope).encode()
 
 
@@ -116,7 +116,7 @@ def test_a_reply_says_where_the_entitlement_lies(kafka: Kafka, asked: Order) -> 
     kafka.theirs.script.append({"outcome": "done", "result": {"location": "licenses/t-1"}})
     kafka.ask(asked)
     facts = kafka.ours.executor.ensure(asked)
-    assert isinstance(facts, LicenseFacts)
+    assert isinstance(facts, LicenseResult)
     assert facts.location == "licenses/t-1"
 
 
@@ -239,8 +239,8 @@ def test_a_tenant_converges_with_a_step_that_is_replied_to_while_nobody_waits_fo
         poll_seconds=0.01,
         drain_seconds=5,
     )
-    wanted = [{"product": PRODUCT, "edition": "free", "users": 5, "revision": 1}]
-    created = message("tenant.created", 1, tenant_id=tenant_id, site_name=tenant_id, products=wanted)
+    desired_state = [{"product": PRODUCT, "edition": "free", "users": 5, "revision": 1}]
+    created = message("tenant.created", 1, tenant_id=tenant_id, site_name=tenant_id, products=desired_state)
     Lifecycle(kafka.ours.log, reread=lambda _: created, **rules).intake([created])  # type: ignore[arg-type]
     converged = f"SELECT 1 FROM stored_events WHERE originator_id = 'product:{tenant_id}:{PRODUCT}' "
     while not kafka.ours.rows(f"{converged} AND topic = 'tenantry.step-blocked'"):

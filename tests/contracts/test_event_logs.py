@@ -18,20 +18,14 @@ from eventsourcing.persistence import StoredEvent
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from adapters.event_log import PostgresEventLog
-from adapters.event_store import Recorder
-from adapters.inbound import MAX_ID_BYTES, MAX_SOURCE_BYTES
-from adapters.migrations import migrate
-from domain.errors import Conflict, GuardTripped, PositionLost
-from domain.event import Cause, Event, Recorded
-from domain.faults import INTERNAL_ERROR
-from domain.policy import Guard
-from domain.ports import (
+from adapters.kafka.cloudevents_reader import MAX_ID_BYTES, MAX_SOURCE_BYTES
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.postgres.event_store import Recorder
+from adapters.postgres.migrations import migrate
+from application.ports import (
     Blocked,
     Discarded,
     EventLog,
-    Guarded,
-    HeldInTenant,
     Incoming,
     KafkaPosition,
     Lease,
@@ -39,9 +33,14 @@ from domain.ports import (
     Recording,
     Reply,
     WaitingMessage,
-    Wake,
+    WorkItem,
 )
-from domain.tenant_events import Founder, ProductSuspended, TenantCreated
+from domain.errors import Conflict, GuardTripped, PositionLost
+from domain.event import Cause, Event, Recorded
+from domain.faults import INTERNAL_ERROR
+from domain.policy import Guard
+from domain.tenant.events import Founder, ProductSuspended, TenantCreated
+from domain.tenant.guarded import Guarded, PendingApprovals
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.sealing import InMemorySealingKeys
 
@@ -89,7 +88,7 @@ class MemoryInside:
 
     def rows(self) -> int:
         memory = self.memory
-        kept = (memory.events, memory.incoming, memory.quarantine, memory.wakes, memory.leases, memory.obstacles)
+        kept = (memory.events, memory.incoming, memory.quarantine, memory.work_items, memory.leases, memory.obstacles)
         return sum(len(each) for each in kept) + len(memory.positions(["topic"])) + self._waiting()
 
     def await_reply(self, reply: Reply) -> None:
@@ -210,8 +209,8 @@ def position(expected: int | None, next_offset: int, *, partition: int = 0) -> K
     return KafkaPosition("tenantry.lifecycle", "topic", partition, expected, next_offset)
 
 
-def wake(log: Keeper, *scopes: str, at: datetime = NOW) -> None:
-    log.record(Recording(wakes=[Wake(scope, at) for scope in scopes]))
+def work_item(log: Keeper, *scopes: str, at: datetime = NOW) -> None:
+    log.record(Recording(work_items=[WorkItem(scope, at) for scope in scopes]))
 
 
 def claim(log: Keeper, owner: str = "a", *, now: datetime = NOW, limit: int = 10) -> list[Lease]:
@@ -271,7 +270,7 @@ def everything(event: Recorded) -> Recording:
         waiting=[waiting("w-new", tenant_id="t-never")],
         quarantined=[quarantined()],
         customer_tenants=[("c-new", "t-new")],
-        wakes=[Wake("site:t-1", NOW)],
+        work_items=[WorkItem("site:t-1", NOW)],
         blocked=[Blocked("room:eu", "site:t-1")],
     )
 
@@ -549,10 +548,10 @@ def test_the_tenants_of_a_customer_are_known_once_each(log: Keeper) -> None:
 
 
 def test_a_scope_that_is_due_is_claimed_once_with_all_its_wakes(log: Keeper) -> None:
-    wake(log, "site:t-1", "site:t-2", "site:t-1")
+    work_item(log, "site:t-1", "site:t-2", "site:t-1")
     leases = claim(log)
     assert scopes(leases) == ["site:t-1", "site:t-2"]
-    assert sorted(len(lease.wakes) for lease in leases) == [1, 2]
+    assert sorted(len(lease.work_items) for lease in leases) == [1, 2]
     assert {lease.owner for lease in leases} == {"a"}
     assert claim(log, "b") == []
 
@@ -571,44 +570,44 @@ def test_the_longest_source_and_id_of_a_message_fit_into_the_index_that_knows_th
 
 def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked(log: Keeper) -> None:
     for number, scope in enumerate(("site:c", "site:a", "site:b")):
-        wake(log, scope, at=NOW - number * SECOND)
+        work_item(log, scope, at=NOW - number * SECOND)
     assert scopes(claim(log, limit=2)) == ["site:a", "site:b"]
     assert scopes(claim(log, "b", limit=2)) == ["site:c"]
 
 
 def test_a_wake_in_the_future_is_not_claimed_before_its_time(log: Keeper) -> None:
-    wake(log, "site:t-1", at=NOW + SECOND)
+    work_item(log, "site:t-1", at=NOW + SECOND)
     assert claim(log) == []
     assert scopes(claim(log, now=NOW + SECOND)) == ["site:t-1"]
 
 
 def test_a_wake_in_the_future_outlives_the_lease_of_an_earlier_one(log: Keeper) -> None:
-    wake(log, "site:t-1")
-    wake(log, "site:t-1", at=NOW + SECOND)
+    work_item(log, "site:t-1")
+    work_item(log, "site:t-1", at=NOW + SECOND)
     log.record(Recording(leases=claim(log)))
     assert claim(log) == []
     assert scopes(claim(log, now=NOW + SECOND)) == ["site:t-1"]
 
 
 def test_the_work_queue_says_when_it_has_each_next_though_it_is_leased(log: Keeper) -> None:
-    wake(log, "site:t-1", at=NOW + 2 * SECOND)
-    wake(log, "site:t-1", "tenant:t-2")
+    work_item(log, "site:t-1", at=NOW + 2 * SECOND)
+    work_item(log, "site:t-1", "tenant:t-2")
     claim(log)
     assert log.scheduled(["site:t-1", "tenant:t-2", "site:t-9"]) == {"site:t-1": NOW, "tenant:t-2": NOW}
     assert log.scheduled([]) == {}
 
 
 def test_who_finishes_ends_the_lease_and_its_wakes(inside: Inside) -> None:
-    wake(inside.log, "site:t-1", "site:t-1")
+    work_item(inside.log, "site:t-1", "site:t-1")
     inside.log.record(Recording(leases=claim(inside.log)))
     assert inside.rows() == 0
     assert claim(inside.log, now=NOW + 2 * LEASE) == []
 
 
 def test_a_wake_during_the_work_makes_the_scope_due_again_after_it(log: Keeper) -> None:
-    wake(log, "site:t-1")
+    work_item(log, "site:t-1")
     leases = claim(log)
-    wake(log, "site:t-1")
+    work_item(log, "site:t-1")
     assert claim(log, "b") == []
     log.record(Recording(leases=leases))
     assert scopes(claim(log, "b")) == ["site:t-1"]
@@ -616,12 +615,12 @@ def test_a_wake_during_the_work_makes_the_scope_due_again_after_it(log: Keeper) 
 
 def test_a_lease_that_ran_out_is_taken_over_and_its_first_holder_finishes_nothing(inside: Inside) -> None:
     log = inside.log
-    wake(log, "site:t-1")
+    work_item(log, "site:t-1")
     slow = claim(log, "slow")
     assert claim(log, "quick", now=NOW + LEASE - SECOND) == []
     quick = claim(log, "quick", now=NOW + LEASE)
     assert scopes(quick) == ["site:t-1"]
-    assert quick[0].wakes == slow[0].wakes
+    assert quick[0].work_items == slow[0].work_items
     assert quick[0].token != slow[0].token
     with pytest.raises(Conflict):
         log.record(Recording(events=[fact("site:t-1", 1)], leases=slow))
@@ -631,7 +630,7 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_first_holder_finishes_nothin
 
 def test_a_lease_of_a_clock_that_has_gone_back_by_hours_since_is_taken_over(log: Keeper) -> None:
     """A machine that was resumed, or set right; its worker died before, and the lease would last for hours."""
-    wake(log, "site:t-1")
+    work_item(log, "site:t-1")
     (before,) = claim(log, "before", now=NOW + timedelta(hours=3))
     (after,) = claim(log, "after", now=NOW)
     assert (after.scope, after.until) == ("site:t-1", NOW + LEASE)
@@ -641,14 +640,14 @@ def test_a_lease_of_a_clock_that_has_gone_back_by_hours_since_is_taken_over(log:
 
 
 def test_a_lease_of_a_clock_that_is_a_little_ahead_is_respected(log: Keeper) -> None:
-    wake(log, "site:t-1")
+    work_item(log, "site:t-1")
     claim(log, "ahead", now=NOW + timedelta(minutes=4))
     assert claim(log, "behind", now=NOW) == []
 
 
 def test_who_goes_on_under_a_lease_must_still_have_it(inside: Inside) -> None:
     log = inside.log
-    wake(log, "site:t-1")
+    work_item(log, "site:t-1")
     slow = claim(log, "slow")
     log.record(Recording(events=[fact("site:t-1", 1)], kept=slow))
     quick = claim(log, "quick", now=NOW + LEASE)
@@ -663,7 +662,7 @@ def test_who_goes_on_under_a_lease_must_still_have_it(inside: Inside) -> None:
 
 
 def test_a_lease_that_ended_cannot_end_again(log: Keeper) -> None:
-    wake(log, "site:t-1")
+    work_item(log, "site:t-1")
     leases = claim(log)
     log.record(Recording(leases=leases))
     with pytest.raises(Conflict):
@@ -671,13 +670,13 @@ def test_a_lease_that_ended_cannot_end_again(log: Keeper) -> None:
 
 
 def test_a_lease_that_ran_out_and_was_not_taken_over_still_counts(log: Keeper) -> None:
-    wake(log, "site:t-1")
+    work_item(log, "site:t-1")
     log.record(Recording(leases=claim(log), events=[fact("site:t-1", 1)]))
     assert len(log.read(0, 10)) == 1
 
 
 def test_a_lease_can_be_made_longer_by_its_holder_only(log: Keeper) -> None:
-    wake(log, "site:t-1")
+    work_item(log, "site:t-1")
     (lease,) = claim(log)
     log.record(Recording(renewals=[(lease, NOW + 3 * LEASE)]))
     assert claim(log, "b", now=NOW + 2 * LEASE) == []
@@ -688,7 +687,7 @@ def test_a_lease_can_be_made_longer_by_its_holder_only(log: Keeper) -> None:
 
 def test_many_claimers_at_once_never_hold_one_scope_together(log: Keeper) -> None:
     names = [f"site:{number}" for number in range(60)]
-    wake(log, *names, *names)
+    work_item(log, *names, *names)
     barrier = threading.Barrier(6)
 
     def work(owner: str) -> list[str]:
@@ -716,7 +715,7 @@ def test_the_release_of_an_obstacle_wakes_each_scope_that_waits_for_it_once(log:
     log.record(Recording(unblocked=["room:eu", "site-name:acme"]))
     leases = claim(log, now=_soon())
     assert scopes(leases) == ["family:a:f", "family:b:f"]
-    assert [len(lease.wakes) for lease in leases] == [1, 1]
+    assert [len(lease.work_items) for lease in leases] == [1, 1]
     log.record(Recording(leases=leases, unblocked=["room:eu"]))
     assert claim(log, now=_soon()) == []
 
@@ -726,7 +725,7 @@ def test_the_release_of_an_obstacle_wakes_each_scope_that_waits_for_it_once(log:
 
 def test_who_wakes_the_scopes_of_a_tenant_that_has_moved_on_makes_the_whole_tenant_due(log: Keeper) -> None:
     log.record(Recording(events=[fact("tenant:t-1", 1), fact("tenant:t-1", 2), fact("tenant:t-2", 1)]))
-    log.record(Recording(woken={"t-1": 1, "t-2": 1}))
+    log.record(Recording(rescheduled={"t-1": 1, "t-2": 1}))
     assert scopes(claim(log, now=_soon())) == ["tenant:t-1"]
 
 
@@ -747,7 +746,7 @@ def test_who_wakes_the_scopes_of_a_tenant_waits_for_whoever_gives_it_another_one
     with ThreadPoolExecutor(2) as pool:
         grows = pool.submit(slow.record, Recording(events=[fact("tenant:t-1", 2)], grown=["t-1"]))
         assert inside.wait(10)
-        log.record(Recording(woken={"t-1": 1}))
+        log.record(Recording(rescheduled={"t-1": 1}))
         recorded.set()
         grows.result(10)
     assert scopes(claim(log, now=_soon())) == ["tenant:t-1"]
@@ -856,7 +855,7 @@ def test_what_the_guard_stops_leaves_nothing_behind(log: Keeper, inside: Inside)
     before = inside.rows()
     recording = guarded(1)
     recording.events.append(fact("tenant:t-1", 1))
-    recording.wakes.append(Wake("site:t-1", NOW))
+    recording.work_items.append(WorkItem("site:t-1", NOW))
     assert tripped(log, recording) == 0
     assert inside.rows() == before
 
@@ -953,26 +952,26 @@ def test_closers_side_by_side_are_counted_together(log: Keeper) -> None:
 
 
 def test_tenants_with_held_changes_are_known_until_nothing_of_them_is_held(log: Keeper) -> None:
-    held = HeldInTenant(2, NOW)
+    held = PendingApprovals(2, NOW)
     log.record(Recording(held={"t-2": held, "t-1": held}))
-    log.record(Recording(held={"t-2": HeldInTenant(3, NOW)}))
-    assert log.held_by_guard() == ["t-1", "t-2"]
+    log.record(Recording(held={"t-2": PendingApprovals(3, NOW)}))
+    assert log.awaiting_approval() == ["t-1", "t-2"]
     log.record(Recording(held={"t-1": None}))
-    assert log.held_by_guard() == ["t-2"]
+    assert log.awaiting_approval() == ["t-2"]
 
 
 def test_a_claim_takes_of_one_tenant_no_more_than_its_share_and_the_rest_stays_due(log: Keeper) -> None:
     large = [f"product:t-1:p-{number}" for number in range(5)]
-    wake(log, *large)
-    wake(log, "site:t-2", "family:t-3:jira")
+    work_item(log, *large)
+    work_item(log, "site:t-2", "family:t-3:jira")
     leases = log.claim(owner="a", limit=10, now=NOW, until=NOW + LEASE, share=2)
     assert scopes(leases) == ["family:t-3:jira", *large[:2], "site:t-2"]
     assert scopes(claim(log)) == large[2:]
 
 
 def test_a_claim_passes_over_tenants_that_have_their_share_already_however_much_of_theirs_is_due(log: Keeper) -> None:
-    wake(log, *(f"product:t-1:p-{number}" for number in range(20)))
-    wake(log, "site:t-2", "customer:c-1")
+    work_item(log, *(f"product:t-1:p-{number}" for number in range(20)))
+    work_item(log, "site:t-2", "customer:c-1")
     leases = log.claim(owner="a", limit=2, now=NOW, until=NOW + LEASE, share=2, but_not_of=["t-1"])
     assert scopes(leases) == ["customer:c-1", "site:t-2"]
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from adapters.embedded import EmbeddedPostgres
+from adapters.embedded.servers import EmbeddedPostgres
+from application.ports import Order
 from domain.errors import Fenced, Obstacle, Permanent
-from domain.ports import Order
-from domain.steps import DatabaseFacts, RegionFacts, RegionWish, Scope, Step
-from tests.adapters.steps.orders import Executors, Family, new_tenant_id, order, site_order
-from tests.adapters.steps.real_shards import SHARDS, RealWorld, real_world
+from domain.scope.steps import DatabaseResult, RegionResult, RegionSpec, Scope, Step
+from tests.adapters.provisioners.orders import Executors, Family, new_tenant_id, order, site_order
+from tests.adapters.resources.real_shards import SHARDS, RealWorld, real_world
 from tests.fakes.executors import FakeShard, FakeWorld
 from tests.fakes.provisioner import serving, webhook
 
@@ -38,18 +38,18 @@ def executors(request: pytest.FixtureRequest) -> Iterator[Executors]:
 
 
 def placement(tenant_id: str, region: str | None, *, generation: int = 1, pinned: bool = False) -> Order:
-    wish = RegionWish(residency="pinned" if pinned else "global", region=region)
-    return order(Scope("family", tenant_id, "jira"), Step.REGION, wish, generation=generation)
+    spec = RegionSpec(residency="pinned" if pinned else "global", region=region)
+    return order(Scope("family", tenant_id, "jira"), Step.REGION, spec, generation=generation)
 
 
 def again(what: Order, generation: int) -> Order:
     return order(
         what.scope,
         what.step,
-        what.wish,
+        what.spec,
         generation=generation,
         direction="remove",
-        born=what.born,
+        created_generations=what.created_generations,
         placement=what.placement,
         database=what.database,
     )
@@ -150,7 +150,7 @@ def test_nobody_can_release_the_name_of_another(executors: Executors) -> None:
 
 def test_without_a_region_the_default_one_is_chosen(executors: Executors) -> None:
     regions = executors["family", Step.REGION]
-    assert regions.ensure(placement(new_tenant_id(), None)) == RegionFacts(region="eu", shard="eu-1")
+    assert regions.ensure(placement(new_tenant_id(), None)) == RegionResult(region="eu", shard="eu-1")
 
 
 def test_an_unknown_region_is_permanent_and_names_the_known_ones(executors: Executors) -> None:
@@ -163,7 +163,7 @@ def test_a_pin_against_the_place_where_the_family_lives_is_permanent_and_names_b
 ) -> None:
     tenant_id, regions = new_tenant_id(), executors["family", Step.REGION]
     regions.ensure(placement(tenant_id, "eu"))
-    assert regions.ensure(placement(tenant_id, "us", generation=2)) == RegionFacts(region="eu", shard="eu-1")
+    assert regions.ensure(placement(tenant_id, "us", generation=2)) == RegionResult(region="eu", shard="eu-1")
     with pytest.raises(Permanent, match=r"us.*eu"):
         regions.ensure(placement(tenant_id, "us", generation=3, pinned=True))
 
@@ -177,7 +177,7 @@ def test_a_full_region_is_an_obstacle_until_room_is_given_back_once(executors: E
     assert caught.value.obstacle == "room:xs"
     regions.remove(again(placement(first, "xs"), 2))
     regions.remove(again(placement(first, "xs"), 2))
-    assert regions.ensure(placement(second, "xs")) == RegionFacts(region="xs", shard="xs-1")
+    assert regions.ensure(placement(second, "xs")) == RegionResult(region="xs", shard="xs-1")
     with pytest.raises(Obstacle):
         regions.ensure(placement(first, "xs", generation=3))
     regions.remove(again(placement(second, "xs"), 2))
@@ -202,6 +202,6 @@ def test_a_family_that_comes_back_gets_new_names(executors: Executors) -> None:
     before = family.have(jira_software=True)
     family.leave()
     after = family.have(jira_software=True)
-    assert isinstance(after, DatabaseFacts)
+    assert isinstance(after, DatabaseResult)
     assert before.schema_name != after.schema_name
     assert before.role_of("jira-software") != after.role_of("jira-software")

@@ -19,9 +19,9 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.structs import TopicPartition
 
-from adapters import kafka
-from adapters.embedded import EmbeddedBroker
-from adapters.kafka import (
+from adapters.embedded.servers import EmbeddedBroker
+from adapters.kafka import clients as kafka
+from adapters.kafka.clients import (
     BrokerUnreachable,
     Consumer,
     GroupSession,
@@ -35,9 +35,9 @@ from adapters.kafka import (
     Producer,
     PublishFailed,
 )
-from adapters.kafka_confluent import ConfluentConsumer, ConfluentProducer
-from adapters.kafka_ports import SESSION
-from adapters.kafka_reader import Bounds, PartitionReader
+from adapters.kafka.confluent import ConfluentConsumer, ConfluentProducer
+from adapters.kafka.ports import SESSION
+from adapters.kafka.raw_reader import Bounds, PartitionReader
 from tests.contracts import raw_batches
 from tests.fakes.kafka import InMemoryBroker, MemoryConsumer, MemoryProducer
 from tests.journeys.apache_kafka import ApacheKafka, NotToBeHad, jars

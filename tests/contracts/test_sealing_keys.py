@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 from psycopg_pool import ConnectionPool
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.migrations import migrate
-from adapters.sealing import MasterKey, PostgresSealingKeys
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.encryption import MasterKey, PostgresEncryptionKeys
+from adapters.postgres.migrations import migrate
+from application.ports import EncryptionKeys
 from domain.errors import TenantryError
-from domain.ports import SealingKeys
 from tests.fakes.sealing import InMemorySealingKeys
 from tests.real_parts import make_database
 
@@ -31,22 +31,22 @@ def migrated(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture(params=["in memory", "on PostgreSQL"])
-def keys(request: pytest.FixtureRequest) -> Iterator[SealingKeys]:
+def keys(request: pytest.FixtureRequest) -> Iterator[EncryptionKeys]:
     if request.param == "in memory":
         yield InMemorySealingKeys()
         return
     with ConnectionPool(request.getfixturevalue("migrated"), min_size=1, max_size=2) as pool:
         with pool.connection() as connection:
             connection.execute("TRUNCATE data_keys")
-        yield PostgresSealingKeys(pool, MasterKey(b"k" * 32))
+        yield PostgresEncryptionKeys(pool, MasterKey(b"k" * 32))
 
 
 @pytest.mark.parametrize("plain", [b"", PLAIN, bytes(range(256)), b"x" * 1_500_000])
-def test_what_was_sealed_can_be_unsealed(keys: SealingKeys, plain: bytes) -> None:
+def test_what_was_sealed_can_be_unsealed(keys: EncryptionKeys, plain: bytes) -> None:
     assert keys.unseal(keys.seal("customer:c-1", plain, PLACE), PLACE) == plain
 
 
-def test_a_sealed_text_is_marked_and_never_holds_the_plain_text(keys: SealingKeys) -> None:
+def test_a_sealed_text_is_marked_and_never_holds_the_plain_text(keys: EncryptionKeys) -> None:
     sealed = keys.seal("customer:c-1", PLAIN, PLACE)
     assert sealed.startswith("v1.")
     assert sealed.isascii()
@@ -55,17 +55,17 @@ def test_a_sealed_text_is_marked_and_never_holds_the_plain_text(keys: SealingKey
     assert "customer:" not in sealed
 
 
-def test_the_same_text_is_sealed_differently_each_time(keys: SealingKeys) -> None:
+def test_the_same_text_is_sealed_differently_each_time(keys: EncryptionKeys) -> None:
     assert len({keys.seal("customer:c-1", PLAIN, PLACE) for _ in range(20)}) == 20
 
 
-def test_a_sealed_text_cannot_be_moved_to_another_place(keys: SealingKeys) -> None:
+def test_a_sealed_text_cannot_be_moved_to_another_place(keys: EncryptionKeys) -> None:
     sealed = keys.seal("customer:c-1", PLAIN, PLACE)
     with pytest.raises(TenantryError, match="customer:c-1/4"):
         keys.unseal(sealed, "customer:c-1/4/administrators/0/email")
 
 
-def test_a_change_of_any_character_is_found(keys: SealingKeys) -> None:
+def test_a_change_of_any_character_is_found(keys: EncryptionKeys) -> None:
     sealed = keys.seal("customer:c-1", PLAIN, PLACE)
     for index, character in enumerate(sealed):
         for other in {"A", "B", ".", "=", "\n", "\0", "é"} - {character}:
@@ -73,7 +73,7 @@ def test_a_change_of_any_character_is_found(keys: SealingKeys) -> None:
                 keys.unseal(sealed[:index] + other + sealed[index + 1 :], PLACE)
 
 
-def test_a_cut_or_longer_text_is_found(keys: SealingKeys) -> None:
+def test_a_cut_or_longer_text_is_found(keys: EncryptionKeys) -> None:
     sealed = keys.seal("customer:c-1", PLAIN, PLACE)
     for changed in (
         "",
@@ -91,21 +91,21 @@ def test_a_cut_or_longer_text_is_found(keys: SealingKeys) -> None:
             keys.unseal(changed, PLACE)
 
 
-def test_what_was_sealed_for_a_forgotten_subject_reads_as_none(keys: SealingKeys) -> None:
+def test_what_was_sealed_for_a_forgotten_subject_reads_as_none(keys: EncryptionKeys) -> None:
     sealed = [keys.seal("customer:c-1", PLAIN, PLACE) for _ in range(2)]
     keys.forget("customer:c-1")
     assert [keys.unseal(text, PLACE) for text in sealed] == [None, None]
     assert keys.unseal(sealed[0], PLACE) is None, "and stays forgotten"
 
 
-def test_forgetting_one_subject_leaves_the_others(keys: SealingKeys) -> None:
+def test_forgetting_one_subject_leaves_the_others(keys: EncryptionKeys) -> None:
     sealed = keys.seal("customer:c-2", PLAIN, PLACE)
     keys.seal("customer:c-1", PLAIN, PLACE)
     keys.forget("customer:c-1")
     assert keys.unseal(sealed, PLACE) == PLAIN
 
 
-def test_a_forgotten_subject_may_come_back_and_what_was_forgotten_stays_so(keys: SealingKeys) -> None:
+def test_a_forgotten_subject_may_come_back_and_what_was_forgotten_stays_so(keys: EncryptionKeys) -> None:
     before = keys.seal("customer:c-1", PLAIN, PLACE)
     keys.forget("customer:c-1")
     after = keys.seal("customer:c-1", PLAIN, PLACE)
@@ -113,7 +113,7 @@ def test_a_forgotten_subject_may_come_back_and_what_was_forgotten_stays_so(keys:
     assert keys.unseal(before, PLACE) is None
 
 
-def test_forgetting_twice_or_a_stranger_changes_nothing(keys: SealingKeys) -> None:
+def test_forgetting_twice_or_a_stranger_changes_nothing(keys: EncryptionKeys) -> None:
     keys.forget("customer:nobody")
     sealed = keys.seal("customer:c-1", PLAIN, PLACE)
     keys.forget("customer:c-1")

@@ -17,35 +17,35 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from adapters.signed_requests import LARGEST_ANSWER_BYTES, SigningSecret
-from adapters.steps.webhooks import Webhook
+from adapters.provisioners.signed_requests import LARGEST_ANSWER_BYTES, SigningSecret
+from adapters.provisioners.webhooks import Webhook
+from application.ports import Order
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable, UsageError
-from domain.ports import Order
-from domain.steps import (
-    ConfigurationFacts,
-    ConfigurationWish,
-    IdentityFacts,
-    IdentityWish,
-    LicenseFacts,
-    MembershipFacts,
-    MembershipWish,
-    RegionFacts,
+from domain.scope.steps import (
+    ConfigurationResult,
+    ConfigurationSpec,
+    IdentityResult,
+    IdentitySpec,
+    LicenseResult,
+    MembershipResult,
+    MembershipSpec,
+    RegionResult,
     Scope,
     Step,
 )
-from tests.adapters.steps.orders import ADA, customer, license_wish, order
+from tests.adapters.provisioners.orders import ADA, customer, license_wish, order
 from tests.fakes.provisioner import SECRET, SIGNING, Handler, Provisioner, Reply, says, serving, webhook
 
 PRODUCT = "jira-software"
 SCOPE = Scope("product", "t-1", PRODUCT)
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-PLACED = RegionFacts(region="eu", shard="eu-1")
+PLACED = RegionResult(region="eu", shard="eu-1")
 LICENSE = order(SCOPE, Step.LICENSE, license_wish(PRODUCT), generation=5, placement=PLACED, by=customer(ADA))
 REMOVAL = replace(LICENSE, direction="remove", generation=6)
 CONFIGURATION = order(
     SCOPE,
     Step.CONFIGURATION,
-    ConfigurationWish(product=PRODUCT, residency="pinned", region="eu"),
+    ConfigurationSpec(product=PRODUCT, residency="pinned", region="eu"),
     placement=PLACED,
 )
 
@@ -83,7 +83,7 @@ def failure(executor: Webhook, asked: Order = LICENSE) -> ExecutorError:
 
 def test_an_order_says_all_that_its_provisioner_needs(provisioner: Provisioner, license_: Webhook) -> None:
     facts = license_.ensure(LICENSE)
-    assert isinstance(facts, LicenseFacts)
+    assert isinstance(facts, LicenseResult)
     [asked] = provisioner.orders
     assert asked == {
         "idempotency_key": "product:t-1:jira-software/7/ensure/5",
@@ -95,7 +95,7 @@ def test_an_order_says_all_that_its_provisioner_needs(provisioner: Provisioner, 
         "direction": "ensure",
         "generation": 5,
         "region": "eu",
-        "wish": LICENSE.wish.model_dump(mode="json"),
+        "wish": LICENSE.spec.model_dump(mode="json"),
         "facts": facts.model_dump(mode="json"),
     }
 
@@ -159,7 +159,7 @@ def test_the_same_order_twice_is_one_effect(provisioner: Provisioner, license_: 
 def test_the_answer_says_where_the_entitlement_lies(provisioner: Provisioner, license_: Webhook) -> None:
     provisioner.script.append(says(200, {"location": "licenses/t-1"}))
     facts = license_.ensure(LICENSE)
-    assert isinstance(facts, LicenseFacts)
+    assert isinstance(facts, LicenseResult)
     assert (facts.location, facts.users) == ("licenses/t-1", 10)
     assert license_.ensure(LICENSE).model_copy(update={"location": "licenses/t-1"}) == facts
 
@@ -167,7 +167,7 @@ def test_the_answer_says_where_the_entitlement_lies(provisioner: Provisioner, li
 def test_created_is_done_as_well(provisioner: Provisioner, license_: Webhook) -> None:
     provisioner.script.append(says(201, {"location": "licenses/t-1"}))
     facts = license_.ensure(LICENSE)
-    assert isinstance(facts, LicenseFacts)
+    assert isinstance(facts, LicenseResult)
     assert facts.location == "licenses/t-1"
 
 
@@ -182,24 +182,24 @@ def test_settings_of_the_answer_are_stored_beside_ours(provisioner: Provisioner)
     configuration = executor(provisioner, Step.CONFIGURATION)
     provisioner.script.append(says(200, {"settings": {"workspace": "w-7", "region": "mars"}}))
     facts = configuration.ensure(CONFIGURATION)
-    assert isinstance(facts, ConfigurationFacts)
+    assert isinstance(facts, ConfigurationResult)
     assert facts.settings == provisioner.orders[0]["facts"]["settings"] | {"workspace": "w-7"}
     assert facts.settings["region"] == "eu"
 
 
 def test_identities_go_along_whole_and_need_no_answer(provisioner: Provisioner) -> None:
-    wish = IdentityWish(product=PRODUCT, groups=(f"{PRODUCT}-users",), administrators_version=1, in_force=True)
-    asked = order(SCOPE, Step.IDENTITY, wish, by=customer(ADA))
+    spec = IdentitySpec(product=PRODUCT, groups=(f"{PRODUCT}-users",), administrators_version=1, in_force=True)
+    asked = order(SCOPE, Step.IDENTITY, spec, by=customer(ADA))
     provisioner.script.append(Reply(204))
     facts = executor(provisioner, Step.IDENTITY).ensure(asked)
-    assert isinstance(facts, IdentityFacts)
+    assert isinstance(facts, IdentityResult)
     assert provisioner.orders[0]["facts"]["users"] == [ADA.model_dump(mode="json")]
 
 
 def test_a_membership_is_what_was_wished(provisioner: Provisioner) -> None:
-    asked = order(SCOPE, Step.SITE, MembershipWish(product=PRODUCT, access="closed"))
+    asked = order(SCOPE, Step.SITE, MembershipSpec(product=PRODUCT, access="closed"))
     facts = executor(provisioner, Step.SITE).ensure(asked)
-    assert facts == MembershipFacts(product=PRODUCT, access="closed")
+    assert facts == MembershipResult(product=PRODUCT, access="closed")
 
 
 # -- at work -------------------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_an_accepted_order_waits_without_holding_a_thread_and_is_asked_for_again
     assert (error.obstacle, error.delay) == ("provisioner:jira-software/7", timedelta(seconds=7))
     provisioner.script.extend([accepted, says(200, {"location": "there"})])
     facts = license_.ensure(LICENSE)
-    assert isinstance(facts, LicenseFacts)
+    assert isinstance(facts, LicenseResult)
     assert facts.location == "there"
 
 

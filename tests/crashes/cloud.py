@@ -22,21 +22,21 @@ from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.inbound import to_structured
-from adapters.kafka_ports import Message
-from adapters.migrations import migrate
-from adapters.steps.login_roles import role_password
-from cli.demo.entries import Entry
-from cli.demo.findings import Found, find
-from cli.demo.oracle import Disagreement, disagreements, expect
-from cli.demo.rules import Tenant, family_of
-from domain.lifecycle import Lifecycle
-from domain.operating import Act, Operating
-from domain.steps import Scope
-from domain.wanted import Estate
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.kafka.cloudevents_reader import to_structured
+from adapters.kafka.ports import Message
+from adapters.postgres.migrations import migrate
+from adapters.resources.login_role import role_password
+from application.ingest import Lifecycle
+from application.operator_commands import Act, Operating
+from demo.entries import Entry
+from demo.findings import Found, find
+from demo.oracle import Disagreement, disagreements, expect
+from demo.rules import Tenant, family_of
+from domain.scope.desired import TenantSnapshot
+from domain.scope.steps import Scope
 from projections import PROJECTIONS
-from runtime.bootstrap import Parts, new_id
+from runtime.compose import Parts, new_id
 from runtime.instance import Endpoints
 from runtime.settings import Settings, Shard
 from tests.crashes import worker
@@ -116,7 +116,7 @@ class Cloud:
     def tries_again(self, scope: Scope) -> None:
         """An operator does, with what was given up."""
         parts = self.parts
-        operating = Operating(parts.log, parts.saga.estates, parts.catalog, POLICY, self._tick, new_id)
+        operating = Operating(parts.log, parts.saga.snapshots, parts.catalog, POLICY, self._tick, new_id)
         operating.carry_out(Act("retry", scope, "it is mended"), by="ada@host")
 
     def _comes(self, type_: str, key: str, data: dict[str, Any]) -> None:
@@ -176,8 +176,8 @@ class Cloud:
         expected.tenants = {key: tenant for key, tenant in expected.tenants.items() if key not in self.gone}
         assert not expected.unsure
         found = find(self.parts.endpoints.database_url, self.parts.topology, subjects)
-        given_up = list(self._given_up(expected.tenants, found))
-        return [*given_up, *disagreements(expected, found), *self._reservations(expected.tenants)]
+        failure = list(self._given_up(expected.tenants, found))
+        return [*failure, *disagreements(expected, found), *self._reservations(expected.tenants)]
 
     def _given_up(self, expected: dict[str, Tenant], found: Found) -> Iterator[str]:
         """Of what was given up the oracle knows nothing: it is told so, and nothing is left of it."""
@@ -200,21 +200,21 @@ class Cloud:
             for family, region in tenant.families.items()
         }
         with self.parts.engine.connect() as connection:
-            for what, wanted, query in (
+            for what, desired_state, query in (
                 ("site name", names, "SELECT site_name, tenant_id FROM site_names"),
                 ("room", rooms, "SELECT scope, shard FROM placements_reserved"),
             ):
                 found = {tuple(row) for row in connection.execute(text(query))}
-                yield from (f"{what} {each} is missing" for each in sorted(wanted - found))
-                yield from (f"orphan: {what} {each}" for each in sorted(found - wanted))
+                yield from (f"{what} {each} is missing" for each in sorted(desired_state - found))
+                yield from (f"orphan: {what} {each}" for each in sorted(found - desired_state))
             used = [(shard, taken) for shard, taken in connection.execute(text("SELECT name, used FROM shards"))]
         for shard, taken in used:
             counted = sum(1 for _, place in rooms if place == shard)
             if taken != counted:
                 yield f"{taken} places of {shard} are taken by {counted} families"
 
-    def estate(self, tenant: str) -> Estate:
-        return self.parts.saga.estates([tenant])[tenant]
+    def snapshot(self, tenant: str) -> TenantSnapshot:
+        return self.parts.saga.snapshots([tenant])[tenant]
 
     # -- as a product --------------------------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class Cloud:
     def as_product(self, tenant: str, key: str = JIRA) -> Iterator[psycopg.Connection]:
         """A session of the product's own login in its database."""
         family = family_of(key)
-        actual = self.estate(tenant).family(family)
+        actual = self.snapshot(tenant).family(family)
         place: Any = next(ensured.facts for step, ensured in actual.steps.items() if step == 6)
         role = place.role_of(key)
         password = role_password(self.parts.master_key, f"family:{tenant}:{family}", key, role.generation)

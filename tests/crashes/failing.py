@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from application.ports import Executor, Order
 from domain.errors import Permanent, Retryable
-from domain.ports import Executor, Order
-from domain.steps import Facts, ScopeKind, Step
+from domain.scope.steps import ScopeKind, Step, StepResult
 
 Fails = Mapping[tuple[ScopeKind, Step], Literal["for good", "for now"]]
 
@@ -27,7 +27,7 @@ class Failing:
     executor: Executor
     how: Literal["for good", "for now"]
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         self.executor.ensure(order)
         if self.how == "for good":
             raise Permanent("it cannot be")

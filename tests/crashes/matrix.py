@@ -29,7 +29,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from domain.steps import Scope, Step
+from domain.scope.steps import Scope, Step
 from tests.crashes.cloud import JIRA, REGIONS, Cloud, passed
 from tests.crashes.failing import Fails
 from tests.crashes.points import Place, Point
@@ -146,11 +146,11 @@ class Matrix:
                 cloud.says("tenant.destroyed", tenant, reason="over")
                 cloud.passes(APART)
             case "goes":
-                destroyed = cloud.estate(tenant).tenant.destroyed
+                destroyed = cloud.snapshot(tenant).tenant.destroyed
                 assert destroyed is not None
                 cloud.now = max(cloud.now, destroyed.at + POLICY.restore_window + timedelta(seconds=1))
             case "is gone":
-                purge = cloud.estate(tenant).tenant.purge
+                purge = cloud.snapshot(tenant).tenant.purge
                 assert purge is not None
                 cloud.now = max(cloud.now, purge.at + POLICY.site_name_cool_down + timedelta(seconds=1))
             case "its site":

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 
-from adapters import recording
-from adapters.steps import databases, fences, licenses
-from adapters.steps.foreign import licensed
-from adapters.steps.login_roles import Names
-from domain.ports import Executor, Order, Recording
-from domain.steps import Facts, ScopeKind, Step
+from adapters.postgres import unit_of_work as recording
+from adapters.provisioners.foreign import licensed
+from adapters.resources import database as databases
+from adapters.resources import entitlement as licenses
+from adapters.resources import fences
+from adapters.resources.login_role import Names
+from application.ports import Executor, Order, Recording
+from domain.scope.steps import ScopeKind, Step, StepResult
 from tests.crashes.points import WatchedLog
 
 Executors = Mapping[tuple[ScopeKind, Step], Executor]
@@ -91,7 +93,7 @@ class _Hasty:
     honest: Executor
     owed: list[Order] = field(default_factory=list)
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         self.owed.append(order)
         return licensed(order)
 

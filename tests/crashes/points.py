@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import sql
 
+from application.ports import EventLog, Executor, Lease, Order, Recording, WaitingMessage
 from domain.event import Recorded
-from domain.ports import EventLog, Executor, Lease, Order, Recording, WaitingMessage
-from domain.provisioning import ScopeConverged, StepCompleted, StepStarted
-from domain.steps import Facts, ScopeKind, Step
+from domain.scope.state import ScopeConverged, StepCompleted, StepStarted
+from domain.scope.steps import ScopeKind, Step, StepResult
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -105,8 +105,8 @@ class WatchedLog:
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         return self.log.tenants_of(customer_id)
 
-    def held_by_guard(self) -> Sequence[str]:
-        return self.log.held_by_guard()
+    def awaiting_approval(self) -> Sequence[str]:
+        return self.log.awaiting_approval()
 
 
 def _places(recording: Recording) -> dict[str, set[tuple[str, str]]]:
@@ -144,7 +144,7 @@ class WatchedExecutor:
     watch: Watch
     ended: Callable[[Order, Exception | None], None] = lambda order, error: None
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         return self._watched(order, self.executor.ensure)
 
     def remove(self, order: Order) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.steps import SCOPE_STEPS
+from domain.scope.steps import SCOPE_STEPS
 from tests.crashes.cloud import REGIONS, Cloud
 from tests.crashes.matrix import UNDOING, Cell, Choice, Matrix, at
 from tests.crashes.points import Point

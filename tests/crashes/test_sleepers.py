@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.embedded import EmbeddedPostgres
-from domain.provisioning import StepCompleted
-from domain.steps import Level
+from adapters.embedded.servers import EmbeddedPostgres
+from domain.scope.state import StepCompleted
+from domain.scope.steps import Level
 from tests.crashes.cloud import JIRA, PATIENCE, Cloud, a_cloud, passed
 from tests.crashes.points import Point
 from tests.crashes.worker import Strike
@@ -93,7 +93,7 @@ def _sleeps_while_it_drops(cloud: Cloud, point: Point, region: str, diary: Path)
         cloud.wave += 1
         cloud.says("product.activated", TENANT, product=JIRA, edition="free", users=7)
         _until_it_is(cloud, "open")
-        assert cloud.estate(TENANT).tenant.product(JIRA).data_lost
+        assert cloud.snapshot(TENANT).tenant.product(JIRA).data_lost
         cloud.writes(TENANT, "of the second life")
         said = sleeper.wakes_up()
     cloud.settles()
@@ -104,8 +104,8 @@ def _sleeps_while_it_drops(cloud: Cloud, point: Point, region: str, diary: Path)
 def _until_it_is(cloud: Cloud, level: Level) -> None:
     """Others go on, however long the server takes to part with the sleeper's sessions."""
     deadline = time.monotonic() + PATIENCE
-    while cloud.estate(TENANT).product(JIRA).level != level or not cloud.estate(TENANT).product(JIRA).at_rest:
-        assert time.monotonic() < deadline, cloud.estate(TENANT).scopes
+    while cloud.snapshot(TENANT).product(JIRA).level != level or not cloud.snapshot(TENANT).product(JIRA).at_rest:
+        assert time.monotonic() < deadline, cloud.snapshot(TENANT).scopes
         assert cloud.lives() == 0
         cloud.passes(timedelta(minutes=1))
 
@@ -179,7 +179,7 @@ def test_a_worker_that_slept_before_its_first_intent_does_not_begin_what_nobody_
     cloud: Cloud, tmp_path: Path
 ) -> None:
     assert _begun_after_sleep(cloud, tmp_path / "diary") == []
-    assert cloud.estate(TENANT).family("jira").version == 0
+    assert cloud.snapshot(TENANT).family("jira").version == 0
 
 
 def test_a_sleeper_that_ignores_that_its_lease_is_gone_is_noticed(cloud: Cloud, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def _recorded_after_sleep(cloud: Cloud, diary: Path) -> list[str]:
     cloud.creates(TENANT)
     with asleep(cloud, Point("product", "7 ensure outcome", "before"), diary) as sleeper:
         cloud.settles()
-        assert cloud.estate(TENANT).product(JIRA).level == "open"
+        assert cloud.snapshot(TENANT).product(JIRA).level == "open"
         before = len(passed(diary, TENANT))
         sleeper.wakes_up()
     told = [entry["place"] for entry in passed(diary, TENANT)[before:] if "place" in entry]

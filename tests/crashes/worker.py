@@ -23,16 +23,16 @@ from typing import Any
 
 import structlog
 
-from domain.ports import Order
-from domain.saga import Saga
-from runtime.bootstrap import Parts, new_id
+from application.ports import Order
+from application.reconcile import Saga
+from runtime.compose import Parts, new_id
 from runtime.instance import Endpoints
 from runtime.settings import Settings
 from tests.crashes import planted
 from tests.crashes.failing import Fails, failing
 from tests.crashes.points import Place, WatchedLog, watch_statements, watched
 from tests.domain.given import POLICY
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.provisioner import Provisioner
 
 LEASE = timedelta(seconds=20)

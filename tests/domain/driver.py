@@ -12,17 +12,17 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol
 
-from domain.convergence import dependents
+from application.operator_commands import Operating
+from application.ports import EventLog, Lease, Order, Recording, WorkItem
+from application.reconcile import Decision, Saga
 from domain.errors import Conflict, ExecutorError, GuardTripped
 from domain.event import Recorded
-from domain.operating import Operating
 from domain.policy import Policy
-from domain.ports import EventLog, Lease, Order, Recording, Wake
-from domain.provisioning import ScopeResumed, StepCompleted
-from domain.saga import Saga, Turn
-from domain.steps import Facts, Scope
-from domain.tenant_events import TenantRestored
-from domain.wanted import Estate, scopes_of
+from domain.scope.desired import TenantSnapshot, scopes_of
+from domain.scope.next_action import dependents
+from domain.scope.state import ScopeResumed, StepCompleted
+from domain.scope.steps import Scope, StepResult
+from domain.tenant.events import TenantRestored
 from tests.domain.given import CATALOG, POLICY, TENANT, FrontDoor, Intake, ids, of, recorded
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World
@@ -43,7 +43,7 @@ class Keeper(EventLog, Protocol):
     def events(self) -> Sequence[Recorded]: ...
 
     @property
-    def wakes(self) -> Mapping[int, Wake]: ...
+    def work_items(self) -> Mapping[int, WorkItem]: ...
 
     @property
     def leases(self) -> Mapping[str, Lease]: ...
@@ -78,15 +78,15 @@ class CloudOn:
             dice=lambda: 0.0,
         )
 
-    def estate(self, tenant_id: str = TENANT) -> Estate:
-        return self.saga.estates([tenant_id])[tenant_id]
+    def snapshot(self, tenant_id: str = TENANT) -> TenantSnapshot:
+        return self.saga.snapshots([tenant_id])[tenant_id]
 
     def work(self, rounds: int = 1000) -> None:
         """Take scopes that are due, one after the other, until none is; fail when that goes on for ever."""
         for _ in range(rounds):
             if not self.work_once():
                 return
-        raise AssertionError(f"scopes are still due after {rounds} rounds: {self.log.wakes}")
+        raise AssertionError(f"scopes are still due after {rounds} rounds: {self.log.work_items}")
 
     def work_once(self) -> bool:
         """One scope until it has nothing more to do; False where none was due."""
@@ -101,19 +101,19 @@ class CloudOn:
             scopes = [
                 scope
                 for tenant_id in self.log.tenants_of(lease.scope.removeprefix("customer:"))
-                for scope in scopes_of(self.estate(tenant_id).tenant, CATALOG)
+                for scope in scopes_of(self.snapshot(tenant_id).tenant, CATALOG)
             ]
-            wakes = [Wake(str(scope), self.clock()) for scope in scopes]
-            self.log.record(Recording(wakes=wakes, leases=[lease]))
+            work_items = [WorkItem(str(scope), self.clock()) for scope in scopes]
+            self.log.record(Recording(work_items=work_items, leases=[lease]))
             return
         scope = Scope.parse(lease.scope)
-        order = self._record(lease, partial(self.saga.take, scope, self.estate(scope.tenant_id)))
+        order = self._record(lease, partial(self.saga.take, scope, self.snapshot(scope.tenant_id)))
         while order is not None:
             result = self._effect(order)
-            estate = self.estate(scope.tenant_id)
-            order = self._record(lease, partial(self.saga.outcome, order, result, estate, draining=self.draining))
+            snapshot = self.snapshot(scope.tenant_id)
+            order = self._record(lease, partial(self.saga.outcome, order, result, snapshot, draining=self.draining))
 
-    def _effect(self, order: Order) -> Facts | ExecutorError | None:
+    def _effect(self, order: Order) -> StepResult | ExecutorError | None:
         try:
             if order.direction == "ensure":
                 return self.world.ensure(order)
@@ -122,33 +122,37 @@ class CloudOn:
             return error
         return None
 
-    def _record(self, lease: Lease, decide: Callable[..., Turn], room: int | None = None) -> Order | None:
-        turn = decide(room=room)
+    def _record(self, lease: Lease, decide: Callable[..., Decision], room: int | None = None) -> Order | None:
+        decision = decide(room=room)
         recording = Recording(
-            events=turn.facts,
-            wakes=turn.wakes,
-            unmoved=turn.unmoved,
-            blocked=turn.blocked,
-            unblocked=turn.unblocked,
-            leases=[] if turn.order else [lease],
-            kept=[lease] if turn.order else [],
-            guarded=turn.guarded,
-            held=turn.held,
+            events=decision.facts,
+            work_items=decision.work_items,
+            unmoved=decision.unmoved,
+            blocked=decision.blocked,
+            unblocked=decision.unblocked,
+            leases=[] if decision.order else [lease],
+            kept=[lease] if decision.order else [],
+            guarded=decision.guarded,
+            held=decision.held,
         )
         try:
             self.log.record(recording)
         except GuardTripped:
             return self._record(lease, decide, room=0)
         except Conflict:
-            self.log.record(Recording(leases=[lease], wakes=[Wake(lease.scope, self.clock())]))
+            self.log.record(Recording(leases=[lease], work_items=[WorkItem(lease.scope, self.clock())]))
             return None
-        return turn.order
+        return decision.order
 
     def settle(self) -> None:
         """Let time pass until nothing is due any more within a day."""
         self.work()
         for _ in range(200):
-            soon = [wake.at for wake in self.log.wakes.values() if wake.at <= self.clock() + timedelta(days=1)]
+            soon = [
+                work_item.at
+                for work_item in self.log.work_items.values()
+                if work_item.at <= self.clock() + timedelta(days=1)
+            ]
             if not soon:
                 return
             ends = [lease.until for lease in self.log.leases.values()]
@@ -161,20 +165,20 @@ class CloudOn:
         return self.operating().restore(TENANT, reason="the wrong one was called", by="ada@host")
 
     def operating(self) -> Operating:
-        return Operating(self.log, self.saga.estates, CATALOG, self.policy, self.clock, self._new_id)
+        return Operating(self.log, self.saga.snapshots, CATALOG, self.policy, self.clock, self._new_id)
 
     def retry_all(self) -> None:
         """An operator's `runs retry` of every scope that was given up or is held."""
-        estate = self.estate()
-        for scope, actual in estate.scopes.items():
-            if actual.given_up is not None or actual.held is not None:
+        snapshot = self.snapshot()
+        for scope, actual in snapshot.scopes.items():
+            if actual.failure is not None or actual.held is not None:
                 self._operator(ScopeResumed(**of(scope), reason="runs retry"), scope, actual.version)
 
     def _operator(self, event: ScopeResumed, scope: Scope, version: int) -> None:
         fact = recorded(str(scope), version + 1, event, at=self.clock())
-        due = (scope, *dependents(scope, self.estate(), catalog=CATALOG))
-        wakes = [Wake(str(each), self.clock()) for each in due]
-        self.log.record(Recording(events=[fact], wakes=wakes))
+        due = (scope, *dependents(scope, self.snapshot(), catalog=CATALOG))
+        work_items = [WorkItem(str(each), self.clock()) for each in due]
+        self.log.record(Recording(events=[fact], work_items=work_items))
 
     def completions(self) -> Counter[tuple[str, int]]:
         """How often each generation was completed."""

@@ -13,21 +13,22 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from application.ingest import Inbound, Lifecycle, Readable
+from application.ports import EventLog, WaitingMessage
 from domain import customer as customers
-from domain import provisioning, tenant_decisions
-from domain import tenant as tenants
 from domain.catalog import default_catalog
 from domain.commands import COMMANDS, TenantCommand, UpdateCustomer
 from domain.customer import Customer
 from domain.event import Cause, Event, Recorded
-from domain.lifecycle import Inbound, Lifecycle, Readable
 from domain.policy import Guard, Policy, default_policy
-from domain.ports import EventLog, WaitingMessage
-from domain.provisioning import Provisioning
-from domain.steps import Scope, Step
-from domain.tenant import Tenant
-from domain.tenant_events import TenantEvent
-from domain.wanted import Estate, Wanted, scopes_of, wanted
+from domain.scope import state as provisioning
+from domain.scope.desired import DesiredState, TenantSnapshot, desired_state, scopes_of
+from domain.scope.state import Provisioning
+from domain.scope.steps import Scope, Step
+from domain.tenant import decisions as tenant_decisions
+from domain.tenant import state as tenants
+from domain.tenant.events import TenantEvent
+from domain.tenant.state import Tenant
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import facts_of
 
@@ -168,11 +169,11 @@ class Commerce:
         fact = recorded("tenant:t-1", self.tenant.version + 1, event, at=self.clock())
         self.tenant = tenants.evolve(self.tenant, fact)
 
-    def estate(self, scopes: Iterable[Provisioning] = ()) -> Estate:
-        return Estate(self.tenant, self.customer, {actual.scope: actual for actual in scopes})
+    def snapshot(self, scopes: Iterable[Provisioning] = ()) -> TenantSnapshot:
+        return TenantSnapshot(self.tenant, self.customer, {actual.scope: actual for actual in scopes})
 
-    def wanted(self, scope: Scope, *scopes: Provisioning) -> Wanted:
-        return wanted(scope, self.estate(scopes), catalog=CATALOG, policy=self.policy, now=self.clock())
+    def desired_state(self, scope: Scope, *scopes: Provisioning) -> DesiredState:
+        return desired_state(scope, self.snapshot(scopes), catalog=CATALOG, policy=self.policy, now=self.clock())
 
 
 def a_tenant(*products: str) -> Commerce:
@@ -200,25 +201,25 @@ def of(scope: Scope) -> dict[str, Any]:
 
 def ensured(actual: Provisioning, steps: Mapping[Step, Any]) -> Provisioning:
     """The scope after those steps were ensured one after the other."""
-    for step, wish in sorted(steps.items()):
+    for step, spec in sorted(steps.items()):
         names = {**of(actual.scope), "step": step, "direction": "ensure", "generation": actual.version + 1}
-        actual = after(actual, provisioning.StepStarted(**names, wish=wish))
-        facts = facts_of(wish, actual.steps[step].born)
+        actual = after(actual, provisioning.StepStarted(**names, spec=spec))
+        facts = facts_of(spec, actual.steps[step].created_generations)
         actual = after(actual, provisioning.StepCompleted(**names, facts=facts))
     return actual
 
 
-def converged(scope: Scope | Provisioning, wish: Wanted) -> Provisioning:
+def converged(scope: Scope | Provisioning, desired: DesiredState) -> Provisioning:
     """The scope after it converged to the wish."""
-    actual = ensured(scope if isinstance(scope, Provisioning) else Provisioning(scope), wish.steps)
-    return after(actual, provisioning.ScopeConverged(**of(actual.scope), level=wish.level, digest=wish.digest))
+    actual = ensured(scope if isinstance(scope, Provisioning) else Provisioning(scope), desired.steps)
+    return after(actual, provisioning.ScopeConverged(**of(actual.scope), level=desired.level, digest=desired.digest))
 
 
 def all_converged(commerce: Commerce) -> dict[Scope, Provisioning]:
     """Every scope that the tenant has, converged to what is wanted now."""
     found: dict[Scope, Provisioning] = {}
     for scope in scopes_of(commerce.tenant, CATALOG):
-        found[scope] = converged(scope, commerce.wanted(scope, *found.values()))
+        found[scope] = converged(scope, commerce.desired_state(scope, *found.values()))
     return found
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from adapters.event_log import PostgresEventLog
+from adapters.postgres.event_log import PostgresEventLog
+from application.ports import Lease, Recording, WorkItem
 from domain.event import Recorded
-from domain.ports import Lease, Recording, Wake
 from tests.domain.given import Clock
 from tests.fakes.sealing import InMemorySealingKeys
 
@@ -49,9 +49,9 @@ class PostgresKeeper(PostgresEventLog):
         return self.read(0, 1_000_000)
 
     @property
-    def wakes(self) -> Mapping[int, Wake]:
+    def work_items(self) -> Mapping[int, WorkItem]:
         rows = self._rows("SELECT number, scope, due_at FROM wakes ORDER BY number", ())
-        return {number: Wake(scope, at) for number, scope, at in rows}
+        return {number: WorkItem(scope, at) for number, scope, at in rows}
 
     @property
     def leases(self) -> Mapping[str, Lease]:

@@ -2,7 +2,7 @@
 
 A `Story` is told act by act: by hypothesis in test_saga_model.py, and on each way between two levels in
 test_saga_coverage.py. What commerce says goes to the intake and to the registers of tests/simulation/registers.py,
-written from the description and not taken from domain/. What must be so when it ends: endings.py.
+written from the description and not taken from domain/. What must be so when it ends: convergence_checks.py.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal
 
+from application.operator_commands import Act
+from application.ports import Order, Recording
 from domain.errors import Permanent, Refused, Retryable, UsageError
-from domain.operating import Act
 from domain.policy import Guard
-from domain.ports import Order, Recording
-from domain.provisioning import ScopeConverged
-from domain.steps import Step
-from domain.tenant_events import ChangeHeld, ClosingHeld, LicenseExpired, PurgeStarted, TenantPurgeStarted
+from domain.scope.state import ScopeConverged
+from domain.scope.steps import Step
+from domain.tenant.events import ApprovalRequested, ClosingHeld, LicenseExpired, PurgeStarted, TenantPurgeStarted
 from tests.domain.driver import LEASE, Cloud, CloudOn, Keeper, Killed
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, POLICY, SERVICE, TENANT, FrontDoor, message
-from tests.domain.ground import check_undone
 from tests.domain.keeper import ClockAhead
+from tests.domain.prerequisites import check_undone
 from tests.simulation import registers
 from tests.simulation.desk import Desk
 from tests.simulation.registers import Said
@@ -115,7 +115,7 @@ class Story:
         held = self.cloud.intake.tenant().held
         listed = [(TENANT, each.event.change, each.event.product or "", each.event.revision) for each in held]
         assert listed == self.desk.held()
-        assert list(self.cloud.log.held_by_guard()) == [TENANT] * bool(listed)
+        assert list(self.cloud.log.awaiting_approval()) == [TENANT] * bool(listed)
 
     def retires(self, key: str, type_: str = "product.deactivated") -> None:
         """The product is deactivated, and its retention ends before anybody looks again, unless it was said ahead."""
@@ -132,7 +132,7 @@ class Story:
 
     def restores(self) -> None:
         """An operator does, where it can be done, and an echo of the destruction comes after it."""
-        destroyed = self.cloud.estate().tenant.destroyed_revision
+        destroyed = self.cloud.snapshot().tenant.destroyed_revision
         self._learn()
         try:
             self.cloud.restore()
@@ -146,7 +146,7 @@ class Story:
 
     def acts(self, kind: Literal["hold", "release", "retry"], number: int) -> None:
         """An operator does so to one of the scopes, where it is in a state for it."""
-        scopes = sorted(self.cloud.estate().scopes)
+        scopes = sorted(self.cloud.snapshot().scopes)
         with suppress(UsageError):
             act = Act(kind, scopes[number % len(scopes)], "she thinks so")
             self.cloud.operating().carry_out(act, by="ada@host")
@@ -171,7 +171,9 @@ class Story:
 
     def _overtake(self, recording: Recording) -> None:
         for fact in recording.events:
-            if self.overtaking and isinstance(fact.event, (PurgeStarted, LicenseExpired, ChangeHeld, ClosingHeld)):
+            if self.overtaking and isinstance(
+                fact.event, (PurgeStarted, LicenseExpired, ApprovalRequested, ClosingHeld)
+            ):
                 self.overtaking = False
                 self.says("product.activated", fact.event.product or JIRA)
 
@@ -197,7 +199,7 @@ class Story:
         self.overtaking = False
         self.cloud.clock.advance(LEASE)
         self.cloud.settle()
-        check_undone(self.cloud.estate().scopes)
+        check_undone(self.cloud.snapshot().scopes)
         self.broken = None
         while self.wire:
             self.comes(0)
@@ -231,17 +233,17 @@ class Story:
             return
         family, facts = order.scope.key, self.cloud.log.events
         intents = [fact.position for fact in facts if fact.stream == str(order.scope)]
-        since = [fact for fact in facts if fact.position > intents[order.born[""] - 1]]
-        lived, named = set[str](), False
+        since = [fact for fact in facts if fact.position > intents[order.created_generations[""] - 1]]
+        has_converged, named = set[str](), False
         for fact in since:
             match fact.event:
                 case ScopeConverged(kind="product") as event if event.level != "absent":
-                    lived |= {event.key} if CATALOG.family_of(event.key) == family else set()
+                    has_converged |= {event.key} if CATALOG.family_of(event.key) == family else set()
                 case PurgeStarted() as event:
-                    lived -= {event.product, *event.apps}
+                    has_converged -= {event.product, *event.apps}
                     named = named or family in event.families
                 case TenantPurgeStarted():
                     named = True
                 case _:
                     pass
-        assert named or not lived, f"{order.idempotency_key} would drop the data of {lived}"
+        assert named or not has_converged, f"{order.idempotency_key} would drop the data of {has_converged}"

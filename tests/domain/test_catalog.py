@@ -6,7 +6,7 @@ import pytest
 
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
 from domain.errors import UsageError
-from domain.steps import Step
+from domain.scope.steps import Step
 
 EDITIONS = '.editions]\nfree = ["a"]\n'
 APP_OF_AN_APP = (

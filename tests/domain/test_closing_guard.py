@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain import tenant as tenants
 from domain.policy import Guard, Policy
-from domain.tenant import Tenant
-from domain.tenant_events import (
+from domain.tenant import state as tenants
+from domain.tenant.events import (
     ChangesApproved,
     ClosingHeld,
     LicenseUpdated,
@@ -21,9 +20,10 @@ from domain.tenant_events import (
     ProductSuspended,
     TenantMessageStale,
 )
+from domain.tenant.state import Tenant
+from tests.application.test_approval import MINUTE, Estates, registers
 from tests.domain.driver import Cloud
 from tests.domain.given import APP, CONFLUENCE, GUARDED, JIRA, NOW, POLICY, message
-from tests.domain.test_guard import MINUTE, Estates, registers
 
 PAST = "2026-05-31T00:00:00Z"
 WAYS = (
@@ -50,7 +50,7 @@ class Closed(Estates):
 
     def levels(self, product: str = JIRA) -> list[str]:
         self.work()
-        return [self.estate(tenant).product(product).level for tenant in self.ids]
+        return [self.snapshot(tenant).product(product).level for tenant in self.ids]
 
     def held(self) -> list[tuple[str, str | None, int | None]]:
         return [(each.change, each.product, each.revision) for each in self.operating().plan().changes]
@@ -73,9 +73,9 @@ def test_of_sixty_closings_fifty_pass_and_the_rest_await_approval(type_: str, da
         cloud.intake.takes(message("product.activated", 1, tenant_id=tenant, product=JIRA))
     cloud.intake.takes(*(message(type_, 2, tenant_id=tenant, product=JIRA, **data) for tenant in ids))
     cloud.work()
-    levels = [cloud.estate(tenant).product(JIRA).level for tenant in ids]
+    levels = [cloud.snapshot(tenant).product(JIRA).level for tenant in ids]
     assert levels == ["closed"] * 50 + ["open"] * 10
-    assert list(cloud.log.held_by_guard()) == ids[50:]
+    assert list(cloud.log.awaiting_approval()) == ids[50:]
 
 
 @pytest.mark.parametrize(("type_", "data"), WAYS)
@@ -94,7 +94,7 @@ def test_an_approved_plan_closes_by_the_messages_that_asked_for_it(type_: str, d
     assert verdict.cause.kind == "operator"
     assert isinstance(fact.event, (ProductSuspended, LicenseUpdated, ProductActivated))
     assert fact.cause.kind == "message"
-    assert closed.log.held_by_guard() == []
+    assert closed.log.awaiting_approval() == []
     closed.clock.advance(10 * MINUTE)
     closed.says("t-0", "product.suspended", 2, product=CONFLUENCE)
     closed.says("t-1", "product.suspended", 2, product=CONFLUENCE)
@@ -132,7 +132,7 @@ def test_an_unsuspension_and_a_renewal_overtake_what_awaits_approval() -> None:
     closed.says("t-0", "license.updated", 5, product=JIRA, users=77)
     closed.says("t-0", "product.activated", 6, product=CONFLUENCE)
     assert closed.held() == []
-    assert closed.log.held_by_guard() == []
+    assert closed.log.awaiting_approval() == []
 
 
 def test_closings_that_are_repeated_stay_held_however_slowly_and_by_whatever_way() -> None:
@@ -256,7 +256,7 @@ def test_what_is_held_of_a_destroyed_tenant_is_decided_about_until_its_purge_beg
     assert closed.levels() == ["open", "closed"]
     closed.clock.advance(POLICY.restore_window + MINUTE)
     closed.work()
-    assert list(closed.log.held_by_guard()) == ["t-0"], "nothing is asked about what is gone"
+    assert list(closed.log.awaiting_approval()) == ["t-0"], "nothing is asked about what is gone"
     closed.approve()
     assert closed.levels() == ["closed", "absent"]
 
@@ -299,10 +299,10 @@ def test_any_order_of_arrival_with_all_approved_ends_where_no_guard_would(
     for order in (in_order, shuffled):
         closed = history(closing(1), order, pauses)
         assert max_in_a_window(closed) <= 1
-        if closed.log.held_by_guard():
+        if closed.log.awaiting_approval():
             closed.approve()
         assert registers(closed) == registers(free)
-        assert closed.log.held_by_guard() == []
+        assert closed.log.awaiting_approval() == []
 
 
 def max_in_a_window(closed: Closed) -> int:

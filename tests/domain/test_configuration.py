@@ -7,7 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from domain.adopting import Adopting
+from application.adoption import Adopting
+from application.ports import Blocked, Recording
+from application.reconcile import Saga
 from domain.catalog import Catalog, Product
 from domain.configuration import (
     STREAM,
@@ -19,9 +21,7 @@ from domain.configuration import (
     differences,
 )
 from domain.errors import UsageError
-from domain.ports import Blocked, Recording
-from domain.retiring import product_from
-from domain.saga import Saga
+from domain.retired_products import product_from
 from tests.domain.given import APP, CATALOG, JIRA, NOW, POLICY, Clock, Intake, ids, message
 from tests.fakes.event_log import MemoryEventLog
 
@@ -152,9 +152,9 @@ def test_a_saga_learns_of_an_adoption_with_the_tenants_it_loads() -> None:
     intake = Intake()
     saga = Saga(intake.log, catalog=without(JIRA), policy=POLICY, clock=intake.clock, new_id=ids(), dice=lambda: 0.0)
     intake.takes(message("tenant.created", 1), message("product.activated", 1, product=JIRA))
-    assert JIRA not in {scope.key for scope in saga.estates(["t-1"])["t-1"].scopes}
+    assert JIRA not in {scope.key for scope in saga.snapshots(["t-1"])["t-1"].scopes}
     adopting(intake.log).adopt_first(HERE, reason="first", by="ada")
-    assert JIRA in {scope.key for scope in saga.estates(["t-1"])["t-1"].scopes}
+    assert JIRA in {scope.key for scope in saga.snapshots(["t-1"])["t-1"].scopes}
     assert JIRA in saga.catalog
 
 

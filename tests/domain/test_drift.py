@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from domain.catalog import Catalog, ForeignExecutor
-from domain.convergence import Action, Hold, Start, Wait, around, database_of, next_action
 from domain.drift import (
     CONTROL,
     Entitlement,
@@ -20,9 +19,10 @@ from domain.drift import (
     suspicious,
 )
 from domain.policy import Drift
-from domain.provisioning import DataAbandoned, Ensured, StepFailed, StepMissing, StepStarted
-from domain.steps import DatabaseWish, LicenseFacts, RoleWish, Step
-from domain.wanted import Estate, data_lost, wanted
+from domain.scope.desired import TenantSnapshot, data_lost, desired_state
+from domain.scope.next_action import Action, PutOnHold, Start, Wait, blockers, database_of, next_action
+from domain.scope.state import DataAbandoned, Ensured, StepFailed, StepMissing, StepStarted
+from domain.scope.steps import DatabaseSpec, LicenseResult, RoleSpec, Step
 from tests.domain.given import (
     CATALOG,
     JIRA,
@@ -39,15 +39,15 @@ from tests.domain.given import (
 )
 
 
-def one_product() -> Estate:
+def one_product() -> TenantSnapshot:
     commerce = a_tenant(JIRA)
-    return commerce.estate(all_converged(commerce).values())
+    return commerce.snapshot(all_converged(commerce).values())
 
 
-def as_it_should_be(estate: Estate) -> Observed:
+def as_it_should_be(snapshot: TenantSnapshot) -> Observed:
     """What an observer sees where nothing has drifted."""
-    database = database_of(estate, "jira")
-    facts, _ = entitled(JIRA_SCOPE, estate, catalog=CATALOG)
+    database = database_of(snapshot, "jira")
+    facts, _ = entitled(JIRA_SCOPE, snapshot, catalog=CATALOG)
     assert database is not None
     assert facts is not None
     name = database.schema_name if database.isolation == "schema" else database.database
@@ -61,17 +61,17 @@ def as_it_should_be(estate: Estate) -> Observed:
     )
 
 
-def found(estate: Estate, observed: Observed, *, catalog: Catalog = CATALOG) -> list[tuple[str, Step, str]]:
+def found(snapshot: TenantSnapshot, observed: Observed, *, catalog: Catalog = CATALOG) -> list[tuple[str, Step, str]]:
     return [
         (str(seen.scope), finding.step, finding.kind)
-        for seen in compare(estate, observed, catalog=catalog)
+        for seen in compare(snapshot, observed, catalog=catalog)
         for finding in seen.findings
     ]
 
 
 def test_what_is_as_it_was_made_has_no_finding_and_is_counted_where_it_was_looked_at() -> None:
-    estate = one_product()
-    seen = list(compare(estate, as_it_should_be(estate), catalog=CATALOG))
+    snapshot = one_product()
+    seen = list(compare(snapshot, as_it_should_be(snapshot), catalog=CATALOG))
     assert [(each.scope, each.where == CONTROL) for each in seen] == [
         (SITE, True),
         (JIRA_FAMILY, True),
@@ -79,14 +79,14 @@ def test_what_is_as_it_was_made_has_no_finding_and_is_counted_where_it_was_looke
         (JIRA_SCOPE, False),
     ]
     assert [each.findings for each in seen] == [()] * 4
-    assert [each.version for each in seen] == [estate.actual(each.scope).version for each in seen]
+    assert [each.version for each in seen] == [snapshot.actual(each.scope).version for each in seen]
 
 
 def test_what_went_missing_is_found_in_each_step() -> None:
-    estate = one_product()
-    there = as_it_should_be(estate)
+    snapshot = one_product()
+    there = as_it_should_be(snapshot)
     empty = Observed(places=there.places)
-    assert found(estate, empty) == [
+    assert found(snapshot, empty) == [
         (str(SITE), Step.SITE, "missing"),
         (str(JIRA_FAMILY), Step.REGION, "missing"),
         (str(JIRA_FAMILY), Step.DATABASE, "missing"),
@@ -95,73 +95,73 @@ def test_what_went_missing_is_found_in_each_step() -> None:
 
 
 def test_data_that_is_gone_is_told_once_and_not_for_each_thing_in_it() -> None:
-    estate = one_product()
-    there = replace(as_it_should_be(estate), places=frozenset(), roles={}, entitlements={})
-    assert found(estate, there) == [(str(JIRA_FAMILY), Step.DATABASE, "data")]
+    snapshot = one_product()
+    there = replace(as_it_should_be(snapshot), places=frozenset(), roles={}, entitlements={})
+    assert found(snapshot, there) == [(str(JIRA_FAMILY), Step.DATABASE, "data")]
 
 
 @pytest.mark.parametrize("role", [Role(login=False, places=frozenset()), Role(login=True, places=frozenset())])
 def test_a_role_with_other_rights_differs(role: Role) -> None:
-    estate = one_product()
-    there = as_it_should_be(estate)
+    snapshot = one_product()
+    there = as_it_should_be(snapshot)
     changed = replace(there, roles=dict.fromkeys(there.roles, role))
-    assert found(estate, changed) == [(str(JIRA_FAMILY), Step.DATABASE, "differs")]
+    assert found(snapshot, changed) == [(str(JIRA_FAMILY), Step.DATABASE, "differs")]
 
 
 def test_a_role_that_was_given_more_and_a_place_that_is_open_to_others_differ() -> None:
-    estate = one_product()
-    there = as_it_should_be(estate)
+    snapshot = one_product()
+    there = as_it_should_be(snapshot)
     more = {name: replace(role, beyond=("SUPERUSER",)) for name, role in there.roles.items()}
-    changed = replace(there, roles=more, strangers=dict.fromkeys(there.places, ("PUBLIC",)))
-    assert found(estate, changed) == [(str(JIRA_FAMILY), Step.DATABASE, "differs")] * 2
+    changed = replace(there, roles=more, unexpected_grants=dict.fromkeys(there.places, ("PUBLIC",)))
+    assert found(snapshot, changed) == [(str(JIRA_FAMILY), Step.DATABASE, "differs")] * 2
 
 
 def test_a_site_name_that_is_another_tenants_and_an_entitlement_that_says_more_differ() -> None:
-    estate = one_product()
-    there = as_it_should_be(estate)
+    snapshot = one_product()
+    there = as_it_should_be(snapshot)
     richer = {place: replace(each, users=10_000) for place, each in there.entitlements.items()}
     changed = replace(there, site_names={"acme": "t-2"}, entitlements=richer)
-    assert found(estate, changed) == [
+    assert found(snapshot, changed) == [
         (str(SITE), Step.SITE, "differs"),
         (str(JIRA_SCOPE), Step.LICENSE, "differs"),
     ]
 
 
 def test_what_does_not_answer_is_not_missing() -> None:
-    estate = one_product()
-    database = database_of(estate, "jira")
+    snapshot = one_product()
+    database = database_of(snapshot, "jira")
     assert database is not None
-    silent = Observed(silent={database.shard: "no route", CONTROL: "no route"})
-    assert list(compare(estate, silent, catalog=CATALOG)) == []
+    unreachable = Observed(unreachable={database.shard: "no route", CONTROL: "no route"})
+    assert list(compare(snapshot, unreachable, catalog=CATALOG)) == []
 
 
 def test_an_entitlement_with_somebody_elses_provisioner_is_not_looked_for() -> None:
-    estate = one_product()
+    snapshot = one_product()
     foreign = {Step.LICENSE: ForeignExecutor(webhook="https://p.example", secret="p")}
     product = CATALOG[JIRA].model_copy(update={"executors": foreign})
     catalog = CATALOG.model_copy(update={"products": {**CATALOG.products, JIRA: product}})
-    there = replace(as_it_should_be(estate), entitlements={})
-    assert found(estate, there, catalog=catalog) == []
+    there = replace(as_it_should_be(snapshot), entitlements={})
+    assert found(snapshot, there, catalog=catalog) == []
 
 
 @pytest.mark.parametrize("location", ["licenses/t-1", "with the provisioner of jira-software", "there.entitlement"])
 def test_nor_one_that_was_laid_down_by_somebody_else_before_the_catalogue_changed(location: str) -> None:
-    estate = one_product()
-    product = estate.actual(JIRA_SCOPE)
+    snapshot = one_product()
+    product = snapshot.actual(JIRA_SCOPE)
     step = product.steps[Step.LICENSE]
-    assert isinstance(step.facts, LicenseFacts)
+    assert isinstance(step.facts, LicenseResult)
     elsewhere = replace(step, facts=step.facts.model_copy(update={"location": location}))
     moved = replace(product, steps={**product.steps, Step.LICENSE: elsewhere})
-    there = replace(as_it_should_be(estate), entitlements={})
-    assert found(estate, there) == [(str(JIRA_SCOPE), Step.LICENSE, "missing")]
-    assert found(replace(estate, scopes={**estate.scopes, JIRA_SCOPE: moved}), there) == []
+    there = replace(as_it_should_be(snapshot), entitlements={})
+    assert found(snapshot, there) == [(str(JIRA_SCOPE), Step.LICENSE, "missing")]
+    assert found(replace(snapshot, scopes={**snapshot.scopes, JIRA_SCOPE: moved}), there) == []
 
 
 def test_what_is_under_way_or_known_to_be_missing_is_not_compared() -> None:
-    estate = one_product()
+    snapshot = one_product()
     missing = StepMissing(**of(SITE), step=Step.SITE, observed_version=1, reason="gone")
-    told = replace(estate, scopes={**estate.scopes, SITE: after(estate.site(), missing)})
-    assert str(SITE) not in {scope for scope, _, _ in found(told, replace(as_it_should_be(estate), site_names={}))}
+    told = replace(snapshot, scopes={**snapshot.scopes, SITE: after(snapshot.site(), missing)})
+    assert str(SITE) not in {scope for scope, _, _ in found(told, replace(as_it_should_be(snapshot), site_names={}))}
 
 
 def test_too_much_missing_in_one_place_is_more_than_the_larger_of_a_number_and_a_share() -> None:
@@ -175,66 +175,66 @@ def test_too_much_missing_in_one_place_is_more_than_the_larger_of_a_number_and_a
 
 
 def test_a_step_that_is_missing_is_ensured_again() -> None:
-    estate = one_product()
+    snapshot = one_product()
     missing = StepMissing(**of(SITE), step=Step.SITE, observed_version=1, reason="gone")
-    estate = replace(estate, scopes={**estate.scopes, SITE: after(estate.site(), missing)})
-    wish = wanted(SITE, estate, catalog=CATALOG, policy=POLICY, now=NOW)
-    action = next_action(wish, estate.site(), around(SITE, wish, estate, catalog=CATALOG), NOW)
-    assert action == Start(Step.SITE, "ensure", wish.steps[Step.SITE])
+    snapshot = replace(snapshot, scopes={**snapshot.scopes, SITE: after(snapshot.site(), missing)})
+    desired = desired_state(SITE, snapshot, catalog=CATALOG, policy=POLICY, now=NOW)
+    action = next_action(desired, snapshot.site(), blockers(SITE, desired, snapshot, catalog=CATALOG), NOW)
+    assert action == Start(Step.SITE, "ensure", desired.steps[Step.SITE])
 
 
 def test_products_are_closed_without_an_entitlement_while_their_database_is_missing() -> None:
-    estate = one_product()
+    snapshot = one_product()
     lost = after(
-        estate.family("jira"),
+        snapshot.family("jira"),
         StepMissing(**of(JIRA_FAMILY), step=Step.DATABASE, observed_version=1, reason="gone", data=True),
     )
-    estate = replace(estate, scopes={**estate.scopes, JIRA_FAMILY: lost})
-    wish = wanted(JIRA_SCOPE, estate, catalog=CATALOG, policy=POLICY, now=NOW)
-    assert wish.level == "closed"
-    assert Step.LICENSE not in wish.steps
-    family = wanted(JIRA_FAMILY, estate, catalog=CATALOG, policy=POLICY, now=NOW)
-    action = next_action(family, lost, around(JIRA_FAMILY, family, estate, catalog=CATALOG), NOW)
-    closed = DatabaseWish(family="jira", roles=(RoleWish(product=JIRA, login=False),))
+    snapshot = replace(snapshot, scopes={**snapshot.scopes, JIRA_FAMILY: lost})
+    desired = desired_state(JIRA_SCOPE, snapshot, catalog=CATALOG, policy=POLICY, now=NOW)
+    assert desired.level == "closed"
+    assert Step.LICENSE not in desired.steps
+    family = desired_state(JIRA_FAMILY, snapshot, catalog=CATALOG, policy=POLICY, now=NOW)
+    action = next_action(family, lost, blockers(JIRA_FAMILY, family, snapshot, catalog=CATALOG), NOW)
+    closed = DatabaseSpec(family="jira", roles=(RoleSpec(product=JIRA, login=False),))
     assert action == Start(Step.DATABASE, "ensure", closed), "its executor closes the roles, and makes nothing"
 
 
 def test_a_missing_database_is_held_and_never_given_up_however_low_its_wish_was() -> None:
-    estate = one_product()
+    snapshot = one_product()
     missing = StepMissing(**of(JIRA_FAMILY), step=Step.DATABASE, observed_version=1, reason="gone", data=True)
-    closed = DatabaseWish(family="jira", roles=(RoleWish(product=JIRA, login=False),))
-    family = estate.family("jira")
+    closed = DatabaseSpec(family="jira", roles=(RoleSpec(product=JIRA, login=False),))
+    family = snapshot.family("jira")
     assert family.converged is not None
     at: dict[str, Any] = {"step": Step.DATABASE, "direction": "ensure", "generation": family.version + 2}
     lost = after(
         replace(family, converged=replace(family.converged, level="closed")),
         missing,
-        StepStarted(**of(JIRA_FAMILY), **at, wish=closed),
+        StepStarted(**of(JIRA_FAMILY), **at, spec=closed),
         StepFailed(**of(JIRA_FAMILY), **at, attempt=1, reason="data_missing"),
     )
-    estate = replace(estate, scopes={**estate.scopes, JIRA_FAMILY: lost})
-    wish = wanted(JIRA_FAMILY, estate, catalog=CATALOG, policy=POLICY, now=NOW)
-    action = next_action(wish, lost, around(JIRA_FAMILY, wish, estate, catalog=CATALOG), NOW)
-    assert action == Hold(Step.DATABASE, "data_missing")
+    snapshot = replace(snapshot, scopes={**snapshot.scopes, JIRA_FAMILY: lost})
+    desired = desired_state(JIRA_FAMILY, snapshot, catalog=CATALOG, policy=POLICY, now=NOW)
+    action = next_action(desired, lost, blockers(JIRA_FAMILY, desired, snapshot, catalog=CATALOG), NOW)
+    assert action == PutOnHold(Step.DATABASE, "data_missing")
 
 
 def test_an_abandoned_database_goes_when_no_entitlement_lies_in_it_any_more() -> None:
-    estate = one_product()
+    snapshot = one_product()
     abandoned = DataAbandoned(**of(JIRA_FAMILY), products=(JIRA,), reason="no backup", operator="ada")
-    lost = after(estate.family("jira"), abandoned)
-    estate = replace(estate, scopes={**estate.scopes, JIRA_FAMILY: lost})
+    lost = after(snapshot.family("jira"), abandoned)
+    snapshot = replace(snapshot, scopes={**snapshot.scopes, JIRA_FAMILY: lost})
 
     def next_of_family() -> Action:
-        wish = wanted(JIRA_FAMILY, estate, catalog=CATALOG, policy=POLICY, now=NOW)
-        return next_action(wish, lost, around(JIRA_FAMILY, wish, estate, catalog=CATALOG), NOW)
+        desired = desired_state(JIRA_FAMILY, snapshot, catalog=CATALOG, policy=POLICY, now=NOW)
+        return next_action(desired, lost, blockers(JIRA_FAMILY, desired, snapshot, catalog=CATALOG), NOW)
 
     assert isinstance(next_of_family(), Wait)
-    product = estate.product(JIRA)
+    product = snapshot.product(JIRA)
     without: dict[Step, Ensured] = {
         step: ensured for step, ensured in product.steps.items() if step is not Step.LICENSE
     }
-    estate = replace(estate, scopes={**estate.scopes, JIRA_SCOPE: replace(product, steps=without)})
+    snapshot = replace(snapshot, scopes={**snapshot.scopes, JIRA_SCOPE: replace(product, steps=without)})
     action = next_of_family()
     assert isinstance(action, Start)
     assert (action.step, action.direction) == (Step.DATABASE, "remove")
-    assert data_lost(JIRA, estate, catalog=CATALOG)
+    assert data_lost(JIRA, snapshot, catalog=CATALOG)

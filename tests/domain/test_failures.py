@@ -11,11 +11,11 @@ from itertools import pairwise
 
 import pytest
 
+from application.ports import Order
 from domain.errors import Permanent, Retryable, Unreachable
 from domain.policy import Retry
-from domain.ports import Order
-from domain.provisioning import ScopeGaveUp, StepBlocked, StepFailed
-from domain.steps import Step
+from domain.scope.state import ScopeFailed, StepBlocked, StepFailed
+from domain.scope.steps import Step
 from tests.domain.driver import Cloud
 from tests.domain.given import JIRA_SCOPE, POLICY, TENANT, message
 
@@ -49,7 +49,7 @@ def pauses(cloud: Cloud) -> list[timedelta | None]:
 
 
 def gave_up(cloud: Cloud) -> bool:
-    return any(isinstance(fact.event, ScopeGaveUp) for fact in cloud.log.events)
+    return any(isinstance(fact.event, ScopeFailed) for fact in cloud.log.events)
 
 
 @pytest.mark.parametrize("attempts", [1, 3, 12])
@@ -58,14 +58,14 @@ def test_a_step_is_tried_as_often_as_the_policy_says_and_then_given_up(attempts:
     assert len(pauses(cloud)) == attempts
     assert pauses(cloud)[-1] is None
     assert gave_up(cloud)
-    assert cloud.estate().actual(JIRA_SCOPE).is_empty
+    assert cloud.snapshot().actual(JIRA_SCOPE).is_empty
 
 
 def test_pauses_grow_by_the_policys_factor_up_to_its_longest() -> None:
     cloud = failing(*[Retryable("busy")] * 4, first_delay=2 * SECOND, factor=3.0, longest_delay=20 * SECOND, jitter=0.0)
     assert pauses(cloud) == [2 * SECOND, 6 * SECOND, 18 * SECOND, 20 * SECOND]
     assert not gave_up(cloud)
-    assert cloud.estate().actual(JIRA_SCOPE).level == "open"
+    assert cloud.snapshot().actual(JIRA_SCOPE).level == "open"
 
 
 def test_the_pause_that_an_executor_asks_for_is_kept_and_uses_up_an_attempt() -> None:
@@ -108,9 +108,9 @@ class Outage:
 
 def test_an_outage_of_hours_uses_up_no_attempt_and_is_one_fact() -> None:
     outage = Outage(12)
-    assert outage.cloud.estate().actual(JIRA_SCOPE).level == "open"
+    assert outage.cloud.snapshot().actual(JIRA_SCOPE).level == "open"
     assert not outage.events(StepFailed)
-    assert not outage.events(ScopeGaveUp)
+    assert not outage.events(ScopeFailed)
     assert len(outage.events(StepBlocked)) == 1
     assert len(outage.looks) > 3 * 8
 
@@ -127,7 +127,7 @@ def test_an_outage_that_is_longer_than_the_policy_waits_fails_the_step() -> None
     [failed] = outage.events(StepFailed)
     assert isinstance(failed, StepFailed)
     assert failed.reason.endswith("cannot be reached, for 6 h now")
-    assert outage.events(ScopeGaveUp)
+    assert outage.events(ScopeFailed)
     assert 6 * HOUR <= max(outage.looks) < 6 * HOUR + 2 * POLICY.retry.longest_delay
 
 
@@ -156,8 +156,8 @@ def test_the_first_answer_wakes_all_scopes_that_wait_for_the_provisioner() -> No
     cloud.clock.advance(5 * HOUR)
     cloud.work()
     is_away = False
-    first = min((wake for wake in cloud.log.wakes.values()), key=lambda wake: wake.at)
+    first = min((work_item for work_item in cloud.log.work_items.values()), key=lambda work_item: work_item.at)
     cloud.clock.advance(first.at - cloud.clock())
     cloud.work()
-    levels = {tenant: cloud.estate(tenant).product("jira-software").level for tenant in tenants}
+    levels = {tenant: cloud.snapshot(tenant).product("jira-software").level for tenant in tenants}
     assert levels == dict.fromkeys(tenants, "open")

@@ -11,10 +11,10 @@ from unittest.mock import patch
 
 import pytest
 
-from domain import tenant_decisions
+from application.ingest import Readable
 from domain.errors import UnreadableEvent
 from domain.faults import INTERNAL_ERROR, IntakeHalted, fingerprint, trace
-from domain.lifecycle import Readable
+from domain.tenant import decisions as tenant_decisions
 from tests.domain.given import CONFLUENCE, JIRA, SERVICE, Intake, message
 
 

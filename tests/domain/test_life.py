@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-from domain.convergence import placement_of
-from domain.description import describe, describe_scopes
+from application.description import describe, describe_scopes
+from application.operator_commands import Act
+from application.ports import Order, Recording
 from domain.errors import Conflict, Obstacle, Permanent, Refused, Retryable
 from domain.event import Event
-from domain.operating import Act
 from domain.policy import Policy
-from domain.ports import Order, Recording
-from domain.provisioning import ScopeConverged, ScopeGaveUp
-from domain.steps import Direction, Scope, SiteWish, Step
-from domain.tenant_events import (
+from domain.scope.desired import is_past_return
+from domain.scope.next_action import placement_of
+from domain.scope.state import ScopeConverged, ScopeFailed
+from domain.scope.steps import Direction, Scope, SiteSpec, Step
+from domain.tenant.events import (
     LicenseExpired,
     PurgeStarted,
     TenantDestroyed,
@@ -30,7 +31,6 @@ from domain.tenant_events import (
     TenantPurgeStarted,
     TenantRestored,
 )
-from domain.wanted import is_past_return
 from tests.domain.driver import Cloud
 from tests.domain.given import (
     APP,
@@ -79,13 +79,13 @@ def passes(cloud: Cloud, time: timedelta) -> None:
     """Time passes, from timer to timer, and whatever is due is done at its moment."""
     end = cloud.clock() + time
     while cloud.clock() < end:
-        timers = [wake.at for wake in cloud.log.wakes.values() if cloud.clock() < wake.at]
+        timers = [work_item.at for work_item in cloud.log.work_items.values() if cloud.clock() < work_item.at]
         cloud.clock.now = min([end, *timers])
         cloud.work()
 
 
 def level(cloud: Cloud, key: str = JIRA) -> str:
-    return cloud.estate().product(key).level
+    return cloud.snapshot().product(key).level
 
 
 def facts(cloud: Cloud, *types: type[Event]) -> list[Event]:
@@ -98,7 +98,7 @@ def databases(cloud: Cloud) -> dict[str, int]:
 
 
 def told(cloud: Cloud, key: str = JIRA) -> dict[str, object]:
-    described = describe(cloud.estate(), catalog=CATALOG, policy=cloud.policy, now=cloud.clock())
+    described = describe(cloud.snapshot(), catalog=CATALOG, policy=cloud.policy, now=cloud.clock())
     return dict(described["actual"]["products"][key])
 
 
@@ -113,14 +113,14 @@ def test_when_retention_is_over_a_purge_starts_and_the_product_and_its_family_go
     assert not facts(cloud, PurgeStarted)
     assert databases(cloud)
     passes(cloud, MOMENT)
-    deactivated = cloud.estate().tenant.product(JIRA).present_since
+    deactivated = cloud.snapshot().tenant.product(JIRA).present_since
     assert facts(cloud, PurgeStarted) == [
         PurgeStarted(tenant_id=TENANT, product=JIRA, epoch=deactivated, families=("jira",))
     ]
-    estate = cloud.estate()
-    assert (level(cloud), estate.family("jira").level) == ("absent", "absent")
-    assert estate.product(JIRA).is_empty
-    assert estate.family("jira").is_empty
+    snapshot = cloud.snapshot()
+    assert (level(cloud), snapshot.family("jira").level) == ("absent", "absent")
+    assert snapshot.product(JIRA).is_empty
+    assert snapshot.family("jira").is_empty
     assert not databases(cloud)
 
 
@@ -173,34 +173,34 @@ def test_the_timer_of_a_deactivation_that_was_overtaken_does_nothing() -> None:
 def test_a_purge_of_an_epoch_that_was_overtaken_changes_nothing() -> None:
     cloud = a_cloud(JIRA)
     late = PurgeStarted(tenant_id=TENANT, product=JIRA, epoch=99, families=("jira",))
-    version = cloud.estate().tenant.version + 1
+    version = cloud.snapshot().tenant.version + 1
     cloud.log.record(Recording(events=[recorded(f"tenant:{TENANT}", version, late)]))
-    assert cloud.estate().tenant.product(JIRA).purge is None
+    assert cloud.snapshot().tenant.product(JIRA).purge is None
 
 
 def test_a_purge_of_the_whole_that_belongs_to_a_destruction_that_was_undone_changes_nothing() -> None:
     cloud = a_cloud(JIRA)
     says(cloud, "tenant.destroyed", 2)
-    first = cloud.estate().tenant.destroyed
+    first = cloud.snapshot().tenant.destroyed
     assert first is not None
     cloud.restore()
     says(cloud, "tenant.destroyed", 3)
     late = TenantPurgeStarted(tenant_id=TENANT, epoch=first.epoch)
-    version = cloud.estate().tenant.version + 1
+    version = cloud.snapshot().tenant.version + 1
     cloud.log.record(Recording(events=[recorded(f"tenant:{TENANT}", version, late)]))
-    assert cloud.estate().tenant.purge is None
-    assert cloud.estate().tenant.destroyed is not None
+    assert cloud.snapshot().tenant.purge is None
+    assert cloud.snapshot().tenant.destroyed is not None
 
 
 def test_an_activation_that_came_first_makes_the_purge_conflict_and_be_decided_again() -> None:
     cloud = a_cloud(JIRA)
     says(cloud, "product.deactivated", 2)
     cloud.clock.advance(POLICY.retention)
-    turn = cloud.saga.take(JIRA_SCOPE, cloud.estate())
-    assert isinstance(turn.facts[0].event, PurgeStarted)
+    decision = cloud.saga.take(JIRA_SCOPE, cloud.snapshot())
+    assert isinstance(decision.facts[0].event, PurgeStarted)
     cloud.intake.takes(message("product.activated", 3))
     with pytest.raises(Conflict):
-        cloud.log.record(Recording(events=turn.facts))
+        cloud.log.record(Recording(events=decision.facts))
     cloud.work()
     assert (level(cloud), facts(cloud, PurgeStarted)) == ("open", [])
     assert not cloud.world.dropped
@@ -211,10 +211,10 @@ def test_an_activation_after_the_point_of_no_return_waits_for_the_removal_and_be
     old = databases(cloud)
     says(cloud, "product.deactivated", 2)
     cloud.clock.advance(POLICY.retention)
-    turn = cloud.saga.take(JIRA_SCOPE, cloud.estate())
-    cloud.log.record(Recording(events=turn.facts, wakes=turn.wakes))
+    decision = cloud.saga.take(JIRA_SCOPE, cloud.snapshot())
+    cloud.log.record(Recording(events=decision.facts, work_items=decision.work_items))
     assert cloud.intake.takes(message("product.activated", 3)) == {"recorded": 1}
-    assert cloud.saga.take(JIRA_FAMILY, cloud.estate()).order is None  # it waits for the product to be gone
+    assert cloud.saga.take(JIRA_FAMILY, cloud.snapshot()).order is None  # it waits for the product to be gone
     assert told(cloud)["reason"] == "waits for the end of a purge, to begin anew"
     cloud.work()
     assert level(cloud) == "open"
@@ -272,8 +272,8 @@ def test_a_sibling_that_comes_while_its_family_is_purged_waits_and_gets_a_new_da
     old = databases(cloud)
     says(cloud, "product.deactivated", 2)
     cloud.clock.advance(POLICY.retention)
-    turn = cloud.saga.take(JIRA_SCOPE, cloud.estate())
-    cloud.log.record(Recording(events=turn.facts, wakes=turn.wakes))
+    decision = cloud.saga.take(JIRA_SCOPE, cloud.snapshot())
+    cloud.log.record(Recording(events=decision.facts, work_items=decision.work_items))
     says(cloud, "product.activated", 1, product=SERVICE)
     assert (level(cloud, JIRA), level(cloud, SERVICE)) == ("absent", "open")
     assert databases(cloud)["jira"] > old["jira"]
@@ -285,24 +285,24 @@ def test_a_family_that_has_gone_through_its_purge_wakes_its_products() -> None:
     cloud.draining = True
     says(cloud, "product.deactivated", 2)
     cloud.clock.advance(POLICY.retention)
-    while not cloud.estate().family("jira").is_empty:
+    while not cloud.snapshot().family("jira").is_empty:
         assert cloud.work_once()
-    turn = cloud.saga.take(JIRA_FAMILY, cloud.estate())
-    assert isinstance(turn.facts[0].event, ScopeConverged)
-    assert str(JIRA_SCOPE) in {wake.scope for wake in turn.wakes}
+    decision = cloud.saga.take(JIRA_FAMILY, cloud.snapshot())
+    assert isinstance(decision.facts[0].event, ScopeConverged)
+    assert str(JIRA_SCOPE) in {work_item.scope for work_item in decision.work_items}
 
 
 def test_a_pin_that_was_given_up_is_tried_again_when_its_family_lives_elsewhere_no_more() -> None:
     cloud = Cloud()
     cloud.intake.takes(message("tenant.created", 1), message("product.activated", 1))
     cloud.world.trouble = _fails_license_of(JIRA)
-    while not cloud.estate().family("jira").lived:
+    while not cloud.snapshot().family("jira").has_converged:
         assert cloud.work_once()
     cloud.intake.takes(message("product.activated", 1, product=SERVICE, residency="pinned", region="us"))
     cloud.work()
-    assert {event.key for event in facts(cloud, ScopeGaveUp) if isinstance(event, ScopeGaveUp)} == {JIRA, SERVICE}
+    assert {event.key for event in facts(cloud, ScopeFailed) if isinstance(event, ScopeFailed)} == {JIRA, SERVICE}
     assert (level(cloud, JIRA), level(cloud, SERVICE)) == ("absent", "open")
-    placement = placement_of(cloud.estate(), "jira")
+    placement = placement_of(cloud.snapshot(), "jira")
     assert placement is not None
     assert placement.region == "us"
 
@@ -325,8 +325,8 @@ def test_a_family_that_waits_for_a_product_that_is_held_is_listed_as_waiting() -
 
     cloud.world.trouble = trouble
     cloud.work()
-    assert cloud.estate().product(JIRA).held is not None
-    told = describe_scopes(cloud.estate(), catalog=CATALOG, policy=POLICY, now=cloud.clock())
+    assert cloud.snapshot().product(JIRA).held is not None
+    told = describe_scopes(cloud.snapshot(), catalog=CATALOG, policy=POLICY, now=cloud.clock())
     assert (told[JIRA_FAMILY]["state"], told[JIRA_FAMILY]["reason"]) == (
         "waiting",
         f"waits for the removal of product {JIRA}",
@@ -359,7 +359,7 @@ def test_a_removal_that_fails_during_a_purge_is_held_and_goes_on_after_a_retry()
     says(cloud, "product.deactivated", 2)
     passes(cloud, POLICY.retention)
     says(cloud, "product.activated", 3)
-    assert cloud.estate().family("jira").held is not None
+    assert cloud.snapshot().family("jira").held is not None
     assert level(cloud) == "absent"
     fails[0] = False
     cloud.retry_all()
@@ -408,7 +408,7 @@ def test_a_hold_that_comes_while_a_purge_is_decided_comes_first(held: Scope) -> 
 
     cloud.log.before_record = first
     cloud.work()
-    assert cloud.estate().actual(held).held_by_hand
+    assert cloud.snapshot().actual(held).is_on_operator_hold
     assert not facts(cloud, PurgeStarted)
     assert databases(cloud)
 
@@ -434,17 +434,17 @@ def test_a_purge_that_begins_while_a_hold_is_decided_comes_first_and_the_hold_kn
     cloud = a_cloud(JIRA)
     says(cloud, "product.deactivated", 2)
     cloud.clock.advance(POLICY.retention)
-    purge = cloud.saga.take(JIRA_SCOPE, cloud.estate())
+    purge = cloud.saga.take(JIRA_SCOPE, cloud.snapshot())
 
     def first(recording: Recording) -> None:
         cloud.log.before_record = lambda recording: None
-        cloud.log.record(Recording(events=purge.facts, wakes=purge.wakes, unmoved=purge.unmoved))
+        cloud.log.record(Recording(events=purge.facts, work_items=purge.work_items, unmoved=purge.unmoved))
 
     cloud.log.before_record = first
     cloud.operating().carry_out(Act("hold", JIRA_FAMILY, "its data is being copied"), by="ada@host")
     assert cloud.log.conflicts == 1
-    assert is_past_return(JIRA_FAMILY, cloud.estate(), catalog=CATALOG)
-    assert not is_past_return(SITE, cloud.estate(), catalog=CATALOG)
+    assert is_past_return(JIRA_FAMILY, cloud.snapshot(), catalog=CATALOG)
+    assert not is_past_return(SITE, cloud.snapshot(), catalog=CATALOG)
 
 
 def test_a_product_that_never_lived_is_not_purged() -> None:
@@ -462,7 +462,7 @@ def test_that_a_license_expired_is_recorded_once() -> None:
     cloud = a_cloud(JIRA)
     ends = cloud.clock() + YEAR
     says(cloud, "license.updated", 2, expires_at=ends)
-    written = cloud.estate().tenant.product(JIRA).licensed_since
+    written = cloud.snapshot().tenant.product(JIRA).licensed_since
     passes(cloud, YEAR - MOMENT)
     assert (level(cloud), facts(cloud, LicenseExpired)) == ("open", [])
     passes(cloud, MOMENT)
@@ -503,9 +503,9 @@ def test_the_timer_of_a_license_that_was_renewed_does_nothing() -> None:
 def test_the_expiry_of_a_license_that_was_overtaken_changes_nothing() -> None:
     cloud = a_cloud(JIRA)
     late = LicenseExpired(tenant_id=TENANT, product=JIRA, epoch=99)
-    version = cloud.estate().tenant.version + 1
+    version = cloud.snapshot().tenant.version + 1
     cloud.log.record(Recording(events=[recorded(f"tenant:{TENANT}", version, late)]))
-    assert not cloud.estate().tenant.product(JIRA).expired
+    assert not cloud.snapshot().tenant.product(JIRA).expired
 
 
 def test_what_was_recorded_as_expired_stays_so_for_a_clock_that_is_behind() -> None:
@@ -513,7 +513,7 @@ def test_what_was_recorded_as_expired_stays_so_for_a_clock_that_is_behind() -> N
     says(cloud, "license.updated", 2, expires_at=cloud.clock() + DAY)
     passes(cloud, DAY)
     cloud.clock.advance(-MOMENT)
-    assert not cloud.saga.take(JIRA_SCOPE, cloud.estate()).facts
+    assert not cloud.saga.take(JIRA_SCOPE, cloud.snapshot()).facts
 
 
 # -- destroyed and restored ------------------------------------------------------------------------------------------
@@ -536,7 +536,7 @@ def steps_of(cloud: Cloud, scope: Scope) -> list[tuple[Direction, Step]]:
 def test_a_destroyed_tenant_is_closed_at_once_and_kept_for_the_restore_window() -> None:
     cloud = a_cloud(JIRA, CONFLUENCE)
     says(cloud, "tenant.destroyed", 2)
-    assert (level(cloud), level(cloud, CONFLUENCE), cloud.estate().site().level) == ("closed", "closed", "closed")
+    assert (level(cloud), level(cloud, CONFLUENCE), cloud.snapshot().site().level) == ("closed", "closed", "closed")
     passes(cloud, POLICY.restore_window - MOMENT)
     assert set(databases(cloud)) == {"jira", "confluence"}
     assert not facts(cloud, TenantPurgeStarted)
@@ -545,10 +545,10 @@ def test_a_destroyed_tenant_is_closed_at_once_and_kept_for_the_restore_window() 
 def test_when_the_restore_window_is_over_all_goes_but_the_reservation_of_the_name() -> None:
     cloud = a_cloud(JIRA, CONFLUENCE, APP)
     says(cloud, "tenant.destroyed", 2)
-    epoch = cloud.estate().tenant.version
+    epoch = cloud.snapshot().tenant.version
     passes(cloud, POLICY.restore_window)
     assert facts(cloud, TenantPurgeStarted) == [TenantPurgeStarted(tenant_id=TENANT, epoch=epoch)]
-    assert cloud.world.things == {(SITE, Step.SITE): SiteWish(site_name="acme", access="closed")}
+    assert cloud.world.things == {(SITE, Step.SITE): SiteSpec(site_name="acme", access="closed")}
     assert not databases(cloud)
     assert not facts(cloud, TenantPurged)
 
@@ -564,7 +564,7 @@ def test_the_name_cools_down_and_the_stream_ends_with_a_tombstone() -> None:
     stream = [fact.event for fact in cloud.log.events if fact.stream == f"tenant:{TENANT}"]
     assert stream[-1] == TenantPurged(tenant_id=TENANT)
     assert len(facts(cloud, TenantPurged)) == 1
-    assert not [wake for wake in cloud.log.wakes.values() if wake.at > cloud.clock()]
+    assert not [work_item for work_item in cloud.log.work_items.values() if work_item.at > cloud.clock()]
 
 
 def test_the_site_goes_last() -> None:
@@ -584,7 +584,7 @@ def test_who_waits_for_the_name_is_woken_when_it_is_free() -> None:
     cloud = a_cloud()
     cloud.intake.takes(message("tenant.created", 1, tenant_id="t-2", site_name="acme", id="two"))
     cloud.work()
-    assert cloud.estate("t-2").site().intent is not None
+    assert cloud.snapshot("t-2").site().intent is not None
     says(cloud, "tenant.destroyed", 2)
     cloud.clock.advance(POLICY.restore_window)
     cloud.work()
@@ -594,7 +594,7 @@ def test_who_waits_for_the_name_is_woken_when_it_is_free() -> None:
     cloud.clock.advance(MOMENT)
     cloud.work()
     assert cloud.world.taken_names == {"acme": "t-2"}
-    assert cloud.estate("t-2").site().level == "open"
+    assert cloud.snapshot("t-2").site().level == "open"
 
 
 def test_who_waits_for_room_is_woken_when_a_family_goes() -> None:
@@ -610,10 +610,10 @@ def test_who_waits_for_room_is_woken_when_a_family_goes() -> None:
     cloud.intake.takes(message("tenant.created", 1, tenant_id="t-2", site_name="two"))
     cloud.intake.takes(message("product.activated", 1, tenant_id="t-2"))
     cloud.work()
-    assert cloud.estate("t-2").product(JIRA).level == "absent"
+    assert cloud.snapshot("t-2").product(JIRA).level == "absent"
     says(cloud, "product.deactivated", 2)
     passes(cloud, POLICY.retention)
-    assert (level(cloud), cloud.estate("t-2").product(JIRA).level) == ("absent", "open")
+    assert (level(cloud), cloud.snapshot("t-2").product(JIRA).level) == ("absent", "open")
 
 
 def test_a_site_that_never_had_its_name_does_not_take_it_while_it_is_purged() -> None:
@@ -623,7 +623,7 @@ def test_a_site_that_never_had_its_name_does_not_take_it_while_it_is_purged() ->
     cloud.intake.takes(message("tenant.destroyed", 2, tenant_id="t-2"))
     cloud.clock.advance(POLICY.restore_window)
     cloud.work()
-    assert cloud.estate("t-2").site().is_empty
+    assert cloud.snapshot("t-2").site().is_empty
     assert facts(cloud, TenantPurged) == [TenantPurged(tenant_id="t-2")]
     assert cloud.world.taken_names == {"acme": TENANT}
 
@@ -673,7 +673,7 @@ def test_a_restored_tenant_is_as_it_was_with_its_data() -> None:
     event = restore(cloud)
     assert (event.reason, event.operator) == ("the wrong one was called", "ada@host")
     passes(cloud, YEAR)
-    assert (level(cloud), level(cloud, CONFLUENCE), cloud.estate().site().level) == ("open", "closed", "open")
+    assert (level(cloud), level(cloud, CONFLUENCE), cloud.snapshot().site().level) == ("open", "closed", "open")
     assert databases(cloud) == before
     assert not facts(cloud, TenantPurgeStarted, PurgeStarted)
 
@@ -781,11 +781,11 @@ def test_a_restore_that_came_first_makes_the_purge_conflict() -> None:
     cloud = a_cloud(JIRA)
     says(cloud, "tenant.destroyed", 2)
     cloud.clock.advance(POLICY.restore_window)
-    turn = cloud.saga.take(SITE, cloud.estate())
-    assert isinstance(turn.facts[0].event, TenantPurgeStarted)
+    decision = cloud.saga.take(SITE, cloud.snapshot())
+    assert isinstance(decision.facts[0].event, TenantPurgeStarted)
     restore(cloud)
     with pytest.raises(Conflict):
-        cloud.log.record(Recording(events=turn.facts))
+        cloud.log.record(Recording(events=decision.facts))
     passes(cloud, YEAR)
     assert level(cloud) == "open"
 
@@ -803,7 +803,7 @@ def test_a_restore_is_decided_again_when_somebody_else_records_first() -> None:
     cloud.log.before_record = first
     restore(cloud)
     assert cloud.log.conflicts == 1
-    assert (level(cloud), cloud.estate().site().level) == ("closed", "open")
+    assert (level(cloud), cloud.snapshot().site().level) == ("closed", "open")
 
 
 def test_a_purged_tenant_is_told_nothing_any_more() -> None:

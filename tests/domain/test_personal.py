@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from domain.customer import CustomerUpdated
 from domain.personal import Personal, personal_paths, replace_personal
-from domain.provisioning import StepCompleted, StepStarted
+from domain.scope.state import StepCompleted, StepStarted
 
 
 class Pet(BaseModel):

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from domain.lifecycle import Readable
+from application.ingest import Readable
 from domain.registers import Register, Write, judge, written
-from domain.tenant import Tenant
-from domain.wanted import wish_of_product
+from domain.scope.desired import licensed_access
+from domain.tenant.state import Tenant
 from tests.domain.given import CATALOG, Clock, Intake, message
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "registers.jsonl"
@@ -57,17 +57,17 @@ def as_stated(tenant: Tenant, now: datetime) -> dict[str, Any]:
             "presence": said(registers.presence, "state"),
             "access": said(registers.access, "state"),
             "license": said(registers.license, "edition", "users", "status", "expires_at"),
-            "wish": wish_of_product(tenant, key, catalog=CATALOG, now=now),
+            "wish": licensed_access(tenant, key, catalog=CATALOG, now=now),
         }
     return stated
 
 
-def with_times(wanted: dict[str, Any]) -> dict[str, Any]:
-    for product in wanted["products"].values():
+def with_times(desired_state: dict[str, Any]) -> dict[str, Any]:
+    for product in desired_state["products"].values():
         license_ = product["license"] and product["license"]["value"]
         if license_ and license_["expires_at"]:
             license_["expires_at"] = datetime.fromisoformat(license_["expires_at"])
-    return wanted
+    return desired_state
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])

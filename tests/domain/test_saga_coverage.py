@@ -14,10 +14,10 @@ from typing import Final, Literal, get_args
 
 import pytest
 
-from domain.ports import Order, Recording
-from domain.steps import Level
+from application.ports import Order, Recording
+from domain.scope.steps import Level
+from tests.domain.convergence_checks import check_end
 from tests.domain.driver import Killed
-from tests.domain.endings import check_end
 from tests.domain.given import APP, JIRA, SERVICE
 from tests.domain.story import DAY, Story
 
@@ -58,14 +58,14 @@ def restored(story: Story) -> None:
 
 def half_way(story: Story) -> None:
     """The family is there, the product is not yet."""
-    while not story.cloud.estate().family("jira").lived:
+    while not story.cloud.snapshot().family("jira").has_converged:
         assert story.cloud.work_once()
 
 
 def no_return(story: Story) -> None:
     """The purge has begun, and nothing has gone yet."""
     story.passes(61 * DAY)
-    while story.cloud.estate().tenant.product(JIRA).purge is None:
+    while story.cloud.snapshot().tenant.product(JIRA).purge is None:
         assert story.cloud.work_once()
 
 
@@ -145,13 +145,13 @@ def _is_killed(way: Way, point: Point, number: int) -> bool:
     for act in way.before:
         act(story)
         story.works(["none"])
-    assert story.cloud.estate().product(JIRA).level == way.start
+    assert story.cloud.snapshot().product(JIRA).level == way.start
     way.act(story)
     strike = _Strike(story, point, number)
     story.works(["none"])
     strike.over()
     story.ends()
-    assert story.cloud.estate().product(JIRA).level == way.end
+    assert story.cloud.snapshot().product(JIRA).level == way.end
     check_end(story)
     return strike.hit
 

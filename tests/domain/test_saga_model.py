@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from domain.commands import COMMANDS
-from domain.provisioning import DataAbandoned, EnsureRequested, ScopeEvent, StepBlocked, StepMissing
-from domain.tenant_events import TenantCreated, TenantEvent
-from tests.domain.endings import check_end
+from domain.scope.state import DataAbandoned, EnsureRequested, ScopeEvent, StepBlocked, StepMissing
+from domain.tenant.events import TenantCreated, TenantEvent
+from tests.domain.convergence_checks import check_end
 from tests.domain.keeper import PostgresKeeper
 from tests.domain.story import DAY, PRODUCTS, UNLIMITED, Story
 

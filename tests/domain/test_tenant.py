@@ -8,9 +8,9 @@ import pytest
 
 from domain.errors import Contradiction, Malformed, Refused, Rejected
 from domain.registers import Register
-from domain.tenant import Presence, Tenant, evolve
-from domain.tenant_decisions import decide
-from domain.tenant_events import ProductActivated, ProductSuspended, TenantCreated, TenantDestroyed, TenantMessageStale
+from domain.tenant.decisions import decide
+from domain.tenant.events import ProductActivated, ProductSuspended, TenantCreated, TenantDestroyed, TenantMessageStale
+from domain.tenant.state import Presence, Tenant, evolve
 from tests.domain.given import (
     CATALOG,
     CONFLUENCE,

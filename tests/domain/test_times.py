@@ -10,17 +10,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapters import inbound
-from adapters.arrays import timestamps
-from adapters.arrivals import Arrivals
-from adapters.event_mapper import EventMapper
-from cli.demo.reading import instant
+from adapters.kafka import cloudevents_reader as inbound
+from adapters.postgres.arrays import timestamps
+from adapters.postgres.event_mapper import EventMapper
+from adapters.postgres.message_history import Arrivals
+from application.description import describe, describe_scopes
+from application.ingest import Readable
+from demo.reading import instant
 from domain.customer import Customer
-from domain.description import describe, describe_scopes
-from domain.lifecycle import Readable
-from domain.steps import Scope
+from domain.scope.desired import TenantSnapshot, desired_state, scopes_of
+from domain.scope.steps import Scope
 from domain.times import AHEAD, FIRST, LAST, counted, in_utc, is_ahead, moved
-from domain.wanted import Estate, scopes_of, wanted
 from history.explain import obstacles
 from history.timeline import timeline
 from projections import INTEGRATION, PROJECTIONS
@@ -132,20 +132,20 @@ def test_a_tenant_lives_and_ends_whatever_times_its_messages_name(time: str, exp
     """Registers, levels, deadlines, show, timeline, what is stored, read models and what goes out."""
     intake = Intake(clock=Clock(NOW))
     scopes: dict[Scope, Any] = {}
-    tenant, estate = intake.tenant(), Estate(intake.tenant(), Customer("c-1"), scopes)
+    tenant, snapshot = intake.tenant(), TenantSnapshot(intake.tenant(), Customer("c-1"), scopes)
     for each in a_life(time, expires_at):
         assert intake.takes(each) == {"recorded": 1}
         tenant = intake.tenant()
-        estate = Estate(tenant, intake.lifecycle.whole.customer("c-1"), scopes)
+        snapshot = TenantSnapshot(tenant, intake.lifecycle.whole.customer("c-1"), scopes)
         for now in (NOW, NOW + POLICY.retention, FIRST, LAST):
             for scope in scopes_of(tenant, CATALOG):
-                wish = wanted(scope, estate, catalog=CATALOG, policy=POLICY, now=now)
-                assert wish.wake_at is None or wish.wake_at > now
-                timestamps([wish.wake_at] if wish.wake_at else [])
-                if scope not in scopes and wish.level != "absent" and now == NOW:
-                    scopes[scope] = converged(scope, wish)
-            describe(estate, catalog=CATALOG, policy=POLICY, now=now)
-            describe_scopes(estate, catalog=CATALOG, policy=POLICY, now=now)
+                desired = desired_state(scope, snapshot, catalog=CATALOG, policy=POLICY, now=now)
+                assert desired.due_again_at is None or desired.due_again_at > now
+                timestamps([desired.due_again_at] if desired.due_again_at else [])
+                if scope not in scopes and desired.level != "absent" and now == NOW:
+                    scopes[scope] = converged(scope, desired)
+            describe(snapshot, catalog=CATALOG, policy=POLICY, now=now)
+            describe_scopes(snapshot, catalog=CATALOG, policy=POLICY, now=now)
             for product in tenant.products:
                 obstacles(tenant, product, catalog=CATALOG, now=now)
 
@@ -154,7 +154,9 @@ def test_a_tenant_lives_and_ends_whatever_times_its_messages_name(time: str, exp
         assert NOW <= moment <= NOW + AHEAD
     site = Scope("site", TENANT)
     just_over = NOW + AHEAD + POLICY.restore_window
-    passed = wanted(site, Estate(tenant, estate.customer, {}), catalog=CATALOG, policy=POLICY, now=just_over).passed
+    passed = desired_state(
+        site, TenantSnapshot(tenant, snapshot.customer, {}), catalog=CATALOG, policy=POLICY, now=just_over
+    ).passed
     assert passed is not None, "the destroyed tenant is purged when its window is over"
 
     facts = [each for each in intake.log.events if each.stream.startswith("tenant:")]

@@ -12,23 +12,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
 
-from domain.errors import Conflict, GuardTripped, PositionLost
-from domain.event import Recorded
-from domain.faults import INTERNAL_ERROR
-from domain.personal import personal_paths, replace_personal
-from domain.ports import (
+from application.ports import (
     Clock,
-    Guarded,
-    HeldInTenant,
     Incoming,
     Lease,
     QuarantinedMessage,
     Recording,
     Reply,
     WaitingMessage,
-    Wake,
+    WorkItem,
     latest_end,
 )
+from domain.errors import Conflict, GuardTripped, PositionLost
+from domain.event import Recorded
+from domain.faults import INTERNAL_ERROR
+from domain.personal import personal_paths, replace_personal
+from domain.tenant.guarded import Guarded, PendingApprovals
 from domain.times import moved
 
 
@@ -59,11 +58,11 @@ class MemoryEventLog:
         self.events: list[Recorded] = []
         self.incoming: dict[tuple[str, str], Seen] = {}
         self.quarantine: dict[int, Quarantined] = {}
-        self.wakes: dict[int, Wake] = {}
+        self.work_items: dict[int, WorkItem] = {}
         self.leases: dict[str, Lease] = {}
         self.obstacles: set[tuple[str, str]] = set()
         self.before_record: Callable[[Recording], None] = lambda recording: None
-        self.held: dict[str, HeldInTenant] = {}
+        self.held: dict[str, PendingApprovals] = {}
         self.replies: dict[tuple[str, int], Reply] = {}
         self.recordings = 0
         self.conflicts = 0
@@ -160,8 +159,8 @@ class MemoryEventLog:
             self._positions[position.topic_id, position.partition] = position.next_offset
         for lease in recording.leases:
             del self.leases[lease.scope]
-            for number in lease.wakes:
-                self.wakes.pop(number, None)
+            for number in lease.work_items:
+                self.work_items.pop(number, None)
         for lease, until in recording.renewals:
             self.leases[lease.scope] = replace(self.leases[lease.scope], until=until)
         self._keep_messages(recording)
@@ -179,10 +178,10 @@ class MemoryEventLog:
                 self.replies[reply.scope, reply.step] = reply
                 self._wake(reply.scope, self._clock())
         moved_on = [
-            each for each, version in recording.woken.items() if (f"tenant:{each}", version + 1) in self._places
+            each for each, version in recording.rescheduled.items() if (f"tenant:{each}", version + 1) in self._places
         ]
-        for wake in (*recording.wakes, *(Wake(f"tenant:{each}", self._clock()) for each in moved_on)):
-            self._wake(wake.scope, wake.at)
+        for work_item in (*recording.work_items, *(WorkItem(f"tenant:{each}", self._clock()) for each in moved_on)):
+            self._wake(work_item.scope, work_item.at)
         for event in recording.events:
             said = event.stream, event.version, event.id, event.time, event.cause, event.correlation, event.event
             fact = Recorded(*said, position=len(self.events) + 1)
@@ -229,7 +228,7 @@ class MemoryEventLog:
         self.quarantine[self._number()] = Quarantined(message)
 
     def _wake(self, scope: str, at: datetime) -> None:
-        self.wakes[self._number()] = Wake(scope, at)
+        self.work_items[self._number()] = WorkItem(scope, at)
 
     def _number(self) -> int:
         self._numbers += 1
@@ -266,21 +265,21 @@ class MemoryEventLog:
 
     def waiting(self, tenant_ids: Iterable[str]) -> dict[str, list[WaitingMessage]]:
         """See `EventLog.waiting`."""
-        wanted = set(tenant_ids)
+        desired_state = set(tenant_ids)
         found: dict[str, list[WaitingMessage]] = {}
         with self._lock:
             for message in self._waiting.values():
-                if message.tenant_id in wanted:
+                if message.tenant_id in desired_state:
                     found.setdefault(message.tenant_id, []).append(message)
         return found
 
     def faulty(self, tenant_ids: Iterable[str]) -> dict[str, list[int]]:
         """See `EventLog.faulty`."""
-        wanted = set(tenant_ids)
+        desired_state = set(tenant_ids)
         found: dict[str, list[int]] = {}
         with self._lock:
             for number, row in self.quarantine.items():
-                if _is_fault(row) and row.message.tenant_id in wanted:
+                if _is_fault(row) and row.message.tenant_id in desired_state:
                     found.setdefault(row.message.tenant_id or "", []).append(number)
         return found
 
@@ -294,27 +293,27 @@ class MemoryEventLog:
         """See `EventLog.tenants_of`."""
         return sorted(tenant for customer, tenant in self._customer_tenants if customer == customer_id)
 
-    def held_by_guard(self) -> Sequence[str]:
+    def awaiting_approval(self) -> Sequence[str]:
         """See `EventLog.held_by_guard`."""
         return sorted(self.held)
 
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
         """The next offset to read, by (topic id, partition)."""
-        wanted = set(topic_ids)
-        return {key: offset for key, offset in self._positions.items() if key[0] in wanted}
+        desired_state = set(topic_ids)
+        return {key: offset for key, offset in self._positions.items() if key[0] in desired_state}
 
     def is_due(self, now: datetime) -> bool:
         """Whether a claim would find anything."""
-        ripe = [wake.scope for wake in self.wakes.values() if wake.at <= now]
+        ripe = [work_item.scope for work_item in self.work_items.values() if work_item.at <= now]
         return any(scope not in self.leases or self.leases[scope].until <= now for scope in ripe)
 
     def scheduled(self, names: Iterable[str]) -> dict[str, datetime]:
         """See `EventLog.scheduled`."""
         asked, found = set(names), dict[str, datetime]()
         with self._lock:
-            for wake in self.wakes.values():
-                if wake.scope in asked:
-                    found[wake.scope] = min(wake.at, found.get(wake.scope, wake.at))
+            for work_item in self.work_items.values():
+                if work_item.scope in asked:
+                    found[work_item.scope] = min(work_item.at, found.get(work_item.scope, work_item.at))
         return found
 
     def claim(
@@ -332,7 +331,11 @@ class MemoryEventLog:
             latest = latest_end(now, until)
             leased = {scope for scope, lease in self.leases.items() if now < lease.until <= latest}
             due: dict[str, list[int]] = {}
-            ripe = [(wake.at, number, wake.scope) for number, wake in self.wakes.items() if wake.at <= now]
+            ripe = [
+                (work_item.at, number, work_item.scope)
+                for number, work_item in self.work_items.items()
+                if work_item.at <= now
+            ]
             for _, number, scope in sorted(ripe):
                 if scope not in leased:
                     due.setdefault(scope, []).append(number)
@@ -340,11 +343,11 @@ class MemoryEventLog:
                 return []
             taken = Counter[str](dict.fromkeys(but_not_of, limit if share is None else share))
             claimed: list[Lease] = []
-            for scope, wakes in due.items():
+            for scope, work_items in due.items():
                 tenant_id = scope.split(":")[1]
                 if len(claimed) < limit and taken[tenant_id] < (limit if share is None else share):
                     taken[tenant_id] += 1
-                    claimed.append(Lease(scope, owner, self._number(), tuple(wakes), until))
+                    claimed.append(Lease(scope, owner, self._number(), tuple(work_items), until))
             self.leases.update({lease.scope: lease for lease in claimed})
         return claimed
 

@@ -16,31 +16,31 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import Literal
 
-from adapters.steps.commerce import Commerce
-from adapters.steps.configuration import Configurations
-from adapters.steps.fences import wish_of
-from adapters.steps.identities import Identities
-from adapters.steps.licenses import table_of
-from adapters.steps.login_roles import Names
-from adapters.steps.sites import Memberships, site_url
+from adapters.resources.commerce import Commerce
+from adapters.resources.configuration import Configurations
+from adapters.resources.entitlement import table_of
+from adapters.resources.fences import spec_of
+from adapters.resources.identities import Identities
+from adapters.resources.login_role import Names
+from adapters.resources.site_name import Memberships, site_url
+from application.ports import Executor, Order
 from domain.catalog import Catalog, default_catalog
 from domain.errors import Fenced, Obstacle, Permanent, Retryable
-from domain.ports import Executor, Order
-from domain.steps import (
-    DatabaseFacts,
-    DatabaseWish,
+from domain.scope.steps import (
+    DatabaseResult,
+    DatabaseSpec,
     Direction,
-    Facts,
-    LicenseFacts,
-    LicenseWish,
-    RegionFacts,
-    RegionWish,
-    RoleFacts,
+    LicenseResult,
+    LicenseSpec,
+    RegionResult,
+    RegionSpec,
+    RoleResult,
     Scope,
     ScopeKind,
-    SiteFacts,
-    SiteWish,
+    SiteResult,
+    SiteSpec,
     Step,
+    StepResult,
 )
 
 Faults = Callable[[Order, Literal["before", "after"]], None]
@@ -93,8 +93,8 @@ class FakeWorld:
     faults: Faults = no_faults
     site_names: dict[str, str] = field(default_factory=dict)
     placements: dict[Scope, str] = field(default_factory=dict)
-    databases: dict[Scope, DatabaseFacts] = field(default_factory=dict)
-    entitlements: dict[Scope, LicenseFacts] = field(default_factory=dict)
+    databases: dict[Scope, DatabaseResult] = field(default_factory=dict)
+    entitlements: dict[Scope, LicenseResult] = field(default_factory=dict)
     fences: dict[Scope, int] = field(default_factory=dict)
     acts: Counter[tuple[ScopeKind, Step, Direction]] = field(default_factory=Counter)
     completed: Counter[str] = field(default_factory=Counter)
@@ -132,7 +132,7 @@ class _Watched:
     world: FakeWorld
     effect: Executor
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         with self._act(order):
             return self.effect.ensure(order)
 
@@ -155,15 +155,15 @@ class _Watched:
 class _SiteNames:
     world: FakeWorld
 
-    def ensure(self, order: Order) -> SiteFacts:
-        wish, names = wish_of(order, SiteWish), self.world.site_names
+    def ensure(self, order: Order) -> SiteResult:
+        spec, names = spec_of(order, SiteSpec), self.world.site_names
         self.world.pass_fence(order)
-        if names.get(wish.site_name, order.scope.tenant_id) != order.scope.tenant_id:
-            raise Obstacle(f"site-name:{wish.site_name}", f"the site name {wish.site_name} is taken")
+        if names.get(spec.site_name, order.scope.tenant_id) != order.scope.tenant_id:
+            raise Obstacle(f"site-name:{spec.site_name}", f"the site name {spec.site_name} is taken")
         self.remove(order)
-        names[wish.site_name] = order.scope.tenant_id
-        url = site_url(wish.site_name, self.world.site_domain)
-        return SiteFacts(site_name=wish.site_name, url=url, access=wish.access)
+        names[spec.site_name] = order.scope.tenant_id
+        url = site_url(spec.site_name, self.world.site_domain)
+        return SiteResult(site_name=spec.site_name, url=url, access=spec.access)
 
     def remove(self, order: Order) -> None:
         self.world.pass_fence(order)
@@ -176,15 +176,15 @@ class _SiteNames:
 class _Regions:
     world: FakeWorld
 
-    def ensure(self, order: Order) -> RegionFacts:
-        wish, world = wish_of(order, RegionWish), self.world
+    def ensure(self, order: Order) -> RegionResult:
+        spec, world = spec_of(order, RegionSpec), self.world
         world.pass_fence(order)
         if (placed := world.placements.get(order.scope)) is not None:
             region = world.shards[placed].region
-            if wish.residency == "pinned" and wish.region not in (None, region):
-                raise Permanent(f"pinned to region {wish.region} but lives in {region}")
-            return RegionFacts(region=region, shard=placed)
-        region = wish.region or world.default_region
+            if spec.residency == "pinned" and spec.region not in (None, region):
+                raise Permanent(f"pinned to region {spec.region} but lives in {region}")
+            return RegionResult(region=region, shard=placed)
+        region = spec.region or world.default_region
         regions = sorted({shard.region for shard in world.shards.values()})
         if region not in regions:
             raise Permanent(f"region {region} has no shard (regions: {', '.join(regions)})")
@@ -198,7 +198,7 @@ class _Regions:
         shard = max(free, key=lambda name: free[name])
         world.shards[shard].used += 1
         world.placements[order.scope] = shard
-        return RegionFacts(region=region, shard=shard)
+        return RegionResult(region=region, shard=shard)
 
     def remove(self, order: Order) -> None:
         self.world.pass_fence(order)
@@ -211,28 +211,28 @@ class _Regions:
 class _Databases:
     world: FakeWorld
 
-    def ensure(self, order: Order) -> DatabaseFacts:
-        wish, names = wish_of(order, DatabaseWish), Names.of(order)
+    def ensure(self, order: Order) -> DatabaseResult:
+        spec, names = spec_of(order, DatabaseSpec), Names.of(order)
         if order.placement is None:
             raise Retryable(f"{order.scope} has no placement yet")
         self.world.pass_fence(order)
         shard = self.world.shards[order.placement.shard]
         in_schema = shard.isolation == "schema"
-        facts = DatabaseFacts(
-            family=wish.family,
+        facts = DatabaseResult(
+            family=spec.family,
             region=shard.region,
             shard=order.placement.shard,
             isolation=shard.isolation,
             database=order.placement.shard if in_schema else names.place,
             schema_name=names.place if in_schema else "public",
             roles=tuple(
-                RoleFacts(
+                RoleResult(
                     product=role.product,
                     role=names.logins[role.product],
-                    generation=order.born[role.product],
+                    generation=order.created_generations[role.product],
                     login=role.login,
                 )
-                for role in sorted(wish.roles, key=lambda role: role.product)
+                for role in sorted(spec.roles, key=lambda role: role.product)
             ),
         )
         self.world.databases[order.scope] = facts
@@ -247,14 +247,14 @@ class _Databases:
 class _Licenses:
     world: FakeWorld
 
-    def ensure(self, order: Order) -> LicenseFacts:
-        wish, entry = wish_of(order, LicenseWish), self.world.catalog[order.scope.key]
+    def ensure(self, order: Order) -> LicenseResult:
+        spec, entry = spec_of(order, LicenseSpec), self.world.catalog[order.scope.key]
         reader = entry.host if entry.host is not None and entry.family is None else order.scope.key
         if order.database is None or order.database.role_of(reader) is None:
             raise Retryable(f"{order.scope} has no database with a role for {reader} yet")
         self.world.pass_fence(order)
-        facts = LicenseFacts(
-            **wish.model_dump(exclude={"kind"}), location=f"{order.database.schema_name}.{table_of(reader)}"
+        facts = LicenseResult(
+            **spec.model_dump(exclude={"kind"}), location=f"{order.database.schema_name}.{table_of(reader)}"
         )
         self.world.entitlements[order.scope] = facts
         return facts

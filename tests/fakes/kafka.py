@@ -16,7 +16,7 @@ from threading import Condition
 from uuid import uuid4
 from zlib import crc32
 
-from adapters.kafka import (
+from adapters.kafka.clients import (
     Message,
     OnAssign,
     Partition,

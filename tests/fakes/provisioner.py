@@ -19,15 +19,15 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
-from adapters.signed_requests import SignedRequests, SigningSecret
-from adapters.steps.configuration import Configurations
-from adapters.steps.foreign import licensed, webhooks
-from adapters.steps.identities import Identities
-from adapters.steps.orders import Draft
-from adapters.steps.sites import Memberships
+from adapters.provisioners.foreign import licensed, webhooks
+from adapters.provisioners.orders import Draft
+from adapters.provisioners.signed_requests import SignedRequests, SigningSecret
+from adapters.resources.configuration import Configurations
+from adapters.resources.identities import Identities
+from adapters.resources.site_name import Memberships
+from application.ports import Executor
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
-from domain.ports import Executor
-from domain.steps import Step
+from domain.scope.steps import Step
 
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
 SIGNING = SigningSecret.parse(SECRET, name="test")

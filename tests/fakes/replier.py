@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.kafka import Consumer, Message, Partition, Producer
+from adapters.kafka.clients import Consumer, Message, Partition, Producer
 
 
 def from_the_start(partitions: frozenset[Partition]) -> Mapping[Partition, int]:
@@ -67,7 +67,7 @@ class Replier:
             return "fenced"
         self.newest[scope] = asked["generation"]
         place = (*scope, asked["step"])
-        wish = asked["wish"] if asked["direction"] == "ensure" else None
-        self.effects += self.there.get(place) != wish
-        self.there[place] = wish
+        spec = asked["wish"] if asked["direction"] == "ensure" else None
+        self.effects += self.there.get(place) != spec
+        self.there[place] = spec
         return "done"

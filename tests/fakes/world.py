@@ -11,83 +11,83 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
+from application.ports import Order
 from domain.errors import Fenced, Obstacle
-from domain.ports import Order
-from domain.steps import (
-    CommerceFacts,
-    CommerceWish,
-    ConfigurationFacts,
-    ConfigurationWish,
-    DatabaseFacts,
-    DatabaseWish,
-    Facts,
-    IdentityFacts,
-    IdentityWish,
-    LicenseFacts,
-    LicenseWish,
-    MembershipFacts,
-    MembershipWish,
+from domain.scope.steps import (
+    CommerceResult,
+    CommerceSpec,
+    ConfigurationResult,
+    ConfigurationSpec,
+    DatabaseResult,
+    DatabaseSpec,
+    IdentityResult,
+    IdentitySpec,
+    LicenseResult,
+    LicenseSpec,
+    MembershipResult,
+    MembershipSpec,
     Permission,
-    RegionFacts,
-    RegionWish,
-    RoleFacts,
+    RegionResult,
+    RegionSpec,
+    RoleResult,
     Scope,
-    SiteFacts,
-    SiteWish,
+    SiteResult,
+    SiteSpec,
     Step,
-    Wish,
+    StepResult,
+    StepSpec,
 )
 
 DEFAULT_REGION = "eu"
 
 
-def facts_of(wish: Wish, born: Mapping[str, int]) -> Facts:
+def facts_of(spec: StepSpec, created_generations: Mapping[str, int]) -> StepResult:
     """What an executor without any surprises finds after it ensured `wish`."""
-    match wish:
-        case CommerceWish():
-            return CommerceFacts(customer_id=wish.customer_id, known=wish.metadata_version > 0)
-        case SiteWish():
-            url = f"https://{wish.site_name}.example"
-            return SiteFacts(site_name=wish.site_name, url=url, access=wish.access)
-        case MembershipWish():
-            return MembershipFacts(product=wish.product, access=wish.access)
-        case RegionWish():
-            region = wish.region or DEFAULT_REGION
-            return RegionFacts(region=region, shard=f"{region}-1")
-        case ConfigurationWish():
-            return ConfigurationFacts(product=wish.product, settings={"residency": wish.residency})
-        case IdentityWish():
-            permissions = [Permission(group=group, permission="use") for group in wish.groups]
-            return IdentityFacts(
-                product=wish.product,
+    match spec:
+        case CommerceSpec():
+            return CommerceResult(customer_id=spec.customer_id, known=spec.metadata_version > 0)
+        case SiteSpec():
+            url = f"https://{spec.site_name}.example"
+            return SiteResult(site_name=spec.site_name, url=url, access=spec.access)
+        case MembershipSpec():
+            return MembershipResult(product=spec.product, access=spec.access)
+        case RegionSpec():
+            region = spec.region or DEFAULT_REGION
+            return RegionResult(region=region, shard=f"{region}-1")
+        case ConfigurationSpec():
+            return ConfigurationResult(product=spec.product, settings={"residency": spec.residency})
+        case IdentitySpec():
+            permissions = [Permission(group=group, permission="use") for group in spec.groups]
+            return IdentityResult(
+                product=spec.product,
                 users=(),
-                groups=wish.groups,
+                groups=spec.groups,
                 memberships=(),
-                permissions=tuple(permissions) if wish.in_force else (),
+                permissions=tuple(permissions) if spec.in_force else (),
             )
-        case DatabaseWish():
-            return DatabaseFacts(
-                family=wish.family,
+        case DatabaseSpec():
+            return DatabaseResult(
+                family=spec.family,
                 region=DEFAULT_REGION,
                 shard=f"{DEFAULT_REGION}-1",
                 isolation="schema",
                 database="shard",
-                schema_name=f"{wish.family}_{born['']}",
+                schema_name=f"{spec.family}_{created_generations['']}",
                 roles=tuple(
-                    RoleFacts(
+                    RoleResult(
                         product=role.product,
-                        role=f"{role.product}_{born[role.product]}",
-                        generation=born[role.product],
+                        role=f"{role.product}_{created_generations[role.product]}",
+                        generation=created_generations[role.product],
                         login=role.login,
                     )
-                    for role in wish.roles
+                    for role in spec.roles
                 ),
             )
-        case LicenseWish():
-            return LicenseFacts(
-                **wish.model_dump(exclude={"kind"}), location=f"there.entitlement_{wish.product.replace('-', '_')}"
+        case LicenseSpec():
+            return LicenseResult(
+                **spec.model_dump(exclude={"kind"}), location=f"there.entitlement_{spec.product.replace('-', '_')}"
             )
-    assert_never(wish)
+    assert_never(spec)
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ class Database:
     """One database and its roles: name (product and generation) -> may log in. Entitlements: product -> wish."""
 
     roles: dict[tuple[str, int], bool] = field(default_factory=dict)
-    entitlements: dict[str, LicenseWish] = field(default_factory=dict)
+    entitlements: dict[str, LicenseSpec] = field(default_factory=dict)
 
 
 class World:
@@ -104,42 +104,42 @@ class World:
     def __init__(self) -> None:
         self.trouble: Callable[[Order, Literal["before", "after"]], None] = lambda order, when: None
         self.taken_names: dict[str, str] = {}
-        self.things: dict[tuple[Scope, Step], Wish] = {}
+        self.things: dict[tuple[Scope, Step], StepSpec] = {}
         self.databases: dict[tuple[str, str, int], Database] = {}
         self.dropped: list[tuple[str, str, int]] = []
         self.effects = 0
         self._fences: dict[tuple[Scope, Step], int] = {}
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         """See `domain.ports.Executor.ensure`."""
         self._pass(order)
-        wish = order.wish
-        if isinstance(wish, SiteWish):
-            holder = self.taken_names.setdefault(wish.site_name, order.scope.tenant_id)
+        spec = order.spec
+        if isinstance(spec, SiteSpec):
+            holder = self.taken_names.setdefault(spec.site_name, order.scope.tenant_id)
             if holder != order.scope.tenant_id:
-                raise Obstacle(f"site-name:{wish.site_name}", f"{holder} has the name {wish.site_name}")
-        if isinstance(wish, DatabaseWish):
-            self._ensure_database(order, wish)
-        if isinstance(wish, LicenseWish):
-            self._database(order).entitlements[wish.product] = wish
-        self.things[order.scope, order.step] = wish
+                raise Obstacle(f"site-name:{spec.site_name}", f"{holder} has the name {spec.site_name}")
+        if isinstance(spec, DatabaseSpec):
+            self._ensure_database(order, spec)
+        if isinstance(spec, LicenseSpec):
+            self._database(order).entitlements[spec.product] = spec
+        self.things[order.scope, order.step] = spec
         self.trouble(order, "after")
-        return facts_of(wish, order.born)
+        return facts_of(spec, order.created_generations)
 
     def remove(self, order: Order) -> None:
         """See `domain.ports.Executor.remove`."""
         self._pass(order)
-        wish = order.wish
-        if isinstance(wish, SiteWish) and self.taken_names.get(wish.site_name) == order.scope.tenant_id:
-            del self.taken_names[wish.site_name]
-        if isinstance(wish, DatabaseWish):
-            key = (order.scope.tenant_id, wish.family, order.born[""])
+        spec = order.spec
+        if isinstance(spec, SiteSpec) and self.taken_names.get(spec.site_name) == order.scope.tenant_id:
+            del self.taken_names[spec.site_name]
+        if isinstance(spec, DatabaseSpec):
+            key = (order.scope.tenant_id, spec.family, order.created_generations[""])
             if self.databases.pop(key, None) is not None:
                 self.dropped.append(key)
-        if isinstance(wish, LicenseWish):
+        if isinstance(spec, LicenseSpec):
             for (tenant_id, _, _), database in self.databases.items():
                 if tenant_id == order.scope.tenant_id:
-                    database.entitlements.pop(wish.product, None)
+                    database.entitlements.pop(spec.product, None)
         self.things.pop((order.scope, order.step), None)
         self.trouble(order, "after")
 
@@ -151,12 +151,16 @@ class World:
         self._fences[place] = order.generation
         self.effects += 1
 
-    def _ensure_database(self, order: Order, wish: DatabaseWish) -> None:
-        key = (order.scope.tenant_id, wish.family, order.born[""])
+    def _ensure_database(self, order: Order, spec: DatabaseSpec) -> None:
+        key = (order.scope.tenant_id, spec.family, order.created_generations[""])
         database = self.databases.setdefault(key, Database())
         database.roles = {
-            **{name: login for name, login in database.roles.items() if order.born.get(name[0]) != name[1]},
-            **{(role.product, order.born[role.product]): role.login for role in wish.roles},
+            **{
+                name: login
+                for name, login in database.roles.items()
+                if order.created_generations.get(name[0]) != name[1]
+            },
+            **{(role.product, order.created_generations[role.product]): role.login for role in spec.roles},
         }
 
     def _database(self, order: Order) -> Database:

@@ -24,23 +24,23 @@ from typing import Any, Final
 
 import psycopg
 
-from adapters.log_copy import LogCopy
-from adapters.log_import import LogImport
-from adapters.sealing import MasterKey
-from history.export import Choice, export
-from history.importing import Keys, import_log
-from history.manifest import beside
+from adapters.encryption import MasterKey
+from adapters.postgres.log_copy import LogCopy
+from adapters.postgres.log_import import LogImport
+from audit.export import Choice, export
+from audit.importing import Keys, import_log
+from audit.manifest import beside
 
 MASTER: Final = MasterKey(bytes(range(32)))
 AT_RANDOM: Final = 12
 AT_THE_END: Final = 30
 
 _CONCERNED: Final = (
-    "history/export.py",
-    "history/importing.py",
-    "adapters/log_files.py",
-    "adapters/log_copy.py",
-    "adapters/log_import.py",
+    "audit/export.py",
+    "audit/importing.py",
+    "adapters/files/log_files.py",
+    "adapters/postgres/log_copy.py",
+    "adapters/postgres/log_import.py",
 )
 
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import history.loading
+import history.rebuild.loading
 from domain.event import Recorded
-from history.replay import Replay
+from history.rebuild.replay import Replay
 from projections import PROJECTIONS, licenses
 from projections.base import Change, Projection
 from tests.history.stories import PlainSources
@@ -35,8 +35,8 @@ class SlowSources(PlainSources):
     """Each worker says that it is there, and is slow."""
 
     def read_models(self) -> Sequence[Projection]:
-        history.loading.READ_FACTS = 20  # type: ignore[misc]
-        history.loading.FLUSH_CHANGES = 20  # type: ignore[misc]
+        history.rebuild.loading.READ_FACTS = 20  # type: ignore[misc]
+        history.rebuild.loading.FLUSH_CHANGES = 20  # type: ignore[misc]
         return [replace(each, handle=_Slow(each)) for each in PROJECTIONS]
 
 

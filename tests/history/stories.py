@@ -15,15 +15,15 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from adapters.event_log import PostgresEventLog
-from adapters.log_reader import LogReader
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.postgres.log_reader import LogReader
+from application.ports import EncryptionKeys, Recording
 from domain.customer import CustomerAdministrator, CustomerUpdated
 from domain.event import Cause, Event, Recorded
-from domain.ports import Recording, SealingKeys
-from domain.provisioning import (
+from domain.scope.state import (
     ScopeConverged,
-    ScopeGaveUp,
-    ScopeHeld,
+    ScopeFailed,
+    ScopePutOnHold,
     ScopeResumed,
     StepBlocked,
     StepCompleted,
@@ -31,30 +31,30 @@ from domain.provisioning import (
     StepMissing,
     StepStarted,
 )
-from domain.steps import (
+from domain.scope.steps import (
     SCOPE_STEPS,
     Access,
-    CommerceFacts,
-    ConfigurationFacts,
-    DatabaseFacts,
-    Facts,
-    IdentityFacts,
-    LicenseFacts,
-    LicenseWish,
+    CommerceResult,
+    ConfigurationResult,
+    DatabaseResult,
+    IdentityResult,
+    LicenseResult,
+    LicenseSpec,
     Membership,
-    MembershipFacts,
+    MembershipResult,
     Permission,
-    RegionFacts,
-    RoleFacts,
+    RegionResult,
+    RoleResult,
     Scope,
-    SiteFacts,
+    SiteResult,
     Step,
+    StepResult,
     User,
 )
-from domain.tenant_events import Founder, TenantCreated, TenantDestroyed
+from domain.tenant.events import Founder, TenantCreated, TenantDestroyed
 from projections import PROJECTIONS
 from projections.base import Projection
-from runtime.bootstrap import projector_engine
+from runtime.compose import projector_engine
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CAUSE = Cause(kind="event", source="tenant:t", id="1")
@@ -138,7 +138,7 @@ class Stories:
         if dice < 0.65:
             return StepCompleted.model_validate({**a_step, "direction": "remove"})
         if dice < 0.75:
-            return StepStarted.model_validate({**a_step, "wish": _wish(scope), "undoing": dice < 0.67})
+            return StepStarted.model_validate({**a_step, "wish": _spec(scope), "undoing": dice < 0.67})
         if dice < 0.8:
             return StepFailed.model_validate({**a_step, "attempt": 1, "reason": "no", "retry_at": START})
         if dice < 0.81:
@@ -148,9 +148,9 @@ class Stories:
         if dice < 0.93:
             return ScopeConverged.model_validate({**of, "level": "open", "digest": "d"})
         if dice < 0.95:
-            return ScopeGaveUp.model_validate({**of, "digest": "d", "step": step, "reason": "given up"})
+            return ScopeFailed.model_validate({**of, "digest": "d", "step": step, "reason": "given up"})
         if dice < 0.97:
-            return ScopeHeld.model_validate({**of, "step": step, "reason": "held"})
+            return ScopePutOnHold.model_validate({**of, "step": step, "reason": "held"})
         return ScopeResumed.model_validate({**of, "reason": "again"})
 
     def _completed(self, scope: Scope, step: Step) -> StepCompleted:
@@ -165,26 +165,26 @@ class Stories:
             facts=self._facts(scope, step),
         )
 
-    def _facts(self, scope: Scope, step: Step) -> Facts:
+    def _facts(self, scope: Scope, step: Step) -> StepResult:
         product = scope.key or None
         match step:
             case Step.COMMERCE:
-                return CommerceFacts(customer_id="c", known=False)
+                return CommerceResult(customer_id="c", known=False)
             case Step.SITE if scope.kind == "site":
                 url = f"https://{scope.tenant_id}.example.com"
-                return SiteFacts(site_name=f"site-{scope.tenant_id}", url=url, access=self._access())
+                return SiteResult(site_name=f"site-{scope.tenant_id}", url=url, access=self._access())
             case Step.SITE:
-                return MembershipFacts(product=scope.key, access=self._access())
+                return MembershipResult(product=scope.key, access=self._access())
             case Step.REGION:
-                return RegionFacts(region="eu", shard=self._random.choice(["eu-1", "eu-2"]))
+                return RegionResult(region="eu", shard=self._random.choice(["eu-1", "eu-2"]))
             case Step.CONFIGURATION:
                 settings = {"theme": self._random.choice(["dark", "light"])}
-                return ConfigurationFacts(product=product, settings=settings)
+                return ConfigurationResult(product=product, settings=settings)
             case Step.IDENTITY:
                 return self._identities(product)
             case Step.DATABASE:
-                role = RoleFacts(product="jira-software", role=f"r_{scope.tenant_id}", generation=1, login=True)
-                return DatabaseFacts(
+                role = RoleResult(product="jira-software", role=f"r_{scope.tenant_id}", generation=1, login=True)
+                return DatabaseResult(
                     family=scope.key,
                     region="eu",
                     shard="eu-1",
@@ -194,7 +194,7 @@ class Stories:
                     roles=(role,),
                 )
             case Step.LICENSE:
-                return LicenseFacts(
+                return LicenseResult(
                     product=scope.key,
                     edition=self._random.choice(["free", "standard"]),
                     users=self._random.randrange(1, 500),
@@ -204,9 +204,9 @@ class Stories:
                     location=f"vault/{scope.tenant_id}",
                 )
 
-    def _identities(self, product: str | None) -> IdentityFacts:
+    def _identities(self, product: str | None) -> IdentityResult:
         names = self._random.sample(["ada", "bob", "eve", "joe"], self._random.randrange(1, 4))
-        return IdentityFacts(
+        return IdentityResult(
             product=product,
             users=tuple(User(account_id=name, name=name.title(), email=f"{name}@example.com") for name in names),
             groups=("admins", "users"),
@@ -239,7 +239,7 @@ class PlainSources:
     """`history.loading.Sources` for facts without persons' keys; it travels to other processes."""
 
     url: str
-    keys: SealingKeys = field(default_factory=OpenKeys)
+    keys: EncryptionKeys = field(default_factory=OpenKeys)
 
     def reader(self) -> LogReader:
         return LogReader(self.url, self.keys)
@@ -251,8 +251,8 @@ class PlainSources:
         return PROJECTIONS
 
 
-def _wish(scope: Scope) -> LicenseWish:
-    return LicenseWish(
+def _spec(scope: Scope) -> LicenseSpec:
+    return LicenseSpec(
         product=scope.key or "compass", edition="free", users=1, active=True, expires_at=None, features=()
     )
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from domain.event import Cause, Event, Recorded
-from domain.orphans import Condemned, Kept, OrphansRemoved
-from domain.provisioning import ScopeHeld, StepMissing
-from domain.steps import Step
+from domain.operator_events import Kept, OrphansRemoved, RemovalCandidate
+from domain.scope.state import ScopePutOnHold, StepMissing
+from domain.scope.steps import Step
 from history.acts import acts_in
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -21,14 +21,14 @@ def fact(stream: str, event: Event, cause: Cause = ADA) -> Recorded:
 
 
 def test_what_the_saga_holds_by_itself_is_no_act() -> None:
-    held = ScopeHeld(tenant_id="t-1", kind="product", key="jira-software", reason="a step failed")
+    held = ScopePutOnHold(tenant_id="t-1", kind="product", key="jira-software", reason="a step failed")
     assert list(acts_in([fact("product:t-1:jira-software", held, SAGA)])) == []
     [act] = acts_in([fact("product:t-1:jira-software", held)])
     assert (act.who, act.what, act.tenant_id, act.why) == ("Ada (ada@console)", "scope held", "t-1", "a step failed")
 
 
 def test_what_was_removed_and_what_was_left_of_orphans_is_told_thing_by_thing() -> None:
-    gone = Condemned(where="eu-1", kind="database", name="t_one")
+    gone = RemovalCandidate(where="eu-1", kind="database", name="t_one")
     left = Kept(where="eu-1", kind="database", name="t_two", why="somebody is in it")
     removed = OrphansRemoved(plan="feed", removed=(gone,), left=(left,), reason="litter", operator="Ada (ada@console)")
     [act] = acts_in([fact("orphans:feed", removed)])

@@ -10,13 +10,13 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine
 
-from adapters.event_log import PostgresEventLog
-from adapters.past import Moment, PastLog
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.postgres.past import Moment, PastLog
 from domain.errors import UsageError
 from domain.event import Recorded
 from history import as_of
-from history.comparing import compare
-from history.past import build
+from history.rebuild.past import build
+from history.rebuild.schema_comparison import compare
 from projections import PROJECTIONS
 from tests.history.models import expected, found_in
 from tests.history.stories import START, OpenKeys, PlainSources, Stories, append

@@ -12,11 +12,11 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.event_mapper import EVENTS, EventMapper
+from adapters.postgres.event_mapper import EVENTS, EventMapper
 from domain.event import Recorded
 from projections import INTEGRATION, PROJECTIONS
 from projections.base import Fold, storable
-from tests.adapters.test_event_mapper import HISTORIES, GoldenKeys
+from tests.adapters.postgres.test_event_mapper import HISTORIES, GoldenKeys
 
 GOLDEN: Final = Path(__file__).parent / "golden_read_models.json"
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from adapters.event_log import PostgresEventLog
+from adapters.postgres.event_log import PostgresEventLog
+from application.progress import Progress
 from domain.errors import Unavailable, UsageError
 from domain.event import Recorded
-from history import generations
-from history.progress import Progress
-from history.replay import Replay
+from history.rebuild import generations
+from history.rebuild.replay import Replay
 from projections import INTEGRATION, PROJECTIONS, licenses
 from tests.history.models import EVERY, expected, found, schemas
 from tests.history.rebuilding import FailingSources
@@ -73,8 +73,8 @@ def test_rebuilt_tables_are_what_the_facts_one_by_one_would_leave(
     workers: int,
     flush: int,
 ) -> None:
-    monkeypatch.setattr("history.loading.FLUSH_CHANGES", flush)
-    monkeypatch.setattr("history.loading.READ_FACTS", 50)
+    monkeypatch.setattr("history.rebuild.loading.FLUSH_CHANGES", flush)
+    monkeypatch.setattr("history.rebuild.loading.READ_FACTS", 50)
     append(log, Stories(seed, tenants=30).take(700))
     until_idle(projector())
     spoil(url)
@@ -88,8 +88,8 @@ def test_rebuilt_tables_are_what_the_facts_one_by_one_would_leave(
 def test_facts_that_come_while_it_is_rebuilt_are_in_it(
     url: str, log: PostgresEventLog, projector: Projectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("history.loading.READ_FACTS", 60)
-    monkeypatch.setattr("history.replay.SMALL", 5)
+    monkeypatch.setattr("history.rebuild.loading.READ_FACTS", 60)
+    monkeypatch.setattr("history.rebuild.replay.SMALL", 5)
     stories = Stories(4, tenants=30)
     append(log, stories.take(300))
     until_idle(projector())
@@ -326,10 +326,10 @@ def test_a_swap_gives_way_to_a_reader_that_holds_a_table(
     until_idle(projector())
     with psycopg.connect(url) as reader:
         reader.execute("SELECT count(*) FROM licenses")
-        monkeypatch.setattr("history.replay.SWAP_SECONDS", 0.4)
+        monkeypatch.setattr("history.rebuild.replay.SWAP_SECONDS", 0.4)
         with pytest.raises(Unavailable, match="licenses cannot be swapped, somebody holds its tables"):
             Replay(PlainSources(url)).rebuild(["licenses"])
-        monkeypatch.setattr("history.replay.SWAP_SECONDS", 30.0)
+        monkeypatch.setattr("history.rebuild.replay.SWAP_SECONDS", 30.0)
         letting_go = threading.Timer(0.5, reader.rollback)
         letting_go.start()
         assert Replay(PlainSources(url)).rebuild(["licenses"]).failures == {}

@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict
 from datetime import timedelta
 
+from application.operator_commands import Act
+from application.ports import Order
 from domain import customer as customers
-from domain import tenant as tenants
 from domain.errors import Obstacle, Permanent, Retryable
-from domain.operating import Act
-from domain.ports import Order
-from domain.steps import Scope, Step
+from domain.scope.steps import Scope, Step
+from domain.tenant import state as tenants
 from history.story import Run, Standing, clock, standing, tell
 from tests.domain.driver import Cloud
 from tests.domain.given import APP, CUSTOMER, JIRA, JIRA_FAMILY, JIRA_SCOPE, NOW, SITE, TENANT, message
@@ -67,8 +67,8 @@ def test_what_is_somewhere_is_told_with_its_place() -> None:
     (run,) = told.story(JIRA_FAMILY)
     completed = [line.said for line in run.lines if line.what == "completed"]
     assert completed == ["on shard eu-1 in eu", "schema jira_3 of database shard on shard eu-1"]
-    (wish,) = [line.said for line in run.lines if (line.what, line.step) == ("started", Step.DATABASE)]
-    assert wish == f"database of jira, login roles for {JIRA}"
+    (spec,) = [line.said for line in run.lines if (line.what, line.step) == ("started", Step.DATABASE)]
+    assert spec == f"database of jira, login roles for {JIRA}"
 
 
 def test_what_failed_was_given_up_undone_retried_and_came_about_is_told_in_order() -> None:

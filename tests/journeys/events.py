@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import uuid4
 
-from adapters.inbound import Headers, to_binary, to_structured
+from adapters.kafka.cloudevents_reader import Headers, to_binary, to_structured
 
 Mode = Literal["structured", "binary"]
 LIFECYCLE = "tenantry.lifecycle"

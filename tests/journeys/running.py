@@ -26,8 +26,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
-from adapters.kafka import KafkaPythonProducer
-from adapters.steps.login_roles import OUR_NAMES
+from adapters.kafka.clients import KafkaPythonProducer
+from adapters.resources.login_role import OUR_NAMES
 from cli.main import app
 from tests.journeys.events import Event, Raw, raws
 

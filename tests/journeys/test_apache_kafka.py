@@ -18,7 +18,7 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.structs import TopicPartition
 
-from adapters.kafka_reader import PartitionReader
+from adapters.kafka.raw_reader import PartitionReader
 from tests.contracts import raw_batches
 from tests.journeys.apache_kafka import ApacheKafka, NotToBeHad, jars
 from tests.journeys.events import LIFECYCLE, activated, created, new_tenant, raws, suspended

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.kafka import GroupSession, KafkaPythonConsumer, KafkaPythonProducer
+from adapters.kafka.clients import GroupSession, KafkaPythonConsumer, KafkaPythonProducer
 from tests.fakes.provisioner import SECRET, SIGNING, Handler, Provisioner, Reply, serving
 from tests.fakes.replier import Replier, from_the_start
 from tests.journeys.events import Raw, created, deactivated, new_tenant

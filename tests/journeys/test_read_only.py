@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from adapters.postgres_connection import connect
+from adapters.postgres.connection import connect
 from tests.journeys.events import created, new_tenant
 from tests.journeys.running import ROOT, Running, environment, wait_for
 

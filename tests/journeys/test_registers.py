@@ -46,10 +46,10 @@ def test_shuffled_and_repeated_golden_cases_end_in_the_stated_registers(tenantry
         assert told["wanted"] == as_of(datetime.now(UTC), case["wanted"]), case["name"]
 
 
-def as_of(now: datetime, wanted: dict[str, Any]) -> dict[str, Any]:
+def as_of(now: datetime, desired_state: dict[str, Any]) -> dict[str, Any]:
     """What is stated for the time of the vectors, today: meanwhile a licence in them may have run out."""
-    for product in wanted["products"].values():
+    for product in desired_state["products"].values():
         expires_at = product["license"] and product["license"]["value"]["expires_at"]
         if expires_at and datetime.fromisoformat(expires_at) <= now and product["wish"] == "open":
             product["wish"] = "closed"
-    return wanted
+    return desired_state

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from kafka import KafkaConsumer
 
-from adapters.kafka import topic_ids
+from adapters.kafka.clients import topic_ids
 from tests.journeys.events import COMMERCE, LIFECYCLE, activated, created, new_tenant, suspended
 from tests.journeys.running import Running, tenantry_process, wait_for
 

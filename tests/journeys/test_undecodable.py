@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from kafka import KafkaProducer
 
-from adapters.kafka_reader import PartitionReader
+from adapters.kafka.raw_reader import PartitionReader
 from tests.contracts import raw_batches
 from tests.journeys.events import LIFECYCLE, created, new_tenant
 from tests.journeys.running import Running, wait_for

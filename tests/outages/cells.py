@@ -18,7 +18,7 @@ from typing import Final
 
 import psycopg
 
-from adapters.high_water import AGENT_LOCK, APPEND_LOCK
+from adapters.postgres.high_water import AGENT_LOCK, APPEND_LOCK
 from tests.outages.installation import KINDS, Installation
 from tests.outages.servers import DatabaseServer
 from tests.outages.wire import Mode, Wire

@@ -21,9 +21,9 @@ from typing import Any, Final, Self
 
 import psycopg
 
-from adapters.topology import Shard, Topology
-from cli.demo.oracle import Disagreement, compare, expect
-from cli.demo.reading import Refused, read_event
+from adapters.resources.topology import Shard, Topology
+from demo.oracle import Disagreement, compare, expect
+from demo.reading import Refused, read_event
 from domain.errors import Unavailable
 from tests.fakes.provisioner import SECRET, Provisioner, serving
 from tests.journeys.running import Running, Told, tenantry
@@ -231,9 +231,11 @@ class Installation:
         asked = {tenant for tenant, product, step in self.theirs.there if (product, step) == ("compass", 7)}
         for tenant in expected.tenants.values():
             product = tenant.products.get("compass")
-            wanted = product is not None and product.level in ("open", "closed")
-            if wanted != (tenant.id in asked):
-                made.append(f"the entitlement of compass of '{tenant.id}' should {'' if wanted else 'not '}be there")
+            desired_state = product is not None and product.level in ("open", "closed")
+            if desired_state != (tenant.id in asked):
+                made.append(
+                    f"the entitlement of compass of '{tenant.id}' should {'' if desired_state else 'not '}be there"
+                )
         return made
 
 

@@ -19,9 +19,9 @@ from typing import Any, Final
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
-from adapters.kafka import KafkaPythonProducer
-from cli.demo.entries import Entry
-from cli.demo.telling import World
+from adapters.kafka.clients import KafkaPythonProducer
+from demo.entries import Entry
+from demo.telling import World
 from domain.errors import Unavailable
 
 COMMERCE: Final = "tenantry.commerce"

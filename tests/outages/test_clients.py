@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from adapters.kafka import KafkaPythonConsumer, KafkaPythonProducer, Partition, ensure_topics
-from adapters.kafka_confluent import ConfluentConsumer
+from adapters.kafka.clients import KafkaPythonConsumer, KafkaPythonProducer, Partition, ensure_topics
+from adapters.kafka.confluent import ConfluentConsumer
 from tests.outages.servers import Broker
 
 pytestmark = [pytest.mark.outages, pytest.mark.timeout(90)]

@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy import Table
 
 from domain.event import Cause, Event, Recorded
-from domain.provisioning import StepCompleted, StepStarted
-from domain.steps import Facts, Scope, Step, Wish
+from domain.scope.state import StepCompleted, StepStarted
+from domain.scope.steps import Scope, Step, StepResult, StepSpec
 from projections.base import Change, Fold, Key, Projection, Row, Set, storable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -32,7 +32,7 @@ def history(*events: Event) -> list[Recorded]:
     ]
 
 
-def started(scope: Scope, wish: Wish, step: Step, *, generation: int = 1) -> StepStarted:
+def started(scope: Scope, spec: StepSpec, step: Step, *, generation: int = 1) -> StepStarted:
     return StepStarted(
         tenant_id=scope.tenant_id,
         kind=scope.kind,
@@ -40,11 +40,11 @@ def started(scope: Scope, wish: Wish, step: Step, *, generation: int = 1) -> Ste
         step=step,
         direction="ensure",
         generation=generation,
-        wish=wish,
+        spec=spec,
     )
 
 
-def ensured(scope: Scope, step: Step, facts: Facts, *, generation: int = 1) -> StepCompleted:
+def ensured(scope: Scope, step: Step, facts: StepResult, *, generation: int = 1) -> StepCompleted:
     return StepCompleted(
         tenant_id=scope.tenant_id,
         kind=scope.kind,

@@ -1,12 +1,12 @@
 """Are the configurations those that step 4 stored?"""
 
-from domain.steps import ConfigurationFacts, Scope, Step
+from domain.scope.steps import ConfigurationResult, Scope, Step
 from projections.configurations import CONFIGURATIONS, PROJECTION
 from tests.projections.given import ensured, history, removed, rows_of
 
 SITE, JIRA = Scope("site", "t1"), Scope("product", "t1", "jira")
-OF_SITE = ConfigurationFacts(product=None, settings={"locale": "nl"}, organization="Acme")
-OF_JIRA = ConfigurationFacts(product="jira", settings={"region": "eu"})
+OF_SITE = ConfigurationResult(product=None, settings={"locale": "nl"}, organization="Acme")
+OF_JIRA = ConfigurationResult(product="jira", settings={"region": "eu"})
 
 
 def test_site_and_product_have_a_configuration_each() -> None:

@@ -2,7 +2,7 @@
 
 from domain.customer import CustomerAdministrator, CustomerUpdated
 from domain.personal import FORGOTTEN
-from domain.tenant_events import Founder, TenantCreated
+from domain.tenant.events import Founder, TenantCreated
 from projections.customers import CUSTOMERS, PROJECTION, TENANT_CUSTOMERS
 from tests.projections.given import history, rows_of
 

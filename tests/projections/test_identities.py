@@ -1,14 +1,14 @@
 """Does the last set of identities replace the one before, whole?"""
 
-from domain.steps import IdentityFacts, Membership, Permission, Scope, Step, User
+from domain.scope.steps import IdentityResult, Membership, Permission, Scope, Step, User
 from projections.identities import GROUPS, MEMBERSHIPS, PERMISSIONS, PROJECTION, TABLES, USERS
 from tests.projections.given import ensured, history, removed, rows_of
 
 SITE, JIRA = Scope("site", "t1"), Scope("product", "t1", "jira")
 
 
-def identities(*accounts: str, in_force: bool = True) -> IdentityFacts:
-    return IdentityFacts(
+def identities(*accounts: str, in_force: bool = True) -> IdentityResult:
+    return IdentityResult(
         product=None,
         users=tuple(
             User(account_id=account, name=account.title(), email=f"{account}@example.com") for account in accounts

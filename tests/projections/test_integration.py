@@ -8,15 +8,17 @@ from collections.abc import Mapping
 import pytest
 
 from domain.event import Event
-from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeHeld, ScopeResumed, StepBlocked, StepFailed
-from domain.steps import CommerceFacts, CommerceWish, Level, Scope, Step
+from domain.scope.state import ScopeConverged, ScopeFailed, ScopePutOnHold, ScopeResumed, StepBlocked, StepFailed
+from domain.scope.steps import CommerceResult, CommerceSpec, Level, Scope, Step
 from projections.base import Row
 from projections.integration import OUTBOX, PROJECTION
 from tests.projections.given import at, ensured, history, removed, rows_of, started
 
 SITE = Scope("site", "t1")
 OF = {"tenant_id": "t1", "kind": "site"}
-COMPLETED = ensured(SITE, Step.COMMERCE, CommerceFacts(customer_id="c1", known=True, name="Ada Lovelace"), generation=3)
+COMPLETED = ensured(
+    SITE, Step.COMMERCE, CommerceResult(customer_id="c1", known=True, name="Ada Lovelace"), generation=3
+)
 FAILED = StepFailed.model_validate(
     {
         **OF,
@@ -100,19 +102,19 @@ def test_a_product_that_began_anew_after_a_purge_is_told_as_data_lost() -> None:
 
 def test_a_scope_that_stopped_says_why() -> None:
     step = {"number": 2, "name": "site"}
-    gave_up = ScopeGaveUp.model_validate({**OF, "digest": "d", "step": 2, "reason": "taken"})
+    gave_up = ScopeFailed.model_validate({**OF, "digest": "d", "step": 2, "reason": "taken"})
     assert told(gave_up) == ("tenantry.site.failed", {"step": step, "reason": "taken"})
-    held = ScopeHeld.model_validate({**OF, "reason": "look"})
+    held = ScopePutOnHold.model_validate({**OF, "reason": "look"})
     assert told(held) == ("tenantry.site.held", {"step": None, "reason": "look"})
 
 
 def test_intents_and_waits_are_our_own_affair() -> None:
-    wish = CommerceWish(customer_id="c1", metadata_version=0, administrators_version=0)
+    spec = CommerceSpec(customer_id="c1", metadata_version=0, administrators_version=0)
     blocked = StepBlocked.model_validate(
         {**OF, "step": 2, "direction": "ensure", "generation": 1, "obstacle": "o", "reason": "r"}
     )
     resumed = ScopeResumed.model_validate({**OF, "reason": "again"})
-    assert outbox(started(SITE, wish, Step.COMMERCE), blocked, resumed) == {}
+    assert outbox(started(SITE, spec, Step.COMMERCE), blocked, resumed) == {}
 
 
 def test_the_same_fact_has_the_same_id_and_text_each_time() -> None:

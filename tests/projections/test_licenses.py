@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from domain.steps import LicenseFacts, Scope, Step
+from domain.scope.steps import LicenseResult, Scope, Step
 from projections.licenses import LICENSES, PROJECTION
 from tests.projections.given import ensured, history, removed, rows_of
 
@@ -10,8 +10,8 @@ JIRA = Scope("product", "t1", "jira")
 EXPIRY = datetime(2027, 1, 1, tzinfo=UTC)
 
 
-def entitlement(*, users: int = 10, active: bool = True) -> LicenseFacts:
-    return LicenseFacts(
+def entitlement(*, users: int = 10, active: bool = True) -> LicenseResult:
+    return LicenseResult(
         product="jira",
         edition="premium",
         users=users,

@@ -1,19 +1,19 @@
 """Do the placements say where each family lives?"""
 
-from domain.steps import DatabaseFacts, RegionFacts, RoleFacts, Scope, Step
+from domain.scope.steps import DatabaseResult, RegionResult, RoleResult, Scope, Step
 from projections.placements import PLACEMENTS, PROJECTION
 from tests.projections.given import ensured, history, removed, rows_of
 
 FAMILY = Scope("family", "t1", "jira")
-REGION = RegionFacts(region="eu", shard="eu-1")
-DATABASE = DatabaseFacts(
+REGION = RegionResult(region="eu", shard="eu-1")
+DATABASE = DatabaseResult(
     family="jira",
     region="eu",
     shard="eu-1",
     isolation="schema",
     database="shard_eu_1",
     schema_name="t1_jira_g1",
-    roles=(RoleFacts(product="jira-software", role="t1_js_g1", generation=1, login=True),),
+    roles=(RoleResult(product="jira-software", role="t1_js_g1", generation=1, login=True),),
 )
 NO_DATABASE = {"isolation": None, "database": None, "schema_name": None, "roles": None}
 

@@ -13,28 +13,28 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from adapters import migrations
-from adapters.embedded import EmbeddedPostgres
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.postgres import migrations
 from domain.customer import CustomerUpdated
 from domain.event import Event, Recorded
-from domain.provisioning import ScopeConverged, ScopeGaveUp, StepBlocked
-from domain.steps import (
+from domain.scope.state import ScopeConverged, ScopeFailed, StepBlocked
+from domain.scope.steps import (
     Access,
-    ConfigurationFacts,
-    DatabaseFacts,
-    IdentityFacts,
-    LicenseFacts,
+    ConfigurationResult,
+    DatabaseResult,
+    IdentityResult,
+    LicenseResult,
     Membership,
-    MembershipFacts,
-    MembershipWish,
+    MembershipResult,
+    MembershipSpec,
     Permission,
-    RegionFacts,
+    RegionResult,
     Scope,
-    SiteFacts,
+    SiteResult,
     Step,
     User,
 )
-from domain.tenant_events import TenantDestroyed
+from domain.tenant.events import TenantDestroyed
 from projections import INTEGRATION, PROJECTIONS
 from projections.base import BUCKETS, METADATA, Change, Fold, HandlerFailed, Projection, Row, Set
 from projections.customers import CUSTOMERS
@@ -123,16 +123,16 @@ def all_of(connection: Connection) -> dict[str, list[Row] | dict[str, list[Row]]
 
 
 def site(access: Access) -> Event:
-    facts = SiteFacts(site_name="acme", url="https://acme.example.com", access=access)
+    facts = SiteResult(site_name="acme", url="https://acme.example.com", access=access)
     return ensured(SITE, Step.SITE, facts)
 
 
 def member(scope: Scope, access: Access) -> Event:
-    return ensured(scope, Step.SITE, MembershipFacts(product=scope.key, access=access))
+    return ensured(scope, Step.SITE, MembershipResult(product=scope.key, access=access))
 
 
 def identities(scope: Scope, *accounts: str) -> Event:
-    facts = IdentityFacts(
+    facts = IdentityResult(
         product=scope.key or None,
         users=tuple(User(account_id=name, name=name.title(), email=f"{name}@example.com") for name in accounts),
         groups=("admins", "users"),
@@ -152,14 +152,14 @@ STORY: tuple[Event, ...] = (
     CREATED,
     CustomerUpdated(customer_id="c1", name="Acme", country="NL", contacts=('{"k":"v"}',), administrators=()),
     site("open"),
-    ensured(SITE, Step.CONFIGURATION, ConfigurationFacts(product=None, settings={"a": "b"}, organization="Acme")),
+    ensured(SITE, Step.CONFIGURATION, ConfigurationResult(product=None, settings={"a": "b"}, organization="Acme")),
     identities(SITE, "ada", "bob"),
     ScopeConverged(tenant_id="t1", kind="site", level="open", digest="d"),
-    ensured(FAMILY, Step.REGION, RegionFacts(region="eu", shard="eu-1")),
+    ensured(FAMILY, Step.REGION, RegionResult(region="eu", shard="eu-1")),
     ensured(
         FAMILY,
         Step.DATABASE,
-        DatabaseFacts(
+        DatabaseResult(
             family="jira",
             region="eu",
             shard="eu-1",
@@ -169,13 +169,13 @@ STORY: tuple[Event, ...] = (
             roles=(),
         ),
     ),
-    started(JIRA, MembershipWish(product="jira-software", access="open"), Step.SITE),
+    started(JIRA, MembershipSpec(product="jira-software", access="open"), Step.SITE),
     member(JIRA, "open"),
     identities(JIRA, "ada"),
     ensured(
         JIRA,
         Step.LICENSE,
-        LicenseFacts(
+        LicenseResult(
             product="jira-software",
             edition="free",
             users=3,
@@ -262,7 +262,7 @@ def test_thousands_of_rows_cost_a_few_statements(connection: Connection) -> None
 
 
 def test_what_postgresql_cannot_keep_does_not_stop_a_projection(connection: Connection) -> None:
-    nasty = IdentityFacts(
+    nasty = IdentityResult(
         product=None,
         users=(
             User(account_id="a\x00", name="N\x00", email="@\x00"),
@@ -277,7 +277,7 @@ def test_what_postgresql_cannot_keep_does_not_stop_a_projection(connection: Conn
         connection,
         CREATED,
         ensured(SITE, Step.IDENTITY, nasty),
-        ensured(SITE, Step.CONFIGURATION, ConfigurationFacts(product=None, settings={"\x00": "\x00"})),
+        ensured(SITE, Step.CONFIGURATION, ConfigurationResult(product=None, settings={"\x00": "\x00"})),
         CustomerUpdated(customer_id="c1", name="\x00", country="NL", contacts=(contact,), administrators=()),
     )
     assert connection.execute(select(USERS.c.account_id)).scalars().all() == ["a\ufffd"]
@@ -398,8 +398,8 @@ def test_the_state_of_a_scope_is_what_its_outcome_and_obstacle_make(connection: 
     blocked = StepBlocked.model_validate(
         {**of, "step": 2, "direction": "ensure", "generation": 1, "obstacle": "o", "reason": "r"}
     )
-    gave_up = ScopeGaveUp.model_validate({**of, "digest": "d", "step": 2, "reason": "r"})
-    start = started(JIRA, MembershipWish(product="jira-software", access="open"), Step.SITE)
+    gave_up = ScopeFailed.model_validate({**of, "digest": "d", "step": 2, "reason": "r"})
+    start = started(JIRA, MembershipSpec(product="jira-software", access="open"), Step.SITE)
     states = []
     for story in ([start], [start, blocked], [start, blocked, member(JIRA, "open")], [start, gave_up]):
         given_events(connection, *story)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TypedDict
 
 from domain.event import Event
-from domain.provisioning import (
+from domain.scope.state import (
     ScopeConverged,
-    ScopeGaveUp,
-    ScopeHeld,
+    ScopeFailed,
+    ScopePutOnHold,
     ScopeResumed,
     StepBlocked,
     StepFailed,
     StepStarted,
 )
-from domain.steps import MembershipFacts, MembershipWish, Scope, Step
+from domain.scope.steps import MembershipResult, MembershipSpec, Scope, Step
 from projections.base import Row
 from projections.provisionings import PROJECTION, PROVISIONINGS, STEPS
 from tests.projections.given import at, ensured, history, removed, rows_of, started
@@ -29,8 +29,8 @@ class _Of(TypedDict):
 
 
 OF: _Of = {"tenant_id": "t1", "kind": "product", "key": "jira"}
-START = started(JIRA, MembershipWish(product="jira", access="open"), Step.SITE, generation=1)
-DONE = ensured(JIRA, Step.SITE, MembershipFacts(product="jira", access="open"), generation=1)
+START = started(JIRA, MembershipSpec(product="jira", access="open"), Step.SITE, generation=1)
+DONE = ensured(JIRA, Step.SITE, MembershipResult(product="jira", access="open"), generation=1)
 UNDO = StepStarted(**{**START.model_dump(), "direction": "remove", "generation": 4, "undoing": True})
 FAILED = StepFailed.model_validate(
     {
@@ -47,8 +47,8 @@ BLOCKED = StepBlocked.model_validate(
     {**OF, "step": 2, "direction": "ensure", "generation": 1, "obstacle": "site-name:acme", "reason": "taken"}
 )
 CONVERGED = ScopeConverged.model_validate({**OF, "level": "open", "digest": "d1"})
-GAVE_UP = ScopeGaveUp.model_validate({**OF, "digest": "d1", "step": 2, "reason": "cannot be"})
-HELD = ScopeHeld.model_validate({**OF, "step": 2, "reason": "data_missing"})
+GAVE_UP = ScopeFailed.model_validate({**OF, "digest": "d1", "step": 2, "reason": "cannot be"})
+HELD = ScopePutOnHold.model_validate({**OF, "step": 2, "reason": "data_missing"})
 RESUMED = ScopeResumed.model_validate({**OF, "reason": "another wish came"})
 
 
@@ -109,9 +109,9 @@ def test_the_next_start_puts_it_in_progress_again_at_its_old_level() -> None:
 
 
 def test_a_scope_stays_given_up_while_it_is_undone() -> None:
-    undoing = (START, FAILED, GAVE_UP, UNDO)
-    assert (scope(*undoing)["state"], scope(*undoing)["reason"]) == ("given_up", "cannot be")
-    undone = (*undoing, removed(JIRA, Step.SITE, generation=4))
+    compensating = (START, FAILED, GAVE_UP, UNDO)
+    assert (scope(*compensating)["state"], scope(*compensating)["reason"]) == ("given_up", "cannot be")
+    undone = (*compensating, removed(JIRA, Step.SITE, generation=4))
     assert (scope(*undone)["state"], scope(*undone)["reason"]) == ("given_up", "cannot be")
     assert step(*undone)["state"] == "removed"
 

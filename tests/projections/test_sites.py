@@ -1,7 +1,7 @@
 """Are the sites, and the products on them, what step 2 made of them?"""
 
-from domain.steps import Access, MembershipFacts, Scope, SiteFacts, Step
-from domain.tenant_events import Founder, TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
+from domain.scope.steps import Access, MembershipResult, Scope, SiteResult, Step
+from domain.tenant.events import Founder, TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
 from projections.sites import PROJECTION, SITE_PRODUCTS, SITES_BASE
 from tests.projections.given import at, ensured, history, removed, rows_of
 
@@ -20,12 +20,12 @@ CREATED = TenantCreated(
 )
 
 
-def site(access: Access) -> SiteFacts:
-    return SiteFacts(site_name="acme", url="https://acme.example.com", access=access)
+def site(access: Access) -> SiteResult:
+    return SiteResult(site_name="acme", url="https://acme.example.com", access=access)
 
 
-def member(product: str, access: Access) -> MembershipFacts:
-    return MembershipFacts(product=product, access=access)
+def member(product: str, access: Access) -> MembershipResult:
+    return MembershipResult(product=product, access=access)
 
 
 def test_a_site_has_no_state_before_its_step_2() -> None:

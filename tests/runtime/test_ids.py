@@ -9,7 +9,7 @@ from uuid import UUID
 
 DRAWS = """
 import os
-from runtime.bootstrap import new_id
+from runtime.compose import new_id
 new_id()
 pid = os.fork()
 if pid:

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from adapters import kafka_batches
-from adapters.embedded import EmbeddedBroker
-from adapters.kafka_confluent import ConfluentProducer
-from adapters.kafka_python import KafkaPythonProducer
+from adapters.embedded.servers import EmbeddedBroker
+from adapters.kafka import record_batches as kafka_batches
+from adapters.kafka.confluent import ConfluentProducer
+from adapters.kafka.kafka_python import KafkaPythonProducer
 from domain.errors import UsageError
-from runtime.bootstrap import Parts, prepare
+from runtime.compose import Parts, prepare
 from runtime.instance import Endpoints
 from runtime.settings import Settings
 
@@ -36,10 +36,14 @@ def test_the_setting_chooses_the_client(settings: Settings, expected: type, brok
 
 def test_a_client_that_is_not_installed_is_a_usage_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
-    monkeypatch.delitem(sys.modules, "adapters.kafka_confluent")
-    monkeypatch.delattr("adapters.kafka_confluent")
-    wanted = parts(Settings(kafka_client="confluent-kafka"))
-    for attempt in (wanted.producer, lambda: wanted.consumer(lambda _: {}), lambda: prepare(wanted)):
+    monkeypatch.delitem(sys.modules, "adapters.kafka.confluent")
+    monkeypatch.delattr("adapters.kafka.confluent")
+    desired_state = parts(Settings(kafka_client="confluent-kafka"))
+    for attempt in (
+        desired_state.producer,
+        lambda: desired_state.consumer(lambda _: {}),
+        lambda: prepare(desired_state),
+    ):
         with pytest.raises(UsageError, match=r"pip install 'tenantry\[fast\]'"):
             attempt()
 
@@ -48,7 +52,11 @@ def test_a_codec_that_is_not_installed_is_a_usage_error_before_anything_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kafka_batches, "_PACKAGES", (("python-snappy", lambda: False), ("lz4", lambda: True)))
-    wanted = parts(Settings())
-    for attempt in (wanted.producer, lambda: wanted.consumer(lambda _: {}), lambda: prepare(wanted)):
+    desired_state = parts(Settings())
+    for attempt in (
+        desired_state.producer,
+        lambda: desired_state.consumer(lambda _: {}),
+        lambda: prepare(desired_state),
+    ):
         with pytest.raises(UsageError, match="cannot be read without python-snappy: run `pip install python-snappy`"):
             attempt()

@@ -18,9 +18,9 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
+from audit.checkpoints import Signer
 from cli.main import app
-from history.checkpoints import Signer
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 from runtime.instance import Endpoints
 from runtime.settings import SettingsError, load_settings
 from runtime.telemetry import configure_logging

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from history.checkpoints import Signer
+from audit.checkpoints import Signer
 from runtime.seal_keys import ensure_seal_key, load_seal_keys
 from runtime.settings import Settings, SettingsError
 

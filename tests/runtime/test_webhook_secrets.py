@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.bootstrap import Parts
+from runtime.compose import Parts
 from runtime.instance import Endpoints
 from runtime.settings import Settings, SettingsError, load_settings
 from runtime.webhook_secrets import load_webhook_secrets

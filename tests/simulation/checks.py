@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from application.ports import Order
+from application.unsettled_scopes import names_in_queue, unsettled
 from domain.event import Recorded
-from domain.ports import Order
-from domain.provisioning import ScopeConverged, ScopeGaveUp, ScopeResumed, StepCompleted, StepFailed, StepStarted
-from domain.steps import LEVELS, IdentityWish, LicenseWish, MembershipWish, Scope, SiteWish, Step
-from domain.tenant_events import PurgeStarted, TenantPurged, TenantPurgeStarted
-from domain.unsettled import names_in_queue, unsettled
+from domain.scope.state import ScopeConverged, ScopeFailed, ScopeResumed, StepCompleted, StepFailed, StepStarted
+from domain.scope.steps import LEVELS, IdentitySpec, LicenseSpec, MembershipSpec, Scope, SiteSpec, Step
+from domain.tenant.events import PurgeStarted, TenantPurged, TenantPurgeStarted
 from tests.domain.given import CATALOG
-from tests.domain.ground import grounds_of
+from tests.domain.prerequisites import grounds_of
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World
 from tests.simulation.registers import COOL_DOWN, HOSTS
@@ -44,7 +44,7 @@ class Witness:
         self._rested: set[str] = set()
         self._given_up: dict[str, set[str]] = {}
         self._dropped = 0
-        self.lived: dict[str, dict[str, bool]] = {}
+        self.has_converged: dict[str, dict[str, bool]] = {}
         self.tenant_purged_at: dict[str, Any] = {}
 
     def effect(self, order: Order, when: Literal["before", "after"]) -> None:
@@ -59,17 +59,19 @@ class Witness:
         self._dropped = len(self._world.dropped)
 
     def _is_safe(self, tenant: str, family: str, generation: int) -> None:
-        born = self._started[str(Scope("family", tenant, family)), generation]
+        created_generations = self._started[str(Scope("family", tenant, family)), generation]
         purged = max(self._purges.get((tenant, family), 0), self._purges.get((tenant, ""), 0))
-        if purged > born:
+        if purged > created_generations:
             return
-        lived = [
+        has_converged = [
             key
             for (its, key), at in self._lived_at.items()
-            if its == tenant and CATALOG.family_of(key) == family and at > max(born, self._purges.get((tenant, key), 0))
+            if its == tenant
+            and CATALOG.family_of(key) == family
+            and at > max(created_generations, self._purges.get((tenant, key), 0))
         ]
-        assert not lived, (
-            f"the database of {family} of {tenant} is dropped with the data of {lived}, and no purge named it"
+        assert not has_converged, (
+            f"the database of {family} of {tenant} is dropped with the data of {has_converged}, and no purge named it"
         )
 
     def sees(self, fact: Recorded) -> None:
@@ -93,7 +95,7 @@ class Witness:
                 (self._rested.discard if event.level == "absent" else self._rested.add)(fact.stream)
                 if event.kind == "product":
                     self._converged(event, fact.position)
-            case ScopeGaveUp() if fact.stream not in self._rested:
+            case ScopeFailed() if fact.stream not in self._rested:
                 self._given_up[fact.stream] = set()
             case ScopeResumed():
                 self._given_up.pop(fact.stream, None)
@@ -108,25 +110,25 @@ class Witness:
 
     def _begins(self, event: StepStarted) -> None:
         """On ground that is being undone nobody goes on, but for the one step that was decided before it was."""
-        if any(self.lived.get(event.tenant_id, {}).values()):
+        if any(self.has_converged.get(event.tenant_id, {}).values()):
             return
-        for ground in map(str, grounds_of(event.scope)):
-            late = self._given_up.get(ground)
+        for prerequisite in map(str, grounds_of(event.scope)):
+            late = self._given_up.get(prerequisite)
             if late is not None and event.direction == "ensure":
                 assert str(event.scope) not in late, (
-                    f"{event.scope} begins step {event.step}, and {ground} is being undone"
+                    f"{event.scope} begins step {event.step}, and {prerequisite} is being undone"
                 )
                 late.add(str(event.scope))
 
     def _converged(self, event: ScopeConverged, position: int) -> None:
-        lived = self.lived.setdefault(event.tenant_id, {})
+        has_converged = self.has_converged.setdefault(event.tenant_id, {})
         place = (event.tenant_id, event.key)
-        if event.level == "absent" and lived.get(event.key) and event.key not in HOSTS:
+        if event.level == "absent" and has_converged.get(event.key) and event.key not in HOSTS:
             purged = max(self._purges.get(place, 0), self._purges.get((event.tenant_id, ""), 0))
             assert purged > self._lived_at[place], f"{event.key} of {event.tenant_id} lived, and went without a purge"
-        if event.level != "absent" and not lived.get(event.key):
+        if event.level != "absent" and not has_converged.get(event.key):
             self._lived_at[place] = position
-        lived[event.key] = event.level != "absent"
+        has_converged[event.key] = event.level != "absent"
 
 
 def check_held(story: Story) -> None:
@@ -141,11 +143,13 @@ def check_given_up(story: Story) -> None:
 
     A purge that is due and has not begun, since somebody holds a scope of it, is no way down yet (seed 1557).
     """
-    for tenant, estate in story.estates().items():
-        for scope, actual in estate.scopes.items():
-            if scope.kind == "product" and actual.given_up is not None and actual.lived:
-                lived = story.witness.lived.get(tenant, {})
-                level = story.registers[tenant].level(scope.key, story.clock(), lived=lived, purges="begun")
+    for tenant, snapshot in story.snapshots().items():
+        for scope, actual in snapshot.scopes.items():
+            if scope.kind == "product" and actual.failure is not None and actual.has_converged:
+                has_converged = story.witness.has_converged.get(tenant, {})
+                level = story.registers[tenant].level(
+                    scope.key, story.clock(), has_converged=has_converged, purges="begun"
+                )
                 is_way_down = LEVELS.index(level) < LEVELS.index(actual.level)
                 assert not is_way_down, f"{scope} is given up as {actual.level}, and should be {level}"
 
@@ -153,24 +157,24 @@ def check_given_up(story: Story) -> None:
 def check_nobody_is_forgotten(story: Story) -> None:
     """Whatever has something to do now is due, or will be when its obstacle is out of the way."""
     now = story.clock()
-    due = {wake.scope for wake in story.log.wakes.values() if wake.at <= now}
+    due = {work_item.scope for work_item in story.log.work_items.values() if work_item.at <= now}
     due |= {scope for _, scope in story.log.obstacles}
     if any(scope.startswith("customer:") for scope in due):
         return  # what that changes is made due when it is looked at
-    for estate in story.estates().values():
-        for scope in estate.scopes:
+    for snapshot in story.snapshots().values():
+        for scope in snapshot.scopes:
             if str(scope) not in due:
-                turn = story.saga.take(scope, estate)
-                forgotten = turn.order or turn.facts
+                decision = story.saga.take(scope, snapshot)
+                forgotten = decision.order or decision.facts
                 assert not forgotten, f"{scope} is not due, and has something to do: {forgotten}"
 
 
 def check_nobody_is_left_alone(story: Story) -> None:
     """At rest, what an audit says of every scope: it is as it should be, or due, or waits for something named."""
-    for estate in story.estates().values():
-        scheduled = story.log.scheduled(names_in_queue(estate))
+    for snapshot in story.snapshots().values():
+        scheduled = story.log.scheduled(names_in_queue(snapshot))
         saga = story.saga
-        found = list(unsettled(estate, scheduled, catalog=saga.catalog, policy=saga.policy, now=story.clock()))
+        found = list(unsettled(snapshot, scheduled, catalog=saga.catalog, policy=saga.policy, now=story.clock()))
         assert not found, f"nobody would ever look at {found}"
 
 
@@ -195,17 +199,17 @@ def check_end(story: Story) -> None:
             left.pop((site, Step.COMMERCE))
             continue
         del names[name]
-        wish = left.pop((site, Step.SITE))
+        spec = left.pop((site, Step.SITE))
         access = "open" if registers.destroyed_at is None else "closed"
-        assert isinstance(wish, SiteWish)
-        assert wish.access == access, f"the site of {tenant} is {wish.access}, and should be {access}"
+        assert isinstance(spec, SiteSpec)
+        assert spec.access == access, f"the site of {tenant} is {spec.access}, and should be {access}"
         identity = left.pop((site, Step.IDENTITY))
-        assert isinstance(identity, IdentityWish)
+        assert isinstance(identity, IdentitySpec)
         assert identity.in_force == (access == "open"), f"the site of {tenant} should be {access}"
         for step in (Step.COMMERCE, Step.CONFIGURATION):
             left.pop((site, step))
-        lived = story.witness.lived.get(tenant, {})
-        levels = {key: registers.level(key, now, lived=lived) for key in story.products}
+        has_converged = story.witness.has_converged.get(tenant, {})
+        levels = {key: registers.level(key, now, has_converged=has_converged) for key in story.products}
         for key, level in levels.items():
             scope = Scope("product", tenant, key)
             _check_product(
@@ -235,14 +239,14 @@ def _check_product(what: str, level: str, there: dict[Step, Any]) -> None:
         assert not there, f"{what} should be absent, and there is {there}"
         return
     identity = there.pop(Step.IDENTITY, None)
-    assert isinstance(identity, IdentityWish), f"{what} should be {level}, and has {there}"
+    assert isinstance(identity, IdentitySpec), f"{what} should be {level}, and has {there}"
     assert identity.in_force == is_open, f"{what} should be {level}: {identity}"
     configuration = there.pop(Step.CONFIGURATION, None)
     if level != "retained":
         membership, license_ = there.pop(Step.SITE, None), there.pop(Step.LICENSE, None)
         assert configuration is not None, f"{what} has no configuration"
-        assert isinstance(membership, MembershipWish), f"{what} should be {level}, and is not in the site's set"
-        assert isinstance(license_, LicenseWish), f"{what} should be {level}, and has no entitlement"
+        assert isinstance(membership, MembershipSpec), f"{what} should be {level}, and is not in the site's set"
+        assert isinstance(license_, LicenseSpec), f"{what} should be {level}, and has no entitlement"
         assert (membership.access == "open", license_.active) == (is_open, is_open), f"{what} should be {level}"
     assert not there, f"{what} is {level}, and still has {there}"
 
@@ -260,7 +264,7 @@ def _check_databases(
             del left[scope, Step.REGION], left[scope, Step.DATABASE]
             roles = sorted((key, login) for (key, _), login in database.roles.items())
             assert roles == sorted(logins.items()), f"roles of {family} of {tenant}: {roles}, and {logins} is wanted"
-            entitled = {key: (wish.active, wish.users) for key, wish in database.entitlements.items()}
+            entitled = {key: (spec.active, spec.users) for key, spec in database.entitlements.items()}
             licensed = {
                 key: (level == "open", registers.products[key].license.value[0])
                 for key, level in members.items()

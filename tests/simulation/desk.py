@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+from application.operator_commands import Operating
+from application.ports import Clock
 from domain.errors import UsageError
 from domain.event import Recorded
-from domain.operating import Operating
-from domain.ports import Clock
-from domain.tenant_events import ChangeHeld, PurgeStarted, TenantPurgeStarted
+from domain.tenant.events import ApprovalRequested, PurgeStarted, TenantPurgeStarted
 from tests.simulation.registers import RESTORE_WINDOW, RETENTION, Tenant
 
 Listed = list[tuple[str, str, str, int | None]]
@@ -64,7 +64,7 @@ class Desk:
                 assert since is not None, f"{event.tenant_id} is purged, and was not destroyed"
                 assert since + RESTORE_WINDOW <= fact.time, f"{event.tenant_id} is purged before its time"
                 self._registers[event.tenant_id].purge_began(())
-            case ChangeHeld(change="purge") as event:
+            case ApprovalRequested(change="purge") as event:
                 self._registers[event.tenant_id].purge_is_held(event.product or "")
             case _:
                 pass

@@ -12,9 +12,9 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Literal, Protocol
 
+from application.ports import Clock, Recording
 from domain.errors import ExecutorError, Retryable
 from domain.event import Recorded
-from domain.ports import Clock, Recording
 from tests.fakes.event_log import MemoryEventLog
 from workers.effects import Effects, Key, Result
 
@@ -71,7 +71,7 @@ class SteppedEffects(Effects[Key, Result]):
 class Watch(Protocol):
     """Whoever looks on at a commit, and may let it fail."""
 
-    def around(self, recording: Recording, when: Literal["before", "after"]) -> None:
+    def blockers(self, recording: Recording, when: Literal["before", "after"]) -> None:
         """May raise: before the commit nothing is recorded, after it everything is, and nobody learns of it."""
 
     def sees(self, fact: Recorded) -> None:
@@ -86,9 +86,9 @@ class WatchedLog(MemoryEventLog):
         self._watch = watch
 
     def record(self, recording: Recording) -> None:
-        self._watch.around(recording, "before")
+        self._watch.blockers(recording, "before")
         before = self.last_position()
         super().record(recording)
         for fact in self.events[before:]:
             self._watch.sees(fact)
-        self._watch.around(recording, "after")
+        self._watch.blockers(recording, "after")

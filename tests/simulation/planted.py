@@ -11,15 +11,21 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from domain import budget, convergence, registers, saga, tenant, tenant_decisions, wanted
+from application import reconcile as saga
+from application.ports import Recording
+from application.stream_cache import Streams
+from domain import registers
 from domain.catalog import Catalog
 from domain.configuration import Adopted
-from domain.convergence import Resume
 from domain.errors import ExecutorError
-from domain.ports import Recording
 from domain.registers import Write
-from domain.steps import DatabaseWish
-from domain.streams import Streams
+from domain.scope import desired as desired_state
+from domain.scope import next_action as convergence
+from domain.scope.next_action import Resume
+from domain.scope.steps import DatabaseSpec
+from domain.tenant import budget
+from domain.tenant import decisions as tenant_decisions
+from domain.tenant import state as tenant
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World, facts_of
 from tests.simulation.parts import SteppedEffects
@@ -33,8 +39,8 @@ def _an_effect_that_is_not_idempotent() -> Broken:
     """Whoever creates a database twice has two of them."""
     honest = World._ensure_database  # noqa: SLF001
 
-    def twice(world: World, order: Any, wish: DatabaseWish) -> None:
-        honest(world, replace(order, born={**order.born, "": world.effects}), wish)
+    def twice(world: World, order: Any, spec: DatabaseSpec) -> None:
+        honest(world, replace(order, created_generations={**order.created_generations, "": world.effects}), spec)
 
     return patch.object(World, "_ensure_database", twice)
 
@@ -59,7 +65,7 @@ def _a_commit_before_its_effect() -> Broken:
         if order.direction == "ensure":
             effects._queued.pop(key)  # noqa: SLF001
             effects.late.append(act)
-            effects._outcomes.put((key, facts_of(order.wish, order.born)))  # noqa: SLF001
+            effects._outcomes.put((key, facts_of(order.spec, order.created_generations)))  # noqa: SLF001
 
     return patch.object(SteppedEffects, "begin", hasty)
 
@@ -70,7 +76,9 @@ def _an_effect_before_its_intent() -> Broken:
 
     def hasty(self: Any, work: Any, *, draining: bool, room: int | None) -> Any:
         decided = honest(self, work, draining=draining, room=room)
-        for order in [turn.order for _, turn, _ in decided if turn is not None and turn.order is not None]:
+        for order in [
+            decision.order for _, decision, _ in decided if decision is not None and decision.order is not None
+        ]:
             executor = self._executors[order.scope.kind, order.step]
             with suppress(ExecutorError):
                 executor.ensure(order) if order.direction == "ensure" else executor.remove(order)
@@ -89,7 +97,7 @@ def _a_removal_of_the_wrong_generation() -> Broken:
     honest = World.remove
 
     def misses(world: World, order: Any) -> None:
-        honest(world, replace(order, born=dict.fromkeys(order.born, order.generation)))
+        honest(world, replace(order, created_generations=dict.fromkeys(order.created_generations, order.generation)))
 
     return patch.object(World, "remove", misses)
 
@@ -98,22 +106,22 @@ def _a_given_up_wish_that_is_tried_for_ever() -> Broken:
     """What was given up is tried again, with the same wish."""
     honest = convergence.next_action
 
-    def stubborn(wish: Any, actual: Any, around: Any, now: Any) -> Any:
-        return Resume("once more") if actual.given_up is not None else honest(wish, actual, around, now)
+    def stubborn(spec: Any, actual: Any, blockers: Any, now: Any) -> Any:
+        return Resume("once more") if actual.failure is not None else honest(spec, actual, blockers, now)
 
     return patch.object(saga, "next_action", stubborn)
 
 
 def _a_purge_without_its_event() -> Broken:
     """When retention is over, the product is simply absent."""
-    honest = wanted._product_level  # noqa: SLF001
+    honest = desired_state._product_level  # noqa: SLF001
 
-    def silent(key: str, estate: Any, *, catalog: Any, now: Any) -> Any:
-        level = honest(key, estate, catalog=catalog, now=now)
-        since = estate.tenant.product(key).deactivated_at
+    def unreachable(key: str, snapshot: Any, *, catalog: Any, now: Any) -> Any:
+        level = honest(key, snapshot, catalog=catalog, now=now)
+        since = snapshot.tenant.product(key).deactivated_at
         return "absent" if level == "retained" and since and (now - since).days >= 60 else level
 
-    return patch.object(wanted, "_product_level", silent)
+    return patch.object(desired_state, "_product_level", unreachable)
 
 
 def _a_removal_at_a_neighbour() -> Broken:
@@ -122,8 +130,8 @@ def _a_removal_at_a_neighbour() -> Broken:
 
     def wild(world: World, order: Any) -> None:
         honest(world, order)
-        if isinstance(order.wish, DatabaseWish):
-            for place in [place for place in world.databases if place[1] == order.wish.family]:
+        if isinstance(order.spec, DatabaseSpec):
+            for place in [place for place in world.databases if place[1] == order.spec.family]:
                 del world.databases[place]
 
     return patch.object(World, "remove", wild)
@@ -141,10 +149,10 @@ def _a_release_that_is_lost() -> Broken:
     """A site name is free again, and whoever waits for it is not told."""
     honest = MemoryEventLog.record
 
-    def silent(log: MemoryEventLog, recording: Recording) -> None:
+    def unreachable(log: MemoryEventLog, recording: Recording) -> None:
         honest(log, replace(recording, unblocked=[]))
 
-    return patch.object(MemoryEventLog, "record", silent)
+    return patch.object(MemoryEventLog, "record", unreachable)
 
 
 def _a_lease_that_is_ignored() -> Broken:
@@ -156,8 +164,8 @@ def _a_lease_that_is_ignored() -> Broken:
         ended = [lease for lease in recording.leases if lease.token in still]
         renewed = [(lease, until) for lease, until in recording.renewals if lease.token in still]
         honest(log, replace(recording, leases=ended, kept=[], renewals=renewed))
-        for number in (number for lease in recording.leases for number in lease.wakes):
-            log.wakes.pop(number, None)
+        for number in (number for lease in recording.leases for number in lease.work_items):
+            log.work_items.pop(number, None)
 
     return patch.object(MemoryEventLog, "record", trusting)
 
@@ -174,7 +182,7 @@ def _closings_that_are_not_counted() -> Broken:
 
 def _ground_that_does_not_count() -> Broken:
     """Whoever stands on what is being undone builds on."""
-    return patch.object(wanted, "_on_its_ground", lambda scope, wish, estate, catalog: wish)
+    return patch.object(desired_state, "_on_its_ground", lambda scope, spec, snapshot, catalog: spec)
 
 
 def _a_process_that_believes_its_own_catalogue() -> Broken:

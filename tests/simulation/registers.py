@@ -347,7 +347,7 @@ class Tenant:
         return is_due and not self.holds("purge")
 
     def level(
-        self, key: str, now: datetime, *, lived: dict[str, bool], purges: Literal["due", "begun"] = "due"
+        self, key: str, now: datetime, *, has_converged: dict[str, bool], purges: Literal["due", "begun"] = "due"
     ) -> Level:
         """Where the product belongs; `lived` says which ones came to live, and were not purged since.
 
@@ -358,14 +358,14 @@ class Tenant:
         is_gone = self.is_purged(now) if purges == "due" else self.is_going
         if product is None or is_gone or not product.presence.written:
             return "absent"
-        hosts = self.level(host, now, lived=lived, purges=purges) if host else "open"
+        hosts = self.level(host, now, has_converged=has_converged, purges=purges) if host else "open"
         if hosts == "absent":
             return "absent"
         if not product.active:
             is_over = product.deactivated_at is None or product.deactivated_at + RETENTION <= now
             is_due = is_over and not self.holds("purge", key)
             is_gone = is_due if purges == "due" else product.is_going
-            return "retained" if lived.get(key) and not is_gone else "absent"
+            return "retained" if has_converged.get(key) and not is_gone else "absent"
         _, status, ends = product.license.value
         is_licensed = status == "active" and (ends is None or ends > now)
         is_open = is_licensed and not product.access.value and self.destroyed_at is None and hosts == "open"

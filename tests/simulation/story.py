@@ -20,20 +20,20 @@ from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 
+from application.ingest import Inbound, Lifecycle
+from application.operator_commands import Act, Operating
+from application.ports import Order, Recording, WaitingMessage
+from application.reconcile import Saga
 from domain.catalog import Catalog
 from domain.configuration import STREAM, Adopted, AdoptedShard, Configuration, Living, ShardMap, adopt
 from domain.errors import Conflict, ExecutorError, Permanent, Refused, Retryable, Unavailable, Unreachable, UsageError
 from domain.event import Cause, Recorded
-from domain.lifecycle import Inbound, Lifecycle
-from domain.operating import Act, Operating
 from domain.policy import Guard, Policy, default_policy
-from domain.ports import Order, Recording, WaitingMessage
-from domain.provisioning import StepStarted
-from domain.saga import Saga
-from domain.steps import SCOPE_STEPS, Scope
-from domain.wanted import Estate
+from domain.scope.desired import TenantSnapshot
+from domain.scope.state import StepStarted
+from domain.scope.steps import SCOPE_STEPS, Scope
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, SERVICE, Clock, message
-from tests.domain.ground import check_undone
+from tests.domain.prerequisites import check_undone
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World
 from tests.simulation import registers
@@ -41,7 +41,7 @@ from tests.simulation.checks import Witness, check_given_up, check_held, check_n
 from tests.simulation.desk import Desk
 from tests.simulation.parts import Killed, SteppedEffects, WatchedLog
 from tests.simulation.registers import Said
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.provisioner import Provisioner
 
 STEPS = 300
@@ -196,8 +196,8 @@ class Story:
         self._note("night", f"step {step} of each {kind} fails from here on")
         self._settle(timedelta(hours=2))
         check_given_up(self)
-        for estate in self.estates().values():
-            check_undone(estate.scopes)
+        for snapshot in self.snapshots().values():
+            check_undone(snapshot.scopes)
 
     def _dawn(self) -> None:
         """All is mended, the operator lets everything go on, and the clock runs, till names that went are free."""
@@ -216,11 +216,11 @@ class Story:
         while True:
             while any([self._finish(worker) for worker in self.workers]):  # noqa: C419 - each of them works
                 rounds += 1
-                assert rounds < ROUNDS, f"the workers never come to rest: {self.log.wakes}"
+                assert rounds < ROUNDS, f"the workers never come to rest: {self.log.work_items}"
             leases = self.log.leases
             due = [
-                max(wake.at, leases[wake.scope].until if wake.scope in leases else wake.at)
-                for wake in self.log.wakes.values()
+                max(work_item.at, leases[work_item.scope].until if work_item.scope in leases else work_item.at)
+                for work_item in self.log.work_items.values()
             ]
             if not due or min(due) > until:
                 self.clock.now = until
@@ -240,10 +240,10 @@ class Story:
         if self.desk.held():
             self._reads()
             self.dice.choice([self._approves, self._approves, self._rejects, self._leaves])()
-        for estate in self.estates().values():
-            for scope, actual in estate.scopes.items():
-                if actual.held is not None or actual.given_up is not None:
-                    self._does("release" if actual.held_by_hand else "retry", scope)
+        for snapshot in self.snapshots().values():
+            for scope, actual in snapshot.scopes.items():
+                if actual.held is not None or actual.failure is not None:
+                    self._does("release" if actual.is_on_operator_hold else "retry", scope)
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class Story:
 
     def _retires(self) -> None:
         """A product leaves the catalogue, and with it its apps: nobody may activate it any more."""
-        self.saga.estates(TENANTS)  # learns what is adopted
+        self.saga.snapshots(TENANTS)  # learns what is adopted
         self._retires_at = None
         self._offered = self._adopts(_without(self._catalogues.choice(self.products), CATALOG))
 
@@ -381,7 +381,7 @@ class Story:
 
     # -- trouble ------------------------------------------------------------------------------------------------------
 
-    def around(self, recording: Recording, when: Literal["before", "after"]) -> None:
+    def blockers(self, recording: Recording, when: Literal["before", "after"]) -> None:
         """What may befall a worker at a commit."""
         worker = self._acting
         if worker is None or not worker.busy:
@@ -429,8 +429,8 @@ class Story:
                 elif product.access.value:
                     type_ = "product.unsuspended"
                 else:
-                    lived = self.witness.lived.get(scope.tenant_id, {}).get(key)
-                    type_ = "product.suspended" if lived else "product.deactivated"
+                    has_converged = self.witness.has_converged.get(scope.tenant_id, {}).get(key)
+                    type_ = "product.suspended" if has_converged else "product.deactivated"
                 counter = (scope.tenant_id, key)
                 revision = self._next(counter) if self.revisioned[counter] else None
                 self._deliver(self._says(type_, *counter, revision=revision))
@@ -557,11 +557,11 @@ class Story:
             return True
         if self.registers[tenant].destroyed_at is not None:
             return self._restore(tenant)
-        scopes = self.estates()[tenant].scopes
-        stuck = [scope for scope, actual in scopes.items() if actual.held is not None or actual.given_up is not None]
+        scopes = self.snapshots()[tenant].scopes
+        stuck = [scope for scope, actual in scopes.items() if actual.held is not None or actual.failure is not None]
         if stuck and self.dice.random() < 0.8:
             scope = self.dice.choice(stuck)
-            return self._does("release" if scopes[scope].held_by_hand else "retry", scope)
+            return self._does("release" if scopes[scope].is_on_operator_hold else "retry", scope)
         return self._does("hold", self.dice.choice(list(scopes)))
 
     def _restore(self, tenant: str) -> bool:
@@ -606,10 +606,10 @@ class Story:
         return True
 
     def _operating(self) -> Operating:
-        return Operating(self.log, self.saga.estates, self.saga.catalog, self.policy, self.clock, self._new_id)
+        return Operating(self.log, self.saga.snapshots, self.saga.catalog, self.policy, self.clock, self._new_id)
 
-    def estates(self) -> Mapping[str, Estate]:
-        return self.saga.estates(TENANTS)
+    def snapshots(self) -> Mapping[str, TenantSnapshot]:
+        return self.saga.snapshots(TENANTS)
 
     # -- telling ------------------------------------------------------------------------------------------------------
 

@@ -13,13 +13,13 @@ import psycopg
 from sqlalchemy import Connection
 
 import workers.projector
-from adapters.high_water import MarkListener
-from adapters.log_reader import LogReader
-from adapters.workers import Heartbeat
+from adapters.postgres.heartbeats import Heartbeat
+from adapters.postgres.high_water import MarkListener
+from adapters.postgres.log_reader import LogReader
 from projections import INTEGRATION, PROJECTIONS
 from projections.base import Fold, Projection
 from projections.writing import apply
-from runtime.bootstrap import projector_engine
+from runtime.compose import projector_engine
 from tests.history.stories import OpenKeys
 from workers.projector import Projector
 

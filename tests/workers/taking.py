@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.event_log import PostgresEventLog
-from adapters.kafka import Message
+from adapters.kafka.clients import Message
+from adapters.postgres.event_log import PostgresEventLog
+from application.ingest import Outcome
+from application.ports import KafkaPosition, Recording
 from domain.errors import TenantryError, Unavailable
-from domain.lifecycle import Outcome
-from domain.ports import KafkaPosition, Recording
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.kafka import InMemoryBroker, MemoryConsumer, MemoryProducer
 from workers.intake import Intake
@@ -139,4 +139,4 @@ def let_run(intake: Intake[Any], turns: int, *, meanwhile: Callable[[int], None]
     """So many turns of the intake, without its pauses."""
     for number in range(turns):
         meanwhile(number)
-        intake.turn()
+        intake.decision()

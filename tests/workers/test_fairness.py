@@ -10,18 +10,18 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from adapters.event_log import PostgresEventLog
-from adapters.migrations import migrate
-from adapters.steps.foreign import Routed
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.postgres.migrations import migrate
+from adapters.provisioners.foreign import Routed
+from application.ingest import Lifecycle
+from application.ports import Executor, Order, WaitingMessage
+from application.reconcile import Saga
 from domain.catalog import Catalog, ForeignExecutor, Product
-from domain.lifecycle import Lifecycle
-from domain.ports import Executor, Order, WaitingMessage
-from domain.saga import Saga
-from domain.steps import Facts, Step
+from domain.scope.steps import Step, StepResult
 from tests.domain.given import CATALOG, POLICY, ids, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.sealing import InMemorySealingKeys
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.provisioner import Provisioner
 
 DEAD = "compass"
@@ -38,7 +38,7 @@ class Dead:
         self._lock = threading.Lock()
         self._revived = revived
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         with self._lock:
             self._inside += 1
             self.at_once = max(self.at_once, self._inside)
@@ -65,8 +65,10 @@ class Cloud:
 
     def create(self, tenant_id: str, *products: str) -> None:
         lifecycle = Lifecycle(self.log, reread=_nobody_waits, **self._rules)  # type: ignore[arg-type]
-        wanted = [{"product": key, "edition": "free", "users": 5, "revision": 1} for key in products]
-        created = message("tenant.created", 1, tenant_id=tenant_id, site_name=f"site-{tenant_id}", products=wanted)
+        desired_state = [{"product": key, "edition": "free", "users": 5, "revision": 1} for key in products]
+        created = message(
+            "tenant.created", 1, tenant_id=tenant_id, site_name=f"site-{tenant_id}", products=desired_state
+        )
         lifecycle.intake([created], [])
 
     def provisioner(self, limits: Limits) -> Provisioner:
@@ -128,13 +130,13 @@ def dead(cloud: Cloud) -> Iterator[Dead]:
     found.let_go.set()
 
 
-def work_until(provisioner: Provisioner, cloud: Cloud, wanted: set[str]) -> None:
+def work_until(provisioner: Provisioner, cloud: Cloud, desired_state: set[str]) -> None:
     """Rounds, until all of the streams have converged."""
     for _ in range(4000):
         provisioner.round()
-        if wanted <= cloud.streams("tenantry.scope-converged"):
+        if desired_state <= cloud.streams("tenantry.scope-converged"):
             return
-    raise AssertionError(f"never converged: {sorted(wanted - cloud.streams('tenantry.scope-converged'))}")
+    raise AssertionError(f"never converged: {sorted(desired_state - cloud.streams('tenantry.scope-converged'))}")
 
 
 def test_a_provisioner_that_is_dead_keeps_its_few_threads_and_holds_up_nobody(cloud: Cloud, dead: Dead) -> None:

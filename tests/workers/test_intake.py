@@ -12,10 +12,10 @@ import psycopg
 import pytest
 import structlog
 
-from adapters.event_log import PostgresEventLog
+from adapters.postgres.event_log import PostgresEventLog
+from application.ports import Recording
 from domain.errors import Conflict, Fault, PositionLost, TenantryError, Unavailable
 from domain.faults import IntakeHalted
-from domain.ports import Recording
 from tests.fakes.kafka import InMemoryBroker
 from tests.fakes.sealing import InMemorySealingKeys
 from tests.workers.planted import ForgetfulIntake
@@ -30,7 +30,7 @@ def test_a_batch_that_failed_is_taken_before_the_next_also_where_nobody_says_whe
     publish(broker, "a", "a")
     ledger.to_fail, ledger.positions_to_fail = [AWAY], 1
 
-    let_run(intake, 4, meanwhile=lambda turn: publish(broker, *(["a"] if turn == 1 else [])))
+    let_run(intake, 4, meanwhile=lambda decision: publish(broker, *(["a"] if decision == 1 else [])))
 
     assert ledger.taken == [(0, 0), (0, 1), (0, 2)]
 
@@ -43,7 +43,7 @@ def test_an_intake_that_forgets_to_go_back_loses_what_failed() -> None:
     publish(broker, "a", "a")
     ledger.to_fail, ledger.positions_to_fail = [AWAY], 1
 
-    let_run(intake, 4, meanwhile=lambda turn: publish(broker, *(["a"] if turn == 1 else [])))
+    let_run(intake, 4, meanwhile=lambda decision: publish(broker, *(["a"] if decision == 1 else [])))
 
     assert ledger.taken == [(0, 2)]
 
@@ -154,7 +154,7 @@ def test_whatever_fails_each_offset_is_taken_once_and_in_order(seed: int) -> Non
         lambda: ledger.to_fail.append(dice.choice((AWAY, Conflict("somebody was first")))),
         lambda: setattr(ledger, "positions_to_fail", dice.randrange(3)),
         lambda: unsure.append(AWAY),
-        *[lambda: dice.choice(intakes).turn()] * 3,
+        *[lambda: dice.choice(intakes).decision()] * 3,
     ]
     for _ in range(150):
         dice.choice(acts)()
@@ -162,7 +162,7 @@ def test_whatever_fails_each_offset_is_taken_once_and_in_order(seed: int) -> Non
     unsure.clear()
     for _ in range(300):
         for intake in intakes:
-            intake.turn()
+            intake.decision()
 
     everything = {(message.partition, message.offset) for message in broker.messages("tenantry.lifecycle")}
     assert set(ledger.taken) == everything
@@ -182,12 +182,12 @@ def test_sessions_that_the_server_cuts_when_idle_lose_nothing(migrated_database:
     intake = intake_of(broker, ledger)
     for _ in range(12):
         publish(broker, "a")
-        intake.turn()
+        intake.decision()
         with suppress(Unavailable):
             log.positions(["so that two sessions lie idle"])
         time.sleep(0.1)
     for _ in range(6):
-        intake.turn()
+        intake.decision()
     log.close()
 
     assert ledger.taken == [(0, offset) for offset in range(12)]

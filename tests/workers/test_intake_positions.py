@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from domain.ports import KafkaPosition, Recording
+from application.ports import KafkaPosition, Recording
 from tests.fakes.kafka import InMemoryBroker
 from tests.workers.taking import TOPIC, Ledger, broker_with, intake_of, let_run
 from workers import intake as intakes

@@ -11,18 +11,18 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.event_log import PostgresEventLog
-from adapters.steps.login_roles import OUR_NAMES
-from domain.lifecycle import Lifecycle
-from domain.operating import Operating
-from domain.ports import WaitingMessage
-from domain.saga import Saga
-from domain.wanted import Estate
-from tests.adapters.steps.real_shards import RealWorld, real_world
+from adapters.embedded.servers import EmbeddedPostgres
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.resources.login_role import OUR_NAMES
+from application.ingest import Lifecycle
+from application.operator_commands import Operating
+from application.ports import WaitingMessage
+from application.reconcile import Saga
+from domain.scope.desired import TenantSnapshot
+from tests.adapters.resources.real_shards import RealWorld, real_world
 from tests.domain.given import CATALOG, DAY, POLICY, TENANT, ids, message
 from tests.fakes.sealing import InMemorySealingKeys
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.provisioner import Provisioner
 
 JIRA = "jira-software"
@@ -49,7 +49,7 @@ class Cloud:
         data = {"catalog": CATALOG, "policy": POLICY, "clock": self.clock, "new_id": ids()}
         self.lifecycle = Lifecycle(log, reread=_nobody_waits, **data)  # type: ignore[arg-type]
         self.saga = Saga(log, dice=lambda: 0.0, **data)  # type: ignore[arg-type]
-        self.operating = Operating(log, self.saga.estates, **data)  # type: ignore[arg-type]
+        self.operating = Operating(log, self.saga.snapshots, **data)  # type: ignore[arg-type]
         self.provisioner = Provisioner(
             log,
             self.saga,
@@ -76,11 +76,11 @@ class Cloud:
                 return
         raise AssertionError("the provisioner does not come to rest")
 
-    def estate(self) -> Estate:
-        return self.saga.estates([TENANT])[TENANT]
+    def snapshot(self) -> TenantSnapshot:
+        return self.saga.snapshots([TENANT])[TENANT]
 
     def level(self) -> str:
-        return self.estate().product(JIRA).level
+        return self.snapshot().product(JIRA).level
 
     def schemas(self) -> set[str]:
         """The schemas of our families on the shard of region eu."""
@@ -127,7 +127,7 @@ def test_data_is_there_until_retention_is_over_and_gone_afterwards(cloud: Cloud)
     assert (cloud.level(), cloud.schemas()) == ("absent", set())
     cloud.says("product.activated", 5)
     assert cloud.level() == "open"
-    assert cloud.estate().tenant.product(JIRA).data_lost
+    assert cloud.snapshot().tenant.product(JIRA).data_lost
     second = cloud.schemas()
     assert len(second) == 1
     assert second != first
@@ -146,7 +146,7 @@ def test_a_restored_tenant_has_its_data_and_a_purged_one_leaves_nothing(cloud: C
     assert (cloud.level(), cloud.schemas(), cloud.names()) == ("absent", set(), {"acme"})
     cloud.passes(POLICY.site_name_cool_down)
     assert cloud.names() == set()
-    purge = cloud.estate().tenant.purge
+    purge = cloud.snapshot().tenant.purge
     assert purge is not None
     assert purge.over
     assert cloud.roles() == cloud.roles_of_others

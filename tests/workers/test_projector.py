@@ -10,8 +10,8 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from adapters import overview
-from adapters.event_log import PostgresEventLog
+from adapters.postgres import overview
+from adapters.postgres.event_log import PostgresEventLog
 from domain.event import Recorded
 from projections import INTEGRATION, PROJECTIONS, licenses, sites
 from projections.base import BUCKETS, Change, Projection

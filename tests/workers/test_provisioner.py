@@ -11,29 +11,29 @@ from typing import Literal
 
 import pytest
 
-from adapters.steps.circuit_breaker import CircuitBreaker
-from adapters.steps.foreign import Routed
+from adapters.provisioners.circuit_breaker import CircuitBreaker
+from adapters.provisioners.foreign import Routed
+from application.operator_commands import Act, Operating
+from application.ports import Order, Recording
+from application.reconcile import Saga
 from domain.catalog import Catalog
 from domain.errors import Conflict, Obstacle, Permanent, Retryable, TenantryError, UnreadableEvent
 from domain.event import Event
-from domain.operating import Act, Operating
-from domain.ports import Order, Recording
-from domain.provisioning import (
+from domain.scope.state import (
     ScopeConverged,
-    ScopeGaveUp,
-    ScopeHeld,
+    ScopeFailed,
+    ScopePutOnHold,
     StepBlocked,
     StepCompleted,
     StepFailed,
     StepStarted,
 )
-from domain.saga import Saga
-from domain.steps import Facts, LicenseFacts, Scope, Step
-from domain.tenant_events import PurgeStarted
+from domain.scope.steps import LicenseResult, Scope, Step, StepResult
+from domain.tenant.events import PurgeStarted
 from tests.domain.given import CATALOG, POLICY, Intake, ids, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.provisioner import Reply, says, serving, webhook
-from workers.lanes import Limits
+from workers.bulkheads import Limits
 from workers.provisioner import Executors, Provisioner
 
 TENANTS = [f"t-{number}" for number in range(12)]
@@ -83,7 +83,7 @@ class Cloud:
 
     def operator(self, act: Act) -> None:
         saga = Saga(self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, dice=lambda: 0.0)
-        Operating(self.log, saga.estates, CATALOG, POLICY, self.clock, self._new_id).carry_out(act, by="ada@console")
+        Operating(self.log, saga.snapshots, CATALOG, POLICY, self.clock, self._new_id).carry_out(act, by="ada@console")
 
     def facts(self, stream: str) -> list[Event]:
         return [fact.event for fact in self.log.events if fact.stream == stream]
@@ -116,7 +116,7 @@ def test_many_tenants_converge_with_one_completion_for_each_generation(cloud: Cl
     assert cloud.levels() == {"open": 5 * len(TENANTS)}
     assert set(cloud.completions().values()) == {1}
     assert not cloud.log.leases
-    assert not cloud.log.wakes
+    assert not cloud.log.work_items
 
 
 def test_outcomes_of_many_scopes_are_recorded_together(cloud: Cloud) -> None:
@@ -154,7 +154,7 @@ def test_a_product_that_comes_while_the_step_that_it_waits_for_is_recorded_is_no
     cloud.work(cloud.provisioner())
     assert came
     assert cloud.levels() == {"open": 3}
-    assert not cloud.log.wakes
+    assert not cloud.log.work_items
 
 
 def test_what_fails_is_tried_again_after_a_pause_and_comes_about(cloud: Cloud) -> None:
@@ -230,7 +230,7 @@ def test_a_step_of_somebody_else_goes_through_all_that_can_happen_to_it_and_come
         "provisioner:jira-software/7",
     ]
     done = [event.facts for event in told if isinstance(event, StepCompleted) and event.step is Step.LICENSE]
-    assert [(facts.active, facts.location) for facts in done if isinstance(facts, LicenseFacts)] == [
+    assert [(facts.active, facts.location) for facts in done if isinstance(facts, LicenseResult)] == [
         (True, "there"),
         (False, "with the provisioner of jira-software"),
     ]
@@ -261,7 +261,7 @@ def test_a_provisioner_that_is_away_for_hours_is_asked_by_probes_and_all_goes_on
         cloud.work(worker)
         came_back = {fact.stream.split(":")[1] for fact in cloud.log.events if _is_open(fact.event)}
     assert requests <= 2 * 60 * 2 + 10, "one probe at a time, each half a minute"
-    assert not [fact for fact in cloud.log.events if isinstance(fact.event, StepFailed | ScopeGaveUp)]
+    assert not [fact for fact in cloud.log.events if isinstance(fact.event, StepFailed | ScopeFailed)]
     blocked = Counter(fact.stream for fact in cloud.log.events if isinstance(fact.event, StepBlocked))
     assert blocked == dict.fromkeys((f"product:{tenant}:jira-software" for tenant in tenants), 1)
     assert came_back == set(tenants), "all are woken by the first answer"
@@ -279,7 +279,7 @@ def test_one_family_that_fails_for_good_leaves_its_siblings_live(cloud: Cloud) -
     cloud.world.faults = refuses
     cloud.create("t-1", "t-2")
     cloud.work(cloud.provisioner())
-    gave_up = [fact for fact in cloud.log.events if isinstance(fact.event, ScopeGaveUp)]
+    gave_up = [fact for fact in cloud.log.events if isinstance(fact.event, ScopeFailed)]
     assert [fact.stream for fact in gave_up] == ["family:t-1:jira"]
     assert cloud.levels() == {"open": 3 + 5}
 
@@ -491,7 +491,7 @@ class Hanging:
         self._inner = inner["site", Step.SITE]
         self.worker = cloud.provisioner(threads=threads, step_timeout=timedelta(seconds=0.3), executors=self.executors)
 
-    def ensure(self, order: Order) -> Facts:
+    def ensure(self, order: Order) -> StepResult:
         if order.scope.tenant_id == "t-1" and not self.let_go.is_set():
             self.stuck += 1
             self.let_go.wait(30)
@@ -558,7 +558,7 @@ def test_a_hold_that_comes_while_an_effect_runs_lets_it_finish_and_records_what_
     cloud.operator(Act("hold", scope, "look"))
     held.set()
     worker.join(20)
-    assert [type(event) for event in cloud.facts(str(scope))] == [StepStarted, ScopeHeld, StepCompleted]
+    assert [type(event) for event in cloud.facts(str(scope))] == [StepStarted, ScopePutOnHold, StepCompleted]
 
 
 def test_an_outcome_that_meets_a_hold_at_its_recording_is_recorded_on_top_of_it(cloud: Cloud) -> None:
@@ -572,7 +572,7 @@ def test_an_outcome_that_meets_a_hold_at_its_recording_is_recorded_on_top_of_it(
 
     cloud.log.before_record = first
     cloud.work(cloud.provisioner())
-    assert [type(event) for event in cloud.facts(str(scope))] == [StepStarted, ScopeHeld, StepCompleted]
+    assert [type(event) for event in cloud.facts(str(scope))] == [StepStarted, ScopePutOnHold, StepCompleted]
 
 
 def test_an_effect_that_waits_for_a_thread_does_not_begin_once_its_scope_is_held(cloud: Cloud) -> None:
@@ -593,7 +593,12 @@ def test_an_effect_that_waits_for_a_thread_does_not_begin_once_its_scope_is_held
     worker.round()
     held.set()
     cloud.work(worker)
-    assert [type(event) for event in cloud.facts("site:t-2")] == [StepStarted, StepCompleted, StepStarted, ScopeHeld]
+    assert [type(event) for event in cloud.facts("site:t-2")] == [
+        StepStarted,
+        StepCompleted,
+        StepStarted,
+        ScopePutOnHold,
+    ]
     assert cloud.levels() == {"open": 5}
     assert not cloud.log.leases
     cloud.operator(Act("release", Scope("site", "t-2"), "looked"))

@@ -13,12 +13,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from adapters.event_log import PostgresEventLog
-from adapters.kafka import Message, OnAssign
+from adapters.kafka.clients import Message, OnAssign
 from adapters.outage import Outage
-from adapters.steps import replies
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.provisioners import replies
+from application.ports import Reply
 from domain.catalog import CommandedExecutor
-from domain.ports import Reply
 from tests.contracts.replying import catalog_of
 from tests.fakes.kafka import InMemoryBroker, MemoryConsumer, MemoryProducer
 from tests.fakes.sealing import InMemorySealingKeys

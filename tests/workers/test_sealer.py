@@ -7,8 +7,8 @@ import threading
 import structlog
 
 from adapters.outage import Outage
+from audit.seal import Sealed
 from domain.errors import Tampered, Unavailable
-from history.seal import Sealed
 from workers.sealer import sealing
 
 

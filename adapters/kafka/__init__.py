@@ -1,0 +1,1 @@
+"""Kafka: clients behind one port, and the CloudEvents reader."""

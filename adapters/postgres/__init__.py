@@ -1,0 +1,1 @@
+"""PostgreSQL: event store, event log, read positions, work queue."""

@@ -1,0 +1,147 @@
+"""Which facts come next, of these tenants and of these kinds?
+
+Projections read the log here, live and when they are rebuilt. The log is partitioned by the second part of a stream's
+name, which is the tenant (of a customer's stream: the customer): all facts about one key are in one bucket. A bucket
+is only ever computed by this one SQL expression; PostgreSQL keeps the function the same for ever, because its own hash
+partitions lie on disk by it.
+
+Facts of kinds that nobody handles are left out by the database. A topic that this version does not know is not one of
+them: it comes as Unread, and so does a fact that cannot be decoded. Nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from adapters.postgres.connection import LONG, Session
+from adapters.postgres.event_mapper import ENCRYPTED_MARK, EVENTS, EventMapper
+from adapters.postgres.seal_store import NO_MARK
+from application.ports import EncryptionKeys
+from domain.errors import Unavailable, UnreadableEvent
+from domain.event import Event, Recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A fact that this version cannot read; `reason` names it by stream and version, and says why."""
+
+    position: int
+    topic: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Facts in the order of the log, each with its bucket; everything up to `upto` has been looked at."""
+
+    facts: Sequence[tuple[int, Recorded | Unread]]
+    upto: int
+
+
+class LogReader:
+    """One connection of its own, made when it is first needed and made again when it broke. Not for several threads."""
+
+    def __init__(self, url: str, keys: EncryptionKeys, *, close: Callable[[], None] = lambda: None) -> None:
+        self._session = Session(url, limits=LONG)
+        self._keys = keys
+        self._mapper = EventMapper(keys)
+        self._close = close
+
+    def close(self) -> None:
+        self._session.close()
+        self._close()
+
+    def mark(self) -> int:
+        """The high-water mark: how far the log may be read. Raises Unavailable."""
+        rows = self._rows("SELECT position FROM high_water_mark", ())
+        if not rows:
+            raise Unavailable(NO_MARK)
+        return int(rows[0][0])
+
+    def count(self, upto: int) -> int:
+        """About how many facts there are, for a progress bar; positions have few gaps."""
+        found = self._rows("SELECT coalesce(min(notification_id), 1) FROM stored_events", ())[0][0]
+        return max(0, upto - int(found) + 1)
+
+    def read(
+        self,
+        after: int,
+        upto: int,
+        *,
+        limit: int,
+        ignore: Collection[type[Event]] = (),
+        buckets: Collection[int] = (0,),
+        of: int = 1,
+    ) -> Batch:
+        """At most `limit` facts after `after` and up to `upto` (not past the mark), but those of kinds to `ignore`.
+
+        `buckets` are those wanted of `of` (a power of two). Raises Unavailable.
+        """
+        topics = [kind.TOPIC for kind in ignore]
+        if len(buckets) == of:
+            rows = self._rows(_ALL if of > 1 else _WHOLE, (of - 1, after, upto, topics, limit)[of == 1 :])
+        else:
+            rows = self._rows(_SOME, (of - 1, after, upto, topics, of - 1, list(buckets), limit))
+        return Batch(self._decoded(rows), rows[-1][4] if len(rows) == limit else upto)
+
+    def read_of(
+        self,
+        tenants: Collection[str],
+        customers: Collection[str],
+        upto: int,
+        *,
+        ignore: Collection[type[Event]],
+        of: int,
+    ) -> Batch:
+        """All facts of those tenants and customers up to `upto`, by the index of streams: for few of them."""
+        whole = [*(f"{kind}:{key}" for kind in ("tenant", "site") for key in tenants)]
+        whole += [f"customer:{key}" for key in customers]
+        begun = [f"{kind}:{key}:" for kind in ("family", "product") for key in tenants]
+        first = [*whole, *begun]
+        beyond = [*(f"{each}\x01" for each in whole), *(f"{each[:-1]};" for each in begun)]
+        topics = [kind.TOPIC for kind in ignore]
+        return Batch(self._decoded(self._rows(_STREAMS, (of - 1, first, beyond, upto, topics))), upto)
+
+    def _decoded(self, rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, Recorded | Unread]]:
+        sealed = {text.decode() for row in rows if ENCRYPTED_MARK in row[3] for text in _SEALED.findall(row[3])}
+        if sealed:
+            self._keys.prefetch(sealed=sealed)
+        decode = self._mapper.to_recorded
+        facts: list[tuple[int, Recorded | Unread]] = []
+        for stream, version, topic, state, position, bucket in rows:
+            try:
+                facts.append((bucket, decode(stream, version, topic, state, position=position)))
+            except UnreadableEvent as error:
+                facts.append((bucket, Unread(position, topic, str(error))))
+        return facts
+
+    def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        with self._session() as connection, connection.cursor(binary=True) as curs:
+            return curs.execute(statement.encode(), parameters, prepare=True).fetchall()
+
+
+def known_topics() -> dict[str, type[Event]]:
+    """Every kind of fact that this version can read, by its topic."""
+    return {kind.TOPIC: kind for kind in EVENTS}
+
+
+_SEALED: Final = re.compile(rb'"(v1\.[A-Za-z0-9_-]+\.)')
+"""The beginning of a sealed text, with the id of its key."""
+
+_BUCKET: Final = "(hashtextextended(split_part(originator_id, ':', 2), 0) & %s)::int"
+_COLUMNS: Final = "originator_id, originator_version, topic, state, notification_id"
+_RANGE: Final = "FROM stored_events WHERE notification_id > %s AND notification_id <= %s AND topic <> ALL (%s::text[])"
+_LAST: Final = "ORDER BY notification_id LIMIT %s"
+
+_OF_STREAMS: Final = (
+    "FROM unnest(%s::text[], %s::text[]) AS r (first, beyond) JOIN stored_events"
+    " ON originator_id >= r.first AND originator_id < r.beyond"
+    " WHERE notification_id <= %s AND topic <> ALL (%s::text[]) ORDER BY notification_id"
+)
+_STREAMS: Final = f"SELECT {_COLUMNS}, {_BUCKET} {_OF_STREAMS}"
+_WHOLE: Final = f"SELECT {_COLUMNS}, 0 {_RANGE} {_LAST}"
+_ALL: Final = f"SELECT {_COLUMNS}, {_BUCKET} {_RANGE} {_LAST}"
+_SOME: Final = f"SELECT {_COLUMNS}, {_BUCKET} {_RANGE} AND {_BUCKET} = ANY (%s::int[]) {_LAST}"

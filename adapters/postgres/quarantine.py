@@ -1,0 +1,115 @@
+"""What could not be applied, and why?
+
+Quarantined messages lie in the control database with their bodies sealed. Listing shows no content; `body` unseals one
+message for an operator who asks for it by number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Final
+
+import psycopg
+from psycopg.rows import class_row
+
+from adapters.postgres.connection import connect
+from adapters.postgres.errors import answering
+from application.ports import EncryptionKeys
+from domain.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message. `repeats` counts how often it came again while it lay here."""
+
+    number: int
+    state: str
+    rule: str
+    reason: str
+    source: str | None
+    id: str | None
+    type: str | None
+    tenant_id: str | None
+    topic: str
+    partition: int
+    offset: int
+    repeats: int
+    received_at: datetime
+    digest: bytes
+    encrypted_body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Which messages are meant: those that fit all that is said; None says nothing."""
+
+    rule: str | None = None
+    source: str | None = None
+    type: str | None = None
+    tenant_id: str | None = None
+
+    @property
+    def says_nothing(self) -> bool:
+        return self == Picked()
+
+
+_COLUMNS = (
+    'number, state, rule, reason, source, id, type, tenant_id, topic, partition, "offset", repeats, received_at,'
+    " digest, sealed_body AS encrypted_body"
+)
+
+
+EVERYTHING: Final = Picked()
+
+
+class Quarantine:
+    """The operators' side of the quarantine; messages get in with the batch that met them."""
+
+    def __init__(self, url: str, keys: EncryptionKeys) -> None:
+        self._url = url
+        self._keys = keys
+
+    def entries(self, *, state: str = "open", limit: int = 1000, picked: Picked = EVERYTHING) -> Sequence[Entry]:
+        """The messages in a state that are meant, oldest first."""
+        with self._connect() as connection, connection.cursor(row_factory=class_row(Entry)) as curs:
+            query = (
+                f"SELECT {_COLUMNS} FROM quarantine WHERE state = %(state)s"  # noqa: S608
+                " AND (%(rule)s::text IS NULL OR rule = %(rule)s) AND (%(source)s::text IS NULL OR source = %(source)s)"
+                " AND (%(type)s::text IS NULL OR type = %(type)s)"
+                " AND (%(tenant_id)s::text IS NULL OR tenant_id = %(tenant_id)s) ORDER BY number LIMIT %(limit)s"
+            )
+            return curs.execute(query.encode(), {"state": state, "limit": limit, **asdict(picked)}).fetchall()
+
+    def refused_again(self, entry: Entry) -> Entry | None:
+        """The open message that a retry of `entry` has come to."""
+        with self._connect() as connection, connection.cursor(row_factory=class_row(Entry)) as curs:
+            query = (
+                f"SELECT {_COLUMNS} FROM quarantine WHERE state = 'open' AND number > %s"  # noqa: S608
+                ' AND (digest = %s OR (topic, partition, "offset") = (%s, %s, %s)) ORDER BY number DESC LIMIT 1'
+            )
+            place = (entry.number, entry.digest, entry.topic, entry.partition, entry.offset)
+            return curs.execute(query.encode(), place).fetchone()
+
+    def entry(self, number: int) -> Entry:
+        """One message; UsageError where there is none of that number."""
+        with self._connect() as connection, connection.cursor(row_factory=class_row(Entry)) as curs:
+            query = f"SELECT {_COLUMNS} FROM quarantine WHERE number = %s"  # noqa: S608
+            found = curs.execute(query.encode(), (number,)).fetchone()
+        if found is None:
+            raise UsageError(f"quarantine has no message {number}: see `tenantry quarantine list`")
+        return found
+
+    def body(self, entry: Entry) -> bytes:
+        """The whole message; UsageError where its key was forgotten."""
+        plain = self._keys.unseal(entry.encrypted_body, f"body/{entry.digest.hex()}")
+        if plain is None:
+            raise UsageError(f"message {entry.number} cannot be read any more: its person was forgotten; discard it")
+        return plain
+
+    @contextmanager
+    def _connect(self) -> Iterator[psycopg.Connection]:
+        with answering(), connect(self._url) as connection:
+            yield connection

@@ -1,0 +1,1 @@
+"""Provisioners of other teams: webhooks, Kafka commands, replies."""

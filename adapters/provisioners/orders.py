@@ -1,0 +1,132 @@
+"""What is said to somebody else's provisioner, and what of its answer counts?
+
+The same over HTTP (webhooks.py) and over Kafka (commands.py, replies.py): an order goes out whole, with the facts that
+we shall tell once it is done. What comes back may add to them what only the provisioner knows (`MAY_SAY`), and a reason
+that names nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Final
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from application.ports import Order
+from domain.event import Value
+from domain.scope.steps import ConfigurationResult, LicenseResult, Step, StepResult
+
+Draft = Callable[[Order], StepResult]
+"""What is told of the step once it is done, as far as we know it ourselves. Pure."""
+
+_LONGEST_REASON: Final = 200
+_LONGEST_LOOKED_THROUGH: Final = 2000
+
+
+# -- what an answer may say ----------------------------------------------------------------------------------------
+
+
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=1024)]
+"""One line; no NUL, which PostgreSQL would not store."""
+
+
+class Nothing(Value):
+    """The wish says it all."""
+
+
+class Settings(Value):
+    """To be stored beside our settings, which stay. They lie in the log in the clear: nothing about persons."""
+
+    settings: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=64)], Text] = Field(
+        default_factory=dict, max_length=64
+    )
+
+
+class Location(Value):
+    """Where the product finds its entitlement."""
+
+    location: Annotated[Text, StringConstraints(min_length=1)] | None = None
+
+
+MAY_SAY: Final[Mapping[Step, type[Nothing | Settings | Location]]] = {
+    Step.SITE: Nothing,
+    Step.CONFIGURATION: Settings,
+    Step.IDENTITY: Nothing,
+    Step.LICENSE: Location,
+}
+
+
+class Misfit(ValueError):
+    """The answer says what it may not say; the text says where."""
+
+
+def completed(order: Order, draft: StepResult, said: bytes) -> StepResult:
+    """Our facts with what the answer, a JSON object, adds to them. Raises Misfit."""
+    try:
+        added = MAY_SAY[order.step].model_validate_json(said)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise Misfit(f"{place}: {first['msg']}") from None
+    match draft, added:
+        case ConfigurationResult(), Settings(settings=settings):
+            return draft.model_copy(update={"settings": {**settings, **draft.settings}})
+        case LicenseResult(), Location(location=str(location)):
+            return draft.model_copy(update={"location": location})
+        case _:
+            return draft
+
+
+# -- what goes out -------------------------------------------------------------------------------------------------
+
+
+def body_of(order: Order, *, family: str, facts: StepResult | None) -> bytes:
+    """The request. `facts` is None in a removal, whose wish is the one that is undone."""
+    scope = order.scope
+    asked = {
+        "idempotency_key": order.idempotency_key,
+        "tenant_id": scope.tenant_id,
+        "scope": {"kind": scope.kind, "tenant_id": scope.tenant_id, "key": scope.key},
+        "product": scope.key,
+        "family": family,
+        "step": int(order.step),
+        "direction": order.direction,
+        "generation": order.generation,
+        "region": order.placement.region if order.placement else None,
+        "wish": order.spec.model_dump(mode="json"),
+        "facts": facts.model_dump(mode="json") if facts is not None else None,
+    }
+    return json.dumps(asked, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def obstacle_of(order: Order) -> str:
+    """What is waited for where the provisioner is still at work, or has not replied."""
+    return f"provisioner:{order.scope.key}/{int(order.step)}"
+
+
+# -- what is told of it --------------------------------------------------------------------------------------------
+
+
+def about(order: Order, where: str, said: str) -> str:
+    """One short line that names the provisioner, and nobody else: it goes into the log in the clear."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())
+    if len(line) > _LONGEST_LOOKED_THROUGH:
+        line = line[:_LONGEST_LOOKED_THROUGH].rpartition(" ")[0]  # half a name would not be found
+    line = re.sub(r"\S+@\S+", "(personal)", line)
+    for name in _persons(order):
+        line = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(personal)", line, flags=re.IGNORECASE)
+    return f"the provisioner of {order.scope.key}, step {int(order.step)} ({where}) {line[:_LONGEST_REASON]}"
+
+
+def _persons(order: Order) -> list[str]:
+    """Names of persons, and of the customer, that a provisioner may have from us; each part of them, longest first."""
+    names: set[str] = set()
+    if order.tenant.attributes is not None:
+        names.add(order.tenant.attributes.value.administrator.name)
+    if order.customer.details is not None:
+        details = order.customer.details.value
+        names |= {details.name, *(person.name for person in details.administrators)}
+    parts = {part for name in names for part in (name, *name.split()) if len(part) > 2}
+    return sorted(parts, key=lambda part: (-len(part), part))

@@ -1,0 +1,1 @@
+"""The resources that the seven steps provision."""

@@ -1,0 +1,64 @@
+"""Has a newer generation been here?
+
+A worker that slept past its lease may wake up at any moment and carry out an order that is out of date. So
+each effect is in one transaction with a row that keeps the newest generation of its scope: the row is
+locked first, an older order finds no row that it may update and is refused, and of two orders at once one
+waits for the other to commit.
+
+The rows outlive what they guard: after a removal it is they that refuse a late ensure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
+
+import psycopg
+from psycopg import sql
+
+from adapters.postgres.connection import milliseconds
+from adapters.resources.topology import OURS, Patience, reaching
+from application.ports import Order
+from domain.errors import Fenced
+from domain.event import Value
+
+Connect = Callable[[], AbstractContextManager[psycopg.Connection]]
+"""Opens a session of the control database; `ConnectionPool.connection` is one."""
+
+W = TypeVar("W", bound=Value)
+
+
+def pass_fence(connection: psycopg.Connection, order: Order, *, schema: str = OURS) -> bool:
+    """Lock the scope's fence for this transaction; True where the scope is new here. Raises Fenced."""
+    row = connection.execute(
+        sql.SQL(
+            "INSERT INTO {fences} AS f (scope, generation) VALUES (%s, %s)"
+            " ON CONFLICT (scope) DO UPDATE SET generation = excluded.generation"
+            " WHERE f.generation <= excluded.generation RETURNING f.xmax = 0"
+        ).format(fences=sql.Identifier(schema, "fences")),
+        [str(order.scope), order.generation],
+    ).fetchone()
+    if row is None:
+        raise Fenced(f"{order.scope} has seen a newer generation than {order.generation}: this outcome does not count")
+    return bool(row[0])
+
+
+@contextmanager
+def control_transaction(control: Connect, order: Order, patience: Patience) -> Iterator[psycopg.Connection]:
+    """A short transaction in the control database that has passed the fence."""
+    with reaching("the control database"), control() as connection, connection.transaction():
+        connection.execute(
+            "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
+            " set_config('idle_in_transaction_session_timeout', %s, true)",
+            [milliseconds(each) for each in (patience.statement, patience.lock, patience.idle)],
+        )
+        pass_fence(connection, order, schema="public")
+        yield connection
+
+
+def spec_of(order: Order, kind: type[W]) -> W:
+    """The order's wish, which must be of the kind that the executor serves."""
+    if not isinstance(order.spec, kind):
+        raise TypeError(f"{order.idempotency_key}: expected a {kind.__name__}, got a {type(order.spec).__name__}")
+    return order.spec

@@ -1,0 +1,1 @@
+"""Application services: load, decide, record. What can be asked of the engine."""

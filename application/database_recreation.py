@@ -1,0 +1,104 @@
+"""May a database that is missing be made anew, empty?
+
+Only by an operator who accepts the loss, and only where it is missing indeed: the shard is looked at once more, and one
+that does not answer is not empty. The act is one fact in the family's stream, on the version that was read.
+
+    DataAbandoned ─▶ products give up step 7 ─▶ step 6 is removed, roles and all ─▶ step 6 is ensured under a new name
+                                                                                          │
+                                            products converge again, marked data_lost ◀───┘
+
+No effect of its own: the removal and the ensure are the saga's, with intents, generations and fences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from application.operator_commands import ATTEMPTS
+from application.ports import Clock, EventLog, NewId, Recording, WorkItem
+from domain.catalog import Catalog
+from domain.drift import Observed, place_of
+from domain.errors import Conflict, UsageError
+from domain.event import Cause, Recorded
+from domain.scope.desired import TenantSnapshot
+from domain.scope.next_action import database_of, dependents
+from domain.scope.state import DataAbandoned
+from domain.scope.steps import Scope
+
+
+def decide(
+    scope: Scope, snapshot: TenantSnapshot, observed: Observed, *, catalog: Catalog, reason: str, by: str
+) -> DataAbandoned:
+    """The fact that the act comes to. Raises UsageError where the data is not lost, or nobody can tell."""
+    actual, database = snapshot.actual(scope), database_of(snapshot, scope.key)
+    if database is None:
+        raise UsageError(f"{scope} has no database that could be lost: see `tenantry runs show {scope}`")
+    if actual.abandoned:
+        raise UsageError(f"{scope} is being made anew already: see `tenantry runs show {scope}`")
+    if actual.is_on_operator_hold:
+        raise UsageError(f"{scope} is held by somebody: `tenantry runs release {scope}` first")
+    if not actual.data_missing and actual.held is None:
+        raise UsageError(
+            f"nobody has found the database of {scope} missing: `tenantry reconcile --tenant {scope.tenant_id}` looks"
+        )
+    if (silence := observed.unreachable.get(database.shard)) is not None:
+        raise UsageError(
+            f"shard {database.shard} does not answer ({silence}), and unreachable is not absent:"
+            " repeat this when it does"
+        )
+    if place_of(database) in observed.places:
+        raise UsageError(f"the database of {scope} is there: `tenantry runs retry {scope}` opens it again")
+    members = (
+        key for key in sorted(snapshot.tenant.products) if key in catalog and catalog.family_of(key) == scope.key
+    )
+    return DataAbandoned(
+        tenant_id=scope.tenant_id,
+        kind=scope.kind,
+        key=scope.key,
+        products=tuple(key for key in members if snapshot.product(key).has_converged),
+        reason=reason,
+        operator=by,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Recreating:
+    """Loads, looks, decides, records. `observe` says what is there of tenants' things."""
+
+    log: EventLog
+    snapshots: Callable[[Iterable[str]], Mapping[str, TenantSnapshot]]
+    observe: Callable[[Sequence[TenantSnapshot]], Observed]
+    catalog: Catalog
+    clock: Clock
+    new_id: NewId
+
+    def recreate(self, scope: Scope, *, reason: str, by: str) -> DataAbandoned:
+        """The act as it was recorded. Raises UsageError, and Conflict when others record first again and again."""
+        for attempt in range(ATTEMPTS):
+            snapshot = self.snapshots([scope.tenant_id])[scope.tenant_id]
+            if not snapshot.tenant.exists or scope not in snapshot.scopes:
+                raise UsageError(f"there is no scope {scope}: see `tenantry runs list --tenant {scope.tenant_id}`")
+            event = decide(scope, snapshot, self.observe([snapshot]), catalog=self.catalog, reason=reason, by=by)
+            try:
+                self.log.record(self._recording(scope, snapshot, event, by=by))
+            except Conflict:
+                if attempt + 1 == ATTEMPTS:
+                    raise
+            else:
+                return event
+        raise AssertionError("unreachable")
+
+    def _recording(self, scope: Scope, snapshot: TenantSnapshot, event: DataAbandoned, *, by: str) -> Recording:
+        id_ = self.new_id()
+        recorded = Recorded(
+            stream=str(scope),
+            version=snapshot.actual(scope).version + 1,
+            id=id_,
+            time=self.clock(),
+            cause=Cause(kind="operator", source=by, id=str(id_)),
+            correlation=f"{by} {id_}",
+            event=event,
+        )
+        due = (scope, *dependents(scope, snapshot, catalog=self.catalog))
+        return Recording(events=[recorded], work_items=[WorkItem(str(each), recorded.time) for each in due])

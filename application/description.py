@@ -1,0 +1,247 @@
+"""How is a tenant told, to people and to programs?
+
+Plain JSON-able values: what commerce wants, register by register; what is actual, scope by scope; and for each product
+the seven steps, joined from the scopes that own them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from domain.catalog import Catalog
+from domain.policy import Policy
+from domain.registers import Register
+from domain.scope.desired import (
+    DesiredState,
+    TenantSnapshot,
+    data_lost,
+    desired_state,
+    is_purged,
+    licensed_access,
+    scopes_of,
+)
+from domain.scope.next_action import NEXT_ATTEMPT, Nothing, Wait, blockers, database_of, next_action
+from domain.scope.state import Provisioning
+from domain.scope.steps import Scope, Step
+from domain.tenant.closings import describe_held
+from domain.tenant.state import PendingChange, Tenant
+from domain.times import in_utc
+
+Json = dict[str, Any]
+
+STEP_NAMES: dict[Step, str] = {step: step.name.lower() for step in Step}
+
+
+def describe(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime) -> Json:
+    """`{"tenant_id", "wanted", "actual"}` of a tenant."""
+    return {
+        "tenant_id": snapshot.tenant.id,
+        "wanted": describe_desired(snapshot.tenant, catalog=catalog, now=now),
+        "actual": describe_actual(snapshot, catalog=catalog, policy=policy, now=now),
+    }
+
+
+# -- wanted --------------------------------------------------------------------------------------------------------
+
+
+def describe_desired(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json:
+    """The registers, and what they come to: the wish `open`, `closed` or `gone` of each product."""
+    attributes = tenant.attributes
+    return {
+        "tenant": {
+            "attributes": attributes
+            and {
+                "value": {
+                    name: value
+                    for name in ("customer_id", "site_name", "residency", "region")
+                    if (value := getattr(attributes.value, name)) is not None
+                },
+                "revision": attributes.revision,
+            },
+            "destroyed": tenant.destroyed is not None,
+            **({"purged": tenant.purge.over} if tenant.purge else {}),
+            **({"held": [_held(held) for held in tenant.held]} if tenant.held else {}),
+        },
+        "products": {
+            key: {
+                "presence": _state(registers.presence),
+                "access": _state(registers.access),
+                "license": registers.license
+                and {
+                    "value": {
+                        "edition": registers.license.value.edition,
+                        "users": registers.license.value.users,
+                        "status": registers.license.value.status,
+                        "expires_at": _time(registers.license.value.expires_at),
+                    },
+                    "revision": registers.license.revision,
+                },
+                "wish": licensed_access(tenant, key, catalog=catalog, now=now) if key in catalog else "gone",
+            }
+            for key, registers in sorted(tenant.products.items())
+        },
+    }
+
+
+def _held(held: PendingChange) -> Json:
+    """A change that the destroy guard holds."""
+    event = held.event
+    return {
+        "change": event.change,
+        "product": event.product,
+        "revision": event.revision,
+        "reason": event.reason,
+        "since": _time(held.since),
+    }
+
+
+def _state(register: Register[Any] | None) -> Json | None:
+    return {"value": register.value.state, "revision": register.revision} if register else None
+
+
+def _time(time: datetime | None) -> str | None:
+    return in_utc(time).isoformat().replace("+00:00", "Z") if time else None
+
+
+# -- actual --------------------------------------------------------------------------------------------------------
+
+
+def describe_actual(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime) -> Json:
+    """Each scope's level and state; for each product its seven steps, and whether it began anew after a purge."""
+    wishes = {
+        scope: desired_state(scope, snapshot, catalog=catalog, policy=policy, now=now)
+        for scope in scopes_of(snapshot.tenant, catalog)
+    }
+    told: dict[Scope, Json] = {
+        scope: _scope(scope, spec, snapshot, catalog=catalog, now=now) for scope, spec in wishes.items()
+    }
+    for scope, spec in wishes.items():
+        if scope.kind == "product":
+            told[scope]["data_lost"] = data_lost(scope.key, snapshot, catalog=catalog)
+            told[scope]["steps"] = _seven(scope, spec, wishes, snapshot, catalog)
+    return {
+        "site": told[Scope("site", snapshot.tenant.id)],
+        "families": {scope.key: each for scope, each in told.items() if scope.kind == "family"},
+        "products": {scope.key: each for scope, each in told.items() if scope.kind == "product"},
+    }
+
+
+def describe_scopes(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[Scope, Json]:
+    """Each scope's level and state, but for those of which nothing was ever begun, and nothing is wanted."""
+    found: dict[Scope, Json] = {}
+    for scope in scopes_of(snapshot.tenant, catalog):
+        desired = desired_state(scope, snapshot, catalog=catalog, policy=policy, now=now)
+        told = _scope(scope, desired, snapshot, catalog=catalog, now=now)
+        if snapshot.actual(scope).version or told["state"] != "converged":
+            found[scope] = told
+    return found
+
+
+def _awaited(scope: Scope, tenant: Tenant) -> str | None:
+    """Which changes of the scope await an approval, though nothing of it waits for them; a purge is told by itself."""
+    if scope.kind == "family":
+        return None
+    changes = [held.event for held in tenant.held if (held.event.product or "") == scope.key]
+    told = [describe_held(event) for event in changes if event.change != "purge"]
+    return f"{' and '.join(told)} {'await' if told[1:] else 'awaits'} approval" if told else None
+
+
+def _scope(scope: Scope, desired: DesiredState, snapshot: TenantSnapshot, *, catalog: Catalog, now: datetime) -> Json:
+    """The state of a scope in one word, wherever it is told: in `show`, `runs list`, `runs show` and `explain`.
+
+    `waiting`: for something that has a name. `in progress`: the saga is at it, or tries a step again.
+    """
+    actual = snapshot.actual(scope)
+    action = next_action(desired, actual, blockers(scope, desired, snapshot, catalog=catalog), now)
+    told: Json = {"level": actual.level, "wanted": desired.level, "state": "in progress"}
+    if actual.held is not None:
+        told |= {"state": "held", "reason": actual.held.reason}
+    elif actual.failure is not None:
+        told |= {"state": "given up", "reason": actual.failure.reason}
+    elif actual.intent is not None and actual.intent.obstacle is not None:
+        told |= {"state": "waiting", "reason": actual.intent.reason}
+    elif isinstance(action, Wait) and action.on == NEXT_ATTEMPT and actual.intent is not None:
+        told |= {"reason": actual.intent.reason, "until": _time(action.until)}
+    elif isinstance(action, Wait):
+        told |= {"state": "waiting", "reason": f"waits for {action.on}"}
+        if action.until is not None:
+            told |= {"until": _time(action.until), "reason": action.on}
+    elif _waits_for_purge(scope, snapshot, catalog=catalog):
+        told |= {"state": "waiting", "reason": "waits for the end of a purge, to begin anew"}
+    elif isinstance(action, Nothing) and (awaited := _awaited(scope, snapshot.tenant)):
+        told |= {"state": "waiting", "reason": f"{awaited}: see `tenantry runs approve`"}
+    elif isinstance(action, Nothing):
+        told["state"] = "converged"
+        if action.due_again_at is not None:
+            told["until"] = _time(action.due_again_at)
+    elif actual.intent is not None and actual.intent.failures:
+        told["reason"] = actual.intent.reason
+    return told
+
+
+def _waits_for_purge(scope: Scope, snapshot: TenantSnapshot, *, catalog: Catalog) -> bool:
+    """Whether it is active again, and what it was before is not gone yet."""
+    tenant = snapshot.tenant
+    is_active = scope.kind == "product" and tenant.product(scope.key).activated and tenant.purge is None
+    return is_active and is_purged(scope.key, snapshot, catalog=catalog)
+
+
+def _seven(
+    scope: Scope, desired: DesiredState, wishes: dict[Scope, DesiredState], snapshot: TenantSnapshot, catalog: Catalog
+) -> list[Json]:
+    site = Scope("site", scope.tenant_id)
+    family = Scope("family", scope.tenant_id, catalog.family_of(scope.key))
+    owners = {
+        Step.COMMERCE: site,
+        Step.SITE: scope,
+        Step.REGION: family,
+        Step.CONFIGURATION: scope,
+        Step.IDENTITY: scope,
+        Step.DATABASE: family,
+        Step.LICENSE: scope,
+    }
+    return [
+        {
+            "number": int(step),
+            "name": STEP_NAMES[step],
+            "state": _step_state(step, scope, owner, desired, wishes.get(owner, desired), snapshot, catalog),
+            "scope": str(owner),
+        }
+        for step, owner in owners.items()
+    ]
+
+
+def _step_state(
+    step: Step,
+    product: Scope,
+    owner: Scope,
+    desired: DesiredState,
+    owners_spec: DesiredState,
+    snapshot: TenantSnapshot,
+    catalog: Catalog,
+) -> str:
+    """`done` where ensured as wished; `absent` where it is neither wished nor there."""
+    actual = snapshot.actual(owner)
+    ensured = actual.steps.get(step)
+    wished = step in owners_spec.steps and desired.level != "absent"
+    if ensured is None:
+        return "pending" if wished else "absent"
+    if ensured.done:
+        if step is Step.DATABASE and catalog[product.key].family is not None and wished:
+            database = database_of(snapshot, owner.key)
+            role = database.role_of(product.key) if database else None
+            return "done" if role is not None and role.login == (desired.level == "open") else "pending"
+        return "done" if wished and ensured.spec == owners_spec.steps[step] else "pending" if wished else "unwanted"
+    return _intent_state(step, actual)
+
+
+def _intent_state(step: Step, actual: Provisioning) -> str:
+    intent = actual.intent
+    if intent is None or intent.step != step:
+        return "pending"
+    if intent.obstacle is not None:
+        return "waiting"
+    if intent.failures:
+        return "failed" if intent.retry_at is None else "retrying"
+    return "started" if intent.direction == "ensure" else "removing"

@@ -1,0 +1,299 @@
+"""What may an operator do?
+
+To a run:
+
+    retry      what was given up, or held because a step failed, is tried again
+    hold       nothing is begun for the scope, whatever commerce says, until it is released
+    release    what a person (or a guard) held goes on
+    ensure     every step of a scope that has converged is ensured again
+
+Each act is one event in the scope's own stream, with who and why, decided on the version that was read: whoever was
+first makes the other decide again. A retry, a release and an ensure wake the scope, and whoever may wait for it, in the
+same transaction.
+
+To a tenant: restore it. To what the destroy guard holds: approve a plan of it by its hash, or reject it; all of the
+plan in one transaction, so that it is carried out whole or not at all, whoever is killed meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from application.ports import Clock, EventLog, NewId, Recording, WorkItem
+from domain.catalog import Catalog
+from domain.commands import RestoreTenant
+from domain.errors import Conflict, UsageError
+from domain.event import Cause, Event, Recorded
+from domain.policy import Policy
+from domain.scope.desired import TenantSnapshot, due_of, purged_by
+from domain.scope.next_action import dependents
+from domain.scope.state import EnsureRequested, Provisioning, ScopePutOnHold, ScopeResumed
+from domain.scope.steps import Scope
+from domain.tenant import decisions as tenant_decisions
+from domain.tenant import state as tenants
+from domain.tenant.approval import Plan, pending_approvals_of, plan
+from domain.tenant.budget import live_products
+from domain.tenant.events import (
+    ChangesApproved,
+    ChangesRejected,
+    Closing,
+    Destructive,
+    TenantDestroyed,
+    TenantRestored,
+)
+from domain.tenant.guarded import Guarded
+from domain.tenant.state import PendingChange, Tenant
+
+ATTEMPTS = 10
+"""How often an act is decided again when others record first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What an operator wants of a scope, and why."""
+
+    kind: Literal["retry", "hold", "release", "ensure"]
+    scope: Scope
+    reason: str
+
+
+def decide(act: Act, actual: Provisioning) -> ScopePutOnHold | ScopeResumed | EnsureRequested:
+    """The fact that the act comes to. Raises UsageError where the scope is in no state for it."""
+    match act.kind:
+        case "retry":
+            return _retry(act, actual)
+        case "hold":
+            return _hold(act, actual)
+        case "release":
+            return _release(act, actual)
+        case "ensure":
+            return _ensure(act, actual)
+
+
+def _retry(act: Act, actual: Provisioning) -> ScopeResumed:
+    if actual.is_on_operator_hold:
+        raise UsageError(f"{act.scope} is held{_by_whom(actual)}: `tenantry runs release {act.scope}` lets it go on")
+    if actual.held is None and actual.failure is None:
+        raise UsageError(f"nothing of {act.scope} is held or given up: see `tenantry runs show {act.scope}`")
+    return _resumed(act)
+
+
+def _hold(act: Act, actual: Provisioning) -> ScopePutOnHold:
+    if actual.is_on_operator_hold:
+        raise UsageError(f"{act.scope} is held already{_by_whom(actual)}: release it first")
+    return ScopePutOnHold(tenant_id=act.scope.tenant_id, kind=act.scope.kind, key=act.scope.key, reason=act.reason)
+
+
+def _release(act: Act, actual: Provisioning) -> ScopeResumed:
+    if actual.held is None:
+        raise UsageError(f"nothing of {act.scope} is held: see `tenantry runs show {act.scope}`")
+    if not actual.is_on_operator_hold:
+        raise UsageError(
+            f"{act.scope} is held because a step failed ({actual.held.reason}): mend that, then `tenantry runs retry"
+            f" {act.scope}`"
+        )
+    return _resumed(act)
+
+
+def _ensure(act: Act, actual: Provisioning) -> EnsureRequested:
+    scope = act.scope
+    if actual.is_on_operator_hold:
+        raise UsageError(f"{scope} is held{_by_whom(actual)}: `tenantry runs release {scope}` lets it go on")
+    if actual.held is not None or actual.failure is not None:
+        raise UsageError(f"{scope} has failed: `tenantry runs retry {scope}` tries it again")
+    if not actual.at_rest:
+        raise UsageError(f"{scope} has not converged, its steps are ensured anyway: see `tenantry runs show {scope}`")
+    if actual.is_empty:
+        raise UsageError(f"{scope} is absent, there is nothing to ensure: see `tenantry runs show {scope}`")
+    return EnsureRequested(tenant_id=scope.tenant_id, kind=scope.kind, key=scope.key, reason=act.reason)
+
+
+def _resumed(act: Act) -> ScopeResumed:
+    return ScopeResumed(tenant_id=act.scope.tenant_id, kind=act.scope.kind, key=act.scope.key, reason=act.reason)
+
+
+def _by_whom(actual: Provisioning) -> str:
+    assert actual.held is not None
+    by = f" by {actual.held.by}" if actual.held.by else ""
+    return f"{by} ({actual.held.reason})"
+
+
+@dataclass(frozen=True, slots=True)
+class Operating:
+    """Loads, decides, records. `estates` gives the tenants as committed now."""
+
+    log: EventLog
+    snapshots: Callable[[Iterable[str]], Mapping[str, TenantSnapshot]]
+    catalog: Catalog
+    policy: Policy
+    clock: Clock
+    new_id: NewId
+
+    def carry_out(self, act: Act, *, by: str) -> Recorded:
+        """The act as it was recorded. Raises UsageError where it is refused, Conflict when others record first again
+        and again."""
+        return self._recorded(lambda: self._recording(act, self._snapshot(act.scope.tenant_id), by=by)).events[0]
+
+    def restore(self, tenant_id: str, *, reason: str, by: str) -> TenantRestored:
+        """Undo the destruction of a tenant. Raises Refused, and Conflict when others record first again and again."""
+        command = RestoreTenant(tenant_id=tenant_id, reason=reason, operator=by)
+
+        def decided() -> Recording:
+            tenant = self._snapshot(tenant_id).tenant
+            event = tenant_decisions.restore(tenant, command)
+            return self._of_tenant(tenant, event, (), by=by)
+
+        restored = self._recorded(decided).events[0].event
+        assert isinstance(restored, TenantRestored)
+        return restored
+
+    def plan(self) -> Plan:
+        """What the destroy guard holds now, and what would become of it."""
+        snapshots = self.snapshots(self.log.awaiting_approval())
+        return plan(snapshots.values(), catalog=self.catalog, policy=self.policy, now=self.clock())
+
+    def approve(self, plan_hash: str, *, reason: str, by: str) -> Plan:
+        """Carry the plan out: what it says was held is done. An empty plan says that nothing is held any more.
+
+        Raises UsageError where the plan has changed, Conflict when others record first again and again.
+        """
+        return self._settled(plan_hash, ChangesApproved, reason=reason, by=by)
+
+    def reject(self, plan_hash: str, *, reason: str, by: str) -> Plan:
+        """Drop what the plan would do. A purge stays held: it would only come back, for time does not go away."""
+        return self._settled(plan_hash, ChangesRejected, reason=reason, by=by)
+
+    def _settled(
+        self, plan_hash: str, verdict: type[ChangesApproved | ChangesRejected], *, reason: str, by: str
+    ) -> Plan:
+        found = self.plan()
+
+        def decided() -> Recording:
+            nonlocal found
+            found = self.plan()
+            whole = Recording()
+            if not found.changes:
+                return whole
+            if found.hash != plan_hash:
+                raise UsageError(
+                    f"what is held is not plan {plan_hash}, it is plan {found.hash}: read it with"
+                    " `tenantry runs approve`, then name that one"
+                )
+            for tenant_id, snapshot in found.snapshots.items():
+                held = [each for each in snapshot.tenant.held if _may(verdict, each)]
+                if not held:
+                    continue
+                event = verdict(
+                    tenant_id=tenant_id,
+                    changes=tuple(each.version for each in held),
+                    plan=plan_hash,
+                    reason=reason,
+                    operator=by,
+                )
+                facts = found.facts[tenant_id] if verdict is ChangesApproved else ()
+                recording = self._of_tenant(snapshot.tenant, event, facts, by=by)
+                going = [scope for _, fact in facts for scope in purged_by(fact, snapshot)]
+                recording.unmoved = {str(scope): snapshot.actual(scope).version for scope in going}
+                _join(whole, recording)
+            if whole.is_empty:
+                raise UsageError("only purges are held, which cannot be rejected: they wait until they are approved")
+            return whole
+
+        self._recorded(decided)
+        return found
+
+    def _recorded(self, decided: Callable[[], Recording]) -> Recording:
+        """What was decided and recorded; decided again where others recorded first."""
+        for attempt in range(ATTEMPTS):
+            recording = decided()
+            try:
+                self.log.record(recording)
+            except Conflict:
+                if attempt + 1 == ATTEMPTS:
+                    raise
+            else:
+                return recording
+        raise AssertionError("unreachable")
+
+    def _snapshot(self, tenant_id: str) -> TenantSnapshot:
+        return self.snapshots([tenant_id])[tenant_id]
+
+    def _of_tenant(
+        self, tenant: Tenant, act: Event, facts: Iterable[tuple[PendingChange, Destructive | Closing]], *, by: str
+    ) -> Recording:
+        """The act in the tenant's stream, then the facts that it lets pass with their own causes; all scopes due."""
+        now, act_id, before = self.clock(), self.new_id(), tenant
+        cause = Cause(kind="operator", source=by, id=str(act_id))
+        coming: list[tuple[Event, Cause, str]] = [(act, cause, f"{by} {act_id}")]
+        coming += [(fact, held.cause, held.correlation) for held, fact in facts]
+        recording = Recording()
+        for number, (event, why, correlation) in enumerate(coming):
+            recorded = Recorded(
+                stream=tenants.stream_of(tenant.id),
+                version=tenant.version + 1,
+                id=self.new_id() if number else act_id,
+                time=now,
+                cause=why,
+                correlation=correlation,
+                event=event,
+            )
+            tenant = tenants.evolve(tenant, recorded)
+            recording.events.append(recorded)
+        recording.work_items.extend(WorkItem(name, now) for name in due_of(tenant, self.catalog))
+        destroyed = sum(_destroys(event) for event, _, _ in coming)
+        if destroyed:
+            recording.guarded = Guarded(self.policy.guard, now, destroyed=destroyed)
+        if tenant.held != before.held:
+            recording.held[tenant.id] = pending_approvals_of(tenant)
+        recording.live_products = live_products(tenant) - live_products(before)
+        return recording
+
+    def _recording(self, act: Act, snapshot: TenantSnapshot, *, by: str) -> Recording:
+        if not snapshot.tenant.exists or act.scope not in snapshot.scopes:
+            raise UsageError(f"there is no scope {act.scope}: see `tenantry runs list --tenant {act.scope.tenant_id}`")
+        actual, act_id = snapshot.actual(act.scope), self.new_id()
+        event = decide(act, actual)
+        recorded = Recorded(
+            stream=str(act.scope),
+            version=actual.version + 1,
+            id=act_id,
+            time=self.clock(),
+            cause=Cause(kind="operator", source=by, id=str(act_id)),
+            correlation=f"{by} {act_id}",
+            event=event,
+        )
+        due: tuple[Scope, ...] = ()
+        if not isinstance(event, ScopePutOnHold):
+            due = (act.scope, *dependents(act.scope, snapshot, catalog=self.catalog))
+        tenant = snapshot.tenant
+        return Recording(
+            events=[recorded],
+            work_items=[WorkItem(str(scope), recorded.time) for scope in due],
+            unmoved={tenants.stream_of(tenant.id): tenant.version} if isinstance(event, ScopePutOnHold) else {},
+        )
+
+
+def _may(verdict: type[ChangesApproved | ChangesRejected], held: PendingChange) -> bool:
+    return verdict is ChangesApproved or held.event.change != "purge"
+
+
+def _destroys(event: Event) -> int:
+    match event:
+        case TenantDestroyed():
+            return 1
+        case TenantRestored():
+            return -1
+        case _:
+            return 0
+
+
+def _join(whole: Recording, recording: Recording) -> None:
+    whole.events.extend(recording.events)
+    whole.work_items.extend(recording.work_items)
+    whole.held.update(recording.held)
+    whole.live_products += recording.live_products
+    whole.unmoved.update(recording.unmoved)
+    if recording.guarded is not None:
+        whole.guarded = recording.guarded.and_also(whole.guarded)

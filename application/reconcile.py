@@ -1,0 +1,525 @@
+"""What does one turn of a scope record, and which effect comes next?
+
+The worker brings scopes that are due, and later the outcomes of their effects; `Saga` turns both into facts. A turn
+goes on from action to action until there is an effect to bring about, or nothing more to do. The intent of the next
+effect is recorded in the same commit as the outcome of the last one. What time has brought about (a license expired, a
+purge begins) goes into the tenant's stream in that commit, so that whatever commerce said first makes it conflict.
+
+    due ─▶ take(scope) ───────────┐                 ┌─▶ order: bring it about, then outcome(...)
+                                  ├─▶ next_action ──┤
+    effect ─▶ outcome(order, …) ──┘      ▲   │      └─▶ done: the lease ends; wake at a time, or never
+                                         └───┘ facts
+
+Scopes are decided on side by side, each from what it saw of the others. So nothing is taken from under others in the
+turn that decides on it: the fact is recorded, from then on nobody begins there, and another turn looks who came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, Final
+from uuid import UUID
+
+from application.ports import Blocked, Clock, Dice, EventLog, NewId, Order, WorkItem
+from application.stream_cache import State, Streams
+from domain import configuration as configurations
+from domain import customer as customers
+from domain.catalog import Catalog
+from domain.configuration import Adopted
+from domain.customer import Customer
+from domain.errors import UNREACHABLE, ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
+from domain.event import Cause, Event, Origin, Recorded
+from domain.policy import Policy
+from domain.scope import state as provisioning
+from domain.scope.desired import DesiredState, TenantSnapshot, data_lost, desired_state, due_of, purged_by, scopes_with
+from domain.scope.next_action import (
+    Converge,
+    Execute,
+    Fail,
+    Note,
+    Nothing,
+    PutOnHold,
+    Resume,
+    Start,
+    Wait,
+    blockers,
+    database_of,
+    dependents,
+    next_action,
+    placement_of,
+)
+from domain.scope.state import (
+    Intent,
+    Provisioning,
+    ScopeConverged,
+    ScopeEvent,
+    ScopeFailed,
+    ScopePutOnHold,
+    ScopeResumed,
+    StepBlocked,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+)
+from domain.scope.steps import Scope, ScopeKind, SiteSpec, Step, StepResult
+from domain.tenant import state as tenants
+from domain.tenant.approval import pending_approvals_of
+from domain.tenant.events import Passing, TenantEvent
+from domain.tenant.guarded import Guarded, PendingApprovals
+from domain.tenant.state import Tenant
+from domain.times import moved
+
+KEPT_TENANTS: Final = 2_000
+"""Of so many tenants the names of their scopes are kept; about 1 KiB each."""
+
+
+@dataclass(slots=True)
+class Decision:
+    """What one turn came to: facts to record, and either an effect to bring about or the end of the lease."""
+
+    scope: Scope
+    facts: list[Recorded] = field(default_factory=list)
+    order: Order | None = None
+    work_items: list[WorkItem] = field(default_factory=list)
+    rescheduled: dict[str, int] = field(default_factory=dict)
+    unmoved: dict[str, int] = field(default_factory=dict)
+    """The streams of what a purge takes away, with the version that it was decided on: nobody may hold it since."""
+    blocked: list[Blocked] = field(default_factory=list)
+    unblocked: list[str] = field(default_factory=list)
+    guarded: Guarded | None = None
+    held: dict[str, PendingApprovals | None] = field(default_factory=dict)
+    room: int | None = None
+    """How many purges the destroy guard lets pass; None while nobody has asked it."""
+    after: dict[str, State] = field(default_factory=dict)
+    """The streams that the turn adds to, as they are once it is recorded."""
+
+
+class Saga:
+    """Decides for scopes. Holds no state but a cache of folded streams, so that any number may run side by side.
+
+    `catalog` and `policy` are what the process has at hand. They count until something was adopted: the adoption is
+    read by the very query that reads the tenants, so that no tenant is decided about with an older one.
+    """
+
+    def __init__(
+        self, log: EventLog, *, catalog: Catalog, policy: Policy, clock: Clock, new_id: NewId, dice: Dice
+    ) -> None:
+        self._catalog = catalog
+        self._policy = policy
+        self.adopted = Adopted()
+        """What was adopted, as of the last `estates`."""
+        self._clock = clock
+        self._new_id = new_id
+        self._dice = dice
+        self._streams = Streams(log)
+        self._scopes_with = lru_cache(maxsize=KEPT_TENANTS)(self._name_scopes)
+
+    # -- loading ------------------------------------------------------------------------------------------------------
+
+    @property
+    def catalog(self) -> Catalog:
+        """With which the last estates were made, and are decided about."""
+        return self._catalog
+
+    @property
+    def policy(self) -> Policy:
+        return self._policy
+
+    def _learns(self) -> bool:
+        """Whether another configuration was adopted since; from here on it is used."""
+        adopted = self._streams.adopted()
+        if adopted.version == self.adopted.version:
+            return False
+        self.adopted = adopted
+        if (found := adopted.configuration) is not None:
+            self._catalog, self._policy = found.catalog, found.policy
+        self._scopes_with.cache_clear()
+        return True
+
+    def snapshots(self, tenant_ids: Iterable[str]) -> dict[str, TenantSnapshot]:
+        """The estates as committed now, with one query however many there are, and another for those that are new."""
+        asked = sorted(set(tenant_ids))
+        known: dict[str, tuple[Tenant, Mapping[Scope, str]]] = {}
+        changed = asked
+        while changed:
+            for tenant_id in changed:
+                tenant = self._streams.tenant(tenant_id)
+                scopes = self._scopes_with(tenant_id, tuple(tenant.products)) if tenant.exists else {}
+                known[tenant_id] = (tenant, scopes)
+            streams = (stream for tenant_id in changed for stream in _streams_of(*known[tenant_id]))
+            self._streams.refresh((*streams, configurations.STREAM))
+            changed = [each for each in changed if self._streams.tenant(each).version != known[each][0].version]
+            if self._learns():
+                changed = asked  # their scopes may have other names now
+        return {tenant_id: self._snapshot(*known[tenant_id]) for tenant_id in asked}
+
+    def _snapshot(self, tenant: Tenant, streams: Mapping[Scope, str]) -> TenantSnapshot:
+        customer = self._streams.customer(_customer_id(tenant)) if tenant.exists else Customer("")
+        return TenantSnapshot(tenant, customer, self._streams.provisionings(streams))
+
+    def _name_scopes(self, tenant_id: str, products: tuple[str, ...]) -> Mapping[Scope, str]:
+        """The scopes of a tenant with those products, and what their streams are called."""
+        return {scope: str(scope) for scope in scopes_with(tenant_id, products, self._catalog)}
+
+    def keep(self, decision: Decision) -> None:
+        """The turn was recorded: what it has added need not be read again."""
+        for stream, state in decision.after.items():
+            self._streams.keep(stream, state)
+
+    # -- deciding -----------------------------------------------------------------------------------------------------
+
+    def take(self, scope: Scope, snapshot: TenantSnapshot, *, room: int | None = None) -> Decision:
+        """The turn of a scope that is due; `room` is what the destroy guard lets pass (None: it was not asked)."""
+        decision = Decision(scope, room=room)
+        self._go_on(decision, snapshot)
+        return decision
+
+    def outcome(
+        self,
+        order: Order,
+        result: StepResult | Exception | None,
+        snapshot: TenantSnapshot,
+        *,
+        draining: bool,
+        room: int | None = None,
+    ) -> Decision:
+        """The turn after an effect: `result` is its facts (None after a removal), or why it did not come about.
+
+        While draining, the outcome is recorded and the scope left due for others.
+        """
+        decision = Decision(order.scope, room=room)
+        actual = snapshot.actual(order.scope)
+        intent = actual.intent
+        if intent is None or intent.generation != order.generation:
+            decision.work_items.append(WorkItem(str(order.scope), self._clock()))  # somebody else was here: look again
+            return decision
+        if _is_back(intent, result):
+            decision.unblocked.append(str(intent.obstacle))
+        if isinstance(result, Exception):
+            snapshot = self._failed(decision, intent, result, snapshot)
+        else:
+            snapshot = self._completed(decision, intent, result, snapshot)
+        if draining:
+            decision.work_items.append(WorkItem(str(order.scope), self._clock()))
+        elif not decision.blocked:
+            self._go_on(decision, snapshot)
+        return decision
+
+    def _completed(
+        self, decision: Decision, intent: Intent, facts: StepResult | None, snapshot: TenantSnapshot
+    ) -> TenantSnapshot:
+        if isinstance(intent.spec, SiteSpec) and intent.direction == "remove":
+            decision.unblocked.append(f"site-name:{intent.spec.site_name}")
+        if intent.step is Step.REGION and intent.direction == "remove":
+            placement = placement_of(snapshot, decision.scope.key)
+            if placement is not None:
+                decision.unblocked.append(f"room:{placement.region}")
+        return self._add(
+            decision,
+            StepCompleted(
+                **_names(decision.scope),
+                customer_id=snapshot.customer.id or None,
+                step=intent.step,
+                direction=intent.direction,
+                generation=intent.generation,
+                facts=facts,
+            ),
+            snapshot,
+        )
+
+    def _failed(self, decision: Decision, intent: Intent, error: Exception, snapshot: TenantSnapshot) -> TenantSnapshot:
+        now, retry = self._clock(), self._policy.retry
+        away_for = now - intent.blocked_since if _is_of(error, intent) and intent.blocked_since else timedelta()
+        match error:
+            case Obstacle():
+                pause = error.delay or retry.obstacle_poll
+                return self._blocked(decision, intent, error.obstacle, str(error), pause, snapshot)
+            case Unreachable() if away_for < retry.unreachable_for:
+                pause = error.delay or retry.pause(away_for, self._dice())
+                return self._blocked(decision, intent, error.obstacle, str(error), pause, snapshot)
+        attempt = intent.failures + 1
+        retry_at = None
+        if not isinstance(error, Permanent | Unreachable) and attempt < retry.attempts:
+            delay = error.delay if isinstance(error, Retryable) and error.delay is not None else None
+            retry_at = moved(now, delay if delay is not None else retry.delay(attempt, self._dice()))
+        reason = f"{_said(error)}, for {_hours(away_for)} now" if isinstance(error, Unreachable) else _said(error)
+        failed = StepFailed(**_intended(decision.scope, intent), attempt=attempt, reason=reason, retry_at=retry_at)
+        return self._add(decision, failed, snapshot)
+
+    def _blocked(
+        self, decision: Decision, intent: Intent, obstacle: str, reason: str, pause: timedelta, snapshot: TenantSnapshot
+    ) -> TenantSnapshot:
+        """The scope waits for the release of what stands in its way, and looks again by itself."""
+        now = self._clock()
+        decision.blocked.append(Blocked(obstacle, str(decision.scope)))
+        decision.work_items.append(WorkItem(str(decision.scope), moved(now, pause)))
+        timer = desired_state(
+            decision.scope, snapshot, catalog=self._catalog, policy=self._policy, now=now
+        ).due_again_at
+        decision.work_items.extend([WorkItem(str(decision.scope), timer)] if timer is not None else [])
+        if intent.obstacle == obstacle:
+            return snapshot
+        blocked = StepBlocked(**_intended(decision.scope, intent), obstacle=obstacle, reason=reason)
+        return self._add(decision, blocked, snapshot)
+
+    def _go_on(self, decision: Decision, snapshot: TenantSnapshot) -> None:
+        """From action to action, until there is an effect to bring about or nothing more to do."""
+        scope = decision.scope
+        event: ScopeEvent
+        while True:
+            now = self._clock()
+            desired = desired_state(scope, snapshot, catalog=self._catalog, policy=self._policy, now=now)
+            actual = snapshot.actual(scope)
+            match next_action(desired, actual, blockers(scope, desired, snapshot, catalog=self._catalog), now):
+                case Note() as note:
+                    snapshot = self._note(decision, note.event, snapshot)
+                    continue
+                case Start() as start:
+                    event = StepStarted(
+                        **_names(scope),
+                        step=start.step,
+                        direction=start.direction,
+                        generation=actual.version + 1,
+                        spec=start.spec,
+                        compensating=start.compensating,
+                    )
+                    snapshot = self._add(decision, event, snapshot)
+                    if _removes_prerequisite(scope, event):
+                        decision.work_items.append(WorkItem(str(scope), now))
+                    else:
+                        decision.order = self._order(scope, snapshot)
+                    return
+                case Execute():
+                    decision.order = self._order(scope, snapshot)
+                    return
+                case Wait() as wait:
+                    if wait.until is not None:
+                        decision.work_items.append(WorkItem(str(scope), wait.until))
+                    return
+                case Nothing() as nothing:
+                    if nothing.due_again_at is not None and nothing.due_again_at > now:
+                        decision.work_items.append(WorkItem(str(scope), nothing.due_again_at))
+                    return
+                case Converge() | Fail() | PutOnHold() | Resume() as verdict:
+                    event = _said_of(scope, verdict, desired, snapshot, self._catalog)
+            snapshot = self._add(decision, event, snapshot)
+            if _removes_prerequisite(scope, event):
+                decision.work_items.append(WorkItem(str(scope), now))
+                return
+
+    def _order(self, scope: Scope, snapshot: TenantSnapshot) -> Order:
+        intent = snapshot.actual(scope).intent
+        assert intent is not None
+        family = scope.key if scope.kind == "family" else None
+        if scope.kind == "product":
+            family = self._catalog.family_of(scope.key)
+        return Order(
+            scope=scope,
+            step=intent.step,
+            direction=intent.direction,
+            generation=intent.generation,
+            spec=intent.spec,
+            created_generations=snapshot.actual(scope).steps[intent.step].created_generations,
+            tenant=snapshot.tenant,
+            customer=snapshot.customer,
+            placement=placement_of(snapshot, family) if family else None,
+            database=database_of(snapshot, family) if family else None,
+        )
+
+    # -- facts --------------------------------------------------------------------------------------------------------
+
+    def _add(self, decision: Decision, event: ScopeEvent, snapshot: TenantSnapshot) -> TenantSnapshot:
+        """Put the fact into the turn, wake whom it matters to, and return the estate after it."""
+        version = snapshot.actual(decision.scope).version + 1
+        recorded = self._recorded(decision, event, snapshot, stream=str(decision.scope), version=version)
+        before = snapshot.actual(decision.scope)
+        after = provisioning.evolve(before, recorded)
+        decision.after[str(decision.scope)] = after
+        snapshot = TenantSnapshot(snapshot.tenant, snapshot.customer, {**snapshot.scopes, decision.scope: after})
+        if kinds := _wakes(event, before):
+            decision.rescheduled[snapshot.tenant.id] = snapshot.tenant.version
+            decision.work_items.extend(
+                WorkItem(str(other), recorded.time)
+                for other in dependents(decision.scope, snapshot, catalog=self._catalog)
+                if other.kind in kinds
+            )
+        return snapshot
+
+    def _note(self, decision: Decision, event: Passing, snapshot: TenantSnapshot) -> TenantSnapshot:
+        """Put the fact into the tenant's stream, at the version that it was decided on, and wake every other scope.
+
+        Whoever recorded there first makes it conflict, and it is decided again.
+        """
+        tenant = snapshot.tenant
+        stream = tenants.stream_of(tenant.id)
+        noted = self._guarded(decision, event, tenant)
+        recorded = self._recorded(decision, noted, snapshot, stream=stream, version=tenant.version + 1)
+        due = [name for name in due_of(tenant, self._catalog) if name != str(decision.scope)]
+        decision.work_items.extend(WorkItem(name, recorded.time) for name in due)
+        for going in purged_by(event, snapshot):
+            actual = snapshot.actual(going)
+            decision.unmoved[str(going)] = actual.version - sum(fact.stream == str(going) for fact in decision.facts)
+        after = tenants.evolve(tenant, recorded)
+        decision.after[stream] = after
+        if after.held != tenant.held:
+            decision.held[tenant.id] = pending_approvals_of(after)
+        return replace(snapshot, tenant=after)
+
+    def _guarded(self, decision: Decision, event: Passing, tenant: Tenant) -> TenantEvent:
+        """The fact, counted by the destroy guard; or that it is held, where there is no room for it."""
+        if tenants.is_guarded(event, tenant):
+            counted = decision.guarded or Guarded(self._policy.guard, self._clock())
+            if decision.room is not None and counted.facts >= decision.room:
+                return tenants.request_approval(event)
+            decision.guarded = replace(counted, facts=counted.facts + 1)
+        return event
+
+    def _recorded(
+        self, decision: Decision, event: Event, snapshot: TenantSnapshot, *, stream: str, version: int
+    ) -> Recorded:
+        origin = _origin(decision.scope, snapshot, self._catalog)
+        cause = _because_of(origin.stream, origin.id) if origin else _BECAUSE_OF_NOTHING
+        correlation = origin.correlation if origin else str(decision.scope)
+        recorded = Recorded(stream, version, self._new_id(), self._clock(), cause, correlation, event)
+        decision.facts.append(recorded)
+        return recorded
+
+
+def _removes_prerequisite(scope: Scope, event: ScopeEvent) -> bool:
+    """Whether the fact takes the ground from under others, who may have come to live on it since it was decided.
+
+    Nothing follows from it in the same turn: once it is recorded nobody begins there any more, and the next look at the
+    neighbours sees whoever was first.
+    """
+    match event:
+        case ScopeFailed():
+            return scope.kind != "product"
+        case StepStarted(step=Step.DATABASE):
+            return event.direction == "remove"
+        case _:
+            return False
+
+
+def _said_of(
+    scope: Scope,
+    verdict: Converge | Fail | PutOnHold | Resume,
+    desired: DesiredState,
+    snapshot: TenantSnapshot,
+    catalog: Catalog,
+) -> ScopeEvent:
+    """The fact of an action that has no effect."""
+    match verdict:
+        case Converge():
+            is_there = scope.kind == "product" and verdict.level != "absent"
+            return ScopeConverged(
+                **_names(scope),
+                level=verdict.level,
+                digest=verdict.digest,
+                purge=verdict.purge,
+                data_lost=is_there and data_lost(scope.key, snapshot, catalog=catalog),
+            )
+        case Fail():
+            return ScopeFailed(**_names(scope), digest=desired.digest, step=verdict.step, reason=verdict.reason)
+        case PutOnHold():
+            return ScopePutOnHold(**_names(scope), step=verdict.step, reason=verdict.reason, digest=desired.digest)
+        case Resume():
+            return ScopeResumed(**_names(scope), reason=verdict.reason)
+
+
+_BUILDS_ON: Final[Mapping[tuple[ScopeKind, Step], tuple[ScopeKind, ...]]] = {
+    ("site", Step.SITE): ("family", "product"),
+    ("family", Step.DATABASE): ("product",),
+    ("product", Step.LICENSE): ("product",),
+}
+"""Which kinds of scopes wait for a step until it is there."""
+
+
+def _wakes(event: ScopeEvent, before: Provisioning) -> tuple[ScopeKind, ...]:
+    """The kinds of scopes that may wait for this fact, or wish something else because of it."""
+    match event:
+        case StepCompleted(direction="ensure", kind="site", step=Step.SITE) if before.steps[event.step].facts is None:
+            return ("family",)  # there for the first time: no product can begin before its family has
+        case StepCompleted(direction="ensure"):
+            return _BUILDS_ON.get((event.kind, event.step), ())
+        case ScopeConverged(kind="product", purge=None):  # it has lived: that keeps the database of one that is gone
+            return ("product",) if event.level in ("open", "closed") else ("family", "product")
+        case ScopeConverged(purge=None):
+            return ()
+        case StepCompleted() | ScopeConverged() | ScopeFailed() | ScopeResumed():
+            return ("site", "family", "product")
+        case _:
+            return ()
+
+
+def _origin(scope: Scope, snapshot: TenantSnapshot, catalog: Catalog) -> Origin | None:
+    """The latest fact that has a say in what the scope should be, or that had it tried again; of several that were
+    recorded at once, the one nearest to the scope."""
+    tenant = snapshot.tenant
+    candidates: list[Origin | None] = []
+    if scope.kind == "product":
+        candidates.append(tenant.product(scope.key).origin)
+        if scope.key in catalog and (host := catalog[scope.key].host) is not None:
+            candidates.append(tenant.product(host).origin)  # an app goes with its host
+    elif scope.kind == "family":
+        members = (key for key in tenant.products if key in catalog and catalog.family_of(key) == scope.key)
+        candidates.extend(tenant.products[key].origin for key in members)
+    candidates += [tenant.origin, snapshot.customer.origin, snapshot.actual(scope).resumed]
+    latest: Origin | None = None
+    for origin in candidates:
+        if origin is not None and (latest is None or origin.time > latest.time):
+            latest = origin
+    return latest
+
+
+_BECAUSE_OF_NOTHING: Final = Cause(kind="event", source="", id="")
+
+
+@lru_cache(maxsize=10_000)
+def _because_of(stream: str, event_id: UUID) -> Cause:
+    """All that follows from one fact shares one cause."""
+    return Cause(kind="event", source=stream, id=str(event_id))
+
+
+def _names(scope: Scope) -> dict[str, Any]:
+    return {"tenant_id": scope.tenant_id, "kind": scope.kind, "key": scope.key}
+
+
+def _intended(scope: Scope, intent: Intent) -> dict[str, Any]:
+    return {**_names(scope), "step": intent.step, "direction": intent.direction, "generation": intent.generation}
+
+
+def _is_of(error: Exception, intent: Intent) -> bool:
+    """Whether it is the outage that the intent waits for already."""
+    return isinstance(error, Unreachable) and error.obstacle == intent.obstacle
+
+
+def _is_back(intent: Intent, result: StepResult | Exception | None) -> bool:
+    """Whether the outcome says that what was unreachable answers again: all that wait for it are due."""
+    answered = not isinstance(result, Exception) or isinstance(result, Permanent | Obstacle | Fenced)
+    return intent.obstacle is not None and intent.obstacle.startswith(UNREACHABLE) and answered
+
+
+def _hours(time: timedelta) -> str:
+    minutes = int(time.total_seconds()) // 60
+    return f"{minutes // 60} h" if minutes >= 120 else f"{minutes} min"
+
+
+def _said(error: Exception) -> str:
+    """One line for the log; of errors that are not ours only the kind, for they may quote anything."""
+    return str(error)[:500] if isinstance(error, ExecutorError) else f"unexpected {type(error).__name__}"
+
+
+def _streams_of(tenant: Tenant, scopes: Mapping[Scope, str]) -> Iterator[str]:
+    """The streams of the tenant's estate, as far as it is known."""
+    yield tenants.stream_of(tenant.id)
+    if tenant.exists:
+        yield customers.stream_of(_customer_id(tenant))
+    yield from scopes.values()
+
+
+def _customer_id(tenant: Tenant) -> str:
+    assert tenant.attributes is not None
+    return tenant.attributes.value.customer_id

@@ -1,0 +1,1 @@
+"""The log in court: transparency log, verification, export, import."""

@@ -1,0 +1,82 @@
+"""The root of an import: are the events of the file those that a signed checkpoint attests?
+
+While the import reads line after line, the Merkle tree over their leaves grows. Where the tree reaches a checkpoint
+(the one in the manifest of the export, and one that was held elsewhere), the two roots must be the same. A root says
+that something up to there was changed. The line is named by the hash of its own leaf that it carries, or by its proof.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from adapters.postgres.log_copy import Stored
+from adapters.postgres.seal_store import leaf_of
+from audit.checkpoints import Checkpoint
+from audit.merkle import leaf_hash, verify_inclusion
+from audit.tiles import GrowingTree
+from domain.errors import Tampered
+
+_TOGETHER: Final = 4096
+
+REMEDY: Final = "nothing was imported; compare it with the log that it came from, and export it again"
+
+
+class ImportCheck:
+    """Sees every event of the file, in order. `proven`: the checkpoint that proofs in the file lead to."""
+
+    def __init__(self, checkpoints: Iterable[Checkpoint], *, proven: Checkpoint | None = None) -> None:
+        self._coming = sorted(checkpoints, key=lambda each: (each.position, each.size))
+        self._proven = proven
+        self._tree = GrowingTree()
+        self._hashes: list[bytes] = []
+        self._attested_upto = 0
+        self.attested = 0
+        """How many events the checkpoints so far attest."""
+
+    def see(self, event: Stored, said: Mapping[str, Any]) -> None:
+        """The event of one line; `said` is the line. Raises Tampered, and ValueError for a hash that is none."""
+        position = event[0]
+        while self._coming and position > self._coming[0].position:
+            self._compare(self._coming.pop(0))
+        found = leaf_hash(leaf_of(event))
+        if "leaf_hash" in said and base64.b64decode(said["leaf_hash"], validate=True) != found:
+            raise _changed(position)
+        if self._proven is not None and said.get("proof") is not None:
+            path = [base64.b64decode(each, validate=True) for each in said["proof"]]
+            if not verify_inclusion(found, int(said["leaf"]), self._proven.size, path, self._proven.root):
+                raise _changed(position)
+        self._hashes.append(found)
+        if len(self._hashes) == _TOGETHER:
+            self._grow()
+
+    def close(self) -> None:
+        """The file is at its end. Raises Tampered."""
+        for checkpoint in self._coming:
+            self._compare(checkpoint)
+        self._coming.clear()
+
+    def _compare(self, checkpoint: Checkpoint) -> None:
+        self._grow()
+        where = f"after position {self._attested_upto} and up to position {checkpoint.position}"
+        if self._tree.size != checkpoint.size:
+            raise Tampered(
+                f"the export has {self._tree.size} events up to position {checkpoint.position}, and the checkpoint"
+                f" attests {checkpoint.size}: some {where} were added or taken away; {REMEDY}"
+            )
+        if self._tree.root() != checkpoint.root:
+            raise Tampered(
+                f"the events of the export are not those that the checkpoint of {checkpoint.size} events attests: at"
+                f" least one {where} was changed; {REMEDY}"
+            )
+        self._attested_upto, self.attested = checkpoint.position, checkpoint.size
+
+    def _grow(self) -> None:
+        for _ in self._tree.add(b"".join(self._hashes)):
+            pass  # whole tiles are kept by a seal; here only the edge is needed
+        self._hashes.clear()
+
+
+def _changed(position: int) -> Tampered:
+    return Tampered(f"the event at position {position} of the export was changed after it was exported; {REMEDY}")

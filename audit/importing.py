@@ -1,0 +1,264 @@
+"""How does the exported log of another installation become the log of this one?
+
+    manifest ─ a whole log? ─▶ FILE, line by line ─▶ COPY ─▶ as many as it says? ─▶ what follows from it ─▶ commit
+                                     └─▶ the root over them ─▶ that of its checkpoint?
+
+Positions, versions, ids and bytes are kept, so the seal made over them here is the seal made there: a checkpoint of the
+other installation verifies this log, and is held against it while it comes in (import_check.py). One transaction holds
+all of it. A killed import has left nothing and is simply run again; a store that is not empty is refused before a line
+is read.
+
+Executors' own tables (site names, rooms on shards, databases) are no part of a log: `tenantry reconcile` finds what is
+missing there, as it does after any loss. Messages that waited, were quarantined or are known by their ids stay behind.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from adapters.encryption import MasterKey, Sealed
+from adapters.postgres.event_mapper import EventMapper, unreadable
+from adapters.postgres.log_copy import Stored
+from adapters.postgres.log_import import Key, LogImport
+from application.progress import Progress
+from audit.checkpoints import Keyring, Note, key_ids
+from audit.export import envelope_of
+from audit.import_check import REMEDY, ImportCheck
+from audit.manifest import Manifest, beside
+from domain.errors import Tampered, UnreadableEvent, UsageError
+from domain.tenant import state as tenants
+from domain.tenant.approval import pending_approvals_of
+from domain.tenant.events import ApprovalRequested, ClosingHeld
+from domain.tenant.guarded import PendingApprovals
+from projections import INTEGRATION
+
+_SCHEMA: Final = re.compile(rb'\{"v":([0-9]+),')
+_SAY_EVERY: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What came of it; `without_keys` counts the keys that count as forgotten here, `attested` the events that a
+    checkpoint attests, and `unknown_keys` names the keys of the one in the manifest where none of them is ours."""
+
+    events: int
+    position: int
+    keys: int
+    without_keys: int
+    seconds: float
+    attested: int = 0
+    unknown_keys: tuple[str, ...] = ()
+
+    @property
+    def rate(self) -> float:
+        return self.events / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The file of `audit export-keys`, and the master key that they must be wrapped by."""
+
+    path: Path
+    master_key: MasterKey
+
+
+def import_log(
+    store: LogImport,
+    path: Path,
+    *,
+    keys: Keys | None = None,
+    keyring: Keyring | None = None,
+    checkpoint: Note | None = None,
+    say: Callable[[Progress], None] = lambda _: None,
+) -> Imported:
+    """Take the export into an empty store.
+
+    `checkpoint` was held elsewhere; `keyring` says whose signatures count. Raises Tampered where the events are not
+    those that a checkpoint attests, UsageError for an export that is not whole or a line that is broken,
+    UnreadableEvent for an event of a newer version, Unavailable where the database does not answer; whatever is raised,
+    nothing was imported.
+    """
+    started = time.monotonic()
+    manifest = _manifest(path)
+    keyring = keyring or Keyring("")
+    attested, unknown = _checkpoint(path, manifest, keyring)
+    proven = attested.checkpoint if attested and manifest.with_proofs else None
+    held = [note.checkpoint for note in (attested, _held_elsewhere(checkpoint, keyring)) if note is not None]
+    check = ImportCheck(held, proven=proven)
+    with store.whole():
+        read_keys = list(_keys(keys)) if keys else []
+        store.copy_events(_events(path, manifest, check, say))
+        store.copy_keys(read_keys)
+        missing = store.missing_keys()
+        if keys is not None and missing:
+            raise UsageError(
+                f"{keys.path} lacks {missing} of the keys that this log is sealed with: export the keys after the log"
+            )
+        store.forget_missing_keys()
+        store.derive(upto=manifest.upto, held=_held(store), standing=[INTEGRATION.name])
+    seconds = time.monotonic() - started
+    return Imported(manifest.events, manifest.upto, len(read_keys), missing, seconds, check.attested, unknown)
+
+
+def _manifest(path: Path) -> Manifest:
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}: give one that `tenantry audit export --format jsonl` wrote")
+    manifest = Manifest.of(path)
+    if manifest.form != "jsonl":
+        raise UsageError(f"{path} is {manifest.form}: import takes what `tenantry audit export --format jsonl` wrote")
+    if not manifest.is_whole:
+        raise UsageError(f"{path} holds a part of a log: export all of it, without --tenant, --from and --to")
+    return manifest
+
+
+def _checkpoint(path: Path, manifest: Manifest, keyring: Keyring) -> tuple[Note | None, tuple[str, ...]]:
+    """The checkpoint in the manifest, and the names of its keys where none of them is known here."""
+    if manifest.checkpoint is None:
+        return None, ()
+    try:
+        note = Note.parse(manifest.checkpoint)
+    except UsageError:
+        raise Tampered(f"the checkpoint in {beside(path)} cannot be read: it was changed, export again") from None
+    standing = keyring.standing(note)
+    if standing == "forged":
+        raise Tampered(f"the signature of the checkpoint in {beside(path)} does not hold: it was changed, export again")
+    return note, tuple(key_ids(note)) if standing == "unknown" else ()
+
+
+def _held_elsewhere(note: Note | None, keyring: Keyring) -> Note | None:
+    if note is not None and keyring.standing(note) == "forged":
+        raise Tampered("the signature of the checkpoint that you gave does not hold: give another one")
+    return note
+
+
+# -- lines ---------------------------------------------------------------------------------------------------------
+
+
+def _events(path: Path, manifest: Manifest, check: ImportCheck, say: Callable[[Progress], None]) -> Iterator[Stored]:
+    """The events of the file, each looked at. Raises UsageError, UnreadableEvent, Tampered."""
+    count, last = 0, None
+    with path.open("rb") as lines:
+        for count, line in enumerate(lines, 1):
+            try:
+                said = json.loads(line)
+                event = _event(said)
+            except (ValueError, KeyError, TypeError) as error:
+                raise UsageError(
+                    f"line {count} of {path} is no event of an export ({_told(error)}): export it again"
+                ) from None
+            position, stream, version, topic, state = event
+            if (last is not None and position <= last) or position > manifest.upto:
+                raise UsageError(f"line {count} of {path}, position {position}, is out of order: export it again")
+            last = position
+            schema = _SCHEMA.match(state)
+            if why := unreadable(stream, version, topic, int(schema[1]) if schema else int(json.loads(state)["v"])):
+                raise UnreadableEvent(f"line {count} of {path}: {why}")
+            _repeats_its_state(said, event, path, count)
+            try:
+                check.see(event, said)
+            except (ValueError, TypeError, KeyError):
+                raise UsageError(
+                    f"line {count} of {path} has a hash or a proof that is none: export it again"
+                ) from None
+            yield event
+            if count % _SAY_EVERY == 0:
+                say(Progress(count, manifest.events, count))
+    if (count, last) != (manifest.events, manifest.last):
+        raise UsageError(
+            f"{path} has {count} events up to position {last or 0}, its manifest says {manifest.events} up to"
+            f" {manifest.last or 0}: it was cut off or changed, copy or export it again"
+        )
+    check.close()
+
+
+def _repeats_its_state(said: Mapping[str, Any], event: Stored, path: Path, line: int) -> None:
+    """Raises Tampered where `recorded_at` or `id` of the line, which no leaf covers, is not what its state says."""
+    try:
+        id_, at = envelope_of(event[4])
+        told = datetime.fromisoformat(said["recorded_at"]) if "recorded_at" in said else at
+        is_same = {"id": said.get("id", id_) == id_, "recorded_at": told == at}
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"line {line} of {path} has no id or no time that can be read: export it again") from None
+    for name, same in is_same.items():
+        if not same:
+            raise Tampered(
+                f"the event at position {event[0]} of the export (line {line}) has another {name} than its state;"
+                f" {REMEDY}"
+            )
+
+
+def _event(said: Any) -> Stored:
+    state = said["state"].encode() if "state" in said else base64.b64decode(said["state_base64"], validate=True)
+    position, stream, version, topic = said["position"], said["stream"], said["version"], said["topic"]
+    if type(position) is not int or type(version) is not int or not 0 < position < 2**63 or not 0 < version < 2**63:
+        raise ValueError("position and version are numbers from 1")
+    if not (isinstance(stream, str) and isinstance(topic, str) and stream and "\x00" not in stream + topic):
+        raise ValueError("stream and topic are names")
+    if "v" not in json.loads(state):
+        raise ValueError("its state has no schema version")
+    return position, stream, version, topic, state
+
+
+def _told(error: Exception) -> str:
+    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+
+
+# -- keys ----------------------------------------------------------------------------------------------------------
+
+
+def _keys(keys: Keys) -> Iterator[Key]:
+    """Raises UsageError where a line is broken, the file is cut off, or another master key wrapped them."""
+    try:
+        lines = keys.path.read_bytes().splitlines()
+    except OSError as error:
+        raise UsageError(f"the keys {keys.path} cannot be read ({error.strerror}): correct the path") from None
+    said: Any = None
+    for number, line in enumerate(lines, 1):
+        try:
+            said = json.loads(line)
+            if number < len(lines):
+                yield _key(said, keys.master_key)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"line {number} of {keys.path} is no data key ({_told(error)}): export them again"
+            ) from None
+    if said != {"keys": len(lines) - 1}:
+        raise UsageError(f"the keys {keys.path} are cut off: copy or export them again")
+
+
+def _key(said: dict[str, Any], master_key: MasterKey) -> Key:
+    wrapped = base64.b64decode(said["wrapped"], validate=True) if said["wrapped"] is not None else None
+    if wrapped is not None:
+        master_key.unwrap(wrapped, said["subject"], said["key_id"])
+    made, gone = said["created_at"], said["forgotten_at"]
+    return (
+        said["subject"],
+        said["key_id"],
+        wrapped,
+        datetime.fromisoformat(made),
+        datetime.fromisoformat(gone) if gone else None,
+    )
+
+
+# -- the destroy guard ---------------------------------------------------------------------------------------------
+
+
+def _held(store: LogImport) -> dict[str, PendingApprovals]:
+    """What the guard holds of which tenant."""
+    mapper, found = EventMapper(Sealed()), {}
+    streams = {*store.streams_with(ApprovalRequested.TOPIC), *store.streams_with(ClosingHeld.TOPIC)}
+    for stream in sorted(streams):
+        tenant = tenants.Tenant(stream.removeprefix("tenant:"))
+        for position, name, version, topic, state in store.stream(stream):
+            tenant = tenants.evolve(tenant, mapper.to_recorded(name, version, topic, bytes(state), position=position))
+        if (held := pending_approvals_of(tenant)) is not None:
+            found[tenant.id] = held
+    return found

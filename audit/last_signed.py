@@ -1,0 +1,58 @@
+"""What was signed here last, whatever the database says now?
+
+The relay seals by itself, with a key that whoever writes to the database does not have. So it must not be talked into
+signing: who changes an event and throws the seal away would have the changed log sealed anew, truly signed. The newest
+checkpoint is therefore kept in a file outside of the database, and nothing is signed that does not continue it.
+
+The file is written after the commit: killed in between, it holds an older checkpoint, which is continued all the same.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from audit.checkpoints import Note
+from domain.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class LastSigned:
+    """The file; without a path nothing is kept."""
+
+    path: Path | None = None
+
+    def read(self) -> Note | None:
+        """The checkpoint, none where there is no file yet. Raises UsageError where it cannot be read."""
+        if self.path is None:
+            return None
+        try:
+            return Note.parse(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UsageError(f"the last checkpoint {self.path}: {error.strerror}: let this user read it") from None
+        except (UnicodeDecodeError, UsageError):
+            raise UsageError(
+                f"the last checkpoint {self.path} is no checkpoint any more: put one in its place that you kept"
+                " elsewhere, or remove it if you trust the log"
+            ) from None
+
+    def keep(self, note: Note) -> None:
+        """Write it down, whole or not at all. Raises UsageError where that cannot be."""
+        if self.path is None or note == self.read():
+            return
+        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with fresh.open("w", encoding="utf-8") as file:
+                file.write(str(note))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
+        except OSError as error:
+            raise UsageError(
+                f"the last checkpoint {self.path} cannot be written ({error.strerror}): correct"
+                " TENANTRY_SEAL_CHECKPOINT_FILE, or let this user write there; the log was sealed"
+            ) from None

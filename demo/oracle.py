@@ -1,0 +1,221 @@
+"""What must be there after a stream, and is it?
+
+The rules of the domain a second time, read from their description and written without its code: from the messages
+alone `expect` works out what each tenant must have, `compare` looks at the read models and at the servers
+themselves (findings.py) and names every difference. Two programs that agree by accident would have to make
+the same mistake twice.
+
+    expect(entries | path, *, now=None, default_region="eu") -> Expected
+    compare(expected, database_url, topology) -> list[Disagreement]         asks the databases
+    disagreements(expected, found) -> list[Disagreement]                    pure: facts against facts
+
+Everything is told as facts: `(tenant, subject, aspect) -> value`, both what is expected and what is found. Whatever is
+in one and not in the other, or differs, is a disagreement, so that an orphan shows like a thing that is missing.
+
+What a stream does not decide is left out (`Expected.unsure`): what was activated and deactivated within one wave may
+have lived or not, one of two tenants that want a name in the same wave gets it, and so on. Not judged here: the
+formats of names, retention that is over, and regions without a shard.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from adapters.resources.topology import Topology
+from demo.entries import Entry, read
+from demo.findings import find
+from demo.rules import CATALOG, LEVELS, Judge, Level, Product, Register, Tenant, family_of
+
+
+class Fact(NamedTuple):
+    """What a value is about. `subject`: `site`, a product, `family F`, or what else there is to count."""
+
+    tenant: str
+    subject: str
+    aspect: str
+
+
+Facts = dict[Fact, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    fact: Fact
+    expected: Any
+    found: Any
+
+
+# -- what must be there --------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Expected:
+    """All there must be. `counts` of levels are over products and apps."""
+
+    tenants: dict[str, Tenant]
+    customers: dict[str, Register]
+    waiting: list[tuple[str, str, str]]
+    quarantine: Counter[str]
+    duplicates: int
+    stale: int
+    unsure: set[tuple[str, str]]
+
+    def counts(self) -> dict[Level, int]:
+        levels = Counter(product.level for tenant in self.tenants.values() for product in tenant.products.values())
+        return {level: levels[level] for level in reversed(LEVELS)}
+
+    def steps(self) -> dict[int, int]:
+        """For each of the seven steps how many scopes must have it."""
+        aspects = Counter(fact.aspect for fact in self.facts())
+        return {
+            1: len(self.tenants),
+            2: aspects["access"] + aspects["in the site's set"],
+            3: aspects["region"],
+            4: aspects["configuration"],
+            5: aspects["users"],
+            6: aspects["database"],
+            7: aspects["license"],
+        }
+
+    def facts(self) -> Facts:
+        """Every fact that must be found, and no other."""
+        made: Facts = {}
+        for tenant in self.tenants.values():
+            made |= _site_facts(tenant, self.customers)
+            for family, region in tenant.families.items():
+                made |= _family_facts(tenant, family, region)
+            for key, product in tenant.products.items():
+                made |= _product_facts(tenant, key, product, made[Fact(tenant.id, "site", "saga")], self.customers)
+        for rule, count in self.quarantine.items():
+            made[Fact("", "quarantine", rule)] = count
+        for tenant_id, source, id_ in self.waiting:
+            made[Fact(tenant_id, f"{source} {id_}", "waits")] = True
+        made[Fact("", "messages", "duplicates")] = self.duplicates
+        made[Fact("", "messages", "stale")] = self.stale
+        return made
+
+
+def _site_facts(tenant: Tenant, customers: Mapping[str, Register]) -> Facts:
+    assert tenant.attributes is not None
+    if tenant.blocked:
+        return {Fact(tenant.id, "site", "saga"): "waiting"}
+    customer_id, site_name, *_ = tenant.attributes[0]
+    state = "closed" if tenant.destroyed else "open"
+    shown = [product.level == "open" for product in tenant.products.values() if product.level in ("open", "closed")]
+    access = "open" if all(shown) else "partial" if any(shown) else "closed"
+    made: Facts = {
+        Fact(tenant.id, "site", "saga"): f"converged {state}",
+        Fact(tenant.id, "site", "name"): site_name,
+        Fact(tenant.id, "site", "customer"): customer_id,
+        Fact(tenant.id, "site", "state"): state,
+        Fact(tenant.id, "site", "access"): access if state == "open" else "closed",
+        Fact(tenant.id, "site", "configuration"): True,
+        Fact(tenant.id, "site", "users"): _users(tenant, customers),
+    }
+    if state == "open":
+        made[Fact(tenant.id, "site", "permissions")] = "in force"
+    return made
+
+
+def _users(tenant: Tenant, customers: Mapping[str, Register]) -> Any:
+    """The customer's administrators, or the founder until commerce has named any."""
+    assert tenant.attributes is not None
+    customer_id, founder = tenant.attributes[0][0], tenant.attributes[0][-1]
+    people = customers[customer_id][0][-1] if customer_id in customers else [(*founder, ("site-administrator",))]
+    return sorted(people)
+
+
+def _family_facts(tenant: Tenant, family: str, region: str) -> Facts:
+    members = {key: product.level for key, product in tenant.products.items() if CATALOG[key].get("family") == family}
+    level = max(members.values(), key=LEVELS.index, default="absent")
+    if level == "absent":
+        return {}
+    subject = f"family {family}"
+    made: Facts = {
+        Fact(tenant.id, subject, "saga"): f"converged {level}",
+        Fact(tenant.id, subject, "region"): region,
+        Fact(tenant.id, subject, "database"): f"where placements say, in {region}",
+        Fact(tenant.id, subject, "group role"): "there",
+    }
+    for key, of_member in members.items():
+        if of_member != "absent":
+            made[Fact(tenant.id, key, "login role")] = "may log in" if of_member == "open" else "may not log in"
+    return made
+
+
+def _product_facts(tenant: Tenant, key: str, product: Product, site: str, customers: Mapping[str, Register]) -> Facts:
+    if product.failure and site != "waiting":
+        return {Fact(tenant.id, key, "saga"): "given_up"}
+    if product.level == "absent":
+        return {}
+    made: Facts = {
+        Fact(tenant.id, key, "saga"): f"converged {product.level}",
+        Fact(tenant.id, key, "configuration"): True,
+        Fact(tenant.id, key, "users"): _users(tenant, customers),
+    }
+    if product.level == "open":
+        made[Fact(tenant.id, key, "permissions")] = "in force"
+    if product.level in ("open", "closed"):
+        assert product.license is not None
+        edition, users, _, expires_at = product.license[0]
+        features = tuple(CATALOG[key]["editions"][edition])
+        told = (edition, users, product.level == "open", expires_at, features)
+        made[Fact(tenant.id, key, "in the site's set")] = product.level
+        made[Fact(tenant.id, key, "license")] = told
+        made[Fact(tenant.id, key, "entitlement on the shard")] = told
+        made[Fact(tenant.id, key, "entitlement is readable")] = True
+    return made
+
+
+# -- from the messages ----------------------------------------------------------------------------------------------
+
+
+def expect(stream: Path | Iterable[Entry], *, now: datetime | None = None, default_region: str = "eu") -> Expected:
+    """What must be there when the whole stream was taken in and everything has settled, at `now` (UTC)."""
+    entries = read(stream) if isinstance(stream, Path) else list(stream)
+    judge = Judge(now or datetime.now(UTC), default_region)
+    for wave in sorted({entry.wave for entry in entries}):
+        for entry in entries:
+            if entry.wave == wave:
+                judge.take(entry)
+        judge.settle()
+    return Expected(
+        tenants=judge.existing(),
+        customers=judge.customers,
+        waiting=[(key, event.source, event.id) for key, room in judge.rooms.items() for event in room],
+        quarantine=judge.quarantine,
+        duplicates=judge.duplicates,
+        stale=judge.stale,
+        unsure=judge.unsure,
+    )
+
+
+# -- against what is there -----------------------------------------------------------------------------------------
+
+
+def compare(expected: Expected, database_url: str, topology: Topology) -> list[Disagreement]:
+    """Every difference between what must be there and what the read models and the shards say."""
+    subjects = {(tenant.id, family_of(key), key) for tenant in expected.tenants.values() for key in tenant.products}
+    return disagreements(expected, find(database_url, topology, subjects))
+
+
+def disagreements(expected: Expected, found: Mapping[Any, Any]) -> list[Disagreement]:
+    """The facts that differ; those that the stream does not decide are left out."""
+    return list(_differences(expected, {Fact(*fact): value for fact, value in found.items()}))
+
+
+def _differences(expected: Expected, found: Facts) -> Iterator[Disagreement]:
+    must = expected.facts()
+    unsure = expected.unsure
+    for fact in sorted({*must, *found}):
+        if (fact.tenant, "") in unsure or (fact.tenant, fact.subject) in unsure:
+            continue
+        if must.get(fact, "nothing") != found.get(fact, "nothing"):
+            if fact.aspect == "access" and any(tenant == fact.tenant for tenant, _ in unsure):
+                continue
+            yield Disagreement(fact, must.get(fact, "nothing"), found.get(fact, "nothing"))

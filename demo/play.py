@@ -1,0 +1,448 @@
+"""What does Tenantry do, in one minute?
+
+`demo` starts everything on embedded parts in a directory of its own, whatever the environment and ./tenantry.toml say,
+sends the stream wave by wave, shows the seven steps while they happen, and asks the oracle at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from sqlalchemy import Connection, text
+
+from adapters.postgres import overview
+from cli.output import AsJson, Styled, Table, Terminal, command, err, out, print_json, table
+from cli.progress import Bars, bars
+from cli.show import tables_of, tell
+from demo.entries import Entry, write
+from demo.oracle import Disagreement, Expected, compare, expect
+from demo.settling import settled
+from demo.stream import stream
+from domain.errors import TenantryError, UsageError
+from runtime.compose import Parts
+from runtime.settings import CONFIG_VARIABLE, PREFIX, Settings
+from runtime.telemetry import configure_logging
+from workers.supervisor import Supervisor
+
+STEPS: Final = ("commerce", "site", "region", "configuration", "identity", "database", "license")
+INPUT: Final = "input.jsonl"
+GUARD: Final = 100_000
+"""What the destroy guard lets pass here: the stream squeezes months of destroys and deactivations into a minute."""
+
+
+@command
+def demo(
+    tenants: Annotated[int, typer.Option(min=1, max=5000, help="How many; each story is told at least once.")] = 72,
+    seed: Annotated[int, typer.Option(help="Another seed is another stream.")] = 1,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", help="A new directory for the data; it is kept.", show_default="temporary"),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the data, and say how to start on it again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a realistic stream through everything, and check the result against an oracle.
+
+    Exit code 0 says that all read models and all databases, schemas and roles are exactly what must be there.
+    """
+    directory = _directory(data_dir)
+    kept = keep or data_dir is not None
+    try:
+        with _surroundings(directory):
+            report = _run(directory, tenants=tenants, seed=seed, show=not as_json)
+    except TenantryError:
+        kept = True
+        err.print(f"what the workers said is in {directory / 'logs'}", soft_wrap=True)
+        raise
+    finally:
+        if not kept:
+            shutil.rmtree(directory, ignore_errors=True)
+    if as_json:
+        print_json(report.told())
+    elif kept:
+        out.print(f"kept: start it again with `tenantry up --data-dir {directory}`", soft_wrap=True)
+    if not report.agreed:
+        raise typer.Exit(1)
+
+
+def _directory(data_dir: Path | None) -> Path:
+    if data_dir is None:
+        return Path(tempfile.mkdtemp(prefix="tenantry-demo-"))
+    if data_dir.exists() and any(data_dir.iterdir()):
+        raise UsageError(f"{data_dir} is not empty: the demo needs a directory of its own, name a new one")
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return data_dir.absolute()
+
+
+@contextmanager
+def _surroundings(directory: Path) -> Iterator[None]:
+    """No setting of this machine's may reach the demo or its workers: it must never touch a real database."""
+    before = {name: value for name, value in os.environ.items() if name.upper().startswith(PREFIX)}
+    config = directory / "demo.toml"
+    policy = directory / "demo-policy.toml"
+    default = files("domain").joinpath("policy.toml").read_text()
+    policy.write_text(default.replace("at_least = 5", f"at_least = {GUARD}"))
+    config.write_text(f'log_level = "warning"\npolicy_file = {json.dumps(str(policy.absolute()))}\n')
+    for name in before:
+        del os.environ[name]
+    os.environ[CONFIG_VARIABLE] = str(config)
+    try:
+        yield
+    finally:
+        del os.environ[CONFIG_VARIABLE]
+        os.environ.update(before)
+
+
+# -- the run -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of it. `seconds` by section; `cpu_seconds` of this process and all that it started and awaited."""
+
+    tenants: int
+    messages: int
+    levels: dict[str, int]
+    checked: int
+    disagreements: list[Disagreement]
+    status: dict[str, Any]
+    quarantine: list[dict[str, Any]]
+    waiting: list[dict[str, Any]]
+    seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+
+    @property
+    def agreed(self) -> bool:
+        """Everything is as expected, and the stream had something at every level."""
+        return not self.disagreements and all(self.levels.values())
+
+    def told(self) -> dict[str, Any]:
+        told = {"agreed": self.agreed, **{name: getattr(self, name) for name in self.__slots__}}
+        told["disagreements"] = [
+            {**each.fact._asdict(), "expected": each.expected, "found": each.found} for each in self.disagreements
+        ]
+        return told
+
+
+class _Clock:
+    """Seconds by section."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.begun = time.monotonic()
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - started, 2)
+
+    def say_to(self, terminal: Terminal | None) -> Callable[[str], None]:
+        """What the supervisor says begins a section that its next word ends; the last one ends with `start`."""
+        last: list[tuple[str, float]] = []
+
+        def say(words: str) -> None:
+            now = time.monotonic()
+            for name, began in last:
+                self.seconds[name] = round(now - began, 2)
+            last[:] = [(words, now)]
+            if terminal is not None:
+                terminal.print(f"{words} ...", style="dim")
+
+        return say
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.begun
+
+
+def _run(directory: Path, *, tenants: int, seed: int, show: bool) -> Report:
+    clock = _Clock()
+    settings = Settings(data_dir=directory, log_level="warning", policy_file=directory / "demo-policy.toml")
+    if show:
+        err.print(
+            f"months in a minute: here the destroy guard lets {GUARD} changes pass, elsewhere 5 or 1 %", style="dim"
+        )
+    configure_logging(level="error")
+    with clock.section("stream and oracle's expectation"):
+        entries = stream(
+            seed=seed,
+            tenants=tenants,
+            commerce_topic=settings.commerce_topic,
+            lifecycle_topic=settings.lifecycle_topic,
+        )
+        write(entries, directory / INPUT)
+    supervisor = Supervisor(settings, say=clock.say_to(err if show else None))
+    with clock.section("start"):
+        supervisor.__enter__()
+    drain = threading.Event()
+    watch = threading.Thread(target=supervisor.watch, args=(drain,), name="watch", daemon=True)
+    watch.start()
+    try:
+        with Parts(settings, supervisor.endpoints) as parts:
+            _play(parts, entries, clock, show=show)
+            report = _judge(parts, directory, len(entries), clock, show=show)
+    finally:
+        drain.set()
+        watch.join()
+        with clock.section("stop"):
+            supervisor.stop()
+    times = os.times()
+    report.seconds = {**clock.seconds, "total": round(clock.elapsed, 2)}
+    report.cpu_seconds = round(times.user + times.system + times.children_user + times.children_system, 2)
+    if show:
+        out.print(
+            f"{report.seconds['total']:.1f} s, of which "
+            + ", ".join(f"{name} {seconds:.1f}" for name, seconds in clock.seconds.items()),
+            style="dim",
+        )
+    return report
+
+
+def _play(parts: Parts, entries: Sequence[Entry], clock: _Clock, *, show: bool) -> None:
+    """Send each wave when the one before has settled."""
+    waves = sorted({entry.wave for entry in entries})
+    producer = parts.producer()
+    published = 0
+    with _screen(show=show) as screen:
+        try:
+            for wave in waves:
+                so_far = [entry for entry in entries if entry.wave <= wave]
+                ours = [entry for entry in so_far if entry.wave == wave]
+                screen.wave(f"wave {wave} of {len(waves)}: {len(ours)} events", expect(so_far).steps(), len(so_far))
+                with clock.section(f"wave {wave}"):
+                    for entry in ours:
+                        producer.send(
+                            entry.topic,
+                            key=entry.key.encode() if entry.key is not None else None,
+                            value=entry.value,
+                            headers=[(name, content.encode()) for name, content in entry.headers],
+                        )
+                    producer.flush(30)
+                    published += len(ours)
+                    settled(parts.engine, published=published, meanwhile=screen.look)
+                screen.end_of_wave()
+        finally:
+            producer.close()
+
+
+def _judge(parts: Parts, directory: Path, messages: int, clock: _Clock, *, show: bool) -> Report:
+    with clock.section("oracle"):
+        expected = expect(directory / INPUT, now=datetime.now(UTC))
+        found = compare(expected, parts.endpoints.database_url, parts.topology)
+    with parts.engine.connect() as connection:
+        waiting = connection.execute(
+            text("SELECT tenant_id, type, topic, partition, received_at FROM waiting ORDER BY number")
+        )
+        rooms = [dict(row) for row in waiting.mappings()]
+    report = Report(
+        tenants=len(expected.tenants),
+        messages=messages,
+        levels={str(level): count for level, count in expected.counts().items()},
+        checked=len(expected.facts()),
+        disagreements=found,
+        status=overview.status(parts.endpoints.database_url),
+        quarantine=_quarantined(parts),
+        waiting=rooms,
+    )
+    if show:
+        with clock.section("tables"):
+            for each in (*_tour(parts, expected), *_totals(report)):
+                out.print(each)
+                out.print()
+    return report
+
+
+def _quarantined(parts: Parts) -> list[dict[str, Any]]:
+    """By rule: how many, and the reason that the first of them was given."""
+    made: dict[str, dict[str, Any]] = {}
+    for entry in parts.quarantine.entries():
+        row = made.setdefault(entry.rule, {"rule": entry.rule, "messages": 0, "for_example": entry.reason})
+        row["messages"] += 1 + entry.repeats
+    return sorted(made.values(), key=lambda row: row["rule"])
+
+
+# -- what is shown at the end --------------------------------------------------------------------------------------
+
+
+def _tour(parts: Parts, expected: Expected) -> list[Table]:
+    """All there is to show of the tenant with the most at the most levels."""
+    richest = max(
+        expected.tenants.values(),
+        key=lambda tenant: (len({each.level for each in tenant.products.values()}), len(tenant.products)),
+    )
+    return tables_of(tell(parts, richest.id))
+
+
+def _totals(report: Report) -> Iterator[Table | Styled]:
+    scopes, messages = report.status["scopes"], report.status["messages"]
+    yield table(
+        f"quarantine: {messages['quarantined']} messages",
+        ("rule", "messages", "for example"),
+        [(row["rule"], row["messages"], row["for_example"]) for row in report.quarantine],
+    )
+    yield table(
+        f"waiting for their tenant: {len(report.waiting)}",
+        ("tenant", "type", "place on Kafka"),
+        [(row["tenant_id"], row["type"], f"{row['topic']}/{row['partition']}") for row in report.waiting],
+    )
+    yield table(
+        "totals",
+        ("tenants", "messages", "duplicates", "stale", "facts in the log", *(f"scopes {state}" for state in scopes)),
+        [
+            (
+                report.tenants,
+                report.messages,
+                messages["duplicates"],
+                messages["stale"],
+                report.status["log"]["position"],
+                *scopes.values(),
+            )
+        ],
+    )
+    yield table("the oracle: products by level", tuple(report.levels), [tuple(report.levels.values())])
+    if report.disagreements:
+        yield table(
+            f"the oracle DISAGREES in {len(report.disagreements)} of {report.checked} facts",
+            ("tenant", "subject", "what", "expected", "found"),
+            [(*each.fact, each.expected, each.found) for each in report.disagreements],
+        )
+    elif not report.agreed:
+        yield Styled("the oracle agrees, but a level has no product: try another --seed, or more --tenants", "bold red")
+    else:
+        yield Styled(
+            f"the oracle agrees: all {report.checked} facts in the read models and on the shards are as the input says",
+            "bold green",
+        )
+
+
+# -- what is shown while it runs -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """One look at the whole."""
+
+    done: dict[int, int]
+    scopes: dict[str, int]
+    messages: int
+    waiting: int
+    quarantined: int
+    facts: int
+
+
+def _sight(connection: Connection) -> _Sight:
+    steps = connection.execute(text("SELECT step, count(*) FROM provisioning_steps WHERE state = 'done' GROUP BY step"))
+    scopes = connection.execute(text("SELECT state, count(*) FROM provisionings GROUP BY state"))
+    counts = connection.execute(
+        text(
+            "SELECT (SELECT coalesce(sum(next_offset), 0)::bigint FROM kafka_positions),"
+            " (SELECT count(*) FROM waiting),"
+            " (SELECT count(*) FROM quarantine WHERE state = 'open'),"
+            " (SELECT coalesce(max(notification_id), 0) FROM stored_events)"
+        )
+    ).one()
+    return _Sight(dict(steps.tuples().all()), dict(scopes.tuples().all()), *counts)
+
+
+class _Screen:
+    """Says nothing: for programs."""
+
+    def wave(self, title: str, steps: dict[int, int], messages: int) -> None:
+        """A wave begins; after it so many scopes have each step, and so many messages have come."""
+
+    def look(self, connection: Connection) -> None:
+        """Called again and again while the wave runs."""
+
+    def end_of_wave(self) -> None:
+        """The wave has settled."""
+
+
+class _Lines(_Screen):
+    """A line now and then: for logs."""
+
+    def __init__(self, every_seconds: float = 2.0) -> None:
+        self._begun = self._told = time.monotonic()
+        self._every = every_seconds
+        self._title, self._steps, self._messages = "", dict[int, int](), 0
+        self._sight: _Sight | None = None
+
+    def wave(self, title: str, steps: dict[int, int], messages: int) -> None:
+        self._title, self._steps, self._messages = title, steps, messages
+        out.print(title)
+
+    def look(self, connection: Connection) -> None:
+        self._sight = _sight(connection)
+        if time.monotonic() - self._told > self._every:
+            self._tell(self._sight)
+
+    def end_of_wave(self) -> None:
+        if self._sight:
+            self._tell(self._sight)
+
+    def _tell(self, sight: _Sight) -> None:
+        self._told = time.monotonic()
+        steps = "  ".join(f"{step} {sight.done.get(step, 0)}/{must}" for step, must in self._steps.items())
+        out.print(
+            f"  {self._told - self._begun:5.1f} s  steps {steps}  {'; '.join(_counts(sight))}",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+class _Bars(_Screen):
+    """A bar a step: for people."""
+
+    def __init__(self, draw: Callable[[Bars], None]) -> None:
+        self._draw = draw
+        self._begun = time.monotonic()
+        self._title, self._steps, self._messages = "", dict[int, int](), 0
+
+    def wave(self, title: str, steps: dict[int, int], messages: int) -> None:
+        self._title, self._steps, self._messages = title, steps, messages
+
+    def look(self, connection: Connection) -> None:
+        self._draw(self._drawn(_sight(connection)))
+
+    def _drawn(self, sight: _Sight) -> Bars:
+        steps = [
+            (f"{number} {name}", sight.done.get(number, 0), self._steps.get(number, 0))
+            for number, name in enumerate(STEPS, 1)
+        ]
+        elapsed = time.monotonic() - self._begun
+        speed = f"{sight.messages}/{self._messages} messages, {sight.facts} facts, {sight.facts / elapsed:.0f} a second"
+        return Bars(self._title, steps, (*_counts(sight), f"{speed}, {elapsed:.1f} s"))
+
+
+def _counts(sight: _Sight) -> tuple[str, str]:
+    scopes = ", ".join(
+        f"{sight.scopes.get(state, 0)} {state.replace('_', ' ')}"
+        for state in ("converged", "in_progress", "waiting", "given_up")
+    )
+    return f"scopes: {scopes}", f"messages: {sight.waiting} waiting, {sight.quarantined} quarantined"
+
+
+@contextmanager
+def _screen(*, show: bool) -> Iterator[_Screen]:
+    if not show:
+        yield _Screen()
+    elif not out.is_terminal:
+        yield _Lines()
+    else:
+        with bars() as draw:
+            yield _Bars(draw)

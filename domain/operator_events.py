@@ -1,0 +1,136 @@
+"""Events of operators' acts on the whole, or on what is no tenant's state.
+
+Acts on runs, tenants and what awaits approval are events of those streams. The others have streams of their own,
+which no read model handles:
+
+    operator:TENANT     what concerns a tenant: its messages in the quarantine
+    operator:           everything else: rebuilds, positions of the intake, messages that it reads again
+    orphans:PLAN        the removal of orphans by the hash of a plan
+
+The content of a message is not stored here, and its tenant only where the id may be one: what a broken message holds
+may be about a person, and the log is for ever.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from domain import names
+from domain.drift import Kind
+from domain.event import Event, Value, stored_as
+
+
+class _MessageEvent(Event):
+    tenant_id: names.TenantId | None = None
+    number: int
+    rule: str
+    topic: str
+    partition: int
+    offset: int
+    operator: str
+
+
+class MessageDiscarded(_MessageEvent):
+    """A quarantined message was closed without being applied; it is kept."""
+
+    TOPIC: ClassVar[str] = "tenantry.message-discarded"
+    reason: names.Reason
+
+
+class MessageRetried(_MessageEvent):
+    """A quarantined message is put through the front door again. What it comes to is told by facts of its own."""
+
+    TOPIC: ClassVar[str] = "tenantry.message-retried"
+
+
+class ReadModelsRebuilt(Event):
+    """Read models were built anew up to a position of the log, and swapped in."""
+
+    TOPIC: ClassVar[str] = "tenantry.read-models-rebuilt"
+    read_models: tuple[str, ...]
+    position: int
+    operator: str
+    reason: names.Reason | None = None
+
+
+class PreviousReadModelsDropped(Event):
+    """The generations that a rebuild had replaced were dropped."""
+
+    TOPIC: ClassVar[str] = "tenantry.previous-read-models-dropped"
+    read_models: tuple[str, ...]
+    operator: str
+    reason: names.Reason | None = None
+
+
+class IntakePositionMoved(Event):
+    """The intake goes on from another offset of a partition: what lies between is not taken in, or comes again."""
+
+    TOPIC: ClassVar[str] = "tenantry.intake-position-moved"
+    topic: str
+    topic_id: str
+    partition: int
+    before: int | None = None
+    offset: int
+    operator: str
+    reason: names.Reason
+
+
+class MessagesReread(Event):
+    """Messages that an audit missed go through the front door. What they come to is told by events of their own."""
+
+    TOPIC: ClassVar[str] = "tenantry.messages-reread"
+    topic: str
+    topic_id: str
+    partition: int
+    offsets: tuple[int, ...]
+    operator: str
+    reason: names.Reason
+
+
+Act = (
+    MessageDiscarded
+    | MessageRetried
+    | ReadModelsRebuilt
+    | PreviousReadModelsDropped
+    | IntakePositionMoved
+    | MessagesReread
+)
+
+
+# -- orphans -------------------------------------------------------------------------------------------------------
+
+
+class RemovalCandidate(Value):
+    """A `Thing`, as a fact keeps it."""
+
+    where: str
+    kind: Kind
+    name: str
+
+
+class Kept(RemovalCandidate):
+    """A thing that was not removed."""
+
+    why: str
+
+
+class OrphansMarkedForRemoval(Event):
+    """An operator said that these go: what the plan of that hash showed."""
+
+    TOPIC: ClassVar[str] = "tenantry.orphans-condemned"
+    plan: str
+    things: tuple[RemovalCandidate, ...]
+    reason: names.Reason
+    operator: str
+
+
+class OrphansRemoved(Event):
+    """What became of the condemned: `removed` is gone, `spared` has an owner again, `left` could not be removed."""
+
+    TOPIC: ClassVar[str] = "tenantry.orphans-removed"
+    plan: str
+    removed: tuple[RemovalCandidate, ...]
+    skipped: tuple[RemovalCandidate, ...] = stored_as("spared", default=())
+    left: tuple[Kept, ...] = ()
+    reason: names.Reason
+    operator: str

@@ -1,0 +1,1 @@
+"""A scope: steps, specs, events, actual state, and the next action."""

@@ -1,0 +1,391 @@
+"""What is actually there, for one scope?
+
+One stream a scope. An intent (`StepStarted`) is recorded before its effect, so that whatever was started counts as
+perhaps there; its outcome is a completion or a failure of the same generation. A generation is the version of the
+stream at its intent: it fences out workers that slept, and is part of the names of what was created.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from domain.event import Event, Folded, Origin, Recorded, origin_of, stored_as
+from domain.scope.steps import Direction, Level, Scope, Step, StepResult, StepSpec
+
+# -- events --------------------------------------------------------------------------------------------------------
+
+
+class _ScopeEvent(Event):
+    tenant_id: str
+    kind: Literal["site", "family", "product"]
+    key: str = ""
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.kind, self.tenant_id, self.key)
+
+
+class StepStarted(_ScopeEvent):
+    """The intent: from here on the thing is perhaps there (ensure) or perhaps gone (remove).
+
+    A removal carries the wish that it undoes. `generation` is the version of this very event.
+    """
+
+    TOPIC: ClassVar[str] = "tenantry.step-started"
+    step: Step
+    direction: Direction
+    generation: int
+    spec: StepSpec = stored_as("wish")
+    compensating: bool = stored_as("undoing", default=False)
+
+
+class StepCompleted(_ScopeEvent):
+    """The effect is there. `facts` is what was found or made; None after a removal.
+
+    `customer_id` says whose persons the facts may hold.
+    """
+
+    TOPIC: ClassVar[str] = "tenantry.step-completed"
+    customer_id: str | None = None
+    step: Step
+    direction: Direction
+    generation: int
+    facts: StepResult | None = None
+
+
+class StepFailed(_ScopeEvent):
+    """The effect did not come about; it is tried again at `retry_at`, or the scope is given up (None)."""
+
+    TOPIC: ClassVar[str] = "tenantry.step-failed"
+    step: Step
+    direction: Direction
+    generation: int
+    attempt: int
+    reason: str
+    retry_at: datetime | None = None
+
+
+class StepBlocked(_ScopeEvent):
+    """Something with a name stands in the way; the scope waits for its release."""
+
+    TOPIC: ClassVar[str] = "tenantry.step-blocked"
+    step: Step
+    direction: Direction
+    generation: int
+    obstacle: str
+    reason: str
+
+
+class ScopeConverged(_ScopeEvent):
+    """Actual equals wanted, at this level.
+
+    `purge` says which purge an absent scope has gone through, `data_lost` that a product began anew after one.
+    """
+
+    TOPIC: ClassVar[str] = "tenantry.scope-converged"
+    level: Level
+    digest: str
+    purge: int | None = Field(default=None, exclude_if=lambda purge: purge is None)
+    data_lost: bool = Field(default=False, exclude_if=lambda lost: not lost)
+
+
+class ScopeFailed(_ScopeEvent):
+    """The wish with this digest is not tried any more; what lived goes on living as it last converged."""
+
+    TOPIC: ClassVar[str] = "tenantry.scope-gave-up"
+    digest: str
+    step: Step
+    reason: str
+
+
+class ScopePutOnHold(_ScopeEvent):
+    """An operator must look; `digest` is the wish that is held, None where no other wish can help."""
+
+    TOPIC: ClassVar[str] = "tenantry.scope-held"
+    step: Step | None = None
+    reason: str
+    digest: str | None = None
+
+
+class ScopeResumed(_ScopeEvent):
+    """What was given up or held is tried again: another wish came, or an operator said so."""
+
+    TOPIC: ClassVar[str] = "tenantry.scope-resumed"
+    reason: str
+
+
+class StepMissing(_ScopeEvent):
+    """Somebody looked, and what the step made is not there, or not as it was made.
+
+    `observed_version` is the version of this stream that was read before looking. `data`: what is missing held data,
+    which nobody can make again.
+    """
+
+    TOPIC: ClassVar[str] = "tenantry.step-missing"
+    step: Step
+    observed_version: int
+    reason: str
+    data: bool = False
+
+
+class DataAbandoned(_ScopeEvent):
+    """An operator has accepted the loss of a database that is missing: it is made anew, empty.
+
+    `products`: those that had lived in it, which begin anew without their data.
+    """
+
+    TOPIC: ClassVar[str] = "tenantry.data-abandoned"
+    products: tuple[str, ...]
+    reason: str
+    operator: str
+
+
+class EnsureRequested(_ScopeEvent):
+    """An operator wants every step of a converged scope ensured again, though nobody found one missing."""
+
+    TOPIC: ClassVar[str] = "tenantry.ensure-requested"
+    reason: str
+
+
+ScopeEvent = (
+    StepStarted
+    | StepCompleted
+    | StepFailed
+    | StepBlocked
+    | StepMissing
+    | ScopeConverged
+    | ScopeFailed
+    | ScopePutOnHold
+    | ScopeResumed
+    | DataAbandoned
+    | EnsureRequested
+)
+
+
+# -- state ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ensured:
+    """A step that may be there.
+
+    `wish` is what was last started, `facts` what the last completion found. `done` says that the two belong together:
+    an ensure of `wish` completed and nothing was started since. `born` names, for each part of the step, the
+    generation whose intent first named it: what was started is perhaps there until a completion says otherwise.
+    `leaving` says that a removal was started since: nobody may build on it until it was ensured again.
+    """
+
+    spec: StepSpec
+    facts: StepResult | None
+    done: bool
+    created_generations: Mapping[str, int]
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Started, with no outcome yet."""
+
+    step: Step
+    direction: Direction
+    generation: int
+    spec: StepSpec
+    failures: int = 0
+    retry_at: datetime | None = None
+    obstacle: str | None = None
+    reason: str | None = None
+    blocked_since: datetime | None = None
+    """Since when that obstacle has stood in the way without a break."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    digest: str
+    step: Step
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """`by` names the operator, where one did it; `digest` is None where no other wish can help."""
+
+    reason: str
+    digest: str | None
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Converged:
+    """The last wish that came true, and its steps."""
+
+    level: Level
+    digest: str
+    steps: Mapping[Step, StepSpec]
+
+
+@dataclass(frozen=True)
+class Provisioning(Folded):
+    """A scope's actual state as of `version` of its stream."""
+
+    scope: Scope
+    version: int = 0
+    steps: Mapping[Step, Ensured] = field(default_factory=dict)
+    intent: Intent | None = None
+    converged: Converged | None = None
+    failure: Failure | None = None
+    held: Hold | None = None
+    purged: int = 0
+    """The last purge that it has gone through."""
+
+    at_rest: bool = False
+    """Converged, and nothing was started or resumed since."""
+    data_missing: bool = False
+    """Its database was seen to be missing, and has not been ensured or removed since."""
+    abandoned: bool = False
+    """The missing database is to be made anew: what is left of the old one goes first."""
+    data_lost: frozenset[str] = frozenset()
+    """The products that lived in a database that was abandoned."""
+    resumed: Origin | None = None
+    """The operator's act by which it was last tried again: the cause of what follows, until another wish comes."""
+
+    @property
+    def level(self) -> Level:
+        """The level it last converged to."""
+        return self.converged.level if self.converged else "absent"
+
+    @property
+    def has_converged(self) -> bool:
+        """Converged at least once in this incarnation: what is there now holds data."""
+        return self.converged is not None and self.converged.level != "absent"
+
+    @property
+    def is_on_operator_hold(self) -> bool:
+        """Held whatever the wish is: by a person, not by the saga for want of success."""
+        return self.held is not None and self.held.digest is None
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing of it is there, not even perhaps."""
+        return not self.steps and self.intent is None
+
+
+def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
+    """The actual state after the fact."""
+    version = recorded.version
+    match recorded.event:
+        case StepStarted() as event:
+            return _started(actual, event, version)
+        case StepCompleted() as event:
+            return _completed(actual, event, version)
+        case StepFailed() as event if actual.intent and actual.intent.generation == event.generation:
+            return actual.but(
+                version=version,
+                intent=replace(
+                    actual.intent,
+                    failures=event.attempt,
+                    retry_at=event.retry_at,
+                    obstacle=None,
+                    reason=event.reason,
+                    blocked_since=None,
+                ),
+            )
+        case StepBlocked() as event if actual.intent and actual.intent.generation == event.generation:
+            same = actual.intent.obstacle == event.obstacle
+            return actual.but(
+                version=version,
+                intent=replace(
+                    actual.intent,
+                    obstacle=event.obstacle,
+                    reason=event.reason,
+                    retry_at=None,
+                    blocked_since=actual.intent.blocked_since if same else recorded.time,
+                ),
+            )
+        case StepMissing() as event if event.step in actual.steps:
+            missing = replace(actual.steps[event.step], done=False)
+            return actual.but(
+                version=version,
+                steps={**actual.steps, event.step: missing},
+                at_rest=False,
+                data_missing=actual.data_missing or event.data,
+            )
+        case ScopeConverged() as event:
+            steps = {step: ensured.spec for step, ensured in actual.steps.items()}
+            converged = Converged(event.level, event.digest, steps)
+            return actual.but(version=version, converged=converged, purged=event.purge or actual.purged, at_rest=True)
+        case ScopeFailed() as event:
+            return actual.but(version=version, failure=Failure(event.digest, event.step, event.reason))
+        case ScopePutOnHold() as event:
+            by = recorded.cause.source if recorded.cause.kind == "operator" else None
+            return actual.but(version=version, held=Hold(event.reason, event.digest, by))
+        case ScopeResumed():
+            resumed = origin_of(recorded) if recorded.cause.kind == "operator" else None
+            return actual.but(version=version, held=None, failure=None, intent=None, at_rest=False, resumed=resumed)
+        case EnsureRequested():
+            again = {step: replace(ensured, done=False) for step, ensured in actual.steps.items()}
+            return actual.but(version=version, steps=again, at_rest=False, resumed=origin_of(recorded))
+        case DataAbandoned() as event:
+            return _abandoned(actual, event, recorded)
+        case _:
+            return actual.but(version=version)
+
+
+def _abandoned(actual: Provisioning, event: DataAbandoned, recorded: Recorded) -> Provisioning:
+    """As after a resumption, with a database that is not there and must not count as there."""
+    database = replace(actual.steps[Step.DATABASE], done=False)
+    return actual.but(
+        version=recorded.version,
+        steps={**actual.steps, Step.DATABASE: database},
+        held=None,
+        failure=None,
+        intent=None,
+        at_rest=False,
+        resumed=origin_of(recorded),
+        data_missing=True,
+        abandoned=True,
+        data_lost=actual.data_lost | set(event.products),
+    )
+
+
+def _started(actual: Provisioning, event: StepStarted, version: int) -> Provisioning:
+    before = actual.steps.get(event.step)
+    created_generations = dict(before.created_generations) if before else {}
+    if event.direction == "ensure":
+        for part in event.spec.parts:
+            created_generations.setdefault(part, event.generation)
+    ensured = Ensured(
+        event.spec,
+        before.facts if before else None,
+        done=False,
+        created_generations=created_generations,
+        leaving=event.direction == "remove" or (before is not None and before.leaving),
+    )
+    return actual.but(
+        version=version,
+        steps={**actual.steps, event.step: ensured},
+        intent=Intent(event.step, event.direction, event.generation, event.spec),
+        at_rest=False,
+    )
+
+
+def _completed(actual: Provisioning, event: StepCompleted, version: int) -> Provisioning:
+    steps = dict(actual.steps)
+    if event.direction == "remove":
+        steps.pop(event.step, None)
+    else:
+        spec = steps[event.step].spec
+        created_generations = {part: steps[event.step].created_generations[part] for part in spec.parts}
+        steps[event.step] = Ensured(spec, event.facts, done=True, created_generations=created_generations)
+    goes_on = event.step is not Step.DATABASE
+    return actual.but(
+        version=version,
+        steps=steps,
+        intent=None,
+        data_missing=actual.data_missing and goes_on,
+        abandoned=actual.abandoned and goes_on,
+    )

@@ -1,0 +1,1 @@
+"""A tenant: events, state (registers), decisions, approval of destructive changes."""

@@ -1,0 +1,202 @@
+"""What does the destroy guard hold, and what would become of it?
+
+A plan lists every held change with what it would do, in the order of tenants and of their arrival. Its hash is over
+exactly that content: whoever approves a hash approves what they have read. Times that only go by are no part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from domain.catalog import Catalog
+from domain.event import Event, Recorded
+from domain.policy import Policy
+from domain.scope.desired import TenantSnapshot, desired_state
+from domain.scope.steps import Level, Scope
+from domain.tenant import state as tenants
+from domain.tenant.closings import HeldEvent, said_by
+from domain.tenant.events import (
+    Closing,
+    ClosingHeld,
+    Destructive,
+    ProductDeactivated,
+    ProductUnsuspended,
+    PurgeStarted,
+    TenantDestroyed,
+    TenantPurgeStarted,
+)
+from domain.tenant.guarded import PendingApprovals
+from domain.tenant.state import PendingChange, Tenant, stands
+from domain.times import in_utc
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A held change. `levels`: what would change, as (product, level now, level after); `data`: what becomes of it;
+    `says`: the license that it brings."""
+
+    tenant_id: str
+    version: int
+    change: str
+    product: str | None
+    revision: int | None
+    reason: str | None
+    asked_by: str
+    since: str
+    levels: tuple[tuple[str, Level, Level], ...]
+    data: str
+    says: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All held changes as of now; `facts` is what each tenant's changes come to, with what had asked for them."""
+
+    changes: tuple[Change, ...]
+    snapshots: Mapping[str, TenantSnapshot]
+    facts: Mapping[str, tuple[tuple[PendingChange, Destructive | Closing], ...]]
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        return [asdict(change) for change in self.changes]
+
+    @property
+    def hash(self) -> str:
+        content = json.dumps(self.told, sort_keys=True, ensure_ascii=False).encode()
+        return hashlib.sha256(content).hexdigest()[:16]
+
+
+def pending_approvals_of(tenant: Tenant) -> PendingApprovals | None:
+    """What is held of the tenant, for everybody to find."""
+    if not tenant.held:
+        return None
+    closings = sum(isinstance(held.event, ClosingHeld) for held in tenant.held)
+    return PendingApprovals(len(tenant.held), min(held.since for held in tenant.held), closings)
+
+
+def plan(snapshots: Iterable[TenantSnapshot], *, catalog: Catalog, policy: Policy, now: datetime) -> Plan:
+    """Every held change of those tenants, and what each would do after those before it."""
+    changes: list[Change] = []
+    facts: dict[str, tuple[tuple[PendingChange, Destructive | Closing], ...]] = {}
+    found = {snapshot.tenant.id: snapshot for snapshot in snapshots if snapshot.tenant.held}
+    for tenant_id, snapshot in sorted(found.items()):
+        growing, coming = snapshot, list[tuple[PendingChange, Destructive | Closing]]()
+        for held in snapshot.tenant.held:
+            before = _levels(growing, catalog=catalog, policy=policy, now=now)
+            fact = _fact(held, growing, catalog=catalog, policy=policy, now=now)
+            if fact is not None:
+                coming.append((held, fact))
+                growing = _after(growing, fact, held, now=now)
+            after = _levels(growing, catalog=catalog, policy=policy, now=now)
+            levels = tuple((key, before[key], after[key]) for key in before if before[key] != after[key])
+            changes.append(_told(tenant_id, held, fact, levels, policy))
+        facts[tenant_id] = tuple(coming)
+    return Plan(tuple(changes), found, facts)
+
+
+def _fact(
+    held: PendingChange, snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime
+) -> Destructive | Closing | None:
+    """What it comes to, decided as if it arrived now; None where it would do nothing any more."""
+    tenant, event = snapshot.tenant, held.event
+    if not stands(tenant, held):
+        return None
+    match event.change, event.product:
+        case "destroy", _:
+            return TenantDestroyed(tenant_id=tenant.id, reason=event.reason or "", revision=event.revision)
+        case "deactivate" | "suspend" | "license" | "activate", _:
+            said = said_by(event)
+            assert not isinstance(said, ProductUnsuspended)
+            return said
+        case "purge", str(key):
+            scope = Scope("product", tenant.id, key)
+        case _:
+            scope = Scope("site", tenant.id)
+    freed = replace(snapshot, tenant=replace(tenant, held=()))
+    if scope.key and scope.key not in catalog:
+        return None
+    passed = desired_state(scope, freed, catalog=catalog, policy=policy, now=now).passed
+    return passed if isinstance(passed, (PurgeStarted, TenantPurgeStarted)) else None
+
+
+def _after(snapshot: TenantSnapshot, fact: Event, held: PendingChange, *, now: datetime) -> TenantSnapshot:
+    tenant = snapshot.tenant
+    recorded = Recorded(
+        stream=tenants.stream_of(tenant.id),
+        version=tenant.version + 1,
+        id=UUID(int=0),
+        time=now,
+        cause=held.cause,
+        correlation=held.correlation,
+        event=fact,
+    )
+    return replace(snapshot, tenant=tenants.evolve(tenant, recorded))
+
+
+def _levels(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[str, Level]:
+    tenant_id = snapshot.tenant.id
+    return {
+        key: desired_state(Scope("product", tenant_id, key), snapshot, catalog=catalog, policy=policy, now=now).level
+        for key in sorted(snapshot.tenant.products)
+        if key in catalog
+    }
+
+
+def _told(
+    tenant_id: str,
+    held: PendingChange,
+    fact: Destructive | Closing | None,
+    levels: tuple[tuple[str, Level, Level], ...],
+    policy: Policy,
+) -> Change:
+    event = held.event
+    return Change(
+        tenant_id=tenant_id,
+        version=held.version,
+        change=event.change,
+        product=event.product,
+        revision=event.revision,
+        reason=event.reason,
+        asked_by=f"{held.cause.source} {held.cause.id}" if held.cause.kind == "message" else "time",
+        since=in_utc(held.since).isoformat(),
+        levels=levels,
+        data=_data(fact, levels, policy),
+        says=_says(event),
+    )
+
+
+def _says(event: HeldEvent) -> str | None:
+    """The license that a closing brings."""
+    if not isinstance(event, ClosingHeld) or event.edition is None:
+        return None
+    ends = f", ends {in_utc(event.expires_at).isoformat()}" if event.expires_at else ""
+    return f"license {event.edition}, {event.users} users, {event.status or 'active'}{ends}"
+
+
+def _data(fact: Destructive | Closing | None, levels: tuple[tuple[str, Level, Level], ...], policy: Policy) -> str:
+    """What becomes of the data, and when."""
+    match fact:
+        case None:
+            return "nothing changes: overtaken, or held by somebody"
+        case TenantDestroyed():
+            return f"all of it goes {_days(policy.restore_window)} after the approval, unless the tenant is restored"
+        case ProductDeactivated() if any(after == "retained" for _, _, after in levels):
+            return f"goes {_days(policy.retention)} after the approval, unless the product is activated again"
+        case ProductDeactivated():
+            return "what was begun is taken away"
+        case PurgeStarted(families=families):
+            return f"goes at once, with the database of {', '.join(families)}" if families else "goes at once"
+        case TenantPurgeStarted():
+            return "all of it goes at once"
+        case _:
+            return "none of it goes"
+
+
+def _days(time: timedelta) -> str:
+    return f"{time.days} days" if time >= timedelta(days=1) else f"{int(time.total_seconds())} s"

@@ -1,0 +1,87 @@
+"""What do the budgets of the destroy guard count, and what is left of them?
+
+Destroys, deactivations and purges have one, changes that close a product another. The second counts what takes an open
+product from somebody at once, by its own registers: whatever its host or its tenant may be meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeGuard
+
+from domain.errors import GuardTripped
+from domain.event import Event
+from domain.registers import Write, written
+from domain.tenant.closings import HeldEvent, said_by
+from domain.tenant.events import Closing, ClosingHeld, LicenseUpdated, ProductActivated, ProductSuspended
+from domain.tenant.guarded import Guarded
+from domain.tenant.state import ProductRegisters, Tenant, verdicts_on, writes_of
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the destroy guard lets pass; None while nobody has asked it."""
+
+    destroys: int | None = None
+    closings: int | None = None
+
+    def after(self, tripped: GuardTripped) -> Budget:
+        """With what the guard has said is left."""
+        return Budget(
+            self.destroys if tripped.left is None else tripped.left,
+            self.closings if tripped.closings_left is None else tripped.closings_left,
+        )
+
+    def has_room(self, counted: Guarded) -> bool:
+        return self.destroys is None or counted.facts < self.destroys
+
+    def has_room_to_close(self, counted: Guarded) -> bool:
+        return self.closings is None or counted.closings < self.closings
+
+
+def closes(event: Event, tenant: Tenant, now: datetime) -> TypeGuard[Closing]:
+    """Whether the fact closes a product that its own registers have open, or that a held closing would close.
+
+    A license that is active and ends later closes nothing: the end of a license is no producer's fault.
+    """
+    match event:
+        case ProductSuspended():
+            register = "access"
+        case LicenseUpdated(status="inactive"):
+            register = "license"
+        case LicenseUpdated(expires_at=datetime() as ends) | ProductActivated(expires_at=datetime() as ends) if (
+            ends <= now
+        ):
+            register = "license"
+        case _:
+            return False
+    product = tenant.product(event.product)
+    is_at_stake = product.is_open(now) or holds_closing(tenant, event.product)
+    return is_at_stake and verdicts_on(product, event)[register] is Write.LANDS
+
+
+def holds_closing(tenant: Tenant, key: str) -> bool:
+    """Whether a closing of the product awaits an approval."""
+    return any(isinstance(held.event, ClosingHeld) and held.event.product == key for held in tenant.held)
+
+
+def live_products(tenant: Tenant) -> int:
+    """How many products are active; none of a tenant that was destroyed."""
+    return 0 if tenant.destroyed else sum(product.activated for product in tenant.products.values())
+
+
+def with_held(product: ProductRegisters, held: Iterable[HeldEvent]) -> ProductRegisters:
+    """The registers as they would be if what is held had passed."""
+    for each in held:
+        said = said_by(each)
+        if said is None:
+            continue
+        presence, access, license_ = writes_of(said)
+        product = product.but(
+            presence=product.presence if presence is None else written(product.presence, presence, said.revision),
+            access=product.access if access is None else written(product.access, access, said.revision),
+            license=product.license if license_ is None else written(product.license, license_, said.revision),
+        )
+    return product

@@ -1,0 +1,284 @@
+"""What does a command come to, for a tenant as it stands?
+
+Facts, or a refusal that says why. A pure function of the registers, the catalogue, the policy and the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import replace
+from datetime import datetime
+
+from domain.catalog import Catalog
+from domain.commands import (
+    ActivateProduct,
+    Activation,
+    CreateTenant,
+    DeactivateProduct,
+    DestroyTenant,
+    ProductCommand,
+    RestoreTenant,
+    SuspendProduct,
+    TenantCommand,
+    UnsuspendProduct,
+    UpdateLicense,
+)
+from domain.errors import Contradiction, Malformed, Refused
+from domain.personal import FORGOTTEN
+from domain.policy import Policy
+from domain.registers import Register, Write, judge
+from domain.tenant.budget import closes
+from domain.tenant.closings import HeldEvent, said_by
+from domain.tenant.events import (
+    Founder,
+    LicenseUpdated,
+    ProductActivated,
+    ProductDeactivated,
+    ProductEvent,
+    ProductSuspended,
+    ProductUnsuspended,
+    TenantCreated,
+    TenantDestroyed,
+    TenantEvent,
+    TenantMessageStale,
+    TenantRestored,
+)
+from domain.tenant.state import (
+    Attributes,
+    ProductRegisters,
+    Tenant,
+    attributes_of,
+    is_same,
+    request_approval,
+    verdicts_on,
+    writes_of,
+)
+from domain.times import moved
+
+
+def decide(
+    tenant: Tenant,
+    command: TenantCommand,
+    *,
+    revision: int | None,
+    now: datetime,
+    catalog: Catalog,
+    policy: Policy,
+) -> list[TenantEvent]:
+    """The facts that follow from a command on a tenant that exists, or on none for `CreateTenant`.
+
+    Raises Malformed (unknown product or edition, a reserved site name), Refused (the life cycle forbids it; only
+    without a revision, or after the restore window) and Contradiction (the same revision with other content).
+    """
+    if tenant.destroyed and (tenant.purge or now > moved(tenant.destroyed.at, policy.restore_window)):
+        raise Refused("tenant-destroyed", f"tenant {tenant.id} was destroyed and its restore window is over")
+    match command:
+        case CreateTenant():
+            return _create(tenant, command, revision=revision, catalog=catalog, policy=policy, now=now)
+        case DestroyTenant():
+            return _destroy(tenant, command, revision=revision)
+        case _:
+            _check_offer(command, catalog, tenant)
+            return [_product_event(tenant, _body(command, revision), type_of=_TYPES[type(command)], now=now)]
+
+
+def _create(
+    tenant: Tenant, command: CreateTenant, *, revision: int | None, catalog: Catalog, policy: Policy, now: datetime
+) -> list[TenantEvent]:
+    for entry in command.products:
+        _check_offer(entry, catalog, tenant)
+    event = TenantCreated(
+        tenant_id=command.tenant_id,
+        customer_id=command.customer_id,
+        site_name=command.site_name,
+        residency=command.residency,
+        region=command.region,
+        administrator=Founder(**command.administrator.model_dump()),
+        revision=revision,
+    )
+    if tenant.attributes is not None and not _same(tenant.attributes.value, attributes_of(event)):
+        raise Contradiction(
+            "tenant-id-used-twice",
+            f"tenant {tenant.id} exists with other data: a tenant id is never used again, take a new one",
+        )
+    if tenant.attributes is None and command.site_name in policy.reserved_site_names:
+        raise Malformed(
+            "site-name-reserved",
+            f"the site name {command.site_name} is reserved: take another one, or strike it off reserved_site_names in"
+            " the policy and retry the message",
+        )
+    higher = tenant.attributes is not None and revision is not None and revision > (tenant.attributes.revision or -1)
+    repeats = tenant.exists and not higher
+    events: list[TenantEvent] = [_stale(tenant.id, "tenant.created", revision) if repeats else event]
+    for entry in command.products:
+        if tenant.exists and entry.revision is None:
+            continue  # said again without a revision: it was applied, or refused, the first time
+        body = ProductActivated(tenant_id=tenant.id, **entry.model_dump())
+        events.append(_product_event(tenant, body, type_of="tenant.created", now=now))
+    return events
+
+
+def _same(known: Attributes, sent: Attributes) -> bool:
+    """Whether a repeated creation says the same; of a founder who was forgotten only the account can be compared."""
+    if known.administrator.name == FORGOTTEN and known.administrator.account_id == sent.administrator.account_id:
+        sent = replace(sent, administrator=known.administrator)
+    return known == sent
+
+
+def _destroy(tenant: Tenant, command: DestroyTenant, *, revision: int | None) -> list[TenantEvent]:
+    undone = tenant.destroyed_revision is not None and revision is not None and revision <= tenant.destroyed_revision
+    if tenant.destroyed or undone or any(held.event.change == "destroy" for held in tenant.held):
+        return [_stale(tenant.id, "tenant.destroyed", revision)]
+    if revision is None and tenant.revisioned:
+        raise _revision_missing(f"tenant {tenant.id}")
+    return [TenantDestroyed(tenant_id=tenant.id, reason=command.reason, revision=revision)]
+
+
+def restore(tenant: Tenant, command: RestoreTenant) -> TenantRestored:
+    """The fact that undoes a destruction. Refused where there is none, or its purge has begun.
+
+    No clock is asked: when the window is over the purge is due, and until it has begun all is still there.
+    """
+    if tenant.destroyed is None:
+        raise Refused("not-destroyed", f"tenant {tenant.id} is not destroyed: there is nothing to restore")
+    if tenant.purge:
+        raise Refused(
+            "restore-window-over",
+            f"the restore window of tenant {tenant.id} was over, and its purge began at"
+            f" {tenant.purge.at:%Y-%m-%d %H:%M} UTC: its data is gone or going, create a new tenant",
+        )
+    return TenantRestored(
+        tenant_id=tenant.id, reason=command.reason, operator=command.operator, undoes=tenant.destroyed.message
+    )
+
+
+def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str, now: datetime) -> TenantEvent:
+    """The event itself where it lands in any register; that it was stale where it does not."""
+    product, held = tenant.product(event.product), _held_of(tenant, event.product)
+    if event.revision is None:
+        if product.revisioned:
+            raise _revision_missing(f"product {event.product} of tenant {tenant.id}")
+        _check_life_cycle(product, event, {each.change for each in held})
+        return event
+    verdicts = verdicts_on(product, event)
+    for name, verdict in verdicts.items():
+        if verdict is Write.CONTRADICTS:
+            raise Contradiction(
+                "same-revision-other-content",
+                f"revision {event.revision} of product {event.product} of tenant {tenant.id} came before with another"
+                f" {name}: commerce must send the correction under a higher revision",
+            )
+    for each in held:
+        if Write.CONTRADICTS in _against(each, event):
+            raise Contradiction(
+                "same-revision-other-content",
+                f"revision {event.revision} of product {event.product} of tenant {tenant.id} came before with other"
+                " content, which is held: commerce must send the correction under a higher revision",
+            )
+    is_lower = _repeats_held(tenant, event, held, now=now)
+    if Write.LANDS in verdicts.values() and not is_lower:
+        return event
+    return _stale(tenant.id, type_of, event.revision, product=event.product)
+
+
+def _repeats_held(tenant: Tenant, event: ProductEvent, held: Sequence[HeldEvent], *, now: datetime) -> bool:
+    """Whether the same change is held under that revision, or a higher one."""
+    if not (isinstance(event, ProductDeactivated) or closes(event, tenant, now)):
+        return False
+    return any(
+        is_same(each, request_approval(event)) and not {Write.REPEATS, Write.STALE}.isdisjoint(_against(each, event))
+        for each in held
+    )
+
+
+def _against(held: HeldEvent, event: ProductEvent) -> set[Write]:
+    """How the event stands to what is held, in each register that both write."""
+    said = said_by(held)
+    pairs = zip(writes_of(said), writes_of(event), strict=True) if said is not None else ()
+    return {
+        judge(Register(there, held.revision), here, event.revision)
+        for there, here in pairs
+        if there is not None and here is not None
+    }
+
+
+def _held_of(tenant: Tenant, key: str) -> list[HeldEvent]:
+    """What is held of the product that a message had said."""
+    return [held.event for held in tenant.held if held.event.product == key and held.event.change != "purge"]
+
+
+def _check_life_cycle(product: ProductRegisters, event: ProductEvent, held: Set[str]) -> None:
+    """What the state allows to an event without a revision; Refused names what would be allowed.
+
+    An activation overtakes a deactivation that is `held`, an unsuspension a suspension.
+    """
+    key = event.product
+    match event:
+        case ProductActivated() if "deactivate" in held:
+            return
+        case ProductDeactivated() if "deactivate" in held:
+            raise Refused("already-held", f"a deactivation of product {key} is held already: approve or reject that")
+        case ProductSuspended() if "suspend" in held and not product.suspended:
+            raise Refused("already-held", f"a suspension of product {key} is held already: approve or reject that")
+        case ProductUnsuspended() if "suspend" in held:
+            return
+        case ProductActivated() if product.activated:
+            raise Refused("already-active", f"product {key} is active: change its licence with license.updated")
+        case ProductActivated():
+            return
+        case _ if not product.activated:
+            raise Refused("not-active", f"product {key} is not active: activate it first")
+        case ProductSuspended() if product.suspended:
+            raise Refused("already-suspended", f"product {key} is suspended already")
+        case ProductUnsuspended() if not product.suspended:
+            raise Refused("not-suspended", f"product {key} is not suspended")
+
+
+def _check_offer(command: ProductCommand | Activation, catalog: Catalog, tenant: Tenant) -> None:
+    """Malformed where the catalogue does not have the product or the edition.
+
+    Only what opens asks for an offer. What the tenant has, or what was offered once, is closed and removed whatever the
+    catalogue says today, and keeps its edition.
+    """
+    key = command.product
+    if isinstance(command, (ActivateProduct, Activation)):
+        is_known, editions = key in catalog.products, catalog.products[key].editions if key in catalog.products else {}
+    else:
+        is_known, editions = key in catalog, catalog.editions(key) if key in catalog else {}
+    opens = not isinstance(command, UpdateLicense) or command.status == "active"
+    edition = getattr(command, "edition", None)
+    if not is_known and not (key in tenant.products and (edition is None or not opens)):
+        raise Malformed(
+            "unknown-product", f"product {key} is not in the catalogue: adopt one that has it, then retry the message"
+        )
+    if edition is not None and opens and edition not in editions:
+        raise Malformed("unknown-edition", f"product {key} has no edition {edition}: it has {', '.join(editions)}")
+
+
+_TYPES: dict[type[ProductCommand], str] = {
+    ActivateProduct: "product.activated",
+    DeactivateProduct: "product.deactivated",
+    SuspendProduct: "product.suspended",
+    UnsuspendProduct: "product.unsuspended",
+    UpdateLicense: "license.updated",
+}
+
+_BODIES: dict[type[ProductCommand], type[ProductEvent]] = {
+    ActivateProduct: ProductActivated,
+    DeactivateProduct: ProductDeactivated,
+    SuspendProduct: ProductSuspended,
+    UnsuspendProduct: ProductUnsuspended,
+    UpdateLicense: LicenseUpdated,
+}
+
+
+def _body(command: ProductCommand, revision: int | None) -> ProductEvent:
+    return _BODIES[type(command)](**command.model_dump(), revision=revision)
+
+
+def _stale(tenant_id: str, type_: str, revision: int | None, product: str | None = None) -> TenantMessageStale:
+    return TenantMessageStale(tenant_id=tenant_id, type=type_, product=product, revision=revision)
+
+
+def _revision_missing(what: str) -> Refused:
+    return Refused("revision-missing", f"{what} is kept by revision: send the event again with its revision")

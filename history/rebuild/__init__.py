@@ -1,0 +1,1 @@
+"""Rebuild of read models beside the live ones."""

@@ -1,0 +1,114 @@
+"""How do several processes load one log?
+
+Each takes its share of the buckets, and tells of its progress by a pipe. Workers end when the process that started them
+is gone; when one of them fails or is killed, the others are ended, and the caller hears of it.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import wait
+
+from sqlalchemy.exc import DBAPIError
+
+from domain.errors import TenantryError, Unavailable
+from history.rebuild.loading import Job, Sources, Told, load, spare_the_collector
+from projections.base import BUCKETS
+
+
+def load_together(
+    sources: Sources, schemas: Mapping[str, str], upto: int, *, workers: int, say: Callable[[Told], None]
+) -> Told:
+    """The log up to a position into the schema of each projection; what came of it, for all of the workers.
+
+    `say` hears of the progress of all of them together. Raises TenantryError.
+    """
+    shares = [tuple(range(rank, BUCKETS, workers)) for rank in range(min(workers, BUCKETS))]
+    jobs = [Job(dict(schemas), share, upto) for share in shares]
+    told: dict[int, Told] = {}
+
+    def hear(rank: int, news: Told) -> None:
+        told[rank] = news
+        done = sum(each.position * len(jobs[which].buckets) // BUCKETS for which, each in told.items())
+        say(Told(done, sum(each.facts for each in told.values()), {}))
+
+    if len(jobs) == 1:
+        gc.disable()  # see spare_the_collector
+        try:
+            hear(0, load(sources, jobs[0], lambda news: hear(0, news)))
+        finally:
+            gc.enable()
+    else:
+        _side_by_side(sources, jobs, hear)
+    failures = {name: why for each in told.values() for name, why in each.failures.items()}
+    return Told(upto, sum(each.facts for each in told.values()), failures, done=True)
+
+
+def _side_by_side(sources: Sources, jobs: Sequence[Job], hear: Callable[[int, Told], None]) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["history.rebuild.replay"])  # what it imports is there for every worker
+    pipes: dict[Pipe, int] = {}
+    processes = []
+    try:
+        for rank, job in enumerate(jobs):
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(sources, job, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            processes.append(process)
+            pipes[ours] = rank
+        while pipes:
+            for pipe in wait(list(pipes)):
+                assert isinstance(pipe, Pipe)
+                news = _next(pipe)
+                if isinstance(news, Exception):
+                    raise news
+                hear(pipes[pipe], news)
+                if news.done:
+                    del pipes[pipe]
+                    pipe.close()
+    finally:
+        for process in processes:
+            if pipes:
+                process.terminate()
+            process.join()
+        for pipe in pipes:
+            pipe.close()
+
+
+def _next(pipe: Pipe) -> Told | Exception:
+    try:
+        news = pipe.recv()
+    except EOFError:
+        return TenantryError("a worker of the rebuild was killed: start the rebuild again")
+    return news if isinstance(news, (Told, Exception)) else TenantryError(str(news))
+
+
+def _work(sources: Sources, job: Job, pipe: Pipe) -> None:
+    """The main function of a worker. It tells of its progress, and at last what came of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends us
+    threading.Thread(target=_end_with_parent, name="watch-parent", daemon=True).start()
+    spare_the_collector()
+    try:
+        pipe.send(load(sources, job, pipe.send))
+    except TenantryError as error:
+        pipe.send(error)
+    except DBAPIError as error:
+        pipe.send(Unavailable(f"a worker of the rebuild lost the database ({first_line(error)}): start it again"))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def first_line(error: DBAPIError) -> str:
+    return next(iter(str(error.orig).splitlines()), type(error).__name__)

@@ -1,0 +1,191 @@
+"""How are all read models of a moment built beside the live ones?
+
+    reserve ─▶ as_of_xxxxxxxx, empty ─▶ load up to the position, by workers ─▶ analyze ─▶ take the name
+
+They are loaded as a rebuild loads, into a schema whose name no other run will ever use, so that a worker of a run that
+was killed finds no table to write into. One transaction gives it the name that was asked for; what bore that name until
+then goes, where it is ours. A schema is ours where its comment says so, and of that only what we put there is dropped:
+where anybody has built on it, or put a table of their own beside ours, everything stays as it is.
+
+Whatever goes wrong before, a run that came to its end stands as it was; what a killed one left, the next run into the
+same schema drops. The live generations are never touched.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, Table, text
+from sqlalchemy.exc import DBAPIError
+
+from adapters.postgres.past import Moment
+from domain.errors import TenantryError, Unavailable, UsageError
+from history.rebuild import generations
+from history.rebuild.loading import Sources, Told
+from history.rebuild.parallel_load import first_line, load_together
+from projections.base import METADATA, Projection
+
+MARK: Final = "tenantry: "
+"""How the comment of a schema begins that is ours."""
+
+_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_RESERVED: Final = re.compile(r"public|information_schema|pg_.*|rebuild_.*|previous_.*|as_of_[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What came of it. `facts` were read and decoded for all read models together."""
+
+    schema: str
+    names: tuple[str, ...]
+    moment: Moment
+    facts: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Facts a second, from the first to the last."""
+        return self.facts / self.seconds if self.seconds else 0.0
+
+
+def build(
+    sources: Sources,
+    moment: Moment,
+    *,
+    into: str,
+    only: Sequence[str] = (),
+    workers: int = 1,
+    say: Callable[[Told], None] = lambda _: None,
+) -> Built:
+    """Build read models (`only` those, or all) as they were at the moment in the schema `into`.
+
+    Raises UsageError where the schema is not ours or is being built already, TenantryError where a handler fails.
+    """
+    started = time.monotonic()
+    chosen = _chosen(sources.read_models(), only)
+    schema = _schema_name(into)
+    engine = sources.engine()
+    try:
+        with engine.connect() as connection, _reserved(connection, chosen, schema) as building:
+            schemas = dict.fromkeys((each.name for each in chosen), building)
+            told = load_together(sources, schemas, moment.position, workers=workers, say=say)
+            if told.failures:
+                raise TenantryError(f"{'; '.join(told.failures.values())}. Schema {schema} is as it was before")
+            with connection.begin():
+                for each in chosen:
+                    generations.analyze(connection, each, building)
+            with connection.begin():
+                connection.execute(text("SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '30s'"))
+                _drop_ours(connection, schema)
+                connection.execute(text(f"ALTER SCHEMA {_quote(building)} RENAME TO {_quote(schema)}"))
+                names = ", ".join(each.name for each in chosen)
+                _say_whose(connection, schema, f"{names} as of position {moment.position}, {moment.time.isoformat()}")
+    except DBAPIError as error:
+        raise Unavailable(f"building schema {schema} was broken off ({first_line(error)}): start it again") from error
+    finally:
+        engine.dispose()
+    seconds = time.monotonic() - started
+    return Built(schema, tuple(each.name for each in chosen), moment, told.facts, seconds)
+
+
+def _chosen(models: Sequence[Projection], only: Sequence[str]) -> list[Projection]:
+    known = {each.name: each for each in models}
+    for name in only:
+        if name not in known:
+            raise UsageError(f"there is no read model {name}: name one of {', '.join(sorted(known))}")
+    return [known[name] for name in dict.fromkeys(only or known)]
+
+
+def _schema_name(said: str) -> str:
+    if not _NAME.fullmatch(said):
+        raise UsageError(f"{said!r} is no name for a schema: use lower-case letters, digits and _, up to 63 of them")
+    if _RESERVED.fullmatch(said):
+        raise UsageError(
+            f"schema {said} is not for this: choose a name that is neither PostgreSQL's nor a generation's"
+        )
+    return said
+
+
+# -- the schema ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _reserved(connection: Connection, chosen: Sequence[Projection], schema: str) -> Iterator[str]:
+    """An empty schema with the tables, to be renamed; dropped where it was not."""
+    with connection.begin():
+        if not generations.reserve(connection, f"as of: {schema}"):
+            raise UsageError(f"schema {schema} is being built by another process: wait for it, or stop it")
+        whose = _said_of(connection, schema)
+        if whose is not None and not whose.startswith(MARK):
+            raise UsageError(f"schema {schema} exists and is not ours: choose another name, it is left as it is")
+        for left in _left_by_killed_runs(connection, schema):
+            generations.abandon(connection, left)
+    building = f"as_of_{secrets.token_hex(4)}"
+    try:
+        with connection.begin():
+            connection.execute(text(f"CREATE SCHEMA {_quote(building)}"))
+            _say_whose(connection, building, _for(schema))
+            connection.execution_options(schema_translate_map={None: building})
+            METADATA.create_all(connection, tables=[*_tables(chosen), *generations.views_of(connection, chosen)])
+            connection.execution_options(schema_translate_map={})
+        yield building
+    finally:
+        with suppress(DBAPIError, Unavailable), connection.begin():  # renamed, there is none of that name any more
+            generations.abandon(connection, building)
+
+
+def _drop_ours(connection: Connection, schema: str) -> None:
+    """Make room for the new one. Raises UsageError where the schema holds anything that is not ours."""
+    whose = _said_of(connection, schema)
+    if whose is None:
+        return
+    if not whose.startswith(MARK):
+        raise UsageError(f"schema {schema} exists and is not ours: choose another name, it is left as it is")
+    try:
+        generations.drop_things(connection, schema, among=METADATA.tables)
+    except generations.InUse as error:
+        raise UsageError(
+            f"schema {schema} holds, or is used by, what is not ours ({error}): move that elsewhere, or choose"
+            " another name"
+        ) from error
+
+
+def _said_of(connection: Connection, schema: str) -> str | None:
+    """The comment of the schema; None where there is no such schema."""
+    query = text("SELECT coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace WHERE nspname = :name")
+    said = connection.execute(query, {"name": schema}).scalar()
+    return None if said is None else str(said)
+
+
+def _left_by_killed_runs(connection: Connection, schema: str) -> list[str]:
+    names = connection.execute(
+        text(
+            "SELECT nspname FROM pg_namespace WHERE nspname ~ '^as_of_[0-9a-f]{8}$'"
+            " AND obj_description(oid, 'pg_namespace') = :said"
+        ),
+        {"said": MARK + _for(schema)},
+    )
+    return [str(name) for name in names.scalars()]
+
+
+def _for(schema: str) -> str:
+    return f"being built for {schema}"
+
+
+def _say_whose(connection: Connection, schema: str, what: str) -> None:
+    said = text("SELECT format('COMMENT ON SCHEMA %I IS %L', CAST(:schema AS text), CAST(:said AS text))")
+    statement = connection.execute(said, {"schema": schema, "said": MARK + what}).scalar_one()
+    connection.exec_driver_sql(statement.replace("%", "%%"))
+
+
+def _tables(chosen: Sequence[Projection]) -> list[Table]:
+    return [table for each in chosen for table in each.tables]
+
+
+_quote = generations.quote

@@ -1,0 +1,220 @@
+"""How is a read model built anew while everybody goes on reading it?
+
+    reserve ─▶ new generation ─▶ load, by workers ─▶ analyze ─▶ make room ─▶ catch up ─▶ swap
+                                                                                ▲          │ somebody reads: again
+                                                                                └──────────┘
+
+Whatever goes wrong before the swap has committed, the live generation is as it was: a handler that fails, Ctrl-C, a
+kill. What is left lying around is cleaned up by the next run. One session holds the reservation and does the swap: if
+it is lost, there is no swap.
+
+The outbox is no read model: to build it anew would tell the world everything again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from adapters.postgres.log_reader import LogReader
+from application.progress import Progress
+from domain.errors import Unavailable, UsageError
+from history.rebuild import generations
+from history.rebuild.generations import Busy
+from history.rebuild.loading import Building, Sources, Told, fold_into, ignored_by
+from history.rebuild.parallel_load import first_line, load_together
+from projections.base import Projection
+from projections.positions import ensure
+
+SMALL: Final = 2_000
+"""Positions that may be left to apply while the live generation is held still."""
+
+CATCH_UP_FACTS: Final = 5_000
+
+SWAP_SECONDS: Final = 60.0
+"""How long a swap is tried while readers do not let it have the tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What came of it. `facts` were read and decoded for all projections together; `failures` by projection."""
+
+    names: tuple[str, ...]
+    facts: int
+    position: int
+    load_seconds: float
+    seconds: float
+    failures: Mapping[str, str]
+
+    @property
+    def rate(self) -> float:
+        """Facts a second, from the first to the swap."""
+        return self.facts / self.seconds if self.seconds else 0.0
+
+
+class Replay:
+    """Rebuilds read models."""
+
+    def __init__(self, sources: Sources, *, say: Callable[[Progress], None] = lambda _: None) -> None:
+        self._sources = sources
+        self._say = say
+        self._models = {projection.name: projection for projection in sources.read_models()}
+
+    def rebuild(self, names: Sequence[str], *, workers: int = 1) -> Rebuilt:
+        """Build the read models anew; no names: all of them. Several share one reading of the log.
+
+        Raises UsageError for a name that is no read model's or one that is being rebuilt already; Unavailable where
+        the database does not answer or readers do not let go of a table. A projection whose handler fails is in
+        `failures`, and its live generation is as it was.
+        """
+        started = time.monotonic()
+        chosen = self._chosen(names)
+        engine, reader = self._sources.engine(), self._sources.reader()
+        try:
+            with engine.connect() as connection, self._reserved(connection, chosen) as schemas:
+                mark = reader.mark()
+                told = load_together(self._sources, schemas, mark, workers=workers, say=self._loading(mark))
+                load_seconds = time.monotonic() - started
+                failures = dict(told.failures)
+                works = [Building(self._models[name], schema) for name, schema in schemas.items()]
+                at = mark
+                for work in works:
+                    if work.projection.name in failures:
+                        continue
+                    self._say(Progress(mark, mark, told.facts, f"analyzing {work.projection.name}"))
+                    with connection.begin():
+                        generations.analyze(connection, work.projection, work.schema)
+                    at, read = self._take_over(connection, reader, work, mark, told.facts, failures)
+                    told = Told(at, told.facts + read, failures)
+        except DBAPIError as error:
+            raise Unavailable(f"the rebuild was broken off ({first_line(error)}): start it again") from error
+        finally:
+            reader.close()
+            engine.dispose()
+        seconds = time.monotonic() - started
+        return Rebuilt(tuple(schemas), told.facts, at, load_seconds, seconds, failures)
+
+    def drop_previous(self, names: Sequence[str]) -> list[str]:
+        """Drop the generations that were live before; those that were there. Raises UsageError."""
+        engine = self._sources.engine()
+        dropped = []
+        try:
+            for projection in self._chosen(names):
+                with engine.begin() as connection:
+                    if generations.drop_previous(connection, projection.name):
+                        dropped.append(projection.name)
+        finally:
+            engine.dispose()
+        return dropped
+
+    def _chosen(self, names: Sequence[str]) -> list[Projection]:
+        known = ", ".join(sorted(self._models))
+        for name in names:
+            if name == "integration":
+                raise UsageError("the outbox of integration events is never rebuilt: they would all be sent again")
+            if name not in self._models:
+                raise UsageError(f"there is no read model {name}: name one of {known}")
+        return [self._models[name] for name in dict.fromkeys(names or self._models)]
+
+    @contextmanager
+    def _reserved(self, connection: Connection, chosen: Sequence[Projection]) -> Iterator[dict[str, str]]:
+        """The schema of an empty generation for each; those that did not become the live one are dropped."""
+        with connection.begin():
+            for projection in chosen:
+                if not generations.reserve(connection, projection.name):
+                    raise UsageError(f"{projection.name} is being rebuilt by another process: wait for it, or stop it")
+            ensure(connection, chosen)
+        schemas: dict[str, str] = {}
+        try:
+            for projection in chosen:
+                with connection.begin():
+                    schemas[projection.name] = generations.begin(connection, projection)
+            yield schemas
+        finally:
+            with suppress(DBAPIError, Unavailable):  # what is left, the next run drops
+                for schema in schemas.values():
+                    with connection.begin():
+                        generations.abandon(connection, schema)
+
+    def _loading(self, mark: int) -> Callable[[Told], None]:
+        return lambda told: self._say(Progress(told.position, mark, told.facts, "loading"))
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def _take_over(
+        self,
+        connection: Connection,
+        reader: LogReader,
+        work: Building,
+        at: int,
+        before: int,
+        failures: dict[str, str],
+    ) -> tuple[int, int]:
+        """Catch up and swap; the position of the new live generation, and how many facts that took.
+
+        `before`: how many facts were read until then.
+        """
+        read = 0
+        name = work.projection.name
+        until = time.monotonic() + SWAP_SECONDS
+        rng = random.SystemRandom()
+        with connection.begin():
+            generations.make_room(connection, name)
+        while True:
+            while (mark := reader.mark()) - at > SMALL:
+                at, count = self._apply(connection, reader, work, at, mark, failures)
+                read += count
+                self._say(Progress(at, mark, before + read, f"catching up {name}"))
+                if name in failures:
+                    return at, read
+            self._say(Progress(at, at, before + read, f"swapping {name}"))
+            try:
+                with connection.begin():
+                    return self._swap(connection, reader, work, at, failures)
+            except _HandlerFailed:
+                return at, read
+            except Busy as busy:
+                if time.monotonic() > until:
+                    raise Unavailable(
+                        f"{name} cannot be swapped, somebody holds its tables ({busy}): end long transactions on it"
+                    ) from busy
+            time.sleep(rng.uniform(0.02, 0.2))
+
+    def _apply(
+        self, connection: Connection, reader: LogReader, work: Building, at: int, mark: int, failures: dict[str, str]
+    ) -> tuple[int, int]:
+        batch = reader.read(at, mark, limit=CATCH_UP_FACTS, ignore=ignored_by([work.projection]))
+        fold_into([work], (fact for _, fact in batch.facts), failures)
+        if work.projection.name not in failures:
+            if connection.in_transaction():
+                work.upsert(connection)
+            else:
+                with connection.begin():
+                    work.upsert(connection)
+        return batch.upto, len(batch.facts)
+
+    def _swap(
+        self, connection: Connection, reader: LogReader, work: Building, at: int, failures: dict[str, str]
+    ) -> tuple[int, int]:
+        """In the caller's transaction: nothing of it stays when it is rolled back."""
+        read = 0
+        held = generations.hold_positions(connection, work.projection)
+        mark = max(reader.mark(), *held.values())
+        while at < mark:
+            at, count = self._apply(connection, reader, work, at, mark, failures)
+            read += count
+            if work.projection.name in failures:
+                raise _HandlerFailed
+        generations.swap(connection, work.projection, work.schema, at)
+        return at, read
+
+
+class _HandlerFailed(Exception):
+    """Rolls the swap back; what failed is noted already."""

@@ -1,1 +1,0 @@
-"""Does each step do on real parts what it promises?"""

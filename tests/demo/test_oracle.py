@@ -1,0 +1,262 @@
+"""Does the oracle know the rules, and does it see every kind of fault?
+
+The oracle shares no code with the domain; the golden cases bind both to the same description.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.kafka.cloudevents_reader import to_binary, to_structured
+from demo.entries import Entry
+from demo.oracle import Expected, Fact, disagreements, expect
+from demo.stream import stream
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+CASES = [
+    json.loads(line) for line in (Path(__file__).parents[1] / "vectors" / "registers.jsonl").read_text().splitlines()
+]
+TENANT = "t-1"
+
+
+class Said:
+    """Messages, one after the other; each with an id of its own unless it is given one."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def __call__(
+        self, type_: str, data: dict[str, Any], *, revision: int | None = None, wave: int = 1, id_: str | None = None
+    ) -> Said:
+        number = len(self.entries)
+        headers, value = (to_structured, to_binary)[number % 2](
+            type_, data, source="test", id=id_ or str(number), time=NOW, revision=revision
+        )
+        named = tuple((name, content.decode()) for name, content in headers)
+        self.entries.append(Entry(wave, "any", None, named, value))
+        return self
+
+    def created(self, *products: dict[str, Any], tenant: str = TENANT, site: str = "site-1", **more: Any) -> Said:
+        data = {
+            "tenant_id": tenant,
+            "customer_id": "c-1",
+            "site_name": site,
+            "residency": "global",
+            "administrator": {"account_id": "a-1", "name": "Ada", "email": "ada@example.com"},
+            "products": list(products),
+        }
+        return self("tenant.created", {**data, **more}, revision=1)
+
+    def product(
+        self, verb: str, key: str = "compass", *, wave: int = 1, revision: int | None = None, **more: Any
+    ) -> Said:
+        data = {"tenant_id": TENANT, "product": key, **more}
+        if verb == "activated":
+            data = {"edition": "free", "users": 5, **data}
+        if verb in ("deactivated", "suspended"):
+            data["reason"] = "unpaid"
+        return self(f"product.{verb}", data, revision=revision, wave=wave)
+
+    def expected(self) -> Expected:
+        return expect(self.entries, now=NOW)
+
+
+def levels(expected: Expected) -> dict[str, str]:
+    return {key: product.level for key, product in expected.tenants[TENANT].products.items()}
+
+
+# -- the rules -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_the_oracle_comes_to_the_golden_wishes(case: dict[str, Any]) -> None:
+    said = Said()
+    for event in case["events"]:
+        said(event["type"], event["data"], revision=event.get("revision"))
+    (tenant,) = expect(said.entries, now=datetime.fromisoformat(case["now"])).tenants.values()
+    desired_state = case["wanted"]["products"]
+    for key, product in tenant.products.items():
+        spec = {"open": "open", "closed": "closed"}.get(product.level, "gone")
+        assert spec == desired_state[key]["wish"], key
+    assert {key for key, product in desired_state.items() if product["wish"] != "gone"} <= set(tenant.products)
+    assert tenant.destroyed == case["wanted"]["tenant"]["destroyed"]
+
+
+def test_what_was_deactivated_in_a_later_wave_is_retained() -> None:
+    said = Said().created().product("activated", revision=1).product("deactivated", revision=2, wave=2)
+    assert levels(said.expected()) == {"compass": "retained"}
+
+
+def test_what_never_was_activated_when_it_arrived_is_absent() -> None:
+    said = Said().created().product("deactivated", revision=2).product("activated", revision=1)
+    expected = said.expected()
+    assert levels(expected) == {"compass": "absent"}
+    assert not expected.unsure
+
+
+def test_what_came_and_went_in_one_wave_is_left_out() -> None:
+    said = Said().created().product("activated", revision=1).product("deactivated", revision=2)
+    assert (TENANT, "compass") in said.expected().unsure
+
+
+def test_an_app_is_never_more_open_than_its_host() -> None:
+    said = Said().created().product("activated", "confluence", revision=1).product("activated", "diagrams", revision=1)
+    assert levels(said.expected()) == {"confluence": "open", "diagrams": "open"}
+    said.product("suspended", "confluence", revision=2)
+    assert levels(said.expected()) == {"confluence": "closed", "diagrams": "closed"}
+
+
+def test_products_that_came_before_their_tenant_count_once_it_is_there() -> None:
+    said = Said().product("activated", revision=1)
+    assert not said.expected().tenants
+    assert len(said.expected().waiting) == 1
+    assert levels(said.created().expected()) == {"compass": "open"}
+    assert not said.expected().waiting
+
+
+def test_repetitions_are_counted_and_other_content_is_refused() -> None:
+    said = Said().created()
+    said.entries.append(said.entries[0])
+    said("tenant.destroyed", {"tenant_id": TENANT, "reason": "over"}, id_="0")
+    expected = said.expected()
+    assert expected.duplicates == 1
+    assert expected.quarantine == {"same-id-other-content": 1}
+
+
+def test_without_revisions_the_life_cycle_refuses() -> None:
+    said = Said().created().product("suspended").product("activated").product("activated").product("unsuspended")
+    said.product("suspended").product("suspended")
+    refused = {"not-active": 1, "already-active": 1, "not-suspended": 1, "already-suspended": 1}
+    assert said.expected().quarantine == refused
+
+
+def test_a_lower_revision_is_stale_and_the_same_with_other_content_contradicts() -> None:
+    said = Said().created().product("activated", revision=5)
+    said.product("suspended", revision=4).product("suspended", revision=5)
+    expected = said.expected()
+    assert expected.stale == 1
+    assert expected.quarantine == {"same-revision-other-content": 1}
+    assert levels(expected) == {"compass": "open"}
+
+
+def test_who_comes_later_waits_for_a_site_name() -> None:
+    said = Said().created({"product": "compass", "edition": "free", "users": 1}).created(tenant="t-2")
+    said.entries[-1] = Entry(2, *_rest(said.entries[-1]))
+    facts = said.expected().facts()
+    assert facts[Fact("t-2", "site", "saga")] == "waiting"
+    assert [fact for fact in facts if fact.tenant == "t-2"] == [Fact("t-2", "site", "saga")]
+
+
+def _rest(entry: Entry) -> tuple[str, str | None, tuple[tuple[str, str], ...], bytes | None]:
+    return entry.topic, entry.key, entry.headers, entry.value
+
+
+def test_a_pin_away_from_the_family_is_given_up_and_its_sibling_lives() -> None:
+    said = Said().created(region="eu").product("activated", "jira-software", revision=1)
+    said.product("activated", "jira-service-management", revision=1, wave=2, residency="pinned", region="us")
+    facts = said.expected().facts()
+    assert facts[Fact(TENANT, "jira-service-management", "saga")] == "given_up"
+    assert Fact(TENANT, "jira-service-management", "login role") not in facts
+    assert facts[Fact(TENANT, "jira-software", "saga")] == "converged open"
+    assert facts[Fact(TENANT, "family jira", "region")] == "eu"
+
+
+def test_the_customers_administrators_replace_the_founder() -> None:
+    said = Said().created({"product": "compass", "edition": "free", "users": 1})
+    founder = [("a-1", "Ada", "ada@example.com", ("site-administrator",))]
+    assert said.expected().facts()[Fact(TENANT, "compass", "users")] == founder
+    people = [{"account_id": "a-2", "name": "Bea", "email": "bea@example.com", "roles": ["billing"]}]
+    customer = {"customer_id": "c-1", "name": "C", "country": "DE", "administrators": people}
+    said("commerce.customer.updated", customer, revision=1)
+    facts = said.expected().facts()
+    for subject in ("site", "compass"):
+        assert facts[Fact(TENANT, subject, "users")] == [("a-2", "Bea", "bea@example.com", ("billing",))]
+
+
+# -- the stream of the demo ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_the_demos_stream_has_every_level_and_decides_everything(seed: int) -> None:
+    expected = expect(stream(seed=seed, tenants=60), now=datetime(2026, 11, 1, tzinfo=UTC))
+    assert all(expected.counts().values())
+    assert not expected.unsure
+    assert len(expected.waiting) == 1
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_the_demos_stream_breaks_every_rule(seed: int) -> None:
+    expected = expect(stream(seed=seed, tenants=60))
+    assert set(expected.quarantine) == {
+        *("already-active", "already-suspended", "not-active", "not-suspended", "revision-missing"),
+        *("bad-attribute", "bad-data", "empty", "not-cloudevent", "not-json", "too-large", "unknown-type"),
+        *("unknown-edition", "unknown-product"),
+        *("same-id-other-content", "same-revision-other-content", "tenant-id-used-twice"),
+    }
+
+
+# -- planted faults ------------------------------------------------------------------------------------------------
+
+
+def small() -> Expected:
+    offers = [{"product": key, "edition": "free", "users": 1} for key in ("compass", "atlas")]
+    return Said().created(*offers).product("suspended", "atlas", revision=2).expected()
+
+
+def test_what_is_as_expected_is_no_disagreement() -> None:
+    expected = small()
+    assert disagreements(expected, expected.facts()) == []
+
+
+@pytest.mark.parametrize("fact", sorted(small().facts()), ids="-".join)
+def test_whatever_is_missing_is_named(fact: Fact) -> None:
+    expected = small()
+    found = {each: value for each, value in expected.facts().items() if each != fact}
+    (named,) = disagreements(expected, found)
+    assert (named.fact, named.found) == (fact, "nothing")
+
+
+@pytest.mark.parametrize("fact", sorted(small().facts()), ids="-".join)
+def test_whatever_is_otherwise_is_named(fact: Fact) -> None:
+    expected = small()
+    (named,) = disagreements(expected, {**expected.facts(), fact: "otherwise"})
+    assert (named.fact, named.found) == (fact, "otherwise")
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        lambda: Fact("?", "t_0123456789abcdef0123_g3", "database"),
+        lambda: Fact("?", "r_0123456789abcdef0123_g3", "role"),
+        lambda: Fact("t-9", "site", "saga"),
+        lambda: Fact(TENANT, "confluence", "license"),
+        lambda: Fact("", "family:t-1:compass, generation 3", "completions"),
+        lambda: Fact("", "quarantine", "not-json"),
+    ],
+)
+def test_what_must_not_be_there_is_named(plant: Callable[[], Fact]) -> None:
+    expected = small()
+    (named,) = disagreements(expected, {**expected.facts(), plant(): "there"})
+    assert (named.fact, named.expected) == (plant(), "nothing")
+
+
+def test_a_suspended_products_role_that_may_log_in_is_named() -> None:
+    expected = small()
+    role = Fact(TENANT, "atlas", "login role")
+    assert expected.facts()[role] == "may not log in"
+    (named,) = disagreements(expected, {**expected.facts(), role: "may log in"})
+    assert named.fact == role
+
+
+def subjects(facts: Iterable[Fact]) -> set[str]:
+    return {fact.subject for fact in facts if fact.tenant == TENANT}
+
+
+def test_facts_are_about_the_site_its_families_and_its_products() -> None:
+    assert subjects(small().facts()) == {"site", "family compass", "family atlas", "compass", "atlas"}

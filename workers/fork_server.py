@@ -1,0 +1,53 @@
+"""How does `up` start a worker without waiting for Python's imports each time?
+
+The standard library's fork server imports everything once; every worker is a fork of it, ready within milliseconds and
+sharing its memory. The fork server has no thread and no connection, so there is nothing that a fork could break.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from domain.errors import TenantryError
+from runtime.compose import Parts
+from runtime.instance import Endpoints
+from runtime.settings import Settings
+from runtime.telemetry import configure_logging
+from workers import roles
+
+_forks = multiprocessing.get_context("forkserver")
+
+
+def open_early() -> None:
+    """Let the fork server import while something else is waited for."""
+    _forks.set_forkserver_preload(["__main__", __name__])
+    forkserver.ensure_running()
+
+
+def begin(kind: str, settings: Settings, endpoints: Endpoints, log_file: Path) -> ForkServerProcess:
+    """A process that runs one worker. What it says is appended to `log_file`; it drains when this process is gone.
+
+    Settings and addresses reach it by a pipe: no secret is on a command line.
+    """
+    process = _forks.Process(target=_live, args=(kind, settings, endpoints, log_file), name=kind)
+    process.start()
+    return process
+
+
+def _live(kind: str, settings: Settings, endpoints: Endpoints, log_file: Path) -> None:
+    os.setsid()  # Ctrl-C is for the supervisor: it tells us
+    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    os.close(log)
+    configure_logging(level=settings.log_level, log_format=settings.log_format)
+    try:
+        with Parts(settings, endpoints) as parts:
+            roles.run(kind, parts)
+    except TenantryError as error:
+        sys.exit(f"error: {error}")
