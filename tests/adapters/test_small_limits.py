@@ -24,7 +24,7 @@ from application.ports import Recording
 from domain.errors import Conflict, Retryable, Unreachable
 from domain.scope.steps import Step
 from tests.adapters.postgres.appending import event_log, fact, stored
-from tests.adapters.resources.orders import Family
+from tests.adapters.provisioners.orders import Family
 from tests.adapters.resources.real_shards import RealWorld, real_world
 
 SMALL = {
