@@ -44,8 +44,8 @@ from domain.errors import Conflict, GuardTripped, PositionLost, Rejected
 from domain.event import Cause, Event, Recorded
 from domain.faults import EXPECTED, INTERNAL_ERROR, WINDOW, IntakeHalted, explanation
 from domain.policy import Policy
+from domain.scope.dependencies import concerned
 from domain.scope.desired import due_of
-from domain.scope.next_action import concerned
 from domain.scope.steps import Scope
 from domain.tenant import budget as budgets
 from domain.tenant import decisions as tenant_decisions

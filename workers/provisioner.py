@@ -40,6 +40,7 @@ from application.ports import Clock, EventLog, Executor, Lease, Order, Recording
 from application.reconcile import Decision, Saga
 from domain.configuration import Configuration
 from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, TenantryError, Unavailable
+from domain.scope.dependencies import FOLLOWS_CUSTOMER
 from domain.scope.desired import TenantSnapshot, due_of
 from domain.scope.steps import Scope, ScopeKind, Step, StepResult
 from workers.bulkheads import Limits, Timetables, bulkheads_of
@@ -385,7 +386,7 @@ class Provisioner:
             WorkItem(name, now)
             for snapshot in snapshots.values()
             for name in due_of(snapshot.tenant, self._saga.catalog)
-            if not (of_customer and name.startswith("family:")) and name != lease.scope
+            if not (of_customer and name.partition(":")[0] not in ("tenant", *FOLLOWS_CUSTOMER)) and name != lease.scope
         ]
         if any(self._unknown(snapshot) for snapshot in snapshots.values()) and not of_customer:
             work_items.append(WorkItem(lease.scope, now + NOT_KNOWN))  # whoever knows the rest of it wakes that too
