@@ -30,7 +30,7 @@ from domain import customer as customers
 from domain.catalog import Catalog
 from domain.configuration import Adopted
 from domain.customer import Customer
-from domain.errors import UNREACHABLE, ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
+from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
 from domain.event import Cause, Event, Origin, Recorded
 from domain.policy import Policy
 from domain.scope import state as provisioning
@@ -64,6 +64,7 @@ from domain.scope.state import (
     StepStarted,
 )
 from domain.scope.steps import Scope, SiteSpec, Step, StepResult
+from domain.stream_name import ObstacleName
 from domain.tenant import state as tenants
 from domain.tenant.approval import pending_approvals_of
 from domain.tenant.events import Passing, TenantEvent
@@ -211,11 +212,11 @@ class Saga:
         self, decision: Decision, intent: Intent, facts: StepResult | None, snapshot: TenantSnapshot
     ) -> TenantSnapshot:
         if isinstance(intent.spec, SiteSpec) and intent.direction == "remove":
-            decision.unblocked.append(f"site-name:{intent.spec.site_name}")
+            decision.unblocked.append(str(ObstacleName("site name", intent.spec.site_name)))
         if intent.step is Step.REGION and intent.direction == "remove":
             placement = placement_of(snapshot, decision.scope.key)
             if placement is not None:
-                decision.unblocked.append(f"room:{placement.region}")
+                decision.unblocked.append(str(ObstacleName("capacity", placement.region)))
         return self._add(
             decision,
             StepCompleted(
@@ -447,7 +448,7 @@ def _is_of(error: Exception, intent: Intent) -> bool:
 def _is_back(intent: Intent, result: StepResult | Exception | None) -> bool:
     """Whether the outcome says that what was unreachable answers again: all that wait for it are due."""
     answered = not isinstance(result, Exception) or isinstance(result, Permanent | Obstacle | Fenced)
-    return intent.obstacle is not None and intent.obstacle.startswith(UNREACHABLE) and answered
+    return ObstacleName.outage(intent.obstacle) is not None and answered
 
 
 def _hours(time: timedelta) -> str:

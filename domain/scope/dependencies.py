@@ -28,6 +28,7 @@ from domain.scope.state import (
     StepStarted,
 )
 from domain.scope.steps import LEVELS, SCOPE_STEPS, Level, Scope, ScopeKind, Step
+from domain.stream_name import StreamKind
 from domain.tenant.state import Tenant
 
 Relation = Literal["site", "family", "host"]
@@ -69,8 +70,9 @@ DEPENDENCIES: Final[tuple[Dependency, ...]] = (
 HOLDS_DATA: Final[tuple[ScopeKind, Step]] = ("family", Step.DATABASE)
 """The step whose removal cannot be made good."""
 
-FOLLOWS_CUSTOMER: Final[Collection[ScopeKind]] = ("site", "product")
-"""The kinds of scopes whose desired state follows from the customer's metadata and administrators."""
+FOLLOWS_CUSTOMER: Final[Collection[StreamKind]] = ("site", "product", "tenant")
+"""The kinds of scopes whose desired state follows from the customer's metadata and administrators; and, where the
+catalogue does not know all products of a tenant, the tenant itself."""
 
 
 _STANDS_ON: Final[Mapping[ScopeKind, tuple[Dependency, ...]]] = {
