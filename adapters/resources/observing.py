@@ -224,8 +224,10 @@ def _inventory(connection: psycopg.Connection, shard: str) -> Iterator[Thing]:
     ours = {ResourceName.of("t", Scope.parse(scope), 0).digest for (scope,) in fenced}
 
     def is_ours(place: str) -> bool:
-        name = ResourceName.parse(place)
-        return name.kind == "t" and name.digest in ours
+        try:
+            return ResourceName.parse(place).digest in ours
+        except ValueError:  # a role may be a member of any other
+            return False
 
     for (name,) in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s", [OUR_NAMES]).fetchall():
         yield Thing(shard, "schema", name)

@@ -146,9 +146,15 @@ def dependents(scope: Scope, snapshot: Snapshot, *, catalog: Catalog) -> tuple[S
     everything = (Scope("site", scope.tenant_id), *_with_families(scope.tenant_id, products, catalog))
     near = {found for _, found in prerequisites(scope, catalog)}
     ground = {scope, *_kept_by(scope, snapshot, catalog)}
-    near.update(each for each in everything if any(found in ground for _, found in prerequisites(each, catalog)))
+    near.update(each for each in everything if _stands_on_one_of(each, ground, catalog))
     near.update([_family(each, catalog) for each in (scope, *near) if each.kind == "product" and each.key in catalog])
     return tuple(other for other in everything if other in near and other != scope)
+
+
+def _stands_on_one_of(scope: Scope, ground: Collection[Scope], catalog: Catalog) -> bool:
+    kinds = {each.kind for each in ground}
+    edges = (edge for edge in _STANDS_ON[scope.kind] if edge.prerequisite in kinds)
+    return any(_related(scope, edge.relation, catalog) in ground for edge in edges)
 
 
 def _kept_by(scope: Scope, snapshot: Snapshot, catalog: Catalog) -> list[Scope]:

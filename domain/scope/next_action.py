@@ -227,13 +227,7 @@ def blockers(scope: Scope, desired: DesiredState, snapshot: TenantSnapshot, *, c
             missing = _awaited(f"step {int(edge.step)} of {_called(edge, prerequisite)}", found)
         if edge.lives_first and desired.level != "absent" and not found.has_converged:
             converging = _called(edge, prerequisite)  # what never lived takes its database with it
-    stays = actual.abandoned and desired.level != "absent"  # the products stay, but for what lay in the database
-    left = (
-        other
-        for other, there in snapshot.scopes.items()
-        if (Step.LICENSE in there.steps if stays else not there.is_empty) and goes_first(other, scope, catalog)
-    )
-    removing = f"the removal of {first.kind} {first.key}" if (first := next(left, None)) else None
+    removing = _first_to_go(actual, desired, snapshot, catalog=catalog)
     if scope.kind != "product":
         return Blockers(before_ensuring=missing, before_removing=removing)
     no_role, closed_role = _blockers_of_role(scope.key, desired, snapshot, catalog=catalog)
@@ -243,6 +237,20 @@ def blockers(scope: Scope, desired: DesiredState, snapshot: TenantSnapshot, *, c
         before_converging=closed_role or converging,
         impossible=_contradiction(scope.key, desired, snapshot, catalog=catalog),
     )
+
+
+def _first_to_go(
+    actual: Provisioning, desired: DesiredState, snapshot: TenantSnapshot, *, catalog: Catalog
+) -> str | None:
+    """A dependent that goes before a step of the scope is removed, where one is to be removed."""
+    if actual.failure is None and desired.steps.keys() >= actual.steps.keys():
+        return None
+    stays = actual.abandoned and desired.level != "absent"  # the products stay, but for what lay in the database
+    for other, there in snapshot.scopes.items():
+        is_in_the_way = Step.LICENSE in there.steps if stays else not there.is_empty
+        if is_in_the_way and goes_first(other, actual.scope, catalog):
+            return f"the removal of {other.kind} {other.key}"
+    return None
 
 
 def _called(edge: Dependency, prerequisite: Scope) -> str:
