@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from domain.event import Recorded
-from history.timeline import content_of, word_of
+from domain.event_registry import REGISTRY
+from history.timeline import content_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +61,14 @@ def acts_in(
 
 
 def _act(fact: Recorded) -> Act:
-    details = content_of(fact.event)
-    for name in _THINGS:  # orphans: where, kind and name of each
-        things = getattr(fact.event, name, None)
-        if things:
-            details[name] = [thing.model_dump(mode="json") for thing in things]
+    details = {name: value for name, value in content_of(fact.event).items() if value != []}
     why = details.pop("reason", None)
     details.pop("operator", None)
     return Act(
         position=fact.position,
         time=fact.time,
         who=fact.cause.source,
-        what=word_of(fact.event.TOPIC),
+        what=REGISTRY[type(fact.event)].title,
         on=fact.stream,
         tenant_id=_tenant(fact.stream),
         why=why,
@@ -79,9 +76,6 @@ def _act(fact: Recorded) -> Act:
         id=str(fact.id),
         details=details,
     )
-
-
-_THINGS = ("things", "removed", "spared", "left")
 
 
 def _tenant(stream: str) -> str | None:

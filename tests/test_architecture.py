@@ -15,13 +15,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from adapters.postgres.event_mapper import EVENTS
 from adapters.resources.executors import executors
 from adapters.resources.topology import Shard, Topology
 from domain.catalog import default_catalog
 from domain.commands import COMMANDS
+from domain.event import Event
+from domain.event_registry import REGISTRY
 from domain.scope.steps import SCOPE_STEPS
-from projections import IGNORED, INTEGRATION, PROJECTIONS
+from projections import INTEGRATION, PROJECTIONS
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("domain", "application", "projections", "adapters", "runtime", "workers", "history", "audit", "cli", "demo")
@@ -95,9 +96,21 @@ def test_each_step_of_each_scope_has_an_executor() -> None:
 
 
 def test_each_event_is_projected_or_named_as_ignored() -> None:
+    named = {name for entry in REGISTRY for name in entry.projected_by}
+    assert named == {projection.name for projection in (*PROJECTIONS, INTEGRATION)}
     handled = {event for projection in (*PROJECTIONS, INTEGRATION) for event in projection.handles}
-    assert handled | set(IGNORED) == set(EVENTS)
-    assert not handled & set(IGNORED)
+    assert {entry.event for entry in REGISTRY if not entry.ignored} == handled
+
+
+def concrete(cls: type[Event]) -> Iterator[type[Event]]:
+    for each in cls.__subclasses__():
+        yield from concrete(each)
+        if "TOPIC" in vars(each) and each.__module__.startswith("domain."):
+            yield each
+
+
+def test_each_event_of_the_domain_is_in_the_registry() -> None:
+    assert set(concrete(Event)) == REGISTRY.events
 
 
 def test_each_command_of_the_wire_has_a_committed_schema() -> None:

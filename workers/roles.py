@@ -70,7 +70,7 @@ def run_projector(parts: Parts, stop: threading.Event) -> None:
         name=name,
         peers=lambda: parts.peers("projector"),
     )
-    with _beating(parts, "projector", dict, name=name, outages=[projector.outage]) as heart:
+    with _beating(parts, "projector", dict, name=name, outages=[projector.outage, projector.upgrade]) as heart:
         projector.run(stop, ready=heart.ready)
 
 
@@ -103,7 +103,7 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
     )
     sweeper = parts.sweeping if settings.sweep_interval_seconds else None
     sweep, replies = Outage("the background sweep"), Outage("the intake of replies")
-    outages, counts = [provisioner.outage, sweep, replies], dict[str, int]()
+    outages, counts = [provisioner.outage, provisioner.upgrade, sweep, replies], dict[str, int]()
     details = lambda: {"replies": dict(counts)} if counts else {}  # noqa: E731
     with (
         sweeping(sweeper, outage=sweep),
