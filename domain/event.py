@@ -7,7 +7,7 @@ A stored event is never edited: a new field is `added_in` a schema version, with
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 from domain.personal import Path, fields_inside
 from domain.times import counted
@@ -52,14 +53,22 @@ def added_in(schema: int, *, default: Any) -> Any:
 _ADDED_IN: Final = "addedInSchema"
 
 
+def fields_of(model: type[Event] | type[Cause]) -> dict[str, int]:
+    """Every field of it and of the values inside it, as `parts.*.size`, with the schema version that it came with."""
+    return {".".join(path): _came_with(field) for path, field in fields_inside(model)}
+
+
+def _came_with(field: FieldInfo) -> int:
+    extra = field.json_schema_extra
+    return int(str(extra[_ADDED_IN])) if isinstance(extra, dict) and _ADDED_IN in extra else 1
+
+
 @cache
 def _added_fields(model: type[BaseModel]) -> tuple[tuple[Path, int, Any], ...]:
     """Path, schema version and default of each field that was added to the model, or to a value inside it."""
-    found = []
-    for path, field in fields_inside(model):
-        if isinstance(field.json_schema_extra, dict) and _ADDED_IN in field.json_schema_extra:
-            found.append((path, int(str(field.json_schema_extra[_ADDED_IN])), field.default))
-    return tuple(found)
+    return tuple(
+        (path, schema, field.default) for path, field in fields_inside(model) if (schema := _came_with(field)) > 1
+    )
 
 
 def newest_schema(model: type[Event] | type[Cause]) -> int:
@@ -80,7 +89,7 @@ def _values_at(node: Any, path: Path) -> Iterator[Any]:
     if not path:
         yield node
     elif path[0] == "*":
-        for each in node or ():
+        for each in node.values() if isinstance(node, Mapping) else node or ():
             yield from _values_at(each, path[1:])
     elif hasattr(node, path[0]):
         yield from _values_at(getattr(node, path[0]), path[1:])

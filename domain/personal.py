@@ -26,7 +26,7 @@ Personal = Annotated[str, PERSONAL]
 FORGOTTEN: Final = "(forgotten)"
 
 Path = tuple[str, ...]
-"""Field names from the model's root; `*` stands for each element of a sequence."""
+"""Field names from the model's root; `*` stands for each element of a sequence, or each value of a mapping."""
 
 
 @cache
@@ -61,6 +61,8 @@ def _inside(annotation: object) -> Iterator[tuple[Path, type[BaseModel] | _Perso
             yield from _inside(member)
     elif origin in (tuple, list):
         yield from ((("*", *path), found) for path, found in _inside(get_args(annotation)[0]))
+    elif origin in (dict, Mapping):
+        yield from ((("*", *path), found) for path, found in _inside(get_args(annotation)[1]))
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield (), annotation
 
@@ -82,7 +84,7 @@ def replace_personal(
 def _replace(node: Any, path: Path, change: Callable[[str, str], Any], *, at: str) -> None:
     head, rest = path[0], path[1:]
     if head == "*":
-        keys: list[Any] = list(range(len(node))) if isinstance(node, list) else []
+        keys: list[Any] = list(range(len(node))) if isinstance(node, list) else list(node or ())
     else:
         keys = [head] if isinstance(node, dict) and node.get(head) is not None else []
     for key in keys:
