@@ -68,7 +68,11 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             _say_away(waits.away(settings, error), as_json=as_json)
             raise
     told |= {"waits": waits.waits_of(settings, told["workers"]), "logs": waits.logs_of(settings)}
-    told["notes"] = [*waits.server_waits(told["database"]), *waits.disk_waits(settings)]
+    told["notes"] = [
+        *waits.server_waits(told["database"]),
+        *waits.disk_waits(settings),
+        *waits.version_waits(told["workers"]),
+    ]
     if as_json:
         partitions = [asdict(each) for each in told["intake"]["partitions"]]
         print_json(told | {"intake": told["intake"] | {"partitions": partitions}})
@@ -83,9 +87,6 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     _show_intake(told["intake"])
     workers = [(each["name"], each["kind"], each["state"], each["pid"]) for each in told["workers"]]
     out.print(table("workers", ("name", "kind", "state", "pid"), workers))
-    if len(versions := sorted({str(each["version"]) for each in told["workers"]})) > 1:
-        note = f"versions {' and '.join(versions)} are at work: what an older one cannot read waits until it has ended"
-        out.print(note, markup=False, highlight=False, soft_wrap=True)
     for each in told["workers"]:
         if halted := each["details"].get("halted"):
             out.print(f"{each['name']}: {halted}", markup=False, highlight=False, soft_wrap=True)
