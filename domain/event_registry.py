@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
 
-from domain import configuration, customer
+from domain import configuration, customer, service_keys
 from domain import operator_events as operators
 from domain.event import Event, newest_schema
 from domain.personal import personal_paths
@@ -70,7 +70,7 @@ def words_of(name: str) -> str:
 
 _NOT_TOLD: Final = {
     *("tenant_id", "kind", "key", "step", "country", "topic_id", "observed_version", "data", "purge", "data_lost"),
-    *("catalog", "policy", "topology"),
+    *("catalog", "policy", "topology", "public_key"),
 }
 _FIRST: Final = (
     *("product", "change", "type", "customer_id", "site_name", "residency", "region", "edition", "users", "status"),
@@ -185,6 +185,8 @@ REGISTRY: Final = EventRegistry(
         EventEntry(configuration.ConfigurationAdopted, ignored=_ADOPTED),
         EventEntry(operators.IntakePositionMoved, ignored=_ACT),
         EventEntry(operators.MessagesReread, ignored=_ACT),
+        EventEntry(service_keys.ServiceKeyPublished, ignored=_ACT),
+        EventEntry(service_keys.ServiceKeyRevoked, ignored=_ACT),
     ]
 )
 """Every event there is."""

@@ -72,6 +72,7 @@ from application.orphan_removal import Clearing
 from application.ports import Reply, WaitingMessage
 from application.progress import Progress
 from application.reconcile import Saga
+from application.service_keys import ServiceKeys
 from audit.checkpoints import Keyring
 from audit.importing import Keys
 from audit.intake_audit import IntakeAudit
@@ -351,6 +352,10 @@ class Parts:
     @cached_property
     def acts(self) -> Acts:
         return Acts(log=self.log, clock=utc_now, new_id=new_id)
+
+    @cached_property
+    def service_keys(self) -> ServiceKeys:
+        return ServiceKeys(log=self.log, clock=utc_now, new_id=new_id)
 
     @cached_property
     def reconciling(self) -> Reconciling:
