@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from adapters.files.worker_cards import WorkerCard
 from adapters.outage import Outage
 from adapters.postgres.heartbeats import Heartbeat
 from domain.errors import TenantryError, Unavailable
@@ -194,17 +195,24 @@ def run(kind: str, parts: Parts) -> None:
 
 
 def _await_database(kind: str, parts: Parts, stop: threading.Event) -> None:
-    """One that was started again during an outage waits for its end: to end, and be started again, helps nobody."""
+    """A worker that was started again during an outage waits for its end: to end, and be started again, helps nobody.
+
+    So does one that cannot read the configuration, because a later version has adopted it. Its card says so.
+    """
     outage = Outage(f"the {kind}")
+    card = WorkerCard(parts.settings.data_dir, name=worker_name(kind), kind=kind)
     while not stop.is_set():
         try:
             parts.knock()
+            _ = parts.configuration
         except Unavailable as error:
             outage.goes_on(error)
+            card.write("starting", [outage.waits] if outage.waits else [])
             stop.wait(0.5)
         else:
             outage.is_over()
-            return
+            break
+    card.close()
 
 
 def _outlive(supervisor: BaseProcess, stop: threading.Event) -> None:

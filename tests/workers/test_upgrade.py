@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.heartbeats import Heartbeat
 from application.ports import Recording
 from cli.waits import waits_of
+from domain.errors import NewerEvent
 from domain.event import Recorded
 from domain.event_registry import REGISTRY, EventRegistry
 from projections import sites
@@ -24,6 +26,7 @@ from tests.history.stories import OpenKeys, Stories, append
 from tests.journeys.running import wait_for
 from tests.scratch_events import NEWER, OLDER, ColouredScratchRecorded, recorded
 from tests.workers.projecting import Projectors, until_idle
+from workers import roles
 
 RED = ColouredScratchRecorded(tenant_id="t-1", colour="red")
 
@@ -94,6 +97,34 @@ def test_what_another_projector_has_got_over_waits_no_more(
             until_idle(older)
         older.step()
         assert older.upgrade.waits is None
+
+
+class OlderParts:
+    """What a worker that was started again finds: a configuration that only a later version can read."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.settings = Settings(data_dir=data_dir)
+        self.is_upgraded = False
+
+    def knock(self) -> None: ...
+
+    @property
+    def configuration(self) -> str:
+        if not self.is_upgraded:
+            raise NewerEvent("event 2 of configuration:adopted has schema version 2: update it")
+        return "read"
+
+
+def test_a_worker_that_cannot_read_the_configuration_waits_and_its_card_says_so(tmp_path: Path) -> None:
+    parts, stop = OlderParts(tmp_path), threading.Event()
+    thread = threading.Thread(target=roles._await_database, args=("intake", parts, stop))  # noqa: SLF001
+    thread.start()
+    [waits] = wait_for(lambda: waits_of(parts.settings), "the card to say it")
+    assert (waits["who"], waits["why"]) == ("the intake", "upgrade")
+    parts.is_upgraded = True
+    thread.join(timeout=5)
+    assert not thread.is_alive()
+    assert waits_of(parts.settings) == []
 
 
 def test_an_event_of_no_concern_to_any_projection_holds_nobody_up(
