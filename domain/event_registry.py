@@ -18,6 +18,7 @@ from domain.event import Event, newest_schema
 from domain.personal import personal_paths
 from domain.scope import state as scopes
 from domain.tenant import events as tenants
+from domain.tenant import state as tenant_state
 
 Kind = Literal["decided", "step", "scope", "timer"]
 """What an event is in a timeline, unless an operator caused it: then it is an act."""
@@ -122,11 +123,11 @@ class EventRegistry:
 
 
 def _of_customer(event: customer.CustomerUpdated | tenants.TenantCreated) -> str:
-    return f"customer:{event.customer_id}"
+    return customer.stream_of(event.customer_id)
 
 
 def _of_result(event: scopes.StepCompleted) -> str:
-    return f"customer:{event.customer_id}" if event.customer_id else f"tenant:{event.tenant_id}"
+    return customer.stream_of(event.customer_id) if event.customer_id else tenant_state.stream_of(event.tenant_id)
 
 
 _RUNS: Final = ("provisionings",)

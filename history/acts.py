@@ -14,6 +14,7 @@ from typing import Any
 
 from domain.event import Recorded
 from domain.event_registry import REGISTRY
+from domain.stream_name import StreamName
 from history.timeline import content_of
 
 
@@ -79,5 +80,4 @@ def _act(fact: Recorded) -> Act:
 
 
 def _tenant(stream: str) -> str | None:
-    kind, _, rest = stream.partition(":")
-    return None if kind in ("orphans", "customer", "configuration") else rest.partition(":")[0] or None
+    return StreamName.parse(stream).tenant_id

@@ -25,6 +25,7 @@ from domain.event import Cause, Event, Recorded
 from domain.event_registry import REGISTRY, words_of
 from domain.scope.state import StepStarted
 from domain.scope.steps import Scope
+from domain.stream_name import StreamName
 from history.story import line_of, place_of, value_of
 
 Kind = Literal["came", "refused", "waiting", "decided", "step", "scope", "timer", "operator"]
@@ -96,7 +97,7 @@ def _of_log(facts: Sequence[Recorded]) -> Iterator[Entry]:
         if isinstance(event, StepStarted) and event.compensating:
             compensating.setdefault(fact.stream, set()).add(event.generation)
         kind = _kind(fact)
-        is_of_scope = fact.stream.partition(":")[0] in ("site", "family", "product")
+        is_of_scope = StreamName.parse(fact.stream).is_of_scope
         if is_of_scope:
             line = line_of(fact, compensating.get(fact.stream, set()))
             step = f" {int(line.step)} {line.step.name.lower()}" if line.step else ""
