@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapters.encryption import MasterKey, Sealed
-from adapters.postgres.event_mapper import EventMapper, unreadable
+from adapters.postgres.event_mapper import EventMapper
 from adapters.postgres.log_copy import Stored
 from adapters.postgres.log_import import Key, LogImport
 from application.progress import Progress
@@ -34,6 +34,7 @@ from audit.export import envelope_of
 from audit.import_check import REMEDY, ImportCheck
 from audit.manifest import Manifest, beside
 from domain.errors import Tampered, UnreadableEvent, UsageError
+from domain.event_registry import REGISTRY
 from domain.stream_name import StreamName
 from domain.tenant import state as tenants
 from domain.tenant.approval import pending_approvals_of
@@ -160,7 +161,8 @@ def _events(path: Path, manifest: Manifest, check: ImportCheck, say: Callable[[P
                 raise UsageError(f"line {count} of {path}, position {position}, is out of order: export it again")
             last = position
             schema = _SCHEMA.match(state)
-            if why := unreadable(stream, version, topic, int(schema[1]) if schema else int(json.loads(state)["v"])):
+            stored = int(schema[1]) if schema else int(json.loads(state)["v"])
+            if why := REGISTRY.unreadable(stream, version, topic, stored):
                 raise UnreadableEvent(f"line {count} of {path}: {why}")
             _repeats_its_state(said, event, path, count)
             try:

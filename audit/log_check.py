@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.postgres.event_mapper import newest_schemas
 from adapters.postgres.log_faults import Fault, LogFaults
 from application.progress import Progress
+from domain.event_registry import REGISTRY
 
 RANGE: Final = 100_000
 """Positions that one statement looks at."""
@@ -66,7 +66,7 @@ def check(log: LogFaults, *, size: int = RANGE, say: Callable[[Progress], None] 
             else:
                 more += 1
 
-    schemas = newest_schemas()
+    schemas = REGISTRY.schemas
     with log.looking():
         begin, mark = log.bounds()
         total = max(0, mark - begin)

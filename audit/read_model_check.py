@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
 
-from adapters.postgres.log_reader import LogReader, Unread, known_topics
+from adapters.postgres.log_reader import LogReader, Unread
 from application.progress import Progress
 from domain.errors import Unavailable, UnreadableEvent, UsageError
 from domain.event import Recorded
@@ -187,7 +187,7 @@ class Views:
 
     def _fold(self, folds: dict[str, Fold], bucket: int, fact: Recorded | Unread, places: dict[Place, int]) -> None:
         """Into each projection that has got that far. Raises UnreadableEvent, HandlerFailed."""
-        kind = known_topics().get(fact.topic) if isinstance(fact, Unread) else type(fact.event)
+        kind = fact.kind if isinstance(fact, Unread) else type(fact.event)
         for model in self._models:
             place = model.name, bucket if model.buckets > 1 else 0
             if fact.position > places.get(place, 0) or (kind is not None and kind not in model.handles):

@@ -69,7 +69,11 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             _say_away(waits.away(settings, error), as_json=as_json)
             raise
     told |= {"waits": waits.waits_of(settings, told["workers"]), "logs": waits.logs_of(settings)}
-    told["notes"] = [*waits.server_waits(told["database"]), *waits.disk_waits(settings)]
+    told["notes"] = [
+        *waits.server_waits(told["database"]),
+        *waits.disk_waits(settings),
+        *waits.version_waits(told["workers"]),
+    ]
     if as_json:
         partitions = [asdict(each) for each in told["intake"]["partitions"]]
         print_json(told | {"intake": told["intake"] | {"partitions": partitions}})

@@ -60,6 +60,13 @@ def disk_waits(settings: Settings) -> Iterable[str]:
             yield f"the disk of {settings.data_dir.absolute()} has {free} MB left: make room for the embedded database"
 
 
+def version_waits(workers: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """Whether workers of several versions are at work."""
+    versions = sorted({str(each["version"]) for each in workers if each["version"]})
+    if len(versions) > 1:
+        yield f"versions {' and '.join(versions)} are at work: an event that one cannot read waits until it has ended"
+
+
 def away(settings: Settings, error: TenantryError) -> dict[str, Any]:
     """What `status` knows while the database does not answer."""
     why = error.why if isinstance(error, Unavailable) else "unavailable"

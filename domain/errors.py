@@ -13,7 +13,8 @@ TenantryError                     every error of ours; its text names the noun a
 │   ├── GuardTripped              too much would be destroyed: decide again, and hold what is beyond
 │   └── PositionLost              another intake took the partition over: seek to what the database says
 ├── Tampered                      what is sealed, or its seal, is not what it was                exit 1
-├── UnreadableEvent               a stored event of an unknown topic or a newer schema version
+├── UnreadableEvent               a stored event that this version of Tenantry cannot read
+│   └── NewerEvent                a later version wrote it; Unavailable as well: wait for the upgrade
 └── ExecutorError                 an effect did not come about
     ├── Retryable                 try again, later
     │   └── Unreachable           it is away: try again for hours; that uses up no attempt
@@ -106,6 +107,13 @@ class Tampered(TenantryError):
 
 class UnreadableEvent(TenantryError):
     """The log holds an event that this version of Tenantry cannot read."""
+
+
+class NewerEvent(UnreadableEvent, Unavailable):
+    """A later version of Tenantry wrote the event: whatever meets it waits, and goes on after the upgrade."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, why="upgrade")
 
 
 class ExecutorError(TenantryError):

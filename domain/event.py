@@ -2,18 +2,22 @@
 
 An `Event` is the frozen body of a fact: what happened, in the past tense. `Recorded` is that fact at its place in a
 stream, with who caused it. Decide functions return events; the lifecycle application records them.
-A stored event is never edited: give a new field a default, or raise SCHEMA_VERSION and add an upcast.
+A stored event is never edited: a new field is `added_in` a schema version, with a default (docs/adr/0014).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Self
+from functools import cache
+from typing import Any, ClassVar, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
+from domain.personal import Path, fields_inside
 from domain.times import counted
 
 
@@ -24,7 +28,10 @@ class Value(BaseModel):
 
 
 class Event(Value):
-    """The body of a fact. Each class names its TOPIC for ever, so that files may move."""
+    """The body of a fact. Each class names its TOPIC for ever, so that files may move.
+
+    SCHEMA_VERSION is the oldest schema in which it is written. A field that came later says so itself (`added_in`).
+    """
 
     TOPIC: ClassVar[str]
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -33,6 +40,59 @@ class Event(Value):
 def stored_as(name: str, *, default: Any = ...) -> Any:
     """A field of an event that is stored under an older name: what is in the log stays as it is."""
     return Field(default, validation_alias=name, serialization_alias=name)
+
+
+def added_in(schema: int, *, default: Any) -> Any:
+    """A field that schema version `schema` of the event (or cause) adds, in it or in a value inside it.
+
+    It is written only where it is not `default`: an event without it stays one of the schema before.
+    """
+    return Field(default, exclude_if=lambda value: value == default, json_schema_extra={_ADDED_IN: schema})
+
+
+_ADDED_IN: Final = "addedInSchema"
+
+
+def fields_of(model: type[Event] | type[Cause]) -> dict[str, int]:
+    """Every field of it and of the values inside it, as `parts.*.size`, with the schema version that it came with."""
+    return {".".join(path): _came_with(field) for path, field in fields_inside(model)}
+
+
+def _came_with(field: FieldInfo) -> int:
+    extra = field.json_schema_extra
+    return int(str(extra[_ADDED_IN])) if isinstance(extra, dict) and _ADDED_IN in extra else 1
+
+
+@cache
+def _added_fields(model: type[BaseModel]) -> tuple[tuple[Path, int, Any], ...]:
+    """Path, schema version and default of each field that was added to the model, or to a value inside it."""
+    return tuple(
+        (path, schema, field.default) for path, field in fields_inside(model) if (schema := _came_with(field)) > 1
+    )
+
+
+def newest_schema(model: type[Event] | type[Cause]) -> int:
+    """The newest schema version of it that this version of Tenantry reads."""
+    oldest = model.SCHEMA_VERSION if issubclass(model, Event) else 1
+    return max([oldest, *(schema for _, schema, _ in _added_fields(model))])
+
+
+def schema_of(value: Event | Cause) -> int:
+    """The oldest schema version that holds all that this event (or cause) says: the one that it is written in."""
+    oldest = value.SCHEMA_VERSION if isinstance(value, Event) else 1
+    added = _added_fields(type(value))
+    said = (schema for path, schema, default in added if any(each != default for each in _values_at(value, path)))
+    return max([oldest, *said]) if added else oldest
+
+
+def _values_at(node: Any, path: Path) -> Iterator[Any]:
+    if not path:
+        yield node
+    elif path[0] == "*":
+        for each in node.values() if isinstance(node, Mapping) else node or ():
+            yield from _values_at(each, path[1:])
+    elif hasattr(node, path[0]):
+        yield from _values_at(getattr(node, path[0]), path[1:])
 
 
 class Cause(Value):

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 
 class _Personal:
@@ -25,36 +26,45 @@ Personal = Annotated[str, PERSONAL]
 FORGOTTEN: Final = "(forgotten)"
 
 Path = tuple[str, ...]
-"""Field names from the model's root; `*` stands for each element of a sequence."""
+"""Field names from the model's root; `*` stands for each element of a sequence, or each value of a mapping."""
 
 
 @cache
 def personal_paths(model: type[BaseModel]) -> tuple[Path, ...]:
     """The paths of all personal fields of `model`, also those inside nested models, unions and sequences."""
     found: dict[Path, None] = {}
-    for name, field in model.model_fields.items():
+    for path, field in fields_inside(model):
         if any(isinstance(mark, _Personal) for mark in field.metadata):
-            found[(name,)] = None
-        for path in _inside(field.annotation):
-            found[(name, *path)] = None
+            found[path] = None
+        found.update(((*path, *inside), None) for inside, mark in _inside(field.annotation) if mark is PERSONAL)
     return tuple(found)
 
 
-def _inside(annotation: object) -> Iterator[Path]:
+def fields_inside(model: type[BaseModel]) -> Iterator[tuple[Path, FieldInfo]]:
+    """Every field of the model and of the models inside it, with its path."""
+    for name, field in model.model_fields.items():
+        yield (name,), field
+        for path, found in _inside(field.annotation):
+            if isinstance(found, type):
+                yield from (((name, *path, *inside), deeper) for inside, deeper in fields_inside(found))
+
+
+def _inside(annotation: object) -> Iterator[tuple[Path, type[BaseModel] | _Personal]]:
+    """The models, and the marks of persons, that an annotation holds."""
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *marks = get_args(annotation)
-        if any(isinstance(mark, _Personal) for mark in marks):
-            yield ()
+        yield from (((), mark) for mark in marks if isinstance(mark, _Personal))
         yield from _inside(inner)
     elif origin in (Union, types.UnionType):
         for member in get_args(annotation):
             yield from _inside(member)
     elif origin in (tuple, list):
-        for path in _inside(get_args(annotation)[0]):
-            yield ("*", *path)
+        yield from ((("*", *path), found) for path, found in _inside(get_args(annotation)[0]))
+    elif origin in (dict, Mapping):
+        yield from ((("*", *path), found) for path, found in _inside(get_args(annotation)[1]))
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield from personal_paths(annotation)
+        yield (), annotation
 
 
 def replace_personal(
@@ -74,7 +84,7 @@ def replace_personal(
 def _replace(node: Any, path: Path, change: Callable[[str, str], Any], *, at: str) -> None:
     head, rest = path[0], path[1:]
     if head == "*":
-        keys: list[Any] = list(range(len(node))) if isinstance(node, list) else []
+        keys: list[Any] = list(range(len(node))) if isinstance(node, list) else list(node or ())
     else:
         keys = [head] if isinstance(node, dict) and node.get(head) is not None else []
     for key in keys:

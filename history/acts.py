@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from domain.event import Recorded
+from domain.event_registry import REGISTRY
 from domain.stream_name import StreamName
-from history.timeline import content_of, word_of
+from history.timeline import content_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +62,14 @@ def acts_in(
 
 
 def _act(fact: Recorded) -> Act:
-    details = content_of(fact.event)
-    for name in _THINGS:  # orphans: where, kind and name of each
-        things = getattr(fact.event, name, None)
-        if things:
-            details[name] = [thing.model_dump(mode="json") for thing in things]
+    details = {name: value for name, value in content_of(fact.event).items() if value != []}
     why = details.pop("reason", None)
     details.pop("operator", None)
     return Act(
         position=fact.position,
         time=fact.time,
         who=fact.cause.source,
-        what=word_of(fact.event.TOPIC),
+        what=REGISTRY[type(fact.event)].title,
         on=fact.stream,
         tenant_id=_tenant(fact.stream),
         why=why,
@@ -80,9 +77,6 @@ def _act(fact: Recorded) -> Act:
         id=str(fact.id),
         details=details,
     )
-
-
-_THINGS = ("things", "removed", "spared", "left")
 
 
 def _tenant(stream: str) -> str | None:

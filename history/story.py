@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.event import Cause, Event, Recorded
+from domain.event_registry import REGISTRY
 from domain.scope.state import (
     DataAbandoned,
     EnsureRequested,
@@ -122,7 +123,7 @@ def _wished(id_: str, causes: Mapping[UUID, Recorded], key: str) -> Iterator[Lin
     if cause is not None:
         event = cause.event
         reason, product = getattr(event, "reason", None), getattr(event, "product", key) or key
-        said = event.TOPIC.removeprefix("tenantry.").replace("-", " ")
+        said = REGISTRY[type(event)].title
         said += (f" of {product}" if product != key else "") + (f" ({reason})" if reason else "")
         by = "for its time has come" if cause.cause.kind == "event" else f"by {place_of(cause.cause)}"
         yield _placed(cause, "wished", None, f"{said}, {by}")
@@ -144,26 +145,8 @@ def line_of(fact: Recorded, compensating: set[int]) -> Line:
 
 
 def _placed(fact: Recorded, what: str, step: Step | None, said: str) -> Line:
-    told = fact.event.model_dump(mode="json", include=set(_TOLD))
+    told = fact.event.model_dump(mode="json", include=set(REGISTRY[type(fact.event)].told))
     return Line(fact.time, fact.stream, fact.version, fact.position, what, step, said, fact.cause, told)
-
-
-_TOLD = (
-    *(
-        "direction",
-        "generation",
-        "spec",
-        "compensating",
-        "attempt",
-        "reason",
-        "retry_at",
-        "obstacle",
-        "level",
-        "digest",
-    ),
-    *("product", "edition", "users", "expires_at", "status"),
-)
-"""What of an event is told to programs: nothing that may be about a person."""
 
 
 def _what(event: Event, *, undone: bool) -> str:
@@ -173,20 +156,7 @@ def _what(event: Event, *, undone: bool) -> str:
         case StepCompleted():
             return "undone" if undone else "completed" if event.direction == "ensure" else "removed"
         case _:
-            return _WORDS[type(event)]
-
-
-_WORDS: dict[type[Event], str] = {
-    StepFailed: "failed",
-    StepBlocked: "blocked",
-    StepMissing: "missing",
-    ScopeConverged: "converged",
-    ScopeFailed: "given up",
-    ScopePutOnHold: "held",
-    ScopeResumed: "resumed",
-    DataAbandoned: "abandoned",
-    EnsureRequested: "ensured again",
-}
+            return REGISTRY[type(event)].word
 
 
 def _said(fact: Recorded, *, undone: bool) -> str:

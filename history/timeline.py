@@ -22,10 +22,10 @@ from uuid import UUID
 
 from adapters.postgres.message_history import Arrivals, Came, Quarantined
 from domain.event import Cause, Event, Recorded
-from domain.scope.state import ScopeConverged, ScopeFailed, ScopePutOnHold, ScopeResumed, StepStarted
+from domain.event_registry import REGISTRY, words_of
+from domain.scope.state import StepStarted
 from domain.scope.steps import Scope
 from domain.stream_name import StreamName
-from domain.tenant.events import LicenseExpired, PurgeStarted, TenantPurged, TenantPurgeStarted
 from history.story import line_of, place_of, value_of
 
 Kind = Literal["came", "refused", "waiting", "decided", "step", "scope", "timer", "operator"]
@@ -103,7 +103,7 @@ def _of_log(facts: Sequence[Recorded]) -> Iterator[Entry]:
             step = f" {int(line.step)} {line.step.name.lower()}" if line.step else ""
             what, said, told = f"{line.what}{step}", line.said, line.fact
         else:
-            what, told = word_of(event.TOPIC), content_of(event)
+            what, told = REGISTRY[type(event)].title, content_of(event)
             said = ", ".join(f"{name.replace('_', ' ')} {value_of(value)}" for name, value in told.items())
         caused_by = positions.get(UUID(fact.cause.id)) if fact.cause.kind == "event" and fact.cause.id else None
         scope = Scope.parse(fact.stream) if is_of_scope else None
@@ -127,15 +127,7 @@ def _of_log(facts: Sequence[Recorded]) -> Iterator[Entry]:
 
 
 def _kind(fact: Recorded) -> Kind:
-    match fact.event:
-        case _ if fact.cause.kind == "operator":
-            return "operator"
-        case LicenseExpired() | PurgeStarted() | TenantPurgeStarted() | TenantPurged():
-            return "timer"
-        case ScopeConverged() | ScopeFailed() | ScopePutOnHold() | ScopeResumed():
-            return "scope"
-        case _:
-            return "step" if StreamName.parse(fact.stream).is_of_scope else "decided"
+    return "operator" if fact.cause.kind == "operator" else REGISTRY[type(fact.event)].kind
 
 
 def _because(cause: Cause, caused_by: int | None) -> str:
@@ -155,20 +147,13 @@ def _product_of(scope: Scope) -> str | None:
 
 def content_of(event: Event) -> dict[str, Any]:
     """What the fact says, but for what may be about a person."""
-    told = event.model_dump(mode="json", include=set(_TOLD), exclude_none=True)
-    return {name: told[name] for name in _TOLD if name in told}
-
-
-_TOLD = (
-    *("product", "change", "type", "customer_id", "site_name", "residency", "region", "edition", "users", "status"),
-    *("expires_at", "reason", "revision", "undoes", "changes", "plan", "apps", "families", "epoch", "operator"),
-    *("number", "rule", "topic", "partition", "before", "offset", "offsets", "read_models", "position"),
-    "key_id",
-)
+    names = REGISTRY[type(event)].told
+    told = event.model_dump(mode="json", include=set(names), exclude_none=True, by_alias=False)
+    return {name: told[name] for name in names if name in told}
 
 
 def word_of(name: str | None) -> str:
-    return name.removeprefix("tenantry.").replace("-", " ").replace(".", " ") if name else "no event of ours"
+    return words_of(name) if name else "no event of ours"
 
 
 # -- what came in --------------------------------------------------------------------------------------------------

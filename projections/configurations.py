@@ -9,6 +9,7 @@ from sqlalchemy import Column, Connection, DateTime, Table, Text, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.event import Recorded
+from domain.event_registry import REGISTRY
 from domain.scope.state import StepCompleted
 from domain.scope.steps import ConfigurationResult, Step
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
@@ -51,7 +52,7 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
 PROJECTION: Final = Projection(
     name="configurations",
     tables=(CONFIGURATIONS,),
-    handles=frozenset({StepCompleted}),
+    handles=REGISTRY.projected_by("configurations"),
     handle=handle,
     query=query,
 )

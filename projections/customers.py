@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.customer import CustomerUpdated
 from domain.event import Recorded
+from domain.event_registry import REGISTRY
 from domain.tenant.events import TenantCreated
 from projections.base import METADATA, Change, Projection, Row, Set, rows
 
@@ -74,7 +75,7 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
 PROJECTION: Final = Projection(
     name="customers",
     tables=(CUSTOMERS, TENANT_CUSTOMERS),
-    handles=frozenset({TenantCreated, CustomerUpdated}),
+    handles=REGISTRY.projected_by("customers"),
     handle=handle,
     query=query,
 )

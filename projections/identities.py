@@ -14,6 +14,7 @@ from sqlalchemy import Column, Connection, CreateView, Table, Text, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from domain.event import Recorded
+from domain.event_registry import REGISTRY
 from domain.scope.state import StepCompleted
 from domain.scope.steps import IdentityResult, Step
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
@@ -115,5 +116,5 @@ def query(connection: Connection, tenant_id: str) -> dict[str, list[Row]]:
 
 
 PROJECTION: Final = Projection(
-    name="identities", tables=TABLES, handles=frozenset({StepCompleted}), handle=handle, query=query
+    name="identities", tables=TABLES, handles=REGISTRY.projected_by("identities"), handle=handle, query=query
 )

@@ -20,6 +20,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import BigInteger, Column, Connection, DateTime, Index, Table, Text, Uuid, select
 
 from domain.event import Recorded
+from domain.event_registry import REGISTRY
 from domain.scope.state import ScopeConverged, ScopeFailed, ScopePutOnHold, StepCompleted, StepFailed
 from domain.scope.steps import Level, Step
 from domain.times import in_utc
@@ -126,7 +127,7 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
 PROJECTION: Final = Projection(
     name="integration",
     tables=(OUTBOX,),
-    handles=frozenset({StepCompleted, StepFailed, ScopeConverged, ScopeFailed, ScopePutOnHold}),
+    handles=REGISTRY.projected_by("integration"),
     handle=handle,
     query=query,
     buckets=1,  # the relay reads by position: nothing may appear behind it

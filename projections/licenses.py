@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Connection, DateTime, Table,
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.event import Recorded
+from domain.event_registry import REGISTRY
 from domain.scope.state import StepCompleted
 from domain.scope.steps import LicenseResult, Step
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
@@ -56,5 +57,5 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
 
 
 PROJECTION: Final = Projection(
-    name="licenses", tables=(LICENSES,), handles=frozenset({StepCompleted}), handle=handle, query=query
+    name="licenses", tables=(LICENSES,), handles=REGISTRY.projected_by("licenses"), handle=handle, query=query
 )

@@ -13,6 +13,7 @@ from sqlalchemy import Column, Connection, DateTime, Table, Text, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.event import Recorded
+from domain.event_registry import REGISTRY
 from domain.scope.state import StepCompleted
 from domain.scope.steps import DatabaseResult, RegionResult, Step
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
@@ -62,5 +63,5 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
 
 
 PROJECTION: Final = Projection(
-    name="placements", tables=(PLACEMENTS,), handles=frozenset({StepCompleted}), handle=handle, query=query
+    name="placements", tables=(PLACEMENTS,), handles=REGISTRY.projected_by("placements"), handle=handle, query=query
 )

@@ -42,11 +42,15 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """Why a bucket does not go on. `event` is None where the fact's id cannot be read; the reason names it then."""
+    """Why a bucket does not go on. `event` is None where the fact's id cannot be read; the reason names it then.
+
+    One that `waits` meets an event of a later version: that is no error of the event, and is not noted as a halt.
+    """
 
     position: int
     event: UUID | None
     reason: str
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +90,11 @@ def advance(connection: Connection, moves: Sequence[Move]) -> set[Place]:
             "bucket": move.place[1],
             "at": move.at,
             "upto": move.to,
-            "event": str(move.halt.event) if move.halt and move.halt.event else None,
-            "reason": storable(move.halt.reason) if move.halt else None,
+            "event": str(halt.event) if halt and halt.event else None,
+            "reason": storable(halt.reason) if halt else None,
         }
         for move in moves
+        for halt in [None if move.halt and move.halt.waits else move.halt]
     ]
     found = connection.exec_driver_sql(_ADVANCE, (json.dumps(document),))
     return {(name, bucket) for name, bucket in found}

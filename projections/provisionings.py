@@ -16,6 +16,7 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, Computed, Connection, DateTime, Integer, Table, Text, case, select
 
 from domain.event import Recorded
+from domain.event_registry import REGISTRY
 from domain.scope.state import (
     DataAbandoned,
     EnsureRequested,
@@ -151,21 +152,7 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
 PROJECTION: Final = Projection(
     name="provisionings",
     tables=(PROVISIONINGS, STEPS),
-    handles=frozenset(
-        {
-            StepStarted,
-            StepCompleted,
-            StepFailed,
-            StepBlocked,
-            StepMissing,
-            ScopeConverged,
-            ScopeFailed,
-            ScopePutOnHold,
-            ScopeResumed,
-            DataAbandoned,
-            EnsureRequested,
-        }
-    ),
+    handles=REGISTRY.projected_by("provisionings"),
     handle=handle,
     query=query,
 )

@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import Column, Connection, CreateView, DateTime, Table, Text, case, func, select
 
 from domain.event import Recorded
+from domain.event_registry import REGISTRY
 from domain.scope.state import StepCompleted
 from domain.scope.steps import MembershipResult, SiteResult, Step
 from domain.tenant.events import TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
@@ -117,7 +118,7 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
 PROJECTION: Final = Projection(
     name="sites",
     tables=(SITES_BASE, SITE_PRODUCTS),
-    handles=frozenset({TenantCreated, TenantDestroyed, TenantRestored, TenantPurged, StepCompleted}),
+    handles=REGISTRY.projected_by("sites"),
     handle=handle,
     query=query,
 )

@@ -5,6 +5,8 @@ packages are imported already, and it would find those instead of a copy.
 """
 
 import ast
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,13 +17,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from adapters.postgres.event_mapper import EVENTS
 from adapters.resources.executors import executors
 from adapters.resources.topology import Shard, Topology
 from domain.catalog import default_catalog
 from domain.commands import COMMANDS
+from domain.event import Event
+from domain.event_registry import REGISTRY
 from domain.scope.steps import SCOPE_STEPS
-from projections import IGNORED, INTEGRATION, PROJECTIONS
+from projections import INTEGRATION, PROJECTIONS
+from tests.scratch_walk import plant
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("domain", "application", "projections", "adapters", "runtime", "workers", "history", "audit", "cli", "demo")
@@ -98,9 +102,53 @@ def test_each_step_of_each_scope_has_an_executor() -> None:
 
 
 def test_each_event_is_projected_or_named_as_ignored() -> None:
+    named = {name for entry in REGISTRY for name in entry.projected_by}
+    assert named == {projection.name for projection in (*PROJECTIONS, INTEGRATION)}
     handled = {event for projection in (*PROJECTIONS, INTEGRATION) for event in projection.handles}
-    assert handled | set(IGNORED) == set(EVENTS)
-    assert not handled & set(IGNORED)
+    assert {entry.event for entry in REGISTRY if not entry.ignored} == handled
+
+
+def test_adding_an_event_or_a_command_is_one_class_and_one_line(
+    copy: Path, migrated_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    plant(copy)
+    folder = tmp_path_factory.mktemp("scratch")
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.scratch_walk", migrated_database, str(folder)],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": f"{copy}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    seen = json.loads(result.stdout.splitlines()[-1])
+    stored = seen.pop("stored")
+    assert "tenantry.scratch-noted" in stored
+    assert "Ada Lovelace" not in stored
+    assert seen == {
+        "comes back": True,
+        "encrypted": 1,
+        "exported": 1,
+        "faults": 0,
+        "lags": [0],
+        "halted": False,
+        "timeline": ["operator", "scratch noted", "customer id c-1, reason a test, colour red"],
+        "act": ["scratch noted", "a test", {"customer_id": "c-1", "colour": "red"}],
+        "command": "PauseProduct",
+        "schema": True,
+    }
+
+
+def concrete(cls: type[Event]) -> Iterator[type[Event]]:
+    for each in cls.__subclasses__():
+        yield from concrete(each)
+        if "TOPIC" in vars(each) and each.__module__.startswith("domain."):
+            yield each
+
+
+def test_each_event_of_the_domain_is_in_the_registry() -> None:
+    assert set(concrete(Event)) == REGISTRY.events
 
 
 def test_each_command_of_the_wire_has_a_committed_schema() -> None:

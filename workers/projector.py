@@ -11,6 +11,9 @@ What stands at the same position is read once and written in one transaction; wi
 that is everything. What has fallen behind is read up to where the next group stands, and joins it there. Each group
 gets one batch a round, so that nobody waits for the one that is furthest behind.
 
+An event that a later version of Tenantry wrote halts nothing: its buckets wait right before it, `status` names it, and
+they go on by themselves after the upgrade.
+
 A fact that cannot be handled halts its bucket of that projection right before it; it is named in `status` and tried
 again after a pause that grows. When PostgreSQL refuses the rows, the projections are written one by one, and those of
 the one that fails fact by fact, until the fact is found.
@@ -33,8 +36,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from adapters.outage import Outage
-from adapters.postgres.log_reader import LogReader, Unread, known_topics
-from domain.errors import Conflict, Fault, Unavailable
+from adapters.postgres.log_reader import LogReader, Unread
+from domain.errors import Conflict, Fault, NewerEvent, Unavailable
 from domain.event import Recorded
 from projections.base import BUCKETS, Fold, HandlerFailed, Projection
 from projections.positions import Halt, Move, Place, advance, ensure, standing
@@ -44,6 +47,9 @@ log = structlog.get_logger(__name__)
 
 HALTED_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 """How long what is halted rests before it is tried again, for the first, the second ... time; the last for ever."""
+
+WAITING_SECONDS = 1.0
+"""How long what waits for an upgrade rests before it is looked at again."""
 
 TAKEN_SECONDS = 0.2
 """How long a bucket is left alone that another process has got: a projector with another view, or a rebuild's swap."""
@@ -98,15 +104,15 @@ class Projector:
         self._name = name
         self._peers = peers
         self.outage = Outage("the projector")
+        self.upgrade = Outage("the projector of an older version")
+        self._waiting: dict[Place, Halt] = {}
         self._share: frozenset[Place] = frozenset()
         self._looked = float("-inf")
         self._stand: dict[Place, int] = {}
         self._halted: dict[Place, int] = {}
         self._resting: dict[Place, float] = {}
         self._ignored = {
-            kind
-            for kind in known_topics().values()
-            if not any(kind in projection.handles for projection in projections)
+            kind for kind in reader.registry.events if not any(kind in projection.handles for projection in projections)
         }
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
@@ -129,6 +135,7 @@ class Projector:
         self._look_around()
         if any(place not in self._stand for place in self._share):
             self._look_up()
+        self._say_what_waits()
         now = time.monotonic()
         due = {
             place: self._stand[place]
@@ -165,6 +172,16 @@ class Projector:
         with self._engine.begin() as connection:
             ensure(connection, self._projections.values())
             self._stand = {place: at for place, at in standing(connection).items() if place in self._share}
+
+    def _say_what_waits(self) -> None:
+        """For the upgrade of this worker. What another projector has brought past the event waits no more here."""
+        self._waiting = {
+            place: halt for place, halt in self._waiting.items() if self._stand.get(place) == halt.position - 1
+        }
+        if self._waiting:
+            self.upgrade.goes_on(NewerEvent(next(iter(self._waiting.values())).reason))
+        else:
+            self.upgrade.is_over()
 
     # -- a round ------------------------------------------------------------------------------------------------------
 
@@ -224,7 +241,7 @@ class Projector:
             try:
                 if isinstance(fact, Unread):
                     if _concerns(work.projection, fact):
-                        halts[bucket] = Halt(fact.position, None, fact.reason)
+                        halts[bucket] = Halt(fact.position, None, fact.reason, waits=fact.is_newer)
                     continue
                 for change in changes_of(fact):
                     add(change)
@@ -260,12 +277,16 @@ class Projector:
     def _moved(self, moves: Iterable[Move]) -> None:
         for move in moves:
             self._stand[move.place] = move.to
-            if move.halt:
+            if move.halt and move.halt.waits:
+                self._waiting[move.place] = move.halt
+                self._resting[move.place] = time.monotonic() + WAITING_SECONDS
+            elif move.halt:
                 tries = self._halted[move.place] = self._halted.get(move.place, -1) + 1
                 pause = HALTED_SECONDS[min(tries, len(HALTED_SECONDS) - 1)]
                 self._resting[move.place] = time.monotonic() + pause
             else:
                 self._halted.pop(move.place, None)
+                self._waiting.pop(move.place, None)
 
     def _write_alone(self, work: Work, facts: Facts, at: int, upto: int) -> None:
         """One projection in a transaction of its own; if it is the one that fails, fact by fact."""
@@ -301,5 +322,4 @@ class Projector:
 
 def _concerns(projection: Projection, unread: Unread) -> bool:
     """Whether the projection may not go on without it: it handles such facts, or nobody knows whether it should."""
-    kind = known_topics().get(unread.topic)
-    return kind is None or kind in projection.handles
+    return unread.kind is None or unread.kind in projection.handles

@@ -39,7 +39,7 @@ from adapters.outage import Outage
 from application.ports import Clock, EventLog, Executor, Lease, Order, Recording, WorkItem
 from application.reconcile import Decision, Saga
 from domain.configuration import Configuration
-from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, TenantryError, Unavailable
+from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, NewerEvent, TenantryError, Unavailable
 from domain.scope.dependencies import FOLLOWS_CUSTOMER
 from domain.scope.desired import TenantSnapshot, due_of
 from domain.scope.steps import Scope, ScopeKind, Step, StepResult
@@ -132,6 +132,8 @@ class Provisioner:
         )
         self._done: list[_Done] = []
         self.outage = Outage("the provisioner")
+        self.upgrade = Outage("the provisioner of an older version")
+        self._met_newer_at = 0.0
         self.recorded = 0
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
@@ -157,6 +159,8 @@ class Provisioner:
 
     def round(self) -> bool:
         """One round; False when there was nothing to do."""
+        if time.monotonic() - self._met_newer_at > 2 * self._lease.total_seconds():
+            self.upgrade.is_over()
         leases = self._claim()
         self._collect(timeout=self._poll if self._effects.under_way and not leases else 0)
         self._renew()
@@ -284,15 +288,19 @@ class Provisioner:
         """What each comes to; `room` is what the destroy guard lets pass (None: it was not asked).
 
         One that cannot be decided (its stream cannot be read) does not stop the others: its lease runs out, and it is
-        tried again then.
+        tried again then. One whose stream a later version has written is left to a worker of that version.
         """
         try:
             return self._decided(work, draining=draining, room=room)
-        except Unavailable:
-            raise
         except Exception as error:
+            if isinstance(error, Unavailable) and not isinstance(error, NewerEvent):
+                raise
             if len(work) > 1:
                 return [decision for each in work for decision in self._turns([each], draining=draining, room=room)]
+            if isinstance(error, NewerEvent):
+                self.upgrade.goes_on(error)
+                self._met_newer_at = time.monotonic()
+                return []
             log.exception("cannot decide for a scope", scope=_lease_of(work[0]).scope, error=str(error))
             return []
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from adapters.files.worker_cards import WorkerCard
 from adapters.outage import Outage
 from adapters.postgres.heartbeats import Heartbeat
 from domain.errors import TenantryError, Unavailable
@@ -70,7 +71,7 @@ def run_projector(parts: Parts, stop: threading.Event) -> None:
         name=name,
         peers=lambda: parts.peers("projector"),
     )
-    with _beating(parts, "projector", dict, name=name, outages=[projector.outage]) as heart:
+    with _beating(parts, "projector", dict, name=name, outages=[projector.outage, projector.upgrade]) as heart:
         projector.run(stop, ready=heart.ready)
 
 
@@ -103,7 +104,7 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
     )
     sweeper = parts.sweeping if settings.sweep_interval_seconds else None
     sweep, replies = Outage("the background sweep"), Outage("the intake of replies")
-    outages, counts = [provisioner.outage, sweep, replies], dict[str, int]()
+    outages, counts = [provisioner.outage, provisioner.upgrade, sweep, replies], dict[str, int]()
     details = lambda: {"replies": dict(counts)} if counts else {}  # noqa: E731
     with (
         sweeping(sweeper, outage=sweep),
@@ -194,17 +195,24 @@ def run(kind: str, parts: Parts) -> None:
 
 
 def _await_database(kind: str, parts: Parts, stop: threading.Event) -> None:
-    """One that was started again during an outage waits for its end: to end, and be started again, helps nobody."""
+    """A worker that was started again during an outage waits for its end: to end, and be started again, helps nobody.
+
+    So does one that cannot read the configuration, because a later version has adopted it. Its card says so.
+    """
     outage = Outage(f"the {kind}")
+    card = WorkerCard(parts.settings.data_dir, name=worker_name(kind), kind=kind)
     while not stop.is_set():
         try:
             parts.knock()
+            _ = parts.configuration
         except Unavailable as error:
             outage.goes_on(error)
+            card.write("starting", [outage.waits] if outage.waits else [])
             stop.wait(0.5)
         else:
             outage.is_over()
-            return
+            break
+    card.close()
 
 
 def _outlive(supervisor: BaseProcess, stop: threading.Event) -> None:

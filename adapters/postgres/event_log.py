@@ -19,12 +19,15 @@ from adapters.postgres import high_water
 from adapters.postgres.arrays import bigints, texts
 from adapters.postgres.connection import Limits, connect
 from adapters.postgres.errors import answering
-from adapters.postgres.event_mapper import EventMapper, encrypted_subjects
+from adapters.postgres.event_mapper import EventMapper
 from adapters.postgres.event_store import Recorder
+from adapters.postgres.heartbeats import SILENT_SECONDS
 from adapters.postgres.sequences import expect_sequences
 from adapters.postgres.sessions import Pool
+from adapters.postgres.upgrade_gate import Reading, UpgradeGate
 from application.ports import EncryptionKeys, Lease, Recording, WaitingMessage, latest_end
 from domain.event import Recorded
+from domain.event_registry import REGISTRY, EventRegistry
 from domain.scope.state import StepStarted
 from domain.tenant import state as tenants
 from domain.tenant.guarded import PendingApprovals
@@ -38,7 +41,13 @@ class PostgresEventLog:
     """`domain.ports.EventLog` on PostgreSQL."""
 
     def __init__(
-        self, url: str, keys: EncryptionKeys, *, pool_size: int = 2, append_timeout_seconds: float = 2.0
+        self,
+        url: str,
+        keys: EncryptionKeys,
+        *,
+        pool_size: int = 2,
+        append_timeout_seconds: float = 2.0,
+        registry: EventRegistry = REGISTRY,
     ) -> None:
         # The library takes five parts of an address, and settings of its own: its sessions are ours instead.
         self.datastore = PostgresDatastore("", "", "", "", "", originator_id_type="text")
@@ -47,7 +56,8 @@ class PostgresEventLog:
             lambda: _appending(url, limits), keep=pool_size + 4
         )
         self.recorder = Recorder(self.datastore)
-        self.mapper = EventMapper(keys)
+        self.mapper = EventMapper(keys, registry)
+        self._gate = UpgradeGate(registry, self._readings)
         self._keys = keys
 
     def close(self) -> None:
@@ -56,10 +66,11 @@ class PostgresEventLog:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def record(self, recording: Recording) -> None:
-        """See `EventLog.record`."""
+        """See `EventLog.record`. Raises Unavailable for an event that a live worker cannot read (upgrade_gate.py)."""
+        self._gate.check(recording.events)
         self._keys.prefetch(
             subjects={
-                *encrypted_subjects(recording.events),
+                *self.mapper.encrypted_subjects(recording.events),
                 *(tenants.stream_of(waiting.tenant_id) for waiting in recording.waiting),
                 *(message.subject for message in recording.quarantined),
             }
@@ -74,6 +85,13 @@ class PostgresEventLog:
             bodies[id(message)] = self._keys.seal(message.subject, message.body, place)
         with answering():
             self.recorder.insert_events(stored, recording=recording, bodies=bodies)
+
+    def _readings(self) -> list[Reading]:
+        query = (
+            "SELECT name, coalesce(version, ''), reads FROM workers"
+            " WHERE reads IS NOT NULL AND seen_at > now() - make_interval(secs => %s)"
+        )
+        return [Reading(*row) for row in self._rows(query, (SILENT_SECONDS,))]
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

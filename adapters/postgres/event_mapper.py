@@ -4,17 +4,19 @@ A mapper for the eventsourcing library. State is JSON of one shape for ever:
 
     {"v": schema version, "id": ..., "at": recorded, "cause": {...}, "corr": ..., "data": {...}}
 
-Topics are names that the event classes chose, never module paths. Personal fields of `data` are sealed under the key of
-the customer they belong to, bound to stream, version and path.
+Topics are names that the event classes chose, never module paths. The schema version is the oldest that holds what the
+event says, so that it is readable for as many versions of Tenantry as can be (docs/adr/0014). Personal fields of `data`
+are encrypted with the key of the customer they belong to, bound to stream, version and path.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, Final
 from uuid import UUID
 
 from eventsourcing.persistence import Mapper, StoredEvent
@@ -22,59 +24,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_json
 
 from application.ports import EncryptionKeys
-from domain import configuration, customer, operator_events, service_keys
-from domain.errors import UnreadableEvent
-from domain.event import Cause, Event, Recorded
+from domain.errors import NewerEvent, UnreadableEvent
+from domain.event import Cause, Event, Recorded, schema_of
+from domain.event_registry import REGISTRY, EventRegistry
 from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
-from domain.scope import state as provisioning
-from domain.tenant import events as tenant_events
-from domain.tenant import state as tenants
-
-EVENTS: tuple[type[Event], ...] = (
-    customer.CustomerUpdated,
-    customer.CustomerMessageStale,
-    tenant_events.TenantCreated,
-    tenant_events.TenantDestroyed,
-    tenant_events.ProductActivated,
-    tenant_events.ProductDeactivated,
-    tenant_events.ProductSuspended,
-    tenant_events.ProductUnsuspended,
-    tenant_events.LicenseUpdated,
-    tenant_events.TenantMessageStale,
-    tenant_events.TenantRestored,
-    tenant_events.TenantPurgeStarted,
-    tenant_events.TenantPurged,
-    tenant_events.PurgeStarted,
-    tenant_events.LicenseExpired,
-    tenant_events.ApprovalRequested,
-    tenant_events.ClosingHeld,
-    tenant_events.ChangesApproved,
-    tenant_events.ChangesRejected,
-    provisioning.StepStarted,
-    provisioning.StepCompleted,
-    provisioning.StepFailed,
-    provisioning.StepBlocked,
-    provisioning.StepMissing,
-    provisioning.ScopeConverged,
-    provisioning.ScopeFailed,
-    provisioning.ScopePutOnHold,
-    provisioning.ScopeResumed,
-    provisioning.DataAbandoned,
-    provisioning.EnsureRequested,
-    operator_events.OrphansMarkedForRemoval,
-    operator_events.OrphansRemoved,
-    operator_events.MessageDiscarded,
-    operator_events.MessageRetried,
-    operator_events.ReadModelsRebuilt,
-    operator_events.PreviousReadModelsDropped,
-    configuration.ConfigurationAdopted,
-    operator_events.IntakePositionMoved,
-    operator_events.MessagesReread,
-    service_keys.ServiceKeyPublished,
-    service_keys.ServiceKeyRevoked,
-)
-"""Every event there is: what is not here cannot be stored."""
-
+from domain.scope.state import StepCompleted
 
 ENCRYPTED_MARK = b'"v1.'
 """What every sealed text begins with: a state without it holds none."""
@@ -101,29 +55,32 @@ class _Reader:
     newest: int
 
 
-def _reader(cls: type[Event]) -> _Reader:
-    shape = create_model(f"{cls.__name__}State", __base__=_State, data=(cls, ...))
-    return _Reader(shape.__pydantic_validator__.validate_json, personal_paths(cls), cls.SCHEMA_VERSION)
-
-
-_READERS: dict[str, _Reader] = {cls.TOPIC: _reader(cls) for cls in EVENTS}
-_CLASSES: dict[str, type[Event]] = {cls.TOPIC: cls for cls in EVENTS}
-assert len(_CLASSES) == len(EVENTS), "two events chose one topic"
+@cache
+def _readers(registry: EventRegistry) -> Mapping[str, _Reader]:
+    """A reader for each topic."""
+    readers = {}
+    for topic, entry in registry.by_topic.items():
+        shape = create_model(f"{entry.event.__name__}State", __base__=_State, data=(entry.event, ...))
+        personal = personal_paths(entry.event)
+        readers[topic] = _Reader(shape.__pydantic_validator__.validate_json, personal, entry.schema)
+    return readers
 
 
 class EventMapper(Mapper[str]):
     """Maps `Recorded` facts; the library's own transcoder is not used."""
 
-    def __init__(self, keys: EncryptionKeys) -> None:
+    def __init__(self, keys: EncryptionKeys, registry: EventRegistry = REGISTRY) -> None:
+        self.registry = registry
         self._keys = keys
+        self._readers = _readers(registry)
 
     def to_stored_event(self, domain_event: Recorded) -> StoredEvent:  # type: ignore[override]
         """The fact in the library's form, personal fields sealed."""
         event = domain_event.event
-        if type(event) is not _CLASSES.get(event.TOPIC):
-            raise UnreadableEvent(f"{type(event).__name__} is not in EVENTS of the mapper: add it there")
+        if type(event) not in self.registry:
+            raise UnreadableEvent(f"{type(event).__name__} is not in domain/event_registry.py: add it there")
         state = {
-            "v": event.SCHEMA_VERSION,
+            "v": schema_of(event),
             "id": domain_event.id,
             "at": domain_event.time,
             "cause": domain_event.cause,
@@ -133,7 +90,7 @@ class EventMapper(Mapper[str]):
         return StoredEvent(domain_event.stream, domain_event.version, event.TOPIC, to_json(state))
 
     def _sealed(self, recorded: Recorded) -> dict[str, Any]:
-        event, subject = recorded.event, _subject(recorded.event)
+        event, subject = recorded.event, _subject(self.registry, recorded.event)
         place = _place(recorded.stream, recorded.version)
         return replace_personal(
             event.model_dump(mode="json"),
@@ -142,7 +99,7 @@ class EventMapper(Mapper[str]):
         )
 
     def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
-        """The fact in our form, personal fields unsealed; raises UnreadableEvent."""
+        """The fact in our form, personal fields unsealed; raises UnreadableEvent, NewerEvent."""
         return self.to_recorded(
             str(stored_event.originator_id),
             stored_event.originator_version,
@@ -155,9 +112,9 @@ class EventMapper(Mapper[str]):
         self, stream: str, version: int, topic: str, state: bytes, *, position: int, personal: bool = True
     ) -> Recorded:
         """As `to_domain_event`, from the bare columns; without `personal`, sealed fields stay sealed."""
-        reader = _READERS.get(topic)
+        reader = self._readers.get(topic)
         if reader is None:
-            raise UnreadableEvent(unreadable(stream, version, topic, 0))
+            raise NewerEvent(self.registry.unreadable(stream, version, topic, 0))
         try:
             if personal and reader.personal and ENCRYPTED_MARK in state:
                 raw = json.loads(state)
@@ -168,40 +125,45 @@ class EventMapper(Mapper[str]):
             else:
                 read = reader.validate(state)
         except (ValidationError, ValueError, KeyError, TypeError) as error:
-            raise UnreadableEvent(_why(stream, version, topic, state, error)) from None
+            raise self._unreadable(stream, version, topic, state, error) from None
         if read.v > reader.newest:
-            raise UnreadableEvent(_why(stream, version, topic, state, None))
+            raise NewerEvent(self.registry.unreadable(stream, version, topic, read.v))
         return Recorded(stream, version, read.id, read.at, read.cause, read.corr, read.data, position)
 
     def _unsealed(self, value: str, stream: str, version: int, path: str) -> str:
         plain = self._keys.unseal(value, f"{_place(stream, version)}/{path}")
         return FORGOTTEN if plain is None else plain.decode()
 
+    def encrypted_subjects(self, events: Iterable[Recorded]) -> set[str]:
+        """Whose keys the events will be encrypted with: for one query ahead of a batch."""
+        return {_subject(self.registry, recorded.event) for recorded in events if _holds_persons(recorded.event)}
 
-def unreadable(stream: str, version: int, topic: str, schema: int) -> str:
-    """Why this version cannot read an event of that topic and schema version, and the remedy; empty where it can."""
-    if topic not in _CLASSES:
-        return f"event {version} of {stream} has the unknown topic {topic}: read it with the version that wrote it"
-    known = _CLASSES[topic].SCHEMA_VERSION
-    if schema > known:
+    def _unreadable(self, stream: str, version: int, topic: str, state: bytes, error: Exception) -> UnreadableEvent:
+        """What the bytes of a known topic come to that do not fit: those of a newer schema, or damaged ones."""
+        try:
+            stored = int(json.loads(state)["v"])
+        except (ValueError, KeyError, TypeError):
+            stored = 0
+        if why := self.registry.unreadable(stream, version, topic, stored):
+            return NewerEvent(why)
         where = f"event {version} of {stream} ({topic})"
-        return f"{where} has schema version {schema}, this Tenantry reads up to {known}: update it"
-    return ""
+        if not isinstance(error, ValidationError):
+            return UnreadableEvent(f"{where} does not fit its schema: {error}")
+        found = error.errors(include_input=False, include_url=False)
+        for each in found:
+            if each["type"] in _OF_A_NEWER_VERSION:
+                at = ".".join(map(str, each["loc"]))
+                return NewerEvent(f"{where} says in {at} what this Tenantry does not know: update it")
+        return UnreadableEvent(f"{where} does not fit its schema: {found[0]['msg']}")
 
 
-def newest_schemas() -> dict[str, int]:
-    """The newest schema version that this version reads, by topic."""
-    return {topic: cls.SCHEMA_VERSION for topic, cls in _CLASSES.items()}
-
-
-def encrypted_subjects(events: Iterable[Recorded]) -> set[str]:
-    """Whose keys the events will be sealed under: for one query ahead of a batch."""
-    return {_subject(recorded.event) for recorded in events if _holds_persons(recorded.event)}
+_OF_A_NEWER_VERSION: Final = frozenset({"extra_forbidden", "union_tag_invalid", "literal_error", "enum"})
+"""Errors of pydantic that a field, kind or value gives that a later version has added, whatever its schema says."""
 
 
 def _holds_persons(event: Event) -> bool:
     """Whether the event has personal fields; of a completion that is the matter of what was found."""
-    holder = event.facts if isinstance(event, provisioning.StepCompleted) else event
+    holder = event.facts if isinstance(event, StepCompleted) else event
     return holder is not None and bool(personal_paths(type(holder)))
 
 
@@ -209,27 +171,8 @@ def _place(stream: str, version: int) -> str:
     return f"{stream}/{version}"
 
 
-def _subject(event: Event) -> str:
-    """Whose key seals the event: the customer's where it names one, its tenant's otherwise."""
-    match event:
-        case customer.CustomerUpdated() | tenant_events.TenantCreated():
-            return customer.stream_of(event.customer_id)
-        case provisioning.StepCompleted():
-            return customer.stream_of(event.customer_id) if event.customer_id else tenants.stream_of(event.tenant_id)
-        case _:
-            raise UnreadableEvent(f"{type(event).__name__} has personal fields, but names no customer")
-
-
-def _why(stream: str, version: int, topic: str, state: bytes, error: Exception | None) -> str:
-    known = _CLASSES[topic].SCHEMA_VERSION
-    try:
-        stored = int(json.loads(state)["v"])
-    except (ValueError, KeyError, TypeError):
-        stored = known
-    if why := unreadable(stream, version, topic, stored):
-        return why
-    where = f"event {version} of {stream} ({topic})"
-    detail = (
-        error.errors(include_input=False, include_url=False)[0]["msg"] if isinstance(error, ValidationError) else error
-    )
-    return f"{where} does not fit its schema: {detail}"
+def _subject(registry: EventRegistry, event: Event) -> str:
+    """The owner of the key that encrypts the event."""
+    subject = registry[type(event)].subject
+    assert subject is not None, "the registry demands it"
+    return subject(event)

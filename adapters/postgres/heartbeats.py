@@ -1,8 +1,9 @@
 """Which workers are alive, how far behind is each, and what does each wait for?
 
 Every worker writes a row of its own each second, with what it has to say of its lag and of what its loops wait for
-(outage.py). A row that is older than `SILENT_SECONDS` belongs to a worker that was killed; it is removed when the next
-one of its kind starts. What cannot be told to a database that is away or full is on the worker's card beside it.
+(outage.py), with its version and the newest schema of each event that it reads (upgrade_gate.py). A row that is older
+than `SILENT_SECONDS` belongs to a worker that was killed; it is removed when the next one of its kind starts. What
+cannot be told to a database that is away or full is on the worker's card beside it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from importlib.metadata import version
 from typing import Any, Final
 
 import psycopg
@@ -23,10 +25,13 @@ from adapters.files.worker_cards import WorkerCard
 from adapters.outage import Outage
 from adapters.postgres.connection import Limits, Session, connect
 from adapters.postgres.errors import answering
+from adapters.postgres.upgrade_gate import schemas_of
 from domain.errors import TenantryError
+from domain.event_registry import REGISTRY, EventRegistry
 
 BEAT_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 10.0
+VERSION: Final = version("tenantry")
 
 _LIMITS: Final = Limits(statement=5.0, lock=5.0, idle_in_transaction=5.0)
 
@@ -43,6 +48,7 @@ class Heartbeat:
         details: Callable[[], dict[str, Any]],
         outages: Sequence[Outage] = (),
         card: WorkerCard | None = None,
+        registry: EventRegistry = REGISTRY,
     ) -> None:
         self._url = url
         self._name = name
@@ -51,6 +57,7 @@ class Heartbeat:
         self._outage = Outage(f"the {kind}'s heartbeat")
         self._outages = (*outages, self._outage)
         self._card = card
+        self._reads = Jsonb(schemas_of(registry))
         self._state = "starting"
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -97,10 +104,14 @@ class Heartbeat:
 
     def _tell(self, connection: psycopg.Connection) -> None:
         connection.execute(
-            "INSERT INTO workers (name, kind, host, pid, state, details, started_at, seen_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, now(), now()) ON CONFLICT (name) DO UPDATE"
-            " SET state = excluded.state, details = excluded.details, seen_at = now()",
-            (self._name, self._kind, socket.gethostname(), os.getpid(), self._state, Jsonb(self._said())),
+            "INSERT INTO workers (name, kind, host, pid, state, details, version, reads, started_at, seen_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now(), now()) ON CONFLICT (name) DO UPDATE"
+            " SET state = excluded.state, details = excluded.details, version = excluded.version,"
+            " reads = excluded.reads, seen_at = now()",
+            (
+                *(self._name, self._kind, socket.gethostname(), os.getpid(), self._state),
+                *(Jsonb(self._said()), VERSION, self._reads),
+            ),
         )
 
     def _said(self) -> dict[str, Any]:
@@ -116,13 +127,14 @@ class Heartbeat:
 
 
 def alive(url: str) -> list[dict[str, Any]]:
-    """The workers that were heard of lately: name, kind, state, pid, host, details, started_at, seen_at.
+    """The workers that were heard of lately: name, kind, state, pid, host, version, details, started_at, seen_at.
 
     Raises Unavailable.
     """
     with answering(), connect(url, row_factory=dict_row) as connection:
         rows = connection.execute(
-            "SELECT * FROM workers WHERE seen_at > now() - make_interval(secs => %s) ORDER BY kind, name",
+            "SELECT name, kind, host, pid, state, version, details, started_at, seen_at FROM workers"
+            " WHERE seen_at > now() - make_interval(secs => %s) ORDER BY kind, name",
             (SILENT_SECONDS,),
         ).fetchall()
     return [

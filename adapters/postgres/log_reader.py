@@ -17,21 +17,27 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.postgres.connection import LONG, Session
-from adapters.postgres.event_mapper import ENCRYPTED_MARK, EVENTS, EventMapper
+from adapters.postgres.event_mapper import ENCRYPTED_MARK, EventMapper
 from adapters.postgres.seal_store import NO_MARK
 from application.ports import EncryptionKeys
-from domain.errors import Unavailable, UnreadableEvent
+from domain.errors import NewerEvent, Unavailable, UnreadableEvent
 from domain.event import Event, Recorded
+from domain.event_registry import REGISTRY, EventRegistry
 from domain.stream_name import StreamName
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A fact that this version cannot read; `reason` names it by stream and version, and says why."""
+    """A fact that this version cannot read; `reason` names it by stream and version, and says why.
+
+    `kind` is its class, where the topic is known; `is_newer` says that a later version wrote it.
+    """
 
     position: int
     topic: str
     reason: str
+    kind: type[Event] | None = None
+    is_newer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +51,18 @@ class Batch:
 class LogReader:
     """One connection of its own, made when it is first needed and made again when it broke. Not for several threads."""
 
-    def __init__(self, url: str, keys: EncryptionKeys, *, close: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        url: str,
+        keys: EncryptionKeys,
+        *,
+        close: Callable[[], None] = lambda: None,
+        registry: EventRegistry = REGISTRY,
+    ) -> None:
+        self.registry = registry
         self._session = Session(url, limits=LONG)
         self._keys = keys
-        self._mapper = EventMapper(keys)
+        self._mapper = EventMapper(keys, registry)
         self._close = close
 
     def close(self) -> None:
@@ -116,17 +130,14 @@ class LogReader:
             try:
                 facts.append((bucket, decode(stream, version, topic, state, position=position)))
             except UnreadableEvent as error:
-                facts.append((bucket, Unread(position, topic, str(error))))
+                entry = self.registry.by_topic.get(topic)
+                kind, is_newer = entry.event if entry else None, isinstance(error, NewerEvent)
+                facts.append((bucket, Unread(position, topic, str(error), kind, is_newer)))
         return facts
 
     def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with self._session() as connection, connection.cursor(binary=True) as curs:
             return curs.execute(statement.encode(), parameters, prepare=True).fetchall()
-
-
-def known_topics() -> dict[str, type[Event]]:
-    """Every kind of fact that this version can read, by its topic."""
-    return {kind.TOPIC: kind for kind in EVENTS}
 
 
 _SEALED: Final = re.compile(rb'"(v1\.[A-Za-z0-9_-]+\.)')

@@ -17,9 +17,10 @@ from typing import Final, Protocol
 
 from sqlalchemy import Connection, Engine
 
-from adapters.postgres.log_reader import LogReader, Unread, known_topics
+from adapters.postgres.log_reader import LogReader, Unread
 from domain.errors import UnreadableEvent
 from domain.event import Event, Recorded
+from domain.event_registry import REGISTRY
 from projections.base import BUCKETS, Fold, HandlerFailed, Key, Projection, Row, TableFold
 from projections.writing import apply, copy
 
@@ -143,9 +144,8 @@ def load(sources: Sources, job: Job, say: Callable[[Told], None]) -> Told:
 def fold_into(building: Iterable[Building], facts: Iterable[Recorded | Unread], failures: dict[str, str]) -> None:
     """Fold the facts for each; a projection that cannot take one is named in `failures` and gets no more."""
     works = list(building)
-    kinds = known_topics()
     for fact in facts:
-        kind = kinds.get(fact.topic) if isinstance(fact, Unread) else type(fact.event)
+        kind = fact.kind if isinstance(fact, Unread) else type(fact.event)
         for work in works:
             if kind is not None and kind not in work.projection.handles:
                 continue
@@ -161,7 +161,7 @@ def ignored_by(projections: Iterable[Projection]) -> set[type[Event]]:
     handled: set[type[Event]] = set()
     for projection in projections:
         handled |= projection.handles
-    return set(known_topics().values()) - handled
+    return set(REGISTRY.events) - handled
 
 
 def spare_the_collector() -> None:

@@ -134,6 +134,19 @@ def test_without_a_checkpoint_given_the_log_is_held_against_the_one_signed_here_
     assert (found["kind"], found["first"], found["last"]) == ("cut off", 201, 300)
 
 
+def test_the_status_says_that_workers_of_two_versions_are_at_work(connection: Connection) -> None:
+    for name, version in (("a", "0.1.0"), ("b", "0.2.0"), ("c", None)):
+        connection.execute(
+            "INSERT INTO workers (name, kind, host, pid, state, version, started_at, seen_at)"
+            " VALUES (%s, 'relay', 'here', 1, 'ready', %s, now(), now() + interval '1 minute')",
+            (name, version),
+        )
+    found = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+    assert {worker["name"]: worker["version"] for worker in found["workers"]} == {"a": "0.1.0", "b": "0.2.0", "c": None}
+    [note] = [note for note in found["notes"] if "version" in note]
+    assert note == "versions 0.1.0 and 0.2.0 are at work: an event that one cannot read waits until it has ended"
+
+
 def test_the_status_says_how_far_the_log_is_sealed(connection: Connection) -> None:
     def sealed() -> dict[str, int]:
         found = CliRunner().invoke(app, ["status", "--json"])

@@ -804,7 +804,7 @@ def _soon() -> datetime:
 
 
 def test_nothing_of_a_person_or_a_body_is_stored_in_the_clear(database: str) -> None:
-    migrate(database, revision="0001")
+    migrate(database)
     real = PostgresInside(database)
     created = TenantCreated(tenant_id="t-1", customer_id="c-1", site_name="acme", residency="global", administrator=ADA)
     body = b'{"email":"ada@example.com"}'

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from application.ingest import Readable
-from domain.errors import UnreadableEvent
+from domain.errors import NewerEvent, UnreadableEvent
 from domain.faults import INTERNAL_ERROR, IntakeHalted, fingerprint, trace
 from domain.tenant import decisions as tenant_decisions
 from tests.domain.given import CONFLUENCE, JIRA, SERVICE, Intake, message
@@ -218,3 +218,10 @@ def test_a_stored_event_that_this_version_cannot_read_is_an_error_of_ours_too() 
     with broken(of_confluence, UnreadableEvent("of a newer version")):
         intake.takes(*a_batch(1))
     assert intake.rules() == [INTERNAL_ERROR]
+
+
+def test_an_intake_that_meets_an_event_of_a_later_version_waits_and_quarantines_nothing() -> None:
+    intake = Intake()
+    with broken(of_confluence, NewerEvent("of a newer version")), pytest.raises(NewerEvent):
+        intake.takes(*a_batch(1))
+    assert intake.rules() == []

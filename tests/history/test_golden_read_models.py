@@ -9,13 +9,17 @@ once with what ends it. Who adds an event or changes a handler sees here what be
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.postgres.event_mapper import EVENTS, EventMapper
+import pytest
+
+from adapters.postgres.event_mapper import EventMapper
 from domain.event import Recorded
+from domain.event_registry import REGISTRY
 from projections import INTEGRATION, PROJECTIONS
-from projections.base import Fold, storable
+from projections.base import Fold, Projection, storable
 from tests.adapters.postgres.test_event_mapper import HISTORIES, GoldenKeys
 
 GOLDEN: Final = Path(__file__).parent / "golden_read_models.json"
@@ -63,8 +67,18 @@ def golden() -> str:
 
 
 def test_every_event_of_all_years_becomes_the_read_models_that_it_became_then() -> None:
-    assert {type(fact.event) for fact in history(ended=True)} == set(EVENTS)
+    assert {type(fact.event) for fact in history(ended=True)} == REGISTRY.events
     assert json.loads(golden()) == json.loads(GOLDEN.read_text())
+
+
+@pytest.mark.parametrize("projection", [*PROJECTIONS, INTEGRATION], ids=lambda each: each.name)
+def test_a_projection_takes_the_events_that_the_registry_names_and_no_others(projection: Projection) -> None:
+    takes = set()
+    for fact in history(ended=True):
+        with suppress(AttributeError, AssertionError, KeyError):  # a handler may not expect the events of others
+            if list(projection.handle(fact)):
+                takes.add(type(fact.event))
+    assert takes == projection.handles
 
 
 if __name__ == "__main__":

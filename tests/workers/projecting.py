@@ -16,6 +16,7 @@ import workers.projector
 from adapters.postgres.heartbeats import Heartbeat
 from adapters.postgres.high_water import MarkListener
 from adapters.postgres.log_reader import LogReader
+from domain.event_registry import REGISTRY, EventRegistry
 from projections import INTEGRATION, PROJECTIONS
 from projections.base import Fold, Projection
 from projections.writing import apply
@@ -46,8 +47,10 @@ class Projectors:
         batch: int = 100,
         name: str = "",
         peers: Sequence[str] = (),
+        registry: EventRegistry = REGISTRY,
     ) -> Projector:
-        reader, engine, listener = LogReader(self.url, OpenKeys()), projector_engine(self.url), MarkListener(self.url)
+        reader = LogReader(self.url, OpenKeys(), registry=registry)
+        engine, listener = projector_engine(self.url), MarkListener(self.url)
         self._closing.callback(reader.close)
         self._closing.callback(engine.dispose)
         self._closing.callback(listener.close)

@@ -146,21 +146,35 @@ def test_what_is_halted_is_tried_again_by_itself(
     assert found(url, [sites.PROJECTION]) == expected(facts_of(log), [sites.PROJECTION])
 
 
-@pytest.mark.parametrize("topic", ["tenantry.from-the-future", "tenantry.step-completed"])
+@pytest.mark.parametrize(
+    ("topic", "schema"),
+    [("tenantry.from-the-future", 1), ("tenantry.step-completed", 99), ("tenantry.step-completed", 1)],
+    ids=["unknown", "newer", "damaged"],
+)
 def test_a_fact_that_cannot_be_read_is_never_skipped(
-    url: str, log: PostgresEventLog, projector: Projectors, topic: str
+    url: str, log: PostgresEventLog, projector: Projectors, topic: str, schema: int
 ) -> None:
     append(log, Stories(1, tenants=5).take(50))
     with psycopg.connect(url) as connection:
         connection.execute(
-            "UPDATE stored_events SET topic = %s, state = '{\"v\":99}' WHERE notification_id = 20", (topic,)
+            "UPDATE stored_events SET topic = %s, state = %s WHERE notification_id = 20",
+            (topic, f'{{"v":{schema}}}'.encode()),
         )
-    until_idle(projector())
+    one = projector()
+    until_idle(one)
     state = told(url)
     concerned = {each.name for each in EVERY if each.name != "customers" or topic.endswith("future")}
-    assert {name for name, row in state.items() if row["halted"]} == concerned
+    is_damaged = topic == "tenantry.step-completed" and schema == 1
+    assert {name for name, row in state.items() if row["halted"]} == (concerned if is_damaged else set())
     assert {row["position"] for name, row in state.items() if name in concerned} == {19}
-    assert all(topic in str(state[name]["reason"]) for name in concerned)
+    one.step()
+    waits = one.upgrade.waits
+    if is_damaged:
+        assert waits is None
+        assert all(topic in str(state[name]["reason"]) for name in concerned)
+    else:
+        assert waits is not None
+        assert (waits["why"], topic in waits["text"]) == ("upgrade", True)
     assert query(url, "SELECT count(*) FROM projection_positions WHERE position = 50")[0][0] == (
         len(PROJECTIONS) * (BUCKETS - 1) + (topic != "tenantry.from-the-future")
     )

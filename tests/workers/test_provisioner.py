@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Literal
 
 import pytest
+import structlog
 
 from adapters.provisioners.circuit_breaker import CircuitBreaker
 from adapters.provisioners.foreign import Routed
@@ -17,7 +18,7 @@ from application.operator_commands import Act, Operating
 from application.ports import Order, Recording
 from application.reconcile import Saga
 from domain.catalog import Catalog
-from domain.errors import Conflict, Obstacle, Permanent, Retryable, TenantryError, UnreadableEvent
+from domain.errors import Conflict, NewerEvent, Obstacle, Permanent, Retryable, TenantryError, UnreadableEvent
 from domain.event import Event
 from domain.scope.state import (
     ScopeConverged,
@@ -313,6 +314,31 @@ def test_a_stream_that_cannot_be_read_stops_nobody_else(cloud: Cloud, monkeypatc
     monkeypatch.setattr(cloud.log, "load", broken)
     cloud.work(cloud.provisioner())
     assert cloud.levels() == {"open": 5}
+    monkeypatch.undo()
+    cloud.clock.advance(timedelta(seconds=31))
+    cloud.work(cloud.provisioner())
+    assert cloud.levels() == {"open": 10}
+
+
+def test_a_stream_that_a_later_version_has_written_waits_and_stops_nobody_else(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.create("t-1", "t-2")
+    load = cloud.log.load
+
+    def newer(streams: dict[str, int], *, personal: bool = True) -> object:
+        if "tenant:t-1" in streams:
+            raise NewerEvent("event 1 of tenant:t-1 has the unknown topic x")
+        return load(streams, personal=personal)
+
+    monkeypatch.setattr(cloud.log, "load", newer)
+    worker = cloud.provisioner()
+    with structlog.testing.capture_logs() as lines:
+        cloud.work(worker)
+    assert cloud.levels() == {"open": 5}
+    assert worker.upgrade.waits is not None
+    assert worker.upgrade.waits["why"] == "upgrade"
+    assert not [line for line in lines if line["log_level"] == "error"]
     monkeypatch.undo()
     cloud.clock.advance(timedelta(seconds=31))
     cloud.work(cloud.provisioner())

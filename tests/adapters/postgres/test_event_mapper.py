@@ -17,12 +17,13 @@ from uuid import UUID
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from adapters.postgres.event_mapper import EVENTS, EventMapper, encrypted_subjects
+from adapters.postgres.event_mapper import EventMapper
 from domain.catalog import Catalog
 from domain.configuration import AdoptedShard, ConfigurationAdopted, ShardMap
 from domain.customer import CustomerAdministrator, CustomerMessageStale, CustomerUpdated
 from domain.errors import TenantryError, UnreadableEvent
 from domain.event import Cause, Event, Recorded
+from domain.event_registry import REGISTRY
 from domain.operator_events import (
     IntakePositionMoved,
     Kept,
@@ -338,6 +339,9 @@ def fact(event: Event) -> Recorded:
     return Recorded("stream:x", 5, UUID(int=42), WHEN, cause, "/commerce 17", event)
 
 
+MAPPER = EventMapper(GoldenKeys())
+
+
 def stored(event: Event, keys: Any = None) -> StoredEvent:
     return EventMapper(keys or GoldenKeys()).to_stored_event(fact(event))
 
@@ -363,7 +367,7 @@ def golden(event: StoredEvent) -> str:
 
 
 def test_there_is_an_example_of_every_event() -> None:
-    assert {type(event) for event in EXAMPLES.values()} == set(EVENTS)
+    assert {type(event) for event in EXAMPLES.values()} == REGISTRY.events
 
 
 def test_every_golden_file_belongs_to_an_example() -> None:
@@ -482,15 +486,15 @@ def test_an_event_that_the_mapper_does_not_know_cannot_be_stored() -> None:
 
 def test_whose_keys_a_batch_needs_is_known_ahead() -> None:
     facts = [fact(event) for event in EXAMPLES.values()]
-    assert encrypted_subjects(facts) == {"customer:c-1"}
+    assert MAPPER.encrypted_subjects(facts) == {"customer:c-1"}
     identities = next(facts for facts in FACTS if facts.kind == "identity")
-    assert encrypted_subjects([fact(StepCompleted(**STEP, facts=identities))]) == {"tenant:t-1"}
+    assert MAPPER.encrypted_subjects([fact(StepCompleted(**STEP, facts=identities))]) == {"tenant:t-1"}
 
 
 def test_a_completion_that_found_no_person_needs_no_key() -> None:
-    assert encrypted_subjects([fact(EXAMPLES["step-completed-removal"])]) == set()
+    assert MAPPER.encrypted_subjects([fact(EXAMPLES["step-completed-removal"])]) == set()
     placed = next(facts for facts in FACTS if facts.kind == "region")
-    assert encrypted_subjects([fact(StepCompleted(**STEP, facts=placed))]) == set()
+    assert MAPPER.encrypted_subjects([fact(StepCompleted(**STEP, facts=placed))]) == set()
 
 
 if __name__ == "__main__":
