@@ -23,12 +23,12 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Final, Protocol
 
+from application.operator_event import OperatorAct
 from application.ports import Clock, EventLog, NewId, Recording, WorkItem
 from application.unsettled_scopes import Unsettled, names_in_queue, still, unsettled
 from domain.catalog import Catalog
 from domain.drift import Observed, Seen, compare, suspicious
 from domain.errors import Conflict, TenantryError
-from domain.event import Cause, Recorded
 from domain.policy import Policy
 from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import dependents
@@ -196,7 +196,8 @@ class Reconciling:
 
     def _recording(self, scope: Scope, seen: Sequence[Seen], *, by: str) -> Recording:
         """At the version that was read: of one scope, whatever was seen of it in which place."""
-        version, now, id_ = min(each.version for each in seen), self.clock(), self.new_id()
+        version = min(each.version for each in seen)
+        act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
         said: dict[Step, list[str]] = {}
         lost: set[Step] = set()
         for finding in (finding for each in seen for finding in each.findings):
@@ -205,31 +206,17 @@ class Reconciling:
                 lost.add(finding.step)
         of = {"tenant_id": scope.tenant_id, "kind": scope.kind, "key": scope.key}
         events = [
-            *(
-                StepMissing.model_validate(
-                    {
-                        **of,
-                        "step": step,
-                        "observed_version": version,
-                        "reason": "; ".join(reasons),
-                        "data": step in lost,
-                    }
-                )
-                for step, reasons in sorted(said.items())
-            ),
+            StepMissing.model_validate(
+                {**of, "step": step, "observed_version": version, "reason": "; ".join(reasons), "data": step in lost}
+            )
+            for step, reasons in sorted(said.items())
         ]
-        facts = [
-            Recorded(
-                stream=str(scope),
-                version=version + number,
-                id=id_ if number == 1 else self.new_id(),
-                time=now,
-                cause=Cause(kind="operator", source=by, id=str(id_)),
-                correlation=f"{by} {id_}",
-                event=event,
+        recorded = [
+            act.recorded(
+                event, stream=str(scope), version=version + number, event_id=None if number == 1 else self.new_id()
             )
             for number, event in enumerate(events, start=1)
         ]
         snapshot = self.snapshots([scope.tenant_id])[scope.tenant_id]
         due = (scope, *dependents(scope, snapshot, catalog=self.catalog))
-        return Recording(events=list(facts), work_items=[WorkItem(str(each), now) for each in due])
+        return Recording(events=recorded, work_items=[WorkItem(str(each), act.time) for each in due])

@@ -36,6 +36,7 @@ from application.ports import (
     WorkItem,
 )
 from application.stream_cache import Streams
+from application.transact import transact
 from domain import configuration as configurations
 from domain import customer as customers
 from domain.catalog import Catalog
@@ -67,9 +68,6 @@ from domain.times import is_ahead
 
 _GUARDED = (TenantDestroyed, ProductDeactivated, ProductSuspended, LicenseUpdated, ProductActivated)
 """What the destroy guard may have to count."""
-
-ATTEMPTS = 10
-"""How often a batch is decided again when others record first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,32 +198,33 @@ class Lifecycle:
     ) -> Outcome:
         budget = Budget()
         faults: dict[Place, str] = {}
-        attempt = 0
-        while True:
-            batch = _Batch(self, messages, released=released, let_in=let_in, budget=budget, faults=faults)
-            try:
-                batch.decide()
-            except _Fault as fault:
-                faults[fault.place] = self.on_fault(fault.error)
-                self._must_be_few(len(faults), released)
-                continue
-            self._must_be_few(batch.faults, released)
-            batch.recording.positions.extend(positions)
-            attempt += 1
-            try:
-                self.log.record(batch.recording)
-            except PositionLost:
-                raise
-            except GuardTripped as tripped:
-                if attempt == ATTEMPTS:
-                    raise
-                budget = budget.after(tripped)
-            except Conflict:
-                if attempt == ATTEMPTS:
-                    raise
-            else:
-                batch.keep()
-                return Outcome(batch.counts)
+
+        def decide() -> tuple[Recording, _Batch]:
+            while True:
+                batch = _Batch(self, messages, released=released, let_in=let_in, budget=budget, faults=faults)
+                try:
+                    batch.decide()
+                except _Fault as fault:
+                    faults[fault.place] = self.on_fault(fault.error)
+                    self._must_be_few(len(faults), released)
+                else:
+                    self._must_be_few(batch.faults, released)
+                    batch.recording.positions.extend(positions)
+                    return batch.recording, batch
+
+        def on_conflict(conflict: Conflict) -> None:
+            nonlocal budget
+            match conflict:
+                case PositionLost():
+                    raise conflict
+                case GuardTripped():
+                    budget = budget.after(conflict)
+                case _:
+                    pass
+
+        batch = transact(self.log, decide, on_conflict=on_conflict)
+        batch.keep()
+        return Outcome(batch.counts)
 
     def _must_be_few(self, faults: int, released: int | None) -> None:
         """Raises IntakeHalted where messages meet unexpected errors too often for it to be theirs; nobody who retries

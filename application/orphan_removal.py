@@ -23,10 +23,12 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Final, Protocol
 
+from application.operator_event import OperatorAct
 from application.ports import Clock, EventLog, NewId, Recording
+from application.transact import transact
 from domain.drift import Inventory, Thing
-from domain.errors import Conflict, TenantryError, UsageError
-from domain.event import Cause, Event, Recorded
+from domain.errors import TenantryError, UsageError
+from domain.event import Event, Recorded
 from domain.operator_events import Kept, OrphansMarkedForRemoval, OrphansRemoved, RemovalCandidate
 from domain.policy import Drift
 from domain.scope.state import Provisioning, evolve
@@ -199,21 +201,26 @@ class Clearing:
 
         Raises UsageError, with nothing changed, where what is there is not what the plan showed.
         """
-        found, story = self._look(), self._story(plan_hash)
-        if story.is_open:
-            marked_for_removal = story.things
-        elif found.things and found.hash == plan_hash:
-            self._condemn(story, found, plan_hash, reason=reason, by=by)
-            marked_for_removal = found.things
-        elif story.removal is not None:
-            return story.removal
-        else:
+
+        def decide() -> tuple[Recording, tuple[Plan, Sequence[Thing]] | Removal]:
+            found, story = self._look(), self._story(plan_hash)
+            if story.is_open:
+                return Recording(), (found, story.things)
+            if found.things and found.hash == plan_hash:
+                return self._marked(story, found, plan_hash, reason=reason, by=by), (found, found.things)
+            if story.removal is not None:
+                return Recording(), story.removal
             raise UsageError(self._differs(plan_hash, found))
+
+        decided = transact(self.log, decide)
+        if isinstance(decided, Removal):
+            return decided
+        found, marked_for_removal = decided
         freed: list[str] = []
         removal = self._removed(marked_for_removal, found, freed, reason=reason, by=by)
         return self._conclude(plan_hash, removal, freed)
 
-    def _condemn(self, story: _Story, found: Plan, plan_hash: str, *, reason: str, by: str) -> None:
+    def _marked(self, story: _Story, found: Plan, plan_hash: str, *, reason: str, by: str) -> Recording:
         if found.suspicious:
             raise UsageError(
                 f"{'; '.join(found.suspicious)}: it looks like the wrong log or the wrong server, so nothing is"
@@ -222,7 +229,7 @@ class Clearing:
         event = OrphansMarkedForRemoval(
             plan=plan_hash, things=tuple(map(_told, found.things)), reason=reason, operator=by
         )
-        self.log.record(Recording(events=[self._fact(story, event, plan_hash, by=by)]))
+        return Recording(events=[self._fact(story, event, plan_hash, by=by)])
 
     def _removed(
         self, marked_for_removal: Sequence[Thing], found: Plan, freed: list[str], *, reason: str, by: str
@@ -268,16 +275,15 @@ class Clearing:
             reason=removal.reason,
             operator=removal.operator,
         )
-        while True:
+
+        def decide() -> tuple[Recording, Removal]:
             story = self._story(plan_hash)
             if not story.is_open and story.removal is not None:
-                return story.removal
+                return Recording(), story.removal
             fact = self._fact(story, event, plan_hash, by=removal.operator)
-            try:
-                self.log.record(Recording(events=[fact], unblocked=freed))
-            except Conflict:
-                continue
-            return removal
+            return Recording(events=[fact], unblocked=freed), removal
+
+        return transact(self.log, decide)
 
     # -- both
 
@@ -286,16 +292,9 @@ class Clearing:
         return reduce(_told_on, self.log.load({stream: 0}).get(stream, []), _Story())
 
     def _fact(self, story: _Story, event: Event, plan_hash: str, *, by: str) -> Recorded:
-        id_ = self.new_id()
-        return Recorded(
-            stream=stream_of(plan_hash),
-            version=story.version + 1,
-            id=id_,
-            time=self.clock(),
-            cause=Cause(kind="operator", source=by, id=str(id_)),
-            correlation=f"orphans {plan_hash}",
-            event=event,
-        )
+        act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
+        stream, correlation = stream_of(plan_hash), f"orphans {plan_hash}"
+        return act.recorded(event, stream=stream, version=story.version + 1, correlation=correlation)
 
     def _differs(self, plan_hash: str, found: Plan) -> str:
         shown = self.plans.find(plan_hash)
