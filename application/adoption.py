@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from functools import reduce
 
 from application.operator_event import OperatorAct
-from application.ports import Clock, EventLog, NewId, Recording
+from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
 from application.transact import transact
+from application.unit_of_work import UnitOfWork
 from domain.configuration import (
     STREAM,
     Adopted,
@@ -28,7 +30,7 @@ from domain.event import Recorded
 
 
 @dataclass(frozen=True, slots=True)
-class Adopting:
+class Adoption:
     """`living` says what the log holds, by the configuration that was adopted before (None: there was none)."""
 
     log: EventLog
@@ -43,19 +45,21 @@ class Adopting:
     def adopt_first(self, proposed: Configuration, *, reason: str, by: str) -> Recorded | None:
         """Adopt where nothing was adopted yet; None where something was. Raises UsageError."""
 
-        def decide() -> tuple[Recording, Recorded | None]:
+        def decide() -> tuple[UnitOfWork, Recorded | None]:
             before = self.adopted()  # another process may have started at the same time
-            return self._decided(before, proposed, reason=reason, by=by) if before.version == 0 else (Recording(), None)
+            return (
+                self._decided(before, proposed, reason=reason, by=by) if before.version == 0 else (UnitOfWork(), None)
+            )
 
         return transact(self.log, decide)
 
     def adopt(self, proposed: Configuration, *, reason: str, by: str) -> Recorded | None:
         """Adopt the proposal; None where it is what holds already. Raises UsageError, Conflict."""
 
-        def decide() -> tuple[Recording, Recorded | None]:
+        def decide() -> tuple[UnitOfWork, Recorded | None]:
             before = self.adopted()
             if before.configuration is not None and not differences(before.configuration, proposed):
-                return Recording(), None
+                return UnitOfWork(), None
             return self._decided(before, proposed, reason=reason, by=by)
 
         return transact(self.log, decide)
@@ -65,10 +69,12 @@ class Adopting:
         before = self.adopted().configuration
         adopt(proposed, before, self.living(before, proposed), reason="checked", by="nobody")
 
-    def _decided(self, before: Adopted, proposed: Configuration, *, reason: str, by: str) -> tuple[Recording, Recorded]:
+    def _decided(
+        self, before: Adopted, proposed: Configuration, *, reason: str, by: str
+    ) -> tuple[UnitOfWork, Recorded]:
         living = self.living(before.configuration, proposed)
         event = adopt(proposed, before.configuration, living, reason=reason, by=by)
         act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
         recorded = act.recorded(event, stream=STREAM, version=before.version + 1)
         obstacles = [*map(shard_obstacle, event.topology.known), *map(secret_obstacle, event.catalog.known)]
-        return Recording(events=[recorded], unblocked=obstacles), recorded
+        return UnitOfWork(events=[recorded], unblocked=obstacles), recorded

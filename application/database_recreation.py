@@ -16,8 +16,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from application.operator_event import OperatorAct
-from application.ports import Clock, EventLog, NewId, Recording, WorkItem
+from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
+from application.ports.work_queue import WorkItem
 from application.transact import transact
+from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
 from domain.drift import Observed, place_of
 from domain.errors import UsageError
@@ -63,7 +66,7 @@ def decide(
 
 
 @dataclass(frozen=True, slots=True)
-class Recreating:
+class DatabaseRecreation:
     """Loads, looks, decides, records. `observe` says what is there of tenants' things."""
 
     log: EventLog
@@ -76,7 +79,7 @@ class Recreating:
     def recreate(self, scope: Scope, *, reason: str, by: str) -> DataAbandoned:
         """The act as it was recorded. Raises UsageError, and Conflict when others record first again and again."""
 
-        def decided() -> tuple[Recording, DataAbandoned]:
+        def decided() -> tuple[UnitOfWork, DataAbandoned]:
             snapshot = self.snapshots([scope.tenant_id])[scope.tenant_id]
             if not snapshot.tenant.exists or scope not in snapshot.scopes:
                 raise UsageError(f"there is no scope {scope}: see `tenantry runs list --tenant {scope.tenant_id}`")
@@ -85,8 +88,8 @@ class Recreating:
 
         return transact(self.log, decided)
 
-    def _recording(self, scope: Scope, snapshot: TenantSnapshot, event: DataAbandoned, *, by: str) -> Recording:
+    def _recording(self, scope: Scope, snapshot: TenantSnapshot, event: DataAbandoned, *, by: str) -> UnitOfWork:
         act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
         recorded = act.recorded(event, stream=str(scope), version=snapshot.actual(scope).version + 1)
         due = (scope, *dependents(scope, snapshot, catalog=self.catalog))
-        return Recording(events=[recorded], work_items=[WorkItem(str(each), act.time) for each in due])
+        return UnitOfWork(events=[recorded], work_items=[WorkItem(str(each), act.time) for each in due])

@@ -23,20 +23,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Protocol
 
-from application.ports import (
-    Clock,
-    EventLog,
-    Incoming,
-    KafkaPosition,
-    NewId,
-    QuarantinedMessage,
-    Recording,
-    WaitingMessage,
-    WorkItem,
-)
+from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
+from application.ports.inbox import Inbox, Incoming, KafkaPosition, QuarantinedMessage, WaitingMessage
+from application.ports.work_queue import WorkItem
 from application.stream_cache import Streams
 from application.transact import transact
+from application.unit_of_work import UnitOfWork
 from domain import configuration as configurations
 from domain import customer as customers
 from domain.catalog import Catalog
@@ -142,6 +137,10 @@ class Outcome:
     counts: Counter[str] = field(default_factory=Counter)
 
 
+class IntakeLog(EventLog, Inbox, Protocol):
+    """What the intake reads and records."""
+
+
 @dataclass(slots=True)
 class Lifecycle:
     """Loads, decides, records. Any number of processes may run one; not for use by several threads.
@@ -149,7 +148,7 @@ class Lifecycle:
     `catalog` and `policy` are what the process has at hand; what was adopted takes their place with the next batch.
     """
 
-    log: EventLog
+    log: IntakeLog
     catalog: Catalog
     policy: Policy
     clock: Clock
@@ -199,7 +198,7 @@ class Lifecycle:
         budget = Budget()
         faults: dict[Place, str] = {}
 
-        def decide() -> tuple[Recording, _Batch]:
+        def decide() -> tuple[UnitOfWork, _Batch]:
             while True:
                 batch = _Batch(self, messages, released=released, let_in=let_in, budget=budget, faults=faults)
                 try:
@@ -264,7 +263,7 @@ class _Batch:
         budget: Budget,
         faults: Mapping[Place, str],
     ) -> None:
-        self.recording = Recording(released=[] if released is None else [released])
+        self.recording = UnitOfWork(released=[] if released is None else [released])
         self.faults = 0
         """How many messages are quarantined for an error of ours."""
         self._is_retry = released is not None

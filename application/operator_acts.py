@@ -16,8 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from application.operator_event import OperatorAct
-from application.ports import Clock, Discarded, EventLog, KafkaPosition, NewId, Recording
+from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
+from application.ports.inbox import Discarded, KafkaPosition
 from application.transact import transact
+from application.unit_of_work import UnitOfWork
 from domain.event import Recorded
 from domain.operator_events import Act, IntakePositionMoved, MessageDiscarded
 
@@ -42,13 +45,13 @@ class Acts:
         discarded = [Discarded(act.number, act.operator, act.reason)] if isinstance(act, MessageDiscarded) else []
         moved = [_position(act)] if isinstance(act, IntakePositionMoved) else []
 
-        def decide() -> tuple[Recording, Recorded]:
+        def decide() -> tuple[UnitOfWork, Recorded]:
             still_right()
             stream = stream_of(act)
             before = self.log.load({stream: 0}).get(stream, [])
             begun = OperatorAct.begun(by=act.operator, clock=self.clock, new_id=self.new_id)
             recorded = begun.recorded(act, stream=stream, version=len(before) + 1)
-            return Recording(events=[recorded], discarded=discarded, positions=moved), recorded
+            return UnitOfWork(events=[recorded], discarded=discarded, positions=moved), recorded
 
         return transact(self.log, decide)
 

@@ -20,11 +20,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Literal
+from typing import Literal, Protocol
 
 from application.operator_event import OperatorAct
-from application.ports import Clock, EventLog, NewId, Recording, WorkItem
+from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
+from application.ports.stream_index import ApprovalIndex
+from application.ports.work_queue import WorkItem
 from application.transact import transact
+from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
 from domain.commands import RestoreTenant
 from domain.errors import UsageError
@@ -120,11 +124,15 @@ def _by_whom(actual: Provisioning) -> str:
     return f"{by} ({actual.held.reason})"
 
 
-@dataclass(frozen=True, slots=True)
-class Operating:
-    """Loads, decides, records. `estates` gives the tenants as committed now."""
+class OperatorLog(EventLog, ApprovalIndex, Protocol):
+    """What the commands of operators read and record."""
 
-    log: EventLog
+
+@dataclass(frozen=True, slots=True)
+class OperatorCommands:
+    """Loads, decides, records. `snapshots` gives the tenants as committed now."""
+
+    log: OperatorLog
     snapshots: Callable[[Iterable[str]], Mapping[str, TenantSnapshot]]
     catalog: Catalog
     policy: Policy
@@ -135,7 +143,7 @@ class Operating:
         """The act as it was recorded. Raises UsageError where it is refused, Conflict when others record first again
         and again."""
 
-        def decided() -> tuple[Recording, Recorded]:
+        def decided() -> tuple[UnitOfWork, Recorded]:
             recording = self._recording(act, self._snapshot(act.scope.tenant_id), by=by)
             return recording, recording.events[0]
 
@@ -145,7 +153,7 @@ class Operating:
         """Undo the destruction of a tenant. Raises Refused, and Conflict when others record first again and again."""
         command = RestoreTenant(tenant_id=tenant_id, reason=reason, operator=by)
 
-        def decided() -> tuple[Recording, TenantRestored]:
+        def decided() -> tuple[UnitOfWork, TenantRestored]:
             tenant = self._snapshot(tenant_id).tenant
             event = tenant_decisions.restore(tenant, command)
             return self._of_tenant(tenant, event, (), by=by), event
@@ -171,9 +179,9 @@ class Operating:
     def _settled(
         self, plan_hash: str, verdict: type[ChangesApproved | ChangesRejected], *, reason: str, by: str
     ) -> Plan:
-        def decided() -> tuple[Recording, Plan]:
+        def decided() -> tuple[UnitOfWork, Plan]:
             found = self.plan()
-            whole = Recording()
+            whole = UnitOfWork()
             if not found.changes:
                 return whole, found
             if found.hash != plan_hash:
@@ -196,7 +204,7 @@ class Operating:
                 recording = self._of_tenant(snapshot.tenant, event, facts, by=by)
                 going = [scope for _, fact in facts for scope in purged_by(fact, snapshot)]
                 recording.unmoved = {str(scope): snapshot.actual(scope).version for scope in going}
-                _join(whole, recording)
+                whole.merge(recording)
             if whole.is_empty:
                 raise UsageError("only purges are held, which cannot be rejected: they wait until they are approved")
             return whole, found
@@ -208,11 +216,11 @@ class Operating:
 
     def _of_tenant(
         self, tenant: Tenant, act: Event, facts: Iterable[tuple[PendingChange, Destructive | Closing]], *, by: str
-    ) -> Recording:
+    ) -> UnitOfWork:
         """The act in the tenant's stream, then the facts that it lets pass with their own causes; all scopes due."""
         begun, before = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id), tenant
         stream = tenants.stream_of(tenant.id)
-        recording = Recording(events=[begun.recorded(act, stream=stream, version=tenant.version + 1)])
+        recording = UnitOfWork(events=[begun.recorded(act, stream=stream, version=tenant.version + 1)])
         for version, (held, fact) in enumerate(facts, start=tenant.version + 2):
             recording.events.append(
                 Recorded(stream, version, self.new_id(), begun.time, held.cause, held.correlation, fact)
@@ -227,7 +235,7 @@ class Operating:
         recording.live_products = live_products(tenant) - live_products(before)
         return recording
 
-    def _recording(self, act: Act, snapshot: TenantSnapshot, *, by: str) -> Recording:
+    def _recording(self, act: Act, snapshot: TenantSnapshot, *, by: str) -> UnitOfWork:
         if not snapshot.tenant.exists or act.scope not in snapshot.scopes:
             raise UsageError(f"there is no scope {act.scope}: see `tenantry runs list --tenant {act.scope.tenant_id}`")
         actual = snapshot.actual(act.scope)
@@ -238,7 +246,7 @@ class Operating:
         if not isinstance(event, ScopePutOnHold):
             due = (act.scope, *dependents(act.scope, snapshot, catalog=self.catalog))
         tenant = snapshot.tenant
-        return Recording(
+        return UnitOfWork(
             events=[recorded],
             work_items=[WorkItem(str(scope), recorded.time) for scope in due],
             unmoved={tenants.stream_of(tenant.id): tenant.version} if isinstance(event, ScopePutOnHold) else {},
@@ -257,13 +265,3 @@ def _destroys(event: Event) -> int:
             return -1
         case _:
             return 0
-
-
-def _join(whole: Recording, recording: Recording) -> None:
-    whole.events.extend(recording.events)
-    whole.work_items.extend(recording.work_items)
-    whole.held.update(recording.held)
-    whole.live_products += recording.live_products
-    whole.unmoved.update(recording.unmoved)
-    if recording.guarded is not None:
-        whole.guarded = recording.guarded.and_also(whole.guarded)

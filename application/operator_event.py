@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from application.ports import Clock, NewId
+from application.ports.clock import Clock, NewId
 from domain.event import Cause, Event, Recorded
 
 

@@ -23,7 +23,10 @@ from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
-from application.ports import Blocked, Clock, Dice, EventLog, NewId, Order, WorkItem
+from application.ports.clock import Clock, Dice, NewId
+from application.ports.event_log import EventStreams
+from application.ports.resources import Order
+from application.ports.work_queue import Blocked, WorkItem
 from application.stream_cache import State, Streams
 from domain import configuration as configurations
 from domain import customer as customers
@@ -105,7 +108,7 @@ class Saga:
     """
 
     def __init__(
-        self, log: EventLog, *, catalog: Catalog, policy: Policy, clock: Clock, new_id: NewId, dice: Dice
+        self, log: EventStreams, *, catalog: Catalog, policy: Policy, clock: Clock, new_id: NewId, dice: Dice
     ) -> None:
         self._catalog = catalog
         self._policy = policy

@@ -11,9 +11,10 @@ work is not recorded: the decision was that nothing changes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
-from application.ports import Recording
+from application.ports.event_log import UnitRecorder
+from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict
 
 T = TypeVar("T")
@@ -22,16 +23,9 @@ ATTEMPTS: Final = 10
 """How often a decision is made when others record first."""
 
 
-class Records(Protocol):
-    """Commits units of work."""
-
-    def record(self, recording: Recording) -> None:
-        """See `EventLog.record`."""
-
-
 def transact(
-    log: Records,
-    decide: Callable[[], tuple[Recording, T]],
+    log: UnitRecorder,
+    decide: Callable[[], tuple[UnitOfWork, T]],
     *,
     on_conflict: Callable[[Conflict], None] = lambda _: None,
 ) -> T:

@@ -32,12 +32,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Protocol
 
 import structlog
 
 from adapters.outage import Outage
-from application.ports import Clock, EventLog, Executor, Lease, Order, Recording, WorkItem
+from application.ports.clock import Clock
+from application.ports.event_log import EventLog
+from application.ports.resources import Executor, Order
+from application.ports.stream_index import CustomerTenants
+from application.ports.work_queue import Lease, WorkItem, WorkQueue
 from application.reconcile import Decision, Saga
+from application.unit_of_work import UnitOfWork, merged
 from domain.configuration import Configuration
 from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, TenantryError, Unavailable
 from domain.scope.desired import TenantSnapshot, due_of
@@ -85,7 +91,11 @@ class _Done:
 
 
 _Work = Lease | _Done
-_Decided = tuple[_Work, Decision | None, Recording]
+_Decided = tuple[_Work, Decision | None, UnitOfWork]
+
+
+class ProvisionerLog(EventLog, WorkQueue, CustomerTenants, Protocol):
+    """What the provisioner reads and records."""
 
 
 class Provisioner:
@@ -97,7 +107,7 @@ class Provisioner:
 
     def __init__(
         self,
-        event_log: EventLog,
+        event_log: ProvisionerLog,
         saga: Saga,
         executors: Executors,
         *,
@@ -261,7 +271,7 @@ class Provisioner:
     def _are_renewed(self, effects: Sequence[_Effect], until: datetime) -> bool:
         """All of them in one commit, or none: then one of them is somebody else's by now."""
         try:
-            self._log.record(Recording(renewals=[(effect.lease, until) for effect in effects]))
+            self._log.record(UnitOfWork(renewals=[(effect.lease, until) for effect in effects]))
         except Conflict:
             return False
         return True
@@ -345,9 +355,9 @@ class Provisioner:
                 ages.update({bulkhead: max(age, ages.get(bulkhead, 0.0)) for bulkhead in effect.bulkheads})
         return ages
 
-    def _recording(self, lease: Lease, decision: Decision) -> Recording:
+    def _recording(self, lease: Lease, decision: Decision) -> UnitOfWork:
         goes_on = decision.order is not None
-        return Recording(
+        return UnitOfWork(
             events=decision.facts,
             work_items=decision.work_items,
             rescheduled=decision.rescheduled,
@@ -365,16 +375,16 @@ class Provisioner:
         about this tenant could take something from under them."""
         return self._saga.catalog.unknown_among(snapshot.tenant.products)
 
-    def _put_off(self, lease: Lease, unknown: Sequence[str]) -> Recording:
+    def _put_off(self, lease: Lease, unknown: Sequence[str]) -> UnitOfWork:
         """Somebody who knows them may take it, or we ourselves once a catalogue that has them was adopted."""
         log.warning(
             "the tenant has a product that no catalogue here has: `tenantry config adopt` one",
             scope=lease.scope,
             product=unknown[0],
         )
-        return Recording(work_items=[WorkItem(lease.scope, self._clock() + NOT_KNOWN)], leases=[lease])
+        return UnitOfWork(work_items=[WorkItem(lease.scope, self._clock() + NOT_KNOWN)], leases=[lease])
 
-    def _fan_out(self, lease: Lease) -> Recording:
+    def _fan_out(self, lease: Lease) -> UnitOfWork:
         """A customer changed: every site and product of its tenants is due. Or a tenant, and we did not know all of its
         scopes: all are due. Read after the change was committed."""
         kind, _, key = lease.scope.partition(":")
@@ -389,12 +399,12 @@ class Provisioner:
         ]
         if any(self._unknown(snapshot) for snapshot in snapshots.values()) and not of_customer:
             work_items.append(WorkItem(lease.scope, now + NOT_KNOWN))  # whoever knows the rest of it wakes that too
-        return Recording(work_items=work_items, leases=[lease])
+        return UnitOfWork(work_items=work_items, leases=[lease])
 
     def _recorded(self, turns: Sequence[_Decided], *, draining: bool) -> list[_Decided]:
         """The turns that were recorded: all in one commit, or, where somebody else was first, one by one."""
         try:
-            self._log.record(_together([recording for _, _, recording in turns]))
+            self._log.record(merged(unit for _, _, unit in turns))
         except Conflict:
             return list(self._one_by_one(turns, draining=draining))
         return list(turns)
@@ -427,7 +437,7 @@ class Provisioner:
     def _give_back(self, lease: Lease) -> None:
         """If the lease is still ours, end it and leave the scope due; if not, its new holder sees to it."""
         with suppress(Conflict):
-            self._log.record(Recording(leases=[lease], work_items=[WorkItem(lease.scope, self._clock())]))
+            self._log.record(UnitOfWork(leases=[lease], work_items=[WorkItem(lease.scope, self._clock())]))
 
 
 def _timed(effect: _Effect, act: Callable[[Order], StepResult | None]) -> StepResult | None:
@@ -444,23 +454,3 @@ def _lease_of(work: _Work) -> Lease:
 
 def _fans_out(lease: Lease) -> bool:
     return lease.scope.startswith(("customer:", "tenant:"))
-
-
-def _together(recordings: Sequence[Recording]) -> Recording:
-    whole = Recording()
-    for recording in recordings:
-        whole.events.extend(recording.events)
-        whole.work_items.extend(recording.work_items)
-        for tenant_id, version in recording.rescheduled.items():
-            whole.rescheduled[tenant_id] = min(version, whole.rescheduled.get(tenant_id, version))
-        for stream, version in recording.unmoved.items():
-            whole.unmoved[stream] = min(version, whole.unmoved.get(stream, version))
-        whole.blocked.extend(recording.blocked)
-        whole.unblocked.extend(recording.unblocked)
-        whole.leases.extend(recording.leases)
-        whole.kept.extend(recording.kept)
-        whole.held.update(recording.held)
-        if recording.guarded is not None:
-            whole.guarded = recording.guarded.and_also(whole.guarded)
-    whole.work_items = list({(work_item.scope, work_item.at): work_item for work_item in whole.work_items}.values())
-    return whole

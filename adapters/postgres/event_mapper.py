@@ -21,7 +21,7 @@ from eventsourcing.persistence import Mapper, StoredEvent
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_json
 
-from application.ports import EncryptionKeys
+from application.ports.encryption import EncryptionKeys
 from domain import configuration, customer, operator_events
 from domain.errors import UnreadableEvent
 from domain.event import Cause, Event, Recorded

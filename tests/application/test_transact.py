@@ -8,8 +8,9 @@ from uuid import uuid4
 import pytest
 
 from application.operator_event import OperatorAct
-from application.ports import Recording, WorkItem
+from application.ports.work_queue import WorkItem
 from application.transact import ATTEMPTS, transact
+from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, GuardTripped, PositionLost, UsageError
 from domain.scope.state import ScopeResumed
 from tests.domain.given import JIRA_SCOPE, of
@@ -23,9 +24,9 @@ class Contended:
 
     def __init__(self, *conflicts: Conflict) -> None:
         self.conflicts = list(conflicts)
-        self.recorded: list[Recording] = []
+        self.recorded: list[UnitOfWork] = []
 
-    def record(self, recording: Recording) -> None:
+    def record(self, recording: UnitOfWork) -> None:
         if self.conflicts:
             raise self.conflicts.pop(0)
         self.recorded.append(recording)
@@ -34,11 +35,11 @@ class Contended:
 class Decisions:
     """Counts how often a decision is made; each answers with its number."""
 
-    def __init__(self, unit: Recording | None = None) -> None:
+    def __init__(self, unit: UnitOfWork | None = None) -> None:
         self.made = 0
-        self.unit = unit if unit is not None else Recording(work_items=[DUE])
+        self.unit = unit if unit is not None else UnitOfWork(work_items=[DUE])
 
-    def decide(self) -> tuple[Recording, int]:
+    def decide(self) -> tuple[UnitOfWork, int]:
         self.made += 1
         return self.unit, self.made
 
@@ -59,12 +60,12 @@ def test_a_decision_is_made_ten_times_at_most() -> None:
 
 def test_an_empty_unit_of_work_is_not_recorded() -> None:
     log = Contended(Conflict("nobody asks"))
-    assert transact(log, Decisions(Recording()).decide) == 1
+    assert transact(log, Decisions(UnitOfWork()).decide) == 1
     assert log.conflicts
 
 
 def test_a_refusal_is_not_tried_again() -> None:
-    def refuse() -> tuple[Recording, int]:
+    def refuse() -> tuple[UnitOfWork, int]:
         raise UsageError("no")
 
     with pytest.raises(UsageError):

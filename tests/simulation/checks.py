@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from application.ports import Order
+from application.ports.resources import Order
 from application.unsettled_scopes import names_in_queue, unsettled
 from domain.event import Recorded
 from domain.scope.state import ScopeConverged, ScopeFailed, ScopeResumed, StepCompleted, StepFailed, StepStarted
