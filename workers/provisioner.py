@@ -320,7 +320,7 @@ class Provisioner:
                 left_to_others = draining or bool(self._unknown(snapshot))
                 decision = self._saga.outcome(each.order, each.result, snapshot, draining=left_to_others, room=room)
                 self._admit(decision, held)
-                turns.append((each, decision, self._recording(each.lease, decision)))
+                turns.append((each, decision, decision.under(each.lease)))
             elif _fans_out(each):
                 turns.append((each, None, self._fan_out(each)))
             elif unknown := self._unknown(snapshots[scopes[each].tenant_id]):
@@ -328,7 +328,7 @@ class Provisioner:
             else:
                 decision = self._saga.take(scopes[each], snapshots[scopes[each].tenant_id], room=room)
                 self._admit(decision, held)
-                turns.append((each, decision, self._recording(each, decision)))
+                turns.append((each, decision, decision.under(each)))
         return turns
 
     def _admit(self, decision: Decision, held: Counter[str]) -> None:
@@ -342,7 +342,7 @@ class Provisioner:
         if full:
             decision.order = None
             slot = self._timetables.slot(full, self._clock(), runs_for=self._runs_for())
-            decision.work_items.append(WorkItem(str(decision.scope), slot))
+            decision.unit.work_items.append(WorkItem(str(decision.scope), slot))
         else:
             held.update(bulkheads)
 
@@ -354,21 +354,6 @@ class Provisioner:
                 age = time.monotonic() - effect.began
                 ages.update({bulkhead: max(age, ages.get(bulkhead, 0.0)) for bulkhead in effect.bulkheads})
         return ages
-
-    def _recording(self, lease: Lease, decision: Decision) -> UnitOfWork:
-        goes_on = decision.order is not None
-        return UnitOfWork(
-            events=decision.facts,
-            work_items=decision.work_items,
-            rescheduled=decision.rescheduled,
-            unmoved=decision.unmoved,
-            blocked=decision.blocked,
-            unblocked=decision.unblocked,
-            leases=[] if goes_on else [lease],
-            kept=[lease] if goes_on else [],
-            guarded=decision.guarded,
-            held=decision.held,
-        )
 
     def _unknown(self, snapshot: TenantSnapshot) -> tuple[str, ...]:
         """The tenant's products of which we know nothing. Which family they live in we cannot tell, so each decision

@@ -127,19 +127,8 @@ class CloudOn:
 
     def _record(self, lease: Lease, decide: Callable[..., Decision], room: int | None = None) -> Order | None:
         decision = decide(room=room)
-        recording = UnitOfWork(
-            events=decision.facts,
-            work_items=decision.work_items,
-            unmoved=decision.unmoved,
-            blocked=decision.blocked,
-            unblocked=decision.unblocked,
-            leases=[] if decision.order else [lease],
-            kept=[lease] if decision.order else [],
-            guarded=decision.guarded,
-            held=decision.held,
-        )
         try:
-            self.log.record(recording)
+            self.log.record(decision.under(lease))
         except GuardTripped:
             return self._record(lease, decide, room=0)
         except Conflict:

@@ -198,10 +198,10 @@ def test_an_activation_that_came_first_makes_the_purge_conflict_and_be_decided_a
     says(cloud, "product.deactivated", 2)
     cloud.clock.advance(POLICY.retention)
     decision = cloud.saga.take(JIRA_SCOPE, cloud.snapshot())
-    assert isinstance(decision.facts[0].event, PurgeStarted)
+    assert isinstance(decision.unit.events[0].event, PurgeStarted)
     cloud.intake.takes(message("product.activated", 3))
     with pytest.raises(Conflict):
-        cloud.log.record(UnitOfWork(events=decision.facts))
+        cloud.log.record(decision.unit)
     cloud.work()
     assert (level(cloud), facts(cloud, PurgeStarted)) == ("open", [])
     assert not cloud.world.dropped
@@ -213,7 +213,7 @@ def test_an_activation_after_the_point_of_no_return_waits_for_the_removal_and_be
     says(cloud, "product.deactivated", 2)
     cloud.clock.advance(POLICY.retention)
     decision = cloud.saga.take(JIRA_SCOPE, cloud.snapshot())
-    cloud.log.record(UnitOfWork(events=decision.facts, work_items=decision.work_items))
+    cloud.log.record(decision.unit)
     assert cloud.intake.takes(message("product.activated", 3)) == {"recorded": 1}
     assert cloud.saga.take(JIRA_FAMILY, cloud.snapshot()).order is None  # it waits for the product to be gone
     assert told(cloud)["reason"] == "waits for the end of a purge, to begin anew"
@@ -274,7 +274,7 @@ def test_a_sibling_that_comes_while_its_family_is_purged_waits_and_gets_a_new_da
     says(cloud, "product.deactivated", 2)
     cloud.clock.advance(POLICY.retention)
     decision = cloud.saga.take(JIRA_SCOPE, cloud.snapshot())
-    cloud.log.record(UnitOfWork(events=decision.facts, work_items=decision.work_items))
+    cloud.log.record(decision.unit)
     says(cloud, "product.activated", 1, product=SERVICE)
     assert (level(cloud, JIRA), level(cloud, SERVICE)) == ("absent", "open")
     assert databases(cloud)["jira"] > old["jira"]
@@ -289,8 +289,8 @@ def test_a_family_that_has_gone_through_its_purge_wakes_its_products() -> None:
     while not cloud.snapshot().family("jira").is_empty:
         assert cloud.work_once()
     decision = cloud.saga.take(JIRA_FAMILY, cloud.snapshot())
-    assert isinstance(decision.facts[0].event, ScopeConverged)
-    assert str(JIRA_SCOPE) in {work_item.scope for work_item in decision.work_items}
+    assert isinstance(decision.unit.events[0].event, ScopeConverged)
+    assert str(JIRA_SCOPE) in {work_item.scope for work_item in decision.unit.work_items}
 
 
 def test_a_pin_that_was_given_up_is_tried_again_when_its_family_lives_elsewhere_no_more() -> None:
@@ -439,7 +439,7 @@ def test_a_purge_that_begins_while_a_hold_is_decided_comes_first_and_the_hold_kn
 
     def first(recording: UnitOfWork) -> None:
         cloud.log.before_record = lambda recording: None
-        cloud.log.record(UnitOfWork(events=purge.facts, work_items=purge.work_items, unmoved=purge.unmoved))
+        cloud.log.record(purge.unit)
 
     cloud.log.before_record = first
     cloud.operating().carry_out(Act("hold", JIRA_FAMILY, "its data is being copied"), by="ada@host")
@@ -514,7 +514,7 @@ def test_what_was_recorded_as_expired_stays_so_for_a_clock_that_is_behind() -> N
     says(cloud, "license.updated", 2, expires_at=cloud.clock() + DAY)
     passes(cloud, DAY)
     cloud.clock.advance(-MOMENT)
-    assert not cloud.saga.take(JIRA_SCOPE, cloud.snapshot()).facts
+    assert not cloud.saga.take(JIRA_SCOPE, cloud.snapshot()).unit.events
 
 
 # -- destroyed and restored ------------------------------------------------------------------------------------------
@@ -783,10 +783,10 @@ def test_a_restore_that_came_first_makes_the_purge_conflict() -> None:
     says(cloud, "tenant.destroyed", 2)
     cloud.clock.advance(POLICY.restore_window)
     decision = cloud.saga.take(SITE, cloud.snapshot())
-    assert isinstance(decision.facts[0].event, TenantPurgeStarted)
+    assert isinstance(decision.unit.events[0].event, TenantPurgeStarted)
     restore(cloud)
     with pytest.raises(Conflict):
-        cloud.log.record(UnitOfWork(events=decision.facts))
+        cloud.log.record(decision.unit)
     passes(cloud, YEAR)
     assert level(cloud) == "open"
 

@@ -165,7 +165,7 @@ def check_nobody_is_forgotten(story: Story) -> None:
         for scope in snapshot.scopes:
             if str(scope) not in due:
                 decision = story.saga.take(scope, snapshot)
-                forgotten = decision.order or decision.facts
+                forgotten = decision.order or decision.unit.events
                 assert not forgotten, f"{scope} is not due, and has something to do: {forgotten}"
 
 
