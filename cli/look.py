@@ -12,7 +12,7 @@ from adapters.postgres import overview
 from adapters.resources.login_role import role_password
 from cli import waits
 from cli.intake_position import standing_table
-from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, settings_of, table
+from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
 from cli.show import TenantArgument, snapshot_of
 from domain.errors import Unavailable, UsageError
 from domain.scope.next_action import database_of
@@ -59,8 +59,8 @@ def tenants(
 @command
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show positions and lags, what the saga is at, what waits and what is quarantined."""
-    settings = settings_of(data_dir)
     with running_parts(data_dir) as parts:
+        settings = parts.settings
         try:
             told = overview.status(parts.endpoints.database_url)
             told["intake"] = _intake(parts)

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 import demo
 from cli import (
+    access,
     acting,
     acts,
     audit,
@@ -28,6 +29,7 @@ from cli import (
     replay,
     run,
     runs,
+    service_keys,
     show,
     waiting,
 )
@@ -90,6 +92,8 @@ app.command()(acts.acts)
 app.command()(reconcile.reconcile)
 app.add_typer(orphans.app, name="orphans")
 app.add_typer(runs.app, name="runs")
+app.add_typer(access.app, name="access")
+app.add_typer(service_keys.app, name="service-keys")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(waiting.app, name="waiting")
 app.add_typer(intake_position.app, name="intake-position")

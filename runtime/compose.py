@@ -73,6 +73,7 @@ from application.ports.inbox import WaitingMessage
 from application.ports.work_queue import Reply
 from application.progress import Progress
 from application.reconcile import Saga
+from application.service_keys import ServiceKeys
 from audit.checkpoints import Keyring
 from audit.importing import Keys
 from audit.intake_audit import IntakeAudit
@@ -352,6 +353,10 @@ class Parts:
     @cached_property
     def acts(self) -> Acts:
         return Acts(log=self.log, clock=utc_now, new_id=new_id)
+
+    @cached_property
+    def service_keys(self) -> ServiceKeys:
+        return ServiceKeys(log=self.log, clock=utc_now, new_id=new_id)
 
     @cached_property
     def reconciling(self) -> DriftDetector:

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from domain.times import moved
+
+CLOCKS_APART: Final = timedelta(minutes=5)
+"""How far the clocks of two workers may be apart, and each still respects the other's leases."""
+
+
+def latest_end(now: datetime, until: datetime) -> datetime:
+    """A lease that ends later than this was taken by a clock that has gone back since, or that was wrong: it is over.
+
+    Otherwise a scope whose worker died before its machine's clock went back by hours would be nobody's for hours.
+    `until` is when a lease that is taken now would end. Whoever was wrong is fenced out by the token.
+    """
+    return moved(until, max(until - now, CLOCKS_APART))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +83,6 @@ class WorkQueue(Protocol):
     ) -> list[Lease]:
         """Up to `limit` due scopes that nobody else holds; each stays ours until `until`.
 
-        Of one tenant no more than `share`, of the tenants `but_not_of` none: theirs stay due.
+        Of one tenant no more than `share`, of the tenants `but_not_of` none: theirs stay due. A lease that ends after
+        `latest_end` is nobody's.
         """

@@ -14,7 +14,7 @@ from threading import Lock
 
 from application.ports.clock import Clock
 from application.ports.inbox import Incoming, QuarantinedMessage, WaitingMessage
-from application.ports.work_queue import Lease, Reply, WorkItem
+from application.ports.work_queue import Lease, Reply, WorkItem, latest_end
 from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Recorded
@@ -338,7 +338,8 @@ class MemoryEventLog:
     ) -> list[Lease]:
         """See `WorkQueue.claim`: the longest due first."""
         with self._lock:
-            leased = {scope for scope, lease in self.leases.items() if lease.until > now}
+            latest = latest_end(now, until)
+            leased = {scope for scope, lease in self.leases.items() if now < lease.until <= latest}
             due: dict[str, list[int]] = {}
             ripe = [
                 (work_item.at, number, work_item.scope)

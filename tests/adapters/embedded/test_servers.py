@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -83,6 +84,20 @@ def test_a_pid_that_now_belongs_to_another_process_is_not_believed(server: Embed
         server.start()
         assert stranger.poll() is None
         stranger.kill()
+    psycopg.connect(server.url()).close()
+
+
+def test_a_pid_that_is_now_the_number_of_a_thread_is_not_believed(server: EmbeddedPostgres) -> None:
+    """In a container numbers are small and come again; PostgreSQL takes a thread's for a process that lives."""
+    server.stop()
+    pid_file, over = server._cluster / "postmaster.pid", threading.Event()  # noqa: SLF001
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        pid_file.write_text(f"{thread.native_id}\n/\n1\n5432\n/\nlocalhost\n\nready\n")
+        server.start()
+    finally:
+        over.set()
     psycopg.connect(server.url()).close()
 
 
@@ -185,7 +200,7 @@ def test_a_broker_whose_port_is_taken_names_the_port_and_shows_its_log(tmp_path:
 def test_the_broker_does_not_outlive_a_program_that_is_killed(tmp_path: Path) -> None:
     """Started from a thread that ends at once: the leash is tied to a thread, which must last."""
     program = (
-        "import pathlib, sys, threading, adapters.embedded as e\n"
+        "import pathlib, sys, threading, adapters.embedded.servers as e\n"
         "broker = e.EmbeddedBroker(pathlib.Path(sys.argv[1]))\n"
         "starter = threading.Thread(target=broker.start); starter.start(); starter.join()\n"
         "print(broker.bootstrap, flush=True); input()\n"
