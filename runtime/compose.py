@@ -65,7 +65,8 @@ from application.commerce_comparison import CommerceComparison
 from application.database_recreation import DatabaseRecreation
 from application.drift_detection import DriftDetector
 from application.drift_sweep import DriftSweep
-from application.ingest import Inbound, Lifecycle, Readable, Unreadable, set_aside
+from application.inbound import Inbound, Readable, Unreadable, set_aside
+from application.ingest import Lifecycle
 from application.operator_acts import Acts
 from application.operator_commands import OperatorCommands
 from application.orphan_removal import OrphanRemoval

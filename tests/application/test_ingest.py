@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from application.ingest import Readable, Unreadable
+from application.inbound import Readable, Unreadable
 from application.ports.inbox import KafkaPosition
 from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, PositionLost

@@ -13,7 +13,8 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from application.ingest import Inbound, Lifecycle, Readable
+from application.inbound import Inbound, Readable
+from application.ingest import Lifecycle
 from application.ports.inbox import WaitingMessage
 from application.ports.log_store import LogStore
 from domain import customer as customers

@@ -20,7 +20,8 @@ from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 
-from application.ingest import Inbound, Lifecycle
+from application.inbound import Inbound
+from application.ingest import Lifecycle
 from application.operator_commands import Act, OperatorCommands
 from application.ports.inbox import WaitingMessage
 from application.ports.resources import Order
