@@ -24,7 +24,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from application.inbound import Inbound, Place, Reread
-from application.ingest_batch import Batch, IntakeLog, MessageFault
+from application.ingest_batch import Batch, MessageFault
+from application.ingest_parts import IntakeLog
 from application.ports.clock import Clock, NewId
 from application.ports.inbox import KafkaPosition
 from application.stream_cache import Streams

@@ -5,33 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from application.inbound import (
     Inbound,
     Place,
     Readable,
-    Reread,
     Unreadable,
     dealt_with,
     place_of,
     quarantined,
     set_aside,
 )
-from application.ports.clock import Clock, NewId
-from application.ports.event_log import EventLog
-from application.ports.inbox import Inbox, WaitingMessage
+from application.ingest_parts import BatchParts
+from application.ports.inbox import WaitingMessage
 from application.ports.work_queue import WorkItem
-from application.stream_cache import Streams
 from application.unit_of_work import UnitOfWork
 from domain import configuration as configurations
 from domain import customer as customers
-from domain.catalog import Catalog
 from domain.commands import Command, CreateTenant, UpdateCustomer
 from domain.errors import Rejected
 from domain.event import Cause, Event, Recorded
 from domain.faults import EXPECTED, INTERNAL_ERROR
-from domain.policy import Policy
 from domain.scope.desired import due_of
 from domain.scope.next_action import concerned
 from domain.scope.steps import Scope
@@ -54,41 +48,6 @@ from domain.tenant.guarded import Guarded
 
 _GUARDED = (TenantDestroyed, ProductDeactivated, ProductSuspended, LicenseUpdated, ProductActivated)
 """What the destroy guard may have to count."""
-
-
-class IntakeLog(EventLog, Inbox, Protocol):
-    """What the intake reads and records."""
-
-
-class BatchParts(Protocol):
-    """What a batch needs of the intake service."""
-
-    @property
-    def log(self) -> IntakeLog: ...
-
-    @property
-    def streams(self) -> Streams: ...
-
-    @property
-    def whole(self) -> Streams: ...
-
-    @property
-    def catalog(self) -> Catalog: ...
-
-    @property
-    def policy(self) -> Policy: ...
-
-    @property
-    def clock(self) -> Clock: ...
-
-    @property
-    def new_id(self) -> NewId: ...
-
-    @property
-    def reread(self) -> Reread: ...
-
-    def learn(self) -> None:
-        """Use the configuration that was adopted last."""
 
 
 class MessageFault(Exception):
