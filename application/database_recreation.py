@@ -24,8 +24,9 @@ from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
 from domain.drift import Observed, place_of
 from domain.errors import UsageError
+from domain.scope.dependencies import dependents
 from domain.scope.desired import TenantSnapshot
-from domain.scope.next_action import database_of, dependents
+from domain.scope.next_action import database_of
 from domain.scope.state import DataAbandoned
 from domain.scope.steps import Scope
 

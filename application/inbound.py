@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from application.ports.inbox import Incoming, QuarantinedMessage, WaitingMessage
+from domain import customer as customers
 from domain.commands import Command, CreateTenant, UpdateCustomer
 from domain.faults import INTERNAL_ERROR
+from domain.tenant import state as tenants
 from domain.times import is_ahead
 
 
@@ -42,9 +44,9 @@ class Readable:
         """Whose key seals the body."""
         match self.command:
             case UpdateCustomer() | CreateTenant() as command:
-                return f"customer:{command.customer_id}"
+                return customers.stream_of(command.customer_id)
             case command:
-                return f"tenant:{command.tenant_id}"
+                return tenants.stream_of(command.tenant_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ class Unreadable:
     @property
     def subject(self) -> str:
         if self.customer_id:
-            return f"customer:{self.customer_id}"
-        return f"tenant:{self.tenant_id}" if self.tenant_id else "unattributed"
+            return customers.stream_of(self.customer_id)
+        return tenants.stream_of(self.tenant_id) if self.tenant_id else "unattributed"
 
 
 Inbound = Readable | Unreadable

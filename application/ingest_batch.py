@@ -26,9 +26,10 @@ from domain.commands import Command, CreateTenant, UpdateCustomer
 from domain.errors import Rejected
 from domain.event import Cause, Event, Recorded
 from domain.faults import EXPECTED, INTERNAL_ERROR
+from domain.scope.dependencies import concerned
 from domain.scope.desired import due_of
-from domain.scope.next_action import concerned
 from domain.scope.steps import Scope
+from domain.stream_name import StreamName
 from domain.tenant import budget as budgets
 from domain.tenant import decisions as tenant_decisions
 from domain.tenant import state as tenants
@@ -374,7 +375,7 @@ class Batch:
         return self._tenants[command.tenant_id].version
 
     def _evolve(self, recorded: Recorded) -> None:
-        kind, _, key = recorded.stream.partition(":")
+        kind, key = StreamName.parse(recorded.stream)
         if kind == "customer":
             self._customers[key] = customers.evolve(self._customers[key], recorded)
         else:

@@ -23,10 +23,11 @@ from application.transact import transact
 from application.unit_of_work import UnitOfWork
 from domain.event import Recorded
 from domain.operator_events import Act, IntakePositionMoved, MessageDiscarded
+from domain.stream_name import StreamName
 
 
 def stream_of(act: Act) -> str:
-    return f"operator:{getattr(act, 'tenant_id', None) or ''}"
+    return str(StreamName("operator", getattr(act, "tenant_id", None) or ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from cli.output import AsJson, DataDir, age, command, out, print_json, running_p
 from cli.show import TenantArgument, snapshot_of
 from domain.errors import Unavailable, UsageError
 from domain.scope.next_action import database_of
+from domain.scope.status import ScopeState
 from domain.scope.steps import Scope
 from history.story import clock
 from runtime.compose import Parts
@@ -28,7 +29,7 @@ def tenants(
         typer.Option(help="Only tenants with a product at this level."),
     ] = None,
     state: Annotated[
-        Literal["converged", "in_progress", "waiting", "held", "given_up"] | None,
+        ScopeState | None,
         typer.Option(help="Only tenants in this state (the worst of their scopes)."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 1000,

@@ -23,6 +23,7 @@ from application.ports.work_queue import Lease
 from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, PositionLost
 from domain.faults import INTERNAL_ERROR
+from domain.tenant import state as tenants
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ def _guard_waiting_rooms(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
         raise Conflict("a message was sent to wait for a tenant that is created here: decide again")
     curs.execute(
         "SELECT 1 FROM stored_events WHERE originator_id = ANY(%b) AND originator_version = 1 LIMIT 1",
-        (texts([f"tenant:{tenant_id}" for tenant_id in sorted(rooms - faulty - set(created))]),),
+        (texts([tenants.stream_of(tenant_id) for tenant_id in sorted(rooms - faulty - set(created))]),),
         prepare=True,
     )
     if curs.fetchone() is not None:
