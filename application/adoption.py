@@ -10,7 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 
-from application.ports import Clock, EventLog, NewId, Recording
+from application.operator_event import OperatorAct
+from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
+from application.transact import transact
+from application.unit_of_work import UnitOfWork
 from domain.configuration import (
     STREAM,
     Adopted,
@@ -22,15 +26,11 @@ from domain.configuration import (
     secret_obstacle,
     shard_obstacle,
 )
-from domain.errors import Conflict
-from domain.event import Cause, Recorded
-
-ATTEMPTS = 10
-"""How often an adoption is decided again when others record first."""
+from domain.event import Recorded
 
 
 @dataclass(frozen=True, slots=True)
-class Adopting:
+class Adoption:
     """`living` says what the log holds, by the configuration that was adopted before (None: there was none)."""
 
     log: EventLog
@@ -44,44 +44,37 @@ class Adopting:
 
     def adopt_first(self, proposed: Configuration, *, reason: str, by: str) -> Recorded | None:
         """Adopt where nothing was adopted yet; None where something was. Raises UsageError."""
-        while self.adopted().version == 0:
-            try:
-                return self._record(Adopted(), proposed, reason=reason, by=by)
-            except Conflict:
-                continue  # another process has started at the same time
-        return None
+
+        def decide() -> tuple[UnitOfWork, Recorded | None]:
+            before = self.adopted()  # another process may have started at the same time
+            return (
+                self._decided(before, proposed, reason=reason, by=by) if before.version == 0 else (UnitOfWork(), None)
+            )
+
+        return transact(self.log, decide)
 
     def adopt(self, proposed: Configuration, *, reason: str, by: str) -> Recorded | None:
         """Adopt the proposal; None where it is what holds already. Raises UsageError, Conflict."""
-        for attempt in range(ATTEMPTS):
+
+        def decide() -> tuple[UnitOfWork, Recorded | None]:
             before = self.adopted()
             if before.configuration is not None and not differences(before.configuration, proposed):
-                return None
-            try:
-                return self._record(before, proposed, reason=reason, by=by)
-            except Conflict:
-                if attempt + 1 == ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+                return UnitOfWork(), None
+            return self._decided(before, proposed, reason=reason, by=by)
+
+        return transact(self.log, decide)
 
     def check(self, proposed: Configuration) -> None:
         """Raises UsageError where the proposal contradicts what lives. Records nothing."""
         before = self.adopted().configuration
         adopt(proposed, before, self.living(before, proposed), reason="checked", by="nobody")
 
-    def _record(self, before: Adopted, proposed: Configuration, *, reason: str, by: str) -> Recorded:
+    def _decided(
+        self, before: Adopted, proposed: Configuration, *, reason: str, by: str
+    ) -> tuple[UnitOfWork, Recorded]:
         living = self.living(before.configuration, proposed)
         event = adopt(proposed, before.configuration, living, reason=reason, by=by)
-        id_ = self.new_id()
-        recorded = Recorded(
-            stream=STREAM,
-            version=before.version + 1,
-            id=id_,
-            time=self.clock(),
-            cause=Cause(kind="operator", source=by, id=str(id_)),
-            correlation=f"{by} {id_}",
-            event=event,
-        )
+        act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
+        recorded = act.recorded(event, stream=STREAM, version=before.version + 1)
         obstacles = [*map(shard_obstacle, event.topology.known), *map(secret_obstacle, event.catalog.known)]
-        self.log.record(Recording(events=[recorded], unblocked=obstacles))
-        return recorded
+        return UnitOfWork(events=[recorded], unblocked=obstacles), recorded

@@ -13,9 +13,11 @@ from datetime import datetime
 from functools import reduce
 from heapq import merge
 from itertools import islice
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
-from application.ports import EventLog
+from application.ports.event_log import EventStreams
+from application.ports.inbox import Inbox
+from application.ports.stream_index import StreamPages
 from domain import customer as customers
 from domain.commerce_dump import (
     CustomerLine,
@@ -86,13 +88,16 @@ class _Side(Generic[L]):
             yield id_
 
 
-@dataclass(frozen=True, slots=True)
-class Comparing:
-    """`streams_after` pages through the keys of a kind of stream; `estates` gives tenants as committed now."""
+class ComparedLog(EventStreams, Inbox, StreamPages, Protocol):
+    """What the comparison reads."""
 
-    log: EventLog
+
+@dataclass(frozen=True, slots=True)
+class CommerceComparison:
+    """`snapshots` gives tenants as committed now."""
+
+    log: ComparedLog
     snapshots: Callable[[Iterable[str]], Mapping[str, TenantSnapshot]]
-    streams_after: Callable[[str, str, int], Sequence[str]]
 
     def compare(self, lines: Iterator[Line], comparison: Comparison) -> Iterator[Difference]:
         """Every difference, as the lines come. They are in the order of their ids, each kind for itself (the reader of
@@ -117,7 +122,7 @@ class Comparing:
 
     def _ours(self, kind: str) -> Iterator[str]:
         last = ""
-        while page := self.streams_after(kind, last, TOGETHER):
+        while page := self.log.streams_after(kind, last, TOGETHER):
             yield from page
             last = page[-1]
 

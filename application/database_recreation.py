@@ -15,12 +15,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from application.operator_commands import ATTEMPTS
-from application.ports import Clock, EventLog, NewId, Recording, WorkItem
+from application.operator_event import OperatorAct
+from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
+from application.ports.work_queue import WorkItem
+from application.transact import transact
+from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
 from domain.drift import Observed, place_of
-from domain.errors import Conflict, UsageError
-from domain.event import Cause, Recorded
+from domain.errors import UsageError
 from domain.scope.dependencies import dependents
 from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import database_of
@@ -64,7 +67,7 @@ def decide(
 
 
 @dataclass(frozen=True, slots=True)
-class Recreating:
+class DatabaseRecreation:
     """Loads, looks, decides, records. `observe` says what is there of tenants' things."""
 
     log: EventLog
@@ -76,30 +79,18 @@ class Recreating:
 
     def recreate(self, scope: Scope, *, reason: str, by: str) -> DataAbandoned:
         """The act as it was recorded. Raises UsageError, and Conflict when others record first again and again."""
-        for attempt in range(ATTEMPTS):
+
+        def decided() -> tuple[UnitOfWork, DataAbandoned]:
             snapshot = self.snapshots([scope.tenant_id])[scope.tenant_id]
             if not snapshot.tenant.exists or scope not in snapshot.scopes:
                 raise UsageError(f"there is no scope {scope}: see `tenantry runs list --tenant {scope.tenant_id}`")
             event = decide(scope, snapshot, self.observe([snapshot]), catalog=self.catalog, reason=reason, by=by)
-            try:
-                self.log.record(self._recording(scope, snapshot, event, by=by))
-            except Conflict:
-                if attempt + 1 == ATTEMPTS:
-                    raise
-            else:
-                return event
-        raise AssertionError("unreachable")
+            return self._recording(scope, snapshot, event, by=by), event
 
-    def _recording(self, scope: Scope, snapshot: TenantSnapshot, event: DataAbandoned, *, by: str) -> Recording:
-        id_ = self.new_id()
-        recorded = Recorded(
-            stream=str(scope),
-            version=snapshot.actual(scope).version + 1,
-            id=id_,
-            time=self.clock(),
-            cause=Cause(kind="operator", source=by, id=str(id_)),
-            correlation=f"{by} {id_}",
-            event=event,
-        )
+        return transact(self.log, decided)
+
+    def _recording(self, scope: Scope, snapshot: TenantSnapshot, event: DataAbandoned, *, by: str) -> UnitOfWork:
+        act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
+        recorded = act.recorded(event, stream=str(scope), version=snapshot.actual(scope).version + 1)
         due = (scope, *dependents(scope, snapshot, catalog=self.catalog))
-        return Recording(events=[recorded], work_items=[WorkItem(str(each), recorded.time) for each in due])
+        return UnitOfWork(events=[recorded], work_items=[WorkItem(str(each), act.time) for each in due])

@@ -23,12 +23,16 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Final, Protocol
 
-from application.ports import Clock, EventLog, NewId, Recording, WorkItem
+from application.operator_event import OperatorAct
+from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
+from application.ports.stream_index import StreamPages
+from application.ports.work_queue import WorkItem, WorkQueue
+from application.unit_of_work import UnitOfWork
 from application.unsettled_scopes import Unsettled, names_in_queue, still, unsettled
 from domain.catalog import Catalog
 from domain.drift import Observed, Seen, compare, suspicious
 from domain.errors import Conflict, TenantryError
-from domain.event import Cause, Recorded
 from domain.policy import Policy
 from domain.scope.dependencies import dependents
 from domain.scope.desired import TenantSnapshot
@@ -39,7 +43,7 @@ PAGE: Final = 500
 """Tenants that are read and looked at together."""
 
 
-class Looking(Protocol):
+class ResourceObserver(Protocol):
     """Looks at the real things."""
 
     def observe(self, snapshots: Sequence[TenantSnapshot]) -> Observed:
@@ -93,14 +97,17 @@ class Mended:
     rescheduled: list[Scope] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Reconciling:
-    """`streams_after` pages through the keys of a kind of stream; `estates` gives tenants as committed now."""
+class DriftLog(EventLog, StreamPages, WorkQueue, Protocol):
+    """What drift detection reads and records."""
 
-    log: EventLog
+
+@dataclass(frozen=True, slots=True)
+class DriftDetector:
+    """`snapshots` gives tenants as committed now."""
+
+    log: DriftLog
     snapshots: Callable[[Iterable[str]], Mapping[str, TenantSnapshot]]
-    streams_after: Callable[[str, str, int], Sequence[str]]
-    looking: Looking
+    looking: ResourceObserver
     catalog: Catalog
     policy: Policy
     clock: Clock
@@ -166,11 +173,11 @@ class Reconciling:
 
     def tenants_after(self, tenant_id: str, limit: int) -> Sequence[str]:
         """The ids of the next tenants, in their order; `""` begins."""
-        return self.streams_after("tenant", tenant_id, limit)
+        return self.log.streams_after("tenant", tenant_id, limit)
 
     def _pages(self, kind: str) -> Iterator[Sequence[str]]:
         last = ""
-        while page := self.streams_after(kind, last, PAGE):
+        while page := self.log.streams_after(kind, last, PAGE):
             yield page
             last = page[-1]
 
@@ -181,7 +188,7 @@ class Reconciling:
         mended = Mended(rescheduled=[each.scope for each in sweep.unsettled if each.is_known])
         if mended.rescheduled:
             now = self.clock()
-            self.log.record(Recording(work_items=[WorkItem(str(scope), now) for scope in mended.rescheduled]))
+            self.log.record(UnitOfWork(work_items=[WorkItem(str(scope), now) for scope in mended.rescheduled]))
         by_scope: dict[Scope, list[Seen]] = {}
         for seen in sweep.drifted:
             by_scope.setdefault(seen.scope, []).append(seen)
@@ -194,9 +201,10 @@ class Reconciling:
                 mended.handed_over.append(scope)
         return mended
 
-    def _recording(self, scope: Scope, seen: Sequence[Seen], *, by: str) -> Recording:
+    def _recording(self, scope: Scope, seen: Sequence[Seen], *, by: str) -> UnitOfWork:
         """At the version that was read: of one scope, whatever was seen of it in which place."""
-        version, now, id_ = min(each.version for each in seen), self.clock(), self.new_id()
+        version = min(each.version for each in seen)
+        act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
         said: dict[Step, list[str]] = {}
         lost: set[Step] = set()
         for finding in (finding for each in seen for finding in each.findings):
@@ -205,31 +213,17 @@ class Reconciling:
                 lost.add(finding.step)
         of = {"tenant_id": scope.tenant_id, "kind": scope.kind, "key": scope.key}
         events = [
-            *(
-                StepMissing.model_validate(
-                    {
-                        **of,
-                        "step": step,
-                        "observed_version": version,
-                        "reason": "; ".join(reasons),
-                        "data": step in lost,
-                    }
-                )
-                for step, reasons in sorted(said.items())
-            ),
+            StepMissing.model_validate(
+                {**of, "step": step, "observed_version": version, "reason": "; ".join(reasons), "data": step in lost}
+            )
+            for step, reasons in sorted(said.items())
         ]
-        facts = [
-            Recorded(
-                stream=str(scope),
-                version=version + number,
-                id=id_ if number == 1 else self.new_id(),
-                time=now,
-                cause=Cause(kind="operator", source=by, id=str(id_)),
-                correlation=f"{by} {id_}",
-                event=event,
+        recorded = [
+            act.recorded(
+                event, stream=str(scope), version=version + number, event_id=None if number == 1 else self.new_id()
             )
             for number, event in enumerate(events, start=1)
         ]
         snapshot = self.snapshots([scope.tenant_id])[scope.tenant_id]
         due = (scope, *dependents(scope, snapshot, catalog=self.catalog))
-        return Recording(events=list(facts), work_items=[WorkItem(str(each), now) for each in due])
+        return UnitOfWork(events=recorded, work_items=[WorkItem(str(each), act.time) for each in due])

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from application.drift_detection import Reconciling, Sweep
-from application.ports import Clock
+from application.drift_detection import DriftDetector, Sweep
+from application.ports.clock import Clock
 from domain.drift import suspicious
 from domain.policy import Drift
 
@@ -63,10 +63,10 @@ class Ledger(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sweeping:
+class DriftSweep:
     """One step after another; `pause` is for each tenant. `reconciling` is made when it is first needed."""
 
-    reconciling: Callable[[], Reconciling]
+    reconciling: Callable[[], DriftDetector]
     ledger: Ledger
     drift: Drift
     clock: Clock

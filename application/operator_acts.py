@@ -15,14 +15,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from application.ports import Clock, Discarded, EventLog, KafkaPosition, NewId, Recording
-from domain.errors import Conflict
-from domain.event import Cause, Recorded
+from application.operator_event import OperatorAct
+from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
+from application.ports.inbox import Discarded, KafkaPosition
+from application.transact import transact
+from application.unit_of_work import UnitOfWork
+from domain.event import Recorded
 from domain.operator_events import Act, IntakePositionMoved, MessageDiscarded
 from domain.stream_name import StreamName
-
-ATTEMPTS = 10
-"""How often an act is recorded again when others record first."""
 
 
 def stream_of(act: Act) -> str:
@@ -42,32 +43,18 @@ class Acts:
 
         `still_right` is asked before each attempt, and raises where the act is not. Raises Conflict.
         """
-        for attempt in range(ATTEMPTS):
-            still_right()
-            recorded = self._recorded(act)
-            discarded = [Discarded(act.number, act.operator, act.reason)] if isinstance(act, MessageDiscarded) else []
-            moved = [_position(act)] if isinstance(act, IntakePositionMoved) else []
-            try:
-                self.log.record(Recording(events=[recorded], discarded=discarded, positions=moved))
-            except Conflict:
-                if attempt + 1 == ATTEMPTS:
-                    raise
-            else:
-                return recorded
-        raise AssertionError("unreachable")
+        discarded = [Discarded(act.number, act.operator, act.reason)] if isinstance(act, MessageDiscarded) else []
+        moved = [_position(act)] if isinstance(act, IntakePositionMoved) else []
 
-    def _recorded(self, act: Act) -> Recorded:
-        stream, id_ = stream_of(act), self.new_id()
-        before = self.log.load({stream: 0}).get(stream, [])
-        return Recorded(
-            stream=stream,
-            version=len(before) + 1,
-            id=id_,
-            time=self.clock(),
-            cause=Cause(kind="operator", source=act.operator, id=str(id_)),
-            correlation=f"{act.operator} {id_}",
-            event=act,
-        )
+        def decide() -> tuple[UnitOfWork, Recorded]:
+            still_right()
+            stream = stream_of(act)
+            before = self.log.load({stream: 0}).get(stream, [])
+            begun = OperatorAct.begun(by=act.operator, clock=self.clock, new_id=self.new_id)
+            recorded = begun.recorded(act, stream=stream, version=len(before) + 1)
+            return UnitOfWork(events=[recorded], discarded=discarded, positions=moved), recorded
+
+        return transact(self.log, decide)
 
 
 def _position(act: IntakePositionMoved) -> KafkaPosition:

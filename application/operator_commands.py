@@ -19,13 +19,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import reduce
+from typing import Literal, Protocol
 
-from application.ports import Clock, EventLog, NewId, Recording, WorkItem
+from application.operator_event import OperatorAct
+from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
+from application.ports.stream_index import ApprovalIndex
+from application.ports.work_queue import WorkItem
+from application.transact import transact
+from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
 from domain.commands import RestoreTenant
-from domain.errors import Conflict, UsageError
-from domain.event import Cause, Event, Recorded
+from domain.errors import UsageError
+from domain.event import Event, Recorded
 from domain.policy import Policy
 from domain.scope.dependencies import dependents
 from domain.scope.desired import TenantSnapshot, due_of, purged_by
@@ -45,9 +52,6 @@ from domain.tenant.events import (
 )
 from domain.tenant.guarded import Guarded
 from domain.tenant.state import PendingChange, Tenant
-
-ATTEMPTS = 10
-"""How often an act is decided again when others record first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +124,15 @@ def _by_whom(actual: Provisioning) -> str:
     return f"{by} ({actual.held.reason})"
 
 
-@dataclass(frozen=True, slots=True)
-class Operating:
-    """Loads, decides, records. `estates` gives the tenants as committed now."""
+class OperatorLog(EventLog, ApprovalIndex, Protocol):
+    """What the commands of operators read and record."""
 
-    log: EventLog
+
+@dataclass(frozen=True, slots=True)
+class OperatorCommands:
+    """Loads, decides, records. `snapshots` gives the tenants as committed now."""
+
+    log: OperatorLog
     snapshots: Callable[[Iterable[str]], Mapping[str, TenantSnapshot]]
     catalog: Catalog
     policy: Policy
@@ -134,20 +142,23 @@ class Operating:
     def carry_out(self, act: Act, *, by: str) -> Recorded:
         """The act as it was recorded. Raises UsageError where it is refused, Conflict when others record first again
         and again."""
-        return self._recorded(lambda: self._recording(act, self._snapshot(act.scope.tenant_id), by=by)).events[0]
+
+        def decided() -> tuple[UnitOfWork, Recorded]:
+            recording = self._recording(act, self._snapshot(act.scope.tenant_id), by=by)
+            return recording, recording.events[0]
+
+        return transact(self.log, decided)
 
     def restore(self, tenant_id: str, *, reason: str, by: str) -> TenantRestored:
         """Undo the destruction of a tenant. Raises Refused, and Conflict when others record first again and again."""
         command = RestoreTenant(tenant_id=tenant_id, reason=reason, operator=by)
 
-        def decided() -> Recording:
+        def decided() -> tuple[UnitOfWork, TenantRestored]:
             tenant = self._snapshot(tenant_id).tenant
             event = tenant_decisions.restore(tenant, command)
-            return self._of_tenant(tenant, event, (), by=by)
+            return self._of_tenant(tenant, event, (), by=by), event
 
-        restored = self._recorded(decided).events[0].event
-        assert isinstance(restored, TenantRestored)
-        return restored
+        return transact(self.log, decided)
 
     def plan(self) -> Plan:
         """What the destroy guard holds now, and what would become of it."""
@@ -168,14 +179,11 @@ class Operating:
     def _settled(
         self, plan_hash: str, verdict: type[ChangesApproved | ChangesRejected], *, reason: str, by: str
     ) -> Plan:
-        found = self.plan()
-
-        def decided() -> Recording:
-            nonlocal found
+        def decided() -> tuple[UnitOfWork, Plan]:
             found = self.plan()
-            whole = Recording()
+            whole = UnitOfWork()
             if not found.changes:
-                return whole
+                return whole, found
             if found.hash != plan_hash:
                 raise UsageError(
                     f"what is held is not plan {plan_hash}, it is plan {found.hash}: read it with"
@@ -196,79 +204,49 @@ class Operating:
                 recording = self._of_tenant(snapshot.tenant, event, facts, by=by)
                 going = [scope for _, fact in facts for scope in purged_by(fact, snapshot)]
                 recording.unmoved = {str(scope): snapshot.actual(scope).version for scope in going}
-                _join(whole, recording)
+                whole.merge(recording)
             if whole.is_empty:
                 raise UsageError("only purges are held, which cannot be rejected: they wait until they are approved")
-            return whole
+            return whole, found
 
-        self._recorded(decided)
-        return found
-
-    def _recorded(self, decided: Callable[[], Recording]) -> Recording:
-        """What was decided and recorded; decided again where others recorded first."""
-        for attempt in range(ATTEMPTS):
-            recording = decided()
-            try:
-                self.log.record(recording)
-            except Conflict:
-                if attempt + 1 == ATTEMPTS:
-                    raise
-            else:
-                return recording
-        raise AssertionError("unreachable")
+        return transact(self.log, decided)
 
     def _snapshot(self, tenant_id: str) -> TenantSnapshot:
         return self.snapshots([tenant_id])[tenant_id]
 
     def _of_tenant(
         self, tenant: Tenant, act: Event, facts: Iterable[tuple[PendingChange, Destructive | Closing]], *, by: str
-    ) -> Recording:
+    ) -> UnitOfWork:
         """The act in the tenant's stream, then the facts that it lets pass with their own causes; all scopes due."""
-        now, act_id, before = self.clock(), self.new_id(), tenant
-        cause = Cause(kind="operator", source=by, id=str(act_id))
-        coming: list[tuple[Event, Cause, str]] = [(act, cause, f"{by} {act_id}")]
-        coming += [(fact, held.cause, held.correlation) for held, fact in facts]
-        recording = Recording()
-        for number, (event, why, correlation) in enumerate(coming):
-            recorded = Recorded(
-                stream=tenants.stream_of(tenant.id),
-                version=tenant.version + 1,
-                id=self.new_id() if number else act_id,
-                time=now,
-                cause=why,
-                correlation=correlation,
-                event=event,
+        begun, before = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id), tenant
+        stream = tenants.stream_of(tenant.id)
+        recording = UnitOfWork(events=[begun.recorded(act, stream=stream, version=tenant.version + 1)])
+        for version, (held, fact) in enumerate(facts, start=tenant.version + 2):
+            recording.events.append(
+                Recorded(stream, version, self.new_id(), begun.time, held.cause, held.correlation, fact)
             )
-            tenant = tenants.evolve(tenant, recorded)
-            recording.events.append(recorded)
-        recording.work_items.extend(WorkItem(name, now) for name in due_of(tenant, self.catalog))
-        destroyed = sum(_destroys(event) for event, _, _ in coming)
+        tenant = reduce(tenants.evolve, recording.events, tenant)
+        recording.work_items.extend(WorkItem(name, begun.time) for name in due_of(tenant, self.catalog))
+        destroyed = sum(_destroys(recorded.event) for recorded in recording.events)
         if destroyed:
-            recording.guarded = Guarded(self.policy.guard, now, destroyed=destroyed)
+            recording.guarded = Guarded(self.policy.guard, begun.time, destroyed=destroyed)
         if tenant.held != before.held:
             recording.held[tenant.id] = pending_approvals_of(tenant)
         recording.live_products = live_products(tenant) - live_products(before)
         return recording
 
-    def _recording(self, act: Act, snapshot: TenantSnapshot, *, by: str) -> Recording:
+    def _recording(self, act: Act, snapshot: TenantSnapshot, *, by: str) -> UnitOfWork:
         if not snapshot.tenant.exists or act.scope not in snapshot.scopes:
             raise UsageError(f"there is no scope {act.scope}: see `tenantry runs list --tenant {act.scope.tenant_id}`")
-        actual, act_id = snapshot.actual(act.scope), self.new_id()
+        actual = snapshot.actual(act.scope)
         event = decide(act, actual)
-        recorded = Recorded(
-            stream=str(act.scope),
-            version=actual.version + 1,
-            id=act_id,
-            time=self.clock(),
-            cause=Cause(kind="operator", source=by, id=str(act_id)),
-            correlation=f"{by} {act_id}",
-            event=event,
-        )
+        begun = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
+        recorded = begun.recorded(event, stream=str(act.scope), version=actual.version + 1)
         due: tuple[Scope, ...] = ()
         if not isinstance(event, ScopePutOnHold):
             due = (act.scope, *dependents(act.scope, snapshot, catalog=self.catalog))
         tenant = snapshot.tenant
-        return Recording(
+        return UnitOfWork(
             events=[recorded],
             work_items=[WorkItem(str(scope), recorded.time) for scope in due],
             unmoved={tenants.stream_of(tenant.id): tenant.version} if isinstance(event, ScopePutOnHold) else {},
@@ -287,13 +265,3 @@ def _destroys(event: Event) -> int:
             return -1
         case _:
             return 0
-
-
-def _join(whole: Recording, recording: Recording) -> None:
-    whole.events.extend(recording.events)
-    whole.work_items.extend(recording.work_items)
-    whole.held.update(recording.held)
-    whole.live_products += recording.live_products
-    whole.unmoved.update(recording.unmoved)
-    if recording.guarded is not None:
-        whole.guarded = recording.guarded.and_also(whole.guarded)

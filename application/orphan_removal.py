@@ -23,10 +23,15 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Final, Protocol
 
-from application.ports import Clock, EventLog, NewId, Recording
+from application.operator_event import OperatorAct
+from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
+from application.ports.stream_index import Intents, StreamPages
+from application.transact import transact
+from application.unit_of_work import UnitOfWork
 from domain.drift import Inventory, Thing
-from domain.errors import Conflict, TenantryError, UsageError
-from domain.event import Cause, Event, Recorded
+from domain.errors import TenantryError, UsageError
+from domain.event import Event, Recorded
 from domain.operator_events import Kept, OrphansMarkedForRemoval, OrphansRemoved, RemovalCandidate
 from domain.policy import Drift
 from domain.scope.state import Provisioning, evolve
@@ -89,8 +94,8 @@ class Removal:
     began: bool = True
 
 
-class Looking(Protocol):
-    """Looks at the real things."""
+class ResourceInventory(Protocol):
+    """Lists the real things."""
 
     def inventory(self) -> Inventory:
         """Everything that is named as we name things."""
@@ -99,7 +104,7 @@ class Looking(Protocol):
         """What of that is the scope's, or perhaps is; of a product see `entitlement`."""
 
 
-class Removing(Protocol):
+class OrphanRemover(Protocol):
     """Removes real things."""
 
     def remove(self, thing: Thing, *, is_claimed: Callable[[], bool]) -> bool:
@@ -125,17 +130,17 @@ def entitlement(where: str, product: str, place: str) -> Thing:
     return Thing(where, "entitlement", str(EntitlementName(product, place)))
 
 
-@dataclass(frozen=True, slots=True)
-class Clearing:
-    """`streams_after` pages through the keys of a kind of stream; `mark` is the high-water mark, and `started_after`
-    names the streams in which an intent was committed beyond it."""
+class OrphanLog(EventLog, StreamPages, Intents, Protocol):
+    """What the removal of orphans reads and records."""
 
-    log: EventLog
-    streams_after: Callable[[str, str, int], Sequence[str]]
-    mark: Callable[[], int]
-    started_after: Callable[[int], Sequence[str]]
-    looking: Looking
-    removing: Removing
+
+@dataclass(frozen=True, slots=True)
+class OrphanRemoval:
+    """Lists what belongs to no scope, and removes what an operator has named by its plan."""
+
+    log: OrphanLog
+    looking: ResourceInventory
+    removing: OrphanRemover
     plans: Plans
     drift: Drift
     clock: Clock
@@ -150,7 +155,7 @@ class Clearing:
         return found
 
     def _look(self) -> Plan:
-        mark, found = self.mark(), self.looking.inventory()
+        mark, found = self.log.advance_mark(), self.looking.inventory()
         orphans = set(found.things)
         homes: dict[str, set[Thing]] = {}
         for kind in ("site", "family"):
@@ -176,7 +181,7 @@ class Clearing:
 
     def _scopes(self, kind: str) -> Iterator[Provisioning]:
         last = ""
-        while page := self.streams_after(kind, last, PAGE):
+        while page := self.log.streams_after(kind, last, PAGE):
             yield from self._loaded(f"{kind}:{key}" for key in page)
             last = page[-1]
 
@@ -200,21 +205,26 @@ class Clearing:
 
         Raises UsageError, with nothing changed, where what is there is not what the plan showed.
         """
-        found, story = self._look(), self._story(plan_hash)
-        if story.is_open:
-            marked_for_removal = story.things
-        elif found.things and found.hash == plan_hash:
-            self._condemn(story, found, plan_hash, reason=reason, by=by)
-            marked_for_removal = found.things
-        elif story.removal is not None:
-            return story.removal
-        else:
+
+        def decide() -> tuple[UnitOfWork, tuple[Plan, Sequence[Thing]] | Removal]:
+            found, story = self._look(), self._story(plan_hash)
+            if story.is_open:
+                return UnitOfWork(), (found, story.things)
+            if found.things and found.hash == plan_hash:
+                return self._marked(story, found, plan_hash, reason=reason, by=by), (found, found.things)
+            if story.removal is not None:
+                return UnitOfWork(), story.removal
             raise UsageError(self._differs(plan_hash, found))
+
+        decided = transact(self.log, decide)
+        if isinstance(decided, Removal):
+            return decided
+        found, marked_for_removal = decided
         freed: list[str] = []
         removal = self._removed(marked_for_removal, found, freed, reason=reason, by=by)
         return self._conclude(plan_hash, removal, freed)
 
-    def _condemn(self, story: _Story, found: Plan, plan_hash: str, *, reason: str, by: str) -> None:
+    def _marked(self, story: _Story, found: Plan, plan_hash: str, *, reason: str, by: str) -> UnitOfWork:
         if found.suspicious:
             raise UsageError(
                 f"{'; '.join(found.suspicious)}: it looks like the wrong log or the wrong server, so nothing is"
@@ -223,7 +233,7 @@ class Clearing:
         event = OrphansMarkedForRemoval(
             plan=plan_hash, things=tuple(map(_told, found.things)), reason=reason, operator=by
         )
-        self.log.record(Recording(events=[self._fact(story, event, plan_hash, by=by)]))
+        return UnitOfWork(events=[self._fact(story, event, plan_hash, by=by)])
 
     def _removed(
         self, marked_for_removal: Sequence[Thing], found: Plan, freed: list[str], *, reason: str, by: str
@@ -252,7 +262,7 @@ class Clearing:
 
     def _is_claimed(self, thing: Thing, mark: int) -> bool:
         """Whether an intent that was committed since may mean it; of entitlements any that names the product."""
-        for actual in self._loaded(self.started_after(mark)):
+        for actual in self._loaded(self.log.started_after(mark)):
             if thing in self.looking.owned(actual):
                 return True
             if thing.kind == "entitlement" and EntitlementName.parse(thing.name).product == actual.scope.key:
@@ -269,16 +279,15 @@ class Clearing:
             reason=removal.reason,
             operator=removal.operator,
         )
-        while True:
+
+        def decide() -> tuple[UnitOfWork, Removal]:
             story = self._story(plan_hash)
             if not story.is_open and story.removal is not None:
-                return story.removal
+                return UnitOfWork(), story.removal
             fact = self._fact(story, event, plan_hash, by=removal.operator)
-            try:
-                self.log.record(Recording(events=[fact], unblocked=freed))
-            except Conflict:
-                continue
-            return removal
+            return UnitOfWork(events=[fact], unblocked=freed), removal
+
+        return transact(self.log, decide)
 
     # -- both
 
@@ -287,16 +296,9 @@ class Clearing:
         return reduce(_told_on, self.log.load({stream: 0}).get(stream, []), _Story())
 
     def _fact(self, story: _Story, event: Event, plan_hash: str, *, by: str) -> Recorded:
-        id_ = self.new_id()
-        return Recorded(
-            stream=stream_of(plan_hash),
-            version=story.version + 1,
-            id=id_,
-            time=self.clock(),
-            cause=Cause(kind="operator", source=by, id=str(id_)),
-            correlation=f"orphans {plan_hash}",
-            event=event,
-        )
+        act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
+        stream, correlation = stream_of(plan_hash), f"orphans {plan_hash}"
+        return act.recorded(event, stream=stream, version=story.version + 1, correlation=correlation)
 
     def _differs(self, plan_hash: str, found: Plan) -> str:
         shown = self.plans.find(plan_hash)

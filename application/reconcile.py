@@ -23,8 +23,12 @@ from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
-from application.ports import Blocked, Clock, Dice, EventLog, NewId, Order, WorkItem
+from application.ports.clock import Clock, Dice, NewId
+from application.ports.event_log import EventStreams
+from application.ports.resources import Order
+from application.ports.work_queue import Blocked, Lease, WorkItem
 from application.stream_cache import State, Streams
+from application.unit_of_work import UnitOfWork
 from domain import configuration as configurations
 from domain import customer as customers
 from domain.catalog import Catalog
@@ -68,7 +72,7 @@ from domain.stream_name import ObstacleName
 from domain.tenant import state as tenants
 from domain.tenant.approval import pending_approvals_of
 from domain.tenant.events import Passing, TenantEvent
-from domain.tenant.guarded import Guarded, PendingApprovals
+from domain.tenant.guarded import Guarded
 from domain.tenant.state import Tenant
 from domain.times import moved
 
@@ -78,23 +82,20 @@ KEPT_TENANTS: Final = 2_000
 
 @dataclass(slots=True)
 class Decision:
-    """What one turn came to: facts to record, and either an effect to bring about or the end of the lease."""
+    """What one turn came to: a unit of work to record, and either an effect to bring about or the end of the lease."""
 
     scope: Scope
-    facts: list[Recorded] = field(default_factory=list)
+    unit: UnitOfWork = field(default_factory=UnitOfWork)
     order: Order | None = None
-    work_items: list[WorkItem] = field(default_factory=list)
-    rescheduled: dict[str, int] = field(default_factory=dict)
-    unmoved: dict[str, int] = field(default_factory=dict)
-    """The streams of what a purge takes away, with the version that it was decided on: nobody may hold it since."""
-    blocked: list[Blocked] = field(default_factory=list)
-    unblocked: list[str] = field(default_factory=list)
-    guarded: Guarded | None = None
-    held: dict[str, PendingApprovals | None] = field(default_factory=dict)
     room: int | None = None
     """How many purges the destroy guard lets pass; None while nobody has asked it."""
     after: dict[str, State] = field(default_factory=dict)
     """The streams that the turn adds to, as they are once it is recorded."""
+
+    def under(self, lease: Lease) -> UnitOfWork:
+        """What to record: the lease ends in it, or must still be ours where an effect follows."""
+        (self.unit.leases if self.order is None else self.unit.kept).append(lease)
+        return self.unit
 
 
 class Saga:
@@ -105,7 +106,7 @@ class Saga:
     """
 
     def __init__(
-        self, log: EventLog, *, catalog: Catalog, policy: Policy, clock: Clock, new_id: NewId, dice: Dice
+        self, log: EventStreams, *, catalog: Catalog, policy: Policy, clock: Clock, new_id: NewId, dice: Dice
     ) -> None:
         self._catalog = catalog
         self._policy = policy
@@ -194,17 +195,19 @@ class Saga:
         actual = snapshot.actual(order.scope)
         intent = actual.intent
         if intent is None or intent.generation != order.generation:
-            decision.work_items.append(WorkItem(str(order.scope), self._clock()))  # somebody else was here: look again
+            decision.unit.work_items.append(
+                WorkItem(str(order.scope), self._clock())
+            )  # somebody else was here: look again
             return decision
         if _is_back(intent, result):
-            decision.unblocked.append(str(intent.obstacle))
+            decision.unit.unblocked.append(str(intent.obstacle))
         if isinstance(result, Exception):
             snapshot = self._failed(decision, intent, result, snapshot)
         else:
             snapshot = self._completed(decision, intent, result, snapshot)
         if draining:
-            decision.work_items.append(WorkItem(str(order.scope), self._clock()))
-        elif not decision.blocked:
+            decision.unit.work_items.append(WorkItem(str(order.scope), self._clock()))
+        elif not decision.unit.blocked:
             self._go_on(decision, snapshot)
         return decision
 
@@ -212,11 +215,11 @@ class Saga:
         self, decision: Decision, intent: Intent, facts: StepResult | None, snapshot: TenantSnapshot
     ) -> TenantSnapshot:
         if isinstance(intent.spec, SiteSpec) and intent.direction == "remove":
-            decision.unblocked.append(str(ObstacleName("site name", intent.spec.site_name)))
+            decision.unit.unblocked.append(str(ObstacleName("site name", intent.spec.site_name)))
         if intent.step is Step.REGION and intent.direction == "remove":
             placement = placement_of(snapshot, decision.scope.key)
             if placement is not None:
-                decision.unblocked.append(str(ObstacleName("capacity", placement.region)))
+                decision.unit.unblocked.append(str(ObstacleName("capacity", placement.region)))
         return self._add(
             decision,
             StepCompleted(
@@ -254,12 +257,12 @@ class Saga:
     ) -> TenantSnapshot:
         """The scope waits for the release of what stands in its way, and looks again by itself."""
         now = self._clock()
-        decision.blocked.append(Blocked(obstacle, str(decision.scope)))
-        decision.work_items.append(WorkItem(str(decision.scope), moved(now, pause)))
+        decision.unit.blocked.append(Blocked(obstacle, str(decision.scope)))
+        decision.unit.work_items.append(WorkItem(str(decision.scope), moved(now, pause)))
         timer = desired_state(
             decision.scope, snapshot, catalog=self._catalog, policy=self._policy, now=now
         ).due_again_at
-        decision.work_items.extend([WorkItem(str(decision.scope), timer)] if timer is not None else [])
+        decision.unit.work_items.extend([WorkItem(str(decision.scope), timer)] if timer is not None else [])
         if intent.obstacle == obstacle:
             return snapshot
         blocked = StepBlocked(**_intended(decision.scope, intent), obstacle=obstacle, reason=reason)
@@ -288,7 +291,7 @@ class Saga:
                     )
                     snapshot = self._add(decision, event, snapshot)
                     if removes_prerequisite(event):
-                        decision.work_items.append(WorkItem(str(scope), now))
+                        decision.unit.work_items.append(WorkItem(str(scope), now))
                     else:
                         decision.order = self._order(scope, snapshot)
                     return
@@ -297,17 +300,17 @@ class Saga:
                     return
                 case Wait() as wait:
                     if wait.until is not None:
-                        decision.work_items.append(WorkItem(str(scope), wait.until))
+                        decision.unit.work_items.append(WorkItem(str(scope), wait.until))
                     return
                 case Nothing() as nothing:
                     if nothing.due_again_at is not None and nothing.due_again_at > now:
-                        decision.work_items.append(WorkItem(str(scope), nothing.due_again_at))
+                        decision.unit.work_items.append(WorkItem(str(scope), nothing.due_again_at))
                     return
                 case Converge() | Fail() | PutOnHold() | Resume() as verdict:
                     event = _said_of(scope, verdict, desired, snapshot, self._catalog)
             snapshot = self._add(decision, event, snapshot)
             if removes_prerequisite(event):
-                decision.work_items.append(WorkItem(str(scope), now))
+                decision.unit.work_items.append(WorkItem(str(scope), now))
                 return
 
     def _order(self, scope: Scope, snapshot: TenantSnapshot) -> Order:
@@ -339,9 +342,11 @@ class Saga:
         after = provisioning.evolve(before, recorded)
         decision.after[str(decision.scope)] = after
         snapshot = TenantSnapshot(snapshot.tenant, snapshot.customer, {**snapshot.scopes, decision.scope: after})
-        if due := made_due(event, before, snapshot, catalog=self._catalog):
-            decision.rescheduled[snapshot.tenant.id] = snapshot.tenant.version
-            decision.work_items.extend(WorkItem(str(other), recorded.time) for other in due)
+        if isinstance(event, StepCompleted | ScopeConverged | ScopeFailed | ScopeResumed):
+            # also where nobody waits yet: a product that comes meanwhile has looked before this event
+            decision.unit.rescheduled[snapshot.tenant.id] = snapshot.tenant.version
+        due = made_due(event, before, snapshot, catalog=self._catalog)
+        decision.unit.work_items.extend(WorkItem(str(other), recorded.time) for other in due)
         return snapshot
 
     def _note(self, decision: Decision, event: Passing, snapshot: TenantSnapshot) -> TenantSnapshot:
@@ -354,23 +359,25 @@ class Saga:
         noted = self._guarded(decision, event, tenant)
         recorded = self._recorded(decision, noted, snapshot, stream=stream, version=tenant.version + 1)
         due = [name for name in due_of(tenant, self._catalog) if name != str(decision.scope)]
-        decision.work_items.extend(WorkItem(name, recorded.time) for name in due)
-        for going in purged_by(event, snapshot):
+        decision.unit.work_items.extend(WorkItem(name, recorded.time) for name in due)
+        for going in purged_by(event, snapshot):  # nobody may hold them since they were decided on
             actual = snapshot.actual(going)
-            decision.unmoved[str(going)] = actual.version - sum(fact.stream == str(going) for fact in decision.facts)
+            decision.unit.unmoved[str(going)] = actual.version - sum(
+                fact.stream == str(going) for fact in decision.unit.events
+            )
         after = tenants.evolve(tenant, recorded)
         decision.after[stream] = after
         if after.held != tenant.held:
-            decision.held[tenant.id] = pending_approvals_of(after)
+            decision.unit.held[tenant.id] = pending_approvals_of(after)
         return replace(snapshot, tenant=after)
 
     def _guarded(self, decision: Decision, event: Passing, tenant: Tenant) -> TenantEvent:
         """The fact, counted by the destroy guard; or that it is held, where there is no room for it."""
         if tenants.is_guarded(event, tenant):
-            counted = decision.guarded or Guarded(self._policy.guard, self._clock())
+            counted = decision.unit.guarded or Guarded(self._policy.guard, self._clock())
             if decision.room is not None and counted.facts >= decision.room:
                 return tenants.request_approval(event)
-            decision.guarded = replace(counted, facts=counted.facts + 1)
+            decision.unit.guarded = replace(counted, facts=counted.facts + 1)
         return event
 
     def _recorded(
@@ -380,7 +387,7 @@ class Saga:
         cause = _because_of(origin.stream, origin.id) if origin else _BECAUSE_OF_NOTHING
         correlation = origin.correlation if origin else str(decision.scope)
         recorded = Recorded(stream, version, self._new_id(), self._clock(), cause, correlation, event)
-        decision.facts.append(recorded)
+        decision.unit.events.append(recorded)
         return recorded
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
-from application.ports import Clock, EventLog, NewId, Recording
-from domain.errors import Conflict
-from domain.event import Cause, Recorded
+from application.operator_event import OperatorAct
+from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
+from application.transact import transact
+from application.unit_of_work import UnitOfWork
+from domain.event import Recorded
 from domain.service_keys import STREAM, ServiceKey, ServiceKeyPublished, ServiceKeyRevoked, keys_of
-
-ATTEMPTS: Final = 10
-
 
 Decide = Callable[[Mapping[str, ServiceKey]], ServiceKeyPublished | ServiceKeyRevoked]
 
@@ -31,26 +30,15 @@ class ServiceKeys:
 
     def record(self, decide: Decide) -> Recorded:
         """What `decide` answers on the keys as they are, as it was recorded. Raises what it raises, and Conflict."""
-        for attempt in range(ATTEMPTS):
-            facts, id_ = self._facts(), self.new_id()
-            event = decide(keys_of(facts))
-            recorded = Recorded(
-                stream=STREAM,
-                version=len(facts) + 1,
-                id=id_,
-                time=self.clock(),
-                cause=Cause(kind="operator", source=event.operator, id=str(id_)),
-                correlation=f"{event.operator} {id_}",
-                event=event,
-            )
-            try:
-                self.log.record(Recording(events=[recorded]))
-            except Conflict:
-                if attempt + 1 == ATTEMPTS:
-                    raise
-            else:
-                return recorded
-        raise AssertionError("unreachable")
+
+        def decided() -> tuple[UnitOfWork, Recorded]:
+            before = self._facts()
+            event = decide(keys_of(before))
+            act = OperatorAct.begun(by=event.operator, clock=self.clock, new_id=self.new_id)
+            recorded = act.recorded(event, stream=STREAM, version=len(before) + 1)
+            return UnitOfWork(events=[recorded]), recorded
+
+        return transact(self.log, decided)
 
     def _facts(self) -> list[Recorded]:
         return self.log.load({STREAM: 0}).get(STREAM, [])

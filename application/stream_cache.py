@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from application.ports import EventLog
+from application.ports.event_log import EventStreams
 from domain import configuration as configurations
 from domain import customer as customers
 from domain.configuration import Adopted
@@ -31,9 +31,9 @@ State = Tenant | Customer | Provisioning | Adopted
 
 
 class Streams:
-    """Folded streams of one process. Not for use by several threads. Without `personal`, see `EventLog.load`."""
+    """Folded streams of one process. Not for use by several threads. Without `personal`, see `EventStreams.load`."""
 
-    def __init__(self, log: EventLog, *, capacity: int = CAPACITY, personal: bool = True) -> None:
+    def __init__(self, log: EventStreams, *, capacity: int = CAPACITY, personal: bool = True) -> None:
         self._log = log
         self._personal = personal
         self._capacity = capacity

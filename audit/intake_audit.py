@@ -21,7 +21,7 @@ from adapters.kafka.intake_standing import Standing
 from adapters.kafka.ports import Message, Partition, PositionExpired
 from adapters.kafka.raw_reader import PartitionReader
 from adapters.postgres.known_messages import KnownMessages
-from application.ingest import Inbound
+from application.inbound import Inbound
 from application.progress import Progress
 
 AT_ONCE: Final = 500

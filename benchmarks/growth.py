@@ -17,7 +17,7 @@ from typing import Final
 import psycopg
 
 from adapters.embedded.servers import EmbeddedBroker
-from application.ports import EncryptionKeys
+from application.ports.encryption import EncryptionKeys
 from benchmarks.append import our_rate as append_rate
 from benchmarks.harness import Result, our_database, progress, rounded, server, settle, together
 from benchmarks.ingest import our_rate as ingest_rate

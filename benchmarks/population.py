@@ -25,7 +25,7 @@ from pydantic import SecretStr
 
 from adapters.postgres import high_water
 from adapters.postgres.event_mapper import EventMapper
-from application.ports import EncryptionKeys
+from application.ports.encryption import EncryptionKeys
 from benchmarks.harness import progress, settle, together
 from domain.event import Cause, Event, Recorded
 from domain.scope.state import StepCompleted

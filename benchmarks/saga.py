@@ -35,7 +35,7 @@ from adapters.resources.configuration import Configurations
 from adapters.resources.fences import spec_of
 from adapters.resources.identities import Identities
 from adapters.resources.site_name import Memberships
-from application.ports import Executor, Order
+from application.ports.resources import Executor, Order
 from benchmarks import workflows
 from benchmarks.harness import (
     Result,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from adapters.kafka.ports import Partition
-from application.ingest import Inbound
+from application.inbound import Inbound
 from audit.intake_audit import IntakeAudited, Reread
 from cli.operators import As, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table

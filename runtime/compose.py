@@ -60,16 +60,18 @@ from adapters.resources.executors import executors
 from adapters.resources.observing import Observer
 from adapters.resources.removing import Remover
 from adapters.resources.topology import Topology
-from application.adoption import Adopting
-from application.commerce_comparison import Comparing
-from application.database_recreation import Recreating
-from application.drift_detection import Reconciling
-from application.drift_sweep import Sweeping
-from application.ingest import Inbound, Lifecycle, Readable, Unreadable, set_aside
+from application.adoption import Adoption
+from application.commerce_comparison import CommerceComparison
+from application.database_recreation import DatabaseRecreation
+from application.drift_detection import DriftDetector
+from application.drift_sweep import DriftSweep
+from application.inbound import Inbound, Readable, Unreadable, set_aside
+from application.ingest import Lifecycle
 from application.operator_acts import Acts
-from application.operator_commands import Operating
-from application.orphan_removal import Clearing
-from application.ports import Reply, WaitingMessage
+from application.operator_commands import OperatorCommands
+from application.orphan_removal import OrphanRemoval
+from application.ports.inbox import WaitingMessage
+from application.ports.work_queue import Reply
 from application.progress import Progress
 from application.reconcile import Saga
 from application.service_keys import ServiceKeys
@@ -177,8 +179,8 @@ class Parts:
         return self.past.adopted_at(position).configuration or self.at_hand
 
     @cached_property
-    def adopting(self) -> Adopting:
-        return Adopting(log=self.log, living=self._living, clock=utc_now, new_id=new_id)
+    def adopting(self) -> Adoption:
+        return Adoption(log=self.log, living=self._living, clock=utc_now, new_id=new_id)
 
     def _living(self, before: Configuration | None, proposed: Configuration) -> Living:
         return living(
@@ -339,8 +341,8 @@ class Parts:
         )
 
     @cached_property
-    def operating(self) -> Operating:
-        return Operating(
+    def operating(self) -> OperatorCommands:
+        return OperatorCommands(
             log=self.log,
             snapshots=self.saga.snapshots,
             catalog=self.catalog,
@@ -358,12 +360,11 @@ class Parts:
         return ServiceKeys(log=self.log, clock=utc_now, new_id=new_id)
 
     @cached_property
-    def reconciling(self) -> Reconciling:
+    def reconciling(self) -> DriftDetector:
         url = self.endpoints.database_url
-        return Reconciling(
+        return DriftDetector(
             log=self.log,
             snapshots=self.saga.snapshots,
-            streams_after=self.log.streams_after,
             looking=Observer(lambda: connect(url), self.topology, self.catalog, master_key=self.master_key),
             catalog=self.catalog,
             policy=self.policy,
@@ -372,8 +373,8 @@ class Parts:
         )
 
     @cached_property
-    def recreating(self) -> Recreating:
-        return Recreating(
+    def recreating(self) -> DatabaseRecreation:
+        return DatabaseRecreation(
             log=self.log,
             snapshots=self.saga.snapshots,
             observe=self.reconciling.looking.observe,
@@ -383,8 +384,8 @@ class Parts:
         )
 
     @cached_property
-    def comparing(self) -> Comparing:
-        return Comparing(log=self.log, snapshots=self.saga.snapshots, streams_after=self.log.streams_after)
+    def comparing(self) -> CommerceComparison:
+        return CommerceComparison(log=self.log, snapshots=self.saga.snapshots)
 
     @cached_property
     def sweep_ledger(self) -> PostgresLedger:
@@ -393,15 +394,15 @@ class Parts:
         return ledger
 
     @contextmanager
-    def sweeping(self) -> Iterator[Sweeping]:
+    def sweeping(self) -> Iterator[DriftSweep]:
         """The background sweep, with parts of its own: it runs in a thread of its own."""
         with Parts(self.settings, self.endpoints) as own:
 
-            def reconciling() -> Reconciling:
+            def reconciling() -> DriftDetector:
                 own.learn()
                 return own.reconciling
 
-            yield Sweeping(
+            yield DriftSweep(
                 reconciling=reconciling,
                 ledger=own.sweep_ledger,
                 drift=own.policy.drift,
@@ -411,14 +412,11 @@ class Parts:
             )
 
     @cached_property
-    def clearing(self) -> Clearing:
+    def clearing(self) -> OrphanRemoval:
         url = self.endpoints.database_url
         control = lambda: connect(url)  # noqa: E731
-        return Clearing(
+        return OrphanRemoval(
             log=self.log,
-            streams_after=self.log.streams_after,
-            mark=self.log.advance_mark,
-            started_after=self.log.started_after,
             looking=Observer(control, self.topology, self.catalog, master_key=self.master_key),
             removing=Remover(control, self.topology),
             plans=OrphanPlans(url),

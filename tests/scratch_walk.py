@@ -20,7 +20,7 @@ from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.log_copy import LogCopy
 from adapters.postgres.log_faults import LogFaults
 from adapters.postgres.message_history import Arrivals
-from application.ports import Recording
+from application.unit_of_work import UnitOfWork
 from audit.export import Choice, export
 from audit.log_check import check
 from domain import operator_events
@@ -77,7 +77,7 @@ def walk(url: str, folder: Path) -> dict[str, Any]:
     now = datetime(2026, 6, 1, tzinfo=UTC)
     keys = InMemorySealingKeys()
     log = PostgresEventLog(url, keys)
-    log.record(Recording(events=[Recorded("operator:t-1", 1, UUID(int=7), now, cause, "c", event)]))
+    log.record(UnitOfWork(events=[Recorded("operator:t-1", 1, UUID(int=7), now, cause, "c", event)]))
     log.advance_mark()
     facts = list(log.load({"operator:t-1": 0})["operator:t-1"])
     with Projectors(url) as projectors:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from application.ports import Order
+from application.ports.resources import Order
 from domain.catalog import Catalog
 from domain.scope.steps import ScopeKind, Step
 

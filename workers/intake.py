@@ -39,7 +39,7 @@ import structlog
 from adapters.kafka.clients import Consumer, Message, OnAssign, Partition, PositionOutOfRange
 from adapters.outage import Outage
 from application.ingest import Outcome
-from application.ports import KafkaPosition
+from application.ports.inbox import KafkaPosition
 from domain.errors import Conflict, Fault, Unavailable
 from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted, fingerprint
 

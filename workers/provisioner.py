@@ -32,12 +32,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Protocol
 
 import structlog
 
 from adapters.outage import Outage
-from application.ports import Clock, EventLog, Executor, Lease, Order, Recording, WorkItem
+from application.ports.clock import Clock
+from application.ports.event_log import EventLog
+from application.ports.resources import Executor, Order
+from application.ports.stream_index import CustomerTenants
+from application.ports.work_queue import Lease, WorkItem, WorkQueue
 from application.reconcile import Decision, Saga
+from application.unit_of_work import UnitOfWork, merged
 from domain.configuration import Configuration
 from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, NewerEvent, TenantryError, Unavailable
 from domain.scope.dependencies import FOLLOWS_CUSTOMER
@@ -87,7 +93,11 @@ class _Done:
 
 
 _Work = Lease | _Done
-_Decided = tuple[_Work, Decision | None, Recording]
+_Decided = tuple[_Work, Decision | None, UnitOfWork]
+
+
+class ProvisionerLog(EventLog, WorkQueue, CustomerTenants, Protocol):
+    """What the provisioner reads and records."""
 
 
 class Provisioner:
@@ -99,7 +109,7 @@ class Provisioner:
 
     def __init__(
         self,
-        event_log: EventLog,
+        event_log: ProvisionerLog,
         saga: Saga,
         executors: Executors,
         *,
@@ -267,7 +277,7 @@ class Provisioner:
     def _are_renewed(self, effects: Sequence[_Effect], until: datetime) -> bool:
         """All of them in one commit, or none: then one of them is somebody else's by now."""
         try:
-            self._log.record(Recording(renewals=[(effect.lease, until) for effect in effects]))
+            self._log.record(UnitOfWork(renewals=[(effect.lease, until) for effect in effects]))
         except Conflict:
             return False
         return True
@@ -320,7 +330,7 @@ class Provisioner:
                 left_to_others = draining or bool(self._unknown(snapshot))
                 decision = self._saga.outcome(each.order, each.result, snapshot, draining=left_to_others, room=room)
                 self._admit(decision, held)
-                turns.append((each, decision, self._recording(each.lease, decision)))
+                turns.append((each, decision, decision.under(each.lease)))
             elif _fans_out(each):
                 turns.append((each, None, self._fan_out(each)))
             elif unknown := self._unknown(snapshots[scopes[each].tenant_id]):
@@ -328,7 +338,7 @@ class Provisioner:
             else:
                 decision = self._saga.take(scopes[each], snapshots[scopes[each].tenant_id], room=room)
                 self._admit(decision, held)
-                turns.append((each, decision, self._recording(each, decision)))
+                turns.append((each, decision, decision.under(each)))
         return turns
 
     def _admit(self, decision: Decision, held: Counter[str]) -> None:
@@ -342,7 +352,7 @@ class Provisioner:
         if full:
             decision.order = None
             slot = self._timetables.slot(full, self._clock(), runs_for=self._runs_for())
-            decision.work_items.append(WorkItem(str(decision.scope), slot))
+            decision.unit.work_items.append(WorkItem(str(decision.scope), slot))
         else:
             held.update(bulkheads)
 
@@ -355,36 +365,21 @@ class Provisioner:
                 ages.update({bulkhead: max(age, ages.get(bulkhead, 0.0)) for bulkhead in effect.bulkheads})
         return ages
 
-    def _recording(self, lease: Lease, decision: Decision) -> Recording:
-        goes_on = decision.order is not None
-        return Recording(
-            events=decision.facts,
-            work_items=decision.work_items,
-            rescheduled=decision.rescheduled,
-            unmoved=decision.unmoved,
-            blocked=decision.blocked,
-            unblocked=decision.unblocked,
-            leases=[] if goes_on else [lease],
-            kept=[lease] if goes_on else [],
-            guarded=decision.guarded,
-            held=decision.held,
-        )
-
     def _unknown(self, snapshot: TenantSnapshot) -> tuple[str, ...]:
         """The tenant's products of which we know nothing. Which family they live in we cannot tell, so each decision
         about this tenant could take something from under them."""
         return self._saga.catalog.unknown_among(snapshot.tenant.products)
 
-    def _put_off(self, lease: Lease, unknown: Sequence[str]) -> Recording:
+    def _put_off(self, lease: Lease, unknown: Sequence[str]) -> UnitOfWork:
         """Somebody who knows them may take it, or we ourselves once a catalogue that has them was adopted."""
         log.warning(
             "the tenant has a product that no catalogue here has: `tenantry config adopt` one",
             scope=lease.scope,
             product=unknown[0],
         )
-        return Recording(work_items=[WorkItem(lease.scope, self._clock() + NOT_KNOWN)], leases=[lease])
+        return UnitOfWork(work_items=[WorkItem(lease.scope, self._clock() + NOT_KNOWN)], leases=[lease])
 
-    def _fan_out(self, lease: Lease) -> Recording:
+    def _fan_out(self, lease: Lease) -> UnitOfWork:
         """A customer changed: every site and product of its tenants is due. Or a tenant, and we did not know all of its
         scopes: all are due. Read after the change was committed."""
         kind, key = StreamName.parse(lease.scope)
@@ -399,12 +394,12 @@ class Provisioner:
         ]
         if any(self._unknown(snapshot) for snapshot in snapshots.values()) and not of_customer:
             work_items.append(WorkItem(lease.scope, now + NOT_KNOWN))  # whoever knows the rest of it wakes that too
-        return Recording(work_items=work_items, leases=[lease])
+        return UnitOfWork(work_items=work_items, leases=[lease])
 
     def _recorded(self, turns: Sequence[_Decided], *, draining: bool) -> list[_Decided]:
         """The turns that were recorded: all in one commit, or, where somebody else was first, one by one."""
         try:
-            self._log.record(_together([recording for _, _, recording in turns]))
+            self._log.record(merged(unit for _, _, unit in turns))
         except Conflict:
             return list(self._one_by_one(turns, draining=draining))
         return list(turns)
@@ -437,7 +432,7 @@ class Provisioner:
     def _give_back(self, lease: Lease) -> None:
         """If the lease is still ours, end it and leave the scope due; if not, its new holder sees to it."""
         with suppress(Conflict):
-            self._log.record(Recording(leases=[lease], work_items=[WorkItem(lease.scope, self._clock())]))
+            self._log.record(UnitOfWork(leases=[lease], work_items=[WorkItem(lease.scope, self._clock())]))
 
 
 def _timed(effect: _Effect, act: Callable[[Order], StepResult | None]) -> StepResult | None:
@@ -454,23 +449,3 @@ def _lease_of(work: _Work) -> Lease:
 
 def _fans_out(lease: Lease) -> bool:
     return not StreamName.parse(lease.scope).is_of_scope
-
-
-def _together(recordings: Sequence[Recording]) -> Recording:
-    whole = Recording()
-    for recording in recordings:
-        whole.events.extend(recording.events)
-        whole.work_items.extend(recording.work_items)
-        for tenant_id, version in recording.rescheduled.items():
-            whole.rescheduled[tenant_id] = min(version, whole.rescheduled.get(tenant_id, version))
-        for stream, version in recording.unmoved.items():
-            whole.unmoved[stream] = min(version, whole.unmoved.get(stream, version))
-        whole.blocked.extend(recording.blocked)
-        whole.unblocked.extend(recording.unblocked)
-        whole.leases.extend(recording.leases)
-        whole.kept.extend(recording.kept)
-        whole.held.update(recording.held)
-        if recording.guarded is not None:
-            whole.guarded = recording.guarded.and_also(whole.guarded)
-    whole.work_items = list({(work_item.scope, work_item.at): work_item for work_item in whole.work_items}.values())
-    return whole

@@ -11,17 +11,20 @@ from collections import Counter
 from collections.abc import Sequence
 
 from application.ingest import Outcome
-from application.ports import EventLog, KafkaPosition, Recording, Reply
+from application.ports.event_log import UnitRecorder
+from application.ports.inbox import KafkaPosition
+from application.ports.work_queue import Reply
+from application.unit_of_work import UnitOfWork
 
 
 class ReplyBox:
     """Stores what was replied; whoever waits for it is due."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: UnitRecorder) -> None:
         self._log = log
 
     def intake(self, messages: Sequence[Reply | None], positions: Sequence[KafkaPosition] = ()) -> Outcome:
         """One batch, one transaction; None is a message that is no reply."""
         replies = [reply for reply in messages if reply is not None]
-        self._log.record(Recording(positions=list(positions), replies=replies))
+        self._log.record(UnitOfWork(positions=list(positions), replies=replies))
         return Outcome(Counter(replied=len(replies), ignored=len(messages) - len(replies)))

@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from adapters.outage import Outage
-from application.drift_sweep import Sweeping
+from application.drift_sweep import DriftSweep
 from domain.errors import TenantryError
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ AGAIN: Final = timedelta(seconds=10)
 
 LAST_PAGE_SECONDS: Final = 5.0
 
-Made = Callable[[], AbstractContextManager[Sweeping]]
+Made = Callable[[], AbstractContextManager[DriftSweep]]
 
 
 @contextmanager

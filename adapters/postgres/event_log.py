@@ -1,7 +1,7 @@
 """Where are facts kept?
 
-`domain.ports.EventLog` on PostgreSQL: facts through the mapper and the recorder, and in the same transaction everything
-that must come or go with them.
+`application.ports.log_store.LogStore` on PostgreSQL: events through the mapper and the recorder, and in the same
+transaction everything that must come or go with them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from adapters.postgres.heartbeats import SILENT_SECONDS
 from adapters.postgres.sequences import expect_sequences
 from adapters.postgres.sessions import Pool
 from adapters.postgres.upgrade_gate import Reading, UpgradeGate
-from application.ports import EncryptionKeys, Lease, Recording, WaitingMessage, latest_end
+from application.ports.encryption import EncryptionKeys
+from application.ports.inbox import WaitingMessage
+from application.ports.work_queue import Lease, latest_end
+from application.unit_of_work import UnitOfWork
 from domain.event import Recorded
 from domain.event_registry import REGISTRY, EventRegistry
 from domain.scope.state import StepStarted
@@ -38,7 +41,7 @@ LOCK_SECONDS: Final = 10.0
 
 
 class PostgresEventLog:
-    """`domain.ports.EventLog` on PostgreSQL."""
+    """`application.ports.log_store.LogStore` on PostgreSQL."""
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class PostgresEventLog:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def record(self, recording: Recording) -> None:
+    def record(self, recording: UnitOfWork) -> None:
         """See `EventLog.record`. Raises Unavailable for an event that a live worker cannot read (upgrade_gate.py)."""
         self._gate.check(recording.events)
         self._keys.prefetch(
@@ -112,7 +115,7 @@ class PostgresEventLog:
         return found
 
     def read(self, after: int, limit: int) -> Sequence[Recorded]:
-        """See `EventLog.read`."""
+        """See `EventFeed.read`."""
         rows = self._rows(
             "SELECT originator_id, originator_version, topic, state, notification_id FROM stored_events"
             " WHERE notification_id > %s AND notification_id <= (SELECT position FROM high_water_mark)"
@@ -135,12 +138,12 @@ class PostgresEventLog:
         return int(self._rows("SELECT position FROM high_water_mark", ())[0][0])
 
     def advance_mark(self) -> int:
-        """Move the mark to what is committed now, without waiting for the agent; the mark."""
+        """See `Intents.advance_mark`: without waiting for the agent."""
         with answering(), self.datastore.get_connection() as connection:
             return high_water.advance(connection)
 
     def known(self, ids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
-        """See `EventLog.known`."""
+        """See `Inbox.known`."""
         pairs = list(ids)
         rows = self._rows(
             "SELECT i.source, i.id, i.digest FROM unnest(%b::text[], %b::text[]) AS k (source, id)"
@@ -150,7 +153,7 @@ class PostgresEventLog:
         return {(source, id_): bytes(digest) for source, id_, digest in rows}
 
     def waiting(self, tenant_ids: Iterable[str]) -> dict[str, list[WaitingMessage]]:
-        """See `EventLog.waiting`."""
+        """See `Inbox.waiting`."""
         found: dict[str, list[WaitingMessage]] = {}
         rows = self._rows(
             'SELECT tenant_id, source, id, type, digest, topic, partition, "offset", sealed_body, received_at'
@@ -176,7 +179,7 @@ class PostgresEventLog:
         return found
 
     def faulty(self, tenant_ids: Iterable[str]) -> dict[str, list[int]]:
-        """See `EventLog.faulty`."""
+        """See `Inbox.faulty`."""
         found: dict[str, list[int]] = {}
         rows = self._rows(
             "SELECT tenant_id, number FROM quarantine"
@@ -188,19 +191,19 @@ class PostgresEventLog:
         return found
 
     def faults_since(self, moment: datetime) -> int:
-        """See `EventLog.faults_since`."""
+        """See `Inbox.faults_since`."""
         query = "SELECT count(*) FROM quarantine WHERE rule = 'internal-error' AND received_at > %s"
         return int(self._rows(query, (moment,))[0][0])
 
     def tenants_of(self, customer_id: str) -> Sequence[str]:
-        """See `EventLog.tenants_of`."""
+        """See `CustomerTenants.tenants_of`."""
         rows = self._rows(
             "SELECT tenant_id FROM customer_tenants WHERE customer_id = %s ORDER BY tenant_id", (customer_id,)
         )
         return [tenant_id for (tenant_id,) in rows]
 
     def streams_after(self, kind: str, key: str, limit: int) -> list[str]:
-        """The keys of the next streams of a kind (`tenant`, `family` ...), in their order; `""` begins."""
+        """See `StreamPages.streams_after`."""
         rows = self._rows(
             "SELECT originator_id FROM stored_events WHERE originator_version = 1"
             " AND originator_id > %s AND originator_id < %s ORDER BY originator_id LIMIT %s",
@@ -209,7 +212,7 @@ class PostgresEventLog:
         return [stream.removeprefix(f"{kind}:") for (stream,) in rows]
 
     def started_after(self, position: int) -> list[str]:
-        """The streams of scopes in which an intent was committed after the position, beyond the mark as well."""
+        """See `Intents.started_after`."""
         rows = self._rows(
             "SELECT DISTINCT originator_id FROM stored_events WHERE notification_id > %s AND topic = %s",
             (position, StepStarted.TOPIC),
@@ -217,7 +220,7 @@ class PostgresEventLog:
         return [stream for (stream,) in rows]
 
     def awaiting_approval(self) -> Sequence[str]:
-        """See `EventLog.held_by_guard`."""
+        """See `ApprovalIndex.awaiting_approval`."""
         return [tenant_id for (tenant_id,) in self._rows("SELECT tenant_id FROM held_by_guard ORDER BY 1", ())]
 
     def not_counted(self) -> list[str]:
@@ -245,7 +248,7 @@ class PostgresEventLog:
         return {(topic_id, partition): next_offset for topic_id, partition, next_offset in rows}
 
     def scheduled(self, names: Iterable[str]) -> dict[str, datetime]:
-        """See `EventLog.scheduled`. A scope that is leased keeps its rows until the lease ends."""
+        """See `WorkQueue.scheduled`. A scope that is leased keeps its rows until the lease ends."""
         asked = "SELECT scope, min(due_at) FROM wakes WHERE scope = ANY(%b) GROUP BY scope"
         return dict(self._rows(asked, (texts(names),)))
 
@@ -259,7 +262,7 @@ class PostgresEventLog:
         share: int | None = None,
         but_not_of: Sequence[str] = (),
     ) -> list[Lease]:
-        """See `EventLog.claim`.
+        """See `WorkQueue.claim`.
 
         Wake rows are only ever inserted and deleted. A claim answers the rows that it saw: a row that comes while the
         scope is being worked on stays, and makes the scope due again. The rows of one large tenant may fill all that a

@@ -23,7 +23,7 @@ from eventsourcing.persistence import Mapper, StoredEvent
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_json
 
-from application.ports import EncryptionKeys
+from application.ports.encryption import EncryptionKeys
 from domain.errors import NewerEvent, UnreadableEvent
 from domain.event import Cause, Event, Recorded, schema_of
 from domain.event_registry import REGISTRY, EventRegistry

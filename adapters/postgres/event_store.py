@@ -38,7 +38,7 @@ from adapters.postgres.arrays import Bigints, Byteas, Texts, bigint, bigints, by
 from adapters.postgres.errors import is_worth_keeping, outcome_is_unknown
 from adapters.postgres.high_water import APPEND_LOCK
 from adapters.postgres.unit_of_work import write_rows
-from application.ports import Recording
+from application.unit_of_work import UnitOfWork
 
 _RETRIES: Final = 3
 """How often an append is tried again when its connection breaks."""
@@ -49,14 +49,14 @@ class VersionConflict(IntegrityError):
 
 
 class Recorder(PostgresApplicationRecorder):
-    """`insert_events(stored_events, recording=...)` commits a Recording's other rows in the same transaction.
+    """`insert_events(stored_events, recording=...)` commits a UnitOfWork's other rows in the same transaction.
 
     Raises VersionConflict or DuplicateIncoming (unit_of_work.py), both the library's IntegrityError. A write of our own
     that had landed before the connection broke is neither: it is found, and its positions are returned.
     """
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
-        recording: Recording | None = kwargs.get("recording")
+        recording: UnitOfWork | None = kwargs.get("recording")
         bodies: Mapping[int, str] = kwargs.get("bodies", {})
         attempt = 0
         conflict: IntegrityError | None = None
@@ -79,7 +79,7 @@ class Recorder(PostgresApplicationRecorder):
                 attempt, conflict = 1, error
 
     def _insert(
-        self, stored_events: Sequence[StoredEvent], recording: Recording | None, bodies: Mapping[int, str]
+        self, stored_events: Sequence[StoredEvent], recording: UnitOfWork | None, bodies: Mapping[int, str]
     ) -> list[int]:
         if recording is None:
             return self._append_alone(stored_events)

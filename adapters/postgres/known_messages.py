@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from adapters.postgres.arrays import byteas, texts
-from application.ingest import Inbound, Readable
+from application.inbound import Inbound, Readable
 from domain.errors import Unavailable
 
 

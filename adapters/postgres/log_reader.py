@@ -19,7 +19,7 @@ from typing import Any, Final
 from adapters.postgres.connection import LONG, Session
 from adapters.postgres.event_mapper import ENCRYPTED_MARK, EventMapper
 from adapters.postgres.seal_store import NO_MARK
-from application.ports import EncryptionKeys
+from application.ports.encryption import EncryptionKeys
 from domain.errors import NewerEvent, Unavailable, UnreadableEvent
 from domain.event import Event, Recorded
 from domain.event_registry import REGISTRY, EventRegistry

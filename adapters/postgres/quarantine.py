@@ -17,7 +17,7 @@ from psycopg.rows import class_row
 
 from adapters.postgres.connection import connect
 from adapters.postgres.errors import answering
-from application.ports import EncryptionKeys
+from application.ports.encryption import EncryptionKeys
 from domain.errors import UsageError
 
 

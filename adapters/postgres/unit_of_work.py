@@ -1,6 +1,6 @@
 """Which rows are committed together with events?
 
-Everything of a `Recording` but its events, as statements on the transaction of the append. Rows that are only ever
+Everything of a `UnitOfWork` but its events, as statements on the transaction of the append. Rows that are only ever
 inserted or deleted never wait for each other; where a row is not as expected, Conflict or PositionLost is raised and
 nothing of the transaction stays.
 """
@@ -18,7 +18,9 @@ from psycopg.rows import DictRow
 
 from adapters.postgres.approval_budget import hold, pass_the_guard
 from adapters.postgres.arrays import Bigints, Texts, bigints, byteas, texts, timestamps
-from application.ports import KafkaPosition, Lease, Recording
+from application.ports.inbox import KafkaPosition
+from application.ports.work_queue import Lease
+from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, PositionLost
 from domain.faults import INTERNAL_ERROR
 from domain.tenant import state as tenants
@@ -30,7 +32,7 @@ class DuplicateIncoming(IntegrityError):
     """Somebody else has dealt with that incoming message."""
 
 
-def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int, str]) -> None:
+def write_rows(curs: Cursor[DictRow], recording: UnitOfWork, bodies: Mapping[int, str]) -> None:
     """Write them; `bodies` holds the sealed bodies of messages by the identity of the message."""
     if recording.guarded is not None:  # first, so that whoever waits for the guard holds nothing else yet
         pass_the_guard(curs, recording.guarded, recording.live_products)
@@ -119,7 +121,7 @@ def write_rows(curs: Cursor[DictRow], recording: Recording, bodies: Mapping[int,
         )
 
 
-def _close_quarantined(curs: Cursor[DictRow], recording: Recording) -> None:
+def _close_quarantined(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
     if recording.released or recording.discarded:
         curs.execute(
             "SELECT tenant_id FROM quarantine WHERE number = ANY(%b) AND rule = 'internal-error'"
@@ -142,7 +144,7 @@ def _close_quarantined(curs: Cursor[DictRow], recording: Recording) -> None:
         _expect(curs, 1, "a quarantined message is not open any more")
 
 
-def _block(curs: Cursor[DictRow], recording: Recording) -> None:
+def _block(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
     if recording.blocked:
         curs.execute(
             "INSERT INTO blocked (obstacle, scope) SELECT * FROM unnest(%b::text[], %b::text[]) ON CONFLICT DO NOTHING",
@@ -156,7 +158,7 @@ def _block(curs: Cursor[DictRow], recording: Recording) -> None:
         )
 
 
-def _keep_replies(curs: Cursor[DictRow], recording: Recording) -> None:
+def _keep_replies(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
     """Those to orders that await one; whoever waits for it is due. Any other changes nothing."""
     for reply in sorted(recording.replies, key=lambda each: (each.scope, each.step)):  # others lock in the same order
         curs.execute(
@@ -172,7 +174,7 @@ def _keep_replies(curs: Cursor[DictRow], recording: Recording) -> None:
             log.info("passed over a reply to %r: nobody waits for it, or it is no news", reply.key)
 
 
-def _see(curs: Cursor[DictRow], recording: Recording) -> None:
+def _see(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
     """Each message once; what waited or was quarantined may be dealt with again."""
     if not recording.incoming:
         return
@@ -204,7 +206,7 @@ def _see(curs: Cursor[DictRow], recording: Recording) -> None:
         )
 
 
-def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:
+def _guard_waiting_rooms(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
     """Nobody is sent to wait for a tenant that another transaction creates at this moment, or the other way round; nor
     behind a message that another one takes out of the quarantine (`_close_quarantined`).
 
@@ -240,7 +242,7 @@ def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:
         raise Conflict("what a message should wait for has come about: decide again")
 
 
-def _know_of_each_other(curs: Cursor[DictRow], recording: Recording) -> None:
+def _know_of_each_other(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
     """Whoever gives a tenant a product, and whoever wakes its scopes because one of them has got further.
 
     The second may not know the product yet, and a third may have looked at the product already, and let it wait for
@@ -327,7 +329,7 @@ def _move(curs: Cursor[DictRow], position: KafkaPosition) -> None:
         raise PositionLost(f"partition {position.partition} of {position.topic} was moved on by another intake")
 
 
-def _settle_leases(curs: Cursor[DictRow], recording: Recording) -> None:
+def _settle_leases(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
     """Those that are kept are locked, so that whoever takes one over, now that it has run out, sees what is recorded
     here."""
     if recording.leases or recording.kept:

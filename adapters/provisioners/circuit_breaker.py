@@ -20,7 +20,7 @@ from threading import Lock
 from typing import Final, TypeVar
 
 from adapters.provisioners.orders import about
-from application.ports import Executor, Order
+from application.ports.resources import Executor, Order
 from domain.errors import ExecutorError, Unreachable
 from domain.scope.steps import StepResult
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from adapters.kafka.ports import Producer
 from adapters.provisioners.orders import Draft, about, body_of, obstacle_of
-from application.ports import Order
+from application.ports.resources import Order
 from domain.errors import Obstacle, Unavailable, Unreachable
 from domain.scope.steps import StepResult
 

@@ -15,7 +15,7 @@ from adapters.provisioners.orders import Draft
 from adapters.provisioners.signed_requests import SignedRequests, SigningSecret
 from adapters.provisioners.webhooks import Webhook
 from adapters.resources.fences import spec_of
-from application.ports import Executor, Order
+from application.ports.resources import Executor, Order
 from domain.catalog import Catalog, CommandedExecutor, ForeignExecutor
 from domain.configuration import secret_obstacle
 from domain.errors import Obstacle, UsageError

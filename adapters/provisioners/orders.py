@@ -14,7 +14,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from application.ports import Order
+from application.ports.resources import Order
 from domain.event import Value
 from domain.scope.steps import ConfigurationResult, LicenseResult, Step, StepResult
 from domain.stream_name import ObstacleName

@@ -44,7 +44,8 @@ from adapters.provisioners.orders import Draft, Misfit, about, completed, obstac
 from adapters.provisioners.signed_requests import SigningSecret
 from adapters.resources.fences import Connect
 from adapters.resources.topology import reaching
-from application.ports import Executor, Order, Reply
+from application.ports.resources import Executor, Order
+from application.ports.work_queue import Reply
 from domain.catalog import Catalog, ForeignExecutor
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
 from domain.scope.steps import Scope, Step, StepResult

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ValidationError
 
 from adapters.provisioners.orders import Draft, Misfit, about, body_of, completed, obstacle_of
 from adapters.provisioners.signed_requests import Answer, Method, NoAnswer, SignedRequests, SigningSecret
-from application.ports import Order
+from application.ports.resources import Order
 from domain.errors import Fenced, Obstacle, Permanent, Retryable, Unreachable
 from domain.scope.steps import StepResult
 

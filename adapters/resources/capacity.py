@@ -11,7 +11,7 @@ import psycopg
 
 from adapters.resources.fences import Connect, control_transaction, spec_of
 from adapters.resources.topology import Topology
-from application.ports import Order
+from application.ports.resources import Order
 from domain.errors import Obstacle, Permanent
 from domain.scope.steps import RegionResult, RegionSpec
 from domain.stream_name import ObstacleName

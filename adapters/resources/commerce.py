@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters.resources.fences import spec_of
-from application.ports import Order
+from application.ports.resources import Order
 from domain.scope.steps import CommerceResult, CommerceSpec
 
 

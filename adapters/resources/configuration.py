@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.resources.fences import spec_of
 from adapters.resources.site_name import site_url
-from application.ports import Order
+from application.ports.resources import Order
 from domain.catalog import Catalog
 from domain.scope.steps import ConfigurationResult, ConfigurationSpec
 

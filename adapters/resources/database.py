@@ -41,7 +41,7 @@ from adapters.resources.fences import pass_fence, spec_of
 from adapters.resources.login_role import OUR_NAMES, Names, role_password
 from adapters.resources.portions import drop_portion, hand_over_portion
 from adapters.resources.topology import OURS, Shard, Topology, close_to_public, reach_role
-from application.ports import Order
+from application.ports.resources import Order
 from domain.errors import Permanent, Retryable
 from domain.scope.steps import DatabaseResult, DatabaseSpec, RoleResult
 

@@ -19,7 +19,7 @@ from psycopg import errors, sql
 
 from adapters.resources.fences import pass_fence, spec_of
 from adapters.resources.topology import Topology
-from application.ports import Order
+from application.ports.resources import Order
 from domain.catalog import Catalog
 from domain.errors import Permanent, Retryable
 from domain.scope.steps import DatabaseResult, LicenseResult, LicenseSpec

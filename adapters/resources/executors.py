@@ -25,7 +25,7 @@ from adapters.resources.fences import Connect
 from adapters.resources.identities import Identities
 from adapters.resources.site_name import Memberships, SiteNames
 from adapters.resources.topology import Topology
-from application.ports import Executor
+from application.ports.resources import Executor
 from domain.catalog import Catalog
 from domain.errors import UsageError
 from domain.scope.steps import ScopeKind, Step

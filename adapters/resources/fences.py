@@ -19,7 +19,7 @@ from psycopg import sql
 
 from adapters.postgres.connection import milliseconds
 from adapters.resources.topology import OURS, Patience, reaching
-from application.ports import Order
+from application.ports.resources import Order
 from domain.errors import Fenced
 from domain.event import Value
 

@@ -7,7 +7,7 @@ once commerce has named them, replace the person who founded the tenant.
 from __future__ import annotations
 
 from adapters.resources.fences import spec_of
-from application.ports import Order
+from application.ports.resources import Order
 from domain.scope.steps import IdentityResult, IdentitySpec, Membership, Permission, User
 
 

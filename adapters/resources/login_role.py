@@ -25,7 +25,7 @@ import psycopg
 from psycopg import sql
 
 from adapters.resources.topology import reach_role
-from application.ports import Order
+from application.ports.resources import Order
 from domain.errors import Retryable
 from domain.scope.steps import Scope
 from domain.stream_name import RESOURCE_PATTERN, ResourceName

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.resources.fences import Connect, control_transaction, spec_of
 from adapters.resources.topology import Patience
-from application.ports import Order
+from application.ports.resources import Order
 from domain.errors import Obstacle
 from domain.scope.steps import MembershipResult, MembershipSpec, SiteResult, SiteSpec
 from domain.stream_name import ObstacleName

@@ -20,7 +20,7 @@ from psycopg import sql
 from adapters.embedded.servers import EmbeddedPostgres
 from adapters.postgres.high_water import HighWaterAgent
 from adapters.postgres.migrations import migrate
-from application.ports import Recording
+from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, Retryable, Unreachable
 from domain.scope.steps import Step
 from tests.adapters.postgres.appending import event_log, fact, stored
@@ -188,16 +188,16 @@ def test_an_act_on_more_tenants_than_the_server_has_locks_is_recorded(small: Emb
     tenants = {f"tenant:t-{number}": 0 for number in range(TABLES)}
     with event_log(url) as log, psycopg.connect(url) as other:
         other.execute(b"SELECT pg_advisory_xact_lock_shared(hashtextextended('*', 3))")  # as one of a few tenants does
-        recorded = Thread(target=lambda: log.record(Recording(unmoved=tenants)))
+        recorded = Thread(target=lambda: log.record(UnitOfWork(unmoved=tenants)))
         recorded.start()
         recorded.join(0.5)
         assert recorded.is_alive()
         other.rollback()
         recorded.join(10)
         assert not recorded.is_alive()
-        log.record(Recording(events=[fact("tenant:t-7")]))
+        log.record(UnitOfWork(events=[fact("tenant:t-7")]))
         with pytest.raises(Conflict):
-            log.record(Recording(unmoved=tenants))
+            log.record(UnitOfWork(unmoved=tenants))
 
 
 # -- prepared transactions -----------------------------------------------------------------------------------------

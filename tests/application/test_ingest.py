@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from application.ingest import Readable, Unreadable
-from application.ports import KafkaPosition, Recording
+from application.inbound import Readable, Unreadable
+from application.ports.inbox import KafkaPosition
+from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, PositionLost
 from domain.tenant.events import ProductActivated, ProductSuspended, TenantCreated, TenantMessageStale
 from tests.domain.given import APP, CONFLUENCE, JIRA, NOW, POLICY, Clock, FrontDoor, Intake, message
@@ -301,7 +302,7 @@ def test_a_product_that_comes_with_its_tenant_is_due_where_its_license_has_an_en
 
 
 def test_a_batch_says_which_tenants_have_a_product_more() -> None:
-    intake, recordings = Intake(), list[Recording]()
+    intake, recordings = Intake(), list[UnitOfWork]()
     intake.log.before_record = recordings.append
     intake.takes(message("tenant.created", 1), message("product.activated", 1))
     intake.takes(message("product.suspended", 2))
@@ -338,7 +339,7 @@ def test_positions_move_with_the_batch() -> None:
 def first_be(intake: Intake, other: Readable) -> None:
     """Let somebody else record `other` just before the next recording."""
 
-    def somebody_else(recording: Recording) -> None:
+    def somebody_else(recording: UnitOfWork) -> None:
         intake.log.before_record = lambda later: None
         intake.takes(other)
 
@@ -366,7 +367,7 @@ def test_who_is_second_with_the_same_message_counts_a_duplicate() -> None:
 def test_who_is_always_second_says_so_in_the_end() -> None:
     intake = Intake()
 
-    def conflict(recording: Recording) -> None:
+    def conflict(recording: UnitOfWork) -> None:
         raise Conflict("somebody else recorded first: decide again")
 
     intake.log.before_record = conflict

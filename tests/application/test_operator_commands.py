@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from application.operator_commands import Act, decide
-from application.ports import Order, Recording
+from application.ports.resources import Order
+from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, Permanent, Retryable, UsageError
 from domain.event import Recorded
 from domain.scope.state import (
@@ -230,9 +231,9 @@ def test_an_act_is_decided_again_when_somebody_else_records_first(desk: Desk) ->
         desk.cloud.log.events[-1].cause, "test", ScopeConverged(**of(JIRA_SCOPE), level="open", digest="x"),
     )  # fmt: skip
 
-    def first(recording: Recording) -> None:
+    def first(recording: UnitOfWork) -> None:
         desk.cloud.log.before_record = lambda recording: None
-        desk.cloud.log.record(Recording(events=[other]))
+        desk.cloud.log.record(UnitOfWork(events=[other]))
 
     desk.cloud.log.before_record = first
     done = desk.does(hold())
@@ -241,7 +242,7 @@ def test_an_act_is_decided_again_when_somebody_else_records_first(desk: Desk) ->
 
 
 def test_an_act_that_is_overtaken_again_and_again_is_told_so(desk: Desk) -> None:
-    def always(recording: Recording) -> None:
+    def always(recording: UnitOfWork) -> None:
         raise Conflict("somebody else recorded first")
 
     desk.cloud.log.before_record = always

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from adapters.kafka.cloudevents_reader import to_structured
 from adapters.kafka.ports import Message
-from application.ports import Order
+from application.ports.resources import Order
 from cli.main import app
 from domain.errors import ExecutorError, Permanent
 from domain.scope.steps import Step

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from adapters.embedded.servers import EmbeddedBroker
 from adapters.kafka.clients import GroupSession, KafkaPythonConsumer, KafkaPythonProducer, ensure_topics
-from application.ingest import Inbound
+from application.inbound import Inbound
 from cli.main import app
 from runtime.compose import Parts
 from runtime.instance import endpoints

@@ -231,13 +231,9 @@ def test_what_a_silent_shard_holds_is_neither_absent_nor_removed(
     told = litter.told()
     assert list(told["not_looked_at"]) == ["eu-1"]
     assert {thing["where"] for thing in told["orphans"]} == {CONTROL}
-    litter.cloud.parts.clearing._condemn(  # noqa: SLF001 - the shard was lost after somebody had condemned them
-        litter.cloud.parts.clearing._story(plan),  # noqa: SLF001
-        litter.cloud.parts.clearing.plan(),
-        plan,
-        reason="litter",
-        by="test",
-    )
+    clearing = litter.cloud.parts.clearing  # the shard was lost after somebody had condemned them
+    marked = clearing._marked(clearing._story(plan), clearing.plan(), plan, reason="litter", by="test")  # noqa: SLF001
+    clearing.log.record(marked)
     left = litter.remove(plan, code=1)["left"]
     assert {thing["where"] for thing in left} == {"eu-1"}
     settings.write_text(there)

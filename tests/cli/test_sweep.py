@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from adapters.outage import Outage
-from application.drift_sweep import STAND_BY, Sweeping
+from application.drift_sweep import STAND_BY, DriftSweep
 from domain.scope.state import StepMissing
 from domain.scope.steps import Scope
 from tests.cli.cloud import Cloud
@@ -23,18 +23,18 @@ AT_ONCE = timedelta(0)
 
 
 @contextmanager
-def sweeper(cloud: Cloud) -> Iterator[Sweeping]:
+def sweeper(cloud: Cloud) -> Iterator[DriftSweep]:
     with cloud.parts.sweeping() as made:
         yield replace(made, interval=AT_ONCE, pause=AT_ONCE)
 
 
-def its_turn(made: Sweeping) -> None:
+def its_turn(made: DriftSweep) -> None:
     """The server takes a moment to notice that the one who held the ledger before has gone."""
     while not made.ledger.hold():
         time.sleep(0.01)
 
 
-def a_pass(made: Sweeping) -> None:
+def a_pass(made: DriftSweep) -> None:
     """From its first page until it is through, or has stopped itself."""
     while made.step() != STAND_BY:
         if made.ledger.read().started_at is None:
@@ -112,7 +112,7 @@ def test_it_runs_in_a_thread_of_its_own_and_ends_with_the_worker(cloud: Cloud) -
         failures = iter([RuntimeError("something went wrong")])
 
         @contextmanager
-        def make() -> Iterator[Sweeping]:
+        def make() -> Iterator[DriftSweep]:
             for failure in failures:
                 raise failure
             yield made

@@ -21,7 +21,8 @@ from adapters.postgres.migrations import migrate
 from adapters.provisioners.foreign import licensed
 from adapters.provisioners.replies import PostgresReplies, Replied, read
 from adapters.provisioners.signed_requests import SigningSecret
-from application.ports import Executor, Order, Reply
+from application.ports.resources import Executor, Order
+from application.ports.work_queue import Reply
 from domain.catalog import AnyExecutor, Catalog, default_catalog
 from domain.errors import ExecutorError, Obstacle
 from domain.scope.steps import RegionResult, Scope, Step

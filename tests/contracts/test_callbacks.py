@@ -18,7 +18,7 @@ from adapters.kafka.clients import Message
 from adapters.provisioners.foreign import licensed
 from adapters.provisioners.replies import LARGEST_REPLY_BYTES, read
 from adapters.provisioners.signed_requests import SigningSecret
-from application.ports import Order
+from application.ports.resources import Order
 from domain.catalog import ForeignExecutor
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
 from domain.scope.steps import LicenseResult, Step

@@ -16,7 +16,7 @@ from adapters.provisioners.commands import Commanded
 from adapters.provisioners.foreign import Routed, licensed
 from adapters.provisioners.replies import LARGEST_REPLY_BYTES, read
 from application.ingest import Lifecycle
-from application.ports import Order
+from application.ports.resources import Order
 from application.reconcile import Saga
 from domain.catalog import CommandedExecutor
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable

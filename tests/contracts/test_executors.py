@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from adapters.embedded.servers import EmbeddedPostgres
-from application.ports import Order
+from application.ports.resources import Order
 from domain.errors import Fenced, Obstacle, Permanent
 from domain.scope.steps import DatabaseResult, RegionResult, RegionSpec, Scope, Step
 from tests.adapters.provisioners.orders import Executors, Family, new_tenant_id, order, site_order

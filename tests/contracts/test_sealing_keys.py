@@ -11,7 +11,7 @@ from psycopg_pool import ConnectionPool
 from adapters.embedded.servers import EmbeddedPostgres
 from adapters.encryption import MasterKey, PostgresEncryptionKeys
 from adapters.postgres.migrations import migrate
-from application.ports import EncryptionKeys
+from application.ports.encryption import EncryptionKeys
 from domain.errors import TenantryError
 from tests.fakes.sealing import InMemorySealingKeys
 from tests.real_parts import make_database

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from adapters.provisioners.signed_requests import LARGEST_ANSWER_BYTES, SigningSecret
 from adapters.provisioners.webhooks import Webhook
-from application.ports import Order
+from application.ports.resources import Order
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable, UsageError
 from domain.scope.steps import (
     ConfigurationResult,

@@ -28,7 +28,7 @@ from adapters.kafka.ports import Message
 from adapters.postgres.migrations import migrate
 from adapters.resources.login_role import role_password
 from application.ingest import Lifecycle
-from application.operator_commands import Act, Operating
+from application.operator_commands import Act, OperatorCommands
 from demo.entries import Entry
 from demo.findings import Found, find
 from demo.oracle import Disagreement, disagreements, expect
@@ -116,7 +116,7 @@ class Cloud:
     def tries_again(self, scope: Scope) -> None:
         """An operator does, with what was given up."""
         parts = self.parts
-        operating = Operating(parts.log, parts.saga.snapshots, parts.catalog, POLICY, self._tick, new_id)
+        operating = OperatorCommands(parts.log, parts.saga.snapshots, parts.catalog, POLICY, self._tick, new_id)
         operating.carry_out(Act("retry", scope, "it is mended"), by="ada@host")
 
     def _comes(self, type_: str, key: str, data: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from application.ports import Executor, Order
+from application.ports.resources import Executor, Order
 from domain.errors import Permanent, Retryable
 from domain.scope.steps import ScopeKind, Step, StepResult
 

@@ -18,7 +18,8 @@ from adapters.resources import database as databases
 from adapters.resources import entitlement as licenses
 from adapters.resources import fences
 from adapters.resources.login_role import Names
-from application.ports import Executor, Order, Recording
+from application.ports.resources import Executor, Order
+from application.unit_of_work import UnitOfWork
 from domain.scope.steps import ScopeKind, Step, StepResult
 from tests.crashes.points import WatchedLog
 
@@ -107,7 +108,7 @@ class _PaysItsDebts(WatchedLog):
 
     hasty: list[_Hasty] = field(default_factory=list)
 
-    def record(self, recording: Recording) -> None:
+    def record(self, recording: UnitOfWork) -> None:
         WatchedLog.record(self, recording)  # a dataclass with slots has no plain super()
         for each in self.hasty:
             while each.owed:

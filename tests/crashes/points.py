@@ -20,7 +20,11 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import sql
 
-from application.ports import EventLog, Executor, Lease, Order, Recording, WaitingMessage
+from application.ports.inbox import WaitingMessage
+from application.ports.log_store import LogStore
+from application.ports.resources import Executor, Order
+from application.ports.work_queue import Lease
+from application.unit_of_work import UnitOfWork
 from domain.event import Recorded
 from domain.scope.state import ScopeConverged, StepCompleted, StepStarted
 from domain.scope.steps import ScopeKind, Step, StepResult
@@ -52,12 +56,12 @@ Watch = Callable[[str, Place], None]
 
 @dataclass(frozen=True, slots=True)
 class WatchedLog:
-    """`domain.ports.EventLog` whose commits are watched."""
+    """`application.ports.log_store.LogStore` whose commits are watched."""
 
-    log: EventLog
+    log: LogStore
     watch: Watch
 
-    def record(self, recording: Recording) -> None:
+    def record(self, recording: UnitOfWork) -> None:
         places = _places(recording)
         for tenant, names in places.items():
             self.watch(tenant, frozenset(Point(*name, "before") for name in names))
@@ -109,7 +113,7 @@ class WatchedLog:
         return self.log.awaiting_approval()
 
 
-def _places(recording: Recording) -> dict[str, set[tuple[str, str]]]:
+def _places(recording: UnitOfWork) -> dict[str, set[tuple[str, str]]]:
     """For each tenant, what the commit is called: by the facts in it, or that a turn came to nothing."""
     found: dict[str, set[tuple[str, str]]] = {}
     for fact in recording.events:

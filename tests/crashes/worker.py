@@ -23,7 +23,7 @@ from typing import Any
 
 import structlog
 
-from application.ports import Order
+from application.ports.resources import Order
 from application.reconcile import Saga
 from runtime.compose import Parts, new_id
 from runtime.instance import Endpoints

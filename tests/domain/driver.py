@@ -12,9 +12,12 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol
 
-from application.operator_commands import Operating
-from application.ports import EventLog, Lease, Order, Recording, WorkItem
+from application.operator_commands import OperatorCommands
+from application.ports.log_store import LogStore
+from application.ports.resources import Order
+from application.ports.work_queue import Lease, WorkItem
 from application.reconcile import Decision, Saga
+from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, ExecutorError, GuardTripped
 from domain.event import Recorded
 from domain.policy import Policy
@@ -34,10 +37,10 @@ class Killed(BaseException):
     """The worker is no more; whatever it held stays held until its lease ends."""
 
 
-class Keeper(EventLog, Protocol):
+class Keeper(LogStore, Protocol):
     """The port, and what a driver looks up behind it."""
 
-    before_record: Callable[[Recording], None]
+    before_record: Callable[[UnitOfWork], None]
 
     @property
     def events(self) -> Sequence[Recorded]: ...
@@ -104,7 +107,7 @@ class CloudOn:
                 for scope in scopes_of(self.snapshot(tenant_id).tenant, CATALOG)
             ]
             work_items = [WorkItem(str(scope), self.clock()) for scope in scopes]
-            self.log.record(Recording(work_items=work_items, leases=[lease]))
+            self.log.record(UnitOfWork(work_items=work_items, leases=[lease]))
             return
         scope = Scope.parse(lease.scope)
         order = self._record(lease, partial(self.saga.take, scope, self.snapshot(scope.tenant_id)))
@@ -124,23 +127,12 @@ class CloudOn:
 
     def _record(self, lease: Lease, decide: Callable[..., Decision], room: int | None = None) -> Order | None:
         decision = decide(room=room)
-        recording = Recording(
-            events=decision.facts,
-            work_items=decision.work_items,
-            unmoved=decision.unmoved,
-            blocked=decision.blocked,
-            unblocked=decision.unblocked,
-            leases=[] if decision.order else [lease],
-            kept=[lease] if decision.order else [],
-            guarded=decision.guarded,
-            held=decision.held,
-        )
         try:
-            self.log.record(recording)
+            self.log.record(decision.under(lease))
         except GuardTripped:
             return self._record(lease, decide, room=0)
         except Conflict:
-            self.log.record(Recording(leases=[lease], work_items=[WorkItem(lease.scope, self.clock())]))
+            self.log.record(UnitOfWork(leases=[lease], work_items=[WorkItem(lease.scope, self.clock())]))
             return None
         return decision.order
 
@@ -164,8 +156,8 @@ class CloudOn:
         """An operator's `restore` of the tenant."""
         return self.operating().restore(TENANT, reason="the wrong one was called", by="ada@host")
 
-    def operating(self) -> Operating:
-        return Operating(self.log, self.saga.snapshots, CATALOG, self.policy, self.clock, self._new_id)
+    def operating(self) -> OperatorCommands:
+        return OperatorCommands(self.log, self.saga.snapshots, CATALOG, self.policy, self.clock, self._new_id)
 
     def retry_all(self) -> None:
         """An operator's `runs retry` of every scope that was given up or is held."""
@@ -178,7 +170,7 @@ class CloudOn:
         fact = recorded(str(scope), version + 1, event, at=self.clock())
         due = (scope, *dependents(scope, self.snapshot(), catalog=CATALOG))
         work_items = [WorkItem(str(each), self.clock()) for each in due]
-        self.log.record(Recording(events=[fact], work_items=work_items))
+        self.log.record(UnitOfWork(events=[fact], work_items=work_items))
 
     def completions(self) -> Counter[tuple[str, int]]:
         """How often each generation was completed."""

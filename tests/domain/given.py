@@ -13,8 +13,10 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from application.ingest import Inbound, Lifecycle, Readable
-from application.ports import EventLog, WaitingMessage
+from application.inbound import Inbound, Readable
+from application.ingest import Lifecycle
+from application.ports.inbox import WaitingMessage
+from application.ports.log_store import LogStore
 from domain import customer as customers
 from domain.catalog import default_catalog
 from domain.commands import COMMANDS, TenantCommand, UpdateCustomer
@@ -47,7 +49,7 @@ SERVICE = "jira-service-management"
 CONFLUENCE = "confluence"
 APP = "timesheets"
 
-Log = TypeVar("Log", bound=EventLog)
+Log = TypeVar("Log", bound=LogStore)
 
 SITE = Scope("site", TENANT)
 JIRA_FAMILY = Scope("family", TENANT, "jira")

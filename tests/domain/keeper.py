@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from adapters.postgres.event_log import PostgresEventLog
-from application.ports import Lease, Recording, WorkItem
+from application.ports.work_queue import Lease, WorkItem
+from application.unit_of_work import UnitOfWork
 from domain.event import Recorded
 from tests.domain.given import Clock
 from tests.fakes.sealing import InMemorySealingKeys
@@ -33,9 +34,9 @@ class PostgresKeeper(PostgresEventLog):
 
     def __init__(self, url: str) -> None:
         super().__init__(url, InMemorySealingKeys())
-        self.before_record: Callable[[Recording], None] = lambda recording: None
+        self.before_record: Callable[[UnitOfWork], None] = lambda recording: None
 
-    def record(self, recording: Recording) -> None:
+    def record(self, recording: UnitOfWork) -> None:
         self.before_record(recording)
         super().record(recording)
 

@@ -13,7 +13,8 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from application.operator_commands import Act
-from application.ports import Order, Recording
+from application.ports.resources import Order
+from application.unit_of_work import UnitOfWork
 from domain.errors import Permanent, Refused, Retryable, UsageError
 from domain.policy import Guard
 from domain.scope.state import ScopeConverged
@@ -169,7 +170,7 @@ class Story:
         self.desk.decides(verdict)
         self._check_held()
 
-    def _overtake(self, recording: Recording) -> None:
+    def _overtake(self, recording: UnitOfWork) -> None:
         for fact in recording.events:
             if self.overtaking and isinstance(
                 fact.event, (PurgeStarted, LicenseExpired, ApprovalRequested, ClosingHeld)

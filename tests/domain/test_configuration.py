@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from application.adoption import Adopting
-from application.ports import Blocked, Recording
+from application.adoption import Adoption
+from application.ports.work_queue import Blocked
 from application.reconcile import Saga
+from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog, Product
 from domain.configuration import (
     STREAM,
@@ -38,8 +39,8 @@ def without(key: str) -> Catalog:
     return Catalog(products={each: product for each, product in CATALOG.products.items() if each not in gone})
 
 
-def adopting(log: MemoryEventLog, living: Living = NOBODY) -> Adopting:
-    return Adopting(log=log, living=lambda before, proposed: living, clock=Clock(), new_id=ids())
+def adopting(log: MemoryEventLog, living: Living = NOBODY) -> Adoption:
+    return Adoption(log=log, living=lambda before, proposed: living, clock=Clock(), new_id=ids())
 
 
 def event(log: MemoryEventLog) -> ConfigurationAdopted:
@@ -118,7 +119,7 @@ def test_a_shard_with_families_keeps_its_region() -> None:
 
 def test_whoever_waits_for_a_shard_is_due_with_an_adoption() -> None:
     log = MemoryEventLog(clock=lambda: NOW)
-    log.record(Recording(blocked=[Blocked("shard:us-1", "family:t-1:jira")]))
+    log.record(UnitOfWork(blocked=[Blocked("shard:us-1", "family:t-1:jira")]))
     adopting(log).adopt_first(HERE, reason="first", by="ada")
     assert log.scheduled(["family:t-1:jira"]) != {}
 

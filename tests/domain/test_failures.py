@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from application.ports import Order
+from application.ports.resources import Order
 from domain.errors import Permanent, Retryable, Unreachable
 from domain.policy import Retry
 from domain.scope.state import ScopeFailed, StepBlocked, StepFailed

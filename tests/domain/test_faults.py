@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
-from application.ingest import Readable
+from application.inbound import Readable
 from domain.errors import NewerEvent, UnreadableEvent
 from domain.faults import INTERNAL_ERROR, IntakeHalted, fingerprint, trace
 from domain.tenant import decisions as tenant_decisions

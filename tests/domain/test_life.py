@@ -14,7 +14,8 @@ import pytest
 
 from application.description import describe, describe_scopes
 from application.operator_commands import Act
-from application.ports import Order, Recording
+from application.ports.resources import Order
+from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, Obstacle, Permanent, Refused, Retryable
 from domain.event import Event
 from domain.policy import Policy
@@ -182,7 +183,7 @@ def test_a_purge_of_an_epoch_that_was_overtaken_changes_nothing() -> None:
     cloud = a_cloud(JIRA)
     late = PurgeStarted(tenant_id=TENANT, product=JIRA, epoch=99, families=("jira",))
     version = cloud.snapshot().tenant.version + 1
-    cloud.log.record(Recording(events=[recorded(f"tenant:{TENANT}", version, late)]))
+    cloud.log.record(UnitOfWork(events=[recorded(f"tenant:{TENANT}", version, late)]))
     assert cloud.snapshot().tenant.product(JIRA).purge is None
 
 
@@ -195,7 +196,7 @@ def test_a_purge_of_the_whole_that_belongs_to_a_destruction_that_was_undone_chan
     says(cloud, "tenant.destroyed", 3)
     late = TenantPurgeStarted(tenant_id=TENANT, epoch=first.epoch)
     version = cloud.snapshot().tenant.version + 1
-    cloud.log.record(Recording(events=[recorded(f"tenant:{TENANT}", version, late)]))
+    cloud.log.record(UnitOfWork(events=[recorded(f"tenant:{TENANT}", version, late)]))
     assert cloud.snapshot().tenant.purge is None
     assert cloud.snapshot().tenant.destroyed is not None
 
@@ -205,10 +206,10 @@ def test_an_activation_that_came_first_makes_the_purge_conflict_and_be_decided_a
     says(cloud, "product.deactivated", 2)
     cloud.clock.advance(POLICY.retention)
     decision = cloud.saga.take(JIRA_SCOPE, cloud.snapshot())
-    assert isinstance(decision.facts[0].event, PurgeStarted)
+    assert isinstance(decision.unit.events[0].event, PurgeStarted)
     cloud.intake.takes(message("product.activated", 3))
     with pytest.raises(Conflict):
-        cloud.log.record(Recording(events=decision.facts))
+        cloud.log.record(decision.unit)
     cloud.work()
     assert (level(cloud), facts(cloud, PurgeStarted)) == ("open", [])
     assert not cloud.world.dropped
@@ -220,7 +221,7 @@ def test_an_activation_after_the_point_of_no_return_waits_for_the_removal_and_be
     says(cloud, "product.deactivated", 2)
     cloud.clock.advance(POLICY.retention)
     decision = cloud.saga.take(JIRA_SCOPE, cloud.snapshot())
-    cloud.log.record(Recording(events=decision.facts, work_items=decision.work_items))
+    cloud.log.record(decision.unit)
     assert cloud.intake.takes(message("product.activated", 3)) == {"recorded": 1}
     assert cloud.saga.take(JIRA_FAMILY, cloud.snapshot()).order is None  # it waits for the product to be gone
     assert told(cloud)["reason"] == "waits for the end of a purge, to begin anew"
@@ -281,7 +282,7 @@ def test_a_sibling_that_comes_while_its_family_is_purged_waits_and_gets_a_new_da
     says(cloud, "product.deactivated", 2)
     cloud.clock.advance(POLICY.retention)
     decision = cloud.saga.take(JIRA_SCOPE, cloud.snapshot())
-    cloud.log.record(Recording(events=decision.facts, work_items=decision.work_items))
+    cloud.log.record(decision.unit)
     says(cloud, "product.activated", 1, product=SERVICE)
     assert (level(cloud, JIRA), level(cloud, SERVICE)) == ("absent", "open")
     assert databases(cloud)["jira"] > old["jira"]
@@ -296,8 +297,8 @@ def test_a_family_that_has_gone_through_its_purge_wakes_its_products() -> None:
     while not cloud.snapshot().family("jira").is_empty:
         assert cloud.work_once()
     decision = cloud.saga.take(JIRA_FAMILY, cloud.snapshot())
-    assert isinstance(decision.facts[0].event, ScopeConverged)
-    assert str(JIRA_SCOPE) in {work_item.scope for work_item in decision.work_items}
+    assert isinstance(decision.unit.events[0].event, ScopeConverged)
+    assert str(JIRA_SCOPE) in {work_item.scope for work_item in decision.unit.work_items}
 
 
 def test_a_pin_that_was_given_up_is_tried_again_when_its_family_lives_elsewhere_no_more() -> None:
@@ -409,7 +410,7 @@ def test_a_hold_that_comes_while_a_purge_is_decided_comes_first(held: Scope) -> 
     says(cloud, "product.deactivated", 2)
     cloud.clock.advance(POLICY.retention)
 
-    def first(recording: Recording) -> None:
+    def first(recording: UnitOfWork) -> None:
         if any(isinstance(fact.event, PurgeStarted) for fact in recording.events):
             cloud.log.before_record = lambda recording: None
             cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
@@ -427,7 +428,7 @@ def test_a_hold_that_comes_while_the_purge_of_a_tenant_is_decided_comes_first(he
     says(cloud, "tenant.destroyed", 2)
     cloud.clock.advance(POLICY.restore_window)
 
-    def first(recording: Recording) -> None:
+    def first(recording: UnitOfWork) -> None:
         if any(isinstance(fact.event, TenantPurgeStarted) for fact in recording.events):
             cloud.log.before_record = lambda recording: None
             cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
@@ -444,9 +445,9 @@ def test_a_purge_that_begins_while_a_hold_is_decided_comes_first_and_the_hold_kn
     cloud.clock.advance(POLICY.retention)
     purge = cloud.saga.take(JIRA_SCOPE, cloud.snapshot())
 
-    def first(recording: Recording) -> None:
+    def first(recording: UnitOfWork) -> None:
         cloud.log.before_record = lambda recording: None
-        cloud.log.record(Recording(events=purge.facts, work_items=purge.work_items, unmoved=purge.unmoved))
+        cloud.log.record(purge.unit)
 
     cloud.log.before_record = first
     cloud.operating().carry_out(Act("hold", JIRA_FAMILY, "its data is being copied"), by="ada@host")
@@ -512,7 +513,7 @@ def test_the_expiry_of_a_license_that_was_overtaken_changes_nothing() -> None:
     cloud = a_cloud(JIRA)
     late = LicenseExpired(tenant_id=TENANT, product=JIRA, epoch=99)
     version = cloud.snapshot().tenant.version + 1
-    cloud.log.record(Recording(events=[recorded(f"tenant:{TENANT}", version, late)]))
+    cloud.log.record(UnitOfWork(events=[recorded(f"tenant:{TENANT}", version, late)]))
     assert not cloud.snapshot().tenant.product(JIRA).expired
 
 
@@ -521,7 +522,7 @@ def test_what_was_recorded_as_expired_stays_so_for_a_clock_that_is_behind() -> N
     says(cloud, "license.updated", 2, expires_at=cloud.clock() + DAY)
     passes(cloud, DAY)
     cloud.clock.advance(-MOMENT)
-    assert not cloud.saga.take(JIRA_SCOPE, cloud.snapshot()).facts
+    assert not cloud.saga.take(JIRA_SCOPE, cloud.snapshot()).unit.events
 
 
 # -- destroyed and restored ------------------------------------------------------------------------------------------
@@ -790,10 +791,10 @@ def test_a_restore_that_came_first_makes_the_purge_conflict() -> None:
     says(cloud, "tenant.destroyed", 2)
     cloud.clock.advance(POLICY.restore_window)
     decision = cloud.saga.take(SITE, cloud.snapshot())
-    assert isinstance(decision.facts[0].event, TenantPurgeStarted)
+    assert isinstance(decision.unit.events[0].event, TenantPurgeStarted)
     restore(cloud)
     with pytest.raises(Conflict):
-        cloud.log.record(Recording(events=decision.facts))
+        cloud.log.record(decision.unit)
     passes(cloud, YEAR)
     assert level(cloud) == "open"
 
@@ -803,7 +804,7 @@ def test_a_restore_is_decided_again_when_somebody_else_records_first() -> None:
     says(cloud, "tenant.destroyed", 2)
     others = iter([message("product.suspended", 2)])
 
-    def first(recording: Recording) -> None:
+    def first(recording: UnitOfWork) -> None:
         if any(isinstance(fact.event, TenantRestored) for fact in recording.events):
             for other in others:
                 cloud.intake.takes(other)

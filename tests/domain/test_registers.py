@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from application.ingest import Readable
+from application.inbound import Readable
 from domain.registers import Register, Write, judge, written
 from domain.scope.desired import licensed_access
 from domain.tenant.state import Tenant

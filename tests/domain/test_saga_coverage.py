@@ -14,7 +14,8 @@ from typing import Final, Literal, get_args
 
 import pytest
 
-from application.ports import Order, Recording
+from application.ports.resources import Order
+from application.unit_of_work import UnitOfWork
 from domain.scope.steps import Level
 from tests.domain.convergence_checks import check_end
 from tests.domain.driver import Killed
@@ -171,7 +172,7 @@ class _Strike:
     def over(self) -> None:
         self._log.record, self._world.trouble = self._honest  # type: ignore[method-assign]
 
-    def _record(self, recording: Recording) -> None:
+    def _record(self, recording: UnitOfWork) -> None:
         self._passes("before a commit")
         self._honest[0](recording)
         self._passes("after a commit")

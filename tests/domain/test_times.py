@@ -15,7 +15,7 @@ from adapters.postgres.arrays import timestamps
 from adapters.postgres.event_mapper import EventMapper
 from adapters.postgres.message_history import Arrivals
 from application.description import describe, describe_scopes
-from application.ingest import Readable
+from application.inbound import Readable
 from demo.reading import instant
 from domain.customer import Customer
 from domain.scope.desired import TenantSnapshot, desired_state, scopes_of

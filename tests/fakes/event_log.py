@@ -1,7 +1,7 @@
 """What does an event log look like that fits into a test's memory?
 
-`MemoryEventLog` keeps the contract of `domain.ports.EventLog` as PostgresEventLog does: a recording is checked whole
-before anything of it is kept. It counts: `recordings` made, `conflicts` answered.
+`MemoryEventLog` keeps the contract of `application.ports.log_store.LogStore` as PostgresEventLog does: a recording is
+checked whole before anything of it is kept. It counts: `recordings` made, `conflicts` answered.
 """
 
 from __future__ import annotations
@@ -12,21 +12,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
 
-from application.ports import (
-    Clock,
-    Incoming,
-    Lease,
-    QuarantinedMessage,
-    Recording,
-    Reply,
-    WaitingMessage,
-    WorkItem,
-    latest_end,
-)
+from application.ports.clock import Clock
+from application.ports.inbox import Incoming, QuarantinedMessage, WaitingMessage
+from application.ports.work_queue import Lease, Reply, WorkItem, latest_end
+from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Recorded
 from domain.faults import INTERNAL_ERROR
 from domain.personal import personal_paths, replace_personal
+from domain.scope.state import StepStarted
 from domain.tenant.guarded import Guarded, PendingApprovals
 from domain.times import moved
 
@@ -49,7 +43,7 @@ class Quarantined:
 
 
 class MemoryEventLog:
-    """`domain.ports.EventLog` in memory, safe to use from many threads.
+    """`application.ports.log_store.LogStore` in memory, safe to use from many threads.
 
     `before_record` is called ahead of each recording, so that a test can let somebody else be first.
     """
@@ -61,7 +55,7 @@ class MemoryEventLog:
         self.work_items: dict[int, WorkItem] = {}
         self.leases: dict[str, Lease] = {}
         self.obstacles: set[tuple[str, str]] = set()
-        self.before_record: Callable[[Recording], None] = lambda recording: None
+        self.before_record: Callable[[UnitOfWork], None] = lambda recording: None
         self.held: dict[str, PendingApprovals] = {}
         self.replies: dict[tuple[str, int], Reply] = {}
         self.recordings = 0
@@ -82,7 +76,7 @@ class MemoryEventLog:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def record(self, recording: Recording) -> None:
+    def record(self, recording: UnitOfWork) -> None:
         """See `EventLog.record`."""
         self.before_record(recording)
         with self._lock:
@@ -94,7 +88,7 @@ class MemoryEventLog:
             self._keep(recording)
             self.recordings += 1
 
-    def _check(self, recording: Recording) -> None:
+    def _check(self, recording: UnitOfWork) -> None:
         for position in recording.positions:
             if self._positions.get((position.topic_id, position.partition)) != position.expected:
                 raise PositionLost(f"partition {position.partition} of {position.topic} was moved on by another intake")
@@ -121,7 +115,7 @@ class MemoryEventLog:
         free = len(places) == len(recording.events) and self._places.isdisjoint(places)
         _expect(free, "somebody else recorded first")
 
-    def _check_waiting_rooms(self, recording: Recording) -> None:
+    def _check_waiting_rooms(self, recording: UnitOfWork) -> None:
         for key in recording.waited:
             _expect(key in self._waiting, "another intake let the same message in")
         keys = [(waiting.source, waiting.id) for waiting in recording.waiting]
@@ -154,7 +148,7 @@ class MemoryEventLog:
                 max(0, closings_left) if guarded.closings else None,
             )
 
-    def _keep(self, recording: Recording) -> None:
+    def _keep(self, recording: UnitOfWork) -> None:
         for position in recording.positions:
             self._positions[position.topic_id, position.partition] = position.next_offset
         for lease in recording.leases:
@@ -189,7 +183,7 @@ class MemoryEventLog:
             self._places.add((event.stream, event.version))
             self._streams.setdefault(event.stream, []).append(fact)
 
-    def _keep_guard(self, recording: Recording) -> None:
+    def _keep_guard(self, recording: UnitOfWork) -> None:
         if recording.guarded is not None:
             self._destroyed += recording.guarded.destroyed
             if recording.guarded.facts or recording.guarded.closings:
@@ -202,7 +196,7 @@ class MemoryEventLog:
             if held is not None:
                 self.held[tenant_id] = held
 
-    def _keep_messages(self, recording: Recording) -> None:
+    def _keep_messages(self, recording: UnitOfWork) -> None:
         for number in recording.released:
             self.quarantine[number].state = "retried"
         for discarded in recording.discarded:
@@ -250,7 +244,7 @@ class MemoryEventLog:
         }
 
     def read(self, after: int, limit: int) -> Sequence[Recorded]:
-        """See `EventLog.read`."""
+        """See `EventFeed.read`."""
         with self._lock:
             return self.events[after : after + limit]
 
@@ -259,12 +253,12 @@ class MemoryEventLog:
         return len(self.events)
 
     def known(self, ids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
-        """See `EventLog.known`."""
+        """See `Inbox.known`."""
         with self._lock:
             return {key: self.incoming[key].incoming.digest for key in ids if key in self.incoming}
 
     def waiting(self, tenant_ids: Iterable[str]) -> dict[str, list[WaitingMessage]]:
-        """See `EventLog.waiting`."""
+        """See `Inbox.waiting`."""
         desired_state = set(tenant_ids)
         found: dict[str, list[WaitingMessage]] = {}
         with self._lock:
@@ -274,7 +268,7 @@ class MemoryEventLog:
         return found
 
     def faulty(self, tenant_ids: Iterable[str]) -> dict[str, list[int]]:
-        """See `EventLog.faulty`."""
+        """See `Inbox.faulty`."""
         desired_state = set(tenant_ids)
         found: dict[str, list[int]] = {}
         with self._lock:
@@ -284,17 +278,33 @@ class MemoryEventLog:
         return found
 
     def faults_since(self, moment: datetime) -> int:
-        """See `EventLog.faults_since`."""
+        """See `Inbox.faults_since`."""
         with self._lock:
             messages = [row.message for row in self.quarantine.values()]
         return sum(message.rule == INTERNAL_ERROR and message.received_at > moment for message in messages)
 
     def tenants_of(self, customer_id: str) -> Sequence[str]:
-        """See `EventLog.tenants_of`."""
+        """See `CustomerTenants.tenants_of`."""
         return sorted(tenant for customer, tenant in self._customer_tenants if customer == customer_id)
 
+    def streams_after(self, kind: str, key: str, limit: int) -> Sequence[str]:
+        """See `StreamPages.streams_after`."""
+        with self._lock:
+            keys = (stream.partition(":")[2] for stream in self._streams if stream.startswith(f"{kind}:"))
+            return sorted(each for each in keys if each > key)[:limit]
+
+    def started_after(self, position: int) -> Sequence[str]:
+        """See `Intents.started_after`."""
+        with self._lock:
+            events = self.events[position:]
+        return sorted({recorded.stream for recorded in events if isinstance(recorded.event, StepStarted)})
+
+    def advance_mark(self) -> int:
+        """See `Intents.advance_mark`: what is recorded here is readable at once."""
+        return self.last_position()
+
     def awaiting_approval(self) -> Sequence[str]:
-        """See `EventLog.held_by_guard`."""
+        """See `ApprovalIndex.awaiting_approval`."""
         return sorted(self.held)
 
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
@@ -308,7 +318,7 @@ class MemoryEventLog:
         return any(scope not in self.leases or self.leases[scope].until <= now for scope in ripe)
 
     def scheduled(self, names: Iterable[str]) -> dict[str, datetime]:
-        """See `EventLog.scheduled`."""
+        """See `WorkQueue.scheduled`."""
         asked, found = set(names), dict[str, datetime]()
         with self._lock:
             for work_item in self.work_items.values():
@@ -326,7 +336,7 @@ class MemoryEventLog:
         share: int | None = None,
         but_not_of: Sequence[str] = (),
     ) -> list[Lease]:
-        """See `EventLog.claim`: the longest due first."""
+        """See `WorkQueue.claim`: the longest due first."""
         with self._lock:
             latest = latest_end(now, until)
             leased = {scope for scope, lease in self.leases.items() if now < lease.until <= latest}

@@ -23,7 +23,7 @@ from adapters.resources.fences import spec_of
 from adapters.resources.identities import Identities
 from adapters.resources.login_role import Names
 from adapters.resources.site_name import Memberships, site_url
-from application.ports import Executor, Order
+from application.ports.resources import Executor, Order
 from domain.catalog import Catalog, default_catalog
 from domain.errors import Fenced, Obstacle, Permanent, Retryable
 from domain.scope.steps import (

@@ -25,7 +25,7 @@ from adapters.provisioners.signed_requests import SignedRequests, SigningSecret
 from adapters.resources.configuration import Configurations
 from adapters.resources.identities import Identities
 from adapters.resources.site_name import Memberships
-from application.ports import Executor
+from application.ports.resources import Executor
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
 from domain.scope.steps import Step
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
-from application.ports import Order
+from application.ports.resources import Order
 from domain.errors import Fenced, Obstacle
 from domain.scope.steps import (
     CommerceResult,

@@ -17,7 +17,8 @@ from sqlalchemy import Engine
 
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.log_reader import LogReader
-from application.ports import EncryptionKeys, Recording
+from application.ports.encryption import EncryptionKeys
+from application.unit_of_work import UnitOfWork
 from domain.customer import CustomerAdministrator, CustomerUpdated
 from domain.event import Cause, Event, Recorded
 from domain.scope.state import (
@@ -260,5 +261,5 @@ def _spec(scope: Scope) -> LicenseSpec:
 def append(log: PostgresEventLog, facts: list[Recorded], *, batch: int = 1000) -> int:
     """Record the facts; the high-water mark after them."""
     for start in range(0, len(facts), batch):
-        log.record(Recording(events=facts[start : start + batch]))
+        log.record(UnitOfWork(events=facts[start : start + batch]))
     return log.advance_mark()

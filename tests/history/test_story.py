@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from application.operator_commands import Act
-from application.ports import Order
+from application.ports.resources import Order
 from domain import customer as customers
 from domain.errors import Obstacle, Permanent, Retryable
 from domain.scope.steps import Scope, Step

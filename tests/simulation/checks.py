@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from application.ports import Order
+from application.ports.resources import Order
 from application.unsettled_scopes import names_in_queue, unsettled
 from domain.event import Recorded
 from domain.scope.state import ScopeConverged, ScopeFailed, ScopeResumed, StepCompleted, StepFailed, StepStarted
@@ -165,7 +165,7 @@ def check_nobody_is_forgotten(story: Story) -> None:
         for scope in snapshot.scopes:
             if str(scope) not in due:
                 decision = story.saga.take(scope, snapshot)
-                forgotten = decision.order or decision.facts
+                forgotten = decision.order or decision.unit.events
                 assert not forgotten, f"{scope} is not due, and has something to do: {forgotten}"
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from application.operator_commands import Operating
-from application.ports import Clock
+from application.operator_commands import OperatorCommands
+from application.ports.clock import Clock
 from domain.errors import UsageError
 from domain.event import Recorded
 from domain.tenant.events import ApprovalRequested, PurgeStarted, TenantPurgeStarted
@@ -28,7 +28,7 @@ class Desk:
 
     def __init__(
         self,
-        operating: Callable[[], Operating],
+        operating: Callable[[], OperatorCommands],
         registers: Mapping[str, Tenant],
         clock: Clock,
         *,

@@ -12,7 +12,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Literal, Protocol
 
-from application.ports import Clock, Recording
+from application.ports.clock import Clock
+from application.unit_of_work import UnitOfWork
 from domain.errors import ExecutorError, Retryable
 from domain.event import Recorded
 from tests.fakes.event_log import MemoryEventLog
@@ -71,7 +72,7 @@ class SteppedEffects(Effects[Key, Result]):
 class Watch(Protocol):
     """Whoever looks on at a commit, and may let it fail."""
 
-    def blockers(self, recording: Recording, when: Literal["before", "after"]) -> None:
+    def blockers(self, recording: UnitOfWork, when: Literal["before", "after"]) -> None:
         """May raise: before the commit nothing is recorded, after it everything is, and nobody learns of it."""
 
     def sees(self, fact: Recorded) -> None:
@@ -85,7 +86,7 @@ class WatchedLog(MemoryEventLog):
         super().__init__(clock=clock)
         self._watch = watch
 
-    def record(self, recording: Recording) -> None:
+    def record(self, recording: UnitOfWork) -> None:
         self._watch.blockers(recording, "before")
         before = self.last_position()
         super().record(recording)

@@ -12,8 +12,8 @@ from typing import Any
 from unittest.mock import patch
 
 from application import reconcile as saga
-from application.ports import Recording
 from application.stream_cache import Streams
+from application.unit_of_work import UnitOfWork
 from domain import registers
 from domain.catalog import Catalog
 from domain.configuration import Adopted
@@ -149,7 +149,7 @@ def _a_release_that_is_lost() -> Broken:
     """A site name is free again, and whoever waits for it is not told."""
     honest = MemoryEventLog.record
 
-    def unreachable(log: MemoryEventLog, recording: Recording) -> None:
+    def unreachable(log: MemoryEventLog, recording: UnitOfWork) -> None:
         honest(log, replace(recording, unblocked=[]))
 
     return patch.object(MemoryEventLog, "record", unreachable)
@@ -159,7 +159,7 @@ def _a_lease_that_is_ignored() -> Broken:
     """What a worker records is taken from it, whoever has its lease by now."""
     honest = MemoryEventLog.record
 
-    def trusting(log: MemoryEventLog, recording: Recording) -> None:
+    def trusting(log: MemoryEventLog, recording: UnitOfWork) -> None:
         still = {lease.token for lease in log.leases.values()}
         ended = [lease for lease in recording.leases if lease.token in still]
         renewed = [(lease, until) for lease, until in recording.renewals if lease.token in still]

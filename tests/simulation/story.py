@@ -20,10 +20,13 @@ from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 
-from application.ingest import Inbound, Lifecycle
-from application.operator_commands import Act, Operating
-from application.ports import Order, Recording, WaitingMessage
+from application.inbound import Inbound
+from application.ingest import Lifecycle
+from application.operator_commands import Act, OperatorCommands
+from application.ports.inbox import WaitingMessage
+from application.ports.resources import Order
 from application.reconcile import Saga
+from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
 from domain.configuration import STREAM, Adopted, AdoptedShard, Configuration, Living, ShardMap, adopt
 from domain.errors import Conflict, ExecutorError, Permanent, Refused, Retryable, Unavailable, Unreachable, UsageError
@@ -294,7 +297,7 @@ class Story:
         )
         cause = Cause(kind="operator", source="ada", id="adopts")
         recorded = Recorded(STREAM, before.version + 1, self._new_id(), self.clock.now, cause, "ada", event)
-        MemoryEventLog.record(self.log, Recording(events=[recorded]))
+        MemoryEventLog.record(self.log, UnitOfWork(events=[recorded]))
         self._note("operator", f"adopts a catalogue, retired: {', '.join(event.catalog.retired) or 'none'}")
         return catalog
 
@@ -381,7 +384,7 @@ class Story:
 
     # -- trouble ------------------------------------------------------------------------------------------------------
 
-    def blockers(self, recording: Recording, when: Literal["before", "after"]) -> None:
+    def blockers(self, recording: UnitOfWork, when: Literal["before", "after"]) -> None:
         """What may befall a worker at a commit."""
         worker = self._acting
         if worker is None or not worker.busy:
@@ -418,7 +421,7 @@ class Story:
         self._acting = worker
         self._note(worker.name, "goes on")
 
-    def _takes_back(self, recording: Recording) -> None:
+    def _takes_back(self, recording: UnitOfWork) -> None:
         """Commerce says the opposite of what the intent of a sleeper is about: others may find nothing left to do."""
         for scope in [fact.event.scope for fact in recording.events if isinstance(fact.event, StepStarted)]:
             keys = [key for key in self.products if key == scope.key or CATALOG.family_of(key) == scope.key]
@@ -605,8 +608,8 @@ class Story:
             return False
         return True
 
-    def _operating(self) -> Operating:
-        return Operating(self.log, self.saga.snapshots, self.saga.catalog, self.policy, self.clock, self._new_id)
+    def _operating(self) -> OperatorCommands:
+        return OperatorCommands(self.log, self.saga.snapshots, self.saga.catalog, self.policy, self.clock, self._new_id)
 
     def snapshots(self) -> Mapping[str, TenantSnapshot]:
         return self.saga.snapshots(TENANTS)

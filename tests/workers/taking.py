@@ -9,7 +9,8 @@ from typing import Any
 from adapters.kafka.clients import Message
 from adapters.postgres.event_log import PostgresEventLog
 from application.ingest import Outcome
-from application.ports import KafkaPosition, Recording
+from application.ports.inbox import KafkaPosition
+from application.unit_of_work import UnitOfWork
 from domain.errors import TenantryError, Unavailable
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.kafka import InMemoryBroker, MemoryConsumer, MemoryProducer
@@ -69,7 +70,7 @@ class Ledger:
             raise ZeroDivisionError
         before = self._recordings
         try:
-            self.log.record(Recording(positions=list(positions)))
+            self.log.record(UnitOfWork(positions=list(positions)))
         except TenantryError:
             if self._recordings > before:  # the connection broke after the commit
                 self.everything += [_place(message) for message in read]

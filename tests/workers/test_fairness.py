@@ -14,7 +14,8 @@ from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.migrations import migrate
 from adapters.provisioners.foreign import Routed
 from application.ingest import Lifecycle
-from application.ports import Executor, Order, WaitingMessage
+from application.ports.inbox import WaitingMessage
+from application.ports.resources import Executor, Order
 from application.reconcile import Saga
 from domain.catalog import Catalog, ForeignExecutor, Product
 from domain.scope.steps import Step, StepResult

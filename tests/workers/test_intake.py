@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from adapters.postgres.event_log import PostgresEventLog
-from application.ports import Recording
+from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, Fault, PositionLost, TenantryError, Unavailable
 from domain.faults import IntakeHalted
 from tests.fakes.kafka import InMemoryBroker
@@ -129,7 +129,7 @@ def test_whatever_fails_each_offset_is_taken_once_and_in_order(seed: int) -> Non
     record = ledger.log.record
     unsure: list[TenantryError] = []
 
-    def record_and_break(recording: Recording) -> None:
+    def record_and_break(recording: UnitOfWork) -> None:
         record(recording)
         if recording.positions and unsure:
             raise unsure.pop()

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from application.ports import KafkaPosition, Recording
+from application.ports.inbox import KafkaPosition
+from application.unit_of_work import UnitOfWork
 from tests.fakes.kafka import InMemoryBroker
 from tests.workers.taking import TOPIC, Ledger, broker_with, intake_of, let_run
 from workers import intake as intakes
@@ -29,7 +30,7 @@ def positions(broker: InMemoryBroker, ledger: Ledger) -> dict[int, int]:
 
 def set_position(broker: InMemoryBroker, ledger: Ledger, partition: int, *, expected: int | None, to: int) -> None:
     topic_id = broker.topic_ids([TOPIC])[TOPIC]
-    ledger.log.record(Recording(positions=[KafkaPosition(TOPIC, topic_id, partition, expected, to)]))
+    ledger.log.record(UnitOfWork(positions=[KafkaPosition(TOPIC, topic_id, partition, expected, to)]))
 
 
 def test_a_control_record_moves_the_position_and_brings_nothing() -> None:

@@ -15,8 +15,8 @@ from adapters.embedded.servers import EmbeddedPostgres
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.resources.login_role import OUR_NAMES
 from application.ingest import Lifecycle
-from application.operator_commands import Operating
-from application.ports import WaitingMessage
+from application.operator_commands import OperatorCommands
+from application.ports.inbox import WaitingMessage
 from application.reconcile import Saga
 from domain.scope.desired import TenantSnapshot
 from tests.adapters.resources.real_shards import RealWorld, real_world
@@ -49,7 +49,7 @@ class Cloud:
         data = {"catalog": CATALOG, "policy": POLICY, "clock": self.clock, "new_id": ids()}
         self.lifecycle = Lifecycle(log, reread=_nobody_waits, **data)  # type: ignore[arg-type]
         self.saga = Saga(log, dice=lambda: 0.0, **data)  # type: ignore[arg-type]
-        self.operating = Operating(log, self.saga.snapshots, **data)  # type: ignore[arg-type]
+        self.operating = OperatorCommands(log, self.saga.snapshots, **data)  # type: ignore[arg-type]
         self.provisioner = Provisioner(
             log,
             self.saga,

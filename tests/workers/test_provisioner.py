@@ -14,9 +14,10 @@ import structlog
 
 from adapters.provisioners.circuit_breaker import CircuitBreaker
 from adapters.provisioners.foreign import Routed
-from application.operator_commands import Act, Operating
-from application.ports import Order, Recording
+from application.operator_commands import Act, OperatorCommands
+from application.ports.resources import Order
 from application.reconcile import Saga
+from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
 from domain.errors import Conflict, NewerEvent, Obstacle, Permanent, Retryable, TenantryError, UnreadableEvent
 from domain.event import Event
@@ -84,7 +85,9 @@ class Cloud:
 
     def operator(self, act: Act) -> None:
         saga = Saga(self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, dice=lambda: 0.0)
-        Operating(self.log, saga.snapshots, CATALOG, POLICY, self.clock, self._new_id).carry_out(act, by="ada@console")
+        OperatorCommands(self.log, saga.snapshots, CATALOG, POLICY, self.clock, self._new_id).carry_out(
+            act, by="ada@console"
+        )
 
     def facts(self, stream: str) -> list[Event]:
         return [fact.event for fact in self.log.events if fact.stream == stream]
@@ -143,7 +146,7 @@ def test_a_product_that_comes_while_the_step_that_it_waits_for_is_recorded_is_no
     """One worker has decided without it, another one has looked at it and let it wait, before the first records."""
     came = list[str]()
 
-    def comes(recording: Recording) -> None:
+    def comes(recording: UnitOfWork) -> None:
         done = [each.event.step for each in recording.events if isinstance(each.event, StepCompleted)]
         if Step.SITE in done and not came:
             came.append("confluence")
@@ -424,7 +427,7 @@ def test_whoever_lost_its_lease_begins_nothing_that_nobody_wants_any_more(cloud:
     sleepy, awake = cloud.provisioner(claim=1), cloud.provisioner()
     held = threading.Event()
 
-    def sleeps(recording: Recording) -> None:
+    def sleeps(recording: UnitOfWork) -> None:
         if any(isinstance(each.event, StepStarted) and each.event.kind == "family" for each in recording.events):
             held.set()
             cloud.log.before_record = lambda recording: None
@@ -485,7 +488,7 @@ def test_a_recording_that_conflicts_is_split_and_only_who_conflicts_is_dropped(
     cloud.create("t-1", "t-2")
     record = cloud.log.record
 
-    def refuses(recording: Recording) -> None:
+    def refuses(recording: UnitOfWork) -> None:
         if any(fact.stream == "site:t-1" for fact in recording.events) and cloud.clock() == start:
             raise Conflict("somebody else recorded first")
         record(recording)
@@ -591,7 +594,7 @@ def test_an_outcome_that_meets_a_hold_at_its_recording_is_recorded_on_top_of_it(
     scope = Scope("family", "t-1", "jira")
     cloud.create("t-1")
 
-    def first(recording: Recording) -> None:
+    def first(recording: UnitOfWork) -> None:
         if any(fact.stream == str(scope) and isinstance(fact.event, StepCompleted) for fact in recording.events):
             cloud.log.before_record = lambda recording: None
             cloud.operator(Act("hold", scope, "look"))
@@ -657,7 +660,7 @@ def test_an_activation_while_a_purge_is_recorded_keeps_the_data(cloud: Cloud) ->
     cloud.clock.advance(POLICY.retention)
     others = iter([message("product.activated", 3, tenant_id="t-1", product="confluence")])
 
-    def activates_first(recording: Recording) -> None:
+    def activates_first(recording: UnitOfWork) -> None:
         if any(isinstance(fact.event, PurgeStarted) for fact in recording.events):
             cloud.intake.takes(*(other for other in others))
 

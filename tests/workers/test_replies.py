@@ -17,7 +17,7 @@ from adapters.kafka.clients import Message, OnAssign
 from adapters.outage import Outage
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.provisioners import replies
-from application.ports import Reply
+from application.ports.work_queue import Reply
 from domain.catalog import CommandedExecutor
 from tests.contracts.replying import catalog_of
 from tests.fakes.kafka import InMemoryBroker, MemoryConsumer, MemoryProducer

@@ -13,7 +13,7 @@ import pytest
 from adapters.postgres import overview
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.heartbeats import Heartbeat
-from application.ports import Recording
+from application.unit_of_work import UnitOfWork
 from cli.waits import waits_of
 from domain.errors import NewerEvent
 from domain.event import Recorded
@@ -48,7 +48,7 @@ def log(migrated_database: str) -> Iterator[PostgresEventLog]:
     log = PostgresEventLog(migrated_database, OpenKeys(), registry=NEWER)
     stories = Stories(3, tenants=8)
     append(log, stories.take(30))
-    log.record(Recording(events=[replace(recorded(RED), stream="tenant:scratch")]))
+    log.record(UnitOfWork(events=[replace(recorded(RED), stream="tenant:scratch")]))
     log.advance_mark()
     append(log, stories.take(29))
     yield log

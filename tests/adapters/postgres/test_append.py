@@ -15,7 +15,8 @@ from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.event_store import Recorder, VersionConflict
 from adapters.postgres.high_water import APPEND_LOCK
 from adapters.postgres.unit_of_work import DuplicateIncoming
-from application.ports import Incoming, KafkaPosition, Recording
+from application.ports.inbox import Incoming, KafkaPosition
+from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict
 from tests.adapters.postgres.appending import Wire, a_stream, committed, event_log, fact, stored
 
@@ -91,7 +92,7 @@ def test_of_many_who_want_the_same_version_one_gets_it(url: str) -> None:
 
 
 def test_a_message_that_was_dealt_with_is_told_apart_from_a_version_that_is_taken(log: PostgresEventLog) -> None:
-    first = Recording(events=[fact(a_stream(), 1)], incoming=[incoming("1")])
+    first = UnitOfWork(events=[fact(a_stream(), 1)], incoming=[incoming("1")])
     log.recorder.insert_events(stored(log, 1), recording=first, bodies={})
     with pytest.raises(DuplicateIncoming, match="another intake dealt with the same message"):
         log.recorder.insert_events(stored(log, 1), recording=first, bodies={})
@@ -100,9 +101,9 @@ def test_a_message_that_was_dealt_with_is_told_apart_from_a_version_that_is_take
 def test_a_message_that_somebody_else_dealt_with_is_a_conflict_and_nothing_of_the_call_stays(
     log: PostgresEventLog, url: str
 ) -> None:
-    log.record(Recording(events=[fact(a_stream())], incoming=[incoming("1")]))
+    log.record(UnitOfWork(events=[fact(a_stream())], incoming=[incoming("1")]))
     with pytest.raises(Conflict, match="same message"):
-        log.record(Recording(events=[fact(a_stream())], incoming=[incoming("2"), incoming("1")]))
+        log.record(UnitOfWork(events=[fact(a_stream())], incoming=[incoming("2"), incoming("1")]))
     assert len(committed(url)) == 1
     assert log.known([("/test", "2")]) == {}
 
@@ -137,7 +138,7 @@ def test_a_write_that_had_landed_before_the_connection_broke_is_found(url: str) 
 def test_a_whole_recording_that_had_landed_before_the_connection_broke_is_found(url: str) -> None:
     with Wire(url) as wire, event_log(wire.url) as log:
         wire.cut_answer_to("COMMIT")
-        log.record(Recording(events=[fact(a_stream())], incoming=[incoming("1")], positions=[position(None, 8)]))
+        log.record(UnitOfWork(events=[fact(a_stream())], incoming=[incoming("1")], positions=[position(None, 8)]))
         assert wire.cuts == 1
         assert committed(url) == [1]
         assert log.positions(["id"]) == {("id", 0): 8}

@@ -7,7 +7,8 @@ import pytest
 import structlog
 
 from adapters.postgres.event_log import PostgresEventLog
-from application.ports import Recording, WorkItem
+from application.ports.work_queue import WorkItem
+from application.unit_of_work import UnitOfWork
 from domain.errors import Unavailable
 from tests.adapters.postgres.appending import NOW, event_log, fact, stored
 
@@ -53,14 +54,14 @@ def test_after_a_restore_of_the_mark_alone_nothing_is_appended_below_it(migrated
 def test_the_other_sequences_are_moved_on_with_that_of_positions(migrated_database: str) -> None:
     filled(migrated_database)
     with event_log(migrated_database) as log:
-        log.record(Recording(work_items=[WorkItem("site:a", NOW), WorkItem("site:b", NOW)]))
+        log.record(UnitOfWork(work_items=[WorkItem("site:a", NOW), WorkItem("site:b", NOW)]))
         (lease,) = log.claim(owner="a", limit=1, now=NOW, until=NOW)
     do(
         migrated_database,
         *(f"SELECT setval('{name}', 1, false)" for name in (POSITIONS, "wakes_number_seq", "lease_tokens")),
     )
     with event_log(migrated_database) as log:
-        log.record(Recording(events=[fact("tenant:t-1")], work_items=[WorkItem("site:c", NOW)]))
+        log.record(UnitOfWork(events=[fact("tenant:t-1")], work_items=[WorkItem("site:c", NOW)]))
         leases = log.claim(owner="b", limit=9, now=NOW, until=NOW)
     assert len({number for each in leases for number in each.work_items}) == 3
     assert min(each.token for each in leases) > lease.token

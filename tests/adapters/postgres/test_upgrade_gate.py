@@ -12,7 +12,7 @@ from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.event_mapper import EventMapper
 from adapters.postgres.heartbeats import VERSION, Heartbeat, alive
 from adapters.postgres.upgrade_gate import LOOK_SECONDS, Reading, UpgradeGate, schemas_of
-from application.ports import Recording
+from application.unit_of_work import UnitOfWork
 from domain.errors import NewerEvent, Unavailable, UnreadableEvent
 from domain.event import schema_of
 from domain.event_registry import REGISTRY, EventRegistry
@@ -131,10 +131,10 @@ def test_an_upgrade_needs_no_stop(migrated_database: str, monkeypatch: pytest.Mo
             ("newer", VERSION),
             ("older", VERSION),
         ]
-        log.record(Recording(events=[recorded(PLAIN)]))
+        log.record(UnitOfWork(events=[recorded(PLAIN)]))
         with pytest.raises(Unavailable, match="worker older"):
-            log.record(Recording(events=[recorded(RED, 2)]))
+            log.record(UnitOfWork(events=[recorded(RED, 2)]))
         older.close()
-        log.record(Recording(events=[recorded(RED, 2)]))
+        log.record(UnitOfWork(events=[recorded(RED, 2)]))
     assert [fact.event for fact in log.load({"tenant:t-1": 0})["tenant:t-1"]] == [PLAIN, RED]
     log.close()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from application.ports import Executor, Order
+from application.ports.resources import Executor, Order
 from domain.customer import Customer, CustomerAdministrator, Details
 from domain.registers import Register
 from domain.scope.steps import (

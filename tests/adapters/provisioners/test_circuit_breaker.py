@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from adapters.provisioners.circuit_breaker import LONGEST_PAUSE, CircuitBreaker
-from application.ports import Order
+from application.ports.resources import Order
 from domain.errors import Obstacle, Permanent, Unreachable
 from domain.scope.steps import LicenseResult, Scope, Step, StepResult
 from tests.adapters.provisioners.orders import license_wish, order

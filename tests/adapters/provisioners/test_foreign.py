@@ -19,7 +19,7 @@ from adapters.provisioners.signed_requests import SigningSecret
 from adapters.provisioners.webhooks import Webhook
 from adapters.resources.executors import executors
 from adapters.resources.topology import Shard, Topology
-from application.ports import Order
+from application.ports.resources import Order
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
 from domain.errors import Fenced, Obstacle, Permanent, UsageError
 from domain.event import Value

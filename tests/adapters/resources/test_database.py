@@ -20,7 +20,7 @@ from adapters.resources import login_role as login_roles
 from adapters.resources.database import Databases, observe
 from adapters.resources.login_role import Names, role_password
 from adapters.resources.topology import Patience, Shard, Topology
-from application.ports import Order
+from application.ports.resources import Order
 from domain.errors import Fenced, Permanent, Retryable
 from domain.scope.steps import DatabaseResult, RegionResult, RoleResult, Step
 from tests.adapters.provisioners.orders import Executors, Family

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from application.operator_commands import Act
-from application.ports import Order, Recording
+from application.ports.resources import Order
+from application.unit_of_work import UnitOfWork
 from domain.errors import Permanent, Retryable
 from domain.scope.state import ScopeFailed, StepStarted
 from domain.scope.steps import Scope, Step
@@ -103,7 +104,7 @@ class Ground(Cloud):
     def just_before(self, stream: str, is_it: Callable[[object], bool], happens: Callable[[], object]) -> None:
         """Once: when such a fact of the stream was decided, and is not committed yet."""
 
-        def first(recording: Recording) -> None:
+        def first(recording: UnitOfWork) -> None:
             if any(fact.stream == stream and is_it(fact.event) for fact in recording.events):
                 self.log.before_record = lambda recording: None
                 happens()
