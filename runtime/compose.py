@@ -35,7 +35,8 @@ from adapters.kafka.raw_reader import PartitionReader
 from adapters.kafka.record_batches import require_codecs
 from adapters.outage import Outage
 from adapters.postgres import migrations
-from adapters.postgres.connection import LONG, Limits, connect, engine
+from adapters.postgres.connection import LONG, Limits, connect
+from adapters.postgres.engine import engine
 from adapters.postgres.errors import answering
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.heartbeats import Heartbeat

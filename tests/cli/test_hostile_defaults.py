@@ -23,7 +23,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from adapters.embedded.servers import EmbeddedPostgres
-from adapters.postgres.connection import LONG, Limits, connect, engine
+from adapters.postgres.connection import LONG, Limits, connect
+from adapters.postgres.engine import engine
 from adapters.postgres.migrations import current, downgrade, head, migrate
 from projections import PROJECTIONS
 from runtime.compose import Parts

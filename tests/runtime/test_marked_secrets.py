@@ -22,7 +22,8 @@ from audit.checkpoints import Signer
 from cli.main import app
 from runtime.compose import Parts
 from runtime.instance import Endpoints
-from runtime.settings import SettingsError, load_settings
+from runtime.settings import load_settings
+from runtime.settings_error import SettingsError
 from runtime.telemetry import configure_logging
 
 MARK = "hUnTeR2"

@@ -7,7 +7,8 @@ import pytest
 
 from runtime.compose import Parts
 from runtime.instance import Endpoints
-from runtime.settings import Settings, SettingsError, load_settings
+from runtime.settings import Settings, load_settings
+from runtime.settings_error import SettingsError
 from runtime.webhook_secrets import load_webhook_secrets
 
 SECRET = "whsec_" + "a" * 40
