@@ -13,7 +13,8 @@ from adapters.postgres.message_history import arrivals_of
 from adapters.postgres.past import Moment, time_of
 from application.description import STEP_NAMES
 from cli.output import AsJson, DataDir, Styled, command, out, print_json, running_parts, table
-from cli.show import MOMENT_HELP, TenantArgument, facts_until, tell_at
+from cli.scopes import TenantArgument
+from cli.show import MOMENT_HELP, facts_until, tell_at
 from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
 from domain.scope.desired import scopes_of

@@ -13,6 +13,8 @@ from cli.output import AsJson, DataDir, command, out, print_json, running_parts,
 from domain.errors import UsageError
 from domain.operator_events import IntakePositionMoved
 from runtime.compose import Parts
+from runtime.compose.operators import acts_of
+from runtime.compose.positions import standings_of
 
 app = typer.Typer(help="Where the intake stands on Kafka: show, move.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -22,7 +24,7 @@ app = typer.Typer(help="Where the intake stands on Kafka: show, move.", no_args_
 def show(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show each partition: our position, what Kafka keeps, how many messages are not taken in, and what reads it."""
     with running_parts(data_dir) as parts:
-        found = parts.standings()
+        found = standings_of(parts)
     if as_json:
         print_json([asdict(each) for each in found])
         return
@@ -63,7 +65,7 @@ def move(
             operator=by,
             reason=because,
         )
-        parts.acts.record(act, still_right=lambda: _must_stand(parts, found))
+        acts_of(parts).record(act, still_right=lambda: _must_stand(parts, found))
     told = {"partition": partition, "before": found.position, "position": to, "by": by, "reason": because}
     if as_json:
         print_json(told)
@@ -82,7 +84,7 @@ def standing_table(found: list[Standing]) -> Any:
 
 
 def _standing(parts: Parts, name: str) -> Standing:
-    found = parts.standings()
+    found = standings_of(parts)
     for each in found:
         if each.name == name:
             return each

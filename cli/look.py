@@ -9,16 +9,16 @@ from typing import Annotated, Any, Literal
 import typer
 
 from adapters.postgres import overview
-from adapters.resources.login_role import role_password
 from cli import waits
 from cli.intake_position import standing_table
-from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, settings_of, table
-from cli.show import TenantArgument, snapshot_of
+from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
+from cli.scopes import TenantArgument
 from domain.errors import Unavailable, UsageError
 from domain.scope.next_action import database_of
 from domain.scope.steps import Scope
 from history.story import clock
 from runtime.compose import Parts
+from runtime.compose.positions import standings_of
 
 
 @command
@@ -59,8 +59,8 @@ def tenants(
 @command
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show positions and lags, what the saga is at, what waits and what is quarantined."""
-    settings = settings_of(data_dir)
     with running_parts(data_dir) as parts:
+        settings = parts.settings
         try:
             told = overview.status(parts.endpoints.database_url)
             told["intake"] = _intake(parts)
@@ -158,7 +158,7 @@ def _intake(parts: Parts) -> dict[str, Any]:
     """How far the intake is; where no broker answers, that alone."""
     group = parts.settings.consumer_group
     try:
-        found = parts.standings()
+        found = standings_of(parts)
     except Unavailable as error:
         return {"partitions": [], "lag": None, "unread": [], "group": group, "broker": str(error)}
     return {
@@ -221,6 +221,9 @@ def credentials(
     as_json: AsJson = False,
 ) -> None:
     """Print the address, role and PASSWORD by which a product reaches its database. Derived anew, stored nowhere."""
+    from adapters.resources.login_role import role_password  # noqa: PLC0415 - `status` is in this file as well
+    from cli.show import snapshot_of  # noqa: PLC0415
+
     with running_parts(data_dir) as parts:
         snapshot = snapshot_of(parts, tenant)
         if product not in parts.catalog:

@@ -21,6 +21,8 @@ from history.rebuild.schema_comparison import Compared
 from history.story import clock
 from projections import PROJECTIONS
 from runtime.compose import utc_now
+from runtime.compose.operators import acts_of
+from runtime.compose.rebuild import replay_of, replay_sources_of
 
 app = typer.Typer(
     help="Build read models anew from the log, while everybody goes on reading them; or as they were.",
@@ -53,11 +55,11 @@ def rebuild(
     chosen = _chosen(names, every=all_)
     by, because = who(as_name), why(reason) if reason is not None else None
     with running_parts(data_dir) as parts, progress("building") as say:
-        rebuilt = parts.replay(say).rebuild(chosen, workers=workers)
+        rebuilt = replay_of(parts, say).rebuild(chosen, workers=workers)
         done = tuple(name for name in rebuilt.names if name not in rebuilt.failures)
         if done:
             act = ReadModelsRebuilt(read_models=done, position=rebuilt.position, operator=by, reason=because)
-            parts.acts.record(act)
+            acts_of(parts).record(act)
     if as_json:
         print_json(_as_json(rebuilt, workers))
     else:
@@ -84,9 +86,9 @@ def drop_previous(
     chosen = _chosen(names, every=all_)
     by, because = who(as_name), why(reason)
     with running_parts(data_dir) as parts:
-        dropped = parts.replay(lambda _: None).drop_previous(chosen)
+        dropped = replay_of(parts, lambda _: None).drop_previous(chosen)
         if dropped:
-            parts.acts.record(PreviousReadModelsDropped(read_models=tuple(dropped), operator=by, reason=because))
+            acts_of(parts).record(PreviousReadModelsDropped(read_models=tuple(dropped), operator=by, reason=because))
     if as_json:
         print_json({"dropped": dropped})
     else:
@@ -120,7 +122,7 @@ def as_of(
             comparing.refuse_unknown(parts.engine, verify, PROJECTIONS)
         with progress("building") as say:
             built = build(
-                parts.replay_sources,
+                replay_sources_of(parts),
                 moment,
                 into=into,
                 only=names,

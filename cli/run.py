@@ -12,7 +12,8 @@ import typer
 from adapters.postgres.connection import parsed, without_secrets
 from adapters.postgres.migrations import current
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of
-from runtime.compose import Parts, prepare
+from runtime.compose import Parts
+from runtime.compose.prepare import prepare
 from runtime.instance import endpoints
 from runtime.telemetry import configure_logging
 from workers import roles

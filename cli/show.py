@@ -9,6 +9,7 @@ import typer
 from adapters.postgres.past import Moment
 from application.description import describe
 from cli.output import AsJson, DataDir, Styled, Table, command, out, print_json, running_parts, table
+from cli.scopes import TenantArgument
 from domain.errors import UsageError
 from domain.event import Recorded
 from domain.scope.desired import TenantSnapshot
@@ -17,8 +18,6 @@ from history import as_of
 from history.story import clock
 from projections import PROJECTIONS
 from runtime.compose import Parts, utc_now
-
-TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant.")]
 
 MOMENT_HELP = "As it was then: a position of the log, or a time with its zone (2026-06-01T12:00:00Z)."
 

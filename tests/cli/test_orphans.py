@@ -17,6 +17,7 @@ from domain.drift import Thing
 from domain.operator_events import OrphansMarkedForRemoval, OrphansRemoved
 from domain.scope.state import StepStarted
 from domain.scope.steps import Scope
+from runtime.compose.resources import clearing_of
 from tests.cli.cloud import Cloud
 
 CONTROL = "the control database"
@@ -231,9 +232,9 @@ def test_what_a_silent_shard_holds_is_neither_absent_nor_removed(
     told = litter.told()
     assert list(told["not_looked_at"]) == ["eu-1"]
     assert {thing["where"] for thing in told["orphans"]} == {CONTROL}
-    litter.cloud.parts.clearing._condemn(  # noqa: SLF001 - the shard was lost after somebody had condemned them
-        litter.cloud.parts.clearing._story(plan),  # noqa: SLF001
-        litter.cloud.parts.clearing.plan(),
+    clearing_of(litter.cloud.parts)._condemn(  # noqa: SLF001 - the shard was lost after somebody had condemned them
+        clearing_of(litter.cloud.parts)._story(plan),  # noqa: SLF001
+        clearing_of(litter.cloud.parts).plan(),
         plan,
         reason="litter",
         by="test",

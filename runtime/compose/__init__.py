@@ -1,0 +1,20 @@
+"""Composition: which concrete classes work together, one module for each process and each kind of command.
+
+    process.py      Parts: settings, configuration in use, event log, topology; what nearly every process has
+    intake.py       messages from Kafka into the log          rebuild.py      read models anew from the log
+    projector.py    the log into read models                  audit.py        the seal, verification, export, import
+    provisioner.py  the saga, its executors, the sweep        operators.py    what operators ask for
+    relay.py        the outbox to Kafka                       heartbeats.py   signs of life, and the high-water agent
+    kafka.py        the chosen client                         prepare.py      databases, migrations, shards, topics
+
+Only this package joins adapters with projections (import-linter holds it). A module is imported by the process or
+command that needs it: `tenantry status` imports no migrations, and an intake no executors.
+
+`lifecycle_of(parts)` and its like make a thing when it is first asked for; the same parts give the same thing again.
+"""
+
+from __future__ import annotations
+
+from runtime.compose.process import Parts, lease_of, new_id, utc_now, worker_name
+
+__all__ = ["Parts", "lease_of", "new_id", "utc_now", "worker_name"]

@@ -1,0 +1,36 @@
+"""Operators' commands: decisions about one tenant, acts on the whole, the quarantine, the comparison with commerce."""
+
+from __future__ import annotations
+
+from adapters.postgres.quarantine import Quarantine
+from application.commerce_comparison import Comparing
+from application.operator_acts import Acts
+from application.operator_commands import Operating
+from runtime.compose.process import Parts, new_id, once, once_per_configuration, utc_now
+
+
+@once_per_configuration
+def operating_of(parts: Parts) -> Operating:
+    return Operating(
+        log=parts.log,
+        snapshots=parts.saga.snapshots,
+        catalog=parts.catalog,
+        policy=parts.policy,
+        clock=utc_now,
+        new_id=new_id,
+    )
+
+
+@once
+def acts_of(parts: Parts) -> Acts:
+    return Acts(log=parts.log, clock=utc_now, new_id=new_id)
+
+
+@once
+def quarantine_of(parts: Parts) -> Quarantine:
+    return Quarantine(parts.endpoints.database_url, parts.keys)
+
+
+@once
+def comparing_of(parts: Parts) -> Comparing:
+    return Comparing(log=parts.log, snapshots=parts.saga.snapshots, streams_after=parts.log.streams_after)
