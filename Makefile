@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-kafka test-saga test-lesson test-outages test-outages-short test-fuzz test-fuzz-short \
-	test-bench bench lint format lock schemas clean
+	test-access test-access-long test-bench bench lint format lock schemas vectors clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -24,8 +24,8 @@ venv: $(VENV)/.project-installed ## set up .venv: locked dependencies and the pr
 demo: venv ## watch at least 60 tenants go through the seven steps, then check the result
 	@$(BIN)/tenantry demo
 
-test: venv ## run all tests but the long proofs: of the saga, the lesson, the outages and the fuzz
-	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz" -n 3 --dist loadfile --no-loadscope-reorder
+test: venv ## run all tests but the long proofs: of the saga, the lesson, the outages, the fuzz and a million tokens
+	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts
@@ -47,6 +47,12 @@ test-fuzz: venv ## put a million fuzzed messages on a broker, each is accounted 
 
 test-fuzz-short: ## the same with 20,000, for CI
 	@$(MAKE) --no-print-directory test-fuzz FUZZ=20000
+
+test-access: venv ## show each refusal of access by name: tokens, the allow-list, paths
+	@$(BIN)/pytest -v -m "not access_long" tests/clients tests/cli/test_access.py tests/cli/test_service_keys.py
+
+test-access-long: venv ## 1,000,000 mutated tokens, none accepted
+	@$(BIN)/pytest -q -s -m access_long tests/clients
 
 test-bench: venv ## run one bench in small, to see that it runs
 	@$(BIN)/pytest -q -m bench tests/benchmarks
@@ -70,14 +76,21 @@ schemas: venv ## write what docs/ says of the wire (JSON Schemas), the settings,
 	@$(BIN)/python -m runtime.settings_reference > docs/reference/settings.md
 	@$(BIN)/python -m runtime.file_reference docs/reference
 
+vectors: venv ## write docs/reference/asap-vectors.*; ASAP_NODE_MODULES names where npm put jwt-authentication
+	@$(BIN)/python -m tests.clients.asap.vectors
+
 # Neither a machine's wheels nor its index may find their way into the lock.
 COMPILE = env -u PIP_FIND_LINKS $(BIN)/pip-compile --quiet --upgrade --no-config --generate-hashes --strip-extras \
 	--allow-unsafe --no-build-isolation --no-header --no-emit-options --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host
 
+# The client is of this checkout: it has no place in the lock, what it needs has.
 lock: venv ## renew requirements/*.txt from pyproject.toml
-	@$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
-	@$(COMPILE) --extra dev --constraint requirements/runtime.txt --output-file requirements/dev.txt pyproject.toml
+	@$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/client clients/python
+	@$(COMPILE) --find-links build/client --output-file requirements/runtime.txt pyproject.toml
+	@sed -i '/^tenantry-client==/,/^    # via/d' requirements/runtime.txt
+	@$(COMPILE) --find-links build/client --extra dev --constraint requirements/runtime.txt --output-file requirements/dev.txt pyproject.toml
+	@sed -i '/^tenantry-client==/,/^    # via/d' requirements/dev.txt
 	@! grep -nE '://|@ |--index|--find-links' requirements/*.txt || { echo 'make lock: an address is in the lock' >&2; exit 1; }
 
 clean: ## remove .venv, caches and what was built; data in .tenantry stays
@@ -99,6 +112,6 @@ $(VENV)/.dependencies-installed: requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(VENV)/.project-installed: $(VENV)/.dependencies-installed pyproject.toml
-	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+$(VENV)/.project-installed: $(VENV)/.dependencies-installed pyproject.toml clients/python/pyproject.toml
+	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable clients/python --editable .
 	@touch $@

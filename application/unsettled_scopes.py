@@ -23,6 +23,7 @@ from domain.scope.desired import TenantSnapshot, desired_state
 from domain.scope.next_action import Nothing, Wait, blockers, next_action
 from domain.scope.steps import Scope
 from domain.tenant import state as tenants
+from domain.times import moved
 
 SOON: Final = timedelta(hours=1)
 """A scope with something to do may be put off for so long: by a concurrency limit, an obstacle, a pause before the next
@@ -76,7 +77,7 @@ def _why(
     spec, actual = desired_state(scope, snapshot, catalog=catalog, policy=policy, now=now), snapshot.actual(scope)
     match next_action(spec, actual, blockers(scope, spec, snapshot, catalog=catalog), now):
         case Nothing(due_again_at=until) | Wait(until=until):
-            if until is None or (due is not None and due <= until + SLACK):
+            if until is None or (due is not None and due <= moved(until, SLACK)):
                 return None
             return f"it changes at {until:%Y-%m-%d %H:%M:%S} UTC, and nothing is due then"
         case _ if actual.intent is not None and actual.intent.obstacle is not None:

@@ -34,6 +34,8 @@ AIMS: Final = {
     "saga_scopes_due": "under 300 MiB",
     "export": "50,000 a second",
     "as_of": "0.8",
+    "access": "4",
+    "access_repeat": "100",
 }
 
 
@@ -54,6 +56,8 @@ def lines(results: Sequence[Result]) -> list[Line]:
             found.append(_line("append_batch", result["batch_ours"], result["batch_peer"], result["batch_ratio"]))
         if "ratio_fast" in result:
             found.append(_line("ingest_fast", result["ours_fast"], result["peer_fast"], result["ratio_fast"]))
+        if name == "access":
+            found.append(_line("access_repeat", result["repeat"], result["peer"], result["repeat_ratio"]))
         if name == "saga":
             found += _saga(result)
         if name == "growth":

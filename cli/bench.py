@@ -29,6 +29,7 @@ BENCHES = {
     "growth": ("benchmarks.growth", "run"),
     "history": ("benchmarks.history", "run"),
     "saga": ("benchmarks.saga", "run"),
+    "access": ("benchmarks.access", "run"),
 }
 ALL = tuple(name for name in BENCHES if name != "append_batch")  # `append` has it
 

@@ -41,6 +41,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "reconcile": Entry("cli.reconcile:reconcile", "Compare the log with the real resources."),
     "orphans": Entry("cli.orphans:app", "List and remove resources that belong to no scope."),
     "runs": Entry("cli.runs:app", "List, retry, hold, release and approve runs."),
+    "access": Entry("cli.access:app", "Check and explain the allow-list of services."),
+    "service-keys": Entry("cli.service_keys:app", "Make, publish, list and revoke service keys."),
     "quarantine": Entry("cli.quarantine:app", "List, retry and discard quarantined messages."),
     "waiting": Entry("cli.waiting:app", "List messages that wait for their tenant."),
     "intake-position": Entry("cli.intake_position:app", "Show and move the intake's Kafka positions."),

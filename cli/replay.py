@@ -19,9 +19,9 @@ from history.rebuild.past import build
 from history.rebuild.replay import Rebuilt
 from history.rebuild.schema_comparison import Compared
 from history.story import clock
-from projections import PROJECTIONS
 from runtime.compose import utc_now
 from runtime.compose.operators import acts_of
+from runtime.compose.read_models import READ_MODELS
 from runtime.compose.rebuild import replay_of, replay_sources_of
 
 app = typer.Typer(
@@ -119,7 +119,7 @@ def as_of(
     with running_parts(data_dir) as parts:
         moment = parts.past.at(at, now=utc_now())
         if verify and verify != into:
-            comparing.refuse_unknown(parts.engine, verify, PROJECTIONS)
+            comparing.refuse_unknown(parts.engine, verify, READ_MODELS)
         with progress("building") as say:
             built = build(
                 replay_sources_of(parts),
@@ -129,7 +129,7 @@ def as_of(
                 workers=workers,
                 say=lambda told: say(Progress(told.position, moment.position, told.facts)),
             )
-            compared = comparing.compare(parts.engine, into, verify, PROJECTIONS, say=say) if verify else []
+            compared = comparing.compare(parts.engine, into, verify, READ_MODELS, say=say) if verify else []
     if as_json:
         told = {
             "schema": built.schema,
@@ -165,7 +165,7 @@ def compare(
     """Compare the read models of two schemas, row by row. Exit 1: they differ."""
     with running_parts(data_dir) as parts, progress("comparing", "rows") as say:
         parts.knock()
-        compared = comparing.compare(parts.engine, first, second, PROJECTIONS, say=say)
+        compared = comparing.compare(parts.engine, first, second, READ_MODELS, say=say)
     if as_json:
         print_json({"first": first, "second": second, "tables": _compared(compared)})
     else:

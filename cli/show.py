@@ -16,8 +16,8 @@ from domain.scope.desired import TenantSnapshot
 from domain.tenant.events import TenantCreated
 from history import as_of
 from history.story import clock
-from projections import PROJECTIONS
 from runtime.compose import Parts, utc_now
+from runtime.compose.read_models import READ_MODELS
 
 MOMENT_HELP = "As it was then: a position of the log, or a time with its zone (2026-06-01T12:00:00Z)."
 
@@ -48,7 +48,7 @@ def tell(parts: Parts, tenant_id: str) -> dict[str, Any]:
     """Everything there is to show of a tenant; UsageError where there is none of that id."""
     told = describe(snapshot_of(parts, tenant_id), catalog=parts.catalog, policy=parts.policy, now=utc_now())
     with parts.engine.connect() as connection:
-        for projection in PROJECTIONS:
+        for projection in READ_MODELS:
             told[projection.name] = projection.query(connection, tenant_id)
     return told
 
@@ -61,7 +61,7 @@ def tell_at(parts: Parts, tenant_id: str, moment: Moment) -> dict[str, Any]:
             connection,
             tenant_id,
             facts,
-            projections=PROJECTIONS,
+            projections=READ_MODELS,
             catalog=then.catalog,
             policy=then.policy,
             now=moment.time,
@@ -119,7 +119,7 @@ def tables_of(told: dict[str, Any]) -> list[Table]:
         _steps(f"actual: site {attributes['site_name']}", actual),
         *_reasons(actual),
     ]
-    for projection in PROJECTIONS:
+    for projection in READ_MODELS:
         made.extend(_read_model(projection.name, told[projection.name]))
     return made
 

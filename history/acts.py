@@ -2,7 +2,7 @@
 
 An act is a fact like any other, whose cause is a person. It stands in the stream of what it was done to: of a scope or
 a tenant (runs, restores, the destroy guard, reconciling), of its messages (`operator:TENANT`), or of the whole
-(`operator:`, `orphans:PLAN`, `configuration:adopted`). Here they come together, from the log alone.
+(`operator:`, `orphans:PLAN`, `configuration:adopted`, `service-keys:`). Here they come together, from the log alone.
 """
 
 from __future__ import annotations

@@ -162,6 +162,7 @@ _TOLD = (
     *("product", "change", "type", "customer_id", "site_name", "residency", "region", "edition", "users", "status"),
     *("expires_at", "reason", "revision", "undoes", "changes", "plan", "apps", "families", "epoch", "operator"),
     *("number", "rule", "topic", "partition", "before", "offset", "offsets", "read_models", "position"),
+    "key_id",
 )
 
 

@@ -22,6 +22,7 @@ from domain.operator_events import (
     PreviousReadModelsDropped,
     ReadModelsRebuilt,
 )
+from domain.service_keys import ServiceKeyPublished, ServiceKeyRevoked
 from domain.tenant.events import (
     ApprovalRequested,
     ChangesApproved,
@@ -93,6 +94,8 @@ IGNORED: Final[dict[type[Event], str]] = {
     PreviousReadModelsDropped: _ACT,
     ConfigurationAdopted: "what every process decides with: read where it is decided, and told by `tenantry config`",
     IntakePositionMoved: _ACT,
+    ServiceKeyPublished: _ACT,
+    ServiceKeyRevoked: _ACT,
     MessagesReread: _ACT,
 }
 """The events of which no read model takes notice, and why."""

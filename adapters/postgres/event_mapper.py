@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_json
 
 from application.ports import EncryptionKeys
-from domain import configuration, customer, operator_events
+from domain import configuration, customer, operator_events, service_keys
 from domain.errors import UnreadableEvent
 from domain.event import Cause, Event, Recorded
 from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
@@ -69,6 +69,8 @@ EVENTS: tuple[type[Event], ...] = (
     configuration.ConfigurationAdopted,
     operator_events.IntakePositionMoved,
     operator_events.MessagesReread,
+    service_keys.ServiceKeyPublished,
+    service_keys.ServiceKeyRevoked,
 )
 """Every event there is: what is not here cannot be stored."""
 

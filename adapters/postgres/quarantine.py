@@ -58,7 +58,7 @@ class Picked:
 
 _COLUMNS = (
     'number, state, rule, reason, source, id, type, tenant_id, topic, partition, "offset", repeats, received_at,'
-    " digest, sealed_body"
+    " digest, sealed_body AS encrypted_body"
 )
 
 

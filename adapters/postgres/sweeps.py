@@ -35,8 +35,8 @@ class PostgresLedger:
 
     def read(self) -> Progress:
         row = self._execute(
-            "SELECT finished_at, started_at, after, tenants, handed_over, looked_at, absent, silent, stopped_at, reason"
-            " FROM sweeps"
+            "SELECT finished_at, started_at, after, tenants, handed_over, looked_at, absent, silent AS unreachable,"
+            " stopped_at, reason FROM sweeps"
         )
         assert row is not None
         return Progress(**row)

@@ -6,6 +6,7 @@ from adapters.postgres.quarantine import Quarantine
 from application.commerce_comparison import Comparing
 from application.operator_acts import Acts
 from application.operator_commands import Operating
+from application.service_keys import ServiceKeys
 from runtime.compose.process import Parts, new_id, once, once_per_configuration, utc_now
 
 
@@ -24,6 +25,11 @@ def operating_of(parts: Parts) -> Operating:
 @once
 def acts_of(parts: Parts) -> Acts:
     return Acts(log=parts.log, clock=utc_now, new_id=new_id)
+
+
+@once
+def service_keys_of(parts: Parts) -> ServiceKeys:
+    return ServiceKeys(log=parts.log, clock=utc_now, new_id=new_id)
 
 
 @once

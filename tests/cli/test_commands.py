@@ -109,6 +109,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     assert len(stdout.strip().splitlines()) > 3
     is_group = words in [
         (),
+        ("access",),
         ("audit",),
         ("audit", "checkpoint"),
         ("config",),
@@ -116,6 +117,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
         ("quarantine",),
         ("replay",),
         ("runs",),
+        ("service-keys",),
         ("waiting",),
     ]
     assert is_group or words in WORKERS or "--json" in stdout

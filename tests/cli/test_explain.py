@@ -139,7 +139,7 @@ def test_a_deactivation_that_is_held_is_not_told_of_the_other_products(strict: N
     desk.comes("product.deactivated", product="confluence", reason="a script")
     desk.work()
     now = desk.parts.log.advance_mark()
-    assert "the deactivation of it (a script), held by the destroy guard" in explained(desk, "confluence", now)
+    assert "a deactivation of it (a script), held by the destroy guard" in explained(desk, "confluence", now)
     assert "nothing stands in its way" in explained(desk, "jira-software", now)
 
 

@@ -185,7 +185,7 @@ def test_a_broker_whose_port_is_taken_names_the_port_and_shows_its_log(tmp_path:
 def test_the_broker_does_not_outlive_a_program_that_is_killed(tmp_path: Path) -> None:
     """Started from a thread that ends at once: the leash is tied to a thread, which must last."""
     program = (
-        "import pathlib, sys, threading, adapters.embedded as e\n"
+        "import pathlib, sys, threading, adapters.embedded.servers as e\n"
         "broker = e.EmbeddedBroker(pathlib.Path(sys.argv[1]))\n"
         "starter = threading.Thread(target=broker.start); starter.start(); starter.join()\n"
         "print(broker.bootstrap, flush=True); input()\n"

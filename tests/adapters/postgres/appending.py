@@ -89,7 +89,7 @@ class Wire:
 
     def hang_up(self) -> None:
         """Cut the clients off now; the server goes on with what it was told."""
-        for client, _ in self._pairs:
+        for client, _ in list(self._pairs):  # not those who come again meanwhile
             self._end(client)
 
     def __enter__(self) -> Self:

@@ -76,6 +76,7 @@ from domain.scope.steps import (
     StepSpec,
     User,
 )
+from domain.service_keys import ServiceKeyPublished, ServiceKeyRevoked
 from domain.tenant.events import (
     ApprovalRequested,
     ChangesApproved,
@@ -285,6 +286,15 @@ EXAMPLES: dict[str, Event] = {
         products=("jira-software",),
         reason="no backup",
         operator="ada@host",
+    ),
+    "service-key-published": ServiceKeyPublished(
+        key_id="billing/2027-01",
+        public_key="-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n",
+        operator="ada@host",
+        reason="its first",
+    ),
+    "service-key-revoked": ServiceKeyRevoked(
+        key_id="billing/2027-01", operator="ada@host", reason="a laptop was stolen"
     ),
     "orphans-condemned": OrphansMarkedForRemoval(
         plan="3f2a", things=(ORPHAN,), reason="left by a restore", operator="ada@host"

@@ -182,7 +182,7 @@ def test_the_example_refuses_whoever_does_not_know_the_secret(example: Webhook) 
 
 
 @pytest.mark.parametrize(
-    ("step", "wish", "facts"),
+    ("step", "spec", "facts"),
     [
         (Step.SITE, MembershipSpec, MembershipResult),
         (Step.CONFIGURATION, ConfigurationSpec, ConfigurationResult),

@@ -1,0 +1,103 @@
+"""The allow-list at the terminal: is the file good, and which line allows or refuses a call?
+
+Exit codes: 0 the file is good, or the call is allowed; 1 the call is refused; 2 the file or the question is wrong.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.output import AsJson, command, out, print_json
+from domain.errors import UsageError
+from tenantry_client.access.allow_list import METHODS, AllowList, Answer, InvalidAllowList
+
+app = typer.Typer(
+    help="Check the allow-list, and explain which of its lines allows or refuses a call.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+File = Annotated[Path, typer.Option("--file", help="The allow-list.")]
+Caller = Annotated[str, typer.Argument(help="The service that calls.")]
+Callee = Annotated[str, typer.Argument(help="The service that is called.")]
+Method = Annotated[str, typer.Argument(metavar="METHOD", help="GET, POST ..., or COMMAND for a command by its name.")]
+PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="The raw path as it is sent, or the command's name.")]
+
+DEFAULT = Path("access.toml")
+COMMAND = "COMMAND"
+
+
+@app.command()
+@command
+def check(
+    caller: Annotated[
+        str | None, typer.Argument(help="The service that calls; without it the file alone is checked.")
+    ] = None,
+    callee: Annotated[str | None, typer.Argument(help="The service that is called.")] = None,
+    method: Annotated[str | None, typer.Argument(help="GET, POST ..., or COMMAND.")] = None,
+    path: Annotated[str | None, typer.Argument(help="The raw path, or the command's name.")] = None,
+    file: File = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Check that the file is good, or that a call is allowed; for scripts. Exit 0: it is, 1: refused, 2: wrong file."""
+    allow_list = _read(file)
+    if caller is None:
+        if as_json:
+            print_json({"entries": len(allow_list.entries)})
+        else:
+            out.print(f"{file}: {len(allow_list.entries)} entries, good")
+        return
+    if callee is None or method is None or path is None:
+        raise UsageError("name CALLER CALLEE METHOD PATH, or none of them")
+    allowed = _answer(allow_list, caller, callee, method, path).allowed
+    if as_json:
+        print_json({"allowed": allowed})
+    if not allowed:
+        raise typer.Exit(1)
+
+
+@app.command()
+@command
+def explain(
+    caller: Caller, callee: Callee, method: Method, path: PathArgument, file: File = DEFAULT, as_json: AsJson = False
+) -> None:
+    """Say which line allows a call, or why none does. Exit 0: allowed, 1: refused, 2: wrong file."""
+    answer = _answer(_read(file), caller, callee, method, path)
+    if as_json:
+        entry = answer.entry
+        print_json(
+            {
+                "allowed": answer.allowed,
+                "reason": answer.reason,
+                "entry": entry.number if entry else None,
+                "line": entry.line if entry else None,
+                "allowed_by": answer.allowed_by,
+            }
+        )
+    else:
+        said = "allowed" if answer.allowed else "refused"
+        out.print(f"{said}: {file}: {answer.reason}")
+    if not answer.allowed:
+        raise typer.Exit(1)
+
+
+def _answer(allow_list: AllowList, caller: str, callee: str, method: str, path: str) -> Answer:
+    if method == COMMAND:
+        return allow_list.command(caller, callee, path)
+    if method not in METHODS:
+        raise UsageError(f"{method} is no method: write one of {', '.join(sorted(METHODS))}, or {COMMAND}")
+    return allow_list.route(caller, callee, method, path.encode(errors="surrogateescape").partition(b"?")[0])
+
+
+def _read(file: Path) -> AllowList:
+    try:
+        return AllowList.read(file)
+    except InvalidAllowList as error:
+        raise UsageError(str(error)) from None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}: name another with --file") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is not UTF-8: write it anew") from None

@@ -1,0 +1,230 @@
+"""Service keys: made, published, listed and revoked, each with who and why.
+
+The log is what counts. After each act the folder is brought into agreement with it: `{kid}.pem` for every key in force.
+Services read that folder, or what serves it as a repository.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from cli.operators import As, Reason, who, why
+from cli.output import AsJson, DataDir, command, complain, out, print_json, running_parts, settings_of, table
+from domain import service_keys
+from domain.errors import UsageError
+from domain.service_keys import ServiceKey
+from runtime.compose import Parts
+from runtime.compose.operators import service_keys_of
+from tenantry_client.asap import Refused, UnusableKey
+from tenantry_client.asap.algorithms import PrivateKey, PublicKey, load_public_key
+from tenantry_client.asap.key_ids import check_name
+
+app = typer.Typer(
+    help="Make, publish, list and revoke the keys by which services prove who calls.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+KeyName = Annotated[
+    str, typer.Argument(metavar="KEY-ID", help="The service's name, a / and the key's: billing/2027-01.")
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(help="Where the public keys in force are written.", show_default="service-keys in the data directory"),
+]
+
+
+@app.command()
+@command
+def new(
+    key_id: KeyName,
+    reason: Reason,
+    private_key: Annotated[Path, typer.Option(help="The private key is written to this file, for its owner alone.")],
+    kind: Annotated[Literal["rsa", "p256"], typer.Option(help="rsa: 3072 bits, verifies fastest.")] = "rsa",
+    show: Annotated[bool, typer.Option("--show", help="Print the private key as well; not with --json.")] = False,
+    folder: Folder = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key, write its private half to a file, and publish the other."""
+    because, by, name = why(reason), who(as_name), _name(key_id)
+    key: PrivateKey = (
+        rsa.generate_private_key(65537, 3072) if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
+    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    with running_parts(data_dir) as parts:
+        _write_private(private_key, pem)
+        try:
+            _publish(parts, name, _pem(key.public_key()), by, because)
+        except BaseException:
+            private_key.unlink()
+            raise
+        strangers = _bring_up_to_date(parts, folder, data_dir)
+    if as_json:
+        print_json({"key_id": name, "state": "in force", "private_key": str(private_key), "strangers": strangers})
+    else:
+        out.print(f"{name} is published; its private key is in {private_key}")
+    _complain_of(strangers)
+    if show and not as_json:
+        for line in pem.decode().splitlines():
+            out.print(line)
+
+
+@app.command()
+@command
+def publish(
+    key_id: Annotated[str | None, typer.Argument(metavar="[KEY-ID]", help="As for `new`.")] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(help="The public key of a service that made its own, as PEM.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept in the log for good.")] = "",
+    folder: Folder = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish the key of a service that keeps the private half to itself. Without KEY-ID: write the folder anew."""
+    if (key_id is None) != (public_key is None):
+        raise UsageError("name KEY-ID and --public-key, or neither to write the folder anew")
+    with running_parts(data_dir) as parts:
+        if key_id is not None and public_key is not None:
+            name = _name(key_id)
+            _publish(parts, name, _read_public(public_key), who(as_name), why(reason))
+        strangers = _bring_up_to_date(parts, folder, data_dir)
+    if as_json:
+        print_json({"key_id": key_id, "strangers": strangers})
+    elif key_id is not None:
+        out.print(f"{key_id} is published")
+    _complain_of(strangers)
+
+
+@app.command("list")
+@command
+def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List all keys: who published and who revoked them, when and why."""
+    with running_parts(data_dir) as parts:
+        keys = list(service_keys_of(parts).all().values())
+    if as_json:
+        print_json([_to_dict(key) for key in keys])
+        return
+    rows = (
+        (key.key_id, "revoked" if key.revoked_at else "in force", key.published_at, key.published_by, key.reason,
+         key.revoked_at, key.revoked_by, key.revoked_reason)
+        for key in keys
+    )  # fmt: skip
+    out.print(table("Service keys", ("key", "state", "published", "by", "why", "revoked", "by", "why"), rows))
+
+
+@app.command()
+@command
+def revoke(
+    key_id: KeyName,
+    reason: Reason,
+    folder: Folder = None,
+    as_name: As = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Revoke a key for good. Its name is not used again."""
+    because, by = why(reason), who(as_name)
+    with running_parts(data_dir) as parts:
+        service_keys_of(parts).record(partial(service_keys.revoke, key_id=key_id, operator=by, reason=because))
+        strangers = _bring_up_to_date(parts, folder, data_dir)
+    if as_json:
+        print_json({"key_id": key_id, "state": "revoked", "strangers": strangers})
+    else:
+        out.print(f"{key_id} is revoked: no service takes it once its keys are too old (30 s at most)")
+    _complain_of(strangers)
+
+
+def _publish(parts: Parts, key_id: str, public_key: str, by: str, because: str) -> None:
+    decide = partial(service_keys.publish, key_id=key_id, public_key=public_key, operator=by, reason=because)
+    service_keys_of(parts).record(decide)
+
+
+def _name(key_id: str) -> str:
+    try:
+        name = check_name(key_id, "the key's name")
+    except Refused as error:
+        raise UsageError(str(error)) from None
+    if "/" not in name:
+        raise UsageError(f"{name} names no service: write SERVICE/KEY, such as billing/2027-01")
+    return name
+
+
+def _pem(key: PublicKey) -> str:
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def _read_public(file: Path) -> str:
+    try:
+        return _pem(load_public_key(file.read_bytes()))
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    except UnusableKey as error:
+        raise UsageError(f"{file}: {error}: name a PEM file of a public key") from None
+
+
+def _write_private(file: Path, pem: bytes) -> None:
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as private:
+            private.write(pem)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}: name a file that is not there yet") from None
+
+
+def _bring_up_to_date(parts: Parts, folder: Path | None, data_dir: Path | None) -> list[str]:
+    """Writes the folder; the files in it that are no keys of ours."""
+    where = folder or settings_of(data_dir).data_dir / "service-keys"
+    try:
+        return [str(file) for file in write_folder(where, service_keys_of(parts).all())]
+    except OSError as error:
+        raise UsageError(
+            f"the log has it, but {where} cannot be written: {error.strerror}: mend it and say `service-keys publish`"
+        ) from None
+
+
+def _complain_of(strangers: list[str]) -> None:
+    for file in strangers:
+        complain(f"{file} is a key that was never published here: remove it, or publish it")
+    if strangers:
+        raise typer.Exit(1)
+
+
+def write_folder(folder: Path, keys: Mapping[str, ServiceKey]) -> list[Path]:
+    """Writes the keys in force, removes the revoked ones, and returns the files that are neither. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for key in keys.values():
+        file = folder / f"{key.key_id}.pem"
+        if key.revoked_at is not None:
+            file.unlink(missing_ok=True)
+        elif not file.exists() or file.read_text() != key.public_key:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            beside = file.with_suffix(f".{os.getpid()}.new")
+            beside.write_text(key.public_key)
+            beside.replace(file)
+    ours = {folder / f"{key.key_id}.pem" for key in keys.values()}
+    return sorted(set(folder.rglob("*.pem")) - ours)
+
+
+def _to_dict(key: ServiceKey) -> dict[str, object]:
+    return {
+        "key_id": key.key_id,
+        "state": "revoked" if key.revoked_at else "in force",
+        "public_key": key.public_key,
+        "published_at": key.published_at,
+        "published_by": key.published_by,
+        "reason": key.reason,
+        "revoked_at": key.revoked_at,
+        "revoked_by": key.revoked_by,
+        "revoked_reason": key.revoked_reason,
+    }
