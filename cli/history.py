@@ -20,12 +20,13 @@ from domain.event import Recorded
 from domain.scope.desired import scopes_of
 from domain.scope.steps import Scope
 from domain.tenant.events import ChangesApproved
+from domain.times import clock
 from history import as_of
 from history import explain as explaining
 from history import timeline as timelines
 from history.as_of import differences
 from history.explain import Explained
-from history.story import clock, place_of
+from history.story import place_of
 from history.timeline import Entry
 from runtime.compose import Parts, utc_now
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from adapters.kafka.intake_standing import Standing
 from cli.operators import As, Reason, who, why
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from cli.output import AsJson, DataDir, command, out, print_json, running_parts
+from cli.standings import standing_table
 from domain.errors import UsageError
 from domain.operator_events import IntakePositionMoved
 from runtime.compose import Parts
@@ -74,13 +75,6 @@ def move(
         out.print(
             f"the intake goes on in {partition} from offset {to}; before: {before}", markup=False, highlight=False
         )
-
-
-def standing_table(found: list[Standing]) -> Any:
-    rows = [
-        (each.name, each.position, each.start, each.end, each.lag, each.reader or "nobody of ours") for each in found
-    ]
-    return table("intake", ("partition", "position", "start", "end", "lag", "read by"), rows)
 
 
 def _standing(parts: Parts, name: str) -> Standing:

@@ -10,15 +10,13 @@ import typer
 
 from adapters.postgres import overview
 from cli import waits
-from cli.intake_position import standing_table
-from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
+from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, running_process, table
 from cli.scopes import TenantArgument
+from cli.standings import standing_table
 from domain.errors import Unavailable, UsageError
-from domain.scope.next_action import database_of
-from domain.scope.steps import Scope
-from history.story import clock
-from runtime.compose import Parts
+from domain.times import clock
 from runtime.compose.positions import standings_of
+from runtime.compose.process import Process
 
 
 @command
@@ -36,7 +34,7 @@ def tenants(
     as_json: AsJson = False,
 ) -> None:
     """List tenants with the levels of their products and the state of the saga."""
-    with running_parts(data_dir) as parts:
+    with running_process(data_dir) as parts:
         rows = overview.tenants(parts.endpoints.database_url, level=level, state=state, limit=limit)
     if as_json:
         print_json(rows)
@@ -59,7 +57,7 @@ def tenants(
 @command
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show positions and lags, what the saga is at, what waits and what is quarantined."""
-    with running_parts(data_dir) as parts:
+    with running_process(data_dir) as parts:
         settings = parts.settings
         try:
             told = overview.status(parts.endpoints.database_url)
@@ -154,7 +152,7 @@ def _ahead(ahead: dict[str, Any]) -> str:
     )
 
 
-def _intake(parts: Parts) -> dict[str, Any]:
+def _intake(parts: Process) -> dict[str, Any]:
     """How far the intake is; where no broker answers, that alone."""
     group = parts.settings.consumer_group
     try:
@@ -223,6 +221,8 @@ def credentials(
     """Print the address, role and PASSWORD by which a product reaches its database. Derived anew, stored nowhere."""
     from adapters.resources.login_role import role_password  # noqa: PLC0415 - `status` is in this file as well
     from cli.show import snapshot_of  # noqa: PLC0415
+    from domain.scope.next_action import database_of  # noqa: PLC0415
+    from domain.scope.steps import Scope  # noqa: PLC0415
 
     with running_parts(data_dir) as parts:
         snapshot = snapshot_of(parts, tenant)

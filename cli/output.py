@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # rich, the settings and the drivers are loaded by what needs
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    from runtime.compose import Parts
+    from runtime.compose import Parts, Process
     from runtime.settings import Settings
 
 WIDE: Final = 200
@@ -286,6 +286,17 @@ def settings_of(data_dir: Path | None) -> Settings:
     for problem in unknown_variables():
         warn(problem)
     return load_settings(data_dir=data_dir)
+
+
+@contextmanager
+def running_process(data_dir: Path | None) -> Iterator[Process]:
+    """The addresses of the Tenantry that runs (or those that are set), for what needs no configuration and no log."""
+    from runtime.compose.process import Process  # noqa: PLC0415
+    from runtime.instance import endpoints  # noqa: PLC0415
+
+    settings = settings_of(data_dir)
+    with Process(settings, endpoints(settings)) as process:
+        yield process
 
 
 @contextmanager

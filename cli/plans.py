@@ -11,7 +11,7 @@ from cli.output import AsJson, DataDir, command, out, print_json, running_parts,
 from domain.errors import UsageError
 from domain.tenant.approval import Plan
 from domain.tenant.events import ChangesApproved, ChangesRejected
-from history.story import clock
+from domain.times import clock
 from runtime.compose import Parts
 from runtime.compose.operators import operating_of
 

@@ -14,11 +14,11 @@ from cli.output import AsJson, DataDir, command, out, print_json, running_parts,
 from cli.progress import progress
 from domain.errors import TenantryError, UsageError
 from domain.operator_events import PreviousReadModelsDropped, ReadModelsRebuilt
+from domain.times import clock
 from history.rebuild import schema_comparison as comparing
 from history.rebuild.past import build
 from history.rebuild.replay import Rebuilt
 from history.rebuild.schema_comparison import Compared
-from history.story import clock
 from runtime.compose import utc_now
 from runtime.compose.operators import acts_of
 from runtime.compose.read_models import READ_MODELS

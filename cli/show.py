@@ -14,8 +14,8 @@ from domain.errors import UsageError
 from domain.event import Recorded
 from domain.scope.desired import TenantSnapshot
 from domain.tenant.events import TenantCreated
+from domain.times import clock
 from history import as_of
-from history.story import clock
 from runtime.compose import Parts, utc_now
 from runtime.compose.read_models import READ_MODELS
 

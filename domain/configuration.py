@@ -28,7 +28,7 @@ from domain.errors import UsageError
 from domain.event import Event, Folded, Recorded, Value
 from domain.policy import Policy
 
-STREAM: Final = "configuration:adopted"
+STREAM: Final = names.CONFIGURATION_STREAM
 """The stream of all adoptions; its version numbers them."""
 
 

@@ -13,17 +13,19 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from adapters.files.worker_cards import WorkerCard
-from adapters.outage import Outage
 from adapters.postgres.connection import Limits, Session, connect
 from adapters.postgres.errors import answering
 from domain.errors import TenantryError
+
+if TYPE_CHECKING:
+    from adapters.outage import Outage
 
 BEAT_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 10.0
@@ -44,6 +46,8 @@ class Heartbeat:
         outages: Sequence[Outage] = (),
         card: WorkerCard | None = None,
     ) -> None:
+        from adapters.outage import Outage  # noqa: PLC0415 - `alive` is asked by commands, which log nothing
+
         self._url = url
         self._name = name
         self._kind = kind

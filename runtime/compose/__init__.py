@@ -1,6 +1,7 @@
 """Composition: which concrete classes work together, one module for each process and each kind of command.
 
-    process.py      Parts: settings, configuration in use, event log, topology; what nearly every process has
+    process.py      Process: settings, addresses, what it has opened
+    parts.py        Parts: a Process with the configuration in use, the event log, the topology; nearly every one is
     intake.py       messages from Kafka into the log          rebuild.py      read models anew from the log
     projector.py    the log into read models                  audit.py        the seal, verification, export, import
     provisioner.py  the saga, its executors, the sweep        operators.py    what operators ask for
@@ -17,6 +18,20 @@ command that needs it: `tenantry status` imports no migrations, and an intake no
 
 from __future__ import annotations
 
-from runtime.compose.process import Parts, lease_of, new_id, utc_now, worker_name
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Parts", "lease_of", "new_id", "utc_now", "worker_name"]
+from runtime.compose.process import Process, lease_of, new_id, utc_now, worker_name
+
+if TYPE_CHECKING:
+    from runtime.compose.parts import Parts
+
+__all__ = ["Parts", "Process", "lease_of", "new_id", "utc_now", "worker_name"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Parts` is imported by those that use it: it brings the domain with it."""
+    if name != "Parts":
+        raise AttributeError(name)
+    from runtime.compose.parts import Parts  # noqa: PLC0415
+
+    return Parts

@@ -16,7 +16,8 @@ from audit.importing import Keys
 from audit.last_signed import LastSigned
 from audit.seal import Seal
 from audit.verification import Verification
-from runtime.compose.process import Parts, once
+from runtime.compose.parts import Parts
+from runtime.compose.process import once
 from runtime.seal_keys import load_seal_keys
 
 

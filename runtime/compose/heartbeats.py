@@ -9,7 +9,8 @@ from adapters.files.worker_cards import WorkerCard
 from adapters.outage import Outage
 from adapters.postgres.heartbeats import Heartbeat
 from adapters.postgres.high_water import HighWaterAgent
-from runtime.compose.process import Parts, worker_name
+from runtime.compose.parts import Parts
+from runtime.compose.process import worker_name
 
 
 def high_water_agent_of(parts: Parts) -> HighWaterAgent:

@@ -15,7 +15,8 @@ from application.ports import WaitingMessage
 from domain.faults import INTERNAL_ERROR
 from runtime import faults
 from runtime.compose.kafka import consumer_of
-from runtime.compose.process import Parts, new_id, once, utc_now
+from runtime.compose.parts import Parts
+from runtime.compose.process import new_id, once, utc_now
 
 
 @once

@@ -9,7 +9,7 @@ from adapters.kafka.ports import Consumer, OnAssign, Producer
 from domain.errors import UsageError
 
 if TYPE_CHECKING:
-    from runtime.compose.process import Parts
+    from runtime.compose.parts import Parts
     from runtime.settings import Settings
 
 

@@ -7,7 +7,8 @@ from application.commerce_comparison import Comparing
 from application.operator_acts import Acts
 from application.operator_commands import Operating
 from application.service_keys import ServiceKeys
-from runtime.compose.process import Parts, new_id, once, once_per_configuration, utc_now
+from runtime.compose.parts import Parts
+from runtime.compose.process import new_id, once, once_per_configuration, utc_now
 
 
 @once_per_configuration

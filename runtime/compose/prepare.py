@@ -12,7 +12,7 @@ from domain.errors import Unavailable, UsageError
 from domain.tenant.approval import pending_approvals_of
 from runtime import proposal
 from runtime.compose.kafka import client_of
-from runtime.compose.process import Parts
+from runtime.compose.parts import Parts
 from runtime.settings import database_of_shard
 
 

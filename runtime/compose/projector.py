@@ -12,7 +12,8 @@ from adapters.postgres.high_water import MarkListener
 from adapters.postgres.log_reader import LogReader
 from projections import INTEGRATION, PROJECTIONS
 from projections.base import Projection
-from runtime.compose.process import Parts, once
+from runtime.compose.parts import Parts
+from runtime.compose.process import once
 
 
 def projections_of(_: Parts) -> Sequence[Projection]:

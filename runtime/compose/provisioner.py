@@ -19,7 +19,8 @@ from domain.catalog import Catalog
 from domain.configuration import Configuration
 from runtime import faults
 from runtime.compose.kafka import consumer_of, producer_of
-from runtime.compose.process import Parts, once, once_per_configuration
+from runtime.compose.parts import Parts
+from runtime.compose.process import once, once_per_configuration
 from runtime.settings import Settings
 from runtime.webhook_secrets import load_webhook_secrets
 

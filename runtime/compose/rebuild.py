@@ -14,7 +14,8 @@ from audit.read_model_check import Views
 from history.rebuild.replay import Replay
 from projections import PROJECTIONS
 from projections.base import Projection
-from runtime.compose.process import Parts, pool_of
+from runtime.compose.parts import Parts
+from runtime.compose.process import pool_of
 from runtime.compose.projector import projector_engine
 
 

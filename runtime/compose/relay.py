@@ -5,7 +5,8 @@ from __future__ import annotations
 from adapters.kafka.kafka_python import topic_ids
 from adapters.postgres.outbox import PostgresOutbox
 from domain.errors import Unavailable
-from runtime.compose.process import Parts, once
+from runtime.compose.parts import Parts
+from runtime.compose.process import once
 
 
 @once

@@ -15,7 +15,8 @@ from application.database_recreation import Recreating
 from application.drift_detection import Reconciling
 from application.drift_sweep import Sweeping
 from application.orphan_removal import Clearing
-from runtime.compose.process import Parts, new_id, once, once_per_configuration, utc_now
+from runtime.compose.parts import Parts
+from runtime.compose.process import new_id, once, once_per_configuration, utc_now
 
 
 @once_per_configuration

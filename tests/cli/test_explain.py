@@ -12,7 +12,7 @@ from application.drift_detection import Sweep
 from domain.drift import Finding, Seen
 from domain.errors import Unreachable
 from domain.scope.steps import Scope, Step
-from history.story import clock
+from domain.times import clock
 from runtime.compose import utc_now
 from runtime.compose.resources import reconciling_of
 from tests.cli.conftest import TENANT, Desk, raises
