@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Final, Protocol
 from uuid import UUID
 
 from domain.customer import Customer
@@ -17,6 +17,7 @@ from domain.event import Recorded
 from domain.scope.steps import DatabaseResult, Direction, RegionResult, Scope, Step, StepResult, StepSpec
 from domain.tenant.guarded import Guarded, PendingApprovals
 from domain.tenant.state import Tenant
+from domain.times import moved
 
 Clock = Callable[[], datetime]
 """The time now, aware, UTC."""
@@ -125,6 +126,19 @@ class Lease:
     token: int
     work_items: tuple[int, ...]
     until: datetime
+
+
+CLOCKS_APART: Final = timedelta(minutes=5)
+"""How far the clocks of two workers may be apart, and each still respects the other's leases."""
+
+
+def latest_end(now: datetime, until: datetime) -> datetime:
+    """A lease that ends later than this was taken by a clock that has gone back since, or that was wrong: it is over.
+
+    Otherwise a scope whose worker died before its machine's clock went back by hours would be nobody's for hours.
+    `until` is when a lease that is taken now would end. Whoever was wrong is fenced out by the token.
+    """
+    return moved(until, max(until - now, CLOCKS_APART))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +260,8 @@ class EventLog(Protocol):
     ) -> list[Lease]:
         """Up to `limit` due scopes that nobody else holds; each stays ours until `until`.
 
-        Of one tenant no more than `share`, of the tenants `but_not_of` none: theirs stay due.
+        Of one tenant no more than `share`, of the tenants `but_not_of` none: theirs stay due. A lease that ends after
+        `latest_end` is nobody's.
         """
 
 

@@ -20,6 +20,9 @@ Where a partition stands is what the consumer says, not the last message of a ba
 nobody gets. A position that Kafka does not have (PositionOutOfRange) stops its own partition only: it is told once, and
 its partition goes on when an operator has moved the position.
 
+A statement of ours that the database refuses outside of a batch (a Fault: of the question where to begin, say) ends no
+intake either. The intake waits, says so once with the traceback, and asks again, like every other worker.
+
 After any failure the consumer holds all of its partitions back, until `positions` has answered: the database may be
 away for as long as it likes, and the batch comes again by itself.
 """
@@ -37,7 +40,7 @@ from adapters.kafka.clients import Consumer, Message, OnAssign, Partition, Posit
 from adapters.outage import Outage
 from application.ingest import Outcome
 from application.ports import KafkaPosition
-from domain.errors import Conflict, Unavailable
+from domain.errors import Conflict, Fault, Unavailable
 from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted, fingerprint
 
 log = structlog.get_logger(__name__)
@@ -151,7 +154,7 @@ class Intake(Generic[Read]):
             if self._told.get(error.partition) != error.position:
                 log.warning("a partition stands still", error=str(error))
                 self._told[error.partition] = error.position
-        except (Conflict, Unavailable) as error:
+        except (Conflict, Unavailable, Fault) as error:
             self.outage.goes_on(error)
             self._failed_at = time.monotonic()
             self._resume()

@@ -3,7 +3,8 @@
 A Kafka client gives up a whole batch, and the partition with it, where one record does not decode. This decoder
 isolates what is broken and goes on behind it:
 
-    the checksum, the codec or the format is wrong    the batch is one undecodable message, with the batch's bytes
+    the checksum, the codec or the format is wrong,
+    or it is larger than MAX_BATCH_BYTES              the batch is one undecodable message, with the batch's bytes
     a length leads out of the batch                   what is left of the batch is one, with those bytes
     a record contradicts its own lengths              that record is one, with its bytes
     a header's name is not UTF-8                      that record is one; all else of it is known
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,16 +26,13 @@ import google_crc32c
 from kafka import codec
 from kafka.record.legacy_records import LegacyRecordBatch
 
+from adapters.kafka.codecs import CODECS, MAX_BATCH_BYTES, TooLarge, bound_kafka_python
 from adapters.kafka.ports import Message, Partition
 from domain.errors import UsageError
 
-CODECS: Final[Mapping[int, tuple[str, Callable[[bytes], bytes]]]] = {
-    1: ("gzip", codec.gzip_decode),
-    2: ("snappy", codec.snappy_decode),
-    3: ("lz4", codec.lz4_decode),
-    4: ("zstd", codec.zstd_decode),
-}
 _PACKAGES: Final = (("python-snappy", codec.has_snappy), ("lz4", codec.has_lz4), ("zstandard", codec.has_zstd))
+
+bound_kafka_python()
 
 _FRAME: Final = struct.Struct(">qi")  # base offset, length of what follows
 _HEADER: Final = struct.Struct(">qiibIhiqqqhii")
@@ -139,7 +137,9 @@ def _content(header: _Header, batch: bytes) -> bytes:
         raise _Broken(f"its batch is compressed by codec {header.codec}, which is unknown")
     name, decompress = CODECS[header.codec]
     try:
-        return bytes(decompress(content))
+        return decompress(content)
+    except TooLarge as error:
+        raise _Broken(f"its batch holds more than {MAX_BATCH_BYTES // 2**20} MiB once decompressed") from error
     except Exception as error:  # each codec has errors of its own
         raise _Broken(f"its batch is not {name}, as it says ({type(error).__name__})") from error
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import psycopg
 from eventsourcing.postgres import PostgresDatastore
 from psycopg.rows import dict_row, tuple_row
 
@@ -20,8 +21,9 @@ from adapters.postgres.connection import Limits, connect
 from adapters.postgres.errors import answering
 from adapters.postgres.event_mapper import EventMapper, encrypted_subjects
 from adapters.postgres.event_store import Recorder
+from adapters.postgres.sequences import expect_sequences
 from adapters.postgres.sessions import Pool
-from application.ports import EncryptionKeys, Lease, Recording, WaitingMessage
+from application.ports import EncryptionKeys, Lease, Recording, WaitingMessage, latest_end
 from domain.event import Recorded
 from domain.scope.state import StepStarted
 from domain.tenant.guarded import PendingApprovals
@@ -41,7 +43,7 @@ class PostgresEventLog:
         self.datastore = PostgresDatastore("", "", "", "", "", originator_id_type="text")
         limits = Limits(statement=STATEMENT_SECONDS, lock=LOCK_SECONDS, idle_in_transaction=append_timeout_seconds)
         self.datastore.pool = Pool(  # type: ignore[assignment]
-            lambda: connect(url, limits=limits, autocommit=True, row_factory=dict_row), keep=pool_size + 4
+            lambda: _appending(url, limits), keep=pool_size + 4
         )
         self.recorder = Recorder(self.datastore)
         self.mapper = EventMapper(keys)
@@ -251,6 +253,7 @@ class PostgresEventLog:
                 "limit": limit,
                 "now": now,
                 "until": until,
+                "latest": latest_end(now, until),
                 "share": limit if share is None else share,
                 "but_not_of": list(but_not_of),
             },
@@ -274,7 +277,8 @@ WITH due AS (
     SELECT scope, due_at, number FROM wakes
     WHERE due_at <= %(now)s
       AND split_part(scope, ':', 2) <> ALL (%(but_not_of)s)
-      AND NOT EXISTS (SELECT FROM leases WHERE leases.scope = wakes.scope AND leases.until > %(now)s)
+      AND NOT EXISTS (SELECT FROM leases
+        WHERE leases.scope = wakes.scope AND leases.until > %(now)s AND leases.until <= %(latest)s)
     ORDER BY due_at, number
     LIMIT %(limit)s * 2
     FOR UPDATE SKIP LOCKED
@@ -289,13 +293,24 @@ WITH due AS (
     SELECT scope, %(owner)s, %(until)s FROM chosen ORDER BY scope
     ON CONFLICT (scope) DO UPDATE
         SET owner = excluded.owner, until = excluded.until, token = nextval('lease_tokens')
-        WHERE leases.until <= %(now)s
+        WHERE leases.until <= %(now)s OR leases.until > %(latest)s
     RETURNING scope, token
 )
 SELECT scope, token,
     ARRAY(SELECT number FROM wakes WHERE wakes.scope = claimed.scope AND due_at <= %(now)s)
 FROM claimed
 """
+
+
+def _appending(url: str, limits: Limits) -> psycopg.Connection[Any]:
+    """A connection that may append."""
+    connection = connect(url, limits=limits, autocommit=True, row_factory=dict_row)
+    try:
+        expect_sequences(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _place_of_body(digest: bytes) -> str:

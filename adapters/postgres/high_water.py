@@ -21,6 +21,7 @@ with which the place of the agent is free for another. The same holds for an app
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 import psycopg
@@ -28,7 +29,7 @@ from psycopg.rows import tuple_row
 
 from adapters.outage import Outage
 from adapters.postgres.connection import Limits, Session
-from domain.errors import Contended, TenantryError
+from domain.errors import Contended, TenantryError, Unavailable
 
 APPEND_LOCK: Final = 7_305_808_868_231_650_677
 AGENT_LOCK: Final = 7_305_808_868_231_650_679
@@ -47,10 +48,12 @@ ELECTION_SECONDS: Final = 0.5
 """How often the others try to become the agent."""
 
 
-def advance(connection: psycopg.Connection[Any]) -> int:
+def advance(connection: psycopg.Connection[Any], *, unheard: Callable[[psycopg.Error], None] | None = None) -> int:
     """Publish the mark if it has moved, and return it. Needs autocommit; several at once do no harm.
 
-    Raises psycopg.errors.LockNotAvailable where an append stayed open for longer than the connection's lock_timeout.
+    Where the server's queue of notifications is full, the mark is published without one: readers poll as well, and
+    `unheard` is told. Raises psycopg.errors.LockNotAvailable where an append stayed open for longer than the
+    connection's lock_timeout.
     """
     curs = connection.cursor(row_factory=tuple_row)
     published, drawn = curs.execute(_LOOK, prepare=True).fetchone() or (0, 0)
@@ -58,7 +61,13 @@ def advance(connection: psycopg.Connection[Any]) -> int:
         return int(published)
     row = curs.execute(_DRAWN, (APPEND_LOCK,), prepare=True).fetchone()
     mark = int(row[0]) if row else 0
-    curs.execute(_PUBLISH, (mark, mark, CHANNEL, str(mark)), prepare=True)
+    try:
+        curs.execute(_PUBLISH, (mark, mark, CHANNEL, str(mark)), prepare=True)
+    except psycopg.errors.ProgramLimitExceeded as error:
+        curs.execute(_MOVE, (mark, mark))
+        curs.execute("SELECT pg_notification_queue_usage()")  # which frees what nobody has to hear any more
+        if unheard is not None:
+            unheard(error)
     return mark
 
 
@@ -73,11 +82,8 @@ _LOOK: Final = (
     "SELECT (SELECT position FROM high_water_mark),"
     " (SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM stored_events_notification_id_seq)"
 )
-_PUBLISH: Final = (
-    "WITH moved AS (UPDATE high_water_mark SET position = %s, published_at = now()"
-    " WHERE position < %s RETURNING position)"
-    " SELECT pg_notify(%s, %s) FROM moved"
-)
+_MOVE: Final = "UPDATE high_water_mark SET position = %s, published_at = now() WHERE position < %s"
+_PUBLISH: Final = f"WITH moved AS ({_MOVE} RETURNING position) SELECT pg_notify(%s, %s) FROM moved"  # noqa: S608 - ours
 
 
 class HighWaterAgent:
@@ -91,6 +97,8 @@ class HighWaterAgent:
         self._thread = threading.Thread(target=self._run, name="high-water-agent", daemon=True)
         self.outage = Outage("the high-water agent")
         self.elected = False
+        self._is_unheard = False
+        """Whether the last mark was published without a notification."""
 
     def start(self) -> None:
         self._thread.start()
@@ -121,13 +129,22 @@ class HighWaterAgent:
                 self.elected = True
                 break
             self._stopped.wait(ELECTION_SECONDS)
+        mark = -1
         while not self._stopped.wait(self._beat):
+            self._is_unheard, was_unheard, before = False, self._is_unheard, mark
             try:
-                advance(connection)
+                mark = advance(connection, unheard=self._tell_unheard)
             except psycopg.errors.LockNotAvailable as error:
                 self.outage.goes_on(_stays_open(error))
-            else:
+                continue
+            if mark == before:
+                self._is_unheard = was_unheard  # nothing was published: that tells nothing
+            if not self._is_unheard:
                 self.outage.is_over()
+
+    def _tell_unheard(self, error: psycopg.Error) -> None:
+        self._is_unheard = True
+        self.outage.goes_on(_queue_is_full(error))
 
 
 def _lags(connection: psycopg.Connection) -> bool:
@@ -138,6 +155,16 @@ def _lags(connection: psycopg.Connection) -> bool:
 def _stays_open(error: psycopg.Error) -> Contended:
     text = f"an append stays open for longer than {LOCK_TIMEOUT_MS} ms, and readers do not move on: the server ends it"
     told = Contended(text, why="append-open")
+    told.__cause__ = error
+    return told
+
+
+def _queue_is_full(error: psycopg.Error) -> Unavailable:
+    told = Unavailable(
+        "the server's queue of notifications is full, so readers poll instead of being woken: end the session that"
+        " listens and stays in a transaction, the server's log names its process",
+        why="notify-queue-full",
+    )
     told.__cause__ = error
     return told
 

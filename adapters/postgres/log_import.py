@@ -33,7 +33,7 @@ from psycopg import sql
 
 from adapters.postgres.connection import LONG, connect
 from adapters.postgres.errors import answering
-from adapters.postgres.high_water import APPEND_LOCK, CHANNEL
+from adapters.postgres.high_water import APPEND_LOCK
 from adapters.postgres.log_copy import Stored
 from domain.configuration import STREAM
 from domain.errors import Unavailable, UsageError
@@ -168,7 +168,6 @@ class LogImport:
         restart = sql.SQL("ALTER SEQUENCE stored_events_notification_id_seq RESTART WITH {}")
         run(restart.format(sql.Literal(min(upto, _LAST) + 1)))
         run("UPDATE high_water_mark SET position = %s, published_at = now()", (upto,))
-        run("SELECT pg_notify(%s, %s)", (CHANNEL, str(upto)))
 
     # -- asking -------------------------------------------------------------------------------------------------------
 

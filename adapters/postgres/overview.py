@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import dict_row
@@ -19,6 +19,18 @@ from adapters.postgres.heartbeats import alive
 from domain.names import CONFIGURATION_STREAM
 
 Row = dict[str, Any]
+
+
+_OPEN_LONGEST: Final = (
+    "SELECT who, since, extract(epoch FROM now() - since)::float AS seconds FROM ("
+    "SELECT 'a transaction of process ' || pid || ' (' || coalesce(nullif(application_name, ''), usename, '?') || ')'"
+    " AS who, xact_start AS since FROM pg_stat_activity"
+    " WHERE datname = current_database() AND backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
+    " UNION ALL SELECT 'the prepared transaction ' || quote_literal(gid), prepared FROM pg_prepared_xacts"
+    " WHERE database = current_database()"
+    ") AS opened WHERE since IS NOT NULL ORDER BY since LIMIT 1"
+)
+"""What keeps the server from cleaning up rows that are done with, as far as our user may see it."""
 
 
 def status(url: str) -> Row:
@@ -93,9 +105,10 @@ def status(url: str) -> Row:
             " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
             " current_setting('max_connections')::int AS max_connections",
         )
+        open_longest = connection.execute(_OPEN_LONGEST).fetchone()
     counts = {row["state"]: row["count"] for row in scopes}
     return {
-        "database": {"answers": True, **server},
+        "database": {"answers": True, **server, "open_longest": open_longest},
         "log": {"position": last},
         "kafka": partitions,
         "projections": [{**row, "lag": max(0, last - row["position"])} for row in projections],

@@ -284,19 +284,28 @@ _PRODUCTS: Final = 2
 _HOLDS: Final = 3
 """What turns are taken about: the seed of the locks' numbers."""
 
+MANY: Final = 2000
+"""More tenants than any batch holds. The server keeps each lock until the commit, and has room for some thousands."""
+
 _ALONE: Final = (
-    "SELECT count(pg_advisory_xact_lock(hashtextextended(id, %s)))"
-    " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants"
+    "WITH everybody AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(hashtextextended('*', %s)))"
+    " SELECT count(pg_advisory_xact_lock(hashtextextended(id, %s)))"
+    " FROM everybody, (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants"
 )
-_WITH_OTHERS: Final = (
-    "SELECT count(pg_advisory_xact_lock_shared(hashtextextended(id, %s)))"
-    " FROM (SELECT unnest(%b::text[]) AS id ORDER BY 1) AS tenants"
-)
+_WITH_OTHERS: Final = _ALONE.replace("count(pg_advisory_xact_lock(", "count(pg_advisory_xact_lock_shared(")
+_FOR_ALL: Final = "SELECT pg_advisory_xact_lock(hashtextextended('*', %s))"
 
 
 def _take_turns(curs: Cursor[DictRow], tenant_ids: Iterable[str], about: int, *, with_others: bool = False) -> None:
-    """Lock the tenants until the commit, in the order of their ids, so that nobody waits in a circle."""
-    curs.execute(_WITH_OTHERS if with_others else _ALONE, (about, texts(list(tenant_ids))), prepare=True)
+    """Lock the tenants until the commit, in the order of their ids, so that nobody waits in a circle.
+
+    A recording about very many locks them all at once instead, by the lock that each of the others shares.
+    """
+    ids = list(tenant_ids)
+    if len(ids) > MANY:
+        curs.execute(_FOR_ALL, (about,))
+        return
+    curs.execute(_WITH_OTHERS if with_others else _ALONE, (about, about, texts(ids)), prepare=True)
 
 
 def _move(curs: Cursor[DictRow], position: KafkaPosition) -> None:

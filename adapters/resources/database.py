@@ -9,7 +9,8 @@ nothing else.
              3  one transaction: pass the fence, hand over what the leaving roles made, drop them
     remove   1  one transaction: pass the fence, nobody may log in any more
              2  end their sessions: an open one could hold locks for ever
-             3  one transaction: pass the fence, drop everything. The fence stays, and refuses what comes late
+             3  one transaction a portion (portions.py): pass the fence, drop what lies in the schema
+             4  one transaction: pass the fence, drop everything. The fence stays, and refuses what comes late
 
 A worker can be killed between any two statements; whoever repeats the order starts at 1 and finds each
 thing done or not.
@@ -27,7 +28,7 @@ the act of an operator who accepts the loss, makes room for a new one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -38,6 +39,7 @@ from psycopg import sql
 from adapters.resources import login_role as login_roles
 from adapters.resources.fences import pass_fence, spec_of
 from adapters.resources.login_role import OUR_NAMES, Names, role_password
+from adapters.resources.portions import drop_portion, hand_over_portion
 from adapters.resources.topology import OURS, Shard, Topology, close_to_public, reach_role
 from application.ports import Order
 from domain.errors import Permanent, Retryable
@@ -122,13 +124,29 @@ class Databases:
             _mark(connection, order, made=True)
         self._end_sessions(connection, spec, names)
         if leavers:
+            self._hand_over_portions(connection, order, leavers, names)
             with connection.transaction():
                 pass_fence(connection, order)
                 login_roles.hand_over(connection, leavers, group=names.group)
                 login_roles.drop_roles(connection, leavers)
 
+    def _hand_over_portions(
+        self, connection: psycopg.Connection, order: Order, leavers: Iterable[str], names: Names
+    ) -> None:
+        for leaver in leavers:
+            is_more = True
+            while is_more:
+                with connection.transaction():
+                    pass_fence(connection, order)
+                    is_more = hand_over_portion(connection, leaver, to=names.group)
+
     def _remove_schema(self, connection: psycopg.Connection, order: Order, names: Names) -> None:
         self._shut(connection, order, names)
+        is_more = True
+        while is_more:
+            with connection.transaction():
+                pass_fence(connection, order)
+                is_more = drop_portion(connection, names.place)
         with connection.transaction():
             pass_fence(connection, order)
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(names.place)))
@@ -151,6 +169,9 @@ class Databases:
                 close_to_public(inside)
                 _grant_rights(inside, "public", spec, names)
             self._end_sessions(connection, spec, names)
+            for leaver in leavers:
+                while hand_over_portion(inside, leaver, to=names.group):
+                    pass
             with inside.transaction():
                 login_roles.hand_over(inside, leavers, group=names.group)
         with connection.transaction():

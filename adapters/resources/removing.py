@@ -7,6 +7,8 @@ writers: in the database where the executors of such a thing have theirs.
     2  remove it, in the same transaction
     3  commit: whoever waited for the lock goes on, and makes anew what its own intent says
 
+A schema goes in portions (portions.py), each of them such a transaction.
+
 DROP DATABASE is in no transaction: it runs in a second session while the first one keeps the lock. A login role may
 not log in any more before its sessions are ended, and goes only if it owns nothing: what it made may be somebody's.
 """
@@ -23,6 +25,7 @@ from adapters.postgres.connection import milliseconds
 from adapters.resources import login_role as login_roles
 from adapters.resources.entitlement import drop_if_empty
 from adapters.resources.fences import Connect
+from adapters.resources.portions import drop_portion
 from adapters.resources.topology import OURS, Topology, reach_role, reaching
 from domain.drift import CONTROL, Thing
 from domain.errors import Permanent
@@ -59,10 +62,7 @@ class Remover:
             case "site name" | "room":
                 return self._remove_reservation(thing, is_claimed)
             case "schema":
-                with self._topology.connect(thing.where) as connection, _fenced(connection, is_claimed) as free:
-                    if free:
-                        _drop_schema(connection, thing.name)
-                    return free
+                return self._remove_schema(thing, is_claimed)
             case "database":
                 return self._remove_database(thing, is_claimed)
             case "entitlement":
@@ -90,6 +90,17 @@ class Remover:
                 name, _, tenant_id = thing.name.partition(" of ")
                 connection.execute("DELETE FROM site_names WHERE site_name = %s AND tenant_id = %s", [name, tenant_id])
             return True
+
+    def _remove_schema(self, thing: Thing, is_claimed: IsClaimed) -> bool:
+        with self._topology.connect(thing.where) as connection:
+            while True:
+                with _fenced(connection, is_claimed) as free:
+                    if not free:
+                        return False
+                    if not drop_portion(connection, thing.name):
+                        name = sql.Identifier(thing.name)
+                        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
+                        return True
 
     def _remove_database(self, thing: Thing, is_claimed: IsClaimed) -> bool:
         with self._topology.connect(thing.where) as connection, _fenced(connection, is_claimed) as free:
@@ -138,10 +149,6 @@ def _fenced(connection: psycopg.Connection, is_claimed: IsClaimed) -> Iterator[b
     with connection.transaction():
         connection.execute(sql.SQL("LOCK TABLE {}.fences IN SHARE ROW EXCLUSIVE MODE").format(sql.Identifier(OURS)))
         yield not is_claimed()
-
-
-def _drop_schema(connection: psycopg.Connection, name: str) -> None:
-    connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
 
 
 def _entitlement_tables(connection: psycopg.Connection, schema: str) -> list[str]:

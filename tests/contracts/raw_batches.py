@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import struct
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from typing import Any
 
 import google_crc32c
+import lz4.frame
+import snappy
+import zstandard
 from kafka.net.compat import KafkaNetClient
 from kafka.protocol.metadata import MetadataRequest
 from kafka.protocol.producer import ProduceRequest
@@ -22,6 +27,7 @@ Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 
 _HEADER = 61
 _NOT_THE_LEADER = 6
+_LENGTH_AT = 8
 _CRC_AT, _CHECKED_FROM, _ATTRIBUTES_AT = 17, 21, 21
 
 
@@ -83,12 +89,35 @@ def with_a_record_length_that_leads_out_of_its_batch() -> bytearray:
     return checked(made)
 
 
+def with_more_than(size: int, *, codec: int) -> bytearray:
+    """One record, it says, compressed to little; decompressed, there are so many bytes of zeros."""
+    made = batch((b"k", b"x", ()))[:_HEADER] + _zeros(size, codec)
+    made[_ATTRIBUTES_AT + 1] |= codec
+    struct.pack_into(">i", made, _LENGTH_AT, len(made) - _LENGTH_AT - 4)
+    return checked(made)
+
+
+def _zeros(size: int, codec: int) -> bytes:
+    compressor: Any = {
+        1: lambda: zlib.compressobj(9, wbits=31),
+        3: lz4.frame.LZ4FrameCompressor,
+        4: lambda: zstandard.ZstdCompressor().compressobj(),
+    }
+    if codec == 2:
+        return bytes(snappy.compress(bytes(size)))
+    making = compressor[codec]()
+    parts = [making.begin()] if codec == 3 else []
+    parts += [making.compress(bytes(2**20)) for _ in range(size // 2**20)]
+    return b"".join([*parts, making.flush()])
+
+
 BROKEN: dict[str, Callable[[], bytearray]] = {
     "a header's name": with_a_header_name_that_is_not_utf_8,
     "a checksum": with_a_wrong_checksum,
     "an unknown codec": with_an_unknown_codec,
     "a codec's content": with_content_that_is_not_of_its_codec,
     "a length in a record": with_a_length_that_leads_out_of_its_record,
+    "a decompression bomb": lambda: with_more_than(96 * 2**20, codec=4),
     "the length of a record": with_a_record_length_that_leads_out_of_its_batch,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from eventsourcing.persistence import StoredEvent
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from adapters.kafka.cloudevents_reader import MAX_ID_BYTES, MAX_SOURCE_BYTES
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.event_store import Recorder
 from adapters.postgres.migrations import migrate
@@ -554,6 +556,18 @@ def test_a_scope_that_is_due_is_claimed_once_with_all_its_wakes(log: Keeper) -> 
     assert claim(log, "b") == []
 
 
+def test_the_longest_source_and_id_of_a_message_fit_into_the_index_that_knows_them(log: Keeper) -> None:
+    """An entry of an index holds 2,704 bytes after compression: these do not compress."""
+    dice = random.Random(7)  # noqa: S311
+    source, id_ = (
+        "".join(chr(dice.randrange(0x21, 0x7F)) for _ in range(most)) for most in (MAX_SOURCE_BYTES, MAX_ID_BYTES)
+    )
+    seen = replace(incoming(id_), source=source)
+    message = replace(waiting(id_), source=source)
+    log.record(Recording(incoming=[seen], waiting=[message]))
+    assert log.known([(source, id_)]) == {(source, id_): b"d"}
+
+
 def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked(log: Keeper) -> None:
     for number, scope in enumerate(("site:c", "site:a", "site:b")):
         work_item(log, scope, at=NOW - number * SECOND)
@@ -612,6 +626,23 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_first_holder_finishes_nothin
         log.record(Recording(events=[fact("site:t-1", 1)], leases=slow))
     assert log_is_empty(inside)
     log.record(Recording(events=[fact("site:t-1", 1)], leases=quick))
+
+
+def test_a_lease_of_a_clock_that_has_gone_back_by_hours_since_is_taken_over(log: Keeper) -> None:
+    """A machine that was resumed, or set right; its worker died before, and the lease would last for hours."""
+    work_item(log, "site:t-1")
+    (before,) = claim(log, "before", now=NOW + timedelta(hours=3))
+    (after,) = claim(log, "after", now=NOW)
+    assert (after.scope, after.until) == ("site:t-1", NOW + LEASE)
+    with pytest.raises(Conflict):
+        log.record(Recording(leases=[before]))
+    log.record(Recording(leases=[after]))
+
+
+def test_a_lease_of_a_clock_that_is_a_little_ahead_is_respected(log: Keeper) -> None:
+    work_item(log, "site:t-1")
+    claim(log, "ahead", now=NOW + timedelta(minutes=4))
+    assert claim(log, "behind", now=NOW) == []
 
 
 def test_who_goes_on_under_a_lease_must_still_have_it(inside: Inside) -> None:

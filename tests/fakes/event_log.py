@@ -12,7 +12,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
 
-from application.ports import Clock, Incoming, Lease, QuarantinedMessage, Recording, Reply, WaitingMessage, WorkItem
+from application.ports import (
+    Clock,
+    Incoming,
+    Lease,
+    QuarantinedMessage,
+    Recording,
+    Reply,
+    WaitingMessage,
+    WorkItem,
+    latest_end,
+)
 from domain.errors import Conflict, GuardTripped, PositionLost
 from domain.event import Recorded
 from domain.faults import INTERNAL_ERROR
@@ -318,7 +328,8 @@ class MemoryEventLog:
     ) -> list[Lease]:
         """See `EventLog.claim`: the longest due first."""
         with self._lock:
-            leased = {scope for scope, lease in self.leases.items() if lease.until > now}
+            latest = latest_end(now, until)
+            leased = {scope for scope, lease in self.leases.items() if now < lease.until <= latest}
             due: dict[str, list[int]] = {}
             ripe = [
                 (work_item.at, number, work_item.scope)

@@ -127,6 +127,31 @@ def test_a_tenant_of_a_transaction_that_was_aborted_is_not_created(on_kafka: Run
     assert on_kafka.json("audit", "intake")["missing"] == []
 
 
+def test_a_partition_that_was_added_is_read_from_its_first_message(on_kafka: Running) -> None:
+    """Its first messages come before the intake knows of it; and a tenant's events lie in two partitions from then on,
+    in no order: its suspension is read before it is created."""
+    bootstrap = on_kafka.said["kafka_bootstrap"]
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    [topic] = admin.describe_topics([LIFECYCLE])
+    added = len(topic["partitions"])
+    admin.create_partitions({LIFECYCLE: added + 1})
+    admin.close()
+    tenant, later = new_tenant(), new_tenant()
+    producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap, "log_level": 0})
+    for event, partition in (
+        (suspended(tenant, "atlas", revision=2), added),
+        (created(later, "atlas"), added),
+        (created(tenant, "atlas", revision=1), 0),
+    ):
+        [raw] = raws([event])
+        producer.produce(raw.topic, raw.value, partition=partition, headers=list(raw.headers))
+        producer.flush()
+    on_kafka.until_level(later, "atlas", "open")
+    on_kafka.until_level(tenant, "atlas", "closed")
+    wait_for(lambda: on_kafka.json("status")["intake"]["lag"] == 0, "no lag, the added partition included")
+    assert on_kafka.json("audit", "intake")["missing"] == []
+
+
 def test_what_retention_took_is_told_with_its_range_and_up_starts_and_goes_on_when_told_to(
     on_kafka: Running,
 ) -> None:

@@ -48,6 +48,8 @@ class Ledger:
     to_fail_after: int | None = None
     """After so many recordings the database is away, once."""
     positions_to_fail: int = 0
+    positions_error: TenantryError = AWAY
+    """What the question where to begin raises, so many times."""
     asked: int = 0
 
     @property
@@ -86,7 +88,7 @@ class Ledger:
         self.asked += 1
         if self.positions_to_fail:
             self.positions_to_fail -= 1
-            raise AWAY
+            raise self.positions_error
         return self.log.positions(topic_ids)
 
 

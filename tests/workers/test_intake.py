@@ -14,7 +14,7 @@ import structlog
 
 from adapters.postgres.event_log import PostgresEventLog
 from application.ports import Recording
-from domain.errors import Conflict, PositionLost, TenantryError, Unavailable
+from domain.errors import Conflict, Fault, PositionLost, TenantryError, Unavailable
 from domain.faults import IntakeHalted
 from tests.fakes.kafka import InMemoryBroker
 from tests.fakes.sealing import InMemorySealingKeys
@@ -73,6 +73,21 @@ def test_an_outage_is_over_when_the_batch_is_recorded_and_not_when_the_database_
 
     assert ledger.taken == [(0, 0), (0, 1)]
     assert [line["log_level"] for line in lines] == ["warning", "info"]
+    assert intake.outage.waits is None
+
+
+def test_a_statement_of_ours_that_is_refused_ends_no_intake_and_is_told_once() -> None:
+    """A Fault of the question where to begin: the intake waits, says so, and goes on when it is answered."""
+    broker, ledger = broker_with(), Ledger(positions_error=Fault("the database refused a statement of Tenantry's own"))
+    publish(broker, "a", "a")
+    ledger.positions_to_fail = 3
+    intake = intake_of(broker, ledger)
+
+    with structlog.testing.capture_logs() as lines:
+        let_run(intake, 8)
+
+    assert ledger.taken == [(0, 0), (0, 1)]
+    assert [line["log_level"] for line in lines] == ["error", "info"]
     assert intake.outage.waits is None
 
 

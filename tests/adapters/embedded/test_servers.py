@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -83,6 +84,20 @@ def test_a_pid_that_now_belongs_to_another_process_is_not_believed(server: Embed
         server.start()
         assert stranger.poll() is None
         stranger.kill()
+    psycopg.connect(server.url()).close()
+
+
+def test_a_pid_that_is_now_the_number_of_a_thread_is_not_believed(server: EmbeddedPostgres) -> None:
+    """In a container numbers are small and come again; PostgreSQL takes a thread's for a process that lives."""
+    server.stop()
+    pid_file, over = server._cluster / "postmaster.pid", threading.Event()  # noqa: SLF001
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        pid_file.write_text(f"{thread.native_id}\n/\n1\n5432\n/\nlocalhost\n\nready\n")
+        server.start()
+    finally:
+        over.set()
     psycopg.connect(server.url()).close()
 
 

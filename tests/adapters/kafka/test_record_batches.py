@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.kafka.codecs import CODECS, MAX_BATCH_BYTES
 from adapters.kafka.ports import Partition
 from adapters.kafka.record_batches import decode
 from tests.contracts import raw_batches
@@ -36,6 +38,32 @@ def test_each_codec_is_read(codec: int) -> None:
     ]
     assert decoded.next_offset == 10
     assert decoded.messages[2].timestamp_ms == 1_700_000_000_002
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_batch_that_is_too_large_once_decompressed_is_one_message_and_the_next_one_comes(codec: int) -> None:
+    """As in a decompression bomb: the memory that it takes is bounded, whatever the batch says of itself."""
+    made = at(1, raw_batches.with_more_than(3 * MAX_BATCH_BYTES, codec=codec))
+    tracemalloc.start()
+    try:
+        decoded = decode(HOME, made + at(2, batch((None, b"behind", ()))), 1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    broken, last = decoded.messages
+    assert (broken.offset, broken.value, last.offset, last.value) == (1, made, 2, b"behind")
+    assert broken.undecodable == "offset 1: its batch holds more than 64 MiB once decompressed"
+    assert peak < 2.5 * MAX_BATCH_BYTES
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_content_of_a_codec_that_is_cut_off_is_told_apart_from_one_that_is_too_large(codec: int) -> None:
+    whole = batch(*((b"k", b"%d" % number * 50, ()) for number in range(50)), codec=codec)
+    cut = bytearray(whole[:-9])
+    struct.pack_into(">i", cut, 8, len(cut) - 12)
+    [broken] = decode(HOME, at(0, checked(cut)), 0).messages
+    assert broken.undecodable is not None
+    assert "MiB" not in broken.undecodable
 
 
 def test_a_batch_that_begins_before_the_offset_gives_what_comes_from_it_on() -> None:
