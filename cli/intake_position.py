@@ -9,7 +9,7 @@ import typer
 
 from adapters.kafka.intake_standing import Standing
 from cli.operators import As, Reason, who, why
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts
+from cli.output import AsJson, DataDir, Report, Table, command, out, print_json, render, running_parts
 from cli.standings import standing_table
 from domain.errors import UsageError
 from domain.operator_events import IntakePositionMoved
@@ -26,13 +26,8 @@ def show(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show each partition: our position, what Kafka keeps, how many messages are not taken in, and what reads it."""
     with running_parts(data_dir) as parts:
         found = standings_of(parts)
-    if as_json:
-        print_json([asdict(each) for each in found])
-        return
-    out.print(standing_table(found))
-    for each in found:
-        if each.stands_still:
-            out.print(each.stands_still, markup=False, highlight=False, soft_wrap=True)
+    text: list[str | Table] = [standing_table(found), *(each.stands_still for each in found if each.stands_still)]
+    render(Report([asdict(each) for each in found], lambda: text), as_json=as_json)
 
 
 @app.command()

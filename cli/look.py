@@ -10,7 +10,20 @@ import typer
 
 from adapters.postgres import overview
 from cli import waits
-from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, running_process, table
+from cli.output import (
+    AsJson,
+    DataDir,
+    Report,
+    Table,
+    age,
+    command,
+    out,
+    print_json,
+    render,
+    running_parts,
+    running_process,
+    table,
+)
 from cli.scopes import TenantArgument
 from cli.standings import standing_table
 from domain.errors import Unavailable, UsageError
@@ -36,9 +49,10 @@ def tenants(
     """List tenants with the levels of their products and the state of the saga."""
     with running_process(data_dir) as parts:
         rows = overview.tenants(parts.endpoints.database_url, level=level, state=state, limit=limit)
-    if as_json:
-        print_json(rows)
-        return
+    render(Report(rows, lambda: _tenants(rows, limit)), as_json=as_json)
+
+
+def _tenants(rows: list[dict[str, Any]], limit: int) -> Iterator[str | Table]:
     cells = [
         (
             row["tenant_id"],
@@ -49,9 +63,9 @@ def tenants(
         )
         for row in rows
     ]
-    out.print(table(f"{len(rows)} tenants", ("tenant", "site", "access", "products", "state"), cells))
+    yield table(f"{len(rows)} tenants", ("tenant", "site", "access", "products", "state"), cells)
     if len(rows) == limit:
-        out.print(f"there may be more than {limit}: raise --limit")
+        yield f"there may be more than {limit}: raise --limit"
 
 
 @command
@@ -247,7 +261,5 @@ def credentials(
             "password": role_password(parts.master_key, scope, product, role.generation),
             "may_log_in": role.login,
         }
-    if as_json:
-        print_json(told)
-    else:
-        out.print(table(f"credentials of {product}", ("what", "value"), list(told.items())))
+    text = lambda: [table(f"credentials of {product}", ("what", "value"), list(told.items()))]  # noqa: E731
+    render(Report(told, text), as_json=as_json)

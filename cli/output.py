@@ -204,6 +204,23 @@ out = Terminal("stdout")
 err = Terminal("stderr")
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a command found: `data` for programs; `text`, made only where people read it, lines and tables."""
+
+    data: Any
+    text: Callable[[], Iterable[str | Styled | Table]]
+
+
+def render(report: Report, *, as_json: bool) -> None:
+    """The one place that decides between JSON and text."""
+    if as_json:
+        print_json(report.data)
+        return
+    for each in report.text():
+        out.print(each)
+
+
 def print_json(value: Any) -> None:
     """One JSON value on one line, however long."""
     out.exact(json_text(value, encoding=out.encoding, default=_jsonable) + "\n")

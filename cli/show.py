@@ -8,7 +8,7 @@ import typer
 
 from adapters.postgres.past import Moment
 from application.description import describe
-from cli.output import AsJson, DataDir, Styled, Table, command, out, print_json, running_parts, table
+from cli.output import AsJson, DataDir, Report, Styled, Table, command, render, running_parts, table
 from cli.scopes import TenantArgument
 from domain.errors import UsageError
 from domain.event import Recorded
@@ -37,11 +37,7 @@ def show(
     """
     with running_parts(data_dir) as parts:
         told = tell(parts, tenant) if at is None else tell_at(parts, tenant, parts.past.at(at, now=utc_now()))
-    if as_json:
-        print_json(told)
-    else:
-        for each in tables_of(told):
-            out.print(each)
+    render(Report(told, lambda: tables_of(told)), as_json=as_json)
 
 
 def tell(parts: Parts, tenant_id: str) -> dict[str, Any]:
