@@ -21,8 +21,9 @@ from domain.catalog import Catalog
 from domain.drift import Observed, place_of
 from domain.errors import Conflict, UsageError
 from domain.event import Cause, Recorded
+from domain.scope.dependencies import dependents
 from domain.scope.desired import TenantSnapshot
-from domain.scope.next_action import database_of, dependents
+from domain.scope.next_action import database_of
 from domain.scope.state import DataAbandoned
 from domain.scope.steps import Scope
 

@@ -17,14 +17,13 @@ from domain.scope.desired import (
     TenantSnapshot,
     data_lost,
     desired_state,
-    is_purged,
     licensed_access,
     scopes_of,
 )
-from domain.scope.next_action import NEXT_ATTEMPT, Nothing, Wait, blockers, database_of, next_action
+from domain.scope.next_action import database_of
 from domain.scope.state import Provisioning
+from domain.scope.status import status_of
 from domain.scope.steps import Scope, Step
-from domain.tenant.closings import describe_held
 from domain.tenant.state import PendingChange, Tenant
 from domain.times import in_utc
 
@@ -138,53 +137,15 @@ def describe_scopes(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Polic
     return found
 
 
-def _awaited(scope: Scope, tenant: Tenant) -> str | None:
-    """Which changes of the scope await an approval, though nothing of it waits for them; a purge is told by itself."""
-    if scope.kind == "family":
-        return None
-    changes = [held.event for held in tenant.held if (held.event.product or "") == scope.key]
-    told = [describe_held(event) for event in changes if event.change != "purge"]
-    return f"{' and '.join(told)} {'await' if told[1:] else 'awaits'} approval" if told else None
-
-
 def _scope(scope: Scope, desired: DesiredState, snapshot: TenantSnapshot, *, catalog: Catalog, now: datetime) -> Json:
-    """The state of a scope in one word, wherever it is told: in `show`, `runs list`, `runs show` and `explain`.
-
-    `waiting`: for something that has a name. `in progress`: the saga is at it, or tries a step again.
-    """
-    actual = snapshot.actual(scope)
-    action = next_action(desired, actual, blockers(scope, desired, snapshot, catalog=catalog), now)
-    told: Json = {"level": actual.level, "wanted": desired.level, "state": "in progress"}
-    if actual.held is not None:
-        told |= {"state": "held", "reason": actual.held.reason}
-    elif actual.failure is not None:
-        told |= {"state": "given up", "reason": actual.failure.reason}
-    elif actual.intent is not None and actual.intent.obstacle is not None:
-        told |= {"state": "waiting", "reason": actual.intent.reason}
-    elif isinstance(action, Wait) and action.on == NEXT_ATTEMPT and actual.intent is not None:
-        told |= {"reason": actual.intent.reason, "until": _time(action.until)}
-    elif isinstance(action, Wait):
-        told |= {"state": "waiting", "reason": f"waits for {action.on}"}
-        if action.until is not None:
-            told |= {"until": _time(action.until), "reason": action.on}
-    elif _waits_for_purge(scope, snapshot, catalog=catalog):
-        told |= {"state": "waiting", "reason": "waits for the end of a purge, to begin anew"}
-    elif isinstance(action, Nothing) and (awaited := _awaited(scope, snapshot.tenant)):
-        told |= {"state": "waiting", "reason": f"{awaited}: see `tenantry runs approve`"}
-    elif isinstance(action, Nothing):
-        told["state"] = "converged"
-        if action.due_again_at is not None:
-            told["until"] = _time(action.due_again_at)
-    elif actual.intent is not None and actual.intent.failures:
-        told["reason"] = actual.intent.reason
+    """A scope's level and status, wherever it is told: in `show`, `runs list`, `runs show` and `explain`."""
+    status = status_of(scope, desired, snapshot, catalog=catalog, now=now)
+    told: Json = {"level": status.level, "wanted": status.desired, "state": status.state}
+    if status.reason is not None:
+        told["reason"] = f"{status.reason}: see `tenantry runs approve`" if status.awaits_approval else status.reason
+    if status.until is not None:
+        told["until"] = _time(status.until)
     return told
-
-
-def _waits_for_purge(scope: Scope, snapshot: TenantSnapshot, *, catalog: Catalog) -> bool:
-    """Whether it is active again, and what it was before is not gone yet."""
-    tenant = snapshot.tenant
-    is_active = scope.kind == "product" and tenant.product(scope.key).activated and tenant.purge is None
-    return is_active and is_purged(scope.key, snapshot, catalog=catalog)
 
 
 def _seven(

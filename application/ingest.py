@@ -44,9 +44,10 @@ from domain.errors import Conflict, GuardTripped, PositionLost, Rejected
 from domain.event import Cause, Event, Recorded
 from domain.faults import EXPECTED, INTERNAL_ERROR, WINDOW, IntakeHalted, explanation
 from domain.policy import Policy
+from domain.scope.dependencies import concerned
 from domain.scope.desired import due_of
-from domain.scope.next_action import concerned
 from domain.scope.steps import Scope
+from domain.stream_name import StreamName
 from domain.tenant import budget as budgets
 from domain.tenant import decisions as tenant_decisions
 from domain.tenant import state as tenants
@@ -102,9 +103,9 @@ class Readable:
         """Whose key seals the body."""
         match self.command:
             case UpdateCustomer() | CreateTenant() as command:
-                return f"customer:{command.customer_id}"
+                return customers.stream_of(command.customer_id)
             case command:
-                return f"tenant:{command.tenant_id}"
+                return tenants.stream_of(command.tenant_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +128,8 @@ class Unreadable:
     @property
     def subject(self) -> str:
         if self.customer_id:
-            return f"customer:{self.customer_id}"
-        return f"tenant:{self.tenant_id}" if self.tenant_id else "unattributed"
+            return customers.stream_of(self.customer_id)
+        return tenants.stream_of(self.tenant_id) if self.tenant_id else "unattributed"
 
 
 Inbound = Readable | Unreadable
@@ -596,7 +597,7 @@ class _Batch:
         return self._tenants[command.tenant_id].version
 
     def _evolve(self, recorded: Recorded) -> None:
-        kind, _, key = recorded.stream.partition(":")
+        kind, key = StreamName.parse(recorded.stream)
         if kind == "customer":
             self._customers[key] = customers.evolve(self._customers[key], recorded)
         else:

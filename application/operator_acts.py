@@ -19,13 +19,14 @@ from application.ports import Clock, Discarded, EventLog, KafkaPosition, NewId, 
 from domain.errors import Conflict
 from domain.event import Cause, Recorded
 from domain.operator_events import Act, IntakePositionMoved, MessageDiscarded
+from domain.stream_name import StreamName
 
 ATTEMPTS = 10
 """How often an act is recorded again when others record first."""
 
 
 def stream_of(act: Act) -> str:
-    return f"operator:{getattr(act, 'tenant_id', None) or ''}"
+    return str(StreamName("operator", getattr(act, "tenant_id", None) or ""))
 
 
 @dataclass(frozen=True, slots=True)

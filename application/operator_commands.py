@@ -27,8 +27,8 @@ from domain.commands import RestoreTenant
 from domain.errors import Conflict, UsageError
 from domain.event import Cause, Event, Recorded
 from domain.policy import Policy
+from domain.scope.dependencies import dependents
 from domain.scope.desired import TenantSnapshot, due_of, purged_by
-from domain.scope.next_action import dependents
 from domain.scope.state import EnsureRequested, Provisioning, ScopePutOnHold, ScopeResumed
 from domain.scope.steps import Scope
 from domain.tenant import decisions as tenant_decisions

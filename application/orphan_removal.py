@@ -31,6 +31,7 @@ from domain.operator_events import Kept, OrphansMarkedForRemoval, OrphansRemoved
 from domain.policy import Drift
 from domain.scope.state import Provisioning, evolve
 from domain.scope.steps import Scope, Step
+from domain.stream_name import EntitlementName, ResourceName, StreamName
 
 PAGE: Final = 500
 """Streams that are read together."""
@@ -43,7 +44,7 @@ MOST: Final = 1000
 
 
 def stream_of(plan_hash: str) -> str:
-    return f"orphans:{plan_hash}"
+    return str(StreamName("orphans", plan_hash))
 
 
 # -- plans ---------------------------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ class Plans(Protocol):
 
 def entitlement(where: str, product: str, place: str) -> Thing:
     """The entitlement of a product (or app) in a family's schema or database."""
-    return Thing(where, "entitlement", f"{product} in {place}")
+    return Thing(where, "entitlement", str(EntitlementName(product, place)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +255,7 @@ class Clearing:
         for actual in self._loaded(self.started_after(mark)):
             if thing in self.looking.owned(actual):
                 return True
-            if thing.kind == "entitlement" and thing.name.partition(" in ")[0] == actual.scope.key:
+            if thing.kind == "entitlement" and EntitlementName.parse(thing.name).product == actual.scope.key:
                 return True
         return False
 
@@ -345,13 +346,13 @@ def _told_on(story: _Story, recorded: Recorded) -> _Story:
 
 def _lies_in(thing: Thing, places: set[tuple[str, str]]) -> bool:
     """Whether it goes with its schema or database anyway."""
-    return thing.kind == "entitlement" and (thing.where, thing.name.rpartition(" in ")[2]) in places
+    return thing.kind == "entitlement" and (thing.where, EntitlementName.parse(thing.name).place) in places
 
 
 def _turn(thing: Thing) -> tuple[int, Thing]:
     """What holds things goes before the roles that may own them, logins go before their groups."""
     order = ("database", "schema", "entitlement", "room", "site name", "role")
-    return order.index(thing.kind) * 2 + (thing.kind == "role" and thing.name.startswith("g_")), thing
+    return order.index(thing.kind) * 2 + (thing.kind == "role" and ResourceName.parse(thing.name).kind == "g"), thing
 
 
 def _told(thing: Thing) -> RemovalCandidate:

@@ -30,11 +30,12 @@ from domain import customer as customers
 from domain.catalog import Catalog
 from domain.configuration import Adopted
 from domain.customer import Customer
-from domain.errors import UNREACHABLE, ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
+from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
 from domain.event import Cause, Event, Origin, Recorded
 from domain.policy import Policy
 from domain.scope import state as provisioning
-from domain.scope.desired import DesiredState, TenantSnapshot, data_lost, desired_state, due_of, purged_by, scopes_with
+from domain.scope.dependencies import made_due, registers_of, removes_prerequisite, scopes_with
+from domain.scope.desired import DesiredState, TenantSnapshot, data_lost, desired_state, due_of, purged_by
 from domain.scope.next_action import (
     Converge,
     Execute,
@@ -47,13 +48,11 @@ from domain.scope.next_action import (
     Wait,
     blockers,
     database_of,
-    dependents,
     next_action,
     placement_of,
 )
 from domain.scope.state import (
     Intent,
-    Provisioning,
     ScopeConverged,
     ScopeEvent,
     ScopeFailed,
@@ -64,7 +63,8 @@ from domain.scope.state import (
     StepFailed,
     StepStarted,
 )
-from domain.scope.steps import Scope, ScopeKind, SiteSpec, Step, StepResult
+from domain.scope.steps import Scope, SiteSpec, Step, StepResult
+from domain.stream_name import ObstacleName
 from domain.tenant import state as tenants
 from domain.tenant.approval import pending_approvals_of
 from domain.tenant.events import Passing, TenantEvent
@@ -212,11 +212,11 @@ class Saga:
         self, decision: Decision, intent: Intent, facts: StepResult | None, snapshot: TenantSnapshot
     ) -> TenantSnapshot:
         if isinstance(intent.spec, SiteSpec) and intent.direction == "remove":
-            decision.unblocked.append(f"site-name:{intent.spec.site_name}")
+            decision.unblocked.append(str(ObstacleName("site name", intent.spec.site_name)))
         if intent.step is Step.REGION and intent.direction == "remove":
             placement = placement_of(snapshot, decision.scope.key)
             if placement is not None:
-                decision.unblocked.append(f"room:{placement.region}")
+                decision.unblocked.append(str(ObstacleName("capacity", placement.region)))
         return self._add(
             decision,
             StepCompleted(
@@ -287,7 +287,7 @@ class Saga:
                         compensating=start.compensating,
                     )
                     snapshot = self._add(decision, event, snapshot)
-                    if _removes_prerequisite(scope, event):
+                    if removes_prerequisite(event):
                         decision.work_items.append(WorkItem(str(scope), now))
                     else:
                         decision.order = self._order(scope, snapshot)
@@ -306,7 +306,7 @@ class Saga:
                 case Converge() | Fail() | PutOnHold() | Resume() as verdict:
                     event = _said_of(scope, verdict, desired, snapshot, self._catalog)
             snapshot = self._add(decision, event, snapshot)
-            if _removes_prerequisite(scope, event):
+            if removes_prerequisite(event):
                 decision.work_items.append(WorkItem(str(scope), now))
                 return
 
@@ -339,13 +339,9 @@ class Saga:
         after = provisioning.evolve(before, recorded)
         decision.after[str(decision.scope)] = after
         snapshot = TenantSnapshot(snapshot.tenant, snapshot.customer, {**snapshot.scopes, decision.scope: after})
-        if kinds := _wakes(event, before):
+        if due := made_due(event, before, snapshot, catalog=self._catalog):
             decision.rescheduled[snapshot.tenant.id] = snapshot.tenant.version
-            decision.work_items.extend(
-                WorkItem(str(other), recorded.time)
-                for other in dependents(decision.scope, snapshot, catalog=self._catalog)
-                if other.kind in kinds
-            )
+            decision.work_items.extend(WorkItem(str(other), recorded.time) for other in due)
         return snapshot
 
     def _note(self, decision: Decision, event: Passing, snapshot: TenantSnapshot) -> TenantSnapshot:
@@ -388,21 +384,6 @@ class Saga:
         return recorded
 
 
-def _removes_prerequisite(scope: Scope, event: ScopeEvent) -> bool:
-    """Whether the fact takes the ground from under others, who may have come to live on it since it was decided.
-
-    Nothing follows from it in the same turn: once it is recorded nobody begins there any more, and the next look at the
-    neighbours sees whoever was first.
-    """
-    match event:
-        case ScopeFailed():
-            return scope.kind != "product"
-        case StepStarted(step=Step.DATABASE):
-            return event.direction == "remove"
-        case _:
-            return False
-
-
 def _said_of(
     scope: Scope,
     verdict: Converge | Fail | PutOnHold | Resume,
@@ -429,43 +410,11 @@ def _said_of(
             return ScopeResumed(**_names(scope), reason=verdict.reason)
 
 
-_BUILDS_ON: Final[Mapping[tuple[ScopeKind, Step], tuple[ScopeKind, ...]]] = {
-    ("site", Step.SITE): ("family", "product"),
-    ("family", Step.DATABASE): ("product",),
-    ("product", Step.LICENSE): ("product",),
-}
-"""Which kinds of scopes wait for a step until it is there."""
-
-
-def _wakes(event: ScopeEvent, before: Provisioning) -> tuple[ScopeKind, ...]:
-    """The kinds of scopes that may wait for this fact, or wish something else because of it."""
-    match event:
-        case StepCompleted(direction="ensure", kind="site", step=Step.SITE) if before.steps[event.step].facts is None:
-            return ("family",)  # there for the first time: no product can begin before its family has
-        case StepCompleted(direction="ensure"):
-            return _BUILDS_ON.get((event.kind, event.step), ())
-        case ScopeConverged(kind="product", purge=None):  # it has lived: that keeps the database of one that is gone
-            return ("product",) if event.level in ("open", "closed") else ("family", "product")
-        case ScopeConverged(purge=None):
-            return ()
-        case StepCompleted() | ScopeConverged() | ScopeFailed() | ScopeResumed():
-            return ("site", "family", "product")
-        case _:
-            return ()
-
-
 def _origin(scope: Scope, snapshot: TenantSnapshot, catalog: Catalog) -> Origin | None:
     """The latest fact that has a say in what the scope should be, or that had it tried again; of several that were
     recorded at once, the one nearest to the scope."""
     tenant = snapshot.tenant
-    candidates: list[Origin | None] = []
-    if scope.kind == "product":
-        candidates.append(tenant.product(scope.key).origin)
-        if scope.key in catalog and (host := catalog[scope.key].host) is not None:
-            candidates.append(tenant.product(host).origin)  # an app goes with its host
-    elif scope.kind == "family":
-        members = (key for key in tenant.products if key in catalog and catalog.family_of(key) == scope.key)
-        candidates.extend(tenant.products[key].origin for key in members)
+    candidates = [tenant.product(key).origin for key in registers_of(scope, tenant, catalog=catalog)]
     candidates += [tenant.origin, snapshot.customer.origin, snapshot.actual(scope).resumed]
     latest: Origin | None = None
     for origin in candidates:
@@ -499,7 +448,7 @@ def _is_of(error: Exception, intent: Intent) -> bool:
 def _is_back(intent: Intent, result: StepResult | Exception | None) -> bool:
     """Whether the outcome says that what was unreachable answers again: all that wait for it are due."""
     answered = not isinstance(result, Exception) or isinstance(result, Permanent | Obstacle | Fenced)
-    return intent.obstacle is not None and intent.obstacle.startswith(UNREACHABLE) and answered
+    return ObstacleName.outage(intent.obstacle) is not None and answered
 
 
 def _hours(time: timedelta) -> str:

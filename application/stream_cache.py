@@ -20,6 +20,7 @@ from domain.event import Recorded
 from domain.scope import state as provisioning
 from domain.scope.state import Provisioning
 from domain.scope.steps import Scope
+from domain.stream_name import StreamName
 from domain.tenant import state as tenants
 from domain.tenant.state import Tenant
 
@@ -93,7 +94,7 @@ def _untouched(scope: Scope) -> Provisioning:
 
 def initial(stream: str) -> State:
     """The state of a stream before its first fact."""
-    kind, _, key = stream.partition(":")
+    kind, key = StreamName.parse(stream)
     match kind:
         case "tenant":
             return Tenant(key)

@@ -34,6 +34,7 @@ from audit.export import envelope_of
 from audit.import_check import REMEDY, ImportCheck
 from audit.manifest import Manifest, beside
 from domain.errors import Tampered, UnreadableEvent, UsageError
+from domain.stream_name import StreamName
 from domain.tenant import state as tenants
 from domain.tenant.approval import pending_approvals_of
 from domain.tenant.events import ApprovalRequested, ClosingHeld
@@ -256,7 +257,7 @@ def _held(store: LogImport) -> dict[str, PendingApprovals]:
     mapper, found = EventMapper(Sealed()), {}
     streams = {*store.streams_with(ApprovalRequested.TOPIC), *store.streams_with(ClosingHeld.TOPIC)}
     for stream in sorted(streams):
-        tenant = tenants.Tenant(stream.removeprefix("tenant:"))
+        tenant = tenants.Tenant(StreamName.parse(stream).key)
         for position, name, version, topic, state in store.stream(stream):
             tenant = tenants.evolve(tenant, mapper.to_recorded(name, version, topic, bytes(state), position=position))
         if (held := pending_approvals_of(tenant)) is not None:

@@ -232,7 +232,7 @@ def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
         tried = f", attempt {stood.at.attempts}" if stood.at.attempts else ""
         again = f", tried again at {clock(stood.at.retry_at)}" if stood.at.retry_at else ""
         reason_told = f": {stood.reason}" if stood.reason else ""
-        yield f"  The saga: {stood.scope} was {stood.state}{step}{tried}{again}{reason_told}"
+        yield f"  The saga: {stood.scope} was {stood.state.replace('_', ' ')}{step}{tried}{again}{reason_told}"
     if not told.standing:
         yield "  The saga had nothing left to do for it."
 

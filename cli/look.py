@@ -27,6 +27,7 @@ from cli.output import (
 from cli.scopes import TenantArgument
 from cli.standings import standing_table
 from domain.errors import Unavailable, UsageError
+from domain.scope.status import ScopeState
 from domain.times import clock
 from runtime.compose.positions import standings_of
 from runtime.compose.process import Process
@@ -39,7 +40,7 @@ def tenants(
         typer.Option(help="Only tenants with a product at this level."),
     ] = None,
     state: Annotated[
-        Literal["converged", "in_progress", "waiting", "held", "given_up"] | None,
+        ScopeState | None,
         typer.Option(help="Only tenants in this state (the worst of their scopes)."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 1000,

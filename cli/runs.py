@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from cli.scopes import ProductArgument, ScopeArgument, scope_of
 from cli.show import snapshot_of
 from domain import customer as customers
 from domain.errors import UsageError
+from domain.scope.status import SCOPE_STATES, ScopeState
 from domain.scope.steps import Scope, Step
 from domain.tenant import state as tenants
 from domain.times import clock
@@ -35,7 +36,7 @@ WORD_COLOURS = {"failed": "red", "given up": "red", "held": "red", "blocked": "y
 @command
 def list_(
     state: Annotated[
-        Literal["held", "given_up", "waiting", "in_progress", "converged"] | None,
+        ScopeState | None,
         typer.Option(help="Only scopes in this state."),
     ] = None,
     tenant: Annotated[str | None, typer.Option(metavar="TENANT", help="Only scopes of this tenant.")] = None,
@@ -83,9 +84,6 @@ def list_(
         out.print(f"there may be more than {limit}: raise --limit")
 
 
-STATES = ("held", "given_up", "waiting", "in_progress", "converged")
-
-
 def _as_shown(
     parts: Parts, rows: list[dict[str, Any]], *, state: str | None, tenant: str | None, limit: int
 ) -> list[dict[str, Any]]:
@@ -109,12 +107,12 @@ def _as_shown(
                 "kind": scope.kind,
                 "key": scope.key,
                 "level": told["level"],
-                "state": told["state"].replace(" ", "_"),
+                "state": told["state"],
                 "reason": told.get("reason") or (row.get("reason") if told["state"] == "converged" else None),
             }
     both = [row for row in rows if row["scope"] not in shown]
     both += [row for row in shown.values() if state in (None, row["state"])]
-    return sorted(both, key=lambda row: STATES.index(row["state"]))[:limit]
+    return sorted(both, key=lambda row: SCOPE_STATES.index(row["state"]))[:limit]
 
 
 @app.command()
@@ -131,7 +129,7 @@ def show(
         return
     reason = f": {now['reason']}" if now.get("reason") else ""
     desired_state = f" (wanted: {now['wanted']})" if now["wanted"] != now["level"] else ""
-    out.print(f"{named} is {now['level']}{desired_state}, {now['state']}{reason}", style="bold")
+    out.print(f"{named} is {now['level']}{desired_state}, {now['state'].replace('_', ' ')}{reason}", style="bold")
     for run in runs:
         out.print()
         out.print(f"run {run.number}", style="bold")

@@ -139,7 +139,7 @@ def _steps(title: str, actual: dict[str, Any]) -> Table:
     for key, product in actual["products"].items():
         steps = [Styled(step["state"], STEP_COLOURS.get(step["state"], "magenta")) for step in product["steps"]]
         level = f"{product['level']}, data_lost" if product["data_lost"] else product["level"]
-        rows.append((key, level, product["state"], *steps))
+        rows.append((key, level, product["state"].replace("_", " "), *steps))
     return table(title, columns, rows)
 
 
@@ -147,7 +147,9 @@ def _reasons(actual: dict[str, Any]) -> list[Table]:
     """What each scope that waits, is held or was given up says of it."""
     scopes = {"site": actual["site"], **{f"family {key}": each for key, each in actual["families"].items()}}
     scopes |= {f"product {key}": each for key, each in actual["products"].items()}
-    rows = [(name, each["state"], each["reason"]) for name, each in scopes.items() if each.get("reason")]
+    rows = [
+        (name, each["state"].replace("_", " "), each["reason"]) for name, each in scopes.items() if each.get("reason")
+    ]
     return [table("why: see `tenantry runs list`", ("scope", "state", "reason"), rows)] if rows else []
 
 

@@ -27,8 +27,9 @@ from domain.catalog import Catalog, Product
 from domain.errors import UsageError
 from domain.event import Event, Folded, Recorded, Value
 from domain.policy import Policy
+from domain.stream_name import CONFIGURATION_STREAM, ObstacleName
 
-STREAM: Final = names.CONFIGURATION_STREAM
+STREAM: Final = CONFIGURATION_STREAM
 """The stream of all adoptions; its version numbers them."""
 
 
@@ -122,12 +123,12 @@ def evolve(adopted: Adopted, recorded: Recorded) -> Adopted:
 
 def shard_obstacle(shard: str) -> str:
     """What a scope waits for whose shard cannot be reached."""
-    return f"shard:{shard}"
+    return str(ObstacleName("shard", shard))
 
 
 def secret_obstacle(product: str) -> str:
     """What a product waits for whose provisioner cannot be asked for want of a secret."""
-    return f"secret:{product}"
+    return str(ObstacleName("secret", product))
 
 
 # -- adopting ------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from domain.errors import Contradiction, Refused
 from domain.event import Event, Origin, Recorded, Value, origin_of
 from domain.personal import Personal
 from domain.registers import Register, Write, judge
+from domain.stream_name import StreamName
 
 
 class CustomerAdministrator(Value):
@@ -74,7 +75,7 @@ class Customer:
 
 
 def stream_of(customer_id: str) -> str:
-    return f"customer:{customer_id}"
+    return str(StreamName("customer", customer_id))
 
 
 def evolve(customer: Customer, recorded: Recorded) -> Customer:

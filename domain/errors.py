@@ -26,6 +26,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from domain.stream_name import ObstacleName
+
 
 class TenantryError(Exception):
     """Every error of ours. `str(error)` is one line for people: what is wrong, and what to do."""
@@ -131,11 +133,7 @@ class Unreachable(Retryable):
     @property
     def obstacle(self) -> str:
         """The name under which the scopes wait that meet the outage."""
-        return f"{UNREACHABLE}{self.away}"
-
-
-UNREACHABLE = "unreachable:"
-"""What the name of every outage begins with."""
+        return str(ObstacleName("unreachable", self.away))
 
 
 class Permanent(ExecutorError):

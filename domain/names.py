@@ -47,6 +47,3 @@ Reason = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 PersonName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=320)]
 Role = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-
-CONFIGURATION_STREAM: Final = "configuration:adopted"
-"""The stream of adopted configurations; there is one."""

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from domain.event import Recorded
+from domain.stream_name import StreamName
 from history.timeline import content_of, word_of
 
 
@@ -85,5 +86,4 @@ _THINGS = ("things", "removed", "spared", "left")
 
 
 def _tenant(stream: str) -> str | None:
-    kind, _, rest = stream.partition(":")
-    return None if kind in ("orphans", "customer", "configuration") else rest.partition(":")[0] or None
+    return StreamName.parse(stream).tenant_id

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from domain.errors import UNREACHABLE
 from domain.event import Recorded
 from domain.scope.desired import TenantSnapshot
 from domain.scope.state import StepCompleted, StepMissing
 from domain.scope.steps import Scope, Step
+from domain.stream_name import ObstacleName
 from domain.times import clock
 
 
@@ -30,13 +30,14 @@ def doubts(
         )
     for scope in (family, product):
         intent = snapshot.actual(scope).intent
-        if intent is None or intent.obstacle is None or not intent.obstacle.startswith(UNREACHABLE):
+        away = ObstacleName.outage(intent.obstacle) if intent is not None else None
+        if intent is None or away is None:
             continue
         since = f" since {clock(intent.blocked_since)}" if intent.blocked_since is not None else ""
         step = f"step {int(intent.step)} of {scope}"
         yield (
             f"{step}: as recorded, last observed at {_place(_last(facts, scope, intent.step))};"
-            f" {intent.obstacle.removeprefix(UNREACHABLE)} could not be reached{since}"
+            f" {away} could not be reached{since}"
         )
 
 

@@ -24,6 +24,7 @@ from adapters.postgres.message_history import Arrivals, Came, Quarantined
 from domain.event import Cause, Event, Recorded
 from domain.scope.state import ScopeConverged, ScopeFailed, ScopePutOnHold, ScopeResumed, StepStarted
 from domain.scope.steps import Scope
+from domain.stream_name import StreamName
 from domain.tenant.events import LicenseExpired, PurgeStarted, TenantPurged, TenantPurgeStarted
 from history.story import line_of, place_of, value_of
 
@@ -96,7 +97,7 @@ def _of_log(facts: Sequence[Recorded]) -> Iterator[Entry]:
         if isinstance(event, StepStarted) and event.compensating:
             compensating.setdefault(fact.stream, set()).add(event.generation)
         kind = _kind(fact)
-        is_of_scope = fact.stream.partition(":")[0] in ("site", "family", "product")
+        is_of_scope = StreamName.parse(fact.stream).is_of_scope
         if is_of_scope:
             line = line_of(fact, compensating.get(fact.stream, set()))
             step = f" {int(line.step)} {line.step.name.lower()}" if line.step else ""
@@ -134,7 +135,7 @@ def _kind(fact: Recorded) -> Kind:
         case ScopeConverged() | ScopeFailed() | ScopePutOnHold() | ScopeResumed():
             return "scope"
         case _:
-            return "step" if fact.stream.partition(":")[0] in ("site", "family", "product") else "decided"
+            return "step" if StreamName.parse(fact.stream).is_of_scope else "decided"
 
 
 def _because(cause: Cause, caused_by: int | None) -> str:

@@ -1,6 +1,6 @@
 """How far is each scope?
 
-    in_progress ──blocked──▶ waiting ──▶ in_progress ──▶ converged | given_up | held
+The words are those of domain/scope/status.py, which says the rest: what needs a look at more than one event.
 
 A handler sees one event, and some events do not know what came before them: a step may complete while a wish
 that was given up is being undone. So what is stored is the `outcome`, as the scope's own events and a start
@@ -40,7 +40,7 @@ PROVISIONINGS: Final = Table(
     Column("tenant_id", Text, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("outcome", Text),  # converged, given_up, held; null: the saga is at it
+    Column("outcome", Text),  # a ScopeState: converged, given_up, held; null: the saga is at it
     Column("obstacle", Text),
     Column("state", Text, Computed(_STATE, persisted=True)),
     Column("level", Text),  # that it last converged to; null: never

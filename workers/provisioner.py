@@ -40,8 +40,10 @@ from application.ports import Clock, EventLog, Executor, Lease, Order, Recording
 from application.reconcile import Decision, Saga
 from domain.configuration import Configuration
 from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, TenantryError, Unavailable
+from domain.scope.dependencies import FOLLOWS_CUSTOMER
 from domain.scope.desired import TenantSnapshot, due_of
 from domain.scope.steps import Scope, ScopeKind, Step, StepResult
+from domain.stream_name import StreamName
 from workers.bulkheads import Limits, Timetables, bulkheads_of
 from workers.effects import Effects
 
@@ -190,7 +192,7 @@ class Provisioner:
             if not claimed:
                 break
             leases += claimed
-            held.update(lease.scope.split(":")[1] for lease in claimed)
+            held.update(StreamName.parse(lease.scope).tenant_id or "" for lease in claimed)
         return leases
 
     def drain(self) -> None:
@@ -377,7 +379,7 @@ class Provisioner:
     def _fan_out(self, lease: Lease) -> Recording:
         """A customer changed: every site and product of its tenants is due. Or a tenant, and we did not know all of its
         scopes: all are due. Read after the change was committed."""
-        kind, _, key = lease.scope.partition(":")
+        kind, key = StreamName.parse(lease.scope)
         of_customer = kind == "customer"
         snapshots = self._saga.snapshots(self._log.tenants_of(key) if of_customer else [key])
         now = self._clock()
@@ -385,7 +387,7 @@ class Provisioner:
             WorkItem(name, now)
             for snapshot in snapshots.values()
             for name in due_of(snapshot.tenant, self._saga.catalog)
-            if not (of_customer and name.startswith("family:")) and name != lease.scope
+            if name != lease.scope and (not of_customer or StreamName.parse(name).kind in FOLLOWS_CUSTOMER)
         ]
         if any(self._unknown(snapshot) for snapshot in snapshots.values()) and not of_customer:
             work_items.append(WorkItem(lease.scope, now + NOT_KNOWN))  # whoever knows the rest of it wakes that too
@@ -443,7 +445,7 @@ def _lease_of(work: _Work) -> Lease:
 
 
 def _fans_out(lease: Lease) -> bool:
-    return lease.scope.startswith(("customer:", "tenant:"))
+    return not StreamName.parse(lease.scope).is_of_scope
 
 
 def _together(recordings: Sequence[Recording]) -> Recording:

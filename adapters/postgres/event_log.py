@@ -26,6 +26,7 @@ from adapters.postgres.sessions import Pool
 from application.ports import EncryptionKeys, Lease, Recording, WaitingMessage, latest_end
 from domain.event import Recorded
 from domain.scope.state import StepStarted
+from domain.tenant import state as tenants
 from domain.tenant.guarded import PendingApprovals
 
 STATEMENT_SECONDS: Final = 30.0
@@ -59,7 +60,7 @@ class PostgresEventLog:
         self._keys.prefetch(
             subjects={
                 *encrypted_subjects(recording.events),
-                *(f"tenant:{waiting.tenant_id}" for waiting in recording.waiting),
+                *(tenants.stream_of(waiting.tenant_id) for waiting in recording.waiting),
                 *(message.subject for message in recording.quarantined),
             }
         )
@@ -67,7 +68,7 @@ class PostgresEventLog:
         bodies: dict[int, str] = {}
         for waiting in recording.waiting:
             place = _place_of_body(waiting.digest)
-            bodies[id(waiting)] = self._keys.seal(f"tenant:{waiting.tenant_id}", waiting.body, place)
+            bodies[id(waiting)] = self._keys.seal(tenants.stream_of(waiting.tenant_id), waiting.body, place)
         for message in recording.quarantined:
             place = _place_of_body(message.digest)
             bodies[id(message)] = self._keys.seal(message.subject, message.body, place)

@@ -28,6 +28,7 @@ from domain.event import Cause, Event, Recorded
 from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
 from domain.scope import state as provisioning
 from domain.tenant import events as tenant_events
+from domain.tenant import state as tenants
 
 EVENTS: tuple[type[Event], ...] = (
     customer.CustomerUpdated,
@@ -212,9 +213,9 @@ def _subject(event: Event) -> str:
     """Whose key seals the event: the customer's where it names one, its tenant's otherwise."""
     match event:
         case customer.CustomerUpdated() | tenant_events.TenantCreated():
-            return f"customer:{event.customer_id}"
+            return customer.stream_of(event.customer_id)
         case provisioning.StepCompleted():
-            return f"customer:{event.customer_id}" if event.customer_id else f"tenant:{event.tenant_id}"
+            return customer.stream_of(event.customer_id) if event.customer_id else tenants.stream_of(event.tenant_id)
         case _:
             raise UnreadableEvent(f"{type(event).__name__} has personal fields, but names no customer")
 

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from adapters.postgres.past import OF_TENANT, streams_of
 from adapters.postgres.seal_store import SealStore
+from domain.tenant import state as tenants
 from domain.times import in_utc
 
 
@@ -68,7 +69,9 @@ class LogCopy(SealStore):
         return max(0, upto - int(first) + 1)
 
     def has_tenant(self, tenant: str) -> bool:
-        return bool(self._rows("SELECT 1 FROM stored_events WHERE originator_id = %s LIMIT 1", (f"tenant:{tenant}",)))
+        return bool(
+            self._rows("SELECT 1 FROM stored_events WHERE originator_id = %s LIMIT 1", (tenants.stream_of(tenant),))
+        )
 
     def data_keys(self) -> list[tuple[str, str, bytes | None, datetime, datetime | None]]:
         """Subject, key id, wrapped key (None: forgotten), made and forgotten at; in the order of subjects."""

@@ -22,6 +22,7 @@ from adapters.postgres.seal_store import NO_MARK
 from application.ports import EncryptionKeys
 from domain.errors import Unavailable, UnreadableEvent
 from domain.event import Event, Recorded
+from domain.stream_name import StreamName
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class LogReader:
     ) -> Batch:
         """All facts of those tenants and customers up to `upto`, by the index of streams: for few of them."""
         whole = [*(f"{kind}:{key}" for kind in ("tenant", "site") for key in tenants)]
-        whole += [f"customer:{key}" for key in customers]
+        whole += [str(StreamName("customer", key)) for key in customers]
         begun = [f"{kind}:{key}:" for kind in ("family", "product") for key in tenants]
         first = [*whole, *begun]
         beyond = [*(f"{each}\x01" for each in whole), *(f"{each[:-1]};" for each in begun)]

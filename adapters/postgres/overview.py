@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from adapters.postgres.connection import connect
 from adapters.postgres.errors import answering
 from adapters.postgres.heartbeats import alive
-from domain.names import CONFIGURATION_STREAM
+from domain.stream_name import CONFIGURATION_STREAM
 
 Row = dict[str, Any]
 

@@ -17,9 +17,11 @@ from functools import reduce
 from typing import Final
 
 from adapters.postgres.log_reader import LogReader, Unread
+from domain import customer as customers
 from domain.configuration import STREAM, Adopted, evolve
 from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
+from domain.tenant import state as tenants
 from domain.tenant.events import ChangesApproved, ChangesRejected
 from domain.times import in_utc
 
@@ -59,8 +61,9 @@ class PastLog(LogReader):
         Raises UnreadableEvent where this version cannot read one of them.
         """
         mine = self._facts(_FACTS_OF_TENANT, (*streams_of(tenant_id), upto))
-        customers = {getattr(fact.event, "customer_id", None) for fact in mine if fact.stream == f"tenant:{tenant_id}"}
-        theirs = self._facts(_FACTS_OF_STREAMS, ([f"customer:{customer}" for customer in customers if customer], upto))
+        own = tenants.stream_of(tenant_id)
+        named = {getattr(fact.event, "customer_id", None) for fact in mine if fact.stream == own}
+        theirs = self._facts(_FACTS_OF_STREAMS, ([customers.stream_of(each) for each in named if each], upto))
         return sorted([*mine, *theirs], key=lambda fact: fact.position)
 
     def adopted_at(self, position: int) -> Adopted:

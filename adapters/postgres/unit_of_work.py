@@ -21,6 +21,7 @@ from adapters.postgres.arrays import Bigints, Texts, bigints, byteas, texts, tim
 from application.ports import KafkaPosition, Lease, Recording
 from domain.errors import Conflict, PositionLost
 from domain.faults import INTERNAL_ERROR
+from domain.tenant import state as tenants
 
 log = logging.getLogger(__name__)
 
@@ -232,7 +233,7 @@ def _guard_waiting_rooms(curs: Cursor[DictRow], recording: Recording) -> None:
         raise Conflict("a message was sent to wait for a tenant that is created here: decide again")
     curs.execute(
         "SELECT 1 FROM stored_events WHERE originator_id = ANY(%b) AND originator_version = 1 LIMIT 1",
-        (texts([f"tenant:{tenant_id}" for tenant_id in sorted(rooms - faulty - set(created))]),),
+        (texts([tenants.stream_of(tenant_id) for tenant_id in sorted(rooms - faulty - set(created))]),),
         prepare=True,
     )
     if curs.fetchone() is not None:

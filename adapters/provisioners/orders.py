@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from application.ports import Order
 from domain.event import Value
 from domain.scope.steps import ConfigurationResult, LicenseResult, Step, StepResult
+from domain.stream_name import ObstacleName
 
 Draft = Callable[[Order], StepResult]
 """What is told of the step once it is done, as far as we know it ourselves. Pure."""
@@ -103,7 +104,7 @@ def body_of(order: Order, *, family: str, facts: StepResult | None) -> bytes:
 
 def obstacle_of(order: Order) -> str:
     """What is waited for where the provisioner is still at work, or has not replied."""
-    return f"provisioner:{order.scope.key}/{int(order.step)}"
+    return str(ObstacleName("provisioner", f"{order.scope.key}/{int(order.step)}"))
 
 
 # -- what is told of it --------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from adapters.resources.topology import Topology
 from application.ports import Order
 from domain.errors import Obstacle, Permanent
 from domain.scope.steps import RegionResult, RegionSpec
+from domain.stream_name import ObstacleName
 
 
 class Regions:
@@ -102,6 +103,6 @@ def _take_room(connection: psycopg.Connection, region: str) -> str:
         [region],
     ).fetchone() or (0, 0)
     raise Obstacle(
-        f"room:{region}",
+        str(ObstacleName("capacity", region)),
         f"no room in region {region}: {used} of {capacity} used; add a shard or raise its capacity",
     )

@@ -28,6 +28,7 @@ from adapters.resources.topology import reach_role
 from application.ports import Order
 from domain.errors import Retryable
 from domain.scope.steps import Scope
+from domain.stream_name import RESOURCE_PATTERN, ResourceName
 
 _PAUSE_SECONDS: Final = 0.025
 
@@ -60,24 +61,19 @@ class Names:
     @classmethod
     def created_as(cls, scope: Scope, parts: Mapping[str, int]) -> Names:
         """The names of the family's parts, each with the generation that it is named after."""
-        family = f"{scope.tenant_id}/{scope.key}"
-        created_generations = parts[""]
+        place = ResourceName.of("t", scope, parts[""])
         return cls(
-            place=_name("t", family, created_generations),
-            group=_name("g", family, created_generations),
+            place=str(place),
+            group=str(place.group),
             logins={
-                product: _name("r", f"{family}/{product}", generation)
+                product: str(ResourceName.of("r", scope, generation, product=product))
                 for product, generation in sorted(parts.items())
                 if product
             },
         )
 
 
-def _name(kind: str, what: str, created_generations: int) -> str:
-    return f"{kind}_{hashlib.sha256(what.encode()).hexdigest()[:20]}_g{created_generations}"
-
-
-OUR_NAMES: Final = r"^[trg]_[0-9a-f]{20}_g[0-9]+$"
+OUR_NAMES: Final = RESOURCE_PATTERN
 """What all such names look like, for PostgreSQL's `~`."""
 
 

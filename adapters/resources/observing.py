@@ -34,6 +34,7 @@ from domain.errors import Obstacle, Retryable
 from domain.scope.desired import TenantSnapshot
 from domain.scope.state import Provisioning
 from domain.scope.steps import DatabaseResult, Scope, SiteResult, SiteSpec, Step
+from domain.stream_name import ResourceName, SiteReservation
 
 _LOOKS: Final = 3
 """How often entitlements are read again when a table goes while they are read."""
@@ -97,7 +98,7 @@ class Observer:
             with reaching(CONTROL), self._control() as connection:
                 names = connection.execute("SELECT site_name, tenant_id FROM site_names").fetchall()
                 rooms = connection.execute("SELECT scope FROM placements_reserved").fetchall()
-            things |= {Thing(CONTROL, "site name", f"{name} of {tenant_id}") for name, tenant_id in names}
+            things |= {Thing(CONTROL, "site name", str(SiteReservation(name, tenant_id))) for name, tenant_id in names}
             things |= {Thing(CONTROL, "room", scope) for (scope,) in rooms}
         except Retryable as error:
             unreachable[CONTROL] = str(error)
@@ -132,7 +133,7 @@ class Observer:
         if scope.kind == "site" and (site := actual.steps.get(Step.SITE)):
             for known in (site.spec, site.facts):
                 if isinstance(known, SiteSpec | SiteResult):
-                    found.add(Thing(CONTROL, "site name", f"{known.site_name} of {scope.tenant_id}"))
+                    found.add(Thing(CONTROL, "site name", str(SiteReservation(known.site_name, scope.tenant_id))))
         if scope.kind == "family" and Step.REGION in actual.steps:
             found.add(Thing(CONTROL, "room", str(scope)))
         if scope.kind == "family" and (database := actual.steps.get(Step.DATABASE)):
@@ -207,7 +208,7 @@ class Observer:
         for database in sorted(databases):
             with self._topology.connect(shard, database=database) as inside:
                 entitlements |= _entitlements(inside, shard, ["public"])
-                unexpected_grants |= _unexpected_grants(inside, shard, {"public": f"g{database[1:]}"})
+                unexpected_grants |= _unexpected_grants(inside, shard, {"public": _group_of(database)})
         places = {
             place_of(facts)
             for facts in families
@@ -220,10 +221,13 @@ def _inventory(connection: psycopg.Connection, shard: str) -> Iterator[Thing]:
     fenced = connection.execute(
         sql.SQL("SELECT scope FROM {}.fences WHERE scope LIKE 'family:%'").format(sql.Identifier(OURS))
     ).fetchall()
-    ours = {Names.created_as(Scope.parse(scope), {"": 0}).place.rpartition("_g")[0] for (scope,) in fenced}
+    ours = {ResourceName.of("t", Scope.parse(scope), 0).digest for (scope,) in fenced}
 
     def is_ours(place: str) -> bool:
-        return place.rpartition("_g")[0] in ours
+        try:
+            return ResourceName.parse(place).digest in ours
+        except ValueError:  # a role may be a member of any other
+            return False
 
     for (name,) in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s", [OUR_NAMES]).fetchall():
         yield Thing(shard, "schema", name)
@@ -296,7 +300,11 @@ def _name(facts: DatabaseResult) -> str:
 
 
 def _group(facts: DatabaseResult) -> str:
-    return f"g{_name(facts)[1:]}"
+    return _group_of(_name(facts))
+
+
+def _group_of(place: str) -> str:
+    return str(ResourceName.parse(place).group)
 
 
 def _entitlements(connection: psycopg.Connection, shard: str, schemas: list[str]) -> Entitlements:

@@ -29,6 +29,7 @@ from adapters.resources.portions import drop_portion
 from adapters.resources.topology import OURS, Topology, reach_role, reaching
 from domain.drift import CONTROL, Thing
 from domain.errors import Permanent
+from domain.stream_name import EntitlementName, ObstacleName, SiteReservation
 
 IsClaimed = Callable[[], bool]
 
@@ -45,14 +46,14 @@ class Remover:
         """The obstacle that ends with the thing."""
         match thing.kind:
             case "site name":
-                return f"site-name:{thing.name.partition(' of ')[0]}"
+                return str(ObstacleName("site name", SiteReservation.parse(thing.name).site_name))
             case "room":
                 with reaching(CONTROL), self._control() as connection:
                     row = connection.execute(
                         "SELECT region FROM placements_reserved JOIN shards ON name = shard WHERE scope = %s",
                         [thing.name],
                     ).fetchone()
-                return f"room:{row[0]}" if row else None
+                return str(ObstacleName("capacity", row[0])) if row else None
             case _:
                 return None
 
@@ -87,7 +88,7 @@ class Remover:
                     [thing.name],
                 )
             else:
-                name, _, tenant_id = thing.name.partition(" of ")
+                name, tenant_id = SiteReservation.parse(thing.name)
                 connection.execute("DELETE FROM site_names WHERE site_name = %s AND tenant_id = %s", [name, tenant_id])
             return True
 
@@ -111,7 +112,7 @@ class Remover:
             return free
 
     def _remove_entitlement(self, thing: Thing, is_claimed: IsClaimed) -> bool:
-        product, _, place = thing.name.partition(" in ")
+        product, place = EntitlementName.parse(thing.name)
         with self._topology.connect(thing.where) as connection:
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
             is_database = connection.execute(query, [place]).fetchone() is not None

@@ -7,6 +7,7 @@ from adapters.resources.topology import Patience
 from application.ports import Order
 from domain.errors import Obstacle
 from domain.scope.steps import MembershipResult, MembershipSpec, SiteResult, SiteSpec
+from domain.stream_name import ObstacleName
 
 
 def site_url(site_name: str, site_domain: str) -> str:
@@ -35,7 +36,7 @@ class SiteNames:
             if reserved is None:
                 # Whose it is, is nobody else's business.
                 raise Obstacle(
-                    f"site-name:{spec.site_name}",
+                    str(ObstacleName("site name", spec.site_name)),
                     f"the site name {spec.site_name} is taken: wait for its release or choose another",
                 )
             connection.execute(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -24,7 +24,8 @@ from domain.catalog import Catalog
 from domain.customer import Customer
 from domain.event import Event
 from domain.policy import Policy
-from domain.scope.state import Provisioning
+from domain.scope.dependencies import goes_first, prerequisites, scopes_with
+from domain.scope.state import Failure, Provisioning
 from domain.scope.steps import (
     LEVELS,
     Access,
@@ -109,17 +110,6 @@ def scopes_of(tenant: Tenant, catalog: Catalog) -> tuple[Scope, ...]:
     return scopes_with(tenant.id, tenant.products, catalog)
 
 
-def scopes_with(tenant_id: str, products: Iterable[str], catalog: Catalog) -> tuple[Scope, ...]:
-    """Every scope of a tenant whose registers speak of `products`."""
-    offered = sorted(key for key in products if key in catalog)
-    families = sorted({catalog.family_of(key) for key in offered})
-    return (
-        Scope("site", tenant_id),
-        *(Scope("family", tenant_id, key) for key in families),
-        *(Scope("product", tenant_id, key) for key in offered),
-    )
-
-
 def due_of(tenant: Tenant, catalog: Catalog) -> tuple[str, ...]:
     """What is due where all of a tenant is: its scopes; and, where it has a product of which the catalogue knows
     nothing, the tenant itself, so that somebody who knows it names the rest."""
@@ -195,38 +185,34 @@ def _desired_scope(
             return desired if passed is None else replace(desired, passed=passed)
 
 
-# -- ground --------------------------------------------------------------------------------------------------------
+# -- prerequisites -------------------------------------------------------------------------------------------------
 
 
 def _with_prerequisites(
     scope: Scope, desired: DesiredState, snapshot: TenantSnapshot, *, catalog: Catalog
 ) -> DesiredState:
-    """Nothing, where what the scope stands on is being undone; who was given up itself is undone anyway."""
+    """Absent, where a prerequisite of the scope is being undone; a scope that failed itself is undone anyway."""
     actual = snapshot.actual(scope)
-    prerequisites = [snapshot.site()]
-    if scope.kind == "product":
-        host = catalog[scope.key].host
-        prerequisites += [
-            snapshot.family(catalog.family_of(scope.key)),
-            *([snapshot.product(host)] if host is not None else []),
-        ]
-    for prerequisite in prerequisites:
-        if prerequisite.failure is None or prerequisite.has_converged or desired.level == "absent":
-            continue
-        if (actual.failure is None or actual.has_converged) and not _is_relied_on(
-            prerequisite.scope, snapshot, catalog=catalog
-        ):
-            awaited = f"{prerequisite.scope}, which was given up: {prerequisite.failure.reason}"
+    if desired.level == "absent" or (actual.failure is not None and not actual.has_converged):
+        return desired
+    for _, prerequisite in prerequisites(scope, catalog):
+        failure = _undone_for(prerequisite, snapshot, catalog=catalog)
+        if failure is not None:
+            awaited = f"{prerequisite}, which was given up: {failure.reason}"
             return replace(desired, level="absent", steps={}, pin=None, awaited=awaited)
     return desired
 
 
-def _is_relied_on(prerequisite: Scope, snapshot: TenantSnapshot, *, catalog: Catalog) -> bool:
-    """Whether a product has lived on a site or in a family: that keeps it. No app lives before its host does."""
-    if prerequisite.kind == "product":
-        return False
-    living = (key for key in snapshot.tenant.products if key in catalog and snapshot.product(key).has_converged)
-    return any(prerequisite.kind == "site" or catalog.family_of(key) == prerequisite.key for key in living)
+def _undone_for(scope: Scope, snapshot: TenantSnapshot, *, catalog: Catalog) -> Failure | None:
+    """The failure for which a scope that has not converged is undone, unless a product that has converged keeps it."""
+    actual = snapshot.actual(scope)
+    if actual.failure is None or actual.has_converged:
+        return None
+    is_kept = any(
+        there.has_converged and other.kind == "product" and goes_first(other, scope, catalog)
+        for other, there in snapshot.scopes.items()
+    )
+    return None if is_kept else actual.failure
 
 
 # -- sites ---------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Final
 
 from domain.catalog import Catalog
+from domain.scope.dependencies import Dependency, goes_first, prerequisites
 from domain.scope.desired import DesiredState, TenantSnapshot
 from domain.scope.state import Intent, Provisioning
 from domain.scope.steps import (
@@ -32,7 +33,6 @@ from domain.scope.steps import (
     StepSpec,
 )
 from domain.tenant.events import Passing
-from domain.tenant.state import Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,65 +216,73 @@ def _settled(desired_state: DesiredState, actual: Provisioning, blockers: Blocke
 
 
 def blockers(scope: Scope, desired: DesiredState, snapshot: TenantSnapshot, *, catalog: Catalog) -> Blockers:
-    """What stands in the scope's way, from the actual state of its neighbours.
-
-    Products wait for the site's step 2 and for their role in the family's step 6, an app for its host's step 7;
-    families wait for the site's step 2. Teardown goes the other way: families wait for products, the site for families.
+    """What stands in the scope's way, from the actual state of its neighbours: prerequisites that are not there yet,
+    dependents that go first (dependencies.py). A product also waits for its own login role in the family's step 6.
     """
-    site_is_there = _has(snapshot.site(), Step.SITE)
-    match scope.kind:
-        case "site":
-            left = [str(other) for other, actual in snapshot.scopes.items() if other != scope and not actual.is_empty]
-            return Blockers(before_removing=f"the removal of {left[0]}" if left else None)
-        case "family":
-            inside = [
-                key
-                for key in snapshot.tenant.products
-                if key in catalog and catalog.family_of(key) == scope.key and not snapshot.product(key).is_empty
-            ]
-            if (
-                snapshot.actual(scope).abandoned and desired.level != "absent"
-            ):  # the products stay, but for what lay in it
-                inside = [key for key in inside if Step.LICENSE in snapshot.product(key).steps]
-            return Blockers(
-                before_ensuring=None if site_is_there else _awaited("step 2 of the site", snapshot.site()),
-                before_removing=f"the removal of product {inside[0]}" if inside else None,
-            )
-        case "product":
-            return _blockers_of_product(scope.key, desired, snapshot, catalog=catalog, site_is_there=site_is_there)
+    actual = snapshot.actual(scope)
+    missing = converging = None
+    for edge, prerequisite in prerequisites(scope, catalog):
+        found = snapshot.actual(prerequisite)
+        if missing is None and desired.level in edge.levels and not _has(found, edge.step):
+            missing = _awaited(f"step {int(edge.step)} of {_called(edge, prerequisite)}", found)
+        if edge.lives_first and desired.level != "absent" and not found.has_converged:
+            converging = _called(edge, prerequisite)  # what never lived takes its database with it
+    removing = _first_to_go(actual, desired, snapshot, catalog=catalog)
+    if scope.kind != "product":
+        return Blockers(before_ensuring=missing, before_removing=removing)
+    no_role, closed_role = _blockers_of_role(scope.key, desired, snapshot, catalog=catalog)
+    return Blockers(
+        before_ensuring=missing or no_role,
+        before_removing=removing,
+        before_converging=closed_role or converging,
+        impossible=_contradiction(scope.key, desired, snapshot, catalog=catalog),
+    )
 
 
-def _blockers_of_product(
-    key: str, desired: DesiredState, snapshot: TenantSnapshot, *, catalog: Catalog, site_is_there: bool
-) -> Blockers:
-    family, host = catalog.family_of(key), catalog[key].host
+def _first_to_go(
+    actual: Provisioning, desired: DesiredState, snapshot: TenantSnapshot, *, catalog: Catalog
+) -> str | None:
+    """A dependent that goes before a step of the scope is removed, where one is to be removed."""
+    if actual.failure is None and desired.steps.keys() >= actual.steps.keys():
+        return None
+    stays = actual.abandoned and desired.level != "absent"  # the products stay, but for what lay in the database
+    for other, there in snapshot.scopes.items():
+        is_in_the_way = Step.LICENSE in there.steps if stays else not there.is_empty
+        if is_in_the_way and goes_first(other, actual.scope, catalog):
+            return f"the removal of {other.kind} {other.key}"
+    return None
+
+
+def _called(edge: Dependency, prerequisite: Scope) -> str:
+    return "the site" if edge.relation == "site" else f"{edge.relation} {prerequisite.key}"
+
+
+def _blockers_of_role(
+    key: str, desired: DesiredState, snapshot: TenantSnapshot, *, catalog: Catalog
+) -> tuple[str | None, str | None]:
+    """What a product that has a login role in its family's database waits for before it goes on, and converges."""
+    family = catalog.family_of(key)
     home = snapshot.family(family)
     database = database_of(snapshot, family) if _has(home, Step.DATABASE) else None
-    placement = placement_of(snapshot, family) if _has(home, Step.REGION) else None
-    role = database.role_of(key) if database else None
-    step_6 = _awaited(f"step 6 of family {family}", home)
-    before: str | None = None
-    before_converging: str | None = None
-    if not site_is_there:
-        before = _awaited("step 2 of the site", snapshot.site())
-    elif database is None:
-        before = step_6
-    elif host is not None and desired.level == "open" and not _has(snapshot.product(host), Step.LICENSE):
-        before = f"step 7 of host {host}"
-    if catalog[key].family is not None and database is not None:
-        if role is None:
-            before = before or step_6
-        if desired.level != "absent" and (role is None or role.login != (desired.level == "open")):
-            before_converging = step_6
-    if host is not None and desired.level != "absent" and not snapshot.product(host).has_converged:
-        before_converging = before_converging or f"host {host}"  # what never lived takes its database with it
-    impossible = None
-    if desired.pin is not None and placement is not None and placement.region != desired.pin:
-        impossible = (
-            f"product {key} is pinned to region {desired.pin}, but its family {family} lives in {placement.region}:"
-            " send an activation without that pin, or move the family first"
-        )
-    return Blockers(before_ensuring=before, before_converging=before_converging, impossible=impossible)
+    if catalog[key].family is None or database is None:
+        return None, None
+    role, step_6 = database.role_of(key), _awaited(f"step 6 of family {family}", home)
+    is_as_desired = role is not None and role.login == (desired.level == "open")
+    return step_6 if role is None else None, None if desired.level == "absent" or is_as_desired else step_6
+
+
+def _contradiction(key: str, desired: DesiredState, snapshot: TenantSnapshot, *, catalog: Catalog) -> str | None:
+    """A pin to another region than that in which the family lives already."""
+    if desired.pin is None:
+        return None
+    family = catalog.family_of(key)
+    placement = placement_of(snapshot, family) if _has(snapshot.family(family), Step.REGION) else None
+    if placement is None or placement.region == desired.pin:
+        return None
+    return (
+        f"product {key} is pinned to region {desired.pin}, but its family {family} lives in {placement.region}:"
+        " send an activation without that pin, or move the family first"
+    )
 
 
 def _awaited(what: str, owner: Provisioning) -> str:
@@ -300,38 +308,3 @@ def database_of(snapshot: TenantSnapshot, family: str) -> DatabaseResult | None:
     """The family's database, once its step 6 has completed."""
     ensured = snapshot.family(family).steps.get(Step.DATABASE)
     return ensured.facts if ensured and isinstance(ensured.facts, DatabaseResult) else None
-
-
-def concerned(tenant: Tenant, key: str, *, catalog: Catalog) -> tuple[Scope, ...]:
-    """The scopes whose wish may follow from the registers of a product: it, its apps, and the families of all."""
-    products = (key, *(other for other in tenant.products if other in catalog and catalog[other].host == key))
-    families = sorted({catalog.family_of(product) for product in products})
-    return (
-        *(Scope("family", tenant.id, family) for family in families),
-        *(Scope("product", tenant.id, product) for product in products),
-    )
-
-
-def dependents(scope: Scope, snapshot: TenantSnapshot, *, catalog: Catalog) -> tuple[Scope, ...]:
-    """The scopes that may wait for `scope`: they are made due whenever something of it changed."""
-    tenant_id, products = scope.tenant_id, [key for key in snapshot.tenant.products if key in catalog]
-    families = sorted({catalog.family_of(key) for key in products})
-    site = Scope("site", tenant_id)
-    match scope.kind:
-        case "site":
-            return (
-                *(Scope("family", tenant_id, key) for key in families),
-                *(Scope("product", tenant_id, key) for key in products),
-            )
-        case "family":
-            members = (key for key in products if catalog.family_of(key) == scope.key)
-            return (site, *(Scope("product", tenant_id, key) for key in members))
-        case "product":
-            host = catalog[scope.key].host if scope.key in catalog else None
-            near = [key for key in products if catalog[key].host == scope.key or key == host]
-            homes = sorted({catalog.family_of(key) for key in (scope.key, *near)})
-            return (
-                site,
-                *(Scope("family", tenant_id, key) for key in homes),
-                *(Scope("product", tenant_id, key) for key in near),
-            )

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import IntEnum
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from domain import names
+from domain import names, stream_name
 from domain.event import Value
 from domain.personal import Personal
 
@@ -34,7 +34,7 @@ class Step(IntEnum):
     LICENSE = 7
 
 
-ScopeKind = Literal["site", "family", "product"]
+ScopeKind = stream_name.ScopeKind
 Direction = Literal["ensure", "remove"]
 Access = Literal["open", "closed"]
 Residency = Literal["global", "pinned"]
@@ -50,24 +50,8 @@ SCOPE_STEPS: dict[ScopeKind, tuple[Step, ...]] = {
 }
 
 
-class Scope(NamedTuple):
-    """What converges by itself. `key` is the family or product, empty for a site. `str(scope)` names its stream."""
-
-    kind: ScopeKind
-    tenant_id: str
-    key: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.tenant_id}:{self.key}" if self.key else f"{self.kind}:{self.tenant_id}"
-
-    @classmethod
-    def parse(cls, text: str) -> Scope:
-        """The scope whose stream is `text`; ValueError when it is no scope's."""
-        kind, _, rest = text.partition(":")
-        tenant_id, _, key = rest.partition(":")
-        if tenant_id and (kind in ("family", "product") if key else kind == "site"):
-            return cls(kind, tenant_id, key)  # type: ignore[arg-type]
-        raise ValueError(f"{text!r} names no scope: expected site:T, family:T:KEY or product:T:KEY")
+Scope = stream_name.ScopeId
+"""What converges by itself; `str(scope)` names its stream."""
 
 
 # -- wishes --------------------------------------------------------------------------------------------------------

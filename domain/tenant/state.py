@@ -18,6 +18,7 @@ from typing import Literal, TypeGuard
 
 from domain.event import Cause, Event, Folded, Origin, Recorded, origin_of
 from domain.registers import Register, Write, judge, written
+from domain.stream_name import StreamName
 from domain.tenant.closings import HeldEvent, hold_closing, said_by
 from domain.tenant.events import (
     ApprovalRequested,
@@ -185,7 +186,7 @@ _NO_REGISTERS = ProductRegisters()
 
 
 def stream_of(tenant_id: str) -> str:
-    return f"tenant:{tenant_id}"
+    return str(StreamName("tenant", tenant_id))
 
 
 # -- evolve --------------------------------------------------------------------------------------------------------

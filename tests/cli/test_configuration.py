@@ -318,7 +318,7 @@ def test_the_past_is_told_with_the_catalogue_of_its_time(adopted: Cloud, home: P
     told = json.loads(adopted.says("show", tenant_id, "--at", str(before), "--json"))
     assert told["actual"]["products"]["billing"]["state"] == "converged"
     now = json.loads(adopted.says("show", tenant_id, "--json"))
-    assert now["actual"]["products"]["billing"]["state"] == "in progress"
+    assert now["actual"]["products"]["billing"]["state"] == "in_progress"
     assert "was usable" in adopted.says("explain", tenant_id, "--at", str(before))
 
 

@@ -132,7 +132,7 @@ def test_the_story_for_programs_has_the_same_facts(desk: Desk) -> None:
     failure(desk)
     desk.says("runs", "retry", FAMILY, "--reason", "the disk is in")
     told = desk.json("runs", "show", FAMILY)
-    assert (told["scope"], told["level"], told["state"]) == (FAMILY, "absent", "in progress")
+    assert (told["scope"], told["level"], told["state"]) == (FAMILY, "absent", "in_progress")
     assert [run["number"] for run in told["runs"]] == [1, 2]
     facts = [fact for run in told["runs"] for fact in run["facts"]]
     wished = facts[0]["cause"]

@@ -212,7 +212,7 @@ def test_what_is_no_moment_of_the_log_is_refused_with_what_would_be(given: Past)
         ("2031-01-01T00:00:00Z", "is in the future"),
         ("2026-01-01T00:00:00", "is no moment: .* with its zone"),
         ("yesterday", "is no moment"),
-        ("0001-01-01T00:00:00+14:00", "is no moment"),
+        ("0001-01-01T00:00:00+14:00", "the log begins at 2026-01-01T00:00:01Z"),
     ):
         with pytest.raises(UsageError, match=why):
             given.past.at(said, now=NOW)

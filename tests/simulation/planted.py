@@ -89,7 +89,7 @@ def _an_effect_before_its_intent() -> Broken:
 
 def _a_wake_that_is_lost() -> Broken:
     """Nobody is told that what they wait for has come."""
-    return patch.object(saga, "dependents", lambda *scope, **catalog: ())
+    return patch.object(saga, "made_due", lambda *event, **catalog: ())
 
 
 def _a_removal_of_the_wrong_generation() -> Broken:
@@ -182,7 +182,7 @@ def _closings_that_are_not_counted() -> Broken:
 
 def _ground_that_does_not_count() -> Broken:
     """Whoever stands on what is being undone builds on."""
-    return patch.object(desired_state, "_on_its_ground", lambda scope, spec, snapshot, catalog: spec)
+    return patch.object(desired_state, "_with_prerequisites", lambda scope, spec, snapshot, catalog: spec)
 
 
 def _a_process_that_believes_its_own_catalogue() -> Broken:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from domain.scope.dependencies import dependents
 from domain.scope.desired import DesiredState
 from domain.scope.next_action import (
     Action,
@@ -19,7 +20,6 @@ from domain.scope.next_action import (
     Start,
     Wait,
     blockers,
-    dependents,
     next_action,
 )
 from domain.scope.state import (
@@ -286,7 +286,7 @@ def test_a_site_goes_after_its_families_and_products() -> None:
     nothing = DesiredState("absent", {})
     snapshot = commerce.snapshot(scopes.values())
     way = blockers(SITE, nothing, snapshot, catalog=CATALOG)
-    assert next_action(nothing, scopes[SITE], way, NOW) == Wait(f"the removal of {JIRA_FAMILY}")
+    assert next_action(nothing, scopes[SITE], way, NOW) == Wait("the removal of family jira")
     way = blockers(SITE, nothing, commerce.snapshot([scopes[SITE]]), catalog=CATALOG)
     assert isinstance(next_action(nothing, scopes[SITE], way, NOW), Start)
 

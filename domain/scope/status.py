@@ -1,0 +1,89 @@
+"""Status of a scope: its state in one word, computed here for every command, and why it is so.
+
+    in_progress ──blocked──▶ waiting ──▶ in_progress ──▶ converged | given_up | held
+
+    held         an operator keeps it, or a removal that failed: an operator must look
+    given_up     the desired state failed, and is not tried any more until it changes or an operator retries
+    waiting      for something that has a name: another scope, an obstacle, a time, an approval
+    in_progress  the saga is at it, or tries a step again
+    converged    there is nothing to do
+
+The read model `provisionings` stores the same words. It sees one event at a time, so what only time, the neighbours or
+a pending approval bring about is told here alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, get_args
+
+from domain.catalog import Catalog
+from domain.scope.desired import DesiredState, TenantSnapshot, is_purged
+from domain.scope.next_action import NEXT_ATTEMPT, Nothing, Wait, blockers, next_action
+from domain.scope.steps import Level, Scope
+from domain.tenant.closings import describe_held
+from domain.tenant.state import Tenant
+
+ScopeState = Literal["held", "given_up", "waiting", "in_progress", "converged"]
+
+SCOPE_STATES: Final[tuple[ScopeState, ...]] = get_args(ScopeState)
+"""From the one that needs somebody most to the one that needs nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeStatus:
+    """`level` is the one it last converged to, `desired` the one that it should have. `until` is when time changes it.
+
+    `awaits_approval`: nothing of the scope waits, but a change of it awaits an approval, which `reason` names.
+    """
+
+    state: ScopeState
+    level: Level
+    desired: Level
+    reason: str | None = None
+    until: datetime | None = None
+    awaits_approval: bool = False
+
+
+def status_of(
+    scope: Scope, desired: DesiredState, snapshot: TenantSnapshot, *, catalog: Catalog, now: datetime
+) -> ScopeStatus:
+    """The status of the scope, whose desired state is `desired`."""
+    actual = snapshot.actual(scope)
+    intent, levels = actual.intent, (actual.level, desired.level)
+    if actual.held is not None:
+        return ScopeStatus("held", *levels, actual.held.reason)
+    if actual.failure is not None:
+        return ScopeStatus("given_up", *levels, actual.failure.reason)
+    if intent is not None and intent.obstacle is not None:
+        return ScopeStatus("waiting", *levels, intent.reason)
+    match next_action(desired, actual, blockers(scope, desired, snapshot, catalog=catalog), now):
+        case Wait(on=on, until=until) if on == NEXT_ATTEMPT and intent is not None:
+            return ScopeStatus("in_progress", *levels, intent.reason, until)
+        case Wait(on=on, until=until):
+            return ScopeStatus("waiting", *levels, on if until is not None else f"waits for {on}", until)
+        case _ if _waits_for_purge(scope, snapshot, catalog=catalog):
+            return ScopeStatus("waiting", *levels, "waits for the end of a purge, to begin anew")
+        case Nothing() if (awaited := _awaited_approval(scope, snapshot.tenant)) is not None:
+            return ScopeStatus("waiting", *levels, awaited, awaits_approval=True)
+        case Nothing(due_again_at=until):
+            return ScopeStatus("converged", *levels, until=until)
+        case _:
+            return ScopeStatus("in_progress", *levels, intent.reason if intent and intent.failures else None)
+
+
+def _waits_for_purge(scope: Scope, snapshot: TenantSnapshot, *, catalog: Catalog) -> bool:
+    """Whether it is active again, and what it was before is not gone yet."""
+    tenant = snapshot.tenant
+    is_active = scope.kind == "product" and tenant.product(scope.key).activated and tenant.purge is None
+    return is_active and is_purged(scope.key, snapshot, catalog=catalog)
+
+
+def _awaited_approval(scope: Scope, tenant: Tenant) -> str | None:
+    """Which changes of the scope await an approval, though nothing of it waits for them; a purge is told by itself."""
+    if scope.kind == "family":
+        return None
+    changes = [held.event for held in tenant.held if (held.event.product or "") == scope.key]
+    told = [describe_held(event) for event in changes if event.change != "purge"]
+    return f"{' and '.join(told)} {'await' if told[1:] else 'awaits'} approval" if told else None
