@@ -10,12 +10,14 @@ import typer
 from application.operator_commands import Act
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, complain, out, print_json, running_parts
-from cli.scopes import ProductArgument, ScopesArgument, scope_of
-from cli.show import TenantArgument, snapshot_of
+from cli.scopes import ProductArgument, ScopesArgument, TenantArgument, scope_of
+from cli.show import snapshot_of
 from domain.errors import UsageError
 from domain.scope.desired import is_past_return
 from domain.scope.steps import Scope
 from runtime.compose import Parts
+from runtime.compose.operators import operating_of
+from runtime.compose.resources import recreating_of
 
 
 @command
@@ -30,7 +32,7 @@ def restore(
     because, by = why(reason), who(as_name)
     with running_parts(data_dir) as parts:
         snapshot_of(parts, tenant)
-        event = parts.operating.restore(tenant, reason=because, by=by)
+        event = operating_of(parts).restore(tenant, reason=because, by=by)
     if as_json:
         print_json({"tenant_id": tenant, "outcome": "restored", "undoes": event.undoes})
     else:
@@ -126,7 +128,7 @@ def _act(
 
 def _carried_out(parts: Parts, act: Act, by: str) -> dict[str, Any]:
     snapshot_of(parts, act.scope.tenant_id)
-    recorded = parts.operating.carry_out(act, by=by)
+    recorded = operating_of(parts).carry_out(act, by=by)
     after = snapshot_of(parts, act.scope.tenant_id)
     is_late = act.kind == "hold" and is_past_return(act.scope, after, catalog=parts.catalog)
     return {
@@ -169,7 +171,7 @@ def recreate(
             raise UsageError(f"product {product} is not in the catalogue: it has {', '.join(parts.catalog.products)}")
         snapshot_of(parts, tenant)
         scope = Scope("family", tenant, family or parts.catalog.family_of(product or ""))
-        event = parts.recreating.recreate(scope, reason=because, by=by)
+        event = recreating_of(parts).recreate(scope, reason=because, by=by)
     if as_json:
         print_json({"scope": str(scope), "act": "recreate", "by": by, "reason": because, "data_lost": event.products})
     else:

@@ -14,8 +14,8 @@ from application.progress import Progress
 from cli.output import DataDir, Styled, command, out, print_json, running_parts
 from cli.progress import progress
 from domain.errors import UsageError
+from domain.times import clock
 from history.acts import Act, acts_in
-from history.story import clock
 from runtime.compose import Parts
 
 

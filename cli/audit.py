@@ -18,6 +18,7 @@ from cli.output import AsJson, DataDir, command, err, out, print_json, running_p
 from cli.progress import progress
 from domain.errors import UsageError
 from runtime.compose import Parts
+from runtime.compose.audit import last_signed_of, seal_keys_of, seal_of, verification_of
 from runtime.seal_keys import load_seal_keys
 
 app = typer.Typer(
@@ -45,7 +46,7 @@ def seal(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     May be killed, run again and run twice at once: it goes on where the last batch was committed.
     """
     with running_parts(data_dir) as parts, progress("sealing") as say:
-        keys, sealed = parts.seal_keys, parts.seal.seal(say)
+        keys, sealed = seal_keys_of(parts), seal_of(parts).seal(say)
     if keys.signer is None:
         err.print("no seal key is set, the checkpoint is unsigned: set TENANTRY_SEAL_KEY_FILE", highlight=False)
     if as_json:
@@ -84,7 +85,7 @@ def verify(
     with running_parts(data_dir) as parts, progress("verifying") as say:
         if outside is None:
             outside = _kept(parts)
-        verified = parts.verification(say).verify(outside)
+        verified = verification_of(parts, say).verify(outside)
     if as_json:
         print_json(_verified_as_json(verified))
     else:
@@ -102,7 +103,7 @@ def prove(
 ) -> None:
     """Prove to somebody who holds a checkpoint that one event is in the log (RFC 9162, inclusion)."""
     with running_parts(data_dir) as parts, progress("looking for the event") as say:
-        proof = parts.seal.prove(_event(event), say)
+        proof = seal_of(parts).prove(_event(event), say)
     value = {
         "position": proof.position,
         "index": proof.index,
@@ -129,7 +130,7 @@ def consistency(
 ) -> None:
     """Prove that the log of A events only grew to be that of B (RFC 9162, consistency)."""
     with running_parts(data_dir) as parts:
-        proof = parts.seal.consistency(old, new)
+        proof = seal_of(parts).consistency(old, new)
     value = {
         "old": proof.old,
         "new": proof.new,
@@ -148,7 +149,7 @@ def consistency(
 def export(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Print the newest checkpoint (c2sp.org/tlog-checkpoint). Keep it where nobody of the database can reach it."""
     with running_parts(data_dir) as parts:
-        note, keys = parts.seal.newest(), parts.seal_keys
+        note, keys = seal_of(parts).newest(), seal_keys_of(parts)
     if not note.signatures:
         raise UsageError("the newest checkpoint is unsigned: set TENANTRY_SEAL_KEY_FILE and run `tenantry audit seal`")
     if keys.signer is not None and not keys.signed_by_the_newest(note):
@@ -187,8 +188,8 @@ def _event(text: str) -> int | UUID:
 
 def _kept(parts: Parts) -> Note | None:
     """What was signed here last, if it counts."""
-    note = parts.last_signed.read()
-    keys = parts.seal_keys
+    note = last_signed_of(parts).read()
+    keys = seal_keys_of(parts)
     return note if note and (not keys.verifiers or keys.standing(note) == "signed") else None
 
 

@@ -18,6 +18,9 @@ from cli.progress import progress
 from domain.errors import UsageError
 from domain.operator_events import MessagesReread
 from runtime.compose import Parts
+from runtime.compose.intake import lifecycle_of
+from runtime.compose.operators import acts_of
+from runtime.compose.positions import intake_audit_of, standings_of
 
 
 @command
@@ -39,7 +42,7 @@ def intake(
     because = why(reason) if reason is not None else None
     with running_parts(data_dir) as parts, progress("reading Kafka again", "messages") as say:
         again = _reread(parts, because, who(as_name)) if because is not None else None
-        audited = parts.intake_audit(say).audit(parts.standings(), again)
+        audited = intake_audit_of(parts, say).audit(standings_of(parts), again)
     if as_json:
         print_json(_as_json(audited, is_reread=reread))
     else:
@@ -58,8 +61,8 @@ def _reread(parts: Parts, reason: str, by: str) -> Reread:
             operator=by,
             reason=reason,
         )
-        parts.acts.record(act)
-        return parts.lifecycle.intake(messages).counts
+        acts_of(parts).record(act)
+        return lifecycle_of(parts).intake(messages).counts
 
     return take
 

@@ -11,13 +11,15 @@ from audit.log_check import check
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, table
 from cli.progress import progress
 from domain.errors import UsageError
+from runtime.compose.audit import log_faults_of
+from runtime.compose.rebuild import views_of
 
 
 @command
 def log(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Look for gaps, orphans, unknown topics, events out of order and missing causes in the log. Exit 1 if any."""
     with running_parts(data_dir) as parts, progress("looking") as say:
-        checked = check(parts.log_faults, say=say)
+        checked = check(log_faults_of(parts), say=say)
     if as_json:
         print_json(
             {
@@ -56,7 +58,7 @@ def views(
         raise UsageError("--all compares every tenant: leave --sample and --seed out")
     drawn = seed if seed is not None else secrets.randbelow(1_000_000)
     with running_parts(data_dir) as parts, progress("comparing") as say:
-        compared = parts.views(say).compare(sample=None if every else sample or 100, seed=drawn)
+        compared = views_of(parts, say).compare(sample=None if every else sample or 100, seed=drawn)
     if as_json:
         print_json(
             {

@@ -16,6 +16,7 @@ from cli.output import out, table
 from domain.commerce_dump import Difference
 from domain.errors import UsageError
 from runtime.compose import Parts
+from runtime.compose.operators import comparing_of
 from runtime.foreign_text import json_text
 
 MOST: Final = 1000
@@ -36,7 +37,7 @@ def compare(parts: Parts, path: Path, *, as_json: bool) -> None:
     comparison = Comparison()
     try:
         with path.open("rb") as file:
-            found = parts.comparing.compare(commerce_dump.read(file, name=path.name), comparison)
+            found = comparing_of(parts).compare(commerce_dump.read(file, name=path.name), comparison)
             if as_json:
                 _print_json(found, comparison)
             else:

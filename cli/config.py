@@ -13,7 +13,8 @@ from cli.output import AsJson, DataDir, command, out, print_json, running_parts
 from domain.configuration import Adopted, Configuration, differences
 from domain.errors import Obstacle, Retryable, UsageError
 from runtime import proposal
-from runtime.compose import Parts, prepare_shards, prepare_topics
+from runtime.compose import Parts
+from runtime.compose.prepare import prepare_shards, prepare_topics
 from runtime.settings import where_settings_were_sought
 
 app = typer.Typer(

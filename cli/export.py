@@ -15,6 +15,7 @@ from audit.importing import import_log
 from cli.held_checkpoint import held_checkpoint
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
 from cli.progress import progress
+from runtime.compose.audit import exported_keys_of, log_copy_of, log_import_of, seal_keys_of
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A file, for Parquet a folder; nothing may be there yet.")]
 
@@ -43,7 +44,7 @@ def export(
     """
     choice = Choice(form, tenant, time_of(since) if since else None, time_of(until) if until else None, with_proofs)
     with running_parts(data_dir) as parts, progress("exporting") as say:
-        exported = write_export(parts.log_copy, path, choice, say=say)
+        exported = write_export(log_copy_of(parts), path, choice, say=say)
     manifest = exported.manifest
     if as_json:
         print_json(
@@ -66,7 +67,7 @@ def export_keys(path: Out, data_dir: DataDir = None, as_json: AsJson = False) ->
     Take them after the log was exported. Whoever has them and the master key can read every name.
     """
     with running_parts(data_dir) as parts:
-        count = write_keys(parts.log_copy, path)
+        count = write_keys(log_copy_of(parts), path)
     if as_json:
         print_json({"path": str(path), "keys": count})
     else:
@@ -91,12 +92,12 @@ def import_(
     Without --keys every person in it counts as forgotten here.
     """
     with running_parts(data_dir) as parts, progress("importing") as say:
-        given = parts.exported_keys(keys) if keys else None
+        given = exported_keys_of(parts, keys) if keys else None
         imported = import_log(
-            parts.log_import,
+            log_import_of(parts),
             path,
             keys=given,
-            keyring=parts.seal_keys,
+            keyring=seal_keys_of(parts),
             checkpoint=held_checkpoint(checkpoint) if checkpoint else None,
             say=say,
         )

@@ -13,18 +13,20 @@ from adapters.postgres.message_history import arrivals_of
 from adapters.postgres.past import Moment, time_of
 from application.description import STEP_NAMES
 from cli.output import AsJson, DataDir, Styled, command, out, print_json, running_parts, table
-from cli.show import MOMENT_HELP, TenantArgument, facts_until, tell_at
+from cli.scopes import TenantArgument
+from cli.show import MOMENT_HELP, facts_until, tell_at
 from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
 from domain.scope.desired import scopes_of
 from domain.scope.steps import Scope
 from domain.tenant.events import ChangesApproved
+from domain.times import clock
 from history import as_of
 from history import explain as explaining
 from history import timeline as timelines
 from history.as_of import differences
 from history.explain import Explained
-from history.story import clock, place_of
+from history.story import place_of
 from history.timeline import Entry
 from runtime.compose import Parts, utc_now
 

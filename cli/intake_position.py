@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from adapters.kafka.intake_standing import Standing
 from cli.operators import As, Reason, who, why
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from cli.output import AsJson, DataDir, Report, Table, command, out, print_json, render, running_parts
+from cli.standings import standing_table
 from domain.errors import UsageError
 from domain.operator_events import IntakePositionMoved
 from runtime.compose import Parts
+from runtime.compose.operators import acts_of
+from runtime.compose.positions import standings_of
 
 app = typer.Typer(help="Where the intake stands on Kafka: show, move.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -22,14 +25,9 @@ app = typer.Typer(help="Where the intake stands on Kafka: show, move.", no_args_
 def show(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show each partition: our position, what Kafka keeps, how many messages are not taken in, and what reads it."""
     with running_parts(data_dir) as parts:
-        found = parts.standings()
-    if as_json:
-        print_json([asdict(each) for each in found])
-        return
-    out.print(standing_table(found))
-    for each in found:
-        if each.stands_still:
-            out.print(each.stands_still, markup=False, highlight=False, soft_wrap=True)
+        found = standings_of(parts)
+    text: list[str | Table] = [standing_table(found), *(each.stands_still for each in found if each.stands_still)]
+    render(Report([asdict(each) for each in found], lambda: text), as_json=as_json)
 
 
 @app.command()
@@ -63,7 +61,7 @@ def move(
             operator=by,
             reason=because,
         )
-        parts.acts.record(act, still_right=lambda: _must_stand(parts, found))
+        acts_of(parts).record(act, still_right=lambda: _must_stand(parts, found))
     told = {"partition": partition, "before": found.position, "position": to, "by": by, "reason": because}
     if as_json:
         print_json(told)
@@ -74,15 +72,8 @@ def move(
         )
 
 
-def standing_table(found: list[Standing]) -> Any:
-    rows = [
-        (each.name, each.position, each.start, each.end, each.lag, each.reader or "nobody of ours") for each in found
-    ]
-    return table("intake", ("partition", "position", "start", "end", "lag", "read by"), rows)
-
-
 def _standing(parts: Parts, name: str) -> Standing:
-    found = parts.standings()
+    found = standings_of(parts)
     for each in found:
         if each.name == name:
             return each

@@ -9,17 +9,28 @@ from typing import Annotated, Any, Literal
 import typer
 
 from adapters.postgres import overview
-from adapters.resources.login_role import role_password
 from cli import waits
-from cli.intake_position import standing_table
-from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
-from cli.show import TenantArgument, snapshot_of
+from cli.output import (
+    AsJson,
+    DataDir,
+    Report,
+    Table,
+    age,
+    command,
+    out,
+    print_json,
+    render,
+    running_parts,
+    running_process,
+    table,
+)
+from cli.scopes import TenantArgument
+from cli.standings import standing_table
 from domain.errors import Unavailable, UsageError
-from domain.scope.next_action import database_of
 from domain.scope.status import ScopeState
-from domain.scope.steps import Scope
-from history.story import clock
-from runtime.compose import Parts
+from domain.times import clock
+from runtime.compose.positions import standings_of
+from runtime.compose.process import Process
 
 
 @command
@@ -37,11 +48,12 @@ def tenants(
     as_json: AsJson = False,
 ) -> None:
     """List tenants with the levels of their products and the state of the saga."""
-    with running_parts(data_dir) as parts:
+    with running_process(data_dir) as parts:
         rows = overview.tenants(parts.endpoints.database_url, level=level, state=state, limit=limit)
-    if as_json:
-        print_json(rows)
-        return
+    render(Report(rows, lambda: _tenants(rows, limit)), as_json=as_json)
+
+
+def _tenants(rows: list[dict[str, Any]], limit: int) -> Iterator[str | Table]:
     cells = [
         (
             row["tenant_id"],
@@ -52,15 +64,15 @@ def tenants(
         )
         for row in rows
     ]
-    out.print(table(f"{len(rows)} tenants", ("tenant", "site", "access", "products", "state"), cells))
+    yield table(f"{len(rows)} tenants", ("tenant", "site", "access", "products", "state"), cells)
     if len(rows) == limit:
-        out.print(f"there may be more than {limit}: raise --limit")
+        yield f"there may be more than {limit}: raise --limit"
 
 
 @command
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show positions and lags, what the saga is at, what waits and what is quarantined."""
-    with running_parts(data_dir) as parts:
+    with running_process(data_dir) as parts:
         settings = parts.settings
         try:
             told = overview.status(parts.endpoints.database_url)
@@ -159,11 +171,11 @@ def _ahead(ahead: dict[str, Any]) -> str:
     )
 
 
-def _intake(parts: Parts) -> dict[str, Any]:
+def _intake(parts: Process) -> dict[str, Any]:
     """How far the intake is; where no broker answers, that alone."""
     group = parts.settings.consumer_group
     try:
-        found = parts.standings()
+        found = standings_of(parts)
     except Unavailable as error:
         return {"partitions": [], "lag": None, "unread": [], "group": group, "broker": str(error)}
     return {
@@ -226,6 +238,11 @@ def credentials(
     as_json: AsJson = False,
 ) -> None:
     """Print the address, role and PASSWORD by which a product reaches its database. Derived anew, stored nowhere."""
+    from adapters.resources.login_role import role_password  # noqa: PLC0415 - `status` is in this file as well
+    from cli.show import snapshot_of  # noqa: PLC0415
+    from domain.scope.next_action import database_of  # noqa: PLC0415
+    from domain.scope.steps import Scope  # noqa: PLC0415
+
     with running_parts(data_dir) as parts:
         snapshot = snapshot_of(parts, tenant)
         if product not in parts.catalog:
@@ -249,7 +266,5 @@ def credentials(
             "password": role_password(parts.master_key, scope, product, role.generation),
             "may_log_in": role.login,
         }
-    if as_json:
-        print_json(told)
-    else:
-        out.print(table(f"credentials of {product}", ("what", "value"), list(told.items())))
+    text = lambda: [table(f"credentials of {product}", ("what", "value"), list(told.items()))]  # noqa: E731
+    render(Report(told, text), as_json=as_json)

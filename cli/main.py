@@ -1,4 +1,4 @@
-"""Which commands are there?"""
+"""The root command `tenantry`: what it does with usage errors and help; the commands are listed in cli/commands.py."""
 
 from __future__ import annotations
 
@@ -10,34 +10,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-import demo
-from cli import (
-    access,
-    acting,
-    acts,
-    audit,
-    bench,
-    config,
-    export,
-    history,
-    intake_position,
-    look,
-    messages,
-    orphans,
-    quarantine,
-    reconcile,
-    replay,
-    run,
-    runs,
-    service_keys,
-    show,
-    waiting,
-)
+from cli.commands import COMMANDS, LoadedCommands
 from cli.output import OutputLost, complain, err, open_closed_streams, out, show_traceback
 
 
 class Commands(TyperGroup):
     """All commands. A usage error may repeat what was typed: it is shown as all foreign text is."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "commands": LoadedCommands()})
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - Typer's signature
+        """The lines of the registry, for which no command is imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.line) for name, entry in COMMANDS.items()])
 
     def main(self, *args: Any, **options: Any) -> Any:
         try:
@@ -76,37 +62,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(demo.demo)
-app.command()(run.up)
-app.command()(run.migrate)
-app.command()(messages.publish)
-app.command()(show.show)
-app.command()(history.timeline)
-app.command()(history.explain)
-app.command()(history.diff)
-app.command()(look.tenants)
-app.command()(look.status)
-app.command()(look.credentials)
-app.command()(acting.restore)
-app.command()(acts.acts)
-app.command()(reconcile.reconcile)
-app.add_typer(orphans.app, name="orphans")
-app.add_typer(runs.app, name="runs")
-app.add_typer(access.app, name="access")
-app.add_typer(service_keys.app, name="service-keys")
-app.add_typer(quarantine.app, name="quarantine")
-app.add_typer(waiting.app, name="waiting")
-app.add_typer(intake_position.app, name="intake-position")
-app.add_typer(replay.app, name="replay")
-app.add_typer(audit.app, name="audit")
-app.add_typer(config.app, name="config")
-app.command("import")(export.import_)
-app.command()(run.intake)
-app.command()(run.projector)
-app.command()(run.provisioner)
-app.command()(run.relay)
-app.command()(messages.schemas)
-app.command()(bench.bench)
+
+
+@app.callback()
+def root() -> None:
+    """A root without options; it makes Typer build a group."""
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from cli.output import AsJson, DataDir, command, out, print_json, running_parts
 from cli.progress import progress
 from domain.errors import Malformed, UsageError
 from runtime.compose import Parts
+from runtime.compose.kafka import producer_of
 
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
 FLUSH_EVERY = 1000
@@ -34,7 +35,7 @@ def publish(
     """
     lines = list(_lines(file))
     with running_parts(data_dir) as parts, progress("publishing") as say:
-        producer = parts.producer()
+        producer = producer_of(parts)
         try:
             for number, (event, line) in enumerate(lines, 1):
                 topic, key = _address(parts, event)

@@ -10,6 +10,7 @@ from application.orphan_removal import Plan, Removal
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts
 from domain.drift import Thing
+from runtime.compose.resources import clearing_of
 
 app = typer.Typer(
     help="List what is named as ours and belongs to no scope: databases, schemas, roles, site names, rooms and"
@@ -25,7 +26,7 @@ def list_(context: typer.Context, data_dir: DataDir = None, as_json: AsJson = Fa
     if context.invoked_subcommand is not None:
         return
     with running_parts(data_dir) as parts:
-        plan = parts.clearing.plan()
+        plan = clearing_of(parts).plan()
     if as_json:
         print_json(
             {
@@ -55,7 +56,7 @@ def remove(
     left."""
     because, by = why(reason), who(as_name)
     with running_parts(data_dir) as parts:
-        removal = parts.clearing.remove(plan_hash, reason=because, by=by)
+        removal = clearing_of(parts).remove(plan_hash, reason=because, by=by)
     if as_json:
         print_json(_told(plan_hash, removal))
     else:

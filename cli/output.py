@@ -24,18 +24,21 @@ from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Annotated, Any, Final, Literal, NamedTuple, ParamSpec, TextIO, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, ParamSpec, TextIO, TypeVar
 
 import typer
-from rich import table as rich_table
-from rich.console import Console
-from rich.text import Text
 
 from domain.errors import TenantryError, UsageError
-from runtime.compose import Parts
 from runtime.foreign_text import json_text, visible
-from runtime.instance import endpoints
-from runtime.settings import Settings, SettingsError, load_settings, unknown_variables
+from runtime.settings_error import SettingsError
+
+if TYPE_CHECKING:  # rich, the settings and the drivers are loaded by what needs them: `--help` does not
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    from runtime.compose import Parts, Process
+    from runtime.settings import Settings
 
 WIDE: Final = 200
 """Columns where nobody looks: a table in a pipe or a file is not folded to an imagined screen."""
@@ -109,12 +112,16 @@ class Terminal:
         """Rich's, which obeys NO_COLOR and draws in ASCII where the stream has no more. For our progress bars."""
         file = self.file
         if self._made is None or self._made[0] is not file:
+            from rich.console import Console  # noqa: PLC0415
+
             width = None if self.is_terminal else WIDE
-            self._made = (file, _Console(file=file, width=width, markup=False, emoji=False, highlight=False))
+            self._made = (file, _obedient(Console)(file=file, width=width, markup=False, emoji=False, highlight=False))
         return self._made[1]
 
     def text(self, *parts: str | Styled | tuple[str, str], style: str = "") -> Text:
         """The parts one after the other, all of them visible."""
+        from rich.text import Text  # noqa: PLC0415
+
         text = Text(style=style)
         for part in parts:
             content, own = part if isinstance(part, tuple) else (part, "")
@@ -166,9 +173,11 @@ class Terminal:
             os.dup2(nowhere, self.file.fileno())
             os.close(nowhere)
 
-    def _drawn(self, given: Table) -> rich_table.Table:
+    def _drawn(self, given: Table) -> RichTable:
+        from rich.table import Table as RichTable  # noqa: PLC0415
+
         title = self.text(given.title) if given.title else None
-        made = rich_table.Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+        made = RichTable(title=title, title_justify="left", title_style="bold", header_style="bold")
         for column in given.columns:
             made.add_column(self.text(column), overflow="fold")
         for row in given.rows:
@@ -182,15 +191,34 @@ class Terminal:
         return self.text(dash if cell is None or cell == "" else str(cell))
 
 
-class _Console(Console):
-    """Rich ends the process where a pipe breaks; we tell it apart."""
+def _obedient(console: type[Console]) -> type[Console]:
+    """Rich ends the process where a pipe breaks; ours lets the error pass, and `written` says what it means."""
 
-    def on_broken_pipe(self) -> None:
+    def on_broken_pipe(_: Console) -> None:
         raise  # noqa: PLE0704 - rich calls this in its `except`
+
+    return type("Obedient", (console,), {"on_broken_pipe": on_broken_pipe})
 
 
 out = Terminal("stdout")
 err = Terminal("stderr")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a command found: `data` for programs; `text`, made only where people read it, lines and tables."""
+
+    data: Any
+    text: Callable[[], Iterable[str | Styled | Table]]
+
+
+def render(report: Report, *, as_json: bool) -> None:
+    """The one place that decides between JSON and text."""
+    if as_json:
+        print_json(report.data)
+        return
+    for each in report.text():
+        out.print(each)
 
 
 def print_json(value: Any) -> None:
@@ -270,9 +298,22 @@ def show_traceback(kind: type[BaseException], error: BaseException, trace: Trace
 
 def settings_of(data_dir: Path | None) -> Settings:
     """The settings; what looks like one of ours in the environment and is none is told on stderr."""
+    from runtime.settings import load_settings, unknown_variables  # noqa: PLC0415
+
     for problem in unknown_variables():
         warn(problem)
     return load_settings(data_dir=data_dir)
+
+
+@contextmanager
+def running_process(data_dir: Path | None) -> Iterator[Process]:
+    """The addresses of the Tenantry that runs (or those that are set), for what needs no configuration and no log."""
+    from runtime.compose.process import Process  # noqa: PLC0415
+    from runtime.instance import endpoints  # noqa: PLC0415
+
+    settings = settings_of(data_dir)
+    with Process(settings, endpoints(settings)) as process:
+        yield process
 
 
 @contextmanager
@@ -281,6 +322,9 @@ def running_parts(data_dir: Path | None, *, warn: Callable[[str], None] | None =
 
     `warn` hears that a file which is named here says otherwise; None: it is told on stderr.
     """
+    from runtime.compose import Parts  # noqa: PLC0415
+    from runtime.instance import endpoints  # noqa: PLC0415
+
     settings = settings_of(data_dir)
     with Parts(settings, endpoints(settings), warn=warn or _warn) as parts:
         yield parts

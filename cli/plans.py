@@ -11,8 +11,9 @@ from cli.output import AsJson, DataDir, command, out, print_json, running_parts,
 from domain.errors import UsageError
 from domain.tenant.approval import Plan
 from domain.tenant.events import ChangesApproved, ChangesRejected
-from history.story import clock
+from domain.times import clock
 from runtime.compose import Parts
+from runtime.compose.operators import operating_of
 
 PlanHash = Annotated[str, typer.Argument(metavar="PLAN-HASH", help="As `runs approve` prints it.")]
 
@@ -30,14 +31,14 @@ def approve(
     """Print the plan of all that the destroy guard holds; with its hash, carry out exactly that plan."""
     if plan_hash is None:
         with running_parts(data_dir) as parts:
-            _print_plan(parts.operating.plan(), as_json)
+            _print_plan(operating_of(parts).plan(), as_json)
         return
     if reason is None:
         raise UsageError("--reason is missing: say why the plan is approved, others will want to know")
     because, by = why(reason), who(as_name)
     with running_parts(data_dir) as parts:
         try:
-            plan = parts.operating.approve(plan_hash, reason=because, by=by)
+            plan = operating_of(parts).approve(plan_hash, reason=because, by=by)
         except UsageError:
             if not _was_approved(parts, plan_hash, as_json):
                 raise
@@ -63,7 +64,7 @@ def reject(
     """Drop what a plan would do: nothing comes of it. Purges stay held."""
     because, by = why(reason), who(as_name)
     with running_parts(data_dir) as parts:
-        plan = parts.operating.reject(plan_hash, reason=because, by=by)
+        plan = operating_of(parts).reject(plan_hash, reason=because, by=by)
         if not plan.changes:
             raise UsageError(f"nothing was rejected: {NOTHING_HELD}; {_settled_before(parts, plan_hash)}")
     _say_settled("rejected", plan, by, because, as_json)

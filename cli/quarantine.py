@@ -21,6 +21,8 @@ from domain.names import is_tenant_id
 from domain.operator_events import MessageDiscarded, MessageRetried
 from runtime import faults
 from runtime.compose import Parts
+from runtime.compose.intake import lifecycle_of, messages_of
+from runtime.compose.operators import acts_of, quarantine_of
 
 app = typer.Typer(
     help="Messages that could not be applied: list, show, retry, discard.",
@@ -57,7 +59,7 @@ def list_(
     """List messages, oldest first, with the rule that each broke."""
     picked = Picked(rule, source, type_, tenant)
     with running_parts(data_dir) as parts:
-        entries = parts.quarantine.entries(state=state, limit=limit, picked=picked)
+        entries = quarantine_of(parts).entries(state=state, limit=limit, picked=picked)
     if as_json:
         print_json([_told(entry) for entry in entries])
         return
@@ -88,8 +90,8 @@ def list_(
 def show(number: Number, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show one message whole. Its content may be about persons: it is unsealed for you, and goes nowhere else."""
     with running_parts(data_dir) as parts:
-        entry = parts.quarantine.entry(number)
-        message = restore(parts.quarantine.body(entry))
+        entry = quarantine_of(parts).entry(number)
+        message = restore(quarantine_of(parts).body(entry))
     told = {
         **_told(entry),
         "headers": {name: _text(value) for name, value in message.headers},
@@ -164,7 +166,7 @@ def _chosen(parts: Parts, numbers: Sequence[str], picked: Picked, limit: int) ->
     if numbers and not picked.says_nothing:
         raise UsageError("give numbers, or --rule, --source, --type and --tenant, not both")
     if not numbers:
-        found = parts.quarantine.entries(limit=limit, picked=picked)
+        found = quarantine_of(parts).entries(limit=limit, picked=picked)
         if not found:
             raise UsageError("no open message is like that: see `tenantry quarantine list`")
         if len(found) == limit:
@@ -214,33 +216,33 @@ def _say(result: dict[str, Any]) -> None:
 
 
 def _retried(parts: Parts, number: int, by: str) -> dict[str, Any]:
-    entry = parts.quarantine.entry(number)
+    entry = quarantine_of(parts).entry(number)
     _must_be_open(parts, number, "retried")
-    body = parts.quarantine.body(entry)
+    body = quarantine_of(parts).body(entry)
     act = MessageRetried(**_named(entry), operator=by)
-    parts.acts.record(act, still_right=lambda: _must_be_open(parts, number, "retried"))
+    acts_of(parts).record(act, still_right=lambda: _must_be_open(parts, number, "retried"))
     outcome = _again(parts, entry, body)
     _let_in(parts, entry)
     became = next(iter(outcome.counts), "nothing")
     result: dict[str, Any] = {"number": number, "outcome": became}
-    again = parts.quarantine.refused_again(entry) if became == "quarantined" else None
+    again = quarantine_of(parts).refused_again(entry) if became == "quarantined" else None
     if again is not None:
         result |= {"refused_as": again.number, "rule": again.rule, "reason": again.reason}
     return result
 
 
 def _discarded(parts: Parts, number: int, by: str, reason: str) -> dict[str, Any]:
-    entry = parts.quarantine.entry(number)
+    entry = quarantine_of(parts).entry(number)
     act = MessageDiscarded(**_named(entry), operator=by, reason=reason)
-    parts.acts.record(act, still_right=lambda: _must_be_open(parts, number, "discarded"))
+    acts_of(parts).record(act, still_right=lambda: _must_be_open(parts, number, "discarded"))
     _let_in(parts, entry)
     return {"number": number, "outcome": "discarded"}
 
 
 def _again(parts: Parts, entry: Entry, body: bytes) -> Outcome:
     try:
-        message = parts.restored(body, entry.topic, entry.partition, entry.offset)
-        return parts.lifecycle.intake([message], released=entry.number)
+        message = messages_of(parts).restored(body, entry.topic, entry.partition, entry.offset)
+        return lifecycle_of(parts).intake([message], released=entry.number)
     except TenantryError:
         raise
     except Exception as error:
@@ -250,11 +252,11 @@ def _again(parts: Parts, entry: Entry, body: bytes) -> Outcome:
 def _let_in(parts: Parts, entry: Entry) -> None:
     """What waited behind the message; should we end before this, the tenant's next message lets it in."""
     if entry.rule == INTERNAL_ERROR and entry.tenant_id is not None:
-        parts.lifecycle.let_in(entry.tenant_id)
+        lifecycle_of(parts).let_in(entry.tenant_id)
 
 
 def _must_be_open(parts: Parts, number: int, becomes: str) -> None:
-    state = parts.quarantine.entry(number).state
+    state = quarantine_of(parts).entry(number).state
     if state != "open":
         raise UsageError(f"message {number} is {state} already: only an open one can be {becomes}")
 

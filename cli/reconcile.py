@@ -15,6 +15,7 @@ from cli.output import AsJson, DataDir, command, err, out, print_json, running_p
 from cli.show import snapshot_of
 from domain.drift import Finding
 from domain.errors import UsageError
+from runtime.compose.resources import reconciling_of, sweep_ledger_of
 
 
 @command
@@ -40,11 +41,11 @@ def reconcile(
             return
         if tenant is not None:
             snapshot_of(parts, tenant)
-        sweep = parts.reconciling.sweep(tenant, say=_progress)
+        sweep = reconciling_of(parts).sweep(tenant, say=_progress)
         may_mend = (sweep.drifted or sweep.unsettled) and not dry_run and not sweep.suspicious
-        mended = parts.reconciling.mend(sweep, by=who(as_name)) if may_mend else Mended()
+        mended = reconciling_of(parts).mend(sweep, by=who(as_name)) if may_mend else Mended()
         is_whole = tenant is None and not dry_run and not sweep.suspicious and not sweep.unreachable
-        goes_on = is_whole and parts.sweep_ledger.go_on()
+        goes_on = is_whole and sweep_ledger_of(parts).go_on()
     if as_json:
         print_json(_told(sweep, mended))
     else:

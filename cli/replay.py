@@ -14,13 +14,15 @@ from cli.output import AsJson, DataDir, command, out, print_json, running_parts,
 from cli.progress import progress
 from domain.errors import TenantryError, UsageError
 from domain.operator_events import PreviousReadModelsDropped, ReadModelsRebuilt
+from domain.times import clock
 from history.rebuild import schema_comparison as comparing
 from history.rebuild.past import build
 from history.rebuild.replay import Rebuilt
 from history.rebuild.schema_comparison import Compared
-from history.story import clock
-from projections import PROJECTIONS
 from runtime.compose import utc_now
+from runtime.compose.operators import acts_of
+from runtime.compose.read_models import READ_MODELS
+from runtime.compose.rebuild import replay_of, replay_sources_of
 
 app = typer.Typer(
     help="Build read models anew from the log, while everybody goes on reading them; or as they were.",
@@ -53,11 +55,11 @@ def rebuild(
     chosen = _chosen(names, every=all_)
     by, because = who(as_name), why(reason) if reason is not None else None
     with running_parts(data_dir) as parts, progress("building") as say:
-        rebuilt = parts.replay(say).rebuild(chosen, workers=workers)
+        rebuilt = replay_of(parts, say).rebuild(chosen, workers=workers)
         done = tuple(name for name in rebuilt.names if name not in rebuilt.failures)
         if done:
             act = ReadModelsRebuilt(read_models=done, position=rebuilt.position, operator=by, reason=because)
-            parts.acts.record(act)
+            acts_of(parts).record(act)
     if as_json:
         print_json(_as_json(rebuilt, workers))
     else:
@@ -84,9 +86,9 @@ def drop_previous(
     chosen = _chosen(names, every=all_)
     by, because = who(as_name), why(reason)
     with running_parts(data_dir) as parts:
-        dropped = parts.replay(lambda _: None).drop_previous(chosen)
+        dropped = replay_of(parts, lambda _: None).drop_previous(chosen)
         if dropped:
-            parts.acts.record(PreviousReadModelsDropped(read_models=tuple(dropped), operator=by, reason=because))
+            acts_of(parts).record(PreviousReadModelsDropped(read_models=tuple(dropped), operator=by, reason=because))
     if as_json:
         print_json({"dropped": dropped})
     else:
@@ -117,17 +119,17 @@ def as_of(
     with running_parts(data_dir) as parts:
         moment = parts.past.at(at, now=utc_now())
         if verify and verify != into:
-            comparing.refuse_unknown(parts.engine, verify, PROJECTIONS)
+            comparing.refuse_unknown(parts.engine, verify, READ_MODELS)
         with progress("building") as say:
             built = build(
-                parts.replay_sources,
+                replay_sources_of(parts),
                 moment,
                 into=into,
                 only=names,
                 workers=workers,
                 say=lambda told: say(Progress(told.position, moment.position, told.facts)),
             )
-            compared = comparing.compare(parts.engine, into, verify, PROJECTIONS, say=say) if verify else []
+            compared = comparing.compare(parts.engine, into, verify, READ_MODELS, say=say) if verify else []
     if as_json:
         told = {
             "schema": built.schema,
@@ -163,7 +165,7 @@ def compare(
     """Compare the read models of two schemas, row by row. Exit 1: they differ."""
     with running_parts(data_dir) as parts, progress("comparing", "rows") as say:
         parts.knock()
-        compared = comparing.compare(parts.engine, first, second, PROJECTIONS, say=say)
+        compared = comparing.compare(parts.engine, first, second, READ_MODELS, say=say)
     if as_json:
         print_json({"first": first, "second": second, "tables": _compared(compared)})
     else:

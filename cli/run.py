@@ -11,8 +11,9 @@ import typer
 
 from adapters.postgres.connection import parsed, without_secrets
 from adapters.postgres.migrations import current
-from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of
-from runtime.compose import Parts, prepare
+from cli.output import AsJson, DataDir, Report, command, err, out, print_json, render, running_parts, settings_of
+from runtime.compose import Parts
+from runtime.compose.prepare import prepare
 from runtime.instance import endpoints
 from runtime.telemetry import configure_logging
 from workers import roles
@@ -86,10 +87,8 @@ def migrate(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         before = current(parts.endpoints.database_url)
         prepare(parts)
         after = current(parts.endpoints.database_url)
-    if as_json:
-        print_json({"before": before, "after": after})
-    else:
-        out.print(f"schema at revision {after}" + ("" if before != after else ", as it was"))
+    text = lambda: [f"schema at revision {after}" + ("" if before != after else ", as it was")]  # noqa: E731
+    render(Report({"before": before, "after": after}, text), as_json=as_json)
 
 
 def _worker(kind: str, data_dir: Path | None) -> None:

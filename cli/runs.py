@@ -17,7 +17,8 @@ from domain.errors import UsageError
 from domain.scope.status import SCOPE_STATES, ScopeState
 from domain.scope.steps import Scope, Step
 from domain.tenant import state as tenants
-from history.story import Line, Run, clock, standing, tell
+from domain.times import clock
+from history.story import Line, Run, standing, tell
 from runtime.compose import Parts, utc_now
 
 app = typer.Typer(

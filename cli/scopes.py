@@ -9,6 +9,8 @@ import typer
 from domain.errors import UsageError
 from domain.scope.steps import Scope
 
+TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant.")]
+
 ScopeArgument = Annotated[
     str, typer.Argument(metavar="SCOPE", help="As `runs list` prints it; or a tenant, with a product after it.")
 ]

@@ -22,6 +22,7 @@ from domain import service_keys
 from domain.errors import UsageError
 from domain.service_keys import ServiceKey
 from runtime.compose import Parts
+from runtime.compose.operators import service_keys_of
 from tenantry_client.asap import Refused, UnusableKey
 from tenantry_client.asap.algorithms import PrivateKey, PublicKey, load_public_key
 from tenantry_client.asap.key_ids import check_name
@@ -111,7 +112,7 @@ def publish(
 def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all keys: who published and who revoked them, when and why."""
     with running_parts(data_dir) as parts:
-        keys = list(parts.service_keys.all().values())
+        keys = list(service_keys_of(parts).all().values())
     if as_json:
         print_json([_to_dict(key) for key in keys])
         return
@@ -136,7 +137,7 @@ def revoke(
     """Revoke a key for good. Its name is not used again."""
     because, by = why(reason), who(as_name)
     with running_parts(data_dir) as parts:
-        parts.service_keys.record(partial(service_keys.revoke, key_id=key_id, operator=by, reason=because))
+        service_keys_of(parts).record(partial(service_keys.revoke, key_id=key_id, operator=by, reason=because))
         strangers = _bring_up_to_date(parts, folder, data_dir)
     if as_json:
         print_json({"key_id": key_id, "state": "revoked", "strangers": strangers})
@@ -147,7 +148,7 @@ def revoke(
 
 def _publish(parts: Parts, key_id: str, public_key: str, by: str, because: str) -> None:
     decide = partial(service_keys.publish, key_id=key_id, public_key=public_key, operator=by, reason=because)
-    parts.service_keys.record(decide)
+    service_keys_of(parts).record(decide)
 
 
 def _name(key_id: str) -> str:
@@ -185,7 +186,7 @@ def _bring_up_to_date(parts: Parts, folder: Path | None, data_dir: Path | None) 
     """Writes the folder; the files in it that are no keys of ours."""
     where = folder or settings_of(data_dir).data_dir / "service-keys"
     try:
-        return [str(file) for file in write_folder(where, parts.service_keys.all())]
+        return [str(file) for file in write_folder(where, service_keys_of(parts).all())]
     except OSError as error:
         raise UsageError(
             f"the log has it, but {where} cannot be written: {error.strerror}: mend it and say `service-keys publish`"

@@ -9,6 +9,7 @@ import typer
 from application.unsettled_scopes import Unsettled
 from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
 from cli.show import snapshot_of
+from runtime.compose.resources import reconciling_of
 
 
 @command
@@ -26,7 +27,7 @@ def scopes(
     with running_parts(data_dir) as parts:
         if tenant is not None:
             snapshot_of(parts, tenant)
-        for page in parts.reconciling.audit(tenant):
+        for page in reconciling_of(parts).audit(tenant):
             count += page.scopes
             found += page.unsettled
             if not as_json:

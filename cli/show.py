@@ -8,17 +8,16 @@ import typer
 
 from adapters.postgres.past import Moment
 from application.description import describe
-from cli.output import AsJson, DataDir, Styled, Table, command, out, print_json, running_parts, table
+from cli.output import AsJson, DataDir, Report, Styled, Table, command, render, running_parts, table
+from cli.scopes import TenantArgument
 from domain.errors import UsageError
 from domain.event import Recorded
 from domain.scope.desired import TenantSnapshot
 from domain.tenant.events import TenantCreated
+from domain.times import clock
 from history import as_of
-from history.story import clock
-from projections import PROJECTIONS
 from runtime.compose import Parts, utc_now
-
-TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant.")]
+from runtime.compose.read_models import READ_MODELS
 
 MOMENT_HELP = "As it was then: a position of the log, or a time with its zone (2026-06-01T12:00:00Z)."
 
@@ -38,18 +37,14 @@ def show(
     """
     with running_parts(data_dir) as parts:
         told = tell(parts, tenant) if at is None else tell_at(parts, tenant, parts.past.at(at, now=utc_now()))
-    if as_json:
-        print_json(told)
-    else:
-        for each in tables_of(told):
-            out.print(each)
+    render(Report(told, lambda: tables_of(told)), as_json=as_json)
 
 
 def tell(parts: Parts, tenant_id: str) -> dict[str, Any]:
     """Everything there is to show of a tenant; UsageError where there is none of that id."""
     told = describe(snapshot_of(parts, tenant_id), catalog=parts.catalog, policy=parts.policy, now=utc_now())
     with parts.engine.connect() as connection:
-        for projection in PROJECTIONS:
+        for projection in READ_MODELS:
             told[projection.name] = projection.query(connection, tenant_id)
     return told
 
@@ -62,7 +57,7 @@ def tell_at(parts: Parts, tenant_id: str, moment: Moment) -> dict[str, Any]:
             connection,
             tenant_id,
             facts,
-            projections=PROJECTIONS,
+            projections=READ_MODELS,
             catalog=then.catalog,
             policy=then.policy,
             now=moment.time,
@@ -120,7 +115,7 @@ def tables_of(told: dict[str, Any]) -> list[Table]:
         _steps(f"actual: site {attributes['site_name']}", actual),
         *_reasons(actual),
     ]
-    for projection in PROJECTIONS:
+    for projection in READ_MODELS:
         made.extend(_read_model(projection.name, told[projection.name]))
     return made
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from adapters.postgres import overview
-from cli.output import AsJson, DataDir, age, command, out, print_json, running_parts, table
+from cli.output import AsJson, DataDir, Report, Table, age, command, render, running_parts, table
 
 app = typer.Typer(
     help="Messages that wait for their tenant to be created: list.", no_args_is_help=True, rich_markup_mode=None
@@ -29,9 +30,10 @@ def list_(
     """List the tenants that messages wait for, the longest first, with the producers to ask."""
     with running_parts(data_dir) as parts:
         rows = overview.waiting(parts.endpoints.database_url, limit=limit)
-    if as_json:
-        print_json(rows)
-        return
+    render(Report(rows, lambda: _waiting(rows, limit)), as_json=as_json)
+
+
+def _waiting(rows: list[dict[str, Any]], limit: int) -> Iterator[str | Table]:
     cells = [
         (
             row["tenant_id"],
@@ -44,8 +46,8 @@ def list_(
         for row in rows
     ]
     columns = ("tenant", "messages", "producers", "types", "oldest", "newest")
-    out.print(table(f"messages wait for {len(rows)} tenants", columns, cells))
+    yield table(f"messages wait for {len(rows)} tenants", columns, cells)
     if rows:
-        out.print("each waits until its tenant.created comes: ask the producers; `tenantry timeline TENANT` tells more")
+        yield "each waits until its tenant.created comes: ask the producers; `tenantry timeline TENANT` tells more"
     if len(rows) == limit:
-        out.print(f"there may be more than {limit}: raise --limit")
+        yield f"there may be more than {limit}: raise --limit"

@@ -33,6 +33,8 @@ from demo.settling import settled
 from demo.stream import stream
 from domain.errors import TenantryError, UsageError
 from runtime.compose import Parts
+from runtime.compose.kafka import producer_of
+from runtime.compose.operators import quarantine_of
 from runtime.settings import CONFIG_VARIABLE, PREFIX, Settings
 from runtime.telemetry import configure_logging
 from workers.supervisor import Supervisor
@@ -217,7 +219,7 @@ def _run(directory: Path, *, tenants: int, seed: int, show: bool) -> Report:
 def _play(parts: Parts, entries: Sequence[Entry], clock: _Clock, *, show: bool) -> None:
     """Send each wave when the one before has settled."""
     waves = sorted({entry.wave for entry in entries})
-    producer = parts.producer()
+    producer = producer_of(parts)
     published = 0
     with _screen(show=show) as screen:
         try:
@@ -271,7 +273,7 @@ def _judge(parts: Parts, directory: Path, messages: int, clock: _Clock, *, show:
 def _quarantined(parts: Parts) -> list[dict[str, Any]]:
     """By rule: how many, and the reason that the first of them was given."""
     made: dict[str, dict[str, Any]] = {}
-    for entry in parts.quarantine.entries():
+    for entry in quarantine_of(parts).entries():
         row = made.setdefault(entry.rule, {"rule": entry.rule, "messages": 0, "for_example": entry.reason})
         row["messages"] += 1 + entry.repeats
     return sorted(made.values(), key=lambda row: row["rule"])

@@ -27,9 +27,9 @@ from domain.catalog import Catalog, Product
 from domain.errors import UsageError
 from domain.event import Event, Folded, Recorded, Value
 from domain.policy import Policy
-from domain.stream_name import ObstacleName, StreamName
+from domain.stream_name import CONFIGURATION_STREAM, ObstacleName
 
-STREAM: Final = str(StreamName("configuration", "adopted"))
+STREAM: Final = CONFIGURATION_STREAM
 """The stream of all adoptions; its version numbers them."""
 
 

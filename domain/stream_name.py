@@ -180,3 +180,7 @@ class EntitlementName(NamedTuple):
     def parse(cls, text: str) -> EntitlementName:
         product, _, place = text.rpartition(" in ")
         return cls(product, place)
+
+
+CONFIGURATION_STREAM: Final = str(StreamName("configuration", "adopted"))
+"""The stream of adopted configurations; there is one."""

@@ -46,3 +46,8 @@ def is_ahead(said: datetime | None, recorded: datetime) -> bool:
 def counted(said: datetime | None, recorded: datetime) -> datetime:
     """From when deadlines run: the later of both; the time of recording where the other one is too far ahead."""
     return recorded if said is None or is_ahead(said, recorded) else max(said, recorded)
+
+
+def clock(time: datetime) -> str:
+    """`2026-06-01 12:30:00.250`, UTC."""
+    return in_utc(time).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

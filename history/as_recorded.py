@@ -13,7 +13,7 @@ from domain.scope.desired import TenantSnapshot
 from domain.scope.state import StepCompleted, StepMissing
 from domain.scope.steps import Scope, Step
 from domain.stream_name import ObstacleName
-from history.story import clock
+from domain.times import clock
 
 
 def doubts(

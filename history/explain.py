@@ -30,9 +30,10 @@ from domain.tenant import state as tenants
 from domain.tenant.closings import describe_held
 from domain.tenant.events import ApprovalRequested, ChangesApproved, LicenseUpdated, ProductActivated
 from domain.tenant.state import Tenant
+from domain.times import clock
 from history.as_of import snapshot_of
 from history.as_recorded import doubts
-from history.story import Standing, clock, standing
+from history.story import Standing, standing
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from domain.scope.steps import (
     StepResult,
     StepSpec,
 )
-from domain.times import in_utc
+from domain.times import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +239,3 @@ def _found(facts: StepResult | None) -> str:
             return f"in {facts.location}"
         case _:
             return ""
-
-
-def clock(time: datetime) -> str:
-    """`2026-06-01 12:30:00.250`, UTC."""
-    return in_utc(time).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

@@ -9,7 +9,8 @@ import os
 import secrets
 from pathlib import Path
 
-from runtime.settings import Settings, SettingsError
+from runtime.settings import Settings
+from runtime.settings_error import SettingsError
 
 MASTER_KEY_BYTES = 32
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from audit.checkpoints import Keyring, Signer
 from runtime.master_key import keep_first
-from runtime.settings import Settings, SettingsError
+from runtime.settings import Settings
+from runtime.settings_error import SettingsError
 
 
 def load_seal_keys(settings: Settings) -> Keyring:

@@ -35,17 +35,11 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from runtime.settings_error import SettingsError
+
 PREFIX = "TENANTRY_"
 CONFIG_VARIABLE = "TENANTRY_CONFIG"
 CONFIG_FILE = "tenantry.toml"
-
-
-class SettingsError(Exception):
-    """One or more settings are wrong; `problems` holds one clear line for each."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 def _postgres_url(url: SecretStr) -> SecretStr:

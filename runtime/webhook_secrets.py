@@ -9,7 +9,8 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from runtime.settings import Settings, SettingsError
+from runtime.settings import Settings
+from runtime.settings_error import SettingsError
 
 
 def load_webhook_secrets(settings: Settings) -> Mapping[str, str]:

@@ -47,6 +47,8 @@ def copy(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "join_contract.py", tmp_path / "tests")
     client = ROOT / "clients" / "python" / "tenantry_client"
     shutil.copytree(client, tmp_path / "tenantry_client", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
@@ -66,7 +68,9 @@ def test_imports_go_down_only() -> None:
         ("history/planted.py", "audit", "Imports go down only"),
         ("domain/planted.py", "projections", "Imports go down only"),
         ("adapters/planted.py", "projections", "Adapters know no read model"),
-        ("runtime/telemetry.py", "adapters", "Only runtime.compose joins adapters and projections"),
+        ("runtime/telemetry.py", "adapters", "Settings and telemetry know no adapter and no read model"),
+        ("cli/look.py", "projections", "Only runtime.compose joins adapters and projections"),
+        ("workers/supervisor.py", "projections", "Only runtime.compose joins adapters and projections"),
         ("tenantry_client/asap/planted.py", "domain", "The client knows nothing of the engine"),
         ("workers/planted.py", "kafka", "Workers, history and commands never touch a driver"),
         ("demo/planted.py", "psycopg", "Workers, history and commands never touch a driver"),

@@ -12,6 +12,7 @@ import sys
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Final
 
 from domain.errors import TenantryError
 from runtime.compose import Parts
@@ -20,12 +21,27 @@ from runtime.settings import Settings
 from runtime.telemetry import configure_logging
 from workers import roles
 
+_AT_ONCE: Final = (
+    "runtime.compose.parts",
+    "adapters.encryption",
+    "adapters.kafka.kafka_python",
+    "adapters.kafka.record_batches",
+    "adapters.postgres.event_log",
+    "adapters.postgres.living_products",
+    "adapters.postgres.past",
+    "adapters.postgres.sessions",
+    "adapters.resources.topology",
+    "application.adoption",
+    "application.reconcile",
+)
+"""What composition imports when a process first asks for it: every worker asks, so the fork server imports it once."""
+
 _forks = multiprocessing.get_context("forkserver")
 
 
 def open_early() -> None:
     """Let the fork server import while something else is waited for."""
-    _forks.set_forkserver_preload(["__main__", __name__])
+    _forks.set_forkserver_preload(["__main__", __name__, *_AT_ONCE])
     forkserver.ensure_running()
 
 

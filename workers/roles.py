@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -21,9 +22,16 @@ from adapters.outage import Outage
 from adapters.postgres.heartbeats import Heartbeat
 from domain.errors import TenantryError, Unavailable
 from history.rebuild.loading import spare_the_collector
-from projections import INTEGRATION, PROJECTIONS
 from runtime import faults
 from runtime.compose import Parts, lease_of, utc_now, worker_name
+from runtime.compose.audit import seal_of
+from runtime.compose.heartbeats import heartbeat_of, high_water_agent_of
+from runtime.compose.intake import intake_consumer_of, lifecycle_of, messages_of
+from runtime.compose.kafka import producer_of
+from runtime.compose.projector import log_reader_of, mark_listener_of, peers_of, projections_of, projector_engine_of
+from runtime.compose.provisioner import Replies, executors_of, executors_of_configuration
+from runtime.compose.relay import outbox_of, provisioning_topic_id_of
+from runtime.compose.resources import sweeping_of
 from runtime.settings import Settings
 from workers.bulkheads import Limits
 from workers.intake import Intake
@@ -42,10 +50,10 @@ REPLIES_PAUSE_SECONDS = 5.0
 
 def run_intake(parts: Parts, stop: threading.Event) -> None:
     intake = Intake(
-        parts.consumer,
-        parts.lifecycle,
-        read=parts.read,
-        refused=parts.refused,
+        partial(intake_consumer_of, parts),
+        lifecycle_of(parts),
+        read=messages_of(parts).read,
+        refused=messages_of(parts).refused,
         positions=parts.log,
         batch=parts.settings.intake_batch,
         poll_seconds=parts.settings.poll_seconds,
@@ -62,14 +70,14 @@ def run_intake(parts: Parts, stop: threading.Event) -> None:
 def run_projector(parts: Parts, stop: threading.Event) -> None:
     name = worker_name("projector")
     projector = Projector(
-        parts.log_reader,
-        parts.projector_engine,
-        (*PROJECTIONS, INTEGRATION),
+        log_reader_of(parts),
+        projector_engine_of(parts),
+        projections_of(parts),
         batch=parts.settings.projector_batch,
         poll_seconds=parts.settings.poll_seconds,
-        listener=parts.mark_listener,
+        listener=mark_listener_of(parts),
         name=name,
-        peers=lambda: parts.peers("projector"),
+        peers=lambda: peers_of(parts, "projector"),
     )
     with _beating(parts, "projector", dict, name=name, outages=[projector.outage, projector.upgrade]) as heart:
         projector.run(stop, ready=heart.ready)
@@ -91,8 +99,8 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
     provisioner = Provisioner(
         parts.log,
         parts.saga,
-        parts.executors,
-        learn=parts.executors_of,
+        executors_of(parts),
+        learn=partial(executors_of_configuration, parts),
         configured=parts.adopted.version,
         clock=utc_now,
         owner=worker_name("provisioner"),
@@ -102,20 +110,20 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
         drain_seconds=settings.drain_seconds,
         step_timeout=parts.policy.retry.step_timeout,
     )
-    sweeper = parts.sweeping if settings.sweep_interval_seconds else None
+    sweeper = partial(sweeping_of, parts) if settings.sweep_interval_seconds else None
     sweep, replies = Outage("the background sweep"), Outage("the intake of replies")
     outages, counts = [provisioner.outage, provisioner.upgrade, sweep, replies], dict[str, int]()
     details = lambda: {"replies": dict(counts)} if counts else {}  # noqa: E731
     with (
         sweeping(sweeper, outage=sweep),
         _beating(parts, "provisioner", details, outages=outages) as heart,
-        _replies(parts, stop, counts, replies),
+        _replies(Replies(parts), stop, counts, replies),
     ):
         provisioner.run(stop, ready=heart.ready)
 
 
 @contextmanager
-def _replies(parts: Parts, stop: threading.Event, counts: dict[str, int], outage: Outage) -> Iterator[None]:
+def _replies(parts: Replies, stop: threading.Event, counts: dict[str, int], outage: Outage) -> Iterator[None]:
     """Beside a provisioner: what provisioners of others reply wakes whoever waits for it."""
     thread = threading.Thread(target=_take_replies, args=(parts, stop, counts, outage), name="replies", daemon=True)
     thread.start()
@@ -123,7 +131,7 @@ def _replies(parts: Parts, stop: threading.Event, counts: dict[str, int], outage
     thread.join(timeout=5)
 
 
-def _take_replies(parts: Parts, stop: threading.Event, counts: dict[str, int], outage: Outage) -> None:
+def _take_replies(parts: Replies, stop: threading.Event, counts: dict[str, int], outage: Outage) -> None:
     """Until `stop`; whatever goes wrong is told, and begun again: nobody else would take what is replied. It
     begins when a catalogue names others."""
     while not stop.is_set() and not parts.catalog.is_foreign:
@@ -151,17 +159,17 @@ def _take_replies(parts: Parts, stop: threading.Event, counts: dict[str, int], o
 
 def run_relay(parts: Parts, stop: threading.Event) -> None:
     relay = Relay(
-        parts.outbox,
-        parts.producer(),
+        outbox_of(parts),
+        producer_of(parts),
         topic=parts.settings.provisioning_topic,
-        topic_id=parts.provisioning_topic_id,
+        topic_id=partial(provisioning_topic_id_of, parts),
         headers=(("content-type", b"application/cloudevents+json"),),
         batch=500,
         poll_seconds=parts.settings.poll_seconds,
     )
     seal = Outage("the seal")
     with (
-        sealing(parts.seal.seal, parts.settings.seal_seconds, outage=seal),
+        sealing(seal_of(parts).seal, parts.settings.seal_seconds, outage=seal),
         _beating(parts, "relay", dict, outages=[relay.outage, seal]) as heart,
     ):
         relay.run(stop, ready=heart.ready)
@@ -231,8 +239,8 @@ def _beating(
     name: str | None = None,
 ) -> Iterator[Heartbeat]:
     """A heart that beats while the block runs, beside a candidate for the high-water agent."""
-    agent = parts.high_water_agent()
-    heart = parts.heartbeat(kind, details, name=name, outages=[*outages, agent.outage])
+    agent = high_water_agent_of(parts)
+    heart = heartbeat_of(parts, kind, details, name=name, outages=[*outages, agent.outage])
     heart.start()
     agent.start()
     try:

@@ -26,7 +26,8 @@ import structlog
 from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres, refuse_unspeakable
 from adapters.postgres.heartbeats import alive
 from domain.errors import Unavailable, UsageError
-from runtime.compose import Parts, prepare
+from runtime.compose import Parts
+from runtime.compose.prepare import prepare
 from runtime.instance import Endpoints, hold, leave_card, take_card_away
 from runtime.master_key import ensure_master_key
 from runtime.seal_keys import ensure_seal_key

@@ -14,7 +14,7 @@ over a session that somebody else has changed. What a statement means must not d
 server that takes none is `read-only` (errors.py), for as long as it lasts.
 
     connect(url)        one connection         Session(url)   one that is made anew whenever it broke
-    engine(url)         SQLAlchemy's           sessions.py    several, kept for many threads
+    engine.py           SQLAlchemy's           sessions.py    several, kept for many threads
 """
 
 from __future__ import annotations
@@ -30,11 +30,9 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import RowFactory, tuple_row
-from sqlalchemy import Engine, NullPool, create_engine, event
-from sqlalchemy.engine import ExceptionContext
 
-from adapters.postgres.errors import answering, translated
-from domain.errors import Contended, Unavailable, UsageError
+from adapters.postgres.errors import answering
+from domain.errors import UsageError
 
 OLDEST_SERVER: Final = 160000
 CONNECT_SECONDS: Final = 5.0
@@ -263,32 +261,3 @@ class Session:
             )
             self.number += 1
         return self._connection
-
-
-# -- SQLAlchemy ----------------------------------------------------------------------------------------------------
-
-
-def engine(url: str, *, pool_size: int, limits: Limits = SHORT, settings: Mapping[str, str] | None = None) -> Engine:
-    """Connections of the factory for SQLAlchemy; of size 0 it keeps none.
-
-    What may pass is raised as Unavailable, and its connection is not used again; what is wrong with a statement or its
-    rows stays SQLAlchemy's, for whoever looks for the row.
-    """
-    kept: dict[str, Any] = {"pool_size": pool_size} if pool_size else {"poolclass": NullPool}
-
-    def creator() -> psycopg.Connection[Any]:
-        return connect(url, limits=limits, settings=settings)
-
-    made = create_engine("postgresql+psycopg://", creator=creator, **kept)
-    event.listen(made, "handle_error", _what_may_pass)
-    return made
-
-
-def _what_may_pass(context: ExceptionContext) -> None:
-    if not isinstance(context.original_exception, psycopg.Error):
-        return
-    ours = translated(context.original_exception)
-    if isinstance(ours, Unavailable):
-        if not isinstance(ours, Contended):
-            context.is_disconnect = True
-        raise ours

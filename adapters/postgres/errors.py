@@ -17,14 +17,13 @@ never the address, which may hold a password.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import psycopg
-from eventsourcing.persistence import IntegrityError, PersistenceError
-from sqlalchemy.exc import DBAPIError
 
 from domain.errors import Conflict, Contended, Fault, TenantryError, Unavailable
 
@@ -120,7 +119,9 @@ def answering(part: str = "the database") -> Iterator[None]:
     """Errors of PostgreSQL within the block as ours, with the name of the part; all others pass as they are."""
     try:
         yield
-    except (psycopg.Error, DBAPIError, PersistenceError) as error:
+    except Exception as error:
+        if not isinstance(error, (psycopg.Error, *_sqlalchemy(), *_eventsourcing())):
+            raise
         raise translated(error, part) from error
 
 
@@ -144,7 +145,7 @@ def said(error: BaseException) -> str:
     if isinstance(error, psycopg.OperationalError) and str(error):
         # Of several hosts that were tried, the last says why; libpq's lines begin with what could not be done.
         return _one_line(str(error).partition("\nMultiple connection attempts")[0].partition("\n\t")[0])
-    if isinstance(error, PersistenceError) and str(error):
+    if isinstance(error, _eventsourcing()) and str(error):
         return _one_line(str(error).splitlines()[0])
     return type(error).__name__
 
@@ -178,19 +179,19 @@ def is_worth_keeping(error: BaseException) -> bool:
 
 def _driver_error(error: BaseException) -> BaseException:
     """The psycopg error, or the error of ours, that SQLAlchemy or the eventsourcing library has wrapped."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        return error.orig
+    if isinstance(error, _sqlalchemy()) and isinstance(wrapped := getattr(error, "orig", None), BaseException):
+        return wrapped
     inner = error.__cause__
-    while isinstance(error, PersistenceError) and isinstance(inner, PersistenceError) and inner is not error:
+    while isinstance(error, _eventsourcing()) and isinstance(inner, _eventsourcing()) and inner is not error:
         error, inner = inner, inner.__cause__
-    return inner if isinstance(error, PersistenceError) and isinstance(inner, (psycopg.Error, TenantryError)) else error
+    return inner if isinstance(error, _eventsourcing()) and isinstance(inner, (psycopg.Error, TenantryError)) else error
 
 
 def _class_of(error: BaseException) -> _Class:
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
     if state is not None:
         return _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or _OURS
-    if isinstance(error, IntegrityError):  # the library's, raised by us: a row was not as expected
+    if isinstance(error, _eventsourcing("IntegrityError")):  # the library's, raised by us: a row was not as expected
         return _SECOND
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         text = str(error)
@@ -200,3 +201,19 @@ def _class_of(error: BaseException) -> _Class:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def _sqlalchemy() -> tuple[type[Exception], ...]:
+    """The class in which SQLAlchemy wraps the driver's errors."""
+    return _imported("sqlalchemy.exc", "DBAPIError")
+
+
+def _eventsourcing(name: str = "PersistenceError") -> tuple[type[Exception], ...]:
+    """The class in which the eventsourcing library wraps the driver's errors, or another of its classes."""
+    return _imported("eventsourcing.persistence", name)
+
+
+def _imported(module: str, name: str) -> tuple[type[Exception], ...]:
+    """None where the process has not imported the library: it raised nothing then, and costs 0.2 s to import."""
+    found = getattr(sys.modules.get(module), name, None)
+    return (found,) if found is not None else ()

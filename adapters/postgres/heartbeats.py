@@ -15,19 +15,21 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from adapters.files.worker_cards import WorkerCard
-from adapters.outage import Outage
 from adapters.postgres.connection import Limits, Session, connect
 from adapters.postgres.errors import answering
 from adapters.postgres.upgrade_gate import schemas_of
 from domain.errors import TenantryError
 from domain.event_registry import REGISTRY, EventRegistry
+
+if TYPE_CHECKING:
+    from adapters.outage import Outage
 
 BEAT_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 10.0
@@ -50,6 +52,8 @@ class Heartbeat:
         card: WorkerCard | None = None,
         registry: EventRegistry = REGISTRY,
     ) -> None:
+        from adapters.outage import Outage  # noqa: PLC0415 - `alive` is asked by commands, which log nothing
+
         self._url = url
         self._name = name
         self._kind = kind

@@ -21,7 +21,8 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, func, select
 
-from adapters.postgres.connection import LONG, engine
+from adapters.postgres.connection import LONG
+from adapters.postgres.engine import engine
 from adapters.postgres.errors import answering
 from domain.errors import UsageError
 

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from adapters.postgres.connection import connect
 from adapters.postgres.errors import answering
 from adapters.postgres.heartbeats import alive
-from domain.configuration import STREAM
+from domain.stream_name import CONFIGURATION_STREAM
 
 Row = dict[str, Any]
 
@@ -91,7 +91,7 @@ def status(url: str) -> Row:
         adopted = connection.execute(
             "SELECT originator_version AS version, convert_from(state, 'UTF8')::json AS state FROM stored_events"
             " WHERE originator_id = %s ORDER BY originator_version DESC LIMIT 1",
-            (STREAM,),
+            (CONFIGURATION_STREAM,),
         ).fetchone()
         used = connection.execute("SELECT name, used FROM shards WHERE used > 0 ORDER BY name").fetchall()
         sealed = _one(

@@ -6,6 +6,7 @@ import secrets
 from base64 import b64encode
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,6 +27,8 @@ from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import database_of
 from domain.scope.steps import DatabaseResult, Scope
 from runtime.compose import Parts, utc_now
+from runtime.compose.intake import lifecycle_of, messages_of
+from runtime.compose.provisioner import executors_of, executors_of_configuration
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.real_parts import make_database
@@ -49,14 +52,14 @@ class Cloud:
         return Provisioner(
             parts.log,
             parts.saga,
-            parts.executors,
+            executors_of(parts),
             clock=utc_now,
             owner="test",
             limits=Limits(threads=2, claim=16),
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,
-            learn=parts.executors_of,
+            learn=partial(executors_of_configuration, parts),
             configured=parts.adopted.version,
         )
 
@@ -119,7 +122,7 @@ class Cloud:
             timestamp_ms=0,
             topic_id="t",
         )
-        self.parts.lifecycle.intake([self.parts.read(message)])
+        lifecycle_of(self.parts).intake([messages_of(self.parts).read(message)])
 
     def work(self) -> None:
         while self._provisioner.round():

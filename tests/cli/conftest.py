@@ -21,6 +21,8 @@ from domain.errors import ExecutorError, Permanent
 from domain.scope.steps import Step
 from projections import PROJECTIONS
 from runtime.compose import Parts, utc_now
+from runtime.compose.intake import lifecycle_of, messages_of
+from runtime.compose.projector import log_reader_of, mark_listener_of, projector_engine_of
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.cli.cloud import cloud
@@ -55,12 +57,12 @@ class Desk:
             drain_seconds=5,
         )
         self._projector = Projector(
-            parts.log_reader,
-            parts.projector_engine,
+            log_reader_of(parts),
+            projector_engine_of(parts),
             PROJECTIONS,
             batch=500,
             poll_seconds=0.01,
-            listener=parts.mark_listener,
+            listener=mark_listener_of(parts),
             name="test",
             peers=lambda: ["test"],
         )
@@ -89,7 +91,7 @@ class Desk:
             timestamp_ms=0,
             topic_id="t",
         )
-        return dict(self.parts.lifecycle.intake([self.parts.read(message)]).counts)
+        return dict(lifecycle_of(self.parts).intake([messages_of(self.parts).read(message)]).counts)
 
     def work(self) -> None:
         """Until nothing is due, and the read models have it."""

@@ -21,6 +21,7 @@ from adapters.kafka.clients import GroupSession, KafkaPythonConsumer, KafkaPytho
 from application.inbound import Inbound
 from cli.main import app
 from runtime.compose import Parts
+from runtime.compose.intake import lifecycle_of, messages_of
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.contracts import raw_batches
@@ -53,9 +54,9 @@ class Taking:
                 on_assign=on_assign,
                 session=GroupSession(session_ms=2_000, heartbeat_ms=300),
             ),
-            self.parts.lifecycle,
-            read=self.parts.read,
-            refused=self.parts.refused,
+            lifecycle_of(self.parts),
+            read=messages_of(self.parts).read,
+            refused=messages_of(self.parts).refused,
             positions=self.parts.log,
             batch=100,
             poll_seconds=0.05,

@@ -15,7 +15,6 @@ import typer.main
 from typer.testing import CliRunner
 
 from cli.main import app
-from runtime.compose import Parts
 from tests.fakes.kafka import InMemoryBroker, MemoryProducer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -224,7 +223,7 @@ def test_publish_refuses_a_file_before_anything_is_sent(content: bytes | None, s
 def test_publish_sends_each_line_as_it_is_with_the_key_of_its_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
     broker = InMemoryBroker()
     broker.ensure_topics({"tenantry.lifecycle": 1, "tenantry.commerce": 1})
-    monkeypatch.setattr(Parts, "producer", lambda _: MemoryProducer(broker))
+    monkeypatch.setattr("cli.messages.producer_of", lambda _: MemoryProducer(broker))
     lines = [
         b'{"type": "product.activated",  "data": {"tenant_id": "t-\\u00e9"}}',
         '{"type": "commerce.customer.updated", "data": {"customer_id": "c-é"}}'.encode(),

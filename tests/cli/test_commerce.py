@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from domain.policy import Guard
+from runtime.compose.intake import lifecycle_of
 from tests.cli.cloud import Cloud
 
 LATER, EARLIER = "2100-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
@@ -153,7 +154,7 @@ def test_a_closing_that_awaits_approval_was_heard_and_any_other_difference_is_no
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed_by_nobody = cloud.parts.policy.model_copy(update={"closing_guard": Guard(at_least=0, share=0)})
-    monkeypatch.setattr(cloud.parts.lifecycle, "policy", closed_by_nobody)
+    monkeypatch.setattr(lifecycle_of(cloud.parts), "policy", closed_by_nobody)
     suspended, other = sorted(cloud.tenant() for _ in range(2))
     for each in (suspended, other):
         about = {"tenant_id": each, "product": "jira-software", "reason": "a fault"}

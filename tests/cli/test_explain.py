@@ -12,8 +12,9 @@ from application.drift_detection import Sweep
 from domain.drift import Finding, Seen
 from domain.errors import Unreachable
 from domain.scope.steps import Scope, Step
-from history.story import clock
+from domain.times import clock
 from runtime.compose import utc_now
+from runtime.compose.resources import reconciling_of
 from tests.cli.conftest import TENANT, Desk, raises
 
 APP = "timesheets"
@@ -167,7 +168,7 @@ def test_a_moment_before_data_was_found_missing_is_told_as_recorded(desk: Desk) 
     family = Scope("family", TENANT, "jira")
     version = desk.parts.saga.snapshots([TENANT])[TENANT].actual(family).version
     seen = Seen(family, version, "eu-1", (Finding(Step.DATABASE, "data", "data_missing: it is not there"),))
-    desk.parts.reconciling.mend(Sweep(drifted=[seen]), by="a sweep")
+    reconciling_of(desk.parts).mend(Sweep(drifted=[seen]), by="a sweep")
     after = desk.parts.log.advance_mark()
     said = explained(desk, "jira-software", before)
     assert "was usable" in said

@@ -12,6 +12,7 @@ import pytest
 from adapters.kafka.cloudevents_reader import to_structured
 from adapters.kafka.ports import Message
 from runtime.compose import utc_now
+from runtime.compose.intake import lifecycle_of, messages_of
 from runtime.foreign_text import visible
 from tests.cli.conftest import JIRA, TENANT, Desk
 
@@ -52,7 +53,7 @@ def quarantined(desk: Desk) -> None:
         timestamp_ms=0,
         topic_id="t",
     )
-    desk.parts.lifecycle.intake([desk.parts.read(message)])
+    lifecycle_of(desk.parts).intake([messages_of(desk.parts).read(message)])
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from adapters.postgres import migrations
 from adapters.postgres.log_import import LogImport
 from audit.importing import import_log
-from runtime.compose import count_pending_approvals
+from runtime.compose.prepare import count_pending_approvals
 from tests.cli.conftest import JIRA, TENANT, Desk
 
 ANOTHER = {

@@ -23,10 +23,12 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from adapters.embedded.servers import EmbeddedPostgres
-from adapters.postgres.connection import LONG, Limits, connect, engine
+from adapters.postgres.connection import LONG, Limits, connect
+from adapters.postgres.engine import engine
 from adapters.postgres.migrations import current, downgrade, head, migrate
 from projections import PROJECTIONS
 from runtime.compose import Parts
+from runtime.compose.projector import log_reader_of, mark_listener_of, projector_engine_of
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.cli.cloud import Cloud
@@ -181,12 +183,12 @@ def cloud(
         with connect(hostile) as connection:
             parts.topology.sync(connection)
         projector = Projector(
-            parts.log_reader,
-            parts.projector_engine,
+            log_reader_of(parts),
+            projector_engine_of(parts),
             PROJECTIONS,
             batch=500,
             poll_seconds=0.01,
-            listener=parts.mark_listener,
+            listener=mark_listener_of(parts),
             name="test",
             peers=lambda: ["test"],
         )

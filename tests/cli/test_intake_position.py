@@ -6,6 +6,7 @@ import pytest
 from kafka import KafkaConsumer
 
 from adapters.kafka.cloudevents_reader import restore
+from runtime.compose.operators import quarantine_of
 from tests.cli.taking import Taking, taking
 from tests.contracts import raw_batches
 
@@ -38,7 +39,7 @@ def test_a_message_that_no_client_decodes_is_quarantined_with_its_bytes_and_the_
 
 
 def restored(taking: Taking, number: int) -> bytes:
-    value = restore(taking.parts.quarantine.body(taking.parts.quarantine.entry(number))).value
+    value = restore(quarantine_of(taking.parts).body(quarantine_of(taking.parts).entry(number))).value
     assert value is not None
     return value
 

@@ -17,6 +17,7 @@ from domain.drift import Thing
 from domain.operator_events import OrphansMarkedForRemoval, OrphansRemoved
 from domain.scope.state import StepStarted
 from domain.scope.steps import Scope
+from runtime.compose.resources import clearing_of
 from tests.cli.cloud import Cloud
 
 CONTROL = "the control database"
@@ -231,7 +232,7 @@ def test_what_a_silent_shard_holds_is_neither_absent_nor_removed(
     told = litter.told()
     assert list(told["not_looked_at"]) == ["eu-1"]
     assert {thing["where"] for thing in told["orphans"]} == {CONTROL}
-    clearing = litter.cloud.parts.clearing  # the shard was lost after somebody had condemned them
+    clearing = clearing_of(litter.cloud.parts)  # the shard was lost after somebody had condemned them
     marked = clearing._marked(clearing._story(plan), clearing.plan(), plan, reason="litter", by="test")  # noqa: SLF001
     clearing.log.record(marked)
     left = litter.remove(plan, code=1)["left"]

@@ -24,7 +24,20 @@ from application.orphan_removal import Plan
 from application.progress import Progress
 from cli import acts, orphans, plans, reconcile, runs, show
 from cli import history as histories
-from cli.output import Styled, Table, Terminal, complain, err, out, print_json, show_traceback, table, warn
+from cli.output import (
+    Report,
+    Styled,
+    Table,
+    Terminal,
+    complain,
+    err,
+    out,
+    print_json,
+    render,
+    show_traceback,
+    table,
+    warn,
+)
 from cli.progress import Bars, bars, progress
 from domain.drift import Thing
 from domain.event import Cause
@@ -248,3 +261,12 @@ def test_plans_orphans_and_sweeps_show_any_text_in_lines_of_their_own(text: str,
     with screens(encoding) as (stdout, _), patch.object(guard.Plan, "hash", "feed"):
         plans._print_plan(guard.Plan((change,), {}, {}), as_json=False)
     assert lines_of(stdout)[0].rstrip() == "plan feed: 1 changes are held"
+
+
+def test_a_report_is_one_json_value_for_programs_and_its_text_is_not_made_for_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    render(Report({"tenants": 2}, lambda: [table("", ("tenants",), [(1 / 0,)])]), as_json=True)
+    assert capsys.readouterr().out == '{"tenants": 2}\n'
+    render(Report({"tenants": 2}, lambda: ["2 tenants"]), as_json=False)
+    assert capsys.readouterr().out == "2 tenants\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters.kafka.ports import Message
+from runtime.compose.intake import lifecycle_of, messages_of
 from tests.cli.conftest import TENANT, Desk
 
 NUMBERS = range(100, 107)
@@ -21,7 +22,7 @@ def garbage(desk: Desk, offset: int) -> None:
         timestamp_ms=0,
         topic_id="t",
     )
-    desk.parts.lifecycle.intake([desk.parts.read(message)])
+    lifecycle_of(desk.parts).intake([messages_of(desk.parts).read(message)])
 
 
 @pytest.fixture

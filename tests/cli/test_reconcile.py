@@ -14,6 +14,7 @@ from adapters.resources.passwords import changed
 from adapters.resources.topology import reach_role
 from domain.scope.state import ScopeConverged, ScopePutOnHold, StepFailed, StepMissing, StepStarted
 from domain.scope.steps import DatabaseResult, Scope, Step
+from runtime.compose.resources import reconciling_of
 from tests.cli.cloud import Cloud
 
 TABLE = "entitlement_jira_software"
@@ -378,7 +379,7 @@ def test_an_observation_of_a_stream_that_moved_on_is_dropped(cloud: Cloud) -> No
     tenant_id = cloud.tenant()
     role = cloud.database(tenant_id).roles[0].role
     cloud.on("eu-1", "ALTER ROLE {} NOLOGIN", role)
-    reconciling = cloud.parts.reconciling
+    reconciling = reconciling_of(cloud.parts)
     sweep = reconciling.sweep(say=lambda sweep: None)
     cloud.says("runs", "hold", f"family:{tenant_id}:jira", "--reason", "somebody works on it")
     mended = reconciling.mend(sweep, by="test")

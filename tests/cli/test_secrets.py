@@ -19,7 +19,8 @@ from adapters.postgres.connection import connect, named, parsed, without_secrets
 from cli.main import app
 from domain.errors import TenantryError, Unavailable, UsageError
 from runtime.instance import Card, Endpoints
-from runtime.settings import Settings, SettingsError, load_settings
+from runtime.settings import Settings, load_settings
+from runtime.settings_error import SettingsError
 from runtime.telemetry import configure_logging
 
 MARKED = "Qx7Vk9Wp3Zt5"

@@ -16,6 +16,7 @@ from adapters.outage import Outage
 from application.drift_sweep import STAND_BY, DriftSweep
 from domain.scope.state import StepMissing
 from domain.scope.steps import Scope
+from runtime.compose.resources import sweeping_of
 from tests.cli.cloud import Cloud
 from workers.sweeper import sweeping
 
@@ -24,7 +25,7 @@ AT_ONCE = timedelta(0)
 
 @contextmanager
 def sweeper(cloud: Cloud) -> Iterator[DriftSweep]:
-    with cloud.parts.sweeping() as made:
+    with sweeping_of(cloud.parts) as made:
         yield replace(made, interval=AT_ONCE, pause=AT_ONCE)
 
 
@@ -56,7 +57,7 @@ def test_a_pass_hands_over_what_went_missing_and_one_process_at_a_time_sweeps(
     tenants = [cloud.tenant() for _ in range(3)]
     cloud.control("DELETE FROM site_names WHERE tenant_id = %s", tenants[1])
     assert "the background sweep is due a while after" in cloud.says("status")
-    with cloud.parts.sweeping() as made:
+    with sweeping_of(cloud.parts) as made:
         assert made.step() == STAND_BY, "the first pass waits for its interval"
         assert told(cloud)["started_at"] is None
     with sweeper(cloud) as made, sweeper(cloud) as other:

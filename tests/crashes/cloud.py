@@ -37,6 +37,8 @@ from domain.scope.desired import TenantSnapshot
 from domain.scope.steps import Scope
 from projections import PROJECTIONS
 from runtime.compose import Parts, new_id
+from runtime.compose.intake import messages_of
+from runtime.compose.projector import log_reader_of, mark_listener_of, projector_engine_of
 from runtime.instance import Endpoints
 from runtime.settings import Settings, Shard
 from tests.crashes import worker
@@ -71,15 +73,20 @@ class Cloud:
         """Of which tenants what was given up before it lived: `site`, `family F` or a product. Nothing stands on it."""
         self._revision = 0
         self._lifecycle = Lifecycle(
-            parts.log, catalog=parts.catalog, policy=POLICY, clock=self._tick, new_id=new_id, reread=parts.reread
+            parts.log,
+            catalog=parts.catalog,
+            policy=POLICY,
+            clock=self._tick,
+            new_id=new_id,
+            reread=messages_of(parts).reread,
         )
         self._projector = Projector(
-            parts.log_reader,
-            parts.projector_engine,
+            log_reader_of(parts),
+            projector_engine_of(parts),
             PROJECTIONS,
             batch=1000,
             poll_seconds=0.05,
-            listener=parts.mark_listener,
+            listener=mark_listener_of(parts),
         )
 
     def _tick(self) -> datetime:
@@ -128,7 +135,7 @@ class Cloud:
         topic = "tenantry.commerce" if type_.startswith("commerce.") else "tenantry.lifecycle"
         self.entries.append(Entry(self.wave, topic, key, named, value))
         message = Message(topic, "topic", 0, self._revision, key.encode(), value, headers, 0)
-        self._lifecycle.intake([self.parts.read(message)])
+        self._lifecycle.intake([messages_of(self.parts).read(message)])
 
     def passes(self, time: timedelta) -> None:
         self.now += time

@@ -26,6 +26,7 @@ import structlog
 from application.ports.resources import Order
 from application.reconcile import Saga
 from runtime.compose import Parts, new_id
+from runtime.compose.provisioner import executors_of
 from runtime.instance import Endpoints
 from runtime.settings import Settings
 from tests.crashes import planted
@@ -88,7 +89,7 @@ def _live(life: Life) -> None:
         log = fault.log(WatchedLog(parts.log, watch))
         clock = _clock(life.now)
         saga = Saga(log, catalog=parts.catalog, policy=POLICY, clock=clock, new_id=new_id, dice=lambda: 0.0)
-        executors = failing(fault.executors(parts.executors), life.fails)
+        executors = failing(fault.executors(executors_of(parts)), life.fails)
         provisioner = Provisioner(
             log,
             saga,

@@ -55,7 +55,7 @@ from domain.scope.steps import (
 from domain.tenant.events import Founder, TenantCreated, TenantDestroyed
 from projections import PROJECTIONS
 from projections.base import Projection
-from runtime.compose import projector_engine
+from runtime.compose.projector import projector_engine
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CAUSE = Cause(kind="event", source="tenant:t", id="1")

@@ -12,7 +12,8 @@ from domain import customer as customers
 from domain.errors import Obstacle, Permanent, Retryable
 from domain.scope.steps import Scope, Step
 from domain.tenant import state as tenants
-from history.story import Run, Standing, clock, standing, tell
+from domain.times import clock
+from history.story import Run, Standing, standing, tell
 from tests.domain.driver import Cloud
 from tests.domain.given import APP, CUSTOMER, JIRA, JIRA_FAMILY, JIRA_SCOPE, NOW, SITE, TENANT, message
 

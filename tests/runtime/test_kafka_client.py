@@ -11,7 +11,10 @@ from adapters.kafka import record_batches as kafka_batches
 from adapters.kafka.confluent import ConfluentProducer
 from adapters.kafka.kafka_python import KafkaPythonProducer
 from domain.errors import UsageError
-from runtime.compose import Parts, prepare
+from runtime.compose import Parts
+from runtime.compose.intake import intake_consumer_of
+from runtime.compose.kafka import producer_of
+from runtime.compose.prepare import prepare
 from runtime.instance import Endpoints
 from runtime.settings import Settings
 
@@ -29,7 +32,7 @@ def parts(settings: Settings, kafka_bootstrap: str = "nowhere:9092") -> Parts:
     ],
 )
 def test_the_setting_chooses_the_client(settings: Settings, expected: type, broker: EmbeddedBroker) -> None:
-    producer = parts(settings, broker.bootstrap).producer()
+    producer = producer_of(parts(settings, broker.bootstrap))
     producer.close()
     assert type(producer) is expected
 
@@ -40,8 +43,8 @@ def test_a_client_that_is_not_installed_is_a_usage_error_that_names_the_extra(mo
     monkeypatch.delattr("adapters.kafka.confluent")
     desired_state = parts(Settings(kafka_client="confluent-kafka"))
     for attempt in (
-        desired_state.producer,
-        lambda: desired_state.consumer(lambda _: {}),
+        lambda: producer_of(desired_state),
+        lambda: intake_consumer_of(desired_state, lambda _: {}),
         lambda: prepare(desired_state),
     ):
         with pytest.raises(UsageError, match=r"pip install 'tenantry\[fast\]'"):
@@ -54,8 +57,8 @@ def test_a_codec_that_is_not_installed_is_a_usage_error_before_anything_is_read(
     monkeypatch.setattr(kafka_batches, "_PACKAGES", (("python-snappy", lambda: False), ("lz4", lambda: True)))
     desired_state = parts(Settings())
     for attempt in (
-        desired_state.producer,
-        lambda: desired_state.consumer(lambda _: {}),
+        lambda: producer_of(desired_state),
+        lambda: intake_consumer_of(desired_state, lambda _: {}),
         lambda: prepare(desired_state),
     ):
         with pytest.raises(UsageError, match="cannot be read without python-snappy: run `pip install python-snappy`"):

@@ -21,8 +21,11 @@ from typer.testing import CliRunner
 from audit.checkpoints import Signer
 from cli.main import app
 from runtime.compose import Parts
+from runtime.compose.audit import seal_keys_of
+from runtime.compose.provisioner import executors_of
 from runtime.instance import Endpoints
-from runtime.settings import SettingsError, load_settings
+from runtime.settings import load_settings
+from runtime.settings_error import SettingsError
 from runtime.telemetry import configure_logging
 
 MARK = "hUnTeR2"
@@ -118,8 +121,8 @@ def said_by_parts() -> str:
         settings = load_settings()
         stream.write(repr(settings))
         with Parts(settings, Endpoints("postgresql://nobody@127.0.0.1:1/none", "127.0.0.1:1")) as parts:
-            stream.write(repr(parts.seal_keys))
-            assert parts.executors
+            stream.write(repr(seal_keys_of(parts)))
+            assert executors_of(parts)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must say nothing
         stream.write(traceback.format_exc())
         structlog.get_logger().exception("did not start", error=error)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from runtime.master_key import ensure_master_key, load_master_key
-from runtime.settings import Settings, SettingsError
+from runtime.settings import Settings
+from runtime.settings_error import SettingsError
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 

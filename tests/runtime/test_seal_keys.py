@@ -9,7 +9,8 @@ import pytest
 
 from audit.checkpoints import Signer
 from runtime.seal_keys import ensure_seal_key, load_seal_keys
-from runtime.settings import Settings, SettingsError
+from runtime.settings import Settings
+from runtime.settings_error import SettingsError
 
 
 def settings_in(directory: Path, **changes: object) -> Settings:

@@ -10,11 +10,11 @@ from pydantic import SecretStr
 from runtime.settings import (
     EMBEDDED_SHARDS,
     Settings,
-    SettingsError,
     Shard,
     load_settings,
     unknown_variables,
 )
+from runtime.settings_error import SettingsError
 
 Write = Callable[[str], Path]
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="

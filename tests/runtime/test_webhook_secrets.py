@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from runtime.compose import Parts
+from runtime.compose.provisioner import executors_of
 from runtime.instance import Endpoints
-from runtime.settings import Settings, SettingsError, load_settings
+from runtime.settings import Settings, load_settings
+from runtime.settings_error import SettingsError
 from runtime.webhook_secrets import load_webhook_secrets
 
 SECRET = "whsec_" + "a" * 40
@@ -73,4 +75,4 @@ def test_a_catalogue_that_names_a_secret_gets_it_from_the_settings(tmp_path: Pat
     )
     with Parts(settings, Endpoints("postgresql://nobody@127.0.0.1/none", "127.0.0.1:1")) as parts:
         parts.use(parts.at_hand)  # no database says what is adopted
-        assert parts.executors
+        assert executors_of(parts)

@@ -20,7 +20,7 @@ from domain.event_registry import REGISTRY, EventRegistry
 from projections import INTEGRATION, PROJECTIONS
 from projections.base import Fold, Projection
 from projections.writing import apply
-from runtime.compose import projector_engine
+from runtime.compose.projector import projector_engine
 from tests.history.stories import OpenKeys
 from workers.projector import Projector
 

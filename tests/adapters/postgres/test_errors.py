@@ -12,7 +12,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from adapters.postgres.connection import SHORT, Limits, Session, connect, engine
+from adapters.postgres.connection import SHORT, Limits, Session, connect
+from adapters.postgres.engine import engine
 from adapters.postgres.errors import answering, is_worth_keeping, outcome_is_unknown, state_of, translated
 from adapters.postgres.event_log import PostgresEventLog
 from domain.errors import Conflict, Contended, Fault, TenantryError, Unavailable

@@ -1,0 +1,98 @@
+"""Registry of the commands: for each its name, its one line in `tenantry --help`, and where its code is.
+
+The root command reads names and lines from here and imports a command's module only when that command is asked for.
+So `tenantry --help` imports no driver, and no command waits for the libraries of another one
+(tests/cli/test_imports.py holds what each may import).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import typer
+from typer.main import get_command
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`where` is `module:attribute`: a function is one command, a Typer a group of commands."""
+
+    where: str
+    line: str
+
+
+COMMANDS: Final[dict[str, Entry]] = {
+    "demo": Entry("demo.play:demo", "Run a realistic stream and check every result."),
+    "up": Entry("cli.run:up", "Run everything in the foreground."),
+    "migrate": Entry("cli.run:migrate", "Prepare databases, shards and topics for this version."),
+    "publish": Entry("cli.messages:publish", "Publish CloudEvents from a file."),
+    "show": Entry("cli.show:show", "Show one tenant, as it is or as it was."),
+    "timeline": Entry("cli.history:timeline", "List everything about one tenant in order."),
+    "explain": Entry("cli.history:explain", "Explain the state of a tenant's products."),
+    "diff": Entry("cli.history:diff", "Show what of a tenant differs between two moments."),
+    "tenants": Entry("cli.look:tenants", "List tenants with the levels of their products."),
+    "status": Entry("cli.look:status", "Show positions, lags, and what waits."),
+    "credentials": Entry("cli.look:credentials", "Print a product's database login, with PASSWORD."),
+    "restore": Entry("cli.acting:restore", "Undo the destruction of a tenant before its purge."),
+    "acts": Entry("cli.acts:acts", "List what operators did."),
+    "reconcile": Entry("cli.reconcile:reconcile", "Compare the log with the real resources."),
+    "orphans": Entry("cli.orphans:app", "List and remove resources that belong to no scope."),
+    "runs": Entry("cli.runs:app", "List, retry, hold, release and approve runs."),
+    "access": Entry("cli.access:app", "Check and explain the allow-list of services."),
+    "service-keys": Entry("cli.service_keys:app", "Make, publish, list and revoke service keys."),
+    "quarantine": Entry("cli.quarantine:app", "List, retry and discard quarantined messages."),
+    "waiting": Entry("cli.waiting:app", "List messages that wait for their tenant."),
+    "intake-position": Entry("cli.intake_position:app", "Show and move the intake's Kafka positions."),
+    "replay": Entry("cli.replay:app", "Rebuild read models from the log."),
+    "audit": Entry("cli.audit:app", "Seal and verify the log, and prove single events."),
+    "config": Entry("cli.config:app", "Show, compare, check and adopt the configuration."),
+    "import": Entry("cli.export:import_", "Import the log of another installation."),
+    "intake": Entry("cli.run:intake", "Run one intake."),
+    "projector": Entry("cli.run:projector", "Run one projector."),
+    "provisioner": Entry("cli.run:provisioner", "Run one provisioner."),
+    "relay": Entry("cli.run:relay", "Run one relay."),
+    "schemas": Entry("cli.messages:schemas", "Write the JSON Schemas of the incoming events."),
+    "bench": Entry("cli.bench:bench", "Measure a part against what it replaces."),
+}
+
+
+class LoadedCommands(MutableMapping[str, Any]):
+    """The commands by name, each imported when it is first looked up; what Typer keeps as `commands` of a group."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = _load(name, COMMANDS[name])
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in COMMANDS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+def _load(name: str, entry: Entry) -> Any:
+    module, _, attribute = entry.where.partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    holder = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    holder.callback()(lambda: None)  # so that Typer makes a group of the one command as well
+    if isinstance(found, typer.Typer):
+        holder.add_typer(found, name=name)
+    else:
+        holder.command(name)(found)
+    return get_command(holder).commands[name]  # type: ignore[attr-defined]  # it is a group

@@ -1,0 +1,13 @@
+"""Table of how far the intake is in each partition."""
+
+from __future__ import annotations
+
+from adapters.kafka.intake_standing import Standing
+from cli.output import Table, table
+
+
+def standing_table(found: list[Standing]) -> Table:
+    rows = [
+        (each.name, each.position, each.start, each.end, each.lag, each.reader or "nobody of ours") for each in found
+    ]
+    return table("intake", ("partition", "position", "start", "end", "lag", "read by"), rows)

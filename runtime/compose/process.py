@@ -1,0 +1,138 @@
+"""Process: its settings and addresses, and what it has opened, which is closed together.
+
+What only one process or command needs is a function of it in a module of this package, made once by `once`. A command
+that needs no configuration and no log, as `tenantry status`, works on a Process alone; most work on Parts (parts.py).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
+from uuid import UUID, uuid4
+
+if TYPE_CHECKING:
+    from adapters.postgres.sessions import Pool
+    from runtime.instance import Endpoints
+    from runtime.settings import Settings
+
+
+class Closable(Protocol):
+    """What a process closes at its end."""
+
+    def close(self) -> None: ...
+
+
+T = TypeVar("T")
+C = TypeVar("C", bound=Closable)
+P = TypeVar("P", bound="Process")
+
+
+class Process:
+    """What is opened for one process or command. Use as a context manager; leaving it closes all of it."""
+
+    def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
+        self.settings = settings
+        self.endpoints = endpoints
+        self._closing = ExitStack()
+        self._made: dict[object, Any] = {}
+        self._made_of_configuration: dict[object, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.close()
+
+    def closing(self, thing: C) -> C:
+        """The thing, which is closed with this process."""
+        self._closing.callback(thing.close)
+        return thing
+
+    def at_the_end(self, act: Callable[[], object]) -> None:
+        """Call it when this process is left."""
+        self._closing.callback(act)
+
+    def once(self, make: Callable[[Self], T]) -> T:
+        """What `make` makes of this process, made once."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return cast("T", self._made[make])
+
+    def once_per_configuration(self, make: Callable[[Self], T]) -> T:
+        """As `once`, and made anew of another configuration."""
+        if make not in self._made_of_configuration:
+            self._made_of_configuration[make] = make(self)
+        return cast("T", self._made_of_configuration[make])
+
+    def another_configuration(self) -> None:
+        """Forget what was made of the one before."""
+        self._made_of_configuration.clear()
+
+    def knock(self) -> None:
+        """Raises Unavailable where the database does not answer."""
+        from adapters.postgres.connection import connect  # noqa: PLC0415
+
+        connect(self.endpoints.database_url).close()
+
+
+def once(make: Callable[[P], T]) -> Callable[[P], T]:
+    """A function that makes one thing of the parts of a process, and gives the same thing again."""
+
+    @wraps(make)
+    def made(parts: P) -> T:
+        return parts.once(make)
+
+    return made
+
+
+def once_per_configuration(make: Callable[[P], T]) -> Callable[[P], T]:
+    """As `once`; the thing is made anew when another configuration is used."""
+
+    @wraps(make)
+    def made(parts: P) -> T:
+        return parts.once_per_configuration(make)
+
+    return made
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def pool_of(url: str, *, keep: int) -> Pool:
+    """Sessions of the control database."""
+    from adapters.postgres.connection import connect  # noqa: PLC0415
+    from adapters.postgres.sessions import Pool  # noqa: PLC0415
+
+    return Pool(lambda: connect(url, autocommit=True), keep=keep)
+
+
+def new_id() -> UUID:
+    """As uuid4, but the operating system is asked for randomness once for many: each time takes it 15 microseconds."""
+    while True:
+        try:
+            return UUID(bytes=_randomness.pop(), version=4)
+        except IndexError:
+            drawn = os.urandom(16 * 256)
+            _randomness.extend(drawn[at : at + 16] for at in range(0, len(drawn), 16))
+
+
+_randomness: list[bytes] = []
+os.register_at_fork(after_in_child=_randomness.clear)  # or two processes would draw the same
+
+
+def worker_name(kind: str) -> str:
+    """Unique among all workers that ever run: the same pid on the same host may come again."""
+    return f"{kind}-{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+
+
+def lease_of(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.lease_seconds)

@@ -1,0 +1,7 @@
+"""Read models as commands show, compare and rebuild them, in the order in which they are shown."""
+
+from __future__ import annotations
+
+from projections import PROJECTIONS as READ_MODELS
+
+__all__ = ["READ_MODELS"]

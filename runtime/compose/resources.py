@@ -1,0 +1,88 @@
+"""Resources against the log: drift and its sweep, orphans and their removal, databases that are made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from adapters.postgres.connection import connect
+from adapters.postgres.orphan_plans import OrphanPlans
+from adapters.postgres.sweeps import PostgresLedger
+from adapters.resources.observing import Observer
+from adapters.resources.removing import Remover
+from application.database_recreation import DatabaseRecreation
+from application.drift_detection import DriftDetector
+from application.drift_sweep import DriftSweep
+from application.orphan_removal import OrphanRemoval
+from runtime.compose.parts import Parts
+from runtime.compose.process import new_id, once, once_per_configuration, utc_now
+
+
+@once_per_configuration
+def reconciling_of(parts: Parts) -> DriftDetector:
+    return DriftDetector(
+        log=parts.log,
+        snapshots=parts.saga.snapshots,
+        looking=_observer(parts),
+        catalog=parts.catalog,
+        policy=parts.policy,
+        clock=utc_now,
+        new_id=new_id,
+    )
+
+
+@once_per_configuration
+def recreating_of(parts: Parts) -> DatabaseRecreation:
+    return DatabaseRecreation(
+        log=parts.log,
+        snapshots=parts.saga.snapshots,
+        observe=reconciling_of(parts).looking.observe,
+        catalog=parts.catalog,
+        clock=utc_now,
+        new_id=new_id,
+    )
+
+
+@once_per_configuration
+def clearing_of(parts: Parts) -> OrphanRemoval:
+    url = parts.endpoints.database_url
+    return OrphanRemoval(
+        log=parts.log,
+        looking=_observer(parts),
+        removing=Remover(lambda: connect(url), parts.topology),
+        plans=OrphanPlans(url),
+        drift=parts.policy.drift,
+        clock=utc_now,
+        new_id=new_id,
+    )
+
+
+@once
+def sweep_ledger_of(parts: Parts) -> PostgresLedger:
+    return parts.closing(PostgresLedger(parts.endpoints.database_url))
+
+
+@contextmanager
+def sweeping_of(parts: Parts) -> Iterator[DriftSweep]:
+    """The background sweep, with parts of its own: it runs in a thread of its own."""
+    settings = parts.settings
+    with Parts(settings, parts.endpoints) as own:
+
+        def reconciling() -> DriftDetector:
+            own.learn()
+            return reconciling_of(own)
+
+        yield DriftSweep(
+            reconciling=reconciling,
+            ledger=sweep_ledger_of(own),
+            drift=own.policy.drift,
+            clock=utc_now,
+            interval=timedelta(seconds=settings.sweep_interval_seconds),
+            pause=timedelta(milliseconds=settings.sweep_pause_milliseconds),
+        )
+
+
+def _observer(parts: Parts) -> Observer:
+    url = parts.endpoints.database_url
+    return Observer(lambda: connect(url), parts.topology, parts.catalog, master_key=parts.master_key)
