@@ -32,7 +32,7 @@ def test_a_message_that_no_client_decodes_is_quarantined_with_its_bytes_and_the_
         ("undecodable", 1),
         ("undecodable", 4),
     ]
-    assert entries[0]["reason"] == "offsets 1 to 2: its batch is not gzip, as it says (BadGzipFile)"
+    assert entries[0]["reason"] == "offsets 1 to 2: its batch is not gzip, as it says (error)"
     assert bytes(broken)[61:] in restored(taking, entries[0]["number"]), "the raw bytes are kept"
     assert taking.json("status")["messages"]["undecodable"] == 2
     assert "x-" in taking.says("quarantine", "show", str(entries[2]["number"]))

@@ -46,7 +46,12 @@ def test_a_family_waits_where_its_shards_are_full_and_says_so(small: Running) ->
     small.send(created(first, "atlas", residency="pinned", region="eu"))
     small.until_level(first, "atlas", "open")
     small.send(created(second, "atlas", "confluence", residency="pinned", region="eu"))
-    family = wait_for(lambda: _in_state(small, second, "families", "atlas", "waiting"), "the family to wait for room")
+
+    def wait_of_the_family() -> Any:
+        family = _in_state(small, second, "families", "atlas", "waiting")
+        return family if family and "step 2 of the site" not in family["reason"] else None
+
+    family = wait_for(wait_of_the_family, "the family to wait for capacity")
     assert family["reason"] == "no room in region eu: 1 of 1 used; add a shard or raise its capacity"
     product = small.show(second)["actual"]["products"]["atlas"]
     assert (product["level"], product["state"]) == ("absent", "waiting")

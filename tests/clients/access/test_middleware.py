@@ -30,7 +30,8 @@ ALLOWED = AllowList.parse(
     routes = ["GET /v1/tenants/{id}", "HEAD /v1/tenants/{id}", "POST /v1/exports"]
     """
 )
-SIGNER = Signer(ISSUER, SigningKey.read(KEY_ID, Path(__file__).parents[1] / "asap" / "keys" / "rsa.test.pem"))
+KEY = SigningKey.read(KEY_ID, Path(__file__).parents[1] / "asap" / "keys" / "rsa.test.pem")
+SIGNER = Signer(ISSUER, KEY, lifetime=3600)  # some tokens are made as this file is read, long before their tests run
 
 Headers = list[tuple[bytes, bytes]]
 
