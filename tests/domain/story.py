@@ -119,7 +119,7 @@ class Story:
         assert list(self.cloud.log.awaiting_approval()) == [TENANT] * bool(listed)
 
     def retires(self, key: str, type_: str = "product.deactivated") -> None:
-        """The product is deactivated, and its retention ends before anybody looks again, unless it was said ahead."""
+        """The product is deactivated, and its retention ends before anybody looks again, said ahead or not."""
         self.says(type_, key)
         self.works(["none"])
         self.passes(61 * DAY)

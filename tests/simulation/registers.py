@@ -158,7 +158,7 @@ class Product:
             if cell.verdict(value, said.revision) == "lands":
                 cell.value, cell.revision, cell.writes = value, said.revision, cell.writes + 1
                 if cell is self.presence:
-                    self.deactivated_at = None if value else max(now, said.at)
+                    self.deactivated_at = None if value else _counts(said.at, now)
                     self.is_going = self.is_going and not value
         self.revisioned = self.revisioned or said.revision is not None
 
@@ -175,6 +175,11 @@ class Product:
                 return "suspend" in held or (self.active and bool(self.access.value))
             case _:
                 return self.active
+
+
+def _counts(said: datetime, now: datetime) -> datetime:
+    """From when deadlines run: a time more than a day ahead of the recording counts as that."""
+    return now if said > now + timedelta(days=1) else max(now, said)
 
 
 def _change(said: Said) -> str:
@@ -241,7 +246,7 @@ class Tenant:
                 repeats = said.revision is None or said.revision <= self.destroyed_revision
                 is_news = not repeats and self.destroyed_at is None and not self.holds("destroy")
                 if is_news and self._passes(Held("destroy", said=said), now):
-                    self.destroyed_at = max(now, said.at)
+                    self.destroyed_at = _counts(said.at, now)
                 self.destroyed_revision = max(self.destroyed_revision, said.revision or -1)
             case _:
                 self._applies_to_product(self.products.setdefault(said.product, Product()), said, now)
@@ -322,7 +327,7 @@ class Tenant:
             if each.said is None or not self._stands(each):
                 continue
             if each.change == "destroy":
-                self.destroyed_at = max(now, each.said.at)
+                self.destroyed_at = _counts(each.said.at, now)
             else:
                 self.products[each.product].keeps(each.said, now)
 
