@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	done; echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-kafka test-saga test-lesson test-outages test-outages-short test-fuzz test-fuzz-short \
+.PHONY: help venv demo test test-kafka test-saga test-saga-short test-lesson test-outages test-outages-short test-fuzz test-fuzz-short \
 	test-access test-access-long test-bench bench lint format lock schemas vectors clean
 
 help: ## list the targets
@@ -32,6 +32,10 @@ test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central 
 
 test-saga: venv ## prove the saga: crashes, model, 2,000 seeds of its simulation; SEED=n tells that one alone
 	@$(BIN)/pytest -q -rpP -m saga -n 2 $(if $(SEED),tests/simulation --seed $(SEED))
+
+test-saga-short: venv ## the same with the first 400 seeds of the simulation, for CI
+	@$(BIN)/pytest -q -m saga -n 2 --ignore tests/simulation
+	@$(BIN)/pytest -q -m saga -n 2 tests/simulation --seeds 400
 
 test-lesson: venv ## follow the lesson on history word by word, on the demo's data
 	@$(BIN)/pytest -q -m lesson tests/journeys
