@@ -64,6 +64,7 @@ from domain.scope.steps import (
 )
 from history.rebuild.loading import spare_the_collector
 from runtime.compose import Parts, lease_of, utc_now
+from runtime.compose.intake import lifecycle_of, messages_of
 from workers.provisioner import Provisioner
 from workers.roles import limits_of
 
@@ -232,7 +233,7 @@ def _create(ours: Parts, tenants: int) -> None:
             Message(TOPIC, "bench", 0, start + number, key, value, HEADERS, 0)
             for number, (key, value) in enumerate(messages[start : start + 500])
         ]
-        ours.lifecycle.intake([ours.read(message) for message in batch], [])
+        lifecycle_of(ours).intake([messages_of(ours).read(message) for message in batch], [])
 
 
 # -- executors that do nothing -------------------------------------------------------------------------------------
