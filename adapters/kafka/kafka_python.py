@@ -393,12 +393,13 @@ def _ids(described: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 @contextmanager
 def _admin(bootstrap: str, connect_seconds: float) -> Iterator[KafkaAdminClient]:
+    """A client for one question. What fails in the middle of it is told as an absent broker is: both may pass."""
     with _connecting(bootstrap, connect_seconds):
         admin = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=int(connect_seconds * 1000))
-    try:
-        yield admin
-    finally:
-        admin.close()
+        try:
+            yield admin
+        finally:
+            admin.close()
 
 
 @contextmanager
