@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, create_engine, text
 
-from adapters.resources.database import Observed, observe
 from adapters.resources.entitlement import table_of
 from adapters.resources.topology import Topology
 from domain.times import in_utc
