@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Final, Protocol
@@ -129,15 +129,13 @@ class OrphanRemoval:
     def _look(self) -> Plan:
         mark, found = self.log.advance_mark(), self.resources.inventory()
         orphans = set(found.things)
-        homes: dict[str, set[Thing]] = {}
-        for kind in SCOPE_KINDS:
-            for actual in self._scopes(kind):
-                others = homes.setdefault(actual.scope.tenant_id, set())
-                others |= (owned := self.resources.owned(actual, others) & found.things)
-                orphans -= owned
-        names = {(thing.where, thing.name) for thing in orphans}
-        alone = (thing for thing in orphans if (thing.where, self.resources.of(thing).home_of(thing)) not in names)
-        listed = sorted(alone)
+        there: dict[Thing, set[Thing]] = {}
+        for thing in found.things:
+            there.setdefault(self.resources.identity(thing), set()).add(thing)
+        for actual in (actual for kind in SCOPE_KINDS for actual in self._scopes(kind)):
+            for owned in self.resources.owned(actual):
+                orphans -= there.get(owned, set())
+        listed = self.resources.alone(orphans)
         return Plan(
             things=tuple(listed[:MOST]),
             beyond=max(0, len(listed) - MOST),
@@ -230,8 +228,8 @@ class OrphanRemoval:
 
     def _is_claimed(self, thing: Thing, mark: int) -> bool:
         """Whether an intent that was committed since may mean it."""
-        resource = self.resources.of(thing)
-        return any(resource.may_own(actual, thing) for actual in self._loaded(self.log.started_after(mark)))
+        intended = self._loaded(self.log.started_after(mark))
+        return any(self.resources.identity(thing) in self.resources.owned(actual) for actual in intended)
 
     def _conclude(self, plan_hash: str, removal: Removal, freed: list[str]) -> Removal:
         """Record what became of it; whoever did the same at the same time has recorded the same, or less."""

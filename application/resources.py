@@ -6,7 +6,7 @@ what was seen of it before that does not count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -50,14 +50,23 @@ class Resources:
         unreachable: dict[str, str] = {}
         things: set[Thing] = set()
         for where in (CONTROL, *sorted({*self.offered(), *_asked(CONTROL, self.used, unreachable)})):
-            here = [resource for resource in self.each if resource.is_of_control == (where == CONTROL)]
+            here = [resource for resource in self.each if (resource.lies_on == "control") == (where == CONTROL)]
             found = [_asked(where, partial(resource.things, where), unreachable) for resource in here]
             things.update(thing for each in found for thing in each if where not in unreachable)
         return Inventory(frozenset(things), unreachable)
 
-    def owned(self, actual: Provisioning, homes: Iterable[Thing]) -> set[Thing]:
-        """What is the scope's, or perhaps is."""
-        return {thing for resource in self.each for thing in resource.owned(actual, homes)}
+    def owned(self, actual: Provisioning) -> set[Thing]:
+        """The identities of what is the scope's, or perhaps is."""
+        return {thing for resource in self.each for thing in resource.owned(actual)}
+
+    def identity(self, thing: Thing) -> Thing:
+        """By which `owned` means the thing."""
+        return self.of(thing).identity(thing)
+
+    def alone(self, things: Collection[Thing]) -> list[Thing]:
+        """Without what goes with others of them anyway; in the order of their names."""
+        names = {(thing.where, thing.name): thing for thing in things}
+        return sorted(thing for thing in things if names.get(self.of(thing).goes_with(thing), thing) == thing)
 
     def of(self, thing: Thing) -> Resource:
         """The resource that the thing is."""

@@ -1,7 +1,8 @@
 """Bulkheads: how many effects of a lane run side by side, and which come back later.
 
-A lane is what may be slow, or dead, by itself: one of our resources, a shard, the provisioner of somebody else. Each
-resource names its own. A lane has so many places; an effect runs when all of its lanes have one. So whatever is slow keeps its own threads few.
+A lane is what may be slow, or dead, by itself: one of our resources, a shard, the provisioner of somebody else. An
+executor names those of its order. A lane has so many places; an effect runs when all of its lanes have one. So whatever
+is slow keeps its own threads few.
 
 Who finds a lane crowded, more waiting in this worker than it gets done soon, is put off: its intent is recorded, its
 lease ends, and it is due again when the lane's timetable has a place: the queue in the database waits, and costs

@@ -14,7 +14,7 @@ import psycopg
 
 from adapters.resources.fences import Connect, control_session, control_transaction, spec_of, unclaimed
 from adapters.resources.topology import Topology, reaching
-from application.ports.resources import IsClaimed, Order, Resource
+from application.ports.resources import IsClaimed, Order, Resource, StepExecutor
 from domain.drift import CONTROL, Expected, Finding, Look, Seen, Thing, by_place, completed
 from domain.errors import Obstacle, Permanent
 from domain.scope.desired import TenantSnapshot
@@ -28,20 +28,16 @@ _GIVE_BACK: Final = (
 )
 
 
-class Regions(Resource):
+class Regions(StepExecutor, Resource):
     """Chooses the open shard of the region with the most free capacity, and stays with it."""
 
     serves = (("family", Step.REGION),)
     kinds = ("room",)
-    is_of_control = True
-    tells_of_the_log = False
+    lies_on = "control"
 
     def __init__(self, control: Connect, topology: Topology) -> None:
         self._control = control
         self._topology = topology
-
-    def bulkheads(self, order: Order) -> tuple[str, ...]:
-        return ("family/3",)
 
     def ensure(self, order: Order) -> RegionResult:
         spec = spec_of(order, RegionSpec)
@@ -62,22 +58,22 @@ class Regions(Resource):
 
     def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
         placed = completed(snapshots, Step.REGION, RegionResult)
-        return by_place((Expected(actual, CONTROL, facts) for _, actual, facts in placed), self._look)
+        return by_place((Expected(actual, CONTROL, facts) for _, actual, facts in placed), self.look)
 
-    def _look(self, _: str, families: Sequence[Expected[RegionResult]]) -> Iterator[Seen]:
+    def look(self, where: str, families: Sequence[Expected[RegionResult]]) -> Iterator[Seen]:
         scopes = [str(family.actual.scope) for family in families]
-        with reaching(CONTROL), self._control() as connection:
+        with reaching(where), self._control() as connection:
             query = "SELECT scope FROM placements_reserved WHERE scope = ANY (%s)"
             reserved = {scope for (scope,) in connection.execute(query, [scopes]).fetchall()}
         for family in families:
             yield family.seen(findings(family, reserved))
 
     def things(self, where: str) -> Iterable[Thing]:
-        with reaching(CONTROL), self._control() as connection:
+        with reaching(where), self._control() as connection:
             rows = connection.execute("SELECT scope FROM placements_reserved").fetchall()
         return [Thing(where, "room", scope) for (scope,) in rows]
 
-    def owned(self, actual: Provisioning, homes: Iterable[Thing] = ()) -> Iterable[Thing]:
+    def owned(self, actual: Provisioning) -> Iterable[Thing]:
         return [Thing(CONTROL, "room", str(actual.scope))] if Step.REGION in actual.steps else []
 
     def discard(self, thing: Thing, *, is_claimed: IsClaimed) -> Sequence[str] | None:

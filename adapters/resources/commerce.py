@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from adapters.resources.fences import spec_of
-from application.ports.resources import Order, Resource
+from application.ports.resources import Order, StepExecutor
 from domain.scope.steps import CommerceResult, CommerceSpec, Step
 
 
-class Commerce(Resource):
+class Commerce(StepExecutor):
     """Takes the customer as the log has it; unknown, where commerce has not spoken of it yet, will do."""
 
     serves = (("site", Step.COMMERCE),)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from adapters.resources.fences import spec_of
 from adapters.resources.site_name import site_url
-from application.ports.resources import Order, Resource
+from application.ports.resources import Order, StepExecutor
 from domain.catalog import Catalog
 from domain.scope.steps import ConfigurationResult, ConfigurationSpec, Step
 
 
-class Configurations(Resource):
+class Configurations(StepExecutor):
     """Pure: from the spec, the customer, the catalogue and the placement. What is not known is left out."""
 
     serves = (("site", Step.CONFIGURATION), ("product", Step.CONFIGURATION))

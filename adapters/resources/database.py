@@ -38,10 +38,18 @@ from psycopg import sql
 from adapters.resources import login_role as login_roles
 from adapters.resources.fences import pass_fence, spec_of, unclaimed
 from adapters.resources.login_role import GRANTEE, Names, role_password
-from adapters.resources.places import Place, databases_of_ours, group_of, name_of, named, on_shard, schemas_of_ours, there
+from adapters.resources.places import (
+    Place,
+    databases_of_ours,
+    group_of,
+    name_of,
+    named,
+    schemas_of_ours,
+    there,
+)
 from adapters.resources.portions import drop_portion, hand_over_portion
 from adapters.resources.topology import OURS, Shard, Topology, close_to_public, reach_role
-from application.ports.resources import IsClaimed, Order, Resource
+from application.ports.resources import IsClaimed, Order, Resource, StepExecutor
 from domain.drift import Expected, Finding, Look, Seen, Thing, by_place, completed
 from domain.errors import Permanent, Retryable
 from domain.scope.desired import TenantSnapshot
@@ -53,11 +61,13 @@ class _DataMissing(Permanent):
     """There was data, and it is not there."""
 
 
-class Databases(Resource):
+class Databases(StepExecutor, Resource):
     """Makes, opens, closes and drops families' databases on the shards of a topology."""
 
     serves = (("family", Step.DATABASE),)
     kinds = ("database", "schema")
+    lies_on = "shard"
+    tells_of_the_log = True
 
     def __init__(
         self,
@@ -71,9 +81,6 @@ class Databases(Resource):
         self._master_key = master_key
         self._sessions_per_role = sessions_per_role
         self._closing_seconds = closing_seconds
-
-    def bulkheads(self, order: Order) -> tuple[str, ...]:
-        return ("family/6", *on_shard(order))
 
     def ensure(self, order: Order) -> DatabaseResult:
         spec, shard, names = spec_of(order, DatabaseSpec), self._shard_of(order), Names.of(order)
@@ -119,9 +126,9 @@ class Databases(Resource):
 
     def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
         made = completed(snapshots, Step.DATABASE, DatabaseResult)
-        return by_place((Expected(actual, facts.shard, facts) for _, actual, facts in made), self._look)
+        return by_place((Expected(actual, facts.shard, facts) for _, actual, facts in made), self.look)
 
-    def _look(self, shard: str, made: Sequence[Expected[DatabaseResult]]) -> Iterator[Seen]:
+    def look(self, shard: str, made: Sequence[Expected[DatabaseResult]]) -> Iterator[Seen]:
         with self._topology.connect(shard) as connection:
             places = there(connection, [family.facts for family in made])
             here = [each.facts for each in made if each.facts.isolation == "schema" and Place.of(each.facts) in places]
@@ -143,7 +150,7 @@ class Databases(Resource):
             found = {"schema": schemas_of_ours(connection), "database": databases_of_ours(connection)}
         yield from (Thing(where, kind, name) for kind, names in found.items() for name in names)
 
-    def owned(self, actual: Provisioning, homes: Iterable[Thing] = ()) -> Iterator[Thing]:
+    def owned(self, actual: Provisioning) -> Iterator[Thing]:
         if database := actual.steps.get(Step.DATABASE):
             place = Names.created_as(actual.scope, database.created_generations).place
             for shard in self._topology.shards:

@@ -21,17 +21,17 @@ import psycopg
 from psycopg import errors, sql
 
 from adapters.resources.fences import pass_fence, spec_of, unclaimed
-from adapters.resources.places import Place, databases_of_ours, named, on_shard, schemas_of_ours, there
+from adapters.resources.places import Place, databases_of_ours, named, schemas_of_ours, there
 from adapters.resources.topology import Topology
-from application.ports.resources import IsClaimed, Order, Resource
+from application.ports.resources import IsClaimed, Order, Resource, StepExecutor
 from domain.catalog import Catalog
 from domain.drift import Expected, Finding, Look, Seen, Thing, by_place, completed
 from domain.errors import Permanent, Retryable
 from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import database_of
 from domain.scope.state import Provisioning
-from domain.scope.steps import DatabaseResult, LicenseResult, LicenseSpec, Step
-from domain.stream_name import EntitlementName
+from domain.scope.steps import DatabaseResult, LicenseResult, LicenseSpec, Scope, Step
+from domain.stream_name import EntitlementName, ResourceName
 
 _LONGEST_NAME: Final = 63
 
@@ -74,24 +74,19 @@ def table_of(product: str) -> str:
     return f"{name[:46]}_{hashlib.sha256(product.encode()).hexdigest()[:16]}"
 
 
-class Entitlements(Resource):
+class Entitlements(StepExecutor, Resource):
     """Lays down and takes away entitlements in the families' databases."""
 
     serves = (("product", Step.LICENSE),)
     kinds = ("entitlement",)
-    tells_of_the_log = False
+    lies_on = "shard"
 
     def __init__(self, topology: Topology, catalog: Catalog) -> None:
         self._topology = topology
         self._catalog = catalog
 
-    def bulkheads(self, order: Order) -> tuple[str, ...]:
-        return ("product/7", *on_shard(order))
-
     def draft(self, order: Order) -> LicenseResult:
-        """Where it lies is the provisioner's to say."""
-        spec = spec_of(order, LicenseSpec)
-        return _result(spec, f"with the provisioner of {spec.product}")
+        return licensed(order)
 
     def ensure(self, order: Order) -> LicenseResult:
         spec = spec_of(order, LicenseSpec)
@@ -131,7 +126,7 @@ class Entitlements(Resource):
             drop_if_empty(connection, name)
 
     def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
-        return by_place(self.expected(snapshots), self._look)
+        return by_place(self.expected(snapshots), self.look)
 
     def expected(self, snapshots: Iterable[TenantSnapshot]) -> Iterator[Expected[Laid]]:
         """The entitlements that were laid down with us. What the catalogue says now is not enough: it may have changed
@@ -144,7 +139,7 @@ class Entitlements(Resource):
                 if database is not None:
                     yield Expected(actual, database.shard, Laid(facts, database))
 
-    def _look(self, shard: str, products: Sequence[Expected[Laid]]) -> Iterator[Seen]:
+    def look(self, shard: str, products: Sequence[Expected[Laid]]) -> Iterator[Seen]:
         with self._topology.connect(shard) as connection:
             places = there(connection, [product.facts.database for product in products])
             own = sorted({place.database for place in places if place.database != connection.info.dbname})
@@ -166,16 +161,19 @@ class Entitlements(Resource):
             with self._topology.connect(where, database=database) as inside:
                 yield from _things(where, _rows(inside, ["public"]))
 
-    def owned(self, actual: Provisioning, homes: Iterable[Thing] = ()) -> Iterator[Thing]:
+    def owned(self, actual: Provisioning) -> Iterator[Thing]:
+        """In whichever family of the tenant: the catalogue may have been another one when it was laid down."""
         if actual.scope.kind == "product" and Step.LICENSE in actual.steps:
-            for home in homes:
-                yield Thing(home.where, "entitlement", str(EntitlementName(actual.scope.key, home.name)))
+            for family in {self._catalog.family_of(key) for key in self._catalog.known}:
+                home = ResourceName.of("t", Scope("family", actual.scope.tenant_id, family), 0)
+                yield Thing("", "entitlement", str(EntitlementName(actual.scope.key, home.digest)))
 
-    def may_own(self, actual: Provisioning, thing: Thing) -> bool:
-        return EntitlementName.parse(thing.name).product == actual.scope.key
+    def identity(self, thing: Thing) -> Thing:
+        product, place = EntitlementName.parse(thing.name)
+        return Thing("", "entitlement", str(EntitlementName(product, ResourceName.parse(place).digest)))
 
-    def home_of(self, thing: Thing) -> str | None:
-        return EntitlementName.parse(thing.name).place
+    def goes_with(self, thing: Thing) -> tuple[str, str]:
+        return thing.where, EntitlementName.parse(thing.name).place
 
     def discard(self, thing: Thing, *, is_claimed: IsClaimed) -> Sequence[str] | None:
         product, place = EntitlementName.parse(thing.name)
@@ -203,6 +201,12 @@ class Entitlements(Resource):
     def _is_there(self, place: DatabaseResult) -> bool:
         with self._topology.connect(place.shard) as connection:
             return bool(named(connection, "database", [place.database]))
+
+
+def licensed(order: Order) -> LicenseResult:
+    """The entitlement as it is desired; where it lies is the provisioner's to say."""
+    spec = spec_of(order, LicenseSpec)
+    return _result(spec, f"with the provisioner of {spec.product}")
 
 
 def entitlement_of(known: LicenseSpec | LicenseResult) -> Entitlement:
@@ -257,7 +261,7 @@ def _rows(connection: psycopg.Connection, schemas: list[str]) -> Rows:
         except (errors.UndefinedTable, errors.InvalidSchemaName):
             continue  # a removal was faster: look again at what is left
         return {(row[0], row[1]): Entitlement(*row[2:6], tuple(row[6])) for row in rows}
-    raise Retryable(f"database {connection.info.dbname}: entitlements come and go while they are read: look again later")
+    raise Retryable(f"entitlements in {connection.info.dbname} come and go while they are read: look again later")
 
 
 def _ensure_table(connection: psycopg.Connection, schema: str, table: str) -> None:

@@ -7,6 +7,7 @@ says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -26,7 +27,7 @@ from adapters.resources.login_role import LoginRoles
 from adapters.resources.membership import Memberships
 from adapters.resources.site_name import SiteNames
 from adapters.resources.topology import Topology
-from application.ports.resources import BoundedExecutor, Resource
+from application.ports.resources import BoundedExecutor, StepExecutor
 from application.resources import Resources
 from domain.catalog import Catalog
 from domain.errors import UsageError
@@ -39,34 +40,39 @@ def _no_kafka() -> Producer:
     raise UsageError("the catalogue names an executor on Kafka, but there is no producer here")
 
 
-def resources(
-    *, control: Connect, topology: Topology, catalog: Catalog, site_domain: str, master_key: bytes
-) -> Resources:
-    """All of them, in the order in which their orphans go: what holds things before the roles that may own them.
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Where the resources are. `control` opens a session of the control database."""
 
-    `control` opens a session of the control database.
-    """
-    regions = Regions(control, topology)
+    control: Connect
+    topology: Topology
+    catalog: Catalog
+    site_domain: str
+    master_key: bytes
+
+
+def resources(there: Outside) -> Resources:
+    """All that lies outside the log, in the order in which its orphans go: what holds things before the roles that may
+    own them."""
+    regions = Regions(there.control, there.topology)
     each = (
-        Databases(topology, master_key=master_key),
-        Entitlements(topology, catalog),
+        Databases(there.topology, master_key=there.master_key),
+        Entitlements(there.topology, there.catalog),
         regions,
-        SiteNames(control, site_domain=site_domain, patience=topology.patience),
-        LoginRoles(topology, master_key=master_key),
-        Commerce(),
-        Configurations(catalog, site_domain=site_domain),
-        Identities(),
-        Memberships(),
+        SiteNames(there.control, site_domain=there.site_domain, patience=there.topology.patience),
+        LoginRoles(there.topology, master_key=there.master_key),
     )
-    return Resources(each, topology.offered, regions.used)
+    return Resources(each, there.topology.offered, regions.used)
+
+
+def in_the_log(catalog: Catalog, *, site_domain: str) -> tuple[StepExecutor, ...]:
+    """The executors of which nothing lies outside the log: it cannot drift, and leaves no orphan."""
+    return Commerce(), Configurations(catalog, site_domain=site_domain), Identities(), Memberships()
 
 
 def executors(
-    ours: Resources,
+    there: Outside,
     *,
-    control: Connect,
-    topology: Topology,
-    catalog: Catalog,
     webhook_secrets: Mapping[str, SigningSecret] = NO_SECRETS,
     producer: Callable[[], Producer] = _no_kafka,
 ) -> Mapping[tuple[ScopeKind, Step], BoundedExecutor]:
@@ -75,19 +81,18 @@ def executors(
     `producer` is asked for with the first command to a provisioner that is reached by Kafka. A provisioner that cannot
     be asked, because a secret is not set here, is waited for (`foreign.check_secrets` says so at the start).
     """
-    replies = PostgresReplies(control)
-    requests = SignedRequests(seconds=topology.patience.statement)
+    catalog, replies = there.catalog, PostgresReplies(there.control)
+    requests = SignedRequests(seconds=there.topology.patience.statement)
 
-    def routed(step: Step, resource: Resource) -> Routed:
-        by_webhook = webhooks(step, resource.draft, catalog=catalog, secrets=webhook_secrets, requests=requests)
-        by_kafka = commanded(step, resource.draft, catalog=catalog, producer=producer)
-        asked = {**by_webhook, **by_kafka}
-        return Routed(
-            resource, {key: Replied(CircuitBreaker(each), replies, resource.draft) for key, each in asked.items()}
-        )
+    def routed(step: Step, executor: StepExecutor) -> Routed:
+        draft = executor.draft
+        by_webhook = webhooks(step, draft, catalog=catalog, secrets=webhook_secrets, requests=requests)
+        asked = {**by_webhook, **commanded(step, draft, catalog=catalog, producer=producer)}
+        return Routed(executor, {key: Replied(CircuitBreaker(each), replies, draft) for key, each in asked.items()})
 
     return {
-        (kind, step): routed(step, resource) if kind == "product" else resource
-        for resource in ours.each
-        for kind, step in resource.serves
+        (kind, step): routed(step, executor) if kind == "product" else executor
+        for executor in (*resources(there).each, *in_the_log(catalog, site_domain=there.site_domain))
+        if isinstance(executor, StepExecutor)
+        for kind, step in executor.serves
     }

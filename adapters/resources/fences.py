@@ -71,9 +71,9 @@ def control_transaction(control: Connect, order: Order, patience: Patience) -> I
 def unclaimed(connection: psycopg.Connection, is_claimed: IsClaimed, *, schema: str = OURS) -> Iterator[bool]:
     """A transaction in which no executor passes a fence; whether nothing claims the orphan that goes in it.
 
-        1  lock the fences (no order passes), ask once more whether an intent claims the thing
-        2  remove it, in the same transaction
-        3  commit: an order that waited for the lock goes on, and makes anew what its own intent says
+    1  lock the fences (no order passes), ask once more whether an intent claims the thing
+    2  remove it, in the same transaction
+    3  commit: an order that waited for the lock goes on, and makes anew what its own intent says
     """
     with connection.transaction():
         fences = sql.Identifier(schema, "fences")

@@ -7,11 +7,11 @@ once commerce has named them, replace the person who founded the tenant.
 from __future__ import annotations
 
 from adapters.resources.fences import spec_of
-from application.ports.resources import Order, Resource
+from application.ports.resources import Order, StepExecutor
 from domain.scope.steps import IdentityResult, IdentitySpec, Membership, Permission, Step, User
 
 
-class Identities(Resource):
+class Identities(StepExecutor):
     """Pure: from the spec, the customer and the tenant."""
 
     serves = (("site", Step.IDENTITY), ("product", Step.IDENTITY))

@@ -94,7 +94,7 @@ class LoginRoles(Resource):
     """Sees and clears away the roles of the families' databases, which make them (database.py)."""
 
     kinds = ("role",)
-    tells_of_the_log = False
+    lies_on = "shard"
 
     def __init__(self, topology: Topology, *, master_key: bytes, closing_seconds: float = 5.0) -> None:
         self._topology = topology
@@ -103,9 +103,9 @@ class LoginRoles(Resource):
 
     def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
         made = completed(snapshots, Step.DATABASE, DatabaseResult)
-        return by_place((Expected(actual, facts.shard, facts) for _, actual, facts in made), self._look)
+        return by_place((Expected(actual, facts.shard, facts) for _, actual, facts in made), self.look)
 
-    def _look(self, shard: str, made: Sequence[Expected[DatabaseResult]]) -> Iterator[Seen]:
+    def look(self, shard: str, made: Sequence[Expected[DatabaseResult]]) -> Iterator[Seen]:
         with self._topology.connect(shard) as connection:
             places = there(connection, [family.facts for family in made])
             open_ = [family for family in made if Place.of(family.facts) in places]  # data_missing tells of the others
@@ -133,7 +133,7 @@ class LoginRoles(Resource):
             if any(ResourceName.parse(each).digest in ours for each in (name, *groups)):
                 yield Thing(where, "role", name)
 
-    def owned(self, actual: Provisioning, homes: Iterable[Thing] = ()) -> Iterator[Thing]:
+    def owned(self, actual: Provisioning) -> Iterator[Thing]:
         if database := actual.steps.get(Step.DATABASE):
             names = Names.created_as(actual.scope, database.created_generations)
             for role in (names.group, *names.logins.values()):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from adapters.resources.fences import spec_of
-from application.ports.resources import Order, Resource
+from application.ports.resources import Order, StepExecutor
 from domain.scope.steps import MembershipResult, MembershipSpec, Step
 
 
-class Memberships(Resource):
+class Memberships(StepExecutor):
     """The result is all there is of it: the log is where the set is kept."""
 
     serves = (("product", Step.SITE),)

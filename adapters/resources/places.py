@@ -12,7 +12,6 @@ from typing import Final, Literal, LiteralString, NamedTuple
 import psycopg
 
 from adapters.resources.fences import families
-from application.ports.resources import Order
 from domain.scope.steps import DatabaseResult
 from domain.stream_name import RESOURCE_PATTERN, ResourceName
 
@@ -81,8 +80,3 @@ def databases_of_ours(connection: psycopg.Connection) -> dict[str, bool]:
     query = "SELECT datname, datallowconn AND datconnlimit <> -2 FROM pg_database WHERE datname ~ %s"
     rows, ours = connection.execute(query, [OUR_NAMES]).fetchall(), families(connection)
     return {name: is_open for name, is_open in rows if ResourceName.parse(name).digest in ours}
-
-
-def on_shard(order: Order) -> tuple[str, ...]:
-    """The bulkhead of the family's shard."""
-    return (f"shard:{order.placement.shard}",) if order.placement is not None else ()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from adapters.resources.fences import Connect, control_session, control_transaction, spec_of, unclaimed
 from adapters.resources.topology import Patience, reaching
-from application.ports.resources import IsClaimed, Order, Resource
+from application.ports.resources import IsClaimed, Order, Resource, StepExecutor
 from domain.drift import CONTROL, Expected, Finding, Look, Seen, Thing, by_place, completed
 from domain.errors import Obstacle
 from domain.scope.desired import TenantSnapshot
@@ -20,20 +20,18 @@ def site_url(site_name: str, site_domain: str) -> str:
     return f"https://{site_name}.{site_domain}"
 
 
-class SiteNames(Resource):
+class SiteNames(StepExecutor, Resource):
     """Reserves the site's name against all other tenants."""
 
     serves = (("site", Step.SITE),)
     kinds = ("site name",)
-    is_of_control = True
+    lies_on = "control"
+    tells_of_the_log = True
 
     def __init__(self, control: Connect, *, site_domain: str, patience: Patience | None = None) -> None:
         self._control = control
         self._site_domain = site_domain
         self._patience = patience or Patience()
-
-    def bulkheads(self, order: Order) -> tuple[str, ...]:
-        return ("site/2",)
 
     def ensure(self, order: Order) -> SiteResult:
         spec = spec_of(order, SiteSpec)
@@ -63,22 +61,22 @@ class SiteNames(Resource):
 
     def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
         sites = completed(snapshots, Step.SITE, SiteResult)
-        return by_place((Expected(actual, CONTROL, facts) for _, actual, facts in sites), self._look)
+        return by_place((Expected(actual, CONTROL, facts) for _, actual, facts in sites), self.look)
 
-    def _look(self, _: str, sites: Sequence[Expected[SiteResult]]) -> Iterator[Seen]:
+    def look(self, where: str, sites: Sequence[Expected[SiteResult]]) -> Iterator[Seen]:
         names = [site.facts.site_name for site in sites]
-        with reaching(CONTROL), self._control() as connection:
+        with reaching(where), self._control() as connection:
             query = "SELECT site_name, tenant_id FROM site_names WHERE site_name = ANY (%s)"
             owners = dict(connection.execute(query, [names]).fetchall())
         for site in sites:
             yield site.seen(findings(site, owners.get(site.facts.site_name)))
 
     def things(self, where: str) -> Iterable[Thing]:
-        with reaching(CONTROL), self._control() as connection:
+        with reaching(where), self._control() as connection:
             rows = connection.execute("SELECT site_name, tenant_id FROM site_names").fetchall()
         return [Thing(where, "site name", str(SiteReservation(*row))) for row in rows]
 
-    def owned(self, actual: Provisioning, homes: Iterable[Thing] = ()) -> Iterator[Thing]:
+    def owned(self, actual: Provisioning) -> Iterator[Thing]:
         if actual.scope.kind == "site" and (site := actual.steps.get(Step.SITE)):
             for known in (site.spec, site.facts):
                 if isinstance(known, SiteSpec | SiteResult):

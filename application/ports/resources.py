@@ -1,16 +1,17 @@
 """Resources: what a step brings about, with the acts on it and the order that each of them gets.
 
-    ensure, remove     one effect of the saga, by an order
-    observe            drift: a look at each place where completed steps say that something is
-    things, owned      orphans: everything in one place that is named as ours; what of it is a scope's
-    discard            one effect on an orphan, which no order names
+ensure, remove     one effect of the saga, by an order
+observe            drift: a look at each place where completed steps say that something is
+things, owned      orphans: everything in one place that is named as ours; what of it is a scope's
+discard            one effect on an orphan, which no order names
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Protocol
+from typing import Final, Literal, Protocol
 
 from domain.customer import Customer
 from domain.drift import Look, Thing
@@ -70,60 +71,75 @@ class BoundedExecutor(Executor, Protocol):
         """The groups of effects whose limits hold for this one; none where it waits for nothing outside the log."""
 
 
-class Resource:
-    """What the steps `serves` bring about, and how it is seen and cleared away. A place is a shard, or CONTROL.
+LiesOn = Literal["the log", "control", "shard"]
+"""Where what an executor makes lies: in the log alone, in the control database, or on the family's shard."""
 
-    This class is a resource of which nothing lies outside the log: it cannot drift, and leaves no orphan.
-    """
 
-    serves: ClassVar[tuple[tuple[ScopeKind, Step], ...]] = ()
-    kinds: ClassVar[tuple[str, ...]] = ()
-    """Of its things, in the order in which they go."""
-    is_of_control: ClassVar[bool] = False
-    """Whether its things lie in the control database; others lie on shards."""
-    tells_of_the_log: ClassVar[bool] = True
-    """Whether many orphans of it look as if another log should be asked."""
+def bulkheads(order: Order, lies_on: LiesOn) -> tuple[str, ...]:
+    """The limits of an effect of ours: on its step, and on its shard."""
+    if lies_on == "the log":
+        return ()
+    ours = f"{order.scope.kind}/{int(order.step)}"
+    placed = order.placement if lies_on == "shard" else None
+    return (ours, f"shard:{placed.shard}") if placed is not None else (ours,)
 
+
+class StepExecutor(ABC):
+    """Brings about the steps that it `serves`, and waits for the place where its things lie."""
+
+    serves: tuple[tuple[ScopeKind, Step], ...]
+    lies_on: LiesOn = "the log"
+
+    @abstractmethod
     def ensure(self, order: Order) -> StepResult:
         """See `Executor.ensure`."""
-        raise NotImplementedError(order.idempotency_key)
 
-    def remove(self, order: Order) -> None:
+    def remove(self, order: Order) -> None:  # noqa: B027 - that is all where nothing lies outside the log
         """See `Executor.remove`."""
-
-    def bulkheads(self, order: Order) -> tuple[str, ...]:
-        """See `BoundedExecutor.bulkheads`."""
-        return ()
 
     def draft(self, order: Order) -> StepResult:
         """The result of an ensure by another team's provisioner, as far as we know it ourselves. Pure."""
         return self.ensure(order)
 
-    def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
-        """A look at each place where the completed steps of these tenants say that something is. Pure; a look is not."""
-        return {}
+    def bulkheads(self, order: Order) -> tuple[str, ...]:
+        """See `BoundedExecutor.bulkheads`."""
+        return bulkheads(order, self.lies_on)
 
+
+class Resource(ABC):
+    """Things outside the log: how they are seen, listed and cleared away. A place is a shard, or CONTROL."""
+
+    kinds: tuple[str, ...]
+    """Of its things, in the order in which they go."""
+    lies_on: LiesOn
+    tells_of_the_log = False
+    """Whether many orphans of it look as if another log should be asked."""
+
+    @abstractmethod
+    def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
+        """A look at each place where completed steps of these tenants say that something is. Pure; a look is not."""
+
+    @abstractmethod
     def things(self, where: str) -> Iterable[Thing]:
         """Everything in the place that is named as ours. Raises as a look does."""
-        return ()
 
-    def owned(self, actual: Provisioning, homes: Iterable[Thing] = ()) -> Iterable[Thing]:
-        """What is the scope's, or perhaps is: a step that was started counts, whatever its outcome. `homes` is what
-        other scopes of the tenant own. Pure."""
-        return ()
+    @abstractmethod
+    def owned(self, actual: Provisioning) -> Iterable[Thing]:
+        """The identities of what is the scope's, or perhaps is: a step that was started counts, whatever its outcome.
+        Pure."""
 
-    def may_own(self, actual: Provisioning, thing: Thing) -> bool:
-        """Whether an intent of the scope may mean the thing. Pure."""
-        return thing in set(self.owned(actual))
-
-    def home_of(self, thing: Thing) -> str | None:
-        """The name of another thing in the same place, with which this one goes anyway. Pure."""
-        return None
-
+    @abstractmethod
     def discard(self, thing: Thing, *, is_claimed: IsClaimed) -> Sequence[str] | None:
         """Make sure that the thing is not there; the obstacles that end with it. None where it is claimed after all,
         which is asked under the lock that every executor passes.
 
         Raises ExecutorError where it cannot be removed, or not now.
         """
-        raise NotImplementedError(thing.kind)
+
+    def identity(self, thing: Thing) -> Thing:
+        """By which `owned` means it: itself, where the log says all of its name."""
+        return thing
+
+    def goes_with(self, thing: Thing) -> tuple[str, str]:
+        """Place and name of the thing in which it lies, and with which it goes anyway; or its own."""
+        return thing.where, thing.name

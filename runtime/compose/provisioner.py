@@ -19,7 +19,7 @@ from runtime import faults
 from runtime.compose.kafka import consumer_of, producer_of
 from runtime.compose.parts import Parts
 from runtime.compose.process import once, once_per_configuration
-from runtime.compose.resources import control_of, resources_of
+from runtime.compose.resources import outside_of
 from runtime.settings import Settings
 from runtime.webhook_secrets import load_webhook_secrets
 
@@ -38,10 +38,7 @@ def executors_of_configuration(parts: Parts, configuration: Configuration) -> An
 
 def _executors(parts: Parts) -> Any:
     return executors(
-        resources_of(parts),
-        control=control_of(parts),
-        topology=parts.topology,
-        catalog=parts.catalog,
+        outside_of(parts),
         webhook_secrets=webhook_secrets_of(parts),
         producer=_commands(parts).producer,
     )

@@ -8,33 +8,25 @@ from datetime import timedelta
 
 from adapters.postgres.connection import connect
 from adapters.postgres.orphan_plans import OrphanPlans
-from adapters.postgres.sweeps import PostgresLedger
 from adapters.postgres.sessions import Sessions
+from adapters.postgres.sweeps import PostgresLedger
 from adapters.resources.database import Databases
-from adapters.resources.executors import resources
+from adapters.resources.executors import Outside, resources
 from application.database_recreation import DatabaseRecreation
 from application.drift_detection import DriftDetector
 from application.drift_sweep import DriftSweep
 from application.orphan_removal import OrphanRemoval
-from application.resources import Resources
 from runtime.compose.parts import Parts
 from runtime.compose.process import new_id, once, once_per_configuration, utc_now
 
 
-@once_per_configuration
-def resources_of(parts: Parts) -> Resources:
-    return resources(
-        control=control_of(parts),
-        topology=parts.topology,
-        catalog=parts.catalog,
-        site_domain=parts.settings.site_domain,
-        master_key=parts.master_key,
-    )
+def outside_of(parts: Parts) -> Outside:
+    """Where the resources of the configuration in use are."""
+    return Outside(_control(parts), parts.topology, parts.catalog, parts.settings.site_domain, parts.master_key)
 
 
 @once
-def control_of(parts: Parts) -> Sessions:
-    """Sessions of the control database, for the resources in it."""
+def _control(parts: Parts) -> Sessions:
     url, keep = parts.endpoints.database_url, parts.settings.provisioner_executor_limit
     return parts.closing(Sessions(lambda: connect(url, autocommit=True), keep=keep))
 
@@ -44,7 +36,7 @@ def reconciling_of(parts: Parts) -> DriftDetector:
     return DriftDetector(
         log=parts.log,
         snapshots=parts.saga.snapshots,
-        resources=resources_of(parts),
+        resources=resources(outside_of(parts)),
         catalog=parts.catalog,
         policy=parts.policy,
         clock=utc_now,
@@ -68,7 +60,7 @@ def recreating_of(parts: Parts) -> DatabaseRecreation:
 def clearing_of(parts: Parts) -> OrphanRemoval:
     return OrphanRemoval(
         log=parts.log,
-        resources=resources_of(parts),
+        resources=resources(outside_of(parts)),
         plans=OrphanPlans(parts.endpoints.database_url),
         drift=parts.policy.drift,
         clock=utc_now,
