@@ -92,7 +92,8 @@ def default_shards() -> dict[str, FakeShard]:
 
 @dataclass
 class FakeWorld:
-    """All that is there. `acts` counts what was tried, `completed` what was done, by idempotency key."""
+    """All that is there. `acts` counts what was tried, `completed` what was done, by idempotency key. `answers` raises
+    for a place that does not answer; `asked` names each look."""
 
     shards: dict[str, FakeShard] = field(default_factory=default_shards)
     default_region: str = "eu"
@@ -104,6 +105,9 @@ class FakeWorld:
     databases: dict[Scope, DatabaseResult] = field(default_factory=dict)
     entitlements: dict[Scope, LicenseResult] = field(default_factory=dict)
     roles: dict[Scope, dict[str, Role]] = field(default_factory=dict)
+    grants: dict[Place, tuple[str, ...]] = field(default_factory=dict)
+    answers: Callable[[str], None] = lambda where: None
+    asked: list[str] = field(default_factory=list)
     fences: dict[Scope, int] = field(default_factory=dict)
     acts: Counter[tuple[ScopeKind, Step, Direction]] = field(default_factory=Counter)
     completed: Counter[str] = field(default_factory=Counter)
@@ -112,6 +116,11 @@ class FakeWorld:
         self.lock = RLock()
         shards = [Shard(name, shard.region, url="") for name, shard in self.shards.items()]
         self.topology = Topology(shards, default_region=shards[0].region)
+
+    def look_at(self, where: str) -> None:
+        """Raises what the place says where it does not answer."""
+        self.asked.append(where)
+        self.answers(where)
 
     def places(self) -> frozenset[Place]:
         """Where data is."""
@@ -193,6 +202,7 @@ class _SiteNames(SiteNames):
             del names[name]
 
     def look(self, where: str, sites: Sequence[Expected[SiteResult]]) -> Iterator[Seen]:
+        self.world.look_at(where)
         for site in sites:
             yield site.seen(site_name.findings(site, self.world.site_names.get(site.facts.site_name)))
 
@@ -241,6 +251,7 @@ class _Regions(Regions):
         self._free(order.scope)
 
     def look(self, where: str, families: Sequence[Expected[RegionResult]]) -> Iterator[Seen]:
+        self.world.look_at(where)
         for family in families:
             yield family.seen(capacity.findings(family, set(map(str, self.world.placements))))
 
@@ -300,12 +311,13 @@ class _Databases(Databases):
         self.world.roles.pop(order.scope, None)
 
     def look(self, shard: str, made: Sequence[Expected[DatabaseResult]]) -> Iterator[Seen]:
+        self.world.look_at(shard)
         for family in made:
-            yield family.seen(database.findings(family.facts, self.world.places(), {}))
+            yield family.seen(database.findings(family.facts, self.world.places(), self.world.grants))
 
-    def things(self, where: str) -> Iterable[Thing]:
+    def things(self, where: str) -> Iterator[Thing]:
         here = [facts for facts in self.world.databases.values() if facts.shard == where]
-        return [Thing(where, facts.isolation, name_of(facts)) for facts in here]
+        yield from (Thing(where, facts.isolation, name_of(facts)) for facts in here)
 
     def discard(self, thing: Thing, *, is_claimed: IsClaimed) -> Sequence[str] | None:
         if is_claimed():
@@ -321,14 +333,15 @@ class _LoginRoles(LoginRoles):
         self.world = world
 
     def look(self, shard: str, made: Sequence[Expected[DatabaseResult]]) -> Iterator[Seen]:
+        self.world.look_at(shard)
         for family in made:
             if Place.of(family.facts) in self.world.places():
                 roles = self.world.roles.get(family.actual.scope, {})
                 yield family.seen(login_role.findings(family.facts, roles))
 
-    def things(self, where: str) -> Iterable[Thing]:
+    def things(self, where: str) -> Iterator[Thing]:
         here = [scope for scope in self.world.roles if self.world.placements.get(scope) == where]
-        return [Thing(where, "role", role) for scope in here for role in self.world.roles[scope]]
+        yield from (Thing(where, "role", role) for scope in here for role in self.world.roles[scope])
 
     def discard(self, thing: Thing, *, is_claimed: IsClaimed) -> Sequence[str] | None:
         if is_claimed():
@@ -360,6 +373,7 @@ class _Entitlements(Entitlements):
         self.world.entitlements.pop(order.scope, None)
 
     def look(self, shard: str, products: Sequence[Expected[Laid]]) -> Iterator[Seen]:
+        self.world.look_at(shard)
         for product in products:
             if Place.of(product.facts.database) in self.world.places():
                 found = self.world.entitlements.get(product.actual.scope)
@@ -367,8 +381,8 @@ class _Entitlements(Entitlements):
                 rows = {(location, product.actual.scope.key): entitlement_of(found)} if found else {}
                 yield product.seen(entitlement.findings(product, rows))
 
-    def things(self, where: str) -> Iterable[Thing]:
-        return self._laid(where)
+    def things(self, where: str) -> Iterator[Thing]:
+        yield from self._laid(where)
 
     def discard(self, thing: Thing, *, is_claimed: IsClaimed) -> Sequence[str] | None:
         if is_claimed():
