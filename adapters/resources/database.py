@@ -345,7 +345,7 @@ def _unexpected_grants(connection: psycopg.Connection, made: Sequence[DatabaseRe
         " WHERE a.grantee <> n.nspowner AND g.rolname IS DISTINCT FROM k.own GROUP BY n.nspname"
     ).format(who=GRANTEE)
     rows = connection.execute(look, [[facts.schema_name for facts in made], [group_of(facts) for facts in made]])
-    others = dict(rows.fetchall())
+    others: dict[str, list[str]] = dict(rows.fetchall())
     return {Place.of(facts): others[facts.schema_name] for facts in made if facts.schema_name in others}
 
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import psycopg
 from psycopg import errors, sql
@@ -45,22 +45,11 @@ _TOGETHER: Final = 500
 """Schemas whose entitlements are read by one query."""
 
 
-class Entitlement(NamedTuple):
-    """What a product can read of its license."""
+Entitlement = tuple[str, int, bool, datetime | None, tuple[str, ...]]
+"""What a product can read of its license: edition, users, whether it is active, its end, features."""
 
-    edition: str
-    users: int
-    active: bool
-    expires_at: datetime | None
-    features: tuple[str, ...]
-
-
-class Laid(NamedTuple):
-    """An entitlement that step 7 laid down with us, and the database that it lies in."""
-
-    license: LicenseResult
-    database: DatabaseResult
-
+Laid = tuple[LicenseResult, DatabaseResult]
+"""An entitlement that step 7 laid down with us, and the database that it lies in."""
 
 Rows = Mapping[tuple[str, str], Entitlement]
 """By location (database.schema.table) and subject."""
@@ -137,11 +126,11 @@ class Entitlements(StepExecutor, Resource):
             if is_ours and _IS_WITH_US.fullmatch(facts.location):
                 database = database_of(snapshot, self._catalog.family_of(key))
                 if database is not None:
-                    yield Expected(actual, database.shard, Laid(facts, database))
+                    yield Expected(actual, database.shard, (facts, database))
 
     def look(self, shard: str, products: Sequence[Expected[Laid]]) -> Iterator[Seen]:
         with self._topology.connect(shard) as connection:
-            places = there(connection, [product.facts.database for product in products])
+            places = there(connection, [database for _, database in (product.facts for product in products)])
             own = sorted({place.database for place in places if place.database != connection.info.dbname})
             schemas = sorted({place.schema for place in places if place.database == connection.info.dbname})
             rows = dict(_rows(connection, schemas))
@@ -149,7 +138,7 @@ class Entitlements(StepExecutor, Resource):
             with self._topology.connect(shard, database=database) as inside:
                 rows |= _rows(inside, ["public"])
         for product in products:
-            if Place.of(product.facts.database) in places:  # otherwise the family's database tells of it
+            if Place.of(product.facts[1]) in places:  # otherwise the family's database tells of it
                 yield product.seen(findings(product, rows))
 
     def things(self, where: str) -> Iterator[Thing]:
@@ -211,7 +200,7 @@ def licensed(order: Order) -> LicenseResult:
 
 def entitlement_of(known: LicenseSpec | LicenseResult) -> Entitlement:
     """What the product can read of it."""
-    return Entitlement(known.edition, known.users, known.active, known.expires_at, known.features)
+    return known.edition, known.users, known.active, known.expires_at, known.features
 
 
 def findings(product: Expected[Laid], rows: Rows) -> Iterator[Finding]:
@@ -260,7 +249,7 @@ def _rows(connection: psycopg.Connection, schemas: list[str]) -> Rows:
             rows = connection.execute(sql.SQL(" UNION ALL ").join(each)).fetchall()
         except (errors.UndefinedTable, errors.InvalidSchemaName):
             continue  # a removal was faster: look again at what is left
-        return {(row[0], row[1]): Entitlement(*row[2:6], tuple(row[6])) for row in rows}
+        return {(at, of): (*license_, tuple(features)) for at, of, *license_, features in rows}
     raise Retryable(f"entitlements in {connection.info.dbname} come and go while they are read: look again later")
 
 

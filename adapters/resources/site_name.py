@@ -67,7 +67,7 @@ class SiteNames(StepExecutor, Resource):
         names = [site.facts.site_name for site in sites]
         with reaching(where), self._control() as connection:
             query = "SELECT site_name, tenant_id FROM site_names WHERE site_name = ANY (%s)"
-            owners = dict(connection.execute(query, [names]).fetchall())
+            owners: dict[str, str] = dict(connection.execute(query, [names]).fetchall())
         for site in sites:
             yield site.seen(findings(site, owners.get(site.facts.site_name)))
 

@@ -375,9 +375,10 @@ class _Entitlements(Entitlements):
     def look(self, shard: str, products: Sequence[Expected[Laid]]) -> Iterator[Seen]:
         self.world.look_at(shard)
         for product in products:
-            if Place.of(product.facts.database) in self.world.places():
+            license_, home = product.facts
+            if Place.of(home) in self.world.places():
                 found = self.world.entitlements.get(product.actual.scope)
-                location = f"{product.facts.database.database}.{product.facts.license.location}"
+                location = f"{home.database}.{license_.location}"
                 rows = {(location, product.actual.scope.key): entitlement_of(found)} if found else {}
                 yield product.seen(entitlement.findings(product, rows))
 

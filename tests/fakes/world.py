@@ -15,7 +15,7 @@ from adapters.resources.capacity import Regions
 from adapters.resources.database import Databases
 from adapters.resources.entitlement import Entitlements
 from adapters.resources.site_name import SiteNames
-from application.ports.resources import Order, bulkheads
+from application.ports.resources import Order, StepExecutor, bulkheads
 from domain.errors import Fenced, Obstacle
 from domain.scope.steps import (
     CommerceResult,
@@ -43,7 +43,8 @@ from domain.scope.steps import (
 )
 
 DEFAULT_REGION = "eu"
-_LIES_ON = {place: each.lies_on for each in (SiteNames, Regions, Databases, Entitlements) for place in each.serves}
+_OUTSIDE: tuple[type[StepExecutor], ...] = (SiteNames, Regions, Databases, Entitlements)
+_LIES_ON = {place: each.lies_on for each in _OUTSIDE for place in each.serves}
 
 
 def facts_of(spec: StepSpec, created_generations: Mapping[str, int]) -> StepResult:
