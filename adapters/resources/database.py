@@ -28,7 +28,7 @@ the act of an operator who accepts the loss, makes room for a new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -36,7 +36,7 @@ import psycopg
 from psycopg import sql
 
 from adapters.resources import login_role as login_roles
-from adapters.resources.fences import pass_fence, spec_of, unclaimed
+from adapters.resources.fences import fenced, pass_fence, spec_of, unclaimed
 from adapters.resources.login_role import GRANTEE, Names, role_password
 from adapters.resources.places import (
     Place,
@@ -55,6 +55,8 @@ from domain.errors import Permanent, Retryable
 from domain.scope.desired import TenantSnapshot
 from domain.scope.state import Provisioning
 from domain.scope.steps import DatabaseResult, DatabaseSpec, RoleResult, Step
+
+Isolation = Literal["schema", "database"]
 
 
 class _DataMissing(Permanent):
@@ -118,11 +120,11 @@ class Databases(StepExecutor, Resource):
     def remove(self, order: Order) -> None:
         shard, names = self._shard_of(order), Names.of(order)
         with self._topology.connect(shard.name) as connection:
-            if _isolation(order, shard) == "schema":
-                self._remove_schema(connection, order, names)
+            if (isolation := _isolation(order, shard)) == "schema":
+                self._remove(connection, order, names, kind=isolation)
             else:
                 with _alone(connection, order):
-                    self._remove_database(connection, order, names)
+                    self._remove(connection, order, names, kind=isolation)
 
     def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
         made = completed(snapshots, Step.DATABASE, DatabaseResult)
@@ -188,34 +190,15 @@ class Databases(StepExecutor, Resource):
             )
             _mark(connection, order, made=True)
         self._end_sessions(connection, spec, names)
-        if leavers:
-            self._hand_over_portions(connection, order, leavers, names)
-            with connection.transaction():
-                pass_fence(connection, order)
-                login_roles.hand_over(connection, leavers, group=names.group)
-                login_roles.drop_roles(connection, leavers)
-
-    def _hand_over_portions(
-        self, connection: psycopg.Connection, order: Order, leavers: Iterable[str], names: Names
-    ) -> None:
         for leaver in leavers:
             is_more = True
             while is_more:
-                with connection.transaction():
-                    pass_fence(connection, order)
+                with fenced(connection, order):
                     is_more = hand_over_portion(connection, leaver, to=names.group)
-
-    def _remove_schema(self, connection: psycopg.Connection, order: Order, names: Names) -> None:
-        self._shut(connection, order, names, made=False)
-        is_more = True
-        while is_more:
-            with connection.transaction():
-                pass_fence(connection, order)
-                is_more = drop_portion(connection, names.place)
-        with connection.transaction():
-            pass_fence(connection, order)
-            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(names.place)))
-            _drop_roles(connection, names)
+        if leavers:
+            with fenced(connection, order):
+                login_roles.hand_over(connection, leavers, group=names.group)
+                login_roles.drop_roles(connection, leavers)
 
     # -- database isolation; all of it under the lock of `_alone`
 
@@ -224,8 +207,7 @@ class Databases(StepExecutor, Resource):
             _expect_data(connection, order, names, kind="database")
             leavers = self._ensure_roles(connection, order, spec, names, schema="public")
         _open_database(connection, names)
-        with connection.transaction():
-            pass_fence(connection, order)
+        with fenced(connection, order):
             _mark(connection, order, made=True)
         with self._topology.connect(order_shard(order), database=names.place) as inside:
             with inside.transaction():
@@ -237,20 +219,25 @@ class Databases(StepExecutor, Resource):
                     pass
             with inside.transaction():
                 login_roles.hand_over(inside, leavers, group=names.group)
-        with connection.transaction():
-            pass_fence(connection, order)
+        with fenced(connection, order):
             login_roles.drop_roles(connection, leavers)
 
-    def _remove_database(self, connection: psycopg.Connection, order: Order, names: Names) -> None:
-        self._shut(connection, order, names, made=False)
-        with connection.transaction():
-            pass_fence(connection, order)
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(names.place)))
-        with connection.transaction():
-            pass_fence(connection, order)
-            _drop_roles(connection, names)
-
     # -- both
+
+    def _remove(self, connection: psycopg.Connection, order: Order, names: Names, *, kind: Isolation) -> None:
+        self._shut(connection, order, names, made=False)
+        name, is_more = sql.Identifier(names.place), True
+        while is_more:
+            with fenced(connection, order):
+                is_more = kind == "schema" and drop_portion(connection, names.place)
+        if kind == "database":
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        with fenced(connection, order):
+            if kind == "schema":
+                connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
+            left = named(connection, "role", [*names.logins.values(), names.group])
+            login_roles.drop_owned(connection, left)
+            login_roles.drop_roles(connection, left)
 
     def _shard_of(self, order: Order) -> Shard:
         return self._topology.shard(order_shard(order))
@@ -277,15 +264,16 @@ class Databases(StepExecutor, Resource):
                 schema=schema,
                 sessions=self._sessions_per_role,
             )
-        leavers = named(connection, "role", _leaving(spec, names))
+        staying = {role.product for role in spec.roles}
+        leaving = (role for product, role in names.logins.items() if product not in staying)
+        leavers = named(connection, "role", leaving)
         login_roles.forbid_login(connection, leavers)
         return leavers
 
     def _shut(self, connection: psycopg.Connection, order: Order, names: Names, *, made: bool) -> None:
         """Nobody may log in any more. `made`: whether it stays known that there was data."""
         logins = list(names.logins.values())
-        with connection.transaction():
-            pass_fence(connection, order)
+        with fenced(connection, order):
             _mark(connection, order, made=made)
             login_roles.forbid_login(connection, named(connection, "role", logins))
         login_roles.end_sessions(connection, logins, seconds=self._closing_seconds)
@@ -296,12 +284,6 @@ class Databases(StepExecutor, Resource):
         login_roles.end_sessions(connection, shut, seconds=self._closing_seconds)
 
 
-def _drop_roles(connection: psycopg.Connection, names: Names) -> None:
-    left = named(connection, "role", [*names.logins.values(), names.group])
-    login_roles.drop_owned(connection, left)
-    login_roles.drop_roles(connection, left)
-
-
 def order_shard(order: Order) -> str:
     """The shard that the family was placed on."""
     if order.placement is None:
@@ -309,14 +291,9 @@ def order_shard(order: Order) -> str:
     return order.placement.shard
 
 
-def _isolation(order: Order, shard: Shard) -> Literal["schema", "database"]:
+def _isolation(order: Order, shard: Shard) -> Isolation:
     """As the family was made; what the shard's setting says now is for new ones."""
     return order.database.isolation if order.database else shard.isolation
-
-
-def _leaving(spec: DatabaseSpec, names: Names) -> list[str]:
-    staying = {role.product for role in spec.roles}
-    return [role for product, role in names.logins.items() if product not in staying]
 
 
 def _grant_rights(connection: psycopg.Connection, schema: str, spec: DatabaseSpec, names: Names) -> None:
@@ -354,7 +331,7 @@ def _expect_data(
     order: Order,
     names: Names,
     *,
-    kind: Literal["schema", "database"],
+    kind: Isolation,
 ) -> None:
     """Pass the fence, then look. Raises Permanent where data was made and is gone.
 

@@ -20,7 +20,7 @@ from typing import Final
 import psycopg
 from psycopg import errors, sql
 
-from adapters.resources.fences import pass_fence, spec_of, unclaimed
+from adapters.resources.fences import fenced, spec_of, unclaimed
 from adapters.resources.places import Place, databases_of_ours, named, schemas_of_ours, there
 from adapters.resources.topology import Topology
 from application.ports.resources import IsClaimed, Order, Resource, StepExecutor
@@ -85,8 +85,7 @@ class Entitlements(StepExecutor, Resource):
         if place is None or role is None:
             raise Retryable(f"{order.scope} has no database with a role for {reader} yet: step 6 comes first")
         table = sql.Identifier(place.schema_name, table_of(reader))
-        with self._connect(place) as connection, connection.transaction():
-            pass_fence(connection, order)
+        with self._connect(place) as connection, fenced(connection, order):
             _ensure_table(connection, place.schema_name, table_of(reader))
             connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(table, sql.Identifier(role.role)))
             connection.execute(
@@ -106,8 +105,7 @@ class Entitlements(StepExecutor, Resource):
         if place is None or not self._is_there(place):
             return
         schema, table = place.schema_name, table_of(self._reader(order))
-        with self._connect(place) as connection, connection.transaction():
-            pass_fence(connection, order)
+        with self._connect(place) as connection, fenced(connection, order):
             if not _is_ours(connection, schema, table):
                 return
             name = sql.Identifier(schema, table)

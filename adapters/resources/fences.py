@@ -48,6 +48,14 @@ def pass_fence(connection: psycopg.Connection, order: Order, *, schema: str = OU
 
 
 @contextmanager
+def fenced(connection: psycopg.Connection, order: Order) -> Iterator[None]:
+    """A transaction that has passed the fence."""
+    with connection.transaction():
+        pass_fence(connection, order)
+        yield
+
+
+@contextmanager
 def control_session(control: Connect, patience: Patience) -> Iterator[psycopg.Connection]:
     """A short transaction in the control database."""
     with reaching(CONTROL), control() as connection, connection.transaction():

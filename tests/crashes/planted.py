@@ -14,7 +14,6 @@ from unittest.mock import patch
 
 from adapters.postgres import unit_of_work as recording
 from adapters.resources import database as databases
-from adapters.resources import entitlement as licenses
 from adapters.resources import fences
 from adapters.resources.entitlement import licensed
 from adapters.resources.login_role import Names
@@ -63,7 +62,7 @@ def _a_fence_that_lets_everybody_pass() -> Iterator[Fault]:
         return False
 
     with ExitStack() as stack:
-        for room in (databases, fences, licenses):
+        for room in (databases, fences):
             stack.enter_context(patch.object(room, "pass_fence", open_))
         yield Fault()
 
