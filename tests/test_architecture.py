@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from adapters.resources.executors import executors
+from adapters.resources.executors import Outside, executors
 from adapters.resources.topology import Shard, Topology
 from domain.catalog import default_catalog
 from domain.commands import COMMANDS
@@ -95,13 +95,9 @@ def test_every_room_is_in_the_wheel_and_under_the_linters() -> None:
 
 
 def test_each_step_of_each_scope_has_an_executor() -> None:
-    found = executors(
-        control=lambda: psycopg.connect(""),
-        topology=Topology([Shard(name="eu-1", region="eu", url="")], default_region="eu"),
-        catalog=default_catalog(),
-        site_domain="tenantry.example",
-        master_key=bytes(32),
-    )
+    topology = Topology([Shard(name="eu-1", region="eu", url="")], default_region="eu")
+    there = Outside(lambda: psycopg.connect(""), topology, default_catalog(), "tenantry.example", bytes(32))
+    found = executors(there)
     assert set(found) == {(kind, step) for kind, steps in SCOPE_STEPS.items() for step in steps}
 
 

@@ -39,7 +39,7 @@ import structlog
 from adapters.outage import Outage
 from application.ports.clock import Clock
 from application.ports.event_log import EventLog
-from application.ports.resources import Executor, Order
+from application.ports.resources import FOREIGN, BoundedExecutor, Order
 from application.ports.stream_index import CustomerTenants
 from application.ports.work_queue import Lease, WorkItem, WorkQueue
 from application.reconcile import Decision, Saga
@@ -50,7 +50,7 @@ from domain.scope.dependencies import FOLLOWS_CUSTOMER
 from domain.scope.desired import TenantSnapshot, due_of
 from domain.scope.steps import Scope, ScopeKind, Step, StepResult
 from domain.stream_name import StreamName
-from workers.bulkheads import FOREIGN, Limits, Timetables, bulkheads_of
+from workers.bulkheads import Limits, Timetables
 from workers.effects import Effects
 
 log = structlog.get_logger(__name__)
@@ -67,7 +67,7 @@ HANGS_AFTER_SECONDS = 5.0
 MOST_LEFT_BEHIND = 64
 """Threads that hang, with which a worker still goes on; then it makes room for a fresh one."""
 
-Executors = Mapping[tuple[ScopeKind, Step], Executor]
+Executors = Mapping[tuple[ScopeKind, Step], BoundedExecutor]
 
 MakeExecutors = Callable[[Configuration], Executors]
 """The executors of a configuration that was adopted while the worker runs."""
@@ -239,10 +239,13 @@ class Provisioner:
             log.info("uses another configuration from here on", configuration=adopted.version)
         self._configured = adopted.version
 
+    def _executor(self, order: Order) -> BoundedExecutor:
+        return self._executors[order.scope.kind, order.step]
+
     def _begin(self, lease: Lease, order: Order) -> None:
-        executor = self._executors[order.scope.kind, order.step]
+        executor = self._executor(order)
         act = executor.ensure if order.direction == "ensure" else executor.remove
-        bulkheads = bulkheads_of(order, self._saga.catalog)
+        bulkheads = executor.bulkheads(order)
         effect = _Effect(lease, order, self._clock(), bulkheads)
         if bulkheads:
             self._effects.begin(effect, partial(_timed, effect, act), bulkheads)
@@ -361,7 +364,7 @@ class Provisioner:
         """Count the turn's effect among those that we hold; where a lane of it is crowded, put the scope off."""
         if decision.order is None:
             return
-        bulkheads = bulkheads_of(decision.order, self._saga.catalog)
+        bulkheads = self._executor(decision.order).bulkheads(decision.order)
         if not bulkheads:
             return
         full = self._timetables.crowded(bulkheads, held)

@@ -142,6 +142,10 @@ class Topology:
             raise Obstacle(shard_obstacle(name), f"shard {name}, where a family lives: {shard.unreachable}")
         return shard
 
+    def offered(self) -> list[str]:
+        """The shards that take families, and those that did and are still named."""
+        return [name for name, shard in self.shards.items() if not shard.left]
+
     @contextmanager
     def connect(self, name: str, *, database: str | None = None) -> Iterator[psycopg.Connection]:
         """An administrator's session, autocommit, in the shard's database or another of its server.

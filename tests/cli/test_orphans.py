@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from adapters.resources.removing import Remover
+from adapters.resources.database import Databases
+from application.ports.resources import Resource
+from application.resources import Resources
 from domain.drift import Thing
 from domain.operator_events import OrphansMarkedForRemoval, OrphansRemoved
 from domain.scope.state import StepStarted
@@ -128,17 +130,17 @@ def test_a_removal_that_was_killed_in_the_middle_goes_on_under_its_hash_and_take
     litter: Litter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = litter.told()["plan"]
-    remove, count = Remover.remove, 0
+    resource_of, count = Resources.of, 0
 
-    def dies(self: Remover, thing: Thing, *, is_claimed: Callable[[], bool]) -> bool:
+    def dies(self: Resources, thing: Thing) -> Resource:
         nonlocal count
-        count += 1
+        count += len(litter.facts(plan))  # from its intent on
         if count > 3:
             raise KeyboardInterrupt
-        return remove(self, thing, is_claimed=is_claimed)
+        return resource_of(self, thing)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Remover, "remove", dies)
+        patched.setattr(Resources, "of", dies)
         litter.cloud.says("orphans", "remove", plan, "--reason", "litter", code=130)
     assert [type(fact) for fact in litter.facts(plan)] == [OrphansMarkedForRemoval]
     assert 0 < len(litter.listed()) < len(litter.things)
@@ -153,14 +155,13 @@ def test_what_an_intent_names_meanwhile_is_spared_even_under_the_lock(
 ) -> None:
     """The intent is committed after the streams were read, and before the lock: it is found under the lock."""
     plan = litter.told()["plan"]
-    remove = Remover.remove
+    discard = Databases.discard
 
-    def late(self: Remover, thing: Thing, *, is_claimed: Callable[[], bool]) -> bool:
-        if thing.kind == "schema":
-            claim(litter, generation=999)
-        return remove(self, thing, is_claimed=is_claimed)
+    def late(self: Databases, thing: Thing, *, is_claimed: Callable[[], bool]) -> Sequence[str] | None:
+        claim(litter, generation=999)
+        return discard(self, thing, is_claimed=is_claimed)
 
-    monkeypatch.setattr(Remover, "remove", late)
+    monkeypatch.setattr(Databases, "discard", late)
     removed = litter.remove(plan)
     skipped = {(thing["kind"], thing["name"]) for thing in removed["spared"]}
     assert skipped == {("schema", litter.schema), ("role", litter.group)}

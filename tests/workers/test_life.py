@@ -13,7 +13,7 @@ import pytest
 
 from adapters.embedded.servers import EmbeddedPostgres
 from adapters.postgres.event_log import PostgresEventLog
-from adapters.resources.login_role import OUR_NAMES
+from adapters.resources.places import OUR_NAMES
 from application.ingest import Lifecycle
 from application.operator_commands import OperatorCommands
 from application.ports.inbox import WaitingMessage
