@@ -3,9 +3,9 @@
 `Store.log` is the event log and the work queue; `keys` forgets a person; `rows` reads a read model. All of it is closed
 when the block ends. The tables of the projections lie in a MetaData of yours, and are made here.
 
-What the store asks of an aggregate: its stream is called KIND:KEY (events of one KEY are projected in order, and a claim
-may be limited to a share of each KEY), its events name a TOPIC, and its database is not one that Tenantry's own workers
-run on, for these know other events.
+What the store asks of an aggregate: its stream is called KIND:KEY (events of one KEY are projected in order, and a
+claim may be limited to a share of each KEY), its events name a TOPIC, and its database is not one that Tenantry's own
+workers run on, for these know other events.
 """
 
 from __future__ import annotations
