@@ -71,6 +71,7 @@ from domain.scope.steps import Scope, SiteSpec, Step, StepResult
 from domain.stream_name import ObstacleName
 from domain.tenant import state as tenants
 from domain.tenant.approval import pending_approvals_of
+from domain.tenant.closings import request_approval
 from domain.tenant.events import Passing, TenantEvent
 from domain.tenant.guarded import Guarded
 from domain.tenant.state import Tenant
@@ -376,7 +377,7 @@ class Saga:
         if tenants.is_guarded(event, tenant):
             counted = decision.unit.guarded or Guarded(self._policy.guard, self._clock())
             if decision.room is not None and counted.facts >= decision.room:
-                return tenants.request_approval(event)
+                return request_approval(event)
             decision.unit.guarded = replace(counted, facts=counted.facts + 1)
         return event
 

@@ -47,7 +47,8 @@ from domain.scope.steps import (
 )
 from domain.tenant import state as tenants
 from domain.tenant.events import LicenseExpired, Passing, PurgeStarted, TenantPurged, TenantPurgeStarted
-from domain.tenant.state import Attributes, Presence, Tenant, is_awaiting_approval
+from domain.tenant.product_registers import Presence
+from domain.tenant.state import Attributes, Tenant, is_awaiting_approval
 from domain.times import moved
 
 KEPT_SPECS: Final = 2_000

@@ -19,18 +19,22 @@ from domain.tenant.events import (
     ApprovalRequested,
     Closing,
     ClosingHeld,
+    Destructive,
     LicenseUpdated,
     ProductActivated,
     ProductDeactivated,
     ProductEvent,
     ProductSuspended,
+    PurgeStarted,
+    TenantDestroyed,
+    TenantPurgeStarted,
 )
 
 HeldEvent = ApprovalRequested | ClosingHeld
 """What the destroy guard records in the place of a fact."""
 
 
-def hold_closing(event: Closing) -> ClosingHeld:
+def _hold_closing(event: Closing) -> ClosingHeld:
     """The fact that is recorded in place of the closing."""
     content = event.model_dump()
     match event:
@@ -42,6 +46,40 @@ def hold_closing(event: Closing) -> ClosingHeld:
             return ClosingHeld(change="activate", **content)
         case _:
             assert_never(event)
+
+
+def request_approval(event: Destructive | Closing) -> HeldEvent:
+    """The fact that is recorded instead, when the guard stands in the way."""
+    tenant_id = event.tenant_id
+    match event:
+        case TenantDestroyed():
+            return ApprovalRequested(
+                tenant_id=tenant_id, change="destroy", reason=event.reason, revision=event.revision
+            )
+        case ProductDeactivated():
+            return ApprovalRequested(
+                tenant_id=tenant_id,
+                change="deactivate",
+                product=event.product,
+                reason=event.reason,
+                revision=event.revision,
+            )
+        case PurgeStarted():
+            return ApprovalRequested(tenant_id=tenant_id, change="purge", product=event.product, epoch=event.epoch)
+        case TenantPurgeStarted():
+            return ApprovalRequested(tenant_id=tenant_id, change="purge", epoch=event.epoch)
+        case _:
+            return _hold_closing(event)
+
+
+def is_same(held: HeldEvent, other: HeldEvent) -> bool:
+    return (held.change, held.product) == (other.change, other.product)
+
+
+def replaces(event: HeldEvent, held: HeldEvent) -> bool:
+    """Whether the same change of a product, but a purge, was held under a lower revision, or under none."""
+    is_higher = held.revision is None or event.revision is None or event.revision > held.revision
+    return said_by(event) is not None and is_same(held, event) and is_higher
 
 
 def said_by(held: HeldEvent) -> ProductEvent | None:
