@@ -153,13 +153,15 @@ def landing(product: ProductRegisters, event: ProductEvent) -> dict[str, object]
 def after(product: ProductRegisters, event: ProductEvent, recorded: Recorded) -> ProductRegisters:
     """The registers of a product after an event that writes some of them."""
     changes = landing(product, event)
-    changes.update({_WRITTEN_SINCE[name]: recorded.version for name in changes})
+    for name in tuple(changes):
+        changes[_WRITTEN_SINCE[name]] = recorded.version
     if "presence" in changes:
         changes["deactivated_at"] = recorded.happened if isinstance(event, ProductDeactivated) else None
     if "license" in changes:
         changes["expired"] = False
-    is_revisioned = product.revisioned or event.revision is not None
-    return product.but(revisioned=is_revisioned, origin=origin_of(recorded), **changes)
+    if event.revision is not None:
+        changes["revisioned"] = True
+    return product.but(origin=origin_of(recorded), **changes)
 
 
 def _is_in_force(license_: License, now: datetime) -> bool:

@@ -134,7 +134,8 @@ def _changes(tenant: Tenant, recorded: Recorded) -> dict[str, object]:
             | ProductUnsuspended()
             | LicenseUpdated() as event
         ):
-            return _with(tenant, {event.product: registers_after(tenant.product(event.product), event, recorded)})
+            registers = registers_after(tenant.product(event.product), event, recorded)
+            return {"products": {**tenant.products, event.product: registers}}
         case TenantCreated() as event:
             return {
                 "attributes": written(tenant.attributes, attributes_of(event), event.revision),
