@@ -25,8 +25,8 @@ from domain.catalog import Catalog
 from domain.drift import Observed, place_of
 from domain.errors import UsageError
 from domain.scope.dependencies import dependents
-from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import database_of
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import DataAbandoned
 from domain.scope.steps import Scope
 

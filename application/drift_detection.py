@@ -35,7 +35,7 @@ from domain.drift import Observed, Seen, compare, suspicious
 from domain.errors import Conflict, TenantryError
 from domain.policy import Policy
 from domain.scope.dependencies import dependents
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning, StepMissing, evolve
 from domain.scope.steps import Scope, Step
 

@@ -27,7 +27,7 @@ from domain.errors import Rejected
 from domain.event import Cause, Event, Recorded
 from domain.faults import EXPECTED, INTERNAL_ERROR
 from domain.scope.dependencies import concerned
-from domain.scope.desired import due_of
+from domain.scope.snapshot import due_of
 from domain.scope.steps import Scope
 from domain.stream_name import StreamName
 from domain.tenant import budget as budgets

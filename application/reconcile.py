@@ -39,7 +39,7 @@ from domain.event import Cause, Event, Origin, Recorded
 from domain.policy import Policy
 from domain.scope import state as provisioning
 from domain.scope.dependencies import made_due, registers_of, removes_prerequisite, scopes_with
-from domain.scope.desired import DesiredState, TenantSnapshot, data_lost, desired_state, due_of, purged_by
+from domain.scope.desired import DesiredState, desired_state
 from domain.scope.next_action import (
     Converge,
     Execute,
@@ -55,6 +55,8 @@ from domain.scope.next_action import (
     next_action,
     placement_of,
 )
+from domain.scope.purges import data_lost, purged_by
+from domain.scope.snapshot import TenantSnapshot, due_of
 from domain.scope.state import (
     Intent,
     ScopeConverged,

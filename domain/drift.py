@@ -23,8 +23,8 @@ from typing import Final, Literal, NamedTuple
 
 from domain.catalog import Catalog
 from domain.policy import Drift
-from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import database_of
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning
 from domain.scope.steps import DatabaseResult, LicenseResult, RegionResult, Scope, SiteResult, Step, StepResult
 

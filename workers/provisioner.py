@@ -47,7 +47,7 @@ from application.unit_of_work import UnitOfWork, merged
 from domain.configuration import Configuration
 from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, NewerEvent, TenantryError, Unavailable
 from domain.scope.dependencies import FOLLOWS_CUSTOMER
-from domain.scope.desired import TenantSnapshot, due_of
+from domain.scope.snapshot import TenantSnapshot, due_of
 from domain.scope.steps import Scope, ScopeKind, Step, StepResult
 from domain.stream_name import StreamName
 from workers.bulkheads import FOREIGN, Limits, Timetables, bulkheads_of

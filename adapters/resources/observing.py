@@ -31,7 +31,7 @@ from domain.drift import (
     place_of,
 )
 from domain.errors import Obstacle, Retryable
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning
 from domain.scope.steps import DatabaseResult, Scope, SiteResult, SiteSpec, Step
 from domain.stream_name import ResourceName, SiteReservation
