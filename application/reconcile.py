@@ -160,6 +160,10 @@ class Saga:
                 changed = asked  # their scopes may have other names now
         return {tenant_id: self._snapshot(*known[tenant_id]) for tenant_id in asked}
 
+    def unknown_among(self, snapshot: TenantSnapshot) -> tuple[str, ...]:
+        """The tenant's products of which the catalogue knows nothing."""
+        return self._catalog.unknown_among(snapshot.tenant.products)
+
     def _snapshot(self, tenant: Tenant, streams: Mapping[Scope, str]) -> TenantSnapshot:
         customer = self._streams.customer(_customer_id(tenant)) if tenant.exists else Customer("")
         return TenantSnapshot(tenant, customer, self._streams.provisionings(streams))
