@@ -24,8 +24,8 @@ from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
 from domain.errors import Obstacle, Retryable, UsageError
 from domain.scope.dependencies import dependents
-from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import database_of
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import DataAbandoned
 from domain.scope.steps import DatabaseResult, Scope
 

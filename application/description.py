@@ -12,15 +12,10 @@ from typing import Any
 from domain.catalog import Catalog
 from domain.policy import Policy
 from domain.registers import Register
-from domain.scope.desired import (
-    DesiredState,
-    TenantSnapshot,
-    data_lost,
-    desired_state,
-    licensed_access,
-    scopes_of,
-)
+from domain.scope.desired import DesiredState, desired_state, licensed_access
 from domain.scope.next_action import database_of
+from domain.scope.purges import data_lost
+from domain.scope.snapshot import TenantSnapshot, scopes_of
 from domain.scope.state import Provisioning
 from domain.scope.status import status_of
 from domain.scope.steps import Scope, Step

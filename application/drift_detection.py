@@ -36,7 +36,7 @@ from domain.drift import Seen, suspicious
 from domain.errors import Conflict, TenantryError
 from domain.policy import Policy
 from domain.scope.dependencies import dependents
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning, StepMissing, evolve
 from domain.scope.steps import Scope, Step
 

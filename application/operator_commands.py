@@ -35,7 +35,8 @@ from domain.errors import UsageError
 from domain.event import Event, Recorded
 from domain.policy import Policy
 from domain.scope.dependencies import dependents
-from domain.scope.desired import TenantSnapshot, due_of, purged_by
+from domain.scope.purges import purged_by
+from domain.scope.snapshot import TenantSnapshot, due_of
 from domain.scope.state import EnsureRequested, Provisioning, ScopePutOnHold, ScopeResumed
 from domain.scope.steps import Scope
 from domain.tenant import decisions as tenant_decisions

@@ -49,7 +49,7 @@ from domain.event import Event, Recorded
 from domain.policy import Policy
 from domain.scope import state as provisioning
 from domain.scope.dependencies import made_due, removes_prerequisite, scopes_with
-from domain.scope.desired import TenantSnapshot, desired_state, due_of, purged_by
+from domain.scope.desired import desired_state
 from domain.scope.next_action import (
     Converge,
     Execute,
@@ -65,6 +65,8 @@ from domain.scope.next_action import (
     next_action,
     placement_of,
 )
+from domain.scope.purges import purged_by
+from domain.scope.snapshot import TenantSnapshot, due_of
 from domain.scope.state import (
     Intent,
     ScopeConverged,
@@ -79,6 +81,7 @@ from domain.scope.state import (
 from domain.scope.steps import Scope, StepResult
 from domain.tenant import state as tenants
 from domain.tenant.approval import pending_approvals_of
+from domain.tenant.closings import request_approval
 from domain.tenant.events import Passing, TenantEvent
 from domain.tenant.guarded import Guarded
 from domain.tenant.state import Tenant
@@ -169,6 +172,10 @@ class Saga:
             if self._learns():
                 changed = asked  # their scopes may have other names now
         return {tenant_id: self._snapshot(*known[tenant_id]) for tenant_id in asked}
+
+    def unknown_among(self, snapshot: TenantSnapshot) -> tuple[str, ...]:
+        """The tenant's products of which the catalogue knows nothing."""
+        return self._catalog.unknown_among(snapshot.tenant.products)
 
     def _snapshot(self, tenant: Tenant, streams: Mapping[Scope, str]) -> TenantSnapshot:
         customer = self._streams.customer(_customer_id(tenant)) if tenant.exists else Customer("")
@@ -371,7 +378,7 @@ class Saga:
         if tenants.is_guarded(event, tenant):
             counted = decision.unit.guarded or Guarded(self._policy.guard, self._clock())
             if decision.room is not None and counted.facts >= decision.room:
-                return tenants.request_approval(event)
+                return request_approval(event)
             decision.unit.guarded = replace(counted, facts=counted.facts + 1)
         return event
 

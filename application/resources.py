@@ -14,7 +14,7 @@ from typing import TypeVar
 from application.ports.resources import Resource
 from domain.drift import CONTROL, Inventory, Observed, Seen, Thing
 from domain.errors import Obstacle, Retryable
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning
 from domain.scope.steps import Scope
 

@@ -11,8 +11,10 @@ from domain.catalog import Catalog
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Unreachable
 from domain.event import Cause, Origin
 from domain.scope.dependencies import registers_of
-from domain.scope.desired import DesiredState, TenantSnapshot, data_lost
+from domain.scope.desired import DesiredState
 from domain.scope.next_action import Converge, Fail, PutOnHold, Resume
+from domain.scope.purges import data_lost
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Intent, ScopeConverged, ScopeEvent, ScopeFailed, ScopePutOnHold, ScopeResumed
 from domain.scope.steps import RegionResult, Scope, SiteSpec, Step, StepResult
 from domain.stream_name import ObstacleName

@@ -13,7 +13,7 @@ from cli.output import AsJson, DataDir, command, complain, out, print_json, runn
 from cli.scopes import ProductArgument, ScopesArgument, TenantArgument, scope_of
 from cli.show import snapshot_of
 from domain.errors import UsageError
-from domain.scope.desired import is_past_return
+from domain.scope.purges import is_past_return
 from domain.scope.steps import Scope
 from runtime.compose import Parts
 from runtime.compose.operators import operating_of

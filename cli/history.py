@@ -17,7 +17,7 @@ from cli.scopes import TenantArgument
 from cli.show import MOMENT_HELP, facts_until, tell_at
 from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
-from domain.scope.desired import scopes_of
+from domain.scope.snapshot import scopes_of
 from domain.scope.steps import Scope
 from domain.tenant.events import ChangesApproved
 from domain.times import clock

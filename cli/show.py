@@ -12,7 +12,7 @@ from cli.output import AsJson, DataDir, Report, Styled, Table, command, render, 
 from cli.scopes import TenantArgument
 from domain.errors import UsageError
 from domain.event import Recorded
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.tenant.events import TenantCreated
 from domain.times import clock
 from history import as_of

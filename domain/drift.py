@@ -17,7 +17,7 @@ from functools import partial
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from domain.policy import Drift
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning
 from domain.scope.steps import Scope, Step, StepResult
 

@@ -22,8 +22,10 @@ from application.description import describe_actual
 from domain.catalog import Catalog
 from domain.event import Recorded
 from domain.policy import Policy
-from domain.scope.desired import TenantSnapshot, data_lost, licensed_access
+from domain.scope.desired import licensed_access
 from domain.scope.next_action import database_of
+from domain.scope.purges import data_lost
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import ScopeConverged
 from domain.scope.steps import LicenseResult, MembershipResult, Scope, SiteResult, Step
 from domain.tenant import state as tenants

@@ -17,7 +17,7 @@ from adapters.resources.topology import Topology, reaching
 from application.ports.resources import IsClaimed, Order, Resource, StepExecutor
 from domain.drift import CONTROL, Expected, Finding, Look, Seen, Thing, by_place, completed
 from domain.errors import Obstacle, Permanent
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning
 from domain.scope.steps import RegionResult, RegionSpec, Step
 from domain.stream_name import ObstacleName

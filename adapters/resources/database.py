@@ -52,7 +52,7 @@ from adapters.resources.topology import OURS, Shard, Topology, close_to_public, 
 from application.ports.resources import IsClaimed, Order, Resource, StepExecutor
 from domain.drift import Expected, Finding, Look, Seen, Thing, by_place, completed
 from domain.errors import Permanent, Retryable
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning
 from domain.scope.steps import DatabaseResult, DatabaseSpec, RoleResult, Step
 

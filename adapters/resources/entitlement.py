@@ -27,8 +27,8 @@ from application.ports.resources import IsClaimed, Order, Resource, StepExecutor
 from domain.catalog import Catalog
 from domain.drift import Expected, Finding, Look, Seen, Thing, by_place, completed
 from domain.errors import Permanent, Retryable
-from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import database_of
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning
 from domain.scope.steps import DatabaseResult, LicenseResult, LicenseSpec, Scope, Step
 from domain.stream_name import EntitlementName, ResourceName

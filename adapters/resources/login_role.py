@@ -31,7 +31,7 @@ from adapters.resources.topology import Topology, reach_role
 from application.ports.resources import IsClaimed, Order, Resource
 from domain.drift import Expected, Finding, Look, Seen, Thing, by_place, completed
 from domain.errors import Permanent, Retryable
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning
 from domain.scope.steps import DatabaseResult, RoleResult, Scope, Step
 from domain.stream_name import ResourceName

@@ -15,7 +15,7 @@ from typing import Final, Literal, Protocol
 
 from domain.customer import Customer
 from domain.drift import Look, Thing
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning
 from domain.scope.steps import DatabaseResult, Direction, RegionResult, Scope, ScopeKind, Step, StepResult, StepSpec
 from domain.tenant.state import Tenant

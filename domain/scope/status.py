@@ -19,8 +19,10 @@ from datetime import datetime
 from typing import Final, Literal, get_args
 
 from domain.catalog import Catalog
-from domain.scope.desired import DesiredState, TenantSnapshot, is_purged
+from domain.scope.desired import DesiredState
 from domain.scope.next_action import NEXT_ATTEMPT, Nothing, Wait, blockers, next_action
+from domain.scope.purges import is_purged
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.steps import Level, Scope
 from domain.tenant.closings import describe_held
 from domain.tenant.state import Tenant

@@ -28,7 +28,7 @@ from domain.personal import FORGOTTEN
 from domain.policy import Policy
 from domain.registers import Register, Write, judge
 from domain.tenant.budget import closes
-from domain.tenant.closings import HeldEvent, said_by
+from domain.tenant.closings import HeldEvent, is_same, request_approval, said_by
 from domain.tenant.events import (
     Founder,
     LicenseUpdated,
@@ -43,16 +43,8 @@ from domain.tenant.events import (
     TenantMessageStale,
     TenantRestored,
 )
-from domain.tenant.state import (
-    Attributes,
-    ProductRegisters,
-    Tenant,
-    attributes_of,
-    is_same,
-    request_approval,
-    verdicts_on,
-    writes_of,
-)
+from domain.tenant.product_registers import ProductRegisters, verdicts_on, writes_of
+from domain.tenant.state import Attributes, Tenant, attributes_of
 from domain.times import moved
 
 
@@ -194,11 +186,10 @@ def _repeats_held(tenant: Tenant, event: ProductEvent, held: Sequence[HeldEvent]
 def _against(held: HeldEvent, event: ProductEvent) -> set[Write]:
     """How the event stands to what is held, in each register that both write."""
     said = said_by(held)
-    pairs = zip(writes_of(said), writes_of(event), strict=True) if said is not None else ()
+    written, writes = writes_of(said) if said is not None else {}, writes_of(event)
     return {
-        judge(Register(there, held.revision), here, event.revision)
-        for there, here in pairs
-        if there is not None and here is not None
+        judge(Register(written[name], held.revision), writes[name], event.revision)
+        for name in written.keys() & writes.keys()
     }
 
 

@@ -23,8 +23,8 @@ from adapters.kafka.ports import Message
 from application.reconcile import Saga
 from cli.main import app
 from domain.event import Event
-from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import database_of
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.steps import DatabaseResult, Scope
 from runtime.compose import Parts, utc_now
 from runtime.compose.intake import lifecycle_of, messages_of

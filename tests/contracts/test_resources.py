@@ -15,7 +15,7 @@ from application.ports.resources import Order
 from application.resources import Resources
 from domain.customer import Customer
 from domain.drift import Observed, Thing
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning, StepCompleted, StepStarted, evolve
 from domain.scope.steps import RegionSpec, Scope, Step, StepResult
 from tests.adapters.provisioners.orders import (

@@ -33,7 +33,7 @@ from demo.entries import Entry
 from demo.findings import Found, find
 from demo.oracle import Disagreement, disagreements, expect
 from demo.rules import Tenant, family_of
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.steps import Scope
 from projections import PROJECTIONS
 from runtime.compose import Parts, new_id

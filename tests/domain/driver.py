@@ -22,7 +22,7 @@ from domain.errors import Conflict, ExecutorError, GuardTripped
 from domain.event import Recorded
 from domain.policy import Policy
 from domain.scope.dependencies import dependents
-from domain.scope.desired import TenantSnapshot, scopes_of
+from domain.scope.snapshot import TenantSnapshot, scopes_of
 from domain.scope.state import ScopeResumed, StepCompleted
 from domain.scope.steps import Scope, StepResult
 from domain.tenant.events import TenantRestored

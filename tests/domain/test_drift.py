@@ -7,8 +7,10 @@ from typing import Any
 
 from domain.drift import suspicious
 from domain.policy import Drift
-from domain.scope.desired import TenantSnapshot, data_lost, desired_state
+from domain.scope.desired import desired_state
 from domain.scope.next_action import Action, PutOnHold, Start, Wait, blockers, next_action
+from domain.scope.purges import data_lost
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import DataAbandoned, Ensured, StepFailed, StepMissing, StepStarted
 from domain.scope.steps import DatabaseSpec, RoleSpec, Step
 from tests.domain.given import (

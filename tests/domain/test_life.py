@@ -19,8 +19,8 @@ from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, Obstacle, Permanent, Refused, Retryable
 from domain.event import Event
 from domain.policy import Policy
-from domain.scope.desired import is_past_return
 from domain.scope.next_action import placement_of
+from domain.scope.purges import is_past_return
 from domain.scope.state import ScopeConverged, ScopeFailed
 from domain.scope.steps import Direction, Scope, SiteSpec, Step
 from domain.tenant.events import (

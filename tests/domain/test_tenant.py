@@ -10,7 +10,8 @@ from domain.errors import Contradiction, Malformed, Refused, Rejected
 from domain.registers import Register
 from domain.tenant.decisions import decide
 from domain.tenant.events import ProductActivated, ProductSuspended, TenantCreated, TenantDestroyed, TenantMessageStale
-from domain.tenant.state import Presence, Tenant, evolve
+from domain.tenant.product_registers import Presence
+from domain.tenant.state import Tenant, evolve
 from tests.domain.given import (
     CATALOG,
     CONFLUENCE,

@@ -18,7 +18,8 @@ from application.description import describe, describe_scopes
 from application.inbound import Readable
 from demo.reading import instant
 from domain.customer import Customer
-from domain.scope.desired import TenantSnapshot, desired_state, scopes_of
+from domain.scope.desired import desired_state
+from domain.scope.snapshot import TenantSnapshot, scopes_of
 from domain.scope.steps import Scope
 from domain.times import AHEAD, FIRST, LAST, counted, in_utc, is_ahead, moved
 from history.explain import obstacles

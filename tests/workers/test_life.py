@@ -18,7 +18,7 @@ from application.ingest import Lifecycle
 from application.operator_commands import OperatorCommands
 from application.ports.inbox import WaitingMessage
 from application.reconcile import Saga
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from tests.adapters.resources.real_shards import RealWorld, real_world
 from tests.domain.given import CATALOG, DAY, POLICY, TENANT, ids, message
 from tests.fakes.sealing import InMemorySealingKeys

@@ -12,8 +12,8 @@ from adapters.resources.places import Place
 from domain.catalog import Catalog, ForeignExecutor
 from domain.drift import CONTROL
 from domain.errors import Unreachable
-from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import database_of
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import StepMissing
 from domain.scope.steps import DatabaseResult, LicenseResult, Step
 from tests.domain.given import (
