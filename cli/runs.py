@@ -18,7 +18,7 @@ from cli.show import snapshot_of
 from domain import customer as customers
 from domain.errors import UsageError
 from domain.event import Recorded
-from domain.scope.status import SCOPE_STATES, ScopeState
+from domain.scope.states import SCOPE_STATES, ScopeState
 from domain.scope.steps import Scope, Step
 from domain.tenant import state as tenants
 from domain.times import clock

@@ -10,7 +10,7 @@ import typer
 from adapters.postgres import overview
 from cli.command import command
 from cli.output import Report, Table, perhaps_more, table
-from domain.scope.status import ScopeState
+from domain.scope.states import ScopeState
 from runtime.compose.process import Process
 
 
