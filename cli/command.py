@@ -119,7 +119,8 @@ def _ending_well() -> Iterator[None]:
 
 def settings_of(data_dir: Path | None) -> Settings:
     """The settings; what looks like one of ours in the environment and is none is told on stderr."""
-    from runtime.settings import load_settings, unknown_variables  # noqa: PLC0415
+    from runtime.settings import load_settings  # noqa: PLC0415
+    from runtime.unknown_variables import unknown_variables  # noqa: PLC0415
 
     for problem in unknown_variables():
         warn(problem)

@@ -7,6 +7,7 @@ So `tenantry --help` imports no driver, and no command waits for the libraries o
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
@@ -88,7 +89,12 @@ class LoadedCommands(MutableMapping[str, Any]):
 
 def _load(name: str, entry: Entry) -> Any:
     module, _, attribute = entry.where.partition(":")
-    found = getattr(importlib.import_module(module), attribute)
+    gc.disable()  # of what is imported nothing is garbage: to look for it would take a tenth of the time
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    finally:
+        gc.freeze()
+        gc.enable()
     holder = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     holder.callback()(lambda: None)  # so that Typer makes a group of the one command as well
     if isinstance(found, typer.Typer):

@@ -192,9 +192,9 @@ def ways_around(code: str) -> Iterator[str]:
                 yield "os.write"
             case ast.Call(func=ast.Name(id=name)) if name in _PRINTING_NAMES:
                 yield name
-            case ast.Call(
-                func=ast.Attribute(attr="exact") | ast.Name(id="Exact"), args=[argument]
-            ) if not _is_a_form_of_ours(argument):
+            case ast.Call(func=ast.Attribute(attr="exact") | ast.Name(id="Exact"), args=[argument]) if (
+                not _is_a_form_of_ours(argument)
+            ):
                 yield "exact"
 
 

@@ -22,7 +22,8 @@ _DRIVERS = {"sqlalchemy", "alembic", "eventsourcing", "confluent_kafka", "pyarro
 FOR_HELP = {*_DRIVERS, "kafka", "psycopg", "pydantic", "pydantic_settings", "rich", "projections", "adapters"}
 _EVENTS = {"domain.event_registry", "domain.tenant", "domain.scope.state", "domain.operator_events", "domain.catalog"}
 FOR_STATUS = {*_DRIVERS, *_EVENTS, "projections", "audit", "workers", "history", "application"}
-"""The events alone take as long as half of the rest. kafka-python imports its admin client with anything of it, so `status` has that one: it asks the brokers."""
+"""The events alone take as long as half of the rest. kafka-python imports its admin client with anything of it, so
+`status` has that one: it asks the brokers."""
 
 PROGRAM = """
 import atexit, json, sys
