@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import typer
 
 from application.operator_commands import Act
+from cli.bulk import each_by_itself
 from cli.command import command
 from cli.operators import By, Reason
 from cli.output import Line, Report, problem
@@ -56,26 +58,24 @@ def act_on_scopes(kind: ActKind) -> Callable[..., None]:
 
     def act(
         parts: Parts, scope: ScopesArgument, reason: Reason, product: ProductArgument = None, by: By = ""
-    ) -> Iterator[Report]:
+    ) -> Iterable[Report]:
+        carry_out = partial(_carried_out, parts, by)
         if scope != "-":
-            told = _carried_out(parts, Act(kind, scope_of(scope, product), reason), by)
-            yield Report(told, _done(told))
-            return
-        acts = [Act(kind, scope_of(line.strip(), product), reason) for line in sys.stdin if line.strip()]
-        results: list[dict[str, Any]] = []
-        for each in acts:
-            try:
-                results.append(_carried_out(parts, each, by))
-            except UsageError as error:
-                results.append({"scope": str(each.scope), "act": kind, "refused": str(error)})
-            yield Report(text=_done(results[-1]), good="refused" not in results[-1])
-        yield Report(results)
+            told = carry_out(Act(kind, scope_of(scope, product), reason))
+            return [Report(told, _done(told))]
+        return each_by_itself(
+            [Act(kind, scope_of(line.strip(), product), reason) for line in sys.stdin if line.strip()],
+            carry_out,
+            refused=lambda act, error: {"scope": str(act.scope), "act": kind, "refused": str(error)},
+            text=_done,
+            is_good=lambda told: "refused" not in told,
+        )
 
     act.__doc__ = ACTS[kind][1]
     return command(act)
 
 
-def _carried_out(parts: Parts, act: Act, by: str) -> dict[str, Any]:
+def _carried_out(parts: Parts, by: str, act: Act) -> dict[str, Any]:
     snapshot_of(parts, act.scope.tenant_id)
     recorded = operating_of(parts).carry_out(act, by=by)
     after = snapshot_of(parts, act.scope.tenant_id)

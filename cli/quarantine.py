@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
@@ -13,10 +13,11 @@ import typer
 from adapters.kafka.cloudevents_reader import restore
 from adapters.postgres.quarantine import Entry, Picked
 from application.ingest import Outcome
+from cli.bulk import each_by_itself
 from cli.command import Judged, command
 from cli.operators import By, why
 from cli.output import Line, Report, err, pairs, problem, table
-from domain.errors import TenantryError, Unavailable, UsageError
+from domain.errors import TenantryError, UsageError
 from domain.faults import INTERNAL_ERROR
 from domain.names import is_tenant_id
 from domain.operator_events import MessageDiscarded, MessageRetried
@@ -102,7 +103,7 @@ def retry(
     tenant: Tenant = None,
     limit: Limit = MOST,
     by: By = "",
-) -> Iterator[Report]:
+) -> Iterable[Report]:
     """Put messages through the front door again: after the catalogue, or the state that refused them, has changed.
 
     Name them by number, or all that broke a rule, came from a source, are of a type or of a tenant.
@@ -123,7 +124,7 @@ def discard(
     tenant: Tenant = None,
     limit: Limit = MOST,
     by: By = "",
-) -> Iterator[Report]:
+) -> Iterable[Report]:
     """Close messages without applying them. They are kept, with who discarded them and why.
 
     Name them by number, or all that broke a rule, came from a source, are of a type or of a tenant.
@@ -160,19 +161,21 @@ def _chosen(parts: Parts, numbers: Sequence[str], picked: Picked, limit: int) ->
     return _Chosen(list(dict.fromkeys(map(int, words))), is_single=len(numbers) == 1 and "-" not in numbers)
 
 
-def _one_by_one(chosen: _Chosen, act: Callable[[int], dict[str, Any]]) -> Iterator[Report]:
-    """Each message is told by itself, and one that is refused stops none of the others."""
-    results: list[dict[str, Any]] = []
-    for number in chosen.numbers:
-        try:
-            results.append(act(number))
-        except TenantryError as error:
-            if chosen.is_single or isinstance(error, Unavailable):
-                raise
-            results.append({"number": number, "outcome": "refused", "reason": str(error)})
-        is_good = results[-1]["outcome"] not in ("quarantined", "refused")
-        yield Report(text=[_line(results[-1])], good=is_good)
-    yield Report(results[0] if chosen.is_single else results)
+def _one_by_one(chosen: _Chosen, act: Callable[[int], dict[str, Any]]) -> Iterable[Report]:
+    if chosen.is_single:
+        told = act(chosen.numbers[0])
+        return [Report(told, [_line(told)], good=_is_good(told))]
+    return each_by_itself(
+        chosen.numbers,
+        act,
+        refused=lambda number, error: {"number": number, "outcome": "refused", "reason": str(error)},
+        text=lambda told: [_line(told)],
+        is_good=_is_good,
+    )
+
+
+def _is_good(told: dict[str, Any]) -> bool:
+    return told["outcome"] not in ("quarantined", "refused")
 
 
 def _line(result: dict[str, Any]) -> Line:
