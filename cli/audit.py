@@ -13,10 +13,10 @@ import typer
 
 from audit.checkpoints import Note, key_ids
 from audit.verification import Verified
-from cli import audit_intake, check, settled
+from cli import audit_intake, check
 from cli import export as exports
 from cli.command import DataDir, command, settings_of
-from cli.held_checkpoint import held_checkpoint
+from cli.export import held_checkpoint
 from cli.output import Aside, Exact, Line, Report, Table, and_more, pairs, speed, table
 from cli.progress import progress
 from domain.errors import UsageError
@@ -35,7 +35,7 @@ checkpoint = typer.Typer(
 app.add_typer(checkpoint, name="checkpoint")
 app.command()(check.log)
 app.command()(check.views)
-app.command()(settled.scopes)
+app.command()(check.scopes)
 app.command()(audit_intake.intake)
 app.command()(exports.export)
 app.command()(exports.export_keys)

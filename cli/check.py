@@ -1,4 +1,4 @@
-"""How does an auditor see that the log hangs together, and that the read models are what it says?"""
+"""Checks of an auditor: the log hangs together, the read models are what it says, and no scope is left alone."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Annotated
 
 import typer
 
+from application.unsettled_scopes import Unsettled
 from audit.log_check import check
 from audit.read_model_check import Compared
 from cli.command import command
 from cli.output import Aside, Line, Report, and_more, table
 from cli.progress import progress
+from cli.show import snapshot_of
 from domain.errors import UsageError
 from runtime.compose import Parts
 from runtime.compose.audit import log_faults_of
 from runtime.compose.rebuild import views_of
+from runtime.compose.resources import reconciling_of
 
 
 @command
@@ -88,3 +91,27 @@ def _compared(compared: Compared, seed: int | None) -> Iterator[Line]:
             f"the log goes on to position {compared.log}, and some read models stand at {compared.behind} yet: each"
             " was compared as of where it stands"
         )
+
+
+@command
+def scopes(
+    parts: Parts, tenant: Annotated[str | None, typer.Option(metavar="TENANT", help="Only this tenant.")] = None
+) -> Iterator[Report]:
+    """Find scopes that are neither as they should be, nor due, nor waiting for something named. Exit 1: some are.
+
+    Nothing is changed: `tenantry reconcile` makes them due.
+    """
+    found: list[Unsettled] = []
+    count = 0
+    if tenant is not None:
+        snapshot_of(parts, tenant)
+    for page in reconciling_of(parts).audit(tenant):
+        count += page.scopes
+        found += page.unsettled
+        yield Report(text=[Aside(f"looked at {count} scopes: {len(found)} are left alone")])
+    told = {"scopes": count, "unsettled": [{"scope": str(each.scope), "said": each.said} for each in found]}
+    text = [f"{each.scope}  {each.said}" for each in found]
+    last = f"{count} scopes: each is as it should be, or due, or waits for something named"
+    if found:
+        last = "`tenantry reconcile` makes them due, but for those that no adopted configuration knows"
+    yield Report(told, [*text, last], good=not found)

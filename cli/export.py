@@ -9,14 +9,15 @@ from typing import Annotated, Literal
 import typer
 
 from adapters.postgres.past import time_of
+from audit.checkpoints import Note
 from audit.export import Choice
 from audit.export import export as write_export
 from audit.export import export_keys as write_keys
 from audit.importing import Imported, import_log
 from cli.command import command
-from cli.held_checkpoint import held_checkpoint
 from cli.output import Aside, Report, speed
 from cli.progress import progress
+from domain.errors import UsageError
 from runtime.compose import Parts
 from runtime.compose.audit import exported_keys_of, log_copy_of, log_import_of, seal_keys_of
 
@@ -115,3 +116,13 @@ def _doubts(imported: Imported) -> Iterator[str]:
         )
     if imported.without_keys:
         yield f"{imported.without_keys} keys were not imported: what they seal is read as forgotten"
+
+
+def held_checkpoint(path: Path) -> Note:
+    """The checkpoint in the file. Raises UsageError where there is none that can be read."""
+    try:
+        return Note.parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"checkpoint {path}: {error.strerror}: correct the path") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"checkpoint {path} is no text: give the file as `checkpoint export` wrote it") from None
