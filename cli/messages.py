@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,8 @@ import typer
 from adapters.kafka import json_schemas
 from adapters.kafka.cloudevents_reader import parse_json
 from application.progress import Progress
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts
+from cli.command import command
+from cli.output import Report
 from cli.progress import progress
 from domain.errors import Malformed, UsageError
 from runtime.compose import Parts
@@ -24,33 +26,25 @@ FLUSH_EVERY = 1000
 
 @command
 def publish(
+    parts: Parts,
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="CloudEvents, one a line; - reads stdin.")],
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Publish CloudEvents from a file: customers to the commerce topic, all others to the lifecycle topic.
 
     A line is sent as it is, for the intake to judge; only a line that is no JSON object, as the intake reads JSON, is
     refused here, before anything is sent. Publishing a file twice is harmless: the second time counts as duplicates.
     """
     lines = list(_lines(file))
-    with running_parts(data_dir) as parts, progress("publishing") as say:
-        producer = producer_of(parts)
-        try:
-            for number, (event, line) in enumerate(lines, 1):
-                topic, key = _address(parts, event)
-                producer.send(topic, key=key, value=line, headers=STRUCTURED)
-                if number % FLUSH_EVERY == 0:
-                    producer.flush()
-                    say(Progress(number, len(lines), number))
-            producer.flush()
-            say(Progress(len(lines), len(lines), len(lines)))
-        finally:
-            producer.close()
-    if as_json:
-        print_json({"published": len(lines)})
-    else:
-        out.print(f"published {len(lines)} events")
+    with progress("publishing") as say, closing(producer_of(parts)) as producer:
+        for number, (event, line) in enumerate(lines, 1):
+            topic, key = _address(parts, event)
+            producer.send(topic, key=key, value=line, headers=STRUCTURED)
+            if number % FLUSH_EVERY == 0:
+                producer.flush()
+                say(Progress(number, len(lines), number))
+        producer.flush()
+        say(Progress(len(lines), len(lines), len(lines)))
+    return Report({"published": len(lines)}, [f"published {len(lines)} events"])
 
 
 def _lines(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -85,12 +79,9 @@ def _address(parts: Parts, event: dict[str, Any]) -> tuple[str, bytes | None]:
 @command
 def schemas(
     directory: Annotated[Path, typer.Option("--into", help="Where to write them.")] = Path("docs/schemas"),
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Write the JSON Schemas of the eight events that Tenantry takes in."""
     json_schemas.write(directory)
     written = sorted(path.name for path in directory.glob("*.json"))
-    if as_json:
-        print_json({"directory": str(directory), "schemas": written})
-    else:
-        out.print(f"wrote {len(written)} schemas into {directory}")
+    told = {"directory": str(directory), "schemas": written}
+    return Report(told, [f"wrote {len(written)} schemas into {directory}"])

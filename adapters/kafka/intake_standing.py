@@ -14,7 +14,7 @@ import psycopg
 
 from adapters.kafka.ports import Partition, PositionOutOfRange
 from adapters.kafka.raw_reader import PartitionReader
-from adapters.postgres.heartbeats import alive
+from adapters.postgres.live_workers import alive
 from domain.errors import Unavailable
 
 LOOK_BYTES: Final = 64 * 2**10

@@ -21,7 +21,7 @@ from adapters.postgres.connection import Limits, connect
 from adapters.postgres.errors import answering
 from adapters.postgres.event_mapper import EventMapper
 from adapters.postgres.event_store import Recorder
-from adapters.postgres.heartbeats import SILENT_SECONDS
+from adapters.postgres.live_workers import SILENT_SECONDS
 from adapters.postgres.sequences import expect_sequences
 from adapters.postgres.sessions import Pool
 from adapters.postgres.upgrade_gate import Reading, UpgradeGate

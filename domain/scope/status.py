@@ -1,12 +1,4 @@
-"""Status of a scope: its state in one word, computed here for every command, and why it is so.
-
-    in_progress ──blocked──▶ waiting ──▶ in_progress ──▶ converged | given_up | held
-
-    held         an operator keeps it, or a removal that failed: an operator must look
-    given_up     the desired state failed, and is not tried any more until it changes or an operator retries
-    waiting      for something that has a name: another scope, an obstacle, a time, an approval
-    in_progress  the saga is at it, or tries a step again
-    converged    there is nothing to do
+"""Status of a scope: its state in one word (states.py), computed here for every command, and why it is so.
 
 The read model `provisionings` stores the same words. It sees one event at a time, so what only time, the neighbours or
 a pending approval bring about is told here alone.
@@ -16,21 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, get_args
 
 from domain.catalog import Catalog
 from domain.scope.desired import DesiredState
 from domain.scope.next_action import NEXT_ATTEMPT, Nothing, Wait, blockers, next_action
 from domain.scope.purges import is_purged
 from domain.scope.snapshot import TenantSnapshot
+from domain.scope.states import ScopeState
 from domain.scope.steps import Level, Scope
 from domain.tenant.closings import describe_held
 from domain.tenant.state import Tenant
-
-ScopeState = Literal["held", "given_up", "waiting", "in_progress", "converged"]
-
-SCOPE_STATES: Final[tuple[ScopeState, ...]] = get_args(ScopeState)
-"""From the one that needs somebody most to the one that needs nobody."""
 
 
 @dataclass(frozen=True, slots=True)
