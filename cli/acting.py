@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from application.operator_commands import Act
+from application.problem_texts import sentence
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, complain, out, print_json, running_parts
 from cli.scopes import ProductArgument, ScopesArgument, TenantArgument, scope_of
@@ -117,7 +118,7 @@ def _act(
             try:
                 results.append(_carried_out(parts, act, by))
             except UsageError as error:
-                results.append({"scope": str(act.scope), "act": kind, "refused": str(error)})
+                results.append({"scope": str(act.scope), "act": kind, "refused": sentence(error)})
             if not as_json:
                 _say_done(results[-1])
     if as_json:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from adapters.postgres.living_products import families_on
+from application.problem_texts import sentence
 from cli.operators import As, Reason, who, why
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts
 from domain.configuration import Adopted, Configuration, differences
@@ -137,7 +138,7 @@ def _problems(parts: Parts) -> Iterator[str]:
     try:
         parts.adopting.check(parts.at_hand)
     except UsageError as error:
-        yield str(error)
+        yield sentence(error)
     for name, shard in parts.topology.shards.items():
         if shard.left and not families_on(parts.endpoints.database_url).get(name):
             continue

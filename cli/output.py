@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import typer
 
+from application.problem_texts import sentence
 from domain.errors import TenantryError, UsageError
 from runtime.foreign_text import json_text, visible
 from runtime.settings_error import SettingsError
@@ -264,7 +265,7 @@ def command(act: Callable[P, R]) -> Callable[P, R]:
                 complain(problem)
             raise typer.Exit(2) from None
         except TenantryError as error:
-            complain(str(error))
+            complain(sentence(error))
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
         except KeyboardInterrupt:
             err.print("stopped")

@@ -13,6 +13,7 @@ import typer
 from adapters.kafka.cloudevents_reader import restore
 from adapters.postgres.quarantine import Entry, Picked
 from application.ingest import Outcome
+from application.problem_texts import sentence
 from cli.operators import As, who, why
 from cli.output import AsJson, DataDir, command, complain, err, out, print_json, running_parts, table
 from domain.errors import TenantryError, Unavailable, UsageError
@@ -188,7 +189,7 @@ def _one_by_one(chosen: _Chosen, act: Callable[[int], dict[str, Any]], as_json: 
         except TenantryError as error:
             if chosen.is_single or isinstance(error, Unavailable):
                 raise
-            results.append({"number": number, "outcome": "refused", "reason": str(error)})
+            results.append({"number": number, "outcome": "refused", "reason": sentence(error)})
         if not as_json:
             _say(results[-1])
     if as_json:

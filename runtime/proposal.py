@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from adapters.postgres.connection import elsewhere
 from adapters.resources.topology import Patience, Shard
+from application.problem_texts import sentence
 from domain.catalog import Catalog, default_catalog
 from domain.configuration import Adopted, AdoptedShard, Configuration, ShardMap, differences
 from domain.errors import UsageError
@@ -114,7 +115,7 @@ def _differs(adopted: Configuration, settings: Settings) -> str | None:
     try:
         found = differences(adopted, proposed(settings))
     except UsageError as error:
-        return f"cannot be used ({error}): the adopted one is used"
+        return f"cannot be used ({sentence(error)}): the adopted one is used"
     if not found:
         return None
     return f"differs from what is adopted in {len(found)} values: the adopted one is used, see `tenantry config diff`"

@@ -134,6 +134,9 @@ def licensed_access(tenant: Tenant, key: str, *, catalog: Catalog, now: datetime
     return "open"
 
 
+PURGE_AWAITING_APPROVAL: Final = "its purge, which the destroy guard holds"
+
+
 def desired_state(
     scope: Scope, snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime
 ) -> DesiredState:
@@ -142,8 +145,7 @@ def desired_state(
     if desired.passed is None:
         return desired
     if is_awaiting_approval(snapshot.tenant, desired.passed):
-        awaited = "its purge, which the destroy guard holds: see `tenantry runs approve`"
-        return replace(desired, passed=None, awaited=awaited)
+        return replace(desired, passed=None, awaited=PURGE_AWAITING_APPROVAL)
     stopped = _operator_hold_on(desired.passed, snapshot)
     return (
         desired if stopped is None else replace(desired, passed=None, awaited=f"the release of {stopped}, to be purged")
