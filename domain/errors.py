@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from domain.stream_name import ObstacleName
 
@@ -109,10 +109,11 @@ class Problem:
 
 
 def problem(code: Code, **data: object) -> Problem:
-    """A problem; data that is neither text nor number is stored as its text."""
-    return Problem(
-        code, {name: each if isinstance(each, str | int | tuple | None) else str(each) for name, each in data.items()}
-    )
+    """A problem; data that is no text, number or list of texts is stored as its text."""
+    return Problem(code, {name: each if type(each) in _KEPT else str(each) for name, each in data.items()})  # type: ignore[misc]
+
+
+_KEPT: Final = (str, int, tuple, type(None))
 
 
 class TenantryError(Exception):

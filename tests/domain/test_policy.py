@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from application.problem_texts import sentence
 from domain.errors import UsageError
 from domain.policy import Policy, default_policy
 from tests.refusals import refused
@@ -41,7 +42,7 @@ def test_chance_shortens_the_pause_by_the_jitter_at_most() -> None:
 def test_a_policy_that_is_wrong_says_where(text: str, said: str) -> None:
     with refused(UsageError, match=r"policy my\.toml: ") as error:
         Policy.parse(text, source="my.toml")
-    assert said in str(error.value)
+    assert said in sentence(error.value)
 
 
 def test_a_policy_that_says_nothing_of_reserved_site_names_has_those_of_the_package() -> None:
