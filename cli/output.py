@@ -28,8 +28,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import typer
 
-from application.problem_texts import sentence
-from domain.errors import TenantryError, UsageError
+from domain.errors import Problem, TenantryError, UsageError
 from runtime.foreign_text import json_text, visible
 from runtime.settings_error import SettingsError
 
@@ -265,7 +264,7 @@ def command(act: Callable[P, R]) -> Callable[P, R]:
                 complain(problem)
             raise typer.Exit(2) from None
         except TenantryError as error:
-            complain(sentence(error))
+            complain(str(error) if error.problem is None else _sentence(error.problem))
             raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
         except KeyboardInterrupt:
             err.print("stopped")
@@ -274,6 +273,12 @@ def command(act: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(READER_GONE) from None
 
     return told
+
+
+def _sentence(problem: Problem) -> str:
+    from application.problem_texts import sentence  # noqa: PLC0415 - most commands import no application service
+
+    return sentence(problem)
 
 
 def open_closed_streams() -> None:

@@ -17,7 +17,6 @@ from psycopg.conninfo import conninfo_to_dict
 
 from adapters.postgres.connection import elsewhere
 from adapters.resources.topology import Patience, Shard
-from application.problem_texts import sentence
 from domain.catalog import Catalog, default_catalog
 from domain.configuration import Adopted, AdoptedShard, Configuration, ShardMap, differences
 from domain.errors import UsageError
@@ -115,6 +114,8 @@ def _differs(adopted: Configuration, settings: Settings) -> str | None:
     try:
         found = differences(adopted, proposed(settings))
     except UsageError as error:
+        from application.problem_texts import sentence  # noqa: PLC0415 - `status` imports no application service
+
         return f"cannot be used ({sentence(error)}): the adopted one is used"
     if not found:
         return None
