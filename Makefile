@@ -75,9 +75,10 @@ format: venv ## put the source into its form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-schemas: venv ## write what docs/ says of the wire (JSON Schemas), the settings, the catalogue and the policy
+schemas: venv ## write what docs/ says of the wire (JSON Schemas), the settings, the errors, the catalogue and the policy
 	@$(BIN)/tenantry schemas
 	@$(BIN)/python -m runtime.settings_reference > docs/reference/settings.md
+	@$(BIN)/python -m runtime.error_reference > docs/reference/errors.md
 	@$(BIN)/python -m runtime.file_reference docs/reference
 
 vectors: venv ## write docs/reference/asap-vectors.*; ASAP_NODE_MODULES names where npm put jwt-authentication

@@ -22,7 +22,7 @@ from application.ports.work_queue import WorkItem
 from application.transact import transact
 from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
-from domain.errors import Obstacle, Retryable, UsageError
+from domain.errors import Obstacle, Retryable, UsageError, problem
 from domain.scope.dependencies import dependents
 from domain.scope.next_action import database_of
 from domain.scope.snapshot import TenantSnapshot
@@ -39,22 +39,18 @@ def decide(
     """The fact that the act comes to. Raises UsageError where the data is not lost, or nobody can tell."""
     actual, database = snapshot.actual(scope), database_of(snapshot, scope.key)
     if database is None:
-        raise UsageError(f"{scope} has no database that could be lost: see `tenantry runs show {scope}`")
+        raise UsageError(problem("no-database", scope=scope))
     if actual.abandoned:
-        raise UsageError(f"{scope} is being made anew already: see `tenantry runs show {scope}`")
-    if actual.is_on_operator_hold:
-        raise UsageError(f"{scope} is held by somebody: `tenantry runs release {scope}` first")
+        raise UsageError(problem("recreation-under-way", scope=scope))
+    if actual.held is not None and actual.is_on_operator_hold:
+        raise UsageError(problem("scope-on-hold", scope=scope, by=actual.held.by or None, reason=actual.held.reason))
     if not actual.data_missing and actual.held is None:
-        raise UsageError(
-            f"nobody has found the database of {scope} missing: `tenantry reconcile --tenant {scope.tenant_id}` looks"
-        )
+        raise UsageError(problem("database-not-found-missing", scope=scope, tenant=scope.tenant_id))
     try:
         if is_there(database):
-            raise UsageError(f"the database of {scope} is there: `tenantry runs retry {scope}` opens it again")
+            raise UsageError(problem("database-not-missing", scope=scope))
     except (Retryable, Obstacle) as error:
-        raise UsageError(
-            f"shard {database.shard} does not answer ({error}), and unreachable is not absent: repeat this when it does"
-        ) from error
+        raise UsageError(problem("shard-unreachable", shard=database.shard, reason=str(error))) from error
     members = (
         key for key in sorted(snapshot.tenant.products) if key in catalog and catalog.family_of(key) == scope.key
     )
@@ -85,7 +81,7 @@ class DatabaseRecreation:
         def decided() -> tuple[UnitOfWork, DataAbandoned]:
             snapshot = self.snapshots([scope.tenant_id])[scope.tenant_id]
             if not snapshot.tenant.exists or scope not in snapshot.scopes:
-                raise UsageError(f"there is no scope {scope}: see `tenantry runs list --tenant {scope.tenant_id}`")
+                raise UsageError(problem("scope-unknown", scope=scope, tenant=scope.tenant_id))
             event = decide(scope, snapshot, self.is_there, catalog=self.catalog, reason=reason, by=by)
             return self._recording(scope, snapshot, event, by=by), event
 

@@ -33,7 +33,7 @@ from application.unit_of_work import UnitOfWork
 from application.unsettled_scopes import Unsettled, names_in_queue, still, unsettled
 from domain.catalog import Catalog
 from domain.drift import Seen, suspicious
-from domain.errors import Conflict, TenantryError
+from domain.errors import Conflict, TenantryError, problem
 from domain.policy import Policy
 from domain.scope.dependencies import dependents
 from domain.scope.snapshot import TenantSnapshot
@@ -178,7 +178,7 @@ class DriftDetector:
     def mend(self, sweep: Sweep, *, by: str) -> Mended:
         """Record what was seen, scope by scope. Raises TenantryError where the sweep may not be believed."""
         if sweep.suspicious:
-            raise TenantryError(f"too much is missing on {', '.join(sweep.suspicious)}: nothing is recorded")
+            raise TenantryError(problem("drift-implausible", places=tuple(sweep.suspicious)))
         mended = Mended(rescheduled=[each.scope for each in sweep.unsettled if each.is_known])
         if mended.rescheduled:
             now = self.clock()

@@ -19,6 +19,7 @@ from application.inbound import (
 from application.ingest_parts import BatchParts
 from application.ports.inbox import WaitingMessage
 from application.ports.work_queue import WorkItem
+from application.problem_texts import sentence
 from application.unit_of_work import UnitOfWork
 from domain import configuration as configurations
 from domain import customer as customers
@@ -220,7 +221,7 @@ class Batch:
         try:
             events = self._events(message)
         except Rejected as rejection:
-            self._quarantine(message, rejection.rule, rejection.explanation)
+            self._quarantine(message, rejection.rule, sentence(rejection))
             return
         self._record(message, events)
         if isinstance(message.command, CreateTenant):

@@ -27,11 +27,12 @@ from application.operator_event import OperatorAct
 from application.ports.clock import Clock, NewId
 from application.ports.event_log import EventLog
 from application.ports.stream_index import Intents, StreamPages
+from application.problem_texts import sentence
 from application.resources import Resources
 from application.transact import transact
 from application.unit_of_work import UnitOfWork
 from domain.drift import Thing
-from domain.errors import TenantryError, UsageError
+from domain.errors import Problem, TenantryError, UsageError, problem
 from domain.event import Event, Recorded
 from domain.operator_events import Kept, OrphansMarkedForRemoval, OrphansRemoved, RemovalCandidate
 from domain.policy import Drift
@@ -193,10 +194,7 @@ class OrphanRemoval:
 
     def _marked(self, story: _Story, found: Plan, plan_hash: str, *, reason: str, by: str) -> UnitOfWork:
         if found.suspicious:
-            raise UsageError(
-                f"{'; '.join(found.suspicious)}: it looks like the wrong log or the wrong server, so nothing is"
-                " removed. Check TENANTRY_DATABASE_URL and the shards; or raise [drift] in the policy, where it is so"
-            )
+            raise UsageError(problem("orphans-implausible", found=tuple(found.suspicious)))
         event = OrphansMarkedForRemoval(
             plan=plan_hash, things=tuple(map(_told, found.things)), reason=reason, operator=by
         )
@@ -220,7 +218,7 @@ class OrphanRemoval:
                     is_claimed = partial(self._is_claimed, thing, found.mark)
                     obstacles = self.resources.of(thing).discard(thing, is_claimed=is_claimed)
                 except TenantryError as error:
-                    left.append((thing, str(error)))
+                    left.append((thing, sentence(error)))
                 else:
                     (removed if obstacles is not None else skipped).append(thing)
                     freed += obstacles or ()
@@ -262,21 +260,18 @@ class OrphanRemoval:
         stream, correlation = stream_of(plan_hash), f"orphans {plan_hash}"
         return act.recorded(event, stream=stream, version=story.version + 1, correlation=correlation)
 
-    def _differs(self, plan_hash: str, found: Plan) -> str:
+    def _differs(self, plan_hash: str, found: Plan) -> Problem:
         shown = self.plans.find(plan_hash)
         if shown is None:
-            return f"no plan {plan_hash} was shown: read the list with `tenantry orphans`, then name its plan"
+            return problem("orphan-plan-unknown", plan=plan_hash)
         before, now = set(shown), set(found.things)
         unseen = sorted({thing.where for thing in before if thing.where in found.unreachable})
-        said = [
-            *(f"{where} was not looked at: {found.unreachable[where]}" for where in unseen),
-            *(f"no longer there, or no orphan: {_name(thing)}" for thing in sorted(before - now)),
-            *(f"new: {_name(thing)}" for thing in sorted(now - before)),
-        ]
-        told = "; ".join(said[:10]) + (f"; and {len(said) - 10} more" if len(said) > 10 else "")
-        return (
-            f"what is there is not plan {plan_hash} any more ({told}): read the list with `tenantry orphans`, then name"
-            " its plan"
+        return problem(
+            "orphan-plan-changed",
+            plan=plan_hash,
+            unseen=tuple(f"{where}: {found.unreachable[where]}" for where in unseen),
+            gone=tuple(map(_name, sorted(before - now))),
+            new=tuple(map(_name, sorted(now - before))),
         )
 
 

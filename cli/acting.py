@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from application.operator_commands import Act
+from application.problem_texts import sentence
 from cli.bulk import each_by_itself
 from cli.command import command
 from cli.operators import By, Reason
@@ -66,7 +67,7 @@ def act_on_scopes(kind: ActKind) -> Callable[..., None]:
         return each_by_itself(
             [Act(kind, scope_of(line.strip(), product), reason) for line in sys.stdin if line.strip()],
             carry_out,
-            refused=lambda act, error: {"scope": str(act.scope), "act": kind, "refused": str(error)},
+            refused=lambda act, error: {"scope": str(act.scope), "act": kind, "refused": sentence(error)},
             text=_done,
             is_good=lambda told: "refused" not in told,
         )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, get_args
 import typer
 
 from cli.output import ReaderGone, Report, complain, err, render, warn
-from domain.errors import TenantryError, UsageError
+from domain.errors import Problem, TenantryError, UsageError
 from runtime.settings_error import SettingsError
 
 if TYPE_CHECKING:  # the settings and the drivers are loaded by what needs them: `--help` does not
@@ -105,13 +105,19 @@ def _ending_well() -> Iterator[None]:
             complain(each)
         raise typer.Exit(2) from None
     except TenantryError as error:
-        complain(str(error))
+        complain(str(error) if error.problem is None else _sentence(error.problem))
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
     except KeyboardInterrupt:
         err.print("stopped")
         raise typer.Exit(130) from None
     except ReaderGone:
         raise typer.Exit(READER_GONE) from None
+
+
+def _sentence(problem: Problem) -> str:
+    from application.problem_texts import sentence  # noqa: PLC0415 - most commands import no application service
+
+    return sentence(problem)
 
 
 # -- what a command works on ----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from adapters.postgres.living_products import families_on
+from application.problem_texts import sentence
 from cli.command import command
 from cli.operators import By, Reason
 from cli.output import Report
@@ -104,7 +105,7 @@ def _problems(parts: Parts) -> Iterator[str]:
     try:
         parts.adopting.check(parts.at_hand)
     except UsageError as error:
-        yield str(error)
+        yield sentence(error)
     for name, shard in parts.topology.shards.items():
         if shard.left and not families_on(parts.endpoints.database_url).get(name):
             continue
@@ -112,7 +113,7 @@ def _problems(parts: Parts) -> Iterator[str]:
             with parts.topology.connect(name):
                 pass
         except (Retryable, Obstacle) as error:
-            yield str(error)
+            yield sentence(error)
     yield from _left_behind(parts.configuration, families_on(parts.endpoints.database_url))
 
 

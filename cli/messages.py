@@ -12,6 +12,7 @@ import typer
 
 from adapters.kafka import json_schemas
 from adapters.kafka.cloudevents_reader import parse_json
+from application.problem_texts import sentence
 from application.progress import Progress
 from cli.command import command
 from cli.output import Report
@@ -59,7 +60,7 @@ def _lines(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
         try:
             event = parse_json(line)
         except Malformed as refusal:
-            raise UsageError(f"{file}, line {number}: {refusal.explanation}; nothing was sent") from None
+            raise UsageError(f"{file}, line {number}: {sentence(refusal)}; nothing was sent") from None
         if not isinstance(event, dict):
             raise UsageError(f"{file}, line {number}: not a JSON object: write one CloudEvent a line; nothing was sent")
         yield event, line

@@ -13,6 +13,7 @@ import typer
 from adapters.kafka.cloudevents_reader import restore
 from adapters.postgres.quarantine import Entry, Picked
 from application.ingest import Outcome
+from application.problem_texts import sentence
 from cli.bulk import each_by_itself
 from cli.command import Judged, command
 from cli.operators import By, why
@@ -168,7 +169,7 @@ def _one_by_one(chosen: _Chosen, act: Callable[[int], dict[str, Any]]) -> Iterab
     return each_by_itself(
         chosen.numbers,
         act,
-        refused=lambda number, error: {"number": number, "outcome": "refused", "reason": str(error)},
+        refused=lambda number, error: {"number": number, "outcome": "refused", "reason": sentence(error)},
         text=lambda told: [_line(told)],
         is_good=_is_good,
     )

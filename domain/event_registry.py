@@ -137,7 +137,7 @@ _STALE: Final = "changed nothing; the audit trail shows it"
 _ACT: Final = "an operator's act that changes nothing of a tenant; the timeline shows it"
 _HELD: Final = "the destroy guard's: what awaits approval is read from the log, what passed has events of its own"
 _ORPHANS: Final = "it belonged to no scope, so no read model shows it; the audit trail does"
-_ADOPTED: Final = "what every process decides with: read where it is decided, and told by `tenantry config`"
+_ADOPTED: Final = "what every process decides with: read where it is decided, and shown by a command"
 
 REGISTRY: Final = EventRegistry(
     [

@@ -115,7 +115,9 @@ def _differs(adopted: Configuration, settings: Settings) -> str | None:
     try:
         found = differences(adopted, proposed(settings))
     except UsageError as error:
-        return f"cannot be used ({error}): the adopted one is used"
+        from application.problem_texts import sentence  # noqa: PLC0415 - `status` imports no application service
+
+        return f"cannot be used ({sentence(error)}): the adopted one is used"
     if not found:
         return None
     return f"differs from what is adopted in {len(found)} values: the adopted one is used, see `tenantry config diff`"

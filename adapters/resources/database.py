@@ -347,7 +347,7 @@ def _expect_data(
     if made and not named(connection, kind, [names.place]):
         raise _DataMissing(
             f"data_missing: the database of {order.scope} is missing on shard {order_shard(order)}:"
-            " restore it, then `tenantry runs retry`; it is not made again empty"
+            " restore it, then retry the run; it is not made again empty"
         )
 
 

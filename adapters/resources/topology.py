@@ -136,7 +136,7 @@ class Topology:
             raise Obstacle(
                 shard_obstacle(name),
                 f"shard {name} is in no adopted topology, but a family lives there: name it again in [[shards]], then"
-                " `tenantry config adopt`",
+                " adopt the configuration",
             )
         if shard.unreachable is not None:
             raise Obstacle(shard_obstacle(name), f"shard {name}, where a family lives: {shard.unreachable}")

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from domain.catalog import Catalog
 from domain.policy import Policy
@@ -84,6 +84,9 @@ def licensed_access(tenant: Tenant, key: str, *, catalog: Catalog, now: datetime
     return "closed" if is_kept_closed else "open"
 
 
+PURGE_AWAITING_APPROVAL: Final = "its purge, which the destroy guard holds"
+
+
 def desired_state(
     scope: Scope, snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime
 ) -> DesiredState:
@@ -92,8 +95,7 @@ def desired_state(
     if desired.passed is None:
         return desired
     if is_awaiting_approval(snapshot.tenant, desired.passed):
-        awaited = "its purge, which the destroy guard holds: see `tenantry runs approve`"
-        return replace(desired, passed=None, awaited=awaited)
+        return replace(desired, passed=None, awaited=PURGE_AWAITING_APPROVAL)
     for going in purged_by(desired.passed, snapshot):
         if snapshot.actual(going).is_on_operator_hold:  # nothing of it comes to the point of no return meanwhile
             return replace(desired, passed=None, awaited=f"the release of {going}, to be purged")

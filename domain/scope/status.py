@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from domain.catalog import Catalog
-from domain.scope.desired import DesiredState
+from domain.scope.desired import PURGE_AWAITING_APPROVAL, DesiredState
 from domain.scope.next_action import NEXT_ATTEMPT, Nothing, Wait, blockers, next_action
 from domain.scope.purges import is_purged
 from domain.scope.snapshot import TenantSnapshot
@@ -24,7 +24,7 @@ from domain.tenant.state import Tenant
 class ScopeStatus:
     """`level` is the one it last converged to, `desired` the one that it should have. `until` is when time changes it.
 
-    `awaits_approval`: nothing of the scope waits, but a change of it awaits an approval, which `reason` names.
+    `awaits_approval`: a change of the scope awaits an approval, which `reason` names; only for a purge it waits itself.
     """
 
     state: ScopeState
@@ -51,7 +51,8 @@ def status_of(
         case Wait(on=on, until=until) if on == NEXT_ATTEMPT and intent is not None:
             return ScopeStatus("in_progress", *levels, intent.reason, until)
         case Wait(on=on, until=until):
-            return ScopeStatus("waiting", *levels, on if until is not None else f"waits for {on}", until)
+            told = on if until is not None else f"waits for {on}"
+            return ScopeStatus("waiting", *levels, told, until, awaits_approval=on == PURGE_AWAITING_APPROVAL)
         case _ if _waits_for_purge(scope, snapshot, catalog=catalog):
             return ScopeStatus("waiting", *levels, "waits for the end of a purge, to begin anew")
         case Nothing() if (awaited := _awaited_approval(scope, snapshot.tenant)) is not None:
