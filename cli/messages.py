@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from adapters.kafka import json_schemas
-from adapters.kafka.cloudevents_reader import parse_json
+from adapters.kafka.strict_json import parse_json
 from application.progress import Progress
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts
 from cli.progress import progress
