@@ -52,6 +52,7 @@ from domain.scope.steps import Scope, ScopeKind, Step, StepResult
 from domain.stream_name import StreamName
 from workers.bulkheads import FOREIGN, Limits, Timetables, bulkheads_of
 from workers.effects import Effects
+from workers.loops import take_turn
 
 log = structlog.get_logger(__name__)
 
@@ -157,14 +158,7 @@ class Provisioner:
         """
         ready()
         while not stop.is_set() and self._effects.left_behind < MOST_LEFT_BEHIND:
-            try:
-                worked = self.round()
-                self.outage.is_over()
-                if not worked:
-                    stop.wait(self._poll)
-            except (Conflict, Unavailable, Fault) as error:
-                self.outage.goes_on(error)
-                stop.wait(1.0)
+            take_turn(self.round, lambda: stop.wait(self._poll), stop=stop, outage=self.outage)
         self.drain()
         if not stop.is_set():
             raise TenantryError(

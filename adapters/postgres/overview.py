@@ -1,4 +1,4 @@
-"""How is everything?
+"""The overview: how everything is.
 
 The questions behind `tenantry status` and `tenantry tenants`: counts and lags from the control database, one short
 query each, so that they answer at any size and while everything else is busy.
@@ -6,7 +6,7 @@ query each, so that they answer at any size and while everything else is busy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -33,98 +33,98 @@ _OPEN_LONGEST: Final = (
 """What keeps the server from cleaning up rows that are done with, as far as our user may see it."""
 
 
+_ONE: Final[Mapping[str, str]] = {
+    "mark": "SELECT position FROM high_water_mark",
+    "relayed": (
+        "SELECT coalesce((SELECT max(position) FROM outbox), 0) AS written, coalesce((SELECT position FROM"
+        " relay_positions ORDER BY updated_at DESC LIMIT 1), 0) AS published"
+    ),
+    "due": (
+        "SELECT count(DISTINCT scope) AS due, coalesce(extract(epoch FROM now() - min(due_at)), 0)::float AS oldest"
+        " FROM wakes WHERE due_at <= now()"
+    ),
+    "messages": (
+        "SELECT (SELECT count(*) FROM waiting) AS waiting,"
+        " (SELECT extract(epoch FROM now() - min(received_at))::float FROM waiting) AS oldest_waiting,"
+        " (SELECT count(*) FROM quarantine WHERE state = 'open') AS quarantined,"
+        " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'undecodable') AS undecodable,"
+        " (SELECT coalesce(sum(duplicates), 0)::bigint FROM incoming) AS duplicates,"
+        " (SELECT count(*) FROM incoming) AS seen,"
+        " (SELECT count(*) FROM incoming WHERE outcome = 'stale') AS stale,"
+        " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'internal-error') AS internal_errors"
+    ),
+    "ahead": (
+        "SELECT count(*) AS messages, max(received_at) AS last_at, (array_agg(DISTINCT source))[:5] AS sources"
+        " FROM incoming WHERE is_ahead"
+    ),
+    "guard": (
+        "SELECT coalesce(sum(changes), 0)::bigint AS held, coalesce(sum(closings), 0)::bigint AS closings,"
+        " count(*) AS tenants, min(since) AS since,"
+        " extract(epoch FROM now() - min(since))::float AS oldest_seconds FROM held_by_guard"
+    ),
+    "sweep": "SELECT started_at, finished_at, tenants, handed_over, silent, stopped_at, reason FROM sweeps",
+    "sealed": (
+        "SELECT coalesce((SELECT substring(note FROM '\\nposition ([0-9]{1,18})\\n')::bigint FROM seal_checkpoints"
+        " ORDER BY number DESC LIMIT 1), 0) AS position"
+    ),
+    "server": (
+        "SELECT current_setting('transaction_read_only') = 'on' AS read_only,"
+        " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
+        " current_setting('max_connections')::int AS max_connections"
+    ),
+}
+"""The questions of `status` with one row each."""
+
+_MANY: Final[Mapping[str, str]] = {
+    "projections": (
+        "SELECT DISTINCT ON (name) name, min(position) OVER (PARTITION BY name) AS position,"
+        " halted_at IS NOT NULL AS halted, halted_reason AS reason, halted_event::text AS event"
+        " FROM projection_positions ORDER BY name, halted_at NULLS LAST, position"
+    ),
+    "outages": (
+        "SELECT substr(obstacle, 13) AS away, count(*) AS scopes, min(updated_at) AS since,"
+        " extract(epoch FROM now() - min(updated_at))::float AS seconds"
+        " FROM provisionings WHERE outcome IS NULL AND obstacle LIKE 'unreachable:%'"
+        " GROUP BY obstacle ORDER BY min(updated_at)"
+    ),
+    "kafka": (
+        "SELECT topic, partition, topic_id, next_offset FROM kafka_positions ORDER BY topic, partition, updated_at"
+    ),
+    "scopes": "SELECT state, count(*) AS count FROM provisionings GROUP BY state",
+    "used": "SELECT name, used FROM shards WHERE used > 0 ORDER BY name",
+    "open_longest": _OPEN_LONGEST,
+}
+"""The questions of `status` with as many rows as there are."""
+
+_ADOPTED: Final = (
+    "SELECT originator_version AS version, convert_from(state, 'UTF8')::json AS state FROM stored_events"
+    " WHERE originator_id = %s ORDER BY originator_version DESC LIMIT 1"
+)
+
+
 def status(url: str) -> Row:
     """Positions, lags, counts; ages in seconds. Raises Unavailable."""
     with _connect(url) as connection:
-        last = _one(connection, "SELECT position FROM high_water_mark")["position"]
-        projections = connection.execute(
-            "SELECT DISTINCT ON (name) name, min(position) OVER (PARTITION BY name) AS position,"
-            " halted_at IS NOT NULL AS halted, halted_reason AS reason, halted_event::text AS event"
-            " FROM projection_positions ORDER BY name, halted_at NULLS LAST, position"
-        ).fetchall()
-        relayed = _one(
-            connection,
-            "SELECT coalesce((SELECT max(position) FROM outbox), 0) AS written, coalesce((SELECT position FROM"
-            " relay_positions ORDER BY updated_at DESC LIMIT 1), 0) AS published",
-        )
-        scopes = connection.execute("SELECT state, count(*) AS count FROM provisionings GROUP BY state").fetchall()
-        due = _one(
-            connection,
-            "SELECT count(DISTINCT scope) AS due, coalesce(extract(epoch FROM now() - min(due_at)), 0)::float AS oldest"
-            " FROM wakes WHERE due_at <= now()",
-        )
-        messages = _one(
-            connection,
-            "SELECT (SELECT count(*) FROM waiting) AS waiting,"
-            " (SELECT extract(epoch FROM now() - min(received_at))::float FROM waiting) AS oldest_waiting,"
-            " (SELECT count(*) FROM quarantine WHERE state = 'open') AS quarantined,"
-            " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'undecodable') AS undecodable,"
-            " (SELECT coalesce(sum(duplicates), 0)::bigint FROM incoming) AS duplicates,"
-            " (SELECT count(*) FROM incoming) AS seen,"
-            " (SELECT count(*) FROM incoming WHERE outcome = 'stale') AS stale,"
-            " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'internal-error') AS internal_errors",
-        )
-        ahead = _one(
-            connection,
-            "SELECT count(*) AS messages, max(received_at) AS last_at, (array_agg(DISTINCT source))[:5] AS sources"
-            " FROM incoming WHERE is_ahead",
-        )
-        guard = _one(
-            connection,
-            "SELECT coalesce(sum(changes), 0)::bigint AS held, coalesce(sum(closings), 0)::bigint AS closings,"
-            " count(*) AS tenants, min(since) AS since,"
-            " extract(epoch FROM now() - min(since))::float AS oldest_seconds FROM held_by_guard",
-        )
-        outages = connection.execute(
-            "SELECT substr(obstacle, 13) AS away, count(*) AS scopes, min(updated_at) AS since,"
-            " extract(epoch FROM now() - min(updated_at))::float AS seconds"
-            " FROM provisionings WHERE outcome IS NULL AND obstacle LIKE 'unreachable:%'"
-            " GROUP BY obstacle ORDER BY min(updated_at)"
-        ).fetchall()
-        sweep = _one(
-            connection,
-            "SELECT started_at, finished_at, tenants, handed_over, silent, stopped_at, reason FROM sweeps",
-        )
-        partitions = connection.execute(
-            "SELECT topic, partition, topic_id, next_offset FROM kafka_positions ORDER BY topic, partition, updated_at"
-        ).fetchall()
-        adopted = connection.execute(
-            "SELECT originator_version AS version, convert_from(state, 'UTF8')::json AS state FROM stored_events"
-            " WHERE originator_id = %s ORDER BY originator_version DESC LIMIT 1",
-            (CONFIGURATION_STREAM,),
-        ).fetchone()
-        used = connection.execute("SELECT name, used FROM shards WHERE used > 0 ORDER BY name").fetchall()
-        sealed = _one(
-            connection,
-            "SELECT coalesce((SELECT substring(note FROM '\\nposition ([0-9]{1,18})\\n')::bigint FROM seal_checkpoints"
-            " ORDER BY number DESC LIMIT 1), 0) AS position",
-        )
-        server = _one(
-            connection,
-            "SELECT current_setting('transaction_read_only') = 'on' AS read_only,"
-            " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
-            " current_setting('max_connections')::int AS max_connections",
-        )
-        open_longest = connection.execute(_OPEN_LONGEST).fetchone()
-    counts = {row["state"]: row["count"] for row in scopes}
+        one = {name: connection.execute(query.encode()).fetchall()[0] for name, query in _ONE.items()}
+        many = {name: connection.execute(query.encode()).fetchall() for name, query in _MANY.items()}
+        adopted = connection.execute(_ADOPTED, (CONFIGURATION_STREAM,)).fetchone()
+    last, relayed, sealed, due = one["mark"]["position"], one["relayed"], one["sealed"]["position"], one["due"]
+    counts = {row["state"]: row["count"] for row in many["scopes"]}
     return {
-        "database": {"answers": True, **server, "open_longest": open_longest},
+        "database": {"answers": True, **one["server"], "open_longest": next(iter(many["open_longest"]), None)},
         "log": {"position": last},
-        "kafka": partitions,
-        "projections": [{**row, "lag": max(0, last - row["position"])} for row in projections],
+        "kafka": many["kafka"],
+        "projections": [{**row, "lag": max(0, last - row["position"])} for row in many["projections"]],
         "relay": {"position": relayed["published"], "lag": max(0, relayed["written"] - relayed["published"])},
-        "seal": {"position": sealed["position"], "lag": max(0, last - sealed["position"])},
+        "seal": {"position": sealed, "lag": max(0, last - sealed)},
         "saga": {"due": due["due"], "oldest_due_seconds": round(due["oldest"], 3)},
         "scopes": {
             state.replace("_", " "): counts.get(state, 0)
             for state in ("converged", "in_progress", "waiting", "held", "given_up")
         },
-        "messages": messages,
-        "ahead": ahead,
-        "outages": outages,
-        "guard": guard,
-        "sweep": sweep,
-        "configuration": _configuration(adopted, used),
+        "outages": many["outages"],
+        **{name: one[name] for name in ("messages", "ahead", "guard", "sweep")},
+        "configuration": _configuration(adopted, many["used"]),
         "workers": alive(url),
     }
 
@@ -164,8 +164,7 @@ def tenants(url: str, *, level: str | None = None, state: str | None = None, lim
     WHERE (%(level)s::text IS NULL OR t.at_level) AND (%(state)s::text IS NULL OR t.state = %(state)s)
     ORDER BY s.site_name NULLS LAST, t.tenant_id LIMIT %(limit)s
     """
-    with _connect(url) as connection:
-        return connection.execute(query.encode(), {"level": level, "state": state, "limit": limit}).fetchall()
+    return _rows(url, query, {"level": level, "state": state, "limit": limit})
 
 
 def runs(url: str, *, state: str | None = None, tenant_id: str | None = None, limit: int = 100) -> list[Row]:
@@ -180,8 +179,7 @@ def runs(url: str, *, state: str | None = None, tenant_id: str | None = None, li
              tenant_id, array_position(ARRAY['site', 'family', 'product'], kind), key
     LIMIT %(limit)s
     """
-    with _connect(url) as connection:
-        return connection.execute(query.encode(), {"state": state, "tenant_id": tenant_id, "limit": limit}).fetchall()
+    return _rows(url, query, {"state": state, "tenant_id": tenant_id, "limit": limit})
 
 
 def unsettled(url: str, *, tenant_id: str | None = None, limit: int = 100) -> list[str]:
@@ -195,9 +193,7 @@ def unsettled(url: str, *, tenant_id: str | None = None, limit: int = 100) -> li
     ) AS each
     WHERE %(tenant_id)s::text IS NULL OR tenant_id = %(tenant_id)s ORDER BY tenant_id LIMIT %(limit)s
     """
-    with _connect(url) as connection:
-        rows = connection.execute(query.encode(), {"tenant_id": tenant_id, "limit": limit}).fetchall()
-    return [row["tenant_id"] for row in rows]
+    return [row["tenant_id"] for row in _rows(url, query, {"tenant_id": tenant_id, "limit": limit})]
 
 
 def waiting(url: str, *, limit: int = 100) -> list[Row]:
@@ -209,15 +205,12 @@ def waiting(url: str, *, limit: int = 100) -> list[Row]:
            extract(epoch FROM now() - max(received_at))::float AS newest_seconds
     FROM waiting GROUP BY tenant_id ORDER BY min(received_at), tenant_id LIMIT %(limit)s
     """
-    with _connect(url) as connection:
-        return connection.execute(query.encode(), {"limit": limit}).fetchall()
+    return _rows(url, query, {"limit": limit})
 
 
 def tenant_ids(url: str) -> list[str]:
     """Every tenant there ever was, in the order of its id."""
-    with _connect(url) as connection:
-        rows = connection.execute("SELECT DISTINCT tenant_id FROM customer_tenants ORDER BY tenant_id").fetchall()
-    return [row["tenant_id"] for row in rows]
+    return [row["tenant_id"] for row in _rows(url, "SELECT DISTINCT tenant_id FROM customer_tenants ORDER BY 1", {})]
 
 
 @contextmanager
@@ -226,7 +219,6 @@ def _connect(url: str) -> Iterator[psycopg.Connection[Row]]:
         yield connection
 
 
-def _one(connection: psycopg.Connection[Row], query: str) -> Row:
-    row = connection.execute(query.encode()).fetchone()
-    assert row is not None
-    return row
+def _rows(url: str, query: str, parameters: Row) -> list[Row]:
+    with _connect(url) as connection:
+        return connection.execute(query.encode(), parameters).fetchall()
