@@ -33,7 +33,7 @@ def take_turn(step: Callable[[], object], rest: Callable[[], object], *, stop: t
 
 @contextmanager
 def beside(run: Callable[[threading.Event], None], name: str, stop: threading.Event | None = None) -> Iterator[None]:
-    """Run in a thread while the block runs, or until `stop`. The step at hand is finished, or left behind at the end."""
+    """Run in a thread while the block runs, or until `stop`; the step at hand is finished, or left behind then."""
     stop = stop or threading.Event()
     thread = threading.Thread(target=run, args=(stop,), name=name, daemon=True)
     thread.start()
