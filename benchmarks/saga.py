@@ -27,7 +27,7 @@ from uuid import uuid4
 
 import psycopg
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.kafka.clients import KafkaPythonProducer, Message
 from adapters.resources.commerce import Commerce
 from adapters.resources.configuration import Configurations

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from adapters.kafka import json_schemas
-from adapters.kafka.cloudevents_reader import parse_json
+from adapters.kafka.strict_json import parse_json
 from application.problem_texts import sentence
 from application.progress import Progress
 from cli.command import command

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from adapters.kafka.cloudevents_reader import restore
+from adapters.kafka.preserved_messages import restore
 from adapters.postgres.quarantine import Entry, Picked
 from application.ingest import Outcome
 from application.problem_texts import sentence

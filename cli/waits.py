@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from adapters.embedded.servers import LOW_MB
+from adapters.embedded.postgres import LOW_MB
 from adapters.files.worker_cards import worker_cards
 from cli.output import Line, age, table
 from domain.errors import TenantryError, Unavailable

@@ -26,7 +26,7 @@ from typing import ClassVar, Final, Literal, Protocol
 
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, select
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from application.operator_event import OperatorAct
 from application.ports.event_log import EventLog
 from application.ports.work_queue import Lease, WorkItem, WorkQueue

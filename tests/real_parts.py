@@ -18,7 +18,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres
+from adapters.embedded.broker import EmbeddedBroker
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.migrations import migrate
 
 MEMORY_BYTES: Final = 4 << 30

@@ -51,6 +51,7 @@ from domain.stream_name import StreamName
 from workers.bulkheads import Limits, Timetables
 from workers.effects import Effects
 from workers.fan_out import fan_out, fans_out, put_off
+from workers.loops import take_turn
 from workers.step_effects import Outcome, StepEffect, ages_of, hanging, timed
 
 log = structlog.get_logger(__name__)
@@ -129,14 +130,7 @@ class Provisioner:
         """
         ready()
         while not stop.is_set() and self._effects.left_behind < MOST_LEFT_BEHIND:
-            try:
-                worked = self.round()
-                self.outage.is_over()
-                if not worked:
-                    stop.wait(self._poll)
-            except (Conflict, Unavailable, Fault) as error:
-                self.outage.goes_on(error)
-                stop.wait(1.0)
+            take_turn(self.round, lambda: stop.wait(self._poll), stop=stop, outage=self.outage)
         self.drain()
         if not stop.is_set():
             raise TenantryError(

@@ -23,7 +23,9 @@ from typing import Self
 
 import structlog
 
-from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres, refuse_unspeakable
+from adapters.embedded.broker import EmbeddedBroker
+from adapters.embedded.embedded_part import refuse_unspeakable
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.live_workers import alive
 from domain.errors import Unavailable, UsageError
 from runtime.compose import Parts

@@ -17,8 +17,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
-from adapters.embedded.servers import EmbeddedPostgres
-from adapters.kafka.cloudevents_reader import to_structured
+from adapters.embedded.postgres import EmbeddedPostgres
+from adapters.kafka.cloudevents_writer import to_structured
 from adapters.kafka.ports import Message
 from application.reconcile import Saga
 from cli.main import app

@@ -14,7 +14,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres
+from adapters.embedded.broker import EmbeddedBroker
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.kafka.clients import GroupSession, KafkaPythonConsumer, KafkaPythonProducer, Producer, ensure_topics
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.migrations import migrate

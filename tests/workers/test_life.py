@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.resources.places import OUR_NAMES
 from application.ingest import Lifecycle

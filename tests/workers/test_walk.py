@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from adapters.kafka.clients import Message
-from adapters.kafka.cloudevents_reader import to_structured
+from adapters.kafka.cloudevents_writer import to_structured
 from adapters.postgres.event_log import PostgresEventLog
 from application.inbound import Unreadable
 from application.ingest import Lifecycle

@@ -20,7 +20,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from psycopg import sql
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.resources.executors import Outside, executors, resources
 from adapters.resources.fences import Connect
 from adapters.resources.topology import Patience, Shard, Topology

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.resources import login_role as login_roles
 from adapters.resources.database import Databases
 from adapters.resources.login_role import Names, role_password
