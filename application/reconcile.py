@@ -22,21 +22,11 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
+from application import scope_events
 from application.ports.clock import Clock, Dice, NewId
 from application.ports.event_log import EventStreams
 from application.ports.resources import Order
 from application.ports.work_queue import Blocked, Lease, WorkItem
-from application.scope_events import (
-    cause_of,
-    intended,
-    is_back,
-    is_same_outage,
-    named,
-    origin_of,
-    reason_of,
-    released,
-    verdict_event,
-)
 from application.stream_cache import State, Streams
 from application.unit_of_work import UnitOfWork
 from domain import configuration as configurations
@@ -217,7 +207,7 @@ class Saga:
         if intent is None or intent.generation != order.generation:
             decision.due_again(self._clock())  # somebody else was here: look again
             return decision
-        if is_back(intent, result):
+        if scope_events.is_back(intent, result):
             decision.unit.unblocked.append(str(intent.obstacle))
         if isinstance(result, Exception):
             snapshot = self._failed(decision, intent, result, snapshot)
@@ -233,17 +223,23 @@ class Saga:
         self, decision: Decision, intent: Intent, facts: StepResult | None, snapshot: TenantSnapshot
     ) -> TenantSnapshot:
         placement = placement_of(snapshot, decision.scope.key) if decision.scope.kind == "family" else None
-        if (obstacle := released(intent, placement)) is not None:
+        if (obstacle := scope_events.released(intent, placement)) is not None:
             decision.unit.unblocked.append(obstacle)
         return self._add(
             decision,
-            StepCompleted(**intended(decision.scope, intent), customer_id=snapshot.customer.id or None, facts=facts),
+            StepCompleted(
+                **scope_events.intended(decision.scope, intent), customer_id=snapshot.customer.id or None, facts=facts
+            ),
             snapshot,
         )
 
     def _failed(self, decision: Decision, intent: Intent, error: Exception, snapshot: TenantSnapshot) -> TenantSnapshot:
         now, retry = self._clock(), self._policy.retry
-        away_for = now - intent.blocked_since if is_same_outage(error, intent) and intent.blocked_since else timedelta()
+        away_for = (
+            now - intent.blocked_since
+            if scope_events.is_same_outage(error, intent) and intent.blocked_since
+            else timedelta()
+        )
         match error:
             case Obstacle():
                 pause = error.delay or retry.obstacle_poll
@@ -256,8 +252,10 @@ class Saga:
         if not isinstance(error, Permanent | Unreachable) and attempt < retry.attempts:
             delay = error.delay if isinstance(error, Retryable) and error.delay is not None else None
             retry_at = moved(now, delay if delay is not None else retry.delay(attempt, self._dice()))
-        reason = reason_of(error, away_for)
-        failed = StepFailed(**intended(decision.scope, intent), attempt=attempt, reason=reason, retry_at=retry_at)
+        reason = scope_events.reason_of(error, away_for)
+        failed = StepFailed(
+            **scope_events.intended(decision.scope, intent), attempt=attempt, reason=reason, retry_at=retry_at
+        )
         return self._add(decision, failed, snapshot)
 
     def _blocked(
@@ -271,7 +269,7 @@ class Saga:
         decision.due_again(desired.due_again_at)
         if intent.obstacle == obstacle:
             return snapshot
-        blocked = StepBlocked(**intended(decision.scope, intent), obstacle=obstacle, reason=reason)
+        blocked = StepBlocked(**scope_events.intended(decision.scope, intent), obstacle=obstacle, reason=reason)
         return self._add(decision, blocked, snapshot)
 
     def _go_on(self, decision: Decision, snapshot: TenantSnapshot) -> None:
@@ -288,7 +286,7 @@ class Saga:
                     continue
                 case Start() as start:
                     event = StepStarted(
-                        **named(scope),
+                        **scope_events.named(scope),
                         step=start.step,
                         direction=start.direction,
                         generation=actual.version + 1,
@@ -310,7 +308,7 @@ class Saga:
                     is_ahead = nothing.due_again_at is not None and nothing.due_again_at > now
                     return decision.due_again(nothing.due_again_at if is_ahead else None)
                 case Converge() | Fail() | PutOnHold() | Resume() as verdict:
-                    event = verdict_event(scope, verdict, desired, snapshot, self._catalog)
+                    event = scope_events.verdict_event(scope, verdict, desired, snapshot, self._catalog)
             snapshot = self._add(decision, event, snapshot)
             if removes_prerequisite(event):
                 return decision.due_again(now)
@@ -385,9 +383,11 @@ class Saga:
     def _recorded(
         self, decision: Decision, event: Event, snapshot: TenantSnapshot, *, stream: str, version: int
     ) -> Recorded:
-        origin = origin_of(decision.scope, snapshot, self._catalog)
+        origin = scope_events.origin_of(decision.scope, snapshot, self._catalog)
         correlation = origin.correlation if origin else str(decision.scope)
-        recorded = Recorded(stream, version, self._new_id(), self._clock(), cause_of(origin), correlation, event)
+        recorded = Recorded(
+            stream, version, self._new_id(), self._clock(), scope_events.cause_of(origin), correlation, event
+        )
         decision.unit.events.append(recorded)
         return recorded
 
