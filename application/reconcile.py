@@ -17,18 +17,28 @@ turn that decides on it: the fact is recorded, from then on nobody begins there,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from functools import lru_cache
 from typing import Final
 
-from application import scope_events
 from application.ports.clock import Clock, Dice, NewId
 from application.ports.event_log import EventStreams
 from application.ports.resources import Order
-from application.ports.work_queue import Blocked, Lease, WorkItem
-from application.stream_cache import State, Streams
-from application.unit_of_work import UnitOfWork
+from application.ports.work_queue import Blocked, WorkItem
+from application.scope_decision import Decision
+from application.scope_events import (
+    cause_of,
+    intended,
+    is_back,
+    is_same_outage,
+    named,
+    origin_of,
+    reason_of,
+    released,
+    verdict_event,
+)
+from application.stream_cache import Streams
 from domain import configuration as configurations
 from domain import customer as customers
 from domain.catalog import Catalog
@@ -79,29 +89,6 @@ from domain.times import moved
 
 KEPT_TENANTS: Final = 2_000
 """Of so many tenants the names of their scopes are kept; about 1 KiB each."""
-
-
-@dataclass(slots=True)
-class Decision:
-    """What one turn came to: a unit of work to record, and either an effect to bring about or the end of the lease."""
-
-    scope: Scope
-    unit: UnitOfWork = field(default_factory=UnitOfWork)
-    order: Order | None = None
-    room: int | None = None
-    """How many purges the destroy guard lets pass; None while nobody has asked it."""
-    after: dict[str, State] = field(default_factory=dict)
-    """The streams that the turn adds to, as they are once it is recorded."""
-
-    def due_again(self, at: datetime | None) -> None:
-        """The scope is due again at that time, if there is one."""
-        if at is not None:
-            self.unit.work_items.append(WorkItem(str(self.scope), at))
-
-    def under(self, lease: Lease) -> UnitOfWork:
-        """What to record: the lease ends in it, or must still be ours where an effect follows."""
-        (self.unit.leases if self.order is None else self.unit.kept).append(lease)
-        return self.unit
 
 
 class Saga:
@@ -207,7 +194,7 @@ class Saga:
         if intent is None or intent.generation != order.generation:
             decision.due_again(self._clock())  # somebody else was here: look again
             return decision
-        if scope_events.is_back(intent, result):
+        if is_back(intent, result):
             decision.unit.unblocked.append(str(intent.obstacle))
         if isinstance(result, Exception):
             snapshot = self._failed(decision, intent, result, snapshot)
@@ -223,23 +210,17 @@ class Saga:
         self, decision: Decision, intent: Intent, facts: StepResult | None, snapshot: TenantSnapshot
     ) -> TenantSnapshot:
         placement = placement_of(snapshot, decision.scope.key) if decision.scope.kind == "family" else None
-        if (obstacle := scope_events.released(intent, placement)) is not None:
+        if (obstacle := released(intent, placement)) is not None:
             decision.unit.unblocked.append(obstacle)
         return self._add(
             decision,
-            StepCompleted(
-                **scope_events.intended(decision.scope, intent), customer_id=snapshot.customer.id or None, facts=facts
-            ),
+            StepCompleted(**intended(decision.scope, intent), customer_id=snapshot.customer.id or None, facts=facts),
             snapshot,
         )
 
     def _failed(self, decision: Decision, intent: Intent, error: Exception, snapshot: TenantSnapshot) -> TenantSnapshot:
         now, retry = self._clock(), self._policy.retry
-        away_for = (
-            now - intent.blocked_since
-            if scope_events.is_same_outage(error, intent) and intent.blocked_since
-            else timedelta()
-        )
+        away_for = now - intent.blocked_since if is_same_outage(error, intent) and intent.blocked_since else timedelta()
         match error:
             case Obstacle():
                 pause = error.delay or retry.obstacle_poll
@@ -252,10 +233,8 @@ class Saga:
         if not isinstance(error, Permanent | Unreachable) and attempt < retry.attempts:
             delay = error.delay if isinstance(error, Retryable) and error.delay is not None else None
             retry_at = moved(now, delay if delay is not None else retry.delay(attempt, self._dice()))
-        reason = scope_events.reason_of(error, away_for)
-        failed = StepFailed(
-            **scope_events.intended(decision.scope, intent), attempt=attempt, reason=reason, retry_at=retry_at
-        )
+        reason = reason_of(error, away_for)
+        failed = StepFailed(**intended(decision.scope, intent), attempt=attempt, reason=reason, retry_at=retry_at)
         return self._add(decision, failed, snapshot)
 
     def _blocked(
@@ -269,7 +248,7 @@ class Saga:
         decision.due_again(desired.due_again_at)
         if intent.obstacle == obstacle:
             return snapshot
-        blocked = StepBlocked(**scope_events.intended(decision.scope, intent), obstacle=obstacle, reason=reason)
+        blocked = StepBlocked(**intended(decision.scope, intent), obstacle=obstacle, reason=reason)
         return self._add(decision, blocked, snapshot)
 
     def _go_on(self, decision: Decision, snapshot: TenantSnapshot) -> None:
@@ -286,7 +265,7 @@ class Saga:
                     continue
                 case Start() as start:
                     event = StepStarted(
-                        **scope_events.named(scope),
+                        **named(scope),
                         step=start.step,
                         direction=start.direction,
                         generation=actual.version + 1,
@@ -308,7 +287,7 @@ class Saga:
                     is_ahead = nothing.due_again_at is not None and nothing.due_again_at > now
                     return decision.due_again(nothing.due_again_at if is_ahead else None)
                 case Converge() | Fail() | PutOnHold() | Resume() as verdict:
-                    event = scope_events.verdict_event(scope, verdict, desired, snapshot, self._catalog)
+                    event = verdict_event(scope, verdict, desired, snapshot, self._catalog)
             snapshot = self._add(decision, event, snapshot)
             if removes_prerequisite(event):
                 return decision.due_again(now)
@@ -383,11 +362,9 @@ class Saga:
     def _recorded(
         self, decision: Decision, event: Event, snapshot: TenantSnapshot, *, stream: str, version: int
     ) -> Recorded:
-        origin = scope_events.origin_of(decision.scope, snapshot, self._catalog)
+        origin = origin_of(decision.scope, snapshot, self._catalog)
         correlation = origin.correlation if origin else str(decision.scope)
-        recorded = Recorded(
-            stream, version, self._new_id(), self._clock(), scope_events.cause_of(origin), correlation, event
-        )
+        recorded = Recorded(stream, version, self._new_id(), self._clock(), cause_of(origin), correlation, event)
         decision.unit.events.append(recorded)
         return recorded
 

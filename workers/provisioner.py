@@ -42,7 +42,8 @@ from application.ports.event_log import EventLog
 from application.ports.resources import BoundedExecutor, Order
 from application.ports.stream_index import CustomerTenants
 from application.ports.work_queue import Lease, WorkItem, WorkQueue
-from application.reconcile import Decision, Saga
+from application.reconcile import Saga
+from application.scope_decision import Decision
 from application.unit_of_work import UnitOfWork, merged
 from domain.configuration import Configuration
 from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, NewerEvent, TenantryError, Unavailable

@@ -16,7 +16,8 @@ from application.operator_commands import OperatorCommands
 from application.ports.log_store import LogStore
 from application.ports.resources import Order
 from application.ports.work_queue import Lease, WorkItem
-from application.reconcile import Decision, Saga
+from application.reconcile import Saga
+from application.scope_decision import Decision
 from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, ExecutorError, GuardTripped
 from domain.event import Recorded
