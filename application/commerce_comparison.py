@@ -1,4 +1,4 @@
-"""Where does a whole dump of commerce differ from what is wanted, line by line?
+"""Comparison with commerce: where a whole dump of commerce differs from the desired state, line by line.
 
 Both sides come in the order of their ids, so that what only we have is found between two lines. Some lines are read
 from the log together; nothing else of either side is kept in memory.

@@ -1,4 +1,4 @@
-"""How is a tenant told, to people and to programs?
+"""Description of a tenant, for people and for programs.
 
 Plain JSON-able values: what commerce wants, register by register; what is actual, scope by scope; and for each product
 the seven steps, joined from the scopes that own them.

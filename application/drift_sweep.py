@@ -1,4 +1,4 @@
-"""How far is the background sweep, and may it go on?
+"""Drift sweep: how far the background sweep is, and whether it may go on.
 
     due ──▶ page after page, with a pause for each tenant ──▶ through, due again after the interval
                  │

@@ -1,4 +1,4 @@
-"""How does a batch of messages become facts?
+"""Intake service: a batch of messages becomes events.
 
 The intake hands over what it read, in order. `Lifecycle.intake` loads every stream that the batch touches with one
 query, decides message by message on the state as it grows, and records all of it in one transaction: facts, positions,

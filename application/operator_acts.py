@@ -1,4 +1,4 @@
-"""What did operators do to the whole, or to what is no tenant's state?
+"""Acts of operators that concern the whole, or what is no tenant's state.
 
 Acts on runs, tenants and what the destroy guard holds are facts of those streams (operator_commands.py). The others
 are facts too, of streams of their own, which no read model handles:

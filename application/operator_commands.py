@@ -1,4 +1,4 @@
-"""What may an operator do?
+"""Commands of operators on tenants and scopes.
 
 To a run:
 

@@ -1,4 +1,4 @@
-"""What does one turn of a scope record, and which effect comes next?
+"""Reconciliation of a scope: what one decision records, and which effect comes next.
 
 The worker brings scopes that are due, and later the outcomes of their effects; `Saga` turns both into facts. A turn
 goes on from action to action until there is an effect to bring about, or nothing more to do. The intent of the next

@@ -1,4 +1,4 @@
-"""Scopes that nobody will ever look at again, though they are not as they should be.
+"""Unsettled scopes: not as they should be, and with no entry in the work queue.
 
 The saga looks at a scope when it is due. So every scope must be one of three: as it should be, due, or waiting for
 something with a name that will make it due. What is none of them is a fault, of ours or of somebody who wrote to the

@@ -1,4 +1,4 @@
-"""Which products are there, and how do they hang together?
+"""Catalogue of products: which products there are, and how they depend on each other.
 
 Products are data (catalog.toml): a product belongs to a family, whose products share one database; an app has a host
 product, is never more open than it, and lives in its host's database unless it names a family of its own. A step of a

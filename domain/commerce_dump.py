@@ -1,4 +1,4 @@
-"""Is what commerce wants what we were told?
+"""Dump of commerce: one line of it, compared with what the log says of the same tenant.
 
 A full dump of commerce, line by line, against the registers. What follows from the registers is not looked at here: the
 saga and the reconciler see to it.

@@ -1,4 +1,4 @@
-"""Errors: what can go wrong, and what becomes of it?
+"""Errors: what can go wrong, and what becomes of it.
 
 TenantryError                     every error of ours; a Problem, or a text that names the noun and the remedy
 ├── UsageError                    the operator's input or settings are wrong                    exit 2

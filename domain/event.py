@@ -1,4 +1,4 @@
-"""What is a fact, and how does it hang together with the others?
+"""Event envelope: what is recorded with each event, and how events are linked to each other.
 
 An `Event` is the frozen body of a fact: what happened, in the past tense. `Recorded` is that fact at its place in a
 stream, with who caused it. Decide functions return events; the lifecycle application records them.

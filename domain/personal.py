@@ -1,4 +1,4 @@
-"""Which fields are about a person?
+"""Personal fields: which fields are about a person.
 
 A field annotated `Personal` is an ordinary string in memory. On its way into the log, the waiting room or the
 quarantine it is sealed (see `SealingKeys` in ports.py), each under the data key of the customer it belongs to and bound

@@ -1,4 +1,4 @@
-"""Which times and bounds does the life cycle keep?
+"""Policy: the times and bounds of the life cycle.
 
 Policies are data (policy.toml). Durations are ISO 8601.
 """

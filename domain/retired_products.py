@@ -1,4 +1,4 @@
-"""A product that no catalogue has: what do the streams say of it?
+"""Retired products: what the streams say of a product that no catalogue has.
 
 A store that is older than adopted configurations may hold products that its catalogue lost before the first adoption.
 The streams tell what is needed to close and to remove them: which family's database names a role of the product, or in

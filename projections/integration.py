@@ -1,4 +1,4 @@
-"""What do we tell the rest of the cloud?
+"""Integration events: what the rest of the cloud learns from the saga.
 
 Some facts of the saga become integration events: CloudEvents for the topic `tenantry.provisioning`. They are
 written to the outbox at the log position of the fact, and the relay publishes them from there in that order.

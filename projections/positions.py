@@ -1,4 +1,4 @@
-"""How far is each projection, and what stops it?
+"""Positions of projections: how far each has come, and what stops it.
 
 A projection has a position for each of its buckets (base.py): everything up to it is in the read model, for the
 tenants of that bucket. Changes and positions are written in one transaction, the caller's, so that a killed projector

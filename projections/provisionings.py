@@ -1,4 +1,4 @@
-"""How far is each scope?
+"""Read model of provisionings: how far each scope is.
 
 The words are those of domain/scope/status.py, which says the rest: what needs a look at more than one event.
 

@@ -1,4 +1,4 @@
-"""What should be there, for each scope?
+"""Desired state of each scope of a tenant.
 
 From the registers follows a level for each product, from the level a wish for each of its steps. Pure functions of the
 registers, the customer, the actual state of the tenant's scopes (what once lived is retained, what never did is

@@ -1,4 +1,4 @@
-"""What is actually there, for one scope?
+"""Actual state of one scope, folded from its stream.
 
 One stream a scope. An intent (`StepStarted`) is recorded before its effect, so that whatever was started counts as
 perhaps there; its outcome is a completion or a failure of the same generation. A generation is the version of the

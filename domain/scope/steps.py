@@ -1,4 +1,4 @@
-"""What are the seven steps, who owns which, and what is wished and found at each?
+"""Steps: the seven steps, the owner of each, its spec and its result.
 
     site     (tenant)            1 commerce   2 site         4 configuration   5 identity
     family   (tenant, family)    3 region     6 database

@@ -1,4 +1,4 @@
-"""What does the destroy guard hold, and what would become of it?
+"""Approval plan: the changes that await approval, and what each would do.
 
 A plan lists every held change with what it would do, in the order of tenants and of their arrival. Its hash is over
 exactly that content: whoever approves a hash approves what they have read. Times that only go by are no part of it.

@@ -1,4 +1,4 @@
-"""What do the budgets of the destroy guard count, and what is left of them?
+"""Budgets of the destroy guard: what they count, and what is left of them.
 
 Destroys, deactivations and purges have one, changes that close a product another. The second counts what takes an open
 product from somebody at once, by its own registers: whatever its host or its tenant may be meanwhile.

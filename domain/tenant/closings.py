@@ -1,4 +1,4 @@
-"""What would a held change say?
+"""Closings that await approval: the event that each stands for.
 
 The destroy guard holds a change in the place of the message's own fact: a deactivation, or the closing of a product by
 a suspension, by a license that is inactive or over, or by an activation with such a license. `said_by` gives the fact

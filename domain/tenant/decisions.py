@@ -1,4 +1,4 @@
-"""What does a command come to, for a tenant as it stands?
+"""Decisions of a tenant: the events that a command leads to.
 
 Facts, or a refusal that says why. A pure function of the registers, the catalogue, the policy and the time.
 """

@@ -1,4 +1,4 @@
-"""What may happen to a tenant?
+"""Events of a tenant.
 
 The facts of a tenant's stream. Time speaks too: that a license expired, that a purge has begun. Each such fact names
 the `epoch` that its timer was set in, which is the version of the event that set it; where another event has set it

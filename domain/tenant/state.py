@@ -1,4 +1,4 @@
-"""What does commerce want for a tenant?
+"""State of a tenant: the registers that commerce writes.
 
 The state is registers: each product has its own (product_registers.py), the tenant has its attributes and whether it
 was destroyed. `evolve` merges a fact (events.py) into the registers, in whatever order facts come.
