@@ -9,7 +9,7 @@ nothing: the scope is held until an operator has restored it, or accepts the los
 stream has moved on since it was read, its observation is void: the append's version check drops it, and the next sweep
 looks again. Whoever is stopped between two scopes has recorded whole scopes or nothing.
 
-Beside the real things it looks at the work queue: a scope that is not as it should be, and that nobody will look at, is
+Beside the real things it looks at the work queue: an unsettled scope, which no entry of the queue would make due, is
 made due (unsettled_scopes.py).
 
 A sweep that finds too much missing in one place records nothing anywhere: that is how a wrong or an empty server looks.
@@ -199,10 +199,10 @@ class DriftDetector:
         """At the version that was read: of one scope, whatever was seen of it in which place."""
         version = min(each.version for each in seen)
         act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
-        said: dict[Step, list[str]] = {}
+        by_step: dict[Step, list[str]] = {}
         lost: set[Step] = set()
         for finding in (finding for each in seen for finding in each.findings):
-            said.setdefault(finding.step, []).append(finding.said)
+            by_step.setdefault(finding.step, []).append(finding.said)
             if finding.kind == "data":
                 lost.add(finding.step)
         of = {"tenant_id": scope.tenant_id, "kind": scope.kind, "key": scope.key}
@@ -210,7 +210,7 @@ class DriftDetector:
             StepMissing.model_validate(
                 {**of, "step": step, "observed_version": version, "reason": "; ".join(reasons), "data": step in lost}
             )
-            for step, reasons in sorted(said.items())
+            for step, reasons in sorted(by_step.items())
         ]
         recorded = [
             act.recorded(

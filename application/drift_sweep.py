@@ -114,5 +114,5 @@ def _counted(progress: Progress, sweep: Sweep, *, after: str) -> Progress:
 
 def _suspicion(progress: Progress, drift: Drift) -> str | None:
     places = suspicious(progress.absent, progress.looked_at, drift)
-    said = [f"{where}: {progress.absent[where]} of {progress.looked_at[where]} scopes are missing" for where in places]
-    return "; ".join(said) or None
+    texts = [f"{where}: {progress.absent[where]} of {progress.looked_at[where]} scopes are missing" for where in places]
+    return "; ".join(texts) or None

@@ -81,8 +81,8 @@ def schema_of(value: Event | Cause) -> int:
     """The oldest schema version that holds all that this event (or cause) says: the one that it is written in."""
     oldest = value.SCHEMA_VERSION if isinstance(value, Event) else 1
     added = _added_fields(type(value))
-    said = (schema for path, schema, default in added if any(each != default for each in _values_at(value, path)))
-    return max([oldest, *said]) if added else oldest
+    schemas = (schema for path, schema, default in added if any(each != default for each in _values_at(value, path)))
+    return max([oldest, *schemas]) if added else oldest
 
 
 def _values_at(node: Any, path: Path) -> Iterator[Any]:
