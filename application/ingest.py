@@ -2,8 +2,8 @@
 
 The intake hands over what it read, in order. `Lifecycle.intake` loads every stream that the batch touches with one
 query, decides message by message on the state as it grows, and records all of it in one transaction: events, positions,
-ids and digests, what waits, what is quarantined, and the scopes that are due. If somebody else recorded first, nothing
-was recorded, and the whole batch is decided again on the new state.
+ids and digests, what waits, what is quarantined, and the scopes that are due. If another process recorded first,
+nothing was recorded, and the whole batch is decided again on the new state.
 
     message ─▶ dealt with before? ─▶ same content: counted     other content: quarantined
             ─▶ unreadable?        ─▶ quarantined

@@ -311,7 +311,7 @@ class Batch:
             if budgets.holds_closing(tenant, event.product):
                 return request_approval(event)
             if not self._before[message.tenant_id].product(event.product).is_open(self._now):
-                return event  # opened by the same batch: nobody has had it yet
+                return event  # opened by the same batch: no customer has had it yet
             counted = self._counted()
             if not self._budget.has_budget_to_close(counted):
                 return request_approval(event)

@@ -62,7 +62,7 @@ class Plan:
     """The orphans as of now, in the order in which they are shown.
 
     `beyond`: how many more there are than fit into one plan. `there`: everything that was found, `orphans`: all of
-    it that belongs to nobody. `silent`: places that were not looked at, and why. `suspicious`: why the list may not be
+    it that belongs to no scope. `silent`: places that did not answer, and why. `suspicious`: why the list may not be
     believed. `mark`: every intent up to it was read.
     """
 
@@ -158,7 +158,7 @@ class OrphanRemoval:
             yield reduce(evolve, events, Provisioning(Scope.parse(stream)))
 
     def _suspicious(self, orphans: set[Thing], there: Iterable[Thing]) -> Iterator[str]:
-        """Where so much belongs to nobody that it looks as if another log should be asked."""
+        """Where so much belongs to no scope that it looks as if another log should be asked."""
         counted = [thing for thing in there if self.resources.of(thing).tells_of_the_log]
         for where in sorted({thing.where for thing in counted}):
             here = [thing for thing in counted if thing.where == where]
@@ -230,7 +230,7 @@ class OrphanRemoval:
         return any(self.resources.identity(thing) in self.resources.owned(actual) for actual in intended)
 
     def _conclude(self, plan_hash: str, removal: Removal, freed: list[str]) -> Removal:
-        """Record what became of it; whoever did the same at the same time has recorded the same, or less."""
+        """Record what became of it; a command that did the same at the same time has recorded the same, or less."""
         event = OrphansRemoved(
             plan=plan_hash,
             removed=tuple(map(_candidate, removal.removed)),

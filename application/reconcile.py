@@ -12,7 +12,7 @@ conflict.
                                          └───┘ events
 
 Scopes are decided on side by side, each from what it saw of the others. So nothing is taken from under others in the
-turn that decides on it: the fact is recorded, from then on nobody begins there, and another turn looks who came before.
+decision on it: the event is recorded, from then on no scope begins there, and a later decision looks for earlier ones.
 """
 
 from __future__ import annotations
@@ -323,7 +323,7 @@ class Saga:
         decision.after[str(decision.scope)] = after
         snapshot = TenantSnapshot(snapshot.tenant, snapshot.customer, {**snapshot.scopes, decision.scope: after})
         if isinstance(event, StepCompleted | ScopeConverged | ScopeFailed | ScopeResumed):
-            # also where nobody waits yet: a product that comes meanwhile has looked before this event
+            # also where no scope waits yet: a product that comes meanwhile has looked before this event
             decision.unit.rescheduled[snapshot.tenant.id] = snapshot.tenant.version
         due = made_due(event, before, snapshot, catalog=self._catalog)
         decision.unit.work_items.extend(WorkItem(str(other), recorded.time) for other in due)
@@ -332,7 +332,7 @@ class Saga:
     def _note(self, decision: Decision, event: Passing, snapshot: TenantSnapshot) -> TenantSnapshot:
         """Put the fact into the tenant's stream, at the version that it was decided on, and wake every other scope.
 
-        Whoever recorded there first makes it conflict, and it is decided again.
+        An event that was recorded there first makes it conflict, and it is decided again.
         """
         tenant = snapshot.tenant
         stream = tenants.stream_of(tenant.id)

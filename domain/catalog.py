@@ -129,7 +129,7 @@ class Catalog(Value):
         return Catalog(products=self.products) if self.retired else self
 
     def unknown_among(self, keys: Iterable[str]) -> tuple[str, ...]:
-        """The products of which this catalogue knows nothing: nobody who has only this one may decide about them."""
+        """The products that this catalogue does not know: a process that has only this one must not decide on them."""
         return tuple(sorted(key for key in keys if key not in self))
 
     def family_of(self, key: str) -> str:

@@ -129,7 +129,7 @@ class UsageError(TenantryError):
 
 
 class Unavailable(TenantryError):
-    """A part we depend on does not answer, or cannot do its work now. It may pass: whoever meets it waits.
+    """A part we depend on does not answer, or cannot do its work now. It may pass: the caller waits.
 
     `why` is a short, stable name that programs may test for: `refused`, `full`, `read-only` ...
     """

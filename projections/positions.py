@@ -76,7 +76,7 @@ def standing(connection: Connection) -> dict[Place, int]:
 
 
 def lock(connection: Connection, name: str) -> dict[int, int]:
-    """The projection's positions by bucket; nobody moves them until the transaction ends. Waits for who does."""
+    """The projection's positions by bucket; no other process moves them before the transaction ends. May wait."""
     rows = select(POSITIONS.c.bucket, POSITIONS.c.position).where(POSITIONS.c.name == name)
     found = connection.execute(rows.order_by(POSITIONS.c.bucket).with_for_update())
     return dict(found.all())

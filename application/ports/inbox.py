@@ -21,7 +21,7 @@ class KafkaPosition:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message that was seen, for good. `digest` is over its canonical content, keyed, so that nobody can guess at it.
+    """A message that was seen, for good. `digest` is over its canonical content, keyed, so that it cannot be guessed.
 
     `outcome` is recorded, stale, waiting or quarantined; only the last two may still change. `is_ahead`: its own time
     was too far ahead of the time of recording to count.

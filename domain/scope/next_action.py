@@ -55,7 +55,7 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """For `on` (said for people), or until a time; whoever releases it wakes the scope."""
+    """For `on` (a text for people), or until a time; the release of it makes the scope due."""
 
     on: str
     until: datetime | None = None

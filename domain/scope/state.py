@@ -174,7 +174,7 @@ class Ensured:
     `wish` is what was last started, `facts` what the last completion found. `done` says that the two belong together:
     an ensure of `wish` completed and nothing was started since. `born` names, for each part of the step, the
     generation whose intent first named it: what was started is perhaps there until a completion says otherwise.
-    `leaving` says that a removal was started since: nobody may build on it until it was ensured again.
+    `leaving` says that a removal was started since: no other scope may build on it until it was ensured again.
     """
 
     spec: StepSpec

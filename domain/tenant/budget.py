@@ -1,7 +1,7 @@
 """Budgets of the destroy guard: what they count, and what is left of them.
 
 Destroys, deactivations and purges have one, changes that close a product another. The second counts what takes an open
-product from somebody at once, by its own registers: whatever its host or its tenant may be meanwhile.
+product from a customer at once, by its own registers: whatever its host or its tenant may be meanwhile.
 """
 
 from __future__ import annotations

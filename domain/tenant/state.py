@@ -244,7 +244,7 @@ def attributes_of(event: TenantCreated) -> Attributes:
 
 
 def is_guarded(event: Event, tenant: Tenant) -> TypeGuard[Destructive]:
-    """Whether the fact takes something from somebody: the deactivation of what is not active does not."""
+    """Whether the event takes something from a customer: the deactivation of what is not active does not."""
     match event:
         case ProductDeactivated():
             return tenant.product(event.product).activated
@@ -255,7 +255,7 @@ def is_guarded(event: Event, tenant: Tenant) -> TypeGuard[Destructive]:
 
 
 def joins_pending(event: Destructive, tenant: Tenant) -> bool:
-    """Whether the same change is held already: whoever repeats it must not get it past the guard, however slowly."""
+    """Whether the same change awaits approval already: repeating it must not get it past the guard, however slowly."""
     return any(is_same(pending.event, request_approval(event)) for pending in tenant.held)
 
 
