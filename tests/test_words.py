@@ -93,7 +93,6 @@ _TO_RENAME = """
     room
     rooms
     said
-    said_by
     said_it
     stranger
     strangers

@@ -22,7 +22,7 @@ from domain.scope.desired import desired_state
 from domain.scope.snapshot import TenantSnapshot
 from domain.scope.steps import Level, Scope
 from domain.tenant import state as tenants
-from domain.tenant.closings import PendingEvent, said_by
+from domain.tenant.closings import PendingEvent, product_event_of
 from domain.tenant.events import (
     Closing,
     ClosingHeld,
@@ -113,7 +113,7 @@ def _decided(
         case "destroy", _:
             return TenantDestroyed(tenant_id=tenant.id, reason=event.reason or "", revision=event.revision)
         case "deactivate" | "suspend" | "license" | "activate", _:
-            closing = said_by(event)
+            closing = product_event_of(event)
             assert not isinstance(closing, ProductUnsuspended)
             return closing
         case "purge", str(key):

@@ -14,7 +14,7 @@ from typing import TypeGuard
 from domain.errors import GuardTripped
 from domain.event import Event
 from domain.registers import Write
-from domain.tenant.closings import PendingEvent, said_by
+from domain.tenant.closings import PendingEvent, product_event_of
 from domain.tenant.events import Closing, ClosingHeld, LicenseUpdated, ProductActivated, ProductSuspended
 from domain.tenant.guarded import Guarded
 from domain.tenant.product_registers import ProductRegisters, landing, verdicts_on
@@ -75,7 +75,7 @@ def live_products(tenant: Tenant) -> int:
 
 def with_pending(product: ProductRegisters, pending: Iterable[PendingEvent]) -> ProductRegisters:
     """The registers as they would be if the changes that await approval had passed."""
-    for closing in map(said_by, pending):
+    for closing in map(product_event_of, pending):
         if closing is not None:
             product = product.but(**landing(product, closing))
     return product

@@ -1,7 +1,7 @@
 """Closings that await approval: the event that each stands for.
 
 The destroy guard records a change in place of the message's own event: a deactivation, or the closing of a product by
-a suspension, by a license that is inactive or over, or by an activation with such a license. `said_by` gives the fact
+a suspension, by a license that is inactive or over, or by an activation with such a license. `product_event_of` gives the fact
 back, as it is recorded at the approval, and as later messages are judged against it meanwhile.
 
 A closing that is beyond its budget:
@@ -79,10 +79,10 @@ def is_same(pending: PendingEvent, other: PendingEvent) -> bool:
 def replaces(event: PendingEvent, pending: PendingEvent) -> bool:
     """Whether the same change of a product, but a purge, was held under a lower revision, or under none."""
     is_higher = pending.revision is None or event.revision is None or event.revision > pending.revision
-    return said_by(event) is not None and is_same(pending, event) and is_higher
+    return product_event_of(event) is not None and is_same(pending, event) and is_higher
 
 
-def said_by(pending: PendingEvent) -> ProductEvent | None:
+def product_event_of(pending: PendingEvent) -> ProductEvent | None:
     """The event that awaits approval; None where it concerns the whole tenant, or is a purge, which is decided anew."""
     match pending:
         case ApprovalRequested(change="deactivate", product=str(key)):

@@ -28,7 +28,7 @@ from domain.personal import FORGOTTEN
 from domain.policy import Policy
 from domain.registers import Register, Write, judge
 from domain.tenant.budget import closes
-from domain.tenant.closings import PendingEvent, is_same, request_approval, said_by
+from domain.tenant.closings import PendingEvent, is_same, product_event_of, request_approval
 from domain.tenant.events import (
     Founder,
     LicenseUpdated,
@@ -173,7 +173,7 @@ def _repeats_pending(tenant: Tenant, event: ProductEvent, pending: Sequence[Pend
 
 def _against(pending: PendingEvent, event: ProductEvent) -> set[Write]:
     """How the event stands to the changes that await approval, in each register that both write."""
-    closing = said_by(pending)
+    closing = product_event_of(pending)
     written, writes = writes_of(closing) if closing is not None else {}, writes_of(event)
     return {
         judge(Register(written[name], pending.revision), writes[name], event.revision)

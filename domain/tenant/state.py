@@ -19,7 +19,7 @@ from typing import Literal, TypeGuard
 from domain.event import Cause, Event, Folded, Origin, Recorded, origin_of
 from domain.registers import Register, written
 from domain.stream_name import StreamName
-from domain.tenant.closings import PendingEvent, is_same, replaces, request_approval, said_by
+from domain.tenant.closings import PendingEvent, is_same, product_event_of, replaces, request_approval
 from domain.tenant.events import (
     ApprovalRequested,
     ChangesApproved,
@@ -231,7 +231,7 @@ def stands(tenant: Tenant, pending: PendingChange) -> bool:
             purge = tenant.product(key).purge
             return tenant.product(key).present_since == epoch and (purge is None or purge.started < pending.version)
         case event:
-            closing = said_by(event)
+            closing = product_event_of(event)
             assert closing is not None
             return would_write(tenant.product(closing.product), closing, pending.version)
 
