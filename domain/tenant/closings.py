@@ -1,8 +1,8 @@
 """Closings that await approval: the event that each stands for.
 
-The destroy guard records a change in place of the message's own event: a deactivation, or the closing of a product by
-a suspension, by a license that is inactive or over, or by an activation with such a license. `product_event_of` gives the fact
-back, as it is recorded at the approval, and as later messages are judged against it meanwhile.
+The destroy guard records a change in place of the message's own event: a deactivation, or the closing of a product by a
+suspension, by a license that is inactive or over, or by an activation with such a license. `product_event_of` gives the
+fact back, as it is recorded at the approval, and as later messages are judged against it meanwhile.
 
 A closing that is beyond its budget:
 
