@@ -1,8 +1,8 @@
-"""How are personal fields kept unreadable?
+"""Field encryption: personal fields under a data key for each subject, and the deletion of that key.
 
     master key (32 bytes, outside the database)
       └─ wraps ─▶ data key of a subject (`customer:ID`, `tenant:ID`, `unattributed`): a row of data_keys
-           └─ seals ─▶ v1.<key id>.<base64url(nonce | ciphertext | tag)>: in log, waiting room, quarantine
+           └─ encrypts ─▶ v1.<key id>.<base64url(nonce | ciphertext | tag)>: in log, backlog, quarantine
 
 Both layers are AES-256-GCM with random 96-bit nonces. A sealed text is bound to its place (`bound_to`) and
 to its key's id, a wrapped key to its subject and id: none can be moved, and a change of any character is

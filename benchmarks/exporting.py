@@ -1,4 +1,4 @@
-"""How fast does the log leave as Parquet, and in how much memory? A part of `tenantry bench history`."""
+"""Export benchmark: speed and memory of the log's export as Parquet. A part of `tenantry bench history`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How is one thing measured against another?
+"""Benchmark harness: it measures one implementation against another.
 
 A server of our own in a folder that goes afterwards; ours and the peer in turns on it, so that what disturbs the
 machine disturbs both; the median of the runs. Work is done by processes that get ready first, and start together:

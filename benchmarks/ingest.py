@@ -1,4 +1,4 @@
-"""How many messages a second become facts?
+"""Ingest benchmark: the messages a second that become events.
 
 Ours from Kafka: messages lie on the embedded broker, the intakes have joined their group, and what is timed is the way
 from there to the last commit, everything included: reading, deciding, facts, positions, message ids, wake rows; once

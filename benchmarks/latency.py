@@ -1,4 +1,4 @@
-"""How long does it take from Kafka to a read model?
+"""Latency benchmark: the time from Kafka to a read model.
 
 A whole `tenantry up`, and 100 events a second: changes of customers, which need no saga to be seen. What is timed is
 the way from the call that produces the message to the moment at which somebody who asks every 2 ms has found the row.

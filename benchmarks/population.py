@@ -1,4 +1,4 @@
-"""What is in the stores that are measured?
+"""Population: the tenants in the stores that the benchmarks measure.
 
 Tenants as they are after a short life, five events each: created, a product activated, its license changed, the site
 made, the license laid down. EventMapper makes one of each; the others are copies of it with ids, streams and sealed

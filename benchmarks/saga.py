@@ -1,4 +1,4 @@
-"""How many tenants a second go through the seven steps?
+"""Saga benchmark: the tenants a second that go through the seven steps.
 
 Ours: provisioners on a log in which so many tenants have just been created, each with one product; what is timed is
 the way from there to the last scope that converged. Executors do nothing, so that what is left is the saga: claiming,

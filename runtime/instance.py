@@ -1,4 +1,4 @@
-"""Where is the Tenantry that runs here?
+"""Instance card: the addresses of the `tenantry up` that runs on this machine.
 
 `tenantry up` leaves a card in its data directory, `up.json`, while it runs: its process, and the addresses of the
 database, the broker and the shards. Other commands find it there; TENANTRY_DATABASE_URL and TENANTRY_KAFKA_BOOTSTRAP go

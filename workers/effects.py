@@ -1,4 +1,4 @@
-"""How are effects brought about side by side, each within its time?
+"""Effect pool: threads that execute effects in parallel, each within its time.
 
 Threads of our own, as many as may be at work. A free thread takes the first effect that has a place in each of its
 lanes (bulkheads.py): who waits for a place holds up nobody behind it. Python cannot end a thread: one whose effect

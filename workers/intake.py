@@ -1,4 +1,4 @@
-"""How do messages on Kafka become facts?
+"""Intake: messages on Kafka become events in the log.
 
 Poll a batch, read each message, hand the batch to the lifecycle, which records facts and positions in one transaction.
 Where to begin in a partition is what the database says, never what Kafka remembers; offsets are committed to Kafka

@@ -1,4 +1,4 @@
-"""How do facts become read models?
+"""Projector: it folds the events of the log into read models.
 
     wait for the mark ─▶ read what comes next ─▶ fold it for each projection ─▶ one transaction: positions, rows
 

@@ -1,4 +1,4 @@
-"""How do scopes that are due get what they want?
+"""Provisioner: it takes the scopes that are due towards their desired state.
 
 One loop decides and records, a pool of threads brings effects about. A round takes the scopes just claimed and the
 effects just finished, loads their tenants as committed now, decides for each, and records all of it in one

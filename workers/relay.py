@@ -1,4 +1,4 @@
-"""How do integration events reach Kafka?
+"""Relay: it publishes the integration events of the outbox on Kafka.
 
 The projector wrote them to the outbox, in the order of the log. The relay publishes them in that order, at least once,
 and moves its position after the brokers have acknowledged. Its position belongs to the topic's id: a topic that was

@@ -1,4 +1,4 @@
-"""How do replies of other people's provisioners reach the scopes that wait for them?
+"""Reply intake: the replies of other teams' provisioners, stored for the scopes that wait for them.
 
 Read from their topic like the events of commerce, by an `Intake` of their own (intake.py): replies, wake-ups and
 positions are one transaction. A reply that comes again, or to an order that is out of date, moves the position and

@@ -1,4 +1,4 @@
-"""Which kinds of worker are there, and how is each started?
+"""Worker roles: the kinds of worker, and how each is started.
 
 Each kind is one process that may run alone or many times. It beats its heart, drains on SIGTERM or Ctrl-C, and ends
 when the process that started it is gone.

@@ -1,4 +1,4 @@
-"""When is the log sealed by itself?
+"""Sealer: it seals the log at regular intervals.
 
 A thread beside the relay, every so many seconds: what was committed since then is hashed, behind the high-water mark,
 and a checkpoint signed. An idle look reads a handful of rows. Several at once wait for each other and find nothing left

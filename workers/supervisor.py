@@ -1,4 +1,4 @@
-"""How does everything run on one machine?
+"""Supervisor: all parts and workers of an installation on one machine.
 
 `Supervisor` starts the embedded parts that no setting replaces, brings them into the state that this version needs,
 starts one process a worker and keeps each alive, and ends all of it in order. It is killed at any time without harm:

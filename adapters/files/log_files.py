@@ -1,4 +1,4 @@
-"""How does a page of the log become lines of a file, or a folder of Parquet?
+"""Log files: the export of the log as JSON lines, CSV or a folder of Parquet.
 
     jsonl     a JSON object a line: position, stream, version, topic, recorded_at, id, state as text, leaf_hash; the
               form that `tenantry import` takes

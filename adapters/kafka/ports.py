@@ -1,4 +1,4 @@
-"""What do we ask of a Kafka client?
+"""Kafka ports: what Tenantry needs of a Kafka client.
 
 Two ports, `Consumer` and `Producer`, and what every implementation of them shares. kafka-python's is always there
 (adapters/kafka/kafka_python.py), librdkafka's comes with the extra `[fast]` (adapters/kafka/confluent.py), the fake is

@@ -1,4 +1,4 @@
-"""Which rows does the destroy guard keep, and what does it let pass?
+"""Approval budget: the rows of the destroy guard, which count the destructive and closing changes in a time.
 
 destroy_guard     one row: the time of the guard, and how many tenants were destroyed; locked until the commit
 guarded_facts     what passed in the window, by budget

@@ -1,4 +1,4 @@
-"""Where are facts kept?
+"""Event log: the events in PostgreSQL, with everything that is committed together with them.
 
 `application.ports.log_store.LogStore` on PostgreSQL: events through the mapper and the recorder, and in the same
 transaction everything that must come or go with them.

@@ -1,4 +1,4 @@
-"""How does a fact become bytes, and bytes a fact?
+"""Event mapper: events as stored bytes, and stored bytes as events.
 
 A mapper for the eventsourcing library. State is JSON of one shape for ever:
 

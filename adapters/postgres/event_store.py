@@ -1,4 +1,4 @@
-"""How are events appended, fast and without a gap that a reader could miss?
+"""Event store: appends to the log, fast and without a gap that a reader could miss.
 
 The eventsourcing library's PostgreSQL recorder with an append of our own; the library's Application, mapper and
 notification log work on it.

@@ -1,4 +1,4 @@
-"""Heartbeats of the workers: how far behind is each, and what does each wait for?
+"""Heartbeats of the workers: the lag of each worker, and what it waits for.
 
 Every worker writes a row of its own each second, with what it has to say of its lag and of what its loops wait for
 (outage.py), with its version and the newest schema of each event that it reads (upgrade_gate.py). A row that is older

@@ -1,4 +1,4 @@
-"""How far may the log be read without missing anything?
+"""High-water mark: the position up to which the log may be read without a gap.
 
 Positions come from a sequence, so a reader could see position 8 committed while 7 is still open. Every append holds a
 shared advisory lock from before its first position until it has committed. One agent takes that lock exclusively for a

@@ -1,4 +1,4 @@
-"""How is the log read out as it lies there, page by page?
+"""Log copy: the stored bytes of the log, read page by page.
 
 Rows come by binary COPY, as the seal reads them (seal_store.py): nothing is decoded but the lengths around the
 columns. A page is one COPY, and the transaction around all of them is one snapshot, so that tiles of the seal can be

@@ -1,4 +1,4 @@
-"""How does a whole log get into an empty store?
+"""Log import: a whole exported log into an empty store.
 
 By COPY, with the positions that it had, in one transaction with everything that an installation keeps beside its log
 and that follows from it:

@@ -1,4 +1,4 @@
-"""Which facts come next, of these tenants and of these kinds?
+"""Log reader: the next events of some kinds, for some partitions of the tenants.
 
 Projections read the log here, live and when they are rebuilt. The log is partitioned by the second part of a stream's
 name, which is the tenant (of a customer's stream: the customer): all facts about one key are in one bucket. A bucket

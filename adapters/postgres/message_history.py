@@ -1,4 +1,4 @@
-"""What came in for a tenant, and what became of it that the log does not say?
+"""Message history of a tenant: messages, refusals and timers, which are not in the log.
 
 The log tells what was decided. When a message came and how often, what waits and what was refused lies in tables beside
 it; so do the timers that are set. No body is read here: nothing of a person comes out.

@@ -1,4 +1,4 @@
-"""Has the database the tables that this version needs, and how does it get them?
+"""Migrations: the check that the database has the tables of this version, and the scripts that make them.
 
 The scripts lie in `alembic/` of a checkout, and in the wheel as `tenantry_migrations`: as `alembic/` they
 would be written into the library's own folder. There is no alembic.ini; what it would say is said here.

@@ -1,4 +1,4 @@
-"""Which plans of orphans were shown to somebody?
+"""Orphan plans: the plans that were shown to an operator.
 
 Only to tell what differs from a plan that was read. What is to go is condemned by a fact, not by a row of this table.
 """

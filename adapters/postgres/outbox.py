@@ -1,4 +1,4 @@
-"""Where do integration events wait for the relay?
+"""Outbox: the integration events that wait for the relay.
 
 Reads the `outbox` that the projector writes. The relay's position is kept for each topic id, so that a topic that was
 created anew is told everything again; a session's advisory lock says who relays.

@@ -1,4 +1,4 @@
-"""How is everything?
+"""Overview: the state of the whole installation.
 
 The questions behind `tenantry status` and `tenantry tenants`: counts and lags from the control database, one short
 query each, so that they answer at any size and while everything else is busy.

@@ -1,4 +1,4 @@
-"""Which part of the log was there at a moment?
+"""Past state: the part of the log that was there at a moment.
 
 A moment is a position: what was known then is the log up to it, whole. A time is turned into the position of the last
 fact that was recorded at or before it. Facts lie nearly in the order of their times, but not quite where several

@@ -1,4 +1,4 @@
-"""What could not be applied, and why?
+"""Quarantine: the messages that could not be applied, each with the rule that refused it.
 
 Quarantined messages lie in the control database with their bodies sealed. Listing shows no content; `body` unseals one
 message for an operator who asks for it by number.

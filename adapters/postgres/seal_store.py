@@ -1,4 +1,4 @@
-"""Where do the log's own bytes come from that are sealed, and where does the seal lie?
+"""Seal store: the bytes of the log that are sealed, and the tables that hold the seal.
 
 A row of `stored_events` is read as PostgreSQL's binary COPY writes it: the number of columns in two bytes, then each
 column with its length in four bytes before it. Nothing of a row can be moved from one column to the next without

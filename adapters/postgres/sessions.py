@@ -1,4 +1,4 @@
-"""Who needs a session of a database again and again, and need not open it each time?
+"""Session pool: open sessions of a database, kept for the next use.
 
 To open one takes the server longer than most effects do. `Sessions` keeps a few that ended well for the next who asks;
 one in which anything went wrong is closed. A kept session whose server has gone shows in its socket, and is not used.

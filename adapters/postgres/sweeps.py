@@ -1,4 +1,4 @@
-"""Where does the background sweep keep how far it is?
+"""Sweep ledger: the progress of the background sweep.
 
 In one row. A session's advisory lock says which process sweeps: who loses the session has lost the lock, and asks
 again.

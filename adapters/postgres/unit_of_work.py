@@ -1,4 +1,4 @@
-"""Which rows are committed together with events?
+"""Unit of work: the rows that are committed together with events.
 
 Everything of a `UnitOfWork` but its events, as statements on the transaction of the append. Rows that are only ever
 inserted or deleted never wait for each other; where a row is not as expected, Conflict or PositionLost is raised and

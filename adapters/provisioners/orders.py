@@ -1,4 +1,4 @@
-"""What is said to somebody else's provisioner, and what of its answer counts?
+"""Orders to provisioners of other teams: the request, and the parts of the answer that count.
 
 The same over HTTP (webhooks.py) and over Kafka (commands.py, replies.py): an order goes out whole, with the facts that
 we shall tell once it is done. What comes back may add to them what only the provisioner knows (`MAY_SAY`), and a reason

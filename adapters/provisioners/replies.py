@@ -1,4 +1,4 @@
-"""What has somebody else's provisioner replied to an order?
+"""Replies of provisioners of other teams to our orders.
 
 Replies come on a topic of ours, are stored in the transaction of their position, and wake the scope; the next look at
 the order finds its own before it asks anybody. It is the way in which commands on Kafka are answered, and the callback

@@ -1,4 +1,4 @@
-"""How do we call somebody else's service, so that neither side need trust what lies between?
+"""Signed requests: calls of another team's service that need no trust in the network between.
 
 Each request is signed as Standard Webhooks has it: an HMAC-SHA256 over key, time and body, in three headers. TLS is
 verified against the machine's authorities (SSL_CERT_FILE names others). Nothing is followed, retried, unpacked or

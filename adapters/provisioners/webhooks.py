@@ -1,4 +1,4 @@
-"""How does somebody else's provisioner bring a step about?
+"""Webhooks: steps that the provisioner of another team brings about over HTTP.
 
 We ask, by one signed POST for each look; the same key always asks for the same effect, so asking again is how we wait
 and how we go on after a crash. Nothing about a request is kept but the intent in the log.

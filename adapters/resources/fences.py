@@ -1,4 +1,4 @@
-"""Fences of generations: has a newer one been here?
+"""Fences of generations: an order of an older generation than the newest one is refused.
 
 A worker that slept past its lease may wake up at any moment and carry out an order that is out of date. So
 each effect is in one transaction with a row that keeps the newest generation of its scope: the row is

@@ -1,4 +1,4 @@
-"""Where can families live?
+"""Topology: the shards that can hold families.
 
 A topology is the list of shards: databases, each on some PostgreSQL server (16 or later), that hold the
 families of many tenants. Several may be on one server; roles and databases are shared by all of a server,
