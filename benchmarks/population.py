@@ -164,7 +164,7 @@ _EVENT: Final = UUID("e4e47e4e-0000-4000-8000-e4e47e4e0000")
 
 
 class _Blanks:
-    """Sealing keys that leave room for what will be sealed."""
+    """Encryption keys that leave space for the encrypted text."""
 
     def seal(self, subject: str, plain: bytes, bound_to: str) -> str:
         return f"<{bound_to.rpartition('/')[2]}>"

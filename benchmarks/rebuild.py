@@ -61,8 +61,8 @@ def replay(url: str, *words: str) -> tuple[float, float]:
         ) as process,
         MemoryWatch(process.pid) as watch,
     ):
-        said, _ = process.communicate()
+        output, _ = process.communicate()
         seconds = time.monotonic() - start
     if process.returncode:
-        raise RuntimeError(f"tenantry replay {' '.join(words)} failed: {said[-2000:]}")
+        raise RuntimeError(f"tenantry replay {' '.join(words)} failed: {output[-2000:]}")
     return seconds, watch.worst_mib

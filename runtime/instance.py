@@ -73,12 +73,12 @@ def running(data_dir: Path) -> Card | None:
     try:
         card = Card(**json.loads((data_dir / CARD).read_text()))
         with (data_dir / LOCK).open() as file:
-            return card if _is_held(file) else None
+            return card if _is_locked(file) else None
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _is_held(file: IO[str]) -> bool:
+def _is_locked(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

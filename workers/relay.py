@@ -15,7 +15,7 @@ from typing import Protocol
 from adapters.kafka.clients import Producer
 from adapters.outage import Outage
 from adapters.postgres.outbox import OutboxRow
-from workers.loops import take_turn
+from workers.loops import run_step
 
 TOPIC_ID_SECONDS = 3.0
 
@@ -65,7 +65,7 @@ class Relay:
         ready()
         try:
             while not stop.is_set():
-                take_turn(self.step, lambda: stop.wait(self._poll), stop=stop, outage=self.outage)
+                run_step(self.step, lambda: stop.wait(self._poll), stop=stop, outage=self.outage)
         finally:
             self._producer.close()
 

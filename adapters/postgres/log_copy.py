@@ -23,7 +23,7 @@ class Page:
     """Events side by side, in the order of positions: one list a column. `states` are the stored bytes.
 
     `times` are when they were recorded. `leaves` and `proofs` (the hashes of the path, side by side) are filled where
-    proofs are wanted, with None for an event that no checkpoint covers yet.
+    proofs are to be made, with None for an event that no checkpoint covers yet.
     """
 
     positions: list[int] = field(default_factory=list)

@@ -76,7 +76,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """`timers`: scopes with the times at which they are set to wake, all of them to come."""
+    """`timers`: scopes with the times at which they are due, all in the future."""
 
     came: Sequence[Came] = ()
     waiting: Sequence[Came] = ()
