@@ -19,7 +19,9 @@ from tenantry_client.context.refusals import ContextRefused
 MAX_LENGTH: Final = 253
 
 _PORT: Final = re.compile(r":\d{1,5}\Z", re.ASCII)
-_NAME: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")
+_NAME: Final = re.compile(
+    r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
+)
 
 
 def normal_host(host: str) -> str:
@@ -33,7 +35,7 @@ def normal_host(host: str) -> str:
         except (idna.IDNAError, UnicodeError):
             raise _invalid() from None
     name = name.lower()
-    if not _NAME.fullmatch(name):
+    if len(name) > MAX_LENGTH or not _NAME.fullmatch(name):
         raise _invalid()
     return name
 

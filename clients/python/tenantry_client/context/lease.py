@@ -97,6 +97,7 @@ class LeaseReader:
             if not stat.S_ISREG(found.st_mode) or found.st_size != SIZE or found.st_uid != directory.stat().st_uid:
                 raise LeaseUnusable(f"{path} is not the lease of {directory}: its owner or size is another")
             self._page = mmap.mmap(descriptor, SIZE, access=mmap.ACCESS_READ)
+            self.file = (found.st_dev, found.st_ino)
         finally:
             os.close(descriptor)
         self.words = memoryview(self._page).cast("Q")

@@ -1,8 +1,9 @@
 """The store of tenant contexts on a host: LMDB, written by the sidecar, read by any process without a round trip.
 
-    DIR/store.N/     tenants   tenant id -> version (8 bytes) | document      hosts   host -> position (8 bytes) | tenant id
+    DIR/store.N/     tenants   tenant id -> version (8 bytes) | document
+                     hosts     host -> position (8 bytes) | tenant id
                      meta      log, epoch, watermark
-    DIR/lock         held by the one sidecar of the directory                 DIR/sidecar.sock
+    DIR/lock         held by the one sidecar of the directory
 
 A commit holds a batch of changes and the watermark. A snapshot is loaded into the next generation N + 1 and becomes the
 current one only when it is whole; until then nobody sees it. The store is not synced at each commit: what the machine
@@ -23,12 +24,11 @@ from typing import Final, NamedTuple
 
 import lmdb
 
+from tenantry_client.context import environments
 from tenantry_client.context.document import BUCKETS, bucket, fingerprint
 from tenantry_client.context.lease import GENERATION, WATERMARK, LeaseWriter, LogId, slot_of
 from tenantry_client.context.wire import Changes, Garbled, Hello
 
-MAP_SIZE: Final = 64 * 1024**3  # of address space; the file is as large as what is in it
-MAX_READERS: Final = 4096
 CHUNKS_IN_A_COMMIT: Final = 20
 CLEAN: Final = "clean"
 
@@ -47,25 +47,27 @@ class Watermark(NamedTuple):
     position: int
 
 
+class Prepared(NamedTuple):
+    """A generation that is whole, and not the current one yet."""
+
+    env: lmdb.Environment
+    generation: int
+    watermark: Watermark
+    sums: list[int]
+
+
 def store_path(directory: Path, generation: int) -> Path:
     """The LMDB of one generation."""
     return directory / f"store.{generation}"
 
 
 class StoreReader:
-    """One generation of the store, to read. Not for use in a forked child: open another one there."""
+    """One generation of the store, to read. In a forked child it is closed: open another one there."""
 
     def __init__(self, directory: Path, generation: int) -> None:
         """Raises lmdb.Error."""
         self.generation = generation
-        self.env = lmdb.open(
-            str(store_path(directory, generation)),
-            readonly=True,
-            create=False,
-            max_dbs=3,
-            max_readers=MAX_READERS,
-            max_spare_txns=16,
-        )
+        self.env = environments.to_read(store_path(directory, generation))
         self.tenants = self.env.open_db(b"tenants", create=False)
         self.hosts = self.env.open_db(b"hosts", create=False)
 
@@ -78,10 +80,6 @@ class StoreReader:
         """The document of the tenant as it is stored; it counts only inside the transaction."""
         found = transaction.get(tenant_id.encode(), db=self.tenants)
         return None if found is None else found[8:]
-
-    def close(self) -> None:
-        """Frees the place in the table of readers."""
-        self.env.close()
 
 
 class StoreWriter:
@@ -151,21 +149,18 @@ class StoreWriter:
         self.position = position
         self.lease.words[WATERMARK] = position
 
-    def load(self, frames: Iterator[Hello | Changes]) -> Hello:
-        """Load a snapshot as the next generation, and switch to it when it is whole.
+    def load(self, frames: Iterator[Hello | Changes]) -> Prepared:
+        """Load a snapshot as the next generation, which is not the current one yet: see `switch`.
 
-        Raises Garbled, lmdb.Error, OSError and what `frames` raises; the current generation stands then as it stood.
+        Raises Garbled, lmdb.Error, OSError and what `frames` raises; nothing of it is left then.
         """
         hello = next(frames, None)
         if not isinstance(hello, Hello):
             raise Garbled("a snapshot without a beginning")
-        log = LogId(hello.log, hello.epoch)
-        if log == self.log and hello.position < self.position:
-            raise Garbled(f"a snapshot as of {hello.position}, older than what is here ({self.position})")
         generation = self._newest() + 1
         path = store_path(self.directory, generation)
         try:
-            env = _opened(path)
+            env = environments.to_write(path)
             try:
                 sums = _filled(env, hello, frames)
             except BaseException:
@@ -174,8 +169,15 @@ class StoreWriter:
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise
-        self._switch(env, generation, Watermark(log, hello.position), sums)
-        return hello
+        return Prepared(env, generation, Watermark(LogId(hello.log, hello.epoch), hello.position), sums)
+
+    def switch(self, prepared: Prepared) -> None:
+        """What was loaded is the current generation now. Raises Garbled where it is older than what is here."""
+        if prepared.watermark.log == self.log and prepared.watermark.position < self.position:
+            prepared.env.close()
+            shutil.rmtree(store_path(self.directory, prepared.generation), ignore_errors=True)
+            raise Garbled(f"a snapshot as of {prepared.watermark.position}, older than what is here ({self.position})")
+        self._take_on(prepared)
 
     def drop(self) -> None:
         """Nothing that is here counts any more."""
@@ -210,10 +212,10 @@ class StoreWriter:
             (path / CLEAN).unlink(missing_ok=True)
             with suppress(lmdb.Error, OSError):
                 if believed and self._env is None:
-                    env = _opened(path)
+                    env = environments.to_write(path)
                     found = _watermark(env)
                     if found is not None:
-                        self._switch(env, number, self._furthest(number, found), _sums(env))
+                        self._take_on(Prepared(env, number, self._furthest(number, found), _sums(env)))
                         continue
                     env.close()
             if number != self.generation:  # a remainder, or of a boot that ended without a word
@@ -228,14 +230,13 @@ class StoreWriter:
             return stored._replace(position=max(stored.position, page.words[WATERMARK]))
         return stored
 
-    def _switch(self, env: lmdb.Environment, generation: int, watermark: Watermark, sums: list[int]) -> None:
+    def _take_on(self, prepared: Prepared) -> None:
         before, old = self._env, self._generation
-        self._env, self._generation, self.sums = env, generation, sums
-        self._tenants, self._hosts, self._meta = _databases(env)
+        self._env, self._generation, watermark, self.sums = prepared
+        self._tenants, self._hosts, self._meta = _databases(prepared.env)
         self.log, self.position = watermark
-        self.lease.switch(generation=generation, log=watermark.log, watermark=watermark.position)
-        if before is not None:
-            before.close()
+        self.lease.switch(generation=prepared.generation, log=watermark.log, watermark=watermark.position)
+        if before is not None:  # not closed here: a reader in this process may be at work in it
             shutil.rmtree(store_path(self.directory, old), ignore_errors=True)
 
     def _forget(self) -> None:
@@ -285,13 +286,6 @@ class StoreWriter:
 
     def _newest(self) -> int:
         return max([self._generation, *self._numbers()])
-
-
-def _opened(path: Path) -> lmdb.Environment:
-    env = lmdb.open(str(path), map_size=MAP_SIZE, max_dbs=3, max_readers=MAX_READERS, sync=False, metasync=False)
-    (path / "data.mdb").chmod(0o644)
-    (path / "lock.mdb").chmod(0o666)  # a reader of another user notes in it what it reads
-    return env
 
 
 def _databases(env: lmdb.Environment) -> tuple[object, object, object]:

@@ -1,12 +1,12 @@
 """Tenancy: the look-up of an application, in its own process, from the store that the sidecar keeps on this host.
 
-    by_host ─▶ kept in this process? ─▶ token, lease, counters unchanged ─▶ the document                  half a microsecond
-                     └─ no ─▶ lease, counters ─▶ LMDB ─▶ decode ─▶ keep ─▶ the document                   a few microseconds
+    by_host ─▶ kept in this process? ─▶ token, lease, counters unchanged ─▶ the document       half a microsecond
+                     └─ no ─▶ lease, counters ─▶ LMDB ─▶ decode ─▶ keep ─▶ the document        a few microseconds
                                    └─ not fresh enough ─▶ wait 50 ms ─▶ ask a service, through the sidecar ─▶ 503
 
-An answer is given only under a valid lease, and holds for the look-up, not for longer: look up once a request. The order
-of the reads matters: first watermark and lease, then the counters, then the document. So whatever the lease vouches
-for is in what is read afterwards.
+An answer is given only under a valid lease, and holds for the look-up, not for longer: look up once a request. The
+order of the reads matters: first watermark and lease, then the counters, then the document. So whatever the lease
+vouches for is in what is read afterwards.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tenantry_client.context.lease import (
     slot_of,
 )
 from tenantry_client.context.refusals import ContextRefused
-from tenantry_client.context.socket import ask_sidecar
+from tenantry_client.context.sidecar_socket import AT_LEAST, TENANT_KEY, SidecarSocket
 from tenantry_client.context.store import StoreReader
 
 DIRECTORY_VARIABLE: Final = "TENANCY_DIR"
@@ -42,7 +42,6 @@ DEFAULT_DIRECTORY: Final = Path("/run/tenancy")
 WAIT_SECONDS: Final = 0.050
 KEPT: Final = 100_000
 REOPEN_NS: Final = 100_000_000
-HEADER: Final = "Tenancy-At-Least"
 
 _BOOT_CLOCK: Final = time.CLOCK_BOOTTIME
 _open: WeakSet[Tenancy] = WeakSet()
@@ -68,8 +67,11 @@ class Tenancy:
         wait: float = WAIT_SECONDS,
         configuration_for: float = 0.0,
         kept: int = KEPT,
+        ask: Callable[[str, int], TenantContext] | None = None,
     ) -> None:
+        """`ask` answers where the watermark does not pass a token in time; by default it is the sidecar's socket."""
         self.directory = directory
+        self._ask = ask or SidecarSocket(directory)
         self._wait = wait
         self._configuration_ns = int(configuration_for * 1e9)
         self._limit = kept
@@ -122,8 +124,8 @@ class Tenancy:
         return self._look(host, self._host_entry, at_least)
 
     def by_id(self, tenant_id: str, at_least: int = 0) -> TenantContext:
-        """The tenant of that id. Raises ContextRefused as `by_host` does, `tenant-unknown` in place of `host-unknown`."""
-        found = self._kept.get("\0" + tenant_id)
+        """The tenant of that id. Raises ContextRefused as `by_host`, with `tenant-unknown`."""
+        found = self._kept.get(TENANT_KEY + tenant_id)
         if found is not None:
             words = self._words
             if (
@@ -132,7 +134,7 @@ class Tenancy:
                 and words[found.tenant_word] == found.tenant_count
             ):
                 return found.context
-        return self._look("\0" + tenant_id, self._tenant_entry, at_least)
+        return self._look(TENANT_KEY + tenant_id, self._tenant_entry, at_least)
 
     def configuration(self, host: str, product: str) -> Mapping[str, Any]:
         """The configuration of a product, which may be older than access may be: see `configuration_for`."""
@@ -168,15 +170,13 @@ class Tenancy:
 
     def forward(self, at_least: int = 0) -> dict[str, str]:
         """The header for the next service, so that it works on no older a context than this one does."""
-        return {HEADER: str(max(at_least, self.position))}
+        return {AT_LEAST: str(max(at_least, self.position))}
 
     def close(self) -> None:
         """Free the place in the table of readers."""
         self._closed = True
         self._detach()
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        self._store = None
 
     def __enter__(self) -> Self:
         return self
@@ -189,7 +189,7 @@ class Tenancy:
     def _look(self, key: str, entry: Callable[[str], _Kept], at_least: int) -> TenantContext:
         self._attach()
         if at_least > self._words[WATERMARK] and not self._arrived(at_least):
-            return ask_sidecar(self.directory, key, at_least)
+            return self._ask(key, at_least)
         if _now() >= self._words[LEASE_END]:
             self._attach(again=True)
             if at_least > self._words[WATERMARK] or _now() >= self._words[LEASE_END]:
@@ -201,9 +201,11 @@ class Tenancy:
         sequence = words[SEQUENCE]
         try:
             found = entry(key)
-        except (lmdb.Error, msgspec.MsgspecError, OSError) as error:
+        except (lmdb.Error, OSError):  # the generation may have changed in between
             self._store = None
-            raise ContextRefused("context-unreadable", f"the store in {self.directory} cannot be read: {error}") from None
+            found = self._read_again(key, entry)
+        except msgspec.MsgspecError as error:
+            raise _unreadable(self.directory, error) from None
         if found.context.halted is not None:
             raise ContextRefused("tenant-halted", f"tenant {found.context.tenant_id} is halted: {found.context.halted}")
         if not sequence & 1 and words[SEQUENCE] == sequence and words is self._words:
@@ -211,6 +213,13 @@ class Tenancy:
                 self._kept.pop(next(iter(self._kept), ""), None)
             self._kept[key] = found
         return found.context
+
+    def _read_again(self, key: str, entry: Callable[[str], _Kept]) -> _Kept:
+        try:
+            return entry(key)
+        except (lmdb.Error, msgspec.MsgspecError, OSError) as error:
+            self._store = None
+            raise _unreadable(self.directory, error) from None
 
     def _host_entry(self, host: str) -> _Kept:
         name = normal_host(host)
@@ -270,7 +279,7 @@ class Tenancy:
         except (LeaseUnusable, OSError):
             self._detach()
         else:
-            if self._lease is None or not self._lease.is_same(lease):
+            if self._lease is None or self._lease.file != lease.file:
                 self._detach()
                 self._lease, self._words = lease, lease.words
 
@@ -286,6 +295,10 @@ class Tenancy:
 
 _NOTHING: Final[list[int]] = [0] * 8
 """What a process sees that has no lease: the watermark is 0, the lease ended at the boot."""
+
+
+def _unreadable(directory: Path, error: Exception) -> ContextRefused:
+    return ContextRefused("context-unreadable", f"the store in {directory} cannot be read: {error}")
 
 
 def _now() -> int:
