@@ -28,7 +28,19 @@ from projections import INTEGRATION, PROJECTIONS
 from tests.scratch_walk import plant
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("domain", "application", "projections", "adapters", "runtime", "workers", "history", "audit", "cli", "demo")
+PACKAGES = (
+    "domain",
+    "application",
+    "projections",
+    "adapters",
+    "runtime",
+    "access",
+    "workers",
+    "history",
+    "audit",
+    "cli",
+    "demo",
+)
 
 
 def lint_imports(tree: Path) -> subprocess.CompletedProcess[str]:

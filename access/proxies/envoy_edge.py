@@ -92,8 +92,17 @@ def _manager(settings: EdgeSettings) -> Json:
         "early_header_mutation_extensions": [_stripped()],
         "http_filters": [_rate_limit(settings), _ext_authz(settings), router()],
         "route_config": {"virtual_hosts": [_routes(settings)]},
+        "local_reply_config": {"mappers": [_no_success()]},
         "access_log": access_log(_LOGGED),
     }
+
+
+def _no_success() -> Json:
+    """What is not 200 is refused; but the status is passed on, and a 204 or a 302 would look like an answer."""
+    refused = {"response_flag_filter": {"flags": ["UAEX"]}}
+    below_400 = {"comparison": {"op": "LE", "value": {"default_value": 399, "runtime_key": "edge.refused"}}}
+    filters = [refused, {"status_code_filter": below_400}]
+    return {"filter": {"and_filter": {"filters": filters}}, "status_code": 503}
 
 
 def _stripped() -> Json:

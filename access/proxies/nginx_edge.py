@@ -17,6 +17,8 @@ from access.proxies.envoy_edge import FORWARD_SECRET
 from domain.errors import UsageError
 
 NOWHERE: Final = "nowhere"
+DECIDED: Final = ("tenancy-region", "tenancy-tenant", "tenancy-account", "tenancy-at-least")
+"""What an answer must say, or it is none."""
 
 
 def nginx_edge_configuration(settings: EdgeSettings) -> str:
@@ -63,9 +65,9 @@ def _http(settings: EdgeSettings) -> str:
 {"".join(map(_upstream, settings.region))}\
     upstream {NOWHERE} {{ server 127.0.0.1:9 down; }}
     upstream authorizer {{ server {settings.authorizer.address}; keepalive 64; }}
-    map ${_variable("tenancy-region")} $edge_upstream {{
+    map "{" ".join(f"${_variable(name)}" for name in DECIDED)}" $edge_upstream {{
         default "http://{NOWHERE}";
-{"".join(f'        "{each.name}" "{_scheme(each)}://{_upstream_name(each)}";{chr(10)}' for each in settings.region)}\
+{"".join(map(_choice, settings.region))}\
     }}
 """
 
@@ -138,6 +140,11 @@ def _variable(name: str) -> str:
 
 def _upstream_name(region: Region) -> str:
     return f"region-{region.name}"
+
+
+def _choice(region: Region) -> str:
+    """A regular expression: a plain text would be compared without regard to capitals. No value may be missing."""
+    return f'        "~^{region.name} \\S+ \\S+ [0-9]+$" "{_scheme(region)}://{_upstream_name(region)}";\n'
 
 
 def _scheme(region: Region) -> str:
