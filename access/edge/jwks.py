@@ -141,7 +141,9 @@ def _public_key(jwk: Mapping[str, Any]) -> PublicKey:
     raise UnusableKey("a key of another kind")
 
 
-def _number(text: str) -> int:
+def _number(text: object) -> int:
+    if not isinstance(text, str) or not text.isascii():
+        raise UnusableKey("a number is no text")
     return int.from_bytes(decode(text.encode()))
 
 

@@ -1,4 +1,4 @@
-"""An edge for tests: a store of tenant contexts as a sidecar keeps it, an issuer of sessions, upstreams in two regions."""
+"""An edge for tests: tenant contexts as a sidecar keeps them, issuers of sessions, upstreams in two regions."""
 
 from __future__ import annotations
 

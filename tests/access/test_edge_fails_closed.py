@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -39,13 +39,15 @@ def broken(proxy: str, folder: Path, mode: str) -> Iterator[tuple[Edge, BrokenAu
 @pytest.mark.parametrize("mode", ["down", "slow", "garbage"])
 @pytest.mark.parametrize("proxy", PROXIES)
 def test_with_the_authorizer_down_slow_or_saying_garbage_nothing_passes(
-    proxy: str, mode: str, requests: int, tmp_path: Path
+    proxy: str, mode: str, requests: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     with broken(proxy, tmp_path, mode) as (found, authorizer):
         connections = 256 if mode == "slow" else 64
         raw = request("/", "t-1.example", found.cookie(), "Tenancy-Region: eu", "Tenancy-Tenant: t-1")
         seen = flood(found.listen, raw, requests=requests, connections=connections)
-        print(f"{proxy}, authorizer {mode}: {requests} requests, {dict(seen)}, {found.reached} passed")
+        record_property(
+            "seen", f"{proxy}, authorizer {mode}: {requests} requests, {dict(seen)}, {found.reached} passed"
+        )
         assert found.reached == 0
         assert seen.total() == requests
         assert not any(200 <= status < 400 for status in seen), seen
