@@ -36,6 +36,8 @@ AIMS: Final = {
     "as_of": "0.8",
     "access": "4",
     "access_repeat": "100",
+    "access_authorizer": "0.7",
+    "access_edge": "2 at most",
 }
 
 
@@ -58,6 +60,7 @@ def lines(results: Sequence[Result]) -> list[Line]:
             found.append(_line("ingest_fast", result["ours_fast"], result["peer_fast"], result["ratio_fast"]))
         if name == "access":
             found.append(_line("access_repeat", result["repeat"], result["peer"], result["repeat_ratio"]))
+            found += _edge(result)
         if name == "saga":
             found += _saga(result)
         if name == "growth":
@@ -66,6 +69,15 @@ def lines(results: Sequence[Result]) -> list[Line]:
                 for first, *_, last in [list(result["rates"])]
                 for each, ratio in result["ratios"].items()
             ]
+    return found
+
+
+def _edge(result: Result) -> list[Line]:
+    """The authorizer beside a bare application; what it adds to the p50 of a request through Envoy."""
+    found = [_line("access_authorizer", result["authorizer"], result["bare_asgi"], result["authorizer_ratio"])]
+    if result["edge_ratio"] is not None:
+        with_it, without = f"{result['edge_p50_us']} µs", f"{result['proxy_p50_us']} µs"
+        found.append(("access_edge", with_it, without, f"+ {result['edge_ratio']}", AIMS["access_edge"]))
     return found
 
 

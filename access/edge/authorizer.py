@@ -12,7 +12,8 @@ refusal: no lease, no keys, no database.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from functools import lru_cache
+from typing import Final, NamedTuple, Protocol
 
 from access.edge.members import Members
 from access.edge.refusals import EdgeRefused
@@ -21,6 +22,9 @@ from domain.errors import TenantryError
 from tenantry_client.access.paths import AmbiguousPath, segments
 from tenantry_client.context.document import TenantContext
 from tenantry_client.context.refusals import ContextRefused
+
+PATHS: Final = 8_192
+"""Paths whose product is remembered: most requests ask for the same ones."""
 
 
 class Contexts(Protocol):
@@ -68,6 +72,7 @@ class Authorizer:
         self._products = products
         self._depth = max(map(len, products))
         self._regions = regions
+        self._product = lru_cache(maxsize=PATHS)(self._read_product)
 
     def at_once(self, question: Question) -> Passed | None:
         """The decision where nothing has to be asked, else None. Raises EdgeRefused."""
@@ -107,7 +112,7 @@ class Authorizer:
             raise EdgeRefused("region-not-served", "the tenant lives in a region that this edge does not serve")
         return Passed(context.tenant_id, "", product, region, context.version)
 
-    def _product(self, raw: bytes) -> str:
+    def _read_product(self, raw: bytes) -> str:
         try:
             path = segments(raw[:-1] if raw.endswith(b"/") and raw != b"/" else raw)
         except AmbiguousPath as error:

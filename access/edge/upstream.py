@@ -9,6 +9,7 @@ cookie                                           without the session's
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from access.edge.authorizer import Passed
@@ -27,6 +28,12 @@ TO_REMOVE: Final = "x-envoy-auth-headers-to-remove"
 _NAMES: Final = [name.encode() for name in OUR_HEADERS]
 
 
+@lru_cache(maxsize=8_192)
+def _told(passed: Passed) -> tuple[tuple[bytes, bytes], ...]:
+    values = (passed.tenant_id, passed.account_id, passed.product, passed.region, str(passed.version))
+    return tuple((name, value.encode()) for name, value in zip(_NAMES, values, strict=True))
+
+
 class UpstreamHeaders:
     """Makes the headers. Without a signer nothing proves to the upstream that they are the edge's."""
 
@@ -36,8 +43,7 @@ class UpstreamHeaders:
 
     def of(self, passed: Passed, *, cookies: bytes) -> list[tuple[bytes, bytes]]:
         """For a request that passed; `cookies` are those that are not ours."""
-        values = (passed.tenant_id, passed.account_id, passed.product, passed.region, str(passed.version))
-        headers = [(name, value.encode()) for name, value in zip(_NAMES, values, strict=True)]
+        headers = [*_told(passed)]
         removed = []
         if self._signer is not None:
             token = self._signer.token(self._audience, tenant=passed.tenant_id)

@@ -1,0 +1,193 @@
+"""What does the edge cost? The authorizer beside an ASGI application that does nothing, and Envoy with and without it.
+
+    authorizer_ratio   questions a second, beside the same server with an application that answers 200 at once
+    edge_ratio         what the authorizer adds to the p50 of a request through Envoy, as a share of that p50 without it
+
+All servers are uvicorn with one process, the upstream behind Envoy too; the sides take turns in small rounds. Requests
+of the first are sent sixteen at a time over one connection, so that the client costs little; of the second one after
+the other.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import re
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any, Final, cast
+
+from access.edge.app import EXT_AUTHZ, Receive, Scope, Send
+from access.edge.process import edge_app, serve
+from access.edge.settings import read_edge
+from access.proxies.envoy import Json, text
+from access.proxies.envoy_edge import edge_configuration
+from benchmarks.harness import Result, progress
+from tenantry_client.context.tenancy import Tenancy
+from tests.access.asking import request
+from tests.access.cloud import PRODUCT, Edge, edge
+from tests.access.proxies import envoy_path, free_port, running_envoy
+from tests.fakes.memberships import FakeMemberships
+
+BATCH: Final = 16
+_SPAWN: Final = multiprocessing.get_context("spawn")
+
+
+def measure(*, runs: int, quick: bool) -> Result:
+    """Both ratios; `edge_ratio` is None where Envoy is not installed."""
+    with tempfile.TemporaryDirectory(prefix="bench-edge-") as name, ExitStack() as stack:
+        folder = Path(name)
+        found = stack.enter_context(edge(folder))
+        bare, upstream = free_port(), free_port()
+        _point_at(folder / "edge.toml", found, upstream)
+        for serving, arguments in (
+            (_serve_authorizer, (folder,)),
+            (_serve_bare, (bare,)),
+            (_serve_bare, (upstream,)),
+        ):
+            stack.enter_context(_process(serving, *arguments))
+        for port in (found.authorizer_port, bare, upstream):
+            _await(port)
+        result = _authorizer(found, bare, rounds=3 if quick else 10 * runs)
+        if envoy_path() is None:
+            return {**result, "edge_ratio": None, "edge_skipped": "Envoy is not installed: make test-edge"}
+        return {**result, **_edge(found, folder, rounds=3 if quick else 10 * runs, stack=stack)}
+
+
+# -- the authorizer beside nothing --------------------------------------------------------------------------------
+
+
+def _authorizer(found: Edge, bare: int, *, rounds: int) -> Result:
+    asked = request(f"{EXT_AUTHZ}/wiki/page", "t-1.example", found.cookie(), "User-Agent: bench", "Accept: */*")
+    progress(f"edge: {rounds} rounds of the authorizer and a bare application")
+    ours, peers = [], []
+    for _ in range(rounds):
+        ours.append(_rate(found.authorizer_port, asked))
+        peers.append(_rate(bare, asked))
+    return {
+        "authorizer": round(median(ours)),
+        "bare_asgi": round(median(peers)),
+        "authorizer_ratio": round(median(ours) / median(peers), 2),
+    }
+
+
+def _rate(port: int, raw: bytes, *, batches: int = 60) -> float:
+    """Replies a second, all of them 200."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        started = time.perf_counter()
+        for _ in range(batches):
+            connection.sendall(raw * BATCH)
+            content = b""
+            while content.count(b"\r\n\r\n") < BATCH:
+                content += connection.recv(65536)
+            if content.count(b"HTTP/1.1 200 ") != BATCH:
+                raise AssertionError(content[:500])
+        return batches * BATCH / (time.perf_counter() - started)
+
+
+# -- Envoy with and without it ------------------------------------------------------------------------------------
+
+
+def _edge(found: Edge, folder: Path, *, rounds: int, stack: ExitStack) -> Result:
+    settings, plain = read_edge(folder / "edge.toml"), free_port()
+    configuration = edge_configuration(settings)
+    for port, name, content in (
+        (found.listen, "with", text(configuration)),
+        (plain, "without", _without_authorizer(text(configuration), found.listen, plain)),
+    ):
+        (folder / name).mkdir()
+        stack.enter_context(running_envoy(content, folder / name, port=port))
+    raw = request("/wiki/page", "t-1.example", found.cookie(), "User-Agent: bench", "Accept: */*")
+    progress(f"edge: {rounds} rounds of Envoy with and without the authorizer")
+    with_it, without = [], []
+    for _ in range(rounds):
+        with_it.append(_p50(found.listen, raw))
+        without.append(_p50(plain, raw))
+    asked, not_asked = median(with_it), median(without)
+    return {
+        "edge_p50_us": round(asked * 1e6),
+        "proxy_p50_us": round(not_asked * 1e6),
+        "edge_added_us": round((asked - not_asked) * 1e6),
+        "edge_ratio": round((asked - not_asked) / not_asked, 2),
+    }
+
+
+def _without_authorizer(configuration: str, listen: int, plain: int) -> str:
+    """The same proxy, which asks nobody and sends everything to the first region."""
+    content = json.loads(configuration.replace(f'"port_value": {listen}', f'"port_value": {plain}'))
+    manager = content["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    manager["http_filters"] = [each for each in manager["http_filters"] if "ext_authz" not in each["name"]]
+    route = manager["route_config"]["virtual_hosts"][0]["routes"][0]
+    del route["match"]["headers"]
+    return text(cast("Json", content))
+
+
+def _p50(port: int, raw: bytes, *, requests: int = 200) -> float:
+    seconds = []
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(requests):
+            started = time.perf_counter()
+            connection.sendall(raw)
+            content = b""
+            while not content.endswith(b"\r\n\r\n"):
+                content += connection.recv(65536)
+            seconds.append(time.perf_counter() - started)
+            if not content.startswith(b"HTTP/1.1 200 "):
+                raise AssertionError(content[:500])
+    return median(seconds)
+
+
+# -- processes ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _process(serving: Callable[..., None], *arguments: Any) -> Iterator[None]:
+    started = _SPAWN.Process(target=serving, args=arguments, daemon=True)
+    started.start()
+    try:
+        yield
+    finally:
+        started.terminate()
+        started.join(10)
+
+
+def _serve_authorizer(folder: Path) -> None:
+    settings = read_edge(folder / "edge.toml")
+    memberships = FakeMemberships({("t-1", each, "ada") for each in (PRODUCT, "confluence")})
+    with Tenancy.open(folder / "tenancy") as tenancy:
+        serve(edge_app(settings, tenancy=tenancy, memberships=memberships), settings.authorizer.address)
+
+
+def _serve_bare(port: int) -> None:
+    serve(_bare, f"127.0.0.1:{port}")
+
+
+async def _bare(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _point_at(file: Path, found: Edge, upstream: int) -> None:
+    """The first region's upstream is the process of the bench, not the thread of the test's."""
+    file.write_text(re.sub(rf"127\.0\.0\.1:{found.upstreams['eu'].port}\b", f"127.0.0.1:{upstream}", file.read_text()))
+
+
+def _await(port: int) -> None:
+    for _ in range(600):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"nobody listens at {port}")
