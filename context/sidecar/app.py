@@ -51,8 +51,8 @@ class SidecarApp:
             return await self._look_up(raw.decode("latin-1"), scope["headers"])
         if raw == b"/readyz":
             ready = self._tenancy.is_ready
-            body = {"ready": ready, "position": self._tenancy.position, "troubles": self._troubles()}
-            return _json(200 if ready else 503, body)
+            about = {"ready": ready, "position": self._tenancy.position, "troubles": self._troubles()}
+            return _json(200 if ready else 503, about)
         if raw == b"/livez":
             return _json(200, {"live": True})
         if raw == b"/metrics":
@@ -63,6 +63,7 @@ class SidecarApp:
     async def _look_up(self, path: str, headers: Headers) -> tuple[int, Headers, bytes]:
         tenancy = self._tenancy
         position = tenancy.position
+        find: Callable[[str, int], TenantContext]
         try:
             token = _token(headers)
             if path.startswith(HOSTS):
@@ -77,8 +78,8 @@ class SidecarApp:
             else:
                 context = find(key, token)
         except ContextRefused as refused:
-            body = {"code": refused.code, "message": str(refused), "position": refused.position or position}
-            return _json(refused.status, body, *self._marks(position))
+            about = {"code": refused.code, "message": str(refused), "position": refused.position or position}
+            return _json(refused.status, about, *self._marks(position))
         tag, body = self._render(path, context)
         marks = [(b"etag", tag), *self._marks(position)]
         for name, value in headers:

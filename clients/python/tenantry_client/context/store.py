@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import lmdb
+from lmdb import _Database as Database
 
 from tenantry_client.context import environments
 from tenantry_client.context.document import BUCKETS, bucket, fingerprint
@@ -288,7 +289,7 @@ class StoreWriter:
         return max([self._generation, *self._numbers()])
 
 
-def _databases(env: lmdb.Environment) -> tuple[object, object, object]:
+def _databases(env: lmdb.Environment) -> tuple[Database, Database, Database]:
     return env.open_db(b"tenants"), env.open_db(b"hosts"), env.open_db(b"meta")
 
 
@@ -318,7 +319,7 @@ def _filled(env: lmdb.Environment, hello: Hello, frames: Iterator[Hello | Change
     sums = [0] * BUCKETS
     last = {id(tenants): b"", id(hosts): b""}
 
-    def put(transaction: lmdb.Transaction, database: object, key: bytes, value: bytes) -> None:
+    def put(transaction: lmdb.Transaction, database: Database, key: bytes, value: bytes) -> None:
         in_order = key > last[id(database)]
         transaction.put(key, value, db=database, append=in_order)
         last[id(database)] = max(key, last[id(database)])
