@@ -16,6 +16,7 @@ import msgspec
 from tenantry_client.access.middleware import Receive, Scope, Send, at_least
 from tenantry_client.context.document import TenantContext, to_json
 from tenantry_client.context.refusals import ContextRefused
+from tenantry_client.context.stored import named
 from tenantry_client.context.tenancy import Tenancy
 
 JSON: Final = (b"content-type", b"application/json")
@@ -93,7 +94,7 @@ class SidecarApp:
         if found is not None and found[0] is context:
             return found[1], found[2]
         seen, tag = context.seen_at(time.time())
-        body = to_json(seen)
+        body = to_json(named(seen))
         if all(each.expires_at is None for each in context.products.values()):
             if len(self._rendered) >= KEPT:
                 self._rendered.clear()

@@ -126,7 +126,7 @@ class Campaign:
         for each in sorted(self._changes, key=lambda change: change.position):
             self._history.add(each)
         looks = self.looks
-        return self._history.violations(looks), sum(each.count for each in looks if each.answer != "refused")
+        return self._history.violations(looks), sum(each.times for each in looks if each.answer != "refused")
 
 
 def _has_lease(sidecar: SidecarProcess) -> bool:

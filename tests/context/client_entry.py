@@ -76,7 +76,7 @@ class Client:
     def _note(self, look: Look) -> None:
         found = self._open.get(look.tenant)
         if found is not None and (found.answer, found.version) == (look.answer, look.version):
-            look = found._replace(began=look.began, token=max(found.token, look.token), count=found.count + 1)
+            look = found._replace(began=look.began, token=max(found.token, look.token), times=found.times + 1)
         elif found is not None:
             self._done.append(found)
         self._open[look.tenant] = look

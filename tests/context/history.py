@@ -41,7 +41,7 @@ class Look(NamedTuple):
     token: int
     began: int
     ended: int
-    count: int
+    times: int
 
 
 class Violation(NamedTuple):

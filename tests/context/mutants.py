@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from context.sidecar import process
 from context.sidecar.follower import Follower, Link
 from context.sidecar.process import Sidecar
 from context.sidecar.services import LeaseAnswer, Service
-from tenantry_client.context import lease, tenancy
+from tenantry_client.context import lease, tenancy, wire
 from tenantry_client.context.lease import LeaseWriter, now_ns
 from tenantry_client.context.wire import Changes, Frame, FrameReader, Garbled, Heartbeat, Hello, decode_payload
 
@@ -109,7 +108,7 @@ def snapshot_before_it_is_whole() -> None:
         except Garbled:
             return
 
-    process.read_snapshot = reading  # type: ignore[assignment]
+    wire.read_snapshot = reading  # type: ignore[assignment]
 
 
 def older_frames_are_applied() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -84,7 +85,8 @@ def tenancy(writer: StoreWriter, shard: Shard) -> Tenancy:
 
 
 def use_often(connections: TenantConnections, tenant_id: str) -> None:
-    for _ in range(50):
+    for _ in range(100):
+        time.sleep(0.02)
         with connections.connection(tenant_id):
             pass
 

@@ -16,6 +16,7 @@ from tenantry_client.context.document import TenantContext, bucket, encode, fing
 from tenantry_client.context.lease import SHARED_MEMORY, LeaseReader, LeaseUnusable, LogId, lease_path, now_ns
 from tenantry_client.context.refusals import ContextRefused
 from tenantry_client.context.store import StoreTaken, StoreWriter, store_path
+from tenantry_client.context.stored import named, pack, unpack
 from tenantry_client.context.tenancy import Tenancy
 from tenantry_client.context.wire import Changes, Garbled, Hello, HostChange, TenantChange
 from tests.clients.context.test_formats import context
@@ -260,6 +261,20 @@ def test_a_halted_document_is_refused_alone(writer: StoreWriter) -> None:
     with Tenancy.open(writer.directory) as tenancy:
         assert refusal(tenancy, "t-1.example") == "tenant-halted"
         assert tenancy.by_host("t-2.example").tenant_id == "t-2"
+
+
+def test_a_document_that_cannot_be_read_halts_its_tenant_alone(writer: StoreWriter) -> None:
+    writer.lease.renew(now_ns() + 10**10)
+    writer.apply(Changes(10, 11, [TenantChange("t-1", 11, b"\xc1 of another format")], []))
+    with Tenancy.open(writer.directory) as tenancy:
+        assert refusal(tenancy, "t-1.example") == "tenant-halted"
+        assert tenancy.by_host("t-2.example").tenant_id == "t-2"
+
+
+def test_the_stored_form_says_the_same_as_the_document() -> None:
+    found = unpack(pack("t-1", 7, encode(context())))
+    assert named(found) == context()
+    assert found.require(product="crm", feature="export").edition == "premium"
 
 
 def test_a_process_keeps_a_bounded_number_of_documents(writer: StoreWriter) -> None:

@@ -1,6 +1,6 @@
 """The store of tenant contexts on a host: LMDB, written by the sidecar, read by any process without a round trip.
 
-    DIR/store.N/     tenants   tenant id -> version (8 bytes) | document
+    DIR/store.N/     tenants   tenant id -> version (8 bytes) | document, in its stored form
                      hosts     host -> position (8 bytes) | tenant id
                      meta      log, epoch, watermark
     DIR/lock         held by the one sidecar of the directory
@@ -28,6 +28,7 @@ from lmdb import _Database as Database
 from tenantry_client.context import environments
 from tenantry_client.context.document import BUCKETS, bucket, fingerprint
 from tenantry_client.context.lease import GENERATION, WATERMARK, LeaseWriter, LogId, slot_of
+from tenantry_client.context.stored import pack
 from tenantry_client.context.wire import Changes, Garbled, Hello
 
 CHUNKS_IN_A_COMMIT: Final = 20
@@ -266,7 +267,7 @@ class StoreWriter:
             if document is None:
                 transaction.delete(key, db=self._tenants)
             else:
-                transaction.put(key, _number(version) + document, db=self._tenants)
+                transaction.put(key, _number(version) + pack(tenant_id, version, document), db=self._tenants)
                 added[number] = added.get(number, 0) + fingerprint(tenant_id, version)
             words.add(slot_of(tenant_id))
 
@@ -330,7 +331,7 @@ def _filled(env: lmdb.Environment, hello: Hello, frames: Iterator[Hello | Change
                 for tenant_id, version, document in chunk.tenants:
                     if document is None:
                         continue
-                    put(transaction, tenants, tenant_id.encode(), _number(version) + document)
+                    put(transaction, tenants, tenant_id.encode(), _number(version) + pack(tenant_id, version, document))
                     sums[bucket(tenant_id)] += fingerprint(tenant_id, version)
                 for host, owner, position in chunk.hosts:
                     if owner is not None:
