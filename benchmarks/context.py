@@ -95,7 +95,8 @@ def _directory(folder: Path, tenants: int) -> Iterator[tuple[StoreWriter, Result
 
 
 def _look_ups(store: StoreWriter, tenants: int, *, rounds: int) -> Result:
-    names = [host(random.Random(16).randrange(tenants)) for _ in range(NAMES)]
+    chance = random.Random(16)
+    names = [host(chance.randrange(tenants)) for _ in range(NAMES)]
     with ExitStack() as stack:
         hot = stack.enter_context(Tenancy.open(store.directory))
         cold = stack.enter_context(Tenancy.open(store.directory, kept=1))
@@ -141,7 +142,7 @@ def _rate(look: Look, names: Sequence[str]) -> float:
 def _singles(tenancy: Tenancy, names: Sequence[str]) -> list[int]:
     """Nanoseconds of single look-ups, sorted."""
     found = []
-    for name in names * 20:
+    for name in [*names] * 20:
         started = time.perf_counter_ns()
         tenancy.by_host(name, POSITION)
         found.append(time.perf_counter_ns() - started)
