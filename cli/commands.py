@@ -57,6 +57,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "projector": Entry("cli.run:projector", "Run one projector."),
     "provisioner": Entry("cli.run:provisioner", "Run one provisioner."),
     "relay": Entry("cli.run:relay", "Run one relay."),
+    "context-sidecar": Entry("cli.context_sidecar:context_sidecar", "Keep the contexts of all tenants on this host."),
     "schemas": Entry("cli.messages:schemas", "Write the JSON Schemas of the incoming events."),
     "bench": Entry("cli.bench:bench", "Measure a part against what it replaces."),
 }

@@ -35,6 +35,7 @@ PACKAGES = (
     "adapters",
     "runtime",
     "access",
+    "access",
     "workers",
     "history",
     "audit",

@@ -20,7 +20,7 @@ from access.edge.process import edge_app
 from access.edge.settings import EdgeSettings, read_edge
 from tenantry_client.asap import FixedKeys, Verifier
 from tenantry_client.context.document import Level, Placement, Product, TenantContext, encode
-from tenantry_client.context.lease import LogId, lease_path, now_ns
+from tenantry_client.context.lease import lease_path, now_ns
 from tenantry_client.context.store import StoreWriter
 from tenantry_client.context.tenancy import Tenancy
 from tenantry_client.context.wire import Changes, Hello, HostChange, TenantChange
@@ -160,7 +160,7 @@ def running_authorizer(found: Edge) -> Iterator[None]:
 
 def _load(writer: StoreWriter) -> None:
     names = sorted(TENANTS, key=lambda each: each.tenant_id)
-    frames = [
+    frames: list[Hello | Changes] = [
         Hello("log-1", 0, 1, 10),
         Changes(
             10,
@@ -169,7 +169,6 @@ def _load(writer: StoreWriter) -> None:
             [HostChange(each.host, each.tenant_id, each.version) for each in names],
         ),
     ]
-    assert LogId("log-1", 0)
     writer.switch(writer.load(iter(frames)))
 
 

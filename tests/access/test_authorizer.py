@@ -106,7 +106,8 @@ def test_a_probe_says_whether_there_is_a_lease(found: Edge) -> None:
     found.writer.drop()
     assert asked(found, b"/livez")[0] == 200
     assert asked(found, b"/readyz")[0] == 503
-    assert asked(found, *((FORMS[0][0], *FORMS[0][1])), header(found.cookie()))[2] == "lease-expired"
+    path, headers = FORMS[0]
+    assert asked(found, path, *headers, header(found.cookie()))[2] == "lease-expired"
 
 
 def test_a_refusal_says_nothing_of_the_request(found: Edge) -> None:

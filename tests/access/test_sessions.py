@@ -15,6 +15,7 @@ from access.edge.local_issuer import LocalIssuer
 from access.edge.refusals import EdgeRefused
 from access.edge.sessions import Issuer, Place, Sessions
 from access.edge.settings import SessionIssuer
+from tenantry_client.asap.algorithms import PublicKey
 from tenantry_client.asap.refusals import Refused
 from tenantry_client.asap.tokens import encode, write
 from tests.clients.asap.mutation import another_letter, flipped_bit
@@ -164,7 +165,7 @@ def test_the_memory_of_sessions_is_bounded(world: World) -> None:
 
 
 def test_a_set_comes_back_as_it_was_written() -> None:
-    keys = {
+    keys: dict[str, PublicKey] = {
         "rsa": rsa.generate_private_key(65537, 2048).public_key(),
         **{
             name: ec.generate_private_key(curve).public_key()

@@ -11,6 +11,7 @@ from tenantry_client.context.document import Placement, Product, TenantContext, 
 from tenantry_client.context.refusals import ContextRefused
 from tenantry_client.context.wire import (
     Changes,
+    Frame,
     FrameReader,
     Garbled,
     Heartbeat,
@@ -70,21 +71,27 @@ def test_a_license_that_has_expired_closes_its_product_by_the_readers_clock() ->
 
 
 @pytest.mark.parametrize(
-    ("found", "asked", "code"),
+    ("found", "product", "feature", "code"),
     [
-        (msgspec.structs.replace(context(), access="closed"), {"product": "crm"}, "tenant-closed"),
-        (context(), {"product": "wiki"}, "product-closed"),
-        (context(), {"product": "crm", "feature": "import"}, "feature-not-licensed"),
+        (msgspec.structs.replace(context(), access="closed"), "crm", None, "tenant-closed"),
+        (context(), "wiki", None, "product-closed"),
+        (context(), "crm", "import", "feature-not-licensed"),
     ],
 )
-def test_what_is_not_open_is_refused_by_a_code(found: TenantContext, asked: dict[str, str], code: str) -> None:
+def test_what_is_not_open_is_refused_by_a_code(
+    found: TenantContext, product: str, feature: str | None, code: str
+) -> None:
     with pytest.raises(ContextRefused) as refused:
-        found.require(**asked)
+        found.require(product=product, feature=feature)
     assert refused.value.code == code
 
 
 def test_frames_are_read_whatever_pieces_they_arrive_in() -> None:
-    frames = [Hello("log-1", 0, 1, 9), Heartbeat(9, 12), Changes(12, 13, [TenantChange("t", 13, None)], [])]
+    frames: list[Frame] = [
+        Hello("log-1", 0, 1, 9),
+        Heartbeat(9, 12),
+        Changes(12, 13, [TenantChange("t", 13, None)], []),
+    ]
     sent = b"".join(map(frame_of, frames))
     for size in (1, 3, 7, len(sent)):
         reader = FrameReader()

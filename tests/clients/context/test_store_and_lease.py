@@ -16,6 +16,7 @@ from tenantry_client.context.document import TenantContext, bucket, encode, fing
 from tenantry_client.context.lease import SHARED_MEMORY, LeaseReader, LeaseUnusable, LogId, lease_path, now_ns
 from tenantry_client.context.refusals import ContextRefused
 from tenantry_client.context.store import StoreTaken, StoreWriter, store_path
+from tenantry_client.context.stored import named, pack, unpack
 from tenantry_client.context.tenancy import Tenancy
 from tenantry_client.context.wire import Changes, Garbled, Hello, HostChange, TenantChange
 from tests.clients.context.test_formats import context
@@ -23,23 +24,9 @@ from tests.clients.context.test_formats import context
 LOG = LogId("log-1", 0)
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "tenancy"
-    lease_path(tmp_path / "tenancy").unlink(missing_ok=True)
-
-
-@pytest.fixture
-def writer(directory: Path) -> Iterator[StoreWriter]:
-    store = StoreWriter(directory)
-    load(store)
-    yield store
-    store.close()
-
-
 def load(store: StoreWriter, *, tenants: int = 3, position: int = 10, log: LogId = LOG) -> None:
     names = sorted(f"t-{n}" for n in range(tenants))
-    frames = [
+    frames: list[Hello | Changes] = [
         Hello(log.log, log.epoch, 1, position),
         Changes(
             position,
@@ -136,7 +123,8 @@ def test_the_digest_follows_the_changes_and_is_found_again_after_a_restart(direc
     for name, version in [(f"t-{n}", 5) for n in range(50) if n not in {1, 2}] + [("t-1", 11), ("new", 12)]:
         expected[bucket(name)] += fingerprint(name, version)
     assert store.digest() == [f"{each % 2**64:016x}" for each in expected]
-    before, _ = store.digest(), store.close()
+    before = store.digest()
+    store.close()
     again = StoreWriter(directory)
     assert (again.digest(), again.position, again.log) == (before, 12, LOG)
     again.close()
@@ -173,7 +161,7 @@ def test_a_snapshot_that_ends_in_the_middle_leaves_nothing(writer: StoreWriter) 
 def test_another_log_ends_the_lease_and_drops_what_was_kept(writer: StoreWriter) -> None:
     writer.lease.renew(now_ns() + 10**10)
     with Tenancy.open(writer.directory) as tenancy:
-        assert tenancy.by_host("t-1.example")
+        assert tenancy.by_host("t-1.example").tenant_id == "t-1"
         load(writer, position=3, log=LogId("log-1", 1))
         assert refusal(tenancy, "t-1.example") == "lease-expired"
         writer.lease.renew(now_ns() + 10**10)
@@ -273,6 +261,20 @@ def test_a_halted_document_is_refused_alone(writer: StoreWriter) -> None:
     with Tenancy.open(writer.directory) as tenancy:
         assert refusal(tenancy, "t-1.example") == "tenant-halted"
         assert tenancy.by_host("t-2.example").tenant_id == "t-2"
+
+
+def test_a_document_that_cannot_be_read_halts_its_tenant_alone(writer: StoreWriter) -> None:
+    writer.lease.renew(now_ns() + 10**10)
+    writer.apply(Changes(10, 11, [TenantChange("t-1", 11, b"\xc1 of another format")], []))
+    with Tenancy.open(writer.directory) as tenancy:
+        assert refusal(tenancy, "t-1.example") == "tenant-halted"
+        assert tenancy.by_host("t-2.example").tenant_id == "t-2"
+
+
+def test_the_stored_form_says_the_same_as_the_document() -> None:
+    found = unpack(pack("t-1", 7, encode(context())))
+    assert named(found) == context()
+    assert found.require(product="crm", feature="export").edition == "premium"
 
 
 def test_a_process_keeps_a_bounded_number_of_documents(writer: StoreWriter) -> None:

@@ -1,6 +1,6 @@
 """The store of tenant contexts on a host: LMDB, written by the sidecar, read by any process without a round trip.
 
-    DIR/store.N/     tenants   tenant id -> version (8 bytes) | document
+    DIR/store.N/     tenants   tenant id -> version (8 bytes) | document, in its stored form
                      hosts     host -> position (8 bytes) | tenant id
                      meta      log, epoch, watermark
     DIR/lock         held by the one sidecar of the directory
@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import lmdb
+from lmdb import _Database as Database
 
 from tenantry_client.context import environments
 from tenantry_client.context.document import BUCKETS, bucket, fingerprint
 from tenantry_client.context.lease import GENERATION, WATERMARK, LeaseWriter, LogId, slot_of
+from tenantry_client.context.stored import pack
 from tenantry_client.context.wire import Changes, Garbled, Hello
 
 CHUNKS_IN_A_COMMIT: Final = 20
@@ -265,7 +267,7 @@ class StoreWriter:
             if document is None:
                 transaction.delete(key, db=self._tenants)
             else:
-                transaction.put(key, _number(version) + document, db=self._tenants)
+                transaction.put(key, _number(version) + pack(tenant_id, version, document), db=self._tenants)
                 added[number] = added.get(number, 0) + fingerprint(tenant_id, version)
             words.add(slot_of(tenant_id))
 
@@ -288,7 +290,7 @@ class StoreWriter:
         return max([self._generation, *self._numbers()])
 
 
-def _databases(env: lmdb.Environment) -> tuple[object, object, object]:
+def _databases(env: lmdb.Environment) -> tuple[Database, Database, Database]:
     return env.open_db(b"tenants"), env.open_db(b"hosts"), env.open_db(b"meta")
 
 
@@ -318,7 +320,7 @@ def _filled(env: lmdb.Environment, hello: Hello, frames: Iterator[Hello | Change
     sums = [0] * BUCKETS
     last = {id(tenants): b"", id(hosts): b""}
 
-    def put(transaction: lmdb.Transaction, database: object, key: bytes, value: bytes) -> None:
+    def put(transaction: lmdb.Transaction, database: Database, key: bytes, value: bytes) -> None:
         in_order = key > last[id(database)]
         transaction.put(key, value, db=database, append=in_order)
         last[id(database)] = max(key, last[id(database)])
@@ -329,7 +331,7 @@ def _filled(env: lmdb.Environment, hello: Hello, frames: Iterator[Hello | Change
                 for tenant_id, version, document in chunk.tenants:
                     if document is None:
                         continue
-                    put(transaction, tenants, tenant_id.encode(), _number(version) + document)
+                    put(transaction, tenants, tenant_id.encode(), _number(version) + pack(tenant_id, version, document))
                     sums[bucket(tenant_id)] += fingerprint(tenant_id, version)
                 for host, owner, position in chunk.hosts:
                     if owner is not None:

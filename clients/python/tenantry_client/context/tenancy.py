@@ -21,7 +21,7 @@ from weakref import WeakSet
 import lmdb
 import msgspec
 
-from tenantry_client.context.document import TenantContext, decode
+from tenantry_client.context.document import TenantContext
 from tenantry_client.context.hosts import normal_host
 from tenantry_client.context.lease import (
     GENERATION,
@@ -36,11 +36,12 @@ from tenantry_client.context.lease import (
 from tenantry_client.context.refusals import ContextRefused
 from tenantry_client.context.sidecar_socket import AT_LEAST, TENANT_KEY, SidecarSocket
 from tenantry_client.context.store import StoreReader
+from tenantry_client.context.stored import unpack
 
 DIRECTORY_VARIABLE: Final = "TENANCY_DIR"
 DEFAULT_DIRECTORY: Final = Path("/run/tenancy")
 WAIT_SECONDS: Final = 0.050
-KEPT: Final = 100_000
+KEPT: Final = 10_000
 REOPEN_NS: Final = 100_000_000
 
 _BOOT_CLOCK: Final = time.CLOCK_BOOTTIME
@@ -235,7 +236,7 @@ class Tenancy:
             document = store.document(transaction, tenant_id)
             if document is None:
                 raise ContextRefused("host-unknown", f"no tenant has the host {name}", position=words[WATERMARK])
-            return _Kept(decode(document), word, count, tenant_word, tenant_count)
+            return _Kept(unpack(document), word, count, tenant_word, tenant_count)
 
     def _tenant_entry(self, key: str) -> _Kept:
         tenant_id = key[1:]
@@ -246,7 +247,7 @@ class Tenancy:
             document = store.document(transaction, tenant_id)
             if document is None:
                 raise ContextRefused("tenant-unknown", f"there is no tenant {tenant_id}", position=words[WATERMARK])
-            return _Kept(decode(document), word, count, word, count)
+            return _Kept(unpack(document), word, count, word, count)
 
     def _arrived(self, at_least: int) -> bool:
         """Wait until the watermark has passed the token, for a short time."""

@@ -88,7 +88,7 @@ class End(msgspec.Struct, frozen=True, tag_field="type", tag="end"):
 Frame = Hello | Changes | Heartbeat | Gone | End
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(Frame)
+_DECODER: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)
 
 
 def payload_of(frame: Frame) -> bytes:
@@ -149,7 +149,8 @@ def write_snapshot(hello: Hello, chunks: Iterable[Changes]) -> Iterator[bytes]:
     """The bytes of a snapshot, piece by piece. `hello.position` is the position of the whole."""
     digest, tenants = hashlib.sha256(), 0
     yield MAGIC
-    for frame in chain((hello,), chunks):
+    frames: Iterator[Hello | Changes] = chain((hello,), chunks)
+    for frame in frames:
         payload = payload_of(frame)
         digest.update(payload)
         if isinstance(frame, Changes):
