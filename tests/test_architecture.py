@@ -35,10 +35,10 @@ PACKAGES = (
     "adapters",
     "runtime",
     "access",
-    "access",
     "workers",
     "history",
     "audit",
+    "context",
     "cli",
     "demo",
 )

@@ -51,10 +51,10 @@ def flood(port: int, raw: bytes, *, requests: int, connections: int = 64) -> Cou
     """That many requests over that many connections at a time; how many replies had which status, 0 for a cut."""
 
     async def one(share: int, seen: Counter[int]) -> None:
-        writer = None
+        reader = writer = None
         while share:
             try:
-                if writer is None:
+                if reader is None or writer is None:
                     reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(raw)
                 head = await reader.readuntil(b"\r\n\r\n")
