@@ -41,13 +41,13 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield Site(request.param, found)
 
 
-def enter_proxy(stack: ExitStack, proxy: str, found: Edge) -> None:
-    """Start that proxy before the edge's authorizer."""
-    folder: Path = found.folder
+def enter_proxy(stack: ExitStack, proxy: str, found: Edge, spoil: Callable[[str], str] = str) -> None:
+    """Start that proxy before the edge's authorizer. `spoil` changes its configuration."""
     if proxy == "envoy":
-        stack.enter_context(running_envoy(text(edge_configuration(found.settings)), folder, port=found.listen))
+        configuration, running = text(edge_configuration(found.settings)), running_envoy
     else:
-        stack.enter_context(running_nginx(nginx_edge_configuration(found.settings), folder, port=found.listen))
+        configuration, running = nginx_edge_configuration(found.settings), running_nginx
+    stack.enter_context(running(spoil(configuration), found.folder, port=found.listen))
 
 
 def test_a_member_passes_to_the_region_of_the_tenant_and_the_upstream_is_told_who_it_is(site: Site) -> None:

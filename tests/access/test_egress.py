@@ -7,8 +7,8 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -100,7 +100,13 @@ def _serve(listener: socket.socket, address: str, outside: Outside, tls: ssl.SSL
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    folder = tmp_path_factory.mktemp("egress")
+    with egress(tmp_path_factory.mktemp("egress")) as made:
+        yield made
+
+
+@contextmanager
+def egress(folder: Path, spoil: Callable[[str], str] = str) -> Iterator[Cloud]:
+    """The proxy, what is outside, and who knows the names. `spoil` changes the proxy's configuration."""
     names = ["good.test", "other.test", "redirects.test"]
     authority = Authority.make(folder, names)
     table = {
@@ -137,7 +143,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
             )
             + f'[dns]\nresolvers = ["127.0.0.1:{resolver.port}"]\n'
         )
-        configuration = text(egress_configuration(read_egress(policy)))
+        configuration = spoil(text(egress_configuration(read_egress(policy))))
         stack.enter_context(running_envoy(configuration, folder, port=listen))
         yield Cloud(outside, resolver, listen, other, authority, folder)
 
