@@ -39,6 +39,7 @@ _FORMS: Final = {
     FORWARD_AUTH.encode(): (b"x-forwarded-host", b"x-forwarded-uri"),
 }
 _PREFIX: Final = EXT_AUTHZ.encode()
+_EMPTY: Final = (b"content-length", b"0")
 _OURS: Final = OUR_PREFIX.encode()
 COOKIES: Final = 4_096
 """`Cookie` headers that are remembered, taken apart: a user sends the same one again and again."""
@@ -68,18 +69,15 @@ class EdgeApp:
         elif (raw := scope.get("raw_path") or b"") in (b"/livez", b"/readyz"):
             await _answer(send, 200 if raw == b"/livez" or self._is_ready() else 503, [], b"")
         else:
-            await self._authorize(raw, scope["headers"], send)
-
-    async def _authorize(self, raw: bytes, asked: Headers, send: Send) -> None:
-        try:
-            question, rest = self._question(raw, asked)
-            passed = self._authorizer.at_once(question)
-            if passed is None:
-                passed = await self._decide(question)
-        except EdgeRefused as refused:
-            await _refuse(send, refused, raw)
-        else:
-            await _answer(send, 200, self._upstream.of(passed, cookies=rest), b"")
+            try:
+                question, rest = self._question(raw, scope["headers"])
+                passed = self._authorizer.at_once(question) or await self._decide(question)
+            except EdgeRefused as refused:
+                await _refuse(send, refused, raw)
+                return
+            headers = [_EMPTY, *self._upstream.of(passed, cookies=rest)]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body"})
 
     async def _decide(self, question: Question) -> Passed:
         if self._waiting >= MAX_WAITING:

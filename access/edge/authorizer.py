@@ -11,7 +11,8 @@ refusal: no lease, no keys, no database.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
@@ -23,6 +24,7 @@ from tenantry_client.access.paths import AmbiguousPath, segments
 from tenantry_client.context.document import TenantContext
 from tenantry_client.context.refusals import ContextRefused
 
+PLACES: Final = 100_000
 PATHS: Final = 8_192
 """Paths whose product is remembered: most requests ask for the same ones."""
 
@@ -53,6 +55,14 @@ class Passed(NamedTuple):
     version: int
 
 
+class _Place(NamedTuple):
+    """What was found for a host and a product, while the very same document is answered and no license has expired."""
+
+    context: TenantContext
+    until: float
+    place: Passed
+
+
 class Authorizer:
     """Decides. Safe for threads."""
 
@@ -64,6 +74,7 @@ class Authorizer:
         members: Members,
         products: Mapping[tuple[str, ...], str],
         regions: frozenset[str],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`products` by the segments of their prefix; `regions` are those with upstreams here."""
         self._contexts = contexts
@@ -72,7 +83,9 @@ class Authorizer:
         self._products = products
         self._depth = max(map(len, products))
         self._regions = regions
+        self._clock = clock
         self._product = lru_cache(maxsize=PATHS)(self._read_product)
+        self._places: dict[tuple[str, str], _Place] = {}
 
     def at_once(self, question: Question) -> Passed | None:
         """The decision where nothing has to be asked, else None. Raises EdgeRefused."""
@@ -101,16 +114,24 @@ class Authorizer:
 
     def _placed(self, question: Question) -> Passed:
         """Tenant, product and region; nobody's account yet. Raises EdgeRefused."""
-        product = self._product(question.path)
+        product, host = self._product(question.path), question.host
         try:
-            context = self._contexts.by_host(question.host)
-            context.require(product=product)
+            context = self._contexts.by_host(host)
+            known = self._places.get((host, product))
+            if known is not None and known.context is context and self._clock() < known.until:
+                return known.place
+            found = context.require(product=product, now=self._clock())
             region = context.placement(product).region
         except ContextRefused as refused:
             raise EdgeRefused(refused.code, str(refused), status=refused.status) from None
         if region not in self._regions:
             raise EdgeRefused("region-not-served", "the tenant lives in a region that this edge does not serve")
-        return Passed(context.tenant_id, "", product, region, context.version)
+        place = Passed(context.tenant_id, "", product, region, context.version)
+        if len(self._places) >= PLACES:
+            self._places.pop(next(iter(self._places)), None)
+        until = float("inf") if found.expires_at is None else found.expires_at
+        self._places[host, product] = _Place(context, until, place)
+        return place
 
     def _read_product(self, raw: bytes) -> str:
         try:
@@ -126,4 +147,4 @@ class Authorizer:
 def _passed(place: Passed, session: Session, is_member: bool) -> Passed:
     if not is_member:
         raise EdgeRefused("not-a-member", "the account is no member of the tenant's product")
-    return place._replace(account_id=session.account_id)
+    return Passed(place.tenant_id, session.account_id, place.product, place.region, place.version)

@@ -34,6 +34,11 @@ def _told(passed: Passed) -> tuple[tuple[bytes, bytes], ...]:
     return tuple((name, value.encode()) for name, value in zip(_NAMES, values, strict=True))
 
 
+@lru_cache(maxsize=8_192)
+def _bearer(token: str) -> tuple[bytes, bytes]:
+    return b"authorization", b"Bearer " + token.encode()
+
+
 class UpstreamHeaders:
     """Makes the headers. Without a signer nothing proves to the upstream that they are the edge's."""
 
@@ -47,7 +52,7 @@ class UpstreamHeaders:
         removed = []
         if self._signer is not None:
             token = self._signer.token(self._audience, tenant=passed.tenant_id)
-            headers.append((b"authorization", b"Bearer " + token.encode()))
+            headers.append(_bearer(token))
         else:
             removed.append(b"authorization")
         if cookies:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from access.edge.app import MAX_WAITING, EdgeApp
 from access.edge.process import edge_app
-from tests.access.cloud import Edge, edge
+from tests.access.cloud import Edge, edge, tenant
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -108,6 +110,27 @@ def test_a_probe_says_whether_there_is_a_lease(found: Edge) -> None:
     assert asked(found, b"/readyz")[0] == 503
     path, headers = FORMS[0]
     assert asked(found, path, *headers, header(found.cookie()))[2] == "lease-expired"
+
+
+def test_a_license_that_runs_out_closes_its_product_without_an_event(found: Edge) -> None:
+    context = tenant("t-1", version=11)
+    ending = msgspec.structs.replace(context.products["confluence"], expires_at=time.time() + 0.5)
+    products = {**context.products, "confluence": ending}
+    found.change(msgspec.structs.replace(context, products=products), 11, after=10)
+    path, headers = FORMS[0]
+    assert asked(found, path, *headers, header(found.cookie()))[0] == 200
+    assert asked(found, path, *headers, header(found.cookie()))[0] == 200
+    time.sleep(0.55)
+    assert asked(found, path, *headers, header(found.cookie()))[2] == "product-closed"
+    assert asked(found, b"/ext_authz/", *headers, header(found.cookie()))[0] == 200
+
+
+def test_what_is_remembered_of_a_tenant_ends_with_the_next_change(found: Edge) -> None:
+    path, headers = FORMS[0]
+    assert asked(found, path, *headers, header(found.cookie()))[1]["tenancy-region"] == "eu"
+    found.change(tenant("t-1", region="us", version=11), 11, after=10)
+    told = asked(found, path, *headers, header(found.cookie()))[1]
+    assert (told["tenancy-region"], told["tenancy-at-least"]) == ("us", "11")
 
 
 def test_a_refusal_says_nothing_of_the_request(found: Edge) -> None:
