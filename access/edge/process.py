@@ -70,7 +70,7 @@ def _upstream_headers(identity: ServiceIdentity | None) -> UpstreamHeaders:
         return UpstreamHeaders()
     try:
         key = SigningKey.read(identity.key_id, identity.private_key)
-        return UpstreamHeaders(Signer(identity.issuer, key), audience=identity.audience)
+        return UpstreamHeaders(Signer(identity.issuer, key))
     except OSError as error:
         raise UsageError(f"{identity.private_key} cannot be read: {error.strerror}: correct private_key") from None
     except (UnusableKey, Refused) as error:

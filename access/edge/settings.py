@@ -115,13 +115,12 @@ class SessionIssuer(BaseModel):
 
 
 class ServiceIdentity(BaseModel):
-    """As which service the edge calls upstreams: it signs a token for `audience` with each request."""
+    """As which service the edge calls upstreams: each request carries a token of it, for that product and tenant."""
 
     model_config = STRICT
     issuer: str
     key_id: str
     private_key: Path
-    audience: str
 
 
 class Limits(BaseModel):

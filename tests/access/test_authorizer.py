@@ -42,7 +42,7 @@ def asked(found: Edge, path: bytes, *headers: tuple[str, str], kind: str = "http
     if kind != "http":
         return sent[0]["code"], {}, ""
     told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], told, json.loads(sent[1]["body"])["code"] if sent[1]["body"] else ""
+    return sent[0]["status"], told, json.loads(sent[1]["body"])["code"] if sent[1].get("body") else ""
 
 
 def header(line: str) -> tuple[str, str]:
