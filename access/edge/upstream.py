@@ -1,10 +1,11 @@
 """Headers for the upstream: what the authorizer says of a request that passed, and what it takes out of it.
 
-tenancy-tenant, -account, -product, -region     whose request it is; they count only beside the edge's token
-tenancy-at-least                                 the version of the context that was decided on: the upstream works on
-                                                 none that is older
-authorization                                    the edge's own service token, for that tenant; never the user's
-cookie                                           without the session's
+They count only beside the edge's own token, which replaces what the user sent:
+
+    tenancy-tenant, -account, -product, -region    whose request it is
+    tenancy-at-least    the version of the context that was decided on: the upstream works on none that is older
+    authorization       the edge's service token; its audience is the product, its `tenant` the tenant
+    cookie              without the session's
 """
 
 from __future__ import annotations
@@ -42,16 +43,15 @@ def _bearer(token: str) -> tuple[bytes, bytes]:
 class UpstreamHeaders:
     """Makes the headers. Without a signer nothing proves to the upstream that they are the edge's."""
 
-    def __init__(self, signer: Signer | None = None, *, audience: str = "") -> None:
+    def __init__(self, signer: Signer | None = None) -> None:
         self._signer = signer
-        self._audience = audience
 
     def of(self, passed: Passed, *, cookies: bytes) -> list[tuple[bytes, bytes]]:
         """For a request that passed; `cookies` are those that are not ours."""
         headers = [*_told(passed)]
         removed = []
         if self._signer is not None:
-            token = self._signer.token(self._audience, tenant=passed.tenant_id)
+            token = self._signer.token(passed.product, tenant=passed.tenant_id)
             headers.append(_bearer(token))
         else:
             removed.append(b"authorization")

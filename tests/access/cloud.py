@@ -102,9 +102,9 @@ class Edge:
         """What the stream of changes would bring."""
         self.writer.apply(Changes(after, position, [TenantChange(context.tenant_id, position, encode(context))], []))
 
-    def service_token(self, authorization: str) -> Any:
+    def service_token(self, authorization: str, audience: str = PRODUCT) -> Any:
         """The caller of the edge's own token. Raises Refused."""
-        verifier = Verifier("applications", FixedKeys({"edge/1": self._public_pem()}), may_call={"edge"}.__contains__)
+        verifier = Verifier(audience, FixedKeys({"edge/1": self._public_pem()}), may_call={"edge"}.__contains__)
         return verifier.verify(authorization.removeprefix("Bearer "))
 
     def _public_pem(self) -> bytes:
@@ -218,7 +218,6 @@ carried_in = "cookie"
 issuer = "edge"
 key_id = "edge/1"
 private_key = "{found.folder / "edge.pem"}"
-audience = "applications"
 [limits]
 client_per_second = {per_second}
 client_burst = {per_second}

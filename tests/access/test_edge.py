@@ -13,6 +13,7 @@ import pytest
 from access.proxies.envoy import text
 from access.proxies.envoy_edge import edge_configuration
 from access.proxies.nginx_edge import nginx_edge_configuration
+from tenantry_client.asap import Refused as TokenRefused
 from tenantry_client.context.lease import now_ns
 from tests.access.asking import Reply, ask, request
 from tests.access.cloud import LONG_LEASE, Edge, edge, running_authorizer, tenant
@@ -70,6 +71,8 @@ def test_the_upstream_gets_a_token_of_the_edge_and_never_the_session(site: Site)
         told = site.edge.upstreams["eu"].last()
         caller = site.edge.service_token(told["authorization"])
         assert (caller.issuer, caller.tenant) == ("edge", "t-1")
+        with pytest.raises(TokenRefused, match="another service"):
+            site.edge.service_token(told["authorization"], "confluence")
         assert "session" not in told.get("cookie", "")
     assert site.ask("/", "t-1.example", site.edge.cookie()).status == 200
     assert site.edge.upstreams["eu"].last()["cookie"] == "theme=dark; lang=en"
