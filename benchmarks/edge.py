@@ -1,6 +1,7 @@
 """What does the edge cost? The authorizer beside an ASGI application that does nothing, and Envoy with and without it.
 
-    authorizer_ratio   questions a second, beside the same server with an application that answers 200 at once
+    authorizer_ratio   questions a second, beside the same server with a bare application that writes the same answer
+    empty_ratio        the same, beside one that answers 200 and nothing else
     edge_ratio         what the authorizer adds to the p50 of a request through Envoy, as a share of that p50 without it
 
 All servers are uvicorn with one process, the upstream behind Envoy too; the sides take turns in small rounds. Requests
@@ -22,12 +23,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, cast
 
-from access.edge.app import EXT_AUTHZ, Receive, Scope, Send
+from access.edge.app import EXT_AUTHZ, Receive, Scope, Send, lifespan
+from access.edge.authorizer import Passed
 from access.edge.process import edge_app, serve
 from access.edge.settings import read_edge
+from access.edge.upstream import UpstreamHeaders
 from access.proxies.envoy import Json, text
 from access.proxies.envoy_edge import edge_configuration
 from benchmarks.harness import Result, progress
+from tenantry_client.asap import Signer, SigningKey
 from tenantry_client.context.tenancy import Tenancy
 from tests.access.asking import request
 from tests.access.cloud import PRODUCT, Edge, edge
@@ -35,6 +39,8 @@ from tests.access.proxies import envoy_path, free_port, running_envoy
 from tests.fakes.memberships import FakeMemberships
 
 BATCH: Final = 16
+EMPTY: Final = [(b"content-length", b"0")]
+AnswerHeaders = list[tuple[bytes, bytes]]
 _SPAWN: Final = multiprocessing.get_context("spawn")
 
 
@@ -43,17 +49,18 @@ def measure(*, runs: int, quick: bool) -> Result:
     with tempfile.TemporaryDirectory(prefix="bench-edge-") as name, ExitStack() as stack:
         folder = Path(name)
         found = stack.enter_context(edge(folder))
-        bare, upstream = free_port(), free_port()
+        bare, empty, upstream = free_port(), free_port(), free_port()
         _point_at(folder / "edge.toml", found, upstream)
         for serving, arguments in (
             (_serve_authorizer, (folder,)),
-            (_serve_bare, (bare,)),
-            (_serve_bare, (upstream,)),
+            (_serve_bare, (bare, _answer(found))),
+            (_serve_bare, (empty, EMPTY)),
+            (_serve_bare, (upstream, EMPTY)),
         ):
             stack.enter_context(_process(serving, *arguments))
-        for port in (found.authorizer_port, bare, upstream):
+        for port in (found.authorizer_port, bare, empty, upstream):
             _await(port)
-        result = _authorizer(found, bare, rounds=3 if quick else 10 * runs)
+        result = _authorizer(found, bare, empty, rounds=3 if quick else 10 * runs)
         if envoy_path() is None:
             return {**result, "edge_ratio": None, "edge_skipped": "Envoy is not installed: make test-edge"}
         return {**result, **_edge(found, folder, rounds=3 if quick else 10 * runs, stack=stack)}
@@ -62,18 +69,27 @@ def measure(*, runs: int, quick: bool) -> Result:
 # -- the authorizer beside nothing --------------------------------------------------------------------------------
 
 
-def _authorizer(found: Edge, bare: int, *, rounds: int) -> Result:
+def _authorizer(found: Edge, bare: int, empty: int, *, rounds: int) -> Result:
     asked = request(f"{EXT_AUTHZ}/wiki/page", "t-1.example", found.cookie(), "User-Agent: bench", "Accept: */*")
     progress(f"edge: {rounds} rounds of the authorizer and a bare application")
-    ours, peers = [], []
+    rates: dict[int, list[float]] = {found.authorizer_port: [], bare: [], empty: []}
     for _ in range(rounds):
-        ours.append(_rate(found.authorizer_port, asked))
-        peers.append(_rate(bare, asked))
+        for port, seen in rates.items():
+            seen.append(_rate(port, asked))
+    ours, same, least = (median(each) for each in rates.values())
     return {
-        "authorizer": round(median(ours)),
-        "bare_asgi": round(median(peers)),
-        "authorizer_ratio": round(median(ours) / median(peers), 2),
+        "authorizer": round(ours),
+        "bare_asgi": round(same),
+        "authorizer_ratio": round(ours / same, 2),
+        "empty_ratio": round(ours / least, 2),
     }
+
+
+def _answer(found: Edge) -> AnswerHeaders:
+    """The headers of the authorizer's answer to the question of the bench."""
+    signer = Signer("edge", SigningKey.read("edge/1", found.folder / "edge.pem"))
+    passed = Passed("t-1", "ada", "confluence", "eu", 5)
+    return [*EMPTY, *UpstreamHeaders(signer).of(passed, cookies=b"theme=dark; lang=en")]
 
 
 def _rate(port: int, raw: bytes, *, batches: int = 60) -> float:
@@ -164,19 +180,15 @@ def _serve_authorizer(folder: Path) -> None:
         serve(edge_app(settings, tenancy=tenancy, memberships=memberships), settings.authorizer.address)
 
 
-def _serve_bare(port: int) -> None:
-    serve(_bare, f"127.0.0.1:{port}")
+def _serve_bare(port: int, headers: AnswerHeaders) -> None:
+    async def bare(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [*headers]})
+        await send({"type": "http.response.body"})
 
-
-async def _bare(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "lifespan":
-        while True:
-            message = await receive()
-            await send({"type": f"{message['type']}.complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-    await send({"type": "http.response.body", "body": b""})
+    serve(bare, f"127.0.0.1:{port}")
 
 
 def _point_at(file: Path, found: Edge, upstream: int) -> None:
