@@ -63,7 +63,7 @@ def test_an_in_force_that_was_recorded_too_early_is_found() -> None:
 def test_each_mutant_is_caught_and_the_real_one_is_not(tmp_path: Path, mutant: str) -> None:
     found = {}
     for planted in (mutant, ""):
-        with Campaign(tmp_path / (planted or "real"), term=3.0, mutant=planted) as campaign:
+        with Campaign(tmp_path / ("m" if planted else "r"), term=3.0, mutant=planted) as campaign:
             SCENARIOS[mutant](campaign)
         violations, judged = campaign.judge()
         found[planted] = Counter(each.rule for each in violations)
