@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Desk, desk
 from tests.context.processes import StandInProcess
+from tests.context.real_service import RealWorld, real_world
 from tests.contracts.context_service import ContextServiceContract
+
+__all__ = ["desk"]
 
 
 class StandInWorld:
@@ -35,3 +39,10 @@ class TestStandIn(ContextServiceContract):
         process = StandInProcess(tmp_path).start()
         yield StandInWorld(process)
         process.end()
+
+
+class TestRealService(ContextServiceContract):
+    @pytest.fixture
+    def world(self, desk: Desk) -> Iterator[RealWorld]:
+        with real_world(desk) as found:
+            yield found
