@@ -24,7 +24,16 @@ from typing import Final, Literal, NamedTuple, get_args
 
 ScopeKind = Literal["site", "family", "product"]
 StreamKind = Literal[
-    "tenant", "customer", "configuration", "service-keys", "in-force", "operator", "orphans", "site", "family", "product"
+    "tenant",
+    "customer",
+    "configuration",
+    "service-keys",
+    "in-force",
+    "operator",
+    "orphans",
+    "site",
+    "family",
+    "product",
 ]
 
 SCOPE_KINDS: Final[tuple[ScopeKind, ...]] = get_args(ScopeKind)

@@ -171,11 +171,12 @@ def _product(key: str, desired: Level, snapshot: TenantSnapshot, catalog: Catalo
 
 
 def _under(app: Product, host: Product | None) -> Product:
-    """An app as its host lets it be."""
-    if host is None:
+    """An app as its host lets it be: absent without it, closed where it is not open."""
+    if host is None or host.level == "absent":
         return replace(app, level="absent")
     ends = [each for each in (app.expires_at, host.expires_at) if each is not None]
-    return replace(app, level=min(app.level, host.level, key=LEVELS.index), expires_at=min(ends, default=None))
+    level = app.level if host.level == "open" or app.level != "open" else "closed"
+    return replace(app, level=level, expires_at=min(ends, default=None))
 
 
 def _placements(

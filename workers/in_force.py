@@ -18,9 +18,7 @@ LOOK_SECONDS = 0.25
 
 
 @contextmanager
-def recording_in_force(
-    recorder: InForceRecorder, *, is_elected: Callable[[], bool], outage: Outage
-) -> Iterator[None]:
+def recording_in_force(recorder: InForceRecorder, *, is_elected: Callable[[], bool], outage: Outage) -> Iterator[None]:
     """Record while the block runs."""
     stopped = threading.Event()
     thread = threading.Thread(
@@ -34,9 +32,7 @@ def recording_in_force(
         thread.join(timeout=5)
 
 
-def _run(
-    recorder: InForceRecorder, is_elected: Callable[[], bool], stopped: threading.Event, outage: Outage
-) -> None:
+def _run(recorder: InForceRecorder, is_elected: Callable[[], bool], stopped: threading.Event, outage: Outage) -> None:
     while not stopped.wait(LOOK_SECONDS):
         if not is_elected():
             recorder.forget()

@@ -156,7 +156,9 @@ class ContextStore:
                 (write.to, write.basis, write.swept_after, write.at),
             )
             if moved.rowcount != 1:
-                raise Conflict(f"the contexts do not stand at position {write.at} any more: another projector is at work")
+                raise Conflict(
+                    f"the contexts do not stand at position {write.at} any more: another projector is at work"
+                )
             if write.rows:
                 columns = tuple(map(list, zip(*write.rows, strict=True)))
                 connection.execute(_WRITE_ROWS, columns)
@@ -258,7 +260,9 @@ class ContextSnapshot:
 
     def tenants(self, chunk: int) -> Iterator[list[ContextRow]]:
         """Every tenant that has a document, in the order of the ids."""
-        query = "SELECT tenant_id, version, document, halted FROM contexts WHERE document IS NOT NULL ORDER BY tenant_id"
+        query = (
+            "SELECT tenant_id, version, document, halted FROM contexts WHERE document IS NOT NULL ORDER BY tenant_id"
+        )
         yield from ([_row(each) for each in rows] for rows in self._chunks("contexts_snapshot", query, chunk))
 
     def hosts(self, chunk: int) -> Iterator[list[HostRow]]:
@@ -318,4 +322,3 @@ _COMMITTED: Final = (
     f"SELECT {_IDENTITY}, (SELECT position FROM high_water_mark),"  # noqa: S608 - ours
     " coalesce((SELECT max(notification_id) FROM stored_events), 0), pg_is_in_recovery() FROM context_log l"
 )
-

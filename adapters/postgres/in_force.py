@@ -78,9 +78,7 @@ def _proof(row: tuple[int, int, bytes]) -> Proof:
     return Proof(version, position, in_utc(datetime.fromisoformat(told["at"])), int(told["data"]["up_to"]))
 
 
-_EVENT: Final = (
-    "SELECT originator_version, notification_id, state FROM stored_events WHERE originator_id = %s"
-)
+_EVENT: Final = "SELECT originator_version, notification_id, state FROM stored_events WHERE originator_id = %s"
 _OBSERVE: Final = (
     "SELECT (SELECT position FROM high_water_mark), greatest((SELECT coalesce(max(version), 0) FROM contexts),"
     " (SELECT coalesce(max(position), 0) FROM context_hosts))"

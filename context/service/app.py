@@ -166,7 +166,9 @@ class ContextService:
         self, token: int, at: LogPosition, find: Callable[[ContextReader], tuple[LogPosition, ContextRow | None]]
     ) -> tuple[LogPosition, ContextRow | None]:
         if token > await self._readers.ask(ContextReader.drawn):
-            raise ContextRefused("position-not-drawn", f"the log has not come to position {token} yet", position=at.position)
+            raise ContextRefused(
+                "position-not-drawn", f"the log has not come to position {token} yet", position=at.position
+            )
         end = time.monotonic() + PATIENCE_SECONDS
         while self._feed.at.position < token and (left := end - time.monotonic()) > 0:
             await self._wait(left)

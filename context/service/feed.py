@@ -23,7 +23,17 @@ from typing import Final, Protocol
 from adapters.outage import Outage
 from adapters.postgres.contexts import ContextReader, ContextRow, HostRow, LogPosition
 from domain.errors import TenantryError
-from tenantry_client.context.wire import FORMAT, Changes, Frame, Gone, Heartbeat, Hello, HostChange, TenantChange, encode
+from tenantry_client.context.wire import (
+    FORMAT,
+    Changes,
+    Frame,
+    Gone,
+    Heartbeat,
+    Hello,
+    HostChange,
+    TenantChange,
+    encode,
+)
 
 KEPT_PIECES: Final = 1_000
 KEPT_TENANTS: Final = 50_000

@@ -80,7 +80,9 @@ class Leases:
             while mark < found.upto.position:
                 mark = self._advanced(mark)
                 if mark < found.upto.position and self._now() > end:
-                    raise NoLease("append-open", "an append stays open, so the log cannot be read up to its end: ask again")
+                    raise NoLease(
+                        "append-open", "an append stays open, so the log cannot be read up to its end: ask again"
+                    )
         except TenantryError as error:
             raise NoLease("database-unavailable", str(error)) from error
         return found.upto

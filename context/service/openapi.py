@@ -35,7 +35,9 @@ def openapi() -> dict[str, Any]:
         "info": {"title": "Tenantry context service", "version": "1"},
         "paths": {
             "/v1/tenants/{id}": _look_up("id", "A tenant's context.", "tenant-unknown", schema),
-            "/v1/hosts/{host}": _look_up("host", "The context of the tenant that has this host.", "host-unknown", schema),
+            "/v1/hosts/{host}": _look_up(
+                "host", "The context of the tenant that has this host.", "host-unknown", schema
+            ),
             "/v1/lease": _get("The greatest committed position, for a lease.", {"503": "not-primary, append-open"}),
             "/v1/digest": _get("Sums over all documents, to compare a copy with.", {}),
             "/v1/positions": _get(
@@ -43,7 +45,9 @@ def openapi() -> dict[str, Any]:
                 {"400": "query-incomplete", "404": "event-unknown"},
                 [_query("source"), _query("id")],
             ),
-            "/v1/changes": _get("Frames of all that changes.", {"400": "query-invalid"}, [_query("after"), _query("log")]),
+            "/v1/changes": _get(
+                "Frames of all that changes.", {"400": "query-invalid"}, [_query("after"), _query("log")]
+            ),
             "/v1/snapshot": _get("Everything at one position, with a checksum.", {}),
             "/v1/openapi.json": _get("This document.", {}),
             "/livez": _get("Whether the process answers.", {}),

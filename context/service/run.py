@@ -89,17 +89,10 @@ def _tell(loop: asyncio.AbstractEventLoop, service: ContextService) -> None:
         loop.call_soon_threadsafe(service.woken)
 
 
-class _Server(uvicorn.Server):
-    """Signals are for the process that runs it."""
-
-    def install_signal_handlers(self) -> None:
-        """None of uvicorn's."""
-
-
 def _server(app: App, place: Place) -> uvicorn.Server:
-    return _Server(
+    return uvicorn.Server(
         uvicorn.Config(
-            app,  # type: ignore[arg-type]
+            app,
             host=place.host,
             port=place.port,
             log_config=None,

@@ -56,6 +56,6 @@ def check_lease(settings: Settings) -> None:
     if settings.context_lease_seconds <= stall:
         raise UsageError(
             f"setting context_lease_seconds is {settings.context_lease_seconds:g}: it must exceed {stall:g} s, which is"
-            " append_timeout_seconds, 0.25 s of the high-water agent, and database_failover_seconds together; else every"
-            " failover refuses all access"
+            " append_timeout_seconds, 0.25 s of the high-water agent, and database_failover_seconds together; else"
+            " every failover refuses all access"
         )

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from tenantry_client.context.lease import LEASE_END, LeaseReader, LeaseWriter, now_ns
+from tenantry_client.context.lease import LEASE_END, LeaseReader, lease_path, now_ns
 from tests.context.history import Change, History, Look, Violation
 from tests.context.mutants import CLIENT, SIDECAR
 from tests.context.processes import Process, SidecarProcess, StandInProcess, wait_until
@@ -187,9 +187,12 @@ def rebooted(campaign: Campaign) -> None:
     """The lease of another boot lies where the sidecar's was, and is long."""
     for each in campaign.sidecars:
         each.end()
-        page = LeaseWriter(each.directory)
-        page._page[64:100] = b"00000000-0000-0000-0000-000000000000"  # noqa: SLF001 - the file of an earlier boot
-        page.renew(now_ns() + 10**12)
+        path = lease_path(each.directory)
+        page = bytearray(path.read_bytes())
+        page[64:100] = b"00000000-0000-0000-0000-000000000000"
+        struct.pack_into("Q", page, LEASE_END * 8, now_ns() + 10**12)
+        path.unlink()
+        path.write_bytes(page)
     campaign.change("t-1", "suspend")
     campaign.pass_term()
     for each in campaign.sidecars:

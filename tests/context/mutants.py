@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from context.sidecar.follower import Follower, Link
 from context.sidecar.process import Sidecar
 from context.sidecar.services import LeaseAnswer, Service
-from tenantry_client.context import lease, tenancy, wire
-from tenantry_client.context.lease import LeaseWriter, now_ns
+from tenantry_client.context import tenancy, wire
+from tenantry_client.context.lease import LeaseReader, LeaseWriter, lease_path, now_ns
 from tenantry_client.context.wire import Changes, Frame, FrameReader, Garbled, Heartbeat, Hello, decode_payload
 
 T: Any = Follower
@@ -38,7 +39,13 @@ def renewed_by_any_frame() -> None:
 
 def lease_of_another_boot() -> None:
     """A lease that was left from before a reboot is believed."""
-    lease.boot_id = lambda: "00000000-0000-0000-0000-000000000000"
+    reading = LeaseReader.__init__
+
+    def believing(self: LeaseReader, directory: Path, *, boot: str | None = None) -> None:
+        page = lease_path(directory)
+        reading(self, directory, boot=page.read_bytes()[64:100].decode() if page.exists() else boot)
+
+    LeaseReader.__init__ = believing  # type: ignore[method-assign]
 
 
 def position_of_another_log() -> None:

@@ -210,7 +210,11 @@ class StandIn:
 
     def _look_up(self, path: str, headers: Any) -> tuple[int, list[tuple[bytes, bytes]], Any]:
         log = self._log
-        if (at_least(headers) or 0) > log.position:
+        try:
+            token = at_least(headers) or 0
+        except ValueError as error:
+            raise ContextRefused("freshness-token-invalid", str(error)) from None
+        if token > log.position:
             raise ContextRefused("position-not-drawn", "no such position was drawn yet")
         what, _, name = path.removeprefix("/v1/").partition("/")
         name = unquote(name)

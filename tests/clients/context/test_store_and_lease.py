@@ -15,7 +15,7 @@ import pytest
 from tenantry_client.context.document import TenantContext, bucket, encode, fingerprint
 from tenantry_client.context.lease import SHARED_MEMORY, LeaseReader, LeaseUnusable, LogId, lease_path, now_ns
 from tenantry_client.context.refusals import ContextRefused
-from tenantry_client.context.store import StoreTaken, StoreWriter, store_path
+from tenantry_client.context.store import StoreTaken, StoreWriter
 from tenantry_client.context.stored import named, pack, unpack
 from tenantry_client.context.tenancy import Tenancy
 from tenantry_client.context.wire import Changes, Garbled, Hello, HostChange, TenantChange
@@ -137,13 +137,28 @@ def test_a_snapshot_is_the_next_generation_and_readers_follow(writer: StoreWrite
         load(writer, tenants=2, position=20)
         assert refusal(tenancy, "t-2.example") == "host-unknown"
         assert (tenancy.by_host("t-1.example").tenant_id, tenancy.position) == ("t-1", 20)
-    assert not store_path(writer.directory, 1).exists()
+    assert [each.name for each in writer.directory.glob("store.*")] == [f"store.{writer.generation}"]
+
+
+def test_a_reader_does_not_take_a_new_store_for_the_one_that_it_has_open(directory: Path) -> None:
+    first = StoreWriter(directory)
+    load(first)
+    first.lease.renew(now_ns() + 10**10)
+    with Tenancy.open(directory) as tenancy:
+        assert tenancy.by_host("t-2.example").tenant_id == "t-2"
+        first.drop()
+        first.close()
+        second = StoreWriter(directory)
+        load(second, tenants=2)
+        second.lease.renew(now_ns() + 10**10)
+        assert refusal(tenancy, "t-2.example") == "host-unknown"
+        second.close()
 
 
 def test_an_older_snapshot_of_the_same_log_is_refused_and_leaves_nothing(writer: StoreWriter) -> None:
     with pytest.raises(Garbled, match="older"):
         load(writer, position=9)
-    assert [each.name for each in writer.directory.glob("store.*")] == ["store.1"]
+    assert [each.name for each in writer.directory.glob("store.*")] == [f"store.{writer.generation}"]
     assert writer.position == 10
 
 
@@ -155,7 +170,7 @@ def test_a_snapshot_that_ends_in_the_middle_leaves_nothing(writer: StoreWriter) 
 
     with pytest.raises(Garbled):
         writer.load(broken())
-    assert [each.name for each in writer.directory.glob("store.*")] == ["store.1"]
+    assert [each.name for each in writer.directory.glob("store.*")] == [f"store.{writer.generation}"]
 
 
 def test_another_log_ends_the_lease_and_drops_what_was_kept(writer: StoreWriter) -> None:

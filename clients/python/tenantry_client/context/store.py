@@ -5,7 +5,7 @@
                      meta      log, epoch, watermark
     DIR/lock         held by the one sidecar of the directory
 
-A commit holds a batch of changes and the watermark. A snapshot is loaded into the next generation N + 1 and becomes the
+A commit holds a batch of changes and the watermark. A snapshot is loaded into a generation with a higher N, and becomes the
 current one only when it is whole; until then nobody sees it. The store is not synced at each commit: what the machine
 did not write down before it lost power is not believed after the next boot, unless the sidecar closed it cleanly.
 """
@@ -27,7 +27,7 @@ from lmdb import _Database as Database
 
 from tenantry_client.context import environments
 from tenantry_client.context.document import BUCKETS, bucket, fingerprint
-from tenantry_client.context.lease import GENERATION, WATERMARK, LeaseWriter, LogId, slot_of
+from tenantry_client.context.lease import GENERATION, WATERMARK, LeaseWriter, LogId, now_ns, slot_of
 from tenantry_client.context.stored import pack
 from tenantry_client.context.wire import Changes, Garbled, Hello
 
@@ -159,7 +159,7 @@ class StoreWriter:
         hello = next(frames, None)
         if not isinstance(hello, Hello):
             raise Garbled("a snapshot without a beginning")
-        generation = self._newest() + 1
+        generation = max(self._newest() + 1, now_ns())  # never used again while a reader of this boot may have it open
         path = store_path(self.directory, generation)
         try:
             env = environments.to_write(path)

@@ -285,7 +285,7 @@ class Tenancy:
                 self._lease, self._words = lease, lease.words
 
     def _detach(self) -> None:
-        self._kept = {}
+        self._kept, self._store = {}, None
         self._lease, self._words = None, _NOTHING
 
     def after_fork(self) -> None:
