@@ -10,17 +10,18 @@ the set make it be loaded again, since an issuer may have changed its keys; `pau
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 
-import urllib3
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from urllib3.util import Timeout
 
 from tenantry_client.asap.algorithms import PublicKey, UnusableKey, VerifyingKey, load_verifying_key
+from tenantry_client.asap.https import get, location
 from tenantry_client.asap.public_keys import FoundKey, unknown_key
 from tenantry_client.asap.refusals import Refused
 from tenantry_client.asap.tokens import decode, encode
@@ -113,21 +114,17 @@ def from_file(file: Path) -> Load:
 
 
 def from_https(url: str, *, seconds: float = 2.0) -> Load:
-    """Asks by HTTPS, believing the certificates of the machine (SSL_CERT_FILE names others). Follows no redirect."""
-    pool = urllib3.PoolManager(num_pools=1, maxsize=1)
+    """Asks by HTTPS, believing the certificates of the machine (SSL_CERT_FILE names others). Raises ValueError."""
+    place, tls = location(url, "a JWK set"), ssl.create_default_context()
 
     def load() -> bytes:
         try:
-            answer = pool.request(
-                "GET", url, timeout=Timeout(total=seconds), retries=False, redirect=False, preload_content=False
-            )
-            content = answer.read(MAX_BYTES)
-            answer.release_conn()
-        except urllib3.exceptions.HTTPError as error:
+            answer = get(place, place.path, accept="application/json", limit=MAX_BYTES, timeout=seconds, tls=tls)
+        except HTTPException as error:
             raise OSError(f"no JWK set: {type(error).__name__}") from None
-        if answer.status != 200:
-            raise OSError(f"no JWK set: status {answer.status}")
-        return content
+        if answer.status != 200 or len(answer.body) > MAX_BYTES:
+            raise OSError(f"no JWK set: status {answer.status}, {len(answer.body)} bytes")
+        return answer.body
 
     return load
 

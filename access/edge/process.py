@@ -58,11 +58,12 @@ def serve(app: Any, address: str) -> None:
 
 
 def _keys(issuer: SessionIssuer) -> JwkSet:
-    if issuer.jwks.startswith("https://"):
+    if "://" not in issuer.jwks:
+        return JwkSet(from_file(Path(issuer.jwks)))
+    try:
         return JwkSet(from_https(issuer.jwks))
-    if "://" in issuer.jwks:
-        raise UsageError(f"the JWK set of {issuer.issuer} is had by https, or is a file: correct jwks")
-    return JwkSet(from_file(Path(issuer.jwks)))
+    except ValueError as error:
+        raise UsageError(f"jwks of {issuer.issuer}: {error}, or a file") from None
 
 
 def _upstream_headers(identity: ServiceIdentity | None) -> UpstreamHeaders:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -10,7 +12,7 @@ from random import Random
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from access.edge.jwks import JwkSet, from_file, read_jwks, write_jwks
+from access.edge.jwks import JwkSet, from_file, from_https, read_jwks, write_jwks
 from access.edge.local_issuer import LocalIssuer
 from access.edge.refusals import EdgeRefused
 from access.edge.sessions import Issuer, Place, Sessions
@@ -18,6 +20,7 @@ from access.edge.settings import SessionIssuer
 from tenantry_client.asap.algorithms import PublicKey
 from tenantry_client.asap.refusals import Refused
 from tenantry_client.asap.tokens import encode, write
+from tests.clients.asap import repositories
 from tests.clients.asap.mutation import another_letter, flipped_bit
 
 NOW = 1_800_000_000.0
@@ -201,6 +204,58 @@ def test_what_is_no_set_is_no_answer(content: bytes, tmp_path: Path) -> None:
     assert refused.value.code == "key-unavailable"
     with pytest.raises(Refused):
         JwkSet(from_file(tmp_path / "none.json")).find("x", now=0)
+
+
+# -- over HTTPS
+
+
+@pytest.fixture
+def https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[repositories.Repository]:
+    authority = repositories.Authority.make(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
+    with repositories.serving(authority, repositories.silent) as served:
+        yield served
+
+
+def test_a_set_is_had_by_https(https: repositories.Repository, world: World) -> None:
+    https.answer = repositories.always(repositories.response(200, world.issuer.jwks()))
+    settings = SessionIssuer(issuer="https://id.example", audience="edge", jwks=https.url, carried_in="cookie")
+    sessions = Sessions([Issuer(settings, JwkSet(from_https(https.url)))], clock=lambda: world.now)
+    assert sessions.verify(world.issuer.session("ada"), "cookie").account_id == "ada"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        repositories.always(repositories.response(500, b"")),
+        repositories.always(repositories.response(302, b"", more="location: /other\r\n")),
+        repositories.always(repositories.response(200, b"x" * 300_000)),
+        repositories.always(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nx"),
+        repositories.always(b"rubbish\r\n\r\n"),
+        repositories.silent,
+        repositories.silent_in_the_handshake,
+        repositories.drips,
+    ],
+    ids=lambda each: getattr(each, "__name__", "content"),
+)
+def test_an_issuer_that_misbehaves_is_no_answer_and_takes_no_longer_than_it_may(
+    https: repositories.Repository, answer: repositories.Answer
+) -> None:
+    https.answer = answer
+    started = time.monotonic()
+    with pytest.raises(Refused) as refused:
+        JwkSet(from_https(https.url, seconds=0.5)).find("x", now=0)
+    assert refused.value.code == "key-unavailable"
+    assert time.monotonic() - started < 2.5
+
+
+def test_an_issuer_of_another_authority_is_not_believed(
+    https: repositories.Repository, monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    https.answer = repositories.always(repositories.response(200, world.issuer.jwks()))
+    with pytest.raises(OSError, match="certificate verify failed"):
+        from_https(https.url)()
 
 
 def _weak() -> rsa.RSAPublicKey:
