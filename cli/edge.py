@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.output import DataDir, command, err, out, running_process, settings_of
+from cli.output import AsJson, DataDir, command, err, out, print_json, running_process, settings_of
 from domain.errors import UsageError
 from runtime.telemetry import configure_logging
 
@@ -41,6 +41,7 @@ def edge_config(
     proxy: Annotated[Literal["envoy", "nginx"], typer.Argument(help="Which proxy.")],
     file: EdgeFile = EDGE,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print the configuration of the proxy, from edge.toml and the regions of the settings."""
     from access.edge.settings import read_edge  # noqa: PLC0415
@@ -50,21 +51,23 @@ def edge_config(
 
     settings = read_edge(file)
     settings.check_topology(settings_of(data_dir).regions)
-    _print(text(edge_configuration(settings)) if proxy == "envoy" else nginx_edge_configuration(settings))
+    written = text(edge_configuration(settings)) if proxy == "envoy" else nginx_edge_configuration(settings)
+    _print(proxy, written, as_json=as_json)
 
 
 @egress_app.command("config")
 @command
 def egress_config(
-    proxy: Annotated[Literal["envoy"], typer.Argument(help="Which proxy.")],  # noqa: ARG001 - there is one
+    proxy: Annotated[Literal["envoy"], typer.Argument(help="Which proxy.")],
     file: EgressFile = EGRESS,
+    as_json: AsJson = False,
 ) -> None:
     """Print the configuration of the proxy, from egress.toml."""
     from access.egress_policy import read_egress  # noqa: PLC0415
     from access.proxies.envoy import text  # noqa: PLC0415
     from access.proxies.envoy_egress import egress_configuration  # noqa: PLC0415
 
-    _print(text(egress_configuration(read_egress(file))))
+    _print(proxy, text(egress_configuration(read_egress(file))), as_json=as_json)
 
 
 @command
@@ -88,6 +91,10 @@ def edge_authorizer(file: EdgeFile = EDGE, tenancy_dir: TenancyDir = None, data_
             raise UsageError(f"the authorizer cannot listen at {settings.authorizer.address}: {error}") from None
 
 
-def _print(configuration: str) -> None:
+def _print(proxy: str, configuration: str, *, as_json: bool) -> None:
+    """As the proxy reads it; or, for programs, as one text."""
+    if as_json:
+        print_json({"proxy": proxy, "configuration": configuration})
+        return
     for line in configuration.splitlines():
         out.print(line)

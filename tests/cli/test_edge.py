@@ -55,7 +55,10 @@ def test_the_configurations_are_printed_as_their_proxies_read_them() -> None:
     envoy = json.loads(tenantry("edge", "config", "envoy").stdout)
     [listener] = envoy["static_resources"]["listeners"]
     assert listener["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 8443}
-    assert "auth_request /.tenancy-authorize;" in tenantry("edge", "config", "nginx").stdout
+    nginx = tenantry("edge", "config", "nginx").stdout
+    assert "auth_request /.tenancy-authorize;" in nginx
+    told = json.loads(tenantry("edge", "config", "nginx", "--json").stdout)
+    assert (told["proxy"], told["configuration"]) == ("nginx", nginx)
     assert "hooks.example.com" in json.dumps(json.loads(tenantry("egress", "config", "envoy").stdout))
 
 
