@@ -113,7 +113,12 @@ class Edge:
 
 @contextmanager
 def edge(
-    folder: Path, *, membership_seconds: float = 30, lease_ns: int = LONG_LEASE, per_second: int = 10**6
+    folder: Path,
+    *,
+    membership_seconds: float = 30,
+    lease_ns: int = LONG_LEASE,
+    per_second: int = 10**6,
+    timeout_milliseconds: int = 5_000,
 ) -> Iterator[Edge]:
     """The parts without proxy and authorizer; `running_authorizer` adds one of them."""
     issuer, cookies = LocalIssuer(ISSUER, AUDIENCE), LocalIssuer(COOKIES, AUDIENCE)
@@ -135,7 +140,7 @@ def edge(
             upstream.port = stack.enter_context(listening(upstream.serve))
             found.upstreams[region] = upstream
         found.memberships.members |= {(t.tenant_id, p, "ada") for t in TENANTS for p in (PRODUCT, "confluence")}
-        (folder / "edge.toml").write_text(_settings(found, membership_seconds, per_second))
+        (folder / "edge.toml").write_text(_settings(found, membership_seconds, per_second, timeout_milliseconds))
         yield found
 
 
@@ -182,7 +187,7 @@ def _write_key(folder: Path) -> None:
     (folder / "edge.public.pem").write_bytes(public)
 
 
-def _settings(found: Edge, membership_seconds: float, per_second: int) -> str:
+def _settings(found: Edge, membership_seconds: float, per_second: int, timeout_milliseconds: int) -> str:
     regions = "".join(
         f'[[region]]\nname = "{name}"\nupstreams = ["127.0.0.1:{each.port}"]\n'
         for name, each in found.upstreams.items()
@@ -194,6 +199,7 @@ address = "127.0.0.1:{found.listen}"
 [authorizer]
 address = "127.0.0.1:{found.authorizer_port}"
 membership_seconds = {membership_seconds}
+timeout_milliseconds = {timeout_milliseconds}
 {regions}
 [[product]]
 prefix = "/"

@@ -28,7 +28,7 @@ def broken(proxy: str, folder: Path, mode: str) -> Iterator[tuple[Edge, BrokenAu
     """An edge whose authorizer is down, slow, or says garbage."""
     authorizer = BrokenAuthorizer(mode)
     with ExitStack() as stack:
-        found = stack.enter_context(edge(folder))
+        found = stack.enter_context(edge(folder, timeout_milliseconds=250))
         if mode != "down":
             stack.enter_context(listening(authorizer.serve, port=found.authorizer_port))
         enter_proxy(stack, proxy, found)

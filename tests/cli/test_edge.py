@@ -7,14 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from adapters.postgres.memberships import PostgresMemberships
 from cli.main import app
+from domain.errors import Unavailable
 from tests.access.asking import ask, request
 from tests.access.cloud import edge
+from tests.cli.conftest import Desk
 
 EDGE = """\
 [listen]
@@ -177,3 +181,20 @@ def test_the_authorizer_answers_as_a_process_of_its_own_until_it_is_ended(
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=30)
         assert "Traceback" not in said
+
+
+def test_who_is_a_member_is_read_from_the_read_models_of_a_real_engine(desk: Desk) -> None:
+    founder = ("t-1", "jira-software", "a-1")
+    with closing(PostgresMemberships(desk.parts.endpoints.database_url, wait=0.05)) as memberships:
+        desk.work()
+        assert memberships.is_member(*founder)
+        assert not memberships.is_member("t-1", "jira-software", "a-2")
+        assert not memberships.is_member("t-1", "confluence", "a-1")
+        desk.comes("product.suspended", product="jira-software", reason="unpaid")
+        with pytest.raises(Unavailable, match="behind the log"):
+            memberships.is_member(*founder)
+        desk.work()
+        assert not memberships.is_member(*founder), "a suspended product has no permission in force"
+        desk.comes("product.unsuspended", product="jira-software")
+        desk.work()
+        assert memberships.is_member(*founder)
