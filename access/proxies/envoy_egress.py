@@ -172,20 +172,25 @@ def _outside(name: str, networks: tuple[str, ...], resolvers: Iterable[str]) -> 
         "explicit_http_config": {"http_protocol_options": {}},
         "http_filters": [_address_check(networks), codec],
     }
-    cluster: Json = {
+    return {
         "name": name,
         "type": "STRICT_DNS",
         "connect_timeout": "5s",
         "dns_lookup_family": "V4_PREFERRED",
         "respect_dns_ttl": True,
+        "typed_dns_resolver_config": _resolver(resolvers),
         "load_assignment": endpoints(name, [socket_address(name)]),
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
     }
-    if servers := [socket_address(each) for each in resolvers]:
-        kind = "extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
-        asked = {"resolvers": servers, "dns_resolver_options": {"no_default_search_domain": True}}
-        cluster["typed_dns_resolver_config"] = typed("envoy.network.dns_resolver.cares", kind, asked)
-    return cluster
+
+
+def _resolver(servers: Iterable[str]) -> Json:
+    """Asks those servers, or those of the machine, for the name as it is written: no search domain is put behind it."""
+    kind = "extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+    asked: Json = {"dns_resolver_options": {"no_default_search_domain": True}}
+    if listed := [socket_address(each) for each in servers]:
+        asked["resolvers"] = listed
+    return typed("envoy.network.dns_resolver.cares", kind, asked)
 
 
 def _address_check(networks: tuple[str, ...]) -> Json:
