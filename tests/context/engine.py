@@ -78,9 +78,7 @@ class Engine:
         for stream, event in events:
             self._versions[stream] = self._versions.get(stream, 0) + 1
             cause = Cause(kind="message", source="/test", id=uuid4().hex)
-            facts.append(
-                Recorded(stream, self._versions[stream], uuid4(), datetime.now(UTC), cause, "c", event)
-            )
+            facts.append(Recorded(stream, self._versions[stream], uuid4(), datetime.now(UTC), cause, "c", event))
         self.log.record(UnitOfWork(events=facts))
 
     def open(self, tenant_id: str, *, site_name: str | None = None, users: int = 10) -> None:
@@ -99,7 +97,13 @@ class Engine:
             roles=(RoleResult(product=PRODUCT, role=f"r_{tenant_id}", generation=1, login=True),),
         )
         license_ = LicenseResult(
-            product=PRODUCT, edition="standard", users=users, active=True, expires_at=None, features=features, location=""
+            product=PRODUCT,
+            edition="standard",
+            users=users,
+            active=True,
+            expires_at=None,
+            features=features,
+            location="",
         )
         self.record(
             (
@@ -112,10 +116,15 @@ class Engine:
                     administrator=founder,
                 ),
             ),
-            (f"tenant:{tenant_id}", ProductActivated(tenant_id=tenant_id, product=PRODUCT, edition="standard", users=users)),
+            (
+                f"tenant:{tenant_id}",
+                ProductActivated(tenant_id=tenant_id, product=PRODUCT, edition="standard", users=users),
+            ),
             *self.step("site", tenant_id, "", Step.SITE, SiteSpec(site_name=name, access="open"), self.site(name)),
             *self.converged("site", tenant_id, ""),
-            *self.step("family", tenant_id, FAMILY, Step.DATABASE, DatabaseSpec(family=FAMILY, roles=(role,)), database),
+            *self.step(
+                "family", tenant_id, FAMILY, Step.DATABASE, DatabaseSpec(family=FAMILY, roles=(role,)), database
+            ),
             *self.converged("family", tenant_id, FAMILY),
             *self.step(
                 "product",
