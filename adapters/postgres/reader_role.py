@@ -1,8 +1,8 @@
 """The reader role: a group that may read those read models in which there is no person, and nothing else.
 
 Each database has a group of its own, `NAME_reader`, which cannot log in: an administrator grants it to whoever reads.
-Names and e-mail addresses are in `customers`, `identities` and one column of `configurations`; these it does not see. A rebuild
-gives the next generation of a table the grants of the live one.
+Names and e-mail addresses are in `customers`, `identities` and one column of `configurations`; these it does not see.
+A rebuild gives the next generation of a table the grants of the live one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ READABLE: Final[Mapping[str, Sequence[str]]] = {
     "context_log": (),
     "projection_positions": (),
 }
-"""The tables and views of the role, each with its columns; none: all of them. Documented in docs/reference/read-models.md."""
+"""The tables and views of the role, each with its columns; none: all (docs/reference/read-models.md)."""
 
 
 def ensure_reader_role(url: str) -> str | None:
@@ -40,11 +40,12 @@ def ensure_reader_role(url: str) -> str | None:
     try:
         with answering(), connect(url) as connection:
             row = connection.execute("SELECT current_database()").fetchone()
-            name = f"{row[0] if row is not None else 'tenantry'}_reader"[:63]
+            database = str(row[0]) if row is not None else ""
+            name = f"{database[:56]}_reader"
             role = sql.Identifier(name)
             if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is None:
                 connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(role))
-            connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(name[:-7]), role))
+            connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(database), role))
             connection.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(role))
             for table, columns in READABLE.items():
                 of = sql.SQL(", ").join(map(sql.Identifier, columns))
