@@ -62,13 +62,14 @@ class Engine:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        pool = Pool(lambda: connect(url, autocommit=True), keep=2)
-        self.keys = PostgresEncryptionKeys(pool, MasterKey(b"k" * 32))
+        self._pool = Pool(lambda: connect(url, autocommit=True), keep=2)
+        self.keys = PostgresEncryptionKeys(self._pool, MasterKey(b"k" * 32))
         self.log = PostgresEventLog(url, self.keys)
         self._versions: dict[str, int] = {}
 
     def close(self) -> None:
         self.log.close()
+        self._pool.close()
 
     # -- events -------------------------------------------------------------------------------------------------------
 
@@ -196,6 +197,7 @@ class Engine:
             thread.join(10)
             made._store.close()  # noqa: SLF001 - the lock goes with the session
             made._reader.close()  # noqa: SLF001
+            made._listener.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
     @contextmanager
     def served(self, *, lease_seconds: float = LEASE_SECONDS) -> Iterator[Service]:
