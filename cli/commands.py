@@ -57,6 +57,10 @@ COMMANDS: Final[dict[str, Entry]] = {
     "projector": Entry("cli.run:projector", "Run one projector."),
     "provisioner": Entry("cli.run:provisioner", "Run one provisioner."),
     "relay": Entry("cli.run:relay", "Run one relay."),
+    "context-service": Entry(
+        "cli.context_service:context_service", "Answer services: who is this tenant, and may it in?"
+    ),
+    "contexts": Entry("cli.context_service:contexts", "Keep the tenant contexts, or derive all of them anew."),
     "context-sidecar": Entry("cli.context_sidecar:context_sidecar", "Keep the contexts of all tenants on this host."),
     "schemas": Entry("cli.messages:schemas", "Write the JSON Schemas of the incoming events."),
     "bench": Entry("cli.bench:bench", "Measure a part against what it replaces."),

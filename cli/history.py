@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from adapters.postgres.in_force import Proof
 from adapters.postgres.message_history import arrivals_of
 from adapters.postgres.past import Moment, time_of
 from application.description import STEP_NAMES
@@ -29,6 +30,7 @@ from history.explain import Explained
 from history.story import place_of
 from history.timeline import Entry
 from runtime.compose import Parts, utc_now
+from runtime.compose.contexts import in_force_stream_of
 
 
 @command
@@ -185,11 +187,13 @@ def explain(
             )
             for each in products
         ]
+        proofs = {each.product: _in_force(parts, each) for each in found}
     if as_json:
-        print_json({"tenant_id": tenant, "at": _told(moment), "products": [_explained(each) for each in found]})
+        told = [{**_explained(each), "in_force": _proof(*proofs[each.product])} for each in found]
+        print_json({"tenant_id": tenant, "at": _told(moment), "products": told})
         return
     for each in found:
-        for line in _story(tenant, each, moment):
+        for line in (*_story(tenant, each, moment), *_said_in_force(*proofs[each.product])):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if not found:
         out.print(f"tenant {tenant} had no products at {_said(moment)}", highlight=False)
@@ -249,6 +253,33 @@ def _links(chain: Sequence[Recorded]) -> Iterator[str]:
             yield f"{clock(fact.time)}  {what} (position {fact.position})"
     if came and came[-1].cause.source:
         yield f"by {place_of(came[-1].cause)}"
+
+
+def _in_force(parts: Parts, told: Explained) -> tuple[int | None, Proof | None]:
+    """The position since which commerce wants the product other than open, and the proof that it is in force."""
+    since = [reason.since[0].position for reason in told.desired_state if told.spec != "open" and reason.since]
+    if not since:
+        return None, None
+    return min(since), in_force_stream_of(parts).first_covering(min(since))
+
+
+def _said_in_force(since: int | None, proof: Proof | None) -> Iterator[str]:
+    if since is None:
+        return
+    if proof is None:
+        yield f"  It is not proved yet that nobody is let in on what came before position {since}."
+    else:
+        yield (
+            f"  It is in force, provably, since {clock(proof.time)}: no look-up that began later was allowed on what"
+            f" came before position {since} (position {proof.position})."
+        )
+
+
+def _proof(since: int | None, proof: Proof | None) -> dict[str, Any] | None:
+    if since is None:
+        return None
+    found = {"time": proof.time, "position": proof.position, "up_to": proof.up_to} if proof is not None else None
+    return {"since": since, "proof": found}
 
 
 def _explained(told: Explained) -> dict[str, Any]:

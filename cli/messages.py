@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +15,9 @@ from adapters.kafka.cloudevents_reader import parse_json
 from application.progress import Progress
 from cli.output import AsJson, DataDir, command, out, print_json, running_parts
 from cli.progress import progress
-from domain.errors import Malformed, UsageError
+from domain.errors import Malformed, Unavailable, UsageError
 from runtime.compose import Parts
+from runtime.compose.contexts import context_reader_of
 from runtime.compose.kafka import producer_of
 
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
@@ -25,6 +27,10 @@ FLUSH_EVERY = 1000
 @command
 def publish(
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="CloudEvents, one a line; - reads stdin.")],
+    wait: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="Wait until all are in the log, and print the freshness token."),
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,6 +38,7 @@ def publish(
 
     A line is sent as it is, for the intake to judge; only a line that is no JSON object, as the intake reads JSON, is
     refused here, before anything is sent. Publishing a file twice is harmless: the second time counts as duplicates.
+    With --wait the token is a position of the log: a look-up with it (Tenancy-At-Least) knows of all of them.
     """
     lines = list(_lines(file))
     with running_parts(data_dir) as parts, progress("publishing") as say:
@@ -47,10 +54,34 @@ def publish(
             say(Progress(len(lines), len(lines), len(lines)))
         finally:
             producer.close()
+        token = None if wait is None else _token(parts, [event for event, _ in lines], wait)
     if as_json:
-        print_json({"published": len(lines)})
+        print_json({"published": len(lines)} | ({"token": token} if token is not None else {}))
     else:
         out.print(f"published {len(lines)} events")
+        if token is not None:
+            out.print(f"token {token}", highlight=False)
+
+
+def _token(parts: Parts, events: list[dict[str, Any]], seconds: float) -> int:
+    """A position at or after all that the events came to. Raises Unavailable where they are not taken in in time."""
+    left = {(event["source"], event["id"]) for event in events if _has_name(event)}
+    reader, end = context_reader_of(parts), time.monotonic() + seconds
+    while left:
+        left = {each for each in left if not reader.is_taken_in(*each)}
+        if left and time.monotonic() > end:
+            source, id_ = min(left)
+            raise Unavailable(
+                f"{len(left)} of {len(events)} events are not in the log after {seconds:g} s, {id_} of {source} among"
+                " them: they wait, are quarantined, or no intake runs; see `tenantry status`"
+            )
+        if left:
+            time.sleep(0.02)
+    return reader.committed().upto.position
+
+
+def _has_name(event: dict[str, Any]) -> bool:
+    return isinstance(event.get("source"), str) and isinstance(event.get("id"), str)
 
 
 def _lines(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:

@@ -45,12 +45,15 @@ def up(
         where = supervisor.endpoints
         for line in () if as_json else supervisor.configuration:
             err.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+        if supervisor.context_url and not as_json:
+            err.print(f"contexts  {supervisor.context_url}", style="dim", markup=False, highlight=False)
         if as_json:
             print_json(
                 {
                     "ready": True,
                     "database_url": _told(where.database_url),
                     "kafka_bootstrap": where.kafka_bootstrap,
+                    "context_url": supervisor.context_url,
                     "data_dir": str(supervisor.data_dir),
                     "configuration": supervisor.configuration,
                 }

@@ -133,6 +133,8 @@ class ContextProjector:
             self._store.draw_position()  # what differs is told at a position of its own
             self._listener.wait(self._poll)
             return True
+        if swept is None and time.monotonic() >= self._retry_at:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
         if mark <= at and swept is None:
             return False
         if swept is not None:
@@ -158,10 +160,7 @@ class ContextProjector:
 
     def _retried(self) -> list[str]:
         """Halted tenants, from time to time."""
-        if time.monotonic() < self._retry_at:
-            return []
-        self._retry_at = time.monotonic() + RETRY_SECONDS
-        return self._store.halted(SWEPT_AT_ONCE)
+        return self._store.halted(SWEPT_AT_ONCE) if time.monotonic() >= self._retry_at else []
 
     def _derive_anew(self, tenants: Sequence[str], at: int) -> list[str]:
         """Read those tenants from the log; the ones whose documents differ from what is stored."""
@@ -200,8 +199,8 @@ class ContextProjector:
         if at == 0:
             return
         for _, fact in self._reader.read_of(tenants, (), at, ignore=self._ignored, of=1).facts:
-            if (tenant_id := _tenant_of(fact)) is not None:
-                self._fold(self._kept[tenant_id], fact)
+            if (named := _tenant_of(fact)) is not None:
+                self._fold(self._kept[named], fact)
 
     def _fold(self, kept: _Kept, fact: Recorded | Unread) -> None:
         """The fact in its stream. After one that cannot be handled nothing is folded: it would rest on sand."""

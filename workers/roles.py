@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -104,6 +105,20 @@ def run_contexts(parts: Parts, stop: threading.Event) -> None:
         _beating(parts, "contexts", details, outages=[projector.outage, in_force]) as heart,
     ):
         projector.run(stop, ready=heart.ready)
+
+
+def run_context_service(parts: Parts, stop: threading.Event) -> None:
+    from context.service.run import Place, serve  # noqa: PLC0415 - uvicorn, which is an extra
+
+    check_lease(parts.settings)
+    with _beating(parts, "context-service", dict, outages=[]) as heart:
+        serve(
+            parts.endpoints.database_url,
+            Place(port=parts.settings.context_port),
+            lease_seconds=parts.settings.context_lease_seconds,
+            stop=stop,
+            ready=lambda _: heart.ready(),
+        )
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -205,7 +220,9 @@ KINDS: dict[str, Callable[[Parts, threading.Event], None]] = {
     "contexts": run_contexts,
     "provisioner": run_provisioner,
     "relay": run_relay,
+    **({"context-service": run_context_service} if find_spec("uvicorn") else {}),
 }
+"""The context service needs the extra `context`: without it `up` does without."""
 
 
 def run(kind: str, parts: Parts) -> None:

@@ -151,8 +151,8 @@ class ContextStore:
         """All of it, and the new position; wakes the services. Raises Conflict where another projector was here."""
         with self._session() as connection, connection.transaction():
             moved = connection.execute(
-                "UPDATE context_log SET position = %s, basis = coalesce(%s, basis), swept_after = %s, updated_at = now()"
-                " WHERE position = %s",
+                "UPDATE context_log SET position = %s, basis = coalesce(%s, basis), swept_after = %s,"
+                " updated_at = now() WHERE position = %s",
                 (write.to, write.basis, write.swept_after, write.at),
             )
             if moved.rowcount != 1:
@@ -208,14 +208,12 @@ class ContextReader:
 
     def look_up(self, tenant_id: str) -> tuple[LogPosition, ContextRow | None]:
         with self._session() as connection:
-            row = connection.execute(f"{_LOOK_UP} %s", (tenant_id,), prepare=True).fetchone()
+            row = connection.execute(_LOOK_UP, (tenant_id,), prepare=True).fetchone()
         return _looked_up(row)
 
     def look_up_host(self, host: str) -> tuple[LogPosition, ContextRow | None]:
         with self._session() as connection:
-            row = connection.execute(
-                f"{_LOOK_UP} (SELECT tenant_id FROM context_hosts WHERE host = %s)", (host,), prepare=True
-            ).fetchone()
+            row = connection.execute(_LOOK_UP_HOST, (host,), prepare=True).fetchone()
         return _looked_up(row)
 
     def drawn(self) -> int:
@@ -293,7 +291,7 @@ def _looked_up(row: tuple[Any, ...] | None) -> tuple[LogPosition, ContextRow | N
 
 
 def _position(connection: psycopg.Connection[Any]) -> LogPosition:
-    row = connection.execute(f"SELECT {_IDENTITY} FROM context_log l", prepare=True).fetchone()
+    row = connection.execute(_POSITION, prepare=True).fetchone()
     if row is None:
         raise Unavailable("the table context_log is empty: run `tenantry migrate`")
     return LogPosition(row[0], int(row[1]), int(row[2]))
@@ -305,10 +303,13 @@ _IDENTITY: Final = (
     " l.epoch * 65536 + CASE WHEN pg_is_in_recovery() THEN 0"
     " ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer END, l.position"
 )
-_LOOK_UP: Final = (
+_POSITION: Final = f"SELECT {_IDENTITY} FROM context_log l"  # noqa: S608 - ours
+_FOUND: Final = (
     f"SELECT {_IDENTITY}, c.tenant_id, c.version, c.document, c.halted"  # noqa: S608 - ours
     " FROM context_log l LEFT JOIN contexts c ON c.tenant_id ="
 )
+_LOOK_UP: Final = f"{_FOUND} %s"
+_LOOK_UP_HOST: Final = f"{_FOUND} (SELECT tenant_id FROM context_hosts WHERE host = %s)"
 _CHANGED: Final = (
     "SELECT tenant_id, version, document, halted FROM contexts WHERE version > %s ORDER BY version LIMIT %s"
 )

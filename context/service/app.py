@@ -13,6 +13,7 @@ for leases of its own, once a second, and answers look-ups only while one holds;
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -197,8 +198,8 @@ class ContextService:
             return await _send(send, _refusal(503, "database-unavailable", "the contexts were not read yet: ask again"))
         await send({"type": "http.response.start", "status": 200, "headers": [FRAMES]})
         await self._frame(send, encode(Hello(at.log, at.epoch, FORMAT, at.position)))
-        is_ours = told == at.log and told_epoch in (None, str(at.epoch))
-        if not is_ours or after < 0:
+        is_ours = told == at.log and told_epoch in (None, str(at.epoch)) and after >= 0
+        if not is_ours or (after > at.position and after > await self._drawn()):
             return await self._end(send, encode(Gone()))
         self._counts["streams"] += 1
         gone = asyncio.create_task(_disconnected(receive))
@@ -249,6 +250,13 @@ class ContextService:
             while piece := await asyncio.to_thread(file.read):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await self._end(send, b"")
+
+    async def _drawn(self) -> int:
+        """The last position that was drawn; where the database does not say, every position counts as drawn."""
+        try:
+            return await self._readers.ask(ContextReader.drawn)
+        except TenantryError:
+            return sys.maxsize
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

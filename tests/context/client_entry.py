@@ -70,7 +70,7 @@ class Client:
             if answer == "refused":
                 time.sleep(0.001)
             else:
-                self._token = max(position, token)
+                self._token = max(position, token, version)  # what was read may be newer than the position before
             self._note(Look(self._number, tenant, answer, version, token, began, ended, 1))
 
     def _note(self, look: Look) -> None:

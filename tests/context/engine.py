@@ -62,13 +62,14 @@ class Engine:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        pool = Pool(lambda: connect(url, autocommit=True), keep=2)
-        self.keys = PostgresEncryptionKeys(pool, MasterKey(b"k" * 32))
+        self._pool = Pool(lambda: connect(url, autocommit=True), keep=2)
+        self.keys = PostgresEncryptionKeys(self._pool, MasterKey(b"k" * 32))
         self.log = PostgresEventLog(url, self.keys)
         self._versions: dict[str, int] = {}
 
     def close(self) -> None:
         self.log.close()
+        self._pool.close()
 
     # -- events -------------------------------------------------------------------------------------------------------
 
@@ -78,9 +79,7 @@ class Engine:
         for stream, event in events:
             self._versions[stream] = self._versions.get(stream, 0) + 1
             cause = Cause(kind="message", source="/test", id=uuid4().hex)
-            facts.append(
-                Recorded(stream, self._versions[stream], uuid4(), datetime.now(UTC), cause, "c", event)
-            )
+            facts.append(Recorded(stream, self._versions[stream], uuid4(), datetime.now(UTC), cause, "c", event))
         self.log.record(UnitOfWork(events=facts))
 
     def open(self, tenant_id: str, *, site_name: str | None = None, users: int = 10) -> None:
@@ -99,7 +98,13 @@ class Engine:
             roles=(RoleResult(product=PRODUCT, role=f"r_{tenant_id}", generation=1, login=True),),
         )
         license_ = LicenseResult(
-            product=PRODUCT, edition="standard", users=users, active=True, expires_at=None, features=features, location=""
+            product=PRODUCT,
+            edition="standard",
+            users=users,
+            active=True,
+            expires_at=None,
+            features=features,
+            location="",
         )
         self.record(
             (
@@ -112,10 +117,15 @@ class Engine:
                     administrator=founder,
                 ),
             ),
-            (f"tenant:{tenant_id}", ProductActivated(tenant_id=tenant_id, product=PRODUCT, edition="standard", users=users)),
+            (
+                f"tenant:{tenant_id}",
+                ProductActivated(tenant_id=tenant_id, product=PRODUCT, edition="standard", users=users),
+            ),
             *self.step("site", tenant_id, "", Step.SITE, SiteSpec(site_name=name, access="open"), self.site(name)),
             *self.converged("site", tenant_id, ""),
-            *self.step("family", tenant_id, FAMILY, Step.DATABASE, DatabaseSpec(family=FAMILY, roles=(role,)), database),
+            *self.step(
+                "family", tenant_id, FAMILY, Step.DATABASE, DatabaseSpec(family=FAMILY, roles=(role,)), database
+            ),
             *self.converged("family", tenant_id, FAMILY),
             *self.step(
                 "product",
@@ -187,6 +197,7 @@ class Engine:
             thread.join(10)
             made._store.close()  # noqa: SLF001 - the lock goes with the session
             made._reader.close()  # noqa: SLF001
+            made._listener.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
     @contextmanager
     def served(self, *, lease_seconds: float = LEASE_SECONDS) -> Iterator[Service]:

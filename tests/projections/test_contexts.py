@@ -110,8 +110,8 @@ class ContextStories(Stories):
 
 def test_a_document_is_the_lower_of_desired_and_actual_whatever_happens() -> None:
     ContextStories.seen.clear()
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: ContextStories(Counter[Any]()),
+    run_state_machine_as_test(
+        lambda: ContextStories(Counter[Any]()),  # type: ignore[arg-type]
         settings=settings(
             max_examples=40,
             stateful_step_count=15,

@@ -77,6 +77,7 @@ from domain.scope.steps import (
     StepSpec,
     User,
 )
+from domain.in_force import InForce
 from domain.service_keys import ServiceKeyPublished, ServiceKeyRevoked
 from domain.tenant.events import (
     ApprovalRequested,
@@ -288,6 +289,7 @@ EXAMPLES: dict[str, Event] = {
         reason="no backup",
         operator="ada@host",
     ),
+    "in-force": InForce(up_to=4711, lease_seconds=30.0, waited_seconds=31.302),
     "service-key-published": ServiceKeyPublished(
         key_id="billing/2027-01",
         public_key="-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n",

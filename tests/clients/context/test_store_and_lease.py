@@ -292,6 +292,18 @@ def test_the_stored_form_says_the_same_as_the_document() -> None:
     assert found.require(product="crm", feature="export").edition == "premium"
 
 
+@pytest.mark.parametrize("name", ["", "x" * 600, "\udcff", "a\0b", "%s"])
+def test_names_that_nobody_can_have_are_refused_and_stop_nothing(writer: StoreWriter, name: str) -> None:
+    writer.lease.renew(now_ns() + 10**10)
+    writer.apply(Changes(10, 11, [TenantChange("x" * 600, 11, b"")], [HostChange("y" * 600, "t-1", 11)]))
+    with Tenancy.open(writer.directory) as tenancy:
+        with pytest.raises(ContextRefused) as refused:
+            tenancy.by_id(name)
+        assert refused.value.code == "tenant-unknown"
+        assert refusal(tenancy, name) == "host-invalid"
+        assert tenancy.by_host("t-1.example").tenant_id == "t-1"
+
+
 def test_a_process_keeps_a_bounded_number_of_documents(writer: StoreWriter) -> None:
     writer.lease.renew(now_ns() + 10**10)
     with Tenancy.open(writer.directory, kept=2) as tenancy:
