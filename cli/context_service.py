@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from adapters.postgres.contexts import ContextStore
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts, settings_of
+from cli.command import AsJson, DataDir, command, running_parts, settings_of
+from cli.output import Report, render
 from domain.errors import Unavailable, UsageError
 from runtime.compose import Parts
 from runtime.compose.contexts import check_lease
@@ -53,10 +54,8 @@ def context_service(
         signal.signal(number, lambda *_: stop.set())
 
     def ready(at: int) -> None:
-        if as_json:
-            print_json({"ready": True, "url": f"http://{host}:{at}"})
-        else:
-            out.print(f"ready  http://{host}:{at}", highlight=False, markup=False)
+        url = f"http://{host}:{at}"
+        render(Report({"ready": True, "url": url}, [f"ready  {url}"]), as_json=as_json)
 
     with Parts(settings, endpoints(settings)) as parts:
         parts.knock()
@@ -95,7 +94,5 @@ def contexts(
         store.request_sweep()
         at = store.standing().position
         store.close()
-    if as_json:
-        print_json({"asked": True, "position": at})
-    else:
-        out.print(f"asked for, at position {at}: the projector derives every context anew, and tells what differs")
+    said = f"asked for, at position {at}: the projector derives every context anew, and tells what differs"
+    render(Report({"asked": True, "position": at}, [said]), as_json=as_json)

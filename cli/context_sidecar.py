@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.output import command
+from cli.command import command
 from domain.errors import Unavailable, UsageError
 from runtime.telemetry import configure_logging
 from tenantry_client.asap import Refused, Signer, SigningKey, UnusableKey

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.output import AsJson, DataDir, command, err, out, print_json, running_process, settings_of
+from cli.command import DataDir, command, running_process, settings_of
+from cli.output import Report, warn
 from domain.errors import UsageError
 from runtime.telemetry import configure_logging
 
@@ -41,8 +42,7 @@ def edge_config(
     proxy: Annotated[Literal["envoy", "nginx"], typer.Argument(help="Which proxy.")],
     file: EdgeFile = EDGE,
     data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Print the configuration of the proxy, from edge.toml and the regions of the settings."""
     from access.edge.settings import read_edge  # noqa: PLC0415
     from access.proxies.envoy import text  # noqa: PLC0415
@@ -52,7 +52,7 @@ def edge_config(
     settings = read_edge(file)
     settings.check_topology(settings_of(data_dir).regions)
     written = text(edge_configuration(settings)) if proxy == "envoy" else nginx_edge_configuration(settings)
-    _print(proxy, written, as_json=as_json)
+    return _report(proxy, written)
 
 
 @egress_app.command("config")
@@ -60,14 +60,13 @@ def edge_config(
 def egress_config(
     proxy: Annotated[Literal["envoy"], typer.Argument(help="Which proxy.")],
     file: EgressFile = EGRESS,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Print the configuration of the proxy, from egress.toml."""
     from access.egress_policy import read_egress  # noqa: PLC0415
     from access.proxies.envoy import text  # noqa: PLC0415
     from access.proxies.envoy_egress import egress_configuration  # noqa: PLC0415
 
-    _print(proxy, text(egress_configuration(read_egress(file))), as_json=as_json)
+    return _report(proxy, text(egress_configuration(read_egress(file))))
 
 
 @command
@@ -84,17 +83,13 @@ def edge_authorizer(file: EdgeFile = EDGE, tenancy_dir: TenancyDir = None, data_
         memberships = process.closing(PostgresMemberships(process.endpoints.database_url))
         made = edge_app(settings, tenancy=tenancy, memberships=memberships)
         if settings.identity is None:
-            err.print("warning: no [identity]: nothing proves to upstreams that a request came through the edge")
+            warn("no [identity] in edge.toml: nothing proves to upstreams that a request came through the edge")
         try:
             serve(made, settings.authorizer.address)
         except OSError as error:
             raise UsageError(f"the authorizer cannot listen at {settings.authorizer.address}: {error}") from None
 
 
-def _print(proxy: str, configuration: str, *, as_json: bool) -> None:
+def _report(proxy: str, configuration: str) -> Report:
     """As the proxy reads it; or, for programs, as one text."""
-    if as_json:
-        print_json({"proxy": proxy, "configuration": configuration})
-        return
-    for line in configuration.splitlines():
-        out.print(line)
+    return Report({"proxy": proxy, "configuration": configuration}, configuration.splitlines())
