@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-kafka test-saga test-saga-short test-lesson test-outages test-outages-short test-fuzz test-fuzz-short \
-	test-access test-access-long test-bench bench lint format lock schemas vectors clean
+	test-access test-access-long test-context test-context-short test-bench bench lint format lock schemas vectors clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -25,7 +25,7 @@ demo: venv ## watch at least 60 tenants go through the seven steps, then check t
 	@$(BIN)/tenantry demo
 
 test: venv ## run all tests but the long proofs: of the saga, the lesson, the outages, the fuzz and a million tokens
-	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long" -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts
@@ -57,6 +57,12 @@ test-access: venv ## show each refusal of access by name: tokens, the allow-list
 
 test-access-long: venv ## 1,000,000 mutated tokens, none accepted
 	@$(BIN)/pytest -q -s -m access_long tests/clients
+
+test-context: venv ## hold the tenant context to its promises: ten mutants, then kills and faults for 10 minutes; SECONDS=n, SEED=n
+	@$(BIN)/pytest -q -s -m context_long tests/context --context-seconds $(or $(SECONDS),600) $(if $(SEED),--context-seed $(SEED))
+
+test-context-short: venv ## the same with 2 minutes of kills and faults and no mutants, for CI
+	@$(BIN)/pytest -q -s -m context_long tests/context -k "kills" --context-seconds 120
 
 test-bench: venv ## run one bench in small, to see that it runs
 	@$(BIN)/pytest -q -m bench tests/benchmarks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,8 @@ from runtime.telemetry import configure_logging
 from tenantry_client.asap import Refused, Signer, SigningKey, UnusableKey
 
 AUDIENCE = "context-service"
+SOCKET = "sidecar.sock"
+LONGEST_SOCKET = 107
 
 
 @command
@@ -38,6 +41,8 @@ def context_sidecar(
         raise UsageError("the sidecar needs uvicorn: install tenantry[context]")
     if bad := [each for each in service if not each.startswith(("http://", "https://"))]:
         raise UsageError(f"{bad[0]} is no URL of a service: begin it with http:// or https://")
+    if len(os.fsencode(directory / SOCKET)) > LONGEST_SOCKET:
+        raise UsageError(f"{directory} is too long a name for a Unix socket in it: name a shorter --dir")
     configure_logging(level=log_level, log_format=log_format)
     _run(directory, service, term, _authorization(issuer))
 

@@ -6,9 +6,10 @@ The answers come from the same shared files that a Python process reads by itsel
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from tenantry_client.access.middleware import Receive, Scope, Send, at_least
 from tenantry_client.context.document import TenantContext, to_json
 from tenantry_client.context.refusals import ContextRefused
+from tenantry_client.context.stored import named
 from tenantry_client.context.tenancy import Tenancy
 
 JSON: Final = (b"content-type", b"application/json")
@@ -26,6 +28,15 @@ KEPT: Final = 10_000
 Headers = list[tuple[bytes, bytes]]
 
 
+class _Rendered(NamedTuple):
+    """The body of a document, which is right until the next of its licenses ends (unix seconds)."""
+
+    context: TenantContext
+    until: float
+    tag: bytes
+    body: bytes
+
+
 class SidecarApp:
     """Look-ups through `tenancy`; `metrics` gives the text of /metrics, `troubles` what is not well."""
 
@@ -33,7 +44,7 @@ class SidecarApp:
         self._tenancy = tenancy
         self._metrics = metrics
         self._troubles = troubles
-        self._rendered: dict[str, tuple[TenantContext, bytes, bytes]] = {}
+        self._rendered: dict[str, _Rendered] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI has it
         """One request."""
@@ -67,16 +78,16 @@ class SidecarApp:
         try:
             token = _token(headers)
             if path.startswith(HOSTS):
-                key, find = unquote(path[len(HOSTS) :]), tenancy.by_host
+                key, find = _unquoted(path[len(HOSTS) :]), tenancy.by_host
             elif path.startswith(TENANTS):
-                key, find = unquote(path[len(TENANTS) :]), tenancy.by_id
+                key, find = _unquoted(path[len(TENANTS) :]), tenancy.by_id
             else:
                 return _json(404, {"code": "path-unknown", "message": "there is no such path"})
             if token > position:
                 context = await asyncio.to_thread(find, key, token)
-                position = max(position, token)
             else:
                 context = find(key, token)
+            position = max(position, token, context.version)  # what was read may be newer than the position before
         except ContextRefused as refused:
             about = {"code": refused.code, "message": str(refused), "position": refused.position or position}
             return _json(refused.status, about, *self._marks(position))
@@ -89,23 +100,24 @@ class SidecarApp:
 
     def _render(self, path: str, context: TenantContext) -> tuple[bytes, bytes]:
         """Entity tag and body; kept for as long as the document is the same and nothing in it expires."""
-        found = self._rendered.get(path)
-        if found is not None and found[0] is context:
-            return found[1], found[2]
-        seen, tag = context.seen_at(time.time())
-        body = to_json(seen)
-        if all(each.expires_at is None for each in context.products.values()):
-            if len(self._rendered) >= KEPT:
-                self._rendered.clear()
-            self._rendered[path] = (context, tag.encode(), body)
-        return tag.encode(), body
+        found, now = self._rendered.get(path), time.time()
+        if found is not None and found.context is context and now < found.until:
+            return found.tag, found.body
+        seen, tag = context.seen_at(now)
+        ends = (each.expires_at for each in seen.products.values() if each.level == "open")
+        until = min((end for end in ends if end is not None), default=math.inf)
+        if len(self._rendered) >= KEPT:
+            self._rendered.clear()
+        self._rendered[path] = _Rendered(context, until, tag.encode(), to_json(named(seen)))
+        return self._rendered[path].tag, self._rendered[path].body
 
     def _marks(self, position: int) -> Headers:
         own = self._tenancy.log
-        return [
-            (b"tenancy-position", str(position).encode()),
-            (b"tenancy-log", b"" if own is None else own.log.encode()),
-        ]
+        return [(b"tenancy-position", b"%d" % position), (b"tenancy-log", b"" if own is None else own.log.encode())]
+
+
+def _unquoted(part: str) -> str:
+    return unquote(part) if "%" in part else part
 
 
 def _token(headers: Headers) -> int:

@@ -49,7 +49,8 @@ class Link:
 
     session: int
     position: int
-    greeted: bool = False
+    told: int | None = None
+    """Where its service stood when it greeted."""
 
 
 @dataclass(slots=True)
@@ -97,6 +98,8 @@ class Follower:
                 case Hello():
                     self._greet(link, frame)
                 case Gone():
+                    if link.told is not None and link.told < link.position:
+                        raise LinkEnded(f"the service is at {link.told}, behind {link.position} here")
                     raise SnapshotNeeded(f"the service cannot tell what came after {link.position}")
                 case Changes() | Heartbeat():
                     self._continue(link, frame)
@@ -104,15 +107,15 @@ class Follower:
                     raise Garbled("an end in a stream")
 
     def _greet(self, link: Link, hello: Hello) -> None:
-        if link.greeted:
+        if link.told is not None:
             raise Gap("a second Hello")
         if hello.format != FORMAT:
             raise Garbled(f"the service speaks format {hello.format}, this sidecar {FORMAT}")
         self._check(LogId(hello.log, hello.epoch))
-        link.greeted = True
+        link.told = hello.position
 
     def _continue(self, link: Link, frame: Changes | Heartbeat) -> None:
-        if not link.greeted:
+        if link.told is None:
             raise Gap("a frame before Hello")
         if frame.after != link.position or frame.position < frame.after:
             self.counters.gaps += 1
@@ -177,7 +180,8 @@ class Follower:
         with self._lock:
             self._check(LogId(answer.log, answer.epoch))
             if self.store.log is not None:
-                self._asked.append((answer.position, asked_ns + self.term_ns))
+                told = self.term_ns if answer.lease_seconds is None else int(answer.lease_seconds * 1e9)
+                self._asked.append((answer.position, asked_ns + min(told, self.term_ns)))
                 self._grant()
 
     def _grant(self) -> None:

@@ -19,8 +19,9 @@ import structlog
 
 from context.sidecar.follower import Follower, Gap, LinkEnded, SnapshotNeeded
 from context.sidecar.services import Service, ServiceUnavailable
+from tenantry_client.context import wire
 from tenantry_client.context.lease import LogId, now_ns
-from tenantry_client.context.wire import Garbled, read_snapshot
+from tenantry_client.context.wire import Garbled
 
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
@@ -161,7 +162,7 @@ class Sidecar:
     def _take_snapshot(self, service: Service) -> bool:
         self.follower.freeze()
         try:
-            prepared = self.follower.store.load(read_snapshot(service.snapshot()))
+            prepared = self.follower.store.load(wire.read_snapshot(service.snapshot()))
             self.follower.switch(prepared)
         except Exception as error:  # noqa: BLE001 - a snapshot is all or nothing; the next one may be whole
             self._note(f"snapshot {service.url}", str(error))

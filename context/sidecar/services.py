@@ -33,11 +33,15 @@ class ServiceUnavailable(Exception):
 
 
 class LeaseAnswer(msgspec.Struct, frozen=True):
-    """Every event that was committed before the question is at or before `position`."""
+    """Every event that was committed before the question is at or before `position`.
+
+    `lease_seconds` is the service's T, on which it records what is in force; the sidecar's own may only be shorter.
+    """
 
     log: str
     epoch: int
     position: int
+    lease_seconds: float | None = None
 
 
 class Digest(msgspec.Struct, frozen=True):

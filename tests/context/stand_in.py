@@ -68,6 +68,7 @@ class Log:
     changes: list[tuple[int, str | None, str | None]] = field(default_factory=list)
     times: list[tuple[float, int]] = field(default_factory=list)
     ids: dict[tuple[str, str], int] = field(default_factory=dict)
+    past: dict[str, list[tuple[int, TenantContext | None]]] = field(default_factory=dict)
 
     def do(self, *, do: str, tenant: str = "", host: str = "", count: int = 0, log: str = "", **_: object) -> int:
         """Append one event, and say at which position."""
@@ -101,6 +102,8 @@ class Log:
         elif do == "remove":
             del self.tenants[tenant]
             self.changes.append((now, tenant, None))
+        if self.changes and self.changes[-1][0] == now and self.changes[-1][1]:
+            self.past.setdefault(tenant, []).append((now, self.tenants.get(tenant)))
         self.times.append((time.monotonic(), now))
         self.ids["test", f"e-{now}"] = now
         return now
@@ -123,8 +126,9 @@ class Log:
         )
 
     def _stored(self, tenant_id: str, until: int) -> tuple[int, bytes | None]:
-        found = self.tenants.get(tenant_id)
-        return (until, None) if found is None else (found.version, encode(found))
+        past = [each for each in self.past.get(tenant_id, []) if each[0] <= until]
+        at, found = past[-1] if past else (until, None)
+        return at, None if found is None else encode(found)
 
     def snapshot(self) -> list[Changes]:
         names, hosts = sorted(self.tenants, key=str.encode), sorted(self.hosts, key=str.encode)
@@ -133,7 +137,7 @@ class Log:
                 Changes(
                     self.position,
                     self.position,
-                    [TenantChange(each, *self._stored(each, 0)) for each in names[at : at + CHUNK]],
+                    [TenantChange(each, *self._stored(each, self.position)) for each in names[at : at + CHUNK]],
                     [],
                 )
                 for at in range(0, len(names), CHUNK)
@@ -174,6 +178,8 @@ class StandIn:
         if path == "/v1/snapshot":
             return await self._stream(send, self._snapshot())
         status, headers, answer = self._answer(path, query, scope["headers"])
+        if path == "/v1/lease":
+            await asyncio.sleep(float(self.faults.get("lease-delay") or 0.0))
         return await _json(send, status, answer, headers)
 
     def _answer(self, path: str, query: dict[str, str], headers: Any) -> tuple[int, list[tuple[bytes, bytes]], Any]:
@@ -204,7 +210,11 @@ class StandIn:
 
     def _look_up(self, path: str, headers: Any) -> tuple[int, list[tuple[bytes, bytes]], Any]:
         log = self._log
-        if (at_least(headers) or 0) > log.position:
+        try:
+            token = at_least(headers) or 0
+        except ValueError as error:
+            raise ContextRefused("freshness-token-invalid", str(error)) from None
+        if token > log.position:
             raise ContextRefused("position-not-drawn", "no such position was drawn yet")
         what, _, name = path.removeprefix("/v1/").partition("/")
         name = unquote(name)
@@ -247,7 +257,10 @@ class StandIn:
             if mark == at and time.monotonic() - heard < HEARTBEAT:
                 await asyncio.sleep(0.002)
                 continue
-            frame = frame_of(log.after(at, mark))
+            told_now = log.after(at, mark)
+            frame = frame_of(told_now)
+            if self.faults.get("drop-changes") and isinstance(told_now, Changes):
+                frame = b""
             for sent in self._planted(frame):
                 yield sent
             at, heard = mark, time.monotonic()

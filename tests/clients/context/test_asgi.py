@@ -73,7 +73,7 @@ def api(tenancy: Tenancy, **options: Any) -> App:
     def import_(context: Annotated[TenantContext, Depends(requires(product="crm", feature="import"))]) -> str:
         return context.tenant_id
 
-    return TenancyMiddleware(app, tenancy, open_paths={"/healthz"}, **options)  # type: ignore[arg-type]
+    return TenancyMiddleware(app, tenancy, open_paths={"/healthz"}, **options)
 
 
 def test_a_request_finds_its_tenant_by_its_host(tenancy: Tenancy) -> None:

@@ -15,7 +15,8 @@ import pytest
 from tenantry_client.context.document import TenantContext, bucket, encode, fingerprint
 from tenantry_client.context.lease import SHARED_MEMORY, LeaseReader, LeaseUnusable, LogId, lease_path, now_ns
 from tenantry_client.context.refusals import ContextRefused
-from tenantry_client.context.store import StoreTaken, StoreWriter, store_path
+from tenantry_client.context.store import StoreTaken, StoreWriter
+from tenantry_client.context.stored import named, pack, unpack
 from tenantry_client.context.tenancy import Tenancy
 from tenantry_client.context.wire import Changes, Garbled, Hello, HostChange, TenantChange
 from tests.clients.context.test_formats import context
@@ -136,13 +137,28 @@ def test_a_snapshot_is_the_next_generation_and_readers_follow(writer: StoreWrite
         load(writer, tenants=2, position=20)
         assert refusal(tenancy, "t-2.example") == "host-unknown"
         assert (tenancy.by_host("t-1.example").tenant_id, tenancy.position) == ("t-1", 20)
-    assert not store_path(writer.directory, 1).exists()
+    assert [each.name for each in writer.directory.glob("store.*")] == [f"store.{writer.generation}"]
+
+
+def test_a_reader_does_not_take_a_new_store_for_the_one_that_it_has_open(directory: Path) -> None:
+    first = StoreWriter(directory)
+    load(first)
+    first.lease.renew(now_ns() + 10**10)
+    with Tenancy.open(directory) as tenancy:
+        assert tenancy.by_host("t-2.example").tenant_id == "t-2"
+        first.drop()
+        first.close()
+        second = StoreWriter(directory)
+        load(second, tenants=2)
+        second.lease.renew(now_ns() + 10**10)
+        assert refusal(tenancy, "t-2.example") == "host-unknown"
+        second.close()
 
 
 def test_an_older_snapshot_of_the_same_log_is_refused_and_leaves_nothing(writer: StoreWriter) -> None:
     with pytest.raises(Garbled, match="older"):
         load(writer, position=9)
-    assert [each.name for each in writer.directory.glob("store.*")] == ["store.1"]
+    assert [each.name for each in writer.directory.glob("store.*")] == [f"store.{writer.generation}"]
     assert writer.position == 10
 
 
@@ -154,7 +170,7 @@ def test_a_snapshot_that_ends_in_the_middle_leaves_nothing(writer: StoreWriter) 
 
     with pytest.raises(Garbled):
         writer.load(broken())
-    assert [each.name for each in writer.directory.glob("store.*")] == ["store.1"]
+    assert [each.name for each in writer.directory.glob("store.*")] == [f"store.{writer.generation}"]
 
 
 def test_another_log_ends_the_lease_and_drops_what_was_kept(writer: StoreWriter) -> None:
@@ -260,6 +276,32 @@ def test_a_halted_document_is_refused_alone(writer: StoreWriter) -> None:
     with Tenancy.open(writer.directory) as tenancy:
         assert refusal(tenancy, "t-1.example") == "tenant-halted"
         assert tenancy.by_host("t-2.example").tenant_id == "t-2"
+
+
+def test_a_document_that_cannot_be_read_halts_its_tenant_alone(writer: StoreWriter) -> None:
+    writer.lease.renew(now_ns() + 10**10)
+    writer.apply(Changes(10, 11, [TenantChange("t-1", 11, b"\xc1 of another format")], []))
+    with Tenancy.open(writer.directory) as tenancy:
+        assert refusal(tenancy, "t-1.example") == "tenant-halted"
+        assert tenancy.by_host("t-2.example").tenant_id == "t-2"
+
+
+def test_the_stored_form_says_the_same_as_the_document() -> None:
+    found = unpack(pack("t-1", 7, encode(context())))
+    assert named(found) == context()
+    assert found.require(product="crm", feature="export").edition == "premium"
+
+
+@pytest.mark.parametrize("name", ["", "x" * 600, "\udcff", "a\0b", "%s"])
+def test_names_that_nobody_can_have_are_refused_and_stop_nothing(writer: StoreWriter, name: str) -> None:
+    writer.lease.renew(now_ns() + 10**10)
+    writer.apply(Changes(10, 11, [TenantChange("x" * 600, 11, b"")], [HostChange("y" * 600, "t-1", 11)]))
+    with Tenancy.open(writer.directory) as tenancy:
+        with pytest.raises(ContextRefused) as refused:
+            tenancy.by_id(name)
+        assert refused.value.code == "tenant-unknown"
+        assert refusal(tenancy, name) == "host-invalid"
+        assert tenancy.by_host("t-1.example").tenant_id == "t-1"
 
 
 def test_a_process_keeps_a_bounded_number_of_documents(writer: StoreWriter) -> None:

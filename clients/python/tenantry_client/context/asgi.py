@@ -73,7 +73,8 @@ class TenancyMiddleware:
 async def refuse(scope: Scope, send: Send, refused: ContextRefused) -> None:
     """Answer with the refusal."""
     if scope["type"] == "websocket":
-        return await send({"type": "websocket.close", "code": 1008})
+        await send({"type": "websocket.close", "code": 1008})
+        return
     body = json.dumps({"code": refused.code, "message": str(refused)}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if refused.status == 503:

@@ -1,13 +1,14 @@
 """The store of tenant contexts on a host: LMDB, written by the sidecar, read by any process without a round trip.
 
-    DIR/store.N/     tenants   tenant id -> version (8 bytes) | document
+    DIR/store.N/     tenants   tenant id -> version (8 bytes) | document, in its stored form
                      hosts     host -> position (8 bytes) | tenant id
                      meta      log, epoch, watermark
     DIR/lock         held by the one sidecar of the directory
 
-A commit holds a batch of changes and the watermark. A snapshot is loaded into the next generation N + 1 and becomes the
-current one only when it is whole; until then nobody sees it. The store is not synced at each commit: what the machine
-did not write down before it lost power is not believed after the next boot, unless the sidecar closed it cleanly.
+A commit holds a batch of changes and the watermark. A snapshot is loaded into a generation with a higher N, and becomes
+the current one only when it is whole; until then nobody sees it. The store is not synced at each commit: what the
+machine did not write down before it lost power is not believed after the next boot, unless the sidecar closed it
+cleanly.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from lmdb import _Database as Database
 
 from tenantry_client.context import environments
 from tenantry_client.context.document import BUCKETS, bucket, fingerprint
-from tenantry_client.context.lease import GENERATION, WATERMARK, LeaseWriter, LogId, slot_of
+from tenantry_client.context.lease import GENERATION, WATERMARK, LeaseWriter, LogId, now_ns, slot_of
+from tenantry_client.context.stored import pack
 from tenantry_client.context.wire import Changes, Garbled, Hello
 
 CHUNKS_IN_A_COMMIT: Final = 20
 CLEAN: Final = "clean"
+LONGEST_KEY: Final = 511
 
 _STORE: Final = re.compile(r"store\.(\d+)")
 _WRAP: Final = 1 << 64
@@ -60,6 +63,14 @@ class Prepared(NamedTuple):
 def store_path(directory: Path, generation: int) -> Path:
     """The LMDB of one generation."""
     return directory / f"store.{generation}"
+
+
+def is_key(name: str) -> bool:
+    """Whether LMDB can have it as a key; nothing that is longer, or no text, is ever stored."""
+    try:
+        return 0 < len(name.encode()) <= LONGEST_KEY
+    except UnicodeEncodeError:
+        return False
 
 
 class StoreReader:
@@ -158,7 +169,7 @@ class StoreWriter:
         hello = next(frames, None)
         if not isinstance(hello, Hello):
             raise Garbled("a snapshot without a beginning")
-        generation = self._newest() + 1
+        generation = max(self._newest() + 1, now_ns())  # never used again while a reader of this boot may have it open
         path = store_path(self.directory, generation)
         try:
             env = environments.to_write(path)
@@ -255,6 +266,8 @@ class StoreWriter:
         self, transaction: lmdb.Transaction, changes: Changes, words: set[int], added: dict[int, int]
     ) -> None:
         for tenant_id, version, document in changes.tenants:
+            if not is_key(tenant_id):
+                continue
             key = tenant_id.encode()
             found = transaction.get(key, db=self._tenants)
             before = None if found is None else int.from_bytes(found[:8], "big")
@@ -266,12 +279,14 @@ class StoreWriter:
             if document is None:
                 transaction.delete(key, db=self._tenants)
             else:
-                transaction.put(key, _number(version) + document, db=self._tenants)
+                transaction.put(key, _number(version) + pack(tenant_id, version, document), db=self._tenants)
                 added[number] = added.get(number, 0) + fingerprint(tenant_id, version)
             words.add(slot_of(tenant_id))
 
     def _put_hosts(self, transaction: lmdb.Transaction, changes: Changes, words: set[int]) -> None:
         for host, tenant_id, position in changes.hosts:
+            if not is_key(host):
+                continue
             key = host.encode()
             found = transaction.get(key, db=self._hosts)
             if found is not None and int.from_bytes(found[:8], "big") > position:
@@ -328,12 +343,12 @@ def _filled(env: lmdb.Environment, hello: Hello, frames: Iterator[Hello | Change
         with env.begin(write=True) as transaction:
             for chunk in chunks:
                 for tenant_id, version, document in chunk.tenants:
-                    if document is None:
+                    if document is None or not is_key(tenant_id):
                         continue
-                    put(transaction, tenants, tenant_id.encode(), _number(version) + document)
+                    put(transaction, tenants, tenant_id.encode(), _number(version) + pack(tenant_id, version, document))
                     sums[bucket(tenant_id)] += fingerprint(tenant_id, version)
                 for host, owner, position in chunk.hosts:
-                    if owner is not None:
+                    if owner is not None and is_key(host):
                         put(transaction, hosts, host.encode(), _number(position) + owner.encode())
     with env.begin(write=True, db=meta) as transaction:
         transaction.put(b"log", hello.log.encode())

@@ -15,14 +15,14 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 from weakref import WeakSet
 
 import lmdb
 import msgspec
 
-from tenantry_client.context.document import TenantContext, decode
-from tenantry_client.context.hosts import normal_host
+from tenantry_client.context.document import TenantContext
+from tenantry_client.context.hosts import MAX_LENGTH, normal_host
 from tenantry_client.context.lease import (
     GENERATION,
     LEASE_END,
@@ -35,26 +35,21 @@ from tenantry_client.context.lease import (
 )
 from tenantry_client.context.refusals import ContextRefused
 from tenantry_client.context.sidecar_socket import AT_LEAST, TENANT_KEY, SidecarSocket
-from tenantry_client.context.store import StoreReader
+from tenantry_client.context.store import StoreReader, is_key
+from tenantry_client.context.stored import unpack
 
 DIRECTORY_VARIABLE: Final = "TENANCY_DIR"
 DEFAULT_DIRECTORY: Final = Path("/run/tenancy")
 WAIT_SECONDS: Final = 0.050
-KEPT: Final = 100_000
+KEPT: Final = 10_000
 REOPEN_NS: Final = 100_000_000
 
 _BOOT_CLOCK: Final = time.CLOCK_BOOTTIME
 _open: WeakSet[Tenancy] = WeakSet()
 
 
-class _Kept(NamedTuple):
-    """A document, and the counters of its host and its tenant from before it was read."""
-
-    context: TenantContext
-    host_word: int
-    host_count: int
-    tenant_word: int
-    tenant_count: int
+_Kept = tuple[TenantContext, int, int, int, int]
+"""A document, and from before it was read: word and count of its host, word and count of its tenant."""
 
 
 class Tenancy:
@@ -131,9 +126,9 @@ class Tenancy:
             if (
                 at_least <= words[WATERMARK]
                 and time.clock_gettime_ns(_BOOT_CLOCK) < words[LEASE_END]
-                and words[found.tenant_word] == found.tenant_count
+                and words[found[3]] == found[4]
             ):
-                return found.context
+                return found[0]
         return self._look(TENANT_KEY + tenant_id, self._tenant_entry, at_least)
 
     def configuration(self, host: str, product: str) -> Mapping[str, Any]:
@@ -206,13 +201,14 @@ class Tenancy:
             found = self._read_again(key, entry)
         except msgspec.MsgspecError as error:
             raise _unreadable(self.directory, error) from None
-        if found.context.halted is not None:
-            raise ContextRefused("tenant-halted", f"tenant {found.context.tenant_id} is halted: {found.context.halted}")
+        context = found[0]
+        if context.halted is not None:
+            raise ContextRefused("tenant-halted", f"tenant {context.tenant_id} is halted: {context.halted}")
         if not sequence & 1 and words[SEQUENCE] == sequence and words is self._words:
             if len(self._kept) >= self._limit:
                 self._kept.pop(next(iter(self._kept), ""), None)
             self._kept[key] = found
-        return found.context
+        return context
 
     def _read_again(self, key: str, entry: Callable[[str], _Kept]) -> _Kept:
         try:
@@ -222,23 +218,29 @@ class Tenancy:
             raise _unreadable(self.directory, error) from None
 
     def _host_entry(self, host: str) -> _Kept:
-        name = normal_host(host)
-        words, word = self._words, slot_of(name)
+        if not host.isascii() or not 0 < len(host) <= MAX_LENGTH:
+            host = normal_host(host)
+        words, word = self._words, slot_of(host)
         count = words[word]
         store = self._current()
         with store.env.begin(buffers=True) as transaction:
-            tenant_id = store.tenant_of(transaction, name)
-            if tenant_id is None:
-                raise ContextRefused("host-unknown", f"no tenant has the host {name}", position=words[WATERMARK])
+            tenant_id = store.tenant_of(transaction, host)
+            if tenant_id is None:  # it may be spelt in another way
+                name = normal_host(host)
+                if name == host:
+                    raise ContextRefused("host-unknown", f"no tenant has the host {name}", position=words[WATERMARK])
+                return self._host_entry(name)
             tenant_word = slot_of(tenant_id)
             tenant_count = words[tenant_word]
             document = store.document(transaction, tenant_id)
             if document is None:
-                raise ContextRefused("host-unknown", f"no tenant has the host {name}", position=words[WATERMARK])
-            return _Kept(decode(document), word, count, tenant_word, tenant_count)
+                raise ContextRefused("host-unknown", f"no tenant has the host {host}", position=words[WATERMARK])
+            return unpack(document), word, count, tenant_word, tenant_count
 
     def _tenant_entry(self, key: str) -> _Kept:
         tenant_id = key[1:]
+        if not is_key(tenant_id):
+            raise ContextRefused("tenant-unknown", "there is no tenant with such an id")
         words, word = self._words, slot_of(tenant_id)
         count = words[word]
         store = self._current()
@@ -246,7 +248,7 @@ class Tenancy:
             document = store.document(transaction, tenant_id)
             if document is None:
                 raise ContextRefused("tenant-unknown", f"there is no tenant {tenant_id}", position=words[WATERMARK])
-            return _Kept(decode(document), word, count, word, count)
+            return unpack(document), word, count, word, count
 
     def _arrived(self, at_least: int) -> bool:
         """Wait until the watermark has passed the token, for a short time."""
@@ -284,7 +286,7 @@ class Tenancy:
                 self._lease, self._words = lease, lease.words
 
     def _detach(self) -> None:
-        self._kept = {}
+        self._kept, self._store = {}, None
         self._lease, self._words = None, _NOTHING
 
     def after_fork(self) -> None:
