@@ -1,6 +1,6 @@
-"""Commit of a suspension → its frame at a reader of a context service: how long? `python -m benchmarks.context_latency`.
+"""Commit of a suspension → its frame at a reader of a context service: how long?
 
-Everything is at work on one machine: the high-water agent, the context projector in a process of its own, a service
+`python -m benchmarks.context_latency [COUNT]`. Everything is at work on one machine: the high-water agent, the context projector in a process of its own, a service
 over uvicorn in another, and here the writer and the reader. Prints one JSON line.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from adapters.embedded.servers import EmbeddedPostgres
 from adapters.postgres.migrations import migrate
+from context.service.run import Place, serve
 from domain.tenant.events import ProductSuspended
 from tenantry_client.context.wire import Changes
 from tests.context.engine import Engine, Service
@@ -28,8 +29,6 @@ def _projects(url: str) -> None:
 
 
 def _serves(url: str, port: multiprocessing.Queue[int]) -> None:
-    from context.service.run import Place, serve
-
     serve(url, Place(), lease_seconds=30, stop=threading.Event(), ready=port.put)
 
 

@@ -311,7 +311,7 @@ _FOUND: Final = (
     " FROM context_log l LEFT JOIN contexts c ON c.tenant_id ="
 )
 _LOOK_UP: Final = f"{_FOUND} %s"
-_LOOK_UP_HOST: Final = f"{_FOUND} (SELECT tenant_id FROM context_hosts WHERE host = %s)"
+_LOOK_UP_HOST: Final = f"{_FOUND} (SELECT tenant_id FROM context_hosts WHERE host = %s)"  # noqa: S608 - ours
 _CHANGED: Final = (
     "SELECT tenant_id, version, document, halted FROM contexts WHERE version > %s ORDER BY version LIMIT %s"
 )
