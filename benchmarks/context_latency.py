@@ -1,7 +1,8 @@
 """Commit of a suspension → its frame at a reader of a context service: how long?
 
-`python -m benchmarks.context_latency [COUNT]`. Everything is at work on one machine: the high-water agent, the context projector in a process of its own, a service
-over uvicorn in another, and here the writer and the reader. Prints one JSON line.
+`python -m benchmarks.context_latency [COUNT]`. Everything is at work on one machine: the high-water agent, the context
+projector in a process of its own, a service over uvicorn in another, and here the writer and the reader. Prints one
+JSON line.
 """
 
 from __future__ import annotations

@@ -29,7 +29,19 @@ from projections.contexts import HANDLED
 from tests.scratch_walk import plant
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("domain", "application", "projections", "adapters", "runtime", "workers", "history", "audit", "context", "cli", "demo")
+PACKAGES = (
+    "domain",
+    "application",
+    "projections",
+    "adapters",
+    "runtime",
+    "workers",
+    "history",
+    "audit",
+    "context",
+    "cli",
+    "demo",
+)
 
 
 def lint_imports(tree: Path) -> subprocess.CompletedProcess[str]:
