@@ -50,7 +50,7 @@ from domain.scope.dependencies import FOLLOWS_CUSTOMER
 from domain.scope.desired import TenantSnapshot, due_of
 from domain.scope.steps import Scope, ScopeKind, Step, StepResult
 from domain.stream_name import StreamName
-from workers.bulkheads import Limits, Timetables, bulkheads_of
+from workers.bulkheads import FOREIGN, Limits, Timetables, bulkheads_of
 from workers.effects import Effects
 
 log = structlog.get_logger(__name__)
@@ -60,6 +60,9 @@ NOT_KNOWN = timedelta(minutes=1)
 
 LOOK_AGAIN = timedelta(seconds=1)
 """An intent that has waited longer for a thread is decided again, and begins only if that is still so."""
+
+HANGS_AFTER_SECONDS = 5.0
+"""An effect that has run for so long is named by `status`; of a shorter time-out, half of it."""
 
 MOST_LEFT_BEHIND = 64
 """Threads that hang, with which a worker still goes on; then it makes room for a fresh one."""
@@ -143,6 +146,7 @@ class Provisioner:
         self._done: list[_Done] = []
         self.outage = Outage("the provisioner")
         self.upgrade = Outage("the provisioner of an older version")
+        self.hanging = Outage("a step of the provisioner")
         self._met_newer_at = 0.0
         self.recorded = 0
 
@@ -174,6 +178,7 @@ class Provisioner:
         leases = self._claim()
         self._collect(timeout=self._poll if self._effects.under_way and not leases else 0)
         self._renew()
+        self._name_what_hangs()
         late = self._late()
         if leases or late or self._done:
             self._decide([*late, *leases], draining=False)
@@ -261,6 +266,17 @@ class Provisioner:
             if not isinstance(result, ExecutorError):
                 log.error("executor failed unexpectedly", effect=effect.order.idempotency_key, exc_info=result)
             self._done.append(_Done(effect.lease, effect.order, result))
+
+    def _name_what_hangs(self) -> None:
+        """Tell `status` which bulkhead has an effect that does not end, long before its time is over."""
+        ages = [(age, bulkhead) for bulkhead, age in self._runs_for().items() if bulkhead != FOREIGN]
+        age, bulkhead = max(ages, default=(0.0, ""), key=lambda each: (each[0], ":" in each[1]))
+        limit = self._step_timeout.total_seconds()
+        if age > min(HANGS_AFTER_SECONDS, limit / 2):
+            text = f"{bulkhead} does not answer; the step fails after {limit:g} s"
+            self.hanging.goes_on(Unavailable(text, why="hangs"))
+        else:
+            self.hanging.is_over()
 
     def _renew(self) -> None:
         """Keep the leases of long effects: halfway through, so that a slow round does not lose them."""

@@ -150,7 +150,8 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
     )
     sweeper = partial(sweeping_of, parts) if settings.sweep_interval_seconds else None
     sweep, replies = Outage("the background sweep"), Outage("the intake of replies")
-    outages, counts = [provisioner.outage, provisioner.upgrade, sweep, replies], dict[str, int]()
+    outages = [provisioner.outage, provisioner.upgrade, provisioner.hanging, sweep, replies]
+    counts = dict[str, int]()
     details = lambda: {"replies": dict(counts)} if counts else {}  # noqa: E731
     with (
         sweeping(sweeper, outage=sweep),

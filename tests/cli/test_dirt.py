@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from structlog.testing import CapturingLogger
 
 from domain.tenant import decisions as tenant_decisions
 from runtime import faults
@@ -53,14 +54,15 @@ def test_a_tenant_destroyed_at_the_end_of_time_is_closed_and_shown_and_goes(desk
 
 
 def test_an_unexpected_error_quarantines_one_message_and_the_log_holds_the_traceback_once(
-    desk: Desk, capsys: pytest.CaptureFixture[str]
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    logger = CapturingLogger()
+    monkeypatch.setattr(faults, "log", logger)
     faults._told.clear()  # noqa: SLF001 - other tests of this process may have met the same fault
     with a_fault():
         assert desk.came("product.activated", CONFLUENCE, is_revised=False) == {"quarantined": 1}
         assert desk.comes("product.suspended", product="confluence", reason="x") == {"quarantined": 1}
-    logged = capsys.readouterr()
-    told = logged.out + logged.err
+    told = str(logger.calls)
     assert told.count("raise ZeroDivisionError") == 1
     assert PERSON not in told
     first, second = desk.json("quarantine", "list")

@@ -197,7 +197,7 @@ CELLS: Final = (
     Cell("broker resets", _wire(lambda at: at.broker.wire, "resets"), "", flaps=True),
     Cell("broker slow", _wire(lambda at: at.broker.wire, "slow"), "", flaps=True),
     Cell("shard refuses", _wire(lambda at: at.shard.wire, "refuses"), NO_SHARD, SHARD_BACK),
-    Cell("shard hangs", _server(_shard, DatabaseServer.asleep), NO_SHARD, SHARD_BACK, known_after=31.0),
+    Cell("shard hangs", _server(_shard, DatabaseServer.asleep), NO_SHARD, SHARD_BACK, known_after=8.0),
     Cell("shard resets", _wire(lambda at: at.shard.wire, "resets"), "", SHARD_BACK, flaps=True),
     Cell("shard slow", _wire(lambda at: at.shard.wire, "slow"), "", SHARD_BACK, flaps=True),
     Cell("shard read-only", _server(_shard, _read_only), NO_SHARD, SHARD_BACK),

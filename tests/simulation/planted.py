@@ -114,7 +114,7 @@ def _a_given_up_wish_that_is_tried_for_ever() -> Broken:
 
 def _a_purge_without_its_event() -> Broken:
     """When retention is over, the product is simply absent."""
-    honest = desired_state.product_level  # noqa: SLF001
+    honest = desired_state.product_level
 
     def unreachable(key: str, snapshot: Any, *, catalog: Any, now: Any) -> Any:
         level = honest(key, snapshot, catalog=catalog, now=now)

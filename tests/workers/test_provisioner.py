@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -539,6 +540,21 @@ def test_a_step_that_hangs_fails_after_its_time_and_holds_up_nobody(cloud: Cloud
     (failed,) = [event for event in cloud.facts("site:t-1") if isinstance(event, StepFailed)]
     assert (failed.attempt, failed.reason) == (1, "took longer than 0.3 s")
     assert failed.retry_at is not None
+
+
+def test_a_step_that_hangs_is_named_before_its_time_is_over(cloud: Cloud) -> None:
+    cloud.create("t-1")
+    hanging = Hanging(cloud, threads=1)
+    deadline = time.monotonic() + 10
+    while hanging.worker.hanging.waits is None and time.monotonic() < deadline:
+        hanging.worker.round()
+    waits = hanging.worker.hanging.waits
+    assert waits is not None
+    assert (waits["why"], waits["text"]) == ("hangs", "site/2 does not answer; the step fails after 0.3 s")
+    assert not [event for event in cloud.facts("site:t-1") if isinstance(event, StepFailed)]
+    hanging.let_go.set()
+    cloud.work(hanging.worker)
+    assert hanging.worker.hanging.waits is None
 
 
 def test_what_a_late_effect_comes_to_is_ignored(cloud: Cloud) -> None:

@@ -24,6 +24,7 @@ from domain.customer import CustomerAdministrator, CustomerMessageStale, Custome
 from domain.errors import TenantryError, UnreadableEvent
 from domain.event import Cause, Event, Recorded
 from domain.event_registry import REGISTRY
+from domain.in_force import InForce
 from domain.operator_events import (
     IntakePositionMoved,
     Kept,
@@ -77,7 +78,6 @@ from domain.scope.steps import (
     StepSpec,
     User,
 )
-from domain.in_force import InForce
 from domain.service_keys import ServiceKeyPublished, ServiceKeyRevoked
 from domain.tenant.events import (
     ApprovalRequested,
