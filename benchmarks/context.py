@@ -108,7 +108,7 @@ def _look_ups(store: StoreWriter, tenants: int, *, rounds: int) -> Result:
     with ExitStack() as stack:
         hot = stack.enter_context(Tenancy.open(store.directory))
         cold = stack.enter_context(Tenancy.open(store.directory, kept=1))
-        select = stack.enter_context(_select(names))
+        select = stack.enter_context(_select(tenants))
         bare = stack.enter_context(_http(store.directory, "bare"))
         http = stack.enter_context(_http(store.directory, "sidecar"))
         sides: dict[str, tuple[Look, int]] = {
@@ -158,13 +158,16 @@ def _singles(tenancy: Tenancy, names: Sequence[str]) -> list[int]:
 
 
 @contextmanager
-def _select(names: Sequence[str]) -> Iterator[Look]:
-    """A prepared SELECT of the document by its host, on the server's own socket, decoded by nobody."""
+def _select(tenants: int) -> Iterator[Look]:
+    """A prepared SELECT of the document by its host, on the server's own socket; the answer is decoded by nobody."""
     with server() as postgres, psycopg.connect(postgres.url(), autocommit=True) as connection:
-        connection.execute("CREATE TABLE contexts (host text PRIMARY KEY, document bytea)")
-        rows = [(name, encode(document(int(name[5:12])))) for name in set(names)]
+        connection.execute("CREATE TABLE contexts (host text, document bytea)")
         with connection.cursor() as cursor:
-            cursor.executemany("INSERT INTO contexts VALUES (%s, %s)", rows)
+            with cursor.copy("COPY contexts FROM STDIN (FORMAT binary)") as rows:
+                rows.set_types(["text", "bytea"])
+                for number in range(tenants):
+                    rows.write_row((host(number), encode(document(number))))
+            cursor.execute("ALTER TABLE contexts ADD PRIMARY KEY (host)")
             cursor.execute("VACUUM ANALYZE contexts")
 
             def look(name: str) -> object:

@@ -4,11 +4,11 @@ A document is derived from the folded streams of a tenant (its registers, its sc
 one pure function. What commerce said and what is provisioned are both in it, and the lower of the two counts:
 
     level, users     the lower of desired and actual         features    those that are in both
-    expires_at       the earlier one, an app's host's too    edition     the actual one; the desired one if it adds nothing
+    expires_at       the earlier one, an app's host's too    edition     actual; the desired one if that adds none
     placement, role  the actual one                          host        that of the site, while its name is reserved
 
-So a suspension closes with its event, and opens when the saga has recorded that the scope has converged. Time is no part of it: a
-license that ends closes by the reader's clock. A change that awaits approval has written no register, and closes nothing.
+So a suspension closes with its event, and opens when the saga has recorded that the scope has converged. Time is no
+part of it: a license that ends closes by the reader's clock. A change that awaits approval closes nothing.
 
 A document carries the position of the event that last changed it. The same streams and the same configuration give the
 same document, whatever the batches were in which they came.

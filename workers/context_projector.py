@@ -26,7 +26,7 @@ from typing import Final, Protocol
 import structlog
 
 from adapters.outage import Outage
-from adapters.postgres.contexts import ContextRow, ContextStore, ContextWrite, HostMove
+from adapters.postgres.contexts import ContextRow, ContextStore, ContextWrite, HostMove, Standing
 from adapters.postgres.log_reader import LogReader, Unread
 from application.stream_cache import evolve, initial
 from domain.configuration import Configuration, ConfigurationAdopted
@@ -44,6 +44,8 @@ log = structlog.get_logger(__name__)
 KEPT_TENANTS: Final = 5_000
 SWEPT_AT_ONCE: Final = 200
 RETRY_SECONDS: Final = 30.0
+LOOK_SECONDS: Final = 0.25
+"""How often the projector looks whether a sweep was asked for."""
 WINDOW: Final = 50
 """Positions looked at in one read, in batches."""
 
@@ -96,6 +98,8 @@ class ContextProjector:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._ignored = reader.registry.events - HANDLED
         self._retry_at = 0.0
+        self._stood: Standing | None = None
+        self._looked = 0.0
         self.position = 0
         self.is_elected = False
         self.outage = Outage("the context projector")
@@ -110,18 +114,23 @@ class ContextProjector:
                 if not moved:
                     self._listener.wait(self._poll)
             except (Conflict, Unavailable, Fault) as error:
-                self._kept.clear()
+                self._forget()
                 self.is_elected = False
                 self.outage.goes_on(error)
                 stop.wait(1.0)
+
+    def _forget(self) -> None:
+        """What was kept may not be so any more."""
+        self._kept.clear()
+        self._stood = None
 
     def step(self) -> bool:
         """One batch; False where there was nothing to do, or another process is the projector."""
         self.is_elected = self._store.hold()
         if not self.is_elected:
-            self._kept.clear()
+            self._forget()
             return False
-        mark, standing = self._reader.mark(), self._store.standing()
+        mark, standing = self._reader.mark(), self._standing()
         at = self.position = standing.position
         basis = self._rules.digest
         swept = standing.swept_after if standing.basis == basis else ""
@@ -144,11 +153,19 @@ class ContextProjector:
         for tenant_id in differ:
             self._put(batch, tenant_id, to)
         self._apply(facts, batch, at)
-        self._store.write(ContextWrite(at, to, [*batch.rows.values()], batch.hosts, basis=basis, swept_after=swept))
+        rows, was = [*batch.rows.values()], standing.swept_after
+        self._store.write(ContextWrite(at, to, rows, batch.hosts, basis=basis, was_swept_after=was, swept_after=swept))
+        self._stood = Standing(to, basis, swept)
         self.position = to
         while len(self._kept) > KEPT_TENANTS:
             self._kept.popitem(last=False)
         return True
+
+    def _standing(self) -> Standing:
+        """Where the tables stand. Nobody else moves them: they are looked at again for a sweep that was asked for."""
+        if self._stood is None or time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._stood, self._looked = self._store.standing(), time.monotonic()
+        return self._stood
 
     def _read(self, at: int, mark: int) -> tuple[Sequence[Recorded | Unread], int]:
         if mark <= at:

@@ -88,8 +88,9 @@ class ContextWrite:
     rows: Sequence[ContextRow] = ()
     hosts: Sequence[HostMove] = ()
     basis: str | None = None
+    was_swept_after: str | None = None
     swept_after: str | None = None
-    """None: no sweep is under way after this."""
+    """None: no sweep is under way after this. It counts where nobody has asked for another one meanwhile."""
 
 
 class ContextStore:
@@ -149,19 +150,16 @@ class ContextStore:
 
     def write(self, write: ContextWrite) -> None:
         """All of it, and the new position; wakes the services. Raises Conflict where another projector was here."""
+        sweep = (write.was_swept_after, write.swept_after)
         with self._session() as connection, connection.transaction():
-            moved = connection.execute(
-                "UPDATE context_log SET position = %s, basis = coalesce(%s, basis), swept_after = %s,"
-                " updated_at = now() WHERE position = %s",
-                (write.to, write.basis, write.swept_after, write.at),
-            )
+            moved = connection.execute(_MOVE, (write.to, write.basis, *sweep, write.at), prepare=True)
             if moved.rowcount != 1:
                 raise Conflict(
                     f"the contexts do not stand at position {write.at} any more: another projector is at work"
                 )
             if write.rows:
                 columns = tuple(map(list, zip(*write.rows, strict=True)))
-                connection.execute(_WRITE_ROWS, columns)
+                connection.execute(_WRITE_ROWS, columns, prepare=True)
             for host, tenant_id, position, is_taken in write.hosts:
                 if is_taken:
                     connection.execute(_TAKE_HOST, (host, tenant_id, position))
@@ -170,6 +168,10 @@ class ContextStore:
             connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, str(write.to)))
 
 
+_MOVE: Final = (
+    "UPDATE context_log SET position = %s, basis = coalesce(%s, basis), updated_at = now(), swept_after ="
+    " CASE WHEN swept_after IS NOT DISTINCT FROM %s::text THEN %s::text ELSE swept_after END WHERE position = %s"
+)
 _WRITE_ROWS: Final = (
     "INSERT INTO contexts (tenant_id, version, document, halted)"
     " SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bytea[], %s::text[])"
@@ -309,7 +311,7 @@ _FOUND: Final = (
     " FROM context_log l LEFT JOIN contexts c ON c.tenant_id ="
 )
 _LOOK_UP: Final = f"{_FOUND} %s"
-_LOOK_UP_HOST: Final = f"{_FOUND} (SELECT tenant_id FROM context_hosts WHERE host = %s)"
+_LOOK_UP_HOST: Final = f"{_FOUND} (SELECT tenant_id FROM context_hosts WHERE host = %s)"  # noqa: S608 - ours
 _CHANGED: Final = (
     "SELECT tenant_id, version, document, halted FROM contexts WHERE version > %s ORDER BY version LIMIT %s"
 )

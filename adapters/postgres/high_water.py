@@ -170,7 +170,7 @@ def _queue_is_full(error: psycopg.Error) -> Unavailable:
 
 
 class MarkListener:
-    """Wakes a reader when the mark moves, or what `channel` tells of; a lost wake-up costs `wait`'s time-out at most."""
+    """Wakes a reader when the mark moves, or `channel` tells of news; a lost wake-up costs `wait`'s time-out."""
 
     def __init__(self, url: str, *, channel: str = CHANNEL) -> None:
         self._session = Session(url)

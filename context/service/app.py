@@ -88,6 +88,8 @@ class ContextService:
                     self._why = f"the contexts are at position {self._feed.at.position}, the log at {upto.position}"
             except NoLease as refused:
                 self._why = str(refused)
+            except Exception as error:  # noqa: BLE001 - a service that never asks again would be refused for ever
+                self._why = f"its own question for a lease failed: {type(error).__name__}"
             await asyncio.sleep(max(0.0, asked + 1.0 - time.monotonic()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,14 +101,15 @@ class ContextService:
         if scope["method"] not in {"GET", "HEAD"}:
             answer = _refusal(405, "method-not-allowed", "only GET and HEAD are answered here")
         elif raw == "/v1/changes" and scope["method"] == "GET":
-            return await self._changes(query, receive, send)
+            await self._changes(query, receive, send)
+            return
         elif raw == "/v1/snapshot" and scope["method"] == "GET":
-            return await self._snapshot(send)
+            await self._snapshot(send)
+            return
         else:
             answer = await self._answer(raw, query, scope)
         status, headers, body = answer
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        await _send(send, (status, headers, b"" if scope["method"] == "HEAD" else body))
 
     async def _answer(self, raw: str, query: dict[str, str], scope: Scope) -> Answer:
         try:
@@ -147,21 +150,26 @@ class ContextService:
             at, row = await self._readers.ask(find)
             if token > at.position:
                 at, row = await self._wait_for(token, at, find)
-            if not self.is_fresh:
-                raise ContextRefused("lease-expired", f"this service cannot know what has changed since: {self._why}")
-            if row is None or row.document is None:
-                raise _unknown(raw)
-            if row.halted is not None:
-                raise ContextRefused("tenant-halted", f"tenant {row.tenant_id} is halted: {row.halted}")
+            document = self._document(row, raw)
         except ContextRefused as refused:
             self._counts["refused"] += 1
             return _refusal(refused.status, refused.code, str(refused), at)
-        seen, tag = decode(row.document).seen_at(time.time())
+        seen, tag = decode(document).seen_at(time.time())
         marks = [(b"etag", tag.encode()), *_marks(at)]
         if any(name == b"if-none-match" and value == tag.encode() for name, value in scope["headers"]):
             return 304, marks, b""
         body = to_json(seen)
         return 200, [JSON, _length(body), *marks], body
+
+    def _document(self, row: ContextRow | None, raw: str) -> bytes:
+        """The stored document. Raises ContextRefused."""
+        if not self.is_fresh:
+            raise ContextRefused("lease-expired", f"this service cannot know what has changed since: {self._why}")
+        if row is None or row.document is None:
+            raise _unknown(raw)
+        if row.halted is not None:
+            raise ContextRefused("tenant-halted", f"tenant {row.tenant_id} is halted: {row.halted}")
+        return row.document
 
     async def _wait_for(
         self, token: int, at: LogPosition, find: Callable[[ContextReader], tuple[LogPosition, ContextRow | None]]
@@ -192,15 +200,18 @@ class ContextService:
         try:
             after = int(query.get("after", "0"))
         except ValueError:
-            return await _send(send, _refusal(400, "query-invalid", "after is a log position"))
+            await _send(send, _refusal(400, "query-invalid", "after is a log position"))
+            return
         told, told_epoch, at = query.get("log", ""), query.get("epoch"), self._feed.at
         if at.position < 0:
-            return await _send(send, _refusal(503, "database-unavailable", "the contexts were not read yet: ask again"))
+            await _send(send, _refusal(503, "database-unavailable", "the contexts were not read yet: ask again"))
+            return
         await send({"type": "http.response.start", "status": 200, "headers": [FRAMES]})
         await self._frame(send, encode(Hello(at.log, at.epoch, FORMAT, at.position)))
         is_ours = told == at.log and told_epoch in (None, str(at.epoch)) and after >= 0
         if not is_ours or (after > at.position and after > await self._drawn()):
-            return await self._end(send, encode(Gone()))
+            await self._end(send, encode(Gone()))
+            return
         self._counts["streams"] += 1
         gone = asyncio.create_task(_disconnected(receive))
         try:
@@ -242,7 +253,8 @@ class ContextService:
         try:
             file = await self._snapshots.current()
         except TenantryError as error:
-            return await _send(send, _refusal(503, "database-unavailable", str(error)))
+            await _send(send, _refusal(503, "database-unavailable", str(error)))
+            return
         self._counts["snapshots"] += 1
         with file:
             headers = [FRAMES, (b"content-length", str(file.size).encode())]

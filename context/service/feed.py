@@ -25,6 +25,7 @@ from adapters.postgres.contexts import ContextReader, ContextRow, HostRow, LogPo
 from domain.errors import TenantryError
 from tenantry_client.context.wire import (
     FORMAT,
+    MAX_PAYLOAD,
     Changes,
     Frame,
     Gone,
@@ -37,6 +38,9 @@ from tenantry_client.context.wire import (
 
 KEPT_PIECES: Final = 1_000
 KEPT_TENANTS: Final = 50_000
+IN_ONE_LOOK: Final = 10_000
+FRAME_BYTES: Final = MAX_PAYLOAD // 4 * 3
+"""What a frame may hold at most: it cannot be cut, for a reader that stopped half way would lack the rest."""
 CATCH_UP: Final = 2_000
 """Changes that one frame may hold; a reader that lacks more takes a snapshot."""
 POLL_SECONDS: Final = 0.25
@@ -57,6 +61,11 @@ class Piece:
     position: int
     tenants: Sequence[TenantChange] = ()
     hosts: Sequence[HostChange] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Whether it is small enough for a frame."""
+        return sum(len(each.document or b"") + 64 for each in self.tenants) + 300 * len(self.hosts) < FRAME_BYTES
 
     def frame(self, after: int) -> bytes:
         """For a reader whose watermark is at `after`."""
@@ -112,15 +121,16 @@ class Feed:
             if is_same_log and now.position <= before.position:
                 return False
             if is_same_log and before.position >= 0:
-                rows, hosts = snapshot.changed(before.position, KEPT_TENANTS)
+                rows, hosts = snapshot.changed(before.position, IN_ONE_LOOK)
                 piece = _piece(before.position, now.position, rows, hosts)
+                is_whole = IN_ONE_LOOK not in (len(rows), len(hosts)) and piece.fits
             else:
-                self._pieces.clear()
-                piece = None
-        if piece is not None and len(piece.tenants) < KEPT_TENANTS:
+                piece, is_whole = None, False
+        if piece is not None and is_whole:
             self._keep(piece)
-        elif piece is not None:
+        else:
             self._pieces.clear()
+            self._kept = 0
         self.at = now
         return True
 
@@ -154,6 +164,8 @@ def catch_up(reader: ContextReader, after: int) -> tuple[Frame, LogPosition]:
         if CATCH_UP in (len(rows), len(hosts)):
             return Gone(), snapshot.at
         piece = _piece(after, snapshot.at.position, rows, hosts)
+        if not piece.fits:
+            return Gone(), snapshot.at
         return Changes(after, piece.position, list(piece.tenants), list(piece.hosts)), snapshot.at
 
 

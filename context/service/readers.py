@@ -1,4 +1,4 @@
-"""Sessions for look-ups: a few, each used by one thread at a time, so that the event loop never waits for a database."""
+"""Sessions for look-ups: a few, each used by one thread at a time; the event loop never waits for a database."""
 
 from __future__ import annotations
 

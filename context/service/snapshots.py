@@ -1,7 +1,7 @@
 """Snapshots: everything at one position, as one checksummed file; and the digest by which copies are compared.
 
-A snapshot is written to a file first, from one state of the tables, so that a slow reader holds no transaction open. Many
-sidecars that start together share one: a file that is a few seconds old is as good, for the stream goes on from there.
+A snapshot is written to a file first, from one state of the tables, so that a slow reader holds no transaction open.
+Sidecars that start together share one: a file that is a few seconds old is as good, for the stream goes on from there.
 """
 
 from __future__ import annotations

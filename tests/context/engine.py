@@ -1,4 +1,4 @@
-"""An engine in small for tests of tenant contexts: a log on PostgreSQL, its mark, the projector and services over uvicorn.
+"""An engine in small for tests of tenant contexts: a log on PostgreSQL, its mark, projectors, services over uvicorn.
 
 The saga is not run: its events are recorded as it would record them, so a test says exactly what is in the log.
 """

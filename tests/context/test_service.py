@@ -162,18 +162,17 @@ def test_the_position_of_a_producers_event_is_a_token(engine: Engine) -> None:
 
 def test_a_lease_covers_what_was_committed_before_it_was_asked_for_without_an_agent(migrated_database: str) -> None:
     engine = Engine(migrated_database)
-    with engine.projected():
-        with engine.served() as service:
-            for number in range(5):
-                engine.open(f"t-{number}")
-                with psycopg.connect(engine.url, autocommit=True) as connection:
-                    row = connection.execute("SELECT max(notification_id) FROM stored_events").fetchone()
-                assert row is not None
-                assert service.get("/v1/lease")[1]["position"] >= row[0]
-                with psycopg.connect(engine.url, autocommit=True) as connection:
-                    mark = connection.execute("SELECT position FROM high_water_mark").fetchone()
-                assert mark is not None
-                assert mark[0] >= row[0], "the service has moved the mark itself"
+    with engine.projected(), engine.served() as service:
+        for number in range(5):
+            engine.open(f"t-{number}")
+            with psycopg.connect(engine.url, autocommit=True) as connection:
+                row = connection.execute("SELECT max(notification_id) FROM stored_events").fetchone()
+            assert row is not None
+            assert service.get("/v1/lease")[1]["position"] >= row[0]
+            with psycopg.connect(engine.url, autocommit=True) as connection:
+                mark = connection.execute("SELECT position FROM high_water_mark").fetchone()
+            assert mark is not None
+            assert mark[0] >= row[0], "the service has moved the mark itself"
     engine.close()
 
 
@@ -185,17 +184,16 @@ def test_without_a_projector_look_ups_are_refused_after_the_lease(migrated_datab
             engine.wait_for_position()
             with engine.served(lease_seconds=1.5) as service:
                 assert service.get("/v1/tenants/t-1")[0] == 200
-        with engine.projected() as projector:
-            with engine.served(lease_seconds=1.5) as service:
-                projector._store.hold()  # noqa: SLF001
-                projector.step = lambda: False  # type: ignore[method-assign]  # it stands still
-                engine.suspend("t-1")
-                time.sleep(2.0)
-                end = time.monotonic() + 5
-                while service.get("/readyz")[0] == 200 and time.monotonic() < end:
-                    time.sleep(0.05)
-                status, found, _ = service.get("/v1/tenants/t-1")
-                assert (status, found["code"]) == (503, "lease-expired")
+        with engine.projected() as projector, engine.served(lease_seconds=1.5) as service:
+            projector._store.hold()  # noqa: SLF001
+            projector.step = lambda: False  # type: ignore[method-assign]  # it stands still
+            engine.suspend("t-1")
+            time.sleep(2.0)
+            end = time.monotonic() + 5
+            while service.get("/readyz")[0] == 200 and time.monotonic() < end:
+                time.sleep(0.05)
+            status, found, _ = service.get("/v1/tenants/t-1")
+            assert (status, found["code"]) == (503, "lease-expired")
     engine.close()
 
 

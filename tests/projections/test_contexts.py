@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
@@ -100,7 +100,7 @@ def check(story: Story) -> Counter[str]:
 class ContextStories(Stories):
     """Each rule of the model, and the document after it."""
 
-    seen: Counter[str] = Counter()
+    seen: ClassVar[Counter[str]] = Counter()
 
     @invariant()
     def the_document_is_the_rule(self) -> None:

@@ -1,4 +1,4 @@
-"""Does the context projector keep what the rule says, through batches, restarts, rebuilds and events it cannot handle?"""
+"""Does the context projector keep the rule through batches, restarts, sweeps and events that it cannot handle?"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -10,12 +11,13 @@ from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from tenantry_client.context.document import TenantContext, bucket, encode, fingerprint
 from tenantry_client.context.lease import SHARED_MEMORY, LeaseReader, LeaseUnusable, LogId, lease_path, now_ns
 from tenantry_client.context.refusals import ContextRefused
-from tenantry_client.context.store import StoreTaken, StoreWriter
+from tenantry_client.context.store import StoreTaken, StoreWriter, store_path
 from tenantry_client.context.stored import named, pack, unpack
 from tenantry_client.context.tenancy import Tenancy
 from tenantry_client.context.wire import Changes, Garbled, Hello, HostChange, TenantChange
@@ -302,6 +304,37 @@ def test_names_that_nobody_can_have_are_refused_and_stop_nothing(writer: StoreWr
         assert refused.value.code == "tenant-unknown"
         assert refusal(tenancy, name) == "host-invalid"
         assert tenancy.by_host("t-1.example").tenant_id == "t-1"
+
+
+def test_a_full_disk_changes_nothing_and_the_store_goes_on_when_there_is_room(writer: StoreWriter) -> None:
+    writer.lease.renew(now_ns() + 10**11)
+    data = store_path(writer.directory, writer.generation) / "data.mdb"
+    many = [TenantChange(f"new-{n}", 11, encode(of(f"new-{n}", 11))) for n in range(2_000)]
+    before, limits = writer.digest(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (data.stat().st_size + 20_000, limits[1]))
+    try:
+        with pytest.raises(lmdb.Error):
+            writer.apply(Changes(10, 11, many, []))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with Tenancy.open(writer.directory) as tenancy:
+        assert (tenancy.position, tenancy.by_host("t-1.example").version) == (10, 5)
+        writer.reopen()
+        assert (writer.digest(), writer.position) == (before, 10)
+        writer.apply(Changes(10, 11, many, []))
+        assert tenancy.by_id("new-7", 11).version == 11
+
+
+def test_a_wall_clock_that_jumps_neither_ends_nor_lengthens_a_lease(
+    writer: StoreWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.lease.renew(now_ns() + 200_000_000)
+    with Tenancy.open(writer.directory) as tenancy:
+        for jump in (-(10**9), 10**9):
+            monkeypatch.setattr(time, "time", lambda jump=jump: 1.7e9 + jump)
+            assert tenancy.by_host("t-1.example").tenant_id == "t-1"
+        time.sleep(0.21)
+        assert refusal(tenancy, "t-1.example") == "lease-expired"
 
 
 def test_a_process_keeps_a_bounded_number_of_documents(writer: StoreWriter) -> None:
