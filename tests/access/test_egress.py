@@ -96,6 +96,8 @@ def _serve(listener: socket.socket, address: str, outside: Outside, tls: ssl.SSL
                 outside.served[address] += 1
                 start = f"302 Found\r\nLocation: {outside.location}" if outside.location else "200 OK"
                 connection.sendall(f"HTTP/1.1 {start}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+                while connection.recv(4096):  # what is unread at the end would make a reset of it
+                    pass
 
 
 @pytest.fixture(scope="module")
