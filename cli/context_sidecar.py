@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.output import command
+from cli.output import command, out
 from domain.errors import Unavailable, UsageError
 from runtime.telemetry import configure_logging
 from tenantry_client.asap import Refused, Signer, SigningKey, UnusableKey
@@ -55,11 +55,15 @@ def _run(directory: Path, urls: list[str], term: float, authorize: Callable[[], 
 
     services = [Service(each, authorize=authorize) for each in urls]
     try:
-        run_sidecar(directory, services, term=term)
+        run_sidecar(directory, services, term=term, ready=lambda: _ready(directory))
     except (StoreTaken, LeaseUnusable) as error:
         raise UsageError(str(error)) from None
     except OSError as error:
         raise Unavailable(f"the sidecar cannot work in {directory}: {error.strerror or error}") from None
+
+
+def _ready(directory: Path) -> None:
+    out.print(f"ready  {directory / SOCKET}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _authorization(issuer: str | None) -> Callable[[], Mapping[str, str]]:

@@ -7,7 +7,9 @@ it is as true as before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -24,18 +26,35 @@ from tenantry_client.context.store import StoreWriter
 from tenantry_client.context.tenancy import Tenancy
 
 
-def run_sidecar(directory: Path, services: Sequence[Service], *, term: float, digest_seconds: float = 60.0) -> None:
-    """Serve `directory` until a signal. `term` is T, in seconds. Raises StoreTaken, LeaseUnusable, OSError."""
+def run_sidecar(
+    directory: Path,
+    services: Sequence[Service],
+    *,
+    term: float,
+    digest_seconds: float = 60.0,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve `directory` until a signal. `term` is T, in seconds; `ready` is called under the first lease.
+
+    Raises StoreTaken, LeaseUnusable, OSError.
+    """
     follower = Follower(StoreWriter(directory), int(term * 1e9))
     sidecar = Sidecar(follower, services, digest_seconds=digest_seconds)
     tenancy = Tenancy(directory, ask=partial(first_answer, list(services)))
     app = SidecarApp(tenancy, metrics=partial(metrics, follower), troubles=lambda: sidecar.troubles)
     sidecar.start()
+    threading.Thread(target=_tell_first_lease, args=(tenancy, directory / SOCKET, ready), daemon=True).start()
     try:
         server(app, directory / SOCKET).run()
     finally:
         tenancy.close()
         sidecar.stop()
+
+
+def _tell_first_lease(tenancy: Tenancy, path: Path, ready: Callable[[], None]) -> None:
+    while not (tenancy.is_ready and path.exists()):
+        time.sleep(0.05)
+    ready()
 
 
 def server(app: object, path: Path) -> uvicorn.Server:

@@ -103,10 +103,14 @@ class Campaign:
         """Clients demand it from now on."""
         struct.pack_into("Q", self._shared, 0, token)
 
-    def settle(self, seconds: float = 20.0) -> None:
-        """Wait until every sidecar has a valid lease."""
+    def settle(self, seconds: float = 60.0) -> None:
+        """Wait until every sidecar has a valid lease. Raises TimeoutError with what the sidecar said last."""
         for each in self.sidecars:
-            wait_until(lambda: _has_lease(each), seconds=seconds, what="a lease")  # noqa: B023 - called at once
+            try:
+                wait_until(lambda: _has_lease(each), seconds=seconds, what="a lease")  # noqa: B023 - called at once
+            except TimeoutError as error:
+                said = "\n".join(each.said.splitlines()[-15:])
+                raise TimeoutError(f"{error}; the sidecar (alive: {each.is_alive}) said last:\n{said}") from None
 
     def pass_term(self, *, more: float = 1.2) -> None:
         time.sleep(self.term + more)

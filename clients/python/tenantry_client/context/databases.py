@@ -34,6 +34,7 @@ CONNECT_SECONDS: Final = 5
 class Target(NamedTuple):
     """Where one product of one tenant lives, and as which role it is used."""
 
+    tenant_id: str
     host: str
     port: str
     database: str
@@ -52,7 +53,7 @@ def target_of(context: TenantContext, product: str) -> Target:
     if login is None:
         raise ContextRefused("product-not-placed", f"product {product} of {context.tenant_id} has no login role")
     host, _, port = place.address.rpartition(":")
-    return Target(host.strip("[]"), port, place.database, place.schema, login)
+    return Target(context.tenant_id, host.strip("[]"), port, place.database, place.schema, login)
 
 
 def connect(target: Target, password: Password) -> psycopg.Connection:

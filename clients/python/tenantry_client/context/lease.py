@@ -59,7 +59,12 @@ def now_ns() -> int:
 
 def slot_of(name: str) -> int:
     """The word that counts the changes of a tenant id or host (and of those that share it by chance)."""
-    return FIRST_SLOT + zlib.crc32(name.encode()) % SLOTS
+    return word_of(name.encode())
+
+
+def word_of(name: bytes) -> int:
+    """The same, of the name as it is stored."""
+    return FIRST_SLOT + zlib.crc32(name) % SLOTS
 
 
 def lease_path(directory: Path) -> Path:

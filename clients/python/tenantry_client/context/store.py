@@ -35,6 +35,8 @@ from tenantry_client.context.wire import Changes, Garbled, Hello
 CHUNKS_IN_A_COMMIT: Final = 20
 CLEAN: Final = "clean"
 LONGEST_KEY: Final = 511
+NUMBER: Final = 8
+"""Bytes of the version or position before each value."""
 
 _STORE: Final = re.compile(r"store\.(\d+)")
 _WRAP: Final = 1 << 64
@@ -82,16 +84,6 @@ class StoreReader:
         self.env = environments.to_read(store_path(directory, generation))
         self.tenants = self.env.open_db(b"tenants", create=False)
         self.hosts = self.env.open_db(b"hosts", create=False)
-
-    def tenant_of(self, transaction: lmdb.Transaction, host: str) -> str | None:
-        """The tenant to which the host belongs."""
-        found = transaction.get(host.encode(), db=self.hosts)
-        return None if found is None else bytes(found[8:]).decode()
-
-    def document(self, transaction: lmdb.Transaction, tenant_id: str) -> bytes | memoryview | None:
-        """The document of the tenant as it is stored; it counts only inside the transaction."""
-        found = transaction.get(tenant_id.encode(), db=self.tenants)
-        return None if found is None else found[8:]
 
 
 class StoreWriter:

@@ -14,15 +14,15 @@ from tenantry_client.context.document import Placement, Product, TenantContext
 from tenantry_client.context.document import decode as decode_document
 
 
-class StoredPlacement(Placement, frozen=True, array_like=True):
+class StoredPlacement(Placement, frozen=True, array_like=True, gc=False):
     """A placement, by place."""
 
 
-class StoredProduct(Product, frozen=True, array_like=True):
+class StoredProduct(Product, frozen=True, array_like=True, gc=False):
     """A product, by place."""
 
 
-class StoredContext(TenantContext, frozen=True, array_like=True):
+class StoredContext(TenantContext, frozen=True, array_like=True, gc=False):
     """A document, by place."""
 
     products: dict[str, StoredProduct] = msgspec.field(default_factory=dict)  # type: ignore[assignment]

@@ -32,10 +32,11 @@ from tenantry_client.context.lease import (
     LeaseUnusable,
     LogId,
     slot_of,
+    word_of,
 )
 from tenantry_client.context.refusals import ContextRefused
 from tenantry_client.context.sidecar_socket import AT_LEAST, TENANT_KEY, SidecarSocket
-from tenantry_client.context.store import StoreReader, is_key
+from tenantry_client.context.store import NUMBER, StoreReader, is_key
 from tenantry_client.context.stored import unpack
 
 DIRECTORY_VARIABLE: Final = "TENANCY_DIR"
@@ -182,10 +183,12 @@ class Tenancy:
     # -- inside
 
     def _look(self, key: str, entry: Callable[[str], _Kept], at_least: int) -> TenantContext:
-        self._attach()
-        if at_least > self._words[WATERMARK] and not self._arrived(at_least):
+        if self._lease is None:
+            self._attach()
+        words = self._words
+        if at_least > words[WATERMARK] and not self._arrived(at_least):
             return self._ask(key, at_least)
-        if _now() >= self._words[LEASE_END]:
+        if time.clock_gettime_ns(_BOOT_CLOCK) >= words[LEASE_END]:
             self._attach(again=True)
             if at_least > self._words[WATERMARK] or _now() >= self._words[LEASE_END]:
                 raise ContextRefused("lease-expired", f"no valid lease in {self.directory}: is its sidecar cut off?")
@@ -220,22 +223,26 @@ class Tenancy:
     def _host_entry(self, host: str) -> _Kept:
         if not host.isascii() or not 0 < len(host) <= MAX_LENGTH:
             host = normal_host(host)
-        words, word = self._words, slot_of(host)
+        words, word = self._words, word_of(host.encode())
         count = words[word]
         store = self._current()
-        with store.env.begin(buffers=True) as transaction:
-            tenant_id = store.tenant_of(transaction, host)
-            if tenant_id is None:  # it may be spelt in another way
-                name = normal_host(host)
-                if name == host:
-                    raise ContextRefused("host-unknown", f"no tenant has the host {name}", position=words[WATERMARK])
-                return self._host_entry(name)
-            tenant_word = slot_of(tenant_id)
+        with store.env.begin() as transaction:
+            owner = transaction.get(host.encode(), db=store.hosts)
+            if owner is None:  # it may be spelt in another way
+                return self._respelt(host)
+            tenant_id = owner[NUMBER:]
+            tenant_word = word_of(tenant_id)
             tenant_count = words[tenant_word]
-            document = store.document(transaction, tenant_id)
-            if document is None:
-                raise ContextRefused("host-unknown", f"no tenant has the host {host}", position=words[WATERMARK])
-            return unpack(document), word, count, tenant_word, tenant_count
+            document = transaction.get(tenant_id, db=store.tenants)
+        if document is None:
+            raise ContextRefused("host-unknown", f"no tenant has the host {host}", position=words[WATERMARK])
+        return unpack(document[NUMBER:]), word, count, tenant_word, tenant_count
+
+    def _respelt(self, host: str) -> _Kept:
+        name = normal_host(host)
+        if name != host:
+            return self._host_entry(name)
+        raise ContextRefused("host-unknown", f"no tenant has the host {name}", position=self._words[WATERMARK])
 
     def _tenant_entry(self, key: str) -> _Kept:
         tenant_id = key[1:]
@@ -244,11 +251,11 @@ class Tenancy:
         words, word = self._words, slot_of(tenant_id)
         count = words[word]
         store = self._current()
-        with store.env.begin(buffers=True) as transaction:
-            document = store.document(transaction, tenant_id)
-            if document is None:
-                raise ContextRefused("tenant-unknown", f"there is no tenant {tenant_id}", position=words[WATERMARK])
-            return unpack(document), word, count, word, count
+        with store.env.begin() as transaction:
+            document = transaction.get(tenant_id.encode(), db=store.tenants)
+        if document is None:
+            raise ContextRefused("tenant-unknown", f"there is no tenant {tenant_id}", position=words[WATERMARK])
+        return unpack(document[NUMBER:]), word, count, word, count
 
     def _arrived(self, at_least: int) -> bool:
         """Wait until the watermark has passed the token, for a short time."""
