@@ -40,11 +40,11 @@ test-saga-short: venv ## the same with the first 400 seeds of the simulation, fo
 test-lesson: venv ## follow the lesson on history word by word, on the demo's data
 	@$(BIN)/pytest -q -m lesson tests/journeys
 
-test-outages: venv ## take everything away for up to 40 s, under load (40 minutes); CELL='broker and not slow' for some, PLANTED=1 must fail
-	@$(BIN)/pytest -q -m outages tests/outages/test_matrix.py $(if $(CELL),-k '$(CELL)') $(if $(PLANTED),--planted)
+test-outages: venv ## take everything away for up to 40 s, under load (30 minutes); CELL='broker and not slow' for some, PLANTED=1 must fail
+	@$(BIN)/pytest -q -m outages tests/outages/test_matrix.py -n 2 $(if $(CELL),-k '$(CELL)') $(if $(PLANTED),--planted)
 
-test-outages-short: venv ## a few short outages, and the planted fault (under 90 s)
-	@$(BIN)/pytest -q -m outages tests/outages/test_short.py
+test-outages-short: venv ## a few short outages, the clients alone, and the planted fault (under 3 minutes)
+	@$(BIN)/pytest -q -m outages tests/outages/test_short.py tests/outages/test_clients.py
 
 test-fuzz: venv ## put a million fuzzed messages on a broker, each is accounted for; FUZZ=n tells n, SEED=n others
 	@$(BIN)/pytest -q -rpP -m fuzz tests/fuzz --fuzz $(or $(FUZZ),1000000) $(if $(SEED),--fuzz-seed $(SEED))
@@ -81,9 +81,10 @@ format: venv ## put the source into its form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-schemas: venv ## write what docs/ says of the wire (JSON Schemas), the settings, the catalogue and the policy
+schemas: venv ## write what docs/ says of the wire (JSON Schemas), the settings, the errors, the catalogue and the policy
 	@$(BIN)/tenantry schemas
 	@$(BIN)/python -m runtime.settings_reference > docs/reference/settings.md
+	@$(BIN)/python -m runtime.error_reference > docs/reference/errors.md
 	@$(BIN)/python -m runtime.file_reference docs/reference
 
 vectors: venv ## write docs/reference/asap-vectors.*; ASAP_NODE_MODULES names where npm put jwt-authentication

@@ -2,6 +2,9 @@
 
 A loop meets the same error twice a second for as long as a database is away. It says so when the outage begins, when
 its reason becomes another one, and when it is over. In between, `status` tells of it (heartbeats.py).
+
+An outage that comes back within `STEADY_SECONDS` is the same one (a full disk has space for a small row now and then):
+it is silent, and its end is told when the loop has got through for that long.
 """
 
 from __future__ import annotations
@@ -19,15 +22,27 @@ log = structlog.get_logger(__name__)
 
 FAULT: Final = "fault"
 
+STEADY_SECONDS: Final = 10.0
+
 
 class Outage:
     """Of one loop, which alone changes it; `waits` may be read by any thread."""
 
-    def __init__(self, who: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        who: str,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._who = who
         self._clock = clock
+        self._seconds = seconds
         self._why: str | None = None
         self._began = 0.0
+        self._since = ""
+        self._well_since: float | None = None
+        self._comes_back = False
         self._told: dict[str, str] | None = None
 
     @property
@@ -37,23 +52,39 @@ class Outage:
 
     def goes_on(self, error: TenantryError) -> None:
         """The loop has met this error, and is about to wait. A fault of ours is logged with its traceback, once."""
+        self._ends_when_steady()
         why = error.why if isinstance(error, Unavailable) else FAULT if isinstance(error, Fault) else "conflict"
-        if why == self._why:
-            return
+        is_new = why != self._why
         if self._why is None:
-            self._began = time.monotonic()
-        since = self._told["since"] if self._told else self._clock().isoformat()
+            self._began, self._since = self._seconds(), self._clock().isoformat()
+        elif self._well_since is not None:
+            self._comes_back, self._well_since = True, None
+        if is_new or self._told is None:
+            self._told = {"who": self._who, "why": why, "text": str(error), "since": self._since}
         self._why = why
-        self._told = {"who": self._who, "why": why, "text": str(error), "since": since}
         line = f"{self._who} waits"
-        if isinstance(error, Fault):
+        if is_new and isinstance(error, Fault):
             log.error(line, why=why, reason=str(error), exc_info=error)
-        else:
+        elif is_new:
             log.warning(line, why=why, reason=str(error))
 
     def is_over(self) -> None:
         """The loop has got through."""
-        if self._why is not None:
-            line = f"{self._who} goes on after {time.monotonic() - self._began:.1f} s"
-            log.info(line, waited_for=self._why)
-            self._why = self._told = None
+        if self._why is None:
+            return
+        if self._well_since is None:
+            self._well_since, self._told = self._seconds(), None
+            if not self._comes_back:
+                self._say_that_it_goes_on()
+        self._ends_when_steady()
+
+    def _ends_when_steady(self) -> None:
+        if self._well_since is not None and self._seconds() - self._well_since >= STEADY_SECONDS:
+            if self._comes_back:
+                self._say_that_it_goes_on()
+            self._why, self._well_since, self._comes_back = None, None, False
+
+    def _say_that_it_goes_on(self) -> None:
+        lasted = (self._well_since or self._began) - self._began
+        line = f"{self._who} goes on after {lasted:.1f} s"
+        log.info(line, waited_for=self._why)

@@ -30,7 +30,7 @@ from domain.commerce_dump import (
     is_newer,
 )
 from domain.customer import Customer
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 
 TOGETHER: Final = 200
 """Tenants, or customers, that are read from the log together."""

@@ -1,4 +1,4 @@
-"""May a database that is missing be made anew, empty?
+"""Recreation of a database that is missing: anew, empty.
 
 Only by an operator who accepts the loss, and only where it is missing indeed: the shard is looked at once more, and one
 that does not answer is not empty. The act is one fact in the family's stream, on the version that was read.
@@ -12,7 +12,7 @@ No effect of its own: the removal and the ensure are the saga's, with intents, g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from application.operator_event import OperatorAct
@@ -22,37 +22,35 @@ from application.ports.work_queue import WorkItem
 from application.transact import transact
 from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
-from domain.drift import Observed, place_of
-from domain.errors import UsageError
+from domain.errors import Obstacle, Retryable, UsageError, problem
 from domain.scope.dependencies import dependents
-from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import database_of
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import DataAbandoned
-from domain.scope.steps import Scope
+from domain.scope.steps import DatabaseResult, Scope
+
+IsThere = Callable[[DatabaseResult], bool]
+"""Whether a family's data is there. Raises Retryable, or Obstacle, where its shard does not answer."""
 
 
 def decide(
-    scope: Scope, snapshot: TenantSnapshot, observed: Observed, *, catalog: Catalog, reason: str, by: str
+    scope: Scope, snapshot: TenantSnapshot, is_there: IsThere, *, catalog: Catalog, reason: str, by: str
 ) -> DataAbandoned:
     """The fact that the act comes to. Raises UsageError where the data is not lost, or nobody can tell."""
     actual, database = snapshot.actual(scope), database_of(snapshot, scope.key)
     if database is None:
-        raise UsageError(f"{scope} has no database that could be lost: see `tenantry runs show {scope}`")
+        raise UsageError(problem("no-database", scope=scope))
     if actual.abandoned:
-        raise UsageError(f"{scope} is being made anew already: see `tenantry runs show {scope}`")
-    if actual.is_on_operator_hold:
-        raise UsageError(f"{scope} is held by somebody: `tenantry runs release {scope}` first")
+        raise UsageError(problem("recreation-under-way", scope=scope))
+    if actual.held is not None and actual.is_on_operator_hold:
+        raise UsageError(problem("scope-on-hold", scope=scope, by=actual.held.by or None, reason=actual.held.reason))
     if not actual.data_missing and actual.held is None:
-        raise UsageError(
-            f"nobody has found the database of {scope} missing: `tenantry reconcile --tenant {scope.tenant_id}` looks"
-        )
-    if (silence := observed.unreachable.get(database.shard)) is not None:
-        raise UsageError(
-            f"shard {database.shard} does not answer ({silence}), and unreachable is not absent:"
-            " repeat this when it does"
-        )
-    if place_of(database) in observed.places:
-        raise UsageError(f"the database of {scope} is there: `tenantry runs retry {scope}` opens it again")
+        raise UsageError(problem("database-not-found-missing", scope=scope, tenant=scope.tenant_id))
+    try:
+        if is_there(database):
+            raise UsageError(problem("database-not-missing", scope=scope))
+    except (Retryable, Obstacle) as error:
+        raise UsageError(problem("shard-unreachable", shard=database.shard, reason=str(error))) from error
     members = (
         key for key in sorted(snapshot.tenant.products) if key in catalog and catalog.family_of(key) == scope.key
     )
@@ -68,11 +66,11 @@ def decide(
 
 @dataclass(frozen=True, slots=True)
 class DatabaseRecreation:
-    """Loads, looks, decides, records. `observe` says what is there of tenants' things."""
+    """Loads, looks, decides, records."""
 
     log: EventLog
     snapshots: Callable[[Iterable[str]], Mapping[str, TenantSnapshot]]
-    observe: Callable[[Sequence[TenantSnapshot]], Observed]
+    is_there: IsThere
     catalog: Catalog
     clock: Clock
     new_id: NewId
@@ -83,8 +81,8 @@ class DatabaseRecreation:
         def decided() -> tuple[UnitOfWork, DataAbandoned]:
             snapshot = self.snapshots([scope.tenant_id])[scope.tenant_id]
             if not snapshot.tenant.exists or scope not in snapshot.scopes:
-                raise UsageError(f"there is no scope {scope}: see `tenantry runs list --tenant {scope.tenant_id}`")
-            event = decide(scope, snapshot, self.observe([snapshot]), catalog=self.catalog, reason=reason, by=by)
+                raise UsageError(problem("scope-unknown", scope=scope, tenant=scope.tenant_id))
+            event = decide(scope, snapshot, self.is_there, catalog=self.catalog, reason=reason, by=by)
             return self._recording(scope, snapshot, event, by=by), event
 
         return transact(self.log, decided)

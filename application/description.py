@@ -9,18 +9,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from application.problem_texts import sentence
 from domain.catalog import Catalog
+from domain.errors import problem
 from domain.policy import Policy
 from domain.registers import Register
-from domain.scope.desired import (
-    DesiredState,
-    TenantSnapshot,
-    data_lost,
-    desired_state,
-    licensed_access,
-    scopes_of,
-)
+from domain.scope.desired import DesiredState, desired_state, licensed_access
 from domain.scope.next_action import database_of
+from domain.scope.purges import data_lost
+from domain.scope.snapshot import TenantSnapshot, scopes_of
 from domain.scope.state import Provisioning
 from domain.scope.status import status_of
 from domain.scope.steps import Scope, Step
@@ -142,7 +139,9 @@ def _scope(scope: Scope, desired: DesiredState, snapshot: TenantSnapshot, *, cat
     status = status_of(scope, desired, snapshot, catalog=catalog, now=now)
     told: Json = {"level": status.level, "wanted": status.desired, "state": status.state}
     if status.reason is not None:
-        told["reason"] = f"{status.reason}: see `tenantry runs approve`" if status.awaits_approval else status.reason
+        told["reason"] = (
+            sentence(problem("approval-needed", change=status.reason)) if status.awaits_approval else status.reason
+        )
     if status.until is not None:
         told["until"] = _time(status.until)
     return told

@@ -1,4 +1,4 @@
-"""How does what has drifted get back to what the log says?
+"""Drift detection: what has drifted gets back to what the log says.
 
     sweep    page by page: read the estates, then look, then compare. Nothing is recorded
     mend     for each scope with findings: `StepMissing` at the version that was read before looking
@@ -28,26 +28,20 @@ from application.ports.clock import Clock, NewId
 from application.ports.event_log import EventLog
 from application.ports.stream_index import StreamPages
 from application.ports.work_queue import WorkItem, WorkQueue
+from application.resources import Resources
 from application.unit_of_work import UnitOfWork
 from application.unsettled_scopes import Unsettled, names_in_queue, still, unsettled
 from domain.catalog import Catalog
-from domain.drift import Observed, Seen, compare, suspicious
-from domain.errors import Conflict, TenantryError
+from domain.drift import Seen, suspicious
+from domain.errors import Conflict, TenantryError, problem
 from domain.policy import Policy
 from domain.scope.dependencies import dependents
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning, StepMissing, evolve
 from domain.scope.steps import Scope, Step
 
 PAGE: Final = 500
 """Tenants that are read and looked at together."""
-
-
-class ResourceObserver(Protocol):
-    """Looks at the real things."""
-
-    def observe(self, snapshots: Sequence[TenantSnapshot]) -> Observed:
-        """What is there of these tenants' things; what does not answer is named in `silent`."""
 
 
 @dataclass(slots=True)
@@ -107,7 +101,7 @@ class DriftDetector:
 
     log: DriftLog
     snapshots: Callable[[Iterable[str]], Mapping[str, TenantSnapshot]]
-    looking: ResourceObserver
+    resources: Resources
     catalog: Catalog
     policy: Policy
     clock: Clock
@@ -126,8 +120,8 @@ class DriftDetector:
         """Look at these tenants: read their estates, then look, then compare."""
         snapshots = [snapshot for snapshot in self.snapshots(tenant_ids).values() if snapshot.tenant.exists]
         left_alone = list(self.unsettled(snapshots))
-        observed = self.looking.observe(snapshots)
-        seen = [each for snapshot in snapshots for each in compare(snapshot, observed, catalog=self.catalog)]
+        observed = self.resources.observe(snapshots)
+        seen = observed.seen
         return Sweep(
             tenants=len(snapshots),
             looked_at=Counter(each.where for each in seen),
@@ -184,7 +178,7 @@ class DriftDetector:
     def mend(self, sweep: Sweep, *, by: str) -> Mended:
         """Record what was seen, scope by scope. Raises TenantryError where the sweep may not be believed."""
         if sweep.suspicious:
-            raise TenantryError(f"too much is missing on {', '.join(sweep.suspicious)}: nothing is recorded")
+            raise TenantryError(problem("drift-implausible", places=tuple(sweep.suspicious)))
         mended = Mended(rescheduled=[each.scope for each in sweep.unsettled if each.is_known])
         if mended.rescheduled:
             now = self.clock()

@@ -28,6 +28,7 @@ from application.ingest_batch import Batch, MessageFault
 from application.ingest_parts import IntakeLog
 from application.ports.clock import Clock, NewId
 from application.ports.inbox import KafkaPosition
+from application.problem_texts import sentence
 from application.stream_cache import Streams
 from application.transact import transact
 from application.unit_of_work import UnitOfWork
@@ -58,7 +59,7 @@ class Lifecycle:
     clock: Clock
     new_id: NewId
     reread: Reread
-    on_fault: Callable[[Exception], str] = explanation
+    on_fault: Callable[[Exception], str] = lambda error: sentence(explanation(error))
     """Tells of an unexpected error, and what the quarantine says of it."""
     streams: Streams = field(init=False)
     whole: Streams = field(init=False)

@@ -19,6 +19,7 @@ from application.inbound import (
 from application.ingest_parts import BatchParts
 from application.ports.inbox import WaitingMessage
 from application.ports.work_queue import WorkItem
+from application.problem_texts import sentence
 from application.unit_of_work import UnitOfWork
 from domain import configuration as configurations
 from domain import customer as customers
@@ -27,7 +28,7 @@ from domain.errors import Rejected
 from domain.event import Cause, Event, Recorded
 from domain.faults import EXPECTED, INTERNAL_ERROR
 from domain.scope.dependencies import concerned
-from domain.scope.desired import due_of
+from domain.scope.snapshot import due_of
 from domain.scope.steps import Scope
 from domain.stream_name import StreamName
 from domain.tenant import budget as budgets
@@ -35,6 +36,7 @@ from domain.tenant import decisions as tenant_decisions
 from domain.tenant import state as tenants
 from domain.tenant.approval import pending_approvals_of
 from domain.tenant.budget import Budget
+from domain.tenant.closings import request_approval
 from domain.tenant.events import (
     LicenseUpdated,
     ProductActivated,
@@ -219,7 +221,7 @@ class Batch:
         try:
             events = self._events(message)
         except Rejected as rejection:
-            self._quarantine(message, rejection.rule, rejection.explanation)
+            self._quarantine(message, rejection.rule, sentence(rejection))
             return
         self._record(message, events)
         if isinstance(message.command, CreateTenant):
@@ -301,17 +303,17 @@ class Batch:
         if tenants.is_guarded(event, tenant):
             counted = self._counted()
             if tenants.joins_pending(event, tenant) or not self._budget.has_room(counted):
-                return tenants.request_approval(event)
+                return request_approval(event)
             destroyed = counted.destroyed + isinstance(event, TenantDestroyed)
             self.recording.guarded = replace(counted, facts=counted.facts + 1, destroyed=destroyed)
         elif budgets.closes(event, tenant, self._now):
             if budgets.holds_closing(tenant, event.product):
-                return tenants.request_approval(event)
+                return request_approval(event)
             if not self._before[message.tenant_id].product(event.product).is_open(self._now):
                 return event  # opened by the same batch: nobody has had it yet
             counted = self._counted()
             if not self._budget.has_room_to_close(counted):
-                return tenants.request_approval(event)
+                return request_approval(event)
             self.recording.guarded = replace(counted, closings=counted.closings + 1)
         return event
 

@@ -31,11 +31,12 @@ from application.transact import transact
 from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
 from domain.commands import RestoreTenant
-from domain.errors import UsageError
+from domain.errors import Code, Problem, UsageError, problem
 from domain.event import Event, Recorded
 from domain.policy import Policy
 from domain.scope.dependencies import dependents
-from domain.scope.desired import TenantSnapshot, due_of, purged_by
+from domain.scope.purges import purged_by
+from domain.scope.snapshot import TenantSnapshot, due_of
 from domain.scope.state import EnsureRequested, Provisioning, ScopePutOnHold, ScopeResumed
 from domain.scope.steps import Scope
 from domain.tenant import decisions as tenant_decisions
@@ -78,39 +79,36 @@ def decide(act: Act, actual: Provisioning) -> ScopePutOnHold | ScopeResumed | En
 
 def _retry(act: Act, actual: Provisioning) -> ScopeResumed:
     if actual.is_on_operator_hold:
-        raise UsageError(f"{act.scope} is held{_by_whom(actual)}: `tenantry runs release {act.scope}` lets it go on")
+        raise UsageError(_on_hold("scope-on-hold", act.scope, actual))
     if actual.held is None and actual.failure is None:
-        raise UsageError(f"nothing of {act.scope} is held or given up: see `tenantry runs show {act.scope}`")
+        raise UsageError(problem("nothing-to-retry", scope=act.scope))
     return _resumed(act)
 
 
 def _hold(act: Act, actual: Provisioning) -> ScopePutOnHold:
     if actual.is_on_operator_hold:
-        raise UsageError(f"{act.scope} is held already{_by_whom(actual)}: release it first")
+        raise UsageError(_on_hold("scope-on-hold-already", act.scope, actual))
     return ScopePutOnHold(tenant_id=act.scope.tenant_id, kind=act.scope.kind, key=act.scope.key, reason=act.reason)
 
 
 def _release(act: Act, actual: Provisioning) -> ScopeResumed:
     if actual.held is None:
-        raise UsageError(f"nothing of {act.scope} is held: see `tenantry runs show {act.scope}`")
+        raise UsageError(problem("nothing-to-release", scope=act.scope))
     if not actual.is_on_operator_hold:
-        raise UsageError(
-            f"{act.scope} is held because a step failed ({actual.held.reason}): mend that, then `tenantry runs retry"
-            f" {act.scope}`"
-        )
+        raise UsageError(problem("step-failed", scope=act.scope, reason=actual.held.reason))
     return _resumed(act)
 
 
 def _ensure(act: Act, actual: Provisioning) -> EnsureRequested:
     scope = act.scope
     if actual.is_on_operator_hold:
-        raise UsageError(f"{scope} is held{_by_whom(actual)}: `tenantry runs release {scope}` lets it go on")
+        raise UsageError(_on_hold("scope-on-hold", scope, actual))
     if actual.held is not None or actual.failure is not None:
-        raise UsageError(f"{scope} has failed: `tenantry runs retry {scope}` tries it again")
+        raise UsageError(problem("scope-failed", scope=scope))
     if not actual.at_rest:
-        raise UsageError(f"{scope} has not converged, its steps are ensured anyway: see `tenantry runs show {scope}`")
+        raise UsageError(problem("scope-not-converged", scope=scope))
     if actual.is_empty:
-        raise UsageError(f"{scope} is absent, there is nothing to ensure: see `tenantry runs show {scope}`")
+        raise UsageError(problem("nothing-to-ensure", scope=scope))
     return EnsureRequested(tenant_id=scope.tenant_id, kind=scope.kind, key=scope.key, reason=act.reason)
 
 
@@ -118,10 +116,9 @@ def _resumed(act: Act) -> ScopeResumed:
     return ScopeResumed(tenant_id=act.scope.tenant_id, kind=act.scope.kind, key=act.scope.key, reason=act.reason)
 
 
-def _by_whom(actual: Provisioning) -> str:
+def _on_hold(code: Code, scope: Scope, actual: Provisioning) -> Problem:
     assert actual.held is not None
-    by = f" by {actual.held.by}" if actual.held.by else ""
-    return f"{by} ({actual.held.reason})"
+    return problem(code, scope=scope, by=actual.held.by or None, reason=actual.held.reason)
 
 
 class OperatorLog(EventLog, ApprovalIndex, Protocol):
@@ -185,10 +182,7 @@ class OperatorCommands:
             if not found.changes:
                 return whole, found
             if found.hash != plan_hash:
-                raise UsageError(
-                    f"what is held is not plan {plan_hash}, it is plan {found.hash}: read it with"
-                    " `tenantry runs approve`, then name that one"
-                )
+                raise UsageError(problem("plan-changed", plan=plan_hash, held=found.hash))
             for tenant_id, snapshot in found.snapshots.items():
                 held = [each for each in snapshot.tenant.held if _may(verdict, each)]
                 if not held:
@@ -206,7 +200,7 @@ class OperatorCommands:
                 recording.unmoved = {str(scope): snapshot.actual(scope).version for scope in going}
                 whole.merge(recording)
             if whole.is_empty:
-                raise UsageError("only purges are held, which cannot be rejected: they wait until they are approved")
+                raise UsageError(problem("only-purges-held"))
             return whole, found
 
         return transact(self.log, decided)
@@ -237,7 +231,7 @@ class OperatorCommands:
 
     def _recording(self, act: Act, snapshot: TenantSnapshot, *, by: str) -> UnitOfWork:
         if not snapshot.tenant.exists or act.scope not in snapshot.scopes:
-            raise UsageError(f"there is no scope {act.scope}: see `tenantry runs list --tenant {act.scope.tenant_id}`")
+            raise UsageError(problem("scope-unknown", scope=act.scope, tenant=act.scope.tenant_id))
         actual = snapshot.actual(act.scope)
         event = decide(act, actual)
         begun = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)

@@ -1,4 +1,4 @@
-"""What is named as ours and belongs to nobody, and how does it go?
+"""Orphan removal: what is named as ours and belongs to no scope, and how it goes.
 
     plan     what is there is listed first, the streams are read after it; the plan is kept by its hash
     remove   OrphansCondemned   the intent: exactly what the plan shows, who and why, before anything is touched
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Final, Protocol
@@ -27,16 +27,18 @@ from application.operator_event import OperatorAct
 from application.ports.clock import Clock, NewId
 from application.ports.event_log import EventLog
 from application.ports.stream_index import Intents, StreamPages
+from application.problem_texts import sentence
+from application.resources import Resources
 from application.transact import transact
 from application.unit_of_work import UnitOfWork
-from domain.drift import Inventory, Thing
-from domain.errors import TenantryError, UsageError
+from domain.drift import Thing
+from domain.errors import Problem, TenantryError, UsageError, problem
 from domain.event import Event, Recorded
 from domain.operator_events import Kept, OrphansMarkedForRemoval, OrphansRemoved, RemovalCandidate
 from domain.policy import Drift
 from domain.scope.state import Provisioning, evolve
-from domain.scope.steps import Scope, Step
-from domain.stream_name import EntitlementName, ResourceName, StreamName
+from domain.scope.steps import Scope
+from domain.stream_name import SCOPE_KINDS, StreamName
 
 PAGE: Final = 500
 """Streams that are read together."""
@@ -94,40 +96,12 @@ class Removal:
     began: bool = True
 
 
-class ResourceInventory(Protocol):
-    """Lists the real things."""
-
-    def inventory(self) -> Inventory:
-        """Everything that is named as we name things."""
-
-    def owned(self, actual: Provisioning) -> set[Thing]:
-        """What of that is the scope's, or perhaps is; of a product see `entitlement`."""
-
-
-class OrphanRemover(Protocol):
-    """Removes real things."""
-
-    def remove(self, thing: Thing, *, is_claimed: Callable[[], bool]) -> bool:
-        """Make sure that it is not there; False where it has an owner after all, which is asked for under the lock.
-
-        Raises ExecutorError where it cannot be removed, or not now.
-        """
-
-    def freed(self, thing: Thing) -> str | None:
-        """The obstacle that ends with it, for those who wait for it. To be asked before it is removed."""
-
-
 class Plans(Protocol):
     """Remembers plans that were shown, to tell what differs."""
 
     def keep(self, plan_hash: str, things: Sequence[Thing]) -> None: ...
 
     def find(self, plan_hash: str) -> Sequence[Thing] | None: ...
-
-
-def entitlement(where: str, product: str, place: str) -> Thing:
-    """The entitlement of a product (or app) in a family's schema or database."""
-    return Thing(where, "entitlement", str(EntitlementName(product, place)))
 
 
 class OrphanLog(EventLog, StreamPages, Intents, Protocol):
@@ -139,8 +113,7 @@ class OrphanRemoval:
     """Lists what belongs to no scope, and removes what an operator has named by its plan."""
 
     log: OrphanLog
-    looking: ResourceInventory
-    removing: OrphanRemover
+    resources: Resources
     plans: Plans
     drift: Drift
     clock: Clock
@@ -155,20 +128,15 @@ class OrphanRemoval:
         return found
 
     def _look(self) -> Plan:
-        mark, found = self.log.advance_mark(), self.looking.inventory()
+        mark, found = self.log.advance_mark(), self.resources.inventory()
         orphans = set(found.things)
-        homes: dict[str, set[Thing]] = {}
-        for kind in ("site", "family"):
-            for actual in self._scopes(kind):
-                owned = self.looking.owned(actual) & found.things
-                orphans -= owned
-                homes.setdefault(actual.scope.tenant_id, set()).update(owned)
-        for actual in self._scopes("product"):
-            if Step.LICENSE in actual.steps:
-                places = homes.get(actual.scope.tenant_id, ())
-                orphans -= {entitlement(home.where, actual.scope.key, home.name) for home in places}
-        gone = {(thing.where, thing.name) for thing in orphans if thing.kind in ("schema", "database")}
-        listed = sorted(thing for thing in orphans if not _lies_in(thing, gone))
+        there: dict[Thing, set[Thing]] = {}
+        for thing in found.things:
+            there.setdefault(self.resources.identity(thing), set()).add(thing)
+        for actual in (actual for kind in SCOPE_KINDS for actual in self._scopes(kind)):
+            for owned in self.resources.owned(actual):
+                orphans -= there.get(owned, set())
+        listed = self.resources.alone(orphans)
         return Plan(
             things=tuple(listed[:MOST]),
             beyond=max(0, len(listed) - MOST),
@@ -191,7 +159,7 @@ class OrphanRemoval:
 
     def _suspicious(self, orphans: set[Thing], there: Iterable[Thing]) -> Iterator[str]:
         """Where so much belongs to nobody that it looks as if another log should be asked."""
-        counted = [thing for thing in there if thing.kind in ("schema", "database", "site name")]
+        counted = [thing for thing in there if self.resources.of(thing).tells_of_the_log]
         for where in sorted({thing.where for thing in counted}):
             here = [thing for thing in counted if thing.where == where]
             nobodys = sum(thing in orphans for thing in here)
@@ -226,10 +194,7 @@ class OrphanRemoval:
 
     def _marked(self, story: _Story, found: Plan, plan_hash: str, *, reason: str, by: str) -> UnitOfWork:
         if found.suspicious:
-            raise UsageError(
-                f"{'; '.join(found.suspicious)}: it looks like the wrong log or the wrong server, so nothing is"
-                " removed. Check TENANTRY_DATABASE_URL and the shards; or raise [drift] in the policy, where it is so"
-            )
+            raise UsageError(problem("orphans-implausible", found=tuple(found.suspicious)))
         event = OrphansMarkedForRemoval(
             plan=plan_hash, things=tuple(map(_told, found.things)), reason=reason, operator=by
         )
@@ -241,7 +206,7 @@ class OrphanRemoval:
         removed: list[Thing] = []
         skipped: list[Thing] = []
         left: list[tuple[Thing, str]] = []
-        for thing in sorted(marked_for_removal, key=_turn):
+        for thing in self.resources.in_turn(marked_for_removal):
             if thing.where in found.unreachable:
                 left.append((thing, f"{thing.where} was not looked at: {found.unreachable[thing.where]}"))
             elif thing not in found.there:
@@ -250,24 +215,19 @@ class OrphanRemoval:
                 skipped.append(thing)
             else:
                 try:
-                    obstacle = self.removing.freed(thing)
-                    gone = self.removing.remove(thing, is_claimed=partial(self._is_claimed, thing, found.mark))
+                    is_claimed = partial(self._is_claimed, thing, found.mark)
+                    obstacles = self.resources.of(thing).discard(thing, is_claimed=is_claimed)
                 except TenantryError as error:
-                    left.append((thing, str(error)))
-                    continue
-                (removed if gone else skipped).append(thing)
-                if gone and obstacle is not None:
-                    freed.append(obstacle)
+                    left.append((thing, sentence(error)))
+                else:
+                    (removed if obstacles is not None else skipped).append(thing)
+                    freed += obstacles or ()
         return Removal(tuple(sorted(removed)), tuple(sorted(skipped)), tuple(sorted(left)), by, reason)
 
     def _is_claimed(self, thing: Thing, mark: int) -> bool:
-        """Whether an intent that was committed since may mean it; of entitlements any that names the product."""
-        for actual in self._loaded(self.log.started_after(mark)):
-            if thing in self.looking.owned(actual):
-                return True
-            if thing.kind == "entitlement" and EntitlementName.parse(thing.name).product == actual.scope.key:
-                return True
-        return False
+        """Whether an intent that was committed since may mean it."""
+        intended = self._loaded(self.log.started_after(mark))
+        return any(self.resources.identity(thing) in self.resources.owned(actual) for actual in intended)
 
     def _conclude(self, plan_hash: str, removal: Removal, freed: list[str]) -> Removal:
         """Record what became of it; whoever did the same at the same time has recorded the same, or less."""
@@ -300,21 +260,18 @@ class OrphanRemoval:
         stream, correlation = stream_of(plan_hash), f"orphans {plan_hash}"
         return act.recorded(event, stream=stream, version=story.version + 1, correlation=correlation)
 
-    def _differs(self, plan_hash: str, found: Plan) -> str:
+    def _differs(self, plan_hash: str, found: Plan) -> Problem:
         shown = self.plans.find(plan_hash)
         if shown is None:
-            return f"no plan {plan_hash} was shown: read the list with `tenantry orphans`, then name its plan"
+            return problem("orphan-plan-unknown", plan=plan_hash)
         before, now = set(shown), set(found.things)
         unseen = sorted({thing.where for thing in before if thing.where in found.unreachable})
-        said = [
-            *(f"{where} was not looked at: {found.unreachable[where]}" for where in unseen),
-            *(f"no longer there, or no orphan: {_name(thing)}" for thing in sorted(before - now)),
-            *(f"new: {_name(thing)}" for thing in sorted(now - before)),
-        ]
-        told = "; ".join(said[:10]) + (f"; and {len(said) - 10} more" if len(said) > 10 else "")
-        return (
-            f"what is there is not plan {plan_hash} any more ({told}): read the list with `tenantry orphans`, then name"
-            " its plan"
+        return problem(
+            "orphan-plan-changed",
+            plan=plan_hash,
+            unseen=tuple(f"{where}: {found.unreachable[where]}" for where in unseen),
+            gone=tuple(map(_name, sorted(before - now))),
+            new=tuple(map(_name, sorted(now - before))),
         )
 
 
@@ -344,17 +301,6 @@ def _told_on(story: _Story, recorded: Recorded) -> _Story:
             return _Story(recorded.version, story.things, is_open=bool(event.left), removal=removal)
         case _:
             raise AssertionError(f"{recorded.event.TOPIC} in {recorded.stream}")
-
-
-def _lies_in(thing: Thing, places: set[tuple[str, str]]) -> bool:
-    """Whether it goes with its schema or database anyway."""
-    return thing.kind == "entitlement" and (thing.where, EntitlementName.parse(thing.name).place) in places
-
-
-def _turn(thing: Thing) -> tuple[int, Thing]:
-    """What holds things goes before the roles that may own them, logins go before their groups."""
-    order = ("database", "schema", "entitlement", "room", "site name", "role")
-    return order.index(thing.kind) * 2 + (thing.kind == "role" and ResourceName.parse(thing.name).kind == "g"), thing
 
 
 def _told(thing: Thing) -> RemovalCandidate:

@@ -17,29 +17,39 @@ turn that decides on it: the fact is recorded, from then on nobody begins there,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 
 from application.ports.clock import Clock, Dice, NewId
 from application.ports.event_log import EventStreams
 from application.ports.resources import Order
-from application.ports.work_queue import Blocked, Lease, WorkItem
-from application.stream_cache import State, Streams
-from application.unit_of_work import UnitOfWork
+from application.ports.work_queue import Blocked, WorkItem
+from application.scope_decision import Decision
+from application.scope_events import (
+    cause_of,
+    intended,
+    is_back,
+    is_same_outage,
+    named,
+    origin_of,
+    reason_of,
+    released,
+    verdict_event,
+)
+from application.stream_cache import Streams
 from domain import configuration as configurations
 from domain import customer as customers
 from domain.catalog import Catalog
 from domain.configuration import Adopted
 from domain.customer import Customer
-from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
-from domain.event import Cause, Event, Origin, Recorded
+from domain.errors import Obstacle, Permanent, Retryable, Unreachable
+from domain.event import Event, Recorded
 from domain.policy import Policy
 from domain.scope import state as provisioning
-from domain.scope.dependencies import made_due, registers_of, removes_prerequisite, scopes_with
-from domain.scope.desired import DesiredState, TenantSnapshot, data_lost, desired_state, due_of, purged_by
+from domain.scope.dependencies import made_due, removes_prerequisite, scopes_with
+from domain.scope.desired import desired_state
 from domain.scope.next_action import (
     Converge,
     Execute,
@@ -55,22 +65,23 @@ from domain.scope.next_action import (
     next_action,
     placement_of,
 )
+from domain.scope.purges import purged_by
+from domain.scope.snapshot import TenantSnapshot, due_of
 from domain.scope.state import (
     Intent,
     ScopeConverged,
     ScopeEvent,
     ScopeFailed,
-    ScopePutOnHold,
     ScopeResumed,
     StepBlocked,
     StepCompleted,
     StepFailed,
     StepStarted,
 )
-from domain.scope.steps import Scope, SiteSpec, Step, StepResult
-from domain.stream_name import ObstacleName
+from domain.scope.steps import Scope, StepResult
 from domain.tenant import state as tenants
 from domain.tenant.approval import pending_approvals_of
+from domain.tenant.closings import request_approval
 from domain.tenant.events import Passing, TenantEvent
 from domain.tenant.guarded import Guarded
 from domain.tenant.state import Tenant
@@ -78,24 +89,6 @@ from domain.times import moved
 
 KEPT_TENANTS: Final = 2_000
 """Of so many tenants the names of their scopes are kept; about 1 KiB each."""
-
-
-@dataclass(slots=True)
-class Decision:
-    """What one turn came to: a unit of work to record, and either an effect to bring about or the end of the lease."""
-
-    scope: Scope
-    unit: UnitOfWork = field(default_factory=UnitOfWork)
-    order: Order | None = None
-    room: int | None = None
-    """How many purges the destroy guard lets pass; None while nobody has asked it."""
-    after: dict[str, State] = field(default_factory=dict)
-    """The streams that the turn adds to, as they are once it is recorded."""
-
-    def under(self, lease: Lease) -> UnitOfWork:
-        """What to record: the lease ends in it, or must still be ours where an effect follows."""
-        (self.unit.leases if self.order is None else self.unit.kept).append(lease)
-        return self.unit
 
 
 class Saga:
@@ -157,6 +150,10 @@ class Saga:
                 changed = asked  # their scopes may have other names now
         return {tenant_id: self._snapshot(*known[tenant_id]) for tenant_id in asked}
 
+    def unknown_among(self, snapshot: TenantSnapshot) -> tuple[str, ...]:
+        """The tenant's products of which the catalogue knows nothing."""
+        return self._catalog.unknown_among(snapshot.tenant.products)
+
     def _snapshot(self, tenant: Tenant, streams: Mapping[Scope, str]) -> TenantSnapshot:
         customer = self._streams.customer(_customer_id(tenant)) if tenant.exists else Customer("")
         return TenantSnapshot(tenant, customer, self._streams.provisionings(streams))
@@ -195,18 +192,16 @@ class Saga:
         actual = snapshot.actual(order.scope)
         intent = actual.intent
         if intent is None or intent.generation != order.generation:
-            decision.unit.work_items.append(
-                WorkItem(str(order.scope), self._clock())
-            )  # somebody else was here: look again
+            decision.due_again(self._clock())  # somebody else was here: look again
             return decision
-        if _is_back(intent, result):
+        if is_back(intent, result):
             decision.unit.unblocked.append(str(intent.obstacle))
         if isinstance(result, Exception):
             snapshot = self._failed(decision, intent, result, snapshot)
         else:
             snapshot = self._completed(decision, intent, result, snapshot)
         if draining:
-            decision.unit.work_items.append(WorkItem(str(order.scope), self._clock()))
+            decision.due_again(self._clock())
         elif not decision.unit.blocked:
             self._go_on(decision, snapshot)
         return decision
@@ -214,28 +209,18 @@ class Saga:
     def _completed(
         self, decision: Decision, intent: Intent, facts: StepResult | None, snapshot: TenantSnapshot
     ) -> TenantSnapshot:
-        if isinstance(intent.spec, SiteSpec) and intent.direction == "remove":
-            decision.unit.unblocked.append(str(ObstacleName("site name", intent.spec.site_name)))
-        if intent.step is Step.REGION and intent.direction == "remove":
-            placement = placement_of(snapshot, decision.scope.key)
-            if placement is not None:
-                decision.unit.unblocked.append(str(ObstacleName("capacity", placement.region)))
+        placement = placement_of(snapshot, decision.scope.key) if decision.scope.kind == "family" else None
+        if (obstacle := released(intent, placement)) is not None:
+            decision.unit.unblocked.append(obstacle)
         return self._add(
             decision,
-            StepCompleted(
-                **_names(decision.scope),
-                customer_id=snapshot.customer.id or None,
-                step=intent.step,
-                direction=intent.direction,
-                generation=intent.generation,
-                facts=facts,
-            ),
+            StepCompleted(**intended(decision.scope, intent), customer_id=snapshot.customer.id or None, facts=facts),
             snapshot,
         )
 
     def _failed(self, decision: Decision, intent: Intent, error: Exception, snapshot: TenantSnapshot) -> TenantSnapshot:
         now, retry = self._clock(), self._policy.retry
-        away_for = now - intent.blocked_since if _is_of(error, intent) and intent.blocked_since else timedelta()
+        away_for = now - intent.blocked_since if is_same_outage(error, intent) and intent.blocked_since else timedelta()
         match error:
             case Obstacle():
                 pause = error.delay or retry.obstacle_poll
@@ -248,8 +233,8 @@ class Saga:
         if not isinstance(error, Permanent | Unreachable) and attempt < retry.attempts:
             delay = error.delay if isinstance(error, Retryable) and error.delay is not None else None
             retry_at = moved(now, delay if delay is not None else retry.delay(attempt, self._dice()))
-        reason = f"{_said(error)}, for {_hours(away_for)} now" if isinstance(error, Unreachable) else _said(error)
-        failed = StepFailed(**_intended(decision.scope, intent), attempt=attempt, reason=reason, retry_at=retry_at)
+        reason = reason_of(error, away_for)
+        failed = StepFailed(**intended(decision.scope, intent), attempt=attempt, reason=reason, retry_at=retry_at)
         return self._add(decision, failed, snapshot)
 
     def _blocked(
@@ -258,14 +243,12 @@ class Saga:
         """The scope waits for the release of what stands in its way, and looks again by itself."""
         now = self._clock()
         decision.unit.blocked.append(Blocked(obstacle, str(decision.scope)))
-        decision.unit.work_items.append(WorkItem(str(decision.scope), moved(now, pause)))
-        timer = desired_state(
-            decision.scope, snapshot, catalog=self._catalog, policy=self._policy, now=now
-        ).due_again_at
-        decision.unit.work_items.extend([WorkItem(str(decision.scope), timer)] if timer is not None else [])
+        decision.due_again(moved(now, pause))
+        desired = desired_state(decision.scope, snapshot, catalog=self._catalog, policy=self._policy, now=now)
+        decision.due_again(desired.due_again_at)
         if intent.obstacle == obstacle:
             return snapshot
-        blocked = StepBlocked(**_intended(decision.scope, intent), obstacle=obstacle, reason=reason)
+        blocked = StepBlocked(**intended(decision.scope, intent), obstacle=obstacle, reason=reason)
         return self._add(decision, blocked, snapshot)
 
     def _go_on(self, decision: Decision, snapshot: TenantSnapshot) -> None:
@@ -282,7 +265,7 @@ class Saga:
                     continue
                 case Start() as start:
                     event = StepStarted(
-                        **_names(scope),
+                        **named(scope),
                         step=start.step,
                         direction=start.direction,
                         generation=actual.version + 1,
@@ -291,27 +274,23 @@ class Saga:
                     )
                     snapshot = self._add(decision, event, snapshot)
                     if removes_prerequisite(event):
-                        decision.unit.work_items.append(WorkItem(str(scope), now))
+                        decision.due_again(now)
                     else:
                         decision.order = self._order(scope, snapshot)
-                    return
+                    return None
                 case Execute():
                     decision.order = self._order(scope, snapshot)
-                    return
+                    return None
                 case Wait() as wait:
-                    if wait.until is not None:
-                        decision.unit.work_items.append(WorkItem(str(scope), wait.until))
-                    return
+                    return decision.due_again(wait.until)
                 case Nothing() as nothing:
-                    if nothing.due_again_at is not None and nothing.due_again_at > now:
-                        decision.unit.work_items.append(WorkItem(str(scope), nothing.due_again_at))
-                    return
+                    is_ahead = nothing.due_again_at is not None and nothing.due_again_at > now
+                    return decision.due_again(nothing.due_again_at if is_ahead else None)
                 case Converge() | Fail() | PutOnHold() | Resume() as verdict:
-                    event = _said_of(scope, verdict, desired, snapshot, self._catalog)
+                    event = verdict_event(scope, verdict, desired, snapshot, self._catalog)
             snapshot = self._add(decision, event, snapshot)
             if removes_prerequisite(event):
-                decision.unit.work_items.append(WorkItem(str(scope), now))
-                return
+                return decision.due_again(now)
 
     def _order(self, scope: Scope, snapshot: TenantSnapshot) -> Order:
         intent = snapshot.actual(scope).intent
@@ -376,96 +355,18 @@ class Saga:
         if tenants.is_guarded(event, tenant):
             counted = decision.unit.guarded or Guarded(self._policy.guard, self._clock())
             if decision.room is not None and counted.facts >= decision.room:
-                return tenants.request_approval(event)
+                return request_approval(event)
             decision.unit.guarded = replace(counted, facts=counted.facts + 1)
         return event
 
     def _recorded(
         self, decision: Decision, event: Event, snapshot: TenantSnapshot, *, stream: str, version: int
     ) -> Recorded:
-        origin = _origin(decision.scope, snapshot, self._catalog)
-        cause = _because_of(origin.stream, origin.id) if origin else _BECAUSE_OF_NOTHING
+        origin = origin_of(decision.scope, snapshot, self._catalog)
         correlation = origin.correlation if origin else str(decision.scope)
-        recorded = Recorded(stream, version, self._new_id(), self._clock(), cause, correlation, event)
+        recorded = Recorded(stream, version, self._new_id(), self._clock(), cause_of(origin), correlation, event)
         decision.unit.events.append(recorded)
         return recorded
-
-
-def _said_of(
-    scope: Scope,
-    verdict: Converge | Fail | PutOnHold | Resume,
-    desired: DesiredState,
-    snapshot: TenantSnapshot,
-    catalog: Catalog,
-) -> ScopeEvent:
-    """The fact of an action that has no effect."""
-    match verdict:
-        case Converge():
-            is_there = scope.kind == "product" and verdict.level != "absent"
-            return ScopeConverged(
-                **_names(scope),
-                level=verdict.level,
-                digest=verdict.digest,
-                purge=verdict.purge,
-                data_lost=is_there and data_lost(scope.key, snapshot, catalog=catalog),
-            )
-        case Fail():
-            return ScopeFailed(**_names(scope), digest=desired.digest, step=verdict.step, reason=verdict.reason)
-        case PutOnHold():
-            return ScopePutOnHold(**_names(scope), step=verdict.step, reason=verdict.reason, digest=desired.digest)
-        case Resume():
-            return ScopeResumed(**_names(scope), reason=verdict.reason)
-
-
-def _origin(scope: Scope, snapshot: TenantSnapshot, catalog: Catalog) -> Origin | None:
-    """The latest fact that has a say in what the scope should be, or that had it tried again; of several that were
-    recorded at once, the one nearest to the scope."""
-    tenant = snapshot.tenant
-    candidates = [tenant.product(key).origin for key in registers_of(scope, tenant, catalog=catalog)]
-    candidates += [tenant.origin, snapshot.customer.origin, snapshot.actual(scope).resumed]
-    latest: Origin | None = None
-    for origin in candidates:
-        if origin is not None and (latest is None or origin.time > latest.time):
-            latest = origin
-    return latest
-
-
-_BECAUSE_OF_NOTHING: Final = Cause(kind="event", source="", id="")
-
-
-@lru_cache(maxsize=10_000)
-def _because_of(stream: str, event_id: UUID) -> Cause:
-    """All that follows from one fact shares one cause."""
-    return Cause(kind="event", source=stream, id=str(event_id))
-
-
-def _names(scope: Scope) -> dict[str, Any]:
-    return {"tenant_id": scope.tenant_id, "kind": scope.kind, "key": scope.key}
-
-
-def _intended(scope: Scope, intent: Intent) -> dict[str, Any]:
-    return {**_names(scope), "step": intent.step, "direction": intent.direction, "generation": intent.generation}
-
-
-def _is_of(error: Exception, intent: Intent) -> bool:
-    """Whether it is the outage that the intent waits for already."""
-    return isinstance(error, Unreachable) and error.obstacle == intent.obstacle
-
-
-def _is_back(intent: Intent, result: StepResult | Exception | None) -> bool:
-    """Whether the outcome says that what was unreachable answers again: all that wait for it are due."""
-    answered = not isinstance(result, Exception) or isinstance(result, Permanent | Obstacle | Fenced)
-    return ObstacleName.outage(intent.obstacle) is not None and answered
-
-
-def _hours(time: timedelta) -> str:
-    minutes = int(time.total_seconds()) // 60
-    return f"{minutes // 60} h" if minutes >= 120 else f"{minutes} min"
-
-
-def _said(error: Exception) -> str:
-    """One line for the log; of errors that are not ours only the kind, for they may quote anything."""
-    return str(error)[:500] if isinstance(error, ExecutorError) else f"unexpected {type(error).__name__}"
 
 
 def _streams_of(tenant: Tenant, scopes: Mapping[Scope, str]) -> Iterator[str]:

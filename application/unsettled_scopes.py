@@ -19,8 +19,9 @@ from typing import Final
 from domain import customer as customers
 from domain.catalog import Catalog
 from domain.policy import Policy
-from domain.scope.desired import TenantSnapshot, desired_state
+from domain.scope.desired import desired_state
 from domain.scope.next_action import Nothing, Wait, blockers, next_action
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.steps import Scope
 from domain.tenant import state as tenants
 from domain.times import moved

@@ -63,16 +63,7 @@ def inclusion_proof(index: int, size: int, root: Subtrees) -> list[bytes]:
     """PATH(index, D[size]). Raises ValueError where the tree has no such leaf."""
     if not 0 <= index < size:
         raise ValueError(f"a tree of {size} leaves has no leaf {index}: name one of 0 to {size - 1}")
-    path = []
-    first, end = 0, size
-    while end - first > 1:
-        middle = first + split(end - first)
-        if index < middle:
-            path.append(root(middle, end))
-            end = middle
-        else:
-            path.append(root(first, middle))
-            first = middle
+    path, _, _ = _siblings(index, size, root, is_whole=lambda first, end: end - first == 1)
     return path[::-1]
 
 
@@ -80,19 +71,27 @@ def consistency_proof(old: int, new: int, root: Subtrees) -> list[bytes]:
     """PROOF(old, D[new]); empty where the two are the same tree. Raises ValueError for sizes that prove nothing."""
     if not 0 < old <= new:
         raise ValueError(f"a tree of {old} leaves cannot grow to {new}: name two sizes, the smaller one first, from 1")
+    path, first, end = _siblings(old - 1, new, root, is_whole=lambda _, end: end == old)
+    if first:  # else the old tree is a whole subtree of the new one, and who verifies has its root
+        path.append(root(first, end))
+    return path[::-1]
+
+
+def _siblings(
+    index: int, size: int, root: Subtrees, *, is_whole: Callable[[int, int], bool]
+) -> tuple[list[bytes], int, int]:
+    """From the root down to the subtree of leaf `index` that `is_whole`: what stands beside the way, and that range."""
     path = []
-    first, end = 0, new
-    while old != end:
+    first, end = 0, size
+    while not is_whole(first, end):
         middle = first + split(end - first)
-        if old <= middle:
+        if index < middle:
             path.append(root(middle, end))
             end = middle
         else:
             path.append(root(first, middle))
             first = middle
-    if first:  # else the old tree is a whole subtree of the new one, and who verifies has its root
-        path.append(root(first, end))
-    return path[::-1]
+    return path, first, end
 
 
 # -- verification --------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import psycopg
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from benchmarks.harness import in_turns, our_database, result
 from benchmarks.population import EVENTS_OF_A_LIFE, license_changes, load
 from benchmarks.rebuild import rebuild, replay

@@ -16,7 +16,7 @@ from typing import Final
 
 import psycopg
 
-from adapters.embedded.servers import EmbeddedBroker
+from adapters.embedded.broker import EmbeddedBroker
 from application.ports.encryption import EncryptionKeys
 from benchmarks.append import our_rate as append_rate
 from benchmarks.harness import Result, our_database, progress, rounded, server, settle, together

@@ -29,7 +29,7 @@ from typing import Any, Final, Self
 
 import psycopg
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.migrations import migrate
 from runtime.telemetry import configure_logging
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import psycopg
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.seal_store import BEFORE_ALL, LeafTile, SealStore, packed
 from audit.checkpoints import Checkpoint, Keyring, Signer
 from audit.merkle import HASH_BYTES, leaf_hash

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import psycopg
 
-from adapters.embedded.servers import EmbeddedBroker
+from adapters.embedded.broker import EmbeddedBroker
 from adapters.kafka.clients import Consumer, KafkaPythonProducer, OnAssign, ensure_topics
 from benchmarks import stock
 from benchmarks.append import agent

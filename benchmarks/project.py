@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator
 from typing import Final
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from benchmarks import stock
 from benchmarks.harness import Result, copied, in_turns, our_database, peer_database, result, server, settle, together
 from benchmarks.population import EVENTS_OF_A_LIFE, license_changes, load, parts

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -27,15 +27,15 @@ from uuid import uuid4
 
 import psycopg
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.kafka.clients import KafkaPythonProducer, Message
-from adapters.provisioners.foreign import licensed
 from adapters.resources.commerce import Commerce
 from adapters.resources.configuration import Configurations
+from adapters.resources.entitlement import licensed
 from adapters.resources.fences import spec_of
 from adapters.resources.identities import Identities
-from adapters.resources.site_name import Memberships
-from application.ports.resources import Executor, Order
+from adapters.resources.membership import Memberships
+from application.ports.resources import LiesOn, Order, StepExecutor
 from benchmarks import workflows
 from benchmarks.harness import (
     Result,
@@ -239,33 +239,30 @@ def _create(ours: Parts, tenants: int) -> None:
 # -- executors that do nothing -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Idle:
+class _Idle(StepExecutor):
     """Says that it is done."""
 
-    order: Any
+    def __init__(self, result: Callable[[Order], StepResult], *, lies_on: LiesOn) -> None:
+        self._result = result
+        self.lies_on = lies_on
 
     def ensure(self, order: Order) -> StepResult:
-        facts: StepResult = self.order(order)
-        return facts
-
-    def remove(self, order: Order) -> None:
-        """Nothing was there."""
+        return self._result(order)
 
 
-def _idle(ours: Parts) -> Mapping[tuple[ScopeKind, Step], Executor]:
+def _idle(ours: Parts) -> Mapping[tuple[ScopeKind, Step], StepExecutor]:
     configurations = Configurations(ours.catalog, site_domain=ours.settings.site_domain)
     return {
         ("site", Step.COMMERCE): Commerce(),
-        ("site", Step.SITE): _Idle(_site),
+        ("site", Step.SITE): _Idle(_site, lies_on="control"),
         ("site", Step.CONFIGURATION): configurations,
         ("site", Step.IDENTITY): Identities(),
-        ("family", Step.REGION): _Idle(lambda _: RegionResult(region="eu", shard="eu-1")),
-        ("family", Step.DATABASE): _Idle(_database),
+        ("family", Step.REGION): _Idle(lambda _: RegionResult(region="eu", shard="eu-1"), lies_on="control"),
+        ("family", Step.DATABASE): _Idle(_database, lies_on="shard"),
         ("product", Step.SITE): Memberships(),
         ("product", Step.CONFIGURATION): configurations,
         ("product", Step.IDENTITY): Identities(),
-        ("product", Step.LICENSE): _Idle(licensed),
+        ("product", Step.LICENSE): _Idle(licensed, lies_on="shard"),
     }
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from cli.output import AsJson, command, out, print_json
+from cli.command import command
+from cli.output import Report
 from domain.errors import UsageError
 from tenantry_client.access.allow_list import METHODS, AllowList, Answer, InvalidAllowList
 
@@ -40,48 +41,32 @@ def check(
     method: Annotated[str | None, typer.Argument(help="GET, POST ..., or COMMAND.")] = None,
     path: Annotated[str | None, typer.Argument(help="The raw path, or the command's name.")] = None,
     file: File = DEFAULT,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Check that the file is good, or that a call is allowed; for scripts. Exit 0: it is, 1: refused, 2: wrong file."""
     allow_list = _read(file)
     if caller is None:
-        if as_json:
-            print_json({"entries": len(allow_list.entries)})
-        else:
-            out.print(f"{file}: {len(allow_list.entries)} entries, good")
-        return
+        entries = len(allow_list.entries)
+        return Report({"entries": entries}, [f"{file}: {entries} entries, good"])
     if callee is None or method is None or path is None:
         raise UsageError("name CALLER CALLEE METHOD PATH, or none of them")
     allowed = _answer(allow_list, caller, callee, method, path).allowed
-    if as_json:
-        print_json({"allowed": allowed})
-    if not allowed:
-        raise typer.Exit(1)
+    return Report({"allowed": allowed}, good=allowed)
 
 
 @app.command()
 @command
-def explain(
-    caller: Caller, callee: Callee, method: Method, path: PathArgument, file: File = DEFAULT, as_json: AsJson = False
-) -> None:
+def explain(caller: Caller, callee: Callee, method: Method, path: PathArgument, file: File = DEFAULT) -> Report:
     """Say which line allows a call, or why none does. Exit 0: allowed, 1: refused, 2: wrong file."""
     answer = _answer(_read(file), caller, callee, method, path)
-    if as_json:
-        entry = answer.entry
-        print_json(
-            {
-                "allowed": answer.allowed,
-                "reason": answer.reason,
-                "entry": entry.number if entry else None,
-                "line": entry.line if entry else None,
-                "allowed_by": answer.allowed_by,
-            }
-        )
-    else:
-        said = "allowed" if answer.allowed else "refused"
-        out.print(f"{said}: {file}: {answer.reason}")
-    if not answer.allowed:
-        raise typer.Exit(1)
+    entry, said = answer.entry, "allowed" if answer.allowed else "refused"
+    told = {
+        "allowed": answer.allowed,
+        "reason": answer.reason,
+        "entry": entry.number if entry else None,
+        "line": entry.line if entry else None,
+        "allowed_by": answer.allowed_by,
+    }
+    return Report(told, [f"{said}: {file}: {answer.reason}"], good=answer.allowed)
 
 
 def _answer(allow_list: AllowList, caller: str, callee: str, method: str, path: str) -> Answer:

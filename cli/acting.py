@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
 from application.operator_commands import Act
-from cli.operators import As, Reason, who, why
-from cli.output import AsJson, DataDir, command, complain, out, print_json, running_parts
-from cli.scopes import ProductArgument, ScopesArgument, TenantArgument, scope_of
+from application.problem_texts import sentence
+from cli.bulk import each_by_itself
+from cli.command import command
+from cli.operators import By, Reason
+from cli.output import Line, Report, problem
+from cli.scopes import ProductArgument, ScopesArgument, TenantArgument, product_of, scope_of
 from cli.show import snapshot_of
 from domain.errors import UsageError
-from domain.scope.desired import is_past_return
+from domain.scope.purges import is_past_return
 from domain.scope.steps import Scope
 from runtime.compose import Parts
 from runtime.compose.operators import operating_of
@@ -21,112 +26,57 @@ from runtime.compose.resources import recreating_of
 
 
 @command
-def restore(
-    tenant: TenantArgument,
-    reason: Reason,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+def restore(parts: Parts, tenant: TenantArgument, reason: Reason, by: By = "") -> Report:
     """Undo the destruction of a tenant before its purge begins: everything is as it was, and opens again."""
-    because, by = why(reason), who(as_name)
-    with running_parts(data_dir) as parts:
-        snapshot_of(parts, tenant)
-        event = operating_of(parts).restore(tenant, reason=because, by=by)
-    if as_json:
-        print_json({"tenant_id": tenant, "outcome": "restored", "undoes": event.undoes})
-    else:
-        out.print(f"tenant {tenant} is restored; see `tenantry show {tenant}`")
+    snapshot_of(parts, tenant)
+    event = operating_of(parts).restore(tenant, reason=reason, by=by)
+    told = {"tenant_id": tenant, "outcome": "restored", "undoes": event.undoes}
+    return Report(told, [f"tenant {tenant} is restored; see `tenantry show {tenant}`"])
 
-
-@command
-def retry(
-    scope: ScopesArgument,
-    reason: Reason,
-    product: ProductArgument = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Try again what was given up, or is held because a step failed: after you have mended the cause."""
-    _act("retry", scope, product, reason, as_name, data_dir, as_json)
-
-
-@command
-def hold(
-    scope: ScopesArgument,
-    reason: Reason,
-    product: ProductArgument = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Begin nothing more for a scope, whatever commerce says, until it is released. What is under way finishes."""
-    _act("hold", scope, product, reason, as_name, data_dir, as_json)
-
-
-@command
-def release(
-    scope: ScopesArgument,
-    reason: Reason,
-    product: ProductArgument = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Let a scope go on that somebody held."""
-    _act("release", scope, product, reason, as_name, data_dir, as_json)
-
-
-@command
-def ensure(
-    scope: ScopesArgument,
-    reason: Reason,
-    product: ProductArgument = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Ensure every step of a converged scope again: where something behind it was changed that nobody can see."""
-    _act("ensure", scope, product, reason, as_name, data_dir, as_json)
-
-
-_DONE = {"retry": "is tried again", "hold": "is held", "release": "goes on", "ensure": "is ensured again"}
 
 ActKind = Literal["retry", "hold", "release", "ensure"]
 
-
-def _act(
-    kind: ActKind, text: str, product: str | None, reason: str, as_name: str | None, data_dir: Any, as_json: bool
-) -> None:
-    """One scope, or all that come on stdin: each is told by itself, and what is refused stops none of the others."""
-    because, by = why(reason), who(as_name)
-    if text != "-":
-        act = Act(kind, scope_of(text, product), because)
-        with running_parts(data_dir) as parts:
-            told = _carried_out(parts, act, by)
-        if as_json:
-            print_json(told)
-        else:
-            _say_done(told)
-        return
-    acts = [Act(kind, scope_of(line.strip(), product), because) for line in sys.stdin if line.strip()]
-    results: list[dict[str, Any]] = []
-    with running_parts(data_dir) as parts:
-        for act in acts:
-            try:
-                results.append(_carried_out(parts, act, by))
-            except UsageError as error:
-                results.append({"scope": str(act.scope), "act": kind, "refused": str(error)})
-            if not as_json:
-                _say_done(results[-1])
-    if as_json:
-        print_json(results)
-    if any("refused" in result for result in results):
-        raise typer.Exit(1)
+ACTS: Final[dict[ActKind, tuple[str, str]]] = {
+    "retry": (
+        "is tried again",
+        "Try again what was given up, or is held because a step failed: after you have mended the cause.",
+    ),
+    "hold": (
+        "is held",
+        "Begin nothing more for a scope, whatever commerce says, until it is released. What is under way finishes.",
+    ),
+    "release": ("goes on", "Let a scope go on that somebody held."),
+    "ensure": (
+        "is ensured again",
+        "Ensure every step of a converged scope again: where something behind it was changed that nobody can see.",
+    ),
+}
+"""What is said of a scope after the act, and the help of its command."""
 
 
-def _carried_out(parts: Parts, act: Act, by: str) -> dict[str, Any]:
+def act_on_scopes(kind: ActKind) -> Callable[..., None]:
+    """The command of one kind of act."""
+
+    def act(
+        parts: Parts, scope: ScopesArgument, reason: Reason, product: ProductArgument = None, by: By = ""
+    ) -> Iterable[Report]:
+        carry_out = partial(_carried_out, parts, by)
+        if scope != "-":
+            told = carry_out(Act(kind, scope_of(scope, product), reason))
+            return [Report(told, _done(told))]
+        return each_by_itself(
+            [Act(kind, scope_of(line.strip(), product), reason) for line in sys.stdin if line.strip()],
+            carry_out,
+            refused=lambda act, error: {"scope": str(act.scope), "act": kind, "refused": sentence(error)},
+            text=_done,
+            is_good=lambda told: "refused" not in told,
+        )
+
+    act.__doc__ = ACTS[kind][1]
+    return command(act)
+
+
+def _carried_out(parts: Parts, by: str, act: Act) -> dict[str, Any]:
     snapshot_of(parts, act.scope.tenant_id)
     recorded = operating_of(parts).carry_out(act, by=by)
     after = snapshot_of(parts, act.scope.tenant_id)
@@ -142,42 +92,32 @@ def _carried_out(parts: Parts, act: Act, by: str) -> dict[str, Any]:
     }
 
 
-def _say_done(told: dict[str, Any]) -> None:
+def _done(told: dict[str, Any]) -> Iterator[Line]:
     if "refused" in told:
-        complain(told["refused"])
+        yield problem(told["refused"])
         return
-    scope = told["scope"]
-    out.print(f"{scope} {_DONE[told['act']]}: see `tenantry runs show {scope}`", markup=False, soft_wrap=True)
+    scope, kind = told["scope"], told["act"]
+    yield f"{scope} {ACTS[kind][0]}: see `tenantry runs show {scope}`"
     if told.get("purge_has_begun"):
-        out.print("its purge had begun before: what was removed until now is gone, and no restore brings it back")
+        yield "its purge had begun before: what was removed until now is gone, and no restore brings it back"
 
 
 @command
 def recreate(
+    parts: Parts,
     tenant: Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant.")],
     reason: Reason,
     product: Annotated[str | None, typer.Option(help="A product whose database is missing.")] = None,
     family: Annotated[str | None, typer.Option(help="The family whose database is missing.")] = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+    by: By = "",
+) -> Report:
     """Accept that a missing database is lost: it is made anew, EMPTY, and its products are marked data_lost."""
     if (product is None) == (family is None):
         raise UsageError("name what is lost: --family KEY, or --product KEY of that family")
-    because, by = why(reason), who(as_name)
-    with running_parts(data_dir) as parts:
-        if product is not None and product not in parts.catalog:
-            raise UsageError(f"product {product} is not in the catalogue: it has {', '.join(parts.catalog.products)}")
-        snapshot_of(parts, tenant)
-        scope = Scope("family", tenant, family or parts.catalog.family_of(product or ""))
-        event = recreating_of(parts).recreate(scope, reason=because, by=by)
-    if as_json:
-        print_json({"scope": str(scope), "act": "recreate", "by": by, "reason": because, "data_lost": event.products})
-    else:
-        lost = ", ".join(event.products) or "nobody"
-        out.print(
-            f"{scope} is made anew, without the data of {lost}: see `tenantry runs show {scope}`",
-            markup=False,
-            soft_wrap=True,
-        )
+    known = product_of(parts, product) if product is not None else None
+    snapshot_of(parts, tenant)
+    scope = Scope("family", tenant, family or parts.catalog.family_of(known or ""))
+    event = recreating_of(parts).recreate(scope, reason=reason, by=by)
+    told = {"scope": str(scope), "act": "recreate", "by": by, "reason": reason, "data_lost": event.products}
+    lost = ", ".join(event.products) or "nobody"
+    return Report(told, [f"{scope} is made anew, without the data of {lost}: see `tenantry runs show {scope}`"])

@@ -11,7 +11,8 @@ import typer
 
 from adapters.postgres.past import time_of
 from application.progress import Progress
-from cli.output import DataDir, Styled, command, out, print_json, running_parts
+from cli.command import stream
+from cli.output import Report, Styled
 from cli.progress import progress
 from domain.errors import UsageError
 from domain.times import clock
@@ -19,8 +20,9 @@ from history.acts import Act, acts_in
 from runtime.compose import Parts
 
 
-@command
+@stream
 def acts(
+    parts: Parts,
     since: Annotated[
         str | None, typer.Option("--from", metavar="TIME", help="From then on: a time with its zone, or a day.")
     ] = None,
@@ -30,9 +32,7 @@ def acts(
     by: Annotated[str | None, typer.Option(help="Only by whom this is a part of the name, user or host.")] = None,
     what: Annotated[str | None, typer.Option(help='Only acts of that name, or a part of it: "discarded".')] = None,
     tenant: Annotated[str | None, typer.Option(help="Only what was done to this tenant.")] = None,
-    data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
-) -> None:
+) -> Iterator[Report]:
     """List what operators did, to tenants and to the whole: who, when, what and why, from the log alone, oldest first.
 
     Times are those of recording.
@@ -40,17 +40,11 @@ def acts(
     first, end = time_of(since) if since else None, time_of(until) if until else None
     if first and end and first >= end:
         raise UsageError(f"nothing was done from {since} to {until}: give the earlier time first")
-    with running_parts(data_dir) as parts:
-        found = _acts(parts, by=by, what=what, tenant=tenant, since=first, until=end)
-        if as_json:
-            for each in found:
-                print_json(asdict(each))
-            return
-        act = None
-        for act in found:
-            out.print(*_line(act))
-        if act is None:
-            out.print("no such act is in the log")
+    act = None
+    for act in _acts(parts, by=by, what=what, tenant=tenant, since=first, until=end):
+        yield Report(asdict(act), [_line(act)])
+    if act is None:
+        yield Report(text=["no such act is in the log"])
 
 
 def _acts(

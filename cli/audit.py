@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import typer
 
 from audit.checkpoints import Note, key_ids
 from audit.verification import Verified
-from cli import audit_intake, check, settled
+from cli import audit_intake, check
 from cli import export as exports
-from cli.held_checkpoint import held_checkpoint
-from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts, settings_of, table
+from cli.command import DataDir, command, settings_of
+from cli.export import held_checkpoint
+from cli.output import Aside, Exact, Line, Report, Table, and_more, pairs, speed, table
 from cli.progress import progress
 from domain.errors import UsageError
 from runtime.compose import Parts
@@ -32,7 +35,7 @@ checkpoint = typer.Typer(
 app.add_typer(checkpoint, name="checkpoint")
 app.command()(check.log)
 app.command()(check.views)
-app.command()(settled.scopes)
+app.command()(check.scopes)
 app.command()(audit_intake.intake)
 app.command()(exports.export)
 app.command()(exports.export_keys)
@@ -40,137 +43,140 @@ app.command()(exports.export_keys)
 
 @app.command()
 @command
-def seal(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def seal(parts: Parts) -> Report:
     """Seal what was recorded since the last seal, and sign a checkpoint.
 
     May be killed, run again and run twice at once: it goes on where the last batch was committed.
     """
-    with running_parts(data_dir) as parts, progress("sealing") as say:
+    with progress("sealing") as say:
         keys, sealed = seal_keys_of(parts), seal_of(parts).seal(say)
-    if keys.signer is None:
-        err.print("no seal key is set, the checkpoint is unsigned: set TENANTRY_SEAL_KEY_FILE", highlight=False)
-    if as_json:
-        print_json(
-            {
-                "events": sealed.events,
-                "seconds": round(sealed.seconds, 3),
-                "rate": round(sealed.rate, 1),
-                "signed": sealed.note is not None and keys.standing(sealed.note) == "signed",
-                "checkpoint": _as_json(sealed.note),
-            }
-        )
-    elif sealed.note is None:
-        out.print("the log is empty: there is nothing to seal")
-    else:
+    told = {
+        "events": sealed.events,
+        **speed(sealed),
+        "signed": sealed.note is not None and keys.standing(sealed.note) == "signed",
+        "checkpoint": _note(sealed.note),
+    }
+    text = "the log is empty: there is nothing to seal"
+    if sealed.note is not None:
         newest = sealed.note.checkpoint
         new = f", {sealed.events} of them new ({sealed.rate:,.0f} a second)" if sealed.events else ", none of them new"
-        out.print(f"{newest.size} events sealed up to position {newest.position}{new}", highlight=False)
+        text = f"{newest.size} events sealed up to position {newest.position}{new}"
+    unsigned = Aside("no seal key is set, the checkpoint is unsigned: set TENANTRY_SEAL_KEY_FILE")
+    return Report(told, [text], [unsigned] if keys.signer is None else ())
 
 
 @app.command()
 @command
 def verify(
+    parts: Parts,
     held: Annotated[
         Path | None,
         typer.Option("--checkpoint", metavar="FILE", help="A checkpoint that was held elsewhere: finds a log cut off."),
     ] = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Compute the seal anew from the stored events, and name every position that does not fit. Exit 1 if any.
 
     Without --checkpoint the log is held against the one that was signed on this machine last, where it is kept.
     """
     outside = held_checkpoint(held) if held else None
-    with running_parts(data_dir) as parts, progress("verifying") as say:
-        if outside is None:
-            outside = _kept(parts)
-        verified = verification_of(parts, say).verify(outside)
-    if as_json:
-        print_json(_verified_as_json(verified))
-    else:
-        _show(verified)
-    if verified.findings:
-        raise typer.Exit(1)
+    with progress("verifying") as say:
+        verified = verification_of(parts, say).verify(outside or _kept(parts))
+    told = {
+        "whole": not verified.findings,
+        "events": verified.events,
+        "position": verified.position,
+        "checkpoints": verified.checkpoints,
+        "signed": verified.signed,
+        "unsealed": verified.unsealed,
+        **speed(verified),
+        "findings": [asdict(found) for found in verified.findings],
+        "more": verified.more,
+    }
+    notes = [] if verified.signed else [UNSIGNED]
+    if verified.unsealed:
+        notes.append(Aside(f"about {verified.unsealed} events are not sealed yet: run `tenantry audit seal`"))
+    text = _findings(verified) if verified.findings else [_as_sealed(verified)]
+    return Report(told, text, notes, good=not verified.findings)
+
+
+UNSIGNED: Final = Aside(
+    "the newest checkpoint is not signed by a key that is set: this shows accidents, not who can write to the database"
+)
+
+
+def _findings(verified: Verified) -> Iterator[Line]:
+    rows = [(found.first, found.last, found.kind, found.explanation) for found in verified.findings]
+    yield table("Not as it was sealed", ("from position", "to", "what", "that is"), rows)
+    yield from and_more(verified.more)
+
+
+def _as_sealed(verified: Verified) -> str:
+    return (
+        f"{verified.events} events up to position {verified.position} are as they were sealed"
+        f" ({verified.rate:,.0f} a second); {verified.checkpoints} checkpoints fit"
+    )
 
 
 @app.command()
 @command
 def prove(
+    parts: Parts,
     event: Annotated[str, typer.Argument(metavar="EVENT", help="Its id or its position; an id takes a while to find.")],
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Prove to somebody who holds a checkpoint that one event is in the log (RFC 9162, inclusion)."""
-    with running_parts(data_dir) as parts, progress("looking for the event") as say:
+    with progress("looking for the event") as say:
         proof = seal_of(parts).prove(_event(event), say)
-    value = {
+    told = {
         "position": proof.position,
         "index": proof.index,
         "size": proof.note.checkpoint.size,
-        "leaf": _text(proof.leaf),
         "leaf_hash": _text(proof.leaf_hash),
         "path": [_text(hash_) for hash_ in proof.path],
         "checkpoint": str(proof.note),
     }
-    if as_json:
-        print_json(value)
-    else:
-        del value["leaf"]
-        _show_proof(f"The event at position {proof.position} is leaf {proof.index} of the log", value)
+    title = f"The event at position {proof.position} is leaf {proof.index} of the log"
+    return Report({**told, "leaf": _text(proof.leaf)}, [_proof(title, told)])
 
 
 @app.command()
 @command
 def consistency(
+    parts: Parts,
     old: Annotated[int, typer.Argument(metavar="A", help="How many events the older checkpoint has.")],
     new: Annotated[int, typer.Argument(metavar="B", help="How many the newer one has.")],
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Prove that the log of A events only grew to be that of B (RFC 9162, consistency)."""
-    with running_parts(data_dir) as parts:
-        proof = seal_of(parts).consistency(old, new)
-    value = {
+    proof = seal_of(parts).consistency(old, new)
+    told = {
         "old": proof.old,
         "new": proof.new,
         "old_root": _text(proof.old_root),
         "new_root": _text(proof.new_root),
         "path": [_text(hash_) for hash_ in proof.path],
     }
-    if as_json:
-        print_json(value)
-    else:
-        _show_proof(f"The log of {new} events begins with that of {old}", value)
+    return Report(told, [_proof(f"The log of {new} events begins with that of {old}", told)])
 
 
 @checkpoint.command()
 @command
-def export(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def export(parts: Parts) -> Report:
     """Print the newest checkpoint (c2sp.org/tlog-checkpoint). Keep it where nobody of the database can reach it."""
-    with running_parts(data_dir) as parts:
-        note, keys = seal_of(parts).newest(), seal_keys_of(parts)
+    note, keys = seal_of(parts).newest(), seal_keys_of(parts)
     if not note.signatures:
         raise UsageError("the newest checkpoint is unsigned: set TENANTRY_SEAL_KEY_FILE and run `tenantry audit seal`")
-    if keys.signer is not None and not keys.signed_by_the_newest(note):
-        err.print("signed by an older key: run `tenantry audit seal` for the newest", highlight=False)
-    if as_json:
-        print_json(_as_json(note))
-    else:
-        out.exact(str(note))
+    is_old = keys.signer is not None and not keys.signed_by_the_newest(note)
+    older = Aside("signed by an older key: run `tenantry audit seal` for the newest")
+    return Report(_note(note), [Exact([str(note)])], [older] if is_old else ())
 
 
 @checkpoint.command()
 @command
-def key(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def key(data_dir: DataDir = None) -> Report:
     """Print the public keys by which checkpoints are verified (c2sp.org/signed-note)."""
-    verifiers = load_seal_keys(settings_of(data_dir)).verifiers
+    verifiers = [str(verifier) for verifier in load_seal_keys(settings_of(data_dir)).verifiers]
     if not verifiers:
         raise UsageError("no seal key is set: set TENANTRY_SEAL_KEY_FILE; `tenantry up` makes one for embedded parts")
-    if as_json:
-        print_json({"keys": [str(verifier) for verifier in verifiers]})
-    else:
-        out.exact("".join(f"{verifier}\n" for verifier in verifiers))
+    return Report({"keys": verifiers}, [Exact(f"{verifier}\n" for verifier in verifiers)])
 
 
 # -- what goes in and comes out ------------------------------------------------------------------------------------
@@ -197,7 +203,7 @@ def _text(hash_: bytes) -> str:
     return b64encode(hash_).decode()
 
 
-def _as_json(note: Note | None) -> dict[str, Any] | None:
+def _note(note: Note | None) -> dict[str, Any] | None:
     if note is None:
         return None
     found = note.checkpoint
@@ -211,47 +217,6 @@ def _as_json(note: Note | None) -> dict[str, Any] | None:
     }
 
 
-def _verified_as_json(verified: Verified) -> dict[str, Any]:
-    return {
-        "whole": not verified.findings,
-        "events": verified.events,
-        "position": verified.position,
-        "checkpoints": verified.checkpoints,
-        "signed": verified.signed,
-        "unsealed": verified.unsealed,
-        "seconds": round(verified.seconds, 3),
-        "rate": round(verified.rate, 1),
-        "findings": [
-            {"kind": found.kind, "first": found.first, "last": found.last, "explanation": found.explanation}
-            for found in verified.findings
-        ],
-        "more": verified.more,
-    }
-
-
-def _show(verified: Verified) -> None:
-    if verified.findings:
-        rows = [(found.first, found.last, found.kind, found.explanation) for found in verified.findings]
-        out.print(table("Not as it was sealed", ("from position", "to", "what", "that is"), rows))
-        if verified.more:
-            out.print(f"and {verified.more} more", highlight=False)
-    else:
-        out.print(
-            f"{verified.events} events up to position {verified.position} are as they were sealed"
-            f" ({verified.rate:,.0f} a second); {verified.checkpoints} checkpoints fit",
-            highlight=False,
-        )
-    if not verified.signed:
-        err.print(
-            "the newest checkpoint is not signed by a key that is set: this shows accidents, not who can write to the"
-            " database",
-            highlight=False,
-        )
-    if verified.unsealed:
-        err.print(f"about {verified.unsealed} events are not sealed yet: run `tenantry audit seal`", highlight=False)
-
-
-def _show_proof(title: str, value: dict[str, Any]) -> None:
-    rows = [(name, each) for name, each in value.items() if not isinstance(each, list)]
-    rows += [(f"path {number}", each) for number, each in enumerate(value["path"], 1)]
-    out.print(table(title, ("what", "value"), rows))
+def _proof(title: str, told: dict[str, Any]) -> Table:
+    plain = {name: each for name, each in told.items() if not isinstance(each, list)}
+    return pairs(title, plain | {f"path {number}": each for number, each in enumerate(told["path"], 1)})

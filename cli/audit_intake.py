@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from adapters.kafka.ports import Partition
 from application.inbound import Inbound
 from audit.intake_audit import IntakeAudited, Reread
-from cli.operators import As, who, why
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from cli.command import Judged, command
+from cli.operators import By, why_if_given
+from cli.output import Line, Report, and_more, table
 from cli.progress import progress
 from domain.errors import UsageError
 from domain.operator_events import MessagesReread
@@ -25,12 +26,13 @@ from runtime.compose.positions import intake_audit_of, standings_of
 
 @command
 def intake(
+    parts: Parts,
     reread: Annotated[bool, typer.Option("--reread", help="Take in what is missing; give the reason.")] = False,
-    reason: Annotated[str | None, typer.Option(help="Why it is read again; kept in the log for good.")] = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+    reason: Annotated[
+        str | None, typer.Option(help="Why it is read again; kept in the log for good."), Judged(why_if_given)
+    ] = None,
+    by: By = "",
+) -> Report:
     """Look whether each message that Kafka still keeps, up to our position, was taken in or quarantined. Exit 1 if not.
 
     With --reread what is missing is taken in, and the exit code is 1 where some of it was quarantined.
@@ -39,16 +41,19 @@ def intake(
         raise UsageError("--reread takes messages in: say why, with --reason")
     if reason is not None and not reread:
         raise UsageError("--reason belongs to --reread: add that, or leave the reason out")
-    because = why(reason) if reason is not None else None
-    with running_parts(data_dir) as parts, progress("reading Kafka again", "messages") as say:
-        again = _reread(parts, because, who(as_name)) if because is not None else None
+    with progress("reading Kafka again", "messages") as say:
+        again = _reread(parts, reason, by) if reason is not None else None
         audited = intake_audit_of(parts, say).audit(standings_of(parts), again)
-    if as_json:
-        print_json(_as_json(audited, is_reread=reread))
-    else:
-        _show(audited, is_reread=reread)
-    if (audited.missing and not reread) or audited.reread["quarantined"]:
-        raise typer.Exit(1)
+    told = {
+        "messages": audited.messages,
+        "partitions": [asdict(each) for each in audited.partitions],
+        "missing": [asdict(each) for each in audited.missing],
+        "more": audited.more,
+        "reread": dict(audited.reread) if reread else None,
+        "seconds": round(audited.seconds, 3),
+    }
+    is_bad = (audited.missing and not reread) or audited.reread["quarantined"]
+    return Report(told, _text(audited, reread=reread), good=not is_bad)
 
 
 def _reread(parts: Parts, reason: str, by: str) -> Reread:
@@ -67,30 +72,17 @@ def _reread(parts: Parts, reason: str, by: str) -> Reread:
     return take
 
 
-def _as_json(audited: IntakeAudited, *, is_reread: bool) -> dict[str, Any]:
-    return {
-        "messages": audited.messages,
-        "partitions": [asdict(each) for each in audited.partitions],
-        "missing": [asdict(each) for each in audited.missing],
-        "more": audited.more,
-        "reread": dict(audited.reread) if is_reread else None,
-        "seconds": round(audited.seconds, 3),
-    }
-
-
-def _show(audited: IntakeAudited, *, is_reread: bool) -> None:
+def _text(audited: IntakeAudited, *, reread: bool) -> Iterator[Line]:
     rows = [(each.topic, each.partition, each.offset, each.source, each.id) for each in audited.missing]
     if rows:
-        out.print(table("Not taken in", ("topic", "partition", "offset", "source", "id"), rows))
-    if audited.more:
-        out.print(f"and {audited.more} more", highlight=False)
-    if is_reread:
+        yield table("Not taken in", ("topic", "partition", "offset", "source", "id"), rows)
+    yield from and_more(audited.more)
+    if reread:
         became = ", ".join(f"{count} {name}" for name, count in sorted(audited.reread.items())) or "nothing was missing"
-        out.print(f"read again: {became}", highlight=False)
+        yield f"read again: {became}"
     elif not rows:
         rate = audited.messages / audited.seconds if audited.seconds else 0
-        out.print(
+        yield (
             f"all {audited.messages} messages that Kafka keeps up to our positions were taken in or quarantined"
-            f" ({rate:,.0f} a second)",
-            highlight=False,
+            f" ({rate:,.0f} a second)"
         )

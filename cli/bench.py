@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.output import AsJson, command, out, print_json, table
+from cli.command import command
+from cli.output import Report, table
 from domain.errors import UsageError
 from runtime.telemetry import configure_logging
 
@@ -41,8 +42,7 @@ def bench(
     runs: Annotated[int, typer.Option(min=1, help="How often each side is measured; medians are shown.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes: whether it works, not how fast.")] = False,
     write: Annotated[Path | None, typer.Option(help="Also write the table to this file, as Markdown.")] = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Measure a part against what it replaces, in turns, on an embedded server of its own. Needs a checkout.
 
     With --json the last line is one JSON object; progress goes to stderr.
@@ -58,24 +58,14 @@ def bench(
         results = [_bench(each)(runs=runs, quick=quick) for each in names]
         if write:
             report.write(write, results, about)
-        _show(results, report.HEADINGS, report.lines(results), as_json=as_json)
+        told = results[0] if len(results) == 1 else {"bench": "all", "results": results}
+        return Report(told, [table("Events a second", report.HEADINGS, report.lines(results))])
 
 
 def _bench(name: str) -> Callable[..., dict[str, Any]]:
     module, function = BENCHES[name]
     found: Callable[..., dict[str, Any]] = getattr(import_module(module), function)
     return found
-
-
-def _show(
-    results: list[dict[str, Any]], headings: tuple[str, ...], lines: Iterable[tuple[str, ...]], *, as_json: bool
-) -> None:
-    if not as_json:
-        out.print(table("Events a second", headings, lines))
-    elif len(results) == 1:
-        print_json(results[0])
-    else:
-        print_json({"bench": "all", "results": results})
 
 
 @contextmanager

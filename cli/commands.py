@@ -7,6 +7,7 @@ So `tenantry --help` imports no driver, and no command waits for the libraries o
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
@@ -33,9 +34,9 @@ COMMANDS: Final[dict[str, Entry]] = {
     "timeline": Entry("cli.history:timeline", "List everything about one tenant in order."),
     "explain": Entry("cli.history:explain", "Explain the state of a tenant's products."),
     "diff": Entry("cli.history:diff", "Show what of a tenant differs between two moments."),
-    "tenants": Entry("cli.look:tenants", "List tenants with the levels of their products."),
-    "status": Entry("cli.look:status", "Show positions, lags, and what waits."),
-    "credentials": Entry("cli.look:credentials", "Print a product's database login, with PASSWORD."),
+    "tenants": Entry("cli.tenants:tenants", "List tenants with the levels of their products."),
+    "status": Entry("cli.status:status", "Show positions, lags, and what waits."),
+    "credentials": Entry("cli.credentials:credentials", "Print a product's database login, with PASSWORD."),
     "restore": Entry("cli.acting:restore", "Undo the destruction of a tenant before its purge."),
     "acts": Entry("cli.acts:acts", "List what operators did."),
     "reconcile": Entry("cli.reconcile:reconcile", "Compare the log with the real resources."),
@@ -93,7 +94,12 @@ class LoadedCommands(MutableMapping[str, Any]):
 
 def _load(name: str, entry: Entry) -> Any:
     module, _, attribute = entry.where.partition(":")
-    found = getattr(importlib.import_module(module), attribute)
+    gc.disable()  # of what is imported nothing is garbage: to look for it would take a tenth of the time
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    finally:
+        gc.freeze()
+        gc.enable()
     holder = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     holder.callback()(lambda: None)  # so that Typer makes a group of the one command as well
     if isinstance(found, typer.Typer):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Final
 
-import typer
-
 from adapters.files import commerce_dump
 from application.commerce_comparison import Comparison
-from cli.output import out, table
+from cli.output import Exact, Line, Report, out, table
 from domain.commerce_dump import Difference
 from domain.errors import UsageError
 from runtime.compose import Parts
@@ -32,51 +32,48 @@ REMEDIES: Final = {
 HELD: Final = "decide about it: `tenantry runs approve`"
 
 
-def compare(parts: Parts, path: Path, *, as_json: bool) -> None:
-    """Print every difference between the dump and what is wanted here. Exit 1 where there is one."""
+def compare(parts: Parts, path: Path) -> Iterator[Report]:
+    """Every difference between the dump and what is wanted here."""
     comparison = Comparison()
+    found = _differences(parts, path, comparison)
+    yield Report(Exact(_json(found, comparison)), _text(found, comparison))
+    yield Report(good=not comparison.found)
+
+
+def _differences(parts: Parts, path: Path, comparison: Comparison) -> Iterator[Difference]:
     try:
         with path.open("rb") as file:
-            found = comparing_of(parts).compare(commerce_dump.read(file, name=path.name), comparison)
-            if as_json:
-                _print_json(found, comparison)
-            else:
-                _print_table(found, comparison)
+            yield from comparing_of(parts).compare(commerce_dump.read(file, name=path.name), comparison)
     except OSError as error:
         raise UsageError(f"dump {path}: {error.strerror}: correct the path") from None
-    if comparison.found:
-        raise typer.Exit(1)
 
 
-def _print_table(found: Iterator[Difference], comparison: Comparison) -> None:
-    rows: list[tuple[str | None, ...]] = []
-    for difference in found:
-        if len(rows) < MOST:
-            told = (difference.kind, difference.tenant_id, difference.what, difference.said, _remedy(difference))
-            rows.append(told)
-    all_ = comparison.found.total()
+def _text(found: Iterator[Difference], comparison: Comparison) -> Iterator[Line]:
+    rows = [(each.kind, each.tenant_id, each.what, each.said, _remedy(each)) for each in islice(found, MOST)]
+    deque(found, maxlen=0)
+    total = comparison.found.total()
     if rows:
-        out.print(table(f"{all_} differences", ("kind", "tenant", "what", "difference", "then"), rows))
-    if all_ > len(rows):
-        out.print(f"and {all_ - len(rows)} more: --json has all of them")
+        yield table(f"{total} differences", ("kind", "tenant", "what", "difference", "then"), rows)
+    if total > len(rows):
+        yield f"and {total - len(rows)} more: --json has all of them"
     compared = f"{comparison.customers} customers and {comparison.tenants} tenants compared"
     counts = ", ".join(f"{number} {kind}" for kind, number in sorted(comparison.found.items()))
-    out.print(f"{compared}: {counts or 'all is as commerce says'}", soft_wrap=True, highlight=False)
+    yield f"{compared}: {counts or 'all is as commerce says'}"
 
 
 def _remedy(difference: Difference) -> str:
     return HELD if difference.held else REMEDIES[difference.kind]
 
 
-def _print_json(found: Iterator[Difference], comparison: Comparison) -> None:
+def _json(found: Iterator[Difference], comparison: Comparison) -> Iterator[str]:
     """One JSON value, however many there are: nothing is printed of a dump that turns out to be a bad one."""
     with SpooledTemporaryFile(max_size=1 << 20, mode="w+", encoding="utf-8") as kept:
         for number, difference in enumerate(found):
             told = {**asdict(difference), "remedy": _remedy(difference)}
             kept.write(("," if number else "") + json_text(told, encoding=out.encoding))
         kept.seek(0)
-        out.exact('{"differences": [')
+        yield '{"differences": ['
         while part := kept.read(1 << 16):
-            out.exact(part)
+            yield part
         counts = {"customers": comparison.customers, "tenants": comparison.tenants, "found": dict(comparison.found)}
-        out.exact(f"], {json_text(counts)[1:]}\n")
+        yield f"], {json_text(counts)[1:]}\n"

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from adapters.postgres.living_products import families_on
-from cli.operators import As, Reason, who, why
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts
+from application.problem_texts import sentence
+from cli.command import command
+from cli.operators import By, Reason
+from cli.output import Report
 from domain.configuration import Adopted, Configuration, differences
 from domain.errors import Obstacle, Retryable, UsageError
 from runtime import proposal
@@ -27,117 +29,83 @@ app = typer.Typer(
 @app.command()
 @command
 def show(
+    parts: Parts,
     at: Annotated[
         int | None, typer.Option("--at", metavar="POSITION", help="As it was at a position of the log.")
     ] = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Print the configuration that is in use, who adopted it, and where another was looked for."""
-    with running_parts(data_dir, warn=_tells_by_itself) as parts:
-        adopted = parts.adopting.adopted() if at is None else parts.past.adopted_at(at)
-        lines = list(proposal.in_use(adopted, parts.settings))
-        configuration = adopted.configuration or parts.at_hand
-        used = families_on(parts.endpoints.database_url)
-    if as_json:
-        print_json(_told(adopted, configuration, parts))
-        return
-    for line in lines:
-        _line(line)
-    for line in _content(configuration, used):
-        _line(line)
+    parts.warn = _tells_by_itself
+    adopted = parts.adopting.adopted() if at is None else parts.past.adopted_at(at)
+    configuration = adopted.configuration or parts.at_hand
+    used = families_on(parts.endpoints.database_url)
+    text = [*proposal.in_use(adopted, parts.settings), *_content(configuration, used)]
+    return Report(_told(adopted, configuration, parts), text)
 
 
 @app.command()
 @command
-def diff(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def diff(parts: Parts) -> Report:
     """Print what the files and settings at hand say otherwise than what is adopted. Exit 1: something differs."""
-    with running_parts(data_dir, warn=_tells_by_itself) as parts:
-        found = differences(parts.configuration, parts.at_hand)
-        is_adopted = parts.adopted.version > 0
-    if as_json:
-        print_json(
-            [{"where": each.where, "adopted": each.adopted, "at_hand": each.proposed} for each in found]
-            if is_adopted
-            else None
-        )
-    elif not is_adopted:
-        _line("nothing is adopted yet: `tenantry migrate` adopts what is at hand")
-    else:
-        for each in found:
-            _line(f"{each.where}: {_value(each.adopted)} -> {_value(each.proposed)}")
-        if found:
-            _line(f"{len(found)} values differ; adopt what is at hand: tenantry config adopt --reason TEXT")
-        else:
-            _line("what is at hand is what is adopted")
-    if found:
-        raise typer.Exit(1)
+    parts.warn = _tells_by_itself
+    found = differences(parts.configuration, parts.at_hand)
+    if parts.adopted.version == 0:
+        return Report(None, ["nothing is adopted yet: `tenantry migrate` adopts what is at hand"], good=not found)
+    told = [{"where": each.where, "adopted": each.adopted, "at_hand": each.proposed} for each in found]
+    text = [f"{each.where}: {_value(each.adopted)} -> {_value(each.proposed)}" for each in found]
+    adopt_it = f"{len(found)} values differ; adopt what is at hand: tenantry config adopt --reason TEXT"
+    return Report(told, [*text, adopt_it if found else "what is at hand is what is adopted"], good=not found)
 
 
 @app.command()
 @command
-def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def check(parts: Parts) -> Report:
     """Check what is at hand, without adopting it, and the shards that are in use. Exit 1: something is wrong."""
-    with running_parts(data_dir, warn=_tells_by_itself) as parts:
-        problems = list(_problems(parts))
-    if as_json:
-        print_json({"problems": problems})
-    else:
-        for problem in problems:
-            _line(problem)
-        if not problems:
-            _line("what is at hand may be adopted, and every shard in use answers")
-    if problems:
-        raise typer.Exit(1)
+    parts.warn = _tells_by_itself
+    problems = list(_problems(parts))
+    text = problems or ["what is at hand may be adopted, and every shard in use answers"]
+    return Report({"problems": problems}, text, good=not problems)
 
 
 @app.command()
 @command
-def adopt(reason: Reason, as_name: As = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def adopt(parts: Parts, reason: Reason, by: By = "") -> Report:
     """Adopt the files and settings at hand: every process uses them with its next decision, without a restart.
 
     A product that they lack is retired: it cannot be activated any more, and is closed and removed as before.
     """
-    because, by = why(reason), who(as_name)
-    with running_parts(data_dir, warn=_tells_by_itself) as parts:
-        before = parts.configuration
-        recorded = parts.adopting.adopt(parts.at_hand, reason=because, by=by)
-        parts.learn()
-        prepare_shards(parts)
-        if parts.catalog.is_foreign:
-            prepare_topics(parts)  # the others are there since the first start
-        used = families_on(parts.endpoints.database_url)
-        found = differences(before, parts.configuration)
-        version = parts.adopted.version
-        warnings = list(_left_behind(parts.configuration, used))
-    if as_json:
-        print_json(
-            {
-                "outcome": "adopted" if recorded else "as it was",
-                "version": version,
-                "by": by,
-                "reason": because,
-                "changes": [each.where for each in found],
-                "warnings": warnings,
-            }
-        )
-        return
-    if recorded is None:
-        _line(f"what is at hand is configuration {version}, which is adopted already")
-    else:
-        _line(f"configuration {version} is adopted: {len(found)} values changed")
-        _line(
-            "scopes that should be otherwise by it are found by the background sweep, at once by `tenantry reconcile`"
-        )
-    for warning in warnings:
-        _line(warning)
+    parts.warn = _tells_by_itself
+    before = parts.configuration
+    recorded = parts.adopting.adopt(parts.at_hand, reason=reason, by=by)
+    parts.learn()
+    prepare_shards(parts)
+    if parts.catalog.is_foreign:
+        prepare_topics(parts)  # the others are there since the first start
+    used = families_on(parts.endpoints.database_url)
+    found, version = differences(before, parts.configuration), parts.adopted.version
+    warnings = list(_left_behind(parts.configuration, used))
+    told = {
+        "outcome": "adopted" if recorded else "as it was",
+        "version": version,
+        "by": by,
+        "reason": reason,
+        "changes": [each.where for each in found],
+        "warnings": warnings,
+    }
+    text = [f"what is at hand is configuration {version}, which is adopted already"]
+    if recorded is not None:
+        text = [
+            f"configuration {version} is adopted: {len(found)} values changed",
+            "scopes that should be otherwise by it are found by the background sweep, at once by `tenantry reconcile`",
+        ]
+    return Report(told, [*text, *warnings])
 
 
 def _problems(parts: Parts) -> Iterator[str]:
     try:
         parts.adopting.check(parts.at_hand)
     except UsageError as error:
-        yield str(error)
+        yield sentence(error)
     for name, shard in parts.topology.shards.items():
         if shard.left and not families_on(parts.endpoints.database_url).get(name):
             continue
@@ -145,7 +113,7 @@ def _problems(parts: Parts) -> Iterator[str]:
             with parts.topology.connect(name):
                 pass
         except (Retryable, Obstacle) as error:
-            yield str(error)
+            yield sentence(error)
     yield from _left_behind(parts.configuration, families_on(parts.endpoints.database_url))
 
 
@@ -199,7 +167,3 @@ def _value(value: str | None) -> str:
 
 def _tells_by_itself(_: str) -> None:
     """That what is at hand differs is what these commands are about."""
-
-
-def _line(text: str) -> None:
-    out.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,8 @@ from typing import Annotated
 import typer
 
 from adapters.postgres.contexts import ContextStore
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts, settings_of
+from cli.command import AsJson, DataDir, command, running_parts, settings_of
+from cli.output import Report, render
 from domain.errors import Unavailable, UsageError
 from runtime.compose import Parts
 from runtime.compose.contexts import check_lease
@@ -53,10 +55,8 @@ def context_service(
         signal.signal(number, lambda *_: stop.set())
 
     def ready(at: int) -> None:
-        if as_json:
-            print_json({"ready": True, "url": f"http://{host}:{at}"})
-        else:
-            out.print(f"ready  http://{host}:{at}", highlight=False, markup=False)
+        url = f"http://{host}:{at}"
+        render(Report({"ready": True, "url": url}, [f"ready  {url}"]), as_json=as_json)
 
     with Parts(settings, endpoints(settings)) as parts:
         parts.knock()
@@ -90,12 +90,8 @@ def contexts(
         with Parts(settings, endpoints(settings)) as parts:
             roles.run("contexts", parts)
         return
-    with running_parts(data_dir) as parts:
-        store = ContextStore(parts.endpoints.database_url)
+    with running_parts(data_dir) as parts, closing(ContextStore(parts.endpoints.database_url)) as store:
         store.request_sweep()
         at = store.standing().position
-        store.close()
-    if as_json:
-        print_json({"asked": True, "position": at})
-    else:
-        out.print(f"asked for, at position {at}: the projector derives every context anew, and tells what differs")
+    said = f"asked for, at position {at}: the projector derives every context anew, and tells what differs"
+    render(Report({"asked": True, "position": at}, [said]), as_json=as_json)

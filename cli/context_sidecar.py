@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.output import command, out
+from cli.command import command
+from cli.output import out
 from domain.errors import Unavailable, UsageError
 from runtime.telemetry import configure_logging
 from tenantry_client.asap import Refused, Signer, SigningKey, UnusableKey
@@ -63,7 +64,7 @@ def _run(directory: Path, urls: list[str], term: float, authorize: Callable[[], 
 
 
 def _ready(directory: Path) -> None:
-    out.print(f"ready  {directory / SOCKET}", highlight=False, markup=False, soft_wrap=True)
+    out.print(f"ready  {directory / SOCKET}")
 
 
 def _authorization(issuer: str | None) -> Callable[[], Mapping[str, str]]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from adapters.postgres.past import time_of
+from audit.checkpoints import Note
 from audit.export import Choice
 from audit.export import export as write_export
 from audit.export import export_keys as write_keys
-from audit.importing import import_log
-from cli.held_checkpoint import held_checkpoint
-from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
+from audit.importing import Imported, import_log
+from cli.command import command
+from cli.output import Aside, Report, speed
 from cli.progress import progress
+from domain.errors import UsageError
+from runtime.compose import Parts
 from runtime.compose.audit import exported_keys_of, log_copy_of, log_import_of, seal_keys_of
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A file, for Parquet a folder; nothing may be there yet.")]
@@ -22,6 +26,7 @@ Out = Annotated[Path, typer.Argument(metavar="OUT", help="A file, for Parquet a 
 
 @command
 def export(
+    parts: Parts,
     path: Out,
     form: Annotated[Literal["parquet", "jsonl", "csv"], typer.Option("--format")] = "jsonl",
     tenant: Annotated[str | None, typer.Option(help="Only the events of this tenant.")] = None,
@@ -35,47 +40,36 @@ def export(
     with_proofs: Annotated[
         bool, typer.Option("--with-proofs", help="Beside each event its proof against the newest checkpoint.")
     ] = False,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Write the log as it is stored to a file, or a folder of Parquet. Personal fields stay sealed.
 
     OUT appears when all of it is written. A manifest beside it says what it holds.
     """
     choice = Choice(form, tenant, time_of(since) if since else None, time_of(until) if until else None, with_proofs)
-    with running_parts(data_dir) as parts, progress("exporting") as say:
+    with progress("exporting") as say:
         exported = write_export(log_copy_of(parts), path, choice, say=say)
     manifest = exported.manifest
-    if as_json:
-        print_json(
-            {
-                "path": str(path),
-                **manifest.model_dump(mode="json"),
-                "seconds": round(exported.seconds, 3),
-                "rate": round(exported.rate, 1),
-            }
-        )
-    else:
-        reach = f", positions {manifest.first} to {manifest.last}" if manifest.events else ""
-        out.print(f"{manifest.events} events{reach}, in {path} ({exported.rate:,.0f} a second)", highlight=False)
+    reach = f", positions {manifest.first} to {manifest.last}" if manifest.events else ""
+    return Report(
+        {"path": str(path), **manifest.model_dump(mode="json"), **speed(exported)},
+        [f"{manifest.events} events{reach}, in {path} ({exported.rate:,.0f} a second)"],
+    )
 
 
 @command
-def export_keys(path: Out, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def export_keys(parts: Parts, path: Out) -> Report:
     """Write the data keys of all persons, wrapped by the master key, for another installation with the same one.
 
     Take them after the log was exported. Whoever has them and the master key can read every name.
     """
-    with running_parts(data_dir) as parts:
-        count = write_keys(log_copy_of(parts), path)
-    if as_json:
-        print_json({"path": str(path), "keys": count})
-    else:
-        out.print(f"{count} keys in {path}, wrapped: keep them apart from the master key", highlight=False)
+    count = write_keys(log_copy_of(parts), path)
+    text = [f"{count} keys in {path}, wrapped: keep them apart from the master key"]
+    return Report({"path": str(path), "keys": count}, text)
 
 
 @command
 def import_(
+    parts: Parts,
     path: Annotated[Path, typer.Argument(metavar="FILE", help="What `tenantry audit export --format jsonl` wrote.")],
     keys: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What `tenantry audit export-keys` wrote; the same master key.")
@@ -83,51 +77,52 @@ def import_(
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A checkpoint of the other that you kept elsewhere.")
     ] = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Take the log of another installation into this empty store: all of it or nothing, with its positions and ids.
 
     The events must be those that the checkpoint in the manifest attests, and the one that you give.
     Without --keys every person in it counts as forgotten here.
     """
-    with running_parts(data_dir) as parts, progress("importing") as say:
-        given = exported_keys_of(parts, keys) if keys else None
+    with progress("importing") as say:
         imported = import_log(
             log_import_of(parts),
             path,
-            keys=given,
+            keys=exported_keys_of(parts, keys) if keys else None,
             keyring=seal_keys_of(parts),
             checkpoint=held_checkpoint(checkpoint) if checkpoint else None,
             say=say,
         )
+    told = {
+        "events": imported.events,
+        "position": imported.position,
+        "keys": imported.keys,
+        "without_keys": imported.without_keys,
+        "attested": imported.attested,
+        **speed(imported),
+    }
+    text = (
+        f"{imported.events} events up to position {imported.position} ({imported.rate:,.0f} a second),"
+        f" {imported.attested} of them as a checkpoint attests: run"
+        " `tenantry audit seal`, then `tenantry audit verify --checkpoint FILE` with the other's checkpoint"
+    )
+    return Report(told, [text], map(Aside, _doubts(imported)))
+
+
+def _doubts(imported: Imported) -> Iterator[str]:
     if imported.unknown_keys:
-        err.print(
+        yield (
             f"the checkpoint of the export is signed by {', '.join(imported.unknown_keys)}, none of the seal keys: its"
-            " signature was not checked; add the other's public key to them (`tenantry audit checkpoint key` there)",
-            highlight=False,
-            soft_wrap=True,
+            " signature was not checked; add the other's public key to them (`tenantry audit checkpoint key` there)"
         )
     if imported.without_keys:
-        err.print(
-            f"{imported.without_keys} keys were not imported: what they seal is read as forgotten", highlight=False
-        )
-    if as_json:
-        print_json(
-            {
-                "events": imported.events,
-                "position": imported.position,
-                "keys": imported.keys,
-                "without_keys": imported.without_keys,
-                "attested": imported.attested,
-                "seconds": round(imported.seconds, 3),
-                "rate": round(imported.rate, 1),
-            }
-        )
-    else:
-        out.print(
-            f"{imported.events} events up to position {imported.position} ({imported.rate:,.0f} a second),"
-            f" {imported.attested} of them as a checkpoint attests: run"
-            " `tenantry audit seal`, then `tenantry audit verify --checkpoint FILE` with the other's checkpoint",
-            highlight=False,
-        )
+        yield f"{imported.without_keys} keys were not imported: what they seal is read as forgotten"
+
+
+def held_checkpoint(path: Path) -> Note:
+    """The checkpoint in the file. Raises UsageError where there is none that can be read."""
+    try:
+        return Note.parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"checkpoint {path}: {error.strerror}: correct the path") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"checkpoint {path} is no text: give the file as `checkpoint export` wrote it") from None

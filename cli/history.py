@@ -13,12 +13,13 @@ from adapters.postgres.in_force import Proof
 from adapters.postgres.message_history import arrivals_of
 from adapters.postgres.past import Moment, time_of
 from application.description import STEP_NAMES
-from cli.output import AsJson, DataDir, Styled, command, out, print_json, running_parts, table
-from cli.scopes import TenantArgument
+from cli.command import command, stream
+from cli.output import Report, Styled, table
+from cli.scopes import TenantArgument, product_of
 from cli.show import MOMENT_HELP, facts_until, tell_at
 from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
-from domain.scope.desired import scopes_of
+from domain.scope.snapshot import scopes_of
 from domain.scope.steps import Scope
 from domain.tenant.events import ChangesApproved
 from domain.times import clock
@@ -35,25 +36,25 @@ from runtime.compose.contexts import in_force_stream_of
 
 @command
 def diff(
+    parts: Parts,
     tenant: TenantArgument,
     from_: Annotated[str, typer.Option("--from", metavar="TIME|POSITION", help=MOMENT_HELP)],
     to: Annotated[str, typer.Option("--to", metavar="TIME|POSITION", help=MOMENT_HELP)],
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Show what of a tenant differs between two moments: wanted, actual and the read models."""
-    with running_parts(data_dir) as parts:
-        now = utc_now()
-        moments = [parts.past.at(said, now=now) for said in (from_, to)]
-        before, after = (tell_at(parts, tenant, moment) for moment in moments)
+    now = utc_now()
+    moments = [parts.past.at(said, now=now) for said in (from_, to)]
+    before, after = (tell_at(parts, tenant, moment) for moment in moments)
     found = differences(before, after)
-    if as_json:
-        changes = [{"where": where, "before": old, "after": new} for where, old, new in found]
-        print_json({"tenant_id": tenant, "from": _told(moments[0]), "to": _told(moments[1]), "changes": changes})
-    elif found:
-        out.print(table(f"tenant {tenant}", ("where", *(map(_said, moments))), found))
-    else:
-        out.print(f"nothing of tenant {tenant} differs between {_said(moments[0])} and {_said(moments[1])}")
+    told = {
+        "tenant_id": tenant,
+        "from": _told(moments[0]),
+        "to": _told(moments[1]),
+        "changes": [{"where": where, "before": old, "after": new} for where, old, new in found],
+    }
+    if found:
+        return Report(told, [table(f"tenant {tenant}", ("where", *map(_said, moments)), found)])
+    return Report(told, [f"nothing of tenant {tenant} differs between {_said(moments[0])} and {_said(moments[1])}"])
 
 
 # -- the timeline ---------------------------------------------------------------------------------------------------
@@ -63,8 +64,9 @@ Product = Annotated[str | None, typer.Option("--product", metavar="PRODUCT", hel
 FOLLOW_SECONDS = 1.0
 
 
-@command
+@stream
 def timeline(
+    parts: Parts,
     tenant: TenantArgument,
     product: Product = None,
     kind: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(timelines.KINDS)}.")] = None,
@@ -77,16 +79,14 @@ def timeline(
         typer.Option("--until", "--to", metavar="TIME", help="Up to then; a day is its beginning, in UTC."),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on as things happen, until Ctrl-C.")] = False,
-    data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
-) -> None:
+) -> Iterator[Report]:
     """Tell everything about one tenant in order: what came, was refused, decided, done, tried again, and by whom."""
     for each in kind or ():
         if each not in timelines.KINDS:
             raise UsageError(f"there is no kind {each} of things that happen: use {', '.join(timelines.KINDS)}")
     span = {"since": time_of(since) if since else None, "until": time_of(until) if until else None}
     seen: set[str] = set()
-    with running_parts(data_dir) as parts, suppress(KeyboardInterrupt) if follow else nullcontext():
+    with suppress(KeyboardInterrupt) if follow else nullcontext():
         while True:
             entries = _entries(parts, tenant)
             if not entries:
@@ -96,10 +96,7 @@ def timeline(
             for entry in found:
                 if entry.key not in seen:
                     seen.add(entry.key)
-                    if as_json:
-                        print_json(_entry(entry))
-                    else:
-                        out.print(*_line(entry))
+                    yield Report(_entry(entry), [_line(entry)])
             if not follow:
                 return
             sleep(FOLLOW_SECONDS)
@@ -118,9 +115,7 @@ def _scopes_of(parts: Parts, tenant_id: str, product: str | None) -> list[Scope]
     """Of a product: its own, and its family's."""
     if product is None:
         return []
-    if product not in parts.catalog:
-        raise UsageError(f"product {product} is not in the catalogue: it has {', '.join(parts.catalog.products)}")
-    family = Scope("family", tenant_id, parts.catalog.family_of(product))
+    family = Scope("family", tenant_id, parts.catalog.family_of(product_of(parts, product)))
     return [Scope("product", tenant_id, product), family]
 
 
@@ -161,42 +156,37 @@ def _entry(entry: Entry) -> dict[str, Any]:
 
 @command
 def explain(
+    parts: Parts,
     tenant: TenantArgument,
     at: Annotated[
         str | None, typer.Option("--at", metavar="TIME|POSITION", help=f"{MOMENT_HELP} Without it: as it is now.")
     ] = None,
     product: Product = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Tell why a product of a tenant (or each of them) was usable or not at a moment, back to the message on Kafka."""
-    with running_parts(data_dir) as parts:
-        _scopes_of(parts, tenant, product)
-        now = utc_now()
-        moment = parts.past.at(at if at is not None else now.isoformat(), now=now)
-        facts = facts_until(parts, tenant, moment)
-        later = _facts_after(parts, tenant, moment)
-        then = parts.configuration_at(moment.position)
-        known = as_of.snapshot_of(tenant, facts, catalog=then.catalog).tenant.products
-        products = [product] if product else sorted(key for key in known if key in then.catalog)
-        if product is not None and product not in then.catalog:
-            raise UsageError(f"product {product} was in no catalogue at {_said(moment)}: name a later moment")
-        found = [
-            explaining.explain(
-                tenant, each, facts, catalog=then.catalog, policy=then.policy, now=moment.time, later=later
-            )
-            for each in products
-        ]
-        proofs = {each.product: _in_force(parts, each) for each in found}
-    if as_json:
-        told = [{**_explained(each), "in_force": _proof(*proofs[each.product])} for each in found]
-        print_json({"tenant_id": tenant, "at": _told(moment), "products": told})
-        return
-    for each in found:
-        for line in (*_story(tenant, each, moment), *_said_in_force(*proofs[each.product])):
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
-    if not found:
-        out.print(f"tenant {tenant} had no products at {_said(moment)}", highlight=False)
+    _scopes_of(parts, tenant, product)
+    now = utc_now()
+    moment = parts.past.at(at if at is not None else now.isoformat(), now=now)
+    facts = facts_until(parts, tenant, moment)
+    later = _facts_after(parts, tenant, moment)
+    then = parts.configuration_at(moment.position)
+    known = as_of.snapshot_of(tenant, facts, catalog=then.catalog).tenant.products
+    products = [product] if product else sorted(key for key in known if key in then.catalog)
+    if product is not None and product not in then.catalog:
+        raise UsageError(f"product {product} was in no catalogue at {_said(moment)}: name a later moment")
+    found = [
+        explaining.explain(tenant, each, facts, catalog=then.catalog, policy=then.policy, now=moment.time, later=later)
+        for each in products
+    ]
+    proofs = [_in_force(parts, each) for each in found]
+    explained = [{**_explained(each), "in_force": _proof(*proof)} for each, proof in zip(found, proofs, strict=True)]
+    told = {"tenant_id": tenant, "at": _told(moment), "products": explained}
+    story = (
+        line
+        for each, proof in zip(found, proofs, strict=True)
+        for line in (*_story(tenant, each, moment), *_said_in_force(*proof))
+    )
+    return Report(told, story if found else [f"tenant {tenant} had no products at {_said(moment)}"])
 
 
 def _facts_after(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
@@ -215,12 +205,13 @@ def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
         yield f"  {lacking}"
     for doubt in told.doubts:
         yield f"  {doubt[0].upper()}{doubt[1:]}."
-    for reason in told.desired_state:
-        yield f"  Commerce wanted it {told.spec}: {reason.said}."
-        yield from (f"    {each}" for each in _links(reason.since))
-    for reason in told.awaiting:
-        yield f"  It changed nothing, and awaited an approval: {reason.said}."
-        yield from (f"    {each}" for each in _links(reason.since))
+    for began, reasons in (
+        (f"Commerce wanted it {told.spec}", told.desired_state),
+        ("It changed nothing, and awaited an approval", told.awaiting),
+    ):
+        for reason in reasons:
+            yield f"  {began}: {reason.said}."
+            yield from (f"    {each}" for each in _links(reason.since))
     if told.level_last:
         yield f"  It was last brought to {told.level}:"
         yield from (f"    {each}" for each in _links(told.level_last))

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from adapters.kafka.intake_standing import Standing
-from cli.operators import As, Reason, who, why
-from cli.output import AsJson, DataDir, Report, Table, command, out, print_json, render, running_parts
-from cli.standings import standing_table
+from cli.command import command
+from cli.operators import By, Reason
+from cli.output import Report
+from cli.standings import standing_table, stands_still
 from domain.errors import UsageError
 from domain.operator_events import IntakePositionMoved
 from runtime.compose import Parts
@@ -22,54 +23,44 @@ app = typer.Typer(help="Where the intake stands on Kafka: show, move.", no_args_
 
 @app.command()
 @command
-def show(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def show(parts: Parts) -> Report:
     """Show each partition: our position, what Kafka keeps, how many messages are not taken in, and what reads it."""
-    with running_parts(data_dir) as parts:
-        found = standings_of(parts)
-    text: list[str | Table] = [standing_table(found), *(each.stands_still for each in found if each.stands_still)]
-    render(Report([asdict(each) for each in found], lambda: text), as_json=as_json)
+    found = standings_of(parts)
+    return Report([asdict(each) for each in found], [standing_table(found), *stands_still(found)])
 
 
 @app.command()
 @command
 def move(
+    parts: Parts,
     partition: Annotated[str, typer.Argument(metavar="TOPIC/PARTITION", help="As `intake-position show` names it.")],
     to: Annotated[
         int, typer.Option("--to", metavar="OFFSET", min=0, help="The offset of the next message to take in.")
     ],
     reason: Reason,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+    by: By = "",
+) -> Report:
     """Let the intake go on from another offset. On: what is passed over is not taken in. Back: it comes again, and
     counts as a duplicate where it was taken in before."""
-    because, by = why(reason), who(as_name)
-    with running_parts(data_dir) as parts:
-        found = _standing(parts, partition)
-        if not found.start <= to <= found.end:
-            raise UsageError(
-                f"offset {to} of {partition} is not on Kafka: it keeps {found.start} to {found.end - 1}, and the next"
-                f" will be {found.end}"
-            )
-        act = IntakePositionMoved(
-            topic=found.topic,
-            topic_id=found.topic_id,
-            partition=found.partition,
-            before=found.position,
-            offset=to,
-            operator=by,
-            reason=because,
+    found = _standing(parts, partition)
+    if not found.start <= to <= found.end:
+        raise UsageError(
+            f"offset {to} of {partition} is not on Kafka: it keeps {found.start} to {found.end - 1}, and the next"
+            f" will be {found.end}"
         )
-        acts_of(parts).record(act, still_right=lambda: _must_stand(parts, found))
-    told = {"partition": partition, "before": found.position, "position": to, "by": by, "reason": because}
-    if as_json:
-        print_json(told)
-    else:
-        before = "its start" if found.position is None else f"offset {found.position}"
-        out.print(
-            f"the intake goes on in {partition} from offset {to}; before: {before}", markup=False, highlight=False
-        )
+    act = IntakePositionMoved(
+        topic=found.topic,
+        topic_id=found.topic_id,
+        partition=found.partition,
+        before=found.position,
+        offset=to,
+        operator=by,
+        reason=reason,
+    )
+    acts_of(parts).record(act, still_right=lambda: _must_stand(parts, found))
+    told = {"partition": partition, "before": found.position, "position": to, "by": by, "reason": reason}
+    before = "its start" if found.position is None else f"offset {found.position}"
+    return Report(told, [f"the intake goes on in {partition} from offset {to}; before: {before}"])
 
 
 def _standing(parts: Parts, name: str) -> Standing:

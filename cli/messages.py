@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from adapters.kafka import json_schemas
-from adapters.kafka.cloudevents_reader import parse_json
+from adapters.kafka.strict_json import parse_json
+from application.problem_texts import sentence
 from application.progress import Progress
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts
+from cli.command import command
+from cli.output import Report
 from cli.progress import progress
 from domain.errors import Malformed, Unavailable, UsageError
 from runtime.compose import Parts
@@ -26,14 +29,13 @@ FLUSH_EVERY = 1000
 
 @command
 def publish(
+    parts: Parts,
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="CloudEvents, one a line; - reads stdin.")],
     wait: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", min=0, help="Wait until all are in the log, and print the freshness token."),
     ] = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Publish CloudEvents from a file: customers to the commerce topic, all others to the lifecycle topic.
 
     A line is sent as it is, for the intake to judge; only a line that is no JSON object, as the intake reads JSON, is
@@ -41,26 +43,19 @@ def publish(
     With --wait the token is a position of the log: a look-up with it (Tenancy-At-Least) knows of all of them.
     """
     lines = list(_lines(file))
-    with running_parts(data_dir) as parts, progress("publishing") as say:
-        producer = producer_of(parts)
-        try:
-            for number, (event, line) in enumerate(lines, 1):
-                topic, key = _address(parts, event)
-                producer.send(topic, key=key, value=line, headers=STRUCTURED)
-                if number % FLUSH_EVERY == 0:
-                    producer.flush()
-                    say(Progress(number, len(lines), number))
-            producer.flush()
-            say(Progress(len(lines), len(lines), len(lines)))
-        finally:
-            producer.close()
-        token = None if wait is None else _token(parts, [event for event, _ in lines], wait)
-    if as_json:
-        print_json({"published": len(lines)} | ({"token": token} if token is not None else {}))
-    else:
-        out.print(f"published {len(lines)} events")
-        if token is not None:
-            out.print(f"token {token}", highlight=False)
+    with progress("publishing") as say, closing(producer_of(parts)) as producer:
+        for number, (event, line) in enumerate(lines, 1):
+            topic, key = _address(parts, event)
+            producer.send(topic, key=key, value=line, headers=STRUCTURED)
+            if number % FLUSH_EVERY == 0:
+                producer.flush()
+                say(Progress(number, len(lines), number))
+        producer.flush()
+        say(Progress(len(lines), len(lines), len(lines)))
+    if wait is None:
+        return Report({"published": len(lines)}, [f"published {len(lines)} events"])
+    token = _token(parts, [event for event, _ in lines], wait)
+    return Report({"published": len(lines), "token": token}, [f"published {len(lines)} events", f"token {token}"])
 
 
 def _token(parts: Parts, events: list[dict[str, Any]], seconds: float) -> int:
@@ -96,7 +91,7 @@ def _lines(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
         try:
             event = parse_json(line)
         except Malformed as refusal:
-            raise UsageError(f"{file}, line {number}: {refusal.explanation}; nothing was sent") from None
+            raise UsageError(f"{file}, line {number}: {sentence(refusal)}; nothing was sent") from None
         if not isinstance(event, dict):
             raise UsageError(f"{file}, line {number}: not a JSON object: write one CloudEvent a line; nothing was sent")
         yield event, line
@@ -116,12 +111,9 @@ def _address(parts: Parts, event: dict[str, Any]) -> tuple[str, bytes | None]:
 @command
 def schemas(
     directory: Annotated[Path, typer.Option("--into", help="Where to write them.")] = Path("docs/schemas"),
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Write the JSON Schemas of the eight events that Tenantry takes in."""
     json_schemas.write(directory)
     written = sorted(path.name for path in directory.glob("*.json"))
-    if as_json:
-        print_json({"directory": str(directory), "schemas": written})
-    else:
-        out.print(f"wrote {len(written)} schemas into {directory}")
+    told = {"directory": str(directory), "schemas": written}
+    return Report(told, [f"wrote {len(written)} schemas into {directory}"])

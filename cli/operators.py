@@ -5,24 +5,20 @@ What an operator does is an event, with who and why.
 
 from __future__ import annotations
 
-import getpass
-import socket
 from typing import Annotated
 
 import typer
 
+from cli.command import Judged
 from domain.errors import UsageError
-
-As = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name, beside user@host, for the record.")]
-Reason = Annotated[str, typer.Option(help="Why; kept in the log for good.")]
+from runtime.proposal import account
 
 LONGEST = 1024
 
 
-def who(name: str | None = None) -> str:
+def who(name: str) -> str:
     """`user@host`, with the name where one was given: `Ada (ada@console)`."""
-    account = f"{getpass.getuser()}@{socket.gethostname()}"
-    return f"{name.strip()} ({account})" if name and name.strip() else account
+    return f"{name.strip()} ({account()})" if name.strip() else account()
 
 
 def why(reason: str) -> str:
@@ -33,3 +29,15 @@ def why(reason: str) -> str:
     if len(text) > LONGEST:
         raise UsageError(f"--reason is {len(text)} characters long: use {LONGEST} at most")
     return text
+
+
+def why_if_given(reason: str | None) -> str | None:
+    return why(reason) if reason is not None else None
+
+
+By = Annotated[
+    str,
+    typer.Option("--as", metavar="NAME", help="Your name, beside user@host, for the record.", show_default=False),
+    Judged(who),
+]
+Reason = Annotated[str, typer.Option(help="Why; kept in the log for good."), Judged(why)]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from application.orphan_removal import Plan, Removal
-from cli.operators import As, Reason, who, why
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts
+from cli.command import DataDir, command, running_parts
+from cli.operators import By, Reason
+from cli.output import Report
 from domain.drift import Thing
+from runtime.compose import Parts
 from runtime.compose.resources import clearing_of
 
 app = typer.Typer(
@@ -21,83 +24,69 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 @command
-def list_(context: typer.Context, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def list_(context: typer.Context, data_dir: DataDir = None) -> Report | None:
     """List what is named as ours and belongs to no scope, with the hash of the plan to remove it. Exit 1: some does."""
     if context.invoked_subcommand is not None:
-        return
+        return None
     with running_parts(data_dir) as parts:
         plan = clearing_of(parts).plan()
-    if as_json:
-        print_json(
-            {
-                "plan": plan.hash if plan.things else None,
-                "orphans": [thing._asdict() for thing in plan.things],
-                "beyond": plan.beyond,
-                "not_looked_at": plan.unreachable,
-                "suspicious": plan.suspicious,
-            }
-        )
-    else:
-        _say_plan(plan)
-    if plan.things or plan.unreachable:
-        raise typer.Exit(1)
+    told = {
+        "plan": plan.hash if plan.things else None,
+        "orphans": [thing._asdict() for thing in plan.things],
+        "beyond": plan.beyond,
+        "not_looked_at": plan.unreachable,
+        "suspicious": plan.suspicious,
+    }
+    return Report(told, _plan(plan), good=not (plan.things or plan.unreachable))
 
 
 @app.command()
 @command
 def remove(
+    parts: Parts,
     plan_hash: Annotated[str, typer.Argument(metavar="PLAN-HASH", help="As `orphans` prints it.")],
     reason: Reason,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+    by: By = "",
+) -> Report:
     """Remove exactly what that plan shows. What somebody claims meanwhile is spared. May be repeated. Exit 1: some is
     left."""
-    because, by = why(reason), who(as_name)
-    with running_parts(data_dir) as parts:
-        removal = clearing_of(parts).remove(plan_hash, reason=because, by=by)
-    if as_json:
-        print_json(_told(plan_hash, removal))
-    else:
-        _say_removal(plan_hash, removal)
-    if removal.left:
-        raise typer.Exit(1)
+    removal = clearing_of(parts).remove(plan_hash, reason=reason, by=by)
+    return Report(_told(plan_hash, removal), _removal(plan_hash, removal), good=not removal.left)
 
 
-def _say_plan(plan: Plan) -> None:
+def _plan(plan: Plan) -> Iterator[str]:
     for thing in plan.things:
-        _line(f"{_name(thing)} belongs to no scope")
+        yield f"{_name(thing)} belongs to no scope"
     if plan.beyond:
-        _line(f"and {plan.beyond} more, which are no part of this plan: they are listed when these are gone")
+        yield f"and {plan.beyond} more, which are no part of this plan: they are listed when these are gone"
     for where, said in plan.unreachable.items():
-        _line(f"{where} was not looked at: {said}")
+        yield f"{where} was not looked at: {said}"
     for said in plan.suspicious:
-        _line(f"{said}: it looks like the wrong log or the wrong server. Nothing can be removed")
+        yield f"{said}: it looks like the wrong log or the wrong server. Nothing can be removed"
     if plan.things:
-        _line(f"plan {plan.hash}: {len(plan.things)} orphans")
+        yield f"plan {plan.hash}: {len(plan.things)} orphans"
         if not plan.suspicious:
-            _line(f"remove them: tenantry orphans remove {plan.hash} --reason TEXT")
+            yield f"remove them: tenantry orphans remove {plan.hash} --reason TEXT"
     elif not plan.unreachable:
-        _line("no orphans")
+        yield "no orphans"
 
 
-def _say_removal(plan_hash: str, removal: Removal) -> None:
+def _removal(plan_hash: str, removal: Removal) -> Iterator[str]:
     if not removal.began:
-        _line(
+        yield (
             f"plan {plan_hash} was carried out already by {removal.operator} ({removal.reason}): nothing is left of it"
         )
         return
     for thing in removal.removed:
-        _line(f"{_name(thing)} is gone")
+        yield f"{_name(thing)} is gone"
     for thing in removal.skipped:
-        _line(f"{_name(thing)} belongs to a scope again: it was spared")
+        yield f"{_name(thing)} belongs to a scope again: it was spared"
     for thing, said in removal.left:
-        _line(f"{_name(thing)} is left: {said}")
+        yield f"{_name(thing)} is left: {said}"
     if removal.left:
-        _line(f"{len(removal.left)} are left: once that is mended, say `tenantry orphans remove {plan_hash}` again")
+        yield f"{len(removal.left)} are left: once that is mended, say `tenantry orphans remove {plan_hash}` again"
     else:
-        _line(f"plan {plan_hash} is carried out: {len(removal.removed)} are gone, {len(removal.skipped)} were spared")
+        yield f"plan {plan_hash} is carried out: {len(removal.removed)} are gone, {len(removal.skipped)} were spared"
 
 
 def _told(plan_hash: str, removal: Removal) -> dict[str, Any]:
@@ -114,7 +103,3 @@ def _told(plan_hash: str, removal: Removal) -> dict[str, Any]:
 
 def _name(thing: Thing) -> str:
     return f"{thing.where}: {thing.kind} {thing.name}"
-
-
-def _line(text: str) -> None:
-    out.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -17,43 +17,23 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import wraps
-from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, ParamSpec, TextIO, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TextIO
 
-import typer
-
-from domain.errors import TenantryError, UsageError
+from domain.errors import TenantryError
 from runtime.foreign_text import json_text, visible
-from runtime.settings_error import SettingsError
 
 if TYPE_CHECKING:  # rich, the settings and the drivers are loaded by what needs them: `--help` does not
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    from runtime.compose import Parts, Process
-    from runtime.settings import Settings
-
 WIDE: Final = 200
 """Columns where nobody looks: a table in a pipe or a file is not folded to an imagined screen."""
-
-READER_GONE: Final = 141
-"""What a shell shows of a process that SIGPIPE ended."""
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="Where the embedded parts keep their data.", show_default=".tenantry"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 # -- what is printed ------------------------------------------------------------------------------------------------
@@ -118,24 +98,17 @@ class Terminal:
             self._made = (file, _obedient(Console)(file=file, width=width, markup=False, emoji=False, highlight=False))
         return self._made[1]
 
-    def text(self, *parts: str | Styled | tuple[str, str], style: str = "") -> Text:
+    def text(self, *parts: str | Styled, style: str = "") -> Text:
         """The parts one after the other, all of them visible."""
         from rich.text import Text  # noqa: PLC0415
 
         text = Text(style=style)
         for part in parts:
-            content, own = part if isinstance(part, tuple) else (part, "")
+            content, own = part if isinstance(part, Styled) else (part, "")
             text.append(visible(content, self.encoding), own)
         return text
 
-    def print(
-        self,
-        *parts: str | Styled | tuple[str, str] | Table,
-        style: str = "",
-        markup: Literal[False] = False,  # noqa: ARG002 - said by callers, and always so
-        highlight: Literal[False] = False,  # noqa: ARG002
-        soft_wrap: bool = True,  # noqa: ARG002
-    ) -> None:
+    def print(self, *parts: str | Styled | Table, style: str = "") -> None:
         """A table; or one line of text, however narrow the terminal: it is to be found by grep."""
         if len(parts) == 1 and isinstance(parts[0], Table):
             with self.written():
@@ -205,20 +178,95 @@ err = Terminal("stderr")
 
 
 @dataclass(frozen=True, slots=True)
+class Aside:
+    """A line on stderr: a text, or its parts."""
+
+    text: str | tuple[str | Styled, ...]
+    style: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """Text of an exact form that is ours, piece by piece: signed checkpoints, keys, a JSON value that is long."""
+
+    pieces: Iterable[str]
+
+
+Line = str | Styled | tuple[str | Styled, ...] | Table | Aside | Exact
+
+NOTHING: Final = object()
+"""The data of a report that says nothing to a program."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What a command found: `data` for programs; `text`, made only where people read it, lines and tables."""
+    """What a command found: `data` for programs; `text` for people alone, so a generator of lines runs only for them.
 
-    data: Any
-    text: Callable[[], Iterable[str | Styled | Table]]
+    `notes` are for both. A command of which one report is not `good` exits with 1.
+    """
+
+    data: Any = NOTHING
+    text: Iterable[Line] = ()
+    notes: Iterable[Aside] = ()
+    good: bool = True
 
 
-def render(report: Report, *, as_json: bool) -> None:
-    """The one place that decides between JSON and text."""
-    if as_json:
+def render(report: Report, *, as_json: bool) -> bool:
+    """Print it, in the one place that decides between JSON and text; whether it is good."""
+    if not as_json:
+        for line in report.text:
+            print_line(line)
+    elif isinstance(report.data, Exact):
+        print_line(report.data)
+    elif report.data is not NOTHING:
         print_json(report.data)
-        return
-    for each in report.text():
-        out.print(each)
+    for note in report.notes:
+        print_line(note)
+    return report.good
+
+
+def print_line(line: Line) -> None:
+    match line:
+        case Exact(pieces):
+            for piece in pieces:
+                out.exact(piece)
+        case Aside(text, style):
+            err.print(*(text if isinstance(text, tuple) else (text,)), style=style)
+        case tuple() if not isinstance(line, Styled):
+            out.print(*line)
+        case _:
+            out.print(line)
+
+
+def pairs(title: str, values: Mapping[str, Any]) -> Table:
+    """A table of names and values."""
+    return table(title, ("what", "value"), values.items())
+
+
+def perhaps_more(rows: Sequence[object], limit: int) -> Iterator[str]:
+    """A line where the rows are as many as were asked for."""
+    if len(rows) == limit:
+        yield f"there may be more than {limit}: raise --limit"
+
+
+def and_more(count: int) -> Iterator[str]:
+    """A line where some were left out."""
+    if count:
+        yield f"and {count} more"
+
+
+class Timed(Protocol):
+    """What took a while."""
+
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def rate(self) -> float: ...
+
+
+def speed(done: Timed) -> dict[str, float]:
+    """How long it took, and how many a second, for a program."""
+    return {"seconds": round(done.seconds, 3), "rate": round(done.rate, 1)}
 
 
 def print_json(value: Any) -> None:
@@ -230,9 +278,13 @@ def _jsonable(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
+def problem(text: str) -> Aside:
+    """An error's line: to be found by grep, and to be read by programs."""
+    return Aside((Styled("error:", "red"), f" {text}"))
+
+
 def complain(text: str) -> None:
-    """One line, however narrow the terminal: it is to be found by grep, and to be read by programs."""
-    err.print(Styled("error:", "red"), f" {text}")
+    print_line(problem(text))
 
 
 def warn(text: str) -> None:
@@ -249,30 +301,7 @@ def age(seconds: float | None) -> str:
     return f"{seconds / 86_400:.0f} d"
 
 
-# -- how a command ends ---------------------------------------------------------------------------------------------
-
-
-def command(act: Callable[P, R]) -> Callable[P, R]:
-    """A command whose errors are told in one line and an exit code, without a traceback."""
-
-    @wraps(act)
-    def told(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return act(*args, **kwargs)
-        except SettingsError as error:
-            for problem in error.problems:
-                complain(problem)
-            raise typer.Exit(2) from None
-        except TenantryError as error:
-            complain(str(error))
-            raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
-        except KeyboardInterrupt:
-            err.print("stopped")
-            raise typer.Exit(130) from None
-        except ReaderGone:
-            raise typer.Exit(READER_GONE) from None
-
-    return told
+# -- the streams of the process -----------------------------------------------------------------------------------
 
 
 def open_closed_streams() -> None:
@@ -291,44 +320,3 @@ def show_traceback(kind: type[BaseException], error: BaseException, trace: Trace
     """A fault of ours, for a report: its text comes from outside as well."""
     for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
         err.print(line)
-
-
-# -- what a command works on ----------------------------------------------------------------------------------------
-
-
-def settings_of(data_dir: Path | None) -> Settings:
-    """The settings; what looks like one of ours in the environment and is none is told on stderr."""
-    from runtime.settings import load_settings, unknown_variables  # noqa: PLC0415
-
-    for problem in unknown_variables():
-        warn(problem)
-    return load_settings(data_dir=data_dir)
-
-
-@contextmanager
-def running_process(data_dir: Path | None) -> Iterator[Process]:
-    """The addresses of the Tenantry that runs (or those that are set), for what needs no configuration and no log."""
-    from runtime.compose.process import Process  # noqa: PLC0415
-    from runtime.instance import endpoints  # noqa: PLC0415
-
-    settings = settings_of(data_dir)
-    with Process(settings, endpoints(settings)) as process:
-        yield process
-
-
-@contextmanager
-def running_parts(data_dir: Path | None, *, warn: Callable[[str], None] | None = None) -> Iterator[Parts]:
-    """The parts of the Tenantry that runs (or of the addresses that are set), with the configuration that is adopted.
-
-    `warn` hears that a file which is named here says otherwise; None: it is told on stderr.
-    """
-    from runtime.compose import Parts  # noqa: PLC0415
-    from runtime.instance import endpoints  # noqa: PLC0415
-
-    settings = settings_of(data_dir)
-    with Parts(settings, endpoints(settings), warn=warn or _warn) as parts:
-        yield parts
-
-
-def _warn(text: str) -> None:
-    err.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)

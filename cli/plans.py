@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import typer
 
-from cli.operators import As, Reason, who, why
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from cli.command import Judged, command
+from cli.operators import By, Reason, why_if_given
+from cli.output import Line, Report, table
 from domain.errors import UsageError
 from domain.tenant.approval import Plan
 from domain.tenant.events import ChangesApproved, ChangesRejected
@@ -20,65 +22,50 @@ PlanHash = Annotated[str, typer.Argument(metavar="PLAN-HASH", help="As `runs app
 
 @command
 def approve(
+    parts: Parts,
     plan_hash: Annotated[
         str | None, typer.Argument(metavar="[PLAN-HASH]", help="The plan to carry out; without it, it is printed.")
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why; kept in the log for good.")] = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+    reason: Annotated[str | None, typer.Option(help="Why; kept in the log for good."), Judged(why_if_given)] = None,
+    by: By = "",
+) -> Report:
     """Print the plan of all that the destroy guard holds; with its hash, carry out exactly that plan."""
     if plan_hash is None:
-        with running_parts(data_dir) as parts:
-            _print_plan(operating_of(parts).plan(), as_json)
-        return
+        plan = operating_of(parts).plan()
+        return Report({"plan": plan.hash if plan.changes else None, "changes": plan.told}, _plan(plan))
     if reason is None:
         raise UsageError("--reason is missing: say why the plan is approved, others will want to know")
-    because, by = why(reason), who(as_name)
-    with running_parts(data_dir) as parts:
-        try:
-            plan = operating_of(parts).approve(plan_hash, reason=because, by=by)
-        except UsageError:
-            if not _was_approved(parts, plan_hash, as_json):
-                raise
-            return
-        if not plan.changes:
-            if not _was_approved(parts, plan_hash, as_json):
-                raise UsageError(
-                    f"nothing was approved: {NOTHING_HELD}, and no plan {plan_hash} was ever approved: check the hash,"
-                    " `tenantry runs approve` prints the one of what is held"
-                )
-            return
-    _say_settled("approved", plan, by, because, as_json)
+    try:
+        plan = operating_of(parts).approve(plan_hash, reason=reason, by=by)
+    except UsageError:
+        if (before := _approved_before(parts, plan_hash)) is None:
+            raise
+        return before
+    if plan.changes:
+        return _settled("approved", plan, by, reason)
+    if (before := _approved_before(parts, plan_hash)) is None:
+        raise UsageError(
+            f"nothing was approved: {NOTHING_HELD}, and no plan {plan_hash} was ever approved: check the hash,"
+            " `tenantry runs approve` prints the one of what is held"
+        )
+    return before
 
 
 @command
-def reject(
-    plan_hash: PlanHash,
-    reason: Reason,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+def reject(parts: Parts, plan_hash: PlanHash, reason: Reason, by: By = "") -> Report:
     """Drop what a plan would do: nothing comes of it. Purges stay held."""
-    because, by = why(reason), who(as_name)
-    with running_parts(data_dir) as parts:
-        plan = operating_of(parts).reject(plan_hash, reason=because, by=by)
-        if not plan.changes:
-            raise UsageError(f"nothing was rejected: {NOTHING_HELD}; {_settled_before(parts, plan_hash)}")
-    _say_settled("rejected", plan, by, because, as_json)
+    plan = operating_of(parts).reject(plan_hash, reason=reason, by=by)
+    if not plan.changes:
+        raise UsageError(f"nothing was rejected: {NOTHING_HELD}; {_settled_before(parts, plan_hash)}")
+    return _settled("rejected", plan, by, reason)
 
 
 NOTHING_HELD = "the destroy guard holds nothing"
 
 
-def _print_plan(plan: Plan, as_json: bool) -> None:
-    if as_json:
-        print_json({"plan": plan.hash if plan.changes else None, "changes": plan.told})
-        return
+def _plan(plan: Plan) -> Iterator[Line]:
     if not plan.changes:
-        out.print(NOTHING_HELD)
+        yield NOTHING_HELD
         return
     rows = [
         (
@@ -93,53 +80,35 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
         for change in plan.changes
     ]
     columns = ("tenant", "change", "reason", "asked by", "held since", "levels", "content and data")
-    out.print(table(f"plan {plan.hash}: {len(plan.changes)} changes are held", columns, rows))
-    out.print(f"carry it out: tenantry runs approve {plan.hash} --reason TEXT")
-    out.print(f"drop it:      tenantry runs reject {plan.hash} --reason TEXT")
+    yield table(f"plan {plan.hash}: {len(plan.changes)} changes are held", columns, rows)
+    yield f"carry it out: tenantry runs approve {plan.hash} --reason TEXT"
+    yield f"drop it:      tenantry runs reject {plan.hash} --reason TEXT"
 
 
-def _say_settled(outcome: Literal["approved", "rejected"], plan: Plan, by: str, reason: str, as_json: bool) -> None:
+def _settled(outcome: Literal["approved", "rejected"], plan: Plan, by: str, reason: str) -> Report:
     """What came of the plan. Purges cannot be rejected: they stay held."""
     kept = [change for change in plan.told if outcome == "rejected" and change["change"] == "purge"]
-    settled = [change for change in plan.told if change not in kept]
-    if as_json:
-        print_json(
-            {
-                "plan": plan.hash if plan.changes else None,
-                "outcome": outcome if plan.changes else "nothing held",
-                "by": by,
-                "reason": reason,
-                "changes": settled,
-                "kept": kept,
-            }
-        )
-    else:
-        still = f"; purges that stay held: {len(kept)}" if kept else ""
-        out.print(f"plan {plan.hash} is {outcome}: {len(settled)} changes{still}", markup=False, highlight=False)
+    changes = [change for change in plan.told if change not in kept]
+    told = {"plan": plan.hash, "outcome": outcome, "by": by, "reason": reason, "changes": changes, "kept": kept}
+    still = f"; purges that stay held: {len(kept)}" if kept else ""
+    return Report(told, [f"plan {plan.hash} is {outcome}: {len(changes)} changes{still}"])
 
 
-def _was_approved(parts: Parts, plan_hash: str, as_json: bool) -> bool:
-    """Whether that plan was carried out before; it is told, and nothing is done again."""
+def _approved_before(parts: Parts, plan_hash: str) -> Report | None:
+    """What is told where that plan was carried out before: nothing is done again."""
     before = parts.past.settlement(plan_hash)
     if before is None or not isinstance(before.event, ChangesApproved):
-        return False
-    event = before.event
-    if as_json:
-        print_json(
-            {
-                "plan": plan_hash,
-                "outcome": "approved before",
-                "by": event.operator,
-                "reason": event.reason,
-                "at": before.time,
-                "changes": [],
-                "kept": [],
-            }
-        )
-    else:
-        said = f"{_settled_before(parts, plan_hash)}: nothing is done again"
-        out.print(said, markup=False, highlight=False, soft_wrap=True)
-    return True
+        return None
+    told = {
+        "plan": plan_hash,
+        "outcome": "approved before",
+        "by": before.event.operator,
+        "reason": before.event.reason,
+        "at": before.time,
+        "changes": [],
+        "kept": [],
+    }
+    return Report(told, [f"{_settled_before(parts, plan_hash)}: nothing is done again"])
 
 
 def _settled_before(parts: Parts, plan_hash: str) -> str:

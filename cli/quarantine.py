@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from adapters.kafka.cloudevents_reader import restore
+from adapters.kafka.preserved_messages import restore
 from adapters.postgres.quarantine import Entry, Picked
 from application.ingest import Outcome
-from cli.operators import As, who, why
-from cli.output import AsJson, DataDir, command, complain, err, out, print_json, running_parts, table
-from domain.errors import TenantryError, Unavailable, UsageError
+from application.problem_texts import sentence
+from cli.bulk import each_by_itself
+from cli.command import Judged, command
+from cli.operators import By, why
+from cli.output import Line, Report, err, pairs, problem, table
+from domain.errors import TenantryError, UsageError
 from domain.faults import INTERNAL_ERROR
 from domain.names import is_tenant_id
 from domain.operator_events import MessageDiscarded, MessageRetried
@@ -47,22 +50,17 @@ Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many at
 @app.command("list")
 @command
 def list_(
+    parts: Parts,
     state: Annotated[Literal["open", "retried", "discarded"], typer.Option(help="Which messages to list.")] = "open",
     rule: Rule = None,
     source: Source = None,
     type_: Type = None,
     tenant: Tenant = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 1000,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """List messages, oldest first, with the rule that each broke."""
     picked = Picked(rule, source, type_, tenant)
-    with running_parts(data_dir) as parts:
-        entries = quarantine_of(parts).entries(state=state, limit=limit, picked=picked)
-    if as_json:
-        print_json([_told(entry) for entry in entries])
-        return
+    entries = quarantine_of(parts).entries(state=state, limit=limit, picked=picked)
     rows = [
         (
             entry.number,
@@ -70,85 +68,70 @@ def list_(
             entry.source,
             entry.type,
             entry.tenant_id,
-            _place(entry),
+            f"{entry.topic}/{entry.partition}@{entry.offset}",
             entry.repeats + 1,
             entry.reason,
         )
         for entry in entries
     ]
-    out.print(
-        table(
-            f"{len(rows)} {state}",
-            ("number", "rule", "source", "type", "tenant", "place on Kafka", "times", "reason"),
-            rows,
-        )
-    )
+    columns = ("number", "rule", "source", "type", "tenant", "place on Kafka", "times", "reason")
+    return Report([_told(entry) for entry in entries], [table(f"{len(rows)} {state}", columns, rows)])
 
 
 @app.command()
 @command
-def show(number: Number, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def show(parts: Parts, number: Number) -> Report:
     """Show one message whole. Its content may be about persons: it is unsealed for you, and goes nowhere else."""
-    with running_parts(data_dir) as parts:
-        entry = quarantine_of(parts).entry(number)
-        message = restore(quarantine_of(parts).body(entry))
+    entry = quarantine_of(parts).entry(number)
+    message = restore(quarantine_of(parts).body(entry))
     told = {
         **_told(entry),
         "headers": {name: _text(value) for name, value in message.headers},
         "key": _text(message.key),
         "value": _text(message.value),
     }
-    if as_json:
-        print_json(told)
-    else:
-        out.print(table(f"message {number}", ("what", "value"), list(told.items())))
+    return Report(told, [pairs(f"message {number}", told)])
 
 
 @app.command()
 @command
 def retry(
+    parts: Parts,
     numbers: Numbers = None,
     rule: Rule = None,
     source: Source = None,
     type_: Type = None,
     tenant: Tenant = None,
     limit: Limit = MOST,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+    by: By = "",
+) -> Iterable[Report]:
     """Put messages through the front door again: after the catalogue, or the state that refused them, has changed.
 
     Name them by number, or all that broke a rule, came from a source, are of a type or of a tenant.
     """
-    by = who(as_name)
-    with running_parts(data_dir) as parts:
-        chosen = _chosen(parts, numbers or [], Picked(rule, source, type_, tenant), limit)
-        _one_by_one(chosen, lambda number: _retried(parts, number, by), as_json)
+    chosen = _chosen(parts, numbers or [], Picked(rule, source, type_, tenant), limit)
+    return _one_by_one(chosen, lambda number: _retried(parts, number, by))
 
 
 @app.command()
 @command
 def discard(
-    reason: Annotated[str, typer.Option(help="Why they may be left out; kept in the log for good.")],
+    parts: Parts,
+    reason: Annotated[str, typer.Option(help="Why they may be left out; kept in the log for good."), Judged(why)],
     numbers: Numbers = None,
     rule: Rule = None,
     source: Source = None,
     type_: Type = None,
     tenant: Tenant = None,
     limit: Limit = MOST,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+    by: By = "",
+) -> Iterable[Report]:
     """Close messages without applying them. They are kept, with who discarded them and why.
 
     Name them by number, or all that broke a rule, came from a source, are of a type or of a tenant.
     """
-    said, by = why(reason), who(as_name)
-    with running_parts(data_dir) as parts:
-        chosen = _chosen(parts, numbers or [], Picked(rule, source, type_, tenant), limit)
-        _one_by_one(chosen, lambda number: _discarded(parts, number, by, said), as_json)
+    chosen = _chosen(parts, numbers or [], Picked(rule, source, type_, tenant), limit)
+    return _one_by_one(chosen, lambda number: _discarded(parts, number, by, reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,40 +162,37 @@ def _chosen(parts: Parts, numbers: Sequence[str], picked: Picked, limit: int) ->
     return _Chosen(list(dict.fromkeys(map(int, words))), is_single=len(numbers) == 1 and "-" not in numbers)
 
 
-def _one_by_one(chosen: _Chosen, act: Callable[[int], dict[str, Any]], as_json: bool) -> None:
-    """Each message is told by itself, and one that is refused stops none of the others."""
-    results: list[dict[str, Any]] = []
-    for number in chosen.numbers:
-        try:
-            results.append(act(number))
-        except TenantryError as error:
-            if chosen.is_single or isinstance(error, Unavailable):
-                raise
-            results.append({"number": number, "outcome": "refused", "reason": str(error)})
-        if not as_json:
-            _say(results[-1])
-    if as_json:
-        print_json(results[0] if chosen.is_single else results)
-    if any(result["outcome"] in ("quarantined", "refused") for result in results):
-        raise typer.Exit(1)
+def _one_by_one(chosen: _Chosen, act: Callable[[int], dict[str, Any]]) -> Iterable[Report]:
+    if chosen.is_single:
+        told = act(chosen.numbers[0])
+        return [Report(told, [_line(told)], good=_is_good(told))]
+    return each_by_itself(
+        chosen.numbers,
+        act,
+        refused=lambda number, error: {"number": number, "outcome": "refused", "reason": sentence(error)},
+        text=lambda told: [_line(told)],
+        is_good=_is_good,
+    )
 
 
-def _say(result: dict[str, Any]) -> None:
+def _is_good(told: dict[str, Any]) -> bool:
+    return told["outcome"] not in ("quarantined", "refused")
+
+
+def _line(result: dict[str, Any]) -> Line:
     number, outcome = result["number"], result["outcome"]
     match outcome:
         case "refused":
-            complain(result["reason"])
-            return
+            return problem(result["reason"])
         case "quarantined" if "refused_as" in result:
-            said = f"message {number} was refused again, as message {result['refused_as']}"
-            said += f": {result['rule']}: {result['reason']}"
+            refused = f"message {number} was refused again, as message {result['refused_as']}"
+            return f"{refused}: {result['rule']}: {result['reason']}"
         case "quarantined":
-            said = f"message {number} was refused again: see `tenantry quarantine list`"
+            return f"message {number} was refused again: see `tenantry quarantine list`"
         case "discarded":
-            said = f"message {number} discarded"
+            return f"message {number} discarded"
         case _:
-            said = f"message {number}: {outcome}"
-    out.print(said, markup=False, highlight=False, soft_wrap=True)
+            return f"message {number}: {outcome}"
 
 
 def _retried(parts: Parts, number: int, by: str) -> dict[str, Any]:
@@ -275,25 +255,14 @@ def _named(entry: Entry) -> dict[str, Any]:
 
 
 def _told(entry: Entry) -> dict[str, Any]:
-    return {
-        "number": entry.number,
-        "state": entry.state,
-        "rule": entry.rule,
-        "reason": entry.reason,
-        "source": entry.source,
-        "id": entry.id,
-        "type": entry.type,
-        "tenant_id": entry.tenant_id,
-        "topic": entry.topic,
-        "partition": entry.partition,
-        "offset": entry.offset,
-        "repeats": entry.repeats,
-        "received_at": entry.received_at.isoformat(),
-    }
+    told = {name: getattr(entry, name) for name in _TOLD}
+    return told | {"received_at": entry.received_at.isoformat()}
 
 
-def _place(entry: Entry) -> str:
-    return f"{entry.topic}/{entry.partition}@{entry.offset}"
+_TOLD: Final = (
+    *("number", "state", "rule", "reason", "source", "id", "type", "tenant_id"),
+    *("topic", "partition", "offset", "repeats"),
+)
 
 
 def _text(value: bytes | None) -> str | None:

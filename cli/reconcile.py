@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,17 +10,20 @@ import typer
 
 from application.description import STEP_NAMES
 from application.drift_detection import Mended, Sweep
+from cli.command import command
 from cli.commerce import compare
-from cli.operators import As, who
-from cli.output import AsJson, DataDir, command, err, out, print_json, running_parts
+from cli.operators import By
+from cli.output import Report, err
 from cli.show import snapshot_of
 from domain.drift import Finding
 from domain.errors import UsageError
+from runtime.compose import Parts
 from runtime.compose.resources import reconciling_of, sweep_ledger_of
 
 
 @command
 def reconcile(
+    parts: Parts,
     tenant: Annotated[str | None, typer.Option(metavar="TENANT", help="Only this tenant.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; record nothing.")] = False,
     dump: Annotated[
@@ -28,62 +32,55 @@ def reconcile(
             "--commerce", metavar="FILE", help="Compare a full dump of commerce with what is wanted; change nothing."
         ),
     ] = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+    by: By = "",
+) -> Iterator[Report]:
     """Compare the log with the real things, and have the saga mend what went missing. Exit 1: not all is well."""
-    with running_parts(data_dir) as parts:
-        if dump is not None:
-            if tenant is not None:
-                raise UsageError("--commerce compares a full dump: leave --tenant away")
-            compare(parts, dump, as_json=as_json)
-            return
+    if dump is not None:
         if tenant is not None:
-            snapshot_of(parts, tenant)
-        sweep = reconciling_of(parts).sweep(tenant, say=_progress)
-        may_mend = (sweep.drifted or sweep.unsettled) and not dry_run and not sweep.suspicious
-        mended = reconciling_of(parts).mend(sweep, by=who(as_name)) if may_mend else Mended()
-        is_whole = tenant is None and not dry_run and not sweep.suspicious and not sweep.unreachable
-        goes_on = is_whole and sweep_ledger_of(parts).go_on()
-    if as_json:
-        print_json(_told(sweep, mended))
-    else:
-        _say(sweep, mended)
-        if goes_on:
-            _line("the background sweep, which had stopped itself, goes on")
-    if sweep.drifted or sweep.unreachable or sweep.lost or sweep.unsettled:
-        raise typer.Exit(1)
+            raise UsageError("--commerce compares a full dump: leave --tenant away")
+        yield from compare(parts, dump)
+        return
+    if tenant is not None:
+        snapshot_of(parts, tenant)
+    sweep = reconciling_of(parts).sweep(tenant, say=_progress)
+    may_mend = (sweep.drifted or sweep.unsettled) and not dry_run and not sweep.suspicious
+    mended = reconciling_of(parts).mend(sweep, by=by) if may_mend else Mended()
+    is_whole = tenant is None and not dry_run and not sweep.suspicious and not sweep.unreachable
+    goes_on = is_whole and sweep_ledger_of(parts).go_on()
+    is_bad = sweep.drifted or sweep.unreachable or sweep.lost or sweep.unsettled
+    yield Report(_told(sweep, mended), _text(sweep, mended), good=not is_bad)
+    if goes_on:
+        yield Report(text=["the background sweep, which had stopped itself, goes on"])
 
 
 def _progress(sweep: Sweep) -> None:
     err.print(f"looked at {sweep.tenants} tenants: {len(sweep.drifted)} scopes are not as they should be")
 
 
-def _say(sweep: Sweep, mended: Mended) -> None:
+def _text(sweep: Sweep, mended: Mended) -> Iterator[str]:
     for seen in sweep.drifted:
         for finding in seen.findings:
             becomes = _becomes(finding) if seen.scope not in mended.dropped else "it has moved on: looked at next time"
-            _line(f"{seen.scope}  step {int(finding.step)} {STEP_NAMES[finding.step]}: {finding.said}; {becomes}")
+            yield f"{seen.scope}  step {int(finding.step)} {STEP_NAMES[finding.step]}: {finding.said}; {becomes}"
     rescheduled = set(mended.rescheduled)
     for each in sweep.unsettled:
-        _line(f"{each.scope}  {each.said}" + ("; it is due now" if each.scope in rescheduled else ""))
+        yield f"{each.scope}  {each.said}" + ("; it is due now" if each.scope in rescheduled else "")
     for scope in sweep.lost:
-        _line(f"{scope}  data_missing, as was recorded before: see `tenantry runs show {scope}`")
+        yield f"{scope}  data_missing, as was recorded before: see `tenantry runs show {scope}`"
     for where, why in sweep.unreachable.items():
-        _line(f"{where} was not looked at: {why}")
+        yield f"{where} was not looked at: {why}"
     for where in sweep.suspicious:
-        _line(
+        yield (
             f"{where}: {sweep.absent[where]} of {sweep.looked_at[where]} scopes are missing: it looks like a wrong or"
             " an empty server, so nothing was recorded. Check its url; or raise [drift] in the policy, where it is so"
         )
     if mended.handed_over:
-        _line(f"{len(mended.handed_over)} scopes handed over to the saga: see `tenantry runs list`")
+        yield f"{len(mended.handed_over)} scopes handed over to the saga: see `tenantry runs list`"
     elif sweep.drifted or (sweep.unsettled and not mended.rescheduled):
-        _line("nothing was recorded")
+        yield "nothing was recorded"
     elif not sweep.unreachable and not sweep.unsettled:
         rest = "all else is there" if sweep.lost else "all is there"
-        _line(f"{sweep.tenants} tenants, {sum(sweep.looked_at.values())} looks: {rest}")
+        yield f"{sweep.tenants} tenants, {sum(sweep.looked_at.values())} looks: {rest}"
 
 
 def _becomes(finding: Finding) -> str:
@@ -93,10 +90,6 @@ def _becomes(finding: Finding) -> str:
             " or its loss accepted (`tenantry runs recreate`)"
         )
     return "the saga ensures it again"
-
-
-def _line(text: str) -> None:
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _told(sweep: Sweep, mended: Mended) -> dict[str, Any]:

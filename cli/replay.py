@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from application.progress import Progress
-from cli.operators import As, Reason, who, why
-from cli.output import AsJson, DataDir, command, out, print_json, running_parts, table
+from cli.command import Judged, command
+from cli.operators import By, Reason, why_if_given
+from cli.output import Line, Report, speed, table
 from cli.progress import progress
 from domain.errors import TenantryError, UsageError
 from domain.operator_events import PreviousReadModelsDropped, ReadModelsRebuilt
 from domain.times import clock
 from history.rebuild import schema_comparison as comparing
-from history.rebuild.past import build
+from history.rebuild.past import Built, build
 from history.rebuild.replay import Rebuilt
 from history.rebuild.schema_comparison import Compared
-from runtime.compose import utc_now
+from runtime.compose import Parts, utc_now
 from runtime.compose.operators import acts_of
 from runtime.compose.read_models import READ_MODELS
 from runtime.compose.rebuild import replay_of, replay_sources_of
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="The read models; see `tenantry status`.")]
-Because = Annotated[str | None, typer.Option("--reason", help="Why; kept in the log for good.")]
+Because = Annotated[str | None, typer.Option("--reason", help="Why; kept in the log for good."), Judged(why_if_given)]
 Workers = Annotated[int, typer.Option(min=1, max=16, help="Processes that share the tenants.")]
 All = Annotated[bool, typer.Option("--all", help="All read models, with one reading of the log.")]
 
@@ -39,34 +40,37 @@ All = Annotated[bool, typer.Option("--all", help="All read models, with one read
 @app.command()
 @command
 def rebuild(
+    parts: Parts,
     names: Names = None,
     all_: All = False,
     workers: Workers = 2,
     reason: Because = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+    by: By = "",
+) -> Iterator[Report]:
     """Build read models anew beside the live ones, and swap them in one transaction.
 
     Readers notice nothing. Ctrl-C, or anything that fails, leaves the live ones as they were. The old generation is
     kept until the next rebuild, or until `drop-previous`. The outbox is never rebuilt.
     """
     chosen = _chosen(names, every=all_)
-    by, because = who(as_name), why(reason) if reason is not None else None
-    with running_parts(data_dir) as parts, progress("building") as say:
+    with progress("building") as say:
         rebuilt = replay_of(parts, say).rebuild(chosen, workers=workers)
         done = tuple(name for name in rebuilt.names if name not in rebuilt.failures)
         if done:
-            act = ReadModelsRebuilt(read_models=done, position=rebuilt.position, operator=by, reason=because)
+            act = ReadModelsRebuilt(read_models=done, position=rebuilt.position, operator=by, reason=reason)
             acts_of(parts).record(act)
-    if as_json:
-        print_json(_as_json(rebuilt, workers))
-    else:
-        for name in rebuilt.names:
-            if name not in rebuilt.failures:
-                out.print(f"{name} rebuilt up to position {rebuilt.position}", highlight=False)
-        out.print(f"{rebuilt.facts} events in {rebuilt.seconds:.1f} s, {rebuilt.rate:.0f} a second", highlight=False)
+    told = {
+        "events": rebuilt.facts,
+        "load_seconds": round(rebuilt.load_seconds, 3),
+        **speed(rebuilt),
+        "position": rebuilt.position,
+        "workers": workers,
+        "projections": [
+            {"name": name, "rebuilt": name in done, "reason": rebuilt.failures.get(name)} for name in rebuilt.names
+        ],
+    }
+    text = [f"{name} rebuilt up to position {rebuilt.position}" for name in done]
+    yield Report(told, [*text, _took(rebuilt)])
     if rebuilt.failures:
         left = "; ".join(rebuilt.failures.values())
         raise TenantryError(f"{left}. The live generation of {', '.join(rebuilt.failures)} is as it was")
@@ -74,30 +78,18 @@ def rebuild(
 
 @app.command()
 @command
-def drop_previous(
-    reason: Reason,
-    names: Names = None,
-    all_: All = False,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+def drop_previous(parts: Parts, reason: Reason, names: Names = None, all_: All = False, by: By = "") -> Report:
     """Drop the generations that were live before the last rebuild."""
-    chosen = _chosen(names, every=all_)
-    by, because = who(as_name), why(reason)
-    with running_parts(data_dir) as parts:
-        dropped = replay_of(parts, lambda _: None).drop_previous(chosen)
-        if dropped:
-            acts_of(parts).record(PreviousReadModelsDropped(read_models=tuple(dropped), operator=by, reason=because))
-    if as_json:
-        print_json({"dropped": dropped})
-    else:
-        out.print(f"dropped: {', '.join(dropped)}" if dropped else "there was none", highlight=False)
+    dropped = replay_of(parts, lambda _: None).drop_previous(_chosen(names, every=all_))
+    if dropped:
+        acts_of(parts).record(PreviousReadModelsDropped(read_models=tuple(dropped), operator=by, reason=reason))
+    return Report({"dropped": dropped}, [f"dropped: {', '.join(dropped)}" if dropped else "there was none"])
 
 
 @app.command("as-of")
 @command
 def as_of(
+    parts: Parts,
     at: Annotated[str, typer.Argument(metavar="TIME|POSITION", help="A position, or a time with its zone.")],
     into: Annotated[str, typer.Option("--into", metavar="SCHEMA", help="A new schema, or one of an earlier run.")],
     only: Annotated[str | None, typer.Option(metavar="NAMES", help="Only these read models, with commas.")] = None,
@@ -105,9 +97,7 @@ def as_of(
     verify: Annotated[
         str | None, typer.Option(metavar="SCHEMA", help="Compare with that schema afterwards; exit 1: it differs.")
     ] = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Build the read models as they were at a moment in a schema of their own, beside the live ones.
 
     Run again, it takes the place of the earlier one as soon as it is complete. A schema that exists and is not ours is
@@ -116,77 +106,68 @@ def as_of(
     names = [name.strip() for name in only.split(",") if name.strip()] if only is not None else []
     if only is not None and not names:
         raise UsageError("--only names no read model: give some, with commas, or leave it out for all")
-    with running_parts(data_dir) as parts:
-        moment = parts.past.at(at, now=utc_now())
-        if verify and verify != into:
-            comparing.refuse_unknown(parts.engine, verify, READ_MODELS)
-        with progress("building") as say:
-            built = build(
-                replay_sources_of(parts),
-                moment,
-                into=into,
-                only=names,
-                workers=workers,
-                say=lambda told: say(Progress(told.position, moment.position, told.facts)),
-            )
-            compared = comparing.compare(parts.engine, into, verify, READ_MODELS, say=say) if verify else []
-    if as_json:
-        told = {
-            "schema": built.schema,
-            "position": moment.position,
-            "time": moment.time,
-            "read_models": built.names,
-            "events": built.facts,
-            "seconds": round(built.seconds, 3),
-            "rate": round(built.rate, 1),
-            "workers": workers,
-        }
-        print_json({**told, "compared_with": verify, "tables": _compared(compared)} if verify else told)
-    else:
-        out.print(
-            f"schema {built.schema} has {', '.join(built.names)} as of position {moment.position}"
-            f" ({clock(moment.time)})"
+    moment = parts.past.at(at, now=utc_now())
+    if verify and verify != into:
+        comparing.refuse_unknown(parts.engine, verify, READ_MODELS)
+    with progress("building") as say:
+        built = build(
+            replay_sources_of(parts),
+            moment,
+            into=into,
+            only=names,
+            workers=workers,
+            say=lambda told: say(Progress(told.position, moment.position, told.facts)),
         )
-        out.print(f"{built.facts} events in {built.seconds:.1f} s, {built.rate:.0f} a second")
-        if verify:
-            _say_compared(built.schema, verify, compared)
-    if not all(each.same for each in compared):
-        raise typer.Exit(1)
+        compared = comparing.compare(parts.engine, into, verify, READ_MODELS, say=say) if verify else []
+    told = {
+        "schema": built.schema,
+        "position": moment.position,
+        "time": moment.time,
+        "read_models": built.names,
+        "events": built.facts,
+        **speed(built),
+        "workers": workers,
+        **({"compared_with": verify, "tables": _told(compared)} if verify else {}),
+    }
+    as_of_it = f"as of position {moment.position} ({clock(moment.time)})"
+    text: list[Line] = [f"schema {built.schema} has {', '.join(built.names)} {as_of_it}", _took(built)]
+    if verify:
+        text += _compared(built.schema, verify, compared)
+    return Report(told, text, good=all(each.same for each in compared))
 
 
 @app.command()
 @command
 def compare(
+    parts: Parts,
     first: Annotated[str, typer.Argument(metavar="SCHEMA", help="`public` is the live one.")],
     second: Annotated[str, typer.Argument(metavar="SCHEMA")],
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Compare the read models of two schemas, row by row. Exit 1: they differ."""
-    with running_parts(data_dir) as parts, progress("comparing", "rows") as say:
+    with progress("comparing", "rows") as say:
         parts.knock()
         compared = comparing.compare(parts.engine, first, second, READ_MODELS, say=say)
-    if as_json:
-        print_json({"first": first, "second": second, "tables": _compared(compared)})
-    else:
-        _say_compared(first, second, compared)
-    if not all(each.same for each in compared):
-        raise typer.Exit(1)
+    told = {"first": first, "second": second, "tables": _told(compared)}
+    return Report(told, _compared(first, second, compared), good=all(each.same for each in compared))
 
 
-def _compared(tables: Sequence[Compared]) -> list[dict[str, object]]:
+def _took(done: Built | Rebuilt) -> str:
+    return f"{done.facts} events in {done.seconds:.1f} s, {done.rate:.0f} a second"
+
+
+def _told(tables: Sequence[Compared]) -> list[dict[str, object]]:
     return [{**asdict(each), "same": each.same} for each in tables]
 
 
-def _say_compared(first: str, second: str, tables: Sequence[Compared]) -> None:
+def _compared(first: str, second: str, tables: Sequence[Compared]) -> Iterator[Line]:
     columns = ("table", "rows", f"only in {first}", f"only in {second}", "different", "for example")
     rows = [
         (each.table, each.rows, each.only_in_first, each.only_in_second, each.different, ", ".join(each.examples))
         for each in tables
     ]
-    out.print(table(f"{first} and {second}", columns, rows))
+    yield table(f"{first} and {second}", columns, rows)
     differ = [each.table for each in tables if not each.same]
-    out.print(f"{', '.join(differ)} differ" if differ else "all rows are the same", highlight=False)
+    yield f"{', '.join(differ)} differ" if differ else "all rows are the same"
 
 
 def _chosen(names: list[str] | None, *, every: bool) -> list[str]:
@@ -194,18 +175,3 @@ def _chosen(names: list[str] | None, *, every: bool) -> list[str]:
     if bool(names) == every:
         raise UsageError("which read models: give their names, or --all")
     return names or []
-
-
-def _as_json(rebuilt: Rebuilt, workers: int) -> dict[str, object]:
-    return {
-        "events": rebuilt.facts,
-        "seconds": round(rebuilt.seconds, 3),
-        "load_seconds": round(rebuilt.load_seconds, 3),
-        "rate": round(rebuilt.rate, 1),
-        "position": rebuilt.position,
-        "workers": workers,
-        "projections": [
-            {"name": name, "rebuilt": name not in rebuilt.failures, "reason": rebuilt.failures.get(name)}
-            for name in rebuilt.names
-        ],
-    }

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from adapters.postgres.connection import parsed, without_secrets
 from adapters.postgres.migrations import current
-from cli.output import AsJson, DataDir, Report, command, err, out, print_json, render, running_parts, settings_of
+from cli.command import AsJson, DataDir, command, settings_of
+from cli.output import Aside, Report, err, render
 from runtime.compose import Parts
 from runtime.compose.prepare import prepare
 from runtime.instance import endpoints
@@ -43,36 +44,27 @@ def up(
     say = (lambda _: None) if as_json else (lambda text: err.print(f"{text} ...", style="dim"))
     with Supervisor(settings, kinds=() if no_workers else tuple(KINDS), say=say, at_once=at_once) as supervisor:
         where = supervisor.endpoints
-        for line in () if as_json else supervisor.configuration:
-            err.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
-        if supervisor.context_url and not as_json:
-            err.print(f"contexts  {supervisor.context_url}", style="dim", markup=False, highlight=False)
-        if as_json:
-            print_json(
-                {
-                    "ready": True,
-                    "database_url": _told(where.database_url),
-                    "kafka_bootstrap": where.kafka_bootstrap,
-                    "context_url": supervisor.context_url,
-                    "data_dir": str(supervisor.data_dir),
-                    "configuration": supervisor.configuration,
-                }
-            )
-        else:
-            out.print(
-                f"ready  kafka {where.kafka_bootstrap}  database {without_secrets(where.database_url)}"
-                f"  data {supervisor.data_dir}",
-                soft_wrap=True,
-                highlight=False,
-                markup=False,
-            )
+        told = {
+            "ready": True,
+            "database_url": _told(where.database_url),
+            "kafka_bootstrap": where.kafka_bootstrap,
+            "context_url": supervisor.context_url,
+            "data_dir": str(supervisor.data_dir),
+            "configuration": supervisor.configuration,
+        }
+        ready = (
+            f"ready  kafka {where.kafka_bootstrap}  database {without_secrets(where.database_url)}"
+            f"  data {supervisor.data_dir}"
+        )
+        contexts = [f"contexts  {supervisor.context_url}"] if supervisor.context_url else []
+        lines = (Aside(line, "dim") for line in (*supervisor.configuration, *contexts))
+        render(Report(told, [*lines, ready]), as_json=as_json)
         supervisor.watch(stop)
-        if not as_json:
-            err.print(
-                f"draining, for {settings.drain_seconds:g} s at most; what is not finished stays due. Once more ends it"
-                " at once ...",
-                style="dim",
-            )
+        drains = (
+            f"draining, for {settings.drain_seconds:g} s at most; what is not finished stays due. Once more ends it"
+            " at once ..."
+        )
+        render(Report(text=[Aside(drains, "dim")]), as_json=as_json)
 
 
 def _told(url: str) -> str:
@@ -81,45 +73,34 @@ def _told(url: str) -> str:
 
 
 @command
-def migrate(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def migrate(parts: Parts) -> Report:
     """Bring the databases, shards and topics into the state that this version needs. Safe to repeat.
 
     `up` does this by itself; workers that run alone need it once for each version.
     """
-    with running_parts(data_dir) as parts:
-        before = current(parts.endpoints.database_url)
-        prepare(parts)
-        after = current(parts.endpoints.database_url)
-    text = lambda: [f"schema at revision {after}" + ("" if before != after else ", as it was")]  # noqa: E731
-    render(Report({"before": before, "after": after}, text), as_json=as_json)
+    before = current(parts.endpoints.database_url)
+    prepare(parts)
+    after = current(parts.endpoints.database_url)
+    was = "" if before != after else ", as it was"
+    return Report({"before": before, "after": after}, [f"schema at revision {after}{was}"])
 
 
-def _worker(kind: str, data_dir: Path | None) -> None:
-    settings = settings_of(data_dir)
-    configure_logging(level=settings.log_level, log_format=settings.log_format)
-    with Parts(settings, endpoints(settings)) as parts:
-        roles.run(kind, parts)
+def _worker(kind: str, line: str) -> Callable[..., None]:
+    """The command that runs one worker."""
+
+    def run(data_dir: DataDir = None) -> None:
+        settings = settings_of(data_dir)
+        configure_logging(level=settings.log_level, log_format=settings.log_format)
+        with Parts(settings, endpoints(settings)) as parts:
+            roles.run(kind, parts)
+
+    run.__doc__ = line
+    return command(run)
 
 
-@command
-def intake(data_dir: DataDir = None) -> None:
-    """Run one intake: messages on Kafka become facts in the log. Several share the partitions."""
-    _worker("intake", data_dir)
-
-
-@command
-def projector(data_dir: DataDir = None) -> None:
-    """Run one projector: facts become read models. Several share the projections."""
-    _worker("projector", data_dir)
-
-
-@command
-def provisioner(data_dir: DataDir = None) -> None:
-    """Run one provisioner: scopes that are due get what they want. Several share the scopes."""
-    _worker("provisioner", data_dir)
-
-
-@command
-def relay(data_dir: DataDir = None) -> None:
-    """Run one relay: integration events go to Kafka. One is at work, others stand by."""
-    _worker("relay", data_dir)
+intake = _worker("intake", "Run one intake: messages on Kafka become facts in the log. Several share the partitions.")
+projector = _worker("projector", "Run one projector: facts become read models. Several share the projections.")
+provisioner = _worker(
+    "provisioner", "Run one provisioner: scopes that are due get what they want. Several share the scopes."
+)
+relay = _worker("relay", "Run one relay: integration events go to Kafka. One is at work, others stand by.")

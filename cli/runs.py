@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -9,16 +11,19 @@ import typer
 from adapters.postgres import overview
 from application.description import STEP_NAMES, describe_actual, describe_scopes
 from cli import acting, plans
-from cli.output import AsJson, DataDir, Styled, age, command, out, print_json, running_parts, table
+from cli.command import command
+from cli.output import Line, Report, Styled, age, perhaps_more, table
 from cli.scopes import ProductArgument, ScopeArgument, scope_of
 from cli.show import snapshot_of
 from domain import customer as customers
 from domain.errors import UsageError
-from domain.scope.status import SCOPE_STATES, ScopeState
+from domain.event import Recorded
+from domain.scope.states import SCOPE_STATES, ScopeState
 from domain.scope.steps import Scope, Step
 from domain.tenant import state as tenants
 from domain.times import clock
-from history.story import Line, Run, standing, tell
+from history.story import Line as StoryLine
+from history.story import Run, standing, tell
 from runtime.compose import Parts, utc_now
 
 app = typer.Typer(
@@ -35,36 +40,41 @@ WORD_COLOURS = {"failed": "red", "given up": "red", "held": "red", "blocked": "y
 @app.command("list")
 @command
 def list_(
+    parts: Parts,
     state: Annotated[
         ScopeState | None,
         typer.Option(help="Only scopes in this state."),
     ] = None,
     tenant: Annotated[str | None, typer.Option(metavar="TENANT", help="Only scopes of this tenant.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 100,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """List scopes, what needs an operator first, with the step each stands at, why, and since when."""
-    with running_parts(data_dir) as parts:
-        rows = [
-            {**row, "scope": str(Scope(row["kind"], row["tenant_id"], row["key"]))}
-            for row in overview.runs(parts.endpoints.database_url, state=state, tenant_id=tenant, limit=limit)
-        ]
-        rows = _as_shown(parts, rows, state=state, tenant=tenant, limit=limit)
-        if tenant is not None and not rows:
-            snapshot_of(parts, tenant)
-        facts = parts.log.load({row["scope"]: 0 for row in rows})
-        now = utc_now()
-    told = []
-    for row in rows:
-        its = facts.get(row["scope"], [])
-        stands, since = standing(its), max([row["updated_at"], *(fact.time for fact in its[-1:])])
-        row |= {"updated_at": since, "age_seconds": (now - since).total_seconds()}
-        row["reason"] = row["reason"] or stands.reason
-        told.append({**row, "step": _step(stands.step), "attempts": stands.attempts, "retry_at": stands.retry_at})
-    if as_json:
-        print_json(told)
-        return
+    rows = [
+        {**row, "scope": str(Scope(row["kind"], row["tenant_id"], row["key"]))}
+        for row in overview.runs(parts.endpoints.database_url, state=state, tenant_id=tenant, limit=limit)
+    ]
+    rows = _as_shown(parts, rows, state=state, tenant=tenant, limit=limit)
+    if tenant is not None and not rows:
+        snapshot_of(parts, tenant)
+    facts, now = parts.log.load({row["scope"]: 0 for row in rows}), utc_now()
+    told = [_run(row, facts.get(row["scope"], []), now) for row in rows]
+    return Report(told, _table(told, limit))
+
+
+def _run(row: dict[str, Any], its: list[Recorded], now: datetime) -> dict[str, Any]:
+    stands, since = standing(its), max([row["updated_at"], *(fact.time for fact in its[-1:])])
+    return {
+        **row,
+        "updated_at": since,
+        "age_seconds": (now - since).total_seconds(),
+        "reason": row["reason"] or stands.reason,
+        "step": _step(stands.step),
+        "attempts": stands.attempts,
+        "retry_at": stands.retry_at,
+    }
+
+
+def _table(rows: list[dict[str, Any]], limit: int) -> Iterator[Line]:
     cells = [
         (
             row["scope"],
@@ -76,12 +86,11 @@ def list_(
             clock(row["retry_at"]) if row["retry_at"] else None,
             age(row["age_seconds"]),
         )
-        for row in told
+        for row in rows
     ]
     columns = ("scope", "level", "state", "stands at", "reason", "attempts", "next try", "for")
-    out.print(table(f"{len(rows)} runs", columns, cells))
-    if len(rows) == limit:
-        out.print(f"there may be more than {limit}: raise --limit")
+    yield table(f"{len(rows)} runs", columns, cells)
+    yield from perhaps_more(rows, limit)
 
 
 def _as_shown(
@@ -117,26 +126,24 @@ def _as_shown(
 
 @app.command()
 @command
-def show(
-    scope: ScopeArgument, product: ProductArgument = None, data_dir: DataDir = None, as_json: AsJson = False
-) -> None:
+def show(parts: Parts, scope: ScopeArgument, product: ProductArgument = None) -> Report:
     """Tell the story of one scope from the log alone: what was wished, each step, who held it and who let it go on."""
     named = scope_of(scope, product)
-    with running_parts(data_dir) as parts:
-        now, runs = _now(parts, named), _story(parts, named)
-    if as_json:
-        print_json({"scope": str(named), **now, "runs": [_told(run) for run in runs]})
-        return
+    now, runs = _now(parts, named), _story(parts, named)
+    told = {"scope": str(named), **now, "runs": [_told(run) for run in runs]}
+    return Report(told, _sentences(named, now, runs))
+
+
+def _sentences(named: Scope, now: dict[str, Any], runs: list[Run]) -> Iterator[Line]:
     reason = f": {now['reason']}" if now.get("reason") else ""
     desired_state = f" (wanted: {now['wanted']})" if now["wanted"] != now["level"] else ""
-    out.print(f"{named} is {now['level']}{desired_state}, {now['state'].replace('_', ' ')}{reason}", style="bold")
+    yield Styled(f"{named} is {now['level']}{desired_state}, {now['state'].replace('_', ' ')}{reason}", "bold")
     for run in runs:
-        out.print()
-        out.print(f"run {run.number}", style="bold")
-        for line in run.lines:
-            out.print(*_sentence(line))
+        yield ""
+        yield Styled(f"run {run.number}", "bold")
+        yield from map(_sentence, run.lines)
     if not runs:
-        out.print("nothing was begun yet")
+        yield "nothing was begun yet"
 
 
 # -- the story -----------------------------------------------------------------------------------------------------
@@ -161,7 +168,7 @@ def _story(parts: Parts, scope: Scope) -> list[Run]:
     return tell(loaded.get(str(scope), []), {fact.id: fact for stream in causing for fact in loaded.get(stream, [])})
 
 
-def _sentence(line: Line) -> tuple[str | Styled, ...]:
+def _sentence(line: StoryLine) -> tuple[str | Styled, ...]:
     at = Styled(f"  {clock(line.time)}  ", "dim")
     step = f"step {_numbered(_step(line.step))} " if line.step else ""
     word = Styled(step + line.what, WORD_COLOURS.get(line.what, ""))
@@ -172,7 +179,7 @@ def _told(run: Run) -> dict[str, Any]:
     return {"number": run.number, "facts": [{**_plain(line), "step": _step(line.step)} for line in run.lines]}
 
 
-def _plain(line: Line) -> dict[str, Any]:
+def _plain(line: StoryLine) -> dict[str, Any]:
     return {
         "time": line.time,
         "what": line.what,
@@ -193,5 +200,7 @@ def _numbered(step: dict[str, Any] | None) -> str | None:
     return f"{step['number']} {step['name']}" if step else None
 
 
-for act in (acting.retry, acting.hold, acting.release, acting.ensure, acting.recreate, plans.approve, plans.reject):
+for kind in acting.ACTS:
+    app.command(kind)(acting.act_on_scopes(kind))
+for act in (acting.recreate, plans.approve, plans.reject):
     app.command()(act)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from domain.errors import UsageError
 from domain.scope.steps import Scope
+
+if TYPE_CHECKING:
+    from runtime.compose import Parts
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant.")]
 
@@ -18,6 +21,13 @@ ScopesArgument = Annotated[
     str, typer.Argument(metavar="SCOPE", help="The same; or `-` for scopes on stdin, one a line.")
 ]
 ProductArgument = Annotated[str | None, typer.Argument(metavar="[PRODUCT]", help="A product of that tenant.")]
+
+
+def product_of(parts: Parts, key: str) -> str:
+    """The key of a product that the catalogue has; UsageError where it has none of that key."""
+    if key not in parts.catalog:
+        raise UsageError(f"product {key} is not in the catalogue: it has {', '.join(parts.catalog.products)}")
+    return key
 
 
 def scope_of(text: str, product: str | None) -> Scope:

@@ -16,8 +16,9 @@ import typer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from cli.operators import As, Reason, who, why
-from cli.output import AsJson, DataDir, command, complain, out, print_json, running_parts, settings_of, table
+from cli.command import command
+from cli.operators import By, Reason, why
+from cli.output import Report, problem, table
 from domain import service_keys
 from domain.errors import UsageError
 from domain.service_keys import ServiceKey
@@ -45,105 +46,71 @@ Folder = Annotated[
 @app.command()
 @command
 def new(
+    parts: Parts,
     key_id: KeyName,
     reason: Reason,
     private_key: Annotated[Path, typer.Option(help="The private key is written to this file, for its owner alone.")],
     kind: Annotated[Literal["rsa", "p256"], typer.Option(help="rsa: 3072 bits, verifies fastest.")] = "rsa",
     show: Annotated[bool, typer.Option("--show", help="Print the private key as well; not with --json.")] = False,
     folder: Folder = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+    by: By = "",
+) -> Report:
     """Make a key, write its private half to a file, and publish the other."""
-    because, by, name = why(reason), who(as_name), _name(key_id)
+    name = _name(key_id)
     key: PrivateKey = (
         rsa.generate_private_key(65537, 3072) if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
     )
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    with running_parts(data_dir) as parts:
-        _write_private(private_key, pem)
-        try:
-            _publish(parts, name, _pem(key.public_key()), by, because)
-        except BaseException:
-            private_key.unlink()
-            raise
-        strangers = _bring_up_to_date(parts, folder, data_dir)
-    if as_json:
-        print_json({"key_id": name, "state": "in force", "private_key": str(private_key), "strangers": strangers})
-    else:
-        out.print(f"{name} is published; its private key is in {private_key}")
-    _complain_of(strangers)
-    if show and not as_json:
-        for line in pem.decode().splitlines():
-            out.print(line)
+    _write_private(private_key, pem)
+    try:
+        _publish(parts, name, _pem(key.public_key()), by, reason)
+    except BaseException:
+        private_key.unlink()
+        raise
+    told = {"key_id": name, "state": "in force", "private_key": str(private_key)}
+    shown = pem.decode().splitlines() if show else ()
+    return _folder_written(parts, folder, told, f"{name} is published; its private key is in {private_key}", *shown)
 
 
 @app.command()
 @command
 def publish(
+    parts: Parts,
     key_id: Annotated[str | None, typer.Argument(metavar="[KEY-ID]", help="As for `new`.")] = None,
     public_key: Annotated[
         Path | None, typer.Option(help="The public key of a service that made its own, as PEM.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why; kept in the log for good.")] = "",
     folder: Folder = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+    by: By = "",
+) -> Report:
     """Publish the key of a service that keeps the private half to itself. Without KEY-ID: write the folder anew."""
     if (key_id is None) != (public_key is None):
         raise UsageError("name KEY-ID and --public-key, or neither to write the folder anew")
-    with running_parts(data_dir) as parts:
-        if key_id is not None and public_key is not None:
-            name = _name(key_id)
-            _publish(parts, name, _read_public(public_key), who(as_name), why(reason))
-        strangers = _bring_up_to_date(parts, folder, data_dir)
-    if as_json:
-        print_json({"key_id": key_id, "strangers": strangers})
-    elif key_id is not None:
-        out.print(f"{key_id} is published")
-    _complain_of(strangers)
+    text = []
+    if key_id is not None and public_key is not None:
+        _publish(parts, _name(key_id), _read_public(public_key), by, why(reason))
+        text = [f"{key_id} is published"]
+    return _folder_written(parts, folder, {"key_id": key_id}, *text)
 
 
 @app.command("list")
 @command
-def list_(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def list_(parts: Parts) -> Report:
     """List all keys: who published and who revoked them, when and why."""
-    with running_parts(data_dir) as parts:
-        keys = list(service_keys_of(parts).all().values())
-    if as_json:
-        print_json([_to_dict(key) for key in keys])
-        return
-    rows = (
-        (key.key_id, "revoked" if key.revoked_at else "in force", key.published_at, key.published_by, key.reason,
-         key.revoked_at, key.revoked_by, key.revoked_reason)
-        for key in keys
-    )  # fmt: skip
-    out.print(table("Service keys", ("key", "state", "published", "by", "why", "revoked", "by", "why"), rows))
+    keys = [_to_dict(key) for key in service_keys_of(parts).all().values()]
+    rows = [[value for name, value in key.items() if name != "public_key"] for key in keys]
+    columns = ("key", "state", "published", "by", "why", "revoked", "by", "why")
+    return Report(keys, [table("Service keys", columns, rows)])
 
 
 @app.command()
 @command
-def revoke(
-    key_id: KeyName,
-    reason: Reason,
-    folder: Folder = None,
-    as_name: As = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+def revoke(parts: Parts, key_id: KeyName, reason: Reason, folder: Folder = None, by: By = "") -> Report:
     """Revoke a key for good. Its name is not used again."""
-    because, by = why(reason), who(as_name)
-    with running_parts(data_dir) as parts:
-        service_keys_of(parts).record(partial(service_keys.revoke, key_id=key_id, operator=by, reason=because))
-        strangers = _bring_up_to_date(parts, folder, data_dir)
-    if as_json:
-        print_json({"key_id": key_id, "state": "revoked", "strangers": strangers})
-    else:
-        out.print(f"{key_id} is revoked: no service takes it once its keys are too old (30 s at most)")
-    _complain_of(strangers)
+    service_keys_of(parts).record(partial(service_keys.revoke, key_id=key_id, operator=by, reason=reason))
+    said = f"{key_id} is revoked: no service takes it once its keys are too old (30 s at most)"
+    return _folder_written(parts, folder, {"key_id": key_id, "state": "revoked"}, said)
 
 
 def _publish(parts: Parts, key_id: str, public_key: str, by: str, because: str) -> None:
@@ -182,22 +149,17 @@ def _write_private(file: Path, pem: bytes) -> None:
         raise UsageError(f"{file} cannot be written: {error.strerror}: name a file that is not there yet") from None
 
 
-def _bring_up_to_date(parts: Parts, folder: Path | None, data_dir: Path | None) -> list[str]:
-    """Writes the folder; the files in it that are no keys of ours."""
-    where = folder or settings_of(data_dir).data_dir / "service-keys"
+def _folder_written(parts: Parts, folder: Path | None, told: Mapping[str, object], *text: str) -> Report:
+    """Writes the folder, and reports: not well where there are files in it that are no keys of ours."""
+    where = folder or parts.settings.data_dir / "service-keys"
     try:
-        return [str(file) for file in write_folder(where, service_keys_of(parts).all())]
+        strangers = [str(file) for file in write_folder(where, service_keys_of(parts).all())]
     except OSError as error:
         raise UsageError(
             f"the log has it, but {where} cannot be written: {error.strerror}: mend it and say `service-keys publish`"
         ) from None
-
-
-def _complain_of(strangers: list[str]) -> None:
-    for file in strangers:
-        complain(f"{file} is a key that was never published here: remove it, or publish it")
-    if strangers:
-        raise typer.Exit(1)
+    notes = [problem(f"{file} is a key that was never published here: remove it, or publish it") for file in strangers]
+    return Report({**told, "strangers": strangers}, text, notes, good=not strangers)
 
 
 def write_folder(folder: Path, keys: Mapping[str, ServiceKey]) -> list[Path]:

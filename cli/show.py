@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from adapters.postgres.past import Moment
 from application.description import describe
-from cli.output import AsJson, DataDir, Report, Styled, Table, command, render, running_parts, table
+from cli.command import command
+from cli.output import Report, Styled, Table, table
 from cli.scopes import TenantArgument
 from domain.errors import UsageError
 from domain.event import Recorded
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.tenant.events import TenantCreated
 from domain.times import clock
 from history import as_of
@@ -26,18 +28,16 @@ STEP_COLOURS = {"done": "green", "absent": "dim", "pending": "yellow", "started"
 
 @command
 def show(
+    parts: Parts,
     tenant: TenantArgument,
     at: Annotated[str | None, typer.Option("--at", metavar="TIME|POSITION", help=MOMENT_HELP)] = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """Show one tenant: what commerce wants, what is actual with the seven steps of each product, the read models.
 
     With --at, as it was then, told from the log alone.
     """
-    with running_parts(data_dir) as parts:
-        told = tell(parts, tenant) if at is None else tell_at(parts, tenant, parts.past.at(at, now=utc_now()))
-    render(Report(told, lambda: tables_of(told)), as_json=as_json)
+    told = tell(parts, tenant) if at is None else tell_at(parts, tenant, parts.past.at(at, now=utc_now()))
+    return Report(told, tables_of(told))
 
 
 def tell(parts: Parts, tenant_id: str) -> dict[str, Any]:
@@ -91,33 +91,30 @@ def _no_tenant(parts: Parts, tenant_id: str) -> UsageError:
     return UsageError(f"there is no tenant {tenant_id}: {known}")
 
 
-def tables_of(told: dict[str, Any]) -> list[Table]:
+def tables_of(told: dict[str, Any]) -> Iterator[Table]:
     """The tables of `show`."""
     desired_state, actual = told["wanted"], told["actual"]
     attributes = desired_state["tenant"]["attributes"]["value"]
-    made = [
-        table(
-            f"wanted: tenant {told['tenant_id']}{_end(desired_state['tenant'])}",
-            ("product", "wish", "presence", "access", "license", "revisions"),
-            [
-                (
-                    key,
-                    product["wish"],
-                    _value(product["presence"]),
-                    _value(product["access"]),
-                    _license(product["license"]),
-                    "/".join(_revision(product[name]) for name in ("presence", "access", "license")),
-                )
-                for key, product in desired_state["products"].items()
-            ],
-        ),
-        *_held(desired_state["tenant"].get("held", [])),
-        _steps(f"actual: site {attributes['site_name']}", actual),
-        *_reasons(actual),
-    ]
+    yield table(
+        f"wanted: tenant {told['tenant_id']}{_end(desired_state['tenant'])}",
+        ("product", "wish", "presence", "access", "license", "revisions"),
+        [
+            (
+                key,
+                product["wish"],
+                _value(product["presence"]),
+                _value(product["access"]),
+                _license(product["license"]),
+                "/".join(_revision(product[name]) for name in ("presence", "access", "license")),
+            )
+            for key, product in desired_state["products"].items()
+        ],
+    )
+    yield from _held(desired_state["tenant"].get("held", []))
+    yield _steps(f"actual: site {attributes['site_name']}", actual)
+    yield from _reasons(actual)
     for projection in READ_MODELS:
-        made.extend(_read_model(projection.name, told[projection.name]))
-    return made
+        yield from _read_model(projection.name, told[projection.name])
 
 
 def _end(tenant: dict[str, Any]) -> str:

@@ -11,3 +11,8 @@ def standing_table(found: list[Standing]) -> Table:
         (each.name, each.position, each.start, each.end, each.lag, each.reader or "nobody of ours") for each in found
     ]
     return table("intake", ("partition", "position", "start", "end", "lag", "read by"), rows)
+
+
+def stands_still(found: list[Standing]) -> list[str]:
+    """Why a partition does not move, of each that does not."""
+    return [each.stands_still for each in found if each.stands_still]

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from adapters.postgres import overview
-from cli.output import AsJson, DataDir, Report, Table, age, command, render, running_parts, table
+from cli.command import command
+from cli.output import Report, Table, age, perhaps_more, table
+from runtime.compose.process import Process
 
 app = typer.Typer(
     help="Messages that wait for their tenant to be created: list.", no_args_is_help=True, rich_markup_mode=None
@@ -23,14 +25,12 @@ def waiting() -> None:
 @app.command("list")
 @command
 def list_(
+    parts: Process,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many tenants.")] = 1000,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Report:
     """List the tenants that messages wait for, the longest first, with the producers to ask."""
-    with running_parts(data_dir) as parts:
-        rows = overview.waiting(parts.endpoints.database_url, limit=limit)
-    render(Report(rows, lambda: _waiting(rows, limit)), as_json=as_json)
+    rows = overview.waiting(parts.endpoints.database_url, limit=limit)
+    return Report(rows, _waiting(rows, limit))
 
 
 def _waiting(rows: list[dict[str, Any]], limit: int) -> Iterator[str | Table]:
@@ -49,5 +49,4 @@ def _waiting(rows: list[dict[str, Any]], limit: int) -> Iterator[str | Table]:
     yield table(f"messages wait for {len(rows)} tenants", columns, cells)
     if rows:
         yield "each waits until its tenant.created comes: ask the producers; `tenantry timeline TENANT` tells more"
-    if len(rows) == limit:
-        yield f"there may be more than {limit}: raise --limit"
+    yield from perhaps_more(rows, limit)

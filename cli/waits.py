@@ -8,14 +8,14 @@ card from being made.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from adapters.embedded.servers import LOW_MB
+from adapters.embedded.postgres import LOW_MB
 from adapters.files.worker_cards import worker_cards
-from cli.output import age, out, table
+from cli.output import Line, age, table
 from domain.errors import TenantryError, Unavailable
 from runtime.settings import Settings
 
@@ -79,13 +79,14 @@ def away(settings: Settings, error: TenantryError) -> dict[str, Any]:
     }
 
 
-def print_waits(waits: Iterable[Mapping[str, Any]], notes: Iterable[str]) -> None:
-    """A table of who waits, if anybody does, and a line for each thing that is wrong besides."""
-    rows = [(each["who"], each["why"], age(_seconds(each["since"])), each["text"]) for each in waits]
+def told_waits(told: Mapping[str, Any]) -> Iterator[Line]:
+    """A table of who waits, if anybody does, a line for each thing that is wrong besides, and where the logs are."""
+    rows = [(each["who"], each["why"], age(_seconds(each["since"])), each["text"]) for each in told["waits"]]
     if rows:
-        out.print(table("waiting", ("who", "for", "since", ""), rows))
-    for note in notes:
-        out.print(note, markup=False, highlight=False, soft_wrap=True)
+        yield table("waiting", ("who", "for", "since", ""), rows)
+    yield from told["notes"]
+    for number, place in enumerate(told["logs"]):
+        yield f"{'logs  ' if not number else '      '}{place}"
 
 
 def logs_of(settings: Settings) -> list[str]:
@@ -93,11 +94,6 @@ def logs_of(settings: Settings) -> list[str]:
     here = settings.data_dir.absolute()
     places = (here / "logs", here / "postgres" / "postgres.log", here / "broker" / "broker.log")
     return [str(place) for place in places if place.exists()]
-
-
-def print_logs(places: Iterable[str]) -> None:
-    for number, place in enumerate(places):
-        out.print(f"{'logs  ' if not number else '      '}{place}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _seconds(since: str) -> float:

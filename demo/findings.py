@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, create_engine, text
 
-from adapters.resources.database import Observed, observe
 from adapters.resources.entitlement import table_of
+from adapters.resources.places import OUR_NAMES
 from adapters.resources.topology import Topology
 from domain.times import in_utc
 
@@ -122,6 +123,33 @@ def _log(connection: Connection) -> Found:
 
 
 # -- the shards ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What of ours is there: schemas of the shard's database; databases and roles of its whole server.
+
+    `roles`: name -> may log in. Shards on one server see the same databases and roles.
+    """
+
+    schemas: frozenset[str]
+    databases: frozenset[str]
+    roles: Mapping[str, bool]
+
+
+def observe(topology: Topology, shard: str) -> Observed:
+    """Look at the shard itself, not at what we believe of it. Raises Retryable when it does not answer."""
+    with topology.connect(shard) as connection:
+        schemas = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s", [OUR_NAMES]).fetchall()
+        databases = connection.execute("SELECT datname FROM pg_database WHERE datname ~ %s", [OUR_NAMES]).fetchall()
+        roles = connection.execute(
+            "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ %s", [OUR_NAMES]
+        ).fetchall()
+    return Observed(
+        schemas=frozenset(name for (name,) in schemas),
+        databases=frozenset(name for (name,) in databases),
+        roles=dict(roles),
+    )
 
 
 def _servers(topology: Topology, placed: Mapping[tuple[str, str], Mapping[str, Any]], known: set[Subject]) -> Found:

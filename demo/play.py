@@ -24,7 +24,8 @@ import typer
 from sqlalchemy import Connection, text
 
 from adapters.postgres import overview
-from cli.output import AsJson, Styled, Table, Terminal, command, err, out, print_json, table
+from cli.command import AsJson, command
+from cli.output import Styled, Table, Terminal, err, out, print_json, table
 from cli.progress import Bars, bars
 from cli.show import tables_of, tell
 from demo.entries import Entry, write
@@ -67,7 +68,7 @@ def demo(
             report = _run(directory, tenants=tenants, seed=seed, show=not as_json)
     except TenantryError:
         kept = True
-        err.print(f"what the workers said is in {directory / 'logs'}", soft_wrap=True)
+        err.print(f"what the workers said is in {directory / 'logs'}")
         raise
     finally:
         if not kept:
@@ -75,7 +76,7 @@ def demo(
     if as_json:
         print_json(report.told())
     elif kept:
-        out.print(f"kept: start it again with `tenantry up --data-dir {directory}`", soft_wrap=True)
+        out.print(f"kept: start it again with `tenantry up --data-dir {directory}`")
     if not report.agreed:
         raise typer.Exit(1)
 
@@ -288,7 +289,7 @@ def _tour(parts: Parts, expected: Expected) -> list[Table]:
         expected.tenants.values(),
         key=lambda tenant: (len({each.level for each in tenant.products.values()}), len(tenant.products)),
     )
-    return tables_of(tell(parts, richest.id))
+    return list(tables_of(tell(parts, richest.id)))
 
 
 def _totals(report: Report) -> Iterator[Table | Styled]:
@@ -402,8 +403,6 @@ class _Lines(_Screen):
         steps = "  ".join(f"{step} {sight.done.get(step, 0)}/{must}" for step, must in self._steps.items())
         out.print(
             f"  {self._told - self._begun:5.1f} s  steps {steps}  {'; '.join(_counts(sight))}",
-            soft_wrap=True,
-            highlight=False,
         )
 
 

@@ -15,7 +15,7 @@ import json
 import random
 from dataclasses import replace
 
-from adapters.kafka.cloudevents_reader import MAX_BYTES
+from adapters.kafka.strict_json import MAX_BYTES
 from demo.entries import Entry, read, write
 from demo.stories import FUTURE, SCENARIOS
 from demo.telling import Lane, World

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from adapters.kafka.cloudevents_reader import to_binary, to_structured
+from adapters.kafka.cloudevents_writer import to_binary, to_structured
 from demo.entries import Entry
 
 Data = dict[str, Any]

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from domain import names
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.event import Value
 from domain.scope.steps import SCOPE_STEPS, Step
 
@@ -171,14 +171,16 @@ class Catalog(Value):
         try:
             written = tomllib.loads(text)
             if "retired" in written:
-                raise UsageError(f"catalogue {source}: retired: leave the product away, it is retired by that")
+                raise UsageError(problem("retired-in-file", source=source))
             return cls.model_validate(written)
         except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"catalogue {source}: not TOML: {error}") from None
+            raise UsageError(problem("file-not-toml", file="catalogue", source=source, detail=error)) from None
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             place = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise UsageError(f"catalogue {source}: {place}: {first['msg']}") from None
+            raise UsageError(
+                problem("file-invalid", file="catalogue", source=source, place=place, detail=first["msg"])
+            ) from None
 
 
 @cache

@@ -27,7 +27,8 @@ from domain.customer import Customer
 from domain.event import Origin
 from domain.tenant.budget import with_held
 from domain.tenant.closings import describe_held
-from domain.tenant.state import Attributes, ProductRegisters, Tenant
+from domain.tenant.product_registers import ProductRegisters
+from domain.tenant.state import Attributes, Tenant
 
 # -- lines of a dump -----------------------------------------------------------------------------------------------
 

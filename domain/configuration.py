@@ -24,7 +24,7 @@ from pydantic import Field
 
 from domain import names
 from domain.catalog import Catalog, Product
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.event import Event, Folded, Recorded, Value
 from domain.policy import Policy
 from domain.stream_name import CONFIGURATION_STREAM, ObstacleName
@@ -186,10 +186,7 @@ def _check_families(catalog: Catalog, known: Mapping[str, Product], living: Coll
         was = known.get(key)
         if was is None or key not in living or (was.family, was.host) == (product.family, product.host):
             continue
-        raise UsageError(
-            f"product {key} has {_home(product)} here and {_home(was)} in what was adopted, and tenants live on it:"
-            " keep that, or give the other product a key of its own"
-        )
+        raise UsageError(problem("product-moved", product=key, here=_home(product), adopted=_home(was)))
 
 
 def _home(product: Product) -> str:
@@ -201,10 +198,7 @@ def _check_regions(topology: ShardMap, known: Mapping[str, AdoptedShard], living
     for shard in topology.shards:
         was = known.get(shard.name)
         if was is not None and shard.name in living and was.region != shard.region:
-            raise UsageError(
-                f"shard {shard.name} holds families and cannot move to region {shard.region}: give it the region it"
-                f" had ({was.region}), and name a new shard for the other"
-            )
+            raise UsageError(problem("shard-moved", shard=shard.name, region=shard.region, adopted=was.region))
 
 
 # -- differences ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from domain import names
 from domain.commands import UpdateCustomer
-from domain.errors import Contradiction, Refused
+from domain.errors import Contradiction, Refused, problem
 from domain.event import Event, Origin, Recorded, Value, origin_of
 from domain.personal import Personal
 from domain.registers import Register, Write, judge
@@ -107,10 +107,7 @@ def evolve(customer: Customer, recorded: Recorded) -> Customer:
 def decide(customer: Customer, command: UpdateCustomer, *, revision: int | None) -> list[CustomerEvent]:
     """The facts that follow from the update; Refused without a revision once revisions were seen, or Contradiction."""
     if revision is None and customer.details and customer.details.revision is not None:
-        raise Refused(
-            "revision-missing",
-            f"customer {command.customer_id} is kept by revision: send the update again with its revision",
-        )
+        raise Refused(problem("revision-missing", subject=f"customer {command.customer_id}"))
     event = CustomerUpdated(
         customer_id=command.customer_id,
         name=command.name,
@@ -128,9 +125,12 @@ def decide(customer: Customer, command: UpdateCustomer, *, revision: int | None)
             return [event]
         case Write.CONTRADICTS:
             raise Contradiction(
-                "same-revision-other-content",
-                f"revision {revision} of customer {command.customer_id} came before with other content:"
-                " commerce must send the correction under a higher revision",
+                problem(
+                    "same-revision-other-content",
+                    subject=f"customer {command.customer_id}",
+                    revision=revision,
+                    difference="other content",
+                )
             )
         case _:
             return [

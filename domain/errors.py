@@ -1,6 +1,6 @@
-"""What can go wrong, and what becomes of it?
+"""Errors: what can go wrong, and what becomes of it?
 
-TenantryError                     every error of ours; its text names the noun and the remedy
+TenantryError                     every error of ours; a Problem, or a text that names the noun and the remedy
 ├── UsageError                    the operator's input or settings are wrong                    exit 2
 ├── Unavailable                   a database, broker or shard does not answer, or not now       exit 1
 ├── Fault                         Tenantry itself is wrong; the log holds the traceback         exit 1
@@ -25,13 +25,103 @@ TenantryError                     every error of ours; its text names the noun a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final, Literal
 
 from domain.stream_name import ObstacleName
 
+Code = Literal[
+    # a message is refused
+    "already-active",
+    "already-held",
+    "already-suspended",
+    "bad-attribute",
+    "bad-data",
+    "empty",
+    "internal-error",
+    "not-active",
+    "not-cloudevent",
+    "not-json",
+    "not-suspended",
+    "revision-missing",
+    "same-revision-other-content",
+    "site-name-reserved",
+    "tenant-destroyed",
+    "tenant-id-used-twice",
+    "too-large",
+    "undecodable",
+    "unknown-edition",
+    "unknown-product",
+    "unknown-type",
+    "unsupported-mode",
+    # an operator's command is refused
+    "approval-needed",
+    "database-not-missing",
+    "database-not-found-missing",
+    "no-database",
+    "not-destroyed",
+    "nothing-to-ensure",
+    "nothing-to-release",
+    "nothing-to-retry",
+    "only-purges-held",
+    "orphan-plan-changed",
+    "orphan-plan-unknown",
+    "orphans-implausible",
+    "plan-changed",
+    "recreation-under-way",
+    "restore-window-over",
+    "scope-failed",
+    "scope-not-converged",
+    "scope-on-hold",
+    "scope-on-hold-already",
+    "scope-unknown",
+    "service-key-name-used",
+    "service-key-published",
+    "service-key-revoked",
+    "service-key-unknown",
+    "shard-unreachable",
+    "step-failed",
+    # a configuration is refused
+    "file-invalid",
+    "file-not-toml",
+    "product-moved",
+    "retired-in-file",
+    "shard-moved",
+    # the engine stops, or decides again
+    "drift-implausible",
+    "guard-tripped",
+    "intake-halted",
+]
+"""What programs may test for. application/problem_texts.py has the sentence and the remedy of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, as a code with data. Its text for people is rendered by application/problem_texts.py."""
+
+    code: Code
+    data: Mapping[str, str | int | tuple[str, ...] | None]
+
+    def __str__(self) -> str:
+        return ", ".join([self.code, *(f"{name}={value}" for name, value in self.data.items() if value is not None)])
+
+
+def problem(code: Code, **data: object) -> Problem:
+    """A problem; data that is no text, number or list of texts is stored as its text."""
+    return Problem(code, {name: each if type(each) in _KEPT else str(each) for name, each in data.items()})  # type: ignore[misc]
+
+
+_KEPT: Final = (str, int, tuple, type(None))
+
 
 class TenantryError(Exception):
-    """Every error of ours. `str(error)` is one line for people: what is wrong, and what to do."""
+    """Every error of ours, with its problem; or, where only people need it, with a line that names the remedy."""
+
+    def __init__(self, told: Problem | str = "") -> None:
+        super().__init__(told)
+        self.problem = told if isinstance(told, Problem) else None
 
 
 class UsageError(TenantryError):
@@ -54,12 +144,11 @@ class Fault(TenantryError):
 
 
 class Rejected(TenantryError):
-    """A message cannot be applied. `rule` is a short, stable name that programs may test for."""
+    """A message cannot be applied. `rule`, the code of the problem, is what the quarantine shows."""
 
-    def __init__(self, rule: str, explanation: str) -> None:
-        super().__init__(explanation)
-        self.rule = rule
-        self.explanation = explanation
+    def __init__(self, told: Problem) -> None:
+        super().__init__(told)
+        self.rule: str = told.code
 
 
 class Malformed(Rejected):
@@ -90,9 +179,7 @@ class GuardTripped(Conflict):
     """
 
     def __init__(self, left: int | None, closings_left: int | None = None) -> None:
-        budgets = {"destroys": left, "closings": closings_left}
-        told = " and ".join(f"{count} more {what}" for what, count in budgets.items() if count is not None)
-        super().__init__(f"the destroy guard lets {told} pass: decide again, and hold what is beyond")
+        super().__init__(problem("guard-tripped", destroys=left, closings=closings_left))
         self.left = left
         self.closings_left = closings_left
 

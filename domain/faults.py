@@ -1,7 +1,7 @@
 """Faults: unexpected errors of ours while one message is read or decided.
 
-A fault is nobody's message's doing, so its text is for whoever mends Tenantry: a fingerprint that is the same for the
-same fault, wherever and whenever it comes up. The log of the worker shows the traceback under that fingerprint; the
+A fault is nobody's message's doing, so its data are for the developers of Tenantry: a fingerprint that is the same for
+the same fault, wherever and whenever it comes up. The log of the worker shows the traceback under that fingerprint; the
 quarantine names it. Neither repeats the error's own text, which may quote what the message says of a person.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
-from domain.errors import Conflict, TenantryError, Unavailable
+from domain.errors import Conflict, Problem, TenantryError, Unavailable, problem
 
 INTERNAL_ERROR: Final = "internal-error"
 """The rule under which a message is quarantined that an unexpected error kept from being applied."""
@@ -26,11 +26,7 @@ class IntakeHalted(TenantryError):
     """Too many messages met an unexpected error for it to be theirs; nothing of the batch was recorded."""
 
     def __init__(self, count: int) -> None:
-        super().__init__(
-            f"the intake has halted: {count} messages met an unexpected error within a minute, so the fault is in"
-            " Tenantry, not in the messages; nothing is lost, their positions stay. See the traceback in the log of the"
-            " intake, install a version that is mended, and start the intake again"
-        )
+        super().__init__(problem("intake-halted", count=count))
 
 
 EXPECTED: Final = (Conflict, Unavailable, IntakeHalted)
@@ -42,12 +38,9 @@ def fingerprint(error: BaseException) -> str:
     return hashlib.sha256("\n".join(_places(error)).encode()).hexdigest()[:12]
 
 
-def explanation(error: BaseException) -> str:
+def explanation(error: BaseException) -> Problem:
     """Why a message is quarantined under INTERNAL_ERROR."""
-    return (
-        f"an unexpected error in Tenantry, {type(error).__name__}, fingerprint {fingerprint(error)}: the log of the"
-        " worker shows it under that; retry the message with a version that is mended"
-    )
+    return problem("internal-error", error=type(error).__name__, fingerprint=fingerprint(error))
 
 
 def trace(error: BaseException) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 from domain import names
-from domain.drift import Kind
 from domain.event import Event, Value, stored_as
 
 
@@ -104,7 +103,7 @@ class RemovalCandidate(Value):
     """A `Thing`, as a fact keeps it."""
 
     where: str
-    kind: Kind
+    kind: str
     name: str
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, ValidationError
 
 from domain import names
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.event import Value
 
 
@@ -102,11 +102,13 @@ class Policy(Value):
         try:
             return cls.model_validate(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"policy {source}: not TOML: {error}") from None
+            raise UsageError(problem("file-not-toml", file="policy", source=source, detail=error)) from None
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             place = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise UsageError(f"policy {source}: {place}: {first['msg']}") from None
+            raise UsageError(
+                problem("file-invalid", file="policy", source=source, place=place, detail=first["msg"])
+            ) from None
 
 
 @cache

@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar, Final
 from pydantic import StringConstraints
 
 from domain import names
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.event import Event, Recorded
 
 STREAM: Final = "service-keys:"
@@ -82,10 +82,10 @@ def publish(
 ) -> ServiceKeyPublished:
     """Raises UsageError where the name was used before, or the key has another name."""
     if key_id in keys:
-        raise UsageError(f"the key {key_id} is there already, or was revoked: give the new key a name of its own")
+        raise UsageError(problem("service-key-name-used", key=key_id))
     for other in keys.values():
         if other.public_key == public_key:
-            raise UsageError(f"this key was published as {other.key_id}: make another key")
+            raise UsageError(problem("service-key-published", key=other.key_id))
     return ServiceKeyPublished(key_id=key_id, public_key=public_key, operator=operator, reason=reason)
 
 
@@ -93,7 +93,7 @@ def revoke(keys: Mapping[str, ServiceKey], key_id: str, *, operator: str, reason
     """Raises UsageError where there is no such key in force."""
     key = keys.get(key_id)
     if key is None:
-        raise UsageError(f"there is no key {key_id}: `tenantry service-keys list` names all")
+        raise UsageError(problem("service-key-unknown", key=key_id))
     if key.revoked_at is not None:
-        raise UsageError(f"the key {key_id} was revoked already by {key.revoked_by}")
+        raise UsageError(problem("service-key-revoked", key=key_id, by=key.revoked_by))
     return ServiceKeyRevoked(key_id=key_id, operator=operator, reason=reason)

@@ -24,7 +24,7 @@ from domain.customer import Customer
 from domain.errors import Unavailable
 from domain.event import Recorded
 from domain.policy import Policy
-from domain.scope.desired import TenantSnapshot, scopes_of
+from domain.scope.snapshot import TenantSnapshot, scopes_of
 from domain.scope.state import Provisioning
 from domain.tenant import state as tenants
 from domain.tenant.state import Tenant

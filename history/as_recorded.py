@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from domain.event import Recorded
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import StepCompleted, StepMissing
 from domain.scope.steps import Scope, Step
 from domain.stream_name import ObstacleName

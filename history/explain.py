@@ -19,11 +19,15 @@ from datetime import datetime
 from uuid import UUID
 
 from application.description import describe_actual
+from application.problem_texts import sentence
 from domain.catalog import Catalog
+from domain.errors import problem
 from domain.event import Recorded
 from domain.policy import Policy
-from domain.scope.desired import TenantSnapshot, data_lost, licensed_access
+from domain.scope.desired import licensed_access
 from domain.scope.next_action import database_of
+from domain.scope.purges import data_lost
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import ScopeConverged
 from domain.scope.steps import LicenseResult, MembershipResult, Scope, SiteResult, Step
 from domain.tenant import state as tenants
@@ -261,7 +265,7 @@ def _awaiting(
         whose = "" if event.product is None else " of it" if event.product == product else f" of host {event.product}"
         said = _with(f"{describe_held(event)}{whose}", event.reason)
         yield Reason(
-            f"{said}, held by the destroy guard: see `tenantry runs approve`",
+            sentence(problem("approval-needed", change=f"{said}, held by the destroy guard")),
             chain(asked[held.version], known) if held.version in asked else (),
         )
 

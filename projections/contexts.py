@@ -30,7 +30,8 @@ from domain.catalog import Catalog
 from domain.customer import Customer
 from domain.event import Event
 from domain.event_registry import REGISTRY
-from domain.scope.desired import TenantSnapshot, product_level
+from domain.scope.desired import product_level
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning, StepStarted
 from domain.scope.steps import (
     LEVELS,

@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from application.problem_texts import sentence
 from domain.faults import explanation, fingerprint, trace
 
 log = structlog.get_logger(__name__)
@@ -35,4 +36,4 @@ def tell(error: Exception) -> str:
     if is_due:
         name = type(error).__name__
         log.error("a message met an unexpected error in Tenantry", fingerprint=found, error=name, **told)
-    return explanation(error)
+    return sentence(explanation(error))

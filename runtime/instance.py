@@ -33,21 +33,16 @@ class Endpoints:
     shard_urls: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card(Endpoints):
     """Who runs here, and where the parts are."""
 
     pid: int
-    database_url: str = field(repr=False)
-    kafka_bootstrap: str
-    tcp_host: str | None = None
-    tcp_port: int | None = None
-    shard_urls: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def leave_card(data_dir: Path, endpoints: Endpoints) -> None:
     """Write the card whole or not at all, for our user only."""
-    card = Card(os.getpid(), **asdict(endpoints))
+    card = Card(pid=os.getpid(), **asdict(endpoints))
     fresh = data_dir / f".{CARD}.{os.getpid()}"
     descriptor = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "w") as file:

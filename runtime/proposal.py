@@ -47,6 +47,7 @@ def shards_of(topology: ShardMap, settings: Settings, endpoints: Endpoints) -> l
     found: list[Shard] = []
     for name, shard in sorted(topology.known.items()):
         is_here, url = shard.address is None and name not in urls, urls.get(name)
+        host, port = (endpoints.tcp_host, endpoints.tcp_port) if is_here else (None, None) if url else _place(shard)
         beside = elsewhere(endpoints.database_url, database_of_shard(name)) if is_here else ""
         found.append(
             Shard(
@@ -56,8 +57,8 @@ def shards_of(topology: ShardMap, settings: Settings, endpoints: Endpoints) -> l
                 capacity=shard.capacity,
                 state=shard.state,
                 isolation=shard.isolation,
-                public_host=shard.public_host or (endpoints.tcp_host if is_here else None if url else _host(shard)),
-                public_port=shard.public_port or (endpoints.tcp_port if is_here else None if url else _port(shard)),
+                public_host=shard.public_host or host,
+                public_port=shard.public_port or port,
                 unreachable=None if url or is_here else _no_url(shard, is_offered=name in offered),
                 left=name not in offered,
             )
@@ -114,7 +115,9 @@ def _differs(adopted: Configuration, settings: Settings) -> str | None:
     try:
         found = differences(adopted, proposed(settings))
     except UsageError as error:
-        return f"cannot be used ({error}): the adopted one is used"
+        from application.problem_texts import sentence  # noqa: PLC0415 - `status` imports no application service
+
+        return f"cannot be used ({sentence(error)}): the adopted one is used"
     if not found:
         return None
     return f"differs from what is adopted in {len(found)} values: the adopted one is used, see `tenantry config diff`"
@@ -155,14 +158,10 @@ def _address(name: str, url: str) -> str:
     return f"{at}/{place.get('dbname') or ''}"
 
 
-def _host(shard: AdoptedShard) -> str | None:
-    """Of the first place in its address."""
-    return shard.address.partition(",")[0].partition("/")[0].rpartition(":")[0] if shard.address else None
-
-
-def _port(shard: AdoptedShard) -> int | None:
-    port = shard.address.partition(",")[0].partition("/")[0].rpartition(":")[2] if shard.address else ""
-    return int(port) if port.isascii() and port.isdigit() else None
+def _place(shard: AdoptedShard) -> tuple[str | None, int | None]:
+    """Host and port of the first place in its address."""
+    host, _, port = (shard.address or "").partition(",")[0].partition("/")[0].rpartition(":")
+    return host or None, int(port) if port.isascii() and port.isdigit() else None
 
 
 def _no_url(shard: AdoptedShard, *, is_offered: bool) -> str:

@@ -7,7 +7,7 @@ unsigned, which finds accidents, and shows nothing of those who can write to the
 from __future__ import annotations
 
 from audit.checkpoints import Keyring, Signer
-from runtime.master_key import keep_first
+from runtime.secret_files import keep_first, read_secret
 from runtime.settings import Settings
 from runtime.settings_error import SettingsError
 
@@ -21,17 +21,12 @@ def load_seal_keys(settings: Settings) -> Keyring:
     if settings.seal_key is not None:
         return _parse(settings.seal_key.get_secret_value(), "setting seal_key")
     path = settings.seal_key_path
-    try:
-        if path.stat().st_mode & 0o007:
-            raise SettingsError(f"seal key {path} can be read or written by everybody: chmod 600 {path}")
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        if settings.seal_key_file is None:
-            return Keyring(origin_of(settings))
-        raise SettingsError(f"seal key {path} is missing: correct TENANTRY_SEAL_KEY_FILE or restore the file") from None
-    except OSError as error:
-        raise SettingsError(f"seal key {path}: {error.strerror}: give this user the right to read it") from None
-    return _parse(text, f"seal key {path}")
+    text = read_secret(path, "seal key")
+    if text is not None:
+        return _parse(text, f"seal key {path}")
+    if settings.seal_key_file is None:
+        return Keyring(origin_of(settings))
+    raise SettingsError(f"seal key {path} is missing: correct TENANTRY_SEAL_KEY_FILE or restore the file")
 
 
 def ensure_seal_key(settings: Settings) -> None:

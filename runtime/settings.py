@@ -16,15 +16,11 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, cast
 
 import pydantic_settings
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -35,6 +31,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from runtime.addresses import Bootstrap, PostgresUrl
 from runtime.settings_error import SettingsError
 
 PREFIX = "TENANTRY_"
@@ -42,45 +39,6 @@ CONFIG_VARIABLE = "TENANTRY_CONFIG"
 CONFIG_FILE = "tenantry.toml"
 
 
-def _postgres_url(url: SecretStr) -> SecretStr:
-    if not re.match(r"postgres(ql)?://", url.get_secret_value()):
-        raise ValueError("write it as postgresql://user:password@host:port/database")
-    try:
-        conninfo_to_dict(url.get_secret_value())
-    except (ProgrammingError, UnicodeError):  # its text quotes what cannot be read, which may be of a password
-        is_readable = False
-    else:
-        is_readable = True
-    if not is_readable:
-        raise ValueError("it cannot be read: write a % in it as %25, @ as %40, / as %2F, : as %3A, # as %23, ? as %3F")
-    return url
-
-
-def _bootstrap(servers: str) -> str:
-    """Without the blanks that people write behind a comma: Kafka's clients take them for a part of the name."""
-    each = [server.strip() for server in servers.split(",")]
-    if not all(map(_is_server, each)):
-        raise ValueError(
-            "write it as host:port, an IPv6 address in brackets as [::1]:9092, several with commas between them"
-        )
-    return ",".join(each)
-
-
-def _is_server(text: str) -> bool:
-    found = re.fullmatch(r"(?:\[(?P<address>[^\[\]%]+)\]|[^\s,:\[\]/@]+):(?P<port>[0-9]{1,5})", text)
-    if found is None or not 0 < int(found["port"]) < 2**16:
-        return False
-    if found["address"] is None:
-        return True
-    try:
-        IPv6Address(found["address"])
-    except ValueError:
-        return False
-    return True
-
-
-PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
-Bootstrap = Annotated[str, AfterValidator(_bootstrap)]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 RegionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -354,37 +312,6 @@ _PATHS: Final = (
     *("data_dir", "master_key_file", "seal_key_file", "seal_checkpoint_file"),
     *("catalog_file", "policy_file", "webhook_secrets_file"),
 )
-
-
-def unknown_variables() -> list[str]:
-    """A line for each TENANTRY_* variable of the environment that is no setting: for a warning.
-
-    Unlike the file the environment is not ours alone. The variables that Kubernetes sets for a service whose name
-    begins with `tenantry`, and Docker for a link, are known by their form and left out.
-    """
-    known = {name.upper() for name in (*Settings.model_fields, CONFIG_VARIABLE.removeprefix(PREFIX))}
-    told = []
-    for variable, value in sorted(os.environ.items()):
-        name = variable.upper().removeprefix(PREFIX).split("__")[0]
-        ours = variable.upper().startswith(PREFIX) and not _is_service_link(variable, value)
-        if ours and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            remedy = f"did you mean {PREFIX}{near[0]}?" if near else "docs/reference/settings.md lists all."
-            told.append(f"unknown setting {variable} in the environment: {remedy} It is passed over")
-    return told
-
-
-_SERVICE_LINK: Final = re.compile(
-    r"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d{1,5}_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
-)
-_SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://\S+")
-
-
-def _is_service_link(name: str, value: str) -> bool:
-    """TENANTRY_SERVICE_HOST, TENANTRY_PORT_8080_TCP_ADDR and so on; TENANTRY_PORT by its value, tcp://10.0.0.1:8080."""
-    if name.endswith("_PORT") and _SERVICE_ADDRESS.fullmatch(value):
-        return True
-    return _SERVICE_LINK.fullmatch(name) is not None
 
 
 def _read_environment() -> dict[str, object]:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from adapters.kafka.cloudevents_reader import InboundMessage, Preserved, read, to_structured
+from adapters.kafka.cloudevents_reader import InboundMessage, read
+from adapters.kafka.cloudevents_writer import to_structured
 from adapters.kafka.json_schemas import write
+from adapters.kafka.preserved_messages import Preserved
 from adapters.postgres import overview
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.log_copy import LogCopy

@@ -1,14 +1,15 @@
-"""Which effects share a lane, how many of a lane run side by side, and who comes back later?
+"""Bulkheads: how many effects of a lane run side by side, and which come back later.
 
-A lane is what may be slow, or dead, by itself: one of our executors, a shard, the provisioner of somebody else. Each
-has so many places; an effect runs when all of its lanes have one. So whatever is slow keeps its own threads few.
+A lane is what may be slow, or dead, by itself: one of our resources, a shard, the provisioner of somebody else. An
+executor names those of its order. A lane has so many places; an effect runs when all of its lanes have one. So whatever
+is slow keeps its own threads few.
 
 Who finds a lane crowded, more waiting in this worker than it gets done soon, is put off: its intent is recorded, its
 lease ends, and it is due again when the lane's timetable has a place: the queue in the database waits, and costs
 nothing.
 
-    order ──▶ lanes_of ──▶ room to wait? ──▶ effect ──▶ a place in each lane ──▶ thread
-                                └── no ──▶ due again in its slot
+    executor.bulkheads(order) ──▶ room to wait? ──▶ effect ──▶ a place in each ──▶ thread
+                                       └── no ──▶ due again in its slot
 
 A timetable is one time a lane: slots follow each other as fast as the lane has lately worked, or as slowly as what runs
 in it now. A dead lane so gets a look every few seconds, not every round, and a fast one has its next at once.
@@ -22,19 +23,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from application.ports.resources import Order
-from domain.catalog import Catalog
-from domain.scope.steps import ScopeKind, Step
-
-FOREIGN: Final = "foreign"
-"""The lane of all provisioners of others together: several that are dead leave threads for us."""
-
-REACHES_OUT: Final[frozenset[tuple[ScopeKind, Step]]] = frozenset(
-    {("site", Step.SITE), ("family", Step.REGION), ("family", Step.DATABASE), ("product", Step.LICENSE)}
-)
-"""Our executors that wait for somebody; the others only draw up facts."""
-
-ON_A_SHARD: Final = frozenset({Step.DATABASE, Step.LICENSE})
+from application.ports.resources import FOREIGN
 
 SOON: Final = 0.5
 """Seconds in which a worker gets done what it holds of a lane; the rest is left to others, or for later."""
@@ -73,18 +62,6 @@ class Limits:
         if bulkhead.startswith(FOREIGN):
             return max(places, min(4 * places, self.claim // 4))
         return max(places, self.claim * 3 // 4)
-
-
-def bulkheads_of(order: Order, catalog: Catalog) -> tuple[str, ...]:
-    """The lanes of an effect: none where it waits for nobody."""
-    scope, step = order.scope, order.step
-    if scope.kind == "product" and scope.key in catalog and step in catalog[scope.key].executors:
-        return f"foreign:{scope.key}/{int(step)}", FOREIGN
-    if (scope.kind, step) not in REACHES_OUT:
-        return ()
-    shard = order.placement.shard if order.placement is not None and step in ON_A_SHARD else None
-    ours = f"{scope.kind}/{int(step)}"
-    return (ours, f"shard:{shard}") if shard else (ours,)
 
 
 @dataclass(slots=True)

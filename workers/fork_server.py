@@ -14,6 +14,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Final
 
+from application.problem_texts import sentence
 from domain.errors import TenantryError
 from runtime.compose import Parts
 from runtime.instance import Endpoints
@@ -67,4 +68,4 @@ def _live(kind: str, settings: Settings, endpoints: Endpoints, log_file: Path) -
         with Parts(settings, endpoints) as parts:
             roles.run(kind, parts)
     except TenantryError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {sentence(error)}")

@@ -40,6 +40,7 @@ from adapters.kafka.clients import Consumer, Message, OnAssign, Partition, Posit
 from adapters.outage import Outage
 from application.ingest import Outcome
 from application.ports.inbox import KafkaPosition
+from application.problem_texts import sentence
 from domain.errors import Conflict, Fault, Unavailable
 from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted, fingerprint
 
@@ -122,7 +123,7 @@ class Intake(Generic[Read]):
                 try:
                     stop.wait(self.decision())
                 except IntakeHalted as error:
-                    self.halted = str(error)
+                    self.halted = sentence(error)
                     log.error(self.halted)  # noqa: TRY400 - the traceback was logged with the message that met it
                     stop.wait()
                 if not announced and (self._consumer.assignment() or self._consumer.set_aside()):

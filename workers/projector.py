@@ -37,11 +37,12 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.outage import Outage
 from adapters.postgres.log_reader import LogReader, Unread
-from domain.errors import Conflict, Fault, NewerEvent, Unavailable
+from domain.errors import NewerEvent
 from domain.event import Recorded
 from projections.base import BUCKETS, Fold, HandlerFailed, Projection
 from projections.positions import Halt, Move, Place, advance, ensure, standing
 from projections.writing import apply
+from workers.loops import take_turn
 
 log = structlog.get_logger(__name__)
 
@@ -119,15 +120,8 @@ class Projector:
         """Project until `stop` is set; the batch at hand is finished."""
         ready()
         while not stop.is_set():
-            try:
-                moved = self.step()
-                self.outage.is_over()
-                if not moved:
-                    self._listener.wait(self._poll)
-            except (Conflict, Unavailable, Fault) as error:
-                self.outage.goes_on(error)
+            if not take_turn(self.step, lambda: self._listener.wait(self._poll), stop=stop, outage=self.outage):
                 self._stand.clear()
-                stop.wait(1.0)
 
     def step(self) -> int:
         """One batch for each group of buckets that is behind; the number of facts read, at least 1 if any moved."""

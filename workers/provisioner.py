@@ -29,7 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -39,63 +39,37 @@ import structlog
 from adapters.outage import Outage
 from application.ports.clock import Clock
 from application.ports.event_log import EventLog
-from application.ports.resources import Executor, Order
+from application.ports.resources import BoundedExecutor, Order
 from application.ports.stream_index import CustomerTenants
 from application.ports.work_queue import Lease, WorkItem, WorkQueue
-from application.reconcile import Decision, Saga
+from application.reconcile import Saga
+from application.scope_decision import Decision
 from application.unit_of_work import UnitOfWork, merged
 from domain.configuration import Configuration
 from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, NewerEvent, TenantryError, Unavailable
-from domain.scope.dependencies import FOLLOWS_CUSTOMER
-from domain.scope.desired import TenantSnapshot, due_of
 from domain.scope.steps import Scope, ScopeKind, Step, StepResult
 from domain.stream_name import StreamName
-from workers.bulkheads import FOREIGN, Limits, Timetables, bulkheads_of
+from workers.bulkheads import Limits, Timetables
 from workers.effects import Effects
+from workers.fan_out import fan_out, fans_out, put_off
+from workers.loops import take_turn
+from workers.step_effects import Outcome, StepEffect, ages_of, hanging, timed
 
 log = structlog.get_logger(__name__)
-
-NOT_KNOWN = timedelta(minutes=1)
-"""How long the scopes of a tenant are left to others that has a product of which our catalogue knows nothing."""
 
 LOOK_AGAIN = timedelta(seconds=1)
 """An intent that has waited longer for a thread is decided again, and begins only if that is still so."""
 
-HANGS_AFTER_SECONDS = 5.0
-"""An effect that has run for so long is named by `status`; of a shorter time-out, half of it."""
-
 MOST_LEFT_BEHIND = 64
 """Threads that hang, with which a worker still goes on; then it makes room for a fresh one."""
 
-Executors = Mapping[tuple[ScopeKind, Step], Executor]
+Executors = Mapping[tuple[ScopeKind, Step], BoundedExecutor]
 
 MakeExecutors = Callable[[Configuration], Executors]
 """The executors of a configuration that was adopted while the worker runs."""
 
 
-@dataclass(slots=True, eq=False)
-class _Effect:
-    """An effect under way, in its lanes; `since` is when it was decided."""
-
-    lease: Lease
-    order: Order
-    since: datetime
-    bulkheads: tuple[str, ...]
-    began: float | None = None
-    seconds: float | None = None
-    """How long it took; None while it runs, and where it took too long."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Done:
-    """An effect that came to an end: with facts, with None after a removal, or with the error."""
-
-    lease: Lease
-    order: Order
-    result: StepResult | Exception | None
-
-
-_Work = Lease | _Done
+_Work = Lease | Outcome
 _Decided = tuple[_Work, Decision | None, UnitOfWork]
 
 
@@ -123,7 +97,7 @@ class Provisioner:
         poll_seconds: float,
         drain_seconds: float,
         step_timeout: timedelta = timedelta(seconds=30),
-        effects: Effects[_Effect, StepResult | None] | None = None,
+        effects: Effects[StepEffect, StepResult | None] | None = None,
         learn: MakeExecutors | None = None,
         configured: int | None = None,
     ) -> None:
@@ -140,10 +114,10 @@ class Provisioner:
         self._poll = poll_seconds
         self._drain = drain_seconds
         self._step_timeout = step_timeout
-        self._effects = effects or Effects[_Effect, StepResult | None](
+        self._effects = effects or Effects[StepEffect, StepResult | None](
             threads=limits.threads, limit=step_timeout, places=limits.places
         )
-        self._done: list[_Done] = []
+        self._done: list[Outcome] = []
         self.outage = Outage("the provisioner")
         self.upgrade = Outage("the provisioner of an older version")
         self.hanging = Outage("a step of the provisioner")
@@ -157,14 +131,7 @@ class Provisioner:
         """
         ready()
         while not stop.is_set() and self._effects.left_behind < MOST_LEFT_BEHIND:
-            try:
-                worked = self.round()
-                self.outage.is_over()
-                if not worked:
-                    stop.wait(self._poll)
-            except (Conflict, Unavailable, Fault) as error:
-                self.outage.goes_on(error)
-                stop.wait(1.0)
+            take_turn(self.round, lambda: stop.wait(self._poll), stop=stop, outage=self.outage)
         self.drain()
         if not stop.is_set():
             raise TenantryError(
@@ -239,13 +206,16 @@ class Provisioner:
             log.info("uses another configuration from here on", configuration=adopted.version)
         self._configured = adopted.version
 
+    def _executor(self, order: Order) -> BoundedExecutor:
+        return self._executors[order.scope.kind, order.step]
+
     def _begin(self, lease: Lease, order: Order) -> None:
-        executor = self._executors[order.scope.kind, order.step]
+        executor = self._executor(order)
         act = executor.ensure if order.direction == "ensure" else executor.remove
-        bulkheads = bulkheads_of(order, self._saga.catalog)
-        effect = _Effect(lease, order, self._clock(), bulkheads)
+        bulkheads = executor.bulkheads(order)
+        effect = StepEffect(lease, order, self._clock(), bulkheads)
         if bulkheads:
-            self._effects.begin(effect, partial(_timed, effect, act), bulkheads)
+            self._effects.begin(effect, partial(timed, effect, act), bulkheads)
         else:
             self._effects.at_once(effect, partial(act, order))
 
@@ -259,21 +229,18 @@ class Provisioner:
         for effect, result in self._effects.finished(timeout=timeout):
             self._timetables.took(effect.bulkheads, effect.seconds or self._step_timeout.total_seconds())
             if not isinstance(result, BaseException):
-                self._done.append(_Done(effect.lease, effect.order, result))
+                self._done.append(Outcome(effect.lease, effect.order, result))
                 continue
             if not isinstance(result, Exception):
                 raise result
             if not isinstance(result, ExecutorError):
                 log.error("executor failed unexpectedly", effect=effect.order.idempotency_key, exc_info=result)
-            self._done.append(_Done(effect.lease, effect.order, result))
+            self._done.append(Outcome(effect.lease, effect.order, result))
 
     def _name_what_hangs(self) -> None:
         """Tell `status` which bulkhead has an effect that does not end, long before its time is over."""
-        ages = [(age, bulkhead) for bulkhead, age in self._runs_for().items() if bulkhead != FOREIGN]
-        age, bulkhead = max(ages, default=(0.0, ""), key=lambda each: (each[0], ":" in each[1]))
-        limit = self._step_timeout.total_seconds()
-        if age > min(HANGS_AFTER_SECONDS, limit / 2):
-            text = f"{bulkhead} does not answer; the step fails after {limit:g} s"
+        text = hanging(self._effects.under_way, self._step_timeout)
+        if text is not None:
             self.hanging.goes_on(Unavailable(text, why="hangs"))
         else:
             self.hanging.is_over()
@@ -290,7 +257,7 @@ class Provisioner:
         for effect in long:  # that one is lost shows again at its outcome
             effect.lease = replace(effect.lease, until=until)
 
-    def _are_renewed(self, effects: Sequence[_Effect], until: datetime) -> bool:
+    def _are_renewed(self, effects: Sequence[StepEffect], until: datetime) -> bool:
         """All of them in one commit, or none: then one of them is somebody else's by now."""
         try:
             self._log.record(UnitOfWork(renewals=[(effect.lease, until) for effect in effects]))
@@ -332,25 +299,25 @@ class Provisioner:
 
     def _decided(self, work: Sequence[_Work], *, draining: bool, room: int | None) -> list[_Decided]:
         scopes = {
-            each: each.order.scope if isinstance(each, _Done) else Scope.parse(each.scope)
+            each: each.order.scope if isinstance(each, Outcome) else Scope.parse(each.scope)
             for each in work
-            if isinstance(each, _Done) or not _fans_out(each)
+            if isinstance(each, Outcome) or not fans_out(each)
         }
         snapshots = self._saga.snapshots(scope.tenant_id for scope in scopes.values())
         self._learns()
         held = Counter(bulkhead for effect in self._effects.under_way for bulkhead in effect.bulkheads)
         turns: list[_Decided] = []
         for each in work:
-            if isinstance(each, _Done):
+            if isinstance(each, Outcome):
                 snapshot = snapshots[each.order.scope.tenant_id]
-                left_to_others = draining or bool(self._unknown(snapshot))
+                left_to_others = draining or bool(self._saga.unknown_among(snapshot))
                 decision = self._saga.outcome(each.order, each.result, snapshot, draining=left_to_others, room=room)
                 self._admit(decision, held)
                 turns.append((each, decision, decision.under(each.lease)))
-            elif _fans_out(each):
-                turns.append((each, None, self._fan_out(each)))
-            elif unknown := self._unknown(snapshots[scopes[each].tenant_id]):
-                turns.append((each, None, self._put_off(each, unknown)))
+            elif fans_out(each):
+                turns.append((each, None, fan_out(each, self._saga, self._log, now=self._clock())))
+            elif unknown := self._saga.unknown_among(snapshots[scopes[each].tenant_id]):
+                turns.append((each, None, put_off(each, unknown, now=self._clock())))
             else:
                 decision = self._saga.take(scopes[each], snapshots[scopes[each].tenant_id], room=room)
                 self._admit(decision, held)
@@ -361,56 +328,16 @@ class Provisioner:
         """Count the turn's effect among those that we hold; where a lane of it is crowded, put the scope off."""
         if decision.order is None:
             return
-        bulkheads = bulkheads_of(decision.order, self._saga.catalog)
+        bulkheads = self._executor(decision.order).bulkheads(decision.order)
         if not bulkheads:
             return
         full = self._timetables.crowded(bulkheads, held)
         if full:
             decision.order = None
-            slot = self._timetables.slot(full, self._clock(), runs_for=self._runs_for())
+            slot = self._timetables.slot(full, self._clock(), runs_for=ages_of(self._effects.under_way))
             decision.unit.work_items.append(WorkItem(str(decision.scope), slot))
         else:
             held.update(bulkheads)
-
-    def _runs_for(self) -> dict[str, float]:
-        """For how many seconds the oldest effect of each lane has run."""
-        ages: dict[str, float] = {}
-        for effect in self._effects.under_way:
-            if effect.began is not None:
-                age = time.monotonic() - effect.began
-                ages.update({bulkhead: max(age, ages.get(bulkhead, 0.0)) for bulkhead in effect.bulkheads})
-        return ages
-
-    def _unknown(self, snapshot: TenantSnapshot) -> tuple[str, ...]:
-        """The tenant's products of which we know nothing. Which family they live in we cannot tell, so each decision
-        about this tenant could take something from under them."""
-        return self._saga.catalog.unknown_among(snapshot.tenant.products)
-
-    def _put_off(self, lease: Lease, unknown: Sequence[str]) -> UnitOfWork:
-        """Somebody who knows them may take it, or we ourselves once a catalogue that has them was adopted."""
-        log.warning(
-            "the tenant has a product that no catalogue here has: `tenantry config adopt` one",
-            scope=lease.scope,
-            product=unknown[0],
-        )
-        return UnitOfWork(work_items=[WorkItem(lease.scope, self._clock() + NOT_KNOWN)], leases=[lease])
-
-    def _fan_out(self, lease: Lease) -> UnitOfWork:
-        """A customer changed: every site and product of its tenants is due. Or a tenant, and we did not know all of its
-        scopes: all are due. Read after the change was committed."""
-        kind, key = StreamName.parse(lease.scope)
-        of_customer = kind == "customer"
-        snapshots = self._saga.snapshots(self._log.tenants_of(key) if of_customer else [key])
-        now = self._clock()
-        work_items = [
-            WorkItem(name, now)
-            for snapshot in snapshots.values()
-            for name in due_of(snapshot.tenant, self._saga.catalog)
-            if name != lease.scope and (not of_customer or StreamName.parse(name).kind in FOLLOWS_CUSTOMER)
-        ]
-        if any(self._unknown(snapshot) for snapshot in snapshots.values()) and not of_customer:
-            work_items.append(WorkItem(lease.scope, now + NOT_KNOWN))  # whoever knows the rest of it wakes that too
-        return UnitOfWork(work_items=work_items, leases=[lease])
 
     def _recorded(self, turns: Sequence[_Decided], *, draining: bool) -> list[_Decided]:
         """The turns that were recorded: all in one commit, or, where somebody else was first, one by one."""
@@ -427,7 +354,7 @@ class Provisioner:
         for each in turns:
             work, conflict = each[0], self._conflict(each)
             kept = [each] if conflict is None else []
-            if isinstance(conflict, GuardTripped) or (conflict and isinstance(work, _Done)):
+            if isinstance(conflict, GuardTripped) or (conflict and isinstance(work, Outcome)):
                 room = 0 if isinstance(conflict, GuardTripped) else None
                 again = self._turns([work], draining=draining, room=room)
                 kept = [decision for decision in again if self._conflict(decision) is None]
@@ -451,17 +378,5 @@ class Provisioner:
             self._log.record(UnitOfWork(leases=[lease], work_items=[WorkItem(lease.scope, self._clock())]))
 
 
-def _timed(effect: _Effect, act: Callable[[Order], StepResult | None]) -> StepResult | None:
-    effect.began = time.monotonic()
-    try:
-        return act(effect.order)
-    finally:
-        effect.seconds = time.monotonic() - effect.began
-
-
 def _lease_of(work: _Work) -> Lease:
-    return work.lease if isinstance(work, _Done) else work
-
-
-def _fans_out(lease: Lease) -> bool:
-    return not StreamName.parse(lease.scope).is_of_scope
+    return work.lease if isinstance(work, Outcome) else work

@@ -15,7 +15,7 @@ from typing import Protocol
 from adapters.kafka.clients import Producer
 from adapters.outage import Outage
 from adapters.postgres.outbox import OutboxRow
-from domain.errors import Conflict, Fault, Unavailable
+from workers.loops import take_turn
 
 TOPIC_ID_SECONDS = 3.0
 
@@ -65,14 +65,7 @@ class Relay:
         ready()
         try:
             while not stop.is_set():
-                try:
-                    published = self.step()
-                    self.outage.is_over()
-                    if not published:
-                        stop.wait(self._poll)
-                except (Conflict, Unavailable, Fault) as error:
-                    self.outage.goes_on(error)
-                    stop.wait(1.0)
+                take_turn(self.step, lambda: stop.wait(self._poll), stop=stop, outage=self.outage)
         finally:
             self._producer.close()
 

@@ -39,6 +39,7 @@ from workers.bulkheads import Limits
 from workers.context_projector import ContextProjector
 from workers.in_force import recording_in_force
 from workers.intake import Intake
+from workers.loops import beside
 from workers.projector import Projector
 from workers.provisioner import Provisioner
 from workers.relay import Relay
@@ -156,23 +157,17 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
     with (
         sweeping(sweeper, outage=sweep),
         _beating(parts, "provisioner", details, outages=outages) as heart,
-        _replies(Replies(parts), stop, counts, replies),
+        beside(partial(_take_replies, Replies(parts), counts, replies), "replies", stop),
     ):
         provisioner.run(stop, ready=heart.ready)
 
 
-@contextmanager
-def _replies(parts: Replies, stop: threading.Event, counts: dict[str, int], outage: Outage) -> Iterator[None]:
-    """Beside a provisioner: what provisioners of others reply wakes whoever waits for it."""
-    thread = threading.Thread(target=_take_replies, args=(parts, stop, counts, outage), name="replies", daemon=True)
-    thread.start()
-    yield
-    thread.join(timeout=5)
+def _take_replies(parts: Replies, counts: dict[str, int], outage: Outage, stop: threading.Event) -> None:
+    """Beside a provisioner: what provisioners of others reply wakes the scopes that wait for it.
 
-
-def _take_replies(parts: Replies, stop: threading.Event, counts: dict[str, int], outage: Outage) -> None:
-    """Until `stop`; whatever goes wrong is told, and begun again: nobody else would take what is replied. It
-    begins when a catalogue names others."""
+    Whatever goes wrong is told, and begun again: no other thread would take what is replied. It begins when a catalogue
+    names others.
+    """
     while not stop.is_set() and not parts.catalog.is_foreign:
         stop.wait(1.0)
     while not stop.is_set():

@@ -8,34 +8,26 @@ to do. A seal that fails is told and tried again; that something was tampered wi
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import structlog
 
 from adapters.outage import Outage
 from audit.seal import Sealed
 from domain.errors import Tampered, TenantryError
+from workers.loops import beside
 
 log = structlog.get_logger(__name__)
 
 
-@contextmanager
-def sealing(seal: Callable[[], Sealed], seconds: float, *, outage: Outage) -> Iterator[None]:
+def sealing(seal: Callable[[], Sealed], seconds: float, *, outage: Outage) -> AbstractContextManager[None]:
     """Seal at that pace while the block runs; 0 is never."""
-    stopped = threading.Event()
-    thread = threading.Thread(target=_run, args=(seal, seconds, stopped, outage), name="sealer", daemon=True)
-    if seconds:
-        thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        if seconds:
-            thread.join(timeout=5)
+    return beside(partial(_run, seal, seconds, outage), "sealer") if seconds else nullcontext()
 
 
-def _run(seal: Callable[[], Sealed], seconds: float, stopped: threading.Event, outage: Outage) -> None:
+def _run(seal: Callable[[], Sealed], seconds: float, outage: Outage, stopped: threading.Event) -> None:
     while not stopped.wait(seconds):
         try:
             sealed = seal()

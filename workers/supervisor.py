@@ -24,8 +24,10 @@ from typing import Self
 
 import structlog
 
-from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres, refuse_unspeakable
-from adapters.postgres.heartbeats import alive
+from adapters.embedded.broker import EmbeddedBroker
+from adapters.embedded.embedded_part import refuse_unspeakable
+from adapters.embedded.postgres import EmbeddedPostgres
+from adapters.postgres.live_workers import alive
 from domain.errors import Unavailable, UsageError
 from runtime.compose import Parts
 from runtime.compose.prepare import prepare

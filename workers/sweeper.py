@@ -8,9 +8,10 @@ Whatever goes wrong in it is logged and tried again: it must never end the worke
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -18,34 +19,22 @@ import structlog
 from adapters.outage import Outage
 from application.drift_sweep import DriftSweep
 from domain.errors import TenantryError
+from workers.loops import beside
 
 log = structlog.get_logger(__name__)
 
 AGAIN: Final = timedelta(seconds=10)
 """The pause after something went wrong."""
 
-LAST_PAGE_SECONDS: Final = 5.0
-
 Made = Callable[[], AbstractContextManager[DriftSweep]]
 
 
-@contextmanager
-def sweeping(make: Made | None, *, outage: Outage) -> Iterator[None]:
-    """Sweep while the block runs; None: not at all. The page at hand is finished, or left behind with the process."""
-    if make is None:
-        yield
-        return
-    stop = threading.Event()
-    thread = threading.Thread(target=_sweep, args=(make, stop, outage), name="sweeper", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(LAST_PAGE_SECONDS)
+def sweeping(make: Made | None, *, outage: Outage) -> AbstractContextManager[None]:
+    """Sweep while the block runs; None: not at all."""
+    return nullcontext() if make is None else beside(partial(_sweep, make, outage), "sweeper")
 
 
-def _sweep(make: Made, stop: threading.Event, outage: Outage) -> None:
+def _sweep(make: Made, outage: Outage, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             with make() as made:

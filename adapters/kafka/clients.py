@@ -1,7 +1,7 @@
 """How do messages come from Kafka and go to it?
 
 The front door: the ports and their errors (adapters/kafka/ports.py) and the client that is always installed
-(adapters/kafka/kafka_python.py). The other one, adapters/kafka/confluent.py, is imported by who asks for it.
+(adapters/kafka/kafka_python.py). The other one, adapters/kafka/confluent.py, is imported only where it is asked for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What does a message on Kafka say?
+"""The CloudEvents reader: what a message on Kafka says.
 
-Either a command of one of the eight types, or why it is none. `read` never raises: what cannot be read comes
-back as `Unreadable`, with a rule for programs, a line for people that repeats no input (it may be about a
+It says a command of one of the eight types; else the reader tells why not. `read` never raises: what cannot be read
+comes back as `Unreadable`, with a rule for programs, a line for people that repeats no input (it may be about a
 person), and as much of the event's identity as could be made out.
 
     headers ── mode ──▶ structured: attributes and data in the value ──┐
@@ -14,52 +14,35 @@ together in an index entry of at most 2,704 bytes. All JSON that leaves here is 
 
 from __future__ import annotations
 
-import base64
-import codecs
 import difflib
 import hashlib
-import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, Never, Protocol
+from typing import Any, Final, Never
 
 from cloudevents.core.bindings import kafka
 from cloudevents.core.bindings.common import CONTENT_TYPE_HEADER
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.spec import SPECVERSION_V1_0
-from cloudevents.core.v1.event import OPTIONAL_ATTRIBUTES, REQUIRED_ATTRIBUTES, CloudEvent
+from cloudevents.core.v1.event import OPTIONAL_ATTRIBUTES, REQUIRED_ATTRIBUTES
 from pydantic import TypeAdapter, ValidationError
 
+from adapters.kafka.preserved_messages import KafkaMessage, preserve
+from adapters.kafka.strict_json import CANONICAL, malformed, parse_json
+from application.problem_texts import sentence
 from domain import names
 from domain.commands import COMMANDS, Command
-from domain.errors import Malformed, TenantryError
+from domain.errors import Malformed
 from domain.times import in_utc
 
-MAX_BYTES: Final = 1024 * 1024
-MAX_DEPTH: Final = 64
-MAX_ENTRIES: Final = 1000
 MAX_SOURCE_BYTES: Final = 1024
 MAX_ID_BYTES: Final = 512
 MAX_TYPE_BYTES: Final = 255
 MAX_REVISION: Final = 2**31 - 1
 MAX_FRACTION_DIGITS: Final = 9
-
-Headers = tuple[tuple[str, bytes], ...]
-
-
-class KafkaMessage(Protocol):
-    """The part of a Kafka message that an event is read from."""
-
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +103,12 @@ def read(message: KafkaMessage) -> InboundMessage | Unreadable:
         structured = _take_apart(message, event)
         return _understand(message, event, structured=structured)
     except Malformed as refusal:
-        return _give_up(message, event, refusal)
+        return _give_up(message, event, refusal.rule, sentence(refusal))
 
 
 def unread(message: KafkaMessage, rule: str, explanation: str) -> Unreadable:
     """The message as it came, where nothing in it could be read."""
-    return _give_up(message, _Event(), Malformed(rule, explanation))
+    return _give_up(message, _Event(), rule, explanation)
 
 
 def tenant_in_key(message: KafkaMessage) -> str | None:
@@ -149,26 +132,26 @@ def _take_apart(message: KafkaMessage, event: _Event) -> bool:
     media_type = _media_type(content_type) if content_type is not None else None
     if media_type is not None and media_type.startswith("application/cloudevents"):
         if media_type.startswith("application/cloudevents-batch"):
-            raise Malformed("unsupported-mode", "batched mode is not read: send one event in each message")
+            raise malformed("unsupported-mode", "batched mode is not read: send one event in each message")
         if media_type != JSONFormat.CONTENT_TYPE:
-            raise Malformed("unsupported-mode", f"the format is not JSON: use {JSONFormat.CONTENT_TYPE}")
+            raise malformed("unsupported-mode", f"the format is not JSON: use {JSONFormat.CONTENT_TYPE}")
         structured = True
     elif headers:
         structured = False
         for name, value in headers.items():
             event.attributes[name.removeprefix(kafka.CE_PREFIX)] = _header_text(value)
         if media_type is not None and not _JSON_MEDIA_TYPE.match(media_type):
-            raise Malformed("bad-data", "the content-type of the data is not JSON: use application/json")
+            raise malformed("bad-data", "the content-type of the data is not JSON: use application/json")
     else:
         structured = True
         if media_type is not None:
-            raise Malformed("not-cloudevent", _NO_CLOUDEVENT)
+            raise malformed("not-cloudevent", _NO_CLOUDEVENT)
     parsed = parse_json(message.value)
     if not structured:
         event.data = parsed
         return False
     if not isinstance(parsed, dict) or (content_type is None and "specversion" not in parsed):
-        raise Malformed("not-cloudevent", _NO_CLOUDEVENT)
+        raise malformed("not-cloudevent", _NO_CLOUDEVENT)
     event.data = parsed.pop("data", None)
     event.attributes = parsed
     return True
@@ -180,7 +163,7 @@ def _cloudevents_headers(message: KafkaMessage) -> dict[str, bytes]:
         name = name.lower()  # noqa: PLW2901
         if name == CONTENT_TYPE_HEADER or name.startswith(kafka.CE_PREFIX):
             if name in found:
-                raise Malformed("bad-attribute", "a ce_ or content-type header stands twice: send each once")
+                raise malformed("bad-attribute", "a ce_ or content-type header stands twice: send each once")
             found[name] = value
     return found
 
@@ -192,7 +175,7 @@ def _media_type(content_type: bytes) -> str:
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name == "charset" and value.strip('"') not in ("utf-8", "utf8", "us-ascii"):
-            raise Malformed("not-json", "the charset is not UTF-8: send JSON in UTF-8")
+            raise malformed("not-json", "the charset is not UTF-8: send JSON in UTF-8")
     return media_type
 
 
@@ -200,89 +183,7 @@ def _header_text(value: bytes | None) -> str:
     try:
         return (value or b"").decode("utf-8")
     except UnicodeDecodeError:
-        raise Malformed("bad-attribute", "a ce_ header is not UTF-8: send text in UTF-8") from None
-
-
-# -- strict JSON ---------------------------------------------------------------------------------------------
-
-
-def parse_json(value: bytes | None) -> Any:
-    """The JSON of a message, read strictly. Malformed says what is wrong with it, and repeats nothing of it."""
-    if not value:
-        raise Malformed("empty", "the message has no value: send the event, a tombstone says nothing here")
-    if len(value) > MAX_BYTES:
-        raise Malformed("too-large", f"the value has {len(value)} bytes: send at most {MAX_BYTES}")
-    _refuse_other_encodings(value)
-    try:
-        parsed = _DECODER.decode(value.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise Malformed("not-json", f"not UTF-8 at byte {error.start}: send JSON in UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise Malformed("not-json", f"the value is not JSON at character {error.pos}: {error.msg}") from None
-    except RecursionError:
-        _too_deep()
-    except ValueError:
-        raise Malformed("not-json", "an integer in the value is too long: send at most 4300 digits") from None
-    # A walk costs more than the parser. Only an escape can bring in NUL or half a surrogate pair: the decoder
-    # refuses both in the raw. And what has few brackets and commas is neither deep nor long.
-    if b"\\u" in value or value.count(b"{") + value.count(b"[") + value.count(b",") > MAX_DEPTH:
-        _walk(parsed)
-    return parsed
-
-
-def _refuse_other_encodings(value: bytes) -> None:
-    """They are told as what they are: "Expecting value at character 0" helps nobody who sees good JSON on a screen."""
-    if value.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in value[:4]:
-        raise Malformed("not-json", "the value is in UTF-16 or UTF-32: send JSON in UTF-8")
-    if value.startswith(codecs.BOM_UTF8):
-        raise Malformed("not-json", "the value begins with a byte order mark: send UTF-8 without one")
-
-
-def _walk(root: object) -> None:
-    """Level by level, so that no input can exhaust our own stack; and what is long is not worth validating:
-    to find 400,000 problems takes seconds, in which its partition stands still."""
-    level = [root]
-    for _ in range(MAX_DEPTH + 1):
-        below: list[object] = []
-        for node in level:
-            if isinstance(node, (dict, list)) and len(node) > MAX_ENTRIES:
-                raise Malformed("too-large", f"a list or object has over {MAX_ENTRIES} entries: send fewer")
-            if isinstance(node, dict):
-                below += node
-                below += node.values()
-            elif isinstance(node, list):
-                below += node
-            elif isinstance(node, str) and _UNSTORABLE.search(node):
-                raise Malformed("not-json", "NUL or half a surrogate pair in a text cannot be stored: leave it out")
-        if not below:
-            return
-        level = below
-    _too_deep()
-
-
-def _too_deep() -> Never:
-    raise Malformed("not-json", f"the value is nested deeper than {MAX_DEPTH} levels: flatten it") from None
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise Malformed("not-json", "a key stands twice in one JSON object: send it once")
-    return members
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _no_number(text)
-
-
-def _no_number(_: str) -> Never:
-    raise Malformed("not-json", "NaN and numbers beyond the range of a double are not JSON: leave them out")
-
-
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_each_key_once, parse_float=_finite, parse_constant=_no_number)
-_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        raise malformed("bad-attribute", "a ce_ header is not UTF-8: send text in UTF-8") from None
 
 
 # -- attributes ----------------------------------------------------------------------------------------------
@@ -308,21 +209,21 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
         if name not in _USUAL or type(value) is not str or not (value.isascii() and value.isprintable()):
             _check_attribute(name, value)
     if attributes.get("specversion") != SPECVERSION_V1_0:
-        raise Malformed("not-cloudevent", f"specversion is not the text {SPECVERSION_V1_0}: send that one")
+        raise malformed("not-cloudevent", f"specversion is not the text {SPECVERSION_V1_0}: send that one")
     source, id_, type_ = [_required(attributes, name) for name in _LIMITS]
     content_type = attributes.get("datacontenttype")
     if content_type is not None and not (
         isinstance(content_type, str) and _JSON_MEDIA_TYPE.match(_media_type(content_type.encode()))
     ):
-        raise Malformed("bad-data", "datacontenttype is not JSON: use application/json or leave it out")
+        raise malformed("bad-data", "datacontenttype is not JSON: use application/json or leave it out")
     time = _time(attributes.get("time"))
     revision = _revision(attributes.get("revision"), structured=structured)
     model = COMMANDS.get(type_)
     if model is None:
         _unknown_type(type_)
     if not isinstance(data, dict):
-        raise Malformed("bad-data", "data is missing or no JSON object: send the fields in one")
-    canonical = _CANONICAL.encode(data).encode()
+        raise malformed("bad-data", "data is missing or no JSON object: send the fields in one")
+    canonical = CANONICAL.encode(data).encode()
     command = _command(model, data, canonical)
     said = (source, id_, type_, time.isoformat() if time else "", "" if revision is None else str(revision))
     return InboundMessage(
@@ -342,25 +243,25 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
 def _check_attribute(name: str, value: object) -> None:
     """The names and types of the CloudEvents specification; null is the same as missing."""
     if name == "data_base64":
-        raise Malformed("bad-data", "data_base64 is not read: send the JSON object itself as data")
+        raise malformed("bad-data", "data_base64 is not read: send the JSON object itself as data")
     if name == "data" or not _EXTENSION_NAME.fullmatch(name):
-        raise Malformed("bad-attribute", "the name of an attribute is not 1 to 64 of a-z, 0-9: rename it")
+        raise malformed("bad-attribute", "the name of an attribute is not 1 to 64 of a-z, 0-9: rename it")
     if isinstance(value, str):
         if _CONTROL.search(value):
-            raise Malformed("bad-attribute", f"attribute {name} holds control characters: leave them out")
+            raise malformed("bad-attribute", f"attribute {name} holds control characters: leave them out")
     elif isinstance(value, int):
         if not -(2**31) <= value < 2**31:
-            raise Malformed("bad-attribute", f"attribute {name} does not fit 32 bits: send a smaller one")
+            raise malformed("bad-attribute", f"attribute {name} does not fit 32 bits: send a smaller one")
     elif value is not None:
-        raise Malformed("bad-attribute", f"attribute {name} is no text, integer or boolean: send one")
+        raise malformed("bad-attribute", f"attribute {name} is no text, integer or boolean: send one")
 
 
 def _required(attributes: Mapping[str, Any], name: str) -> str:
     value = attributes.get(name)
     if not isinstance(value, str) or not value:
-        raise Malformed("bad-attribute", f"attribute {name} is missing, empty or no text: send it")
+        raise malformed("bad-attribute", f"attribute {name} is missing, empty or no text: send it")
     if len(value.encode()) > _LIMITS[name]:
-        raise Malformed("bad-attribute", f"attribute {name} is too long: send at most {_LIMITS[name]} bytes")
+        raise malformed("bad-attribute", f"attribute {name} is too long: send at most {_LIMITS[name]} bytes")
     return value
 
 
@@ -369,7 +270,7 @@ def _time(text: object) -> datetime | None:
         return None
     if time := _instant(text):
         return time
-    raise Malformed("bad-attribute", f"attribute time {_no_instant(text)}")
+    raise malformed("bad-attribute", f"attribute time {_no_instant(text)}")
 
 
 def _instant(text: object) -> datetime | None:
@@ -401,13 +302,13 @@ def _revision(value: object, *, structured: bool) -> int | None:
     if type(value) is int and 0 <= value <= MAX_REVISION:
         return value
     desired_state = "a JSON integer" if structured else "decimal digits"
-    raise Malformed("bad-attribute", f"attribute revision is not {desired_state} up to {MAX_REVISION}: send it so")
+    raise malformed("bad-attribute", f"attribute revision is not {desired_state} up to {MAX_REVISION}: send it so")
 
 
 def _unknown_type(type_: str) -> Never:
     near = difflib.get_close_matches(type_, COMMANDS, n=1)
     remedy = f"did you mean {near[0]}? " if near else ""
-    raise Malformed("unknown-type", f"attribute type is unknown: {remedy}known are {', '.join(COMMANDS)}")
+    raise malformed("unknown-type", f"attribute type is unknown: {remedy}known are {', '.join(COMMANDS)}")
 
 
 # -- data ----------------------------------------------------------------------------------------------------
@@ -418,12 +319,12 @@ def _command(model: type[Command], data: dict[str, Any], canonical: bytes) -> Co
         # Strict, or "5" would do for 5; from text, or lists and dates would be refused as well.
         command = model.model_validate_json(canonical, strict=True)
     except ValidationError as error:
-        raise Malformed("bad-data", _problems(model, error)) from None
+        raise malformed("bad-data", _problems(model, error)) from None
     for entry in (data, *data.get("products", ())):
         expires_at = entry.get("expires_at")
         # Pydantic takes "1767225600" for a time as well.
         if expires_at is not None and _instant(expires_at) is None:
-            raise Malformed("bad-data", f"expires_at {_no_instant(expires_at)}")
+            raise malformed("bad-data", f"expires_at {_no_instant(expires_at)}")
     return command
 
 
@@ -431,15 +332,15 @@ def _problems(model: type[Command], error: ValidationError) -> str:
     """The first three, in one line. Names of unknown fields are input too: only near misses are repeated."""
     errors = error.errors(include_url=False, include_context=False)
     lines = []
-    for problem in errors[:3]:
-        *parents, last = ("data", *problem["loc"])
-        text = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
+    for each in errors[:3]:
+        *parents, last = ("data", *each["loc"])
+        text = each["msg"].removeprefix("Value error, ")
+        if each["type"] == "extra_forbidden":
             near = difflib.get_close_matches(str(last), _FIELDS, n=1, cutoff=0.8)
             parents, last = (parents, last) if near else (parents[:-1], parents[-1])
             text = f"unknown field, did you mean {near[0]}?" if near else "holds an unknown field: remove it"
-        elif last == "expires_at" and isinstance(problem["input"], str):
-            text = _no_instant(problem["input"])
+        elif last == "expires_at" and isinstance(each["input"], str):
+            text = _no_instant(each["input"])
         lines.append(f"{'.'.join(map(str, [*parents, last]))}: {text}")
     more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""
     return f"the data of {_TYPES[model]} does not fit: {'; '.join(lines)}{more}"
@@ -464,18 +365,13 @@ _TENANT_ID: Final = TypeAdapter[str](names.TenantId)
 _CUSTOMER_ID: Final = TypeAdapter[str](names.CustomerId)
 
 
-def undecodable(message: KafkaMessage, why: str) -> Unreadable:
-    """A message that not even Kafka's format lets us read; its value may be raw bytes of it."""
-    return _give_up(message, _Event(), Malformed("undecodable", why))
-
-
-def _give_up(message: KafkaMessage, event: _Event, refusal: Malformed) -> Unreadable:
+def _give_up(message: KafkaMessage, event: _Event, rule: str, explanation: str) -> Unreadable:
     body = preserve(message)
     source, id_, type_ = [_storable(event.attributes.get(name), limit) for name, limit in _LIMITS.items()]
     data = event.data if isinstance(event.data, dict) else {}
     return Unreadable(
-        rule=refusal.rule,
-        explanation=refusal.explanation,
+        rule=rule,
+        explanation=explanation,
         source=source,
         id=id_,
         type=type_,
@@ -497,92 +393,3 @@ def _identifier(kind: TypeAdapter[str], value: object) -> str | None:
         return kind.validate_python(value, strict=True)
     except ValidationError:
         return None
-
-
-# -- keeping a message whole ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Preserved:
-    """A message out of the waiting room or the quarantine, as it came; `read` takes it."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-
-
-def preserve(message: KafkaMessage) -> bytes:
-    """Key, value and headers as JSON that people can read too: bytes that are UTF-8 stand there as text."""
-    parts = {
-        "form": 1,
-        "key": _pack(message.key),
-        "headers": [[name, _pack(value)] for name, value in message.headers],
-        "value": _pack(message.value),
-    }
-    return json.dumps(parts, separators=(",", ":")).encode()
-
-
-def restore(body: bytes) -> Preserved:
-    """What `preserve` was given. Raises TenantryError where the bytes are not from it."""
-    try:
-        parts = json.loads(body)
-        if parts["form"] != 1:
-            raise TenantryError("a kept message is of a newer form: read it with the version that wrote it")
-        headers = tuple((name, _unpack(value)) for name, value in parts["headers"])
-        return Preserved(key=_unpack(parts["key"]), value=_unpack(parts["value"]), headers=headers)
-    except (ValueError, TypeError, KeyError):
-        raise TenantryError("a kept message is damaged: restore its row from a backup") from None
-
-
-def _pack(content: bytes | None) -> str | list[str] | None:
-    if content is None:
-        return None
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return [base64.b64encode(content).decode()]
-
-
-def _unpack(packed: Any) -> Any:
-    if packed is None or isinstance(packed, str):
-        return packed if packed is None else packed.encode("utf-8")
-    (encoded,) = packed
-    return base64.b64decode(encoded, validate=True)
-
-
-# -- writing events ------------------------------------------------------------------------------------------
-
-
-def to_structured(
-    type: str,  # noqa: A002
-    data: Mapping[str, Any],
-    *,
-    source: str,
-    id: str,  # noqa: A002
-    time: datetime,
-    revision: int | None = None,
-) -> tuple[Headers, bytes]:
-    """Headers and value of an event in structured mode. `data` is JSON, and need not fit `type`."""
-    event = _event(type, data, source=source, id=id, time=time, revision=revision)
-    message = kafka.to_structured(event, JSONFormat())
-    return tuple(message.headers.items()), message.value
-
-
-def to_binary(
-    type: str,  # noqa: A002
-    data: Mapping[str, Any],
-    *,
-    source: str,
-    id: str,  # noqa: A002
-    time: datetime,
-    revision: int | None = None,
-) -> tuple[Headers, bytes]:
-    """Headers and value of an event in binary mode."""
-    event = _event(type, data, source=source, id=id, time=time, revision=revision)
-    message = kafka.to_binary(event, JSONFormat())
-    return tuple(message.headers.items()), message.value
-
-
-def _event(type_: str, data: Mapping[str, Any], **attributes: object) -> CloudEvent:
-    given = {name: value for name, value in attributes.items() if value is not None}
-    return CloudEvent({"type": type_, "datacontenttype": "application/json", **given}, dict(data))

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import psycopg
-
 from adapters.kafka.ports import Partition, PositionOutOfRange
 from adapters.kafka.raw_reader import PartitionReader
-from adapters.postgres.heartbeats import alive
-from domain.errors import Unavailable
+from adapters.postgres.connection import connect
+from adapters.postgres.errors import answering
+from adapters.postgres.live_workers import alive
 
 LOOK_BYTES: Final = 64 * 2**10
 """What is read of a partition that is behind, to see whether there are messages, or control records only."""
@@ -77,14 +76,11 @@ def _lag(reader: PartitionReader, partition: Partition, position: int, end: int)
 
 
 def _positions(url: str, topic_ids: set[str]) -> Mapping[tuple[str, int], int]:
-    try:
-        with psycopg.connect(url, connect_timeout=5) as connection:
-            rows = connection.execute(
-                "SELECT topic_id, partition, next_offset FROM kafka_positions WHERE topic_id = ANY(%s)",
-                (list(topic_ids),),
-            ).fetchall()
-    except psycopg.OperationalError as error:
-        raise Unavailable("the database does not answer: check TENANTRY_DATABASE_URL") from error
+    with answering(), connect(url) as connection:
+        rows = connection.execute(
+            "SELECT topic_id, partition, next_offset FROM kafka_positions WHERE topic_id = ANY(%s)",
+            (list(topic_ids),),
+        ).fetchall()
     return {(topic_id, partition): next_offset for topic_id, partition, next_offset in rows}
 
 

@@ -1,8 +1,9 @@
-"""How does kafka-python, in pure Python, carry out the two ports?
+"""The Kafka client on kafka-python, in pure Python: `Consumer` and `Producer`, and the topics.
 
-It runs a loop in a thread of its own, which joins the group and sends the heartbeats. What that loop assigns is paused
-at once and given a position, so that nothing is fetched; our poll, in the caller's thread, asks the database, seeks and
-resumes. Why, and what a recreated topic has to do with it: adapters/kafka/ports.py.
+kafka-python runs a loop in a thread of its own, which joins the group and sends the heartbeats. What that loop assigns
+is paused at once and given a position, so that nothing is fetched; our poll, in the caller's thread, asks the database,
+seeks and resumes. Why, and what a recreated topic has to do with it: adapters/kafka/ports.py; what it shares with the
+other client: adapters/kafka/group_consumer.py.
 
 An error in decoding names no partition, and leaves kafka-python in a state in which it would try for ever. So from
 there on our own reader reads, one batch of each partition that is ours, until it has carried all of them past.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from kafka.errors import (
 from kafka.record import default_records
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from adapters.kafka.group_consumer import GroupConsumer, Key, key_of, log_failed_commit, logged
 from adapters.kafka.ports import (
     LARGEST_MESSAGE_BYTES,
     SESSION,
@@ -43,7 +45,6 @@ from adapters.kafka.ports import (
     PublishFailed,
     knock,
 )
-from adapters.kafka.raw_reader import PartitionReader
 from domain.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ LONGEST_BACKOFF_MS: Final = 1_000
 """Of every client of a consumer and a producer: the slowest is how late they are back after an outage."""
 
 
-class KafkaPythonConsumer:
+class KafkaPythonConsumer(GroupConsumer):
     """`Consumer` on kafka-python; opens its connection at once, joins in the first polls."""
 
     def __init__(
@@ -74,15 +75,9 @@ class KafkaPythonConsumer:
         session: GroupSession = SESSION,
         connect_seconds: float = 10,
     ) -> None:
-        self._on_assign = on_assign
-        self._assigned: dict[TopicPartition, Partition] = {}
-        self._held_back: set[TopicPartition] = set()
-        self._set_aside: dict[TopicPartition, PositionOutOfRange] = {}
+        super().__init__(bootstrap, topics, on_assign)
+        self._heard: set[Key] = set()  # what kafka-python's loop has told us of
         self._stuck: _DecodingFailed | None = None
-        self._bootstrap = bootstrap
-        self._topics = list(topics)
-        self._asked_at = 0.0
-        self._is_answered = True
         with _connecting(bootstrap, connect_seconds):
             self._admin = KafkaAdminClient(
                 bootstrap_servers=bootstrap, request_timeout_ms=2_000, reconnect_backoff_max_ms=LONGEST_BACKOFF_MS
@@ -103,95 +98,60 @@ class KafkaPythonConsumer:
                 fetch_max_wait_ms=100,
                 isolation_level="read_committed",
             )
-        self._kafka.subscribe(topics=self._topics, listener=_Listener(self._held))
-
-    def poll(self, timeout_seconds: float, limit: int) -> list[Message]:
-        """As the port says; up to 2 s longer while no broker answers."""
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            self._place()
-            if self._stuck is not None:
-                return self._read_past(limit)
-            try:
-                batches = self._fetch(max(0.0, deadline - time.monotonic()), limit)
-            except _DecodingFailed as failed:
-                log.warning("kafka-python cannot decode what it fetched, so our reader does: %s", failed.__cause__)
-                self._stuck = failed
-                continue
-            messages = [
-                _message(self._assigned[tp], record)
-                for tp, records in batches.items()
-                if tp in self._assigned and tp not in self._held_back  # else it comes again when it is placed
-                for record in records
-            ]
-            if messages or time.monotonic() >= deadline:
-                return messages
-
-    def assignment(self) -> set[Partition]:
-        current = self._kafka.assignment()
-        return {
-            ours
-            for tp, ours in self._assigned.items()
-            if tp in current and tp not in self._held_back and tp not in self._set_aside
-        }
-
-    def positions(self) -> dict[Partition, int]:
-        found = {ours: self._kafka.position(_native(ours), timeout_ms=0) for ours in self.assignment()}
-        return {ours: position for ours, position in found.items() if position is not None}
-
-    def set_aside(self) -> dict[Partition, PositionOutOfRange]:
-        current = self._kafka.assignment()
-        return {self._assigned[tp]: error for tp, error in self._set_aside.items() if tp in current}
-
-    def begin_again(self) -> None:
-        self._held(tp for tp in self._kafka.assignment() if tp in self._assigned)
+        self._kafka.subscribe(topics=self._topics, listener=_Listener(self._given_by_group))
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
-        offsets = {
-            TopicPartition(ours.topic, ours.partition): OffsetAndMetadata(offset, "", -1)
-            for ours, offset in positions.items()
-        }
-        with _logged("the commit of positions for monitoring"):
-            self._kafka.commit_async(offsets, callback=_log_failed_commit)
-
-    def _ends(self) -> dict[Partition, int]:
-        marks = {ours: self._kafka.highwater(_native(ours)) for ours in self.assignment()}
-        return {ours: mark for ours, mark in marks.items() if mark is not None}
+        offsets = {_native(key_of(ours)): OffsetAndMetadata(offset, "", -1) for ours, offset in positions.items()}
+        with logged("the commit of positions for monitoring", KafkaError):
+            self._kafka.commit_async(offsets, callback=_log_commit)
 
     def close(self) -> None:
-        with _logged("leaving the consumer group"):
+        with logged("leaving the consumer group", KafkaError):
             self._kafka.close(timeout_ms=2_000)
         self._admin.close()
 
-    def _held(self, partitions: Iterable[TopicPartition]) -> None:
-        """On kafka-python's loop: nothing may be fetched before the database was asked where to begin.
+    def _given(self) -> Set[Key]:
+        current: Set[Key] = self._kafka.assignment()
+        return self._heard & current
 
-        A position, any, keeps kafka-python from looking for a committed one.
-        """
-        for tp in partitions:
-            self._held_back.add(tp)
-            self._set_aside.pop(tp, None)
-            self._kafka.pause(tp)
-            self._kafka.seek(tp, 0)
+    def _position(self, key: Key) -> int | None:
+        position: int | None = self._kafka.position(_native(key), timeout_ms=0)
+        return position
 
-    def _place(self) -> None:
-        """Ask where to begin in the partitions that are held back, and begin there."""
-        waiting = set(self._held_back) & self._kafka.assignment()
-        ids = self._ask_ids() if waiting else {}
-        found = {tp: Partition(tp.topic, ids[tp.topic], tp.partition) for tp in waiting if tp.topic in ids}
-        positions = self._on_assign(frozenset(found.values())) if found else {}
-        for tp, ours in found.items():
-            if tp not in self._kafka.assignment():
-                continue  # taken away again while we asked
-            if ours in positions:
-                self._kafka.seek(tp, positions[ours])
-            else:
-                self._kafka.seek_to_beginning(tp)
-            self._assigned[tp] = ours
-            self._held_back.discard(tp)
-            self._kafka.resume(tp)
+    def _given_by_group(self, partitions: Iterable[TopicPartition]) -> None:
+        """On kafka-python's loop: nothing may be fetched before the database was asked where to begin."""
+        given = list(partitions)
+        self._hold(given)
+        self._heard.update(given)
 
-    def _fetch(self, timeout_seconds: float, limit: int) -> Mapping[TopicPartition, Sequence[Any]]:
+    def _hold(self, keys: Iterable[Key]) -> None:
+        """A position, any, keeps kafka-python from looking for a committed one."""
+        for key in keys:
+            self._placed.pop(key, None)
+            self._set_aside.pop(key, None)
+            self._kafka.pause(_native(key))
+            self._kafka.seek(_native(key), 0)
+
+    def _begin(self, key: Key, offset: int | None) -> None:
+        if offset is None:
+            self._kafka.seek_to_beginning(_native(key))
+        else:
+            self._kafka.seek(_native(key), offset)
+        self._kafka.resume(_native(key))
+
+    def _go_on(self, key: Key, offset: int) -> None:
+        self._kafka.seek(_native(key), offset)
+
+    def _fetch(self, timeout_seconds: float, limit: int) -> list[Message]:
+        if self._stuck is None:
+            try:
+                return self._fetch_batches(timeout_seconds, limit)
+            except _DecodingFailed as failed:
+                log.warning("kafka-python cannot decode what it fetched, so our reader does: %s", failed.__cause__)
+                self._stuck = failed
+        return self._read_past_all(limit, self._stuck)
+
+    def _fetch_batches(self, timeout_seconds: float, limit: int) -> list[Message]:
         batches: Mapping[TopicPartition, Sequence[Any]] = {}
         refused: OffsetOutOfRangeError | None = None
         try:
@@ -199,7 +159,7 @@ class KafkaPythonConsumer:
         except OffsetOutOfRangeError as error:
             refused = error
         except NoOffsetForPartitionError:
-            return {}  # an assignment whose listener has not run yet
+            return []  # an assignment whose listener has not run yet
         except (CorruptRecordError, UnsupportedCodecError) as error:
             raise _DecodingFailed from error
         except KafkaError as error:
@@ -210,87 +170,46 @@ class KafkaPythonConsumer:
         except Exception as error:  # of a codec, or of what kafka-python took for impossible
             raise _DecodingFailed from error
         if batches or refused or time.monotonic() - self._asked_at > 1:
-            self._hold_recreated()
+            self._hold_recreated(self._ask_ids())
         if refused is not None:
-            self._explain(*next(iter(refused.args[0].items())))
-        # Kafka refuses a fetch past the end; the embedded broker answers it with nothing, for ever.
-        for ours, end in self._ends().items():
-            position = self._kafka.position(_native(ours), timeout_ms=0)
-            if position is not None and position > end:
-                self._hold_recreated()
-                if _native(ours) not in self._held_back:
-                    self._look_past_the_end(ours, position, batches)
-        return batches
-
-    def _look_past_the_end(self, ours: Partition, position: int, fetched: Iterable[TopicPartition]) -> None:
-        """Raise that the position lies past the end, if it still does: kafka-python's end is of its last fetch, and our
-        reader may have gone further since."""
+            self._explain(next(iter(refused.args[0])))
         try:
-            with PartitionReader(self._bootstrap) as reader:
-                reader.read(ours, position)
-        except PositionOutOfRange as error:
-            self._held(fetched)  # what it brought is lost with this error
-            raise self._put_aside(error) from None
+            self._look_past_the_ends()
+        except PositionOutOfRange:
+            self._hold([key for key in batches if key in self._placed])  # what came is lost with this error
+            raise
+        placed = self._placed.copy()  # what is not comes again when it is placed
+        return [_message(placed[key], each) for key, records in batches.items() if key in placed for each in records]
 
-    def _read_past(self, limit: int) -> list[Message]:
-        """One batch of each partition, read by our reader; kafka-python goes on behind it."""
-        messages: list[Message] = []
-        passed: dict[TopicPartition, int] = {}
-        self._hold_recreated()
-        positions = self.positions()
-        with PartitionReader(self._bootstrap) as reader:
-            for ours, position in positions.items():
-                try:
-                    decoded = reader.read(ours, position).decoded
-                except PositionOutOfRange as error:
-                    self._put_aside(error)
-                    continue
-                decoded.cut_to(max(1, limit // len(positions)))
-                messages += decoded.messages
-                if decoded.next_offset > position:
-                    passed[_native(ours)] = decoded.next_offset
-        if self._stuck is not None and positions and not passed and not self._set_aside:
-            raise self._stuck  # not about what lies there, for our reader finds nothing
-        for tp, offset in passed.items():
-            self._kafka.seek(tp, offset)
-        if positions and not self._held_back & self._kafka.assignment():
+    def _look_past_the_ends(self) -> None:
+        """Kafka refuses a fetch past the end; the embedded broker answers it with nothing, for ever."""
+        for key, _ in self._ours():
+            position, end = self._position(key), self._kafka.highwater(_native(key))
+            if position is not None and end is not None and position > end:
+                self._hold_recreated(self._ask_ids())
+                if key in self._placed:
+                    self._look(key)
+
+    def _read_past_all(self, limit: int, stuck: _DecodingFailed) -> list[Message]:
+        """kafka-python's error names no partition, so our own reader reads past in all that are ours."""
+        self._hold_recreated(self._ask_ids())
+        before = self.positions()
+        messages = self._read_past([key_of(ours) for ours in before], limit)
+        if before and not self._set_aside and self.positions() == before:
+            raise stuck  # not about what lies there, for our reader finds nothing
+        if before and not self._waiting():
             self._stuck = None  # else what is held back may be what it is about
         return messages
 
-    def _put_aside(self, error: PositionOutOfRange) -> PositionOutOfRange:
-        tp = _native(error.partition)
-        self._set_aside[tp] = error
-        self._kafka.pause(tp)
-        return error
-
-    def _explain(self, tp: TopicPartition, position: int) -> None:
-        """Raise what a refused position means; begin again if it is not refused any more."""
-        if tp in self._held_back or tp not in self._assigned:
-            return
-        try:
-            with PartitionReader(self._bootstrap) as reader:
-                reader.read(self._assigned[tp], position)
-        except PositionOutOfRange as error:
-            raise self._put_aside(error) from None
-        self._held([tp])
-
-    def _hold_recreated(self) -> None:
-        """Hold back each partition that is not, or not provably, of the topic that was assigned."""
-        current = self._kafka.assignment()
-        ids = self._ask_ids()
-        self._held(tp for tp, ours in self._assigned.items() if tp in current and ids.get(tp.topic) != ours.topic_id)
-
     def _ask_ids(self) -> dict[str, str]:
-        """The ids of our topics, as a broker has them now; none if no broker answers, which is told once."""
         self._asked_at = time.monotonic()
+        ids: dict[str, str] = {}
+        silence: KafkaError | None = None
         try:
             ids = _ids(self._admin.describe_topics(self._topics))
         except KafkaError as error:
-            if self._is_answered:
-                log.warning("no broker tells the ids of %s: %s", self._topics, error)
-            self._is_answered = False
-            return {}
-        self._is_answered = True
+            silence = error
+        self._tell(silence)
         return ids
 
 
@@ -393,12 +312,13 @@ def _ids(described: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 @contextmanager
 def _admin(bootstrap: str, connect_seconds: float) -> Iterator[KafkaAdminClient]:
+    """A client for one question. What fails in the middle of it is told as an absent broker is: both may pass."""
     with _connecting(bootstrap, connect_seconds):
         admin = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=int(connect_seconds * 1000))
-    try:
-        yield admin
-    finally:
-        admin.close()
+        try:
+            yield admin
+        finally:
+            admin.close()
 
 
 @contextmanager
@@ -411,21 +331,13 @@ def _connecting(bootstrap: str, seconds: float) -> Iterator[None]:
         raise BrokerUnreachable(bootstrap, seconds) from error
 
 
-@contextmanager
-def _logged(what: str) -> Iterator[None]:
-    try:
-        yield
-    except KafkaError as error:
-        log.warning("%s failed: %s", what, error)
-
-
-def _log_failed_commit(_: object, outcome: object) -> None:
+def _log_commit(_: object, outcome: object) -> None:
     if isinstance(outcome, Exception):
-        log.warning("the commit of positions for monitoring failed: %s", outcome)
+        log_failed_commit(outcome)
 
 
-def _native(partition: Partition) -> TopicPartition:
-    return TopicPartition(partition.topic, partition.partition)
+def _native(key: Key) -> TopicPartition:
+    return TopicPartition(*key)
 
 
 def _message(partition: Partition, record: Any) -> Message:

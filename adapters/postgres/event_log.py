@@ -21,7 +21,7 @@ from adapters.postgres.connection import Limits, connect
 from adapters.postgres.errors import answering
 from adapters.postgres.event_mapper import EventMapper
 from adapters.postgres.event_store import Recorder
-from adapters.postgres.heartbeats import SILENT_SECONDS
+from adapters.postgres.live_workers import SILENT_SECONDS
 from adapters.postgres.sequences import expect_sequences
 from adapters.postgres.sessions import Pool
 from adapters.postgres.upgrade_gate import Reading, UpgradeGate
@@ -99,15 +99,15 @@ class PostgresEventLog:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def load(self, streams: Mapping[str, int], *, personal: bool = True) -> dict[str, list[Recorded]]:
-        """See `EventLog.load`: one query, however many streams."""
+        """See `EventLog.load`: one query, however many streams; LATERAL with OFFSET 0 reads each by index, in order."""
         found: dict[str, list[Recorded]] = {}
         if not streams:
             return found
         rows = self._rows(
             "SELECT e.originator_id, e.originator_version, e.topic, e.state, e.notification_id"
-            " FROM unnest(%b::text[], %b::bigint[]) AS s (stream, version)"
-            " JOIN stored_events e ON e.originator_id = s.stream AND e.originator_version > s.version"
-            " ORDER BY e.originator_id, e.originator_version",
+            " FROM unnest(%b::text[], %b::bigint[]) AS s (stream, version) CROSS JOIN LATERAL ("
+            "  SELECT * FROM stored_events WHERE originator_id = s.stream AND originator_version > s.version"
+            "  ORDER BY originator_version OFFSET 0) AS e",
             (texts(streams), bigints(streams.values())),
         )
         for recorded in self._recorded(rows, personal=personal):
@@ -147,7 +147,7 @@ class PostgresEventLog:
         pairs = list(ids)
         rows = self._rows(
             "SELECT i.source, i.id, i.digest FROM unnest(%b::text[], %b::text[]) AS k (source, id)"
-            " JOIN incoming i ON i.source = k.source AND i.id = k.id",
+            " CROSS JOIN LATERAL (SELECT * FROM incoming WHERE source = k.source AND id = k.id OFFSET 0) AS i",
             (texts([source for source, _ in pairs]), texts([id_ for _, id_ in pairs])),
         )
         return {(source, id_): bytes(digest) for source, id_, digest in rows}

@@ -1,9 +1,9 @@
-"""Which workers are alive, how far behind is each, and what does each wait for?
+"""Heartbeats of the workers: how far behind is each, and what does each wait for?
 
 Every worker writes a row of its own each second, with what it has to say of its lag and of what its loops wait for
 (outage.py), with its version and the newest schema of each event that it reads (upgrade_gate.py). A row that is older
-than `SILENT_SECONDS` belongs to a worker that was killed; it is removed when the next one of its kind starts. What
-cannot be told to a database that is away or full is on the worker's card beside it.
+than `SILENT_SECONDS` (live_workers.py) belongs to a worker that was killed; it is removed when the next one of its kind
+starts. What cannot be told to a database that is away or full is on the worker's card beside it.
 """
 
 from __future__ import annotations
@@ -13,26 +13,21 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import psycopg
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from adapters.files.worker_cards import WorkerCard
-from adapters.postgres.connection import Limits, Session, connect
-from adapters.postgres.errors import answering
+from adapters.outage import Outage
+from adapters.postgres.connection import Limits, Session
+from adapters.postgres.live_workers import SILENT_SECONDS
 from adapters.postgres.upgrade_gate import schemas_of
 from domain.errors import TenantryError
 from domain.event_registry import REGISTRY, EventRegistry
 
-if TYPE_CHECKING:
-    from adapters.outage import Outage
-
 BEAT_SECONDS: Final = 1.0
-SILENT_SECONDS: Final = 10.0
 VERSION: Final = version("tenantry")
 
 _LIMITS: Final = Limits(statement=5.0, lock=5.0, idle_in_transaction=5.0)
@@ -52,8 +47,6 @@ class Heartbeat:
         card: WorkerCard | None = None,
         registry: EventRegistry = REGISTRY,
     ) -> None:
-        from adapters.outage import Outage  # noqa: PLC0415 - `alive` is asked by commands, which log nothing
-
         self._url = url
         self._name = name
         self._kind = kind
@@ -128,20 +121,3 @@ class Heartbeat:
 
     def _waits(self) -> list[dict[str, str]]:
         return [waits for outage in self._outages if (waits := outage.waits)]
-
-
-def alive(url: str) -> list[dict[str, Any]]:
-    """The workers that were heard of lately: name, kind, state, pid, host, version, details, started_at, seen_at.
-
-    Raises Unavailable.
-    """
-    with answering(), connect(url, row_factory=dict_row) as connection:
-        rows = connection.execute(
-            "SELECT name, kind, host, pid, state, version, details, started_at, seen_at FROM workers"
-            " WHERE seen_at > now() - make_interval(secs => %s) ORDER BY kind, name",
-            (SILENT_SECONDS,),
-        ).fetchall()
-    return [
-        {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
-        for row in rows
-    ]

@@ -8,8 +8,9 @@ from typing import Any
 import psycopg
 
 from adapters.postgres.arrays import byteas, texts
+from adapters.postgres.connection import connect
+from adapters.postgres.errors import answering
 from application.inbound import Inbound, Readable
-from domain.errors import Unavailable
 
 
 class KnownMessages:
@@ -51,9 +52,7 @@ class KnownMessages:
         return [message for message in doubtful if message.digest not in quarantined]
 
     def _rows(self, query: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        try:
+        with answering():
             if self._session is None or self._session.closed:
-                self._session = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
+                self._session = connect(self._url, autocommit=True)
             return self._session.execute(query.encode(), parameters, prepare=True).fetchall()
-        except psycopg.OperationalError as error:
-            raise Unavailable("the database does not answer: check TENANTRY_DATABASE_URL") from error

@@ -15,116 +15,87 @@ from psycopg.rows import dict_row
 
 from adapters.postgres.connection import connect
 from adapters.postgres.errors import answering
-from adapters.postgres.heartbeats import alive
+from adapters.postgres.live_workers import alive
+from domain.scope.states import SCOPE_STATES
 from domain.stream_name import CONFIGURATION_STREAM
 
 Row = dict[str, Any]
 
 
-_OPEN_LONGEST: Final = (
-    "SELECT who, since, extract(epoch FROM now() - since)::float AS seconds FROM ("
+_ONE: Final = {
+    "log": "SELECT position FROM high_water_mark",
+    "relay": "SELECT coalesce((SELECT max(position) FROM outbox), 0) AS written, coalesce((SELECT position FROM"
+    " relay_positions ORDER BY updated_at DESC LIMIT 1), 0) AS position",
+    "seal": "SELECT coalesce((SELECT substring(note FROM '\\nposition ([0-9]{1,18})\\n')::bigint FROM seal_checkpoints"
+    " ORDER BY number DESC LIMIT 1), 0) AS position",
+    "saga": "SELECT count(DISTINCT scope) AS due,"
+    " coalesce(extract(epoch FROM now() - min(due_at)), 0)::float AS oldest_due_seconds"
+    " FROM wakes WHERE due_at <= now()",
+    "messages": "SELECT (SELECT count(*) FROM waiting) AS waiting,"
+    " (SELECT extract(epoch FROM now() - min(received_at))::float FROM waiting) AS oldest_waiting,"
+    " (SELECT count(*) FROM quarantine WHERE state = 'open') AS quarantined,"
+    " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'undecodable') AS undecodable,"
+    " (SELECT coalesce(sum(duplicates), 0)::bigint FROM incoming) AS duplicates,"
+    " (SELECT count(*) FROM incoming) AS seen,"
+    " (SELECT count(*) FROM incoming WHERE outcome = 'stale') AS stale,"
+    " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'internal-error') AS internal_errors",
+    "ahead": "SELECT count(*) AS messages, max(received_at) AS last_at, (array_agg(DISTINCT source))[:5] AS sources"
+    " FROM incoming WHERE is_ahead",
+    "guard": "SELECT coalesce(sum(changes), 0)::bigint AS held, coalesce(sum(closings), 0)::bigint AS closings,"
+    " count(*) AS tenants, min(since) AS since,"
+    " extract(epoch FROM now() - min(since))::float AS oldest_seconds FROM held_by_guard",
+    "sweep": "SELECT started_at, finished_at, tenants, handed_over, silent, stopped_at, reason FROM sweeps",
+    "database": "SELECT current_setting('transaction_read_only') = 'on' AS read_only,"
+    " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
+    " current_setting('max_connections')::int AS max_connections",
+}
+"""What `status` asks, a row each."""
+
+_MANY: Final = {
+    "projections": "SELECT DISTINCT ON (name) name, min(position) OVER (PARTITION BY name) AS position,"
+    " halted_at IS NOT NULL AS halted, halted_reason AS reason, halted_event::text AS event"
+    " FROM projection_positions ORDER BY name, halted_at NULLS LAST, position",
+    "scopes": "SELECT state, count(*) AS count FROM provisionings GROUP BY state",
+    "outages": "SELECT substr(obstacle, 13) AS away, count(*) AS scopes, min(updated_at) AS since,"
+    " extract(epoch FROM now() - min(updated_at))::float AS seconds"
+    " FROM provisionings WHERE outcome IS NULL AND obstacle LIKE 'unreachable:%%'"
+    " GROUP BY obstacle ORDER BY min(updated_at)",
+    "kafka": "SELECT topic, partition, topic_id, next_offset FROM kafka_positions"
+    " ORDER BY topic, partition, updated_at",
+    "configuration": "SELECT originator_version AS version, convert_from(state, 'UTF8')::json AS state"
+    " FROM stored_events WHERE originator_id = %(configuration)s ORDER BY originator_version DESC LIMIT 1",
+    "shards": "SELECT name, used FROM shards WHERE used > 0 ORDER BY name",
+    # What keeps the server from cleaning up rows that are done with, as far as our user may see it.
+    "open_longest": "SELECT who, since, extract(epoch FROM now() - since)::float AS seconds FROM ("
     "SELECT 'a transaction of process ' || pid || ' (' || coalesce(nullif(application_name, ''), usename, '?') || ')'"
     " AS who, xact_start AS since FROM pg_stat_activity"
     " WHERE datname = current_database() AND backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
     " UNION ALL SELECT 'the prepared transaction ' || quote_literal(gid), prepared FROM pg_prepared_xacts"
     " WHERE database = current_database()"
-    ") AS opened WHERE since IS NOT NULL ORDER BY since LIMIT 1"
-)
-"""What keeps the server from cleaning up rows that are done with, as far as our user may see it."""
+    ") AS opened WHERE since IS NOT NULL ORDER BY since LIMIT 1",
+}
+"""What `status` asks, some rows each."""
 
 
 def status(url: str) -> Row:
     """Positions, lags, counts; ages in seconds. Raises Unavailable."""
     with _connect(url) as connection:
-        last = _one(connection, "SELECT position FROM high_water_mark")["position"]
-        projections = connection.execute(
-            "SELECT DISTINCT ON (name) name, min(position) OVER (PARTITION BY name) AS position,"
-            " halted_at IS NOT NULL AS halted, halted_reason AS reason, halted_event::text AS event"
-            " FROM projection_positions ORDER BY name, halted_at NULLS LAST, position"
-        ).fetchall()
-        relayed = _one(
-            connection,
-            "SELECT coalesce((SELECT max(position) FROM outbox), 0) AS written, coalesce((SELECT position FROM"
-            " relay_positions ORDER BY updated_at DESC LIMIT 1), 0) AS published",
-        )
-        scopes = connection.execute("SELECT state, count(*) AS count FROM provisionings GROUP BY state").fetchall()
-        due = _one(
-            connection,
-            "SELECT count(DISTINCT scope) AS due, coalesce(extract(epoch FROM now() - min(due_at)), 0)::float AS oldest"
-            " FROM wakes WHERE due_at <= now()",
-        )
-        messages = _one(
-            connection,
-            "SELECT (SELECT count(*) FROM waiting) AS waiting,"
-            " (SELECT extract(epoch FROM now() - min(received_at))::float FROM waiting) AS oldest_waiting,"
-            " (SELECT count(*) FROM quarantine WHERE state = 'open') AS quarantined,"
-            " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'undecodable') AS undecodable,"
-            " (SELECT coalesce(sum(duplicates), 0)::bigint FROM incoming) AS duplicates,"
-            " (SELECT count(*) FROM incoming) AS seen,"
-            " (SELECT count(*) FROM incoming WHERE outcome = 'stale') AS stale,"
-            " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'internal-error') AS internal_errors",
-        )
-        ahead = _one(
-            connection,
-            "SELECT count(*) AS messages, max(received_at) AS last_at, (array_agg(DISTINCT source))[:5] AS sources"
-            " FROM incoming WHERE is_ahead",
-        )
-        guard = _one(
-            connection,
-            "SELECT coalesce(sum(changes), 0)::bigint AS held, coalesce(sum(closings), 0)::bigint AS closings,"
-            " count(*) AS tenants, min(since) AS since,"
-            " extract(epoch FROM now() - min(since))::float AS oldest_seconds FROM held_by_guard",
-        )
-        outages = connection.execute(
-            "SELECT substr(obstacle, 13) AS away, count(*) AS scopes, min(updated_at) AS since,"
-            " extract(epoch FROM now() - min(updated_at))::float AS seconds"
-            " FROM provisionings WHERE outcome IS NULL AND obstacle LIKE 'unreachable:%'"
-            " GROUP BY obstacle ORDER BY min(updated_at)"
-        ).fetchall()
-        sweep = _one(
-            connection,
-            "SELECT started_at, finished_at, tenants, handed_over, silent, stopped_at, reason FROM sweeps",
-        )
-        partitions = connection.execute(
-            "SELECT topic, partition, topic_id, next_offset FROM kafka_positions ORDER BY topic, partition, updated_at"
-        ).fetchall()
-        adopted = connection.execute(
-            "SELECT originator_version AS version, convert_from(state, 'UTF8')::json AS state FROM stored_events"
-            " WHERE originator_id = %s ORDER BY originator_version DESC LIMIT 1",
-            (CONFIGURATION_STREAM,),
-        ).fetchone()
-        used = connection.execute("SELECT name, used FROM shards WHERE used > 0 ORDER BY name").fetchall()
-        sealed = _one(
-            connection,
-            "SELECT coalesce((SELECT substring(note FROM '\\nposition ([0-9]{1,18})\\n')::bigint FROM seal_checkpoints"
-            " ORDER BY number DESC LIMIT 1), 0) AS position",
-        )
-        server = _one(
-            connection,
-            "SELECT current_setting('transaction_read_only') = 'on' AS read_only,"
-            " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
-            " current_setting('max_connections')::int AS max_connections",
-        )
-        open_longest = connection.execute(_OPEN_LONGEST).fetchone()
-    counts = {row["state"]: row["count"] for row in scopes}
+        one = {name: _one(connection, query) for name, query in _ONE.items()}
+        named = {"configuration": CONFIGURATION_STREAM}
+        many = {name: connection.execute(query.encode(), named).fetchall() for name, query in _MANY.items()}
+    last, relay = one["log"]["position"], one["relay"]
+    counts = {row["state"]: row["count"] for row in many["scopes"]}
     return {
-        "database": {"answers": True, **server, "open_longest": open_longest},
-        "log": {"position": last},
-        "kafka": partitions,
-        "projections": [{**row, "lag": max(0, last - row["position"])} for row in projections],
-        "relay": {"position": relayed["published"], "lag": max(0, relayed["written"] - relayed["published"])},
-        "seal": {"position": sealed["position"], "lag": max(0, last - sealed["position"])},
-        "saga": {"due": due["due"], "oldest_due_seconds": round(due["oldest"], 3)},
-        "scopes": {
-            state.replace("_", " "): counts.get(state, 0)
-            for state in ("converged", "in_progress", "waiting", "held", "given_up")
-        },
-        "messages": messages,
-        "ahead": ahead,
-        "outages": outages,
-        "guard": guard,
-        "sweep": sweep,
-        "configuration": _configuration(adopted, used),
+        **one,
+        "database": {"answers": True, **one["database"], "open_longest": next(iter(many["open_longest"]), None)},
+        "kafka": many["kafka"],
+        "projections": [{**row, "lag": max(0, last - row["position"])} for row in many["projections"]],
+        "relay": {"position": relay["position"], "lag": max(0, relay["written"] - relay["position"])},
+        "seal": {**one["seal"], "lag": max(0, last - one["seal"]["position"])},
+        "saga": {**one["saga"], "oldest_due_seconds": round(one["saga"]["oldest_due_seconds"], 3)},
+        "scopes": {state.replace("_", " "): counts.get(state, 0) for state in reversed(SCOPE_STATES)},
+        "outages": many["outages"],
+        "configuration": _configuration(next(iter(many["configuration"]), None), many["shards"]),
         "workers": alive(url),
     }
 
@@ -147,7 +118,7 @@ def _configuration(adopted: Row | None, used: list[Row]) -> Row:
 def tenants(url: str, *, level: str | None = None, state: str | None = None, limit: int = 1000) -> list[Row]:
     """The tenants with the level and state of their products; only those with a product (or site) of that kind.
 
-    `state` of a tenant is the worst of its scopes: held, given_up, waiting, in_progress, converged.
+    `state` of a tenant is the worst of its scopes.
     """
     query = """
     WITH told AS (
@@ -155,7 +126,7 @@ def tenants(url: str, *, level: str | None = None, state: str | None = None, lim
                coalesce(jsonb_object_agg(p.key, coalesce(p.level, 'absent')) FILTER (WHERE p.kind = 'product'), '{}')
                    AS products,
                (array_agg(p.state ORDER BY array_position(
-                   ARRAY['held', 'given_up', 'waiting', 'in_progress', 'converged'], p.state)))[1] AS state,
+                   %(states)s, p.state)))[1] AS state,
                bool_or(p.kind = 'product' AND coalesce(p.level, 'absent') = %(level)s) AS at_level
         FROM provisionings p GROUP BY p.tenant_id
     )
@@ -164,8 +135,7 @@ def tenants(url: str, *, level: str | None = None, state: str | None = None, lim
     WHERE (%(level)s::text IS NULL OR t.at_level) AND (%(state)s::text IS NULL OR t.state = %(state)s)
     ORDER BY s.site_name NULLS LAST, t.tenant_id LIMIT %(limit)s
     """
-    with _connect(url) as connection:
-        return connection.execute(query.encode(), {"level": level, "state": state, "limit": limit}).fetchall()
+    return _rows(url, query, level=level, state=state, limit=limit)
 
 
 def runs(url: str, *, state: str | None = None, tenant_id: str | None = None, limit: int = 100) -> list[Row]:
@@ -176,12 +146,11 @@ def runs(url: str, *, state: str | None = None, tenant_id: str | None = None, li
     FROM provisionings
     WHERE (%(state)s::text IS NULL OR state = %(state)s)
       AND (%(tenant_id)s::text IS NULL OR tenant_id = %(tenant_id)s)
-    ORDER BY array_position(ARRAY['held', 'given_up', 'waiting', 'in_progress', 'converged'], state), updated_at,
+    ORDER BY array_position(%(states)s, state), updated_at,
              tenant_id, array_position(ARRAY['site', 'family', 'product'], kind), key
     LIMIT %(limit)s
     """
-    with _connect(url) as connection:
-        return connection.execute(query.encode(), {"state": state, "tenant_id": tenant_id, "limit": limit}).fetchall()
+    return _rows(url, query, state=state, tenant_id=tenant_id, limit=limit)
 
 
 def unsettled(url: str, *, tenant_id: str | None = None, limit: int = 100) -> list[str]:
@@ -191,13 +160,11 @@ def unsettled(url: str, *, tenant_id: str | None = None, limit: int = 100) -> li
         SELECT tenant_id FROM held_by_guard
         UNION ALL SELECT split_part(scope, ':', 2) FROM blocked
         UNION ALL SELECT split_part(scope, ':', 2) FROM wakes WHERE due_at <= now() AND scope NOT LIKE 'customer:%%'
-        UNION ALL SELECT tenant_id FROM provisionings WHERE state IN ('held', 'given_up', 'waiting', 'in_progress')
+        UNION ALL SELECT tenant_id FROM provisionings WHERE state <> 'converged'
     ) AS each
     WHERE %(tenant_id)s::text IS NULL OR tenant_id = %(tenant_id)s ORDER BY tenant_id LIMIT %(limit)s
     """
-    with _connect(url) as connection:
-        rows = connection.execute(query.encode(), {"tenant_id": tenant_id, "limit": limit}).fetchall()
-    return [row["tenant_id"] for row in rows]
+    return [row["tenant_id"] for row in _rows(url, query, tenant_id=tenant_id, limit=limit)]
 
 
 def waiting(url: str, *, limit: int = 100) -> list[Row]:
@@ -209,15 +176,12 @@ def waiting(url: str, *, limit: int = 100) -> list[Row]:
            extract(epoch FROM now() - max(received_at))::float AS newest_seconds
     FROM waiting GROUP BY tenant_id ORDER BY min(received_at), tenant_id LIMIT %(limit)s
     """
-    with _connect(url) as connection:
-        return connection.execute(query.encode(), {"limit": limit}).fetchall()
+    return _rows(url, query, limit=limit)
 
 
-def tenant_ids(url: str) -> list[str]:
-    """Every tenant there ever was, in the order of its id."""
+def _rows(url: str, query: str, **values: object) -> list[Row]:
     with _connect(url) as connection:
-        rows = connection.execute("SELECT DISTINCT tenant_id FROM customer_tenants ORDER BY tenant_id").fetchall()
-    return [row["tenant_id"] for row in rows]
+        return connection.execute(query.encode(), {"states": list(SCOPE_STATES), **values}).fetchall()
 
 
 @contextmanager

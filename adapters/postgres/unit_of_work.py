@@ -44,57 +44,7 @@ def write_rows(curs: Cursor[DictRow], recording: UnitOfWork, bodies: Mapping[int
     _settle_leases(curs, recording)
     _close_quarantined(curs, recording)
     _see(curs, recording)
-    if recording.duplicates:
-        curs.execute(
-            "UPDATE incoming SET duplicates = duplicates + k.repeats"
-            " FROM unnest(%b::text[], %b::text[], %b::bigint[]) AS k (source, id, repeats)"
-            " WHERE incoming.source = k.source AND incoming.id = k.id",
-            (*_columns(recording.duplicates), bigints(recording.duplicates.values())),
-        )
-    if recording.waited:
-        curs.execute(
-            "DELETE FROM waiting USING unnest(%b::text[], %b::text[]) AS k (source, id)"
-            " WHERE waiting.source = k.source AND waiting.id = k.id",
-            _columns(recording.waited),
-        )
-        _expect(curs, len(recording.waited), "another intake let the same message in")
-    for waiting in recording.waiting:
-        curs.execute(
-            'INSERT INTO waiting (tenant_id, source, id, type, digest, topic, partition, "offset", sealed_body,'
-            " received_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            (
-                waiting.tenant_id,
-                waiting.source,
-                waiting.id,
-                waiting.type,
-                waiting.digest,
-                waiting.topic,
-                waiting.partition,
-                waiting.offset,
-                bodies[id(waiting)],
-                waiting.received_at,
-            ),
-        )
-    for message in recording.quarantined:
-        curs.execute(
-            "INSERT INTO quarantine AS q (rule, reason, source, id, type, tenant_id, topic, partition,"
-            ' "offset", digest, sealed_body, received_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)'
-            " ON CONFLICT (digest) WHERE state = 'open' DO UPDATE SET repeats = q.repeats + 1",
-            (
-                message.rule,
-                message.reason,
-                message.source,
-                message.id,
-                message.type,
-                message.tenant_id,
-                message.topic,
-                message.partition,
-                message.offset,
-                message.digest,
-                bodies[id(message)],
-                message.received_at,
-            ),
-        )
+    _settle_messages(curs, recording, bodies)
     if recording.customer_tenants:
         curs.execute(
             "INSERT INTO customer_tenants (customer_id, tenant_id) SELECT * FROM unnest(%b::text[], %b::text[])"
@@ -119,6 +69,42 @@ def write_rows(curs: Cursor[DictRow], recording: UnitOfWork, bodies: Mapping[int
             ),
             prepare=True,
         )
+
+
+def _settle_messages(curs: Cursor[DictRow], recording: UnitOfWork, bodies: Mapping[int, str]) -> None:
+    """Repetitions are counted; messages leave the backlog, and enter it or the quarantine with their sealed bodies."""
+    if recording.duplicates:
+        curs.execute(
+            "UPDATE incoming SET duplicates = duplicates + k.repeats"
+            " FROM unnest(%b::text[], %b::text[], %b::bigint[]) AS k (source, id, repeats)"
+            " WHERE incoming.source = k.source AND incoming.id = k.id",
+            (*_columns(recording.duplicates), bigints(recording.duplicates.values())),
+        )
+    if recording.waited:
+        curs.execute(
+            "DELETE FROM waiting USING unnest(%b::text[], %b::text[]) AS k (source, id)"
+            " WHERE waiting.source = k.source AND waiting.id = k.id",
+            _columns(recording.waited),
+        )
+        _expect(curs, len(recording.waited), "another intake let the same message in")
+    for statement, messages in ((_WAIT, recording.waiting), (_QUARANTINE, recording.quarantined)):
+        for message in messages:
+            curs.execute(statement, asdict(message) | {"sealed_body": bodies[id(message)]})
+
+
+_WAIT: Final = """\
+INSERT INTO waiting (tenant_id, source, id, type, digest, topic, partition, "offset", sealed_body, received_at)
+VALUES (%(tenant_id)s, %(source)s, %(id)s, %(type)s, %(digest)s, %(topic)s, %(partition)s, %(offset)s,
+    %(sealed_body)s, %(received_at)s)
+"""
+
+_QUARANTINE: Final = """\
+INSERT INTO quarantine AS q (rule, reason, source, id, type, tenant_id, topic, partition, "offset", digest,
+    sealed_body, received_at)
+VALUES (%(rule)s, %(reason)s, %(source)s, %(id)s, %(type)s, %(tenant_id)s, %(topic)s, %(partition)s, %(offset)s,
+    %(digest)s, %(sealed_body)s, %(received_at)s)
+ON CONFLICT (digest) WHERE state = 'open' DO UPDATE SET repeats = q.repeats + 1
+"""
 
 
 def _close_quarantined(curs: Cursor[DictRow], recording: UnitOfWork) -> None:

@@ -1,4 +1,4 @@
-"""Which steps does the catalogue give to somebody else?
+"""Provisioners of other teams: which steps the catalogue gives to them.
 
 Per product and step; whoever is not named there is served by our own executor. Region and database stay ours: the
 license, the credentials and the fences of a product are built on them.
@@ -14,23 +14,27 @@ from adapters.provisioners.commands import Commanded
 from adapters.provisioners.orders import Draft
 from adapters.provisioners.signed_requests import SignedRequests, SigningSecret
 from adapters.provisioners.webhooks import Webhook
-from adapters.resources.fences import spec_of
-from application.ports.resources import Executor, Order
+from application.ports.resources import FOREIGN, BoundedExecutor, Executor, Order
 from domain.catalog import Catalog, CommandedExecutor, ForeignExecutor
 from domain.configuration import secret_obstacle
 from domain.errors import Obstacle, UsageError
-from domain.scope.steps import LicenseResult, LicenseSpec, Step, StepResult
+from domain.scope.steps import Step, StepResult
 
 
 @dataclass(frozen=True, slots=True)
 class Routed:
     """Sends each order to the executor of its product, or else to ours."""
 
-    ours: Executor
+    ours: BoundedExecutor
     foreign: Mapping[str, Executor]
 
     def ensure(self, order: Order) -> StepResult:
         return self._executor(order).ensure(order)
+
+    def bulkheads(self, order: Order) -> tuple[str, ...]:
+        if order.scope.key in self.foreign:
+            return f"{FOREIGN}:{order.scope.key}/{int(order.step)}", FOREIGN
+        return self.ours.bulkheads(order)
 
     def remove(self, order: Order) -> None:
         self._executor(order).remove(order)
@@ -106,9 +110,3 @@ def commanded(
         for key, foreign in named.items()
         if isinstance(foreign, CommandedExecutor)
     }
-
-
-def licensed(order: Order) -> LicenseResult:
-    """The entitlement as it is wished; where it lies is the provisioner's to say."""
-    spec = spec_of(order, LicenseSpec)
-    return LicenseResult(**spec.model_dump(exclude={"kind"}), location=f"with the provisioner of {spec.product}")

@@ -1,24 +1,39 @@
-"""On which shard does the family live? (step 3)
+"""Region and capacity: the shard on which a family lives (step 3).
 
-The room is reserved in the control database: `shards.used` counts the rows of `placements_reserved`. Both
+The capacity is reserved in the control database: `shards.used` counts the rows of `placements_reserved`. Both
 change in one transaction, so room is taken once and given back once, however often a worker dies and its
 order is repeated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
 import psycopg
 
-from adapters.resources.fences import Connect, control_transaction, spec_of
-from adapters.resources.topology import Topology
-from application.ports.resources import Order
+from adapters.resources.fences import Connect, control_session, control_transaction, spec_of, unclaimed
+from adapters.resources.topology import Topology, reaching
+from application.ports.resources import IsClaimed, Order, Resource, StepExecutor
+from domain.drift import CONTROL, Expected, Finding, Look, Seen, Thing, by_place, completed
 from domain.errors import Obstacle, Permanent
-from domain.scope.steps import RegionResult, RegionSpec
+from domain.scope.snapshot import TenantSnapshot
+from domain.scope.state import Provisioning
+from domain.scope.steps import RegionResult, RegionSpec, Step
 from domain.stream_name import ObstacleName
 
+_GIVE_BACK: Final = (
+    "WITH gone AS (DELETE FROM placements_reserved WHERE scope = %s RETURNING shard)"
+    " UPDATE shards SET used = used - 1 FROM gone WHERE name = gone.shard RETURNING region"
+)
 
-class Regions:
-    """Chooses the open shard of the region with the most free room, and stays with it."""
+
+class Regions(StepExecutor, Resource):
+    """Chooses the open shard of the region with the most free capacity, and stays with it."""
+
+    serves = (("family", Step.REGION),)
+    kinds = ("room",)
+    lies_on = "control"
 
     def __init__(self, control: Connect, topology: Topology) -> None:
         self._control = control
@@ -39,11 +54,40 @@ class Regions:
 
     def remove(self, order: Order) -> None:
         with control_transaction(self._control, order, self._topology.patience) as connection:
-            connection.execute(
-                "WITH gone AS (DELETE FROM placements_reserved WHERE scope = %s RETURNING shard)"
-                " UPDATE shards SET used = used - 1 FROM gone WHERE name = gone.shard",
-                [str(order.scope)],
-            )
+            connection.execute(_GIVE_BACK, [str(order.scope)])
+
+    def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
+        placed = completed(snapshots, Step.REGION, RegionResult)
+        return by_place((Expected(actual, CONTROL, facts) for _, actual, facts in placed), self.look)
+
+    def look(self, where: str, families: Sequence[Expected[RegionResult]]) -> Iterator[Seen]:
+        scopes = [str(family.actual.scope) for family in families]
+        with reaching(where), self._control() as connection:
+            query = "SELECT scope FROM placements_reserved WHERE scope = ANY (%s)"
+            reserved = {scope for (scope,) in connection.execute(query, [scopes]).fetchall()}
+        for family in families:
+            yield family.seen(findings(family, reserved))
+
+    def things(self, where: str) -> Iterable[Thing]:
+        with reaching(where), self._control() as connection:
+            rows = connection.execute("SELECT scope FROM placements_reserved").fetchall()
+        return [Thing(where, "room", scope) for (scope,) in rows]
+
+    def owned(self, actual: Provisioning) -> Iterable[Thing]:
+        return [Thing(CONTROL, "room", str(actual.scope))] if Step.REGION in actual.steps else []
+
+    def discard(self, thing: Thing, *, is_claimed: IsClaimed) -> Sequence[str] | None:
+        with (
+            control_session(self._control, self._topology.patience) as connection,
+            unclaimed(connection, is_claimed, schema="public") as free,
+        ):
+            regions = connection.execute(_GIVE_BACK, [thing.name]).fetchall() if free else ()
+        return [str(ObstacleName("capacity", region)) for (region,) in regions] if free else None
+
+    def used(self) -> Iterable[str]:
+        """The shards that hold families, also those that have left the topology."""
+        with reaching(CONTROL), self._control() as connection:
+            return [name for (name,) in connection.execute("SELECT name FROM shards WHERE used > 0").fetchall()]
 
     def _place(self, connection: psycopg.Connection, order: Order, spec: RegionSpec) -> RegionResult:
         if order.placement is not None and order.database is not None:  # only its reservation was lost
@@ -58,6 +102,12 @@ class Regions:
             [str(order.scope), shard, order.generation],
         )
         return RegionResult(region=region, shard=shard)
+
+
+def findings(family: Expected[RegionResult], reserved: Collection[str]) -> Iterator[Finding]:
+    """What differs, where the capacity of these scopes is reserved."""
+    if str(family.actual.scope) not in reserved:
+        yield Finding(Step.REGION, "missing", f"its room on shard {family.facts.shard} is not reserved")
 
 
 def _placement(connection: psycopg.Connection, order: Order) -> RegionResult | None:

@@ -1,14 +1,16 @@
-"""What does commerce know of the customer? (step 1)"""
+"""Commerce's metadata of the customer (step 1)."""
 
 from __future__ import annotations
 
 from adapters.resources.fences import spec_of
-from application.ports.resources import Order
-from domain.scope.steps import CommerceResult, CommerceSpec
+from application.ports.resources import Order, StepExecutor
+from domain.scope.steps import CommerceResult, CommerceSpec, Step
 
 
-class Commerce:
+class Commerce(StepExecutor):
     """Takes the customer as the log has it; unknown, where commerce has not spoken of it yet, will do."""
+
+    serves = (("site", Step.COMMERCE),)
 
     def ensure(self, order: Order) -> CommerceResult:
         spec = spec_of(order, CommerceSpec)
@@ -22,6 +24,3 @@ class Commerce:
             country=details.country,
             administrators=tuple(dict.fromkeys(person.account_id for person in details.administrators)),
         )
-
-    def remove(self, order: Order) -> None:
-        """The customer is commerce's, and stays."""

@@ -1,16 +1,18 @@
-"""What is the core metadata of a site, and of a product on it? (step 4)"""
+"""Configuration: the core metadata of a site, and of a product on it (step 4)."""
 
 from __future__ import annotations
 
 from adapters.resources.fences import spec_of
 from adapters.resources.site_name import site_url
-from application.ports.resources import Order
+from application.ports.resources import Order, StepExecutor
 from domain.catalog import Catalog
-from domain.scope.steps import ConfigurationResult, ConfigurationSpec
+from domain.scope.steps import ConfigurationResult, ConfigurationSpec, Step
 
 
-class Configurations:
-    """Pure: from the wish, the customer, the catalogue and the placement. What is not known is left out."""
+class Configurations(StepExecutor):
+    """Pure: from the spec, the customer, the catalogue and the placement. What is not known is left out."""
+
+    serves = (("site", Step.CONFIGURATION), ("product", Step.CONFIGURATION))
 
     def __init__(self, catalog: Catalog, *, site_domain: str) -> None:
         self._catalog = catalog
@@ -38,6 +40,3 @@ class Configurations:
             settings={key: value for key, value in sorted(settings.items()) if value is not None},
             organization=details.value.name if details and spec.product is None else None,
         )
-
-    def remove(self, order: Order) -> None:
-        """Nothing lies anywhere but in the log."""

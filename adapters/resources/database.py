@@ -1,4 +1,4 @@
-"""Is the family's database there, and who may log in to it? (step 6)
+"""Database of a family: made, opened, closed, dropped (step 6).
 
 Under schema isolation it is a schema in the shard's database, under database isolation a database of its
 own on the shard's server. Either way each product has a login role (login_role.py) that reaches it and
@@ -28,30 +28,48 @@ the act of an operator who accepts the loss, makes room for a new one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
 import psycopg
 from psycopg import sql
 
 from adapters.resources import login_role as login_roles
-from adapters.resources.fences import pass_fence, spec_of
-from adapters.resources.login_role import OUR_NAMES, Names, role_password
+from adapters.resources.fences import fenced, pass_fence, spec_of, unclaimed
+from adapters.resources.login_role import GRANTEE, Names, role_password
+from adapters.resources.places import (
+    Place,
+    databases_of_ours,
+    group_of,
+    name_of,
+    named,
+    schemas_of_ours,
+    there,
+)
 from adapters.resources.portions import drop_portion, hand_over_portion
 from adapters.resources.topology import OURS, Shard, Topology, close_to_public, reach_role
-from application.ports.resources import Order
+from application.ports.resources import IsClaimed, Order, Resource, StepExecutor
+from domain.drift import Expected, Finding, Look, Seen, Thing, by_place, completed
 from domain.errors import Permanent, Retryable
-from domain.scope.steps import DatabaseResult, DatabaseSpec, RoleResult
+from domain.scope.snapshot import TenantSnapshot
+from domain.scope.state import Provisioning
+from domain.scope.steps import DatabaseResult, DatabaseSpec, RoleResult, Step
+
+Isolation = Literal["schema", "database"]
 
 
 class _DataMissing(Permanent):
     """There was data, and it is not there."""
 
 
-class Databases:
+class Databases(StepExecutor, Resource):
     """Makes, opens, closes and drops families' databases on the shards of a topology."""
+
+    serves = (("family", Step.DATABASE),)
+    kinds = ("database", "schema")
+    lies_on = "shard"
+    tells_of_the_log = True
 
     def __init__(
         self,
@@ -79,7 +97,7 @@ class Databases:
                         self._ensure_database(connection, order, spec, names)
                     database, schema = names.place, "public"
             except _DataMissing:
-                self._close(connection, order, names)
+                self._shut(connection, order, names, made=True)  # whatever is desired
                 raise
         return DatabaseResult(
             family=spec.family,
@@ -102,18 +120,67 @@ class Databases:
     def remove(self, order: Order) -> None:
         shard, names = self._shard_of(order), Names.of(order)
         with self._topology.connect(shard.name) as connection:
-            if _isolation(order, shard) == "schema":
-                self._remove_schema(connection, order, names)
+            if (isolation := _isolation(order, shard)) == "schema":
+                self._remove(connection, order, names, kind=isolation)
             else:
                 with _alone(connection, order):
-                    self._remove_database(connection, order, names)
+                    self._remove(connection, order, names, kind=isolation)
+
+    def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
+        made = completed(snapshots, Step.DATABASE, DatabaseResult)
+        return by_place((Expected(actual, facts.shard, facts) for _, actual, facts in made), self.look)
+
+    def look(self, shard: str, made: Sequence[Expected[DatabaseResult]]) -> Iterator[Seen]:
+        with self._topology.connect(shard) as connection:
+            places = there(connection, [family.facts for family in made])
+            here = [each.facts for each in made if each.facts.isolation == "schema" and Place.of(each.facts) in places]
+            grants = _unexpected_grants(connection, here)
+        for facts in (each.facts for each in made if each.facts.isolation == "database"):
+            if Place.of(facts) in places:
+                with self._topology.connect(shard, database=facts.database) as inside:
+                    grants |= _unexpected_grants(inside, [facts])
+        for family in made:
+            yield family.seen(findings(family.facts, places, grants))
+
+    def is_there(self, facts: DatabaseResult) -> bool:
+        """Whether the family's data is there. Raises Retryable, or Obstacle, where the shard does not answer."""
+        with self._topology.connect(facts.shard) as connection:
+            return bool(there(connection, [facts]))
+
+    def things(self, where: str) -> Iterator[Thing]:
+        with self._topology.connect(where) as connection:
+            found = {"schema": schemas_of_ours(connection), "database": databases_of_ours(connection)}
+        yield from (Thing(where, kind, name) for kind, names in found.items() for name in names)
+
+    def owned(self, actual: Provisioning) -> Iterator[Thing]:
+        if database := actual.steps.get(Step.DATABASE):
+            place = Names.created_as(actual.scope, database.created_generations).place
+            for shard in self._topology.shards:
+                yield from (Thing(shard, kind, place) for kind in self.kinds)
+
+    def discard(self, thing: Thing, *, is_claimed: IsClaimed) -> Sequence[str] | None:
+        """A schema goes in portions, each in a transaction of its own. DROP DATABASE is in no transaction: it runs in a
+        second session while the first one keeps the fences locked."""
+        name, is_more = sql.Identifier(thing.name), True
+        with self._topology.connect(thing.where) as connection:
+            while is_more:
+                with unclaimed(connection, is_claimed) as free:
+                    if not free:
+                        return None
+                    is_more = thing.kind == "schema" and drop_portion(connection, thing.name)
+                    if thing.kind == "database":
+                        with self._topology.connect(thing.where) as beside:
+                            beside.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+                    elif not is_more:
+                        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
+        return []
 
     # -- schema isolation
 
     def _ensure_schema(self, connection: psycopg.Connection, order: Order, spec: DatabaseSpec, names: Names) -> None:
         schema = sql.Identifier(names.place)
         with connection.transaction():
-            _expect_data(connection, order, names, look=_has_schema)
+            _expect_data(connection, order, names, kind="schema")
             leavers = self._ensure_roles(connection, order, spec, names, schema=names.place)
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
             _grant_rights(connection, names.place, spec, names)
@@ -123,46 +190,24 @@ class Databases:
             )
             _mark(connection, order, made=True)
         self._end_sessions(connection, spec, names)
-        if leavers:
-            self._hand_over_portions(connection, order, leavers, names)
-            with connection.transaction():
-                pass_fence(connection, order)
-                login_roles.hand_over(connection, leavers, group=names.group)
-                login_roles.drop_roles(connection, leavers)
-
-    def _hand_over_portions(
-        self, connection: psycopg.Connection, order: Order, leavers: Iterable[str], names: Names
-    ) -> None:
         for leaver in leavers:
             is_more = True
             while is_more:
-                with connection.transaction():
-                    pass_fence(connection, order)
+                with fenced(connection, order):
                     is_more = hand_over_portion(connection, leaver, to=names.group)
-
-    def _remove_schema(self, connection: psycopg.Connection, order: Order, names: Names) -> None:
-        self._shut(connection, order, names)
-        is_more = True
-        while is_more:
-            with connection.transaction():
-                pass_fence(connection, order)
-                is_more = drop_portion(connection, names.place)
-        with connection.transaction():
-            pass_fence(connection, order)
-            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(names.place)))
-            left = login_roles.existing(connection, [*names.logins.values(), names.group])
-            login_roles.drop_owned(connection, left)
-            login_roles.drop_roles(connection, left)
+        if leavers:
+            with fenced(connection, order):
+                login_roles.hand_over(connection, leavers, group=names.group)
+                login_roles.drop_roles(connection, leavers)
 
     # -- database isolation; all of it under the lock of `_alone`
 
     def _ensure_database(self, connection: psycopg.Connection, order: Order, spec: DatabaseSpec, names: Names) -> None:
         with connection.transaction():
-            _expect_data(connection, order, names, look=_has_database)
+            _expect_data(connection, order, names, kind="database")
             leavers = self._ensure_roles(connection, order, spec, names, schema="public")
         _open_database(connection, names)
-        with connection.transaction():
-            pass_fence(connection, order)
+        with fenced(connection, order):
             _mark(connection, order, made=True)
         with self._topology.connect(order_shard(order), database=names.place) as inside:
             with inside.transaction():
@@ -174,22 +219,25 @@ class Databases:
                     pass
             with inside.transaction():
                 login_roles.hand_over(inside, leavers, group=names.group)
-        with connection.transaction():
-            pass_fence(connection, order)
+        with fenced(connection, order):
             login_roles.drop_roles(connection, leavers)
 
-    def _remove_database(self, connection: psycopg.Connection, order: Order, names: Names) -> None:
-        self._shut(connection, order, names)
-        with connection.transaction():
-            pass_fence(connection, order)
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(names.place)))
-        with connection.transaction():
-            pass_fence(connection, order)
-            left = login_roles.existing(connection, [*names.logins.values(), names.group])
+    # -- both
+
+    def _remove(self, connection: psycopg.Connection, order: Order, names: Names, *, kind: Isolation) -> None:
+        self._shut(connection, order, names, made=False)
+        name, is_more = sql.Identifier(names.place), True
+        while is_more:
+            with fenced(connection, order):
+                is_more = kind == "schema" and drop_portion(connection, names.place)
+        if kind == "database":
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        with fenced(connection, order):
+            if kind == "schema":
+                connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
+            left = named(connection, "role", [*names.logins.values(), names.group])
             login_roles.drop_owned(connection, left)
             login_roles.drop_roles(connection, left)
-
-    # -- both
 
     def _shard_of(self, order: Order) -> Shard:
         return self._topology.shard(order_shard(order))
@@ -216,25 +264,18 @@ class Databases:
                 schema=schema,
                 sessions=self._sessions_per_role,
             )
-        leavers = login_roles.existing(connection, _leaving(spec, names))
+        staying = {role.product for role in spec.roles}
+        leaving = (role for product, role in names.logins.items() if product not in staying)
+        leavers = named(connection, "role", leaving)
         login_roles.forbid_login(connection, leavers)
         return leavers
 
-    def _shut(self, connection: psycopg.Connection, order: Order, names: Names) -> None:
+    def _shut(self, connection: psycopg.Connection, order: Order, names: Names, *, made: bool) -> None:
+        """Nobody may log in any more. `made`: whether it stays known that there was data."""
         logins = list(names.logins.values())
-        with connection.transaction():
-            pass_fence(connection, order)
-            _mark(connection, order, made=False)
-            login_roles.forbid_login(connection, login_roles.existing(connection, logins))
-        login_roles.end_sessions(connection, logins, seconds=self._closing_seconds)
-
-    def _close(self, connection: psycopg.Connection, order: Order, names: Names) -> None:
-        """Nobody may log in to what is missing, whatever is wished; and it stays known that there was something."""
-        logins = login_roles.existing(connection, names.logins.values())
-        with connection.transaction():
-            pass_fence(connection, order)
-            _mark(connection, order, made=True)
-            login_roles.forbid_login(connection, logins)
+        with fenced(connection, order):
+            _mark(connection, order, made=made)
+            login_roles.forbid_login(connection, named(connection, "role", logins))
         login_roles.end_sessions(connection, logins, seconds=self._closing_seconds)
 
     def _end_sessions(self, connection: psycopg.Connection, spec: DatabaseSpec, names: Names) -> None:
@@ -250,14 +291,9 @@ def order_shard(order: Order) -> str:
     return order.placement.shard
 
 
-def _isolation(order: Order, shard: Shard) -> Literal["schema", "database"]:
+def _isolation(order: Order, shard: Shard) -> Isolation:
     """As the family was made; what the shard's setting says now is for new ones."""
     return order.database.isolation if order.database else shard.isolation
-
-
-def _leaving(spec: DatabaseSpec, names: Names) -> list[str]:
-    staying = {role.product for role in spec.roles}
-    return [role for product, role in names.logins.items() if product not in staying]
 
 
 def _grant_rights(connection: psycopg.Connection, schema: str, spec: DatabaseSpec, names: Names) -> None:
@@ -265,12 +301,29 @@ def _grant_rights(connection: psycopg.Connection, schema: str, spec: DatabaseSpe
     login_roles.grant_rights(connection, schema, group=names.group, logins=staying)
 
 
-def _has_schema(connection: psycopg.Connection, name: str) -> bool:
-    return connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [name]).fetchone() is not None
+def findings(
+    facts: DatabaseResult, places: frozenset[Place], grants: Mapping[Place, Sequence[str]]
+) -> Iterator[Finding]:
+    """What differs, where the data of these places is there, and others than its group may use some of them."""
+    name, place = name_of(facts), Place.of(facts)
+    if place not in places:
+        yield Finding(Step.DATABASE, "data", f"data_missing: {facts.isolation} {name} is not on shard {facts.shard}")
+    elif others := grants.get(place):
+        yield Finding(Step.DATABASE, "differs", f"{name} is open to others: {', '.join(others)}")
 
 
-def _has_database(connection: psycopg.Connection, name: str) -> bool:
-    return connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is not None
+def _unexpected_grants(connection: psycopg.Connection, made: Sequence[DatabaseResult]) -> dict[Place, Sequence[str]]:
+    """Who may use the places in this database, besides the group of each and the owner."""
+    look = sql.SQL(
+        "SELECT n.nspname, array_agg(DISTINCT {who} ORDER BY {who})"
+        " FROM unnest(%s::text[], %s::text[]) AS k (schema, own)"
+        " JOIN pg_namespace n ON n.nspname = k.schema CROSS JOIN aclexplode(n.nspacl) a"
+        " LEFT JOIN pg_roles g ON g.oid = a.grantee"
+        " WHERE a.grantee <> n.nspowner AND g.rolname IS DISTINCT FROM k.own GROUP BY n.nspname"
+    ).format(who=GRANTEE)
+    rows = connection.execute(look, [[facts.schema_name for facts in made], [group_of(facts) for facts in made]])
+    others: dict[str, list[str]] = dict(rows.fetchall())
+    return {Place.of(facts): others[facts.schema_name] for facts in made if facts.schema_name in others}
 
 
 def _expect_data(
@@ -278,7 +331,7 @@ def _expect_data(
     order: Order,
     names: Names,
     *,
-    look: Callable[[psycopg.Connection, str], bool],
+    kind: Isolation,
 ) -> None:
     """Pass the fence, then look. Raises Permanent where data was made and is gone.
 
@@ -291,10 +344,10 @@ def _expect_data(
         [str(order.scope)],
     ).fetchone()
     made = (row is not None and row[0]) or (new_here and order.database is not None)
-    if made and not look(connection, names.place):
+    if made and not named(connection, kind, [names.place]):
         raise _DataMissing(
             f"data_missing: the database of {order.scope} is missing on shard {order_shard(order)}:"
-            " restore it, then `tenantry runs retry`; it is not made again empty"
+            " restore it, then retry the run; it is not made again empty"
         )
 
 
@@ -329,33 +382,3 @@ def _open_database(connection: psycopg.Connection, names: Names) -> None:
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
     connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(name, sql.Identifier(names.group)))
     connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
-
-
-# -- looking -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What of ours is there: schemas of the shard's database; databases and roles of its whole server.
-
-    `roles`: name -> may log in. Shards on one server see the same databases and roles.
-    """
-
-    schemas: frozenset[str]
-    databases: frozenset[str]
-    roles: Mapping[str, bool]
-
-
-def observe(topology: Topology, shard: str) -> Observed:
-    """Look at the shard itself, not at what we believe of it. Raises Retryable when it does not answer."""
-    with topology.connect(shard) as connection:
-        schemas = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s", [OUR_NAMES]).fetchall()
-        databases = connection.execute("SELECT datname FROM pg_database WHERE datname ~ %s", [OUR_NAMES]).fetchall()
-        roles = connection.execute(
-            "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ %s", [OUR_NAMES]
-        ).fetchall()
-    return Observed(
-        schemas=frozenset(name for (name,) in schemas),
-        databases=frozenset(name for (name,) in databases),
-        roles=dict(roles),
-    )

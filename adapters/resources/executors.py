@@ -1,31 +1,34 @@
-"""Which executor brings which step about?
+"""Resources of Tenantry, one line each, and the executors of their steps.
 
-One line for each step of each kind of scope; to add an executor is to add a file and a line here. A product's own steps
-go to somebody else where the catalogue says so.
+A resource names the steps that it serves. A product's own steps go to another team's provisioner where the catalogue
+says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from adapters.kafka.ports import Producer
 from adapters.provisioners.circuit_breaker import CircuitBreaker
-from adapters.provisioners.foreign import Routed, commanded, licensed, webhooks
-from adapters.provisioners.orders import Draft
+from adapters.provisioners.foreign import Routed, commanded, webhooks
 from adapters.provisioners.replies import PostgresReplies, Replied
 from adapters.provisioners.signed_requests import SignedRequests, SigningSecret
 from adapters.resources.capacity import Regions
 from adapters.resources.commerce import Commerce
 from adapters.resources.configuration import Configurations
 from adapters.resources.database import Databases
-from adapters.resources.entitlement import Licenses
+from adapters.resources.entitlement import Entitlements
 from adapters.resources.fences import Connect
 from adapters.resources.identities import Identities
-from adapters.resources.site_name import Memberships, SiteNames
+from adapters.resources.login_role import LoginRoles
+from adapters.resources.membership import Memberships
+from adapters.resources.site_name import SiteNames
 from adapters.resources.topology import Topology
-from application.ports.resources import Executor
+from application.ports.resources import BoundedExecutor, StepExecutor
+from application.resources import Resources
 from domain.catalog import Catalog
 from domain.errors import UsageError
 from domain.scope.steps import ScopeKind, Step
@@ -37,41 +40,59 @@ def _no_kafka() -> Producer:
     raise UsageError("the catalogue names an executor on Kafka, but there is no producer here")
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Where the resources are. `control` opens a session of the control database."""
+
+    control: Connect
+    topology: Topology
+    catalog: Catalog
+    site_domain: str
+    master_key: bytes
+
+
+def resources(there: Outside) -> Resources:
+    """All that lies outside the log, in the order in which its orphans go: what holds things before the roles that may
+    own them."""
+    regions = Regions(there.control, there.topology)
+    each = (
+        Databases(there.topology, master_key=there.master_key),
+        Entitlements(there.topology, there.catalog),
+        regions,
+        SiteNames(there.control, site_domain=there.site_domain, patience=there.topology.patience),
+        LoginRoles(there.topology, master_key=there.master_key),
+    )
+    return Resources(each, there.topology.offered, regions.used)
+
+
+def in_the_log(catalog: Catalog, *, site_domain: str) -> tuple[StepExecutor, ...]:
+    """The executors of which nothing lies outside the log: it cannot drift, and leaves no orphan."""
+    return Commerce(), Configurations(catalog, site_domain=site_domain), Identities(), Memberships()
+
+
 def executors(
+    there: Outside,
     *,
-    control: Connect,
-    topology: Topology,
-    catalog: Catalog,
-    site_domain: str,
-    master_key: bytes,
     webhook_secrets: Mapping[str, SigningSecret] = NO_SECRETS,
     producer: Callable[[], Producer] = _no_kafka,
-) -> Mapping[tuple[ScopeKind, Step], Executor]:
-    """All of them, ready for many threads. `control` opens a session of the control database.
+) -> Mapping[tuple[ScopeKind, Step], BoundedExecutor]:
+    """The executors of all steps, ready for many threads.
 
-    `producer` is asked for with the first command to somebody who is reached by Kafka. Whoever cannot be asked, because
-    a secret is not set here, is waited for (`foreign.check_secrets` says so at the start).
+    `producer` is asked for with the first command to a provisioner that is reached by Kafka. A provisioner that cannot
+    be asked, because a secret is not set here, is waited for (`foreign.check_secrets` says so at the start).
     """
-    configurations = Configurations(catalog, site_domain=site_domain)
-    identities, memberships = Identities(), Memberships()
-    replies = PostgresReplies(control)
-    requests = SignedRequests(seconds=topology.patience.statement)
+    catalog, replies = there.catalog, PostgresReplies(there.control)
+    requests = SignedRequests(seconds=there.topology.patience.statement)
 
-    def routed(step: Step, ours: Executor, draft: Draft) -> Routed:
+    def routed(step: Step, executor: StepExecutor) -> Routed:
+        draft = executor.draft
         by_webhook = webhooks(step, draft, catalog=catalog, secrets=webhook_secrets, requests=requests)
-        by_kafka = commanded(step, draft, catalog=catalog, producer=producer)
-        foreign = {**by_webhook, **by_kafka}
-        return Routed(ours, {key: Replied(CircuitBreaker(asked), replies, draft) for key, asked in foreign.items()})
+        asked = {**by_webhook, **commanded(step, draft, catalog=catalog, producer=producer)}
+        return Routed(executor, {key: Replied(CircuitBreaker(each), replies, draft) for key, each in asked.items()})
 
     return {
-        ("site", Step.COMMERCE): Commerce(),
-        ("site", Step.SITE): SiteNames(control, site_domain=site_domain, patience=topology.patience),
-        ("site", Step.CONFIGURATION): configurations,
-        ("site", Step.IDENTITY): identities,
-        ("family", Step.REGION): Regions(control, topology),
-        ("family", Step.DATABASE): Databases(topology, master_key=master_key),
-        ("product", Step.SITE): routed(Step.SITE, memberships, memberships.ensure),
-        ("product", Step.CONFIGURATION): routed(Step.CONFIGURATION, configurations, configurations.ensure),
-        ("product", Step.IDENTITY): routed(Step.IDENTITY, identities, identities.ensure),
-        ("product", Step.LICENSE): routed(Step.LICENSE, Licenses(topology, catalog), licensed),
+        (kind, step): routed(step, executor) if kind == "product" else executor
+        for executor in (*resources(there).each, *in_the_log(catalog, site_domain=there.site_domain))
+        if isinstance(executor, StepExecutor)
+        for kind, step in executor.serves
     }

@@ -1,11 +1,12 @@
-"""Has a newer generation been here?
+"""Fences of generations: has a newer one been here?
 
 A worker that slept past its lease may wake up at any moment and carry out an order that is out of date. So
 each effect is in one transaction with a row that keeps the newest generation of its scope: the row is
 locked first, an older order finds no row that it may update and is refused, and of two orders at once one
 waits for the other to commit.
 
-The rows outlive what they guard: after a removal it is they that refuse a late ensure.
+The rows outlive what they guard: after a removal it is they that refuse a late ensure. An orphan, which no order names,
+is removed while the rows are locked against every writer (`unclaimed`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from psycopg import sql
 
 from adapters.postgres.connection import milliseconds
 from adapters.resources.topology import OURS, Patience, reaching
-from application.ports.resources import Order
+from application.ports.resources import IsClaimed, Order
+from domain.drift import CONTROL
 from domain.errors import Fenced
 from domain.event import Value
+from domain.stream_name import ResourceName, ScopeId
 
 Connect = Callable[[], AbstractContextManager[psycopg.Connection]]
 """Opens a session of the control database; `ConnectionPool.connection` is one."""
@@ -45,16 +48,54 @@ def pass_fence(connection: psycopg.Connection, order: Order, *, schema: str = OU
 
 
 @contextmanager
-def control_transaction(control: Connect, order: Order, patience: Patience) -> Iterator[psycopg.Connection]:
-    """A short transaction in the control database that has passed the fence."""
-    with reaching("the control database"), control() as connection, connection.transaction():
+def fenced(connection: psycopg.Connection, order: Order) -> Iterator[None]:
+    """A transaction that has passed the fence."""
+    with connection.transaction():
+        pass_fence(connection, order)
+        yield
+
+
+@contextmanager
+def control_session(control: Connect, patience: Patience) -> Iterator[psycopg.Connection]:
+    """A short transaction in the control database."""
+    with reaching(CONTROL), control() as connection, connection.transaction():
         connection.execute(
             "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
             " set_config('idle_in_transaction_session_timeout', %s, true)",
             [milliseconds(each) for each in (patience.statement, patience.lock, patience.idle)],
         )
+        yield connection
+
+
+@contextmanager
+def control_transaction(control: Connect, order: Order, patience: Patience) -> Iterator[psycopg.Connection]:
+    """The same, which has passed the fence."""
+    with control_session(control, patience) as connection:
         pass_fence(connection, order, schema="public")
         yield connection
+
+
+@contextmanager
+def unclaimed(connection: psycopg.Connection, is_claimed: IsClaimed, *, schema: str = OURS) -> Iterator[bool]:
+    """A transaction in which no executor passes a fence; whether nothing claims the orphan that goes in it.
+
+    1  lock the fences (no order passes), ask once more whether an intent claims the thing
+    2  remove it, in the same transaction
+    3  commit: an order that waited for the lock goes on, and makes anew what its own intent says
+    """
+    with connection.transaction():
+        fences = sql.Identifier(schema, "fences")
+        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(fences))
+        yield not is_claimed()
+
+
+def families(connection: psycopg.Connection) -> frozenset[str]:
+    """The digests in the names of all families that passed a fence of this very shard.
+
+    Roles and databases are shared by all shards of a server, and another Tenantry's may be there as well.
+    """
+    query = sql.SQL("SELECT scope FROM {}.fences WHERE scope LIKE 'family:%'").format(sql.Identifier(OURS))
+    return frozenset(ResourceName.of("t", ScopeId.parse(scope), 0).digest for (scope,) in connection.execute(query))
 
 
 def spec_of(order: Order, kind: type[W]) -> W:

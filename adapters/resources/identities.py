@@ -1,4 +1,4 @@
-"""Who has access to a site, and to a product on it? (step 5)
+"""Identities: the users, groups and permissions of a site, and of a product on it (step 5).
 
 Always the whole set: whoever is not in it any more has no access any more. The customer's administrators,
 once commerce has named them, replace the person who founded the tenant.
@@ -7,12 +7,14 @@ once commerce has named them, replace the person who founded the tenant.
 from __future__ import annotations
 
 from adapters.resources.fences import spec_of
-from application.ports.resources import Order
-from domain.scope.steps import IdentityResult, IdentitySpec, Membership, Permission, User
+from application.ports.resources import Order, StepExecutor
+from domain.scope.steps import IdentityResult, IdentitySpec, Membership, Permission, Step, User
 
 
-class Identities:
-    """Pure: from the wish, the customer and the tenant."""
+class Identities(StepExecutor):
+    """Pure: from the spec, the customer and the tenant."""
+
+    serves = (("site", Step.IDENTITY), ("product", Step.IDENTITY))
 
     def ensure(self, order: Order) -> IdentityResult:
         spec = spec_of(order, IdentitySpec)
@@ -31,9 +33,6 @@ class Identities:
                 for group in (spec.groups if spec.in_force else ())
             ),
         )
-
-    def remove(self, order: Order) -> None:
-        """Nothing lies anywhere but in the log."""
 
 
 def _permissions(product: str | None) -> dict[str, str]:

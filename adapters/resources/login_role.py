@@ -1,4 +1,4 @@
-"""Who may enter a family's database?
+"""Login roles: who may enter a family's database (step 6).
 
     r_<product>_g<born>  LOGIN, SCRAM    one for each product: a password, a search path, no right of its own
          │ INHERIT, never SET            what it has comes through the group; it cannot become it
@@ -17,18 +17,24 @@ import base64
 import hashlib
 import hmac
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import psycopg
 from psycopg import sql
 
-from adapters.resources.topology import reach_role
-from application.ports.resources import Order
-from domain.errors import Retryable
-from domain.scope.steps import Scope
-from domain.stream_name import RESOURCE_PATTERN, ResourceName
+from adapters.resources import passwords
+from adapters.resources.fences import families, unclaimed
+from adapters.resources.places import OUR_NAMES, Place, group_of, name_of, named, there
+from adapters.resources.topology import Topology, reach_role
+from application.ports.resources import IsClaimed, Order, Resource
+from domain.drift import Expected, Finding, Look, Seen, Thing, by_place, completed
+from domain.errors import Permanent, Retryable
+from domain.scope.snapshot import TenantSnapshot
+from domain.scope.state import Provisioning
+from domain.scope.steps import DatabaseResult, RoleResult, Scope, Step
+from domain.stream_name import ResourceName
 
 _PAUSE_SECONDS: Final = 0.025
 
@@ -73,10 +79,6 @@ class Names:
         )
 
 
-OUR_NAMES: Final = RESOURCE_PATTERN
-"""What all such names look like, for PostgreSQL's `~`."""
-
-
 POWERS: Final = sql.SQL(
     "array_remove(ARRAY[CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END,"
     " CASE WHEN r.rolcreatedb THEN 'CREATEDB' END, CASE WHEN r.rolreplication THEN 'REPLICATION' END,"
@@ -88,20 +90,155 @@ GRANTEE: Final = sql.SQL("coalesce(g.rolname, 'PUBLIC')")
 """To whom a right was granted, in SQL, where `g` is joined to the grantee: nobody is everybody."""
 
 
+class LoginRoles(Resource):
+    """Sees and clears away the roles of the families' databases, which make them (database.py)."""
+
+    kinds = ("role",)
+    lies_on = "shard"
+
+    def __init__(self, topology: Topology, *, master_key: bytes, closing_seconds: float = 5.0) -> None:
+        self._topology = topology
+        self._master_key = master_key
+        self._closing_seconds = closing_seconds
+
+    def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
+        made = completed(snapshots, Step.DATABASE, DatabaseResult)
+        return by_place((Expected(actual, facts.shard, facts) for _, actual, facts in made), self.look)
+
+    def look(self, shard: str, made: Sequence[Expected[DatabaseResult]]) -> Iterator[Seen]:
+        with self._topology.connect(shard) as connection:
+            places = there(connection, [family.facts for family in made])
+            open_ = [family for family in made if Place.of(family.facts) in places]  # data_missing tells of the others
+            roles = _roles(connection, [family.facts for family in open_])
+            derived = {
+                role.role: role_password(self._master_key, family.actual.scope, role.product, role.generation)
+                for family in open_
+                for role in family.facts.roles
+            }
+            for role in passwords.changed(connection, derived, url=self._topology.shards[shard].url) & roles.keys():
+                roles[role] = roles[role]._replace(locked_out="has another password than the one derived for it")
+        for family in open_:
+            yield family.seen(findings(family.facts, roles))
+
+    def things(self, where: str) -> Iterator[Thing]:
+        """Also a role that is a member of a family's group, whatever its name."""
+        with self._topology.connect(where) as connection:
+            ours = families(connection)
+            rows = connection.execute(
+                "SELECT r.rolname, array(SELECT g.rolname FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
+                " WHERE m.member = r.oid AND g.rolname ~ %s) FROM pg_roles r WHERE r.rolname ~ %s",
+                [OUR_NAMES, OUR_NAMES],
+            ).fetchall()
+        for name, groups in rows:
+            if any(ResourceName.parse(each).digest in ours for each in (name, *groups)):
+                yield Thing(where, "role", name)
+
+    def owned(self, actual: Provisioning) -> Iterator[Thing]:
+        if database := actual.steps.get(Step.DATABASE):
+            names = Names.created_as(actual.scope, database.created_generations)
+            for role in (names.group, *names.logins.values()):
+                yield from (Thing(shard, "role", role) for shard in self._topology.shards)
+
+    def discard(self, thing: Thing, *, is_claimed: IsClaimed) -> Sequence[str] | None:
+        """It may not log in any more before its sessions are ended, and goes only if it owns nothing: what it made may
+        be somebody's."""
+        role = thing.name
+        with self._topology.connect(thing.where) as connection:
+            with unclaimed(connection, is_claimed) as free:
+                if not free or not named(connection, "role", [role]):
+                    return [] if free else None
+                _expect_ours(connection, role)
+                forbid_login(connection, [role])
+            end_sessions(connection, [role], seconds=self._closing_seconds)
+            with unclaimed(connection, is_claimed) as free:
+                if free and named(connection, "role", [role]):
+                    _expect_to_own_nothing(connection, role)
+                    connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))  # its rights alone
+                    drop_roles(connection, [role])
+        return [] if free else None
+
+
+class Role(NamedTuple):
+    """A login role. `opens`: it can use the family's place; `beyond`: what it was never given.
+
+    `locked_out`: why no product gets in by it, though it may log in (another password, an end that is over).
+    """
+
+    login: bool
+    opens: bool
+    beyond: Sequence[str] = ()
+    locked_out: str | None = None
+
+
+def findings(facts: DatabaseResult, roles: Mapping[str, Role]) -> Iterator[Finding]:
+    """What differs, where these roles are there."""
+    for made in facts.roles:
+        name, role = f"login role {made.role} of {made.product}", roles.get(made.role)
+        if role is None:
+            yield Finding(Step.DATABASE, "missing", f"{name} is not there")
+        elif (said := _difference(made, role, name_of(facts))) is not None:
+            yield Finding(Step.DATABASE, "differs", f"{name} {said}")
+
+
+def _difference(made: RoleResult, role: Role, place: str) -> str | None:
+    if role.login != made.login:
+        return "can log in, and must not" if role.login else "cannot log in, and should"
+    if role.locked_out is not None or not role.opens:
+        return role.locked_out or f"may not use {place}"
+    return f"has what it was never given: {', '.join(role.beyond)}" if role.beyond else None
+
+
+def _roles(connection: psycopg.Connection, made: Sequence[DatabaseResult]) -> dict[str, Role]:
+    """Each login role is of one group, named like the place that it opens but for the first letter. A group that has
+    lost its rights opens nothing."""
+    asked = [(role.role, group_of(facts), name_of(facts)) for facts in made for role in facts.roles]
+    look = sql.SQL(
+        "SELECT r.rolname, r.rolcanlogin, EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
+        "  LEFT JOIN pg_namespace n ON n.nspname = k.place LEFT JOIN pg_database d ON d.datname = k.place"
+        "  WHERE m.member = r.oid AND g.rolname = k.own"
+        "  AND has_database_privilege(g.oid, coalesce(d.datname, current_database()), 'CONNECT') AND (n.oid IS NULL OR"
+        "  has_schema_privilege(g.oid, n.oid, 'USAGE') AND has_schema_privilege(g.oid, n.oid, 'CREATE'))),"
+        " {} || array(SELECT 'membership of ' || g.rolname FROM pg_auth_members m"
+        "  JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles b ON b.oid = m.member"
+        "  WHERE b.rolname IN (k.role, k.own) AND g.rolname NOT IN (k.own, %s) ORDER BY 1)"
+        ", CASE WHEN r.rolvaliduntil <= now() THEN 'cannot log in: the end of its password is over'"
+        "  WHEN r.rolconnlimit = 0 THEN 'cannot log in: its connection limit is 0' END"
+        " FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (role, own, place) JOIN pg_roles r ON r.rolname = k.role"
+    ).format(POWERS)
+    columns = [list(column) for column in zip(*asked, strict=True)] or [[], [], []]
+    rows = connection.execute(look, [reach_role(connection.info.dbname), *columns]).fetchall()
+    return {name: Role(*seen) for name, *seen in rows}
+
+
+def _expect_ours(connection: psycopg.Connection, role: str) -> None:
+    """Roles are shared by a whole server: one that reaches another database than this shard's is not this shard's."""
+    row = connection.execute(
+        "WITH RECURSIVE above AS (SELECT oid FROM pg_roles WHERE rolname = %s UNION"
+        " SELECT m.roleid FROM pg_auth_members m JOIN above ON m.member = above.oid)"
+        " SELECT r.rolname FROM above JOIN pg_roles r USING (oid)"
+        " WHERE r.rolname LIKE 'tenantry\\_reach\\_%%' AND r.rolname <> %s LIMIT 1",
+        [role, reach_role(connection.info.dbname)],
+    ).fetchone()
+    if row is not None:
+        raise Permanent(f"role {role} is a member of {row[0]}, so it is another shard's of this server: it stays")
+
+
+def _expect_to_own_nothing(connection: psycopg.Connection, role: str) -> None:
+    row = connection.execute(
+        "SELECT count(*) FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid"
+        " WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o' AND r.rolname = %s",
+        [role],
+    ).fetchone()
+    if row is not None and row[0]:
+        raise Permanent(f"role {role} owns {row[0]} objects: see whose they are, then REASSIGN OWNED BY it")
+
+
 # -- what is true of all databases of a server ---------------------------------------------------------------
-
-
-def existing(connection: psycopg.Connection, roles: Iterable[str]) -> list[str]:
-    """Those of the roles that are there, in the order given."""
-    desired_state = list(roles)
-    rows = connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [desired_state])
-    there = {name for (name,) in rows.fetchall()}
-    return [role for role in desired_state if role in there]
 
 
 def ensure_group(connection: psycopg.Connection, group: str) -> None:
     """The NOLOGIN role that a family's rights hang on."""
-    if not existing(connection, [group]):
+    if not named(connection, "role", [group]):
         connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(group)))
     else:
         _take_back(connection, group, keep=reach_role(connection.info.dbname))
@@ -119,7 +256,7 @@ def ensure_login(
 ) -> None:
     """The role is a member of its group and may log in, or not, with at most so many sessions at a time."""
     name = sql.Identifier(role)
-    if not existing(connection, [role]):
+    if not named(connection, "role", [role]):
         connection.execute(
             sql.SQL("CREATE ROLE {} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS").format(name)
         )

@@ -18,6 +18,9 @@ from typing import Final
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from adapters.postgres.connection import connect
+from domain.errors import TenantryError
+
 _VERIFIER: Final = re.compile(r"SCRAM-SHA-256\$([0-9]{1,9}):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)")
 
 
@@ -57,9 +60,8 @@ def changed(connection: psycopg.Connection, passwords: Mapping[str, str], *, url
 
 def _is_refused(url: str, database: str, role: str, password: str) -> bool:
     """Whether the server refuses the password. Any other error says nothing of it."""
-    address = make_conninfo(url, user=role, password=password, dbname=database, connect_timeout=5)
     try:
-        psycopg.connect(address, application_name="tenantry").close()
-    except psycopg.OperationalError as error:
-        return "password authentication failed" in str(error)
+        connect(make_conninfo(url, user=role, password=password, dbname=database)).close()
+    except TenantryError as error:
+        return "password authentication failed" in str(error.__cause__)
     return False

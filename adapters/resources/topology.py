@@ -136,11 +136,15 @@ class Topology:
             raise Obstacle(
                 shard_obstacle(name),
                 f"shard {name} is in no adopted topology, but a family lives there: name it again in [[shards]], then"
-                " `tenantry config adopt`",
+                " adopt the configuration",
             )
         if shard.unreachable is not None:
             raise Obstacle(shard_obstacle(name), f"shard {name}, where a family lives: {shard.unreachable}")
         return shard
+
+    def offered(self) -> list[str]:
+        """The shards that take families, and those that did and are still named."""
+        return [name for name, shard in self.shards.items() if not shard.left]
 
     @contextmanager
     def connect(self, name: str, *, database: str | None = None) -> Iterator[psycopg.Connection]:

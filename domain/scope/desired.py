@@ -12,20 +12,18 @@ since: what is activated meanwhile waits for the removal, and then begins anew.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
 from typing import Final, Literal
 
 from domain.catalog import Catalog
-from domain.customer import Customer
-from domain.event import Event
 from domain.policy import Policy
-from domain.scope.dependencies import goes_first, prerequisites, scopes_with
-from domain.scope.state import Failure, Provisioning
+from domain.scope.dependencies import goes_first, prerequisites
+from domain.scope.purges import is_purged, purge_of, purged_by
+from domain.scope.snapshot import TenantSnapshot
+from domain.scope.specs import digest_of, kept
+from domain.scope.state import Failure
 from domain.scope.steps import (
     LEVELS,
     Access,
@@ -37,22 +35,16 @@ from domain.scope.steps import (
     LicenseSpec,
     MembershipSpec,
     RegionSpec,
-    Residency,
     RoleSpec,
     Scope,
-    ScopeKind,
     SiteSpec,
     Step,
     StepSpec,
 )
-from domain.tenant import state as tenants
 from domain.tenant.events import LicenseExpired, Passing, PurgeStarted, TenantPurged, TenantPurgeStarted
-from domain.tenant.state import Attributes, Presence, Tenant, is_awaiting_approval
+from domain.tenant.product_registers import Presence
+from domain.tenant.state import Attributes, Tenant, is_awaiting_approval
 from domain.times import moved
-
-KEPT_SPECS: Final = 2_000
-"""Every turn of a scope asks for the wishes of the turn before: they are made once, and compared by identity. A license
-is made each time: two with the same end, in two zones, are equal, and have two digests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,44 +69,7 @@ class DesiredState:
     def digest(self) -> str:
         """Of level, pin, steps and purge. Made when it is asked for: most decisions do without."""
         told = tuple((int(step), spec.model_dump_json()) for step, spec in sorted(self.steps.items()))
-        return _digest(self.level, self.pin, told, self.purge)
-
-
-@dataclass(frozen=True, slots=True)
-class TenantSnapshot:
-    """All there is to know about one tenant: what decisions about its scopes are made from."""
-
-    tenant: Tenant
-    customer: Customer
-    scopes: Mapping[Scope, Provisioning] = field(default_factory=dict)
-
-    def actual(self, scope: Scope) -> Provisioning:
-        return self.scopes.get(scope) or Provisioning(scope)
-
-    def site(self) -> Provisioning:
-        return self._actual("site", "")
-
-    def family(self, key: str) -> Provisioning:
-        return self._actual("family", key)
-
-    def product(self, key: str) -> Provisioning:
-        return self._actual("product", key)
-
-    def _actual(self, kind: ScopeKind, key: str) -> Provisioning:
-        place = (kind, self.tenant.id, key)  # equal to the scope, and made in a fifth of its time
-        return self.scopes.get(place) or Provisioning(Scope(*place))  # type: ignore[call-overload]
-
-
-def scopes_of(tenant: Tenant, catalog: Catalog) -> tuple[Scope, ...]:
-    """Every scope that the tenant's registers speak of: the site, then families, then products."""
-    return scopes_with(tenant.id, tenant.products, catalog)
-
-
-def due_of(tenant: Tenant, catalog: Catalog) -> tuple[str, ...]:
-    """What is due where all of a tenant is: its scopes; and, where it has a product of which the catalogue knows
-    nothing, the tenant itself, so that somebody who knows it names the rest."""
-    scopes = tuple(map(str, scopes_of(tenant, catalog)))
-    return (*scopes, tenants.stream_of(tenant.id)) if catalog.unknown_among(tenant.products) else scopes
+        return digest_of(self.level, self.pin, told, self.purge)
 
 
 def licensed_access(tenant: Tenant, key: str, *, catalog: Catalog, now: datetime) -> Literal["open", "closed", "gone"]:
@@ -122,16 +77,14 @@ def licensed_access(tenant: Tenant, key: str, *, catalog: Catalog, now: datetime
     registers = tenant.product(key)
     if not registers.activated:
         return "gone"
-    license_ = registers.license.value if registers.license else None
-    ends = license_.expires_at if license_ else None
-    expired = registers.expired or (ends is not None and ends <= now)
-    licensed = license_ is not None and license_.status == "active" and not expired
-    if tenant.destroyed or registers.suspended or not licensed:
+    if tenant.destroyed or not registers.is_open(now):
         return "closed"
     host = catalog[key].host
-    if host is not None and licensed_access(tenant, host, catalog=catalog, now=now) != "open":
-        return "closed"
-    return "open"
+    is_kept_closed = host is not None and licensed_access(tenant, host, catalog=catalog, now=now) != "open"
+    return "closed" if is_kept_closed else "open"
+
+
+PURGE_AWAITING_APPROVAL: Final = "its purge, which the destroy guard holds"
 
 
 def desired_state(
@@ -142,31 +95,11 @@ def desired_state(
     if desired.passed is None:
         return desired
     if is_awaiting_approval(snapshot.tenant, desired.passed):
-        awaited = "its purge, which the destroy guard holds: see `tenantry runs approve`"
-        return replace(desired, passed=None, awaited=awaited)
-    stopped = _operator_hold_on(desired.passed, snapshot)
-    return (
-        desired if stopped is None else replace(desired, passed=None, awaited=f"the release of {stopped}, to be purged")
-    )
-
-
-def _operator_hold_on(passed: Passing, snapshot: TenantSnapshot) -> Scope | None:
-    """What somebody holds of that which would go: nothing of it comes to the point of no return meanwhile."""
-    return next((scope for scope in purged_by(passed, snapshot) if snapshot.actual(scope).is_on_operator_hold), None)
-
-
-def purged_by(passed: Event, snapshot: TenantSnapshot) -> list[Scope]:
-    """The scopes that are past their point of no return once the fact is recorded; of any other fact, none."""
-    match passed:
-        case PurgeStarted():
-            return [
-                *(Scope("product", passed.tenant_id, key) for key in (passed.product, *passed.apps)),
-                *(Scope("family", passed.tenant_id, key) for key in passed.families),
-            ]
-        case TenantPurgeStarted():
-            return sorted(snapshot.scopes)
-        case _:
-            return []
+        return replace(desired, passed=None, awaited=PURGE_AWAITING_APPROVAL)
+    for going in purged_by(desired.passed, snapshot):
+        if snapshot.actual(going).is_on_operator_hold:  # nothing of it comes to the point of no return meanwhile
+            return replace(desired, passed=None, awaited=f"the release of {going}, to be purged")
+    return desired
 
 
 def _desired_scope(
@@ -226,7 +159,29 @@ def _desired_site(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy,
     if tenant.purge is not None:
         return _desired_purged_site(snapshot, attributes, catalog=catalog, policy=policy, now=now)
     level: Access = "closed" if tenant.destroyed else "open"
-    steps = _steps_of_site(attributes, level, customer.metadata_version, customer.administrators_version)
+    steps: dict[Step, StepSpec] = {
+        Step.COMMERCE: kept(
+            CommerceSpec,
+            customer_id=attributes.customer_id,
+            metadata_version=customer.metadata_version,
+            administrators_version=customer.administrators_version,
+        ),
+        Step.SITE: kept(SiteSpec, site_name=attributes.site_name, access=level),
+        Step.CONFIGURATION: kept(
+            ConfigurationSpec,
+            product=None,
+            residency=attributes.residency,
+            region=attributes.region,
+            metadata_version=customer.metadata_version,
+        ),
+        Step.IDENTITY: kept(
+            IdentitySpec,
+            product=None,
+            groups=("site-users", "site-administrators"),
+            administrators_version=customer.administrators_version,
+            in_force=level == "open",
+        ),
+    }
     if tenant.destroyed is None:
         return DesiredState(level, steps)
     restorable_until = moved(tenant.destroyed.at, policy.restore_window)
@@ -234,32 +189,6 @@ def _desired_site(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy,
     if restorable_until > now:
         return desired
     return replace(desired, passed=TenantPurgeStarted(tenant_id=tenant.id, epoch=tenant.destroyed.epoch))
-
-
-@lru_cache(maxsize=KEPT_SPECS)
-def _steps_of_site(
-    attributes: Attributes, level: Access, metadata_version: int, administrators_version: int
-) -> Mapping[Step, StepSpec]:
-    return {
-        Step.COMMERCE: CommerceSpec(
-            customer_id=attributes.customer_id,
-            metadata_version=metadata_version,
-            administrators_version=administrators_version,
-        ),
-        Step.SITE: SiteSpec(site_name=attributes.site_name, access=level),
-        Step.CONFIGURATION: ConfigurationSpec(
-            product=None,
-            residency=attributes.residency,
-            region=attributes.region,
-            metadata_version=metadata_version,
-        ),
-        Step.IDENTITY: IdentitySpec(
-            product=None,
-            groups=("site-users", "site-administrators"),
-            administrators_version=administrators_version,
-            in_force=level == "open",
-        ),
-    }
 
 
 def _desired_purged_site(
@@ -271,8 +200,8 @@ def _desired_purged_site(
     name_free_at = moved(tenant.purge.at, policy.site_name_cool_down)
     reserved = site.steps.get(Step.SITE)
     if name_free_at > now and reserved is not None and reserved.facts is not None:
-        kept = SiteSpec(site_name=attributes.site_name, access="closed")
-        return DesiredState("closed", {Step.SITE: kept}, due_again_at=name_free_at)
+        reservation = kept(SiteSpec, site_name=attributes.site_name, access="closed")
+        return DesiredState("closed", {Step.SITE: reservation}, due_again_at=name_free_at)
     desired = DesiredState("absent", {}, purge=tenant.purge.started)
     if unknown := catalog.unknown_among(tenant.products):
         return replace(desired, awaited=f"a configuration that has product {unknown[0]}: adopt one")
@@ -294,65 +223,6 @@ def product_level(key: str, snapshot: TenantSnapshot, *, catalog: Catalog, now: 
     if spec == "gone":
         return "retained" if snapshot.product(key).has_converged else "absent"
     return "closed" if spec == "open" and snapshot.family(catalog.family_of(key)).data_missing else spec
-
-
-def is_purged(key: str, snapshot: TenantSnapshot, *, catalog: Catalog) -> bool:
-    """Whether a purge of the product, its family or its tenant has begun and is not through yet."""
-    tenant = snapshot.tenant
-    if tenant.purge is not None:
-        return True
-    if all(registers.purge is None for registers in tenant.products.values()):
-        return False
-    family = catalog.family_of(key)
-    return snapshot.product(key).purged < (_purge_of_product(key, tenant) or 0) or snapshot.family(family).purged < (
-        _purge_of_family(family, snapshot, catalog=catalog) or 0
-    )
-
-
-def is_past_return(scope: Scope, snapshot: TenantSnapshot, *, catalog: Catalog) -> bool:
-    """Whether a purge of the scope has begun and is not through yet: no hold brings it back."""
-    tenant = snapshot.tenant
-    if tenant.purge is not None:
-        return not tenant.purge.over
-    match scope.kind:
-        case "site":
-            return False
-        case "family":
-            return snapshot.actual(scope).purged < (_purge_of_family(scope.key, snapshot, catalog=catalog) or 0)
-        case "product":
-            return scope.key in catalog and is_purged(scope.key, snapshot, catalog=catalog)
-
-
-def data_lost(key: str, snapshot: TenantSnapshot, *, catalog: Catalog) -> bool:
-    """Whether the product is active without the data it once held: after a purge, or after its database was lost."""
-    registers = snapshot.tenant.product(key)
-    was_abandoned = key in catalog and key in snapshot.family(catalog.family_of(key)).data_lost
-    return registers.data_lost or (registers.activated and was_abandoned)
-
-
-def _purge_of_product(key: str, tenant: Tenant) -> int | None:
-    """The last purge that the product is, or was, removed by."""
-    purge = tenant.purge or tenant.product(key).purge
-    return purge.started if purge else None
-
-
-def _purge_of_family(key: str, snapshot: TenantSnapshot, *, catalog: Catalog) -> int | None:
-    """The last purge that the family went with.
-
-    It stays for a product that came to live in it while that was decided: the purge of another names no data of it.
-    """
-    tenant = snapshot.tenant
-    if tenant.purge is not None:
-        return tenant.purge.started
-    purges = [registers.purge for registers in tenant.products.values()]
-    last = max((purge.started for purge in purges if purge is not None and key in purge.families), default=None)
-    if last is None:
-        return None
-    members = (product for product in tenant.products if product in catalog and catalog[product].family == key)
-    is_kept = any(
-        snapshot.product(each).has_converged and (_purge_of_product(each, tenant) or 0) < last for each in members
-    )
-    return None if is_kept else last
 
 
 def _passed_for_product(
@@ -387,13 +257,20 @@ def _desired_product(
     registers = tenant.product(key)
     expiry = None if registers.expired or not registers.activated else _expiry(tenant, key)
     if level == "absent" or tenant.attributes is None:
-        return DesiredState("absent", {}, purge=_purge_of_product(key, tenant), due_again_at=_soonest(expiry, now=now))
-    groups, administrators = catalog[key].groups, snapshot.customer.administrators_version
+        purge = purge_of(Scope("product", tenant.id, key), snapshot, catalog=catalog)
+        return DesiredState("absent", {}, purge=purge, due_again_at=_soonest(expiry, now=now))
+    identity = kept(
+        IdentitySpec,
+        product=key,
+        groups=(f"{key}-users", f"{key}-administrators", *catalog[key].groups),
+        administrators_version=snapshot.customer.administrators_version,
+        in_force=level == "open",
+    )
     if level == "retained":
-        kept = snapshot.product(key).steps.get(Step.CONFIGURATION)
-        steps: dict[Step, StepSpec] = {Step.IDENTITY: _identity(key, groups, administrators, in_force=False)}
-        if kept is not None:
-            steps[Step.CONFIGURATION] = kept.spec
+        configured = snapshot.product(key).steps.get(Step.CONFIGURATION)
+        steps: dict[Step, StepSpec] = {Step.IDENTITY: identity}
+        if configured is not None:
+            steps[Step.CONFIGURATION] = configured.spec
         since = registers.deactivated_at
         kept_until = moved(since, policy.retention) if since else None
         return DesiredState(level, steps, due_again_at=_soonest(kept_until, now=now))
@@ -402,9 +279,9 @@ def _desired_product(
     presence, license_ = registers.presence.value, registers.license.value
     home = _home(presence, tenant.attributes.value)
     steps = {
-        Step.SITE: _membership(key, "open" if level == "open" else "closed"),
-        Step.CONFIGURATION: _configuration(key, home),
-        Step.IDENTITY: _identity(key, groups, administrators, in_force=level == "open"),
+        Step.SITE: kept(MembershipSpec, product=key, access="open" if level == "open" else "closed"),
+        Step.CONFIGURATION: kept(ConfigurationSpec, product=key, residency=home.residency, region=home.region),
+        Step.IDENTITY: identity,
         Step.LICENSE: LicenseSpec(
             product=key,
             edition=license_.edition,
@@ -426,26 +303,6 @@ def _desired_product(
     )
 
 
-@lru_cache(maxsize=KEPT_SPECS)
-def _membership(key: str, access: Access) -> StepSpec:
-    return MembershipSpec(product=key, access=access)
-
-
-@lru_cache(maxsize=KEPT_SPECS)
-def _configuration(key: str, home: RegionSpec) -> StepSpec:
-    return ConfigurationSpec(product=key, residency=home.residency, region=home.region)
-
-
-@lru_cache(maxsize=KEPT_SPECS)
-def _identity(key: str, groups: tuple[str, ...], administrators_version: int, *, in_force: bool) -> StepSpec:
-    return IdentitySpec(
-        product=key,
-        groups=(f"{key}-users", f"{key}-administrators", *groups),
-        administrators_version=administrators_version,
-        in_force=in_force,
-    )
-
-
 def _expiry(tenant: Tenant, key: str) -> datetime | None:
     license_ = tenant.product(key).license
     return license_.value.expires_at if license_ else None
@@ -460,20 +317,18 @@ def _desired_family(
     """As high as the highest of its products; a product that was given up before it lived does not count."""
     members = _members(key, snapshot, catalog=catalog, policy=policy, now=now)
     if not members:
-        return DesiredState("absent", {}, purge=_purge_of_family(key, snapshot, catalog=catalog))
+        return DesiredState(
+            "absent", {}, purge=purge_of(Scope("family", snapshot.tenant.id, key), snapshot, catalog=catalog)
+        )
+    roles = (kept(RoleSpec, product=product, login=spec.level == "open") for product, spec in members.items())
     steps: dict[Step, StepSpec] = {
         Step.REGION: _region_spec(key, tuple(members), snapshot),
-        Step.DATABASE: _database(key, tuple((product, spec.level == "open") for product, spec in members.items())),
+        Step.DATABASE: kept(DatabaseSpec, family=key, roles=tuple(roles)),
     }
     if snapshot.family(key).abandoned:
         del steps[Step.DATABASE]  # what is left of it goes, and then it is made anew
     level = max((spec.level for spec in members.values()), key=LEVELS.index)
     return DesiredState(level, steps, due_again_at=_soonest(*(spec.due_again_at for spec in members.values()), now=now))
-
-
-@lru_cache(maxsize=KEPT_SPECS)
-def _database(key: str, logins: tuple[tuple[str, bool], ...]) -> StepSpec:
-    return DatabaseSpec(family=key, roles=tuple(RoleSpec(product=product, login=login) for product, login in logins))
 
 
 def _members(
@@ -503,19 +358,14 @@ def _region_spec(key: str, members: tuple[str, ...], snapshot: TenantSnapshot) -
     homes = [_home(presence, attributes) for presence in presences]
     pins = [home for home in homes if home.residency == "pinned"]
     hints = [home for home in homes if home.region is not None]
-    return next(iter((*pins, *hints)), _region("global", None))
+    return next(iter((*pins, *hints)), kept(RegionSpec, residency="global", region=None))
 
 
 def _home(presence: Presence, attributes: Attributes) -> RegionSpec:
     """Where one product would live by itself: what its activation says goes before what its tenant says."""
     residency = presence.residency or attributes.residency
     inherited = attributes.region if residency == attributes.residency else None
-    return _region(residency, presence.region or inherited)
-
-
-@lru_cache(maxsize=KEPT_SPECS)
-def _region(residency: Residency, region: str | None) -> RegionSpec:
-    return RegionSpec(residency=residency, region=region)
+    return kept(RegionSpec, residency=residency, region=presence.region or inherited)
 
 
 # -- both ----------------------------------------------------------------------------------------------------------
@@ -524,14 +374,3 @@ def _region(residency: Residency, region: str | None) -> RegionSpec:
 def _soonest(*times: datetime | None, now: datetime) -> datetime | None:
     """The first of the times that is still to come."""
     return min((time for time in times if time is not None and time > now), default=None)
-
-
-@lru_cache(maxsize=10_000)
-def _digest(level: Level, pin: str | None, told: tuple[tuple[int, str], ...], purge: int | None) -> str:
-    """Names the wish. Nearly every turn asks for one that was asked for a moment ago, so it is worked out once.
-
-    Kept by the wishes' texts: two that are equal may be told apart there (a time in two zones), and in other processes.
-    """
-    steps = {step: json.loads(spec) for step, spec in told}
-    content = [level, pin, steps] if purge is None else [level, pin, steps, purge]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -19,7 +19,8 @@ from typing import Final
 
 from domain.catalog import Catalog
 from domain.scope.dependencies import Dependency, goes_first, prerequisites
-from domain.scope.desired import DesiredState, TenantSnapshot
+from domain.scope.desired import DesiredState
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Intent, Provisioning
 from domain.scope.steps import (
     LEVELS,

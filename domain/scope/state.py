@@ -30,16 +30,19 @@ class _ScopeEvent(Event):
         return Scope(self.kind, self.tenant_id, self.key)
 
 
-class StepStarted(_ScopeEvent):
+class _StepEvent(_ScopeEvent):
+    step: Step
+    direction: Direction
+    generation: int
+
+
+class StepStarted(_StepEvent):
     """The intent: from here on the thing is perhaps there (ensure) or perhaps gone (remove).
 
     A removal carries the wish that it undoes. `generation` is the version of this very event.
     """
 
     TOPIC: ClassVar[str] = "tenantry.step-started"
-    step: Step
-    direction: Direction
-    generation: int
     spec: StepSpec = stored_as("wish")
     compensating: bool = stored_as("undoing", default=False)
 
@@ -58,25 +61,19 @@ class StepCompleted(_ScopeEvent):
     facts: StepResult | None = None
 
 
-class StepFailed(_ScopeEvent):
+class StepFailed(_StepEvent):
     """The effect did not come about; it is tried again at `retry_at`, or the scope is given up (None)."""
 
     TOPIC: ClassVar[str] = "tenantry.step-failed"
-    step: Step
-    direction: Direction
-    generation: int
     attempt: int
     reason: str
     retry_at: datetime | None = None
 
 
-class StepBlocked(_ScopeEvent):
+class StepBlocked(_StepEvent):
     """Something with a name stands in the way; the scope waits for its release."""
 
     TOPIC: ClassVar[str] = "tenantry.step-blocked"
-    step: Step
-    direction: Direction
-    generation: int
     obstacle: str
     reason: str
 

@@ -1,12 +1,4 @@
-"""Status of a scope: its state in one word, computed here for every command, and why it is so.
-
-    in_progress ──blocked──▶ waiting ──▶ in_progress ──▶ converged | given_up | held
-
-    held         an operator keeps it, or a removal that failed: an operator must look
-    given_up     the desired state failed, and is not tried any more until it changes or an operator retries
-    waiting      for something that has a name: another scope, an obstacle, a time, an approval
-    in_progress  the saga is at it, or tries a step again
-    converged    there is nothing to do
+"""Status of a scope: its state in one word (states.py), computed here for every command, and why it is so.
 
 The read model `provisionings` stores the same words. It sees one event at a time, so what only time, the neighbours or
 a pending approval bring about is told here alone.
@@ -16,26 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, get_args
 
 from domain.catalog import Catalog
-from domain.scope.desired import DesiredState, TenantSnapshot, is_purged
+from domain.scope.desired import PURGE_AWAITING_APPROVAL, DesiredState
 from domain.scope.next_action import NEXT_ATTEMPT, Nothing, Wait, blockers, next_action
+from domain.scope.purges import is_purged
+from domain.scope.snapshot import TenantSnapshot
+from domain.scope.states import ScopeState
 from domain.scope.steps import Level, Scope
 from domain.tenant.closings import describe_held
 from domain.tenant.state import Tenant
-
-ScopeState = Literal["held", "given_up", "waiting", "in_progress", "converged"]
-
-SCOPE_STATES: Final[tuple[ScopeState, ...]] = get_args(ScopeState)
-"""From the one that needs somebody most to the one that needs nobody."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeStatus:
     """`level` is the one it last converged to, `desired` the one that it should have. `until` is when time changes it.
 
-    `awaits_approval`: nothing of the scope waits, but a change of it awaits an approval, which `reason` names.
+    `awaits_approval`: a change of the scope awaits an approval, which `reason` names; only for a purge it waits itself.
     """
 
     state: ScopeState
@@ -62,7 +51,8 @@ def status_of(
         case Wait(on=on, until=until) if on == NEXT_ATTEMPT and intent is not None:
             return ScopeStatus("in_progress", *levels, intent.reason, until)
         case Wait(on=on, until=until):
-            return ScopeStatus("waiting", *levels, on if until is not None else f"waits for {on}", until)
+            told = on if until is not None else f"waits for {on}"
+            return ScopeStatus("waiting", *levels, told, until, awaits_approval=on == PURGE_AWAITING_APPROVAL)
         case _ if _waits_for_purge(scope, snapshot, catalog=catalog):
             return ScopeStatus("waiting", *levels, "waits for the end of a purge, to begin anew")
         case Nothing() if (awaited := _awaited_approval(scope, snapshot.tenant)) is not None:

@@ -81,12 +81,14 @@ class SiteSpec(_StepSpec):
     access: Access
 
 
-class MembershipSpec(_StepSpec):
-    """The product is in the site's set of products, shown as open or closed."""
-
+class _Membership(Value):
     kind: Literal["membership"] = "membership"
     product: names.ProductKey
     access: Access
+
+
+class MembershipSpec(_Membership, _StepSpec):
+    """The product is in the site's set of products, shown as open or closed."""
 
 
 class RegionSpec(_StepSpec):
@@ -136,9 +138,7 @@ class DatabaseSpec(_StepSpec):
         return ("", *(role.product for role in self.roles))
 
 
-class LicenseSpec(_StepSpec):
-    """The entitlement lies where the product can read it."""
-
+class _License(Value):
     kind: Literal["license"] = "license"
     product: names.ProductKey
     edition: names.Edition
@@ -146,6 +146,10 @@ class LicenseSpec(_StepSpec):
     active: bool
     expires_at: datetime | None
     features: tuple[str, ...]
+
+
+class LicenseSpec(_License, _StepSpec):
+    """The entitlement lies where the product can read it."""
 
 
 StepSpec = Annotated[
@@ -191,10 +195,8 @@ class SiteResult(Value):
     access: Access
 
 
-class MembershipResult(Value):
-    kind: Literal["membership"] = "membership"
-    product: names.ProductKey
-    access: Access
+class MembershipResult(_Membership):
+    """As it is shown."""
 
 
 class RegionResult(Value):
@@ -260,16 +262,9 @@ class DatabaseResult(Value):
         return next((role for role in self.roles if role.product == product), None)
 
 
-class LicenseResult(Value):
+class LicenseResult(_License):
     """The entitlement as it was laid down, and where."""
 
-    kind: Literal["license"] = "license"
-    product: names.ProductKey
-    edition: names.Edition
-    users: int
-    active: bool
-    expires_at: datetime | None
-    features: tuple[str, ...]
     location: str
 
 

@@ -17,7 +17,8 @@ from uuid import UUID
 from domain.catalog import Catalog
 from domain.event import Event, Recorded
 from domain.policy import Policy
-from domain.scope.desired import TenantSnapshot, desired_state
+from domain.scope.desired import desired_state
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.steps import Level, Scope
 from domain.tenant import state as tenants
 from domain.tenant.closings import HeldEvent, said_by

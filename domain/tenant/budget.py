@@ -13,11 +13,12 @@ from typing import TypeGuard
 
 from domain.errors import GuardTripped
 from domain.event import Event
-from domain.registers import Write, written
+from domain.registers import Write
 from domain.tenant.closings import HeldEvent, said_by
 from domain.tenant.events import Closing, ClosingHeld, LicenseUpdated, ProductActivated, ProductSuspended
 from domain.tenant.guarded import Guarded
-from domain.tenant.state import ProductRegisters, Tenant, verdicts_on, writes_of
+from domain.tenant.product_registers import ProductRegisters, landing, verdicts_on
+from domain.tenant.state import Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,7 @@ def live_products(tenant: Tenant) -> int:
 
 def with_held(product: ProductRegisters, held: Iterable[HeldEvent]) -> ProductRegisters:
     """The registers as they would be if what is held had passed."""
-    for each in held:
-        said = said_by(each)
-        if said is None:
-            continue
-        presence, access, license_ = writes_of(said)
-        product = product.but(
-            presence=product.presence if presence is None else written(product.presence, presence, said.revision),
-            access=product.access if access is None else written(product.access, access, said.revision),
-            license=product.license if license_ is None else written(product.license, license_, said.revision),
-        )
+    for said in map(said_by, held):
+        if said is not None:
+            product = product.but(**landing(product, said))
     return product

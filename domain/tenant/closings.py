@@ -13,35 +13,73 @@ A closing that is beyond its budget:
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Mapping
+from typing import Final
 
 from domain.tenant.events import (
     ApprovalRequested,
     Closing,
     ClosingHeld,
+    Destructive,
     LicenseUpdated,
     ProductActivated,
     ProductDeactivated,
     ProductEvent,
     ProductSuspended,
+    PurgeStarted,
+    TenantDestroyed,
+    TenantPurgeStarted,
 )
 
 HeldEvent = ApprovalRequested | ClosingHeld
 """What the destroy guard records in the place of a fact."""
 
 
-def hold_closing(event: Closing) -> ClosingHeld:
+_CLOSINGS: Final[Mapping[str, type[Closing]]] = {
+    "suspend": ProductSuspended,
+    "license": LicenseUpdated,
+    "activate": ProductActivated,
+}
+
+
+def _hold_closing(event: Closing) -> ClosingHeld:
     """The fact that is recorded in place of the closing."""
-    content = event.model_dump()
+    change = next(change for change, kind in _CLOSINGS.items() if isinstance(event, kind))
+    return ClosingHeld.model_validate({"change": change, **event.model_dump()})
+
+
+def request_approval(event: Destructive | Closing) -> HeldEvent:
+    """The fact that is recorded instead, when the guard stands in the way."""
+    tenant_id = event.tenant_id
     match event:
-        case ProductSuspended():
-            return ClosingHeld(change="suspend", **content)
-        case LicenseUpdated():
-            return ClosingHeld(change="license", **content)
-        case ProductActivated():
-            return ClosingHeld(change="activate", **content)
+        case TenantDestroyed():
+            return ApprovalRequested(
+                tenant_id=tenant_id, change="destroy", reason=event.reason, revision=event.revision
+            )
+        case ProductDeactivated():
+            return ApprovalRequested(
+                tenant_id=tenant_id,
+                change="deactivate",
+                product=event.product,
+                reason=event.reason,
+                revision=event.revision,
+            )
+        case PurgeStarted():
+            return ApprovalRequested(tenant_id=tenant_id, change="purge", product=event.product, epoch=event.epoch)
+        case TenantPurgeStarted():
+            return ApprovalRequested(tenant_id=tenant_id, change="purge", epoch=event.epoch)
         case _:
-            assert_never(event)
+            return _hold_closing(event)
+
+
+def is_same(held: HeldEvent, other: HeldEvent) -> bool:
+    return (held.change, held.product) == (other.change, other.product)
+
+
+def replaces(event: HeldEvent, held: HeldEvent) -> bool:
+    """Whether the same change of a product, but a purge, was held under a lower revision, or under none."""
+    is_higher = held.revision is None or event.revision is None or event.revision > held.revision
+    return said_by(event) is not None and is_same(held, event) and is_higher
 
 
 def said_by(held: HeldEvent) -> ProductEvent | None:
@@ -52,32 +90,21 @@ def said_by(held: HeldEvent) -> ProductEvent | None:
             return ProductDeactivated(tenant_id=held.tenant_id, product=key, reason=reason, revision=revision)
         case ApprovalRequested():
             return None
-        case ClosingHeld(change="suspend"):
-            return ProductSuspended.model_validate(_content(held, ProductSuspended))
-        case ClosingHeld(change="license"):
-            return LicenseUpdated.model_validate(_content(held, LicenseUpdated))
         case ClosingHeld():
-            return ProductActivated.model_validate(_content(held, ProductActivated))
-        case _:
-            assert_never(held)
+            kind = _CLOSINGS[held.change]
+            return kind.model_validate(held.model_dump(include=set(kind.model_fields)))
+
+
+_IN_WORDS: Final[Mapping[str, str]] = {
+    "destroy": "the destruction of its tenant",
+    "deactivate": "a deactivation",
+    "purge": "a purge",
+    "suspend": "a suspension",
+    "license": "a license that is inactive or over",
+    "activate": "an activation whose license is over",
+}
 
 
 def describe_held(held: HeldEvent) -> str:
     """What is held, in words."""
-    match held.change:
-        case "destroy":
-            return "the destruction of its tenant"
-        case "deactivate":
-            return "a deactivation"
-        case "purge":
-            return "a purge"
-        case "suspend":
-            return "a suspension"
-        case "license":
-            return "a license that is inactive or over"
-        case "activate":
-            return "an activation whose license is over"
-
-
-def _content(held: ClosingHeld, kind: type[ProductEvent]) -> dict[str, object]:
-    return held.model_dump(include=set(kind.model_fields))
+    return _IN_WORDS[held.change]

@@ -23,12 +23,12 @@ from domain.commands import (
     UnsuspendProduct,
     UpdateLicense,
 )
-from domain.errors import Contradiction, Malformed, Refused
+from domain.errors import Contradiction, Malformed, Problem, Refused, problem
 from domain.personal import FORGOTTEN
 from domain.policy import Policy
 from domain.registers import Register, Write, judge
 from domain.tenant.budget import closes
-from domain.tenant.closings import HeldEvent, said_by
+from domain.tenant.closings import HeldEvent, is_same, request_approval, said_by
 from domain.tenant.events import (
     Founder,
     LicenseUpdated,
@@ -43,16 +43,8 @@ from domain.tenant.events import (
     TenantMessageStale,
     TenantRestored,
 )
-from domain.tenant.state import (
-    Attributes,
-    ProductRegisters,
-    Tenant,
-    attributes_of,
-    is_same,
-    request_approval,
-    verdicts_on,
-    writes_of,
-)
+from domain.tenant.product_registers import ProductRegisters, verdicts_on, writes_of
+from domain.tenant.state import Attributes, Tenant, attributes_of
 from domain.times import moved
 
 
@@ -71,7 +63,7 @@ def decide(
     without a revision, or after the restore window) and Contradiction (the same revision with other content).
     """
     if tenant.destroyed and (tenant.purge or now > moved(tenant.destroyed.at, policy.restore_window)):
-        raise Refused("tenant-destroyed", f"tenant {tenant.id} was destroyed and its restore window is over")
+        raise Refused(problem("tenant-destroyed", tenant=tenant.id))
     match command:
         case CreateTenant():
             return _create(tenant, command, revision=revision, catalog=catalog, policy=policy, now=now)
@@ -97,16 +89,9 @@ def _create(
         revision=revision,
     )
     if tenant.attributes is not None and not _same(tenant.attributes.value, attributes_of(event)):
-        raise Contradiction(
-            "tenant-id-used-twice",
-            f"tenant {tenant.id} exists with other data: a tenant id is never used again, take a new one",
-        )
+        raise Contradiction(problem("tenant-id-used-twice", tenant=tenant.id))
     if tenant.attributes is None and command.site_name in policy.reserved_site_names:
-        raise Malformed(
-            "site-name-reserved",
-            f"the site name {command.site_name} is reserved: take another one, or strike it off reserved_site_names in"
-            " the policy and retry the message",
-        )
+        raise Malformed(problem("site-name-reserved", site_name=command.site_name))
     higher = tenant.attributes is not None and revision is not None and revision > (tenant.attributes.revision or -1)
     repeats = tenant.exists and not higher
     events: list[TenantEvent] = [_stale(tenant.id, "tenant.created", revision) if repeats else event]
@@ -130,7 +115,7 @@ def _destroy(tenant: Tenant, command: DestroyTenant, *, revision: int | None) ->
     if tenant.destroyed or undone or any(held.event.change == "destroy" for held in tenant.held):
         return [_stale(tenant.id, "tenant.destroyed", revision)]
     if revision is None and tenant.revisioned:
-        raise _revision_missing(f"tenant {tenant.id}")
+        raise Refused(problem("revision-missing", subject=f"tenant {tenant.id}"))
     return [TenantDestroyed(tenant_id=tenant.id, reason=command.reason, revision=revision)]
 
 
@@ -140,12 +125,10 @@ def restore(tenant: Tenant, command: RestoreTenant) -> TenantRestored:
     No clock is asked: when the window is over the purge is due, and until it has begun all is still there.
     """
     if tenant.destroyed is None:
-        raise Refused("not-destroyed", f"tenant {tenant.id} is not destroyed: there is nothing to restore")
+        raise Refused(problem("not-destroyed", tenant=tenant.id))
     if tenant.purge:
         raise Refused(
-            "restore-window-over",
-            f"the restore window of tenant {tenant.id} was over, and its purge began at"
-            f" {tenant.purge.at:%Y-%m-%d %H:%M} UTC: its data is gone or going, create a new tenant",
+            problem("restore-window-over", tenant=tenant.id, purge_began=f"{tenant.purge.at:%Y-%m-%d %H:%M} UTC")
         )
     return TenantRestored(
         tenant_id=tenant.id, reason=command.reason, operator=command.operator, undoes=tenant.destroyed.message
@@ -157,28 +140,25 @@ def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str, now: da
     product, held = tenant.product(event.product), _held_of(tenant, event.product)
     if event.revision is None:
         if product.revisioned:
-            raise _revision_missing(f"product {event.product} of tenant {tenant.id}")
+            raise Refused(problem("revision-missing", subject=f"product {event.product} of tenant {tenant.id}"))
         _check_life_cycle(product, event, {each.change for each in held})
         return event
     verdicts = verdicts_on(product, event)
     for name, verdict in verdicts.items():
         if verdict is Write.CONTRADICTS:
-            raise Contradiction(
-                "same-revision-other-content",
-                f"revision {event.revision} of product {event.product} of tenant {tenant.id} came before with another"
-                f" {name}: commerce must send the correction under a higher revision",
-            )
+            raise Contradiction(_other_content(tenant, event, f"another {name}"))
     for each in held:
         if Write.CONTRADICTS in _against(each, event):
-            raise Contradiction(
-                "same-revision-other-content",
-                f"revision {event.revision} of product {event.product} of tenant {tenant.id} came before with other"
-                " content, which is held: commerce must send the correction under a higher revision",
-            )
+            raise Contradiction(_other_content(tenant, event, "other content, which is held"))
     is_lower = _repeats_held(tenant, event, held, now=now)
     if Write.LANDS in verdicts.values() and not is_lower:
         return event
     return _stale(tenant.id, type_of, event.revision, product=event.product)
+
+
+def _other_content(tenant: Tenant, event: ProductEvent, difference: str) -> Problem:
+    subject = f"product {event.product} of tenant {tenant.id}"
+    return problem("same-revision-other-content", subject=subject, revision=event.revision, difference=difference)
 
 
 def _repeats_held(tenant: Tenant, event: ProductEvent, held: Sequence[HeldEvent], *, now: datetime) -> bool:
@@ -194,11 +174,10 @@ def _repeats_held(tenant: Tenant, event: ProductEvent, held: Sequence[HeldEvent]
 def _against(held: HeldEvent, event: ProductEvent) -> set[Write]:
     """How the event stands to what is held, in each register that both write."""
     said = said_by(held)
-    pairs = zip(writes_of(said), writes_of(event), strict=True) if said is not None else ()
+    written, writes = writes_of(said) if said is not None else {}, writes_of(event)
     return {
-        judge(Register(there, held.revision), here, event.revision)
-        for there, here in pairs
-        if there is not None and here is not None
+        judge(Register(written[name], held.revision), writes[name], event.revision)
+        for name in written.keys() & writes.keys()
     }
 
 
@@ -217,21 +196,21 @@ def _check_life_cycle(product: ProductRegisters, event: ProductEvent, held: Set[
         case ProductActivated() if "deactivate" in held:
             return
         case ProductDeactivated() if "deactivate" in held:
-            raise Refused("already-held", f"a deactivation of product {key} is held already: approve or reject that")
+            raise Refused(problem("already-held", change="a deactivation", product=key))
         case ProductSuspended() if "suspend" in held and not product.suspended:
-            raise Refused("already-held", f"a suspension of product {key} is held already: approve or reject that")
+            raise Refused(problem("already-held", change="a suspension", product=key))
         case ProductUnsuspended() if "suspend" in held:
             return
         case ProductActivated() if product.activated:
-            raise Refused("already-active", f"product {key} is active: change its licence with license.updated")
+            raise Refused(problem("already-active", product=key))
         case ProductActivated():
             return
         case _ if not product.activated:
-            raise Refused("not-active", f"product {key} is not active: activate it first")
+            raise Refused(problem("not-active", product=key))
         case ProductSuspended() if product.suspended:
-            raise Refused("already-suspended", f"product {key} is suspended already")
+            raise Refused(problem("already-suspended", product=key))
         case ProductUnsuspended() if not product.suspended:
-            raise Refused("not-suspended", f"product {key} is not suspended")
+            raise Refused(problem("not-suspended", product=key))
 
 
 def _check_offer(command: ProductCommand | Activation, catalog: Catalog, tenant: Tenant) -> None:
@@ -248,11 +227,9 @@ def _check_offer(command: ProductCommand | Activation, catalog: Catalog, tenant:
     opens = not isinstance(command, UpdateLicense) or command.status == "active"
     edition = getattr(command, "edition", None)
     if not is_known and not (key in tenant.products and (edition is None or not opens)):
-        raise Malformed(
-            "unknown-product", f"product {key} is not in the catalogue: adopt one that has it, then retry the message"
-        )
+        raise Malformed(problem("unknown-product", product=key))
     if edition is not None and opens and edition not in editions:
-        raise Malformed("unknown-edition", f"product {key} has no edition {edition}: it has {', '.join(editions)}")
+        raise Malformed(problem("unknown-edition", product=key, edition=edition, known=tuple(editions)))
 
 
 _TYPES: dict[type[ProductCommand], str] = {
@@ -278,7 +255,3 @@ def _body(command: ProductCommand, revision: int | None) -> ProductEvent:
 
 def _stale(tenant_id: str, type_: str, revision: int | None, product: str | None = None) -> TenantMessageStale:
     return TenantMessageStale(tenant_id=tenant_id, type=type_, product=product, revision=revision)
-
-
-def _revision_missing(what: str) -> Refused:
-    return Refused("revision-missing", f"{what} is kept by revision: send the event again with its revision")

@@ -17,7 +17,7 @@ from audit.last_signed import LastSigned
 from audit.seal import Seal
 from audit.verification import Verification
 from runtime.compose.parts import Parts
-from runtime.compose.process import once
+from runtime.compose.process import C, once
 from runtime.seal_keys import load_seal_keys
 
 
@@ -41,20 +41,23 @@ def verification_of(parts: Parts, say: Callable[[Progress], None]) -> Verificati
 
 
 def _seal_store(parts: Parts) -> SealStore:
-    parts.knock()
-    return parts.closing(SealStore(parts.endpoints.database_url))
+    return _opened(parts, SealStore)
 
 
 @once
 def log_copy_of(parts: Parts) -> LogCopy:
-    parts.knock()
-    return parts.closing(LogCopy(parts.endpoints.database_url))
+    return _opened(parts, LogCopy)
 
 
 @once
 def log_faults_of(parts: Parts) -> LogFaults:
+    return _opened(parts, LogFaults)
+
+
+def _opened(parts: Parts, open_: Callable[[str], C]) -> C:
+    """What reads the log, once the database has answered."""
     parts.knock()
-    return parts.closing(LogFaults(parts.endpoints.database_url))
+    return parts.closing(open_(parts.endpoints.database_url))
 
 
 @once

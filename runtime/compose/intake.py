@@ -10,6 +10,7 @@ from functools import partial
 
 from adapters.kafka import cloudevents_reader as inbound
 from adapters.kafka.ports import Consumer, Message, OnAssign
+from adapters.kafka.preserved_messages import preserve, restore
 from application.inbound import Inbound, Readable, Unreadable, set_aside
 from application.ingest import Lifecycle
 from application.ports.inbox import WaitingMessage
@@ -58,7 +59,7 @@ class IncomingMessages:
     def read(self, message: Message) -> Inbound:
         """A message on Kafka, as the lifecycle takes it."""
         why = message.undecodable
-        read = inbound.read(message) if why is None else inbound.undecodable(message, why)
+        read = inbound.read(message) if why is None else inbound.unread(message, "undecodable", why)
         return self._placed(read, message.topic, message.partition, message.offset)
 
     def reread(self, waiting: WaitingMessage) -> Inbound:
@@ -67,7 +68,7 @@ class IncomingMessages:
 
     def restored(self, body: bytes, topic: str, partition: int, offset: int) -> Inbound:
         """A stored message through the front door again."""
-        return self._placed(inbound.read(inbound.restore(body)), topic, partition, offset)
+        return self._placed(inbound.read(restore(body)), topic, partition, offset)
 
     def refused(self, message: Message, error: Exception) -> Iterator[Inbound]:
         """As what a message is quarantined that met an unexpected error: with all that is known of it; as it came, of
@@ -99,7 +100,7 @@ class IncomingMessages:
                 revision=read.revision,
                 command=read.command,
                 digest=digest,
-                whole=partial(inbound.preserve, read.original),
+                whole=partial(preserve, read.original),
                 topic=topic,
                 partition=partition,
                 offset=offset,

@@ -75,7 +75,7 @@ class Parts(Process):
                 default_region=configuration.topology.default_region,
                 patience=proposal.patience_of(configuration.policy),
             )
-        self.another_configuration()
+        self.made_of_configuration.clear()
 
     def learn(self) -> None:
         """Use what was adopted since."""

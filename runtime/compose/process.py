@@ -40,8 +40,8 @@ class Process:
         self.settings = settings
         self.endpoints = endpoints
         self._closing = ExitStack()
-        self._made: dict[object, Any] = {}
-        self._made_of_configuration: dict[object, Any] = {}
+        self.made: dict[object, Any] = {}
+        self.made_of_configuration: dict[object, Any] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -60,22 +60,6 @@ class Process:
         """Call it when this process is left."""
         self._closing.callback(act)
 
-    def once(self, make: Callable[[Self], T]) -> T:
-        """What `make` makes of this process, made once."""
-        if make not in self._made:
-            self._made[make] = make(self)
-        return cast("T", self._made[make])
-
-    def once_per_configuration(self, make: Callable[[Self], T]) -> T:
-        """As `once`, and made anew of another configuration."""
-        if make not in self._made_of_configuration:
-            self._made_of_configuration[make] = make(self)
-        return cast("T", self._made_of_configuration[make])
-
-    def another_configuration(self) -> None:
-        """Forget what was made of the one before."""
-        self._made_of_configuration.clear()
-
     def knock(self) -> None:
         """Raises Unavailable where the database does not answer."""
         from adapters.postgres.connection import connect  # noqa: PLC0415
@@ -85,20 +69,21 @@ class Process:
 
 def once(make: Callable[[P], T]) -> Callable[[P], T]:
     """A function that makes one thing of the parts of a process, and gives the same thing again."""
-
-    @wraps(make)
-    def made(parts: P) -> T:
-        return parts.once(make)
-
-    return made
+    return _kept(make, lambda parts: parts.made)
 
 
 def once_per_configuration(make: Callable[[P], T]) -> Callable[[P], T]:
     """As `once`; the thing is made anew when another configuration is used."""
+    return _kept(make, lambda parts: parts.made_of_configuration)
 
+
+def _kept(make: Callable[[P], T], where: Callable[[P], dict[object, Any]]) -> Callable[[P], T]:
     @wraps(make)
     def made(parts: P) -> T:
-        return parts.once_per_configuration(make)
+        kept = where(parts)
+        if make not in kept:
+            kept[make] = make(parts)
+        return cast("T", kept[make])
 
     return made
 

@@ -7,9 +7,7 @@ from threading import Lock
 from typing import Any
 
 from adapters.kafka.ports import Consumer, Message, OnAssign, Producer
-from adapters.postgres.connection import connect
 from adapters.postgres.event_log import PostgresEventLog
-from adapters.postgres.sessions import Sessions
 from adapters.provisioners import replies
 from adapters.provisioners.foreign import check_secrets
 from adapters.provisioners.signed_requests import SigningSecret
@@ -21,6 +19,7 @@ from runtime import faults
 from runtime.compose.kafka import consumer_of, producer_of
 from runtime.compose.parts import Parts
 from runtime.compose.process import once, once_per_configuration
+from runtime.compose.resources import outside_of
 from runtime.settings import Settings
 from runtime.webhook_secrets import load_webhook_secrets
 
@@ -39,11 +38,7 @@ def executors_of_configuration(parts: Parts, configuration: Configuration) -> An
 
 def _executors(parts: Parts) -> Any:
     return executors(
-        control=_control(parts),
-        topology=parts.topology,
-        catalog=parts.catalog,
-        site_domain=parts.settings.site_domain,
-        master_key=parts.master_key,
+        outside_of(parts),
         webhook_secrets=webhook_secrets_of(parts),
         producer=_commands(parts).producer,
     )
@@ -53,12 +48,6 @@ def _executors(parts: Parts) -> Any:
 def webhook_secrets_of(parts: Parts) -> Mapping[str, SigningSecret]:
     secrets = load_webhook_secrets(parts.settings)
     return {name: SigningSecret.parse(secret, name=name) for name, secret in secrets.items()}
-
-
-@once
-def _control(parts: Parts) -> Sessions:
-    url, keep = parts.endpoints.database_url, parts.settings.provisioner_executor_limit
-    return parts.closing(Sessions(lambda: connect(url, autocommit=True), keep=keep))
 
 
 class _Commands:

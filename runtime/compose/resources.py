@@ -8,9 +8,10 @@ from datetime import timedelta
 
 from adapters.postgres.connection import connect
 from adapters.postgres.orphan_plans import OrphanPlans
+from adapters.postgres.sessions import Sessions
 from adapters.postgres.sweeps import PostgresLedger
-from adapters.resources.observing import Observer
-from adapters.resources.removing import Remover
+from adapters.resources.database import Databases
+from adapters.resources.executors import Outside, resources
 from application.database_recreation import DatabaseRecreation
 from application.drift_detection import DriftDetector
 from application.drift_sweep import DriftSweep
@@ -19,12 +20,23 @@ from runtime.compose.parts import Parts
 from runtime.compose.process import new_id, once, once_per_configuration, utc_now
 
 
+def outside_of(parts: Parts) -> Outside:
+    """Where the resources of the configuration in use are."""
+    return Outside(_control(parts), parts.topology, parts.catalog, parts.settings.site_domain, parts.master_key)
+
+
+@once
+def _control(parts: Parts) -> Sessions:
+    url, keep = parts.endpoints.database_url, parts.settings.provisioner_executor_limit
+    return parts.closing(Sessions(lambda: connect(url, autocommit=True), keep=keep))
+
+
 @once_per_configuration
 def reconciling_of(parts: Parts) -> DriftDetector:
     return DriftDetector(
         log=parts.log,
         snapshots=parts.saga.snapshots,
-        looking=_observer(parts),
+        resources=resources(outside_of(parts)),
         catalog=parts.catalog,
         policy=parts.policy,
         clock=utc_now,
@@ -37,7 +49,7 @@ def recreating_of(parts: Parts) -> DatabaseRecreation:
     return DatabaseRecreation(
         log=parts.log,
         snapshots=parts.saga.snapshots,
-        observe=reconciling_of(parts).looking.observe,
+        is_there=Databases(parts.topology, master_key=parts.master_key).is_there,
         catalog=parts.catalog,
         clock=utc_now,
         new_id=new_id,
@@ -46,12 +58,10 @@ def recreating_of(parts: Parts) -> DatabaseRecreation:
 
 @once_per_configuration
 def clearing_of(parts: Parts) -> OrphanRemoval:
-    url = parts.endpoints.database_url
     return OrphanRemoval(
         log=parts.log,
-        looking=_observer(parts),
-        removing=Remover(lambda: connect(url), parts.topology),
-        plans=OrphanPlans(url),
+        resources=resources(outside_of(parts)),
+        plans=OrphanPlans(parts.endpoints.database_url),
         drift=parts.policy.drift,
         clock=utc_now,
         new_id=new_id,
@@ -81,8 +91,3 @@ def sweeping_of(parts: Parts) -> Iterator[DriftSweep]:
             interval=timedelta(seconds=settings.sweep_interval_seconds),
             pause=timedelta(milliseconds=settings.sweep_pause_milliseconds),
         )
-
-
-def _observer(parts: Parts) -> Observer:
-    url = parts.endpoints.database_url
-    return Observer(lambda: connect(url), parts.topology, parts.catalog, master_key=parts.master_key)

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.encryption import CACHE_SECONDS, MasterKey, PostgresEncryptionKeys
 from adapters.postgres.migrations import migrate
 from domain.errors import TenantryError, Unavailable, UsageError

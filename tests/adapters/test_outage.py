@@ -36,6 +36,31 @@ def test_a_loop_says_once_that_it_waits_why_and_that_it_goes_on() -> None:
     assert [line.get("why", line.get("waited_for")) for line in lines] == ["refused", "full", "full", "conflict"]
 
 
+def test_an_outage_that_comes_back_at_once_is_the_same_one_and_its_end_is_told_when_it_stays_away() -> None:
+    now = 0.0
+    outage = Outage("the relay", seconds=lambda: now)
+    waited: list[bool] = []
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(6):  # seven seconds away, three at work
+            outage.goes_on(FULL)
+            waited.append(outage.waits is not None)
+            now += 7
+            outage.is_over()
+            waited.append(outage.waits is not None)
+            now += 3
+        for _ in range(8):
+            outage.is_over()
+            now += 1
+        outage.goes_on(FULL)
+    assert [line["event"] for line in lines] == [
+        "the relay waits",
+        "the relay goes on after 7.0 s",
+        "the relay goes on after 57.0 s",
+        "the relay waits",
+    ]
+    assert waited == [True, False] * 6
+
+
 def test_what_a_loop_waits_for_is_told_with_the_time_at_which_it_began() -> None:
     outage = Outage("the intake")
     told = [outage.waits]

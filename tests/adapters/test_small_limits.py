@@ -17,7 +17,7 @@ import pytest
 import structlog
 from psycopg import sql
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.high_water import HighWaterAgent
 from adapters.postgres.migrations import migrate
 from application.unit_of_work import UnitOfWork

@@ -27,6 +27,7 @@ from domain.tenant.events import (
 from domain.tenant.state import Tenant
 from tests.domain.driver import Cloud
 from tests.domain.given import CONFLUENCE, GUARDED, JIRA, POLICY, message
+from tests.refusals import refused
 
 MINUTE = timedelta(minutes=1)
 
@@ -124,7 +125,7 @@ def test_an_old_hash_is_refused_when_the_plan_has_changed() -> None:
     snapshots.destroys_all()
     old = snapshots.operating().plan().hash
     snapshots.says("t-3", "product.suspended", 3, product=JIRA)
-    with pytest.raises(UsageError, match=rf"is not plan {old}, it is plan"):
+    with refused(UsageError, match=rf"is not plan {old}, it is plan"):
         snapshots.operating().approve(old, reason="they left", by="ada@host")
     assert snapshots.destroyed() == ["t-0", "t-1"]
 
@@ -147,7 +148,7 @@ def test_somebody_who_records_while_a_plan_is_approved_has_it_checked_again() ->
         snapshots.says("t-3", "product.suspended", 3, product=JIRA)
 
     snapshots.log.before_record = first
-    with pytest.raises(UsageError, match="is not plan"):
+    with refused(UsageError, match="is not plan"):
         snapshots.operating().approve(old, reason="they left", by="ada@host")
 
 
@@ -274,7 +275,7 @@ def test_a_purge_cannot_be_rejected() -> None:
     snapshots.work()
     assert not any(isinstance(fact.event, PurgeStarted) for fact in snapshots.log.events)
     operating = snapshots.operating()
-    with pytest.raises(UsageError, match="only purges are held"):
+    with refused(UsageError, match="only purges are held"):
         operating.reject(operating.plan().hash, reason="no", by="ada@host")
     snapshots.approve()
     snapshots.work()

@@ -25,6 +25,7 @@ from domain.scope.state import (
 from domain.scope.steps import MembershipResult, MembershipSpec, Scope, Step
 from tests.domain.driver import Cloud
 from tests.domain.given import JIRA, JIRA_FAMILY, JIRA_SCOPE, SITE, TENANT, after, message, of
+from tests.refusals import refused
 
 GAVE_UP = ScopeFailed(**of(JIRA_SCOPE), digest="d", step=Step.LICENSE, reason="no such disk")
 HELD_BY_SAGA = ScopePutOnHold(**of(JIRA_SCOPE), step=Step.LICENSE, reason="stuck", digest="d")
@@ -52,12 +53,12 @@ def test_what_was_given_up_or_held_for_a_failure_is_tried_again(stopped: ScopeFa
 
 
 def test_retrying_what_goes_well_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"nothing of product:t-1:jira-software is held or given up"):
+    with refused(UsageError, match=r"nothing of product:t-1:jira-software is held or given up"):
         decide(retry(), Provisioning(JIRA_SCOPE))
 
 
 def test_a_retry_does_not_run_through_the_hold_of_a_person() -> None:
-    with pytest.raises(UsageError, match=r"is held .*moving house.*runs release product:t-1:jira-software"):
+    with refused(UsageError, match=r"is held .*moving house.*runs release product:t-1:jira-software"):
         decide(retry(), after(JIRA_SCOPE, GAVE_UP, HELD_BY_HAND))
 
 
@@ -72,7 +73,7 @@ def test_what_the_saga_holds_may_be_held_by_hand_as_well() -> None:
 
 
 def test_holding_twice_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"is held already .*moving house.*release it first"):
+    with refused(UsageError, match=r"is held already .*moving house.*release it first"):
         decide(hold(), after(JIRA_SCOPE, HELD_BY_HAND))
 
 
@@ -81,13 +82,13 @@ def test_a_release_lets_go_what_a_person_held() -> None:
 
 
 def test_a_release_of_what_a_failure_holds_points_to_retry() -> None:
-    with pytest.raises(UsageError, match=r"because a step failed \(stuck\).*runs retry product:t-1:jira-software"):
+    with refused(UsageError, match=r"because a step failed \(stuck\).*runs retry product:t-1:jira-software"):
         decide(release(), after(JIRA_SCOPE, HELD_BY_SAGA))
 
 
 @pytest.mark.parametrize("events", [(), (GAVE_UP,)])
 def test_releasing_what_nobody_holds_is_refused(events: tuple[ScopeFailed, ...]) -> None:
-    with pytest.raises(UsageError, match="nothing of product:t-1:jira-software is held"):
+    with refused(UsageError, match="nothing of product:t-1:jira-software is held"):
         decide(release(), after(JIRA_SCOPE, *events))
 
 
@@ -101,13 +102,13 @@ def test_a_converged_scope_is_ensured_again() -> None:
     ]
     act = Act("ensure", JIRA_SCOPE, "its password was changed")
     assert decide(act, after(JIRA_SCOPE, *done)) == EnsureRequested(**of(JIRA_SCOPE), reason="its password was changed")
-    with pytest.raises(UsageError, match="runs release"):
+    with refused(UsageError, match="runs release"):
         decide(act, after(JIRA_SCOPE, *done, HELD_BY_HAND))
-    with pytest.raises(UsageError, match="has failed: `tenantry runs retry"):
+    with refused(UsageError, match="has failed: `tenantry runs retry"):
         decide(act, after(JIRA_SCOPE, *done, GAVE_UP))
-    with pytest.raises(UsageError, match="has not converged"):
+    with refused(UsageError, match="has not converged"):
         decide(act, after(JIRA_SCOPE, *done[:-1]))
-    with pytest.raises(UsageError, match="is absent"):
+    with refused(UsageError, match="is absent"):
         decide(act, after(JIRA_SCOPE, converged))
 
 
@@ -179,7 +180,7 @@ def test_retrying_twice_is_told_that_nothing_is_held(desk: Desk) -> None:
     desk.cloud.world.trouble = fails_for_good
     desk.cloud.work()
     desk.does(retry(JIRA_FAMILY))
-    with pytest.raises(UsageError, match="nothing of family:t-1:jira is held or given up"):
+    with refused(UsageError, match="nothing of family:t-1:jira is held or given up"):
         desk.does(retry(JIRA_FAMILY))
 
 
@@ -255,7 +256,7 @@ def test_an_act_that_is_overtaken_again_and_again_is_told_so(desk: Desk) -> None
 )
 def test_a_scope_that_is_not_there_is_named_with_the_way_to_those_that_are(desk: Desk, scope: Scope) -> None:
     told = rf"there is no scope {scope}: see `tenantry runs list --tenant {scope.tenant_id}`"
-    with pytest.raises(UsageError, match=told):
+    with refused(UsageError, match=told):
         desk.does(hold(scope))
 
 

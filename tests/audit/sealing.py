@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.migrations import migrate
 from adapters.postgres.seal_store import LeafTile, SealStore
 from audit.checkpoints import Keyring, Note, Signer

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.seal_store import COLUMNS
 from audit.checkpoints import Checkpoint
 from domain.errors import Unavailable

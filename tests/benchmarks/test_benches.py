@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.event_mapper import EventMapper
 from benchmarks import report, saga

@@ -17,14 +17,14 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from typer.testing import CliRunner
 
-from adapters.embedded.servers import EmbeddedPostgres
-from adapters.kafka.cloudevents_reader import to_structured
+from adapters.embedded.postgres import EmbeddedPostgres
+from adapters.kafka.cloudevents_writer import to_structured
 from adapters.kafka.ports import Message
 from application.reconcile import Saga
 from cli.main import app
 from domain.event import Event
-from domain.scope.desired import TenantSnapshot
 from domain.scope.next_action import database_of
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.steps import DatabaseResult, Scope
 from runtime.compose import Parts, utc_now
 from runtime.compose.intake import lifecycle_of, messages_of

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytest
 from typer.testing import CliRunner
 
-from adapters.kafka.cloudevents_reader import to_structured
+from adapters.kafka.cloudevents_writer import to_structured
 from adapters.kafka.ports import Message
 from application.ports.resources import Order
 from cli.main import app

@@ -16,7 +16,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
-from adapters.embedded.servers import EmbeddedBroker
+from adapters.embedded.broker import EmbeddedBroker
 from adapters.kafka.clients import GroupSession, KafkaPythonConsumer, KafkaPythonProducer, ensure_topics
 from application.inbound import Inbound
 from cli.main import app

@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from adapters.kafka.cloudevents_reader import to_structured
+from adapters.kafka.cloudevents_writer import to_structured
 from adapters.kafka.ports import Message
 from runtime.compose import utc_now
 from runtime.compose.intake import lifecycle_of, messages_of

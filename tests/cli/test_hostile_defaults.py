@@ -22,7 +22,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.connection import LONG, Limits, connect
 from adapters.postgres.engine import engine
 from adapters.postgres.migrations import current, downgrade, head, migrate

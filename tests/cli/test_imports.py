@@ -20,8 +20,10 @@ ROOT = Path(__file__).parent.parent.parent
 
 _DRIVERS = {"sqlalchemy", "alembic", "eventsourcing", "confluent_kafka", "pyarrow", "cryptography", "structlog"}
 FOR_HELP = {*_DRIVERS, "kafka", "psycopg", "pydantic", "pydantic_settings", "rich", "projections", "adapters"}
-FOR_STATUS = {*_DRIVERS, "projections", "audit", "workers", "history", "application"}
-"""kafka-python imports its admin client with anything of it, so `status` has that one: it asks the brokers."""
+_EVENTS = {"domain.event_registry", "domain.tenant", "domain.scope.state", "domain.operator_events", "domain.catalog"}
+FOR_STATUS = {*_DRIVERS, *_EVENTS, "projections", "audit", "workers", "history", "application"}
+"""The events alone take as long as half of the rest. kafka-python imports its admin client with anything of it, so
+`status` has that one: it asks the brokers."""
 
 PROGRAM = """
 import atexit, json, sys
@@ -34,7 +36,7 @@ main()
 
 
 def imported_by(tmp_path: Path, *arguments: str, said: str = "") -> set[str]:
-    """The top-level packages that the command has imported when it ends."""
+    """The modules that the command has imported when it ends, top-level packages among them."""
     file = tmp_path / "modules.json"
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(file), *arguments],
@@ -47,7 +49,7 @@ def imported_by(tmp_path: Path, *arguments: str, said: str = "") -> set[str]:
     )
     assert "Traceback" not in ran.stderr, ran.stderr
     assert said in ran.stdout, ran.stderr
-    return {module.partition(".")[0] for module in json.loads(file.read_text())}
+    return set(json.loads(file.read_text()))
 
 
 def test_help_imports_no_driver_and_no_command(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kafka import KafkaConsumer
 
-from adapters.kafka.cloudevents_reader import restore
+from adapters.kafka.preserved_messages import restore
 from runtime.compose.operators import quarantine_of
 from tests.cli.taking import Taking, taking
 from tests.contracts import raw_batches

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from adapters.resources.removing import Remover
+from adapters.resources.database import Databases
+from application.ports.resources import Resource
+from application.resources import Resources
 from domain.drift import Thing
 from domain.operator_events import OrphansMarkedForRemoval, OrphansRemoved
 from domain.scope.state import StepStarted
@@ -128,17 +130,17 @@ def test_a_removal_that_was_killed_in_the_middle_goes_on_under_its_hash_and_take
     litter: Litter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = litter.told()["plan"]
-    remove, count = Remover.remove, 0
+    resource_of, count = Resources.of, 0
 
-    def dies(self: Remover, thing: Thing, *, is_claimed: Callable[[], bool]) -> bool:
+    def dies(self: Resources, thing: Thing) -> Resource:
         nonlocal count
-        count += 1
+        count += len(litter.facts(plan))  # from its intent on
         if count > 3:
             raise KeyboardInterrupt
-        return remove(self, thing, is_claimed=is_claimed)
+        return resource_of(self, thing)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Remover, "remove", dies)
+        patched.setattr(Resources, "of", dies)
         litter.cloud.says("orphans", "remove", plan, "--reason", "litter", code=130)
     assert [type(fact) for fact in litter.facts(plan)] == [OrphansMarkedForRemoval]
     assert 0 < len(litter.listed()) < len(litter.things)
@@ -153,14 +155,13 @@ def test_what_an_intent_names_meanwhile_is_spared_even_under_the_lock(
 ) -> None:
     """The intent is committed after the streams were read, and before the lock: it is found under the lock."""
     plan = litter.told()["plan"]
-    remove = Remover.remove
+    discard = Databases.discard
 
-    def late(self: Remover, thing: Thing, *, is_claimed: Callable[[], bool]) -> bool:
-        if thing.kind == "schema":
-            claim(litter, generation=999)
-        return remove(self, thing, is_claimed=is_claimed)
+    def late(self: Databases, thing: Thing, *, is_claimed: Callable[[], bool]) -> Sequence[str] | None:
+        claim(litter, generation=999)
+        return discard(self, thing, is_claimed=is_claimed)
 
-    monkeypatch.setattr(Remover, "remove", late)
+    monkeypatch.setattr(Databases, "discard", late)
     removed = litter.remove(plan)
     skipped = {(thing["kind"], thing["name"]) for thing in removed["spared"]}
     assert skipped == {("schema", litter.schema), ("role", litter.group)}
@@ -228,7 +229,7 @@ def test_what_a_silent_shard_holds_is_neither_absent_nor_removed(
     there = settings.read_text()
     settings.write_text(there.replace(litter.cloud.shards["eu-1"], "postgresql://nobody@127.0.0.1:1/none"))
     said = litter.cloud.refuses("orphans", "remove", plan, "--reason", "litter")
-    assert "eu-1 was not looked at" in said
+    assert "not looked at: eu-1" in said
     told = litter.told()
     assert list(told["not_looked_at"]) == ["eu-1"]
     assert {thing["where"] for thing in told["orphans"]} == {CONTROL}

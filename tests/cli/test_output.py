@@ -33,6 +33,7 @@ from cli.output import (
     err,
     out,
     print_json,
+    print_line,
     render,
     show_traceback,
     table,
@@ -106,7 +107,7 @@ def lines_of(screen: Screen) -> list[str]:
 def test_a_line_of_any_text_is_one_line_and_the_text(first: str, second: str, encoding: str) -> None:
     with screens(encoding) as (stdout, stderr):
         out.print(f"{first}: ", Styled(second, "red"), style="bold")
-        err.print(first, markup=False, highlight=False, soft_wrap=True)
+        err.print(first)
         complain(first)
         warn(second)
     # Two parts are escaped one by one: a mark at the beginning of the second does not reach the first.
@@ -255,18 +256,18 @@ def test_plans_orphans_and_sweeps_show_any_text_in_lines_of_their_own(text: str,
     change = guard.Change(text, 1, text, text, 1, text, text, text, ((text, "open", "closed"),), text)
     sweep = Sweep(unreachable={text: text}, suspicious=(text,))
     with screens(encoding) as (stdout, _):
-        orphans._say_plan(found)
-        reconcile._say(sweep, Mended())
+        for line in (*orphans._plan(found), *reconcile._text(sweep, Mended())):
+            print_line(line)
     assert len(lines_of(stdout)) == 6
     with screens(encoding) as (stdout, _), patch.object(guard.Plan, "hash", "feed"):
-        plans._print_plan(guard.Plan((change,), {}, {}), as_json=False)
+        render(Report(text=plans._plan(guard.Plan((change,), {}, {}))), as_json=False)
     assert lines_of(stdout)[0].rstrip() == "plan feed: 1 changes are held"
 
 
 def test_a_report_is_one_json_value_for_programs_and_its_text_is_not_made_for_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    render(Report({"tenants": 2}, lambda: [table("", ("tenants",), [(1 / 0,)])]), as_json=True)
+    render(Report({"tenants": 2}, (str(1 / tenants) for tenants in (0,))), as_json=True)
     assert capsys.readouterr().out == '{"tenants": 2}\n'
-    render(Report({"tenants": 2}, lambda: ["2 tenants"]), as_json=False)
+    render(Report({"tenants": 2}, ["2 tenants"]), as_json=False)
     assert capsys.readouterr().out == "2 tenants\n"

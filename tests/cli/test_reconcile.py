@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.resources.passwords import changed
 from adapters.resources.topology import reach_role
 from domain.scope.state import ScopeConverged, ScopePutOnHold, StepFailed, StepMissing, StepStarted

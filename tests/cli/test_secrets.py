@@ -157,7 +157,7 @@ def test_a_settings_file_that_is_cut_short_is_not_repeated(tmp_path: Path) -> No
 def test_nothing_that_holds_an_address_shows_its_password_when_it_is_printed() -> None:
     url = ADDRESSES["nobody there"]
     settings = load_settings(database_url=url)
-    endpoints, card = Endpoints(url, "127.0.0.1:1"), Card(1, url, "127.0.0.1:1")
+    endpoints, card = Endpoints(url, "127.0.0.1:1"), Card(url, "127.0.0.1:1", pid=1)
     assert gives_away(f"{settings!r}{settings}{endpoints!r}{card!r}{settings.model_dump()}") == []
     assert gives_away(without_secrets(url) + named(url)) == []
     for case, address in ADDRESSES.items():

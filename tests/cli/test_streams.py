@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent.parent
 FORMS = ("line", "table", "json")
 SPOKEN = """
 import typer
-from cli.output import command, err, open_closed_streams, out, print_json, table
+from cli.command import command
+from cli.output import err, open_closed_streams, out, print_json, table
 
 @command
 def spoken(forms: list[str], lines: int = 1) -> None:

@@ -14,13 +14,14 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres
+from adapters.embedded.broker import EmbeddedBroker
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.kafka.clients import GroupSession, KafkaPythonConsumer, KafkaPythonProducer, Producer, ensure_topics
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.migrations import migrate
-from adapters.provisioners.foreign import licensed
 from adapters.provisioners.replies import PostgresReplies, Replied, read
 from adapters.provisioners.signed_requests import SigningSecret
+from adapters.resources.entitlement import licensed
 from application.ports.resources import Executor, Order
 from application.ports.work_queue import Reply
 from domain.catalog import AnyExecutor, Catalog, default_catalog

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres
+from adapters.embedded.broker import EmbeddedBroker
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.kafka.clients import Message
-from adapters.provisioners.foreign import licensed
 from adapters.provisioners.replies import LARGEST_REPLY_BYTES, read
 from adapters.provisioners.signed_requests import SigningSecret
+from adapters.resources.entitlement import licensed
 from application.ports.resources import Order
 from domain.catalog import ForeignExecutor
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable

@@ -10,11 +10,13 @@ from uuid import uuid4
 
 import pytest
 
-from adapters.embedded.servers import EmbeddedBroker, EmbeddedPostgres
+from adapters.embedded.broker import EmbeddedBroker
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.kafka.clients import KafkaPythonConsumer, KafkaPythonProducer, Message, ensure_topics
 from adapters.provisioners.commands import Commanded
-from adapters.provisioners.foreign import Routed, licensed
+from adapters.provisioners.foreign import Routed
 from adapters.provisioners.replies import LARGEST_REPLY_BYTES, read
+from adapters.resources.entitlement import licensed
 from application.ingest import Lifecycle
 from application.ports.resources import Order
 from application.reconcile import Saga

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
+from adapters.provisioners.foreign import Routed
 from application.ports.resources import Order
 from domain.errors import Fenced, Obstacle, Permanent
 from domain.scope.steps import DatabaseResult, RegionResult, RegionSpec, Scope, Step
@@ -34,7 +35,8 @@ def executors(request: pytest.FixtureRequest) -> Iterator[Executors]:
         yield fakes
     else:
         with serving() as provisioner:
-            yield fakes | {("product", Step.LICENSE): webhook(provisioner, "jira-software", Step.LICENSE)}
+            ours, asked = fakes["product", Step.LICENSE], webhook(provisioner, "jira-software", Step.LICENSE)
+            yield fakes | {("product", Step.LICENSE): Routed(ours, {"jira-software": asked})}
 
 
 def placement(tenant_id: str, region: str | None, *, generation: int = 1, pinned: bool = False) -> Order:

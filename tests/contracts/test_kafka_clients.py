@@ -19,7 +19,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.structs import TopicPartition
 
-from adapters.embedded.servers import EmbeddedBroker
+from adapters.embedded.broker import EmbeddedBroker
 from adapters.kafka import clients as kafka
 from adapters.kafka.clients import (
     BrokerUnreachable,

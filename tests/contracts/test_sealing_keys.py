@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from psycopg_pool import ConnectionPool
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.encryption import MasterKey, PostgresEncryptionKeys
 from adapters.postgres.migrations import migrate
 from application.ports.encryption import EncryptionKeys

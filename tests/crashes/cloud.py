@@ -22,8 +22,8 @@ from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from adapters.embedded.servers import EmbeddedPostgres
-from adapters.kafka.cloudevents_reader import to_structured
+from adapters.embedded.postgres import EmbeddedPostgres
+from adapters.kafka.cloudevents_writer import to_structured
 from adapters.kafka.ports import Message
 from adapters.postgres.migrations import migrate
 from adapters.resources.login_role import role_password
@@ -33,7 +33,7 @@ from demo.entries import Entry
 from demo.findings import Found, find
 from demo.oracle import Disagreement, disagreements, expect
 from demo.rules import Tenant, family_of
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.steps import Scope
 from projections import PROJECTIONS
 from runtime.compose import Parts, new_id

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from tests.crashes.cloud import Cloud, a_cloud
 
 

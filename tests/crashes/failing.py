@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from application.ports.resources import Executor, Order
+from application.ports.resources import BoundedExecutor, Order
 from domain.errors import Permanent, Retryable
 from domain.scope.steps import ScopeKind, Step, StepResult
 
@@ -22,9 +22,9 @@ LATER = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """`domain.ports.Executor` that ensures nothing without failing."""
+    """`BoundedExecutor` that ensures nothing without failing."""
 
-    executor: Executor
+    executor: BoundedExecutor
     how: Literal["for good", "for now"]
 
     def ensure(self, order: Order) -> StepResult:
@@ -36,8 +36,11 @@ class Failing:
     def remove(self, order: Order) -> None:
         self.executor.remove(order)
 
+    def bulkheads(self, order: Order) -> tuple[str, ...]:
+        return self.executor.bulkheads(order)
+
 
 def failing(
-    executors: Mapping[tuple[ScopeKind, Step], Executor], fails: Fails
-) -> dict[tuple[ScopeKind, Step], Executor]:
+    executors: Mapping[tuple[ScopeKind, Step], BoundedExecutor], fails: Fails
+) -> dict[tuple[ScopeKind, Step], BoundedExecutor]:
     return {**executors, **{key: Failing(executors[key], how) for key, how in fails.items()}}

@@ -13,17 +13,16 @@ from typing import Any
 from unittest.mock import patch
 
 from adapters.postgres import unit_of_work as recording
-from adapters.provisioners.foreign import licensed
 from adapters.resources import database as databases
-from adapters.resources import entitlement as licenses
 from adapters.resources import fences
+from adapters.resources.entitlement import licensed
 from adapters.resources.login_role import Names
-from application.ports.resources import Executor, Order
+from application.ports.resources import BoundedExecutor, Order
 from application.unit_of_work import UnitOfWork
 from domain.scope.steps import ScopeKind, Step, StepResult
 from tests.crashes.points import WatchedLog
 
-Executors = Mapping[tuple[ScopeKind, Step], Executor]
+Executors = Mapping[tuple[ScopeKind, Step], BoundedExecutor]
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def _a_fence_that_lets_everybody_pass() -> Iterator[Fault]:
         return False
 
     with ExitStack() as stack:
-        for room in (databases, fences, licenses):
+        for room in (databases, fences):
             stack.enter_context(patch.object(room, "pass_fence", open_))
         yield Fault()
 
@@ -91,7 +90,7 @@ def _a_commit_before_its_effect() -> Iterator[Fault]:
 class _Hasty:
     """Promises what it has not done."""
 
-    honest: Executor
+    honest: BoundedExecutor
     owed: list[Order] = field(default_factory=list)
 
     def ensure(self, order: Order) -> StepResult:
@@ -100,6 +99,9 @@ class _Hasty:
 
     def remove(self, order: Order) -> None:
         self.honest.remove(order)
+
+    def bulkheads(self, order: Order) -> tuple[str, ...]:
+        return self.honest.bulkheads(order)
 
 
 @dataclass(frozen=True, slots=True)

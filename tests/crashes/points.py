@@ -22,7 +22,7 @@ from psycopg import sql
 
 from application.ports.inbox import WaitingMessage
 from application.ports.log_store import LogStore
-from application.ports.resources import Executor, Order
+from application.ports.resources import BoundedExecutor, Order
 from application.ports.work_queue import Lease
 from application.unit_of_work import UnitOfWork
 from domain.event import Recorded
@@ -142,9 +142,9 @@ def _called(fact: Recorded) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WatchedExecutor:
-    """`domain.ports.Executor` whose effects are watched. `ended` is told what each came to."""
+    """`BoundedExecutor` whose effects are watched. `ended` is told what each came to."""
 
-    executor: Executor
+    executor: BoundedExecutor
     watch: Watch
     ended: Callable[[Order, Exception | None], None] = lambda order, error: None
 
@@ -153,6 +153,9 @@ class WatchedExecutor:
 
     def remove(self, order: Order) -> None:
         self._watched(order, self.executor.remove)
+
+    def bulkheads(self, order: Order) -> tuple[str, ...]:
+        return self.executor.bulkheads(order)
 
     def _watched(self, order: Order, act: Callable[[Order], Result]) -> Result:
         _at_work.statements = _Statements(order, self.watch)
@@ -170,10 +173,10 @@ class WatchedExecutor:
 
 
 def watched(
-    executors: Mapping[tuple[ScopeKind, Step], Executor],
+    executors: Mapping[tuple[ScopeKind, Step], BoundedExecutor],
     watch: Watch,
     ended: Callable[[Order, Exception | None], None] = lambda order, error: None,
-) -> dict[tuple[ScopeKind, Step], Executor]:
+) -> dict[tuple[ScopeKind, Step], BoundedExecutor]:
     return {key: WatchedExecutor(executor, watch, ended) for key, executor in executors.items()}
 
 

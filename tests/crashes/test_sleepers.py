@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from domain.scope.state import StepCompleted
 from domain.scope.steps import Level
 from tests.crashes.cloud import JIRA, PATIENCE, Cloud, a_cloud, passed

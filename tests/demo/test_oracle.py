@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from adapters.kafka.cloudevents_reader import to_binary, to_structured
+from adapters.kafka.cloudevents_writer import to_binary, to_structured
 from demo.entries import Entry
 from demo.oracle import Expected, Fact, disagreements, expect
 from demo.stream import stream

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from adapters.kafka.clients import Message
-from adapters.kafka.cloudevents_reader import MAX_BYTES, InboundMessage, Unreadable
+from adapters.kafka.cloudevents_reader import InboundMessage, Unreadable
 from adapters.kafka.cloudevents_reader import read as read_message
+from adapters.kafka.strict_json import MAX_BYTES
 from demo.entries import Entry, read, write
 from demo.stories import SCENARIOS
 from demo.stream import stream

@@ -16,13 +16,14 @@ from application.operator_commands import OperatorCommands
 from application.ports.log_store import LogStore
 from application.ports.resources import Order
 from application.ports.work_queue import Lease, WorkItem
-from application.reconcile import Decision, Saga
+from application.reconcile import Saga
+from application.scope_decision import Decision
 from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, ExecutorError, GuardTripped
 from domain.event import Recorded
 from domain.policy import Policy
 from domain.scope.dependencies import dependents
-from domain.scope.desired import TenantSnapshot, scopes_of
+from domain.scope.snapshot import TenantSnapshot, scopes_of
 from domain.scope.state import ScopeResumed, StepCompleted
 from domain.scope.steps import Scope, StepResult
 from domain.tenant.events import TenantRestored

@@ -24,7 +24,8 @@ from domain.customer import Customer
 from domain.event import Cause, Event, Recorded
 from domain.policy import Guard, Policy, default_policy
 from domain.scope import state as provisioning
-from domain.scope.desired import DesiredState, TenantSnapshot, desired_state, scopes_of
+from domain.scope.desired import DesiredState, desired_state
+from domain.scope.snapshot import TenantSnapshot, scopes_of
 from domain.scope.state import Provisioning
 from domain.scope.steps import Scope, Step
 from domain.tenant import decisions as tenant_decisions

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from application.problem_texts import sentence
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
 from domain.errors import UsageError
 from domain.scope.steps import Step
+from tests.refusals import refused
 
 EDITIONS = '.editions]\nfree = ["a"]\n'
 APP_OF_AN_APP = (
@@ -95,10 +97,10 @@ def test_a_step_of_a_product_may_be_given_to_a_webhook(step: Step, webhook: str)
     ],
 )
 def test_a_foreign_executor_that_is_wrong_is_named_with_its_product_and_the_remedy(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=r"catalogue my\.toml: products\.p\.executors") as error:
+    with refused(UsageError, match=r"catalogue my\.toml: products\.p\.executors") as error:
         catalog(text)
-    assert said in str(error.value)
-    assert "password@" not in str(error.value)
+    assert said in sentence(error.value)
+    assert "password@" not in sentence(error.value)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,6 @@ def test_a_foreign_executor_that_is_wrong_is_named_with_its_product_and_the_reme
     ],
 )
 def test_a_catalogue_that_is_wrong_says_where(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=r"catalogue my\.toml: ") as error:
+    with refused(UsageError, match=r"catalogue my\.toml: ") as error:
         catalog(text)
-    assert said in str(error.value)
+    assert said in sentence(error.value)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
-
 from application.adoption import Adoption
 from application.ports.work_queue import Blocked
 from application.reconcile import Saga
@@ -25,6 +23,7 @@ from domain.errors import UsageError
 from domain.retired_products import product_from
 from tests.domain.given import APP, CATALOG, JIRA, NOW, POLICY, Clock, Intake, ids, message
 from tests.fakes.event_log import MemoryEventLog
+from tests.refusals import refused
 
 SHARDS = ShardMap(
     shards=(AdoptedShard(name="eu-1", region="eu", capacity=10), AdoptedShard(name="us-1", region="us", capacity=10)),
@@ -95,7 +94,7 @@ def test_a_product_on_which_tenants_live_keeps_its_family() -> None:
     adopting(log).adopt_first(HERE, reason="first", by="ada")
     moved = CATALOG[JIRA].model_copy(update={"family": "elsewhere"})
     other = replace(HERE, catalog=Catalog(products={**CATALOG.products, JIRA: moved}))
-    with pytest.raises(UsageError, match="tenants live on it"):
+    with refused(UsageError, match="tenants live on it"):
         adopting(log, Living({JIRA: None}, {})).adopt(other, reason="so", by="ada")
     assert adopting(log).adopt(other, reason="so", by="ada") is not None  # nobody lives on it
 
@@ -113,7 +112,7 @@ def test_a_shard_with_families_keeps_its_region() -> None:
     adopting(log).adopt_first(HERE, reason="first", by="ada")
     moved = SHARDS.shards[1].model_copy(update={"region": "eu"})
     other = replace(HERE, topology=SHARDS.model_copy(update={"shards": (SHARDS.shards[0], moved)}))
-    with pytest.raises(UsageError, match="cannot move to region eu"):
+    with refused(UsageError, match="cannot move to region eu"):
         adopting(log, Living({}, {"us-1": SHARDS.shards[1]})).adopt(other, reason="so", by="ada")
 
 
@@ -133,7 +132,7 @@ def test_differences_name_the_place_and_pass_over_what_is_only_known() -> None:
 
 
 def test_no_file_names_what_is_retired() -> None:
-    with pytest.raises(UsageError, match="it is retired by that"):
+    with refused(UsageError, match="it is retired by that"):
         Catalog.parse('[retired.p]\nname = "P"', source="catalog.toml")
 
 

@@ -1,28 +1,18 @@
-"""What is a difference between the log and the real thing, and what is none?"""
+"""Drift: when too much is missing to be believed, and what becomes of a step that is missing."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
-from domain.catalog import Catalog, ForeignExecutor
-from domain.drift import (
-    CONTROL,
-    Entitlement,
-    Observed,
-    Role,
-    compare,
-    entitled,
-    place_of,
-    suspicious,
-)
+from domain.drift import suspicious
 from domain.policy import Drift
-from domain.scope.desired import TenantSnapshot, data_lost, desired_state
-from domain.scope.next_action import Action, PutOnHold, Start, Wait, blockers, database_of, next_action
+from domain.scope.desired import desired_state
+from domain.scope.next_action import Action, PutOnHold, Start, Wait, blockers, next_action
+from domain.scope.purges import data_lost
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import DataAbandoned, Ensured, StepFailed, StepMissing, StepStarted
-from domain.scope.steps import DatabaseSpec, LicenseResult, RoleSpec, Step
+from domain.scope.steps import DatabaseSpec, RoleSpec, Step
 from tests.domain.given import (
     CATALOG,
     JIRA,
@@ -31,7 +21,6 @@ from tests.domain.given import (
     NOW,
     POLICY,
     SITE,
-    TENANT,
     a_tenant,
     after,
     all_converged,
@@ -42,126 +31,6 @@ from tests.domain.given import (
 def one_product() -> TenantSnapshot:
     commerce = a_tenant(JIRA)
     return commerce.snapshot(all_converged(commerce).values())
-
-
-def as_it_should_be(snapshot: TenantSnapshot) -> Observed:
-    """What an observer sees where nothing has drifted."""
-    database = database_of(snapshot, "jira")
-    facts, _ = entitled(JIRA_SCOPE, snapshot, catalog=CATALOG)
-    assert database is not None
-    assert facts is not None
-    name = database.schema_name if database.isolation == "schema" else database.database
-    entitlement = Entitlement(facts.edition, facts.users, facts.active, facts.expires_at, facts.features)
-    return Observed(
-        site_names={"acme": TENANT},
-        rooms={str(JIRA_FAMILY): database.shard},
-        places=frozenset({place_of(database)}),
-        roles={(database.shard, role.role): Role(role.login, frozenset({name})) for role in database.roles},
-        entitlements={(database.shard, f"{database.database}.{facts.location}", JIRA): entitlement},
-    )
-
-
-def found(snapshot: TenantSnapshot, observed: Observed, *, catalog: Catalog = CATALOG) -> list[tuple[str, Step, str]]:
-    return [
-        (str(seen.scope), finding.step, finding.kind)
-        for seen in compare(snapshot, observed, catalog=catalog)
-        for finding in seen.findings
-    ]
-
-
-def test_what_is_as_it_was_made_has_no_finding_and_is_counted_where_it_was_looked_at() -> None:
-    snapshot = one_product()
-    seen = list(compare(snapshot, as_it_should_be(snapshot), catalog=CATALOG))
-    assert [(each.scope, each.where == CONTROL) for each in seen] == [
-        (SITE, True),
-        (JIRA_FAMILY, True),
-        (JIRA_FAMILY, False),
-        (JIRA_SCOPE, False),
-    ]
-    assert [each.findings for each in seen] == [()] * 4
-    assert [each.version for each in seen] == [snapshot.actual(each.scope).version for each in seen]
-
-
-def test_what_went_missing_is_found_in_each_step() -> None:
-    snapshot = one_product()
-    there = as_it_should_be(snapshot)
-    empty = Observed(places=there.places)
-    assert found(snapshot, empty) == [
-        (str(SITE), Step.SITE, "missing"),
-        (str(JIRA_FAMILY), Step.REGION, "missing"),
-        (str(JIRA_FAMILY), Step.DATABASE, "missing"),
-        (str(JIRA_SCOPE), Step.LICENSE, "missing"),
-    ]
-
-
-def test_data_that_is_gone_is_told_once_and_not_for_each_thing_in_it() -> None:
-    snapshot = one_product()
-    there = replace(as_it_should_be(snapshot), places=frozenset(), roles={}, entitlements={})
-    assert found(snapshot, there) == [(str(JIRA_FAMILY), Step.DATABASE, "data")]
-
-
-@pytest.mark.parametrize("role", [Role(login=False, places=frozenset()), Role(login=True, places=frozenset())])
-def test_a_role_with_other_rights_differs(role: Role) -> None:
-    snapshot = one_product()
-    there = as_it_should_be(snapshot)
-    changed = replace(there, roles=dict.fromkeys(there.roles, role))
-    assert found(snapshot, changed) == [(str(JIRA_FAMILY), Step.DATABASE, "differs")]
-
-
-def test_a_role_that_was_given_more_and_a_place_that_is_open_to_others_differ() -> None:
-    snapshot = one_product()
-    there = as_it_should_be(snapshot)
-    more = {name: replace(role, beyond=("SUPERUSER",)) for name, role in there.roles.items()}
-    changed = replace(there, roles=more, unexpected_grants=dict.fromkeys(there.places, ("PUBLIC",)))
-    assert found(snapshot, changed) == [(str(JIRA_FAMILY), Step.DATABASE, "differs")] * 2
-
-
-def test_a_site_name_that_is_another_tenants_and_an_entitlement_that_says_more_differ() -> None:
-    snapshot = one_product()
-    there = as_it_should_be(snapshot)
-    richer = {place: replace(each, users=10_000) for place, each in there.entitlements.items()}
-    changed = replace(there, site_names={"acme": "t-2"}, entitlements=richer)
-    assert found(snapshot, changed) == [
-        (str(SITE), Step.SITE, "differs"),
-        (str(JIRA_SCOPE), Step.LICENSE, "differs"),
-    ]
-
-
-def test_what_does_not_answer_is_not_missing() -> None:
-    snapshot = one_product()
-    database = database_of(snapshot, "jira")
-    assert database is not None
-    unreachable = Observed(unreachable={database.shard: "no route", CONTROL: "no route"})
-    assert list(compare(snapshot, unreachable, catalog=CATALOG)) == []
-
-
-def test_an_entitlement_with_somebody_elses_provisioner_is_not_looked_for() -> None:
-    snapshot = one_product()
-    foreign = {Step.LICENSE: ForeignExecutor(webhook="https://p.example", secret="p")}
-    product = CATALOG[JIRA].model_copy(update={"executors": foreign})
-    catalog = CATALOG.model_copy(update={"products": {**CATALOG.products, JIRA: product}})
-    there = replace(as_it_should_be(snapshot), entitlements={})
-    assert found(snapshot, there, catalog=catalog) == []
-
-
-@pytest.mark.parametrize("location", ["licenses/t-1", "with the provisioner of jira-software", "there.entitlement"])
-def test_nor_one_that_was_laid_down_by_somebody_else_before_the_catalogue_changed(location: str) -> None:
-    snapshot = one_product()
-    product = snapshot.actual(JIRA_SCOPE)
-    step = product.steps[Step.LICENSE]
-    assert isinstance(step.facts, LicenseResult)
-    elsewhere = replace(step, facts=step.facts.model_copy(update={"location": location}))
-    moved = replace(product, steps={**product.steps, Step.LICENSE: elsewhere})
-    there = replace(as_it_should_be(snapshot), entitlements={})
-    assert found(snapshot, there) == [(str(JIRA_SCOPE), Step.LICENSE, "missing")]
-    assert found(replace(snapshot, scopes={**snapshot.scopes, JIRA_SCOPE: moved}), there) == []
-
-
-def test_what_is_under_way_or_known_to_be_missing_is_not_compared() -> None:
-    snapshot = one_product()
-    missing = StepMissing(**of(SITE), step=Step.SITE, observed_version=1, reason="gone")
-    told = replace(snapshot, scopes={**snapshot.scopes, SITE: after(snapshot.site(), missing)})
-    assert str(SITE) not in {scope for scope, _, _ in found(told, replace(as_it_should_be(snapshot), site_names={}))}
 
 
 def test_too_much_missing_in_one_place_is_more_than_the_larger_of_a_number_and_a_share() -> None:

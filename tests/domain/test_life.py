@@ -19,8 +19,8 @@ from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, Obstacle, Permanent, Refused, Retryable
 from domain.event import Event
 from domain.policy import Policy
-from domain.scope.desired import is_past_return
 from domain.scope.next_action import placement_of
+from domain.scope.purges import is_past_return
 from domain.scope.state import ScopeConverged, ScopeFailed
 from domain.scope.steps import Direction, Scope, SiteSpec, Step
 from domain.tenant.events import (
@@ -48,6 +48,7 @@ from tests.domain.given import (
     message,
     recorded,
 )
+from tests.refusals import refused
 
 YEAR = 365 * DAY
 MOMENT = timedelta(seconds=1)
@@ -732,7 +733,7 @@ def test_a_new_destruction_with_a_higher_revision_destroys_again_and_opens_a_new
 
 
 def test_a_tenant_that_is_not_destroyed_cannot_be_restored() -> None:
-    with pytest.raises(Refused, match="tenant t-1 is not destroyed") as refusal:
+    with refused(Refused, match="tenant t-1 is not destroyed") as refusal:
         restore(a_cloud(JIRA))
     assert refusal.value.rule == "not-destroyed"
 
@@ -741,7 +742,7 @@ def test_when_its_purge_has_begun_a_tenant_is_not_restored() -> None:
     cloud = a_cloud(JIRA)
     says(cloud, "tenant.destroyed", 2)
     passes(cloud, POLICY.restore_window)
-    with pytest.raises(Refused, match="its purge began at 2026-06-15") as refusal:
+    with refused(Refused, match="its purge began at 2026-06-15") as refusal:
         restore(cloud)
     assert refusal.value.rule == "restore-window-over"
 

@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from application.problem_texts import sentence
 from domain.errors import UsageError
 from domain.policy import Policy, default_policy
+from tests.refusals import refused
 
 
 def seconds(attempt: int, chance: float = 0.0) -> float:
@@ -38,9 +40,9 @@ def test_chance_shortens_the_pause_by_the_jitter_at_most() -> None:
     ],
 )
 def test_a_policy_that_is_wrong_says_where(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=r"policy my\.toml: ") as error:
+    with refused(UsageError, match=r"policy my\.toml: ") as error:
         Policy.parse(text, source="my.toml")
-    assert said in str(error.value)
+    assert said in sentence(error.value)
 
 
 def test_a_policy_that_says_nothing_of_reserved_site_names_has_those_of_the_package() -> None:
@@ -52,5 +54,5 @@ def test_a_policy_that_says_nothing_of_reserved_site_names_has_those_of_the_pack
     assert Policy.parse(f"reserved_site_names = []\n{text}", source="p").reserved_site_names == ()
     twice = Policy.parse(f'reserved_site_names = ["www", "api", "www"]\n{text}', source="p")
     assert twice.reserved_site_names == ("api", "www")
-    with pytest.raises(UsageError, match="reserved_site_names"):
+    with refused(UsageError, match="reserved_site_names"):
         Policy.parse(f'reserved_site_names = ["WWW"]\n{text}', source="p")

@@ -10,7 +10,8 @@ from domain.errors import Contradiction, Malformed, Refused, Rejected
 from domain.registers import Register
 from domain.tenant.decisions import decide
 from domain.tenant.events import ProductActivated, ProductSuspended, TenantCreated, TenantDestroyed, TenantMessageStale
-from domain.tenant.state import Presence, Tenant, evolve
+from domain.tenant.product_registers import Presence
+from domain.tenant.state import Tenant, evolve
 from tests.domain.given import (
     CATALOG,
     CONFLUENCE,
@@ -25,6 +26,7 @@ from tests.domain.given import (
     command,
     recorded,
 )
+from tests.refusals import refused
 
 ENTRY = {"product": JIRA, "edition": "free", "users": 3}
 
@@ -81,7 +83,7 @@ def test_the_same_revision_that_says_the_same_is_stale() -> None:
 def test_the_same_revision_with_other_content_is_a_contradiction() -> None:
     commerce = a_tenant(JIRA)
     commerce.says("license.updated", 5, users=10)
-    with pytest.raises(Contradiction, match="higher revision") as refusal:
+    with refused(Contradiction, match="higher revision") as refusal:
         commerce.says("license.updated", 5, users=11)
     assert refusal.value.rule == "same-revision-other-content"
 
@@ -134,7 +136,7 @@ def test_without_revisions_a_product_goes_through_its_whole_life() -> None:
 
 def test_a_product_that_has_seen_a_revision_refuses_events_without_one() -> None:
     commerce = a_tenant(JIRA)
-    with pytest.raises(Refused, match="send the event again with its revision") as refusal:
+    with refused(Refused, match="send the event again with its revision") as refusal:
         commerce.says("product.suspended")
     assert refusal.value.rule == "revision-missing"
 
@@ -153,7 +155,7 @@ def test_a_tenant_that_has_seen_a_revision_refuses_a_destroy_without_one() -> No
 @pytest.mark.parametrize("revision", [None, 0, 1, 9])
 def test_a_second_creation_with_other_data_is_a_contradiction(revision: int | None) -> None:
     commerce = a_tenant()
-    with pytest.raises(Contradiction, match="never used again") as refusal:
+    with refused(Contradiction, match="never used again") as refusal:
         commerce.says("tenant.created", revision, site_name="other")
     assert refusal.value.rule == "tenant-id-used-twice"
 
@@ -199,7 +201,7 @@ def test_after_the_restore_window_everything_is_refused(type_: str) -> None:
     commerce = a_tenant(JIRA)
     commerce.says("tenant.destroyed", 2)
     commerce.clock.advance(POLICY.restore_window + timedelta(seconds=1))
-    with pytest.raises(Refused, match="restore window is over") as refusal:
+    with refused(Refused, match="restore window is over") as refusal:
         commerce.says(type_, 9)
     assert refusal.value.rule == "tenant-destroyed"
 
@@ -261,9 +263,9 @@ def test_activating_again_ends_retention() -> None:
 
 @pytest.mark.parametrize("name", ["www", "api", "admin", "mail", "localhost", "postmaster", "autodiscover", "mta-sts"])
 def test_a_new_site_gets_no_name_that_is_reserved(name: str) -> None:
-    with pytest.raises(Malformed, match=f"the site name {name} is reserved: take another one") as refused:
+    with refused(Malformed, match=f"the site name {name} is reserved: take another one") as caught:
         Commerce().says("tenant.created", 1, site_name=name)
-    assert refused.value.rule == "site-name-reserved"
+    assert caught.value.rule == "site-name-reserved"
 
 
 def test_the_policy_says_which_names_are_reserved() -> None:

@@ -11,6 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.kafka import cloudevents_reader as inbound
+from adapters.kafka.cloudevents_writer import to_structured
+from adapters.kafka.preserved_messages import Preserved
 from adapters.postgres.arrays import timestamps
 from adapters.postgres.event_mapper import EventMapper
 from adapters.postgres.message_history import Arrivals
@@ -18,7 +20,8 @@ from application.description import describe, describe_scopes
 from application.inbound import Readable
 from demo.reading import instant
 from domain.customer import Customer
-from domain.scope.desired import TenantSnapshot, desired_state, scopes_of
+from domain.scope.desired import desired_state
+from domain.scope.snapshot import TenantSnapshot, scopes_of
 from domain.scope.steps import Scope
 from domain.times import AHEAD, FIRST, LAST, counted, in_utc, is_ahead, moved
 from history.explain import obstacles
@@ -81,12 +84,12 @@ def test_a_time_counts_up_to_a_day_ahead_of_the_time_of_recording(text: str) -> 
 
 def message(type_: str, number: int, time: str, **data: Any) -> Readable:
     """The message as it comes over the wire."""
-    headers, value = inbound.to_structured(
+    headers, value = to_structured(
         type_, {"tenant_id": TENANT, **data}, source="commerce", id=f"{number}", time=NOW, revision=number
     )
     value = value.replace(NOW.isoformat().encode(), time.encode()).replace(b"2026-06-01T00:00:00Z", time.encode())
     assert time.encode() in value
-    read = inbound.read(inbound.Preserved(TENANT.encode(), value, headers))
+    read = inbound.read(Preserved(TENANT.encode(), value, headers))
     assert isinstance(read, inbound.InboundMessage), read.explanation
     return Readable(
         source=read.source,

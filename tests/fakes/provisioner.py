@@ -19,12 +19,13 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
-from adapters.provisioners.foreign import licensed, webhooks
+from adapters.provisioners.foreign import webhooks
 from adapters.provisioners.orders import Draft
 from adapters.provisioners.signed_requests import SignedRequests, SigningSecret
 from adapters.resources.configuration import Configurations
+from adapters.resources.entitlement import licensed
 from adapters.resources.identities import Identities
-from adapters.resources.site_name import Memberships
+from adapters.resources.membership import Memberships
 from application.ports.resources import Executor
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
 from domain.scope.steps import Step

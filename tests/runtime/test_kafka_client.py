@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from adapters.embedded.servers import EmbeddedBroker
+from adapters.embedded.broker import EmbeddedBroker
 from adapters.kafka import record_batches as kafka_batches
 from adapters.kafka.confluent import ConfluentProducer
 from adapters.kafka.kafka_python import KafkaPythonProducer

@@ -12,9 +12,9 @@ from runtime.settings import (
     Settings,
     Shard,
     load_settings,
-    unknown_variables,
 )
 from runtime.settings_error import SettingsError
+from runtime.unknown_variables import unknown_variables
 
 Write = Callable[[str], Path]
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="

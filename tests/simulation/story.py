@@ -32,7 +32,7 @@ from domain.configuration import STREAM, Adopted, AdoptedShard, Configuration, L
 from domain.errors import Conflict, ExecutorError, Permanent, Refused, Retryable, Unavailable, Unreachable, UsageError
 from domain.event import Cause, Recorded
 from domain.policy import Guard, Policy, default_policy
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import StepStarted
 from domain.scope.steps import SCOPE_STEPS, Scope
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, SERVICE, Clock, message

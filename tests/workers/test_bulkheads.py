@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 
+import psycopg
+
+from adapters.resources.executors import Outside, executors
+from adapters.resources.topology import Shard, Topology
+from application.ports.resources import Order
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
 from domain.scope.steps import ConfigurationSpec, DatabaseSpec, RegionResult, RegionSpec, RoleSpec, Scope, Step
 from tests.adapters.provisioners.orders import license_wish, order
 from tests.domain.given import NOW
-from workers.bulkheads import LONGEST_SLOT, Limits, Timetables, bulkheads_of
+from workers.bulkheads import LONGEST_SLOT, Limits, Timetables
 
 PRODUCT = "compass"
 OURS = default_catalog()
@@ -25,6 +30,13 @@ DATABASE = order(
     DatabaseSpec(family=PRODUCT, roles=(RoleSpec(product=PRODUCT, login=True),)),
     placement=PLACED,
 )
+
+
+def bulkheads_of(order: Order, catalog: Catalog) -> tuple[str, ...]:
+    """As the executor of its step says."""
+    topology = Topology([Shard(name="eu-1", region="eu", url="")], default_region="eu")
+    there = Outside(lambda: psycopg.connect(""), topology, catalog, "tenantry.example", bytes(32))
+    return executors(there)[order.scope.kind, order.step].bulkheads(order)
 
 
 def test_what_reaches_a_shard_is_in_the_lanes_of_its_executor_and_of_the_shard() -> None:

@@ -11,14 +11,14 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.event_log import PostgresEventLog
-from adapters.resources.login_role import OUR_NAMES
+from adapters.resources.places import OUR_NAMES
 from application.ingest import Lifecycle
 from application.operator_commands import OperatorCommands
 from application.ports.inbox import WaitingMessage
 from application.reconcile import Saga
-from domain.scope.desired import TenantSnapshot
+from domain.scope.snapshot import TenantSnapshot
 from tests.adapters.resources.real_shards import RealWorld, real_world
 from tests.domain.given import CATALOG, DAY, POLICY, TENANT, ids, message
 from tests.fakes.sealing import InMemorySealingKeys

@@ -244,6 +244,13 @@ def test_a_step_of_somebody_else_goes_through_all_that_can_happen_to_it_and_come
     assert scope not in cloud.world.entitlements
 
 
+class _RoutedInOurBulkheads(Routed):
+    """Nobody is put off: the test counts probes, not slots."""
+
+    def bulkheads(self, order: Order) -> tuple[str, ...]:
+        return self.ours.bulkheads(order)
+
+
 def test_a_provisioner_that_is_away_for_hours_is_asked_by_probes_and_all_goes_on_with_its_first_answer(
     cloud: Cloud,
 ) -> None:
@@ -252,7 +259,8 @@ def test_a_provisioner_that_is_away_for_hours_is_asked_by_probes_and_all_goes_on
         executors = cloud.world.executors()
         asked = webhook(provisioner, "jira-software", Step.LICENSE)
         breaker = CircuitBreaker(asked, now=lambda: cloud.clock().timestamp())
-        executors["product", Step.LICENSE] = Routed(executors["product", Step.LICENSE], {"jira-software": breaker})
+        ours = executors["product", Step.LICENSE]
+        executors["product", Step.LICENSE] = _RoutedInOurBulkheads(ours, {"jira-software": breaker})
         provisioner.script.extend([Reply(503)] * 10_000)
         cloud.create(*tenants)
         worker = cloud.provisioner(executors=executors)
@@ -530,6 +538,9 @@ class Hanging:
 
     def remove(self, order: Order) -> None:
         self._inner.remove(order)
+
+    def bulkheads(self, order: Order) -> tuple[str, ...]:
+        return self._inner.bulkheads(order)
 
 
 def test_a_step_that_hangs_fails_after_its_time_and_holds_up_nobody(cloud: Cloud) -> None:

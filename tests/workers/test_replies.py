@@ -54,7 +54,7 @@ class Parts(SimpleNamespace):
 @contextmanager
 def hearing(parts: Parts) -> Iterator[tuple[threading.Thread, dict[str, int]]]:
     stop, counts = threading.Event(), dict[str, int]()
-    thread = threading.Thread(target=roles._take_replies, args=(parts, stop, counts, Outage("replies")))  # noqa: SLF001
+    thread = threading.Thread(target=roles._take_replies, args=(parts, counts, Outage("replies"), stop))  # noqa: SLF001
     thread.start()
     yield thread, counts
     stop.set()

@@ -9,8 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from adapters.embedded import servers as embedded
-from adapters.embedded.servers import EmbeddedBroker, EmbeddedPartFailed, EmbeddedPostgres
+from adapters.embedded.broker import EmbeddedBroker
+from adapters.embedded.embedded_part import EmbeddedPartFailed, reason_in
+from adapters.embedded.postgres import EmbeddedPostgres
 from domain.errors import TenantryError, UsageError
 
 ODD = 'it\'s "quoted" \\ $(touch pwned) `touch pwned` a,b; touch pwned # ü'
@@ -62,7 +63,7 @@ def test_a_directory_that_cannot_be_made_is_named_with_the_reason(place: Path) -
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_made(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "FIRST_ROOM_MB", 10**9)
+    monkeypatch.setattr("adapters.embedded.postgres.FIRST_ROOM_MB", 10**9)
     assert f"needs {10**9} MB on the disk of {place}" in refused(place)
     assert not (place / "cluster").exists()
 
@@ -90,6 +91,6 @@ def test_the_line_of_a_log_that_says_why_is_found(place: Path) -> None:
         "pg_ctl: could not start server\nExamine the log output.\n"
     )
     said = "FATAL:  could not write lock file: No space left on device"
-    assert embedded.reason_in(log) == said
+    assert reason_in(log) == said
     log.write_text("")
-    assert embedded.reason_in(log) == "it says nothing"
+    assert reason_in(log) == "it says nothing"

@@ -19,7 +19,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from adapters.embedded.servers import EmbeddedBroker, EmbeddedPartFailed, EmbeddedPostgres, binaries
+from adapters.embedded.broker import EmbeddedBroker
+from adapters.embedded.embedded_part import EmbeddedPartFailed
+from adapters.embedded.postgres import EmbeddedPostgres, binaries
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +202,7 @@ def test_a_broker_whose_port_is_taken_names_the_port_and_shows_its_log(tmp_path:
 def test_the_broker_does_not_outlive_a_program_that_is_killed(tmp_path: Path) -> None:
     """Started from a thread that ends at once: the leash is tied to a thread, which must last."""
     program = (
-        "import pathlib, sys, threading, adapters.embedded.servers as e\n"
+        "import pathlib, sys, threading, adapters.embedded.broker as e\n"
         "broker = e.EmbeddedBroker(pathlib.Path(sys.argv[1]))\n"
         "starter = threading.Thread(target=broker.start); starter.start(); starter.join()\n"
         "print(broker.bootstrap, flush=True); input()\n"

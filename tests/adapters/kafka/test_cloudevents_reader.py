@@ -13,18 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.kafka.cloudevents_reader import (
-    MAX_BYTES,
-    Headers,
-    InboundMessage,
-    Preserved,
-    Unreadable,
-    preserve,
-    read,
-    restore,
-    to_binary,
-    to_structured,
-)
+from adapters.kafka.cloudevents_reader import InboundMessage, Unreadable, read
+from adapters.kafka.cloudevents_writer import to_binary, to_structured
+from adapters.kafka.preserved_messages import Headers, Preserved, preserve, restore
+from adapters.kafka.strict_json import MAX_BYTES
 from domain.commands import COMMANDS, ActivateProduct
 from domain.errors import TenantryError
 

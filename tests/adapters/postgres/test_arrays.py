@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.arrays import bigints, byteas, texts, timestamps
 
 anything = st.text(st.characters(exclude_characters="\0", codec="utf-8"))

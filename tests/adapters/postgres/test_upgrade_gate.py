@@ -10,7 +10,8 @@ import pytest
 
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.event_mapper import EventMapper
-from adapters.postgres.heartbeats import VERSION, Heartbeat, alive
+from adapters.postgres.heartbeats import VERSION, Heartbeat
+from adapters.postgres.live_workers import alive
 from adapters.postgres.upgrade_gate import LOOK_SECONDS, Reading, UpgradeGate, schemas_of
 from application.unit_of_work import UnitOfWork
 from domain.errors import NewerEvent, Unavailable, UnreadableEvent

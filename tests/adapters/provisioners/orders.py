@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from application.ports.resources import Executor, Order
+from application.ports.resources import BoundedExecutor, Order
 from domain.customer import Customer, CustomerAdministrator, Details
 from domain.registers import Register
 from domain.scope.steps import (
@@ -28,7 +28,7 @@ from domain.scope.steps import (
 from domain.tenant.events import Founder
 from domain.tenant.state import Attributes, Tenant
 
-Executors = Mapping[tuple[ScopeKind, Step], Executor]
+Executors = Mapping[tuple[ScopeKind, Step], BoundedExecutor]
 
 FOUNDER = Founder(account_id="founder", name="Fay Founder", email="fay@acme.example")
 ADA = CustomerAdministrator(account_id="ada", name="Ada Admin", email="ada@acme.example", roles=("billing",))

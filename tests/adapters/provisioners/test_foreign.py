@@ -17,7 +17,7 @@ import pytest
 from adapters.provisioners.foreign import Routed, check_secrets
 from adapters.provisioners.signed_requests import SigningSecret
 from adapters.provisioners.webhooks import Webhook
-from adapters.resources.executors import executors
+from adapters.resources.executors import Outside, executors
 from adapters.resources.topology import Shard, Topology
 from application.ports.resources import Order
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
@@ -57,14 +57,9 @@ def foreign_steps(address: str, **products: set[Step]) -> Catalog:
 
 
 def all_executors(catalog: Catalog, *, control: str = "", **secrets: SigningSecret) -> Executors:
-    return executors(
-        control=lambda: psycopg.connect(control, autocommit=True),
-        topology=Topology([Shard(name="eu-1", region="eu", url="")], default_region="eu"),
-        catalog=catalog,
-        site_domain="tenantry.example",
-        master_key=bytes(32),
-        webhook_secrets=secrets,
-    )
+    topology = Topology([Shard(name="eu-1", region="eu", url="")], default_region="eu")
+    there = Outside(lambda: psycopg.connect(control, autocommit=True), topology, catalog, "tenantry.example", bytes(32))
+    return executors(there, webhook_secrets=secrets)
 
 
 def configuration_of(product: str) -> Order:

@@ -20,10 +20,11 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from psycopg import sql
 
-from adapters.embedded.servers import EmbeddedPostgres
-from adapters.resources.executors import executors
+from adapters.embedded.postgres import EmbeddedPostgres
+from adapters.resources.executors import Outside, executors, resources
 from adapters.resources.fences import Connect
 from adapters.resources.topology import Patience, Shard, Topology
+from application.resources import Resources
 from domain.catalog import default_catalog
 from tests.adapters.provisioners.orders import Executors
 from tests.real_parts import make_database
@@ -48,6 +49,7 @@ class RealWorld:
     control_database: str
     topology: Topology
     executors: Executors
+    resources: Resources
 
     def database_of(self, shard: str) -> str:
         with self.topology.connect(shard) as connection:
@@ -73,19 +75,8 @@ def real_world(postgres: EmbeddedPostgres) -> Iterator[RealWorld]:
         def control() -> psycopg.Connection:
             return psycopg.connect(postgres.url(control_database))
 
-        yield RealWorld(
-            postgres,
-            control,
-            control_database,
-            topology,
-            executors(
-                control=control,
-                topology=topology,
-                catalog=default_catalog(),
-                site_domain="tenantry.example",
-                master_key=MASTER_KEY,
-            ),
-        )
+        there = Outside(control, topology, default_catalog(), "tenantry.example", MASTER_KEY)
+        yield RealWorld(postgres, control, control_database, topology, executors(there), resources(there))
     finally:
         made_databases, made_roles = (
             after - earlier for earlier, after in zip(before, _everything(postgres), strict=True)

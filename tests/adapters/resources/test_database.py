@@ -15,12 +15,13 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.resources import login_role as login_roles
-from adapters.resources.database import Databases, observe
+from adapters.resources.database import Databases
 from adapters.resources.login_role import Names, role_password
 from adapters.resources.topology import Patience, Shard, Topology
 from application.ports.resources import Order
+from demo.findings import observe
 from domain.errors import Fenced, Permanent, Retryable
 from domain.scope.steps import DatabaseResult, RegionResult, RoleResult, Step
 from tests.adapters.provisioners.orders import Executors, Family

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.resources.entitlement import table_of
 from adapters.resources.login_role import role_password
 from domain.errors import Fenced, Permanent, Retryable

@@ -7,7 +7,7 @@ import pytest
 from adapters.resources.commerce import Commerce
 from adapters.resources.configuration import Configurations
 from adapters.resources.identities import Identities
-from adapters.resources.site_name import Memberships
+from adapters.resources.membership import Memberships
 from domain.catalog import default_catalog
 from domain.customer import Customer
 from domain.scope.steps import (

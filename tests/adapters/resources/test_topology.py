@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres import connection as postgres_connection
 from adapters.resources.capacity import Regions
 from adapters.resources.topology import Patience, Shard, Topology

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy
 from psycopg import sql
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from tenantry_client.context.databases import Target, TenantConnections
 from tenantry_client.context.document import Placement, Product, TenantContext, encode
 from tenantry_client.context.lease import now_ns

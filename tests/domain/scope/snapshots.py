@@ -11,7 +11,8 @@ from domain.catalog import Catalog
 from domain.customer import Customer
 from domain.scope import state as provisioning
 from domain.scope.dependencies import scopes_with
-from domain.scope.desired import TenantSnapshot, desired_state
+from domain.scope.desired import desired_state
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning
 from domain.scope.steps import Scope, Step, StepSpec
 from domain.tenant import decisions

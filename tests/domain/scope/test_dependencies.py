@@ -27,8 +27,9 @@ from domain.scope.dependencies import (
     prerequisites,
     registers_of,
 )
-from domain.scope.desired import TenantSnapshot, desired_state
+from domain.scope.desired import desired_state
 from domain.scope.next_action import Nothing, Wait, blockers, next_action
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import ScopeConverged
 from domain.scope.steps import SCOPE_STEPS, Scope, Step
 from tests.domain.driver import Killed

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.scope.desired import scopes_of
+from domain.scope.snapshot import scopes_of
 from domain.scope.state import ScopeFailed
 from domain.scope.steps import (
     CommerceSpec,

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from domain.scope.desired import desired_state
 from domain.scope.next_action import Nothing, Wait, blockers, next_action
-from domain.scope.status import SCOPE_STATES, status_of
+from domain.scope.states import SCOPE_STATES
+from domain.scope.status import status_of
 from projections.provisionings import PROVISIONINGS
 from tests.domain.given import NOW, POLICY
 from tests.domain.scope.snapshots import ALL, HowScopes, Said, how_scopes, said, snapshot, tenant

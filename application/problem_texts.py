@@ -1,0 +1,185 @@
+"""Problem texts: the sentence and the remedy of each code of an error, for what people read (CLI, HTTP, quarantine).
+
+A template names the data of the problem: `{scope}`. `{by: by %}` is that text with the value in place of `%`, and
+nothing where there is no value. docs/reference/errors.md is generated from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from domain.errors import Code, Problem, TenantryError
+
+LISTED: Final = 10
+"""The entries of a list that a sentence repeats; it counts the rest."""
+
+
+class ProblemText(NamedTuple):
+    """What is wrong, and what to do; both are templates."""
+
+    cause: str
+    remedy: str
+
+    def filled(self, values: Mapping[str, object]) -> ProblemText:
+        return ProblemText(self.cause.format_map(values), self.remedy.format_map(values))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A value in a template."""
+
+    value: str | int | tuple[str, ...] | None
+
+    def __format__(self, pattern: str) -> str:
+        if self.value is None or self.value == ():
+            return ""
+        shown = str(self.value)
+        if isinstance(self.value, tuple):
+            more = len(self.value) - LISTED
+            shown = ", ".join(self.value[:LISTED]) + (f" and {more} more" if more > 0 else "")
+        return (pattern or "%").replace("%", shown)
+
+
+def sentence(told: Problem | BaseException) -> str:
+    """One line for people: what is wrong, and what to do. An error without a problem says it itself."""
+    if isinstance(told, BaseException):
+        if not isinstance(told, TenantryError) or told.problem is None:
+            return str(told)
+        told = told.problem
+    text = TEXTS[told.code].filled({name: _Shown(value) for name, value in told.data.items()})
+    return ": ".join(filter(None, text))
+
+
+MEANINGS: Final[Mapping[Code, str]] = {
+    "bad-attribute": "An attribute of the CloudEvent is missing, or has a wrong form",
+    "bad-data": "The data of the event does not fit its schema",
+    "empty": "The message has no value",
+    "not-cloudevent": "The message is no CloudEvent in binary or structured mode",
+    "not-json": "The value is not JSON in UTF-8, or holds what cannot be stored",
+    "too-large": "The value, or a list in it, is beyond the limit",
+    "undecodable": "Kafka's own format of the message is damaged",
+    "unknown-type": "The type of the event is unknown",
+    "unsupported-mode": "The mode, or the format, of the CloudEvent is not read",
+}
+"""What the codes mean whose sentence is that of the reader of messages: it says the place, and the remedy."""
+
+_DETAIL: Final = ProblemText("{detail}", "")
+_CORRECT: Final = "commerce must send the correction under a higher revision"
+_SHOW: Final = "see `tenantry runs show {scope}`"
+_ORPHANS: Final = "read the list with `tenantry orphans`, then name its plan"
+
+TEXTS: Final[Mapping[Code, ProblemText]] = {
+    # a message is refused
+    **dict.fromkeys(MEANINGS, _DETAIL),
+    "already-active": ProblemText("product {product} is active", "change its licence with license.updated"),
+    "already-held": ProblemText("{change} of product {product} is held already", "approve or reject that"),
+    "already-suspended": ProblemText("product {product} is suspended already", "there is nothing to do"),
+    "internal-error": ProblemText(
+        "an unexpected error in Tenantry, {error}, fingerprint {fingerprint}",
+        "the log of the worker shows it under that; retry the message with a version that is mended",
+    ),
+    "not-active": ProblemText("product {product} is not active", "activate it first"),
+    "not-suspended": ProblemText("product {product} is not suspended", "there is nothing to do"),
+    "revision-missing": ProblemText("{subject} is kept by revision", "send the event again with its revision"),
+    "same-revision-other-content": ProblemText(
+        "revision {revision} of {subject} came before with {difference}", _CORRECT
+    ),
+    "site-name-reserved": ProblemText(
+        "the site name {site_name} is reserved",
+        "take another one, or strike it off reserved_site_names in the policy and retry the message",
+    ),
+    "tenant-destroyed": ProblemText(
+        "tenant {tenant} was destroyed and its restore window is over", "create a new tenant"
+    ),
+    "tenant-id-used-twice": ProblemText(
+        "tenant {tenant} exists with other data", "a tenant id is never used again, take a new one"
+    ),
+    "unknown-edition": ProblemText("product {product} has no edition {edition}", "it has {known}"),
+    "unknown-product": ProblemText(
+        "product {product} is not in the catalogue", "adopt one that has it, then retry the message"
+    ),
+    # an operator's command is refused
+    "approval-needed": ProblemText("{change}", "see `tenantry runs approve`"),
+    "database-not-missing": ProblemText(
+        "the database of {scope} is there", "`tenantry runs retry {scope}` opens it again"
+    ),
+    "database-not-found-missing": ProblemText(
+        "nobody has found the database of {scope} missing", "`tenantry reconcile --tenant {tenant}` looks"
+    ),
+    "no-database": ProblemText("{scope} has no database that could be lost", _SHOW),
+    "not-destroyed": ProblemText("tenant {tenant} is not destroyed", "there is nothing to restore"),
+    "nothing-to-ensure": ProblemText("{scope} is absent, there is nothing to ensure", _SHOW),
+    "nothing-to-release": ProblemText("nothing of {scope} is held", _SHOW),
+    "nothing-to-retry": ProblemText("nothing of {scope} is held or given up", _SHOW),
+    "only-purges-held": ProblemText(
+        "only purges are held, which cannot be rejected", "they wait until they are approved"
+    ),
+    "orphan-plan-changed": ProblemText(
+        "what is there is not plan {plan} any more"
+        "{unseen:; not looked at: %}{gone:; no longer there, or no orphan: %}{new:; new: %}",
+        _ORPHANS,
+    ),
+    "orphan-plan-unknown": ProblemText("no plan {plan} was shown", _ORPHANS),
+    "orphans-implausible": ProblemText(
+        "{found}",
+        "it looks like the wrong log or the wrong server, so nothing is removed. Check TENANTRY_DATABASE_URL and the"
+        " shards; or raise [drift] in the policy, where it is so",
+    ),
+    "plan-changed": ProblemText(
+        "what is held is not plan {plan}, it is plan {held}",
+        "read it with `tenantry runs approve`, then name that one",
+    ),
+    "recreation-under-way": ProblemText("{scope} is being made anew already", _SHOW),
+    "restore-window-over": ProblemText(
+        "the restore window of tenant {tenant} was over, and its purge began at {purge_began}",
+        "its data is gone or going, create a new tenant",
+    ),
+    "scope-failed": ProblemText("{scope} has failed", "`tenantry runs retry {scope}` tries it again"),
+    "scope-not-converged": ProblemText("{scope} has not converged, its steps are ensured anyway", _SHOW),
+    "scope-on-hold": ProblemText(
+        "{scope} is held{by: by %} ({reason})", "`tenantry runs release {scope}` lets it go on"
+    ),
+    "scope-on-hold-already": ProblemText("{scope} is held already{by: by %} ({reason})", "release it first"),
+    "scope-unknown": ProblemText("there is no scope {scope}", "see `tenantry runs list --tenant {tenant}`"),
+    "service-key-name-used": ProblemText(
+        "the key {key} is there already, or was revoked", "give the new key a name of its own"
+    ),
+    "service-key-published": ProblemText("this key was published as {key}", "make another key"),
+    "service-key-revoked": ProblemText("the key {key} was revoked already by {by}", "there is nothing to do"),
+    "service-key-unknown": ProblemText("there is no key {key}", "`tenantry service-keys list` names all"),
+    "shard-unreachable": ProblemText(
+        "shard {shard} does not answer ({reason}), and unreachable is not absent", "repeat this when it does"
+    ),
+    "step-failed": ProblemText(
+        "{scope} is held because a step failed ({reason})", "mend that, then `tenantry runs retry {scope}`"
+    ),
+    # a configuration is refused
+    "file-invalid": ProblemText("{file} {source}", "{place}: {detail}"),
+    "file-not-toml": ProblemText("{file} {source}", "not TOML: {detail}"),
+    "product-moved": ProblemText(
+        "product {product} has {here} here and {adopted} in what was adopted, and tenants live on it",
+        "keep that, or give the other product a key of its own",
+    ),
+    "retired-in-file": ProblemText("catalogue {source}: retired", "leave the product away, it is retired by that"),
+    "shard-moved": ProblemText(
+        "shard {shard} holds families and cannot move to region {region}",
+        "give it the region it had ({adopted}), and name a new shard for the other",
+    ),
+    # the engine stops, or decides again
+    "drift-implausible": ProblemText(
+        "too much is missing on {places}: nothing is recorded",
+        "check the addresses of the shards, or raise [drift] in the policy",
+    ),
+    "guard-tripped": ProblemText(
+        "the destroy guard lets no more pass than{destroys: % destroys}{closings: % closings}",
+        "decide again, and hold what is beyond",
+    ),
+    "intake-halted": ProblemText(
+        "the intake has halted",
+        "{count} messages met an unexpected error within a minute, so the fault is in Tenantry, not in the messages;"
+        " nothing is lost, their positions stay. See the traceback in the log of the intake, install a version that is"
+        " mended, and start the intake again",
+    ),
+}

@@ -1,0 +1,35 @@
+"""The decision about one scope: what is recorded, and which effect follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from application.ports.resources import Order
+from application.ports.work_queue import Lease, WorkItem
+from application.stream_cache import State
+from application.unit_of_work import UnitOfWork
+from domain.scope.steps import Scope
+
+
+@dataclass(slots=True)
+class Decision:
+    """What one turn came to: a unit of work to record, and either an effect to bring about or the end of the lease."""
+
+    scope: Scope
+    unit: UnitOfWork = field(default_factory=UnitOfWork)
+    order: Order | None = None
+    room: int | None = None
+    """How many purges the destroy guard lets pass; None while nobody has asked it."""
+    after: dict[str, State] = field(default_factory=dict)
+    """The streams that the turn adds to, as they are once it is recorded."""
+
+    def due_again(self, at: datetime | None) -> None:
+        """The scope is due again at that time, if there is one."""
+        if at is not None:
+            self.unit.work_items.append(WorkItem(str(self.scope), at))
+
+    def under(self, lease: Lease) -> UnitOfWork:
+        """What to record: the lease ends in it, or must still be ours where an effect follows."""
+        (self.unit.leases if self.order is None else self.unit.kept).append(lease)
+        return self.unit

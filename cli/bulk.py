@@ -1,0 +1,33 @@
+"""Acts on many things, one by one: each is told by itself, and one that is refused stops none of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from cli.output import Line, Report
+from domain.errors import TenantryError, Unavailable
+
+T = TypeVar("T")
+Told = dict[str, Any]
+
+
+def each_by_itself(
+    things: Iterable[T],
+    act: Callable[[T], Told],
+    *,
+    refused: Callable[[T, TenantryError], Told],
+    text: Callable[[Told], Iterable[Line]],
+    is_good: Callable[[Told], bool],
+) -> Iterator[Report]:
+    """The JSON value is one list. What is unavailable ends it all."""
+    results: list[Told] = []
+    for thing in things:
+        try:
+            results.append(act(thing))
+        except Unavailable:
+            raise
+        except TenantryError as error:
+            results.append(refused(thing, error))
+        yield Report(text=text(results[-1]), good=is_good(results[-1]))
+    yield Report(results)

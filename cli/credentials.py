@@ -1,0 +1,46 @@
+"""Credentials of a product's database, for an operator who must look into it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from adapters.resources.login_role import role_password
+from cli.command import command
+from cli.output import Report, pairs
+from cli.scopes import TenantArgument, product_of
+from cli.show import snapshot_of
+from domain.errors import UsageError
+from domain.scope.next_action import database_of
+from domain.scope.steps import Scope
+from runtime.compose import Parts
+
+
+@command
+def credentials(
+    parts: Parts,
+    tenant: TenantArgument,
+    product: Annotated[str, typer.Argument(metavar="PRODUCT", help="The key of the product.")],
+) -> Report:
+    """Print the address, role and PASSWORD by which a product reaches its database. Derived anew, stored nowhere."""
+    snapshot = snapshot_of(parts, tenant)
+    family = parts.catalog.family_of(product_of(parts, product))
+    database = database_of(snapshot, family)
+    role = database.role_of(product) if database else None
+    if database is None or role is None:
+        raise UsageError(f"product {product} of tenant {tenant} has no database role: see `tenantry show {tenant}`")
+    shard = parts.topology.shards.get(database.shard)
+    if shard is None:
+        raise UsageError(f"shard {database.shard} is in no adopted configuration: see `tenantry config check`")
+    host, port = shard.reached_at()
+    told = {
+        "host": host,
+        "port": port,
+        "database": database.database,
+        "schema": database.schema_name,
+        "role": role.role,
+        "password": role_password(parts.master_key, Scope("family", tenant, family), product, role.generation),
+        "may_log_in": role.login,
+    }
+    return Report(told, [pairs(f"credentials of {product}", told)])

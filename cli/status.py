@@ -1,0 +1,157 @@
+"""Status of the whole: positions and lags, workers, scopes, messages, and what needs an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Final
+
+from adapters.kafka.intake_standing import Standing
+from adapters.postgres import overview
+from cli import waits
+from cli.command import command
+from cli.output import Line, Report, Table, age, table
+from cli.standings import standing_table, stands_still
+from domain.errors import Unavailable
+from domain.times import clock
+from runtime.compose.positions import standings_of
+from runtime.compose.process import Process
+
+
+@command
+def status(parts: Process) -> Iterator[Report]:
+    """Show positions and lags, what the saga is at, what waits and what is quarantined."""
+    settings = parts.settings
+    try:
+        told = overview.status(parts.endpoints.database_url)
+        told["intake"], standings = _intake(parts)
+    except Unavailable as error:
+        away = waits.away(settings, error)
+        workers = [_workers("workers of this machine", away["workers"])] if away["workers"] else []
+        yield Report(away, [*workers, *waits.told_waits(away)])
+        raise
+    told |= {"waits": waits.waits_of(settings, told["workers"]), "logs": waits.logs_of(settings)}
+    told["notes"] = [
+        *waits.server_waits(told["database"]),
+        *waits.disk_waits(settings),
+        *waits.version_waits(told["workers"]),
+    ]
+    yield Report(told, _status(told, standings))
+
+
+def _status(told: dict[str, Any], standings: list[Standing]) -> Iterator[Line]:
+    rows = [("log", told["log"]["position"], None, "")]
+    rows += [
+        (f"projection {each['name']}", each["position"], each["lag"], _halted(each)) for each in told["projections"]
+    ]
+    rows += [(what, told[what]["position"], told[what]["lag"], "") for what in ("relay", "seal")]
+    yield table("positions", ("what", "position", "lag", ""), rows)
+    yield from _read(told["intake"], standings)
+    yield _workers("workers", told["workers"])
+    for each in told["workers"]:
+        if halted := each["details"].get("halted"):
+            yield f"{each['name']}: {halted}"
+    scopes, messages = told["scopes"], told["messages"]
+    yield table("scopes", tuple(scopes), [tuple(scopes.values())])
+    counted = {name.replace("_", " "): messages[name] for name in MESSAGES}
+    counted["oldest waiting"] = age(messages["oldest_waiting"])
+    yield table("messages", tuple(counted), [tuple(counted.values())])
+    yield from _troubles(told)
+    yield from _adopted(told["configuration"])
+    yield _swept(told["sweep"])
+    yield from waits.told_waits(told)
+
+
+MESSAGES: Final = ("seen", "duplicates", "stale", "waiting", "oldest_waiting", "quarantined", "undecodable")
+WORKER: Final = ("name", "kind", "state", "pid")
+
+
+def _workers(title: str, workers: list[dict[str, Any]]) -> Table:
+    return table(title, WORKER, [[each[name] for name in WORKER] for each in workers])
+
+
+def _troubles(told: dict[str, Any]) -> Iterator[str]:
+    """What needs somebody, or waits for its time, a line for each."""
+    if count := told["messages"]["internal_errors"]:
+        yield (
+            f"{count} messages met an unexpected error in Tenantry, and later ones without a"
+            " revision wait behind them: see `tenantry quarantine list`, and retry them with a version that is mended"
+        )
+    if told["ahead"]["messages"]:
+        yield _ahead(told["ahead"])
+    saga, guard = told["saga"], told["guard"]
+    yield f"{saga['due']} scopes are due, the oldest for {age(saga['oldest_due_seconds'])}"
+    for each in told["outages"]:
+        yield f"{each['away']} has been unreachable for {age(each['seconds'])}: {each['scopes']} scopes wait for it"
+    if guard["held"]:
+        closings = f" ({guard['closings']} of them would close a product)" if guard["closings"] else ""
+        yield (
+            f"the destroy guard holds {guard['held']} changes of {guard['tenants']} tenants{closings}, the oldest for"
+            f" {age(guard['oldest_seconds'])}: see `tenantry runs approve`"
+        )
+
+
+def _ahead(ahead: dict[str, Any]) -> str:
+    """Whose clock, or whose idea of never, does not count."""
+    return (
+        f"{ahead['messages']} messages of {', '.join(ahead['sources'])} said a time more than a day ahead of ours, the"
+        f" last at {clock(ahead['last_at'])}: they were applied, and their deadlines run from when they were recorded"
+    )
+
+
+def _intake(parts: Process) -> tuple[dict[str, Any], list[Standing]]:
+    """How far the intake is; where no broker answers, that alone."""
+    group = parts.settings.consumer_group
+    try:
+        found = standings_of(parts)
+    except Unavailable as error:
+        return {"partitions": [], "lag": None, "unread": [], "group": group, "broker": str(error)}, []
+    return {
+        "partitions": [asdict(each) for each in found],
+        "lag": sum(each.lag for each in found),
+        "unread": [each.name for each in found if each.reader is None],
+        "group": group,
+        "broker": None,
+    }, found
+
+
+def _read(told: dict[str, Any], standings: list[Standing]) -> Iterator[Line]:
+    if told["broker"]:
+        yield told["broker"]
+    if standings:
+        yield standing_table(standings)
+        yield from stands_still(standings)
+    if told["unread"]:
+        yield (
+            f"no live intake of ours reads {', '.join(told['unread'])}: start one; if one runs, a program of others is"
+            f" in our consumer group {told['group']}, so end that, or set TENANTRY_CONSUMER_GROUP"
+        )
+
+
+def _adopted(configuration: dict[str, Any]) -> Iterator[str]:
+    """Which configuration holds, and what of it needs an operator."""
+    if not configuration["version"]:
+        yield "no configuration is adopted: `tenantry migrate` adopts what is at hand"
+        return
+    yield f"configuration {configuration['version']} is adopted, by {configuration['by']}: {configuration['reason']}"
+    for shard, families in configuration["left_shards"].items():
+        yield f"shard {shard} has left the topology, and {families} families live on it: see `tenantry config check`"
+
+
+def _swept(sweep: dict[str, Any]) -> str:
+    """How far the background sweep is."""
+    if sweep["stopped_at"]:
+        return (
+            f"the background sweep stopped itself at {clock(sweep['stopped_at'])}: {sweep['reason']}. It looks like a"
+            " wrong or an empty server: see `tenantry reconcile --dry-run`; it goes on after a `tenantry reconcile`"
+            " of everything"
+        )
+    unreachable = "".join(f"; {where} was not looked at: {why}" for where, why in sweep["silent"].items())
+    if sweep["started_at"]:
+        found = f"{sweep['handed_over']} scopes handed over to the saga"
+        return f"the background sweep has looked at {sweep['tenants']} tenants: {found}{unreachable}"
+    return f"the background sweep is due a while after {clock(sweep['finished_at'])}" + unreachable
+
+
+def _halted(projection: dict[str, Any]) -> str:
+    return f"halted at event {projection['event']}: {projection['reason']}" if projection["halted"] else ""

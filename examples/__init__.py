@@ -1,0 +1,1 @@
+"""Small programs on Tenantry's parts; each is run by a test."""

@@ -1,0 +1,1 @@
+"""Do the small programs of examples/ do what they show?"""

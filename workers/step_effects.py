@@ -1,0 +1,67 @@
+"""Effects of steps: one that runs for a scope, what it came to, and which of them hang."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from application.ports.resources import FOREIGN, Order
+from application.ports.work_queue import Lease
+from domain.scope.steps import StepResult
+
+HANGS_AFTER_SECONDS = 5.0
+"""An effect that has run for so long is named by `status`; of a shorter time-out, half of it."""
+
+
+@dataclass(slots=True, eq=False)
+class StepEffect:
+    """An effect under way, in its lanes; `since` is when it was decided."""
+
+    lease: Lease
+    order: Order
+    since: datetime
+    bulkheads: tuple[str, ...]
+    began: float | None = None
+    seconds: float | None = None
+    """How long it took; None while it runs, and where it took too long."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """An effect that came to an end: with facts, with None after a removal, or with the error."""
+
+    lease: Lease
+    order: Order
+    result: StepResult | Exception | None
+
+
+def timed(effect: StepEffect, act: Callable[[Order], StepResult | None]) -> StepResult | None:
+    effect.began = time.monotonic()
+    try:
+        return act(effect.order)
+    finally:
+        effect.seconds = time.monotonic() - effect.began
+
+
+def ages_of(effects: Iterable[StepEffect]) -> dict[str, float]:
+    """For how many seconds the oldest effect of each lane has run."""
+    now = time.monotonic()
+    began: dict[str, float] = {}
+    for effect in effects:
+        for bulkhead in effect.bulkheads if effect.began is not None else ():
+            began[bulkhead] = min(effect.began or now, began.get(bulkhead, now))
+    return {bulkhead: now - since for bulkhead, since in began.items()}
+
+
+def hanging(effects: Iterable[StepEffect], timeout: timedelta) -> str | None:
+    """Which lane has an effect that does not end; None while none has."""
+    ages = [(age, bulkhead) for bulkhead, age in ages_of(effects).items() if bulkhead != FOREIGN]
+    age, bulkhead = max(ages, default=(0.0, ""), key=lambda each: (each[0], ":" in each[1]))
+    limit = timeout.total_seconds()
+    return (
+        f"{bulkhead} does not answer; the step fails after {limit:g} s"
+        if age > min(HANGS_AFTER_SECONDS, limit / 2)
+        else None
+    )
