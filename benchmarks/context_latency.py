@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from adapters.embedded.servers import EmbeddedPostgres
+from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.migrations import migrate
 from context.service.run import Place, serve
 from domain.tenant.events import ProductSuspended

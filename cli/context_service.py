@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -89,10 +90,8 @@ def contexts(
         with Parts(settings, endpoints(settings)) as parts:
             roles.run("contexts", parts)
         return
-    with running_parts(data_dir) as parts:
-        store = ContextStore(parts.endpoints.database_url)
+    with running_parts(data_dir) as parts, closing(ContextStore(parts.endpoints.database_url)) as store:
         store.request_sweep()
         at = store.standing().position
-        store.close()
     said = f"asked for, at position {at}: the projector derives every context anew, and tells what differs"
     render(Report({"asked": True, "position": at}, [said]), as_json=as_json)
