@@ -141,8 +141,8 @@ class CommerceComparison:
             tenant_id = difference.tenant_id
             is_unknown = difference.kind == "missing" and difference.what == f"tenant {tenant_id}"
             waiting = self.log.waiting([tenant_id]).get(tenant_id) if is_unknown and tenant_id else None
-            text = f"its tenant.created was lost: {len(waiting)} messages wait for it" if waiting else difference.said
-            yield replace(difference, said=text)
+            text = f"its tenant.created was lost: {len(waiting)} messages wait for it" if waiting else difference.text
+            yield replace(difference, text=text)
 
     def _customers(
         self, lines: Mapping[str, CustomerLine], ids: Sequence[str], as_of: datetime

@@ -42,9 +42,11 @@ def decide(
         raise UsageError(problem("no-database", scope=scope))
     if actual.abandoned:
         raise UsageError(problem("recreation-under-way", scope=scope))
-    if actual.held is not None and actual.is_on_operator_hold:
-        raise UsageError(problem("scope-on-hold", scope=scope, by=actual.held.by or None, reason=actual.held.reason))
-    if not actual.data_missing and actual.held is None:
+    if actual.on_hold is not None and actual.is_on_operator_hold:
+        raise UsageError(
+            problem("scope-on-hold", scope=scope, by=actual.on_hold.by or None, reason=actual.on_hold.reason)
+        )
+    if not actual.data_missing and actual.on_hold is None:
         raise UsageError(problem("database-not-found-missing", scope=scope, tenant=scope.tenant_id))
     try:
         if is_there(database):

@@ -57,7 +57,7 @@ def describe_desired(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json
             },
             "destroyed": tenant.destroyed is not None,
             **({"purged": tenant.purge.over} if tenant.purge else {}),
-            **({"held": [_pending_change(pending) for pending in tenant.held]} if tenant.held else {}),
+            **({"held": [_pending_change(pending) for pending in tenant.pending]} if tenant.pending else {}),
         },
         "products": {
             key: {

@@ -137,8 +137,8 @@ class Batch:
         )
         for tenant_id, tenant in self._tenants.items():
             before = self._before[tenant_id]
-            if tenant.held != before.held:
-                self.recording.held[tenant_id] = pending_approvals_of(tenant)
+            if tenant.pending != before.pending:
+                self.recording.pending_approvals[tenant_id] = pending_approvals_of(tenant)
             if tenant.version != before.version:
                 self.recording.live_products += budgets.live_products(tenant) - budgets.live_products(before)
 

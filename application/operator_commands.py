@@ -80,7 +80,7 @@ def decide(act: Act, actual: Provisioning) -> ScopePutOnHold | ScopeResumed | En
 def _retry(act: Act, actual: Provisioning) -> ScopeResumed:
     if actual.is_on_operator_hold:
         raise UsageError(_on_hold("scope-on-hold", act.scope, actual))
-    if actual.held is None and actual.failure is None:
+    if actual.on_hold is None and actual.failure is None:
         raise UsageError(problem("nothing-to-retry", scope=act.scope))
     return _resumed(act)
 
@@ -92,10 +92,10 @@ def _hold(act: Act, actual: Provisioning) -> ScopePutOnHold:
 
 
 def _release(act: Act, actual: Provisioning) -> ScopeResumed:
-    if actual.held is None:
+    if actual.on_hold is None:
         raise UsageError(problem("nothing-to-release", scope=act.scope))
     if not actual.is_on_operator_hold:
-        raise UsageError(problem("step-failed", scope=act.scope, reason=actual.held.reason))
+        raise UsageError(problem("step-failed", scope=act.scope, reason=actual.on_hold.reason))
     return _resumed(act)
 
 
@@ -103,7 +103,7 @@ def _ensure(act: Act, actual: Provisioning) -> EnsureRequested:
     scope = act.scope
     if actual.is_on_operator_hold:
         raise UsageError(_on_hold("scope-on-hold", scope, actual))
-    if actual.held is not None or actual.failure is not None:
+    if actual.on_hold is not None or actual.failure is not None:
         raise UsageError(problem("scope-failed", scope=scope))
     if not actual.at_rest:
         raise UsageError(problem("scope-not-converged", scope=scope))
@@ -117,8 +117,8 @@ def _resumed(act: Act) -> ScopeResumed:
 
 
 def _on_hold(code: Code, scope: Scope, actual: Provisioning) -> Problem:
-    assert actual.held is not None
-    return problem(code, scope=scope, by=actual.held.by or None, reason=actual.held.reason)
+    assert actual.on_hold is not None
+    return problem(code, scope=scope, by=actual.on_hold.by or None, reason=actual.on_hold.reason)
 
 
 class OperatorLog(EventLog, ApprovalIndex, Protocol):
@@ -184,7 +184,7 @@ class OperatorCommands:
             if found.hash != plan_hash:
                 raise UsageError(problem("plan-changed", plan=plan_hash, held=found.hash))
             for tenant_id, snapshot in found.snapshots.items():
-                held = [each for each in snapshot.tenant.held if _may(verdict, each)]
+                held = [each for each in snapshot.tenant.pending if _may(verdict, each)]
                 if not held:
                     continue
                 event = verdict(
@@ -224,8 +224,8 @@ class OperatorCommands:
         destroyed = sum(_destroys(recorded.event) for recorded in recording.events)
         if destroyed:
             recording.guarded = Guarded(self.policy.guard, begun.time, destroyed=destroyed)
-        if tenant.held != before.held:
-            recording.held[tenant.id] = pending_approvals_of(tenant)
+        if tenant.pending != before.pending:
+            recording.pending_approvals[tenant.id] = pending_approvals_of(tenant)
         recording.live_products = live_products(tenant) - live_products(before)
         return recording
 

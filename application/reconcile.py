@@ -170,9 +170,9 @@ class Saga:
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
-    def take(self, scope: Scope, snapshot: TenantSnapshot, *, room: int | None = None) -> Decision:
-        """The decision about a scope that is due; `room` is what the destroy guard lets pass (None: not asked)."""
-        decision = Decision(scope, room=room)
+    def take(self, scope: Scope, snapshot: TenantSnapshot, *, budget: int | None = None) -> Decision:
+        """The decision about a scope that is due; `budget` is what the destroy guard lets pass (None: not asked)."""
+        decision = Decision(scope, budget=budget)
         self._go_on(decision, snapshot)
         return decision
 
@@ -183,13 +183,13 @@ class Saga:
         snapshot: TenantSnapshot,
         *,
         draining: bool,
-        room: int | None = None,
+        budget: int | None = None,
     ) -> Decision:
         """The decision after an effect: `result` is its result (None after a removal), or why it did not come about.
 
         While draining, the outcome is recorded and the scope left due for others.
         """
-        decision = Decision(order.scope, room=room)
+        decision = Decision(order.scope, budget=budget)
         actual = snapshot.actual(order.scope)
         intent = actual.intent
         if intent is None or intent.generation != order.generation:
@@ -347,15 +347,15 @@ class Saga:
             )
         after = tenants.evolve(tenant, recorded)
         decision.after[stream] = after
-        if after.held != tenant.held:
-            decision.unit.held[tenant.id] = pending_approvals_of(after)
+        if after.pending != tenant.pending:
+            decision.unit.pending_approvals[tenant.id] = pending_approvals_of(after)
         return replace(snapshot, tenant=after)
 
     def _guarded(self, decision: Decision, event: Passing, tenant: Tenant) -> TenantEvent:
-        """The fact, counted by the destroy guard; or that it is held, where there is no room for it."""
+        """The fact, counted by the destroy guard; or that it is held, where the budget is used up."""
         if tenants.is_guarded(event, tenant):
             counted = decision.unit.guarded or Guarded(self._policy.guard, self._clock())
-            if decision.room is not None and counted.facts >= decision.room:
+            if decision.budget is not None and counted.facts >= decision.budget:
                 return request_approval(event)
             decision.unit.guarded = replace(counted, facts=counted.facts + 1)
         return event

@@ -19,7 +19,7 @@ class Decision:
     scope: Scope
     unit: UnitOfWork = field(default_factory=UnitOfWork)
     order: Order | None = None
-    room: int | None = None
+    budget: int | None = None
     """How many purges the destroy guard lets pass; None before it was asked."""
     after: dict[str, State] = field(default_factory=dict)
     """The streams that the turn adds to, as they are once it is recorded."""

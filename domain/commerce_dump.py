@@ -26,7 +26,7 @@ from domain.commands import Data, Instant, Residency, Revision, Users
 from domain.customer import Customer
 from domain.event import Origin
 from domain.tenant.budget import with_pending
-from domain.tenant.closings import describe_held
+from domain.tenant.closings import describe_pending
 from domain.tenant.product_registers import ProductRegisters
 from domain.tenant.state import Attributes, Tenant
 
@@ -98,13 +98,16 @@ Kind = Literal["missing", "older", "differs", "ahead", "extra"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`what`: `customer c-1`, `tenant t-1`, or a product of it by its key. `held`: by the destroy guard, not lost."""
+    """`what`: `customer c-1`, `tenant t-1`, or a product of it by its key.
+
+    `is_awaiting_approval`: the destroy guard has it, it is not lost.
+    """
 
     kind: Kind
     tenant_id: str | None
     what: str
-    said: str
-    held: bool = False
+    text: str
+    is_awaiting_approval: bool = False
 
 
 def compare_customer(line: CustomerLine, customer: Customer, *, as_of: datetime) -> Iterator[Difference]:
@@ -138,11 +141,17 @@ def compare_tenant(line: TenantLine, tenant: Tenant, *, as_of: datetime) -> Iter
     if line.destroyed or tenant.destroyed:
         newer = tenant.destroyed is not None and is_newer(tenant.origin, as_of)
         if line.destroyed != (tenant.destroyed is not None) and not newer:
-            held = any(held.event.change == "destroy" for held in tenant.held)
+            held = any(held.event.change == "destroy" for held in tenant.pending)
             here = "destroyed" if tenant.destroyed else "held by the destroy guard" if held else "alive"
             there = "destroyed" if line.destroyed else "alive"
             is_awaiting_approval = held and line.destroyed
-            yield Difference("differs", tenant.id, what, f"{here} here, {there} at commerce", held=is_awaiting_approval)
+            yield Difference(
+                "differs",
+                tenant.id,
+                what,
+                f"{here} here, {there} at commerce",
+                is_awaiting_approval=is_awaiting_approval,
+            )
         return
     attributes, revision = tenant.attributes.value, tenant.attributes.revision
     differences = list(_attributes(line, attributes))
@@ -170,16 +179,22 @@ def _compare_product(line: ProductLine, tenant: Tenant, *, as_of: datetime) -> I
             known = "never activated here" if registers.origin else "we never heard of it"
             yield Difference("missing", tenant.id, line.product, known)
         return
-    held = [held.event for held in tenant.held if held.event.product == line.product and held.event.change != "purge"]
+    held = [
+        held.event for held in tenant.pending if held.event.product == line.product and held.event.change != "purge"
+    ]
     revision = _highest(registers, [each.revision for each in held])
     differences = list(_content(line, registers))
     is_heard = bool(held) and not list(_content(line, with_pending(registers, held)))
     if differences:
-        differences += [f"{describe_held(each)} is held by the destroy guard" for each in held]
+        differences += [f"{describe_pending(each)} is held by the destroy guard" for each in held]
     if kind := _kind(revision, line.revision, differences, registers.origin, as_of=as_of):
         is_awaiting_approval = is_heard and kind == "differs"
         yield Difference(
-            kind, tenant.id, line.product, _text(revision, line.revision, differences), held=is_awaiting_approval
+            kind,
+            tenant.id,
+            line.product,
+            _text(revision, line.revision, differences),
+            is_awaiting_approval=is_awaiting_approval,
         )
 
 

@@ -158,7 +158,7 @@ REGISTRY: Final = EventRegistry(
         EventEntry(tenants.PurgeStarted, "timer", projected_by=_CONTEXTS),
         EventEntry(tenants.LicenseExpired, "timer", projected_by=_CONTEXTS),
         EventEntry(tenants.ApprovalRequested, ignored=_HELD),
-        EventEntry(tenants.ClosingHeld, ignored=_HELD),
+        EventEntry(tenants.ClosingAwaitsApproval, ignored=_HELD),
         EventEntry(tenants.ChangesApproved, ignored=_HELD),
         EventEntry(tenants.ChangesRejected, ignored=_HELD),
         EventEntry(scopes.StepStarted, "step", "started", (*_RUNS, *_CONTEXTS)),

@@ -314,7 +314,7 @@ class Provisioner:
             if isinstance(each, Outcome):
                 snapshot = snapshots[each.order.scope.tenant_id]
                 left_to_others = draining or bool(self._saga.unknown_among(snapshot))
-                decision = self._saga.outcome(each.order, each.result, snapshot, draining=left_to_others, room=budget)
+                decision = self._saga.outcome(each.order, each.result, snapshot, draining=left_to_others, budget=budget)
                 self._admit(decision, taken)
                 decisions.append((each, decision, decision.under(each.lease)))
             elif fans_out(each):
@@ -322,7 +322,7 @@ class Provisioner:
             elif unknown := self._saga.unknown_among(snapshots[scopes[each].tenant_id]):
                 decisions.append((each, None, put_off(each, unknown, now=self._clock())))
             else:
-                decision = self._saga.take(scopes[each], snapshots[scopes[each].tenant_id], room=budget)
+                decision = self._saga.take(scopes[each], snapshots[scopes[each].tenant_id], budget=budget)
                 self._admit(decision, taken)
                 decisions.append((each, decision, decision.under(each)))
         return decisions

@@ -54,8 +54,8 @@ def write_rows(curs: Cursor[DictRow], recording: UnitOfWork, bodies: Mapping[int
     _block(curs, recording)
     if recording.replies:
         _keep_replies(curs, recording)
-    if recording.held:
-        hold(curs, recording.held)
+    if recording.pending_approvals:
+        hold(curs, recording.pending_approvals)
     if recording.live_products:
         curs.execute("INSERT INTO live_products (products) VALUES (%s)", (recording.live_products,))
     if recording.work_items:

@@ -131,8 +131,8 @@ def next_action(desired_state: DesiredState, actual: Provisioning, blockers: Blo
     """
     if desired_state.passed is not None and not actual.is_on_operator_hold:
         return Note(desired_state.passed)
-    if actual.held is not None:
-        is_another = actual.held.digest not in (None, desired_state.digest)
+    if actual.on_hold is not None:
+        is_another = actual.on_hold.digest not in (None, desired_state.digest)
         return Resume("another wish came") if is_another else Nothing(desired_state.due_again_at)
     failure = actual.failure is not None
     if actual.failure is not None and actual.failure.digest != desired_state.digest:
@@ -288,8 +288,8 @@ def _contradiction(key: str, desired: DesiredState, snapshot: TenantSnapshot, *,
 
 def _awaited(what: str, owner: Provisioning) -> str:
     """What is waited for, and why it does not come where its owner has stopped."""
-    if owner.held is not None:
-        return f"{what}, which is held: {owner.held.reason}"
+    if owner.on_hold is not None:
+        return f"{what}, which is held: {owner.on_hold.reason}"
     return f"{what}, which was given up: {owner.failure.reason}" if owner.failure is not None else what
 
 

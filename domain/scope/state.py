@@ -235,7 +235,7 @@ class Provisioning(Folded):
     intent: Intent | None = None
     converged: Converged | None = None
     failure: Failure | None = None
-    held: Hold | None = None
+    on_hold: Hold | None = None
     purged: int = 0
     """The last purge that it has gone through."""
 
@@ -263,7 +263,7 @@ class Provisioning(Folded):
     @property
     def is_on_operator_hold(self) -> bool:
         """On hold whatever the desired state is: by an operator, not by the saga after a failure."""
-        return self.held is not None and self.held.digest is None
+        return self.on_hold is not None and self.on_hold.digest is None
 
     @property
     def is_empty(self) -> bool:
@@ -319,10 +319,10 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
             return actual.but(version=version, failure=Failure(event.digest, event.step, event.reason))
         case ScopePutOnHold() as event:
             by = recorded.cause.source if recorded.cause.kind == "operator" else None
-            return actual.but(version=version, held=Hold(event.reason, event.digest, by))
+            return actual.but(version=version, on_hold=Hold(event.reason, event.digest, by))
         case ScopeResumed():
             resumed = origin_of(recorded) if recorded.cause.kind == "operator" else None
-            return actual.but(version=version, held=None, failure=None, intent=None, at_rest=False, resumed=resumed)
+            return actual.but(version=version, on_hold=None, failure=None, intent=None, at_rest=False, resumed=resumed)
         case EnsureRequested():
             again = {step: replace(ensured, done=False) for step, ensured in actual.steps.items()}
             return actual.but(version=version, steps=again, at_rest=False, resumed=origin_of(recorded))
@@ -338,7 +338,7 @@ def _abandoned(actual: Provisioning, event: DataAbandoned, recorded: Recorded) -
     return actual.but(
         version=recorded.version,
         steps={**actual.steps, Step.DATABASE: database},
-        held=None,
+        on_hold=None,
         failure=None,
         intent=None,
         at_rest=False,

@@ -16,7 +16,7 @@ from domain.scope.purges import is_purged
 from domain.scope.snapshot import TenantSnapshot
 from domain.scope.states import ScopeState
 from domain.scope.steps import Level, Scope
-from domain.tenant.closings import describe_held
+from domain.tenant.closings import describe_pending
 from domain.tenant.state import Tenant
 
 
@@ -41,8 +41,8 @@ def status_of(
     """The status of the scope, whose desired state is `desired`."""
     actual = snapshot.actual(scope)
     intent, levels = actual.intent, (actual.level, desired.level)
-    if actual.held is not None:
-        return ScopeStatus("held", *levels, actual.held.reason)
+    if actual.on_hold is not None:
+        return ScopeStatus("held", *levels, actual.on_hold.reason)
     if actual.failure is not None:
         return ScopeStatus("given_up", *levels, actual.failure.reason)
     if intent is not None and intent.obstacle is not None:
@@ -74,6 +74,6 @@ def _awaited_approval(scope: Scope, tenant: Tenant) -> str | None:
     """Which changes of the scope await an approval, though nothing of it waits for them; a purge is reported apart."""
     if scope.kind == "family":
         return None
-    changes = [held.event for held in tenant.held if (held.event.product or "") == scope.key]
-    texts = [describe_held(event) for event in changes if event.change != "purge"]
+    changes = [held.event for held in tenant.pending if (held.event.product or "") == scope.key]
+    texts = [describe_pending(event) for event in changes if event.change != "purge"]
     return f"{' and '.join(texts)} {'await' if texts[1:] else 'awaits'} approval" if texts else None

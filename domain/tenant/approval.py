@@ -25,7 +25,7 @@ from domain.tenant import state as tenants
 from domain.tenant.closings import PendingEvent, product_event_of
 from domain.tenant.events import (
     Closing,
-    ClosingHeld,
+    ClosingAwaitsApproval,
     Destructive,
     ProductDeactivated,
     ProductUnsuspended,
@@ -76,20 +76,20 @@ class Plan:
 
 def pending_approvals_of(tenant: Tenant) -> PendingApprovals | None:
     """The changes of the tenant that await approval, for every reader to find."""
-    if not tenant.held:
+    if not tenant.pending:
         return None
-    closings = sum(isinstance(pending.event, ClosingHeld) for pending in tenant.held)
-    return PendingApprovals(len(tenant.held), min(pending.since for pending in tenant.held), closings)
+    closings = sum(isinstance(pending.event, ClosingAwaitsApproval) for pending in tenant.pending)
+    return PendingApprovals(len(tenant.pending), min(pending.since for pending in tenant.pending), closings)
 
 
 def plan(snapshots: Iterable[TenantSnapshot], *, catalog: Catalog, policy: Policy, now: datetime) -> Plan:
     """Every change of those tenants that awaits approval, and what each would do after those before it."""
     changes: list[Change] = []
     facts: dict[str, tuple[tuple[PendingChange, Destructive | Closing], ...]] = {}
-    found = {snapshot.tenant.id: snapshot for snapshot in snapshots if snapshot.tenant.held}
+    found = {snapshot.tenant.id: snapshot for snapshot in snapshots if snapshot.tenant.pending}
     for tenant_id, snapshot in sorted(found.items()):
         growing, coming = snapshot, list[tuple[PendingChange, Destructive | Closing]]()
-        for pending in snapshot.tenant.held:
+        for pending in snapshot.tenant.pending:
             before = _levels(growing, catalog=catalog, policy=policy, now=now)
             decided = _decided(pending, growing, catalog=catalog, policy=policy, now=now)
             if decided is not None:
@@ -120,7 +120,7 @@ def _decided(
             scope = Scope("product", tenant.id, key)
         case _:
             scope = Scope("site", tenant.id)
-    freed = replace(snapshot, tenant=replace(tenant, held=()))
+    freed = replace(snapshot, tenant=replace(tenant, pending=()))
     if scope.key and scope.key not in catalog:
         return None
     passed = desired_state(scope, freed, catalog=catalog, policy=policy, now=now).passed
@@ -175,7 +175,7 @@ def _planned(
 
 def _says(event: PendingEvent) -> str | None:
     """The license that a closing brings."""
-    if not isinstance(event, ClosingHeld) or event.edition is None:
+    if not isinstance(event, ClosingAwaitsApproval) or event.edition is None:
         return None
     ends = f", ends {in_utc(event.expires_at).isoformat()}" if event.expires_at else ""
     return f"license {event.edition}, {event.users} users, {event.status or 'active'}{ends}"

@@ -15,7 +15,7 @@ from domain.errors import GuardTripped
 from domain.event import Event
 from domain.registers import Write
 from domain.tenant.closings import PendingEvent, product_event_of
-from domain.tenant.events import Closing, ClosingHeld, LicenseUpdated, ProductActivated, ProductSuspended
+from domain.tenant.events import Closing, ClosingAwaitsApproval, LicenseUpdated, ProductActivated, ProductSuspended
 from domain.tenant.guarded import Guarded
 from domain.tenant.product_registers import ProductRegisters, landing, verdicts_on
 from domain.tenant.state import Tenant
@@ -65,7 +65,9 @@ def closes(event: Event, tenant: Tenant, now: datetime) -> TypeGuard[Closing]:
 
 def holds_closing(tenant: Tenant, key: str) -> bool:
     """Whether a closing of the product awaits an approval."""
-    return any(isinstance(pending.event, ClosingHeld) and pending.event.product == key for pending in tenant.held)
+    return any(
+        isinstance(pending.event, ClosingAwaitsApproval) and pending.event.product == key for pending in tenant.pending
+    )
 
 
 def live_products(tenant: Tenant) -> int:

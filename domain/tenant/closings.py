@@ -6,7 +6,7 @@ fact back, as it is recorded at the approval, and as later messages are judged a
 
 A closing that is beyond its budget:
 
-    message ─▶ ClosingHeld ─▶ approved ─▶ the fact itself, with its own cause: the product closes
+    message ─▶ ClosingAwaitsApproval ─▶ approved ─▶ the fact itself, with its own cause: the product closes
                            ─▶ rejected ─▶ nothing
                            ─▶ overtaken by a later revision (an unsuspension, a renewal): nothing
 """
@@ -19,7 +19,7 @@ from typing import Final
 from domain.tenant.events import (
     ApprovalRequested,
     Closing,
-    ClosingHeld,
+    ClosingAwaitsApproval,
     Destructive,
     LicenseUpdated,
     ProductActivated,
@@ -31,7 +31,7 @@ from domain.tenant.events import (
     TenantPurgeStarted,
 )
 
-PendingEvent = ApprovalRequested | ClosingHeld
+PendingEvent = ApprovalRequested | ClosingAwaitsApproval
 """What the destroy guard records in the place of a fact."""
 
 
@@ -42,10 +42,10 @@ _CLOSINGS: Final[Mapping[str, type[Closing]]] = {
 }
 
 
-def _hold_closing(event: Closing) -> ClosingHeld:
+def _hold_closing(event: Closing) -> ClosingAwaitsApproval:
     """The fact that is recorded in place of the closing."""
     change = next(change for change, kind in _CLOSINGS.items() if isinstance(event, kind))
-    return ClosingHeld.model_validate({"change": change, **event.model_dump()})
+    return ClosingAwaitsApproval.model_validate({"change": change, **event.model_dump()})
 
 
 def request_approval(event: Destructive | Closing) -> PendingEvent:
@@ -90,7 +90,7 @@ def product_event_of(pending: PendingEvent) -> ProductEvent | None:
             return ProductDeactivated(tenant_id=pending.tenant_id, product=key, reason=reason, revision=revision)
         case ApprovalRequested():
             return None
-        case ClosingHeld():
+        case ClosingAwaitsApproval():
             kind = _CLOSINGS[pending.change]
             return kind.model_validate(pending.model_dump(include=set(kind.model_fields)))
 
@@ -105,6 +105,6 @@ _IN_WORDS: Final[Mapping[str, str]] = {
 }
 
 
-def describe_held(pending: PendingEvent) -> str:
+def describe_pending(pending: PendingEvent) -> str:
     """The change that awaits approval, in words."""
     return _IN_WORDS[pending.change]

@@ -112,7 +112,7 @@ def _same(known: Attributes, sent: Attributes) -> bool:
 
 def _destroy(tenant: Tenant, command: DestroyTenant, *, revision: int | None) -> list[TenantEvent]:
     undone = tenant.destroyed_revision is not None and revision is not None and revision <= tenant.destroyed_revision
-    if tenant.destroyed or undone or any(pending.event.change == "destroy" for pending in tenant.held):
+    if tenant.destroyed or undone or any(pending.event.change == "destroy" for pending in tenant.pending):
         return [_stale(tenant.id, "tenant.destroyed", revision)]
     if revision is None and tenant.revisioned:
         raise Refused(problem("revision-missing", subject=f"tenant {tenant.id}"))
@@ -183,7 +183,7 @@ def _against(pending: PendingEvent, event: ProductEvent) -> set[Write]:
 
 def _pending_of(tenant: Tenant, key: str) -> list[PendingEvent]:
     """The changes of the product that await approval and came with a message."""
-    return [each.event for each in tenant.held if each.event.product == key and each.event.change != "purge"]
+    return [each.event for each in tenant.pending if each.event.product == key and each.event.change != "purge"]
 
 
 def _check_life_cycle(product: ProductRegisters, event: ProductEvent, pending: Set[str]) -> None:

@@ -142,7 +142,7 @@ class ApprovalRequested(_TenantEvent):
     epoch: int | None = None
 
 
-class ClosingHeld(_TenantEvent):
+class ClosingAwaitsApproval(_TenantEvent):
     """The closing of a product was beyond its budget: it awaits an approval, and changes nothing until then.
 
     It holds what the message said: a suspension (`reason`), a license that is inactive or over (`license`: the whole of
@@ -185,7 +185,7 @@ ProductEvent = ProductActivated | ProductDeactivated | ProductSuspended | Produc
 Passing = LicenseExpired | PurgeStarted | TenantPurgeStarted | TenantPurged
 """What the saga records when time has passed, or when all is gone."""
 
-Guarding = ApprovalRequested | ClosingHeld | ChangesApproved | ChangesRejected
+Guarding = ApprovalRequested | ClosingAwaitsApproval | ChangesApproved | ChangesRejected
 """What the destroy guard, and the operators whom it asks, record."""
 
 TenantEvent = TenantCreated | TenantDestroyed | TenantRestored | ProductEvent | Passing | TenantMessageStale | Guarding

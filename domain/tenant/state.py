@@ -5,8 +5,8 @@ was destroyed. `evolve` merges a fact (events.py) into the registers, in whateve
 What facts a command comes to is the matter of decisions.py, what follows from the registers (levels and specs)
 that of desired.py.
 
-What the destroy guard holds is a fact as well, `ChangeHeld` or `ClosingHeld`, that writes no register. The tenant keeps
-it until it is approved or rejected, or until what came since has overtaken it.
+A change that awaits approval is an event as well (`ApprovalRequested`, `ClosingAwaitsApproval`), which writes no
+register. The tenant keeps it until it is approved or rejected, or until a later change has overtaken it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from domain.tenant.events import (
     ApprovalRequested,
     ChangesApproved,
     ChangesRejected,
-    ClosingHeld,
+    ClosingAwaitsApproval,
     Destructive,
     Founder,
     LicenseExpired,
@@ -101,7 +101,7 @@ class Tenant(Folded):
     origin: Origin | None = None
     destroyed_revision: int | None = None
     purge: TenantPurge | None = None
-    held: tuple[PendingChange, ...] = ()
+    pending: tuple[PendingChange, ...] = ()
 
     @property
     def exists(self) -> bool:
@@ -121,7 +121,7 @@ def stream_of(tenant_id: str) -> str:
 def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
     """The registers after the fact, and what is still held."""
     after = tenant.but(version=recorded.version, **_changes(tenant, recorded))
-    return _without_overtaken(after) if after.held else after
+    return _without_overtaken(after) if after.pending else after
 
 
 def _changes(tenant: Tenant, recorded: Recorded) -> dict[str, object]:
@@ -144,7 +144,7 @@ def _changes(tenant: Tenant, recorded: Recorded) -> dict[str, object]:
             }
         case TenantDestroyed() as event:
             message = f"{recorded.cause.source} {recorded.cause.id}"
-            pending = (pending.event.revision for pending in tenant.held if pending.event.change == "destroy")
+            pending = (pending.event.revision for pending in tenant.pending if pending.event.change == "destroy")
             return {
                 "destroyed": tenant.destroyed or Destroyed(message, recorded.happened, event.reason, recorded.version),
                 "destroyed_revision": _highest(tenant.destroyed_revision, event.revision, *pending),
@@ -155,16 +155,16 @@ def _changes(tenant: Tenant, recorded: Recorded) -> dict[str, object]:
             return {"destroyed_revision": _highest(tenant.destroyed_revision, revision)}
         case TenantRestored():
             return {"destroyed": None, "origin": origin_of(recorded)}
-        case ApprovalRequested() | ClosingHeld() as event:
+        case ApprovalRequested() | ClosingAwaitsApproval() as event:
             return _holding(tenant, event, recorded)
         case ChangesApproved(changes=changes):
-            return {"held": tuple(pending for pending in tenant.held if pending.version not in changes)}
+            return {"pending": tuple(pending for pending in tenant.pending if pending.version not in changes)}
         case ChangesRejected(changes=changes):
-            rejected = [pending.event for pending in tenant.held if pending.version in changes]
+            rejected = [pending.event for pending in tenant.pending if pending.version in changes]
             dead = [event.revision for event in rejected if event.change == "destroy"]
             return {
                 "destroyed_revision": _highest(tenant.destroyed_revision, *dead),
-                "held": tuple(pending for pending in tenant.held if pending.version not in changes),
+                "pending": tuple(pending for pending in tenant.pending if pending.version not in changes),
             }
         case _:
             return _passed(tenant, recorded)
@@ -206,7 +206,9 @@ def _holding(tenant: Tenant, event: PendingEvent, recorded: Recorded) -> dict[st
     No register is written, but who has seen a revision goes on asking for them.
     """
     pending = PendingChange(recorded.version, event, recorded.time, recorded.cause, recorded.correlation)
-    changes: dict[str, object] = {"held": (*(each for each in tenant.held if not replaces(event, each.event)), pending)}
+    changes: dict[str, object] = {
+        "pending": (*(each for each in tenant.pending if not replaces(event, each.event)), pending)
+    }
     if event.revision is None:
         return changes
     if event.product is None:
@@ -216,8 +218,8 @@ def _holding(tenant: Tenant, event: PendingEvent, recorded: Recorded) -> dict[st
 
 def _without_overtaken(tenant: Tenant) -> Tenant:
     """The tenant without the held changes that would do nothing any more."""
-    pending = tuple(pending for pending in tenant.held if tenant.purge is None and stands(tenant, pending))
-    return tenant if pending == tenant.held else tenant.but(held=pending)
+    pending = tuple(pending for pending in tenant.pending if tenant.purge is None and stands(tenant, pending))
+    return tenant if pending == tenant.pending else tenant.but(pending=pending)
 
 
 def stands(tenant: Tenant, pending: PendingChange) -> bool:
@@ -256,7 +258,7 @@ def is_guarded(event: Event, tenant: Tenant) -> TypeGuard[Destructive]:
 
 def joins_pending(event: Destructive, tenant: Tenant) -> bool:
     """Whether the same change awaits approval already: repeating it must not get it past the guard, however slowly."""
-    return any(is_same(pending.event, request_approval(event)) for pending in tenant.held)
+    return any(is_same(pending.event, request_approval(event)) for pending in tenant.pending)
 
 
 def is_awaiting_approval(tenant: Tenant, event: Passing) -> bool:
@@ -264,4 +266,4 @@ def is_awaiting_approval(tenant: Tenant, event: Passing) -> bool:
     if not isinstance(event, (PurgeStarted, TenantPurgeStarted)):
         return False
     pending = request_approval(event)
-    return any(other.event == pending for other in tenant.held)
+    return any(other.event == pending for other in tenant.pending)

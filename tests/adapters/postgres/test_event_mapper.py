@@ -83,7 +83,7 @@ from domain.tenant.events import (
     ApprovalRequested,
     ChangesApproved,
     ChangesRejected,
-    ClosingHeld,
+    ClosingAwaitsApproval,
     Founder,
     LicenseExpired,
     LicenseUpdated,
@@ -246,11 +246,11 @@ EXAMPLES: dict[str, Event] = {
     "change-held": ApprovalRequested(
         **TENANT, change="deactivate", product="confluence", reason="cancelled", revision=7
     ),
-    "closing-held-suspend": ClosingHeld(**PRODUCT, change="suspend", reason="a fault"),
-    "closing-held-license": ClosingHeld(
+    "closing-held-suspend": ClosingAwaitsApproval(**PRODUCT, change="suspend", reason="a fault"),
+    "closing-held-license": ClosingAwaitsApproval(
         **PRODUCT, change="license", edition="standard", users=10, status="inactive", expires_at=WHEN
     ),
-    "closing-held-activate": ClosingHeld(
+    "closing-held-activate": ClosingAwaitsApproval(
         **PRODUCT, change="activate", edition="standard", users=10, expires_at=WHEN, residency="pinned", region="eu"
     ),
     "changes-approved": ChangesApproved(
