@@ -114,7 +114,7 @@ def test_every_exception_is_still_needed() -> None:
     assert not TO_RENAME & STORED
 
 
-@pytest.mark.parametrize("name", ["told", "_held_of", "ClosingAwaitsApproval", "has_room", "wakes", "HTTPLane"])
+@pytest.mark.parametrize("name", ["told", "_held_of", "ClosingHeld", "has_room", "wakes", "HTTPLane"])
 def test_an_old_word_is_found_in_a_name(name: str) -> None:
     assert _is_old(name)
 
