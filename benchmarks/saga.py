@@ -65,6 +65,7 @@ from domain.scope.steps import (
 from history.rebuild.loading import spare_the_collector
 from runtime.compose import Parts, lease_of, utc_now
 from runtime.compose.intake import lifecycle_of, messages_of
+from runtime.compose.provisioner import executors_of
 from workers.provisioner import Provisioner
 from workers.roles import limits_of
 
@@ -175,7 +176,7 @@ def provision(url: str, local: bool) -> Generator[None, None, tuple[datetime, fl
         provisioner = Provisioner(
             ours.log,
             ours.saga,
-            ours.executors if local else _idle(ours),
+            executors_of(ours) if local else _idle(ours),
             clock=utc_now,
             owner="bench",
             limits=limits_of(settings),
