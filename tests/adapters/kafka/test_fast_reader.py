@@ -43,7 +43,7 @@ TOKENS: Final = (
     *(b"1.0", b"1e2", b"1E400", b"-0.0", b"2147483648", b"18446744073709551616", b"9" * 400, b"01", b"0.1", b"1"),
     *(b"Z", b"+01:00", b"60", b"0000-00-00T00:00:00Z", b"9999-12-31T23:59:59-23:59", b"1767225600", b"application/xml"),
     *(b'"users":3,', b'"data":{},', b'"id":"e-2",', b'"region":"eu",', b'"revision":8,', b'"time":null,', b'"x":"y",'),
-    *(b"[" * 70, b"a" * 600, b"a" * 1100, b'{"a":' * 66, b'"contacts":[{"a":1.0}],', b'"data_base64":"e30=",'),
+    *(b"[" * 70, b"a" * 600, b"a" * 1100, b'{"a":' * 66, b'"contacts":[{"a":1e2}],', b'"data_base64":"e30=",'),
 )
 VALUES: Final[tuple[Any, ...]] = (
     *("", "a", "a" * 65, "eu", "free", "é", 'a"b', "\\", "\0", "\x7f", "active", "pinned", "1.0", "ada@example.org"),
@@ -51,6 +51,15 @@ VALUES: Final[tuple[Any, ...]] = (
     *("2027-01-01T00:00:00Z", "2027-02-30T00:00:00Z", "2027-01-01T00:00:00.123456789+01:00", "1767225600", ACTIVATED),
     *(["a"], ["a", {"b": "c"}], [{"b": 1}], [{"b": {"c": "d"}}], [{"b": 0.5}], [{"b": ["c"]}], ["a"] * 101),
 )
+POINTED: Final[dict[str, tuple[Any, ...]]] = {
+    "contacts": ([{"b": 1e16}], [{"b": 10**20}], [{"b": 5e-324}], [{"b": {"c": 1e22}}], [{"b": "c"}], ["a"] * 100),
+    "expires_at": ("1767225600", "2027-01-01", "2027-01-01 00:00:00Z", "2027-01-01T00:00Z", "2027-01-01T00:00:00.5Z"),
+    "users": (10**20, 1.0, -0.0, True, 0, 10**9, 1e3),
+    "name": ("\0", "\ud800", 'a"b', "a\\b", "\u2028", "\x7f", "a"),
+    "reason": ("\0", 'a"b', "a\n", "a"),
+}
+"""Where the readers could differ: values of fields that pydantic or orjson takes in another way than we do."""
+
 HEADERS: Final = (
     *(STRUCTURED * 2, (), (("content-type", b"application/cloudevents+json; charset=utf-8"),), (("ce_id", b"e-9"),)),
     *((*STRUCTURED, ("ce_id", b"e-9")), (*STRUCTURED, ("traceparent", b"00-1")), (*STRUCTURED, ("CE_id", b"\xff"))),
@@ -109,6 +118,18 @@ def _json(dice: random.Random, damaged: Preserved) -> Preserved:
     return message(json.dumps(event, ensure_ascii=dice.random() < 0.2).encode("utf-8", "replace"), damaged.headers)
 
 
+def _pointed(dice: random.Random, damaged: Preserved) -> Preserved:
+    """A field of the data with a value that is hard for it."""
+    try:
+        event = json.loads(damaged.value or b"")
+        data = event.get("data", event)
+        name = dice.choice(sorted(data.keys() & POINTED.keys()))
+    except (ValueError, LookupError, AttributeError):
+        return damaged
+    data[name] = dice.choice(POINTED[name])
+    return message(json.dumps(event, ensure_ascii=dice.random() < 0.5).encode("utf-8", "replace"), damaged.headers)
+
+
 def _key_twice(dice: random.Random, damaged: Preserved) -> Preserved:
     """A part of the value stands there twice, mostly a member of an object."""
     value = damaged.value or b""
@@ -141,7 +162,7 @@ def _shuffled(dice: random.Random, node: Any) -> Any:
 
 
 DAMAGES: Final[tuple[Callable[[random.Random, Preserved], Preserved], ...]] = (
-    *(_bytes, _bytes, _json, _json, _key_twice, _other_headers, _rewritten, _rewritten),
+    *(_bytes, _bytes, _json, _json, _key_twice, _other_headers, _rewritten, _rewritten, _pointed),
 )
 
 
