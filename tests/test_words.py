@@ -50,13 +50,8 @@ _TO_RENAME = """
     Said
     Told
     _CROWDED
-    _FACTS
-    _FACTS_OF_STREAMS
-    _FACTS_OF_TENANT
     _HELD
-    _Held
     _NOT_TOLD
-    _ROOMS
     _RUNS_TOLD
     _TOLD
     _WAKES
@@ -64,24 +59,16 @@ _TO_RENAME = """
     _facts
     _facts_after
     _family_facts
-    _guard_waiting_rooms
     _held
     _held_elsewhere
-    _is_held
     _product_facts
     _room
     _said
     _said_of
     _site_facts
-    _take_room
     _told
-    _told_apart
-    _unsealed
-    _wanted_port
-    crowded
     describe_held
     fact
-    fact_bucket
     fact_of
     facts_of
     facts_until
@@ -93,8 +80,6 @@ _TO_RENAME = """
     room
     rooms
     said
-    said_it
-    stranger
     strangers
     told
     told_waits
