@@ -1,4 +1,4 @@
-"""The fast CloudEvents reader: the command of a usual message, at a third of the cost.
+"""The fast CloudEvents reader: the command of a usual message, at half the cost.
 
 The reader of adapters/kafka/cloudevents_reader.py defines what a message means. The fast reader uses orjson, and
 answers only where its answer is certain to be the same. Everything unusual, and everything that is refused, falls back:
