@@ -53,7 +53,7 @@ def run(*, runs: int, quick: bool) -> Result:
     tenants = 5_000 if quick else 1_000_000
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        found = {"bench": "context", "tenants": tenants}
+        found: dict[str, Any] = {"bench": "context", "tenants": tenants}
         with _directory(folder, tenants) as (store, loaded):
             found |= loaded
             found |= _look_ups(store, tenants, rounds=3 if quick else 5 * runs)

@@ -105,7 +105,7 @@ def test_every_room_is_in_the_wheel_and_under_the_linters() -> None:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     assert tuple(config["hatch"]["build"]["targets"]["wheel"]["packages"]) == PACKAGES
     assert tuple(config["importlinter"]["root_packages"]) == (*PACKAGES, "tenantry_client")
-    assert set(config["mypy"]["packages"]) == {*PACKAGES, "examples", "tenantry_client", "tests"}
+    assert set(config["mypy"]["packages"]) == {*PACKAGES, "examples", "benchmarks", "tenantry_client", "tests"}
 
 
 def test_each_step_of_each_scope_has_an_executor() -> None:

@@ -175,7 +175,8 @@ class Intake(Generic[Read]):
                 self.outage.is_over()  # nothing comes again: what had failed were questions
             return 0
         if messages:  # what was taken away from us since the poll comes again, here or elsewhere
-            messages = [message for message in messages if _partition(message) in ends]
+            ours = {(each.topic, each.topic_id, each.partition) for each in ends}
+            messages = [each for each in messages if (each.topic, each.topic_id, each.partition) in ours]
         self._take(messages, ends)
         self.outage.is_over()
         return len(messages)

@@ -268,12 +268,12 @@ def _required(attributes: Mapping[str, Any], name: str) -> str:
 def _time(text: object) -> datetime | None:
     if text is None:
         return None
-    if time := _instant(text):
+    if time := instant(text):
         return time
     raise malformed("bad-attribute", f"attribute time {_no_instant(text)}")
 
 
-def _instant(text: object) -> datetime | None:
+def instant(text: object) -> datetime | None:
     if not isinstance(text, str) or not _RFC_3339.fullmatch(text):
         return None
     try:
@@ -283,7 +283,7 @@ def _instant(text: object) -> datetime | None:
 
 
 def _no_instant(text: object) -> str:
-    """What is wrong with a time that `_instant` has refused."""
+    """What is wrong with a time that `instant` has refused."""
     parts = _ANY_RFC_3339.fullmatch(text) if isinstance(text, str) else None
     if parts is None:
         return f"is not RFC 3339 with a zone: {_EXAMPLE}"
@@ -323,7 +323,7 @@ def _command(model: type[Command], data: dict[str, Any], canonical: bytes) -> Co
     for entry in (data, *data.get("products", ())):
         expires_at = entry.get("expires_at")
         # Pydantic takes "1767225600" for a time as well.
-        if expires_at is not None and _instant(expires_at) is None:
+        if expires_at is not None and instant(expires_at) is None:
             raise malformed("bad-data", f"expires_at {_no_instant(expires_at)}")
     return command
 

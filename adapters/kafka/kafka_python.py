@@ -342,14 +342,14 @@ def _native(key: Key) -> TopicPartition:
 
 def _message(partition: Partition, record: Any) -> Message:
     return Message(
-        topic=partition.topic,
-        topic_id=partition.topic_id,
-        partition=partition.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        headers=tuple((name.partition("\0")[0], value or b"") for name, value in record.headers),
-        timestamp_ms=record.timestamp,
+        partition.topic,
+        partition.topic_id,
+        partition.partition,
+        record.offset,
+        record.key,
+        record.value,
+        tuple([(name.partition("\0")[0], value or b"") for name, value in record.headers]),
+        record.timestamp,
     )
 
 

@@ -7,6 +7,7 @@ over a session that another part has changed. What a statement means must not de
     isolation level                             a check after a lock is blind in a snapshot that is older than the lock
     search path                                 whose tables are meant, and that no foreign function replaces one
     encoding, literals, bytea, digits           how text, bytes and numbers travel
+    parallel workers                            a reader beside the writers leaves the other processors to them
     time-outs of statements, locks, idleness    what a hung session holds is let go; what is long is not cut off
     synchronous_commit                          a commit that was confirmed survives the server, unless we say otherwise
 
@@ -69,6 +70,7 @@ _FIXED: Final[Mapping[str, str]] = {
     "client_min_messages": "warning",
     "password_encryption": "scram-sha-256",
     "search_path": "public, pg_temp",
+    "max_parallel_workers_per_gather": "0",
 }
 
 _ADDRESS: Final[Mapping[str, str]] = {

@@ -322,12 +322,14 @@ def _settle_leases(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
         curs.execute(
             "WITH ended AS (DELETE FROM leases USING unnest(%b::text[], %b::bigint[]) AS k (scope, token)"
             " WHERE leases.scope = k.scope AND leases.token = k.token RETURNING 1),"
-            " answered AS (DELETE FROM wakes WHERE number = ANY(%b)),"
+            " answered AS (DELETE FROM wakes USING unnest(%b::text[], %b::bigint[]) AS k (scope, number)"
+            " WHERE wakes.scope = k.scope AND wakes.number = k.number),"
             " kept AS (SELECT 1 FROM leases JOIN unnest(%b::text[], %b::bigint[]) AS k (scope, token)"
             " ON leases.scope = k.scope AND leases.token = k.token ORDER BY leases.scope FOR SHARE OF leases)"
             " SELECT 1 FROM ended UNION ALL SELECT 1 FROM kept",
             (
                 *_held(recording.leases),
+                texts([lease.scope for lease in recording.leases for _ in lease.work_items]),
                 bigints([number for lease in recording.leases for number in lease.work_items]),
                 *_held(recording.kept),
             ),

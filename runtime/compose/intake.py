@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from adapters.kafka import cloudevents_reader as inbound
+from adapters.kafka import fast_reader
 from adapters.kafka.ports import Consumer, Message, OnAssign
 from adapters.kafka.preserved_messages import preserve, restore
 from application.inbound import Inbound, Readable, Unreadable, set_aside
@@ -59,7 +60,7 @@ class IncomingMessages:
     def read(self, message: Message) -> Inbound:
         """A message on Kafka, as the lifecycle takes it."""
         why = message.undecodable
-        read = inbound.read(message) if why is None else inbound.unread(message, "undecodable", why)
+        read = fast_reader.read(message) if why is None else inbound.unread(message, "undecodable", why)
         return self._placed(read, message.topic, message.partition, message.offset)
 
     def reread(self, waiting: WaitingMessage) -> Inbound:
@@ -68,7 +69,7 @@ class IncomingMessages:
 
     def restored(self, body: bytes, topic: str, partition: int, offset: int) -> Inbound:
         """A stored message through the front door again."""
-        return self._placed(inbound.read(restore(body)), topic, partition, offset)
+        return self._placed(fast_reader.read(restore(body)), topic, partition, offset)
 
     def refused(self, message: Message, error: Exception) -> Iterator[Inbound]:
         """As what a message is quarantined that met an unexpected error: with all that is known of it; as it came, of
