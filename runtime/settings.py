@@ -178,6 +178,19 @@ class Settings(BaseSettings):
     )
     drain_seconds: Seconds = Field(default=8, description="from SIGTERM until unfinished work is let go")
 
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_531,
+        description="where a worker serves /metrics, /livez and /readyz; under `up` the intake takes this port, the"
+        " projector, the provisioner and the relay the next three; none = nowhere",
+    )
+    metrics_address: str = Field(
+        default="127.0.0.1",
+        pattern=r"^[0-9A-Fa-f:.]{2,45}$",
+        description="on which address of this machine; nothing there asks for a password",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 

@@ -36,6 +36,7 @@ from runtime.settings import Settings
 from workers.bulkheads import Limits
 from workers.intake import Intake
 from workers.loops import beside
+from workers.probes import probed
 from workers.projector import Projector
 from workers.provisioner import Provisioner
 from workers.relay import Relay
@@ -240,7 +241,8 @@ def _beating(
     heart.start()
     agent.start()
     try:
-        yield heart
+        with probed(parts, kind, heart, outages, kinds=KINDS):
+            yield heart
     finally:
         agent.stop()
         heart.stop()
