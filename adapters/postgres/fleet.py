@@ -98,12 +98,14 @@ class Fleet:
         named = {"silent": SILENT_SECONDS}
         with self._session() as connection:
             found = {name: connection.execute(query.encode(), named).fetchall() for name, query in _QUERIES.items()}
-        none = {
+        none: dict[str, list[tuple[str, str]]] = {
             "scopes": [(kind, state) for kind in SCOPE_STEPS for state in SCOPE_STATES],
             "workers": [(kind, "ready") for kind in self._kinds],
         }
         for name, keys in none.items():
-            counts = dict.fromkeys(keys, 0) | {(kind, state): count for count, kind, state in found[name]}
+            counts: dict[tuple[str, str], int] = dict.fromkeys(keys, 0) | {
+                (kind, state): count for count, kind, state in found[name]
+            }
             found[name] = [(count, *key) for key, count in counts.items()]
         for name, each in found.items():
             for value, *labels in each:
