@@ -43,6 +43,7 @@ from workers.relay import Relay
 from workers.replies import ReplyBox
 from workers.sealer import sealing
 from workers.sweeper import sweeping
+from workers.watchdog import watched
 
 log = structlog.get_logger(__name__)
 
@@ -241,7 +242,7 @@ def _beating(
     heart.start()
     agent.start()
     try:
-        with probed(parts, kind, heart, outages, kinds=KINDS):
+        with probed(parts, kind, heart, outages, kinds=KINDS), watched(heart, outages[0]):
             yield heart
     finally:
         agent.stop()
