@@ -157,8 +157,14 @@ def test_each_command_of_the_wire_has_a_committed_schema() -> None:
 
 # -- output -------------------------------------------------------------------------------------------------------
 
-PRINTERS = {"cli/output.py", "cli/progress.py", "runtime/telemetry.py", "runtime/settings_reference.py"}
-"""The files that may touch the streams of the process: the renderer, its bars, the log, and a tool of the Makefile."""
+PRINTERS = {
+    "cli/output.py",
+    "cli/progress.py",
+    "runtime/telemetry.py",
+    "runtime/settings_reference.py",
+    "runtime/error_reference.py",
+}
+"""The files that may touch the streams of the process: the renderer, its bars, the log, and tools of the Makefile."""
 
 _PRINTING_MODULES = {"rich", "click", "getpass", "readline", "curses", "colorama"}
 _PRINTING_NAMES = {"print", "input", "breakpoint", "help"}
