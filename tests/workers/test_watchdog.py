@@ -30,7 +30,7 @@ def systemd() -> Iterator[tuple[socket.socket, dict[str, str]]]:
 
 
 def heard(listener: socket.socket, count: int) -> list[str]:
-    said = []
+    said: list[str] = []
     with suppress(TimeoutError):
         while len(said) < count:
             said.append(listener.recv(100).decode())
