@@ -36,7 +36,7 @@ IsThere = Callable[[DatabaseResult], bool]
 def decide(
     scope: Scope, snapshot: TenantSnapshot, is_there: IsThere, *, catalog: Catalog, reason: str, by: str
 ) -> DataAbandoned:
-    """The fact that the act comes to. Raises UsageError where the data is not lost, or nobody can tell."""
+    """The event of the act. Raises UsageError where the data is not lost, or where that is unknown."""
     actual, database = snapshot.actual(scope), database_of(snapshot, scope.key)
     if database is None:
         raise UsageError(problem("no-database", scope=scope))

@@ -1,14 +1,14 @@
-"""How does a batch of messages become facts?
+"""Intake service: a batch of messages becomes events.
 
 The intake hands over what it read, in order. `Lifecycle.intake` loads every stream that the batch touches with one
-query, decides message by message on the state as it grows, and records all of it in one transaction: facts, positions,
-ids and digests, what waits, what is quarantined, and the scopes that are due. If somebody else recorded first, nothing
-was recorded, and the whole batch is decided again on the new state.
+query, decides message by message on the state as it grows, and records all of it in one transaction: events, positions,
+ids and digests, what waits, what is quarantined, and the scopes that are due. If another process recorded first,
+nothing was recorded, and the whole batch is decided again on the new state.
 
     message ─▶ dealt with before? ─▶ same content: counted     other content: quarantined
             ─▶ unreadable?        ─▶ quarantined
             ─▶ tenant unknown?    ─▶ waits, up to a bound
-            ─▶ decided            ─▶ facts, or refused: quarantined
+            ─▶ decided            ─▶ events, or refused: quarantined
             ─▶ creates a tenant?  ─▶ and what waited for it is decided after it, in the order of arrival
             ─▶ unexpected error?  ─▶ quarantined as internal-error; later messages without a revision wait behind it
 

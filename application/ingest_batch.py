@@ -194,12 +194,13 @@ class Batch:
 
     def _wait(self, message: Readable) -> None:
         assert message.tenant_id is not None
-        room = self._waiting.setdefault(message.tenant_id, [])
-        if len(room) >= self._policy.waiting_limit:
+        backlog = self._waiting.setdefault(message.tenant_id, [])
+        if len(backlog) >= self._policy.waiting_limit:
             self._quarantine(
                 message,
                 "waiting-room-full",
-                f"{len(room)} messages wait for tenant {message.tenant_id} already: retry this one when it is created",
+                f"{len(backlog)} messages wait for tenant {message.tenant_id} already: "
+                "retry this one when it is created",
             )
             return
         waiting = WaitingMessage(
@@ -214,7 +215,7 @@ class Batch:
             body=message.body,
             received_at=self._now,
         )
-        room.append(waiting)
+        backlog.append(waiting)
         self._sent_to_wait[waiting.source, waiting.id] = waiting
         self._deal_with(message, "waiting")
 
@@ -298,12 +299,12 @@ class Batch:
         self._deal_with(message, "stale" if stale else "recorded")
 
     def _guarded(self, message: Readable, event: Event) -> Event:
-        """The fact, counted by the destroy guard; or that it is held, where its budget is spent."""
+        """The fact, counted by the destroy guard; or a change that awaits approval, where the budget is spent."""
         assert message.tenant_id is not None
         tenant = self._tenants[message.tenant_id]
         if tenants.is_guarded(event, tenant):
             counted = self._counted()
-            if tenants.joins_pending(event, tenant) or not self._budget.has_room(counted):
+            if tenants.joins_pending(event, tenant) or not self._budget.has_budget(counted):
                 return request_approval(event)
             destroyed = counted.destroyed + isinstance(event, TenantDestroyed)
             self.recording.guarded = replace(counted, facts=counted.facts + 1, destroyed=destroyed)
@@ -311,9 +312,9 @@ class Batch:
             if budgets.holds_closing(tenant, event.product):
                 return request_approval(event)
             if not self._before[message.tenant_id].product(event.product).is_open(self._now):
-                return event  # opened by the same batch: nobody has had it yet
+                return event  # opened by the same batch: no customer has had it yet
             counted = self._counted()
-            if not self._budget.has_room_to_close(counted):
+            if not self._budget.has_budget_to_close(counted):
                 return request_approval(event)
             self.recording.guarded = replace(counted, closings=counted.closings + 1)
         return event

@@ -1,18 +1,18 @@
-"""What may an operator do?
+"""Commands of operators on tenants and scopes.
 
 To a run:
 
-    retry      what was given up, or held because a step failed, is tried again
+    retry      what has failed, or is on hold because a step failed, is tried again
     hold       nothing is begun for the scope, whatever commerce says, until it is released
     release    what a person (or a guard) held goes on
     ensure     every step of a scope that has converged is ensured again
 
-Each act is one event in the scope's own stream, with who and why, decided on the version that was read: whoever was
-first makes the other decide again. A retry, a release and an ensure wake the scope, and whoever may wait for it, in the
+Each act is one event in the scope's own stream, with who and why, decided on the version that was read: of two acts,
+the first makes the other decide again. A retry, a release and an ensure make the scope and its dependents due, in the
 same transaction.
 
 To a tenant: restore it. To what the destroy guard holds: approve a plan of it by its hash, or reject it; all of the
-plan in one transaction, so that it is carried out whole or not at all, whoever is killed meanwhile.
+plan in one transaction, so that it is carried out whole or not at all, even if a process is killed meanwhile.
 """
 
 from __future__ import annotations

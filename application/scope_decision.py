@@ -14,13 +14,13 @@ from domain.scope.steps import Scope
 
 @dataclass(slots=True)
 class Decision:
-    """What one turn came to: a unit of work to record, and either an effect to bring about or the end of the lease."""
+    """One decision: a unit of work to record, and either an effect to bring about or the end of the lease."""
 
     scope: Scope
     unit: UnitOfWork = field(default_factory=UnitOfWork)
     order: Order | None = None
     room: int | None = None
-    """How many purges the destroy guard lets pass; None while nobody has asked it."""
+    """How many purges the destroy guard lets pass; None before it was asked."""
     after: dict[str, State] = field(default_factory=dict)
     """The streams that the turn adds to, as they are once it is recorded."""
 

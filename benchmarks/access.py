@@ -1,4 +1,4 @@
-"""How fast is a service token verified, beside atlassian-jwt-auth?
+"""Access benchmark: the verification of a service token, against atlassian-jwt-auth.
 
     first    a token that was not seen before: both with the key in memory, RS256, 2048 bits, the same tokens
     repeat   the same token again: ours from memory, theirs as the first time, for it remembers none

@@ -1,8 +1,8 @@
-"""How many messages a second become facts?
+"""Ingest benchmark: the messages a second that become events.
 
 Ours from Kafka: messages lie on the embedded broker, the intakes have joined their group, and what is timed is the way
-from there to the last commit, everything included: reading, deciding, facts, positions, message ids, wake rows; once
-with kafka-python, once with confluent-kafka (the extra `fast`). The peer is spared Kafka, JSON and rules: it saves an
+from there to the last commit, everything included: reading, deciding, events, positions, message ids, due scopes; once
+with kafka-python, once with confluent-kafka (the extra `fast`). The peer has no Kafka, JSON and rules: it saves an
 aggregate of one event for each message, in as many processes.
 """
 

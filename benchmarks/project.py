@@ -1,4 +1,4 @@
-"""How many events a second become rows of a read model, live?
+"""Projection benchmark: the events a second that become rows of a read model, live.
 
 Our projector, and the library's ProjectionRunner, on a log in which each event changes a row of `licenses`, five
 changes a row; both views have the same columns. The peer gets fewer events: its rate does not depend on how many.

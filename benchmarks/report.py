@@ -1,4 +1,4 @@
-"""What do the figures look like, and on what machine were they taken?"""
+"""Benchmark report: the figures, and the machine on which they were measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registry of events: for each its word and kind in timelines, what of it is told, its key, and its projections.
+"""Registry of events: for each its word and kind in timelines, which fields are reported, its key, and its projections.
 
 Every table of events in the house is taken from here: the mapper's topics and schemas, what projections handle, the
 words of timelines and acts. To add an event is one class and one line of `REGISTRY`, its evolve, and the handlers of
@@ -58,7 +58,7 @@ class EventEntry:
 
     @cached_property
     def told(self) -> tuple[str, ...]:
-        """The fields that are told to people and programs: none that holds a person, or is told beside it."""
+        """The fields that are reported to people and programs: none that holds a person, or is reported beside it."""
         personal = {path[0] for path in personal_paths(self.event)}
         names = [name for name in self.event.model_fields if name not in _NOT_TOLD | personal]
         return (*(name for name in _FIRST if name in names), *(name for name in names if name not in _FIRST))
@@ -78,7 +78,7 @@ _FIRST: Final = (
     *("expires_at", "reason", "revision", "undoes", "changes", "plan", "apps", "families", "epoch", "operator"),
     *("number", "rule", "topic", "partition", "before", "offset", "offsets", "read_models", "position"),
 )
-"""The order in which fields are told; one that is not named here comes after them."""
+"""The order in which fields are reported; one that is not named here comes after them."""
 
 
 class EventRegistry:

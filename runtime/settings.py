@@ -1,4 +1,4 @@
-"""Which settings hold, where does each come from, and what is wrong with one that does not?
+"""Settings: the values in use, the source of each, and one line for each that is wrong.
 
 Three layers, the upper wins:
 

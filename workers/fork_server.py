@@ -1,4 +1,4 @@
-"""How does `up` start a worker without waiting for Python's imports each time?
+"""Fork server: it starts the workers of `tenantry up` without Python's imports each time.
 
 The standard library's fork server imports everything once; every worker is a fork of it, ready within milliseconds and
 sharing its memory. The fork server has no thread and no connection, so there is nothing that a fork could break.

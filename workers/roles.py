@@ -1,4 +1,4 @@
-"""Which kinds of worker are there, and how is each started?
+"""Worker roles: the kinds of worker, and how each is started.
 
 Each kind is one process that may run alone or many times. It beats its heart, drains on SIGTERM or Ctrl-C, and ends
 when the process that started it is gone.
@@ -127,10 +127,10 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
 
 
 def _take_replies(parts: Replies, counts: dict[str, int], outage: Outage, stop: threading.Event) -> None:
-    """Beside a provisioner: what provisioners of others reply wakes the scopes that wait for it.
+    """Beside a provisioner: replies of other teams' provisioners make the scopes due that wait for them.
 
-    Whatever goes wrong is told, and begun again: no other thread would take what is replied. It begins when a catalogue
-    names others.
+    An error is logged and the intake begins again: no other thread would take the replies. It begins when a catalogue
+    names a provisioner of another team.
     """
     while not stop.is_set() and not parts.catalog.is_foreign:
         stop.wait(1.0)
@@ -182,7 +182,7 @@ KINDS: dict[str, Callable[[Parts, threading.Event], None]] = {
 
 
 def run(kind: str, parts: Parts) -> None:
-    """Run one worker in this process until it is told to stop."""
+    """Run one worker in this process until a signal stops it."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -201,7 +201,7 @@ def run(kind: str, parts: Parts) -> None:
 
 
 def _await_database(kind: str, parts: Parts, stop: threading.Event) -> None:
-    """A worker that was started again during an outage waits for its end: to end, and be started again, helps nobody.
+    """A worker that was started again during an outage waits for its end: to end and start again would not help.
 
     So does one that cannot read the configuration, because a later version has adopted it. Its card says so.
     """

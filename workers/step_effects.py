@@ -1,4 +1,4 @@
-"""Effects of steps: one that runs for a scope, what it came to, and which of them hang."""
+"""Step effects: the effect that runs for a scope, its outcome, and the effects that hang."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HANGS_AFTER_SECONDS = 5.0
 
 @dataclass(slots=True, eq=False)
 class StepEffect:
-    """An effect under way, in its lanes; `since` is when it was decided."""
+    """An effect under way, in its bulkheads; `since` is when it was decided."""
 
     lease: Lease
     order: Order
@@ -33,7 +33,7 @@ class StepEffect:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """An effect that came to an end: with facts, with None after a removal, or with the error."""
+    """An effect that ended: with a result, with None after a removal, or with the error."""
 
     lease: Lease
     order: Order
@@ -49,7 +49,7 @@ def timed(effect: StepEffect, act: Callable[[Order], StepResult | None]) -> Step
 
 
 def ages_of(effects: Iterable[StepEffect]) -> dict[str, float]:
-    """For how many seconds the oldest effect of each lane has run."""
+    """The seconds that the oldest effect of each bulkhead has run."""
     now = time.monotonic()
     began: dict[str, float] = {}
     for effect in effects:
@@ -59,7 +59,7 @@ def ages_of(effects: Iterable[StepEffect]) -> dict[str, float]:
 
 
 def hanging(effects: Iterable[StepEffect], timeout: timedelta) -> str | None:
-    """Which lane has an effect that does not end; None while none has."""
+    """A message that names the bulkhead whose effect does not end; None if there is none."""
     ages = [(age, bulkhead) for bulkhead, age in ages_of(effects).items() if bulkhead != FOREIGN]
     age, bulkhead = max(ages, default=(0.0, ""), key=lambda each: (each[0], ":" in each[1]))
     limit = timeout.total_seconds()

@@ -1,10 +1,10 @@
-"""How does everything run on one machine?
+"""Supervisor: all parts and workers of an installation on one machine.
 
 `Supervisor` starts the embedded parts that no setting replaces, brings them into the state that this version needs,
 starts one process a worker and keeps each alive, and ends all of it in order. It is killed at any time without harm:
 workers watch for it and drain, the broker dies with it, PostgreSQL is found again by the next one.
 
-    start: PostgreSQL ─▶ broker ─▶ migrate, shards, topics ─▶ workers ─▶ ready (every worker has said so)
+    start: PostgreSQL ─▶ broker ─▶ migrate, shards, topics ─▶ workers ─▶ ready (every worker is ready)
     stop:  workers (SIGTERM; SIGKILL after the drain, or when asked again) ─▶ broker ─▶ PostgreSQL
 """
 
@@ -105,7 +105,7 @@ class Supervisor:
             named = f" ({error.filename})" if error.filename else ""
             raise UsageError(
                 f"the data directory {self.data_dir} cannot be used: {error.strerror or error}{named}: name another"
-                " --data-dir, or make room and give it to this user"
+                " --data-dir, or free some space and give it to this user"
             ) from error
 
     def _start_all(self) -> None:
@@ -239,7 +239,7 @@ class Supervisor:
         try:
             workers = alive(self.endpoints.database_url)
         except Unavailable:
-            return  # what is wrong with it is told by whoever needs it
+            return  # the workers that need it report what is wrong with it
         still = {name: why for each in workers for name, why in each["details"].get("set_aside", {}).items()}
         for name, why in still.items():
             if self._still.get(name) != why:
@@ -259,7 +259,7 @@ class Supervisor:
             while worker.process.exitcode is None and time.monotonic() < deadline and not self._at_once.is_set():
                 worker.process.join(0.1)
             if worker.process.exitcode is None:
-                why = "was told to end at once" if self._at_once.is_set() else "did not drain in time"
+                why = "had to end at once" if self._at_once.is_set() else "did not drain in time"
                 log.warning("killing a worker", worker=worker.kind, why=why)
                 worker.process.kill()
                 worker.process.join(5)

@@ -39,7 +39,7 @@ class EmbeddedBroker:
     def __init__(self, directory: Path, *, port: int | None = None) -> None:
         self._directory = directory.expanduser().resolve()
         self._log = self._directory / "broker.log"
-        self._wanted_port = port
+        self._fixed_port = port
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -53,8 +53,8 @@ class EmbeddedBroker:
         except OSError as error:
             remedy = f"cannot use {self._directory} ({error.strerror}): name another --data-dir"
             raise EmbeddedPartFailed("broker", remedy) from error
-        for _ in range(1 if self._wanted_port else 3):
-            self._port = self._wanted_port or free_port()
+        for _ in range(1 if self._fixed_port else 3):
+            self._port = self._fixed_port or free_port()
             if self._launch(self._port):
                 return
         address = f"{LOOPBACK}:{self._port}"
@@ -105,7 +105,7 @@ class EmbeddedBroker:
         deadline = time.monotonic() + START_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
             if _speaks_kafka(port):
-                return self._process.poll() is None  # else it was somebody else who answered
+                return self._process.poll() is None  # else another server answered
             time.sleep(0.01)
         self.stop()
         return False

@@ -1,4 +1,4 @@
-"""The CloudEvents reader: what a message on Kafka says.
+"""The CloudEvents reader: the content of a message on Kafka.
 
 It says a command of one of the eight types; else the reader tells why not. `read` never raises: what cannot be read
 comes back as `Unreadable`, with a rule for programs, a line for people that repeats no input (it may be about a
@@ -66,7 +66,7 @@ class InboundMessage:
 
     @property
     def body(self) -> bytes:
-        """For the waiting room and the quarantine: the message as it came, see `restore`."""
+        """For the backlog and the quarantine: the message as it came, see `restore`."""
         return preserve(self.original)
 
 
@@ -112,7 +112,7 @@ def unread(message: KafkaMessage, rule: str, explanation: str) -> Unreadable:
 
 
 def tenant_in_key(message: KafkaMessage) -> str | None:
-    """The tenant that the key of a message names, which no one has read yet."""
+    """The tenant that the key of a message names, before the message is read."""
     return _identifier(_TENANT_ID, (message.key or b"").decode("utf-8", "replace"))
 
 
@@ -225,7 +225,7 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
         raise malformed("bad-data", "data is missing or no JSON object: send the fields in one")
     canonical = CANONICAL.encode(data).encode()
     command = _command(model, data, canonical)
-    said = (source, id_, type_, time.isoformat() if time else "", "" if revision is None else str(revision))
+    identity = (source, id_, type_, time.isoformat() if time else "", "" if revision is None else str(revision))
     return InboundMessage(
         source=source,
         id=id_,
@@ -235,7 +235,7 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
         command=command,
         tenant_id=data.get("tenant_id"),
         customer_id=data.get("customer_id"),
-        digest=hashlib.sha256("\0".join((*said, "")).encode() + canonical).digest(),  # no attribute holds NUL
+        digest=hashlib.sha256("\0".join((*identity, "")).encode() + canonical).digest(),  # no attribute holds NUL
         original=message,
     )
 

@@ -1,9 +1,9 @@
-"""How do we call somebody else's service, so that neither side need trust what lies between?
+"""Signed requests: calls of another team's service that need no trust in the network between.
 
 Each request is signed as Standard Webhooks has it: an HMAC-SHA256 over key, time and body, in three headers. TLS is
 verified against the machine's authorities (SSL_CERT_FILE names others). Nothing is followed, retried, unpacked or
 taken from proxy variables; how long and how large an answer may be is bounded. Where there is no answer the error is
-Retryable: whether the request arrived nobody knows, and it may be sent again under its key.
+Retryable: it is not known whether the request arrived, and it may be sent again under its key.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Answer:
 
 
 class NoAnswer(Retryable):
-    """Nobody answered, or not to the end, or not somebody who can be trusted."""
+    """No answer, or not a whole one, or one of a server that cannot be trusted."""
 
 
 class _TooLarge(Exception):
@@ -146,7 +146,7 @@ class SignedRequests:
                 raise
             response.release_conn()
         except exceptions.HTTPError as error:
-            raise NoAnswer(self._said(error)) from error
+            raise NoAnswer(self._reason(error)) from error
         finally:
             measure("webhook", time.monotonic() - began, method, status)
         return Answer(response.status, {name.lower(): text for name, text in response.headers.items()}, content)
@@ -161,7 +161,7 @@ class SignedRequests:
                 raise NoAnswer(f"did not finish its answer within {self._seconds:g} s")
         return bytes(content)
 
-    def _said(self, error: exceptions.HTTPError) -> str:
+    def _reason(self, error: exceptions.HTTPError) -> str:
         match error:
             case exceptions.NewConnectionError():  # counts as a TimeoutError, too
                 return "cannot be reached"

@@ -1,4 +1,4 @@
-"""What may happen to a tenant?
+"""Events of a tenant.
 
 The facts of a tenant's stream. Time speaks too: that a license expired, that a purge has begun. Each such fact names
 the `epoch` that its timer was set in, which is the version of the event that set it; where another event has set it
@@ -162,7 +162,7 @@ class ClosingHeld(_TenantEvent):
 
 
 class ChangesApproved(_TenantEvent):
-    """An operator let the held `changes` (versions of their events) of a plan pass: their facts follow."""
+    """An operator approved the `changes` (versions of their events) of a plan: their events follow."""
 
     TOPIC: ClassVar[str] = "tenantry.changes-approved"
     changes: tuple[int, ...]
@@ -172,7 +172,7 @@ class ChangesApproved(_TenantEvent):
 
 
 class ChangesRejected(_TenantEvent):
-    """An operator dropped the held `changes` (versions of their events) of a plan: nothing comes of them."""
+    """An operator rejected the `changes` (versions of their events) of a plan: nothing comes of them."""
 
     TOPIC: ClassVar[str] = "tenantry.changes-rejected"
     changes: tuple[int, ...]
@@ -191,7 +191,7 @@ Guarding = ApprovalRequested | ClosingHeld | ChangesApproved | ChangesRejected
 TenantEvent = TenantCreated | TenantDestroyed | TenantRestored | ProductEvent | Passing | TenantMessageStale | Guarding
 
 Destructive = TenantDestroyed | ProductDeactivated | PurgeStarted | TenantPurgeStarted
-"""What the guard counts, where it takes something from somebody."""
+"""What the guard counts, where it takes something from a customer."""
 
 Closing = ProductSuspended | LicenseUpdated | ProductActivated
 """What the guard counts, by a budget of its own, where it closes a product that was open."""

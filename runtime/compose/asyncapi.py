@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapters.kafka import json_schemas
-from adapters.provisioners.replies import Said
+from adapters.provisioners.replies import ReplyBody
 from domain.commands import COMMANDS
 from domain.scope.steps import SCOPE_STEPS, Step
 from projections.integration import SOURCE
@@ -111,7 +111,7 @@ def document() -> dict[str, Any]:
         schemas[type_] = _outgoing(type_, fields)
         messages[type_] = _message(type_, when, _STRUCTURED)
     schemas["order"] = _ORDER
-    reply, defined_by_reply = _embedded(Said.model_json_schema(ref_template="#/$defs/{model}"))
+    reply, defined_by_reply = _embedded(ReplyBody.model_json_schema(ref_template="#/$defs/{model}"))
     schemas |= {**defined_by_reply, "reply": reply}
     messages["order"] = _message("order", "Asks a provisioner of another team for a step", "application/json")
     messages["reply"] = _message("reply", "What a provisioner of another team says of an order", "application/json")

@@ -48,7 +48,7 @@ def intake_consumer_of(parts: Parts, on_assign: OnAssign) -> Consumer:
 class IncomingMessages:
     """Messages as the lifecycle takes them, whether they come from Kafka, the backlog or the quarantine.
 
-    Their digests are keyed: nobody who reads the table can try out who a message was about.
+    Their digests are keyed: a reader of the table cannot try out whom a message was about.
     """
 
     def __init__(self, master_key: bytes, *, lifecycle_topic: str) -> None:
@@ -63,7 +63,7 @@ class IncomingMessages:
         return self._placed(read, message.topic, message.partition, message.offset)
 
     def reread(self, waiting: WaitingMessage) -> Inbound:
-        """A message from the waiting room, as it came."""
+        """A message from the backlog, as it came."""
         return self.restored(waiting.body, waiting.topic, waiting.partition, waiting.offset)
 
     def restored(self, body: bytes, topic: str, partition: int, offset: int) -> Inbound:
@@ -72,7 +72,7 @@ class IncomingMessages:
 
     def refused(self, message: Message, error: Exception) -> Iterator[Inbound]:
         """As what a message is quarantined that met an unexpected error: with all that is known of it; as it came, of
-        the tenant that its key names; and as nobody's, where the fault lies in the tenant's keys."""
+        the tenant that its key names; and without a tenant, where the fault lies in the tenant's keys."""
         reason = faults.tell(error)
         place = message.topic, message.partition, message.offset
         read: Inbound | None = None

@@ -58,7 +58,7 @@ def test_an_unexpected_error_quarantines_one_message_and_the_log_holds_the_trace
 ) -> None:
     logger = CapturingLogger()
     monkeypatch.setattr(faults, "log", logger)
-    faults._told.clear()  # noqa: SLF001 - other tests of this process may have met the same fault
+    faults._logged_at.clear()  # noqa: SLF001 - other tests of this process may have met the same fault
     with a_fault():
         assert desk.came("product.activated", CONFLUENCE, is_revised=False) == {"quarantined": 1}
         assert desk.comes("product.suspended", product="confluence", reason="x") == {"quarantined": 1}

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
-from adapters.provisioners.replies import Said
+from adapters.provisioners.replies import ReplyBody
 from domain.event import Event
 from domain.event_registry import REGISTRY
 from domain.scope.state import ScopeConverged, ScopeFailed, ScopePutOnHold, StepCompleted, StepFailed
@@ -91,7 +91,7 @@ def test_no_event_is_sent_that_this_test_does_not_know() -> None:
 
 def test_the_reply_is_the_one_that_is_read() -> None:
     reply = asyncapi.document()["components"]["schemas"]["reply"]
-    assert set(reply["properties"]) == set(Said.model_fields)
+    assert set(reply["properties"]) == set(ReplyBody.model_fields)
 
 
 def test_every_reference_of_the_document_leads_somewhere() -> None:

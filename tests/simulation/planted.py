@@ -74,8 +74,8 @@ def _an_effect_before_its_intent() -> Broken:
     """The effect comes about when it was decided on, before that was recorded."""
     honest = Provisioner._decided  # noqa: SLF001
 
-    def hasty(self: Any, work: Any, *, draining: bool, room: int | None) -> Any:
-        decided = honest(self, work, draining=draining, room=room)
+    def hasty(self: Any, work: Any, *, draining: bool, budget: int | None) -> Any:
+        decided = honest(self, work, draining=draining, budget=budget)
         for order in [
             decision.order for _, decision, _ in decided if decision is not None and decision.order is not None
         ]:
