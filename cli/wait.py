@@ -51,7 +51,7 @@ def _report(tenant: str, until: Level, rows: list[dict[str, Any]], line: str, *,
 
 def _why(tenant: str, until: Level, missing: list[dict[str, Any]], seconds: float) -> str:
     if not missing:
-        return f"{tenant} has no such product after {seconds:g} s: see `tenantry show {tenant}`, `tenantry waiting list`"
+        return f"{tenant} has no such product after {seconds:g} s: see `tenantry show {tenant}`, `tenantry waiting`"
     each = ", ".join(
         f"{row['key']} is {row['level']}, {row['state'].replace('_', ' ')}"
         + (f" ({row['reason']})" if row["reason"] else "")
