@@ -44,6 +44,9 @@ COMMANDS: Final[dict[str, Entry]] = {
     "orphans": Entry("cli.orphans:app", "List and remove resources that belong to no scope."),
     "runs": Entry("cli.runs:app", "List, retry, hold, release and approve runs."),
     "access": Entry("cli.access:app", "Check and explain the allow-list of services."),
+    "edge": Entry("cli.edge:app", "Write the edge's proxy configuration."),
+    "edge-authorizer": Entry("cli.edge:edge_authorizer", "Run the edge authorizer."),
+    "egress": Entry("cli.edge:egress_app", "Write the egress proxy's configuration."),
     "service-keys": Entry("cli.service_keys:app", "Make, publish, list and revoke service keys."),
     "quarantine": Entry("cli.quarantine:app", "List, retry and discard quarantined messages."),
     "waiting": Entry("cli.waiting:app", "List messages that wait for their tenant."),
@@ -56,6 +59,11 @@ COMMANDS: Final[dict[str, Entry]] = {
     "projector": Entry("cli.run:projector", "Run one projector."),
     "provisioner": Entry("cli.run:provisioner", "Run one provisioner."),
     "relay": Entry("cli.run:relay", "Run one relay."),
+    "context-service": Entry(
+        "cli.context_service:context_service", "Answer services: who is this tenant, and may it in?"
+    ),
+    "contexts": Entry("cli.context_service:contexts", "Keep the tenant contexts, or derive all of them anew."),
+    "context-sidecar": Entry("cli.context_sidecar:context_sidecar", "Keep the contexts of all tenants on this host."),
     "schemas": Entry("cli.messages:schemas", "Write the JSON Schemas of the incoming events."),
     "bench": Entry("cli.bench:bench", "Measure a part against what it replaces."),
 }

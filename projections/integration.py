@@ -61,6 +61,7 @@ def handle(recorded: Recorded) -> Iterator[Change]:
         name, details = _type_and_data(event)
         event_id = uuid5(NAMESPACE, str(recorded.id))
         data = {"tenant_id": event.tenant_id, "scope": {"kind": event.kind, "key": event.key}, **details}
+        data["position"] = recorded.position
         envelope = {
             "specversion": "1.0",
             "id": str(event_id),

@@ -31,7 +31,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from runtime.addresses import Bootstrap, PostgresUrl
+from runtime.addresses import Bootstrap, PostgresUrl, ProxyUrl
 from runtime.settings_error import SettingsError
 
 PREFIX = "TENANTRY_"
@@ -136,6 +136,10 @@ class Settings(BaseSettings):
     webhook_secrets_file: Path | None = Field(
         default=None, description="the same, as TOML; the environment goes before it"
     )
+    egress_proxy: ProxyUrl | None = Field(
+        default=None,
+        description="http://host:port of the proxy that requests to webhooks go through; none = they go directly",
+    )
 
     shards: tuple[Shard, ...] = Field(
         default=(),
@@ -183,12 +187,23 @@ class Settings(BaseSettings):
         ge=1,
         le=65_531,
         description="where a worker serves /metrics, /livez and /readyz; under `up` the intake takes this port, the"
-        " projector, the provisioner and the relay the next three; none = nowhere",
+        " projector, the provisioner, the relay and the others the next ones; none = nowhere",
     )
     metrics_address: str = Field(
         default="127.0.0.1",
         pattern=r"^[0-9A-Fa-f:.]{2,45}$",
         description="on which address of this machine; nothing there asks for a password",
+    )
+    context_lease_seconds: Seconds = Field(
+        default=30,
+        description="T: for how long a cache of tenant contexts may answer after it was cut off; it must exceed"
+        " append_timeout_seconds, 0.25 s and database_failover_seconds together",
+    )
+    database_failover_seconds: float = Field(
+        default=20, ge=0, le=3600, allow_inf_nan=False, description="until the database takes writes again, elsewhere"
+    )
+    context_port: int = Field(
+        default=0, ge=0, le=65535, description="of the context service that `up` starts on the loopback; 0 = a free one"
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -25,10 +25,24 @@ from domain.event import Event
 from domain.event_registry import REGISTRY
 from domain.scope.steps import SCOPE_STEPS
 from projections import INTEGRATION, PROJECTIONS
+from projections.contexts import HANDLED
 from tests.scratch_walk import plant
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("domain", "application", "projections", "adapters", "runtime", "workers", "history", "audit", "cli", "demo")
+PACKAGES = (
+    "domain",
+    "application",
+    "projections",
+    "adapters",
+    "runtime",
+    "access",
+    "workers",
+    "history",
+    "audit",
+    "context",
+    "cli",
+    "demo",
+)
 
 
 def lint_imports(tree: Path) -> subprocess.CompletedProcess[str]:
@@ -103,8 +117,8 @@ def test_each_step_of_each_scope_has_an_executor() -> None:
 
 def test_each_event_is_projected_or_named_as_ignored() -> None:
     named = {name for entry in REGISTRY for name in entry.projected_by}
-    assert named == {projection.name for projection in (*PROJECTIONS, INTEGRATION)}
-    handled = {event for projection in (*PROJECTIONS, INTEGRATION) for event in projection.handles}
+    assert named == {"contexts", *(projection.name for projection in (*PROJECTIONS, INTEGRATION))}
+    handled = HANDLED.union(*(projection.handles for projection in (*PROJECTIONS, INTEGRATION)))
     assert {entry.event for entry in REGISTRY if not entry.ignored} == handled
 
 

@@ -34,6 +34,7 @@ _AT_ONCE: Final = (
     "adapters.resources.topology",
     "application.adoption",
     "application.reconcile",
+    "context.service.run",
 )
 """What composition imports when a process first asks for it: every worker asks, so the fork server imports it once."""
 

@@ -11,6 +11,7 @@ workers watch for it and drain, the broker dies with it, PostgreSQL is found aga
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -66,7 +67,9 @@ class Supervisor:
         say: Callable[[str], None] = lambda _: None,
         at_once: threading.Event | None = None,
     ) -> None:
-        self.settings = settings
+        port = settings.context_port or _free_port()
+        self.settings = settings.model_copy(update={"context_port": port})
+        self.context_url = f"http://127.0.0.1:{port}" if "context-service" in kinds else None
         self._kinds = kinds
         self._say = say
         self._at_once = at_once or threading.Event()
@@ -264,3 +267,9 @@ class Supervisor:
                 worker.process.kill()
                 worker.process.join(5)
         self._workers.clear()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

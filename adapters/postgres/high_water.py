@@ -170,10 +170,11 @@ def _queue_is_full(error: psycopg.Error) -> Unavailable:
 
 
 class MarkListener:
-    """Notifies a reader when the mark moves; a lost notification costs `wait`'s time-out, never more."""
+    """Notifies a reader when the mark moves, or `channel` has news; a lost notification costs `wait`'s time-out."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, channel: str = CHANNEL) -> None:
         self._session = Session(url)
+        self._channel = channel
 
     def wait(self, seconds: float) -> None:
         """Until the mark moves, or so many seconds. Never raises: a reader that cannot listen polls."""
@@ -181,7 +182,7 @@ class MarkListener:
             is_new = not self._session.is_open
             with self._session() as connection:
                 if is_new:
-                    connection.execute(f"LISTEN {CHANNEL}")
+                    connection.execute(f"LISTEN {self._channel}".encode())
                     return  # it may have moved before we listened
                 for _ in connection.notifies(timeout=seconds, stop_after=1):
                     pass

@@ -38,6 +38,7 @@ class Unread:
     reason: str
     kind: type[Event] | None = None
     is_newer: bool = False
+    stream: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class LogReader:
             except UnreadableEvent as error:
                 entry = self.registry.by_topic.get(topic)
                 kind, is_newer = entry.event if entry else None, isinstance(error, NewerEvent)
-                events.append((bucket, Unread(position, topic, str(error), kind, is_newer)))
+                events.append((bucket, Unread(position, topic, str(error), kind, is_newer, stream)))
         return events
 
     def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:

@@ -4,6 +4,9 @@ Each request is signed as Standard Webhooks has it: an HMAC-SHA256 over key, tim
 verified against the machine's authorities (SSL_CERT_FILE names others). Nothing is followed, retried, unpacked or
 taken from proxy variables; how long and how large an answer may be is bounded. Where there is no answer the error is
 Retryable: it is not known whether the request arrived, and it may be sent again under its key.
+
+With an egress proxy every request goes through it, by CONNECT and under TLS to the other end, so the proxy reads
+nothing; what it refuses is no answer, and never taken for one of the provisioner's.
 """
 
 from __future__ import annotations
@@ -91,10 +94,16 @@ class _TooLarge(Exception):
 class SignedRequests:
     """Sends signed requests. For many threads."""
 
-    def __init__(self, *, seconds: float, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, seconds: float, now: Callable[[], float] = time.time, proxy: str | None = None) -> None:
+        """`proxy`: the egress proxy as http://host:port; None: directly."""
         self._seconds = seconds
         self._now = now
-        self._pool = urllib3.PoolManager(num_pools=32, maxsize=64)
+        self._has_proxy = proxy is not None
+        self._pool = (
+            urllib3.ProxyManager(proxy, num_pools=32, maxsize=64)
+            if proxy is not None
+            else urllib3.PoolManager(num_pools=32, maxsize=64)
+        )
 
     def send(
         self,
@@ -107,6 +116,8 @@ class SignedRequests:
     ) -> Answer:
         """The answer, whatever its status; an error that is too large has no body. Raises NoAnswer where there is none
         within the time, Retryable where one that is no error is too large."""
+        if self._has_proxy and not address.startswith("https://"):
+            raise NoAnswer("is reached by http, which does not go through the egress proxy: name it by https")
         timestamp = int(self._now())
         headers = {
             "User-Agent": "tenantry",
@@ -163,6 +174,8 @@ class SignedRequests:
 
     def _reason(self, error: exceptions.HTTPError) -> str:
         match error:
+            case exceptions.ProxyError():
+                return "cannot be reached through the egress proxy: is it running, and does egress.toml list the name?"
             case exceptions.NewConnectionError():  # counts as a TimeoutError, too
                 return "cannot be reached"
             case exceptions.TimeoutError():

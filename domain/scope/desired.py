@@ -212,11 +212,12 @@ def _desired_purged_site(
 # -- products ------------------------------------------------------------------------------------------------------
 
 
-def _product_level(key: str, snapshot: TenantSnapshot, *, catalog: Catalog, now: datetime) -> Level:
+def product_level(key: str, snapshot: TenantSnapshot, *, catalog: Catalog, now: datetime) -> Level:
+    """The desired level of a product."""
     if is_purged(key, snapshot, catalog=catalog):
         return "absent"
     host = catalog[key].host
-    if host is not None and _product_level(host, snapshot, catalog=catalog, now=now) == "absent":
+    if host is not None and product_level(host, snapshot, catalog=catalog, now=now) == "absent":
         return "absent"  # an app has nowhere to be without its host
     spec = licensed_access(snapshot.tenant, key, catalog=catalog, now=now)
     if spec == "gone":
@@ -252,7 +253,7 @@ def _desired_product(
     key: str, snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime
 ) -> DesiredState:
     tenant = snapshot.tenant
-    level = _product_level(key, snapshot, catalog=catalog, now=now)
+    level = product_level(key, snapshot, catalog=catalog, now=now)
     registers = tenant.product(key)
     expiry = None if registers.expired or not registers.activated else _expiry(tenant, key)
     if level == "absent" or tenant.attributes is None:

@@ -24,6 +24,7 @@ from domain.customer import CustomerAdministrator, CustomerMessageStale, Custome
 from domain.errors import TenantryError, UnreadableEvent
 from domain.event import Cause, Event, Recorded
 from domain.event_registry import REGISTRY
+from domain.in_force import InForce
 from domain.operator_events import (
     IntakePositionMoved,
     Kept,
@@ -288,6 +289,7 @@ EXAMPLES: dict[str, Event] = {
         reason="no backup",
         operator="ada@host",
     ),
+    "in-force": InForce(up_to=4711, lease_seconds=30.0, waited_seconds=31.302),
     "service-key-published": ServiceKeyPublished(
         key_id="billing/2027-01",
         public_key="-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n",
