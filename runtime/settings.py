@@ -185,9 +185,9 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(
         default=None,
         ge=1,
-        le=65_531,
-        description="where a worker serves /metrics, /livez and /readyz; under `up` the intake takes this port, the"
-        " projector, the provisioner, the relay and the others the next ones; none = nowhere",
+        le=65_530,
+        description="where a worker serves /metrics, /livez and /readyz; under `up` the intake takes this port, projector,"
+        " contexts, provisioner, relay and context-service the next ones; none = nowhere",
     )
     metrics_address: str = Field(
         default="127.0.0.1",

@@ -18,10 +18,11 @@ import pytest
 
 from tests.journeys.events import Raw, activated, created, new_tenant
 from tests.journeys.running import Running, wait_for
+from workers.roles import KINDS as ALL_KINDS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
-KINDS = ("intake", "projector", "provisioner", "relay")
+KINDS = tuple(ALL_KINDS)
 
 MAY_BE_EMPTY = {"tenantry_loop_waits", "tenantry_webhook_seconds_bucket"}
 """Metrics without a sample here: no loop waits, and no step is another team's."""
@@ -123,7 +124,7 @@ def prometheus(metered: tuple[Running, int], tmp_path_factory: pytest.TempPathFa
         )
     try:
         address = f"http://127.0.0.1:{port}"
-        wait_for(lambda: _is_up(address), "Prometheus to scrape all four workers")
+        wait_for(lambda: _is_up(address), "Prometheus to scrape all workers")
         for _ in range(3):  # rates need several scrapes between which something happens
             tenant = new_tenant()
             running.send(created(tenant), activated(tenant, "jira-software"))
