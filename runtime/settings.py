@@ -186,8 +186,8 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=65_530,
-        description="where a worker serves /metrics, /livez and /readyz; under `up` the intake takes this port, projector,"
-        " contexts, provisioner, relay and context-service the next ones; none = nowhere",
+        description="where a worker serves /metrics, /livez and /readyz; under `up` the intake takes this port,"
+        " projector, contexts, provisioner, relay and context-service the next ones; none = nowhere",
     )
     metrics_address: str = Field(
         default="127.0.0.1",

@@ -55,7 +55,7 @@ class Probes:
     def __init__(
         self,
         heart: Heart,
-        loop: Outage,
+        loop: Outage | None,
         outages: Sequence[Outage],
         *,
         seconds: Callable[[], float] = time.monotonic,
@@ -67,6 +67,8 @@ class Probes:
 
     def live(self) -> tuple[int, str]:
         """Status and one line."""
+        if self._loop is None:
+            return 200, "it answers, and has no loop"
         still = self._seconds() - self._loop.moved_at
         if still > STUCK_SECONDS:
             return 503, f"the loop has not moved for {still:.0f} s: start this worker again"
@@ -99,7 +101,10 @@ def probed(parts: Parts, kind: str, heart: Heart, outages: Sequence[Outage], *, 
 
         metrics.add(Kept(fleet_of(parts, kinds)), TEXTS)
     server = serve(
-        settings.metrics_address, settings.metrics_port, Probes(heart, outages[0], outages), metrics.registry
+        settings.metrics_address,
+        settings.metrics_port,
+        Probes(heart, next(iter(outages), None), outages),
+        metrics.registry,
     )
     unlisten = listen(metrics.listener)
     try:

@@ -283,7 +283,7 @@ def _beating(
     heart.start()
     agent.start()
     try:
-        with probed(parts, kind, heart, outages, kinds=KINDS), watched(heart, outages[0]):
+        with probed(parts, kind, heart, outages, kinds=KINDS), watched(heart, next(iter(outages), None)):
             yield heart
     finally:
         agent.stop()

@@ -24,7 +24,7 @@ LOOK_SECONDS: Final = 0.5
 
 
 @contextmanager
-def watched(heart: Heart, loop: Outage, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+def watched(heart: Heart, loop: Outage | None, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
     """Tell systemd of the worker while the block runs, where systemd has asked for it."""
     if not (place := environment.get("NOTIFY_SOCKET")):
         yield
@@ -35,14 +35,14 @@ def watched(heart: Heart, loop: Outage, environment: Mapping[str, str] = os.envi
     _say(place, "STOPPING=1")
 
 
-def _tell(place: str, heart: Heart, loop: Outage, pause: float, stop: threading.Event) -> None:
+def _tell(place: str, heart: Heart, loop: Outage | None, pause: float, stop: threading.Event) -> None:
     is_ready = False
     told_at = float("-inf")
     while not stop.is_set():
         now = time.monotonic()
         if heart.is_ready and not is_ready:
             is_ready = _say(place, "READY=1")
-        if pause and now - told_at >= pause and now - loop.moved_at <= STUCK_SECONDS:
+        if pause and now - told_at >= pause and (loop is None or now - loop.moved_at <= STUCK_SECONDS):
             told_at = now
             _say(place, "WATCHDOG=1")
         stop.wait(min(LOOK_SECONDS, pause) if pause else LOOK_SECONDS)

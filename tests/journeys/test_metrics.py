@@ -75,7 +75,7 @@ def test_each_worker_is_live_and_ready_and_tells_what_it_did(metered: tuple[Runn
     _, port = metered
     text = {}
     for number, kind in enumerate(KINDS):
-        assert get(f"http://127.0.0.1:{port + number}/livez") == (200, "the loop moves\n")
+        assert get(f"http://127.0.0.1:{port + number}/livez")[0] == 200
         assert get(f"http://127.0.0.1:{port + number}/readyz") == (200, "ready\n")
         text[kind] = get(f"http://127.0.0.1:{port + number}/metrics")[1]
         assert f'tenantry_build_info{{kind="{kind}"' in text[kind]
