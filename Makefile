@@ -93,6 +93,7 @@ schemas: venv ## write what docs/ says of the wire (JSON Schemas), the settings,
 	@$(BIN)/python -m runtime.settings_reference > docs/reference/settings.md
 	@$(BIN)/python -m runtime.error_reference > docs/reference/errors.md
 	@$(BIN)/python -m runtime.file_reference docs/reference
+	@$(BIN)/python -m runtime.compose.asyncapi docs
 
 vectors: venv ## write docs/reference/asap-vectors.*; ASAP_NODE_MODULES names where npm put jwt-authentication
 	@$(BIN)/python -m tests.clients.asap.vectors

@@ -44,6 +44,8 @@ class Outage:
         self._well_since: float | None = None
         self._comes_back = False
         self._reported: dict[str, str] | None = None
+        self.moved_at = seconds()
+        """When the loop last came round, by `seconds`: whether it met an error or got through."""
 
     @property
     def waits(self) -> dict[str, str] | None:
@@ -52,6 +54,7 @@ class Outage:
 
     def goes_on(self, error: TenantryError) -> None:
         """The loop has met this error, and waits next. A fault of ours is logged with its traceback, once."""
+        self.moves()
         self._ends_when_steady()
         why = error.why if isinstance(error, Unavailable) else FAULT if isinstance(error, Fault) else "conflict"
         is_new = why != self._why
@@ -70,6 +73,7 @@ class Outage:
 
     def is_over(self) -> None:
         """The loop has succeeded."""
+        self.moves()
         if self._why is None:
             return
         if self._well_since is None:
@@ -77,6 +81,10 @@ class Outage:
             if not self._comes_back:
                 self._say_that_it_goes_on()
         self._ends_when_steady()
+
+    def moves(self) -> None:
+        """The loop has come round."""
+        self.moved_at = self._seconds()
 
     def _ends_when_steady(self) -> None:
         if self._well_since is not None and self._seconds() - self._well_since >= STEADY_SECONDS:

@@ -44,6 +44,8 @@ class Outcome:
     """What became of the messages of a batch, by name: `recorded`, `stale`, `duplicate`, `waiting`, `quarantined`."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    by_type: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """The same by type and name; what is none of our types is `other`."""
 
 
 @dataclass(slots=True)
@@ -128,7 +130,7 @@ class Lifecycle:
 
         batch = transact(self.log, decide, on_conflict=on_conflict)
         batch.keep()
-        return Outcome(batch.counts)
+        return Outcome(batch.counts, batch.by_type)
 
     def _must_be_few(self, faults: int, released: int | None) -> None:
         """Raises IntakeHalted where messages meet unexpected errors too often for it to be theirs; nobody who retries

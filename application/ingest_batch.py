@@ -23,7 +23,7 @@ from application.problem_texts import sentence
 from application.unit_of_work import UnitOfWork
 from domain import configuration as configurations
 from domain import customer as customers
-from domain.commands import Command, CreateTenant, UpdateCustomer
+from domain.commands import COMMANDS, Command, CreateTenant, UpdateCustomer
 from domain.errors import Rejected
 from domain.event import Cause, Event, Recorded
 from domain.faults import EXPECTED, INTERNAL_ERROR
@@ -79,6 +79,7 @@ class Batch:
         self._is_retry = released is not None
         self._faults = faults
         self.counts: Counter[str] = Counter()
+        self.by_type: Counter[tuple[str, str]] = Counter()
         self._new_id = lifecycle.new_id
         self._reread = lifecycle.reread
         self._now = lifecycle.clock()
@@ -170,7 +171,7 @@ class Batch:
         known = self._digests.get(key)
         if known == message.digest and not self._is_retry:
             self.recording.duplicates[key] = self.recording.duplicates.get(key, 0) + 1
-            self.counts["duplicate"] += 1
+            self._count(message, "duplicate")
         elif known is not None and known != message.digest:
             self._quarantine(
                 message,
@@ -353,15 +354,19 @@ class Batch:
         if isinstance(message, Readable) and rule != "same-id-other-content":
             self._deal_with(message, "quarantined")
         else:
-            self.counts["quarantined"] += 1
+            self._count(message, "quarantined")
         if rule == INTERNAL_ERROR:
             self.faults += 1
             if message.tenant_id is not None:
                 self._faulty.setdefault(message.tenant_id, set()).add(0)
         self.recording.quarantined.append(quarantined(message, rule, explanation, now=self._now))
 
-    def _deal_with(self, message: Readable, outcome: str) -> None:
+    def _count(self, message: Inbound, outcome: str) -> None:
         self.counts[outcome] += 1
+        self.by_type[message.type if message.type in COMMANDS else "other", outcome] += 1
+
+    def _deal_with(self, message: Readable, outcome: str) -> None:
+        self._count(message, outcome)
         self._digests[message.source, message.id] = message.digest
         self.recording.incoming.append(dealt_with(message, outcome, now=self._now))
 

@@ -34,6 +34,7 @@ from application.scope_events import (
     is_back,
     is_same_outage,
     named,
+    opened_after,
     origin_of,
     reason_of,
     released,
@@ -325,6 +326,8 @@ class Saga:
         if isinstance(event, StepCompleted | ScopeConverged | ScopeFailed | ScopeResumed):
             # also where no scope waits yet: a product that comes meanwhile has looked before this event
             decision.unit.rescheduled[snapshot.tenant.id] = snapshot.tenant.version
+        if decision.scope.kind == "product" and before.level != "open" == after.level:
+            decision.opened_after = opened_after(decision.scope, recorded, snapshot, self._catalog)
         due = made_due(event, before, snapshot, catalog=self._catalog)
         decision.unit.work_items.extend(WorkItem(str(other), recorded.time) for other in due)
         return snapshot

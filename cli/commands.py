@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "explain": Entry("cli.history:explain", "Explain the state of a tenant's products."),
     "diff": Entry("cli.history:diff", "Show what of a tenant differs between two moments."),
     "tenants": Entry("cli.tenants:tenants", "List tenants with the levels of their products."),
+    "wait": Entry("cli.wait:wait", "Wait until a tenant's products are open."),
     "status": Entry("cli.status:status", "Show positions, lags, and what waits."),
     "credentials": Entry("cli.credentials:credentials", "Print a product's database login, with PASSWORD."),
     "restore": Entry("cli.acting:restore", "Undo the destruction of a tenant before its purge."),

@@ -182,6 +182,18 @@ class Settings(BaseSettings):
     )
     drain_seconds: Seconds = Field(default=8, description="from SIGTERM until unfinished work is let go")
 
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_530,
+        description="where a worker serves /metrics, /livez and /readyz; under `up` the intake takes this port,"
+        " projector, contexts, provisioner, relay and context-service the next ones; none = nowhere",
+    )
+    metrics_address: str = Field(
+        default="127.0.0.1",
+        pattern=r"^[0-9A-Fa-f:.]{2,45}$",
+        description="on which address of this machine; nothing there asks for a password",
+    )
     context_lease_seconds: Seconds = Field(
         default=30,
         description="T: for how long a cache of tenant contexts may answer after it was cut off; it must exceed"

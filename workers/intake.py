@@ -40,6 +40,7 @@ from adapters.kafka.clients import Consumer, Message, OnAssign, Partition, Posit
 from adapters.outage import Outage
 from application.ingest import Outcome
 from application.ports.inbox import KafkaPosition
+from application.ports.measures import measure
 from application.problem_texts import sentence
 from domain.errors import Conflict, Fault, Unavailable
 from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted, fingerprint
@@ -125,7 +126,8 @@ class Intake(Generic[Read]):
                 except IntakeHalted as error:
                     self.halted = sentence(error)
                     log.error(self.halted)  # noqa: TRY400 - the traceback was logged with the message that met it
-                    stop.wait()
+                    while not stop.wait(LOOK_SECONDS):
+                        self.outage.moves()
                 if not announced and (self._consumer.assignment() or self._consumer.set_aside()):
                     announced = True
                     ready()
@@ -203,6 +205,8 @@ class Intake(Generic[Read]):
         self._consumer.commit({_partition(each): each.next_offset for each in carried})
         for name, count in outcome.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
+        for (type_, became), count in outcome.by_type.items():
+            measure("message", count, type_, became)
 
     def _record_refused(self, messages: Sequence[Message], error: Exception, carried: Sequence[KafkaPosition]) -> None:
         latest = error

@@ -54,7 +54,7 @@ from workers.bulkheads import Limits, Timetables
 from workers.effects import Effects
 from workers.fan_out import fan_out, fans_out, put_off
 from workers.loops import run_step
-from workers.step_effects import Outcome, StepEffect, ages_of, hanging, timed
+from workers.step_effects import Outcome, StepEffect, ages_of, hanging, measure_opening, measure_step, timed
 
 log = structlog.get_logger(__name__)
 
@@ -229,6 +229,7 @@ class Provisioner:
     def _collect(self, *, timeout: float) -> None:
         for effect, result in self._effects.finished(timeout=timeout):
             self._timetables.took(effect.bulkheads, effect.seconds or self._step_timeout.total_seconds())
+            measure_step(effect, result, self._step_timeout)
             if not isinstance(result, BaseException):
                 self._done.append(Outcome(effect.lease, effect.order, result))
                 continue
@@ -274,6 +275,7 @@ class Provisioner:
         for work, decision, _ in self._recorded(decisions, draining=draining):
             if decision is not None:
                 self._saga.keep(decision)
+                measure_opening(decision)
             if decision is not None and decision.order is not None:
                 self._begin(_lease_of(work), decision.order)
         self._done.clear()

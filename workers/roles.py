@@ -40,12 +40,14 @@ from workers.context_projector import ContextProjector
 from workers.in_force import recording_in_force
 from workers.intake import Intake
 from workers.loops import beside
+from workers.probes import probed
 from workers.projector import Projector
 from workers.provisioner import Provisioner
 from workers.relay import Relay
 from workers.replies import ReplyBox
 from workers.sealer import sealing
 from workers.sweeper import sweeping
+from workers.watchdog import watched
 
 log = structlog.get_logger(__name__)
 
@@ -281,7 +283,8 @@ def _beating(
     heart.start()
     agent.start()
     try:
-        yield heart
+        with probed(parts, kind, heart, outages, kinds=KINDS), watched(heart, next(iter(outages), None)):
+            yield heart
     finally:
         agent.stop()
         heart.stop()

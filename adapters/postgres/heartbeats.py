@@ -65,6 +65,10 @@ class Heartbeat:
     def ready(self) -> None:
         self._state = "ready"
 
+    @property
+    def is_ready(self) -> bool:
+        return self._state == "ready"
+
     def stop(self) -> None:
         """Take the row and the card away."""
         self._stopped.set()

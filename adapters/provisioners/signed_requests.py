@@ -24,6 +24,7 @@ import urllib3
 from urllib3 import exceptions
 from urllib3.util import Timeout
 
+from application.ports.measures import measure
 from domain.errors import Retryable, UsageError
 
 LARGEST_ANSWER_BYTES: Final = 64 * 2**10
@@ -129,7 +130,8 @@ class SignedRequests:
         }
         if body:
             headers["Content-Type"] = "application/json"
-        deadline = time.monotonic() + self._seconds
+        began = time.monotonic()
+        deadline, status = began + self._seconds, "none"
         try:
             response = self._pool.request(
                 method,
@@ -142,6 +144,7 @@ class SignedRequests:
                 preload_content=False,
                 decode_content=False,
             )
+            status = f"{response.status // 100}xx"
             try:
                 content = self._read(response, deadline)
             except _TooLarge as error:
@@ -155,6 +158,8 @@ class SignedRequests:
             response.release_conn()
         except exceptions.HTTPError as error:
             raise NoAnswer(self._reason(error)) from error
+        finally:
+            measure("webhook", time.monotonic() - began, method, status)
         return Answer(response.status, {name.lower(): text for name, text in response.headers.items()}, content)
 
     def _read(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
