@@ -37,13 +37,13 @@ def watched(heart: Heart, loop: Outage | None, environment: Mapping[str, str] = 
 
 def _tell(place: str, heart: Heart, loop: Outage | None, pause: float, stop: threading.Event) -> None:
     is_ready = False
-    told_at = float("-inf")
+    announced_at = float("-inf")
     while not stop.is_set():
         now = time.monotonic()
         if heart.is_ready and not is_ready:
             is_ready = _say(place, "READY=1")
-        if pause and now - told_at >= pause and (loop is None or now - loop.moved_at <= STUCK_SECONDS):
-            told_at = now
+        if pause and now - announced_at >= pause and (loop is None or now - loop.moved_at <= STUCK_SECONDS):
+            announced_at = now
             _say(place, "WATCHDOG=1")
         stop.wait(min(LOOK_SECONDS, pause) if pause else LOOK_SECONDS)
 

@@ -263,11 +263,11 @@ def page() -> str:
         for name, schema in envelope.items()
         if name not in ("type", "data")
     ]
-    told_types = [
+    reported_types = [
         f"| {_types_of(name)} | {when} | {', '.join(_shown(each) for each in fields)} |"
         for name, (when, fields) in OUTGOING.items()
     ]
-    return _PAGE.format(topics="\n".join(topics), envelope="\n".join(rows), types="\n".join(told_types))
+    return _PAGE.format(topics="\n".join(topics), envelope="\n".join(rows), types="\n".join(reported_types))
 
 
 def _types_of(name: str) -> str:
