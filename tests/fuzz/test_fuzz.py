@@ -22,6 +22,7 @@ from tests.contracts.raw_batches import BROKEN, RawProducer, batch
 from tests.fuzz.messages import Teller
 from tests.journeys.events import Raw
 from tests.journeys.running import Running, wait_for
+from workers.roles import KINDS
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(0)]
 
@@ -37,7 +38,7 @@ BEHIND = 50_000
 SECONDS_WITHOUT_A_STEP = 120.0
 """The intake may be slow on a busy machine; it may not stand still."""
 
-KEPT = ("intake", "projector", "provisioner", "relay")
+KEPT = tuple(KINDS)
 
 
 def waves(messages: Iterator[Raw]) -> Iterator[list[Raw]]:
