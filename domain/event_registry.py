@@ -136,7 +136,7 @@ _RUNS_TOLD: Final = ("provisionings", "integration")
 _STALE: Final = "changed nothing; the audit trail shows it"
 _ACT: Final = "an operator's act that changes nothing of a tenant; the timeline shows it"
 _HELD: Final = "the destroy guard's: what awaits approval is read from the log, what passed has events of its own"
-_IN_FORCE: Final = "of no tenant: `tenantry explain` finds it by the position that it names"
+_IN_FORCE: Final = "of no tenant: an explanation finds it by the position that it names"
 _ORPHANS: Final = "it belonged to no scope, so no read model shows it; the audit trail does"
 _ADOPTED: Final = "what every process decides with: read where it is decided, and shown by a command"
 

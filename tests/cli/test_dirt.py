@@ -105,7 +105,7 @@ def test_a_retry_of_what_cannot_be_read_yet_is_one_line_and_the_message_stays(
     with a_fault():
         desk.comes("product.activated", **CONFLUENCE)
     (entry,) = desk.json("quarantine", "list")
-    monkeypatch.setattr("runtime.compose.intake.inbound.read", lambda _: 1 / 0)
+    monkeypatch.setattr("runtime.compose.intake.fast_reader.read", lambda _: 1 / 0)
     said = desk.says("quarantine", "retry", str(entry["number"]), code=1)
     assert f"error: message {entry['number']} stays in quarantine: an unexpected error in Tenantry" in said
     assert len(desk.json("quarantine", "list")) == 1
