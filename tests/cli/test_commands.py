@@ -119,7 +119,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
         ("service-keys",),
         ("waiting",),
     ]
-    assert is_group or words in WORKERS or "--json" in stdout
+    assert is_group or words in {*WORKERS, ("context-sidecar",)} or "--json" in stdout
 
 
 @pytest.mark.parametrize(
