@@ -36,7 +36,7 @@ def context_sidecar(
 ) -> None:
     """Keep the contexts of all tenants on this host, for any process to read, until a signal ends it.
 
-    T must be the services' own (TENANTRY_CONTEXT__LEASE_SECONDS there): what they record as in force rests on it.
+    T must be the services' own (TENANTRY_CONTEXT_LEASE_SECONDS there): what they record as in force rests on it.
     """
     if find_spec("uvicorn") is None:
         raise UsageError("the sidecar needs uvicorn: install tenantry[context]")
