@@ -111,6 +111,17 @@ def unread(message: KafkaMessage, rule: str, explanation: str) -> Unreadable:
     return _give_up(message, _Event(), rule, explanation)
 
 
+def digest_of(
+    source: str, id_: str, type_: str, time: datetime | None, revision: int | None, canonical: bytes
+) -> bytes:
+    """SHA-256 over the attributes and the canonical data: two messages of one id with the same digest are one message.
+
+    No attribute holds NUL.
+    """
+    identity = (source, id_, type_, time.isoformat() if time else "", "" if revision is None else str(revision), "")
+    return hashlib.sha256("\0".join(identity).encode() + canonical).digest()
+
+
 def tenant_in_key(message: KafkaMessage) -> str | None:
     """The tenant that the key of a message names, before the message is read."""
     return _identifier(_TENANT_ID, (message.key or b"").decode("utf-8", "replace"))
@@ -225,7 +236,6 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
         raise malformed("bad-data", "data is missing or no JSON object: send the fields in one")
     canonical = CANONICAL.encode(data).encode()
     command = _command(model, data, canonical)
-    identity = (source, id_, type_, time.isoformat() if time else "", "" if revision is None else str(revision))
     return InboundMessage(
         source=source,
         id=id_,
@@ -235,7 +245,7 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
         command=command,
         tenant_id=data.get("tenant_id"),
         customer_id=data.get("customer_id"),
-        digest=hashlib.sha256("\0".join((*identity, "")).encode() + canonical).digest(),  # no attribute holds NUL
+        digest=digest_of(source, id_, type_, time, revision, canonical),
         original=message,
     )
 
