@@ -30,6 +30,7 @@ from cloudevents.core.spec import SPECVERSION_V1_0
 from cloudevents.core.v1.event import OPTIONAL_ATTRIBUTES, REQUIRED_ATTRIBUTES
 from pydantic import TypeAdapter, ValidationError
 
+from adapters.kafka.message_digest import digest_of
 from adapters.kafka.preserved_messages import KafkaMessage, preserve
 from adapters.kafka.strict_json import CANONICAL, malformed, parse_json
 from application.problem_texts import sentence
@@ -109,17 +110,6 @@ def read(message: KafkaMessage) -> InboundMessage | Unreadable:
 def unread(message: KafkaMessage, rule: str, explanation: str) -> Unreadable:
     """The message as it came, where nothing in it could be read."""
     return _give_up(message, _Event(), rule, explanation)
-
-
-def digest_of(
-    source: str, id_: str, type_: str, time: datetime | None, revision: int | None, canonical: bytes
-) -> bytes:
-    """SHA-256 over the attributes and the canonical data: two messages of one id with the same digest are one message.
-
-    No attribute holds NUL.
-    """
-    identity = (source, id_, type_, time.isoformat() if time else "", "" if revision is None else str(revision), "")
-    return hashlib.sha256("\0".join(identity).encode() + canonical).digest()
 
 
 def tenant_in_key(message: KafkaMessage) -> str | None:

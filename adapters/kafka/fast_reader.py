@@ -37,9 +37,9 @@ from adapters.kafka.cloudevents_reader import (
     MAX_TYPE_BYTES,
     InboundMessage,
     Unreadable,
-    digest_of,
     instant,
 )
+from adapters.kafka.message_digest import digest_of
 from adapters.kafka.preserved_messages import KafkaMessage
 from adapters.kafka.strict_json import MAX_ENTRIES
 from domain.commands import COMMANDS, Command
