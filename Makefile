@@ -25,7 +25,7 @@ demo: venv ## watch at least 60 tenants go through the seven steps, then check t
 	@$(BIN)/tenantry demo
 
 test: venv ## run all tests but the long proofs: of the saga, the lesson, the outages, the fuzz and a million tokens
-	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long and not edge_long" -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long and not edge_long" -n 6 --dist loadfile --no-loadscope-reorder
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts
