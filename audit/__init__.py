@@ -1,1 +1,1 @@
-"""The log in court: transparency log, verification, export, import."""
+"""Audit of the log: transparency log, verification, export, import."""

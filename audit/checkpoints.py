@@ -1,12 +1,12 @@
-"""What is signed about the log, by whom, and how is that checked?
+"""Signed checkpoints of the log: their text, their keys and the check of their signatures.
 
 A checkpoint says: the first `size` events, all those up to `position`, have this root. It is written and signed as a
-C2SP checkpoint (c2sp.org/tlog-checkpoint, c2sp.org/signed-note), so that tools and witnesses of others can read it:
+C2SP checkpoint (c2sp.org/tlog-checkpoint, c2sp.org/signed-note), so that other tools and witnesses can read it:
 
     tenantry.example/log                                   origin: the name of the key
     20852163                                               size
     CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=           root
-    position 20852170                                      an extension line of ours
+    position 20852170                                      an extension line of Tenantry
 
     — tenantry.example/log Az3grlgt...                     key name; base64 of 4 bytes of key hash, and the signature
 
@@ -40,12 +40,13 @@ _BODY: Final = re.compile(
 )
 
 Standing = Literal["signed", "unsigned", "unknown", "forged"]
-"""Of a note: signed by a key of ours; by nobody; by keys that are not ours only; by one of ours, and not true."""
+"""Of a note: a key of the keyring has signed it; it has no signature; only other keys have signed it; a signature of a
+key of the keyring is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What is signed."""
+    """The content that a key signs."""
 
     origin: str
     size: int
@@ -58,7 +59,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A checkpoint with what stands under it; `str` is the file that travels."""
+    """A checkpoint with its signatures; `str` is the text of the file."""
 
     checkpoint: Checkpoint
     signatures: tuple[tuple[str, bytes], ...] = ()
@@ -70,7 +71,7 @@ class Note:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises UsageError where it is no checkpoint of a log of ours."""
+        """Raises UsageError where the text is not a checkpoint of Tenantry."""
         note = None
         with suppress(ValueError):
             body, _, below = text.partition("\n\n")
@@ -112,7 +113,7 @@ class Verifier:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A whole key. Its text is a secret; its `repr` tells the name alone."""
+    """A private key. Its text is a secret; its `repr` shows the name only."""
 
     name: str
     private: bytes = field(repr=False)
@@ -137,7 +138,7 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Who signs (nobody, where no key is set), and whose signatures count."""
+    """The key that signs (none where no key is set), and the keys whose signatures count."""
 
     origin: str
     signer: Signer | None = None
@@ -145,7 +146,7 @@ class Keyring:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Keys, one a line; empty lines and those that begin with # say nothing. Raises ValueError, without them."""
+        """Keys, one a line; empty lines and comments (#) are skipped. The ValueError that it raises shows no key."""
         lines = [line.strip() for line in text.split("\n")]
         keys = [_key(line, number) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
         if not keys:
@@ -158,7 +159,7 @@ class Keyring:
         return self.signer.sign(checkpoint) if self.signer else Note(checkpoint)
 
     def standing(self, note: Note) -> Standing:
-        """As the note format has it: of a known key every signature must hold, those of others are passed over."""
+        """The standing by the note format: every signature of a known key must hold, other signatures are ignored."""
         if not note.signatures:
             return "unsigned"
         known = [
@@ -172,7 +173,7 @@ class Keyring:
         return "signed" if all(known) else "forged"
 
     def signed_by_the_newest(self, note: Note) -> bool:
-        """Whether the key that signs now has signed it; true where nobody signs."""
+        """Whether the current signer has signed the note; true where the keyring has no signer."""
         if self.signer is None:
             return True
         ours = self.signer.verifier.key_hash
@@ -180,7 +181,7 @@ class Keyring:
 
 
 def key_ids(note: Note) -> Sequence[str]:
-    """Name and hash of the keys that stand under it."""
+    """Name and hash of the keys that have signed the note."""
     return [f"{name}+{signature[:4].hex()}" for name, signature in note.signatures]
 
 

@@ -1,8 +1,8 @@
-"""The root of an import: are the events of the file those that a signed checkpoint attests?
+"""Check of an import against signed checkpoints.
 
 While the import reads line after line, the Merkle tree over their leaves grows. Where the tree reaches a checkpoint
-(the one in the manifest of the export, and one that was held elsewhere), the two roots must be the same. A root says
-that something up to there was changed. The line is named by the hash of its own leaf that it carries, or by its proof.
+(the one in the manifest of the export, and one that was kept elsewhere), the two roots must be the same. Another root
+shows that an event up to there was changed. The leaf hash or the proof that a line carries shows which line it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REMEDY: Final = "nothing was imported; compare it with the log that it came from
 
 
 class ImportCheck:
-    """Sees every event of the file, in order. `proven`: the checkpoint that proofs in the file lead to."""
+    """Check of every event of the file, in order. `proven`: the checkpoint that proofs in the file lead to."""
 
     def __init__(self, checkpoints: Iterable[Checkpoint], *, proven: Checkpoint | None = None) -> None:
         self._coming = sorted(checkpoints, key=lambda each: (each.position, each.size))
@@ -33,7 +33,7 @@ class ImportCheck:
         self._hashes: list[bytes] = []
         self._attested_upto = 0
         self.attested = 0
-        """How many events the checkpoints so far attest."""
+        """The number of events that the checkpoints so far attest."""
 
     def see(self, event: Stored, said: Mapping[str, Any]) -> None:
         """The event of one line; `said` is the line. Raises Tampered, and ValueError for a hash that is none."""

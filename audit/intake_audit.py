@@ -1,12 +1,12 @@
-"""Was each message that Kafka still keeps taken in?
+"""Audit of the intake: messages that Kafka still keeps and that the intake has missed.
 
-Each partition is read again, from the first offset that Kafka keeps up to the position of the intake, and each message
-must be known to the database: by source and id, or as quarantined. What is not known is missing: the intake, or an
-operator who moved a position, passed over it. It may be read again, which is an act of an operator; what it comes to is
-told by events of its own.
+The audit reads each partition again, from the first offset that Kafka keeps up to the position of the intake. The
+database must know each message: by source and id, or as quarantined. A message that it does not know is missing: the
+intake skipped it, or an operator moved the position past it. An operator can have it read again; its effects are
+recorded as events.
 
-The position is asked for first. What was recorded with it, or before, is in the database by then, so a message that is
-taken in meanwhile is never called missing.
+The audit reads the position first. Everything that was recorded with that position, or before, is in the database by
+then. So a message that is taken in during the audit is never reported as missing.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ KEPT: Final = 1_000
 """Missing messages that are named one by one; the others are counted."""
 
 Reread = Callable[[Partition, Sequence[Inbound]], Counter[str]]
-"""Takes in messages of a partition that are missing; what became of them, by name."""
+"""Takes in the missing messages of a partition; returns the number of messages by outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A message that was not taken in, by its place; source and id are none where it is no event of ours."""
+    """A message that was not taken in, by its place; source and id are none where it is no CloudEvent."""
 
     topic: str
     partition: int
@@ -47,7 +47,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """The offsets of a partition that were looked at, `end` not included, and how many messages these hold."""
+    """The offsets of a partition that were read, `end` not included, and the number of messages there."""
 
     topic: str
     partition: int
@@ -58,7 +58,7 @@ class Looked:
 
 @dataclass(slots=True)
 class IntakeAudited:
-    """All messages are known where nothing is `missing`; `more` counts those that are not named."""
+    """The result: all messages are known where `missing` is empty; `more` counts those beyond the named ones."""
 
     partitions: list[Looked] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
@@ -73,7 +73,7 @@ class IntakeAudited:
 
 @dataclass(frozen=True, slots=True)
 class IntakeAudit:
-    """Reads Kafka again, a fetch at a time, whatever the size of the topics."""
+    """Audit that reads Kafka again, one fetch at a time, in constant memory."""
 
     reader: PartitionReader
     known: KnownMessages
@@ -81,7 +81,7 @@ class IntakeAudit:
     say: Callable[[Progress], None] = lambda _: None
 
     def audit(self, standings: Sequence[Standing], reread: Reread | None = None) -> IntakeAudited:
-        """Look at all partitions; `reread` takes in what is missing. Raises Unavailable."""
+        """Read all partitions; `reread` takes in the missing messages. Raises Unavailable."""
         started = time.monotonic()
         audited = IntakeAudited()
         bounds = [(each, each.start, min(each.position or each.start, each.end)) for each in standings]
@@ -93,7 +93,7 @@ class IntakeAudit:
             while at < end:
                 try:
                     decoded = self.reader.read(partition, at).decoded
-                except PositionExpired as expired:  # by retention, since we began
+                except PositionExpired as expired:  # by retention, since the audit began
                     at = expired.start
                     continue
                 kept = [message for message in decoded.messages if message.offset < end]

@@ -1,10 +1,12 @@
-"""What was signed here last, whatever the database says now?
+"""Last signed checkpoint: a file outside of the database.
 
-The relay seals by itself, with a key that whoever writes to the database does not have. So it must not be talked into
-signing: who changes an event and throws the seal away would have the changed log sealed anew, truly signed. The newest
-checkpoint is therefore kept in a file outside of the database, and nothing is signed that does not continue it.
+The relay seals the log by itself, with a key that is not in the database. An attacker with write access to the database
+must not get a signature for a changed log: without this file, the attacker could change an event and delete the seal,
+and the relay would seal and sign the changed log. So the newest checkpoint is kept in a file, and a new checkpoint is
+signed only if it continues that one.
 
-The file is written after the commit: killed in between, it holds an older checkpoint, which is continued all the same.
+The file is written after the commit. After a kill in between it holds an older checkpoint, and a correct log continues
+that one too.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from domain.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class LastSigned:
-    """The file; without a path nothing is kept."""
+    """The file; without a path no checkpoint is kept."""
 
     path: Path | None = None
 
@@ -40,7 +42,7 @@ class LastSigned:
             ) from None
 
     def keep(self, note: Note) -> None:
-        """Write it down, whole or not at all. Raises UsageError where that cannot be."""
+        """Write the checkpoint atomically. Raises UsageError where the file cannot be written."""
         if self.path is None or note == self.read():
             return
         fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")

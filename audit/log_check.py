@@ -1,17 +1,17 @@
-"""Does the log hang together?
+"""Consistency check of the log.
 
-The seal says that nobody changed the log; this, that what is in it makes sense. Each fault is named by its position:
+The seal shows that the log was not changed; this check shows that its events fit together. Each fault has its position:
 
     gap       a version is missing in a stream
     order     a version stands before the one it follows
     orphan    a scope has a stream, its tenant has none
-    topic     a kind of event that this version does not know
-    schema    a newer version of an event than this one reads
+    topic     this version does not know the event's topic
+    schema    the event has a newer schema version than this version reads
     state     bytes that no version of Tenantry has written
     cause     an event names an event as its cause that is not in the log before it
 
-Tenantry stops at an event that it cannot read, and never passes over one; so `topic` and `schema` are seen here before
-something stops. PostgreSQL does the looking, in one snapshot; nothing is locked.
+Tenantry stops at an event that it cannot read, and never skips one. This check finds `topic` and `schema` before a
+worker stops. PostgreSQL does the check in one snapshot and locks nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KEPT: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A fault of the event at that position."""
+    """A fault of the event at one position."""
 
     position: int
     kind: str

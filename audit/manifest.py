@@ -1,7 +1,7 @@
-"""What does an export say of itself?
+"""Manifest of an export: what the export contains.
 
-A JSON file beside the export (`FILE.manifest.json`; in a folder of Parquet `manifest.json`), written before the export
-gets its name: where there is an export, it is whole, and its manifest is there.
+A JSON file beside the export (`FILE.manifest.json`; in a folder of Parquet `manifest.json`). It is written before the
+export gets its name. So an export that has its name is complete and has its manifest.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Manifest(BaseModel):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the whole log is in it."""
+        """Whether the export contains the whole log."""
         return self.tenant is None and self.since is None and self.until is None
 
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""What is a Merkle tree, and what does a proof in it say?
+"""Merkle tree of RFC 6962, and its proofs of inclusion and consistency.
 
 RFC 6962, section 2: leaves and nodes are hashed under different first bytes, and a tree of n leaves splits at the
 largest power of two below n. The proofs are those of RFC 9162, section 2.1, and so is the way they are checked.
@@ -6,8 +6,8 @@ largest power of two below n. The proofs are those of RFC 9162, section 2.1, and
     inclusion     this leaf is in the tree of that root               path from the leaf up, the sibling at each level
     consistency   the tree of that root only grew to be this one      the subtrees that both are made of
 
-Pure: whoever has the hashes asks `proof` functions with a `Subtrees`, which gives the root of any range that the split
-makes; whoever has a proof needs nothing but the `verify` functions. Every hash is 32 bytes.
+All functions are pure. The `proof` functions take a `Subtrees`, which gives the root of any range that the split makes.
+The `verify` functions need the proof only. Every hash is 32 bytes.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def consistency_proof(old: int, new: int, root: Subtrees) -> list[bytes]:
     if not 0 < old <= new:
         raise ValueError(f"a tree of {old} leaves cannot grow to {new}: name two sizes, the smaller one first, from 1")
     path, first, end = _siblings(old - 1, new, root, is_whole=lambda _, end: end == old)
-    if first:  # else the old tree is a whole subtree of the new one, and who verifies has its root
+    if first:  # else the old tree is a whole subtree of the new one, and the verifier has its root
         path.append(root(first, end))
     return path[::-1]
 

@@ -1,7 +1,7 @@
-"""How does each of millions of events get its proof?
+"""Inclusion proofs of all events of an export.
 
-One tile of leaves is at hand at a time. The proofs of a whole tile end in the same path from its root up, and begin
-within it: both are made once for all of its events.
+One tile of leaves is in memory at a time. The proofs of a tile share the path from its root up, and they begin within
+the tile: both parts are made once for all of its events.
 """
 
 from __future__ import annotations

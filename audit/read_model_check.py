@@ -1,15 +1,15 @@
-"""Are the read models what the log says?
+"""Comparison of the read models with the log.
 
-    one snapshot: where each bucket of each projection stands, and its rows
-    the log:      the same facts up to there, folded in memory
+    one snapshot: the position of each bucket of each projection, and its rows
+    the log:      the same events up to that position, folded in memory
     compare:      table by table, key by key, column by column
 
-Nothing is stopped for it: the projector writes on, and rows that it writes after the snapshot are not seen. What lies
-behind the high-water mark never changes, so the log is read outside of the snapshot. All tenants are compared bucket by
-bucket, in the memory of a sixteenth of the read models; a sample by the streams of its tenants alone.
+The projector continues during the comparison; rows that it writes after the snapshot are not seen. Events up to the
+high-water mark never change, so the log is read outside of the snapshot. All tenants are compared bucket by bucket, in
+the memory of a sixteenth of the read models; a sample reads the streams of its tenants only.
 
-The tables are locked against a swap of generations (ACCESS SHARE, as every reader does) before the snapshot is taken: a
-snapshot older than a swap would see the new tables, and not their rows. A rebuild waits for its swap meanwhile.
+The tables are locked against a swap of generations (ACCESS SHARE, the lock of every reader) before the snapshot is
+taken: an older snapshot would see the new tables without their rows. A rebuild waits with its swap meanwhile.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _DIALECT: Final = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row that is missing or too much (`column` is None then), or a value that is another."""
+    """A row that is missing or too much (`column` is None then), or a value that differs."""
 
     table: str
     key: Key
@@ -55,7 +55,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What was looked at; the read models are what the log says where there are no differences."""
+    """The result; the read models agree with the log where there are no differences."""
 
     tenants: int | None
     """How many, of a sample; None: all."""
@@ -89,7 +89,7 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """Whose rows and facts are compared at a time: a bucket of everybody, or a sample."""
+    """The rows and events that are compared at a time: one bucket of all tenants, or a sample of tenants."""
 
     bucket: int | None = None
     tenants: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class _Share:
 
 
 class Views:
-    """Compares the read models with the log."""
+    """Comparison of the read models with the log."""
 
     def __init__(self, sources: Sources, *, say: Callable[[Progress], None] = lambda _: None) -> None:
         self._sources = sources
@@ -112,9 +112,9 @@ class Views:
         self._tables = tuple(each for model in self._models for each in model.tables)
 
     def compare(self, *, sample: int | None, seed: int = 0) -> Compared:
-        """Everything, or so many tenants at random; the same seed names the same tenants of the same log.
+        """Compare all tenants, or so many at random; the same seed chooses the same tenants of the same log.
 
-        Raises UsageError where there are no tenants, UnreadableEvent or HandlerFailed where a fact cannot be folded,
+        Raises UsageError where there are no tenants, UnreadableEvent or HandlerFailed for an event that cannot be read,
         Unavailable where the database does not answer.
         """
         started = time.monotonic()
@@ -229,7 +229,7 @@ def _padded(of: Table, row: Row) -> Row:
 
 
 def _plain(value: object, of: Column[object]) -> object:
-    """The value as it comes back from the database, whichever side it is from."""
+    """The value as the database would return it, from either side."""
     if value is None:
         return None
     if isinstance(of.type, JSONB):

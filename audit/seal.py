@@ -1,14 +1,14 @@
-"""How is the log sealed, and how is it proved that one event is in it?
+"""Seal of the log (signed Merkle tree), and the proof that one event is in it.
 
-The stored rows, personal fields sealed as they lie there, are the leaves of a Merkle tree in the order of positions.
-Positions have gaps (an append that failed has drawn some); leaves are counted, and each has its position in its bytes
-and beside its hash. To forget a person is to forget a key: no row changes, so every proof stays whole.
+The leaves of the Merkle tree are the stored rows in the order of positions; their personal fields are encrypted.
+Positions have gaps (an append that failed has used some); leaves are counted without gaps, and each has its position in
+its bytes and beside its hash. A customer is forgotten by deleting a key: no row changes, so every proof stays valid.
 
     stored_events ─ up to the mark ─▶ 65,536 rows ─ hash ─▶ tiles + checkpoint, one commit ─▶ the next ones
 
-Leaves are hashed behind the high-water mark, never in an append's way. A seal may be killed anywhere, run again and run
-twice at once: each batch goes on from the last checkpoint that is committed, under a lock. Before anything is signed
-on top of it, that checkpoint is checked against the tiles it was made of.
+Only leaves up to the high-water mark are hashed, so the sealing never delays an append. It may be killed at any point,
+run again and run twice at once: under a lock, each batch continues from the last committed checkpoint. That checkpoint
+is checked against its tiles before a new one is signed on top of it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LOOK: Final = "run `tenantry audit verify` to see where"
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What came of a run: the newest checkpoint (none of an empty log), and how many events were new."""
+    """The result of a run: the newest checkpoint (none of an empty log), and the number of new events."""
 
     note: Note | None
     events: int
@@ -58,7 +58,7 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Inclusion:
-    """That the event stands in the log. `leaf` is what was hashed, see adapters/postgres/seal_store.py."""
+    """Proof that the event is in the log. `leaf` is the hashed bytes, see adapters/postgres/seal_store.py."""
 
     position: int
     index: int
@@ -70,7 +70,7 @@ class Inclusion:
 
 @dataclass(frozen=True, slots=True)
 class Consistency:
-    """That the log of `old` events only grew to be that of `new`."""
+    """Proof that the log of `new` events begins with the log of `old` events."""
 
     old: int
     new: int
@@ -80,7 +80,7 @@ class Consistency:
 
 
 class Seal:
-    """Seals the log and proves what is sealed. `store` is this object's alone; `last` is kept outside of it."""
+    """Sealer of the log and prover of its events. No other object uses `store`; `last` is kept outside of it."""
 
     def __init__(self, store: SealStore, keys: Keyring, *, batch: int = BATCH, last: LastSigned | None = None) -> None:
         self._store = store
@@ -117,7 +117,7 @@ class Seal:
         return Sealed(newest, events, time.monotonic() - started)
 
     def _resume(self) -> tuple[GrowingTree, Note | None]:
-        """The tree as it was left, if its checkpoint stands for it."""
+        """The tree as the last run left it, checked against its checkpoint."""
         edge, text = self._store.edge(), self._store.newest_note()
         if text is None:
             if edge:
@@ -133,7 +133,7 @@ class Seal:
         return tree, note
 
     def _continues(self, newest: Note | None) -> None:
-        """Raises Tampered where the seal does not continue what was signed here last."""
+        """Raises Tampered where the seal does not continue the checkpoint that was signed here last."""
         held = self._last.read()
         if held is None:
             return
@@ -149,7 +149,7 @@ class Seal:
             )
 
     def _judged(self, text: str) -> Note:
-        """The checkpoint, if nothing speaks against it."""
+        """The checkpoint, after the check of its signature."""
         try:
             note = Note.parse(text)
         except UsageError as error:
@@ -187,7 +187,7 @@ class Seal:
         return note
 
     def _countersigned(self, newest: Note | None) -> Note | None:
-        """The checkpoint, signed by the key that signs now: after a rotation, or when a first key was set."""
+        """The checkpoint, signed again by the current key: after a rotation, or when a first key was set."""
         if newest is None or self._keys.signed_by_the_newest(newest):
             return newest
         checkpoint = newest.checkpoint
@@ -203,7 +203,7 @@ class Seal:
             return self._newest()
 
     def prove(self, event: int | UUID, say: Callable[[Progress], None] = lambda _: None) -> Inclusion:
-        """That the event, by its position or its id, is in the newest checkpoint.
+        """Prove that the event, by its position or its id, is in the newest checkpoint.
 
         Raises UsageError where there is no such event or it is not sealed yet, Tampered where it was changed.
         """
@@ -232,7 +232,7 @@ class Seal:
         return Inclusion(position, index, leaf, sealed_hash, path, note)
 
     def consistency(self, old: int, new: int) -> Consistency:
-        """That the first `new` events begin with the first `old`. Raises UsageError for sizes that are not there."""
+        """Prove that the first `new` events begin with the first `old`. Raises UsageError for sizes beyond the seal."""
         with self._store.looking():
             note = self._newest()
             size = note.checkpoint.size

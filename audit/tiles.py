@@ -1,8 +1,8 @@
-"""How does a tree of many millions of leaves grow, and give its proofs, with little at hand?
+"""Tiles of a Merkle tree: a tree of many millions of leaves grows, and gives its proofs, in little memory.
 
-It is kept in tiles: 256 hashes of one level side by side, and over each whole tile one hash in a tile of the level
-above, which stands for 8 levels of the tree. Whoever appends holds the last tile of each level (`GrowingTree`); a proof
-reads a few tiles (`subtrees`).
+A tile is 256 hashes of one level side by side. Each whole tile has one hash in a tile of the level above, which stands
+for 8 levels of the tree. An append needs the last tile of each level (`GrowingTree`); a proof reads a few tiles
+(`subtrees`).
 
     level 1   ┌ root of tile 0 │ root of tile 1 │ ...  ┐        one tile for 65,536 leaves
     level 0   ┌ leaf 0 ... 255 ┐ ┌ leaf 256 ... 511 ┐ ...

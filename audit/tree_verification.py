@@ -1,8 +1,8 @@
-"""Does the tree that grows over what is stored now lead to what was signed?
+"""Tree verification: the Merkle tree over the stored events is compared with the signed checkpoints.
 
-It is grown block by block, over the events as long as they are what the tiles say. Where they differ, whoever the level
-above bears out is believed: the tree is to go on over what was sealed, so that one event that was changed does not put
-in doubt what comes after it. audit/verification.py says what for.
+The tree grows block by block, over the events as long as they agree with the tiles. Where they differ, the level above
+decides which of the two is used. The tree continues over the hashes that were sealed, so that one changed event does
+not put the later events in doubt. audit/verification.py explains the purpose.
 
     tile fits the events? ──yes──▶ grow ──▶ upper tiles fit? ──▶ checkpoints of that size fit?
              └──no──▶ do the events fit the level above? ──yes──▶ the tile was changed, grow over the events
@@ -27,7 +27,7 @@ Kind = Literal["changed", "deleted", "inserted", "cut off", "rewritten", "seal",
 
 
 class TreeVerification:
-    """The tree over the log, grown tile by tile, with whatever does not fit on the way."""
+    """The tree over the log, grown tile by tile; it reports each place that does not fit."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class TreeVerification:
         self._outside = outside
         self._good: Checkpoint | None = None
         self.torn = False  # no tree can be grown on
-        self._ended = False  # there is nothing more, whatever was expected
+        self._ended = False  # there are no more events, even if more were expected
         self._rewritten = False
         self._tree = GrowingTree()
         self._expected = max((checkpoint.size for checkpoint in trusted), default=0)
@@ -60,7 +60,7 @@ class TreeVerification:
 
     @property
     def size(self) -> int:
-        """How many events the tree has now."""
+        """The number of events in the tree now."""
         return self._tree.size
 
     @property
@@ -86,7 +86,7 @@ class TreeVerification:
                 self.events += len(hashes) // HASH_BYTES
                 after = upto
             else:
-                if end < self.tiles and len(hashes) < len(tiles) * TILE_BYTES:  # where the block ends may be a lie
+                if end < self.tiles and len(hashes) < len(tiles) * TILE_BYTES:  # the tile's end may be wrong
                     hashes, positions = hashed(self._store, after, self.sealed_to, len(tiles) * TILE)
                 after = self._tile_by_tile(first, tiles, hashes, unpacked(positions), after)
             self._last_position = max(self._last_position, *unpacked(positions[-8:]), 0)
@@ -125,7 +125,7 @@ class TreeVerification:
         return after
 
     def _judge(self, number: int, tile: LeafTile | None, ours: bytes, where: Sequence[int], after: int) -> bytes:
-        """Over which hashes the tree grows on here."""
+        """The hashes over which the tree continues here."""
         if tile is not None and tile.hashes == ours and unpacked(tile.positions) == tuple(where):
             return ours
         if tile is None:

@@ -1,15 +1,16 @@
-"""Is the log still what was sealed, and if not, from which position on?
+"""Verification of the log against its seal: the first position that was changed.
 
-Everything is computed anew from `stored_events`, in this process, in one snapshot. It is compared with two things:
+The verification computes every hash again from `stored_events`, in one snapshot, and compares with two things:
 
     hashes of the events in the tiles     name each event that was changed, deleted or inserted
     roots in the signed checkpoints       say whether the tiles themselves can be believed
 
-Whoever can write to the log can write to its tiles as well, and make both fit; but no checkpoint, for want of the key.
-So one tree is grown: over what is stored, as long as that is what the tiles say; and where they differ, over whatever
-the level above bears out. Its root is compared at the size of every checkpoint that is signed by a key of ours. The
-first that does not fit bounds what was rewritten: from behind the last one that does. A log that was cut off together
-with its tiles and its checkpoints is whole in itself: only a checkpoint that was held elsewhere (`outside`) tells.
+An attacker with write access to the log can also write its tiles, so that both agree, but cannot sign a checkpoint.
+So the verification grows one tree: over the stored events as long as they agree with the tiles; where they differ, over
+the side that the level above confirms. It compares the root at the size of every checkpoint that a key of the keyring
+has signed. The events between the last checkpoint that fits and the first that does not were rewritten. A log that was
+cut off together with its tiles and its checkpoints is consistent in itself: only a checkpoint that was kept elsewhere
+(`outside`) shows the cut.
 """
 
 from __future__ import annotations
@@ -41,15 +42,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was looked at. The log is as it was sealed where there are no `findings`."""
+    """The result. The log is as it was sealed where there are no `findings`."""
 
     events: int
     position: int
     checkpoints: int
     signed: bool
-    """Whether the newest checkpoint is signed by a key of ours."""
+    """Whether a key of the keyring has signed the newest checkpoint."""
     unsealed: int
-    """About how many events lie behind the last sealed one: nothing is said of them."""
+    """About how many events follow the last sealed one; the verification does not cover them."""
     findings: Sequence[Finding]
     more: int
     """Findings beyond those that are kept."""
@@ -61,7 +62,7 @@ class Verified:
 
 
 class Verification:
-    """One look at the whole log. `store` is this object's alone."""
+    """One verification of the whole log. No other object uses `store`."""
 
     def __init__(self, store: SealStore, keys: Keyring, *, say: Callable[[Progress], None] = lambda _: None) -> None:
         self._store = store
@@ -71,7 +72,7 @@ class Verification:
         self._more = 0
 
     def verify(self, outside: Note | None = None) -> Verified:
-        """Look at everything. `outside` is a checkpoint that was held elsewhere.
+        """Verify the whole log. `outside` is a checkpoint that was kept elsewhere.
 
         Raises UsageError where nothing is sealed, or where keys are set and none of them has signed `outside`.
         """
@@ -106,7 +107,7 @@ class Verification:
         )
 
     def _beside(self, growing: TreeVerification, attested: int) -> None:
-        """What no tree over the events shows: checkpoints that are gone, tiles too many, events without a position.
+        """Faults that the tree does not show: missing checkpoints, surplus tiles, events without a position.
 
         `attested` is how many events the largest checkpoint has. Tiles and their checkpoint are written together.
         """
@@ -149,7 +150,7 @@ class Verification:
         return sorted(trusted, key=lambda checkpoint: checkpoint.size), standing == "signed", attested
 
     def _found(self, kind: Kind, first: int, last: int, explanation: str) -> None:
-        """Keep a finding; one that goes on where the last one ended becomes one with it."""
+        """Keep a finding; a finding that continues the last one is merged with it."""
         if self._findings:
             before = self._findings[-1]
             if (before.kind, before.last + 1, before.explanation) == (kind, first, explanation):

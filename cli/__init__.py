@@ -1,1 +1,1 @@
-"""What can a person do from a terminal?"""
+"""Command line of Tenantry: `tenantry COMMAND`."""

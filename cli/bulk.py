@@ -1,4 +1,4 @@
-"""Acts on many things, one by one: each is told by itself, and one that is refused stops none of the others."""
+"""Acts on many objects, one by one: each has a report of its own, and a refused one does not stop the others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def each_by_itself(
     text: Callable[[Told], Iterable[Line]],
     is_good: Callable[[Told], bool],
 ) -> Iterator[Report]:
-    """The JSON value is one list. What is unavailable ends it all."""
+    """The JSON value is one list. Unavailable ends the whole command."""
     results: list[Told] = []
     for thing in things:
         try:

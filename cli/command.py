@@ -1,4 +1,4 @@
-"""Commands: what each has in common, from its options to its exit code.
+"""Common behaviour of all commands, from the options to the exit code.
 
 A command is a function that returns a report, or yields several (cli/output.py). `command` gives it `--json` and, where
 it works on the parts of a process, `--data-dir`; it prints the reports and turns errors into one line and an exit code.
@@ -23,12 +23,12 @@ from cli.output import ReaderGone, Report, complain, err, render, warn
 from domain.errors import Problem, TenantryError, UsageError
 from runtime.settings_error import SettingsError
 
-if TYPE_CHECKING:  # the settings and the drivers are loaded by what needs them: `--help` does not
+if TYPE_CHECKING:  # the settings and the drivers are imported where they are needed: `--help` needs none
     from runtime.compose import Parts, Process
     from runtime.settings import Settings
 
 READER_GONE: Final = 141
-"""What a shell shows of a process that SIGPIPE ended."""
+"""The exit code that a shell shows for a process that SIGPIPE ended."""
 
 DataDir = Annotated[
     Path | None,
@@ -39,7 +39,7 @@ JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object a
 
 
 class Judged(NamedTuple):
-    """Beside Typer's option in an annotation: what makes the value of it that the command gets. Raises UsageError."""
+    """The converter beside Typer's option in an annotation: it makes the command's value. Raises UsageError."""
 
     judge: Callable[[Any], Any]
 
@@ -50,7 +50,7 @@ def command(
     """A command that returns its reports, or yields them as it finds them; each is printed by `render`.
 
     The command has `--json` where it reports, and `--data-dir` where it has a parameter `parts`: they are opened for it
-    and closed when all is printed. Its errors are told in one line and an exit code, without a traceback.
+    and closed when all is printed. Its errors become one line and an exit code, without a traceback.
     """
     signature = inspect.signature(act, eval_str=True)
     parameters = {**signature.parameters}
@@ -77,7 +77,7 @@ def command(
                 given["parts"] = opened.enter_context(running(given.pop("data_dir")))
             found = act(**given)
             if isinstance(found, Generator):
-                opened.callback(found.close)  # what it holds is let go before the parts are closed
+                opened.callback(found.close)  # the generator is closed before the parts are closed
             reported = (found,) if isinstance(found, Report) else found or ()
             if False in [render(report, as_json=as_json) for report in reported]:
                 raise typer.Exit(1)
@@ -120,11 +120,11 @@ def _sentence(problem: Problem) -> str:
     return sentence(problem)
 
 
-# -- what a command works on ----------------------------------------------------------------------------------------
+# -- the parts of a command -----------------------------------------------------------------------------------------
 
 
 def settings_of(data_dir: Path | None) -> Settings:
-    """The settings; what looks like one of ours in the environment and is none is told on stderr."""
+    """The settings; a warning on stderr names each unknown TENANTRY_ variable of the environment."""
     from runtime.settings import load_settings  # noqa: PLC0415
     from runtime.unknown_variables import unknown_variables  # noqa: PLC0415
 
@@ -148,7 +148,7 @@ def running_process(data_dir: Path | None) -> Iterator[Process]:
 def running_parts(data_dir: Path | None) -> Iterator[Parts]:
     """The parts of the Tenantry that runs (or of the addresses that are set), with the configuration that is adopted.
 
-    That a file which is named here says otherwise is told on stderr.
+    A warning on stderr says that a file which is named here differs from it.
     """
     from runtime.compose import Parts  # noqa: PLC0415
     from runtime.instance import endpoints  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Credentials of a product's database, for an operator who must look into it."""
+"""Credentials of a product's database, for an operator who must inspect it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def credentials(
     tenant: TenantArgument,
     product: Annotated[str, typer.Argument(metavar="PRODUCT", help="The key of the product.")],
 ) -> Report:
-    """Print the address, role and PASSWORD by which a product reaches its database. Derived anew, stored nowhere."""
+    """Print the address, role and PASSWORD of a product's database login. They are computed each time, never stored."""
     snapshot = snapshot_of(parts, tenant)
     family = parts.catalog.family_of(product_of(parts, product))
     database = database_of(snapshot, family)

@@ -1,4 +1,4 @@
-"""How do events get onto Kafka from a file, and where are their schemas?"""
+"""Publication of CloudEvents from a file to Kafka, and the JSON Schemas of the incoming events."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def publish(
 ) -> Report:
     """Publish CloudEvents from a file: customers to the commerce topic, all others to the lifecycle topic.
 
-    A line is sent as it is, for the intake to judge; only a line that is no JSON object, as the intake reads JSON, is
-    refused here, before anything is sent. Publishing a file twice is harmless: the second time counts as duplicates.
+    A line is sent as it is, and the intake checks it; only a line that is no JSON object, as the intake reads JSON, is
+    refused here, before anything is sent. Publishing a file twice is harmless: the second copies count as duplicates.
     """
     lines = list(_lines(file))
     with progress("publishing") as say, closing(producer_of(parts)) as producer:
@@ -49,7 +49,7 @@ def publish(
 
 
 def _lines(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Each line with the object in it; UsageError names the first line that holds none."""
+    """Each line with its JSON object; UsageError names the first line that has none."""
     try:
         raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Progress bars: how far a long command is, on stderr, where somebody looks; and how it stops when it is told to."""
+"""Progress bars of long commands, on stderr of a terminal; and the handling of SIGTERM."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runtime.foreign_text import visible
 
 @contextmanager
 def progress(what: str, unit: str = "events") -> Iterator[Callable[[Told], None]]:
-    """A bar on stderr with rate and time left, where somebody looks."""
+    """A bar with rate and remaining time, where stderr is a terminal."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -61,7 +61,7 @@ def bars() -> Iterator[Callable[[Bars], None]]:
 def _drawn(picture: Bars) -> Group:
     grid = Table.grid(padding=(0, 1))
     for name, done, total in picture.rows:
-        # Full where all is done that must be, and where something has to go again.
+        # The bar is full where all work is done, and where some of it must be removed again.
         bar = ProgressBar(
             total=max(total, 1), completed=min(done, total), width=44, complete_style="cyan", finished_style="green"
         )
@@ -72,7 +72,7 @@ def _drawn(picture: Bars) -> Group:
 
 @contextmanager
 def _stopping_well() -> Iterator[None]:
-    """SIGTERM is what Ctrl-C is: what was begun is cleaned up, and the terminal has its cursor again."""
+    """SIGTERM acts as Ctrl-C does: started work is cleaned up, and the terminal gets its cursor back."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

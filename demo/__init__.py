@@ -1,12 +1,12 @@
-"""What does Tenantry do, in one minute, and how do we know that it did it right?
+"""Demo of Tenantry in one minute: a realistic stream of events, and an oracle that checks the result.
 
-    stories.py   what happens to tenants, told by telling.py, mixed by stream.py ─▶ input.jsonl (entries.py)
-    play.py      sends it through everything, and shows it
-    settling.py  when has everything come to rest?
-    oracle.py    what must be there, from input.jsonl alone, by reading.py and rules.py  ┐
-    findings.py  what is there, from the databases alone                                 ┴▶ disagreements
+    stories.py   stories of tenants, written by telling.py, mixed by stream.py ─▶ input.jsonl (entries.py)
+    play.py      sends the stream through all workers, and shows the progress
+    settling.py  waits until all work is done
+    oracle.py    the expected state, from input.jsonl only, by reading.py and rules.py  ┐
+    findings.py  the actual state, from the databases only                              ┴▶ disagreements
 
-The journeys of the tests ask the oracle and wait for the same rest.
+The journeys of the tests use the same oracle and the same wait.
 """
 
 from demo.play import demo

@@ -1,6 +1,6 @@
-"""How is a stream kept in a file?
+"""File of the demo's stream: one whole message a line, as JSON.
 
-One message a line, as JSON, whole: the oracle works from this file alone.
+The oracle works from this file only.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Entry:
 
 
 def write(entries: Iterable[Entry], path: Path) -> None:
-    """The stream as a file of lines, for our user only: it holds names and addresses."""
+    """Write the stream as a file of lines that only its owner can read: it contains names and addresses."""
     path.touch(mode=0o600)
     path.write_text("".join(f"{entry.to_line()}\n" for entry in entries))
 

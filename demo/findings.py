@@ -1,9 +1,8 @@
-"""What is really there?
+"""Actual state after a stream, for the comparison with the oracle.
 
-The read models, the saga's log and the servers themselves, told as facts `(tenant, subject, aspect) -> value`. Nothing
-is taken for granted that could be looked at: a database counts where pg_namespace or pg_database has it, a login
-where pg_roles says so, an entitlement where its row lies. What cannot be traced to a tenant is a fact too, about
-tenant `?`.
+It is read from the read models, the saga's log and the servers, as facts `(tenant, subject, aspect) -> value`. Each
+resource is read from its server: a database from pg_namespace or pg_database, a login from pg_roles, an entitlement
+from its row. A resource that belongs to no tenant is a fact too, about tenant `?`.
 """
 
 from __future__ import annotations
@@ -127,7 +126,7 @@ def _log(connection: Connection) -> Found:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What of ours is there: schemas of the shard's database; databases and roles of its whole server.
+    """Tenantry's resources on a shard: schemas of its database; databases and roles of its whole server.
 
     `roles`: name -> may log in. Shards on one server see the same databases and roles.
     """
@@ -138,7 +137,7 @@ class Observed:
 
 
 def observe(topology: Topology, shard: str) -> Observed:
-    """Look at the shard itself, not at what we believe of it. Raises Retryable when it does not answer."""
+    """Read the resources from the shard itself, not from the log. Raises Retryable when it does not answer."""
     with topology.connect(shard) as connection:
         schemas = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s", [OUR_NAMES]).fetchall()
         databases = connection.execute("SELECT datname FROM pg_database WHERE datname ~ %s", [OUR_NAMES]).fetchall()
@@ -204,7 +203,7 @@ def _where(topology: Topology, placement: Mapping[str, Any] | None, name: str, p
 
 
 def _once(made: Found, key: Key, value: str) -> None:
-    """Two of what there must be one of are told as two."""
+    """Add a value; a second value for the same key is shown beside the first."""
     made[key] = f"{made[key]} and {value}" if key in made else value
 
 
@@ -231,7 +230,7 @@ def _entitlements(
                 tenant, _ = homes[schema]
                 role = roles.get((tenant, readers.get(table, "")))
                 rows = connection.execute(
-                    "SELECT subject, edition, users, active, expires_at, features,"  # noqa: S608 - names of ours
+                    "SELECT subject, edition, users, active, expires_at, features,"  # noqa: S608 - names that Tenantry made
                     " has_schema_privilege(%(role)s::name, %(schema)s, 'USAGE')"
                     " AND has_table_privilege(%(role)s::name, %(table)s, 'SELECT')"
                     " AND has_database_privilege(%(role)s::name, current_database(), 'CONNECT')"

@@ -1,20 +1,19 @@
-"""What must be there after a stream, and is it?
+"""Oracle: the expected state after a stream, and its comparison with the actual state.
 
-The rules of the domain a second time, read from their description and written without its code: from the messages
-alone `expect` works out what each tenant must have, `compare` looks at the read models and at the servers
-themselves (findings.py) and names every difference. Two programs that agree by accident would have to make
-the same mistake twice.
+The rules of the domain are written here a second time, from their description and without the domain's code. `expect`
+computes from the messages what each tenant must have; `compare` reads the read models and the servers (findings.py) and
+names every difference. An error is missed only if both programs make the same mistake.
 
     expect(entries | path, *, now=None, default_region="eu") -> Expected
     compare(expected, database_url, topology) -> list[Disagreement]         asks the databases
     disagreements(expected, found) -> list[Disagreement]                    pure: facts against facts
 
-Everything is told as facts: `(tenant, subject, aspect) -> value`, both what is expected and what is found. Whatever is
-in one and not in the other, or differs, is a disagreement, so that an orphan shows like a thing that is missing.
+Both the expected and the actual state are facts: `(tenant, subject, aspect) -> value`. A fact that is only in one of
+the two, or that differs, is a disagreement. So an orphan is found in the same way as a missing resource.
 
-What a stream does not decide is left out (`Expected.unsure`): what was activated and deactivated within one wave may
-have lived or not, one of two tenants that want a name in the same wave gets it, and so on. Not judged here: the
-formats of names, retention that is over, and regions without a shard.
+Facts that a stream does not decide are left out (`Expected.unsure`): a product that was activated and deactivated
+within one wave may have converged in between or not; of two tenants that request one name in the same wave, either one
+gets it. The oracle does not check the formats of names, retention that is over, and regions without a shard.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from demo.rules import CATALOG, LEVELS, Judge, Level, Product, Register, Tenant,
 
 
 class Fact(NamedTuple):
-    """What a value is about. `subject`: `site`, a product, `family F`, or what else there is to count."""
+    """The key of a value. `subject`: `site`, a product, `family F`, or something else that is counted."""
 
     tenant: str
     subject: str
@@ -50,12 +49,12 @@ class Disagreement:
     found: Any
 
 
-# -- what must be there --------------------------------------------------------------------------------------------
+# -- the expected state --------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Expected:
-    """All there must be. `counts` of levels are over products and apps."""
+    """The expected state. `counts` of levels are over products and apps."""
 
     tenants: dict[str, Tenant]
     customers: dict[str, Register]
@@ -70,7 +69,7 @@ class Expected:
         return {level: levels[level] for level in reversed(LEVELS)}
 
     def steps(self) -> dict[int, int]:
-        """For each of the seven steps how many scopes must have it."""
+        """For each of the seven steps the number of scopes that must have it."""
         aspects = Counter(fact.aspect for fact in self.facts())
         return {
             1: len(self.tenants),
@@ -176,7 +175,7 @@ def _product_facts(tenant: Tenant, key: str, product: Product, site: str, custom
 
 
 def expect(stream: Path | Iterable[Entry], *, now: datetime | None = None, default_region: str = "eu") -> Expected:
-    """What must be there when the whole stream was taken in and everything has settled, at `now` (UTC)."""
+    """The expected state when the whole stream was taken in and everything has settled, at `now` (UTC)."""
     entries = read(stream) if isinstance(stream, Path) else list(stream)
     judge = Judge(now or datetime.now(UTC), default_region)
     for wave in sorted({entry.wave for entry in entries}):
@@ -195,11 +194,11 @@ def expect(stream: Path | Iterable[Entry], *, now: datetime | None = None, defau
     )
 
 
-# -- against what is there -----------------------------------------------------------------------------------------
+# -- the comparison ------------------------------------------------------------------------------------------------
 
 
 def compare(expected: Expected, database_url: str, topology: Topology) -> list[Disagreement]:
-    """Every difference between what must be there and what the read models and the shards say."""
+    """Every difference between the expected state and that of the read models and the shards."""
     subjects = {(tenant.id, family_of(key), key) for tenant in expected.tenants.values() for key in tenant.products}
     return disagreements(expected, find(database_url, topology, subjects))
 

@@ -1,6 +1,6 @@
-"""What does a message say, or what is wrong with it?
+"""Parsing of messages for the oracle: the event of a message, or the rule that it breaks.
 
-For the oracle: the wire as DOMAIN and documentation describe it, read a second time without the code of the intake.
+The wire format is implemented a second time from the documentation, without the code of the intake.
 The formats of names and addresses are left to the intake's own tests.
 """
 
@@ -33,7 +33,7 @@ class Said:
 
 
 _PRODUCT: Final = "tenant_id product"
-_FIELDS: Final[dict[str, tuple[str, str]]] = {  # type -> what must be in its data, what may be
+_FIELDS: Final[dict[str, tuple[str, str]]] = {  # type -> required fields of its data, optional fields
     "commerce.customer.updated": ("customer_id name country", "contacts administrators"),
     "tenant.created": ("tenant_id customer_id site_name residency administrator", "region products"),
     "tenant.destroyed": ("tenant_id reason", ""),
@@ -121,7 +121,7 @@ def _as_activation(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def instant(text: str | None) -> datetime | None:
-    """In UTC; what lies beyond the year 1 or 9999 there is the first or the last moment. Not ours: it judges ours."""
+    """In UTC; beyond the year 1 or 9999 it is the first or the last moment. Independent of the code that it checks."""
     if text is None:
         return None
     time = datetime.fromisoformat(text)

@@ -1,7 +1,6 @@
-"""What do the messages come to?
+"""Rules of the oracle: registers, refusals, the backlog and levels.
 
-Registers, refusals, the waiting room and levels: the rules of the domain a second time, for the oracle, written from
-their description and without the domain's code.
+They are the rules of the domain, written a second time from their description and without the domain's code.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Product:
 
 @dataclass(slots=True)
 class Tenant:
-    """One tenant; it exists once it has `attributes`. `families`: family -> the region it lives in."""
+    """One tenant; it exists once it has `attributes`. `families`: family -> its region."""
 
     id: str
     attributes: Register | None = None
@@ -58,7 +57,7 @@ class Tenant:
 
 
 class Judge:
-    """Takes messages one by one, as they would arrive. Between two calls of `settle` lies a wave."""
+    """The expected state of all tenants, from messages one by one. A wave is between two calls of `settle`."""
 
     def __init__(self, now: datetime, default_region: str) -> None:
         self._now = now
@@ -106,7 +105,7 @@ class Judge:
         return self.tenants.setdefault(tenant_id, Tenant(tenant_id))
 
     def _judge(self, decide: Callable[[Said], bool], event: Said) -> None:
-        """`decide` says whether anything landed, or refuses."""
+        """`decide` returns whether anything changed, or refuses."""
         try:
             if not decide(event):
                 self.stale += 1
@@ -161,7 +160,7 @@ class Judge:
         )
         activations = [each for each in data.get("products", ()) if not repeats or "revision" in each]
         _offered(data.get("products", ()))
-        for each in activations:  # all of it or nothing: look before anything is written
+        for each in activations:  # all or nothing: check everything before the first write
             self._write(tenant, "product.activated", each, each.get("revision"), check=True)
         landed = [
             self._write(tenant, "product.activated", each, each.get("revision"), check=False) for each in activations
@@ -190,7 +189,7 @@ class Judge:
     # -- the end of a wave
 
     def settle(self) -> None:
-        """Everything sent so far has had its effect: what is there now has lived."""
+        """Everything sent so far has had its effect: all open and closed scopes have converged."""
         before = dict(self._owners)
         for tenant in self.existing().values():
             assert tenant.attributes is not None
@@ -213,7 +212,7 @@ class Judge:
                     self.unsure |= {(tenant.id, key), (tenant.id, f"family {family_of(key)}")}
 
     def _place(self, tenant: Tenant) -> None:
-        """Where families live, and who is pinned to somewhere else."""
+        """The regions of the families, and the products that are pinned to another region."""
         homes: dict[str, dict[str, tuple[str, str | None]]] = {}
         for key, product in tenant.products.items():
             if product.activated and "family" in CATALOG[key]:
@@ -222,7 +221,7 @@ class Judge:
             regions = {region or self._default_region for _, region in of_members.values()}
             if family not in tenant.families:
                 tenant.families[family] = min(regions)
-                if len(regions) > 1:  # who of them comes first decides
+                if len(regions) > 1:  # the first product decides
                     self.unsure |= {(tenant.id, subject) for subject in (*of_members, f"family {family}")}
             for key, (residency, region) in of_members.items():
                 product = tenant.products[key]
@@ -276,7 +275,7 @@ def _lands(register: Register | None, value: Any, revision: int | None) -> bool:
 
 
 def _writes(type_: str, data: dict[str, Any]) -> dict[str, Any]:
-    """The registers that an event writes, with what."""
+    """The registers that an event writes, with their values."""
     match type_:
         case "product.activated":
             return {
@@ -295,7 +294,7 @@ def _writes(type_: str, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_life_cycle(type_: str, product: Product) -> None:
-    """What is refused without a revision."""
+    """Refusals of events without a revision."""
     suspended = product.access is not None and product.access[0] != "open"
     if product.revisioned:
         raise Refused("revision-missing")

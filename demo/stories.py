@@ -1,7 +1,7 @@
-"""What happens to tenants?
+"""Stories of tenants for the demo's stream.
 
-Each function tells one story; together they come to every level and, where a producer is at fault, to every rule of
-the life cycle. A story goes on in the next wave when what it told has had its effect.
+Each function is one story; together they reach every level and break every rule of the life cycle. A story continues in
+the next wave, when its earlier events have had their effect.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _a_family_and_more(tenant: Teller) -> None:
 
 
 def _a_second_site_of_that_customer(tenant: Teller) -> None:
-    """Who leaves the customer loses access here as well."""
+    """An administrator that leaves the customer loses access here as well."""
     tenant.customer_id = tenant.world.tenants[1].customer_id
     tenant.created("atlas", pinned="us")
 
@@ -104,7 +104,7 @@ def _expired_then_renewed(tenant: Teller) -> None:
 
 
 def _upgraded_with_stale_news(tenant: Teller) -> None:
-    """What was said of the licence before the last word on it comes after it, and changes nothing."""
+    """An older event of the license arrives after a newer one, and changes nothing."""
     tenant.created("confluence")
     for _ in range(3):
         tenant.licensed("confluence")
@@ -187,7 +187,7 @@ def _two_regions_on_one_site(tenant: Teller) -> None:
 
 
 def _no_revisions(tenant: Teller) -> None:
-    """A trial system that counts nothing: the order of arrival is all there is."""
+    """A trial system without revisions: the order of arrival decides."""
     tenant.without_revisions()
     tenant.created("jira-software", "confluence", near=tenant.rng.choice(("eu", "us")))
     tenant.suspended("jira-software")
@@ -200,7 +200,7 @@ def _no_revisions(tenant: Teller) -> None:
 
 
 def _refused_by_the_life_cycle(tenant: Teller) -> None:
-    """Each of the second wave is against what is already so: already-suspended, not-active and so on."""
+    """Each event of the second wave contradicts the current state: already-suspended, not-active and so on."""
     tenant.without_revisions()
     tenant.created("confluence")
     tenant.suspended("confluence")
@@ -226,7 +226,7 @@ def _name_is_taken(tenant: Teller) -> None:
 
 
 def _pinned_away_from_its_family(tenant: Teller) -> None:
-    """A permanent failure: the product is given up, its sibling lives on."""
+    """A permanent failure: the product fails, its sibling stays open."""
     tenant.created("jira-software", near="eu")
     tenant.next_wave()
     tenant.activated("jira-service-management", residency="pinned", region="us")

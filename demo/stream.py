@@ -1,12 +1,12 @@
-"""What would sixty and more customers' tenants say in a few weeks?
+"""Stream of the demo: the events of sixty and more tenants, as in a few weeks of production.
 
-A seeded stream of events, the same for the same seed: every type, both modes of CloudEvents, shuffles, duplicates,
-stale revisions, producers without revisions, and everything that can be wrong with a message.
+The stream is the same for the same seed. It has every type, both modes of CloudEvents, shuffles, duplicates, stale
+revisions, producers without revisions, and every fault of a message.
 
-It comes in waves. A wave is sent when the one before has settled: what is deactivated in the second has lived in the
-first, and is therefore retained. Inside a wave each tenant's events keep the order given here, those of a tenant with
-revisions in any order at all; between tenants everything is mixed. Each story of stories.py is
-told at least once, so every level and every rule of the quarantine comes up whatever the seed.
+It consists of waves. A wave is sent when the one before has settled: a product that is deactivated in the second wave
+has converged in the first, and is therefore retained. Within a wave the events of a tenant keep the order given here;
+those of a tenant with revisions are shuffled; the events of different tenants are mixed. Each story of stories.py is
+played at least once, so every seed reaches every level and every rule of the quarantine.
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ def stream(
     return world.entries()
 
 
-# -- what is wrong with messages -----------------------------------------------------------------------------------
+# -- faults of messages --------------------------------------------------------------------------------------------
 
 
 def _bad_messages(world: World) -> None:
-    """One of each kind, in the second wave, when there is something to contradict; and what waits for ever."""
+    """One message with each fault, in the second wave, when there is a state to contradict; and one that never ends
+    its wait."""
     victim = world.tenants[0]
     activation = victim.offer("confluence", tenant_id=victim.id)
     text = json.dumps(

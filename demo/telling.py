@@ -1,7 +1,8 @@
-"""How is the story of a tenant told in events?
+"""Events of a tenant's story, in the format of the wire.
 
-A `Teller` speaks for one tenant in the words of the wire; what it says lies in lanes, and the `World` mixes all lanes
-into one stream. Chance comes from one seeded source, times from one clock that goes on with each event.
+A `Teller` writes the events of one tenant to lanes (sequences of messages in order), and the `World` mixes all lanes
+into one stream. All random numbers come from one seeded source, and all times from one clock that advances with each
+event.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ PRODUCTS: Final = (
 
 @dataclass(slots=True)
 class World:
-    """What all stories share: one source of chance, one clock, the lanes in which messages stay in order."""
+    """The shared parts of all stories: one random source, one clock, and the lanes, which keep messages in order."""
 
     rng: random.Random
     commerce_topic: str
@@ -63,7 +64,7 @@ class World:
         id_: str | None = None,
         key: str | None = None,
     ) -> Entry:
-        """A message of a mode that chance chooses."""
+        """A message in a random mode."""
         self.said += 1
         commerce = type_ == "commerce.customer.updated"
         write_it = self.rng.choice((to_structured, to_binary))
@@ -128,7 +129,7 @@ class Lane:
 
 @dataclass(slots=True)
 class Teller:
-    """One tenant's story, as far as it was told. Methods are in the words of the wire."""
+    """One tenant's story so far. Each method adds events in the format of the wire."""
 
     world: World
     id: str

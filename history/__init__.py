@@ -1,1 +1,1 @@
-"""What was so, when and why?"""
+"""History of a tenant: its states, events and their causes, and the rebuild of read models."""

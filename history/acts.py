@@ -1,8 +1,9 @@
-"""What did operators do: who, when, what and why, to one tenant or to the whole?
+"""Operators' acts: the operator, the time, the change and the reason, for one tenant or for the whole installation.
 
-An act is a fact like any other, whose cause is a person. It stands in the stream of what it was done to: of a scope or
-a tenant (runs, restores, the destroy guard, reconciling), of its messages (`operator:TENANT`), or of the whole
-(`operator:`, `orphans:PLAN`, `configuration:adopted`, `service-keys:`). Here they come together, from the log alone.
+An act is an event whose cause is a person. It is recorded in the stream of its object: in the stream of a scope or a
+tenant (runs, restores, the destroy guard, reconciling), of a tenant's messages (`operator:TENANT`), or of the whole
+installation (`operator:`, `orphans:PLAN`, `configuration:adopted`, `service-keys:`). This module collects the acts from
+the log.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from history.timeline import content_of
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One act. `on` is the stream that it was done to, `tenant_id` none where that is the whole."""
+    """One act. `on` is the stream that it is recorded in; `tenant_id` is none for acts on the whole installation."""
 
     position: int
     time: datetime
@@ -43,7 +44,7 @@ def acts_in(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Iterator[Act]:
-    """The acts among the facts, but for those that are not asked for; `by` and `what` are parts of a name.
+    """The acts among the events that pass the filters; `by` and `what` are parts of a name.
 
     `since` is included, `until` is not.
     """

@@ -1,7 +1,7 @@
-"""Observations of a product's real things: since when are they only as recorded?
+"""Doubts about recorded state: times in which the engine could not observe a product's real resources.
 
-The log tells what was recorded, and a shard or a provisioner can be away, or lose data, without a word. Where a moment
-lies in such a time, its story says so, with the last observation before it.
+The log has what was recorded. A shard or a provisioner can be unreachable or lose data, and the log does not show it at
+once. Where the moment lies in such a time, the report says so, with the last observation before it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from domain.times import clock
 def doubts(
     product: Scope, family: Scope, snapshot: TenantSnapshot, facts: Sequence[Recorded], later: Sequence[Recorded]
 ) -> Iterator[str]:
-    """Why what is told of the product may not have been so. `facts` reach up to the moment, `later` are after it."""
+    """The reasons to doubt the recorded state of the product. `facts`: up to the moment; `later`: after it."""
     database = _last(facts, family, Step.DATABASE)
     if snapshot.actual(family).data_missing:
         yield f"its database: as recorded, last observed at {_place(database)}, when it was missing"
     elif database is not None and (missing := _found_missing(later, family)) is not None:
         yield (
             f"its database: as recorded, last observed at {_place(database)}; it was found missing at"
-            f" {_place(missing)}, and since when it was missing nobody knows"
+            f" {_place(missing)}, and the time when it was lost is not known"
         )
     for scope in (family, product):
         intent = snapshot.actual(scope).intent
@@ -42,7 +42,7 @@ def doubts(
 
 
 def _last(facts: Sequence[Recorded], scope: Scope, step: Step) -> Recorded | None:
-    """The last fact for which an executor, or a sweep, has seen the step's thing."""
+    """The last event for which an executor, or the drift detector, has observed the step's resource."""
     return next(
         (
             fact
@@ -56,7 +56,7 @@ def _last(facts: Sequence[Recorded], scope: Scope, step: Step) -> Recorded | Non
 
 
 def _found_missing(later: Sequence[Recorded], family: Scope) -> Recorded | None:
-    """The next observation of the database after the moment, where it was not there."""
+    """The next observation of the database after the moment, where the database was missing."""
     for fact in later:
         event = fact.event
         is_of_family = fact.stream == str(family) and isinstance(event, StepCompleted | StepMissing)
@@ -66,4 +66,4 @@ def _found_missing(later: Sequence[Recorded], family: Scope) -> Recorded | None:
 
 
 def _place(fact: Recorded | None) -> str:
-    return f"{clock(fact.time)} (position {fact.position})" if fact is not None else "no time"
+    return f"{clock(fact.time)} (position {fact.position})" if fact is not None else "no known time"

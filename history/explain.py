@@ -1,14 +1,14 @@
-"""Why was a product usable, or not, at a moment?
+"""Explanation of a product's state at a moment: the reasons why it was usable or not.
 
-From the facts of the log up to then: what held it back in the real world (its access to the site, its login role, its
-entitlement), what commerce wanted of it, since which fact, and that fact's cause, back to the message on Kafka or to
-the person who did it; and where the saga stood.
+It is computed from the events of the log up to that moment: what the product lacked in its real resources (its access
+to the site, its login role, its entitlement); its desired state, with the event since which it is so and the causes of
+that event, back to the message on Kafka or to the person; and the state of the saga.
 
-    lacking     what was not so in the real world, though an open product needs it
-    doubts      why what is told of the real world may not have been so: it was away, or was found missing later
-    obstacles   what kept commerce's wish from being open, each with the fact since which it was so without a break
-    awaiting    what the destroy guard held: it changed nothing, and waited for an approval
-    standing    the scopes that were not at rest, each with its step
+    lacking     requirements of an open product that its resources did not meet
+    doubts      reasons to doubt the recorded state: a resource was unreachable, or was found missing later
+    obstacles   reasons why the desired state was not open, each with the event since which it holds without a break
+    awaiting    changes beyond the budget of the destroy guard: they changed nothing and awaited approval
+    standing    the scopes that had not converged, each with its step
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from history.story import Standing, standing
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Something that was so, in words; `since` is the chain of facts from the one that made it so to the first."""
+    """A reason in words; `since` is the chain of events from the one that brought it about to the first cause."""
 
     said: str
     since: Sequence[Recorded]
@@ -50,7 +50,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Stood:
-    """A scope that was not at rest."""
+    """A scope that had not converged."""
 
     scope: Scope
     state: str
@@ -60,9 +60,9 @@ class Stood:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """`wish`: open, closed or gone; `wanted`: the reasons for it; `level`: to which it last converged.
+    """`spec`: open, closed or gone; `desired_state`: the reasons for it; `level`: the level it last converged to.
 
-    `level_since`: by what it came to that level; `level_last`: by what it last converged to it.
+    `level_since`: the event that brought it to that level; `level_last`: its last convergence to that level.
     """
 
     product: str
@@ -76,7 +76,7 @@ class Explained:
     level_since: Sequence[Recorded]
     level_last: Sequence[Recorded]
     data_lost: bool
-    """Whether it had begun anew after a purge had taken what it once held."""
+    """Whether it had started again without data, after a purge had deleted its data."""
     standing: Sequence[Stood]
 
 
@@ -114,9 +114,9 @@ def explain(
 
 
 def chain(fact: Recorded, known: Mapping[UUID, Recorded]) -> list[Recorded]:
-    """The fact, the fact that was its cause, and so on; the last one has come from outside.
+    """The event, the event that was its cause, and so on; the cause of the last one is outside of the log.
 
-    Behind a fact that the destroy guard had held stands the approval that let it pass.
+    An event that had awaited approval is followed by its approval.
     """
     found = [fact]
     while found[-1].cause.kind == "event" and found[-1].cause.id:
@@ -129,7 +129,7 @@ def chain(fact: Recorded, known: Mapping[UUID, Recorded]) -> list[Recorded]:
 
 
 def _approval_of(fact: Recorded, known: Mapping[UUID, Recorded]) -> Recorded | None:
-    """The approval that was recorded with the fact, of a held change that the same message or time had asked for."""
+    """The approval that was recorded with the event, of a change that the same message or time had requested."""
     of_stream = [each for each in known.values() if each.stream == fact.stream and each.version < fact.version]
     held = {
         each.version for each in of_stream if isinstance(each.event, ApprovalRequested) and each.cause == fact.cause
@@ -184,7 +184,7 @@ def _lacking_of_database(product: str, snapshot: TenantSnapshot, catalog: Catalo
 
 
 def _level_since(scope: Scope, facts: Sequence[Recorded]) -> tuple[Recorded | None, Recorded | None]:
-    """The fact by which the scope last came to another level, and the last by which it converged to that one."""
+    """The event by which the scope last came to another level, and its last convergence to that level."""
     first: Recorded | None = None
     last: Recorded | None = None
     for fact in facts:
@@ -215,7 +215,7 @@ def _standing(
             yield Stood(scope, state["state"], state.get("reason"), standing(of_scope))
 
 
-# -- what commerce wanted ------------------------------------------------------------------------------------------
+# -- the desired state ---------------------------------------------------------------------------------------------
 
 
 def _reasons(
@@ -228,9 +228,9 @@ def _reasons(
     now: datetime,
     is_free: bool,
 ) -> Iterator[Reason]:
-    """Why the wish is what it is: each obstacle with the fact since which it is there; none: since when it is open.
+    """The reasons for the desired state: each obstacle with the event since which it exists; or the event of opening.
 
-    `is_free`: nothing that would change it awaits an approval.
+    `is_free`: no change of the product awaits approval.
     """
     since: dict[str, Recorded] = {}
     tenant, last = Tenant(tenant_id), None
@@ -244,7 +244,7 @@ def _reasons(
     for name, said in there.items():
         fact_of = since.get(said) or _license_of(product, facts) or last
         if name == _OPEN:
-            rest = "nothing stands in its way" if is_free else "what would change that awaits an approval"
+            rest = "without an obstacle" if is_free else "a change of that awaits approval"
             yield Reason(f"activated, licensed, and {rest}", chain(fact_of, known) if fact_of else ())
         else:
             yield Reason(said, chain(fact_of, known) if fact_of else ())
@@ -256,7 +256,7 @@ _OPEN = "open"
 def _awaiting(
     product: str, tenant: Tenant, facts: Sequence[Recorded], known: Mapping[UUID, Recorded], *, catalog: Catalog
 ) -> Iterator[Reason]:
-    """What the destroy guard holds of the product, of its host or of the whole tenant."""
+    """The changes of the product, of its host or of the whole tenant that await approval."""
     asked = {fact.version: fact for fact in facts if fact.stream == tenants.stream_of(tenant.id)}
     for held in tenant.held:
         event = held.event
@@ -271,7 +271,7 @@ def _awaiting(
 
 
 def obstacles(tenant: Tenant, product: str, *, catalog: Catalog, now: datetime) -> dict[str, str]:
-    """What keeps the product from being wanted open, by a short name; nothing where it is."""
+    """The reasons why the product's desired state is not open, by a short name; empty where it is open."""
     registers = tenant.product(product)
     if registers.presence is None:
         return {"never": "it was never activated"}
@@ -308,7 +308,7 @@ def _with(said: str, reason: str | None) -> str:
 
 
 def _license_of(product: str, facts: Sequence[Recorded]) -> Recorded | None:
-    """The last fact that wrote the product's license: whose end has passed without a fact of its own yet."""
+    """The last event that wrote the product's license, for a license that has ended without an event of its own yet."""
     writes = (ProductActivated, LicenseUpdated)
     return next(
         (fact for fact in reversed(facts) if isinstance(fact.event, writes) and fact.event.product == product), None

@@ -1,15 +1,15 @@
-"""What happened to one tenant, in order, from all sides?
+"""Timeline of one tenant: messages, events, steps, timers and operators' acts in order.
 
-    came       a message of commerce, with its place on Kafka; how often
-    refused    what was quarantined, and by which rule
-    waiting    what waits for the tenant to be created
-    decided    what a message came to: facts of the tenant and of its customer
-    step       an intent, its outcome, a failure and when it is tried again
-    scope      converged, given up, held, resumed
-    timer      what time brought about; and what is set to wake later
-    operator   what a person did, with who and why
+    came       a message of commerce, with its place on Kafka and the number of times it came
+    refused    a quarantined message, and the rule that it broke
+    waiting    a message that waits for the tenant to be created
+    decided    the events of the tenant and of its customer that a message led to
+    step       an intent, its outcome, a failure and the time of the next attempt
+    scope      converged, failed, on hold, resumed
+    timer      an event that was due at a time, and a scope that is scheduled
+    operator   an operator's act, with its reason
 
-Each line names its cause: the position of an earlier fact, a message, or a person. Of persons' data nothing is told.
+Each line names its cause: the position of an earlier event, a message, or a person. No line shows personal data.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened. `key` is its own; `because` says of what it is the effect, in words."""
+    """One entry. `key` is unique in the timeline; `because` is the cause in words."""
 
     key: str
     time: datetime
@@ -44,7 +44,7 @@ class Entry:
     because: str
     position: int | None = None
     caused_by: int | None = None
-    """The position of the fact that was its cause."""
+    """The position of the event that was its cause."""
     stream: str | None = None
     version: int | None = None
     id: str | None = None
@@ -55,7 +55,7 @@ class Entry:
 
 
 def timeline(facts: Sequence[Recorded], arrivals: Arrivals) -> list[Entry]:
-    """All there is, in the order of time. `facts`: of the tenant and its customers, in the log's order."""
+    """All entries in the order of time. `facts`: of the tenant and its customers, in the log's order."""
     entries = [
         *_of_log(facts),
         *_of_messages(facts, arrivals),
@@ -75,7 +75,7 @@ def chosen(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[Entry]:
-    """Those that are asked for; `scopes` are the product's, its family's too."""
+    """The entries that pass the filters; `scopes` are those of the product, its family included."""
     return [
         entry
         for entry in entries
@@ -146,21 +146,21 @@ def _product_of(scope: Scope) -> str | None:
 
 
 def content_of(event: Event) -> dict[str, Any]:
-    """What the fact says, but for what may be about a person."""
+    """The fields of the event that have no personal data."""
     names = REGISTRY[type(event)].told
     told = event.model_dump(mode="json", include=set(names), exclude_none=True, by_alias=False)
     return {name: told[name] for name in names if name in told}
 
 
 def word_of(name: str | None) -> str:
-    return words_of(name) if name else "no event of ours"
+    return words_of(name) if name else "unknown event"
 
 
 # -- what came in --------------------------------------------------------------------------------------------------
 
 
 def _of_messages(facts: Sequence[Recorded], arrivals: Arrivals) -> Iterator[Entry]:
-    """Each message that came to something, before the first fact that it came to."""
+    """Each message that led to an event, placed before its first event."""
     first = {(fact.cause.source, fact.cause.id): fact for fact in reversed(facts) if fact.cause.kind == "message"}
     for came in arrivals.came:
         fact = first[came.source, came.id]
@@ -183,7 +183,7 @@ def _of_messages(facts: Sequence[Recorded], arrivals: Arrivals) -> Iterator[Entr
 
 
 _WAITED = 5.0
-"""Seconds between the first arrival and the decision from which on a message has waited: for its tenant, as a rule."""
+"""Seconds between first arrival and decision. A message that took longer has waited, in most cases for its tenant."""
 
 
 def _of_quarantine(quarantined: Sequence[Quarantined], facts: Sequence[Recorded]) -> Iterator[Entry]:
@@ -231,8 +231,8 @@ def _of_timer(scope: str, due_at: datetime) -> Entry:
         key=f"timer {scope} {due_at.isoformat()}",
         time=due_at,
         kind="timer",
-        what="is set",
-        said="the scope is looked at again",
+        what="is scheduled",
+        said="the scope is due again",
         because=scope,
         stream=scope,
         product=_product_of(Scope.parse(scope)),

@@ -1,16 +1,16 @@
-"""Which generations of a read model are there, and how does the next one take the place of the live one?
+"""Generations of a read model, and the swap of the next one with the live one.
 
     rebuild_NAME_xxxxxxxx ──swap──▶ public ──swap──▶ previous_NAME ──▶ dropped
 
-A generation is the tables and views of one projection in a schema. The next one is built in a schema whose name no
-other run will ever use, so that a worker of a run that was killed finds no table to write into. The swap moves both in
-one transaction. It holds the positions, so that the live one stands still; it applies what is missing; and only then
-does it lock the tables, views first and for a moment, as readers do. It asks for these locks with a time-out that is
-far shorter than PostgreSQL's patience with a deadlock (1 s): where a reader holds one table and wants the next, the
-swap gives way, never the reader. A reader's statement waits some milliseconds, and then finds the new tables by name.
+A generation is the tables and views of one projection in a schema. The next one is built in a schema with a name that
+is never used again, so that a worker of a killed run finds no table to write into. The swap moves both generations in
+one transaction. It locks the positions, so that the live generation stands still; it applies the missing events; then
+it locks the tables for a moment, views first, in the order of the readers. The time-out of these locks is much shorter
+than the deadlock time-out of PostgreSQL (1 s): where a reader has one table locked and waits for the next, the swap
+gives way, never the reader. A reader's statement waits some milliseconds, and then finds the new tables by name.
 
-(One thing cannot be helped: a transaction in REPEATABLE READ that is older than the rows of the new generation, and
-looks at the table for the first time after the swap, does not see those rows.)
+(One known limit: a transaction in REPEATABLE READ that is older than the rows of the new generation, and reads the
+table for the first time after the swap, does not see those rows.)
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ LOCK_MILLISECONDS = 100
 """How long a swap waits for each table; meanwhile new readers wait behind it."""
 
 POSITION_MILLISECONDS = 2000
-"""How long it waits for the projector's batch; nobody waits behind it."""
+"""How long a swap waits for the projector's batch; no reader waits behind it."""
 
 _CLASS = 1_415_671_122
-"""Of our advisory locks: no other use of them has this first half."""
+"""The first half of the rebuild's advisory locks; no other lock of Tenantry uses it."""
 
 quote = PGDialect_psycopg().identifier_preparer.quote  # type: ignore[no-untyped-call]
 
 
 class Busy(Exception):
-    """Somebody uses the tables; try again in a moment."""
+    """Another session uses the tables; try again in a moment."""
 
 
 class InUse(Exception):
-    """Something that is not ours is in a schema, or builds on it."""
+    """A table or view that Tenantry did not create is in the schema, or depends on it."""
 
 
 def reserve(connection: Connection, name: str) -> bool:
@@ -53,7 +53,7 @@ def reserve(connection: Connection, name: str) -> bool:
 
 
 def begin(connection: Connection, projection: Projection) -> str:
-    """The schema of a new, empty generation; what earlier runs have left is dropped. Raises UsageError."""
+    """The schema of a new, empty generation; the remains of earlier runs are dropped. Raises UsageError."""
     views = _views(connection, projection)
     connection.execute(text("SET LOCAL lock_timeout = '30s'"))
     for left in _schemas(connection, f"rebuild_{projection.name}_[0-9a-f]{{8}}"):
@@ -69,18 +69,18 @@ def begin(connection: Connection, projection: Projection) -> str:
 
 
 def abandon(connection: Connection, schema: str) -> None:
-    """Drop a generation that did not come to be."""
+    """Drop a generation that was not completed."""
     connection.execute(text(f"DROP SCHEMA IF EXISTS {quote(schema)} CASCADE"))
 
 
 def analyze(connection: Connection, projection: Projection, schema: str) -> None:
-    """Let the planner know the new tables before anybody reads them."""
+    """Give the planner statistics of the new tables before they are read."""
     for table in projection.tables:
         connection.execute(text(f"ANALYZE {quote(schema)}.{quote(table.name)}"))
 
 
 def hold_positions(connection: Connection, projection: Projection) -> dict[int, int]:
-    """The live positions by bucket; nobody moves them until the transaction ends. Raises Busy."""
+    """The live positions by bucket, locked until the transaction ends. Raises Busy."""
     connection.execute(text(f"SET LOCAL lock_timeout = {POSITION_MILLISECONDS}; SET LOCAL synchronous_commit = on"))
     try:
         return lock(connection, projection.name)
@@ -161,7 +161,7 @@ def make_room(connection: Connection, name: str) -> None:
 
 
 def _views(connection: Connection, projection: Projection) -> list[Table]:
-    """Our views on the projection's tables; UsageError where somebody else's would stay with the old tables."""
+    """Tenantry's views on the projection's tables; UsageError where another view would stay with the old tables."""
     for schema, view in _views_on(connection, projection):
         if schema != "public" or view not in _our_views():
             raise UsageError(
@@ -172,7 +172,7 @@ def _views(connection: Connection, projection: Projection) -> list[Table]:
 
 
 def views_of(connection: Connection, projections: Iterable[Projection]) -> list[Table]:
-    """Our views on the tables of these projections."""
+    """Tenantry's views on the tables of these projections."""
     found = {named for projection in projections for named in _views_on(connection, projection)}
     return [_our_views()[view] for schema, view in sorted(found) if schema == "public" and view in _our_views()]
 
@@ -182,7 +182,7 @@ def _our_views() -> dict[str, Table]:
 
 
 def _views_on(connection: Connection, projection: Projection) -> list[tuple[str, str]]:
-    """(schema, view) of whatever is built on the live tables of the projection."""
+    """(schema, view) of each view that is built on the live tables of the projection."""
     found = connection.execute(
         text(
             "SELECT DISTINCT vn.nspname, v.relname FROM pg_depend d"
@@ -197,7 +197,7 @@ def _views_on(connection: Connection, projection: Projection) -> list[tuple[str,
 
 
 def _grant_the_same(connection: Connection, name: str, schema: str) -> None:
-    """Whoever may read the live table may read the next one."""
+    """Copy the grants of the live table to the next one."""
     grants = connection.execute(
         text(
             "SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,"

@@ -1,11 +1,11 @@
-"""How does a whole log become the rows of a new generation?
+"""Load of a new generation from the whole log, by one worker.
 
-One worker reads its buckets of the log from the beginning, in order, folds what comes and writes it whenever the fold
-has grown to FLUSH_CHANGES: memory stays the same however long the log is. Rows of a key that begins with something not
-met before (a tenant, as a rule) cannot be there yet, and are copied, which is the fast way; the others are upserted.
-What was met is remembered in a bit field of constant size: two keys may share a bit, and then one takes the slow way.
+A worker reads its buckets of the log from the beginning, in order, and folds the events. It writes the rows when the
+fold has grown to FLUSH_CHANGES, so memory is constant for a log of any length. A row whose key begins with a new value
+(in most cases a new tenant) cannot exist yet and is copied, which is fast; other rows are upserted. A bit field of
+constant size remembers these values: two keys may share a bit, and then one of them is upserted without need.
 
-Several projections share one reading. One that fails is dropped, and told; the others go on.
+Several projections share one reading. A projection that fails is dropped and reported; the others continue.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BITS: Final = 1 << 25
 
 
 class Sources(Protocol):
-    """What a worker opens for itself. It travels to another process, so it holds addresses, not connections."""
+    """The sources that a worker opens. They are sent to another process, so they are addresses, not connections."""
 
     def reader(self) -> LogReader: ...
     def engine(self) -> Engine: ...
@@ -53,7 +53,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How far a worker is: its position, facts read, and what went wrong with which projection."""
+    """Progress of a worker: its position, the number of events read, and the failure of each failed projection."""
 
     position: int
     facts: int
@@ -63,7 +63,7 @@ class Told:
 
 @dataclass(slots=True)
 class Building:
-    """One projection on its way: its fold, and which keys have rows already."""
+    """The state of one projection during the load: its fold, and the keys that may have rows already."""
 
     projection: Projection
     schema: str
@@ -114,7 +114,7 @@ class Building:
 
 
 def load(sources: Sources, job: Job, say: Callable[[Told], None]) -> Told:
-    """Do the job; what came of it. `say` hears of the progress."""
+    """Do the job and return its result. `say` gets the progress."""
     reader, engine = sources.reader(), sources.engine()
     failures: dict[str, str] = {}
     try:
@@ -142,7 +142,7 @@ def load(sources: Sources, job: Job, say: Callable[[Told], None]) -> Told:
 
 
 def fold_into(building: Iterable[Building], facts: Iterable[Recorded | Unread], failures: dict[str, str]) -> None:
-    """Fold the facts for each; a projection that cannot take one is named in `failures` and gets no more."""
+    """Fold the events for each; a projection that fails on an event is named in `failures` and gets no more."""
     works = list(building)
     for fact in facts:
         kind = fact.kind if isinstance(fact, Unread) else type(fact.event)
@@ -157,7 +157,7 @@ def fold_into(building: Iterable[Building], facts: Iterable[Recorded | Unread], 
 
 
 def ignored_by(projections: Iterable[Projection]) -> set[type[Event]]:
-    """The known kinds of facts that none of the projections handles."""
+    """The known types of events that none of the projections handles."""
     handled: set[type[Event]] = set()
     for projection in projections:
         handled |= projection.handles
@@ -165,7 +165,7 @@ def ignored_by(projections: Iterable[Projection]) -> set[type[Event]]:
 
 
 def spare_the_collector() -> None:
-    """For a process that does nothing but make and drop facts, none of which is in a cycle.
+    """Tune the garbage collector of a process that only makes and drops events, none of which is in a cycle.
 
     The garbage collector looks at all of them again and again: measured, it took more than a third of the time.
     """

@@ -1,7 +1,7 @@
-"""How do several processes load one log?
+"""Parallel load of one log by several processes.
 
-Each takes its share of the buckets, and tells of its progress by a pipe. Workers end when the process that started them
-is gone; when one of them fails or is killed, the others are ended, and the caller hears of it.
+Each worker loads its share of the buckets, and sends its progress through a pipe. Workers end when the process that
+started them is gone; when one of them fails or is killed, the others are ended, and the caller gets the error.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from projections.base import BUCKETS
 def load_together(
     sources: Sources, schemas: Mapping[str, str], upto: int, *, workers: int, say: Callable[[Told], None]
 ) -> Told:
-    """The log up to a position into the schema of each projection; what came of it, for all of the workers.
+    """Load the log up to a position into the schema of each projection; the joint result of all workers.
 
-    `say` hears of the progress of all of them together. Raises TenantryError.
+    `say` gets the joint progress of all workers. Raises TenantryError.
     """
     shares = [tuple(range(rank, BUCKETS, workers)) for rank in range(min(workers, BUCKETS))]
     jobs = [Job(dict(schemas), share, upto) for share in shares]
@@ -91,7 +91,7 @@ def _next(pipe: Pipe) -> Told | Exception:
 
 
 def _work(sources: Sources, job: Job, pipe: Pipe) -> None:
-    """The main function of a worker. It tells of its progress, and at last what came of it."""
+    """The main function of a worker. It sends its progress, and at the end its result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends us
     threading.Thread(target=_end_with_parent, name="watch-parent", daemon=True).start()
     spare_the_collector()

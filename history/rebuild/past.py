@@ -1,14 +1,14 @@
-"""How are all read models of a moment built beside the live ones?
+"""Read models as of a past moment, built beside the live ones.
 
     reserve ─▶ as_of_xxxxxxxx, empty ─▶ load up to the position, by workers ─▶ analyze ─▶ take the name
 
-They are loaded as a rebuild loads, into a schema whose name no other run will ever use, so that a worker of a run that
-was killed finds no table to write into. One transaction gives it the name that was asked for; what bore that name until
-then goes, where it is ours. A schema is ours where its comment says so, and of that only what we put there is dropped:
-where anybody has built on it, or put a table of their own beside ours, everything stays as it is.
+The load is that of a rebuild, into a schema with a name that is never used again, so that a worker of a killed run
+finds no table to write into. One transaction gives the schema its final name; an older schema of that name is dropped
+if Tenantry created it. The comment of a schema marks it as created by Tenantry, and only its tables that Tenantry
+created are dropped: if another view depends on them, or another table is in the schema, everything stays as it is.
 
-Whatever goes wrong before, a run that came to its end stands as it was; what a killed one left, the next run into the
-same schema drops. The live generations are never touched.
+An error before that transaction leaves the older schema as it was. The next run into the same schema drops the remains
+of a killed run. The live generations are never touched.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from history.rebuild.parallel_load import first_line, load_together
 from projections.base import METADATA, Projection
 
 MARK: Final = "tenantry: "
-"""How the comment of a schema begins that is ours."""
+"""The beginning of the comment of a schema that Tenantry created."""
 
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _RESERVED: Final = re.compile(r"public|information_schema|pg_.*|rebuild_.*|previous_.*|as_of_[0-9a-f]{8}")
@@ -40,7 +40,7 @@ _RESERVED: Final = re.compile(r"public|information_schema|pg_.*|rebuild_.*|previ
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What came of it. `facts` were read and decoded for all read models together."""
+    """The result. `facts` is the number of events that were read and decoded for all read models together."""
 
     schema: str
     names: tuple[str, ...]
@@ -50,7 +50,7 @@ class Built:
 
     @property
     def rate(self) -> float:
-        """Facts a second, from the first to the last."""
+        """Events a second, from the first to the last."""
         return self.facts / self.seconds if self.seconds else 0.0
 
 
@@ -65,7 +65,8 @@ def build(
 ) -> Built:
     """Build read models (`only` those, or all) as they were at the moment in the schema `into`.
 
-    Raises UsageError where the schema is not ours or is being built already, TenantryError where a handler fails.
+    Raises UsageError where Tenantry did not create the schema or it is being built already, TenantryError where a
+    handler fails.
     """
     started = time.monotonic()
     chosen = _chosen(sources.read_models(), only)
@@ -141,7 +142,7 @@ def _reserved(connection: Connection, chosen: Sequence[Projection], schema: str)
 
 
 def _drop_ours(connection: Connection, schema: str) -> None:
-    """Make room for the new one. Raises UsageError where the schema holds anything that is not ours."""
+    """Drop the old schema. Raises UsageError where it has a table or view that Tenantry did not create."""
     whose = _said_of(connection, schema)
     if whose is None:
         return

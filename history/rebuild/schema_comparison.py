@@ -1,4 +1,4 @@
-"""Do two schemas hold the same read models, row by row?"""
+"""Comparison of the read models in two schemas, row by row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLES: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One table. `rows` in the first; how many are missing from either, or there with other content; some keys."""
+    """One table: `rows` of the first schema, numbers of missing and differing rows, and some of their keys."""
 
     table: str
     rows: int
@@ -53,7 +53,7 @@ def compare(
 
 
 def refuse_unknown(engine: Engine, schema: str, models: Sequence[Projection]) -> None:
-    """Raises UsageError where the schema has no read models, Unavailable where nobody answers."""
+    """Raises UsageError where the schema has no read models, Unavailable where the database does not answer."""
     try:
         with engine.connect() as connection:
             _known(connection, schema, models)
@@ -79,7 +79,7 @@ def _compare(
 
 
 def _known(connection: Connection, schema: str, models: Sequence[Projection]) -> set[str]:
-    """The tables of the schema that are of read models; UsageError where none is."""
+    """The tables of read models in the schema; UsageError where there is none."""
     query = text(
         "SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
         " WHERE nspname = :schema AND relkind = 'r'"

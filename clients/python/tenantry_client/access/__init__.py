@@ -1,4 +1,4 @@
-"""Access between services: the allow-list, raw paths, and the ASGI middleware that holds a request against both."""
+"""Access between services: the allow-list, raw paths, and the ASGI middleware that checks a request against both."""
 
 from tenantry_client.access.allow_list import AllowList, InvalidAllowList, WatchedAllowList
 from tenantry_client.access.middleware import AccessMiddleware

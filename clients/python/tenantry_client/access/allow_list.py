@@ -10,8 +10,8 @@
     callee = "engine"
     commands = ["runs.retry"]
 
-The file is data for people who review it: nothing in it denies, so the order of lines means nothing, and what it does
-not name is refused. What a stolen key can do is what this file says.
+The file is data that people review. It only allows, so the order of its lines has no meaning, and every call that it
+does not name is refused. A stolen key can do what this file allows to its service, and no more.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Whether a call may pass. `reason` for people; `entry` and `allowed_by` name what allowed it."""
+    """Whether a call may pass. `reason` for people; `entry` and `allowed_by` name the entry that allows it."""
 
     allowed: bool
     reason: str

@@ -1,11 +1,11 @@
-"""The ASGI middleware: who calls, and may it do that here?
+"""ASGI middleware: it verifies the caller of a request and checks the request against the allow-list.
 
     raw path unambiguous? ─▶ open route? ─▶ token (ASAP) ─▶ allow-list: caller, method, route ─▶ the application
 
 The path is the raw one, as it came over the wire: a server that passes none on (`raw_path` of ASGI) gets no request
 through. Each refusal is a JSON body `{"code", "message"}` with 400, 401, 403 or 503. The application finds the caller
 in `scope["tenantry.caller"]`, and the freshness token in `scope["tenantry.at_least"]`: that header counts only beside a
-token that was verified, so that nobody outside can make a service wait.
+token that was verified, so that only a verified caller can make a service wait.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class AccessMiddleware:
         return None
 
     async def _caller(self, token: str | None, *, once: bool) -> Caller:
-        """A token that is known is answered at once. Another may need a key from afar, or the record of used tokens on
-        disk: in a thread, so that other requests go on."""
+        """A known token is checked at once. Another one may need a key from a repository, or the record on disk of used
+        tokens: it is checked in a thread, so that other requests continue."""
         if token and not once and (caller := self._verifier.remembered(token)) is not None:
             return caller
         return await asyncio.to_thread(self._verifier.verify, token, once=once)

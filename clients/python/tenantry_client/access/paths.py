@@ -18,7 +18,7 @@ MAX_PATH: Final = 2048
 
 _PLAIN: Final = re.compile(rb"(?:[!\"$&-:<->@-\[\]-~]|%[0-9A-Fa-f]{2})+")
 _SEPARATORS: Final = frozenset("/\\;?#%")
-_SEGMENT: Final = re.compile(r"[A-Za-z0-9._~@:+,=-]+")  # no *: it would look like a wildcard, and be none
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9._~@:+,=-]+")  # no *: it would look like a wildcard but not be one
 _NAME: Final = re.compile(r"\{([a-z][a-z0-9_]*)(\.\.\.)?\}")
 
 

@@ -95,7 +95,7 @@ def _check_strength(key: PublicKey) -> None:
 
 
 def default_algorithm(key: PrivateKey) -> str:
-    """What a signer uses where it is not told: RS256, or the one of the key's curve."""
+    """The default algorithm of a signer: RS256, or the one of the key's curve."""
     return "RS256" if isinstance(key, rsa.RSAPrivateKey) else _BY_CURVE[key.curve.name]
 
 

@@ -1,11 +1,11 @@
 """Public keys from key repositories: `GET {repository}/{kid}` as PEM over HTTPS, the next repository where one fails.
 
     200 with a key ─▶ kept for `max_age`           404, 410 ─▶ final: not there, kept for `missing_age`
-    5xx, refused, silent, slow ─▶ the next, and this one rests        anything else ─▶ the next
+    5xx, refused, no answer, slow ─▶ the next; this one is skipped for a while        anything else ─▶ the next
 
-From half of its age on a key is asked for again; where that fails it serves until its age is over, and not a moment
-longer: so a key that is revoked is refused after `max_age` at the latest, and a short outage costs nobody a call.
-Anybody can name keys that do not exist, so the names that were never found share a budget of questions.
+After half of `max_age` a key is requested again; if that fails, the old key is used until `max_age` is over, and no
+longer. So a revoked key is refused after `max_age` at the latest, and a short outage makes no call fail. Every caller
+can name keys that do not exist, so all names that were never found share one budget of requests.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tenantry_client.asap.refusals import Refused
 PEM_TYPE: Final = "application/x-pem-file"
 KEPT_KEYS: Final = 1_000
 STRANGERS: Final = 20
-"""Questions for names that were never found, in `missing_age` seconds."""
+"""Requests for names that were never found, in `missing_age` seconds."""
 
 
 class _Repository(NamedTuple):
@@ -89,7 +89,7 @@ class HttpsKeys:
         return answer
 
     def _begin(self, key_id: str) -> bool:
-        """Whether nobody else asks for the key at the moment: for one that still counts, one question is enough."""
+        """Whether no other thread requests the key at the moment: for a key that is still valid, one is enough."""
         with self._lock:
             if key_id in self._asking:
                 return False

@@ -1,4 +1,4 @@
-"""Key identifiers (`kid`): their grammar, and whose key one names.
+"""Key identifiers (`kid`): their grammar, and the issuer of a key.
 
     kid = part 1*( "/" part )      part = 1*( A-Z a-z 0-9 . _ - + ), neither "." nor ".."
 
@@ -32,5 +32,5 @@ def check_owner(key_id: str, issuer: str) -> None:
     if not key_id.startswith(f"{issuer}/"):
         check_name(
             issuer, "the issuer"
-        )  # what stands before a / of a good name is a good name, so it is asked here only
+        )  # the part of a valid name before a / is a valid name, so the check here is enough
         raise Refused("key-id-not-of-issuer", "the key is not the issuer's own: a kid begins with the issuer and a /")

@@ -1,8 +1,8 @@
 """Public keys of callers: where a verifier finds them.
 
-A `KeySource` answers with a key and until when it may be used without another look. A source that learns of changes by
-itself (the context stream) raises its `version`, which makes every cached token be looked at again: so a revoked key is
-refused within the lease. Only names that have passed the allow-list are ever asked for.
+A `KeySource` returns a key and the time until which it may be used without another request. A source that gets changes
+by itself (the context stream) raises its `version`, and then every cached token is checked again: so a revoked key is
+refused within the lease. Only names that have passed the allow-list are requested.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ class KeySource(Protocol):
         """Another number after each change that the source knows of."""
 
     def find(self, key_id: str, *, now: float) -> FoundKey:
-        """The key of that name. Raises Refused: `key-unknown`, or `key-unavailable` where nobody can tell."""
+        """The key of that name. Raises Refused: `key-unknown`, or `key-unavailable` where no source answers."""
 
 
 class FixedKeys:
-    """Keys in memory: for tests, and for what the context stream carries."""
+    """Keys in memory: for tests, and for the keys of the context stream."""
 
     def __init__(self, keys: Mapping[str, bytes] | None = None) -> None:
         self.version = 0
         self._keys = _loaded(keys or {})
 
     def replace(self, keys: Mapping[str, bytes]) -> None:
-        """From now on these are all."""
+        """Replace all keys with these."""
         self._keys = _loaded(keys)
         self.version += 1
 

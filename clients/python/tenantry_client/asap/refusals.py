@@ -1,6 +1,6 @@
 """Refusals of a service token: one code for each reason, the HTTP answer that goes with it.
 
-A refusal never repeats what the token said: it may come from anybody, and ends in logs.
+A refusal never repeats the content of the token: any caller can send one, and refusals are logged.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ CODES: Final[tuple[str, ...]] = Code.__args__  # type: ignore[attr-defined]
 class Refused(Exception):
     """A token was refused: `code` for programs, `str(error)` one line for people, `status` for HTTP.
 
-    `key-unavailable` and `replay-record-unavailable` are faults on our side, and worth another attempt: 503. All others
-    are 401.
+    `key-unavailable` and `replay-record-unavailable` are faults of the verifying service, and the caller may try again:
+    503. All others are 401.
     """
 
     def __init__(self, code: Code, message: str) -> None:

@@ -5,8 +5,8 @@ its minute can be played once on each other host; the threat model says so. Wher
 is a refusal, never "first": a command is refused rather than carried out twice.
 
 Entries are kept for `KEPT_SECONDS` after their token has expired. A clock that jumps forward and back within that time
-changes nothing. Where it jumps further, entries may be gone whose tokens are good again: every token that ends before
-what was swept away is refused.
+changes nothing. After a larger jump, entries may be deleted whose tokens are valid again: every token that ends before
+the newest deleted entry is refused.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class SharedReplays:
             raise _unavailable("the record of used tokens cannot be written") from None
 
     def close(self) -> None:
-        """Let go of the file; the next call opens it again."""
+        """Close the file; the next call opens it again."""
         with self._lock:
             if self._connection is not None and self._process == os.getpid():
                 self._connection.close()

@@ -1,12 +1,11 @@
-"""The verifier of service tokens (ASAP): who calls, and is the call meant for us?
+"""Verifier of service tokens (ASAP): the caller of a request, and whether the token is meant for this service.
 
     parse strictly ─▶ kid is the issuer's ─▶ issuer may call at all ─▶ times, audience ─▶ key ─▶ signature ─▶ jti
 
-The order matters: no key is fetched for a caller that the allow-list does not know, so that nobody outside can make us
-ask for the keys of services that nobody expects. A token that was verified is remembered until it expires, its key has
-to be looked at again, or the key source has changed: the same token again costs a look-up. Each issuer has a share of
-that memory, so a caller with a new token for each call pushes out only its own. Where a route is a command, a `jti` is
-accepted once.
+The order matters: no key is fetched for a caller that the allow-list does not name, so an unknown caller cannot make
+this service request keys. A verified token is remembered until it expires, its key must be requested again, or the key
+source has changed: the same token again needs only a look-up. Each issuer has a share of that memory, so a caller with
+a new token for each call displaces only its own tokens. Where a route is a command, a `jti` is accepted once.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ REMEMBERED: Final = 1_000
 
 
 class Caller(NamedTuple):
-    """Who signed a token, for whom, until when (seconds since 1970). `tenant` is the claim of that name."""
+    """The issuer, audience and end (seconds since 1970) of a verified token. `tenant` is the claim of that name."""
 
     issuer: str
     subject: str
