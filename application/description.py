@@ -1,4 +1,4 @@
-"""How is a tenant told, to people and to programs?
+"""Description of a tenant, for people and for programs.
 
 Plain JSON-able values: what commerce wants, register by register; what is actual, scope by scope; and for each product
 the seven steps, joined from the scopes that own them.
@@ -38,11 +38,11 @@ def describe(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now:
     }
 
 
-# -- wanted --------------------------------------------------------------------------------------------------------
+# -- desired -------------------------------------------------------------------------------------------------------
 
 
 def describe_desired(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json:
-    """The registers, and what they come to: the wish `open`, `closed` or `gone` of each product."""
+    """The registers, and what they come to: the desired level `open`, `closed` or `gone` of each product."""
     attributes = tenant.attributes
     return {
         "tenant": {
@@ -57,7 +57,7 @@ def describe_desired(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json
             },
             "destroyed": tenant.destroyed is not None,
             **({"purged": tenant.purge.over} if tenant.purge else {}),
-            **({"held": [_held(held) for held in tenant.held]} if tenant.held else {}),
+            **({"held": [_pending_change(pending) for pending in tenant.pending]} if tenant.pending else {}),
         },
         "products": {
             key: {
@@ -80,15 +80,15 @@ def describe_desired(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json
     }
 
 
-def _held(held: PendingChange) -> Json:
+def _pending_change(pending: PendingChange) -> Json:
     """A change that the destroy guard holds."""
-    event = held.event
+    event = pending.event
     return {
         "change": event.change,
         "product": event.product,
         "revision": event.revision,
         "reason": event.reason,
-        "since": _time(held.since),
+        "since": _time(pending.since),
     }
 
 
@@ -105,21 +105,21 @@ def _time(time: datetime | None) -> str | None:
 
 def describe_actual(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime) -> Json:
     """Each scope's level and state; for each product its seven steps, and whether it began anew after a purge."""
-    wishes = {
+    desired_states = {
         scope: desired_state(scope, snapshot, catalog=catalog, policy=policy, now=now)
         for scope in scopes_of(snapshot.tenant, catalog)
     }
-    told: dict[Scope, Json] = {
-        scope: _scope(scope, spec, snapshot, catalog=catalog, now=now) for scope, spec in wishes.items()
+    described: dict[Scope, Json] = {
+        scope: _scope(scope, spec, snapshot, catalog=catalog, now=now) for scope, spec in desired_states.items()
     }
-    for scope, spec in wishes.items():
+    for scope, spec in desired_states.items():
         if scope.kind == "product":
-            told[scope]["data_lost"] = data_lost(scope.key, snapshot, catalog=catalog)
-            told[scope]["steps"] = _seven(scope, spec, wishes, snapshot, catalog)
+            described[scope]["data_lost"] = data_lost(scope.key, snapshot, catalog=catalog)
+            described[scope]["steps"] = _seven(scope, spec, desired_states, snapshot, catalog)
     return {
-        "site": told[Scope("site", snapshot.tenant.id)],
-        "families": {scope.key: each for scope, each in told.items() if scope.kind == "family"},
-        "products": {scope.key: each for scope, each in told.items() if scope.kind == "product"},
+        "site": described[Scope("site", snapshot.tenant.id)],
+        "families": {scope.key: each for scope, each in described.items() if scope.kind == "family"},
+        "products": {scope.key: each for scope, each in described.items() if scope.kind == "product"},
     }
 
 
@@ -128,27 +128,31 @@ def describe_scopes(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Polic
     found: dict[Scope, Json] = {}
     for scope in scopes_of(snapshot.tenant, catalog):
         desired = desired_state(scope, snapshot, catalog=catalog, policy=policy, now=now)
-        told = _scope(scope, desired, snapshot, catalog=catalog, now=now)
-        if snapshot.actual(scope).version or told["state"] != "converged":
-            found[scope] = told
+        described = _scope(scope, desired, snapshot, catalog=catalog, now=now)
+        if snapshot.actual(scope).version or described["state"] != "converged":
+            found[scope] = described
     return found
 
 
 def _scope(scope: Scope, desired: DesiredState, snapshot: TenantSnapshot, *, catalog: Catalog, now: datetime) -> Json:
-    """A scope's level and status, wherever it is told: in `show`, `runs list`, `runs show` and `explain`."""
+    """A scope's level and status, wherever it is shown: in `show`, `runs list`, `runs show` and `explain`."""
     status = status_of(scope, desired, snapshot, catalog=catalog, now=now)
-    told: Json = {"level": status.level, "wanted": status.desired, "state": status.state}
+    described: Json = {"level": status.level, "wanted": status.desired, "state": status.state}
     if status.reason is not None:
-        told["reason"] = (
+        described["reason"] = (
             sentence(problem("approval-needed", change=status.reason)) if status.awaits_approval else status.reason
         )
     if status.until is not None:
-        told["until"] = _time(status.until)
-    return told
+        described["until"] = _time(status.until)
+    return described
 
 
 def _seven(
-    scope: Scope, desired: DesiredState, wishes: dict[Scope, DesiredState], snapshot: TenantSnapshot, catalog: Catalog
+    scope: Scope,
+    desired: DesiredState,
+    desired_states: dict[Scope, DesiredState],
+    snapshot: TenantSnapshot,
+    catalog: Catalog,
 ) -> list[Json]:
     site = Scope("site", scope.tenant_id)
     family = Scope("family", scope.tenant_id, catalog.family_of(scope.key))
@@ -165,7 +169,7 @@ def _seven(
         {
             "number": int(step),
             "name": STEP_NAMES[step],
-            "state": _step_state(step, scope, owner, desired, wishes.get(owner, desired), snapshot, catalog),
+            "state": _step_state(step, scope, owner, desired, desired_states.get(owner, desired), snapshot, catalog),
             "scope": str(owner),
         }
         for step, owner in owners.items()

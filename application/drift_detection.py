@@ -5,11 +5,11 @@
 
 Only the saga mends: a step that is missing is not done, so that `next_action` ensures it again. Where a database is
 missing (`data_missing`) its products are closed from that fact on, and its executor closes the login roles and makes
-nothing: the scope is held until an operator has restored it, or accepts the loss (database_recreation.py). If a
+nothing: the scope is on hold until an operator has restored it, or accepts the loss (database_recreation.py). If a
 stream has moved on since it was read, its observation is void: the append's version check drops it, and the next sweep
-looks again. Whoever is stopped between two scopes has recorded whole scopes or nothing.
+looks again. A process that is stopped between two scopes has recorded whole scopes or nothing.
 
-Beside the real things it looks at the work queue: a scope that is not as it should be, and that nobody will look at, is
+Beside the real things it looks at the work queue: an unsettled scope, which no entry of the queue would make due, is
 made due (unsettled_scopes.py).
 
 A sweep that finds too much missing in one place records nothing anywhere: that is how a wrong or an empty server looks.
@@ -46,7 +46,7 @@ PAGE: Final = 500
 
 @dataclass(slots=True)
 class Sweep:
-    """What one sweep came to. `looked_at`, `absent`: scopes by place; `silent`: places not looked at, and why.
+    """The outcome of one sweep. `looked_at`, `absent`: scopes by place; `silent`: places not looked at, and why.
 
     `suspicious`: places where too much is missing. Nothing may be recorded. `lost`: scopes whose database was missing
     before, which is recorded already and not found again. `unsettled`: scopes that are not as they should be, and that
@@ -75,7 +75,7 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """A page of an audit: how many scopes were looked at, and which of them nobody would look at."""
+    """A page of an audit: how many scopes were looked at, and which of them are unsettled."""
 
     scopes: int
     unsettled: list[Unsettled]
@@ -83,7 +83,7 @@ class Audited:
 
 @dataclass(slots=True)
 class Mended:
-    """`handed_over`: scopes that the saga mends, or that are held; `dropped`: whose streams had moved on; `woken`: that
+    """`handed_over`: scopes the saga mends, or that are on hold; `dropped`: whose streams had moved on; `woken`: that
     nobody would have looked at, and that are due now."""
 
     handed_over: list[Scope] = field(default_factory=list)
@@ -199,10 +199,10 @@ class DriftDetector:
         """At the version that was read: of one scope, whatever was seen of it in which place."""
         version = min(each.version for each in seen)
         act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
-        said: dict[Step, list[str]] = {}
+        by_step: dict[Step, list[str]] = {}
         lost: set[Step] = set()
         for finding in (finding for each in seen for finding in each.findings):
-            said.setdefault(finding.step, []).append(finding.said)
+            by_step.setdefault(finding.step, []).append(finding.said)
             if finding.kind == "data":
                 lost.add(finding.step)
         of = {"tenant_id": scope.tenant_id, "kind": scope.kind, "key": scope.key}
@@ -210,7 +210,7 @@ class DriftDetector:
             StepMissing.model_validate(
                 {**of, "step": step, "observed_version": version, "reason": "; ".join(reasons), "data": step in lost}
             )
-            for step, reasons in sorted(said.items())
+            for step, reasons in sorted(by_step.items())
         ]
         recorded = [
             act.recorded(

@@ -1,4 +1,4 @@
-"""How far is the background sweep, and may it go on?
+"""Drift sweep: how far the background sweep is, and whether it may go on.
 
     due ──▶ page after page, with a pause for each tenant ──▶ through, due again after the interval
                  │
@@ -6,8 +6,8 @@
 
 Its findings are recorded page by page, for after a whole pass they would be a day old. So what is missing is counted
 over the pass so far, before anything of a page is recorded: a server that is empty costs as many scopes as the policy
-lets go missing, and no more. The count is written before the findings: whoever is killed between the two has counted
-too much, and the next pass finds what was not recorded.
+lets go missing, and no more. The count is written before the findings: a process that is killed between the two has
+counted too much, and the next pass finds what was not recorded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAGE: Final = 50
 """Tenants that are looked at together: some queries, then their pause."""
 
 STAND_BY: Final = timedelta(seconds=10)
-"""After it whoever has nothing to do looks whether that is still so."""
+"""After it an idle worker looks whether that is still so."""
 
 BY: Final = "the background sweep"
 
@@ -114,5 +114,5 @@ def _counted(progress: Progress, sweep: Sweep, *, after: str) -> Progress:
 
 def _suspicion(progress: Progress, drift: Drift) -> str | None:
     places = suspicious(progress.absent, progress.looked_at, drift)
-    said = [f"{where}: {progress.absent[where]} of {progress.looked_at[where]} scopes are missing" for where in places]
-    return "; ".join(said) or None
+    texts = [f"{where}: {progress.absent[where]} of {progress.looked_at[where]} scopes are missing" for where in places]
+    return "; ".join(texts) or None

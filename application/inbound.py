@@ -32,7 +32,7 @@ class Readable:
 
     @property
     def body(self) -> bytes:
-        """The message whole, for the waiting room and the quarantine: most messages never need it."""
+        """The message whole, for the backlog and the quarantine: most messages never need it."""
         return self.whole()
 
     @property
@@ -41,7 +41,7 @@ class Readable:
 
     @property
     def subject(self) -> str:
-        """Whose key seals the body."""
+        """The subject whose key encrypts the body."""
         match self.command:
             case UpdateCustomer() | CreateTenant() as command:
                 return customers.stream_of(command.customer_id)
@@ -76,7 +76,7 @@ class Unreadable:
 Inbound = Readable | Unreadable
 
 Reread = Callable[[WaitingMessage], Inbound]
-"""Reads a message from the waiting room again."""
+"""Reads a message from the backlog again."""
 
 
 Place = tuple[str, int, int]

@@ -1,14 +1,14 @@
-"""How does a batch of messages become facts?
+"""Intake service: a batch of messages becomes events.
 
 The intake hands over what it read, in order. `Lifecycle.intake` loads every stream that the batch touches with one
-query, decides message by message on the state as it grows, and records all of it in one transaction: facts, positions,
-ids and digests, what waits, what is quarantined, and the scopes that are due. If somebody else recorded first, nothing
-was recorded, and the whole batch is decided again on the new state.
+query, decides message by message on the state as it grows, and records all of it in one transaction: events, positions,
+ids and digests, what waits, what is quarantined, and the scopes that are due. If another process recorded first,
+nothing was recorded, and the whole batch is decided again on the new state.
 
     message ─▶ dealt with before? ─▶ same content: counted     other content: quarantined
             ─▶ unreadable?        ─▶ quarantined
             ─▶ tenant unknown?    ─▶ waits, up to a bound
-            ─▶ decided            ─▶ facts, or refused: quarantined
+            ─▶ decided            ─▶ events, or refused: quarantined
             ─▶ creates a tenant?  ─▶ and what waited for it is decided after it, in the order of arrival
             ─▶ unexpected error?  ─▶ quarantined as internal-error; later messages without a revision wait behind it
 
@@ -44,6 +44,8 @@ class Outcome:
     """What became of the messages of a batch, by name: `recorded`, `stale`, `duplicate`, `waiting`, `quarantined`."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    by_type: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """The same by type and name; what is none of our types is `other`."""
 
 
 @dataclass(slots=True)
@@ -128,7 +130,7 @@ class Lifecycle:
 
         batch = transact(self.log, decide, on_conflict=on_conflict)
         batch.keep()
-        return Outcome(batch.counts)
+        return Outcome(batch.counts, batch.by_type)
 
     def _must_be_few(self, faults: int, released: int | None) -> None:
         """Raises IntakeHalted where messages meet unexpected errors too often for it to be theirs; nobody who retries

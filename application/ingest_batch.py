@@ -23,7 +23,7 @@ from application.problem_texts import sentence
 from application.unit_of_work import UnitOfWork
 from domain import configuration as configurations
 from domain import customer as customers
-from domain.commands import Command, CreateTenant, UpdateCustomer
+from domain.commands import COMMANDS, Command, CreateTenant, UpdateCustomer
 from domain.errors import Rejected
 from domain.event import Cause, Event, Recorded
 from domain.faults import EXPECTED, INTERNAL_ERROR
@@ -79,6 +79,7 @@ class Batch:
         self._is_retry = released is not None
         self._faults = faults
         self.counts: Counter[str] = Counter()
+        self.by_type: Counter[tuple[str, str]] = Counter()
         self._new_id = lifecycle.new_id
         self._reread = lifecycle.reread
         self._now = lifecycle.clock()
@@ -137,8 +138,8 @@ class Batch:
         )
         for tenant_id, tenant in self._tenants.items():
             before = self._before[tenant_id]
-            if tenant.held != before.held:
-                self.recording.held[tenant_id] = pending_approvals_of(tenant)
+            if tenant.pending != before.pending:
+                self.recording.pending_approvals[tenant_id] = pending_approvals_of(tenant)
             if tenant.version != before.version:
                 self.recording.live_products += budgets.live_products(tenant) - budgets.live_products(before)
 
@@ -170,7 +171,7 @@ class Batch:
         known = self._digests.get(key)
         if known == message.digest and not self._is_retry:
             self.recording.duplicates[key] = self.recording.duplicates.get(key, 0) + 1
-            self.counts["duplicate"] += 1
+            self._count(message, "duplicate")
         elif known is not None and known != message.digest:
             self._quarantine(
                 message,
@@ -193,12 +194,13 @@ class Batch:
 
     def _wait(self, message: Readable) -> None:
         assert message.tenant_id is not None
-        room = self._waiting.setdefault(message.tenant_id, [])
-        if len(room) >= self._policy.waiting_limit:
+        backlog = self._waiting.setdefault(message.tenant_id, [])
+        if len(backlog) >= self._policy.waiting_limit:
             self._quarantine(
                 message,
                 "waiting-room-full",
-                f"{len(room)} messages wait for tenant {message.tenant_id} already: retry this one when it is created",
+                f"{len(backlog)} messages wait for tenant {message.tenant_id} already: "
+                "retry this one when it is created",
             )
             return
         waiting = WaitingMessage(
@@ -213,7 +215,7 @@ class Batch:
             body=message.body,
             received_at=self._now,
         )
-        room.append(waiting)
+        backlog.append(waiting)
         self._sent_to_wait[waiting.source, waiting.id] = waiting
         self._deal_with(message, "waiting")
 
@@ -297,12 +299,12 @@ class Batch:
         self._deal_with(message, "stale" if stale else "recorded")
 
     def _guarded(self, message: Readable, event: Event) -> Event:
-        """The fact, counted by the destroy guard; or that it is held, where its budget is spent."""
+        """The fact, counted by the destroy guard; or a change that awaits approval, where the budget is spent."""
         assert message.tenant_id is not None
         tenant = self._tenants[message.tenant_id]
         if tenants.is_guarded(event, tenant):
             counted = self._counted()
-            if tenants.joins_pending(event, tenant) or not self._budget.has_room(counted):
+            if tenants.joins_pending(event, tenant) or not self._budget.has_budget(counted):
                 return request_approval(event)
             destroyed = counted.destroyed + isinstance(event, TenantDestroyed)
             self.recording.guarded = replace(counted, facts=counted.facts + 1, destroyed=destroyed)
@@ -310,9 +312,9 @@ class Batch:
             if budgets.holds_closing(tenant, event.product):
                 return request_approval(event)
             if not self._before[message.tenant_id].product(event.product).is_open(self._now):
-                return event  # opened by the same batch: nobody has had it yet
+                return event  # opened by the same batch: no customer has had it yet
             counted = self._counted()
-            if not self._budget.has_room_to_close(counted):
+            if not self._budget.has_budget_to_close(counted):
                 return request_approval(event)
             self.recording.guarded = replace(counted, closings=counted.closings + 1)
         return event
@@ -352,15 +354,19 @@ class Batch:
         if isinstance(message, Readable) and rule != "same-id-other-content":
             self._deal_with(message, "quarantined")
         else:
-            self.counts["quarantined"] += 1
+            self._count(message, "quarantined")
         if rule == INTERNAL_ERROR:
             self.faults += 1
             if message.tenant_id is not None:
                 self._faulty.setdefault(message.tenant_id, set()).add(0)
         self.recording.quarantined.append(quarantined(message, rule, explanation, now=self._now))
 
-    def _deal_with(self, message: Readable, outcome: str) -> None:
+    def _count(self, message: Inbound, outcome: str) -> None:
         self.counts[outcome] += 1
+        self.by_type[message.type if message.type in COMMANDS else "other", outcome] += 1
+
+    def _deal_with(self, message: Readable, outcome: str) -> None:
+        self._count(message, outcome)
         self._digests[message.source, message.id] = message.digest
         self.recording.incoming.append(dealt_with(message, outcome, now=self._now))
 

@@ -1,4 +1,4 @@
-"""What did operators do to the whole, or to what is no tenant's state?
+"""Acts of operators that concern the whole, or what is no tenant's state.
 
 Acts on runs, tenants and what the destroy guard holds are facts of those streams (operator_commands.py). The others
 are facts too, of streams of their own, which no read model handles:
@@ -6,7 +6,7 @@ are facts too, of streams of their own, which no read model handles:
     operator:TENANT     what concerns a tenant: its messages in the quarantine
     operator:           everything else: rebuilds, positions of the intake, messages that it reads again
 
-A message's content is not told, and its tenant only where the id may be one: what a broken message holds may be
+A message's content is not shown, and its tenant only where the id may be one: what a broken message holds may be
 about a person, and the log is for ever.
 """
 

@@ -1,18 +1,18 @@
-"""What may an operator do?
+"""Commands of operators on tenants and scopes.
 
 To a run:
 
-    retry      what was given up, or held because a step failed, is tried again
+    retry      what has failed, or is on hold because a step failed, is tried again
     hold       nothing is begun for the scope, whatever commerce says, until it is released
     release    what a person (or a guard) held goes on
     ensure     every step of a scope that has converged is ensured again
 
-Each act is one event in the scope's own stream, with who and why, decided on the version that was read: whoever was
-first makes the other decide again. A retry, a release and an ensure wake the scope, and whoever may wait for it, in the
+Each act is one event in the scope's own stream, with who and why, decided on the version that was read: of two acts,
+the first makes the other decide again. A retry, a release and an ensure make the scope and its dependents due, in the
 same transaction.
 
 To a tenant: restore it. To what the destroy guard holds: approve a plan of it by its hash, or reject it; all of the
-plan in one transaction, so that it is carried out whole or not at all, whoever is killed meanwhile.
+plan in one transaction, so that it is carried out whole or not at all, even if a process is killed meanwhile.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def decide(act: Act, actual: Provisioning) -> ScopePutOnHold | ScopeResumed | En
 def _retry(act: Act, actual: Provisioning) -> ScopeResumed:
     if actual.is_on_operator_hold:
         raise UsageError(_on_hold("scope-on-hold", act.scope, actual))
-    if actual.held is None and actual.failure is None:
+    if actual.on_hold is None and actual.failure is None:
         raise UsageError(problem("nothing-to-retry", scope=act.scope))
     return _resumed(act)
 
@@ -92,10 +92,10 @@ def _hold(act: Act, actual: Provisioning) -> ScopePutOnHold:
 
 
 def _release(act: Act, actual: Provisioning) -> ScopeResumed:
-    if actual.held is None:
+    if actual.on_hold is None:
         raise UsageError(problem("nothing-to-release", scope=act.scope))
     if not actual.is_on_operator_hold:
-        raise UsageError(problem("step-failed", scope=act.scope, reason=actual.held.reason))
+        raise UsageError(problem("step-failed", scope=act.scope, reason=actual.on_hold.reason))
     return _resumed(act)
 
 
@@ -103,7 +103,7 @@ def _ensure(act: Act, actual: Provisioning) -> EnsureRequested:
     scope = act.scope
     if actual.is_on_operator_hold:
         raise UsageError(_on_hold("scope-on-hold", scope, actual))
-    if actual.held is not None or actual.failure is not None:
+    if actual.on_hold is not None or actual.failure is not None:
         raise UsageError(problem("scope-failed", scope=scope))
     if not actual.at_rest:
         raise UsageError(problem("scope-not-converged", scope=scope))
@@ -117,8 +117,8 @@ def _resumed(act: Act) -> ScopeResumed:
 
 
 def _on_hold(code: Code, scope: Scope, actual: Provisioning) -> Problem:
-    assert actual.held is not None
-    return problem(code, scope=scope, by=actual.held.by or None, reason=actual.held.reason)
+    assert actual.on_hold is not None
+    return problem(code, scope=scope, by=actual.on_hold.by or None, reason=actual.on_hold.reason)
 
 
 class OperatorLog(EventLog, ApprovalIndex, Protocol):
@@ -184,7 +184,7 @@ class OperatorCommands:
             if found.hash != plan_hash:
                 raise UsageError(problem("plan-changed", plan=plan_hash, held=found.hash))
             for tenant_id, snapshot in found.snapshots.items():
-                held = [each for each in snapshot.tenant.held if _may(verdict, each)]
+                held = [each for each in snapshot.tenant.pending if _may(verdict, each)]
                 if not held:
                     continue
                 event = verdict(
@@ -224,8 +224,8 @@ class OperatorCommands:
         destroyed = sum(_destroys(recorded.event) for recorded in recording.events)
         if destroyed:
             recording.guarded = Guarded(self.policy.guard, begun.time, destroyed=destroyed)
-        if tenant.held != before.held:
-            recording.held[tenant.id] = pending_approvals_of(tenant)
+        if tenant.pending != before.pending:
+            recording.pending_approvals[tenant.id] = pending_approvals_of(tenant)
         recording.live_products = live_products(tenant) - live_products(before)
         return recording
 

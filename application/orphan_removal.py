@@ -2,12 +2,12 @@
 
     plan     what is there is listed first, the streams are read after it; the plan is kept by its hash
     remove   OrphansCondemned   the intent: exactly what the plan shows, who and why, before anything is touched
-             each thing         under the lock that every executor passes; what was claimed since is spared
-             OrphansRemoved     what is gone, what was spared, and what is left, with the reasons
+             each thing         under the lock that every executor passes; what was claimed since is skipped
+             OrphansRemoved     what is gone, what was skipped, and what is left, with the reasons
 
-A hash is over what the plan shows: where anything differs, nothing is condemned. What was condemned stays so: whoever
-is killed in the middle names the same hash again, and what is left of that plan goes, no more. A plan whose removal is
-through has nothing left to do, however often it is named.
+A hash is over what the plan shows: where anything differs, nothing is marked for removal. What was marked stays so: a
+command that is killed in the middle names the same hash again, and what is left of that plan goes, no more. A plan
+whose removal is through has nothing left to do, however often it is named.
 
 Why no race with the saga can be lost: the high-water mark is read before the streams, so every intent up to it was
 seen. Under the lock the intents after it are read once more. One that is committed later finds the lock taken before
@@ -47,7 +47,7 @@ MOST: Final = 1000
 """Things in one plan: what a person can read, and what one fact can hold."""
 
 
-# -- facts ---------------------------------------------------------------------------------------------------------
+# -- events --------------------------------------------------------------------------------------------------------
 
 
 def stream_of(plan_hash: str) -> str:
@@ -62,7 +62,7 @@ class Plan:
     """The orphans as of now, in the order in which they are shown.
 
     `beyond`: how many more there are than fit into one plan. `there`: everything that was found, `orphans`: all of
-    it that belongs to nobody. `silent`: places that were not looked at, and why. `suspicious`: why the list may not be
+    it that belongs to no scope. `silent`: places that did not answer, and why. `suspicious`: why the list may not be
     believed. `mark`: every intent up to it was read.
     """
 
@@ -154,11 +154,11 @@ class OrphanRemoval:
             last = page[-1]
 
     def _loaded(self, streams: Iterable[str]) -> Iterator[Provisioning]:
-        for stream, facts in self.log.load(dict.fromkeys(streams, 0)).items():
-            yield reduce(evolve, facts, Provisioning(Scope.parse(stream)))
+        for stream, events in self.log.load(dict.fromkeys(streams, 0)).items():
+            yield reduce(evolve, events, Provisioning(Scope.parse(stream)))
 
     def _suspicious(self, orphans: set[Thing], there: Iterable[Thing]) -> Iterator[str]:
-        """Where so much belongs to nobody that it looks as if another log should be asked."""
+        """Where so much belongs to no scope that it looks as if another log should be asked."""
         counted = [thing for thing in there if self.resources.of(thing).tells_of_the_log]
         for where in sorted({thing.where for thing in counted}):
             here = [thing for thing in counted if thing.where == where]
@@ -196,9 +196,9 @@ class OrphanRemoval:
         if found.suspicious:
             raise UsageError(problem("orphans-implausible", found=tuple(found.suspicious)))
         event = OrphansMarkedForRemoval(
-            plan=plan_hash, things=tuple(map(_told, found.things)), reason=reason, operator=by
+            plan=plan_hash, things=tuple(map(_candidate, found.things)), reason=reason, operator=by
         )
-        return UnitOfWork(events=[self._fact(story, event, plan_hash, by=by)])
+        return UnitOfWork(events=[self._recorded(story, event, plan_hash, by=by)])
 
     def _removed(
         self, marked_for_removal: Sequence[Thing], found: Plan, freed: list[str], *, reason: str, by: str
@@ -230,12 +230,12 @@ class OrphanRemoval:
         return any(self.resources.identity(thing) in self.resources.owned(actual) for actual in intended)
 
     def _conclude(self, plan_hash: str, removal: Removal, freed: list[str]) -> Removal:
-        """Record what became of it; whoever did the same at the same time has recorded the same, or less."""
+        """Record what became of it; a command that did the same at the same time has recorded the same, or less."""
         event = OrphansRemoved(
             plan=plan_hash,
-            removed=tuple(map(_told, removal.removed)),
-            skipped=tuple(map(_told, removal.skipped)),
-            left=tuple(Kept(**_told(thing).model_dump(), why=why) for thing, why in removal.left),
+            removed=tuple(map(_candidate, removal.removed)),
+            skipped=tuple(map(_candidate, removal.skipped)),
+            left=tuple(Kept(**_candidate(thing).model_dump(), why=why) for thing, why in removal.left),
             reason=removal.reason,
             operator=removal.operator,
         )
@@ -244,8 +244,8 @@ class OrphanRemoval:
             story = self._story(plan_hash)
             if not story.is_open and story.removal is not None:
                 return UnitOfWork(), story.removal
-            fact = self._fact(story, event, plan_hash, by=removal.operator)
-            return UnitOfWork(events=[fact], unblocked=freed), removal
+            recorded = self._recorded(story, event, plan_hash, by=removal.operator)
+            return UnitOfWork(events=[recorded], unblocked=freed), removal
 
         return transact(self.log, decide)
 
@@ -253,9 +253,9 @@ class OrphanRemoval:
 
     def _story(self, plan_hash: str) -> _Story:
         stream = stream_of(plan_hash)
-        return reduce(_told_on, self.log.load({stream: 0}).get(stream, []), _Story())
+        return reduce(_evolved, self.log.load({stream: 0}).get(stream, []), _Story())
 
-    def _fact(self, story: _Story, event: Event, plan_hash: str, *, by: str) -> Recorded:
+    def _recorded(self, story: _Story, event: Event, plan_hash: str, *, by: str) -> Recorded:
         act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
         stream, correlation = stream_of(plan_hash), f"orphans {plan_hash}"
         return act.recorded(event, stream=stream, version=story.version + 1, correlation=correlation)
@@ -285,7 +285,7 @@ class _Story:
     removal: Removal | None = None
 
 
-def _told_on(story: _Story, recorded: Recorded) -> _Story:
+def _evolved(story: _Story, recorded: Recorded) -> _Story:
     match recorded.event:
         case OrphansMarkedForRemoval() as event:
             return _Story(recorded.version, tuple(map(_thing, event.things)), is_open=True)
@@ -303,12 +303,12 @@ def _told_on(story: _Story, recorded: Recorded) -> _Story:
             raise AssertionError(f"{recorded.event.TOPIC} in {recorded.stream}")
 
 
-def _told(thing: Thing) -> RemovalCandidate:
+def _candidate(thing: Thing) -> RemovalCandidate:
     return RemovalCandidate(where=thing.where, kind=thing.kind, name=thing.name)
 
 
-def _thing(told: RemovalCandidate) -> Thing:
-    return Thing(told.where, told.kind, told.name)
+def _thing(candidate: RemovalCandidate) -> Thing:
+    return Thing(candidate.where, candidate.kind, candidate.name)
 
 
 def _name(thing: Thing) -> str:

@@ -42,13 +42,13 @@ class _Shown:
         return (pattern or "%").replace("%", shown)
 
 
-def sentence(told: Problem | BaseException) -> str:
+def sentence(error: Problem | BaseException) -> str:
     """One line for people: what is wrong, and what to do. An error without a problem says it itself."""
-    if isinstance(told, BaseException):
-        if not isinstance(told, TenantryError) or told.problem is None:
-            return str(told)
-        told = told.problem
-    text = TEXTS[told.code].filled({name: _Shown(value) for name, value in told.data.items()})
+    if isinstance(error, BaseException):
+        if not isinstance(error, TenantryError) or error.problem is None:
+            return str(error)
+        error = error.problem
+    text = TEXTS[error.code].filled({name: _Shown(value) for name, value in error.data.items()})
     return ": ".join(filter(None, text))
 
 

@@ -1,4 +1,4 @@
-"""How far is what goes through the log?"""
+"""Progress of a pass through the log."""
 
 from __future__ import annotations
 

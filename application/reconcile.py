@@ -1,17 +1,18 @@
-"""What does one turn of a scope record, and which effect comes next?
+"""Reconciliation of a scope: what one decision records, and which effect comes next.
 
-The worker brings scopes that are due, and later the outcomes of their effects; `Saga` turns both into facts. A turn
-goes on from action to action until there is an effect to bring about, or nothing more to do. The intent of the next
-effect is recorded in the same commit as the outcome of the last one. What time has brought about (a license expired, a
-purge begins) goes into the tenant's stream in that commit, so that whatever commerce said first makes it conflict.
+The worker brings scopes that are due, and later the outcomes of their effects; `Saga` turns both into events. A
+decision goes on from action to action until there is an effect to bring about, or nothing more to do. The intent of the
+next effect is recorded in the same commit as the outcome of the last one. What time has brought about (a license
+expired, a purge begins) goes into the tenant's stream in that commit, so that whatever commerce changed first makes it
+conflict.
 
     due ─▶ take(scope) ───────────┐                 ┌─▶ order: bring it about, then outcome(...)
                                   ├─▶ next_action ──┤
-    effect ─▶ outcome(order, …) ──┘      ▲   │      └─▶ done: the lease ends; wake at a time, or never
-                                         └───┘ facts
+    effect ─▶ outcome(order, …) ──┘      ▲   │      └─▶ done: the lease ends; due at a time, or never
+                                         └───┘ events
 
 Scopes are decided on side by side, each from what it saw of the others. So nothing is taken from under others in the
-turn that decides on it: the fact is recorded, from then on nobody begins there, and another turn looks who came before.
+decision on it: the event is recorded, from then on no scope begins there, and a later decision looks for earlier ones.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from application.scope_events import (
     is_back,
     is_same_outage,
     named,
+    opened_after,
     origin_of,
     reason_of,
     released,
@@ -163,15 +165,15 @@ class Saga:
         return {scope: str(scope) for scope in scopes_with(tenant_id, products, self._catalog)}
 
     def keep(self, decision: Decision) -> None:
-        """The turn was recorded: what it has added need not be read again."""
+        """The decision was recorded: what it has added need not be read again."""
         for stream, state in decision.after.items():
             self._streams.keep(stream, state)
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
-    def take(self, scope: Scope, snapshot: TenantSnapshot, *, room: int | None = None) -> Decision:
-        """The turn of a scope that is due; `room` is what the destroy guard lets pass (None: it was not asked)."""
-        decision = Decision(scope, room=room)
+    def take(self, scope: Scope, snapshot: TenantSnapshot, *, budget: int | None = None) -> Decision:
+        """The decision about a scope that is due; `budget` is what the destroy guard lets pass (None: not asked)."""
+        decision = Decision(scope, budget=budget)
         self._go_on(decision, snapshot)
         return decision
 
@@ -182,17 +184,17 @@ class Saga:
         snapshot: TenantSnapshot,
         *,
         draining: bool,
-        room: int | None = None,
+        budget: int | None = None,
     ) -> Decision:
-        """The turn after an effect: `result` is its facts (None after a removal), or why it did not come about.
+        """The decision after an effect: `result` is its result (None after a removal), or why it did not come about.
 
         While draining, the outcome is recorded and the scope left due for others.
         """
-        decision = Decision(order.scope, room=room)
+        decision = Decision(order.scope, budget=budget)
         actual = snapshot.actual(order.scope)
         intent = actual.intent
         if intent is None or intent.generation != order.generation:
-            decision.due_again(self._clock())  # somebody else was here: look again
+            decision.due_again(self._clock())  # another worker was here: look again
             return decision
         if is_back(intent, result):
             decision.unit.unblocked.append(str(intent.obstacle))
@@ -311,7 +313,7 @@ class Saga:
             database=database_of(snapshot, family) if family else None,
         )
 
-    # -- facts --------------------------------------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------------------------------
 
     def _add(self, decision: Decision, event: ScopeEvent, snapshot: TenantSnapshot) -> TenantSnapshot:
         """Put the fact into the turn, wake whom it matters to, and return the estate after it."""
@@ -322,8 +324,10 @@ class Saga:
         decision.after[str(decision.scope)] = after
         snapshot = TenantSnapshot(snapshot.tenant, snapshot.customer, {**snapshot.scopes, decision.scope: after})
         if isinstance(event, StepCompleted | ScopeConverged | ScopeFailed | ScopeResumed):
-            # also where nobody waits yet: a product that comes meanwhile has looked before this event
+            # also where no scope waits yet: a product that comes meanwhile has looked before this event
             decision.unit.rescheduled[snapshot.tenant.id] = snapshot.tenant.version
+        if decision.scope.kind == "product" and before.level != "open" == after.level:
+            decision.opened_after = opened_after(decision.scope, recorded, snapshot, self._catalog)
         due = made_due(event, before, snapshot, catalog=self._catalog)
         decision.unit.work_items.extend(WorkItem(str(other), recorded.time) for other in due)
         return snapshot
@@ -331,7 +335,7 @@ class Saga:
     def _note(self, decision: Decision, event: Passing, snapshot: TenantSnapshot) -> TenantSnapshot:
         """Put the fact into the tenant's stream, at the version that it was decided on, and wake every other scope.
 
-        Whoever recorded there first makes it conflict, and it is decided again.
+        An event that was recorded there first makes it conflict, and it is decided again.
         """
         tenant = snapshot.tenant
         stream = tenants.stream_of(tenant.id)
@@ -346,15 +350,15 @@ class Saga:
             )
         after = tenants.evolve(tenant, recorded)
         decision.after[stream] = after
-        if after.held != tenant.held:
-            decision.unit.held[tenant.id] = pending_approvals_of(after)
+        if after.pending != tenant.pending:
+            decision.unit.pending_approvals[tenant.id] = pending_approvals_of(after)
         return replace(snapshot, tenant=after)
 
     def _guarded(self, decision: Decision, event: Passing, tenant: Tenant) -> TenantEvent:
-        """The fact, counted by the destroy guard; or that it is held, where there is no room for it."""
+        """The fact, counted by the destroy guard; or that it is held, where the budget is used up."""
         if tenants.is_guarded(event, tenant):
             counted = decision.unit.guarded or Guarded(self._policy.guard, self._clock())
-            if decision.room is not None and counted.facts >= decision.room:
+            if decision.budget is not None and counted.facts >= decision.budget:
                 return request_approval(event)
             decision.unit.guarded = replace(counted, facts=counted.facts + 1)
         return event

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from application.ports.resources import Order
 from application.ports.work_queue import Lease, WorkItem
@@ -14,15 +14,18 @@ from domain.scope.steps import Scope
 
 @dataclass(slots=True)
 class Decision:
-    """What one turn came to: a unit of work to record, and either an effect to bring about or the end of the lease."""
+    """One decision: a unit of work to record, and either an effect to bring about or the end of the lease."""
 
     scope: Scope
     unit: UnitOfWork = field(default_factory=UnitOfWork)
     order: Order | None = None
-    room: int | None = None
-    """How many purges the destroy guard lets pass; None while nobody has asked it."""
+    budget: int | None = None
+    """How many purges the destroy guard lets pass; None before it was asked."""
     after: dict[str, State] = field(default_factory=dict)
     """The streams that the turn adds to, as they are once it is recorded."""
+
+    opened_after: timedelta | None = None
+    """How long after the event that asked for it the product is open; None where it opens nothing."""
 
     def due_again(self, at: datetime | None) -> None:
         """The scope is due again at that time, if there is one."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from domain.catalog import Catalog
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Unreachable
-from domain.event import Cause, Origin
+from domain.event import Cause, Origin, Recorded
 from domain.scope.dependencies import registers_of
 from domain.scope.desired import DesiredState
 from domain.scope.next_action import Converge, Fail, PutOnHold, Resume
@@ -57,6 +57,12 @@ def origin_of(scope: Scope, snapshot: TenantSnapshot, catalog: Catalog) -> Origi
         if origin is not None and (latest is None or origin.time > latest.time):
             latest = origin
     return latest
+
+
+def opened_after(scope: Scope, recorded: Recorded, snapshot: TenantSnapshot, catalog: Catalog) -> timedelta | None:
+    """From the event that had the scope opened until this one, which opens it."""
+    origin = origin_of(scope, snapshot, catalog)
+    return recorded.time - origin.time if origin is not None else None
 
 
 def cause_of(origin: Origin | None) -> Cause:

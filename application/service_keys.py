@@ -26,13 +26,13 @@ class ServiceKeys:
 
     def all(self) -> Mapping[str, ServiceKey]:
         """Every key that ever was, by its name."""
-        return keys_of(self._facts())
+        return keys_of(self._recorded())
 
     def record(self, decide: Decide) -> Recorded:
         """What `decide` answers on the keys as they are, as it was recorded. Raises what it raises, and Conflict."""
 
         def decided() -> tuple[UnitOfWork, Recorded]:
-            before = self._facts()
+            before = self._recorded()
             event = decide(keys_of(before))
             act = OperatorAct.begun(by=event.operator, clock=self.clock, new_id=self.new_id)
             recorded = act.recorded(event, stream=STREAM, version=len(before) + 1)
@@ -40,5 +40,5 @@ class ServiceKeys:
 
         return transact(self.log, decided)
 
-    def _facts(self) -> list[Recorded]:
+    def _recorded(self) -> list[Recorded]:
         return self.log.load({STREAM: 0}).get(STREAM, [])

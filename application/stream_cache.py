@@ -1,7 +1,7 @@
-"""Which streams has this process folded already?
+"""Cache of folded streams in this process.
 
 An LRU of states by stream. `refresh` asks the log for what is newer than the kept versions, with one query for all of
-them; what a process has just recorded itself it may `keep`. A kept state that is behind is harmless: whoever decides on
+them; what a process has just recorded itself it may `keep`. A kept state that is behind is harmless: a decision on
 it finds a version conflict, and decides again on a fresh one.
 """
 

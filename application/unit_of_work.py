@@ -55,7 +55,7 @@ class UnitOfWork:
     scopes become due. `grown` names tenants that have a product more, `woken` those whose scopes are woken, with the
     version of the tenant that they are known from: where it has moved on, the whole tenant is due. `unmoved` names
     streams with the version that was decided on: a fact that was recorded there since makes it conflict. `guarded` is
-    counted by the destroy guard; `held` says what it holds of a tenant from here on (None: nothing any more);
+    counted by the destroy guard; `pending_approvals` says what of a tenant awaits approval from now on (None: nothing);
     `live_products` by how many the products grow that are active on a tenant that is not destroyed.
     """
 
@@ -80,7 +80,7 @@ class UnitOfWork:
     rescheduled: dict[str, int] = field(default_factory=dict, metadata=EARLIEST)
     unmoved: dict[str, int] = field(default_factory=dict, metadata=EARLIEST)
     guarded: Guarded | None = field(default=None, metadata=GUARDED)
-    held: dict[str, PendingApprovals | None] = field(default_factory=dict, metadata=LATEST)
+    pending_approvals: dict[str, PendingApprovals | None] = field(default_factory=dict, metadata=LATEST)
     live_products: int = field(default=0, metadata=ADDED)
 
     @property

@@ -39,7 +39,7 @@ from domain.event_registry import REGISTRY
 from domain.stream_name import StreamName
 from domain.tenant import state as tenants
 from domain.tenant.approval import pending_approvals_of
-from domain.tenant.events import ApprovalRequested, ClosingHeld
+from domain.tenant.events import ApprovalRequested, ClosingAwaitsApproval
 from domain.tenant.guarded import PendingApprovals
 from projections import INTEGRATION
 
@@ -259,7 +259,7 @@ def _key(said: dict[str, Any], master_key: MasterKey) -> Key:
 def _held(store: LogImport) -> dict[str, PendingApprovals]:
     """What the guard holds of which tenant."""
     mapper, found = EventMapper(Sealed()), {}
-    streams = {*store.streams_with(ApprovalRequested.TOPIC), *store.streams_with(ClosingHeld.TOPIC)}
+    streams = {*store.streams_with(ApprovalRequested.TOPIC), *store.streams_with(ClosingAwaitsApproval.TOPIC)}
     for stream in sorted(streams):
         tenant = tenants.Tenant(StreamName.parse(stream).key)
         for position, name, version, topic, state in store.stream(stream):

@@ -1,1 +1,1 @@
-"""How fast is each part, against what it replaces?"""
+"""Benchmarks: the speed of each part, against what it replaces."""

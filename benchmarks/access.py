@@ -1,9 +1,10 @@
-"""How fast is a service token verified, beside atlassian-jwt-auth?
+"""Access benchmark: the verification of a service token, against atlassian-jwt-auth.
 
     first    a token that was not seen before: both with the key in memory, RS256, 2048 bits, the same tokens
     repeat   the same token again: ours from memory, theirs as the first time, for it remembers none
 
-The sides take turns in small rounds, so that what disturbs the machine disturbs both; medians over the rounds.
+The sides take turns in small rounds, so that what disturbs the machine disturbs both; medians over the rounds. What
+the edge costs is measured in edge.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from benchmarks import edge
 from benchmarks.harness import Result, progress
 from domain.errors import UsageError
 from tenantry_client.asap import FixedKeys, Signer, SigningKey, Verifier
@@ -56,6 +58,7 @@ def run(*, runs: int, quick: bool) -> Result:
         "repeat_us": round(1e6 / repeat, 2),
         "peer_us": round(1e6 / peer, 1),
         "rounds": rounds,
+        **edge.measure(runs=runs, quick=quick),
     }
 
 

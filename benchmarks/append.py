@@ -1,4 +1,4 @@
-"""How many appends a second do 16 writers get through?
+"""Append benchmark: the appends a second of 16 writers.
 
 Ours against the library's own recorder: the same payload, the same number of writers, each side in as many processes
 as serve it best. Ours with the high-water agent at work, which the peer does not need. Single events on the disk as it

@@ -1,4 +1,4 @@
-"""How fast are the read models of a moment built beside the live ones? A part of `tenantry bench history`.
+"""As-of benchmark: the read models of a past moment, built beside the live ones. A part of `tenantry bench history`.
 
 `tenantry replay as-of POSITION --into SCHEMA` and `tenantry replay rebuild`, as a person calls them, in turns on one
 log and with as many workers: both read the whole log up to its end, so that they do the same work. The rebuild swaps

@@ -1,4 +1,4 @@
-"""How fast does the log leave as Parquet, and in how much memory? A part of `tenantry bench history`."""
+"""Export benchmark: speed and memory of the log's export as Parquet. A part of `tenantry bench history`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVENTS = 300_000
 
 
 def export_rate(postgres: EmbeddedPostgres, runs: int, quick: bool) -> dict[str, Any]:
-    """Events a second of an export to Parquet, from the query to the renamed folder; and the most memory it held."""
+    """Events a second of an export to Parquet, from the query to the renamed folder; and the most memory it used."""
     url = our_database(postgres, "export")
     load(url, lives, range((1_000 if quick else EVENTS) // EVENTS_OF_A_LIFE))
     rates, sizes, memory = [], [], []

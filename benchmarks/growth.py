@@ -1,4 +1,4 @@
-"""What becomes of each rate when the store grows?
+"""Growth benchmark: each rate in a store of 10,000 to 1,000,000 tenants.
 
 One store with 10,000, then 100,000, then 1,000,000 tenants of five events each, and the ids of their messages; at each
 size every rate is measured on it as the other benches do, ours only. The ratio is that of the rate which suffers most:

@@ -1,4 +1,4 @@
-"""How is one thing measured against another?
+"""Benchmark harness: it measures one implementation against another.
 
 A server of our own in a folder that goes afterwards; ours and the peer in turns on it, so that what disturbs the
 machine disturbs both; the median of the runs. Work is done by processes that get ready first, and start together:
@@ -115,7 +115,7 @@ def settle(*urls: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """What a process said, and the most memory it held."""
+    """The result of a process, and the most memory it used."""
 
     value: Any
     rss_mib: float
@@ -133,8 +133,8 @@ def together(
     Raises TimeoutError where one of them is not done within `seconds`, RuntimeError where one failed.
     """
     line = _SPAWN.Barrier(len(arguments) + 1)
-    said: Any = _SPAWN.Queue()
-    processes = [_SPAWN.Process(target=_run, args=(work, each, line, said), daemon=True) for each in arguments]
+    answers: Any = _SPAWN.Queue()
+    processes = [_SPAWN.Process(target=_run, args=(work, each, line, answers), daemon=True) for each in arguments]
     for process in processes:
         process.start()
     outcomes: list[Any] = []
@@ -143,9 +143,9 @@ def together(
             line.wait(START_SECONDS)  # all are ready
             when_ready()
             line.wait(START_SECONDS)  # go
-        outcomes = [said.get(timeout=seconds) for _ in processes]
+        outcomes = [answers.get(timeout=seconds) for _ in processes]
     except queue.Empty:
-        raise TimeoutError(f"{work.__name__} hangs: it said nothing for {seconds:g} s") from None
+        raise TimeoutError(f"{work.__name__} hangs: it has not answered for {seconds:g} s") from None
     finally:
         for process in processes:
             process.join(10 if len(outcomes) == len(processes) else 0)
@@ -157,7 +157,7 @@ def together(
     return outcomes
 
 
-def _run(work: Work, arguments: tuple[object, ...], line: Any, said: Any) -> None:
+def _run(work: Work, arguments: tuple[object, ...], line: Any, answers: Any) -> None:
     try:
         configure_logging(level="warning")
         steps = work(*arguments)
@@ -167,14 +167,14 @@ def _run(work: Work, arguments: tuple[object, ...], line: Any, said: Any) -> Non
         try:
             next(steps)
         except StopIteration as done:
-            said.put(Worked(done.value, peak_mib("self")))
-    except BaseException:  # noqa: BLE001 - told to the parent, which raises
+            answers.put(Worked(done.value, peak_mib("self")))
+    except BaseException:  # noqa: BLE001 - sent to the parent, which raises
         line.abort()
-        said.put(traceback.format_exc())
+        answers.put(traceback.format_exc())
 
 
 def peak_mib(pid: int | str) -> float:
-    """The most memory that the process has held so far, in MiB; 0 where nobody can tell any more."""
+    """The most memory that the process has used so far, in MiB; 0 where it cannot be read any more."""
     with suppress(OSError):
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
         return int(found[1]) / 1024 if found else 0.0

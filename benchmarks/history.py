@@ -1,4 +1,4 @@
-"""How fast is what looks back?
+"""History benchmark: the speed of the seal, of proofs, of the export and of past read models.
 
 Each part is a function that gives figures of its own; `PARTS` is the list. They share one server.
 

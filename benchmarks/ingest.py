@@ -1,8 +1,8 @@
-"""How many messages a second become facts?
+"""Ingest benchmark: the messages a second that become events.
 
 Ours from Kafka: messages lie on the embedded broker, the intakes have joined their group, and what is timed is the way
-from there to the last commit, everything included: reading, deciding, facts, positions, message ids, wake rows; once
-with kafka-python, once with confluent-kafka (the extra `fast`). The peer is spared Kafka, JSON and rules: it saves an
+from there to the last commit, everything included: reading, deciding, events, positions, message ids, due scopes; once
+with kafka-python, once with confluent-kafka (the extra `fast`). The peer has no Kafka, JSON and rules: it saves an
 aggregate of one event for each message, in as many processes.
 """
 
@@ -21,11 +21,13 @@ import psycopg
 
 from adapters.embedded.broker import EmbeddedBroker
 from adapters.kafka.clients import Consumer, KafkaPythonProducer, OnAssign, ensure_topics
+from application.inbound import Inbound
 from benchmarks import stock
 from benchmarks.append import agent
 from benchmarks.harness import Result, copied, in_turns, our_database, peer_database, progress, result, server, together
 from benchmarks.population import license_message, lives, load, parts, tenant_id
 from history.rebuild.loading import spare_the_collector
+from runtime.compose.intake import intake_consumer_of, lifecycle_of, messages_of
 from workers.intake import Intake
 
 MESSAGES: Final = 40_000
@@ -125,16 +127,16 @@ def intake(
     consumers: list[Consumer] = []
 
     def connect(on_assign: OnAssign) -> Consumer:
-        consumers.append(ours.consumer(on_assign))
+        consumers.append(intake_consumer_of(ours, on_assign))
         return consumers[0]
 
     topics = {"commerce_topic": f"{run_id}.commerce", "lifecycle_topic": f"{run_id}.lifecycle"}
     with parts(url, bootstrap, **topics, consumer_group=run_id, kafka_client=client) as ours:
         at_work = Intake(
             connect,
-            ours.lifecycle,
-            read=ours.read,
-            refused=ours.refused,
+            lifecycle_of(ours),
+            read=messages_of(ours).read,
+            refused=messages_of(ours).refused,
             positions=ours.log,
             batch=ours.settings.intake_batch,
             poll_seconds=ours.settings.poll_seconds,
@@ -153,7 +155,7 @@ def intake(
         return start, end
 
 
-def _join(at_work: Intake, consumer: Consumer) -> None:
+def _join(at_work: Intake[Inbound], consumer: Consumer) -> None:
     """Until the group has settled: each member has its share of the partitions."""
     deadline = time.monotonic() + 60
     while len(consumer.assignment()) != 2 * PARTITIONS // INTAKES:

@@ -1,7 +1,7 @@
-"""How long does it take from Kafka to a read model?
+"""Latency benchmark: the time from Kafka to a read model.
 
 A whole `tenantry up`, and 100 events a second: changes of customers, which need no saga to be seen. What is timed is
-the way from the call that produces the message to the moment at which somebody who asks every 2 ms has found the row.
+the way from the call that produces the message to the moment at which a query every 2 ms has found the row.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ HEADERS: Final = (("content-type", b"application/cloudevents+json"),)
 def run(*, runs: int, quick: bool = False) -> Result:
     seconds, warm_up = (0.5, 0.5) if quick else (SECONDS, WARM_UP_SECONDS)
     p50s, p99s = list[float](), list[float]()
-    with running() as (said, pid), MemoryWatch(pid) as watch:
-        measure(said, warm_up)
+    with running() as (ready, pid), MemoryWatch(pid) as watch:
+        measure(ready, warm_up)
         for number in range(1, runs + 1):
-            latencies = measure(said, seconds)
+            latencies = measure(ready, seconds)
             p50s.append(median(latencies))
             p99s.append(quantiles(latencies, n=100)[98])
             progress(f"latency, run {number} of {runs}: p50 {p50s[-1]:.0f} ms, p99 {p99s[-1]:.0f} ms")
@@ -64,7 +64,7 @@ def run(*, runs: int, quick: bool = False) -> Result:
 
 @contextmanager
 def running() -> Iterator[tuple[dict[str, Any], int]]:
-    """A `tenantry up` of its own; what it said when it was ready, and its process."""
+    """A `tenantry up` of its own; what it printed when it was ready, and its process."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TENANTRY_")}
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         command = [sys.executable, "-m", "cli.main", "up", "--json", "--data-dir", f"{directory}/data"]
@@ -83,15 +83,15 @@ def running() -> Iterator[tuple[dict[str, Any], int]]:
                 process.terminate()
 
 
-def measure(said: dict[str, Any], seconds: float) -> list[float]:
+def measure(ready: dict[str, Any], seconds: float) -> list[float]:
     """Milliseconds of each event."""
     count = int(RATE * seconds)
     of_run = uuid4().hex[:12]
     produced: dict[str, float] = {}
     latencies: list[float] = []
-    watching = threading.Thread(target=_watch, args=(said["database_url"], count, produced, latencies))
+    watching = threading.Thread(target=_watch, args=(ready["database_url"], count, produced, latencies))
     watching.start()
-    producer = KafkaPythonProducer(said["kafka_bootstrap"])
+    producer = KafkaPythonProducer(ready["kafka_bootstrap"])
     start = time.monotonic()
     for number in range(count):
         time.sleep(max(0.0, start + number / RATE - time.monotonic()))

@@ -1,4 +1,4 @@
-"""What is in the stores that are measured?
+"""Population: the tenants in the stores that the benchmarks measure.
 
 Tenants as they are after a short life, five events each: created, a product activated, its license changed, the site
 made, the license laid down. EventMapper makes one of each; the others are copies of it with ids, streams and sealed
@@ -164,7 +164,7 @@ _EVENT: Final = UUID("e4e47e4e-0000-4000-8000-e4e47e4e0000")
 
 
 class _Blanks:
-    """Sealing keys that leave room for what will be sealed."""
+    """Encryption keys that leave space for the encrypted text."""
 
     def seal(self, subject: str, plain: bytes, bound_to: str) -> str:
         return f"<{bound_to.rpartition('/')[2]}>"

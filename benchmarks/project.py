@@ -1,4 +1,4 @@
-"""How many events a second become rows of a read model, live?
+"""Projection benchmark: the events a second that become rows of a read model, live.
 
 Our projector, and the library's ProjectionRunner, on a log in which each event changes a row of `licenses`, five
 changes a row; both views have the same columns. The peer gets fewer events: its rate does not depend on how many.
@@ -16,6 +16,7 @@ from benchmarks.harness import Result, copied, in_turns, our_database, peer_data
 from benchmarks.population import EVENTS_OF_A_LIFE, license_changes, load, parts
 from history.rebuild.loading import spare_the_collector
 from projections import licenses
+from runtime.compose.projector import log_reader_of, mark_listener_of, projector_engine_of
 from workers.projector import Projector
 
 EVENTS: Final = 100_000
@@ -55,12 +56,12 @@ def projector(url: str) -> Generator[None, None, float]:
     """Bring the read model up to the mark; seconds."""
     with parts(url) as ours:
         at_work = Projector(
-            ours.log_reader,
-            ours.projector_engine,
+            log_reader_of(ours),
+            projector_engine_of(ours),
             [licenses.PROJECTION],
             batch=ours.settings.projector_batch,
             poll_seconds=ours.settings.poll_seconds,
-            listener=ours.mark_listener,
+            listener=mark_listener_of(ours),
         )
         spare_the_collector()
         yield

@@ -1,4 +1,4 @@
-"""How many events a second does a rebuild read, decode, fold and write?
+"""Rebuild benchmark: the events a second that a rebuild reads, decodes, folds and writes.
 
 `tenantry replay rebuild licenses --workers 2` as a person calls it, from the start of its process to the swap, on a
 log of a million events that all change the read model (200,000 rows, five changes each). The peer has no rebuild: its
@@ -61,8 +61,8 @@ def replay(url: str, *words: str) -> tuple[float, float]:
         ) as process,
         MemoryWatch(process.pid) as watch,
     ):
-        said, _ = process.communicate()
+        output, _ = process.communicate()
         seconds = time.monotonic() - start
     if process.returncode:
-        raise RuntimeError(f"tenantry replay {' '.join(words)} failed: {said[-2000:]}")
+        raise RuntimeError(f"tenantry replay {' '.join(words)} failed: {output[-2000:]}")
     return seconds, watch.worst_mib

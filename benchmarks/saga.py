@@ -1,4 +1,4 @@
-"""How many tenants a second go through the seven steps?
+"""Saga benchmark: the tenants a second that go through the seven steps.
 
 Ours: provisioners on a log in which so many tenants have just been created, each with one product; what is timed is
 the way from there to the last scope that converged. Executors do nothing, so that what is left is the saga: claiming,
@@ -65,6 +65,7 @@ from domain.scope.steps import (
 from history.rebuild.loading import spare_the_collector
 from runtime.compose import Parts, lease_of, utc_now
 from runtime.compose.intake import lifecycle_of, messages_of
+from runtime.compose.provisioner import executors_of
 from workers.provisioner import Provisioner
 from workers.roles import limits_of
 
@@ -175,7 +176,7 @@ def provision(url: str, local: bool) -> Generator[None, None, tuple[datetime, fl
         provisioner = Provisioner(
             ours.log,
             ours.saga,
-            ours.executors if local else _idle(ours),
+            executors_of(ours) if local else _idle(ours),
             clock=utc_now,
             owner="bench",
             limits=limits_of(settings),
@@ -210,11 +211,11 @@ def _last_first_step(ours: Parts, began: datetime) -> float:
     ours.log.advance_mark()
     first: dict[str, float] = {}
     after = 0
-    while facts := ours.log.read(after, 5_000):
-        after = facts[-1].position or 0
-        for fact in facts:
-            if isinstance(fact.event, StepStarted):
-                first.setdefault(fact.stream, (fact.time - began) / timedelta(seconds=1))
+    while events := ours.log.read(after, 5_000):
+        after = events[-1].position or 0
+        for recorded in events:
+            if isinstance(recorded.event, StepStarted):
+                first.setdefault(recorded.stream, (recorded.time - began) / timedelta(seconds=1))
     return max(first.values())
 
 
@@ -295,27 +296,27 @@ def _database(order: Order) -> DatabaseResult:
 def latencies(runs: int, *, seconds: float) -> list[float]:
     """The 99th percentile of each run, in milliseconds from `product.activated` to the convergence of the product."""
     p99s = list[float]()
-    with running() as (said, _):
-        _activate(said, 1.0)
+    with running() as (ready, _):
+        _activate(ready, 1.0)
         for number in range(1, runs + 1):
-            found = _activate(said, seconds)
+            found = _activate(ready, seconds)
             p99s.append(quantiles(found, n=100)[98])
             progress(f"activated, run {number} of {runs}: p50 {median(found):.0f} ms, p99 {p99s[-1]:.0f} ms")
     return p99s
 
 
-def _activate(said: Mapping[str, Any], seconds: float) -> list[float]:
+def _activate(ready: Mapping[str, Any], seconds: float) -> list[float]:
     tenants = [str(uuid4()) for _ in range(int(RATE * seconds))]
-    producer = KafkaPythonProducer(said["kafka_bootstrap"])
+    producer = KafkaPythonProducer(ready["kafka_bootstrap"])
     sites, products = dict[str, float](), dict[str, float]()
-    for_sites = Thread(target=partial(_watch, said["database_url"], len(tenants), sites, kind="site"))
+    for_sites = Thread(target=partial(_watch, ready["database_url"], len(tenants), sites, kind="site"))
     for_sites.start()
     for tenant in tenants:
         key, value = created(tenant)
         producer.send(TOPIC, key=key, value=value, headers=HEADERS)
     producer.flush()
     for_sites.join()
-    for_products = Thread(target=partial(_watch, said["database_url"], len(tenants), products, kind="product"))
+    for_products = Thread(target=partial(_watch, ready["database_url"], len(tenants), products, kind="product"))
     for_products.start()
     time.sleep(1)  # what the sites have left to do is not what is timed
     produced: dict[str, float] = {}
@@ -334,7 +335,7 @@ def _activate(said: Mapping[str, Any], seconds: float) -> list[float]:
 
 
 def _watch(url: str, count: int, found: dict[str, float], *, kind: str) -> None:
-    """When each tenant's scope of that kind was seen to have converged, for whoever asks every 10 ms."""
+    """When each tenant's scope of that kind was seen to have converged, by a query every 10 ms."""
     deadline = time.monotonic() + count / RATE + 60
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute("SELECT coalesce(max(notification_id), 0) FROM stored_events").fetchone()

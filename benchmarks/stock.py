@@ -1,4 +1,4 @@
-"""What is the peer?
+"""Peer of the benchmarks: the eventsourcing library without changes.
 
 The eventsourcing library as it comes: its recorder, its Application, its ProjectionRunner with a view that has the
 columns of our read model `licenses`. It makes its own tables, in a database of its own on the same server.

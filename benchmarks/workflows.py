@@ -1,4 +1,4 @@
-"""What does the same take as a workflow of DBOS?
+"""DBOS workflow: the peer of the saga benchmark.
 
 A workflow of seven steps that do nothing. DBOS records the beginning of the workflow, the outcome of each step and the
 end of the workflow, each before it goes on: what a crash leaves is taken up again. It makes its own tables, in a

@@ -31,6 +31,7 @@ BENCHES = {
     "history": ("benchmarks.history", "run"),
     "saga": ("benchmarks.saga", "run"),
     "access": ("benchmarks.access", "run"),
+    "context": ("benchmarks.context", "run"),
 }
 ALL = tuple(name for name in BENCHES if name != "append_batch")  # `append` has it
 

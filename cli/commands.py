@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "explain": Entry("cli.history:explain", "Explain the state of a tenant's products."),
     "diff": Entry("cli.history:diff", "Compare a tenant at two moments."),
     "tenants": Entry("cli.tenants:tenants", "List tenants with the levels of their products."),
+    "wait": Entry("cli.wait:wait", "Wait until a tenant's products are open."),
     "status": Entry("cli.status:status", "Show positions, lags, and waiting work."),
     "credentials": Entry("cli.credentials:credentials", "Print a product's database login, with PASSWORD."),
     "restore": Entry("cli.acting:restore", "Undo the destruction of a tenant before its purge."),
@@ -43,6 +44,9 @@ COMMANDS: Final[dict[str, Entry]] = {
     "orphans": Entry("cli.orphans:app", "List and remove resources that belong to no scope."),
     "runs": Entry("cli.runs:app", "List, retry, hold, release and approve runs."),
     "access": Entry("cli.access:app", "Check and explain the allow-list of services."),
+    "edge": Entry("cli.edge:app", "Write the edge's proxy configuration."),
+    "edge-authorizer": Entry("cli.edge:edge_authorizer", "Run the edge authorizer."),
+    "egress": Entry("cli.edge:egress_app", "Write the egress proxy's configuration."),
     "service-keys": Entry("cli.service_keys:app", "Make, publish, list and revoke service keys."),
     "quarantine": Entry("cli.quarantine:app", "List, retry and discard quarantined messages."),
     "waiting": Entry("cli.waiting:app", "List messages that wait for their tenant."),
@@ -55,6 +59,11 @@ COMMANDS: Final[dict[str, Entry]] = {
     "projector": Entry("cli.run:projector", "Run one projector."),
     "provisioner": Entry("cli.run:provisioner", "Run one provisioner."),
     "relay": Entry("cli.run:relay", "Run one relay."),
+    "context-service": Entry(
+        "cli.context_service:context_service", "Answer services: who is this tenant, and may it in?"
+    ),
+    "contexts": Entry("cli.context_service:contexts", "Keep the tenant contexts, or derive all of them anew."),
+    "context-sidecar": Entry("cli.context_sidecar:context_sidecar", "Keep the contexts of all tenants on this host."),
     "schemas": Entry("cli.messages:schemas", "Write the JSON Schemas of the incoming events."),
     "bench": Entry("cli.bench:bench", "Measure a part and the design that it replaced."),
 }

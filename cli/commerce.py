@@ -49,7 +49,7 @@ def _differences(parts: Parts, path: Path, comparison: Comparison) -> Iterator[D
 
 
 def _text(found: Iterator[Difference], comparison: Comparison) -> Iterator[Line]:
-    rows = [(each.kind, each.tenant_id, each.what, each.said, _remedy(each)) for each in islice(found, MOST)]
+    rows = [(each.kind, each.tenant_id, each.what, each.text, _remedy(each)) for each in islice(found, MOST)]
     deque(found, maxlen=0)
     total = comparison.found.total()
     if rows:
@@ -62,7 +62,7 @@ def _text(found: Iterator[Difference], comparison: Comparison) -> Iterator[Line]
 
 
 def _remedy(difference: Difference) -> str:
-    return HELD if difference.held else REMEDIES[difference.kind]
+    return HELD if difference.is_awaiting_approval else REMEDIES[difference.kind]
 
 
 def _json(found: Iterator[Difference], comparison: Comparison) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from adapters.postgres.in_force import Proof
 from adapters.postgres.message_history import arrivals_of
 from adapters.postgres.past import Moment, time_of
 from application.description import STEP_NAMES
@@ -30,6 +31,7 @@ from history.explain import Explained
 from history.story import place_of
 from history.timeline import Entry
 from runtime.compose import Parts, utc_now
+from runtime.compose.contexts import in_force_stream_of
 
 
 @command
@@ -183,8 +185,14 @@ def explain(
         explaining.explain(tenant, each, facts, catalog=then.catalog, policy=then.policy, now=moment.time, later=later)
         for each in products
     ]
-    told = {"tenant_id": tenant, "at": _told(moment), "products": [_explained(each) for each in found]}
-    story = (line for each in found for line in _story(tenant, each, moment))
+    proofs = [_in_force(parts, each) for each in found]
+    explained = [{**_explained(each), "in_force": _proof(*proof)} for each, proof in zip(found, proofs, strict=True)]
+    told = {"tenant_id": tenant, "at": _told(moment), "products": explained}
+    story = (
+        line
+        for each, proof in zip(found, proofs, strict=True)
+        for line in (*_story(tenant, each, moment), *_in_force_lines(*proof))
+    )
     return Report(told, story if found else [f"tenant {tenant} had no products at {_said(moment)}"])
 
 
@@ -243,6 +251,33 @@ def _links(chain: Sequence[Recorded]) -> Iterator[str]:
             yield f"{clock(fact.time)}  {what} (position {fact.position})"
     if came and came[-1].cause.source:
         yield f"by {place_of(came[-1].cause)}"
+
+
+def _in_force(parts: Parts, told: Explained) -> tuple[int | None, Proof | None]:
+    """The position since which commerce wants the product other than open, and the proof that it is in force."""
+    since = [reason.since[0].position for reason in told.desired_state if told.spec != "open" and reason.since]
+    if not since:
+        return None, None
+    return min(since), in_force_stream_of(parts).first_covering(min(since))
+
+
+def _in_force_lines(since: int | None, proof: Proof | None) -> Iterator[str]:
+    if since is None:
+        return
+    if proof is None:
+        yield f"  It is not proved yet that nobody is let in on what came before position {since}."
+    else:
+        yield (
+            f"  It is in force, provably, since {clock(proof.time)}: no look-up that began later was allowed on what"
+            f" came before position {since} (position {proof.position})."
+        )
+
+
+def _proof(since: int | None, proof: Proof | None) -> dict[str, Any] | None:
+    if since is None:
+        return None
+    found = {"time": proof.time, "position": proof.position, "up_to": proof.up_to} if proof is not None else None
+    return {"since": since, "proof": found}
 
 
 def _explained(told: Explained) -> dict[str, Any]:

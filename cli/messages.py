@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,8 +18,9 @@ from application.progress import Progress
 from cli.command import command
 from cli.output import Report
 from cli.progress import progress
-from domain.errors import Malformed, UsageError
+from domain.errors import Malformed, Unavailable, UsageError
 from runtime.compose import Parts
+from runtime.compose.contexts import context_reader_of
 from runtime.compose.kafka import producer_of
 
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
@@ -29,11 +31,16 @@ FLUSH_EVERY = 1000
 def publish(
     parts: Parts,
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="CloudEvents, one a line; - reads stdin.")],
+    wait: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="Wait until all are in the log, and print the freshness token."),
+    ] = None,
 ) -> Report:
     """Publish CloudEvents from a file: customers to the commerce topic, all others to the lifecycle topic.
 
     A line is sent as it is, and the intake checks it; only a line that is no JSON object, as the intake reads JSON, is
     refused here, before anything is sent. Publishing a file twice is harmless: the second copies count as duplicates.
+    With --wait the token is a position of the log: a look-up with it (Tenancy-At-Least) knows of all of them.
     """
     lines = list(_lines(file))
     with progress("publishing") as say, closing(producer_of(parts)) as producer:
@@ -45,7 +52,31 @@ def publish(
                 say(Progress(number, len(lines), number))
         producer.flush()
         say(Progress(len(lines), len(lines), len(lines)))
-    return Report({"published": len(lines)}, [f"published {len(lines)} events"])
+    if wait is None:
+        return Report({"published": len(lines)}, [f"published {len(lines)} events"])
+    token = _token(parts, [event for event, _ in lines], wait)
+    return Report({"published": len(lines), "token": token}, [f"published {len(lines)} events", f"token {token}"])
+
+
+def _token(parts: Parts, events: list[dict[str, Any]], seconds: float) -> int:
+    """A position at or after all that the events came to. Raises Unavailable where they are not taken in in time."""
+    left = {(event["source"], event["id"]) for event in events if _has_name(event)}
+    reader, end = context_reader_of(parts), time.monotonic() + seconds
+    while left:
+        left = {each for each in left if not reader.is_taken_in(*each)}
+        if left and time.monotonic() > end:
+            source, id_ = min(left)
+            raise Unavailable(
+                f"{len(left)} of {len(events)} events are not in the log after {seconds:g} s, {id_} of {source} among"
+                " them: they wait, are quarantined, or no intake runs; see `tenantry status`"
+            )
+        if left:
+            time.sleep(0.02)
+    return reader.committed().upto.position
+
+
+def _has_name(event: dict[str, Any]) -> bool:
+    return isinstance(event.get("source"), str) and isinstance(event.get("id"), str)
 
 
 def _lines(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:

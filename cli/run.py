@@ -48,6 +48,7 @@ def up(
             "ready": True,
             "database_url": _told(where.database_url),
             "kafka_bootstrap": where.kafka_bootstrap,
+            "context_url": supervisor.context_url,
             "data_dir": str(supervisor.data_dir),
             "configuration": supervisor.configuration,
         }
@@ -55,7 +56,8 @@ def up(
             f"ready  kafka {where.kafka_bootstrap}  database {without_secrets(where.database_url)}"
             f"  data {supervisor.data_dir}"
         )
-        lines = (Aside(line, "dim") for line in supervisor.configuration)
+        contexts = [f"contexts  {supervisor.context_url}"] if supervisor.context_url else []
+        lines = (Aside(line, "dim") for line in (*supervisor.configuration, *contexts))
         render(Report(told, [*lines, ready]), as_json=as_json)
         supervisor.watch(stop)
         drains = (

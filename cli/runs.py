@@ -106,7 +106,7 @@ def _as_shown(
     shown: dict[str, dict[str, Any]] = {}
     for tenant_id, snapshot in parts.saga.snapshots(unsettled).items():
         origin = snapshot.tenant.origin
-        since = min((held.since for held in snapshot.tenant.held), default=origin.time if origin else now)
+        since = min((held.since for held in snapshot.tenant.pending), default=origin.time if origin else now)
         for scope, told in describe_scopes(snapshot, catalog=parts.catalog, policy=parts.policy, now=now).items():
             row = known.get(str(scope), {"updated_at": since, "age_seconds": (now - since).total_seconds()})
             shown[str(scope)] = {

@@ -1,1 +1,1 @@
-"""What is true: the tenants of an estate, their wishes and their provisioning. No I/O, no clock, no randomness."""
+"""The domain: tenants, their desired state and their provisioning. No I/O, no clock, no randomness."""

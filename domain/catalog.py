@@ -1,8 +1,8 @@
-"""Which products are there, and how do they hang together?
+"""Catalogue of products: which products there are, and how they depend on each other.
 
 Products are data (catalog.toml): a product belongs to a family, whose products share one database; an app has a host
 product, is never more open than it, and lives in its host's database unless it names a family of its own. A step of a
-product may be brought about by somebody else, a provisioner behind a webhook or a Kafka topic.
+product may be brought about by a foreign provisioner behind a webhook or a Kafka topic.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from domain.scope.steps import SCOPE_STEPS, Step
 
 
 def _webhook(address: str) -> str:
-    """An address that may lie open in the catalogue, and that nobody can listen to on the way."""
+    """An address that may lie open in the catalogue, and to which the way is encrypted."""
     url = urlsplit(address)
     if not url.hostname or url.port == 0 or "@" in url.netloc or url.query or url.fragment:
         raise ValueError("write the webhook as https://host/path, without user, password, query or fragment")
@@ -41,14 +41,14 @@ def _is_loopback(host: str) -> bool:
 
 
 class ForeignExecutor(Value):
-    """Who else brings a step about. `secret` names the secret that signs what we send; it lies in the settings."""
+    """A foreign provisioner behind a webhook. `secret` names the secret that signs orders, kept in the settings."""
 
     webhook: Annotated[str, Field(pattern=r"^[!-~]+$", max_length=1024), AfterValidator(_webhook)]
     secret: names.SecretName
 
 
 class CommandedExecutor(Value):
-    """Who else brings a step about, asked by commands on the topic `kafka`."""
+    """A foreign provisioner, asked by commands on the topic `kafka`."""
 
     kafka: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
@@ -129,7 +129,7 @@ class Catalog(Value):
         return Catalog(products=self.products) if self.retired else self
 
     def unknown_among(self, keys: Iterable[str]) -> tuple[str, ...]:
-        """The products of which this catalogue knows nothing: nobody who has only this one may decide about them."""
+        """The products that this catalogue does not know: a process that has only this one must not decide on them."""
         return tuple(sorted(key for key in keys if key not in self))
 
     def family_of(self, key: str) -> str:

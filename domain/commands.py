@@ -1,4 +1,4 @@
-"""What can be asked of a customer or a tenant?
+"""Commands: what a producer or an operator can ask of a customer or a tenant.
 
 The eight commands are the `data` of the eight CloudEvents of the wire; adapters/kafka/cloudevents_reader.py reads
 them from bytes and docs/schemas/ is generated from them. Unknown fields are refused: a mistyped `expires_at` must not

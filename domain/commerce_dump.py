@@ -1,4 +1,4 @@
-"""Is what commerce wants what we were told?
+"""Dump of commerce: one line of it, compared with what the log says of the same tenant.
 
 A full dump of commerce, line by line, against the registers. What follows from the registers is not looked at here: the
 saga and the reconciler see to it.
@@ -25,8 +25,8 @@ from domain import names
 from domain.commands import Data, Instant, Residency, Revision, Users
 from domain.customer import Customer
 from domain.event import Origin
-from domain.tenant.budget import with_held
-from domain.tenant.closings import describe_held
+from domain.tenant.budget import with_pending
+from domain.tenant.closings import describe_pending
 from domain.tenant.product_registers import ProductRegisters
 from domain.tenant.state import Attributes, Tenant
 
@@ -98,13 +98,16 @@ Kind = Literal["missing", "older", "differs", "ahead", "extra"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`what`: `customer c-1`, `tenant t-1`, or a product of it by its key. `held`: by the destroy guard, not lost."""
+    """`what`: `customer c-1`, `tenant t-1`, or a product of it by its key.
+
+    `is_awaiting_approval`: the destroy guard has it, it is not lost.
+    """
 
     kind: Kind
     tenant_id: str | None
     what: str
-    said: str
-    held: bool = False
+    text: str
+    is_awaiting_approval: bool = False
 
 
 def compare_customer(line: CustomerLine, customer: Customer, *, as_of: datetime) -> Iterator[Difference]:
@@ -114,18 +117,18 @@ def compare_customer(line: CustomerLine, customer: Customer, *, as_of: datetime)
         yield Difference("missing", None, what, "we never heard of it")
         return
     details, here = customer.details.value, customer.details.revision
-    said = []
+    differences = []
     if line.country is not None and line.country != details.country:
-        said.append(f"country {details.country} here, {line.country} at commerce")
+        differences.append(f"country {details.country} here, {line.country} at commerce")
     if line.administrators is not None:
         known = {person.account_id for person in details.administrators}
         if known != set(line.administrators):
-            said.append(
+            differences.append(
                 f"{len(known - set(line.administrators))} administrators too many here,"
                 f" {len(set(line.administrators) - known)} too few"
             )
-    if kind := _kind(here, line.revision, said, customer.origin, as_of=as_of):
-        yield Difference(kind, None, what, _told(here, line.revision, said))
+    if kind := _kind(here, line.revision, differences, customer.origin, as_of=as_of):
+        yield Difference(kind, None, what, _text(here, line.revision, differences))
 
 
 def compare_tenant(line: TenantLine, tenant: Tenant, *, as_of: datetime) -> Iterator[Difference]:
@@ -138,16 +141,22 @@ def compare_tenant(line: TenantLine, tenant: Tenant, *, as_of: datetime) -> Iter
     if line.destroyed or tenant.destroyed:
         newer = tenant.destroyed is not None and is_newer(tenant.origin, as_of)
         if line.destroyed != (tenant.destroyed is not None) and not newer:
-            held = any(held.event.change == "destroy" for held in tenant.held)
+            held = any(held.event.change == "destroy" for held in tenant.pending)
             here = "destroyed" if tenant.destroyed else "held by the destroy guard" if held else "alive"
             there = "destroyed" if line.destroyed else "alive"
             is_awaiting_approval = held and line.destroyed
-            yield Difference("differs", tenant.id, what, f"{here} here, {there} at commerce", held=is_awaiting_approval)
+            yield Difference(
+                "differs",
+                tenant.id,
+                what,
+                f"{here} here, {there} at commerce",
+                is_awaiting_approval=is_awaiting_approval,
+            )
         return
     attributes, revision = tenant.attributes.value, tenant.attributes.revision
-    said = list(_attributes(line, attributes))
-    if kind := _kind(revision, line.revision, said, tenant.origin, as_of=as_of):
-        yield Difference(kind, tenant.id, what, _told(revision, line.revision, said))
+    differences = list(_attributes(line, attributes))
+    if kind := _kind(revision, line.revision, differences, tenant.origin, as_of=as_of):
+        yield Difference(kind, tenant.id, what, _text(revision, line.revision, differences))
     for product in line.products:
         yield from _compare_product(product, tenant, as_of=as_of)
     for key in sorted(set(tenant.products) - {product.product for product in line.products}):
@@ -170,15 +179,23 @@ def _compare_product(line: ProductLine, tenant: Tenant, *, as_of: datetime) -> I
             known = "never activated here" if registers.origin else "we never heard of it"
             yield Difference("missing", tenant.id, line.product, known)
         return
-    held = [held.event for held in tenant.held if held.event.product == line.product and held.event.change != "purge"]
+    held = [
+        held.event for held in tenant.pending if held.event.product == line.product and held.event.change != "purge"
+    ]
     revision = _highest(registers, [each.revision for each in held])
-    said = list(_content(line, registers))
-    is_heard = bool(held) and not list(_content(line, with_held(registers, held)))
-    if said:
-        said += [f"{describe_held(each)} is held by the destroy guard" for each in held]
-    if kind := _kind(revision, line.revision, said, registers.origin, as_of=as_of):
+    differences = list(_content(line, registers))
+    is_heard = bool(held) and not list(_content(line, with_pending(registers, held)))
+    if differences:
+        differences += [f"{describe_pending(each)} is held by the destroy guard" for each in held]
+    if kind := _kind(revision, line.revision, differences, registers.origin, as_of=as_of):
         is_awaiting_approval = is_heard and kind == "differs"
-        yield Difference(kind, tenant.id, line.product, _told(revision, line.revision, said), held=is_awaiting_approval)
+        yield Difference(
+            kind,
+            tenant.id,
+            line.product,
+            _text(revision, line.revision, differences),
+            is_awaiting_approval=is_awaiting_approval,
+        )
 
 
 def _content(line: ProductLine, here: ProductRegisters) -> Iterator[str]:
@@ -214,7 +231,7 @@ def _highest(registers: ProductRegisters, held: Iterable[int | None]) -> int | N
 
 
 def _kind(
-    here: int | None, there: int | None, said: Sequence[str], origin: Origin | None, *, as_of: datetime
+    here: int | None, there: int | None, differences: Sequence[str], origin: Origin | None, *, as_of: datetime
 ) -> Kind | None:
     if here is not None and there is not None and here < there:
         return "older"
@@ -222,12 +239,12 @@ def _kind(
         return None
     if here is not None and there is not None and here > there:
         return "ahead"
-    return "differs" if said else None
+    return "differs" if differences else None
 
 
-def _told(here: int | None, there: int | None, said: Sequence[str]) -> str:
+def _text(here: int | None, there: int | None, differences: Sequence[str]) -> str:
     revisions = [] if here == there else [f"revision {_value(here)} here, {_value(there)} at commerce"]
-    return "; ".join([*revisions, *said])
+    return "; ".join([*revisions, *differences])
 
 
 def is_newer(origin: Origin | None, as_of: datetime) -> bool:

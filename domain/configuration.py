@@ -69,7 +69,7 @@ class ShardMap(Value):
 
 
 class ConfigurationAdopted(Event):
-    """An operator, or the first start, said which configuration holds from here on. It is whole, never a change."""
+    """An operator, or the first start, adopted the configuration that holds from now. It is whole, never a change."""
 
     TOPIC: ClassVar[str] = "tenantry.configuration-adopted"
     catalog: Catalog
@@ -122,12 +122,12 @@ def evolve(adopted: Adopted, recorded: Recorded) -> Adopted:
 
 
 def shard_obstacle(shard: str) -> str:
-    """What a scope waits for whose shard cannot be reached."""
+    """The obstacle of a scope whose shard is unreachable."""
     return str(ObstacleName("shard", shard))
 
 
 def secret_obstacle(product: str) -> str:
-    """What a product waits for whose provisioner cannot be asked for want of a secret."""
+    """The obstacle of a product whose provisioner cannot be asked because its secret is missing."""
     return str(ObstacleName("secret", product))
 
 
@@ -190,8 +190,8 @@ def _check_families(catalog: Catalog, known: Mapping[str, Product], living: Coll
 
 
 def _home(product: Product) -> str:
-    told = [f"family {product.family}"] if product.family else []
-    return " and ".join([*told, *([f"host {product.host}"] if product.host else [])])
+    parts = [f"family {product.family}"] if product.family else []
+    return " and ".join([*parts, *([f"host {product.host}"] if product.host else [])])
 
 
 def _check_regions(topology: ShardMap, known: Mapping[str, AdoptedShard], living: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""What do we know of the customer who pays?
+"""Customer: state of the party that pays, folded from its stream.
 
 Commerce sends the whole customer each time; one register holds it. The state counts separately when the metadata and
 when the administrators last changed, so that a new telephone number does not make every site of the customer due.

@@ -79,7 +79,7 @@ class Expected(Generic[Known]):
     facts: Known
 
     def seen(self, findings: Iterable[Finding]) -> Seen:
-        """What a look at it came to."""
+        """The findings of one look at it."""
         return Seen(self.actual.scope, self.actual.version, self.where, tuple(findings))
 
 

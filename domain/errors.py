@@ -1,4 +1,4 @@
-"""Errors: what can go wrong, and what becomes of it?
+"""Errors: what can go wrong, and what becomes of it.
 
 TenantryError                     every error of ours; a Problem, or a text that names the noun and the remedy
 ├── UsageError                    the operator's input or settings are wrong                    exit 2
@@ -8,7 +8,7 @@ TenantryError                     every error of ours; a Problem, or a text that
 │   ├── Malformed                 no CloudEvent of ours, or its data does not fit
 │   ├── Refused                   the life cycle forbids it (only without a revision)
 │   └── Contradiction             the same revision, or the same id, with other content
-├── Conflict                      somebody else recorded first: load again, decide again
+├── Conflict                      another process recorded first: load again, decide again
 │   ├── Contended                 two transactions met, neither was first; Unavailable as well: it may pass
 │   ├── GuardTripped              too much would be destroyed: decide again, and hold what is beyond
 │   └── PositionLost              another intake took the partition over: seek to what the database says
@@ -119,9 +119,9 @@ _KEPT: Final = (str, int, tuple, type(None))
 class TenantryError(Exception):
     """Every error of ours, with its problem; or, where only people need it, with a line that names the remedy."""
 
-    def __init__(self, told: Problem | str = "") -> None:
-        super().__init__(told)
-        self.problem = told if isinstance(told, Problem) else None
+    def __init__(self, reason: Problem | str = "") -> None:
+        super().__init__(reason)
+        self.problem = reason if isinstance(reason, Problem) else None
 
 
 class UsageError(TenantryError):
@@ -129,7 +129,7 @@ class UsageError(TenantryError):
 
 
 class Unavailable(TenantryError):
-    """A part we depend on does not answer, or cannot do its work now. It may pass: whoever meets it waits.
+    """A part we depend on does not answer, or cannot do its work now. It may pass: the caller waits.
 
     `why` is a short, stable name that programs may test for: `refused`, `full`, `read-only` ...
     """
@@ -146,9 +146,9 @@ class Fault(TenantryError):
 class Rejected(TenantryError):
     """A message cannot be applied. `rule`, the code of the problem, is what the quarantine shows."""
 
-    def __init__(self, told: Problem) -> None:
-        super().__init__(told)
-        self.rule: str = told.code
+    def __init__(self, reason: Problem) -> None:
+        super().__init__(reason)
+        self.rule: str = reason.code
 
 
 class Malformed(Rejected):
@@ -232,7 +232,7 @@ class Unreachable(Retryable):
 
 
 class Permanent(ExecutorError):
-    """Trying again with the same wish cannot help."""
+    """Trying again with the same desired state cannot help."""
 
 
 class Obstacle(ExecutorError):

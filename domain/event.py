@@ -1,4 +1,4 @@
-"""What is a fact, and how does it hang together with the others?
+"""Event envelope: what is recorded with each event, and how events are linked to each other.
 
 An `Event` is the frozen body of a fact: what happened, in the past tense. `Recorded` is that fact at its place in a
 stream, with who caused it. Decide functions return events; the lifecycle application records them.
@@ -81,8 +81,8 @@ def schema_of(value: Event | Cause) -> int:
     """The oldest schema version that holds all that this event (or cause) says: the one that it is written in."""
     oldest = value.SCHEMA_VERSION if isinstance(value, Event) else 1
     added = _added_fields(type(value))
-    said = (schema for path, schema, default in added if any(each != default for each in _values_at(value, path)))
-    return max([oldest, *said]) if added else oldest
+    schemas = (schema for path, schema, default in added if any(each != default for each in _values_at(value, path)))
+    return max([oldest, *schemas]) if added else oldest
 
 
 def _values_at(node: Any, path: Path) -> Iterator[Any]:

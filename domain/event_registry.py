@@ -1,4 +1,4 @@
-"""Registry of events: for each its word and kind in timelines, what of it is told, its key, and its projections.
+"""Registry of events: for each its word and kind in timelines, which fields are reported, its key, and its projections.
 
 Every table of events in the house is taken from here: the mapper's topics and schemas, what projections handle, the
 words of timelines and acts. To add an event is one class and one line of `REGISTRY`, its evolve, and the handlers of
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
 
-from domain import configuration, customer, service_keys
+from domain import configuration, customer, in_force, service_keys
 from domain import operator_events as operators
 from domain.event import Event, newest_schema
 from domain.personal import personal_paths
@@ -58,7 +58,7 @@ class EventEntry:
 
     @cached_property
     def told(self) -> tuple[str, ...]:
-        """The fields that are told to people and programs: none that holds a person, or is told beside it."""
+        """The fields that are reported to people and programs: none that holds a person, or is reported beside it."""
         personal = {path[0] for path in personal_paths(self.event)}
         names = [name for name in self.event.model_fields if name not in _NOT_TOLD | personal]
         return (*(name for name in _FIRST if name in names), *(name for name in names if name not in _FIRST))
@@ -78,7 +78,7 @@ _FIRST: Final = (
     *("expires_at", "reason", "revision", "undoes", "changes", "plan", "apps", "families", "epoch", "operator"),
     *("number", "rule", "topic", "partition", "before", "offset", "offsets", "read_models", "position"),
 )
-"""The order in which fields are told; one that is not named here comes after them."""
+"""The order in which fields are reported; one that is not named here comes after them."""
 
 
 class EventRegistry:
@@ -130,12 +130,13 @@ def _of_result(event: scopes.StepCompleted) -> str:
     return customer.stream_of(event.customer_id) if event.customer_id else tenant_state.stream_of(event.tenant_id)
 
 
+_CONTEXTS: Final = ("contexts",)
 _RUNS: Final = ("provisionings",)
 _RUNS_TOLD: Final = ("provisionings", "integration")
-_DESIRED: Final = "desired state: the read models show what is provisioned; the saga's steps say when that changed"
 _STALE: Final = "changed nothing; the audit trail shows it"
 _ACT: Final = "an operator's act that changes nothing of a tenant; the timeline shows it"
 _HELD: Final = "the destroy guard's: what awaits approval is read from the log, what passed has events of its own"
+_IN_FORCE: Final = "of no tenant: an explanation finds it by the position that it names"
 _ORPHANS: Final = "it belonged to no scope, so no read model shows it; the audit trail does"
 _ADOPTED: Final = "what every process decides with: read where it is decided, and shown by a command"
 
@@ -143,39 +144,39 @@ REGISTRY: Final = EventRegistry(
     [
         EventEntry(customer.CustomerUpdated, projected_by=("customers",), subject=_of_customer),
         EventEntry(customer.CustomerMessageStale, ignored=_STALE),
-        EventEntry(tenants.TenantCreated, projected_by=("customers", "sites"), subject=_of_customer),
-        EventEntry(tenants.TenantDestroyed, projected_by=("sites",)),
-        EventEntry(tenants.ProductActivated, ignored=_DESIRED),
-        EventEntry(tenants.ProductDeactivated, ignored=_DESIRED),
-        EventEntry(tenants.ProductSuspended, ignored=_DESIRED),
-        EventEntry(tenants.ProductUnsuspended, ignored=_DESIRED),
-        EventEntry(tenants.LicenseUpdated, ignored=_DESIRED),
+        EventEntry(tenants.TenantCreated, projected_by=("customers", "sites", "contexts"), subject=_of_customer),
+        EventEntry(tenants.TenantDestroyed, projected_by=("sites", "contexts")),
+        EventEntry(tenants.ProductActivated, projected_by=_CONTEXTS),
+        EventEntry(tenants.ProductDeactivated, projected_by=_CONTEXTS),
+        EventEntry(tenants.ProductSuspended, projected_by=_CONTEXTS),
+        EventEntry(tenants.ProductUnsuspended, projected_by=_CONTEXTS),
+        EventEntry(tenants.LicenseUpdated, projected_by=_CONTEXTS),
         EventEntry(tenants.TenantMessageStale, ignored=_STALE),
-        EventEntry(tenants.TenantRestored, projected_by=("sites",)),
-        EventEntry(tenants.TenantPurgeStarted, "timer", ignored=_DESIRED),
-        EventEntry(tenants.TenantPurged, "timer", projected_by=("sites",)),
-        EventEntry(tenants.PurgeStarted, "timer", ignored=_DESIRED),
-        EventEntry(tenants.LicenseExpired, "timer", ignored=_DESIRED),
+        EventEntry(tenants.TenantRestored, projected_by=("sites", "contexts")),
+        EventEntry(tenants.TenantPurgeStarted, "timer", projected_by=_CONTEXTS),
+        EventEntry(tenants.TenantPurged, "timer", projected_by=("sites", "contexts")),
+        EventEntry(tenants.PurgeStarted, "timer", projected_by=_CONTEXTS),
+        EventEntry(tenants.LicenseExpired, "timer", projected_by=_CONTEXTS),
         EventEntry(tenants.ApprovalRequested, ignored=_HELD),
-        EventEntry(tenants.ClosingHeld, ignored=_HELD),
+        EventEntry(tenants.ClosingAwaitsApproval, ignored=_HELD),
         EventEntry(tenants.ChangesApproved, ignored=_HELD),
         EventEntry(tenants.ChangesRejected, ignored=_HELD),
-        EventEntry(scopes.StepStarted, "step", "started", _RUNS),
+        EventEntry(scopes.StepStarted, "step", "started", (*_RUNS, *_CONTEXTS)),
         EventEntry(
             scopes.StepCompleted,
             "step",
             "completed",
-            ("sites", "configurations", "identities", "licenses", "placements", *_RUNS_TOLD),
+            ("sites", "configurations", "identities", "licenses", "placements", *_RUNS_TOLD, *_CONTEXTS),
             subject=_of_result,
         ),
         EventEntry(scopes.StepFailed, "step", "failed", _RUNS_TOLD),
         EventEntry(scopes.StepBlocked, "step", "blocked", _RUNS),
-        EventEntry(scopes.StepMissing, "step", "missing", _RUNS),
-        EventEntry(scopes.ScopeConverged, "scope", "converged", _RUNS_TOLD),
+        EventEntry(scopes.StepMissing, "step", "missing", (*_RUNS, *_CONTEXTS)),
+        EventEntry(scopes.ScopeConverged, "scope", "converged", (*_RUNS_TOLD, *_CONTEXTS)),
         EventEntry(scopes.ScopeFailed, "scope", "given up", _RUNS_TOLD),
         EventEntry(scopes.ScopePutOnHold, "scope", "held", _RUNS_TOLD),
         EventEntry(scopes.ScopeResumed, "scope", "resumed", _RUNS),
-        EventEntry(scopes.DataAbandoned, "step", "abandoned", _RUNS),
+        EventEntry(scopes.DataAbandoned, "step", "abandoned", (*_RUNS, *_CONTEXTS)),
         EventEntry(scopes.EnsureRequested, "step", "ensured again", _RUNS),
         EventEntry(operators.OrphansMarkedForRemoval, ignored=_ORPHANS),
         EventEntry(operators.OrphansRemoved, ignored=_ORPHANS),
@@ -183,11 +184,12 @@ REGISTRY: Final = EventRegistry(
         EventEntry(operators.MessageRetried, ignored=_ACT),
         EventEntry(operators.ReadModelsRebuilt, ignored=_ACT),
         EventEntry(operators.PreviousReadModelsDropped, ignored=_ACT),
-        EventEntry(configuration.ConfigurationAdopted, ignored=_ADOPTED),
+        EventEntry(configuration.ConfigurationAdopted, projected_by=_CONTEXTS),
         EventEntry(operators.IntakePositionMoved, ignored=_ACT),
         EventEntry(operators.MessagesReread, ignored=_ACT),
         EventEntry(service_keys.ServiceKeyPublished, ignored=_ACT),
         EventEntry(service_keys.ServiceKeyRevoked, ignored=_ACT),
+        EventEntry(in_force.InForce, "timer", ignored=_IN_FORCE),
     ]
 )
 """Every event there is."""

@@ -1,6 +1,6 @@
 """Faults: unexpected errors of ours while one message is read or decided.
 
-A fault is nobody's message's doing, so its data are for the developers of Tenantry: a fingerprint that is the same for
+No message causes a fault, so its data are for the developers of Tenantry: a fingerprint that is the same for
 the same fault, wherever and whenever it comes up. The log of the worker shows the traceback under that fingerprint; the
 quarantine names it. Neither repeats the error's own text, which may quote what the message says of a person.
 """

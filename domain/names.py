@@ -1,4 +1,4 @@
-"""Which identifiers and texts does Tenantry accept?
+"""Identifiers and texts that Tenantry accepts.
 
 Every type here is a plain `str` to the type checker and is validated exactly once: where pydantic reads it, from the
 wire or from the log. The bounds keep names usable as Kafka keys, stream names and parts of SQL identifiers.

@@ -37,7 +37,7 @@ class MessageDiscarded(_MessageEvent):
 
 
 class MessageRetried(_MessageEvent):
-    """A quarantined message is put through the front door again. What it comes to is told by facts of its own."""
+    """A quarantined message is put through the front door again. Its outcome has events of its own."""
 
     TOPIC: ClassVar[str] = "tenantry.message-retried"
 
@@ -75,7 +75,7 @@ class IntakePositionMoved(Event):
 
 
 class MessagesReread(Event):
-    """Messages that an audit missed go through the front door. What they come to is told by events of their own."""
+    """Messages that an audit missed go through the front door. Their outcomes have events of their own."""
 
     TOPIC: ClassVar[str] = "tenantry.messages-reread"
     topic: str
@@ -114,7 +114,7 @@ class Kept(RemovalCandidate):
 
 
 class OrphansMarkedForRemoval(Event):
-    """An operator said that these go: what the plan of that hash showed."""
+    """An operator marked these for removal: all that the plan of that hash showed."""
 
     TOPIC: ClassVar[str] = "tenantry.orphans-condemned"
     plan: str
@@ -124,7 +124,7 @@ class OrphansMarkedForRemoval(Event):
 
 
 class OrphansRemoved(Event):
-    """What became of the condemned: `removed` is gone, `spared` has an owner again, `left` could not be removed."""
+    """The outcome of a removal: `removed` is gone, `skipped` has an owner again, `left` could not be removed."""
 
     TOPIC: ClassVar[str] = "tenantry.orphans-removed"
     plan: str

@@ -1,9 +1,9 @@
-"""Which fields are about a person?
+"""Personal fields: which fields are about a person.
 
-A field annotated `Personal` is an ordinary string in memory. On its way into the log, the waiting room or the
-quarantine it is sealed (see `SealingKeys` in ports.py), each under the data key of the customer it belongs to and bound
-to its stream, version and path, so that it cannot be moved. To forget a person is to forget a key; a field whose key is
-gone reads as `FORGOTTEN`.
+A field annotated `Personal` is an ordinary string in memory. On its way into the log, the backlog or the quarantine it
+is encrypted (see `SealingKeys` in ports.py), each under the data key of the customer it belongs to and bound to its
+stream, version and path, so that it cannot be moved. To forget a person is to forget a key; a field whose key is gone
+reads as `FORGOTTEN`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which times and bounds does the life cycle keep?
+"""Policy: the times and bounds of the life cycle.
 
 Policies are data (policy.toml). Durations are ISO 8601.
 """
@@ -64,7 +64,7 @@ class Guard(Value):
     window: timedelta = timedelta(minutes=10)
 
     def limit(self, live: int) -> int:
-        """The most guarded facts in one window, where so many live."""
+        """The budget of destructive changes in one window, for so many tenants or products."""
         return max(self.at_least, int(self.share * live))
 
 

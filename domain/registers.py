@@ -1,4 +1,4 @@
-"""Why does the order of arrival not matter?
+"""Registers with revisions: why the order of arrival does not matter.
 
 Each register keeps its value and the highest revision that wrote it. A lower revision changes nothing, an equal one
 must say the same. A write without a revision always lands, in the order of arrival; any revision beats none.

@@ -1,4 +1,4 @@
-"""A product that no catalogue has: what do the streams say of it?
+"""Retired products: what the streams say of a product that no catalogue has.
 
 A store that is older than adopted configurations may hold products that its catalogue lost before the first adoption.
 The streams tell what is needed to close and to remove them: which family's database names a role of the product, or in
@@ -16,8 +16,8 @@ from domain.scope.steps import DatabaseSpec, IdentitySpec, LicenseResult, Licens
 from domain.tenant.events import LicenseUpdated, ProductActivated
 
 
-def product_from(key: str, facts: Iterable[Recorded]) -> Product:
-    """The product as the facts of some tenants that have it tell. `facts`: of all streams of each, in any order.
+def product_from(key: str, events: Iterable[Recorded]) -> Product:
+    """The product as the events of some tenants that have it tell. `events`: of all streams of each, in any order.
 
     One that was never provisioned anywhere gets a family of its own name, in which nothing lives.
     """
@@ -27,8 +27,8 @@ def product_from(key: str, facts: Iterable[Recorded]) -> Product:
     groups: tuple[str, ...] = ()
     editions: dict[str, tuple[str, ...]] = {}
     tables: set[str] = set()
-    for fact in facts:
-        match fact.event:
+    for recorded in events:
+        match recorded.event:
             case StepStarted(spec=DatabaseSpec() as spec):
                 products |= {role.product for role in spec.roles}
                 family = spec.family if any(role.product == key for role in spec.roles) else family

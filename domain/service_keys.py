@@ -58,22 +58,24 @@ class ServiceKey:
     revoked_reason: str | None = None
 
 
-def keys_of(facts: Iterable[Recorded]) -> Mapping[str, ServiceKey]:
+def keys_of(events: Iterable[Recorded]) -> Mapping[str, ServiceKey]:
     """The keys by their names, in the order in which they were published."""
     keys: dict[str, ServiceKey] = {}
-    for fact in facts:
-        match fact.event:
+    for recorded in events:
+        match recorded.event:
             case ServiceKeyPublished() as event:
-                keys[event.key_id] = ServiceKey(event.key_id, event.public_key, fact.time, event.operator, event.reason)
+                keys[event.key_id] = ServiceKey(
+                    event.key_id, event.public_key, recorded.time, event.operator, event.reason
+                )
             case ServiceKeyRevoked() as event:
                 keys[event.key_id] = replace(
                     keys[event.key_id],
-                    revoked_at=fact.time,
+                    revoked_at=recorded.time,
                     revoked_by=event.operator,
                     revoked_reason=event.reason,
                 )
             case _:
-                raise AssertionError(f"{fact.event.TOPIC} is no event of a service key")
+                raise AssertionError(f"{recorded.event.TOPIC} is no event of a service key")
     return keys
 
 

@@ -4,7 +4,7 @@ Each is a type with `parse` and `str`; what is stored is the text. No other file
 the SQL of the adapters, which selects by it.
 
     StreamName      tenant:T  customer:C  site:T  family:T:KEY  product:T:KEY  operator:T  orphans:PLAN
-                    configuration:adopted  service-keys:
+                    configuration:adopted  service-keys:  in-force:
     ScopeId         site:T  family:T:KEY  product:T:KEY          the stream of a scope, and the scope itself
     ObstacleName    site-name:NAME  room:REGION  shard:NAME  unreachable:WHAT  secret:PRODUCT
                     provisioner:PRODUCT/STEP
@@ -24,12 +24,21 @@ from typing import Final, Literal, NamedTuple, get_args
 
 ScopeKind = Literal["site", "family", "product"]
 StreamKind = Literal[
-    "tenant", "customer", "configuration", "service-keys", "operator", "orphans", "site", "family", "product"
+    "tenant",
+    "customer",
+    "configuration",
+    "service-keys",
+    "in-force",
+    "operator",
+    "orphans",
+    "site",
+    "family",
+    "product",
 ]
 
 SCOPE_KINDS: Final[tuple[ScopeKind, ...]] = get_args(ScopeKind)
 _STREAM_KINDS: Final = frozenset(get_args(StreamKind))
-_OF_NO_TENANT: Final = ("customer", "configuration", "service-keys", "orphans")
+_OF_NO_TENANT: Final = ("customer", "configuration", "service-keys", "in-force", "orphans")
 
 
 class StreamName(NamedTuple):

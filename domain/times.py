@@ -38,14 +38,14 @@ def moved(time: datetime, by: timedelta) -> datetime:
         return FIRST if by < timedelta(0) else LAST
 
 
-def is_ahead(said: datetime | None, recorded: datetime) -> bool:
+def is_ahead(given: datetime | None, recorded: datetime) -> bool:
     """Whether a message's own time is too far ahead of the time of recording to count."""
-    return said is not None and said > moved(recorded, AHEAD)
+    return given is not None and given > moved(recorded, AHEAD)
 
 
-def counted(said: datetime | None, recorded: datetime) -> datetime:
+def counted(given: datetime | None, recorded: datetime) -> datetime:
     """From when deadlines run: the later of both; the time of recording where the other one is too far ahead."""
-    return recorded if said is None or is_ahead(said, recorded) else max(said, recorded)
+    return recorded if given is None or is_ahead(given, recorded) else max(given, recorded)
 
 
 def clock(time: datetime) -> str:

@@ -104,7 +104,7 @@ class ShopLog(EventLog, WorkQueue, Protocol):
 
 
 class Till(Protocol):
-    """Somebody else's service; both do nothing the second time that they are given a key."""
+    """A foreign service; both do nothing the second time that they are given a key."""
 
     def charge(self, key: str, cents: int) -> str: ...
     def refund(self, key: str) -> None: ...
@@ -130,7 +130,7 @@ class Shop:
         return len(leases)
 
     def _settled(self, lease: Lease, till: Till) -> tuple[UnitOfWork, None]:
-        """Decided again where somebody cancelled the order while it was charged: then it is refunded."""
+        """Decided again where the order was cancelled while it was charged: then it is refunded."""
         order = self._order(lease.scope)
         if order.state == "cancelled":
             till.refund(lease.scope)

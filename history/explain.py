@@ -31,7 +31,7 @@ from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import ScopeConverged
 from domain.scope.steps import LicenseResult, MembershipResult, Scope, SiteResult, Step
 from domain.tenant import state as tenants
-from domain.tenant.closings import describe_held
+from domain.tenant.closings import describe_pending
 from domain.tenant.events import ApprovalRequested, ChangesApproved, LicenseUpdated, ProductActivated
 from domain.tenant.state import Tenant
 from domain.times import clock
@@ -258,12 +258,12 @@ def _awaiting(
 ) -> Iterator[Reason]:
     """The changes of the product, of its host or of the whole tenant that await approval."""
     asked = {fact.version: fact for fact in facts if fact.stream == tenants.stream_of(tenant.id)}
-    for held in tenant.held:
+    for held in tenant.pending:
         event = held.event
         if event.product not in (None, product, catalog[product].host):
             continue
         whose = "" if event.product is None else " of it" if event.product == product else f" of host {event.product}"
-        said = _with(f"{describe_held(event)}{whose}", event.reason)
+        said = _with(f"{describe_pending(event)}{whose}", event.reason)
         yield Reason(
             sentence(problem("approval-needed", change=f"{said}, held by the destroy guard")),
             chain(asked[held.version], known) if held.version in asked else (),

@@ -1,4 +1,4 @@
-"""What can be read?
+"""Read models: the tables that projections derive from the log.
 
 Each read model is built from the events of the log alone; any of them can be thrown away and built anew. The
 outbox of integration events is written by the same machinery, but stands apart: a rebuild would tell the

@@ -1,4 +1,4 @@
-"""How does an event become rows?
+"""Projection: how an event becomes rows.
 
     Recorded ──handle──▶ changes ──Fold──▶ what is left of them, key by key ──writing.py──▶ a few statements
 

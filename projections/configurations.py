@@ -1,4 +1,4 @@
-"""What is stored of the configuration of each site and product? The site's own has the product `''`."""
+"""Read model of configurations: what is stored for each site and product. The site's own has the product `''`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who pays, and who may administrate?"""
+"""Read model of customers and their administrators."""
 
 from __future__ import annotations
 

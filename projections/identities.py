@@ -1,4 +1,4 @@
-"""Who has access to what, by which group?
+"""Read model of access: users, groups, memberships and permissions.
 
 Step 5 stores the whole set of a site or product, so a completion replaces its rows in all four tables: who is
 not in the new set has no access. The site's own rows have the product `''`. The view `identities` shows each

@@ -1,9 +1,9 @@
-"""What do we tell the rest of the cloud?
+"""Integration events: what the rest of the cloud learns from the saga.
 
-Some facts of the saga become integration events: CloudEvents for the topic `tenantry.provisioning`. They are
+Some events of the saga become integration events: CloudEvents for the topic `tenantry.provisioning`. They are
 written to the outbox at the log position of the fact, and the relay publishes them from there in that order.
 The id is derived from the fact's, and the text is the same at each repetition; what was written once stays as
-it was. What is told is named here field by field, and no personal field is among them.
+it was. What is published is named here field by field, and no personal field is among them.
 
     tenantry.step.completed | failed | undone
     tenantry.{site,family,product}.opened | closed | retained | purged | failed | held
@@ -52,15 +52,16 @@ _LEVELS: Final[dict[Level, str]] = {
 
 _ENCODE: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
-_Told = StepCompleted | StepFailed | ScopeConverged | ScopeFailed | ScopePutOnHold
+_Published = StepCompleted | StepFailed | ScopeConverged | ScopeFailed | ScopePutOnHold
 
 
 def handle(recorded: Recorded) -> Iterator[Change]:
     event = recorded.event
     if isinstance(event, StepCompleted | StepFailed | ScopeConverged | ScopeFailed | ScopePutOnHold):
-        name, details = _told(event)
+        name, details = _type_and_data(event)
         event_id = uuid5(NAMESPACE, str(recorded.id))
         data = {"tenant_id": event.tenant_id, "scope": {"kind": event.kind, "key": event.key}, **details}
+        data["position"] = recorded.position
         envelope = {
             "specversion": "1.0",
             "id": str(event_id),
@@ -85,8 +86,8 @@ def handle(recorded: Recorded) -> Iterator[Change]:
         )
 
 
-def _told(event: _Told) -> tuple[str, Row]:
-    """The type, without its first part, and what is told beside the scope."""
+def _type_and_data(event: _Published) -> tuple[str, Row]:
+    """The type, without its first part, and what is published beside the scope."""
     match event:
         case StepCompleted():
             name = "step.completed" if event.direction == "ensure" else "step.undone"
@@ -119,7 +120,7 @@ def _text(time: datetime) -> str:
 
 
 def query(connection: Connection, tenant_id: str) -> list[Row]:
-    """What was, or is about to be, told of the tenant, in order; `payload` is the text of the CloudEvent."""
+    """The published events of the tenant, and those about to be, in order; `payload` is the text of the CloudEvent."""
     table = OUTBOX
     return rows(connection, select(table).where(table.c.tenant_id == tenant_id).order_by(table.c.position))
 

@@ -1,4 +1,4 @@
-"""What is each product entitled to, with which features?"""
+"""Read model of licenses: the edition and features that each product is entitled to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where does each family of a tenant live?
+"""Read model of placements: the region, shard and database of each family of a tenant.
 
 Step 3 says region and shard, step 6 the database on it. Between the two, and after the database's removal,
 the columns of the database are null.

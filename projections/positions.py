@@ -1,4 +1,4 @@
-"""How far is each projection, and what stops it?
+"""Positions of projections: how far each has come, and what stops it.
 
 A projection has a position for each of its buckets (base.py): everything up to it is in the read model, for the
 tenants of that bucket. Changes and positions are written in one transaction, the caller's, so that a killed projector
@@ -76,7 +76,7 @@ def standing(connection: Connection) -> dict[Place, int]:
 
 
 def lock(connection: Connection, name: str) -> dict[int, int]:
-    """The projection's positions by bucket; nobody moves them until the transaction ends. Waits for who does."""
+    """The projection's positions by bucket; no other process moves them before the transaction ends. May wait."""
     rows = select(POSITIONS.c.bucket, POSITIONS.c.position).where(POSITIONS.c.name == name)
     found = connection.execute(rows.order_by(POSITIONS.c.bucket).with_for_update())
     return dict(found.all())

@@ -1,9 +1,9 @@
-"""How far is each scope?
+"""Read model of provisionings: how far each scope is.
 
 The words are those of domain/scope/status.py, which says the rest: what needs a look at more than one event.
 
-A handler sees one event, and some events do not know what came before them: a step may complete while a wish
-that was given up is being undone. So what is stored is the `outcome`, as the scope's own events and a start
+A handler sees one event, and some events do not know what came before them: a step may complete while a failed
+run is being compensated. So what is stored is the `outcome`, as the scope's own events and a start
 in earnest change it, and the `obstacle`; `state` is what PostgreSQL makes of the two. A product that began anew after a
 purge has converged with the `reason` data_lost.
 """
@@ -111,7 +111,7 @@ def _scope(event: _StepEvent) -> Row:
     match event:
         case StepStarted(compensating=False):
             return _AGAIN
-        case StepStarted() | StepCompleted():  # the reason stays: why a wish being undone was given up
+        case StepStarted() | StepCompleted():  # the reason stays: why a run that is compensated has failed
             return {"obstacle": None, "retry_at": None}
         case StepFailed():
             return {"obstacle": None, "retry_at": event.retry_at}

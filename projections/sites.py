@@ -1,4 +1,4 @@
-"""Which sites exist, which products are on them, and how open are they?
+"""Read model of sites, of the products on them, and of how open each is.
 
 A handler sees one event, so what one event says is stored (`sites_base`, `site_products`), and what follows
 from several of them is the view `sites`. A site's `access` is open where it and all of its products are open

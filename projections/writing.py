@@ -1,4 +1,4 @@
-"""How do folded changes get into their tables?
+"""Writer of projections: folded changes go into their tables.
 
 `apply` costs a few statements however many rows there are; `copy` is faster still, for rows that are known to be new.
 Both write the tables of `schema`; without one, those of the connection's `schema_translate_map`, as SQLAlchemy would.

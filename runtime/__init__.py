@@ -1,1 +1,1 @@
-"""How is a process of Tenantry set up?"""
+"""Runtime: the setup of a process of Tenantry."""

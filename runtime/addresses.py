@@ -50,3 +50,12 @@ def _is_server(text: str) -> bool:
 
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Bootstrap = Annotated[str, AfterValidator(_bootstrap)]
+
+
+def _proxy(url: str) -> str:
+    if not url.startswith("http://") or not _is_server(url.removeprefix("http://")):
+        raise ValueError("write it as http://host:port, without user, password or path")
+    return url
+
+
+ProxyUrl = Annotated[str, AfterValidator(_proxy)]

@@ -1,7 +1,7 @@
 """The reference of the two files that say what is sold and by which rules: catalogue and policy, as Markdown.
 
 Names, types, bounds and defaults come from the models that read the files; the words come from the comments of the
-files in the package, which so are said once. docs/reference/ holds what `make schemas` writes; a test keeps both equal.
+files in the package, so each has one place. docs/reference/ holds what `make schemas` writes; a test keeps both equal.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def _row(name: str, each: Schema, schema: Schema, default: Any, words: str) -> t
     value = "none" if default is None else f"`{default}`"
     if isinstance(default, list) and len(default) > 8:
         value = f"{len(default)} of them, see the file"
-    said = "required" if is_required and default is None else f"required; {value}" if is_required else value
-    return f"`{name}`", _kind(each), said, words
+    default_text = "required" if is_required and default is None else f"required; {value}" if is_required else value
+    return f"`{name}`", _kind(each), default_text, words
 
 
 def _kind(each: Schema) -> str:

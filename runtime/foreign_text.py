@@ -1,7 +1,7 @@
 """Foreign text: how characters from outside are shown, in the one place that all output goes through.
 
 An id, a reason or an error's message may hold what a terminal obeys: escape sequences, newlines that forge a line,
-controls that turn the direction of writing, characters that nobody sees. `visible` shows each of them as its escape
+controls that turn the direction of writing, invisible characters. `visible` shows each of them as its escape
 (`\\n`, `\\x1b`, `\\u202e`) and leaves all others as they are: its result is one line of printable text. Text without
 such characters comes back unchanged, and applying `visible` twice is the same as once. It is a view, not a coding: the
 exact data is what `--json` prints.

@@ -1,4 +1,4 @@
-"""Where is the Tenantry that runs here?
+"""Instance card: the addresses of the `tenantry up` that runs on this machine.
 
 `tenantry up` leaves a card in its data directory, `up.json`, while it runs: its process, and the addresses of the
 database, the broker and the shards. Other commands find it there; TENANTRY_DATABASE_URL and TENANTRY_KAFKA_BOOTSTRAP go
@@ -73,12 +73,12 @@ def running(data_dir: Path) -> Card | None:
     try:
         card = Card(**json.loads((data_dir / CARD).read_text()))
         with (data_dir / LOCK).open() as file:
-            return card if _is_held(file) else None
+            return card if _is_locked(file) else None
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _is_held(file: IO[str]) -> bool:
+def _is_locked(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

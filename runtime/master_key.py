@@ -1,4 +1,4 @@
-"""Where does the key come from that wraps the keys of all customers?
+"""Master key: the key that wraps the data keys of all customers, and its source.
 
 It lives outside the log and outside the database (DOMAIN: personal data): in the environment or in a file.
 """

@@ -111,7 +111,7 @@ def warning(adopted: Adopted, settings: Settings) -> str | None:
 
 
 def _differs(adopted: Configuration, settings: Settings) -> str | None:
-    """How what is at hand stands to what is adopted; None where it is the same. A file that is broken is told, too."""
+    """How what is at hand stands to what is adopted; None where it is the same. A broken file is reported, too."""
     try:
         found = differences(adopted, proposed(settings))
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""Which keys sign the log's checkpoints, and whose signatures count?
+"""Seal keys: the key that signs the checkpoints of the log, and the keys whose signatures count.
 
 From the environment or a file, outside the database that they watch over. Without any, the log is sealed all the same:
 unsigned, which finds accidents, and shows nothing of those who can write to the database.

@@ -1,4 +1,4 @@
-"""Which settings hold, where does each come from, and what is wrong with one that does not?
+"""Settings: the values in use, the source of each, and one line for each that is wrong.
 
 Three layers, the upper wins:
 
@@ -31,7 +31,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from runtime.addresses import Bootstrap, PostgresUrl
+from runtime.addresses import Bootstrap, PostgresUrl, ProxyUrl
 from runtime.settings_error import SettingsError
 
 PREFIX = "TENANTRY_"
@@ -136,6 +136,10 @@ class Settings(BaseSettings):
     webhook_secrets_file: Path | None = Field(
         default=None, description="the same, as TOML; the environment goes before it"
     )
+    egress_proxy: ProxyUrl | None = Field(
+        default=None,
+        description="http://host:port of the proxy that requests to webhooks go through; none = they go directly",
+    )
 
     shards: tuple[Shard, ...] = Field(
         default=(),
@@ -177,6 +181,30 @@ class Settings(BaseSettings):
         default=20, ge=0, le=60_000, description="its pause for each tenant that it has looked at"
     )
     drain_seconds: Seconds = Field(default=8, description="from SIGTERM until unfinished work is let go")
+
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_530,
+        description="where a worker serves /metrics, /livez and /readyz; under `up` the intake takes this port,"
+        " projector, contexts, provisioner, relay and context-service the next ones; none = nowhere",
+    )
+    metrics_address: str = Field(
+        default="127.0.0.1",
+        pattern=r"^[0-9A-Fa-f:.]{2,45}$",
+        description="on which address of this machine; nothing there asks for a password",
+    )
+    context_lease_seconds: Seconds = Field(
+        default=30,
+        description="T: for how long a cache of tenant contexts may answer after it was cut off; it must exceed"
+        " append_timeout_seconds, 0.25 s and database_failover_seconds together",
+    )
+    database_failover_seconds: float = Field(
+        default=20, ge=0, le=3600, allow_inf_nan=False, description="until the database takes writes again, elsewhere"
+    )
+    context_port: int = Field(
+        default=0, ge=0, le=65535, description="of the context service that `up` starts on the loopback; 0 = a free one"
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"

@@ -1,4 +1,4 @@
-"""Which settings are there? The reference, as Markdown, made from the models that read them.
+"""Reference of the settings as Markdown, made from the models that read them.
 
 docs/reference/settings.md holds what `make schemas` writes of it; a test keeps the two equal.
 """

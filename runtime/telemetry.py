@@ -1,4 +1,4 @@
-"""What does a process say about itself, to whom, and what does it never say?
+"""Telemetry: the log lines of a process, without secrets.
 
 One pipeline for our own lines and the libraries': text for a person on stderr, or one JSON object a line for
 a machine. The last step before rendering takes secrets out, so that no caller has to remember to; exceptions

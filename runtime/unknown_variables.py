@@ -17,15 +17,15 @@ def unknown_variables() -> list[str]:
     begins with `tenantry`, and Docker for a link, are known by their form and left out.
     """
     known = {name.upper() for name in (*Settings.model_fields, CONFIG_VARIABLE.removeprefix(PREFIX))}
-    told = []
+    warnings = []
     for variable, value in sorted(os.environ.items()):
         name = variable.upper().removeprefix(PREFIX).split("__")[0]
         ours = variable.upper().startswith(PREFIX) and not _is_service_link(variable, value)
         if ours and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             remedy = f"did you mean {PREFIX}{near[0]}?" if near else "docs/reference/settings.md lists all."
-            told.append(f"unknown setting {variable} in the environment: {remedy} It is passed over")
-    return told
+            warnings.append(f"unknown setting {variable} in the environment: {remedy} It is passed over")
+    return warnings
 
 
 _SERVICE_LINK: Final = re.compile(

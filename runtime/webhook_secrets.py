@@ -1,4 +1,4 @@
-"""Where do the secrets come from that sign what we send to provisioners of others?
+"""Webhook secrets: the keys that sign requests to provisioners of other teams, and their source.
 
 Never from the catalogue: from a file, and from the environment, which goes before it.
 """

@@ -25,10 +25,24 @@ from domain.event import Event
 from domain.event_registry import REGISTRY
 from domain.scope.steps import SCOPE_STEPS
 from projections import INTEGRATION, PROJECTIONS
+from projections.contexts import HANDLED
 from tests.scratch_walk import plant
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("domain", "application", "projections", "adapters", "runtime", "workers", "history", "audit", "cli", "demo")
+PACKAGES = (
+    "domain",
+    "application",
+    "projections",
+    "adapters",
+    "runtime",
+    "access",
+    "workers",
+    "history",
+    "audit",
+    "context",
+    "cli",
+    "demo",
+)
 
 
 def lint_imports(tree: Path) -> subprocess.CompletedProcess[str]:
@@ -91,7 +105,7 @@ def test_every_room_is_in_the_wheel_and_under_the_linters() -> None:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     assert tuple(config["hatch"]["build"]["targets"]["wheel"]["packages"]) == PACKAGES
     assert tuple(config["importlinter"]["root_packages"]) == (*PACKAGES, "tenantry_client")
-    assert set(config["mypy"]["packages"]) == {*PACKAGES, "examples", "tenantry_client", "tests"}
+    assert set(config["mypy"]["packages"]) == {*PACKAGES, "examples", "benchmarks", "tenantry_client", "tests"}
 
 
 def test_each_step_of_each_scope_has_an_executor() -> None:
@@ -103,8 +117,8 @@ def test_each_step_of_each_scope_has_an_executor() -> None:
 
 def test_each_event_is_projected_or_named_as_ignored() -> None:
     named = {name for entry in REGISTRY for name in entry.projected_by}
-    assert named == {projection.name for projection in (*PROJECTIONS, INTEGRATION)}
-    handled = {event for projection in (*PROJECTIONS, INTEGRATION) for event in projection.handles}
+    assert named == {"contexts", *(projection.name for projection in (*PROJECTIONS, INTEGRATION))}
+    handled = HANDLED.union(*(projection.handles for projection in (*PROJECTIONS, INTEGRATION)))
     assert {entry.event for entry in REGISTRY if not entry.ignored} == handled
 
 
@@ -157,8 +171,14 @@ def test_each_command_of_the_wire_has_a_committed_schema() -> None:
 
 # -- output -------------------------------------------------------------------------------------------------------
 
-PRINTERS = {"cli/output.py", "cli/progress.py", "runtime/telemetry.py", "runtime/settings_reference.py"}
-"""The files that may touch the streams of the process: the renderer, its bars, the log, and a tool of the Makefile."""
+PRINTERS = {
+    "cli/output.py",
+    "cli/progress.py",
+    "runtime/telemetry.py",
+    "runtime/settings_reference.py",
+    "runtime/error_reference.py",
+}
+"""The files that may touch the streams of the process: the renderer, its bars, the log, and tools of the Makefile."""
 
 _PRINTING_MODULES = {"rich", "click", "getpass", "readline", "curses", "colorama"}
 _PRINTING_NAMES = {"print", "input", "breakpoint", "help"}

@@ -1,1 +1,1 @@
-"""Which processes keep what is licensed and what is provisioned in agreement?"""
+"""Workers: the processes that keep the actual state in agreement with the desired state."""

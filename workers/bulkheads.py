@@ -1,18 +1,19 @@
-"""Bulkheads: how many effects of a lane run side by side, and which come back later.
+"""Bulkheads: each has a concurrency limit of its own for effects, and a timetable for scopes that must wait.
 
-A lane is what may be slow, or dead, by itself: one of our resources, a shard, the provisioner of somebody else. An
-executor names those of its order. A lane has so many places; an effect runs when all of its lanes have one. So whatever
-is slow keeps its own threads few.
+A bulkhead is a part that may be slow, or dead, by itself: one of our resources, a shard, the provisioner of another
+team. An executor names the bulkheads of its order. A bulkhead has a number of places; an effect runs when all of its
+bulkheads have a free place. So a slow part keeps only a few threads busy.
 
-Who finds a lane crowded, more waiting in this worker than it gets done soon, is put off: its intent is recorded, its
-lease ends, and it is due again when the lane's timetable has a place: the queue in the database waits, and costs
-nothing.
+A bulkhead is full when more effects wait in this worker than it finishes soon. The scope is then put off: its intent is
+recorded, its lease ends, and it is due again when the timetable of the bulkhead has a slot. The work queue in the
+database holds the wait, which costs nothing.
 
-    executor.bulkheads(order) ──▶ room to wait? ──▶ effect ──▶ a place in each ──▶ thread
+    executor.bulkheads(order) ──▶ space to wait? ──▶ effect ──▶ a place in each ──▶ thread
                                        └── no ──▶ due again in its slot
 
-A timetable is one time a lane: slots follow each other as fast as the lane has lately worked, or as slowly as what runs
-in it now. A dead lane so gets a look every few seconds, not every round, and a fast one has its next at once.
+A timetable is one time for each bulkhead: the distance between slots is the recent pace of the bulkhead, or the age of
+the effect that runs in it now, if that is longer. So a dead bulkhead is tried every few seconds, not every round, and
+a fast one has its next slot at once.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from typing import Final
 from application.ports.resources import FOREIGN
 
 SOON: Final = 0.5
-"""Seconds in which a worker gets done what it holds of a lane; the rest is left to others, or for later."""
+"""Seconds in which a worker finishes its effects of a bulkhead; other workers, or a later round, do the rest."""
 
 AT_FIRST: Final = 0.05
-"""Seconds that an effect of a lane is thought to take before one has ended."""
+"""The assumed seconds of an effect, until the first effect of the bulkhead has ended."""
 
 LONGEST_SLOT: Final = timedelta(minutes=1)
 _NO_TIME: Final = 1e-6
@@ -39,7 +40,7 @@ _WEIGHT: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many run side by side in one worker, by kind of lane; `tenant` is how many scopes of one tenant it holds."""
+    """Concurrency limits of one worker, by kind of bulkhead; `tenant` is how many scopes of one tenant it leases."""
 
     threads: int = 8
     claim: int = 256
@@ -49,7 +50,7 @@ class Limits:
     tenant: int = 16
 
     def places(self, bulkhead: str) -> int:
-        """How many effects of the lane run side by side."""
+        """How many effects of the bulkhead run in parallel."""
         if bulkhead == FOREIGN:
             return max(1, self.threads // 2)
         if bulkhead.startswith("shard:"):
@@ -57,7 +58,7 @@ class Limits:
         return self.foreign if bulkhead.startswith("foreign:") else self.executor
 
     def concurrency_limit(self, bulkhead: str) -> int:
-        """The most effects of the lane that this worker holds, running and waiting: never all that it may hold."""
+        """The most effects of the bulkhead in this worker, running and waiting: fewer than it may claim in all."""
         places = self.places(bulkhead)
         if bulkhead.startswith(FOREIGN):
             return max(places, min(4 * places, self.claim // 4))
@@ -66,30 +67,30 @@ class Limits:
 
 @dataclass(slots=True)
 class Timetables:
-    """When the next who is put off comes back, lane by lane. For use by one thread."""
+    """The next free slot of each bulkhead, for scopes that are put off. For use by one thread."""
 
     limits: Limits
     _next: dict[str, datetime] = field(default_factory=dict)
     _takes: dict[str, float] = field(default_factory=dict)
 
     def took(self, bulkheads: Iterable[str], seconds: float) -> None:
-        """An effect of those lanes took so long."""
+        """Record the seconds that an effect of those bulkheads took."""
         for bulkhead in bulkheads:
             before = self._takes.get(bulkhead, seconds)
             self._takes[bulkhead] = before + _WEIGHT * (seconds - before)
 
-    def crowded(self, bulkheads: Iterable[str], held: Counter[str]) -> list[str]:
-        """Those of the lanes in which this worker holds as many as it may: as many as `SOON` is enough for."""
-        return [bulkhead for bulkhead in bulkheads if held[bulkhead] >= self._concurrency_limit(bulkhead)]
+    def full(self, bulkheads: Iterable[str], taken: Counter[str]) -> list[str]:
+        """The bulkheads in which this worker has all the effects that it can finish within `SOON`."""
+        return [bulkhead for bulkhead in bulkheads if taken[bulkhead] >= self._concurrency_limit(bulkhead)]
 
     def _concurrency_limit(self, bulkhead: str) -> int:
         places, takes = self.limits.places(bulkhead), self._takes.get(bulkhead, AT_FIRST)
         return min(self.limits.concurrency_limit(bulkhead), max(places, int(places * SOON / max(takes, _NO_TIME))))
 
     def slot(self, bulkheads: Sequence[str], now: datetime, *, runs_for: Mapping[str, float]) -> datetime:
-        """The next free slot in all of the crowded lanes, at most a minute from now; it is taken.
+        """Take the next slot that is free in all of the full bulkheads, at most a minute from now.
 
-        `runs_for` says how many seconds the oldest effect of each lane has run.
+        `runs_for` gives the seconds that the oldest effect of each bulkhead has run.
         """
         for bulkhead in bulkheads:
             takes = max(self._takes.get(bulkhead, 0.0), runs_for.get(bulkhead, 0.0))

@@ -1,16 +1,16 @@
-"""How are effects brought about side by side, each within its time?
+"""Effect pool: threads that execute effects in parallel, each within its time.
 
-Threads of our own, as many as may be at work. A free thread takes the first effect that has a place in each of its
-lanes (bulkheads.py): who waits for a place holds up nobody behind it. Python cannot end a thread: one whose effect
-takes longer than its time is left behind, and another takes its place, so that a step that hangs holds up no other.
-Its effect is told as failed, to be tried again; what it comes to later is dropped.
+The pool has a fixed number of threads. A free thread takes the first effect that has a place in each of its bulkheads
+(bulkheads.py): an effect that waits for a place does not delay those behind it. Python cannot end a thread. A thread
+whose effect takes longer than its time is left behind, and a new thread takes its place, so that a step that hangs
+delays no other. Its effect is reported as failed, to be tried again; a later result of it is dropped.
 
     begin ──▶ queue ──▶ thread ──▶ outcome ──────────▶ finished
                 │          └── longer than the limit ──▶ finished, as Retryable; a new thread, the old one ends itself
                 └── withdrawn
 
-Whoever takes an effect out of `_queued`, or out of `_running`, is the one who goes on with it; both, and the places in
-the lanes, change under one lock.
+The thread that takes an effect out of `_queued`, or out of `_running`, goes on with it; both, and the places in the
+bulkheads, change under one lock.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Running:
 
 
 class Effects(Generic[Key, Result]):
-    """Effects under way, each by a key of its own; `places` says how many of a lane run at once. For one thread."""
+    """Effects under way, each by a key of its own; `places` gives the places of a bulkhead. For one thread."""
 
     def __init__(self, *, threads: int, limit: timedelta, places: Callable[[str], int] | None = None) -> None:
         self._limit = limit.total_seconds()
@@ -63,12 +63,12 @@ class Effects(Generic[Key, Result]):
 
     @property
     def under_way(self) -> tuple[Key, ...]:
-        """Those that were begun, and were neither withdrawn nor told as finished."""
+        """The effects that were begun, and are not yet withdrawn or reported as finished."""
         return tuple(self._under_way)
 
     @property
     def queued(self) -> tuple[Key, ...]:
-        """Those that wait for a thread, in order."""
+        """The effects that wait for a thread, in order."""
         with self._changed:
             return tuple(self._queued)
 
@@ -79,19 +79,19 @@ class Effects(Generic[Key, Result]):
         return len(self._left_behind)
 
     def begin(self, key: Key, act: Callable[[], Result], bulkheads: Sequence[str] = ()) -> None:
-        """Let a thread do it as soon as one is free, and a place in each of its lanes; its time runs from then."""
+        """Queue the effect for the next free thread with a place in each bulkhead; its time runs from then."""
         self._under_way[key] = None
         with self._changed:
             self._queued[key] = _Queued(act, bulkheads)
             self._changed.notify()
 
     def at_once(self, key: Key, act: Callable[[], Result]) -> None:
-        """Do it here and now: for what waits for nobody, and would be done before a thread had taken it."""
+        """Execute it in this thread: for an effect that waits for nothing and is shorter than the way to a thread."""
         self._under_way[key] = None
         self._outcomes.put((key, _result_of(act)))
 
     def withdraw(self, key: Key) -> bool:
-        """Take it back, if no thread has begun it; whether that was so."""
+        """Take the effect back; False if a thread has begun it."""
         with self._changed:
             was_queued = self._queued.pop(key, None) is not None
         if was_queued:
@@ -99,7 +99,7 @@ class Effects(Generic[Key, Result]):
         return was_queued
 
     def finished(self, *, timeout: float) -> list[tuple[Key, Result | BaseException]]:
-        """What came to an end, with its result or error; waits up to `timeout` seconds for the first."""
+        """The effects that ended, with result or error; waits up to `timeout` seconds for the first."""
         found: list[tuple[Key, Result | BaseException]] = []
         try:
             found.append(self._outcomes.get(timeout=timeout) if timeout else self._outcomes.get_nowait())
@@ -112,7 +112,7 @@ class Effects(Generic[Key, Result]):
         return found
 
     def close(self) -> None:
-        """Let the threads end; those that are still at something end with the process."""
+        """Let the threads end; a thread with a running effect ends with the process."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -143,7 +143,7 @@ class Effects(Generic[Key, Result]):
             self._outcomes.put((key, result))
 
     def _take(self) -> tuple[Key, Callable[[], Result]] | None:
-        """The first that has a place in each of its lanes, when there is one; None at the end."""
+        """Wait for the first effect that has a place in each of its bulkheads; None when the pool is closed."""
         with self._changed:
             while not self._closed:
                 for key, queued in self._queued.items():
@@ -166,5 +166,5 @@ class Effects(Generic[Key, Result]):
 def _result_of(act: Callable[[], Result]) -> Result | BaseException:
     try:
         return act()
-    except BaseException as error:  # noqa: BLE001 - told to whoever asked
+    except BaseException as error:  # noqa: BLE001 - the caller of `finished` gets it
         return error

@@ -43,12 +43,12 @@ def fan_out(lease: Lease, saga: Saga, customers: CustomerTenants, *, now: dateti
         if name != lease.scope and (not of_customer or StreamName.parse(name).kind in FOLLOWS_CUSTOMER)
     ]
     if any(saga.unknown_among(snapshot) for snapshot in snapshots.values()) and not of_customer:
-        work_items.append(WorkItem(lease.scope, now + NOT_KNOWN))  # whoever knows the rest of it wakes that too
+        work_items.append(WorkItem(lease.scope, now + NOT_KNOWN))  # a worker that knows its other scopes makes them due
     return UnitOfWork(work_items=work_items, leases=[lease])
 
 
 def put_off(lease: Lease, unknown: Sequence[str], *, now: datetime) -> UnitOfWork:
-    """Somebody who knows them may take it, or we ourselves once a catalogue that has them was adopted."""
+    """Another worker that knows the products may take it, or this one once a catalogue that has them was adopted."""
     log.warning(
         "the tenant has a product that no catalogue here has: `tenantry config adopt` one",
         scope=lease.scope,

@@ -1,4 +1,4 @@
-"""How does `up` start a worker without waiting for Python's imports each time?
+"""Fork server: it starts the workers of `tenantry up` without Python's imports each time.
 
 The standard library's fork server imports everything once; every worker is a fork of it, ready within milliseconds and
 sharing its memory. The fork server has no thread and no connection, so there is nothing that a fork could break.
@@ -34,6 +34,7 @@ _AT_ONCE: Final = (
     "adapters.resources.topology",
     "application.adoption",
     "application.reconcile",
+    "context.service.run",
 )
 """What composition imports when a process first asks for it: every worker asks, so the fork server imports it once."""
 

@@ -1,8 +1,8 @@
-"""How do messages on Kafka become facts?
+"""Intake: messages on Kafka become events in the log.
 
-Poll a batch, read each message, hand the batch to the lifecycle, which records facts and positions in one transaction.
-Where to begin in a partition is what the database says, never what Kafka remembers; offsets are committed to Kafka
-afterwards, for those who watch lags there.
+Poll a batch, read each message, hand the batch to the lifecycle, which records events and positions in one transaction.
+The database decides where a partition begins, never the committed offsets of Kafka; offsets are committed to Kafka
+afterwards, for tools that watch lags there.
 
 Each batch carries the position that it was fetched from, and is recorded only where that is the position of the
 database. So no batch can be recorded past one that failed, and none twice: one that was recorded but not known to be
@@ -10,15 +10,15 @@ database. So no batch can be recorded past one that failed, and none twice: one 
 
     poll ─▶ fetched from 5, ends at 9 ─▶ record: 5 ─▶ 9        recorded ─▶ the next batch is fetched from 9
       ▲                                       └──────────────▶ failed, or PositionLost
-      └── begin where the database is ◀── nothing is delivered until the database has said where ◀─┘
+      └── begin where the database is ◀── nothing is delivered until the database has answered ◀─┘
 
 A batch that meets an unexpected error is bisected, until one message is left: that one is refused, so that the others
 go on. Where even that fails, it is tried again: it is no message's doing. Where too many are refused, the intake halts:
 it stays, takes nothing more, and says so.
 
 Where a partition stands is what the consumer says, not the last message of a batch: behind control records too, which
-nobody gets. A position that Kafka does not have (PositionOutOfRange) stops its own partition only: it is told once, and
-its partition goes on when an operator has moved the position.
+no consumer gets. A position that Kafka does not have (PositionOutOfRange) stops its own partition only: it is
+logged once, and its partition goes on when an operator has moved the position.
 
 A statement of ours that the database refuses outside of a batch (a Fault: of the question where to begin, say) ends no
 intake either. The intake waits, says so once with the traceback, and asks again, like every other worker.
@@ -40,6 +40,7 @@ from adapters.kafka.clients import Consumer, Message, OnAssign, Partition, Posit
 from adapters.outage import Outage
 from application.ingest import Outcome
 from application.ports.inbox import KafkaPosition
+from application.ports.measures import measure
 from application.problem_texts import sentence
 from domain.errors import Conflict, Fault, Unavailable
 from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted, fingerprint
@@ -54,7 +55,7 @@ LOOK_SECONDS = 1.0
 
 
 class Positions(Protocol):
-    """What the database says of partitions."""
+    """The positions of partitions in the database."""
 
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
         """The next offset to read, by (topic id, partition)."""
@@ -73,7 +74,7 @@ Read_contra = TypeVar("Read_contra", contravariant=True)
 
 
 class Taker(Protocol[Read_contra]):
-    """Who records a batch, with its positions, in one transaction: `Lifecycle`, or replies.py."""
+    """Port that records a batch with its positions in one transaction: `Lifecycle`, or replies.py."""
 
     def intake(self, messages: Sequence[Read_contra], positions: Sequence[KafkaPosition] = ()) -> Outcome:
         """The whole batch or nothing. Raises Conflict."""
@@ -106,8 +107,8 @@ class Intake(Generic[Read]):
         """Where the next batch of each partition is fetched from; None: the database knows no position yet."""
         self.halted: str | None = None
         """Why it takes nothing more."""
-        self._told: dict[Partition, int] = {}
-        """Of which partitions that Kafka does not have our position was told."""
+        self._reported: dict[Partition, int] = {}
+        """The partitions that were already reported because Kafka does not have our position."""
         self._looked_at, self._failed_at = time.monotonic(), 0.0
         self._consumer = connect(self._assigned)
         self.outage = outage or Outage("the intake")
@@ -121,11 +122,12 @@ class Intake(Generic[Read]):
         try:
             while not stop.is_set():
                 try:
-                    stop.wait(self.decision())
+                    stop.wait(self.round())
                 except IntakeHalted as error:
                     self.halted = sentence(error)
                     log.error(self.halted)  # noqa: TRY400 - the traceback was logged with the message that met it
-                    stop.wait()
+                    while not stop.wait(LOOK_SECONDS):
+                        self.outage.moves()
                 if not announced and (self._consumer.assignment() or self._consumer.set_aside()):
                     announced = True
                     ready()
@@ -136,7 +138,7 @@ class Intake(Generic[Read]):
         """Leave the group."""
         self._consumer.close()
 
-    def decision(self) -> float:
+    def round(self) -> float:
         """One batch, or what becomes of one that failed; the seconds to wait before the next turn."""
         pause = self._turn()
         self.reading = {
@@ -152,9 +154,9 @@ class Intake(Generic[Read]):
             self._look_for_moved_positions()
             self.step()
         except PositionOutOfRange as error:
-            if self._told.get(error.partition) != error.position:
+            if self._reported.get(error.partition) != error.position:
                 log.warning("a partition stands still", error=str(error))
-                self._told[error.partition] = error.position
+                self._reported[error.partition] = error.position
         except (Conflict, Unavailable, Fault) as error:
             self.outage.goes_on(error)
             self._failed_at = time.monotonic()
@@ -175,7 +177,8 @@ class Intake(Generic[Read]):
                 self.outage.is_over()  # nothing comes again: what had failed were questions
             return 0
         if messages:  # what was taken away from us since the poll comes again, here or elsewhere
-            messages = [message for message in messages if _partition(message) in ends]
+            ours = {(each.topic, each.topic_id, each.partition) for each in ends}
+            messages = [each for each in messages if (each.topic, each.topic_id, each.partition) in ours]
         self._take(messages, ends)
         self.outage.is_over()
         return len(messages)
@@ -202,6 +205,8 @@ class Intake(Generic[Read]):
         self._consumer.commit({_partition(each): each.next_offset for each in carried})
         for name, count in outcome.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
+        for (type_, became), count in outcome.by_type.items():
+            measure("message", count, type_, became)
 
     def _record_refused(self, messages: Sequence[Message], error: Exception, carried: Sequence[KafkaPosition]) -> None:
         latest = error

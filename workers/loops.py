@@ -17,7 +17,7 @@ LAST_STEP_SECONDS: Final = 5.0
 """How long a thread beside a worker may take for the step at hand."""
 
 
-def take_turn(step: Callable[[], object], rest: Callable[[], object], *, stop: threading.Event, outage: Outage) -> bool:
+def run_step(step: Callable[[], object], rest: Callable[[], object], *, stop: threading.Event, outage: Outage) -> bool:
     """One step, and a rest where there was nothing to do; after an error the pause, and False."""
     try:
         worked = step()

@@ -1,22 +1,22 @@
-"""How do facts become read models?
+"""Projector: it folds the events of the log into read models.
 
     wait for the mark ─▶ read what comes next ─▶ fold it for each projection ─▶ one transaction: positions, rows
 
 Every projection has a position for each bucket of tenants (projections/base.py). A projector takes its share of the
 buckets: of n projectors that are alive, the one of rank r takes every n-th from r on. Who is alive is looked up once a
 second, and two may see it differently for a moment, or one was killed: a transaction moves only positions that stand
-where its facts begin and that nobody else holds, so whatever is believed, each fact is applied once, in order.
+where its events begin, and that no other worker has locked. So each event is applied once, in order.
 
 What stands at the same position is read once and written in one transaction; with one projector and nothing wrong,
 that is everything. What has fallen behind is read up to where the next group stands, and joins it there. Each group
-gets one batch a round, so that nobody waits for the one that is furthest behind.
+gets one batch a round, so that no bucket waits for the one that is furthest behind.
 
 An event that a later version of Tenantry wrote halts nothing: its buckets wait right before it, `status` names it, and
 they go on by themselves after the upgrade.
 
-A fact that cannot be handled halts its bucket of that projection right before it; it is named in `status` and tried
+An event that cannot be handled halts its bucket of that projection right before it; it is named in `status` and tried
 again after a pause that grows. When PostgreSQL refuses the rows, the projections are written one by one, and those of
-the one that fails fact by fact, until the fact is found.
+the one that fails event by event, until the event is found.
 
 Commits do not wait for the disk (see `Parts.projector_engine`): rows and positions that a crash of the server takes
 away go together, and come back from the log.
@@ -42,7 +42,7 @@ from domain.event import Recorded
 from projections.base import BUCKETS, Fold, HandlerFailed, Projection
 from projections.positions import Halt, Move, Place, advance, ensure, standing
 from projections.writing import apply
-from workers.loops import take_turn
+from workers.loops import run_step
 
 log = structlog.get_logger(__name__)
 
@@ -59,13 +59,13 @@ SHARE_SECONDS = 1.0
 """How often a projector looks who else is at work."""
 
 WINDOW = 50
-"""Positions looked at in one read, in batches: where few facts are of a kind that is handled, a read is still short."""
+"""Positions looked at in one read, in batches: where few events are of a handled kind, a read is still short."""
 
-Facts = Sequence[tuple[int, Recorded | Unread]]
+Events = Sequence[tuple[int, Recorded | Unread]]
 
 
 class Listener(Protocol):
-    """Wakes the projector when the log grows."""
+    """Makes the projector look again when the log grows."""
 
     def wait(self, seconds: float) -> None:
         """Until it has grown, or so many seconds."""
@@ -73,7 +73,7 @@ class Listener(Protocol):
 
 @dataclass(slots=True)
 class Work:
-    """What one projection does with a batch: its buckets, what is left of the facts, and where it has to stop."""
+    """What one projection does with a batch: its buckets, what is left of the events, and where it has to stop."""
 
     projection: Projection
     buckets: set[int]
@@ -120,11 +120,11 @@ class Projector:
         """Project until `stop` is set; the batch at hand is finished."""
         ready()
         while not stop.is_set():
-            if not take_turn(self.step, lambda: self._listener.wait(self._poll), stop=stop, outage=self.outage):
+            if not run_step(self.step, lambda: self._listener.wait(self._poll), stop=stop, outage=self.outage):
                 self._stand.clear()
 
     def step(self) -> int:
-        """One batch for each group of buckets that is behind; the number of facts read, at least 1 if any moved."""
+        """One batch for each group of buckets that is behind; the number of events read, at least 1 if any moved."""
         mark = self._reader.mark()
         self._look_around()
         if any(place not in self._stand for place in self._share):
@@ -194,7 +194,7 @@ class Projector:
         return moved
 
     def _batch_of(self, places: Iterable[Place], at: int, end: int) -> tuple[int, int]:
-        """One batch of facts for places that stand together; how far it went, and how many facts there were."""
+        """One batch of events for places that stand together; how far it went, and how many events there were."""
         works: dict[str, Work] = {}
         for name, bucket in places:
             works.setdefault(name, Work(self._projections[name], set())).buckets.add(bucket)
@@ -221,32 +221,32 @@ class Projector:
                 self._write_alone(work, batch.facts, at, batch.upto)
         return batch.upto, len(batch.facts)
 
-    def _fold(self, work: Work, facts: Facts) -> None:
-        """The facts of the work's buckets; of a bucket that halts, those before the fact that halts it."""
+    def _fold(self, work: Work, events: Events) -> None:
+        """The events of the work's buckets; of a bucket that halts, those before the event that halts it."""
         whole = work.projection.buckets == 1
         halts, add, buckets, changes_of = work.halts, work.fold.add, work.buckets, work.projection.changes_of
         handles = work.projection.handles
-        for fact_bucket, fact in facts:
-            if isinstance(fact, Recorded) and type(fact.event) not in handles:
+        for event_bucket, recorded in events:
+            if isinstance(recorded, Recorded) and type(recorded.event) not in handles:
                 continue
-            bucket = 0 if whole else fact_bucket
+            bucket = 0 if whole else event_bucket
             if bucket not in buckets or bucket in halts:
                 continue
             try:
-                if isinstance(fact, Unread):
-                    if _concerns(work.projection, fact):
-                        halts[bucket] = Halt(fact.position, None, fact.reason, waits=fact.is_newer)
+                if isinstance(recorded, Unread):
+                    if _concerns(work.projection, recorded):
+                        halts[bucket] = Halt(recorded.position, None, recorded.reason, waits=recorded.is_newer)
                     continue
-                for change in changes_of(fact):
+                for change in changes_of(recorded):
                     add(change)
             except HandlerFailed as error:
                 log.error("projection halted", projection=work.projection.name, reason=str(error))  # noqa: TRY400
-                halts[bucket] = Halt(fact.position, error.event.id, str(error))
+                halts[bucket] = Halt(recorded.position, error.event.id, str(error))
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def _write(self, works: Iterable[Work], at: int, upto: int) -> bool:
-        """Positions and rows in one transaction; False, and nothing is written, where somebody else has got one."""
+        """Positions and rows in one transaction; False, with nothing written, if another projector has a bucket."""
         works = list(works)
         moves = [
             Move((work.projection.name, bucket), at, halt.position - 1 if halt else upto, halt)
@@ -282,38 +282,38 @@ class Projector:
                 self._halted.pop(move.place, None)
                 self._waiting.pop(move.place, None)
 
-    def _write_alone(self, work: Work, facts: Facts, at: int, upto: int) -> None:
-        """One projection in a transaction of its own; if it is the one that fails, fact by fact."""
+    def _write_alone(self, work: Work, events: Events, at: int, upto: int) -> None:
+        """One projection in a transaction of its own; if it is the one that fails, event by event."""
         try:
             self._write([work], at, upto)
         except DBAPIError:
             whole = work.projection.buckets == 1
             for bucket in work.buckets:
-                of_bucket = [fact for found, fact in facts if whole or found == bucket]
+                of_bucket = [recorded for found, recorded in events if whole or found == bucket]
                 self._write_singly(work, bucket, of_bucket, at, upto)
 
-    def _write_singly(self, work: Work, bucket: int, facts: Iterable[Recorded | Unread], at: int, upto: int) -> None:
+    def _write_singly(self, work: Work, bucket: int, events: Iterable[Recorded | Unread], at: int, upto: int) -> None:
         halt = work.halts.get(bucket)
-        for fact in facts:
-            if isinstance(fact, Unread) or (halt and fact.position >= halt.position):
+        for recorded in events:
+            if isinstance(recorded, Unread) or (halt and recorded.position >= halt.position):
                 continue
-            one = Work(work.projection, {bucket}, Fold(work.projection.changes_of(fact)))
+            one = Work(work.projection, {bucket}, Fold(work.projection.changes_of(recorded)))
             try:
-                if one.fold.tables and not self._write([one], at, fact.position):
+                if one.fold.tables and not self._write([one], at, recorded.position):
                     return
             except DBAPIError as error:
                 reason = (
-                    f"projection {work.projection.name} cannot write event {fact.id} ({type(fact.event).__name__})"
-                    f" at position {fact.position}: {type(error.orig).__name__}"
+                    f"projection {work.projection.name} cannot write event {recorded.id}"
+                    f" ({type(recorded.event).__name__}) at position {recorded.position}: {type(error.orig).__name__}"
                 )
                 log.error("projection halted", projection=work.projection.name, reason=reason)  # noqa: TRY400
-                halt = Halt(fact.position, fact.id, reason)
+                halt = Halt(recorded.position, recorded.id, reason)
                 break
             if one.fold.tables:
-                at = fact.position
+                at = recorded.position
         self._write([Work(work.projection, {bucket}, halts={bucket: halt} if halt else {})], at, upto)
 
 
 def _concerns(projection: Projection, unread: Unread) -> bool:
-    """Whether the projection may not go on without it: it handles such facts, or nobody knows whether it should."""
+    """Whether the projection must stop there: it handles such events, or this version cannot know whether it should."""
     return unread.kind is None or unread.kind in projection.handles

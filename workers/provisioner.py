@@ -1,4 +1,4 @@
-"""How do scopes that are due get what they want?
+"""Provisioner: it takes the scopes that are due towards their desired state.
 
 One loop decides and records, a pool of threads brings effects about. A round takes the scopes just claimed and the
 effects just finished, loads their tenants as committed now, decides for each, and records all of it in one
@@ -10,16 +10,17 @@ transaction: one commit for many outcomes, each with the intent of the next effe
           ▲                                    └──▶ lease ended              │
           └──────────────────────────────────────────────────────────────────┘
 
-A scope stays leased from its claim until it has nothing more to do; leases are renewed while effects run. Whoever
-loses a lease finds a conflict when recording, be it an outcome or an intent, and drops the scope: the other one goes on
-from the log. SIGKILL at any point leaves an intent without outcome, which the next holder of the scope brings about
-again.
+A scope stays leased from its claim until it has nothing more to do; leases are renewed while effects run. A worker that
+has lost a lease finds a conflict when it records an outcome or an intent, and drops the scope: the new lease holder
+goes on from the log. SIGKILL at any point leaves an intent without outcome; the next lease holder executes it again.
 
-What is slow, or large, holds up nobody: a claim takes only so many scopes of one tenant, an effect needs a place in
-each of its lanes, and where a lane is crowded the scope is put off and its lease ends (bulkheads.py).
+A slow part, or a large tenant, does not delay the others: a claim takes a limited number of scopes of one tenant, an
+effect needs a place in each of its bulkheads, and where a bulkhead is full the scope is put off and its lease ends
+(bulkheads.py).
 
-An intent that has to wait for a thread is looked at once more before its effect begins: an operator may hold the scope
-by then. An outcome that meets such an act is decided again on top of it, for what was done must be known.
+An intent that has to wait for a thread is decided again before its effect begins: an operator may have put the scope on
+hold meanwhile. An outcome that conflicts with such an act is decided again after it, because the log must know the
+effect.
 """
 
 from __future__ import annotations
@@ -52,16 +53,16 @@ from domain.stream_name import StreamName
 from workers.bulkheads import Limits, Timetables
 from workers.effects import Effects
 from workers.fan_out import fan_out, fans_out, put_off
-from workers.loops import take_turn
-from workers.step_effects import Outcome, StepEffect, ages_of, hanging, timed
+from workers.loops import run_step
+from workers.step_effects import Outcome, StepEffect, ages_of, hanging, measure_opening, measure_step, timed
 
 log = structlog.get_logger(__name__)
 
 LOOK_AGAIN = timedelta(seconds=1)
-"""An intent that has waited longer for a thread is decided again, and begins only if that is still so."""
+"""An intent that has waited longer for a thread is decided again, and begins only if the decision is the same."""
 
 MOST_LEFT_BEHIND = 64
-"""Threads that hang, with which a worker still goes on; then it makes room for a fresh one."""
+"""The most hanging threads with which a worker goes on; with more it ends, so that a new worker takes its place."""
 
 Executors = Mapping[tuple[ScopeKind, Step], BoundedExecutor]
 
@@ -80,8 +81,8 @@ class ProvisionerLog(EventLog, WorkQueue, CustomerTenants, Protocol):
 class Provisioner:
     """The saga's worker. Any number run side by side, each under its own `owner` name.
 
-    `executors` serve the configuration that holds at the start; `learn` makes those of one that is adopted later. It is
-    asked between decisions: effects that run already go on as they were begun.
+    `executors` serve the configuration in use at the start; `learn` makes those of one that is adopted later. The
+    worker calls it between decisions: effects that run already go on unchanged.
     """
 
     def __init__(
@@ -127,11 +128,11 @@ class Provisioner:
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
         """Work until `stop` is set; then finish the effects that run, start no other, and leave the rest due.
 
-        Raises TenantryError when too many effects hang: whoever started this worker should start another one.
+        Raises TenantryError when too many effects hang: the supervisor should start another worker.
         """
         ready()
         while not stop.is_set() and self._effects.left_behind < MOST_LEFT_BEHIND:
-            take_turn(self.round, lambda: stop.wait(self._poll), stop=stop, outage=self.outage)
+            run_step(self.round, lambda: stop.wait(self._poll), stop=stop, outage=self.outage)
         self.drain()
         if not stop.is_set():
             raise TenantryError(
@@ -153,23 +154,23 @@ class Provisioner:
         return bool(self._effects.under_way)
 
     def _claim(self) -> list[Lease]:
-        """As many as there is room for, and of one tenant no more than its share.
+        """Lease as many scopes as the limit allows, and of one tenant no more than its share.
 
-        All that a claim has looked at may have been of a tenant that has its share now: the next one passes over it.
+        All scopes of a claim may belong to a tenant that has its share now: the next claim leaves that tenant out.
         """
         orders = [effect.order for effect in self._effects.under_way] + [done.order for done in self._done]
-        held = Counter(order.scope.tenant_id for order in orders)
-        room = self._limits.claim - held.total()
+        leased = Counter(order.scope.tenant_id for order in orders)
+        capacity = self._limits.claim - leased.total()
         share, now = self._limits.tenant, self._clock()
         leases: list[Lease] = []
         full: list[str] = []
-        while len(leases) < room:
-            passed_over, full = full, [tenant_id for tenant_id, count in held.items() if count >= share]
+        while len(leases) < capacity:
+            passed_over, full = full, [tenant_id for tenant_id, count in leased.items() if count >= share]
             if leases and full == passed_over:
                 break
             claimed = self._log.claim(
                 owner=self._owner,
-                limit=room - len(leases),
+                limit=capacity - len(leases),
                 now=now,
                 until=now + self._lease,
                 share=share,
@@ -178,11 +179,11 @@ class Provisioner:
             if not claimed:
                 break
             leases += claimed
-            held.update(StreamName.parse(lease.scope).tenant_id or "" for lease in claimed)
+            leased.update(StreamName.parse(lease.scope).tenant_id or "" for lease in claimed)
         return leases
 
     def drain(self) -> None:
-        """Record what the running effects come to, and give their scopes back."""
+        """Record the outcomes of the running effects, and end the leases of their scopes."""
         deadline = self._clock() + timedelta(seconds=self._drain)
         with suppress(Conflict, Unavailable, Fault):
             for effect in self._effects.queued:
@@ -197,7 +198,7 @@ class Provisioner:
     # -- effects ------------------------------------------------------------------------------------------------------
 
     def _learns(self) -> None:
-        """From here on use what was adopted, where it is another configuration than that of our executors."""
+        """Use the executors of the adopted configuration, if it differs from the one in use."""
         adopted = self._saga.adopted
         if self._learn is None or adopted.version == self._configured or (found := adopted.configuration) is None:
             return
@@ -220,7 +221,7 @@ class Provisioner:
             self._effects.at_once(effect, partial(act, order))
 
     def _late(self) -> list[Lease]:
-        """Scopes whose effects have waited long for a thread: nobody begins them now, they are decided again."""
+        """Scopes whose effects have waited long for a thread: the effects are withdrawn, the scopes decided again."""
         before = self._clock() - LOOK_AGAIN
         waiting = [effect for effect in self._effects.queued if effect.since < before]
         return [effect.lease for effect in waiting if self._effects.withdraw(effect)]
@@ -228,6 +229,7 @@ class Provisioner:
     def _collect(self, *, timeout: float) -> None:
         for effect, result in self._effects.finished(timeout=timeout):
             self._timetables.took(effect.bulkheads, effect.seconds or self._step_timeout.total_seconds())
+            measure_step(effect, result, self._step_timeout)
             if not isinstance(result, BaseException):
                 self._done.append(Outcome(effect.lease, effect.order, result))
                 continue
@@ -238,7 +240,7 @@ class Provisioner:
             self._done.append(Outcome(effect.lease, effect.order, result))
 
     def _name_what_hangs(self) -> None:
-        """Tell `status` which bulkhead has an effect that does not end, long before its time is over."""
+        """Report to `status` the bulkhead whose effect does not end, long before its time is over."""
         text = hanging(self._effects.under_way, self._step_timeout)
         if text is not None:
             self.hanging.goes_on(Unavailable(text, why="hangs"))
@@ -258,7 +260,7 @@ class Provisioner:
             effect.lease = replace(effect.lease, until=until)
 
     def _are_renewed(self, effects: Sequence[StepEffect], until: datetime) -> bool:
-        """All of them in one commit, or none: then one of them is somebody else's by now."""
+        """Renew all of them in one commit; False, with none renewed, if another worker has one of the leases."""
         try:
             self._log.record(UnitOfWork(renewals=[(effect.lease, until) for effect in effects]))
         except Conflict:
@@ -269,27 +271,30 @@ class Provisioner:
 
     def _decide(self, leases: Sequence[Lease], *, draining: bool) -> None:
         """Decide for all and record in one commit. Outcomes are kept until they are recorded."""
-        turns = self._turns([*leases, *self._done], draining=draining)
-        for work, decision, _ in self._recorded(turns, draining=draining):
+        decisions = self._decisions([*leases, *self._done], draining=draining)
+        for work, decision, _ in self._recorded(decisions, draining=draining):
             if decision is not None:
                 self._saga.keep(decision)
+                measure_opening(decision)
             if decision is not None and decision.order is not None:
                 self._begin(_lease_of(work), decision.order)
         self._done.clear()
 
-    def _turns(self, work: Sequence[_Work], *, draining: bool, room: int | None = None) -> list[_Decided]:
-        """What each comes to; `room` is what the destroy guard lets pass (None: it was not asked).
+    def _decisions(self, work: Sequence[_Work], *, draining: bool, budget: int | None = None) -> list[_Decided]:
+        """The decision for each; `budget` is what the destroy guard lets pass (None: it was not asked).
 
-        One that cannot be decided (its stream cannot be read) does not stop the others: its lease runs out, and it is
-        tried again then. One whose stream a later version has written is left to a worker of that version.
+        A scope whose stream cannot be read does not stop the others: its lease runs out, and it is tried again then. A
+        scope whose stream a later version has written is left to a worker of that version.
         """
         try:
-            return self._decided(work, draining=draining, room=room)
+            return self._decided(work, draining=draining, budget=budget)
         except Exception as error:
             if isinstance(error, Unavailable) and not isinstance(error, NewerEvent):
                 raise
             if len(work) > 1:
-                return [decision for each in work for decision in self._turns([each], draining=draining, room=room)]
+                return [
+                    decision for each in work for decision in self._decisions([each], draining=draining, budget=budget)
+                ]
             if isinstance(error, NewerEvent):
                 self.upgrade.goes_on(error)
                 self._met_newer_at = time.monotonic()
@@ -297,7 +302,7 @@ class Provisioner:
             log.exception("cannot decide for a scope", scope=_lease_of(work[0]).scope, error=str(error))
             return []
 
-    def _decided(self, work: Sequence[_Work], *, draining: bool, room: int | None) -> list[_Decided]:
+    def _decided(self, work: Sequence[_Work], *, draining: bool, budget: int | None) -> list[_Decided]:
         scopes = {
             each: each.order.scope if isinstance(each, Outcome) else Scope.parse(each.scope)
             for each in work
@@ -305,65 +310,65 @@ class Provisioner:
         }
         snapshots = self._saga.snapshots(scope.tenant_id for scope in scopes.values())
         self._learns()
-        held = Counter(bulkhead for effect in self._effects.under_way for bulkhead in effect.bulkheads)
-        turns: list[_Decided] = []
+        taken = Counter(bulkhead for effect in self._effects.under_way for bulkhead in effect.bulkheads)
+        decisions: list[_Decided] = []
         for each in work:
             if isinstance(each, Outcome):
                 snapshot = snapshots[each.order.scope.tenant_id]
                 left_to_others = draining or bool(self._saga.unknown_among(snapshot))
-                decision = self._saga.outcome(each.order, each.result, snapshot, draining=left_to_others, room=room)
-                self._admit(decision, held)
-                turns.append((each, decision, decision.under(each.lease)))
+                decision = self._saga.outcome(each.order, each.result, snapshot, draining=left_to_others, budget=budget)
+                self._admit(decision, taken)
+                decisions.append((each, decision, decision.under(each.lease)))
             elif fans_out(each):
-                turns.append((each, None, fan_out(each, self._saga, self._log, now=self._clock())))
+                decisions.append((each, None, fan_out(each, self._saga, self._log, now=self._clock())))
             elif unknown := self._saga.unknown_among(snapshots[scopes[each].tenant_id]):
-                turns.append((each, None, put_off(each, unknown, now=self._clock())))
+                decisions.append((each, None, put_off(each, unknown, now=self._clock())))
             else:
-                decision = self._saga.take(scopes[each], snapshots[scopes[each].tenant_id], room=room)
-                self._admit(decision, held)
-                turns.append((each, decision, decision.under(each)))
-        return turns
+                decision = self._saga.take(scopes[each], snapshots[scopes[each].tenant_id], budget=budget)
+                self._admit(decision, taken)
+                decisions.append((each, decision, decision.under(each)))
+        return decisions
 
-    def _admit(self, decision: Decision, held: Counter[str]) -> None:
-        """Count the turn's effect among those that we hold; where a lane of it is crowded, put the scope off."""
+    def _admit(self, decision: Decision, taken: Counter[str]) -> None:
+        """Count the decision's effect in its bulkheads; where one of them is full, put the scope off."""
         if decision.order is None:
             return
         bulkheads = self._executor(decision.order).bulkheads(decision.order)
         if not bulkheads:
             return
-        full = self._timetables.crowded(bulkheads, held)
+        full = self._timetables.full(bulkheads, taken)
         if full:
             decision.order = None
             slot = self._timetables.slot(full, self._clock(), runs_for=ages_of(self._effects.under_way))
             decision.unit.work_items.append(WorkItem(str(decision.scope), slot))
         else:
-            held.update(bulkheads)
+            taken.update(bulkheads)
 
-    def _recorded(self, turns: Sequence[_Decided], *, draining: bool) -> list[_Decided]:
-        """The turns that were recorded: all in one commit, or, where somebody else was first, one by one."""
+    def _recorded(self, decisions: Sequence[_Decided], *, draining: bool) -> list[_Decided]:
+        """The decisions that were recorded: all in one commit, or, after a conflict, one by one."""
         try:
-            self._log.record(merged(unit for _, _, unit in turns))
+            self._log.record(merged(unit for _, _, unit in decisions))
         except Conflict:
-            return list(self._one_by_one(turns, draining=draining))
-        return list(turns)
+            return list(self._one_by_one(decisions, draining=draining))
+        return list(decisions)
 
-    def _one_by_one(self, turns: Sequence[_Decided], *, draining: bool) -> Iterator[_Decided]:
+    def _one_by_one(self, decisions: Sequence[_Decided], *, draining: bool) -> Iterator[_Decided]:
         """An outcome that conflicts is decided once more: an operator may have acted on the scope meanwhile. So is a
-        purge that the destroy guard has no room for: it is held. Whoever has lost the lease finds the next conflict,
-        and drops the scope."""
-        for each in turns:
+        purge beyond the budget of the destroy guard: it then awaits approval. A worker that has lost the lease finds
+        the next conflict, and drops the scope."""
+        for each in decisions:
             work, conflict = each[0], self._conflict(each)
             kept = [each] if conflict is None else []
             if isinstance(conflict, GuardTripped) or (conflict and isinstance(work, Outcome)):
-                room = 0 if isinstance(conflict, GuardTripped) else None
-                again = self._turns([work], draining=draining, room=room)
+                budget = 0 if isinstance(conflict, GuardTripped) else None
+                again = self._decisions([work], draining=draining, budget=budget)
                 kept = [decision for decision in again if self._conflict(decision) is None]
             if not kept:
                 self._give_back(_lease_of(work))
             yield from kept
 
     def _conflict(self, decided: _Decided) -> Conflict | None:
-        """Record it; what stood in the way, if anything did."""
+        """Record the decision; the conflict that refused it, or None."""
         work, _, recording = decided
         try:
             self._log.record(recording)
@@ -373,7 +378,7 @@ class Provisioner:
         return None
 
     def _give_back(self, lease: Lease) -> None:
-        """If the lease is still ours, end it and leave the scope due; if not, its new holder sees to it."""
+        """If the lease is still ours, end it and leave the scope due; if not, its new holder goes on."""
         with suppress(Conflict):
             self._log.record(UnitOfWork(leases=[lease], work_items=[WorkItem(lease.scope, self._clock())]))
 

@@ -1,4 +1,4 @@
-"""How do integration events reach Kafka?
+"""Relay: it publishes the integration events of the outbox on Kafka.
 
 The projector wrote them to the outbox, in the order of the log. The relay publishes them in that order, at least once,
 and moves its position after the brokers have acknowledged. Its position belongs to the topic's id: a topic that was
@@ -15,7 +15,7 @@ from typing import Protocol
 from adapters.kafka.clients import Producer
 from adapters.outage import Outage
 from adapters.postgres.outbox import OutboxRow
-from workers.loops import take_turn
+from workers.loops import run_step
 
 TOPIC_ID_SECONDS = 3.0
 
@@ -65,7 +65,7 @@ class Relay:
         ready()
         try:
             while not stop.is_set():
-                take_turn(self.step, lambda: stop.wait(self._poll), stop=stop, outage=self.outage)
+                run_step(self.step, lambda: stop.wait(self._poll), stop=stop, outage=self.outage)
         finally:
             self._producer.close()
 

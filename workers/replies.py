@@ -1,6 +1,6 @@
-"""How do replies of other people's provisioners reach the scopes that wait for them?
+"""Reply intake: the replies of other teams' provisioners, stored for the scopes that wait for them.
 
-Read from their topic like the events of commerce, by an `Intake` of their own (intake.py): replies, wake-ups and
+Read from their topic like the events of commerce, by an `Intake` of their own (intake.py): replies, due scopes and
 positions are one transaction. A reply that comes again, or to an order that is out of date, moves the position and
 nothing else.
 """
@@ -18,7 +18,7 @@ from application.unit_of_work import UnitOfWork
 
 
 class ReplyBox:
-    """Stores what was replied; whoever waits for it is due."""
+    """Stores replies; the scopes that wait for them are due."""
 
     def __init__(self, log: UnitRecorder) -> None:
         self._log = log

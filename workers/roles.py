@@ -1,4 +1,4 @@
-"""Which kinds of worker are there, and how is each started?
+"""Worker roles: the kinds of worker, and how each is started.
 
 Each kind is one process that may run alone or many times. It beats its heart, drains on SIGTERM or Ctrl-C, and ends
 when the process that started it is gone.
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -25,6 +26,7 @@ from history.rebuild.loading import spare_the_collector
 from runtime import faults
 from runtime.compose import Parts, lease_of, utc_now, worker_name
 from runtime.compose.audit import seal_of
+from runtime.compose.contexts import check_lease, context_rules_of, context_store_of, in_force_recorder_of
 from runtime.compose.heartbeats import heartbeat_of, high_water_agent_of
 from runtime.compose.intake import intake_consumer_of, lifecycle_of, messages_of
 from runtime.compose.kafka import producer_of
@@ -34,14 +36,18 @@ from runtime.compose.relay import outbox_of, provisioning_topic_id_of
 from runtime.compose.resources import sweeping_of
 from runtime.settings import Settings
 from workers.bulkheads import Limits
+from workers.context_projector import ContextProjector
+from workers.in_force import recording_in_force
 from workers.intake import Intake
 from workers.loops import beside
+from workers.probes import probed
 from workers.projector import Projector
 from workers.provisioner import Provisioner
 from workers.relay import Relay
 from workers.replies import ReplyBox
 from workers.sealer import sealing
 from workers.sweeper import sweeping
+from workers.watchdog import watched
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +88,40 @@ def run_projector(parts: Parts, stop: threading.Event) -> None:
     )
     with _beating(parts, "projector", dict, name=name, outages=[projector.outage, projector.upgrade]) as heart:
         projector.run(stop, ready=heart.ready)
+
+
+def run_contexts(parts: Parts, stop: threading.Event) -> None:
+    check_lease(parts.settings)
+    projector = ContextProjector(
+        log_reader_of(parts),
+        context_store_of(parts),
+        configuration=parts.configuration,
+        rules_of=partial(context_rules_of, parts),
+        batch=parts.settings.projector_batch,
+        poll_seconds=parts.settings.poll_seconds,
+        listener=mark_listener_of(parts),
+    )
+    in_force = Outage("the recorder of what is in force")
+    details = lambda: {"position": projector.position}  # noqa: E731
+    with (
+        recording_in_force(in_force_recorder_of(parts), is_elected=lambda: projector.is_elected, outage=in_force),
+        _beating(parts, "contexts", details, outages=[projector.outage, in_force]) as heart,
+    ):
+        projector.run(stop, ready=heart.ready)
+
+
+def run_context_service(parts: Parts, stop: threading.Event) -> None:
+    from context.service.run import Place, serve  # noqa: PLC0415 - uvicorn, which is an extra
+
+    check_lease(parts.settings)
+    with _beating(parts, "context-service", dict, outages=[]) as heart:
+        serve(
+            parts.endpoints.database_url,
+            Place(port=parts.settings.context_port),
+            lease_seconds=parts.settings.context_lease_seconds,
+            stop=stop,
+            ready=lambda _: heart.ready(),
+        )
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -125,10 +165,10 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
 
 
 def _take_replies(parts: Replies, counts: dict[str, int], outage: Outage, stop: threading.Event) -> None:
-    """Beside a provisioner: what provisioners of others reply wakes the scopes that wait for it.
+    """Beside a provisioner: replies of other teams' provisioners make the scopes due that wait for them.
 
-    Whatever goes wrong is told, and begun again: no other thread would take what is replied. It begins when a catalogue
-    names others.
+    An error is logged and the intake begins again: no other thread would take the replies. It begins when a catalogue
+    names a provisioner of another team.
     """
     while not stop.is_set() and not parts.catalog.is_foreign:
         stop.wait(1.0)
@@ -174,13 +214,16 @@ def run_relay(parts: Parts, stop: threading.Event) -> None:
 KINDS: dict[str, Callable[[Parts, threading.Event], None]] = {
     "intake": run_intake,
     "projector": run_projector,
+    "contexts": run_contexts,
     "provisioner": run_provisioner,
     "relay": run_relay,
+    **({"context-service": run_context_service} if find_spec("uvicorn") else {}),
 }
+"""The context service needs the extra `context`: without it `up` does without."""
 
 
 def run(kind: str, parts: Parts) -> None:
-    """Run one worker in this process until it is told to stop."""
+    """Run one worker in this process until a signal stops it."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -199,7 +242,7 @@ def run(kind: str, parts: Parts) -> None:
 
 
 def _await_database(kind: str, parts: Parts, stop: threading.Event) -> None:
-    """A worker that was started again during an outage waits for its end: to end, and be started again, helps nobody.
+    """A worker that was started again during an outage waits for its end: to end and start again would not help.
 
     So does one that cannot read the configuration, because a later version has adopted it. Its card says so.
     """
@@ -240,7 +283,8 @@ def _beating(
     heart.start()
     agent.start()
     try:
-        yield heart
+        with probed(parts, kind, heart, outages, kinds=KINDS), watched(heart, next(iter(outages), None)):
+            yield heart
     finally:
         agent.stop()
         heart.stop()

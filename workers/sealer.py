@@ -1,8 +1,8 @@
-"""When is the log sealed by itself?
+"""Sealer: it seals the log at regular intervals.
 
 A thread beside the relay, every so many seconds: what was committed since then is hashed, behind the high-water mark,
 and a checkpoint signed. An idle look reads a handful of rows. Several at once wait for each other and find nothing left
-to do. A seal that fails is told and tried again; that something was tampered with is told as an error, each time.
+to do. A seal that fails is logged and tried again; an event that was tampered with is logged as an error, each time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Effects of steps: one that runs for a scope, what it came to, and which of them hang."""
+"""Step effects: the effect that runs for a scope, its outcome, and the effects that hang."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from application.ports.measures import measure
 from application.ports.resources import FOREIGN, Order
 from application.ports.work_queue import Lease
+from application.scope_decision import Decision
+from domain.errors import ExecutorError
 from domain.scope.steps import StepResult
 
 HANGS_AFTER_SECONDS = 5.0
@@ -17,7 +20,7 @@ HANGS_AFTER_SECONDS = 5.0
 
 @dataclass(slots=True, eq=False)
 class StepEffect:
-    """An effect under way, in its lanes; `since` is when it was decided."""
+    """An effect under way, in its bulkheads; `since` is when it was decided."""
 
     lease: Lease
     order: Order
@@ -30,7 +33,7 @@ class StepEffect:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """An effect that came to an end: with facts, with None after a removal, or with the error."""
+    """An effect that ended: with a result, with None after a removal, or with the error."""
 
     lease: Lease
     order: Order
@@ -46,7 +49,7 @@ def timed(effect: StepEffect, act: Callable[[Order], StepResult | None]) -> Step
 
 
 def ages_of(effects: Iterable[StepEffect]) -> dict[str, float]:
-    """For how many seconds the oldest effect of each lane has run."""
+    """The seconds that the oldest effect of each bulkhead has run."""
     now = time.monotonic()
     began: dict[str, float] = {}
     for effect in effects:
@@ -56,7 +59,7 @@ def ages_of(effects: Iterable[StepEffect]) -> dict[str, float]:
 
 
 def hanging(effects: Iterable[StepEffect], timeout: timedelta) -> str | None:
-    """Which lane has an effect that does not end; None while none has."""
+    """A message that names the bulkhead whose effect does not end; None if there is none."""
     ages = [(age, bulkhead) for bulkhead, age in ages_of(effects).items() if bulkhead != FOREIGN]
     age, bulkhead = max(ages, default=(0.0, ""), key=lambda each: (each[0], ":" in each[1]))
     limit = timeout.total_seconds()
@@ -65,3 +68,22 @@ def hanging(effects: Iterable[StepEffect], timeout: timedelta) -> str | None:
         if age > min(HANGS_AFTER_SECONDS, limit / 2)
         else None
     )
+
+
+def measure_step(effect: StepEffect, result: StepResult | BaseException | None, timeout: timedelta) -> None:
+    """Measure an effect that came to an end; of an error its kind, which is one of ours or `unexpected`."""
+    order = effect.order
+    outcome = "completed"
+    if isinstance(result, BaseException):
+        outcome = type(result).__name__.lower() if isinstance(result, ExecutorError) else "unexpected"
+    seconds = effect.seconds
+    if seconds is None:
+        seconds = timeout.total_seconds() if effect.bulkheads else 0.0
+    executor = "foreign" if FOREIGN in effect.bulkheads else "ours"
+    measure("step", seconds, order.scope.kind, order.step.name.lower(), order.direction, executor, outcome)
+
+
+def measure_opening(decision: Decision) -> None:
+    """Measure how long a product took to open, where the decision opens one."""
+    if decision.opened_after is not None:
+        measure("time_to_open", decision.opened_after.total_seconds())

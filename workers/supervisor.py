@@ -1,16 +1,17 @@
-"""How does everything run on one machine?
+"""Supervisor: all parts and workers of an installation on one machine.
 
 `Supervisor` starts the embedded parts that no setting replaces, brings them into the state that this version needs,
 starts one process a worker and keeps each alive, and ends all of it in order. It is killed at any time without harm:
 workers watch for it and drain, the broker dies with it, PostgreSQL is found again by the next one.
 
-    start: PostgreSQL ─▶ broker ─▶ migrate, shards, topics ─▶ workers ─▶ ready (every worker has said so)
+    start: PostgreSQL ─▶ broker ─▶ migrate, shards, topics ─▶ workers ─▶ ready (every worker is ready)
     stop:  workers (SIGTERM; SIGKILL after the drain, or when asked again) ─▶ broker ─▶ PostgreSQL
 """
 
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -66,7 +67,9 @@ class Supervisor:
         say: Callable[[str], None] = lambda _: None,
         at_once: threading.Event | None = None,
     ) -> None:
-        self.settings = settings
+        port = settings.context_port or _free_port()
+        self.settings = settings.model_copy(update={"context_port": port})
+        self.context_url = f"http://127.0.0.1:{port}" if "context-service" in kinds else None
         self._kinds = kinds
         self._say = say
         self._at_once = at_once or threading.Event()
@@ -105,7 +108,7 @@ class Supervisor:
             named = f" ({error.filename})" if error.filename else ""
             raise UsageError(
                 f"the data directory {self.data_dir} cannot be used: {error.strerror or error}{named}: name another"
-                " --data-dir, or make room and give it to this user"
+                " --data-dir, or free some space and give it to this user"
             ) from error
 
     def _start_all(self) -> None:
@@ -176,8 +179,14 @@ class Supervisor:
     def _launch(self, kind: str, *, number: int) -> None:
         logs = self.data_dir / "logs"
         logs.mkdir(mode=0o700, exist_ok=True)
-        process = fork_server.begin(kind, self.settings, self.endpoints, logs / f"{kind}-{number}.log")
+        process = fork_server.begin(kind, self._settings_of(kind), self.endpoints, logs / f"{kind}-{number}.log")
         self._workers.append(_Worker(kind, number, process, time.monotonic()))
+
+    def _settings_of(self, kind: str) -> Settings:
+        """Those of one worker: each serves its metrics on a port of its own."""
+        if (port := self.settings.metrics_port) is None:
+            return self.settings
+        return self.settings.model_copy(update={"metrics_port": port + tuple(KINDS).index(kind)})
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -233,7 +242,7 @@ class Supervisor:
         try:
             workers = alive(self.endpoints.database_url)
         except Unavailable:
-            return  # what is wrong with it is told by whoever needs it
+            return  # the workers that need it report what is wrong with it
         still = {name: why for each in workers for name, why in each["details"].get("set_aside", {}).items()}
         for name, why in still.items():
             if self._still.get(name) != why:
@@ -253,8 +262,14 @@ class Supervisor:
             while worker.process.exitcode is None and time.monotonic() < deadline and not self._at_once.is_set():
                 worker.process.join(0.1)
             if worker.process.exitcode is None:
-                why = "was told to end at once" if self._at_once.is_set() else "did not drain in time"
+                why = "had to end at once" if self._at_once.is_set() else "did not drain in time"
                 log.warning("killing a worker", worker=worker.kind, why=why)
                 worker.process.kill()
                 worker.process.join(5)
         self._workers.clear()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

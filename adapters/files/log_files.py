@@ -1,4 +1,4 @@
-"""How does a page of the log become lines of a file, or a folder of Parquet?
+"""Log files: the export of the log as JSON lines, CSV or a folder of Parquet.
 
     jsonl     a JSON object a line: position, stream, version, topic, recorded_at, id, state as text, leaf_hash; the
               form that `tenantry import` takes
@@ -8,7 +8,7 @@
 The state is always the stored bytes, to the last one, so that a seal over the log holds for what is exported: as text,
 where it is UTF-8, which JSON is. Bytes that are not go into `state_base64`; CSV has no place for them. The columns
 `recorded_at` and `id` repeat what the state begins with; `leaf_hash` (base64) is over the five columns that are sealed,
-so that whoever reads the file can name a line that was changed. It proves nothing by itself: a root does.
+so that a reader of the file can name a line that was changed. It proves nothing by itself: a root does.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LogFile(Protocol):
 
 
 def create(form: Form, path: Path, *, with_proofs: bool) -> LogFile:
-    """A new file, or folder, at `path`. Raises UsageError where pyarrow is wanted and not there."""
+    """A new file, or folder, at `path`. Raises UsageError where pyarrow is needed and not installed."""
     if form == "parquet":
         return _Parquet(_pyarrow(), path, with_proofs)
     return (_JsonLines if form == "jsonl" else _Csv)(path, with_proofs)
@@ -228,7 +228,7 @@ def _tenant(stream: str) -> str | None:
 
 
 def _pyarrow() -> ModuleType:
-    """An extra, and 170 MB of library where nobody wants it."""
+    """An extra, and 170 MB of library where it is not needed."""
     try:
         import_module("pyarrow.parquet")
         return import_module("pyarrow")

@@ -1,8 +1,8 @@
-"""A worker's card: a file that tells what the worker waits for while the database cannot be told.
+"""A worker's card: a file that tells what the worker waits for while the database is away.
 
     <data dir>/state/<worker>.json    one block, locked by its worker for as long as that lives
 
-The room of the file is taken when the worker starts, and what changes is written in place: a disk that has become full
+The space of the file is taken when the worker starts, and what changes is written in place: a disk that has become full
 keeps no card from saying so. Whether a worker is alive is asked of the lock, which the kernel lets go of when it dies.
 """
 
@@ -25,7 +25,7 @@ class WorkerCard:
     """The card of one worker. Where there is no place for one, there is none: a worker works without."""
 
     def __init__(self, data_dir: Path, *, name: str, kind: str) -> None:
-        self._said = {"name": name, "kind": kind, "pid": os.getpid(), "host": socket.gethostname()}
+        self._identity = {"name": name, "kind": kind, "pid": os.getpid(), "host": socket.gethostname()}
         self._path = data_dir / FOLDER / f"{name}.json"
         self._file: int | None = None
         self._written = b""
@@ -49,7 +49,7 @@ class WorkerCard:
 
     def _text(self, state: str, waits: Sequence[Mapping[str, str]], *, most: int) -> bytes:
         shortened = [{**each, "text": each["text"][:most]} for each in waits[:8]]
-        return json.dumps({**self._said, "state": state, "waits": shortened}).encode()
+        return json.dumps({**self._identity, "state": state, "waits": shortened}).encode()
 
     def close(self) -> None:
         """Take the card away."""
@@ -64,7 +64,7 @@ def worker_cards(data_dir: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted((data_dir / FOLDER).glob("*.json")):
         with suppress(OSError, ValueError), path.open("rb") as file:
-            if _is_held(file.fileno()):
+            if _is_locked(file.fileno()):
                 found.append(json.load(file))
     return found
 
@@ -73,11 +73,11 @@ def _sweep(folder: Path) -> None:
     """Take away what killed workers have left."""
     for path in folder.glob("*.json"):
         with suppress(OSError), path.open("rb") as file:
-            if not _is_held(file.fileno()):
+            if not _is_locked(file.fileno()):
                 path.unlink()
 
 
-def _is_held(file: int) -> bool:
+def _is_locked(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""How do messages come from Kafka and go to it?
+"""Kafka clients: the entry to the ports and to the client that is always installed.
 
 The front door: the ports and their errors (adapters/kafka/ports.py) and the client that is always installed
 (adapters/kafka/kafka_python.py). The other one, adapters/kafka/confluent.py, is imported only where it is asked for.

@@ -1,4 +1,4 @@
-"""The CloudEvents reader: what a message on Kafka says.
+"""The CloudEvents reader: the content of a message on Kafka.
 
 It says a command of one of the eight types; else the reader tells why not. `read` never raises: what cannot be read
 comes back as `Unreadable`, with a rule for programs, a line for people that repeats no input (it may be about a
@@ -66,7 +66,7 @@ class InboundMessage:
 
     @property
     def body(self) -> bytes:
-        """For the waiting room and the quarantine: the message as it came, see `restore`."""
+        """For the backlog and the quarantine: the message as it came, see `restore`."""
         return preserve(self.original)
 
 
@@ -112,7 +112,7 @@ def unread(message: KafkaMessage, rule: str, explanation: str) -> Unreadable:
 
 
 def tenant_in_key(message: KafkaMessage) -> str | None:
-    """The tenant that the key of a message names, which no one has read yet."""
+    """The tenant that the key of a message names, before the message is read."""
     return _identifier(_TENANT_ID, (message.key or b"").decode("utf-8", "replace"))
 
 
@@ -225,7 +225,7 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
         raise malformed("bad-data", "data is missing or no JSON object: send the fields in one")
     canonical = CANONICAL.encode(data).encode()
     command = _command(model, data, canonical)
-    said = (source, id_, type_, time.isoformat() if time else "", "" if revision is None else str(revision))
+    identity = (source, id_, type_, time.isoformat() if time else "", "" if revision is None else str(revision))
     return InboundMessage(
         source=source,
         id=id_,
@@ -235,7 +235,7 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
         command=command,
         tenant_id=data.get("tenant_id"),
         customer_id=data.get("customer_id"),
-        digest=hashlib.sha256("\0".join((*said, "")).encode() + canonical).digest(),  # no attribute holds NUL
+        digest=hashlib.sha256("\0".join((*identity, "")).encode() + canonical).digest(),  # no attribute holds NUL
         original=message,
     )
 
@@ -268,12 +268,12 @@ def _required(attributes: Mapping[str, Any], name: str) -> str:
 def _time(text: object) -> datetime | None:
     if text is None:
         return None
-    if time := _instant(text):
+    if time := instant(text):
         return time
     raise malformed("bad-attribute", f"attribute time {_no_instant(text)}")
 
 
-def _instant(text: object) -> datetime | None:
+def instant(text: object) -> datetime | None:
     if not isinstance(text, str) or not _RFC_3339.fullmatch(text):
         return None
     try:
@@ -283,7 +283,7 @@ def _instant(text: object) -> datetime | None:
 
 
 def _no_instant(text: object) -> str:
-    """What is wrong with a time that `_instant` has refused."""
+    """What is wrong with a time that `instant` has refused."""
     parts = _ANY_RFC_3339.fullmatch(text) if isinstance(text, str) else None
     if parts is None:
         return f"is not RFC 3339 with a zone: {_EXAMPLE}"
@@ -323,7 +323,7 @@ def _command(model: type[Command], data: dict[str, Any], canonical: bytes) -> Co
     for entry in (data, *data.get("products", ())):
         expires_at = entry.get("expires_at")
         # Pydantic takes "1767225600" for a time as well.
-        if expires_at is not None and _instant(expires_at) is None:
+        if expires_at is not None and instant(expires_at) is None:
             raise malformed("bad-data", f"expires_at {_no_instant(expires_at)}")
     return command
 

@@ -69,7 +69,7 @@ def _unsnappy_block(data: bytes, before: int) -> bytes:
             break
     if before + size > MAX_BATCH_BYTES:
         raise TooLarge
-    import snappy  # noqa: PLC0415 - so that one that is missing is told in one line
+    import snappy  # noqa: PLC0415 - so that one that is missing is reported in one line
 
     return bytes(snappy.decompress(bytes(data)))
 

@@ -1,7 +1,7 @@
 """The Kafka client on librdkafka, the extra `[fast]`: `Consumer` and `Producer`.
 
 librdkafka joins, sends heartbeats and fetches ahead in threads of its own, and hands its news over in our poll, in the
-caller's thread. What the group gives us is held back by not telling librdkafka to read it:
+caller's thread. What the group gives us is held back: librdkafka is not yet asked to read it:
 
     consume ──▶ given (by the group): read nothing ──▶ on_assign(partitions) ──▶ assign(offsets) ──▶ messages
                                   ▲                        ask the database
@@ -82,7 +82,7 @@ class ConfluentConsumer(GroupConsumer):
         self._unproven: dict[Key, float] = {}  # placed, and nothing says yet that the position is one; since when
         self._came_at: dict[Key, float] = {}  # when something came from there, or it was placed
         self._broken: set[Key] = set()  # what comes next there does not decode
-        self._moved = False  # librdkafka has to be told where to read
+        self._moved = False  # librdkafka needs a new place to read from
         self._admin = AdminClient(client_settings(bootstrap))
         self._kafka = confluent_kafka.Consumer(
             consumer_settings(bootstrap, group)
@@ -251,7 +251,7 @@ class ConfluentConsumer(GroupConsumer):
         return self._admin.describe_topics(TopicCollection(self._topics), request_timeout=2)
 
     def _answered(self, asked: Mapping[str, Future[Any]]) -> dict[str, str]:
-        """The ids of those of the topics that exist; none if no broker answers, which is told once."""
+        """The ids of those of the topics that exist; none if no broker answers, which is logged once."""
         ids: dict[str, str] = {}
         silence: KafkaException | None = None
         for name, answer in asked.items():

@@ -71,7 +71,7 @@ class GroupConsumer(ABC):
 
     @abstractmethod
     def _given(self) -> Set[Key]:
-        """What is ours by the group, as far as the client told us."""
+        """What is ours by the group, as far as the client reported it."""
 
     @abstractmethod
     def _position(self, key: Key) -> int | None:
@@ -91,7 +91,7 @@ class GroupConsumer(ABC):
 
     @abstractmethod
     def _ask_ids(self) -> dict[str, str]:
-        """The ids of our topics, as a broker has them now; none if no broker answers, which is told once."""
+        """The ids of our topics, as a broker has them now; none if no broker answers, which is logged once."""
 
     @abstractmethod
     def _fetch(self, timeout_seconds: float, limit: int) -> list[Message]: ...

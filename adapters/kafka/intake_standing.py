@@ -1,7 +1,7 @@
-"""How far the intake is: each partition that it reads, by the database and by Kafka, and which worker reads it.
+"""Standing of the intake: each partition that it reads, by the database and by Kafka, and which worker reads it.
 
 The lag is the broker's end less the position of the database, whichever program reads the partition, or none: a
-consumer of somebody else in our group takes partitions away from us, and what it reads of them says nothing about us.
+foreign consumer in our group takes partitions away from us, and what it reads of them says nothing about us.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What must a producer send?
+"""JSON Schemas of the messages that a producer sends.
 
 The JSON Schemas (draft 2020-12) of the eight events as whole CloudEvents in structured mode, made from the
 same models that read them. docs/schemas holds what `write` gives; a test keeps the two equal. What no schema can

@@ -76,7 +76,7 @@ class KafkaPythonConsumer(GroupConsumer):
         connect_seconds: float = 10,
     ) -> None:
         super().__init__(bootstrap, topics, on_assign)
-        self._heard: set[Key] = set()  # what kafka-python's loop has told us of
+        self._heard: set[Key] = set()  # what kafka-python's loop has reported
         self._stuck: _DecodingFailed | None = None
         with _connecting(bootstrap, connect_seconds):
             self._admin = KafkaAdminClient(
@@ -295,7 +295,7 @@ def ensure_topics(bootstrap: str, partitions: Mapping[str, int], *, connect_seco
     """Create the topics that are missing, so many partitions each, replicated as is the cluster's default."""
     with _admin(bootstrap, connect_seconds) as admin:
         for name in sorted(set(partitions) - set(admin.list_topics())):
-            with suppress(TopicAlreadyExistsError):  # somebody was quicker
+            with suppress(TopicAlreadyExistsError):  # another process was quicker
                 admin.create_topics([NewTopic(name, num_partitions=partitions[name])])
 
 
@@ -312,7 +312,7 @@ def _ids(described: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 @contextmanager
 def _admin(bootstrap: str, connect_seconds: float) -> Iterator[KafkaAdminClient]:
-    """A client for one question. What fails in the middle of it is told as an absent broker is: both may pass."""
+    """A client for one question. What fails in the middle of it is reported as an absent broker is: both may pass."""
     with _connecting(bootstrap, connect_seconds):
         admin = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=int(connect_seconds * 1000))
         try:
@@ -323,7 +323,7 @@ def _admin(bootstrap: str, connect_seconds: float) -> Iterator[KafkaAdminClient]
 
 @contextmanager
 def _connecting(bootstrap: str, seconds: float) -> Iterator[None]:
-    """A client that finds nobody leaves a thread and sockets behind: knock first."""
+    """A client that finds no broker leaves a thread and sockets behind: knock first."""
     knock(bootstrap, seconds)
     try:
         yield
@@ -342,23 +342,23 @@ def _native(key: Key) -> TopicPartition:
 
 def _message(partition: Partition, record: Any) -> Message:
     return Message(
-        topic=partition.topic,
-        topic_id=partition.topic_id,
-        partition=partition.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        headers=tuple((name.partition("\0")[0], value or b"") for name, value in record.headers),
-        timestamp_ms=record.timestamp,
+        partition.topic,
+        partition.topic_id,
+        partition.partition,
+        record.offset,
+        record.key,
+        record.value,
+        tuple([(name.partition("\0")[0], value or b"") for name, value in record.headers]),
+        record.timestamp,
     )
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, held: Callable[[Iterable[TopicPartition]], None]) -> None:
-        self._held = held
+    def __init__(self, hold_back: Callable[[Iterable[TopicPartition]], None]) -> None:
+        self._hold_back = hold_back
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Nothing to save: positions were recorded with what was read."""
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._held(assigned)
+        self._hold_back(assigned)

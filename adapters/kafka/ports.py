@@ -1,12 +1,12 @@
-"""What do we ask of a Kafka client?
+"""Kafka ports: what Tenantry needs of a Kafka client.
 
 Two ports, `Consumer` and `Producer`, and what every implementation of them shares. kafka-python's is always there
 (adapters/kafka/kafka_python.py), librdkafka's comes with the extra `[fast]` (adapters/kafka/confluent.py), the fake is
 tests/fakes/kafka.py, and tests/contracts/test_kafka_clients.py is the contract of all three.
 
-Where a consumer begins is the database's to say, never Kafka's. What Kafka remembers as committed serves monitoring:
+The database decides where a consumer begins, never Kafka. What Kafka remembers as committed serves monitoring:
 
-    poll ──▶ the client joins the group ──▶ it tells us: assigned     held back: nothing is delivered from there yet
+    poll ──▶ the client joins the group ──▶ it reports: assigned     held back: nothing is delivered from there yet
          ──▶ our poll, in the caller's thread: on_assign(partitions) ──▶ begin there ──▶ messages
 
 on_assign asks a database, so it must not run where the client sends its heartbeats. If it raises, its error leaves poll
@@ -143,7 +143,7 @@ class BrokerUnreachable(Unavailable):
 
 
 class PublishFailed(Unavailable):
-    """Messages did not reach Kafka, or nobody knows."""
+    """Messages did not reach Kafka, or it is not known whether they did."""
 
     def __init__(self, count: int, cause: object) -> None:
         super().__init__(f"{count} messages may not have reached Kafka, send them again; the first: {cause}")
@@ -191,7 +191,7 @@ class PositionExpired(PositionOutOfRange):
 
 @dataclass(frozen=True, slots=True)
 class GroupSession:
-    """How soon a silent member is given up. At the embedded broker each joining waits half a session."""
+    """Seconds until a member without heartbeats is removed. At the embedded broker a join waits half a session."""
 
     session_ms: int = 6_000
     heartbeat_ms: int = 1_000
@@ -202,7 +202,7 @@ SESSION: Final = GroupSession()
 
 
 def knock(bootstrap: str, seconds: float) -> None:
-    """Wait until somebody listens at one of the addresses; raises BrokerUnreachable after `seconds`."""
+    """Wait until a broker listens at one of the addresses; raises BrokerUnreachable after `seconds`."""
     addresses = [address.strip().rpartition(":") for address in bootstrap.split(",")]
     deadline = time.monotonic() + seconds
     while not any(_listens(host.strip("[]"), int(port)) for host, _, port in addresses):

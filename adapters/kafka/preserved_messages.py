@@ -29,7 +29,7 @@ class KafkaMessage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Preserved:
-    """A message out of the waiting room or the quarantine, as it came; `read` takes it."""
+    """A message out of the backlog or the quarantine, as it came; `read` takes it."""
 
     key: bytes | None
     value: bytes | None

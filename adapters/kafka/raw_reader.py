@@ -186,7 +186,7 @@ class PartitionReader:
         return leader if leader >= 0 else None
 
     def _describe(self, topics: Iterable[str]) -> list[Any]:
-        """Those of the topics that exist, with their partitions; whoever leads them is known from here on."""
+        """Those of the topics that exist, with their partitions; their leaders are known from here on."""
         asked = [MetadataRequest.MetadataRequestTopic(name=name) for name in topics]
         request = MetadataRequest(topics=asked, allow_auto_topic_creation=False, max_version=12)
         try:

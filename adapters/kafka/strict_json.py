@@ -49,7 +49,7 @@ def parse_json(value: bytes | None) -> Any:
 
 
 def _refuse_other_encodings(value: bytes) -> None:
-    """They are told as what they are: "Expecting value at character 0" helps nobody who sees good JSON on a screen."""
+    """Their names are shown: "Expecting value at character 0" does not help where a screen shows good JSON."""
     if value.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in value[:4]:
         raise malformed("not-json", "the value is in UTF-16 or UTF-32: send JSON in UTF-8")
     if value.startswith(codecs.BOM_UTF8):

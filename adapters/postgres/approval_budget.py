@@ -1,4 +1,4 @@
-"""Which rows does the destroy guard keep, and what does it let pass?
+"""Approval budget: the rows of the destroy guard, which count the destructive and closing changes in a time.
 
 destroy_guard     one row: the time of the guard, and how many tenants were destroyed; locked until the commit
 guarded_facts     what passed in the window, by budget
@@ -71,11 +71,11 @@ def _left(curs: Cursor[DictRow], budget: str, rule: Guard, at: datetime, facts: 
 
 
 _ADDED_UP: Final = 1_000
-"""How many rows of `live_products` become one at a time: each activation adds one, and waits for nobody."""
+"""How many rows of `live_products` become one at a time: each activation adds one, and waits for no other."""
 
 
 def _add_up_live_products(curs: Cursor[DictRow]) -> None:
-    """Some rows become one; nobody else does so meanwhile, for the guard's row is locked."""
+    """Some rows become one; no other transaction does so meanwhile, for the guard's row is locked."""
     curs.execute(
         "WITH gone AS (DELETE FROM live_products WHERE ctid = ANY(ARRAY("
         " SELECT ctid FROM live_products LIMIT %s)) RETURNING products)"
@@ -91,10 +91,10 @@ def _one(curs: Cursor[DictRow], query: str, parameters: tuple[object, ...] = ())
     return int(row["n"])
 
 
-def hold(curs: Cursor[DictRow], held: Mapping[str, PendingApprovals | None]) -> None:
+def hold(curs: Cursor[DictRow], pending: Mapping[str, PendingApprovals | None]) -> None:
     """What the destroy guard holds of those tenants from here on."""
-    curs.execute("DELETE FROM held_by_guard WHERE tenant_id = ANY(%b)", (texts(list(held)),))
-    rows = {tenant_id: each for tenant_id, each in held.items() if each is not None}
+    curs.execute("DELETE FROM held_by_guard WHERE tenant_id = ANY(%b)", (texts(list(pending)),))
+    rows = {tenant_id: each for tenant_id, each in pending.items() if each is not None}
     curs.execute(
         "INSERT INTO held_by_guard (tenant_id, changes, since, closings)"
         " SELECT * FROM unnest(%b::text[], %b::bigint[], %b::timestamptz[], %b::bigint[])",

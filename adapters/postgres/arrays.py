@@ -1,4 +1,4 @@
-"""How are the columns of a thousand rows sent to PostgreSQL in microseconds?
+"""Binary arrays: the columns of a thousand rows as parameters for PostgreSQL, encoded in microseconds.
 
 As arrays in PostgreSQL's binary form, each put together in one pass; psycopg's own way looks at every element through
 several layers of Python. For `%b` parameters of `unnest` and `ANY`; one dimension, no NULL.

@@ -1,12 +1,13 @@
 """Connections to PostgreSQL, all made here: every session setting that Tenantry relies on is set by Tenantry.
 
 A server, a database and a role may each have defaults of their own for each setting of a session, and a pooler may hand
-over a session that somebody else has changed. What a statement means must not depend on them:
+over a session that another part has changed. What a statement means must not depend on them:
 
     time zone, date style, interval style       how times come back as text; year 9999 overflows east of Greenwich
     isolation level                             a check after a lock is blind in a snapshot that is older than the lock
-    search path                                 whose tables are meant, and that nobody's function stands in for one
+    search path                                 whose tables are meant, and that no foreign function replaces one
     encoding, literals, bytea, digits           how text, bytes and numbers travel
+    parallel workers                            a reader beside the writers leaves the other processors to them
     time-outs of statements, locks, idleness    what a hung session holds is let go; what is long is not cut off
     synchronous_commit                          a commit that was confirmed survives the server, unless we say otherwise
 
@@ -69,6 +70,7 @@ _FIXED: Final[Mapping[str, str]] = {
     "client_min_messages": "warning",
     "password_encryption": "scram-sha-256",
     "search_path": "public, pg_temp",
+    "max_parallel_workers_per_gather": "0",
 }
 
 _ADDRESS: Final[Mapping[str, str]] = {
@@ -161,7 +163,7 @@ def parsed(url: str, *, of: str = "the database") -> dict[str, Any]:
         address = {name: value for name, value in conninfo_to_dict(url).items() if value is not None}
     except (psycopg.ProgrammingError, UnicodeError):
         address = {"port": "unreadable"}  # not the cause of ours: its text quotes what it could not read
-    # An unescaped @ or / in a password makes a host, a port or a name of the rest of it, which would then be told.
+    # An unescaped @ or / in a password makes a host, a port or a name of the rest of it, which messages would show.
     misread = any("@" in str(address.get(name, "")) for name in ("host", "hostaddr", "dbname"))
     if misread or not re.fullmatch(r"[0-9,]*", str(address.get("port", ""))):
         raise _unreadable(of)
@@ -221,7 +223,7 @@ class Session:
         self._settings = settings
         self._connection: psycopg.Connection[Any] | None = None
         self.number = 0
-        """Of the connection: whoever holds a lock of the session has lost it when the number is another one."""
+        """Of the connection: a lock of the session is lost when the number is another one."""
 
     def __enter__(self) -> Self:
         return self

@@ -18,7 +18,7 @@ def engine(url: str, *, pool_size: int, limits: Limits = SHORT, settings: Mappin
     """Connections of the factory for SQLAlchemy; of size 0 it keeps none.
 
     What may pass is raised as Unavailable, and its connection is not used again; what is wrong with a statement or its
-    rows stays SQLAlchemy's, for whoever looks for the row.
+    rows stays SQLAlchemy's, for the caller that looks for the row.
     """
     kept: dict[str, Any] = {"pool_size": pool_size} if pool_size else {"poolclass": NullPool}
 

@@ -1,16 +1,16 @@
-"""PostgreSQL's errors, classed by SQLSTATE: what may pass, what somebody else did first, and what is a fault of ours.
+"""PostgreSQL's errors, classed by SQLSTATE: outages that may pass, conflicts, and faults of ours.
 
 Every statement and every attempt to connect ends here when it fails; no other file decides what an error means.
 
     psycopg.Error  ──┐                  ┌─▶ Unavailable   may pass: the worker waits, `why` says what for
     SQLAlchemy's   ──┼─▶ by SQLSTATE ───┼─▶ Contended     two transactions met: again at once, or after a pause
-    eventsourcing's ─┘                  ├─▶ Conflict      somebody else recorded first: load and decide again
+    eventsourcing's ─┘                  ├─▶ Conflict      another transaction recorded first: load and decide again
                                         └─▶ Fault         the statement itself is wrong: a bug
 
 libpq keeps no SQLSTATE of a connection that was refused, only the server's sentence, in the server's language. So the
 English sentences are known here by their words; any other counts as a server that does not answer, which may pass too.
 
-A message holds what the server said in its primary line, never the line of details, which may hold a row's values, and
+A message holds the server's primary line, never the line of details, which may hold a row's values, and
 never the address, which may hold a password.
 """
 
@@ -44,7 +44,7 @@ _LOST: Final = _Class(Unavailable, "lost", "does not answer", _START)
 _REFUSED: Final = _Class(Unavailable, "refused", "does not answer", _START)
 _RESTARTING: Final = _Class(Unavailable, "restarting", "does not answer", "it is starting, stopping or recovering")
 _FULL: Final = _Class(
-    Unavailable, "full", "is out of disk space", "make room on its disk; nothing that was recorded is lost"
+    Unavailable, "full", "is out of disk space", "free space on its disk; nothing that was recorded is lost"
 )
 _CROWDED: Final = _Class(
     Unavailable, "too-many-connections", "has too many connections", "raise its max_connections, or end some of them"
@@ -56,7 +56,7 @@ _READ_ONLY: Final = _Class(
 _SLOW: Final = _Class(Unavailable, "time-out", "took too long", "see what else it is busy with")
 _SICK: Final = _Class(Unavailable, "server-error", "failed by itself", "see its log and its disk")
 _BUSY: Final = _Class(Contended, "contended", "let another transaction go first", "the same is tried again")
-_SECOND: Final = _Class(Conflict, "conflict", "holds what somebody else recorded first", "decide again")
+_SECOND: Final = _Class(Conflict, "conflict", "holds what another transaction recorded first", "decide again")
 _LOGIN: Final = _Class(Unavailable, "login", "does not let us in", "correct the user, its password or pg_hba.conf")
 _NO_DATABASE: Final = _Class(Unavailable, "no-database", "does not answer", "create it, or {check}")
 _NO_RIGHT: Final = _Class(Unavailable, "no-right", "refuses what its user lacks a right for", "GRANT it")
@@ -134,12 +134,12 @@ def translated(error: BaseException, part: str = "the database") -> TenantryErro
     state = f", SQLSTATE {cause.sqlstate}" if isinstance(cause, psycopg.Error) and cause.sqlstate else ""
     check = "check TENANTRY_DATABASE_URL" if part.startswith("the ") else "correct its url"
     remedy = found.remedy.format(check=check)
-    text = f"{part} {found.sentence} ({said(cause)}{state}): {remedy}"
+    text = f"{part} {found.sentence} ({server_message(cause)}{state}): {remedy}"
     return found.kind(text, why=found.why) if issubclass(found.kind, Unavailable) else found.kind(text)
 
 
-def said(error: BaseException) -> str:
-    """What the server, or the way to it, said: one line without a row's values, an address or a password."""
+def server_message(error: BaseException) -> str:
+    """The message of the server, or of the connection: one line without a row's values, an address or a password."""
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
         return _one_line(error.diag.message_primary)
     if isinstance(error, psycopg.OperationalError) and str(error):
@@ -170,7 +170,7 @@ def outcome_is_unknown(error: BaseException) -> bool:
 
 
 def is_worth_keeping(error: BaseException) -> bool:
-    """Whether the session in which it was raised may be used again: it did what it was told, and was second."""
+    """Whether the session in which it was raised may be used again: it executed the statement, and was second."""
     cause = _driver_error(error)
     if isinstance(cause, psycopg.Error):
         return _class_of(cause) in (_SECOND, _BUSY)

@@ -1,4 +1,4 @@
-"""Where are facts kept?
+"""Event log: the events in PostgreSQL, with everything that is committed together with them.
 
 `application.ports.log_store.LogStore` on PostgreSQL: events through the mapper and the recorder, and in the same
 transaction everything that must come or go with them.
@@ -7,6 +7,7 @@ transaction everything that must come or go with them.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -27,6 +28,7 @@ from adapters.postgres.sessions import Pool
 from adapters.postgres.upgrade_gate import Reading, UpgradeGate
 from application.ports.encryption import EncryptionKeys
 from application.ports.inbox import WaitingMessage
+from application.ports.measures import measure
 from application.ports.work_queue import Lease, latest_end
 from application.unit_of_work import UnitOfWork
 from domain.event import Recorded
@@ -86,8 +88,10 @@ class PostgresEventLog:
         for message in recording.quarantined:
             place = _place_of_body(message.digest)
             bodies[id(message)] = self._keys.seal(message.subject, message.body, place)
+        began = time.monotonic()
         with answering():
             self.recorder.insert_events(stored, recording=recording, bodies=bodies)
+        measure("append", time.monotonic() - began)
 
     def _readings(self) -> list[Reading]:
         query = (
@@ -125,7 +129,7 @@ class PostgresEventLog:
         return self._recorded(rows)
 
     def _recorded(self, rows: Sequence[tuple[str, int, str, bytes, int]], *, personal: bool = True) -> list[Recorded]:
-        """The rows as facts; the keys of all persons in them are fetched with one query."""
+        """The rows as events; the keys of all persons in them are fetched with one query."""
         if personal:
             self._keys.prefetch(sealed={text.decode() for row in rows for text in _SEALED.findall(row[3])})
         return [
@@ -224,19 +228,19 @@ class PostgresEventLog:
         return [tenant_id for (tenant_id,) in self._rows("SELECT tenant_id FROM held_by_guard ORDER BY 1", ())]
 
     def not_counted(self) -> list[str]:
-        """The tenants of which a migration knows only that something may be held."""
+        """The tenants of which a migration knows only that a change may await approval."""
         return [tenant_id for (tenant_id,) in self._rows("SELECT tenant_id FROM held_by_guard WHERE changes = 0", ())]
 
-    def count_pending_approvals(self, tenant_id: str, held: PendingApprovals | None) -> None:
-        """What its stream says is held; whoever has recorded since has counted already."""
+    def count_pending_approvals(self, tenant_id: str, pending: PendingApprovals | None) -> None:
+        """The approvals that its stream awaits; a later recording has counted them already."""
         with answering(), self.datastore.transaction(commit=True) as curs:
-            if held is None:
+            if pending is None:
                 curs.execute("DELETE FROM held_by_guard WHERE tenant_id = %s AND changes = 0", (tenant_id,))
             else:
                 curs.execute(
                     "UPDATE held_by_guard SET changes = %s, since = %s, closings = %s"
                     " WHERE tenant_id = %s AND changes = 0",
-                    (held.changes, held.since, held.closings, tenant_id),
+                    (pending.changes, pending.since, pending.closings, tenant_id),
                 )
 
     def positions(self, topic_ids: Iterable[str]) -> dict[tuple[str, int], int]:
@@ -264,8 +268,8 @@ class PostgresEventLog:
     ) -> list[Lease]:
         """See `WorkQueue.claim`.
 
-        Wake rows are only ever inserted and deleted. A claim answers the rows that it saw: a row that comes while the
-        scope is being worked on stays, and makes the scope due again. The rows of one large tenant may fill all that a
+        Rows of `wakes` are only ever inserted and deleted. A claim answers the rows that it saw: a row that comes while
+        a worker has the scope stays, and makes the scope due again. The rows of one large tenant may fill all that a
         claim looks at: the next one passes over them.
         """
         rows = self._rows(

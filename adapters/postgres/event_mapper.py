@@ -1,4 +1,4 @@
-"""How does a fact become bytes, and bytes a fact?
+"""Event mapper: events as stored bytes, and stored bytes as events.
 
 A mapper for the eventsourcing library. State is JSON of one shape for ever:
 
@@ -48,7 +48,7 @@ class _State(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """What reads the states of a topic: validation without the layers above it, for it is done for every fact."""
+    """What reads the states of a topic: validation without the layers above it, for it is done for every event."""
 
     validate: Callable[[bytes | str], _State]
     personal: tuple[Path, ...]
@@ -67,7 +67,7 @@ def _readers(registry: EventRegistry) -> Mapping[str, _Reader]:
 
 
 class EventMapper(Mapper[str]):
-    """Maps `Recorded` facts; the library's own transcoder is not used."""
+    """Maps `Recorded` events; the library's own transcoder is not used."""
 
     def __init__(self, keys: EncryptionKeys, registry: EventRegistry = REGISTRY) -> None:
         self.registry = registry
@@ -75,7 +75,7 @@ class EventMapper(Mapper[str]):
         self._readers = _readers(registry)
 
     def to_stored_event(self, domain_event: Recorded) -> StoredEvent:  # type: ignore[override]
-        """The fact in the library's form, personal fields sealed."""
+        """The event in the library's form, personal fields encrypted."""
         event = domain_event.event
         if type(event) not in self.registry:
             raise UnreadableEvent(f"{type(event).__name__} is not in domain/event_registry.py: add it there")
@@ -99,7 +99,7 @@ class EventMapper(Mapper[str]):
         )
 
     def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
-        """The fact in our form, personal fields unsealed; raises UnreadableEvent, NewerEvent."""
+        """The event in our form, personal fields decrypted; raises UnreadableEvent, NewerEvent."""
         return self.to_recorded(
             str(stored_event.originator_id),
             stored_event.originator_version,
@@ -119,7 +119,7 @@ class EventMapper(Mapper[str]):
             if personal and reader.personal and ENCRYPTED_MARK in state:
                 raw = json.loads(state)
                 raw["data"] = replace_personal(
-                    raw["data"], reader.personal, lambda value, path: self._unsealed(value, stream, version, path)
+                    raw["data"], reader.personal, lambda value, path: self._decrypted(value, stream, version, path)
                 )
                 read = reader.validate(json.dumps(raw))
             else:
@@ -130,7 +130,7 @@ class EventMapper(Mapper[str]):
             raise NewerEvent(self.registry.unreadable(stream, version, topic, read.v))
         return Recorded(stream, version, read.id, read.at, read.cause, read.corr, read.data, position)
 
-    def _unsealed(self, value: str, stream: str, version: int, path: str) -> str:
+    def _decrypted(self, value: str, stream: str, version: int, path: str) -> str:
         plain = self._keys.unseal(value, f"{_place(stream, version)}/{path}")
         return FORGOTTEN if plain is None else plain.decode()
 

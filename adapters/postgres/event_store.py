@@ -1,4 +1,4 @@
-"""How are events appended, fast and without a gap that a reader could miss?
+"""Event store: appends to the log, fast and without a gap that a reader could miss.
 
 The eventsourcing library's PostgreSQL recorder with an append of our own; the library's Application, mapper and
 notification log work on it.
@@ -8,7 +8,7 @@ each other, unless two want the same version of the same stream, which one of th
 NOTIFY. That readers miss nothing all the same is the matter of high_water.py: no read here goes past its mark.
 
 A small append is one statement, so one round trip and one commit. The lock stands in a CTE that the rows are joined
-with: no position is drawn before it is held. There is no upper limit on a batch.
+with: no position is drawn before it is taken. There is no upper limit on a batch.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _RETRIES: Final = 3
 
 
 class VersionConflict(IntegrityError):
-    """Somebody else has recorded that version of the stream."""
+    """Another transaction has recorded that version of the stream."""
 
 
 class Recorder(PostgresApplicationRecorder):
@@ -73,7 +73,7 @@ class Recorder(PostgresApplicationRecorder):
                     raise
             except IntegrityError as error:
                 if not attempt or error is conflict:
-                    raise _told_apart(error) from error.__cause__
+                    raise _distinguished(error) from error.__cause__
                 # The broken connection's write may have been under way still when we looked, and taken its version
                 # before this one: only now is it certain that it has landed. So look once more.
                 attempt, conflict = 1, error
@@ -149,9 +149,9 @@ class Recorder(PostgresApplicationRecorder):
 
 
 _INTO: Final = (
-    b"WITH held AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(%d) AS lock)"
+    b"WITH taken AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(%d) AS lock)"
     b" INSERT INTO stored_events (originator_id, originator_version, topic, state)"
-    b" SELECT e.stream, e.version, e.topic, e.state FROM held, " % APPEND_LOCK
+    b" SELECT e.stream, e.version, e.topic, e.state FROM taken, " % APPEND_LOCK
 )
 _RETURNING: Final = b" AS e (stream, version, topic, state) RETURNING notification_id"
 
@@ -195,7 +195,7 @@ def _execute(connection: psycopg.Connection[Any], name: bytes, parameters: Seque
 
 
 _prepared: Final[WeakSet[psycopg.Connection[Any]]] = WeakSet()
-"""The connections that know the statements, whichever recorder told them."""
+"""The connections that know the statements, whichever recorder prepared them."""
 
 
 def _checked(pgconn: PGconn, result: PGresult) -> PGresult:
@@ -224,7 +224,7 @@ _ERRORS: Final[dict[type[psycopg.Error], type[PersistenceError]]] = {
 """psycopg's errors, and what the library makes of them."""
 
 
-def _told_apart(error: IntegrityError) -> IntegrityError:
+def _distinguished(error: IntegrityError) -> IntegrityError:
     """The library's error as the more telling one."""
     constraint = error.__cause__.diag.constraint_name if isinstance(error.__cause__, psycopg.Error) else None
     if constraint == "stored_events_pkey":

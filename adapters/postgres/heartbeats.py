@@ -1,9 +1,9 @@
-"""Heartbeats of the workers: how far behind is each, and what does each wait for?
+"""Heartbeats of the workers: the lag of each worker, and what it waits for.
 
 Every worker writes a row of its own each second, with what it has to say of its lag and of what its loops wait for
 (outage.py), with its version and the newest schema of each event that it reads (upgrade_gate.py). A row that is older
 than `SILENT_SECONDS` (live_workers.py) belongs to a worker that was killed; it is removed when the next one of its kind
-starts. What cannot be told to a database that is away or full is on the worker's card beside it.
+starts. What cannot be written to a database that is away or full is on the worker's card beside it.
 """
 
 from __future__ import annotations
@@ -65,6 +65,10 @@ class Heartbeat:
     def ready(self) -> None:
         self._state = "ready"
 
+    @property
+    def is_ready(self) -> bool:
+        return self._state == "ready"
+
     def stop(self) -> None:
         """Take the row and the card away."""
         self._stopped.set()
@@ -107,17 +111,17 @@ class Heartbeat:
             " reads = excluded.reads, seen_at = now()",
             (
                 *(self._name, self._kind, socket.gethostname(), os.getpid(), self._state),
-                *(Jsonb(self._said()), VERSION, self._reads),
+                *(Jsonb(self._row()), VERSION, self._reads),
             ),
         )
 
-    def _said(self) -> dict[str, Any]:
+    def _row(self) -> dict[str, Any]:
         waits = self._waits()
         try:
-            said = self._details()
-        except Exception as error:  # noqa: BLE001 - a lag that cannot be told must not end the heartbeat
-            said = {"error": type(error).__name__}
-        return {**said, "waits": waits} if waits else said
+            row = self._details()
+        except Exception as error:  # noqa: BLE001 - a lag that cannot be read must not end the heartbeat
+            row = {"error": type(error).__name__}
+        return {**row, "waits": waits} if waits else row
 
     def _waits(self) -> list[dict[str, str]]:
         return [waits for outage in self._outages if (waits := outage.waits)]

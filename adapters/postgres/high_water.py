@@ -1,4 +1,4 @@
-"""How far may the log be read without missing anything?
+"""High-water mark: the position up to which the log may be read without a gap.
 
 Positions come from a sequence, so a reader could see position 8 committed while 7 is still open. Every append holds a
 shared advisory lock from before its first position until it has committed. One agent takes that lock exclusively for a
@@ -9,8 +9,8 @@ value is the high-water mark; it is published in a row and by NOTIFY, and reader
                                                ▲
     agent  ────────────────────────exclusive───┘ read the sequence, let go, publish the mark
 
-Any worker process can be the agent: it is whoever holds a session's advisory lock, and PostgreSQL lets go of that lock
-when the process is killed. While the agent waits for one slow append, new appends wait behind the agent; that is why an
+Any worker process can be the agent: it is the process that has a session's advisory lock, and PostgreSQL releases that
+lock when the process is killed. While the agent waits for one slow append, new appends wait behind the agent. So an
 append has a time-out, and the agent a shorter one, after which it lets them pass and tries again.
 
 A process may stop between any two of its statements, and go on an hour later. So the agent's lock lasts for one
@@ -52,7 +52,7 @@ def advance(connection: psycopg.Connection[Any], *, unheard: Callable[[psycopg.E
     """Publish the mark if it has moved, and return it. Needs autocommit; several at once do no harm.
 
     Where the server's queue of notifications is full, the mark is published without one: readers poll as well, and
-    `unheard` is told. Raises psycopg.errors.LockNotAvailable where an append stayed open for longer than the
+    `unheard` is called. Raises psycopg.errors.LockNotAvailable where an append stayed open for longer than the
     connection's lock_timeout.
     """
     curs = connection.cursor(row_factory=tuple_row)
@@ -65,18 +65,18 @@ def advance(connection: psycopg.Connection[Any], *, unheard: Callable[[psycopg.E
         curs.execute(_PUBLISH, (mark, mark, CHANNEL, str(mark)), prepare=True)
     except psycopg.errors.ProgramLimitExceeded as error:
         curs.execute(_MOVE, (mark, mark))
-        curs.execute("SELECT pg_notification_queue_usage()")  # which frees what nobody has to hear any more
+        curs.execute("SELECT pg_notification_queue_usage()")  # which frees what no listener needs any more
         if unheard is not None:
             unheard(error)
     return mark
 
 
-# The sequence is read for a row that is the lock: not before it is held. And a sequence is read as it is now, not as it
-# was when the statement began.
+# The sequence is read for a row that is the lock: not before it is taken. And a sequence is read as it is now, not as
+# it was when the statement began.
 _DRAWN: Final = (
-    "WITH held AS MATERIALIZED (SELECT pg_advisory_xact_lock(%s) AS lock)"
+    "WITH taken AS MATERIALIZED (SELECT pg_advisory_xact_lock(%s) AS lock)"
     " SELECT (SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END"
-    " FROM stored_events_notification_id_seq WHERE held.lock IS NOT NULL) FROM held"
+    " FROM stored_events_notification_id_seq WHERE taken.lock IS NOT NULL) FROM taken"
 )
 _LOOK: Final = (
     "SELECT (SELECT position FROM high_water_mark),"
@@ -124,7 +124,7 @@ class HighWaterAgent:
         while not self._stopped.is_set():
             row = connection.execute("SELECT pg_try_advisory_lock(%s)", (AGENT_LOCK,)).fetchone()
             if self.outage.waits and not _lags(connection):
-                self.outage.is_over()  # somebody has published: to be let in does not mean that one can
+                self.outage.is_over()  # an agent has published: an accepted session alone does not prove it
             if row is not None and row[0]:
                 self.elected = True
                 break
@@ -154,26 +154,27 @@ def _lags(connection: psycopg.Connection) -> bool:
 
 def _stays_open(error: psycopg.Error) -> Contended:
     text = f"an append stays open for longer than {LOCK_TIMEOUT_MS} ms, and readers do not move on: the server ends it"
-    told = Contended(text, why="append-open")
-    told.__cause__ = error
-    return told
+    failure = Contended(text, why="append-open")
+    failure.__cause__ = error
+    return failure
 
 
 def _queue_is_full(error: psycopg.Error) -> Unavailable:
-    told = Unavailable(
+    failure = Unavailable(
         "the server's queue of notifications is full, so readers poll instead of being woken: end the session that"
         " listens and stays in a transaction, the server's log names its process",
         why="notify-queue-full",
     )
-    told.__cause__ = error
-    return told
+    failure.__cause__ = error
+    return failure
 
 
 class MarkListener:
-    """Wakes a reader when the mark moves; a lost wake-up costs `wait`'s time-out, never more."""
+    """Notifies a reader when the mark moves, or `channel` has news; a lost notification costs `wait`'s time-out."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, channel: str = CHANNEL) -> None:
         self._session = Session(url)
+        self._channel = channel
 
     def wait(self, seconds: float) -> None:
         """Until the mark moves, or so many seconds. Never raises: a reader that cannot listen polls."""
@@ -181,7 +182,7 @@ class MarkListener:
             is_new = not self._session.is_open
             with self._session() as connection:
                 if is_new:
-                    connection.execute(f"LISTEN {CHANNEL}")
+                    connection.execute(f"LISTEN {self._channel}".encode())
                     return  # it may have moved before we listened
                 for _ in connection.notifies(timeout=seconds, stop_after=1):
                     pass

@@ -1,4 +1,4 @@
-"""Which messages does the database know? By source and id, as taken in, or by digest, as quarantined."""
+"""Known messages: those in the database, applied (by source and id) or quarantined (by digest)."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ FactsOf = Callable[[str], list[Recorded]]
 
 
 def living(url: str, *, known: Catalog | None, proposed: Catalog, facts_of: FactsOf) -> Living:
-    """`known`: the catalogue that was adopted before (None: there was none); `facts_of`: all facts of a tenant.
+    """`known`: the catalogue that was adopted before (None: there was none); `facts_of`: all events of a tenant.
 
     Raises Retryable where the control database does not answer.
     """
@@ -37,8 +37,10 @@ def living(url: str, *, known: Catalog | None, proposed: Catalog, facts_of: Fact
         lost = {key for key in keys if key not in proposed and (known is None or key not in known)}
         holders = {key: _tenants_with(connection, key) for key in sorted(lost)}
         shards = {shard.name: shard for shard in _shards(connection)}
-    told = {key: product_from(key, (fact for each in holders[key] for fact in facts_of(each))) for key in lost}
-    return Living(products={key: told.get(key) for key in keys}, shards=shards)
+    last_known = {
+        key: product_from(key, (recorded for each in holders[key] for recorded in facts_of(each))) for key in lost
+    }
+    return Living(products={key: last_known.get(key) for key in keys}, shards=shards)
 
 
 def families_on(url: str) -> dict[str, int]:
@@ -53,7 +55,7 @@ def _tenants_with(connection: psycopg.Connection[Any], key: str) -> list[str]:
 
 
 def _shards(connection: psycopg.Connection[Any]) -> Iterator[AdoptedShard]:
-    """Those that hold families. Where each lies only its settings said; a database of this server shows itself."""
+    """Those that hold families. Only its settings name where each lies; a database of this server shows itself."""
     for name, region, capacity, database in connection.execute(_SHARDS).fetchall():
         is_here = database is not None
         yield AdoptedShard(

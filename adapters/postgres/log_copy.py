@@ -1,4 +1,4 @@
-"""How is the log read out as it lies there, page by page?
+"""Log copy: the stored bytes of the log, read page by page.
 
 Rows come by binary COPY, as the seal reads them (seal_store.py): nothing is decoded but the lengths around the
 columns. A page is one COPY, and the transaction around all of them is one snapshot, so that tiles of the seal can be
@@ -23,7 +23,7 @@ class Page:
     """Events side by side, in the order of positions: one list a column. `states` are the stored bytes.
 
     `times` are when they were recorded. `leaves` and `proofs` (the hashes of the path, side by side) are filled where
-    proofs are wanted, with None for an event that no checkpoint covers yet.
+    proofs are to be made, with None for an event that no checkpoint covers yet.
     """
 
     positions: list[int] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""Which events of the log do not hang together? PostgreSQL looks; only what is wrong leaves it.
+"""Log faults: the events of the log that contradict each other, found by queries inside PostgreSQL.
 
 `streams` and `orphans` go through the log in the order of streams, once. The others go through it by position, a range
-at a time, so that whoever waits sees how far it is. A statement in a range may find bytes that are no JSON: then the
+at a time, so that its progress can be shown. A statement in a range may find bytes that are no JSON: then the
 range is looked through row by row (`unreadable`), or in halves.
 """
 

@@ -1,4 +1,4 @@
-"""How does a whole log get into an empty store?
+"""Log import: a whole exported log into an empty store.
 
 By COPY, with the positions that it had, in one transaction with everything that an installation keeps beside its log
 and that follows from it:
@@ -12,13 +12,13 @@ and that follows from it:
     held_by_guard          the caller, who folds the tenants concerned
     wakes                  every tenant: the saga looks at each of its scopes once, and leaves alone what has converged
     projection_positions   none, so that the read models come out of the log; but the outbox stands at its end, because
-                           the world was told by the other installation
+                           the other installation has published them
     the sequence, the mark the end of the log
 
 What the empty store itself has adopted at its first start gives way to what the imported log says.
 
-The append lock is held exclusively, so nobody appends, and the agent publishes nothing, until all of it is there or
-nothing is. Even the sequence goes back: ALTER SEQUENCE, unlike setval, is part of the transaction.
+The append lock is taken exclusively, so there is no append, and the agent publishes nothing, until all of it is there
+or nothing is. Even the sequence goes back: ALTER SEQUENCE, unlike setval, is part of the transaction.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Which facts come next, of these tenants and of these kinds?
+"""Log reader: the next events of some kinds, for some partitions of the tenants.
 
 Projections read the log here, live and when they are rebuilt. The log is partitioned by the second part of a stream's
-name, which is the tenant (of a customer's stream: the customer): all facts about one key are in one bucket. A bucket
+name, which is the tenant (of a customer's stream: the customer): all events about one key are in one bucket. A bucket
 is only ever computed by this one SQL expression; PostgreSQL keeps the function the same for ever, because its own hash
 partitions lie on disk by it.
 
-Facts of kinds that nobody handles are left out by the database. A topic that this version does not know is not one of
-them: it comes as Unread, and so does a fact that cannot be decoded. Nothing is skipped.
+Events of kinds that no projection handles are left out by the database. A topic that this version does not know is not
+one of them: it comes as Unread, and so does an event that cannot be decoded. Nothing is skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from domain.stream_name import StreamName
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A fact that this version cannot read; `reason` names it by stream and version, and says why.
+    """An event that this version cannot read; `reason` names it by stream and version, and says why.
 
     `kind` is its class, where the topic is known; `is_newer` says that a later version wrote it.
     """
@@ -38,11 +38,12 @@ class Unread:
     reason: str
     kind: type[Event] | None = None
     is_newer: bool = False
+    stream: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Facts in the order of the log, each with its bucket; everything up to `upto` has been looked at."""
+    """Events in the order of the log, each with its bucket; everything up to `upto` has been looked at."""
 
     facts: Sequence[tuple[int, Recorded | Unread]]
     upto: int
@@ -77,7 +78,7 @@ class LogReader:
         return int(rows[0][0])
 
     def count(self, upto: int) -> int:
-        """About how many facts there are, for a progress bar; positions have few gaps."""
+        """About how many events there are, for a progress bar; positions have few gaps."""
         found = self._rows("SELECT coalesce(min(notification_id), 1) FROM stored_events", ())[0][0]
         return max(0, upto - int(found) + 1)
 
@@ -91,9 +92,9 @@ class LogReader:
         buckets: Collection[int] = (0,),
         of: int = 1,
     ) -> Batch:
-        """At most `limit` facts after `after` and up to `upto` (not past the mark), but those of kinds to `ignore`.
+        """At most `limit` events after `after` and up to `upto` (not past the mark), but those of kinds to `ignore`.
 
-        `buckets` are those wanted of `of` (a power of two). Raises Unavailable.
+        `buckets` are the buckets to read, of `of` (a power of two). Raises Unavailable.
         """
         topics = [kind.TOPIC for kind in ignore]
         if len(buckets) == of:
@@ -111,7 +112,7 @@ class LogReader:
         ignore: Collection[type[Event]],
         of: int,
     ) -> Batch:
-        """All facts of those tenants and customers up to `upto`, by the index of streams: for few of them."""
+        """All events of those tenants and customers up to `upto`, by the index of streams: for few of them."""
         whole = [*(f"{kind}:{key}" for kind in ("tenant", "site") for key in tenants)]
         whole += [str(StreamName("customer", key)) for key in customers]
         begun = [f"{kind}:{key}:" for kind in ("family", "product") for key in tenants]
@@ -125,15 +126,15 @@ class LogReader:
         if sealed:
             self._keys.prefetch(sealed=sealed)
         decode = self._mapper.to_recorded
-        facts: list[tuple[int, Recorded | Unread]] = []
+        events: list[tuple[int, Recorded | Unread]] = []
         for stream, version, topic, state, position, bucket in rows:
             try:
-                facts.append((bucket, decode(stream, version, topic, state, position=position)))
+                events.append((bucket, decode(stream, version, topic, state, position=position)))
             except UnreadableEvent as error:
                 entry = self.registry.by_topic.get(topic)
                 kind, is_newer = entry.event if entry else None, isinstance(error, NewerEvent)
-                facts.append((bucket, Unread(position, topic, str(error), kind, is_newer)))
-        return facts
+                events.append((bucket, Unread(position, topic, str(error), kind, is_newer, stream)))
+        return events
 
     def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with self._session() as connection, connection.cursor(binary=True) as curs:

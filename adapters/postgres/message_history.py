@@ -1,4 +1,4 @@
-"""What came in for a tenant, and what became of it that the log does not say?
+"""Message history of a tenant: messages, refusals and timers, which are not in the log.
 
 The log tells what was decided. When a message came and how often, what waits and what was refused lies in tables beside
 it; so do the timers that are set. No body is read here: nothing of a person comes out.
@@ -76,7 +76,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """`timers`: scopes with the times at which they are set to wake, all of them to come."""
+    """`timers`: scopes with the times at which they are due, all in the future."""
 
     came: Sequence[Came] = ()
     waiting: Sequence[Came] = ()

@@ -1,7 +1,7 @@
-"""Has the database the tables that this version needs, and how does it get them?
+"""Migrations: the check that the database has the tables of this version, and the scripts that make them.
 
 The scripts lie in `alembic/` of a checkout, and in the wheel as `tenantry_migrations`: as `alembic/` they
-would be written into the library's own folder. There is no alembic.ini; what it would say is said here.
+would be written into the library's own folder. There is no alembic.ini; its settings are here.
 
 A migration is one transaction with an advisory lock in it: of two at once the second waits, and finds nothing
 left to do. One that fails has changed nothing.
@@ -39,7 +39,7 @@ def migrate(url: str, *, revision: str = "head") -> None:
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take the database down to `revision` (`base`: to nothing). What the tables held is gone."""
+    """Take the database down to `revision` (`base`: to nothing). The content of the tables is lost."""
     _run(url, lambda config: command.downgrade(config, revision))
 
 

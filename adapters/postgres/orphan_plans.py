@@ -1,6 +1,6 @@
-"""Which plans of orphans were shown to somebody?
+"""Orphan plans: the plans that were shown to an operator.
 
-Only to tell what differs from a plan that was read. What is to go is condemned by a fact, not by a row of this table.
+They only show what differs from a plan that was read. An event marks an orphan for removal, not a row of this table.
 """
 
 from __future__ import annotations

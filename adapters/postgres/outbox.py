@@ -1,7 +1,7 @@
-"""Where do integration events wait for the relay?
+"""Outbox: the integration events that wait for the relay.
 
 Reads the `outbox` that the projector writes. The relay's position is kept for each topic id, so that a topic that was
-created anew is told everything again; a session's advisory lock says who relays.
+created anew gets all events again; a session's advisory lock decides which process relays.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class PostgresOutbox:
 
     def __init__(self, url: str) -> None:
         self._session = Session(url)
-        self._held: int | None = None
+        self._locked_in: int | None = None
 
     def hold(self) -> bool:
         """Whether this process is the one relay; Unavailable where the database does not answer."""
-        if not self._session.is_open or self._held != self._session.number:
+        if not self._session.is_open or self._locked_in != self._session.number:
             row = self._execute("SELECT pg_try_advisory_lock(%s)", (RELAY_LOCK,))[0]
-            self._held = self._session.number if row[0] else None
-        return self._held is not None
+            self._locked_in = self._session.number if row[0] else None
+        return self._locked_in is not None
 
     def position(self, topic_id: str) -> int:
         """The last position published to the topic of that id; 0 for a new one."""

@@ -1,4 +1,4 @@
-"""How is everything?
+"""Overview: the state of the whole installation.
 
 The questions behind `tenantry status` and `tenantry tenants`: counts and lags from the control database, one short
 query each, so that they answer at any size and while everything else is busy.
@@ -121,7 +121,7 @@ def tenants(url: str, *, level: str | None = None, state: str | None = None, lim
     `state` of a tenant is the worst of its scopes.
     """
     query = """
-    WITH told AS (
+    WITH known AS (
         SELECT p.tenant_id,
                coalesce(jsonb_object_agg(p.key, coalesce(p.level, 'absent')) FILTER (WHERE p.kind = 'product'), '{}')
                    AS products,
@@ -131,7 +131,7 @@ def tenants(url: str, *, level: str | None = None, state: str | None = None, lim
         FROM provisionings p GROUP BY p.tenant_id
     )
     SELECT t.tenant_id, s.site_name, s.customer_id, s.access, t.products, t.state
-    FROM told t LEFT JOIN sites s USING (tenant_id)
+    FROM known t LEFT JOIN sites s USING (tenant_id)
     WHERE (%(level)s::text IS NULL OR t.at_level) AND (%(state)s::text IS NULL OR t.state = %(state)s)
     ORDER BY s.site_name NULLS LAST, t.tenant_id LIMIT %(limit)s
     """
@@ -154,7 +154,7 @@ def runs(url: str, *, state: str | None = None, tenant_id: str | None = None, li
 
 
 def unsettled(url: str, *, tenant_id: str | None = None, limit: int = 100) -> list[str]:
-    """Tenants of which something is due or waits, or is held by the destroy guard."""
+    """Tenants of which something is due or waits, or awaits approval."""
     query = """
     SELECT DISTINCT tenant_id FROM (
         SELECT tenant_id FROM held_by_guard

@@ -1,9 +1,9 @@
-"""Which part of the log was there at a moment?
+"""Past state: the part of the log that was there at a moment.
 
 A moment is a position: what was known then is the log up to it, whole. A time is turned into the position of the last
-fact that was recorded at or before it. Facts lie nearly in the order of their times, but not quite where several
-processes record side by side, each by its own clock: so the place is found by halving, and then NEARBY positions on
-both sides are looked at one by one.
+event that was recorded at or before it. Events lie nearly in the order of their times, but not quite where several
+processes record in parallel, each by its own clock. So a binary search finds the place, and then NEARBY positions on
+both sides are compared one by one.
 """
 
 from __future__ import annotations
@@ -46,47 +46,47 @@ class Moment:
 class PastLog(LogReader):
     """The log as it was. One connection of its own; not for several threads."""
 
-    def at(self, said: str, *, now: datetime) -> Moment:
+    def at(self, text: str, *, now: datetime) -> Moment:
         """The moment of a POSITION, or of a TIME in ISO 8601 with a zone. Raises UsageError, Unavailable."""
         mark = self.mark()
         if mark == 0:
             raise UsageError("the log is empty: there is nothing to look back at yet")
         return (
-            self._of_position(int(said), mark) if said.isascii() and said.isdigit() else self._of_time(said, mark, now)
+            self._of_position(int(text), mark) if text.isascii() and text.isdigit() else self._of_time(text, mark, now)
         )
 
     def facts_of(self, tenant_id: str, upto: int) -> list[Recorded]:
-        """Everything recorded of a tenant up to a position, its customers' facts among them, in the log's order.
+        """Everything recorded of a tenant up to a position, its customers' events among them, in the log's order.
 
         Raises UnreadableEvent where this version cannot read one of them.
         """
-        mine = self._facts(_FACTS_OF_TENANT, (*streams_of(tenant_id), upto))
+        mine = self._events(_EVENTS_OF_TENANT, (*streams_of(tenant_id), upto))
         own = tenants.stream_of(tenant_id)
-        named = {getattr(fact.event, "customer_id", None) for fact in mine if fact.stream == own}
-        theirs = self._facts(_FACTS_OF_STREAMS, ([customers.stream_of(each) for each in named if each], upto))
-        return sorted([*mine, *theirs], key=lambda fact: fact.position)
+        named = {getattr(recorded.event, "customer_id", None) for recorded in mine if recorded.stream == own}
+        theirs = self._events(_EVENTS_OF_STREAMS, ([customers.stream_of(each) for each in named if each], upto))
+        return sorted([*mine, *theirs], key=lambda recorded: recorded.position)
 
     def adopted_at(self, position: int) -> Adopted:
-        """The configuration that held at a position. Before the first adoption: that one, which said what was used."""
-        facts = self._facts(_FACTS_OF_STREAMS, ([STREAM], self.mark()))
-        held = [fact for fact in facts if fact.position <= position] or facts[:1]
-        return reduce(evolve, held, Adopted())
+        """The configuration in use at a position. Before the first adoption: the first one, which was used before."""
+        events = self._events(_EVENTS_OF_STREAMS, ([STREAM], self.mark()))
+        adopted = [recorded for recorded in events if recorded.position <= position] or events[:1]
+        return reduce(evolve, adopted, Adopted())
 
     def acts(self, since: datetime | None, until: datetime | None) -> Iterator[tuple[list[Recorded], int, int]]:
-        """Facts that may be operators' acts, with how many of how many positions were looked at; by pieces of the log.
+        """Events that may be operators' acts, with how many of how many positions were read; by pieces of the log.
 
-        Narrowed to about those times: look at each one's own. Raises UnreadableEvent, Unavailable.
+        The times are approximate: compare the time of each event. Raises UnreadableEvent, Unavailable.
         """
         mark = self.mark()
         begin = max(0, self._last_before(since, mark) - NEARBY) if since else 0
         end = min(mark, self._last_before(until, mark) + NEARBY) if until else mark
         for after in range(begin, end, RANGE):
             upto = min(after + RANGE, end)
-            yield list(self._facts(_ACTS, (after, upto))), upto - begin, end - begin
+            yield list(self._events(_ACTS, (after, upto))), upto - begin, end - begin
 
     def settlement(self, plan: str) -> Recorded | None:
-        """The first fact by which that plan of the destroy guard was approved or rejected; it looks through the log."""
-        found = self._facts(_SETTLEMENTS, (f'"plan":{json.dumps(plan)}'.encode(),))
+        """The first event that approved or rejected that plan of the destroy guard; it searches the log."""
+        found = self._events(_SETTLEMENTS, (f'"plan":{json.dumps(plan)}'.encode(),))
         return found[0] if found else None
 
     # -- moments ------------------------------------------------------------------------------------------------------
@@ -97,27 +97,27 @@ class PastLog(LogReader):
         found = self._last_upto(position)
         if found is None:
             first, time = self._after(0)[0]
-            raise UsageError(f"the log begins at position {first} ({_told(time)}): {position} is before it")
+            raise UsageError(f"the log begins at position {first} ({_rendered(time)}): {position} is before it")
         return Moment(position, found[1])
 
-    def _of_time(self, said: str, mark: int, now: datetime) -> Moment:
+    def _of_time(self, text: str, mark: int, now: datetime) -> Moment:
         try:
-            time = time_of(said)
+            time = time_of(text)
         except UsageError as error:
-            raise UsageError(f"{said} is no moment: give a position of the log, or a time: {_TIMES}") from error
+            raise UsageError(f"{text} is no moment: give a position of the log, or a time: {_TIMES}") from error
         if time > now:
-            raise UsageError(f"{said} is in the future: the log tells what was, name a time up to {_told(now)}")
+            raise UsageError(f"{text} is in the future: the log tells what was, name a time up to {_rendered(now)}")
         at = low = self._last_before(time, mark)
         for position, recorded in self._after(low - NEARBY, limit=2 * NEARBY):
             if position <= mark and recorded <= time:
                 at = max(at, position)
         if self._last_upto(at) is None:
             first, began = self._after(0)[0]
-            raise UsageError(f"the log begins at {_told(began)} (position {first}): {said} is before it")
+            raise UsageError(f"the log begins at {_rendered(began)} (position {first}): {text} is before it")
         return Moment(at, time)
 
     def _last_before(self, time: datetime, mark: int) -> int:
-        """The last position that was recorded at the time or before, as far as halving finds it."""
+        """The last position that was recorded at the time or before, as far as the binary search finds it."""
         low, high = 0, mark
         while low < high:
             middle = (low + high + 1) // 2
@@ -135,33 +135,33 @@ class PastLog(LogReader):
     def _after(self, position: int, limit: int = 1) -> list[tuple[int, datetime]]:
         return [(found, _time_in(state)) for found, state in self._rows(_NEXT, (position, limit))]
 
-    def _facts(self, statement: str, parameters: tuple[object, ...]) -> Sequence[Recorded]:
-        facts = []
-        for _, fact in self._decoded(self._rows(statement, parameters)):
-            if isinstance(fact, Unread):
-                raise UnreadableEvent(fact.reason)
-            facts.append(fact)
-        return facts
+    def _events(self, statement: str, parameters: tuple[object, ...]) -> Sequence[Recorded]:
+        events = []
+        for _, recorded in self._decoded(self._rows(statement, parameters)):
+            if isinstance(recorded, Unread):
+                raise UnreadableEvent(recorded.reason)
+            events.append(recorded)
+        return events
 
 
-def time_of(said: str) -> datetime:
-    """A TIME as people give it, in UTC: with its zone, or a day, which begins at midnight UTC. Raises UsageError."""
+def time_of(text: str) -> datetime:
+    """A TIME as operators give it, in UTC: with its zone, or a day, which begins at midnight UTC. Raises UsageError."""
     with suppress(ValueError):
-        day = date.fromisoformat(said)
+        day = date.fromisoformat(text)
         return datetime(day.year, day.month, day.day, tzinfo=UTC)
     with suppress(ValueError, OverflowError):
-        time = datetime.fromisoformat(said)
+        time = datetime.fromisoformat(text)
         if time.tzinfo is not None:
             return in_utc(time)
-    raise UsageError(f"{said} is no time: {_TIMES}")
+    raise UsageError(f"{text} is no time: {_TIMES}")
 
 
 def _time_in(state: bytes) -> datetime:
-    """When a fact was recorded; sealed or not, `at` lies open in its state."""
+    """When an event was recorded; `at` is never encrypted in its state."""
     return in_utc(datetime.fromisoformat(json.loads(state)["at"]))
 
 
-def _told(time: datetime) -> str:
+def _rendered(time: datetime) -> str:
     return time.isoformat().replace("+00:00", "Z")
 
 
@@ -172,23 +172,23 @@ def streams_of(tenant_id: str) -> tuple[object, ...]:
     return ([f"{kind}:{tenant_id}" for kind in kinds], *ranges)
 
 
-_FACTS: Final = "SELECT originator_id, originator_version, topic, state, notification_id, 0 FROM stored_events"
+_EVENTS: Final = "SELECT originator_id, originator_version, topic, state, notification_id, 0 FROM stored_events"
 OF_TENANT: Final = (
     "(originator_id = ANY ({}) OR (originator_id >= {} AND originator_id < {})"
     " OR (originator_id >= {} AND originator_id < {}))"
 )
 """Whether a row is of the streams of `streams_of`: found by their index."""
 
-_FACTS_OF_TENANT: Final = (
-    f"{_FACTS} WHERE {OF_TENANT.format('%s::text[]', *('%s',) * 4)} AND notification_id <= %s ORDER BY notification_id"
+_EVENTS_OF_TENANT: Final = (
+    f"{_EVENTS} WHERE {OF_TENANT.format('%s::text[]', *('%s',) * 4)} AND notification_id <= %s ORDER BY notification_id"
 )
-_FACTS_OF_STREAMS: Final = f"{_FACTS} WHERE originator_id = ANY (%s::text[]) AND notification_id <= %s ORDER BY 5"
+_EVENTS_OF_STREAMS: Final = f"{_EVENTS} WHERE originator_id = ANY (%s::text[]) AND notification_id <= %s ORDER BY 5"
 _ACTS: Final = (
-    f"{_FACTS} WHERE notification_id > %s AND notification_id <= %s"
+    f"{_EVENTS} WHERE notification_id > %s AND notification_id <= %s"
     """ AND position('"kind":"operator"'::bytea IN state) > 0 ORDER BY notification_id"""
 )
 _SETTLEMENTS: Final = (
-    f"{_FACTS} WHERE topic IN ('{ChangesApproved.TOPIC}', '{ChangesRejected.TOPIC}')"
+    f"{_EVENTS} WHERE topic IN ('{ChangesApproved.TOPIC}', '{ChangesRejected.TOPIC}')"
     " AND position(%s::bytea IN state) > 0 ORDER BY notification_id LIMIT 1"
 )
 _LAST: Final = "SELECT notification_id, state FROM stored_events WHERE notification_id <= %s ORDER BY 1 DESC LIMIT 1"

@@ -1,7 +1,7 @@
-"""What could not be applied, and why?
+"""Quarantine: the messages that could not be applied, each with the rule that refused it.
 
-Quarantined messages lie in the control database with their bodies sealed. Listing shows no content; `body` unseals one
-message for an operator who asks for it by number.
+Quarantined messages lie in the control database with their bodies encrypted. Listing shows no content; `body` decrypts
+one message for an operator who asks for it by number.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """Which messages are meant: those that fit all that is said; None says nothing."""
+    """Selection of messages: those that match all fields; None matches any."""
 
     rule: str | None = None
     source: str | None = None

@@ -1,8 +1,8 @@
-"""Where do the log's own bytes come from that are sealed, and where does the seal lie?
+"""Seal store: the bytes of the log that are sealed, and the tables that hold the seal.
 
 A row of `stored_events` is read as PostgreSQL's binary COPY writes it: the number of columns in two bytes, then each
 column with its length in four bytes before it. Nothing of a row can be moved from one column to the next without
-changing these bytes, nobody has to decode them, and they cost a third of what a cursor costs. So they are the leaves:
+changing these bytes, they need no decoding, and they cost a third of what a cursor costs. So they are the leaves:
 
     0005 │ 00000008 position │ length stream │ 00000008 version │ length topic │ length state
 
@@ -165,7 +165,7 @@ class SealStore:
     def find(self, event_id: UUID, say: Callable[[int, int], None] = lambda *_: None) -> int | None:
         """The position of the event with that id: no index has it, so the log is looked through, the newest first.
 
-        `say` is told how many positions of how many were looked at.
+        `say` gets how many positions of how many were looked at.
         """
         mark = self.mark()
         for upto in range(mark, 0, -RANGE):

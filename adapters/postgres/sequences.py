@@ -1,7 +1,7 @@
 """The sequences behind positions and numbers, checked on each connection that appends.
 
 A position is drawn from a sequence, and readers never go back below the high-water mark. So two things must hold of the
-sequence, and neither is certain where somebody else looks after the server:
+sequence, and neither is certain where another team runs the server:
 
     it is not behind        logical replication, and some restores, bring rows along and leave sequences where they
                             were. An append would draw a position below the mark, and no reader would ever see it.

@@ -1,8 +1,8 @@
-"""Who needs a session of a database again and again, and need not open it each time?
+"""Session pool: open sessions of a database, kept for the next use.
 
 To open one takes the server longer than most effects do. `Sessions` keeps a few that ended well for the next who asks;
 one in which anything went wrong is closed. A kept session whose server has gone shows in its socket, and is not used.
-Whoever uses one leaves it as it was: no transaction, no lock, no setting of its own.
+Each use leaves it as it was: no transaction, no lock, no setting of its own.
 
 Nothing is opened ahead and nothing in the background: a server that is away is an error at once, with the server's own
 reason, and one that is back is used at once. A pool that tries again after pauses that grow comes late by the last.
@@ -61,14 +61,14 @@ class Sessions:
                 break
             if not connection.closed and not _says_something(connection):
                 return connection
-            connection.close()  # nobody asked, and the server says something: that it goes
+            connection.close()  # a message without a query: the server ends the session
         return self._connect()
 
 
 class Pool(Sessions):
     """Sessions as the eventsourcing library asks for them: by the names of psycopg's pool.
 
-    A session in which a statement was refused because somebody else was first is kept: that happens all the time.
+    A session in which a statement was refused because another transaction was first is kept: that happens all the time.
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], *, keep: int) -> None:
@@ -102,7 +102,7 @@ class Pool(Sessions):
 
 
 def _says_something(connection: psycopg.Connection[Any]) -> bool:
-    """Nobody has asked: so the server says that it goes."""
+    """A message of the server without a query means that it ends the session."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
     return bool(poll.poll(0))

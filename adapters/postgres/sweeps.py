@@ -1,4 +1,4 @@
-"""Where does the background sweep keep how far it is?
+"""Sweep ledger: the progress of the background sweep.
 
 In one row. A session's advisory lock says which process sweeps: who loses the session has lost the lock, and asks
 again.
@@ -22,16 +22,16 @@ class PostgresLedger:
 
     def __init__(self, url: str) -> None:
         self._session = Session(url, row_factory=dict_row)
-        self._held: int | None = None
+        self._locked_in: int | None = None
 
     def close(self) -> None:
         self._session.close()
 
     def hold(self) -> bool:
-        if not self._session.is_open or self._held != self._session.number:
-            row = self._execute("SELECT pg_try_advisory_lock(%(lock)s) AS held", {"lock": SWEEP_LOCK})
-            self._held = self._session.number if row and row["held"] else None
-        return self._held is not None
+        if not self._session.is_open or self._locked_in != self._session.number:
+            row = self._execute("SELECT pg_try_advisory_lock(%(lock)s) AS locked", {"lock": SWEEP_LOCK})
+            self._locked_in = self._session.number if row and row["locked"] else None
+        return self._locked_in is not None
 
     def read(self) -> Progress:
         row = self._execute(

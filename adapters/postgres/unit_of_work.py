@@ -1,4 +1,4 @@
-"""Which rows are committed together with events?
+"""Unit of work: the rows that are committed together with events.
 
 Everything of a `UnitOfWork` but its events, as statements on the transaction of the append. Rows that are only ever
 inserted or deleted never wait for each other; where a row is not as expected, Conflict or PositionLost is raised and
@@ -29,18 +29,18 @@ log = logging.getLogger(__name__)
 
 
 class DuplicateIncoming(IntegrityError):
-    """Somebody else has dealt with that incoming message."""
+    """Another transaction has dealt with that incoming message."""
 
 
 def write_rows(curs: Cursor[DictRow], recording: UnitOfWork, bodies: Mapping[int, str]) -> None:
     """Write them; `bodies` holds the sealed bodies of messages by the identity of the message."""
-    if recording.guarded is not None:  # first, so that whoever waits for the guard holds nothing else yet
+    if recording.guarded is not None:  # first, so that a transaction that waits for the guard has no other lock yet
         pass_the_guard(curs, recording.guarded, recording.live_products)
     _know_of_each_other(curs, recording)
     _expect_unmoved(curs, recording.unmoved)
     for position in recording.positions:
         _move(curs, position)
-    _guard_waiting_rooms(curs, recording)
+    _guard_backlogs(curs, recording)
     _settle_leases(curs, recording)
     _close_quarantined(curs, recording)
     _see(curs, recording)
@@ -54,8 +54,8 @@ def write_rows(curs: Cursor[DictRow], recording: UnitOfWork, bodies: Mapping[int
     _block(curs, recording)
     if recording.replies:
         _keep_replies(curs, recording)
-    if recording.held:
-        hold(curs, recording.held)
+    if recording.pending_approvals:
+        hold(curs, recording.pending_approvals)
     if recording.live_products:
         curs.execute("INSERT INTO live_products (products) VALUES (%s)", (recording.live_products,))
     if recording.work_items:
@@ -114,7 +114,7 @@ def _close_quarantined(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
             " AND tenant_id IS NOT NULL",
             (bigints([*recording.released, *(each.number for each in recording.discarded)]),),
         )
-        _take_turns(curs, [row["tenant_id"] for row in curs.fetchall()], _ROOMS)
+        _lock_tenants(curs, [row["tenant_id"] for row in curs.fetchall()], _BACKLOGS)
     if recording.released:
         curs.execute(
             "UPDATE quarantine SET state = 'retried', closed_at = now() WHERE number = ANY(%b) AND state = 'open'",
@@ -145,7 +145,7 @@ def _block(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
 
 
 def _keep_replies(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
-    """Those to orders that await one; whoever waits for it is due. Any other changes nothing."""
+    """Store the replies that an order awaits; its scope is due. Any other reply changes nothing."""
     for reply in sorted(recording.replies, key=lambda each: (each.scope, each.step)):  # others lock in the same order
         curs.execute(
             "WITH kept AS (UPDATE replies SET said = %(said)s, signed_at = %(signed_at)s, received_at = now()"
@@ -157,7 +157,7 @@ def _keep_replies(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
             prepare=True,
         )
         if not curs.rowcount:
-            log.info("passed over a reply to %r: nobody waits for it, or it is no news", reply.key)
+            log.info("passed over a reply to %r: no order awaits it, or it is known", reply.key)
 
 
 def _see(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
@@ -192,21 +192,21 @@ def _see(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
         )
 
 
-def _guard_waiting_rooms(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
-    """Nobody is sent to wait for a tenant that another transaction creates at this moment, or the other way round; nor
-    behind a message that another one takes out of the quarantine (`_close_quarantined`).
+def _guard_backlogs(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
+    """No message is put into the backlog of a tenant that another transaction creates at this moment, or the other way
+    round; nor behind a message that another one takes out of the quarantine (`_close_quarantined`).
 
     Both lock the tenant first, in the order of its id, and then look for what the other has committed.
     """
     created = [tenant_id for _, tenant_id in recording.customer_tenants]
-    rooms = {waiting.tenant_id for waiting in recording.waiting}
-    if not created and not rooms:
+    backlogs = {waiting.tenant_id for waiting in recording.waiting}
+    if not created and not backlogs:
         return
-    _take_turns(curs, {*created, *rooms}, _ROOMS)
+    _lock_tenants(curs, {*created, *backlogs}, _BACKLOGS)
     curs.execute(
         "SELECT DISTINCT tenant_id FROM quarantine WHERE rule = 'internal-error' AND state = 'open'"
         " AND tenant_id = ANY(%b) AND number <> ALL(%b)",
-        (texts({*created, *rooms}), bigints(recording.released)),
+        (texts({*created, *backlogs}), bigints(recording.released)),
         prepare=True,
     )
     faulty = {row["tenant_id"] for row in curs.fetchall()}
@@ -221,7 +221,7 @@ def _guard_waiting_rooms(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
         raise Conflict("a message was sent to wait for a tenant that is created here: decide again")
     curs.execute(
         "SELECT 1 FROM stored_events WHERE originator_id = ANY(%b) AND originator_version = 1 LIMIT 1",
-        (texts([tenants.stream_of(tenant_id) for tenant_id in sorted(rooms - faulty - set(created))]),),
+        (texts([tenants.stream_of(tenant_id) for tenant_id in sorted(backlogs - faulty - set(created))]),),
         prepare=True,
     )
     if curs.fetchone() is not None:
@@ -229,16 +229,16 @@ def _guard_waiting_rooms(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
 
 
 def _know_of_each_other(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
-    """Whoever gives a tenant a product, and whoever wakes its scopes because one of them has got further.
+    """Two transactions see each other: one gives a tenant a product, the other makes its waiting scopes due.
 
-    The second may not know the product yet, and a third may have looked at the product already, and let it wait for
-    what is recorded here: nobody would ever look again. So the first locks the tenant for itself, the second with
-    others of its kind, and then looks whether the tenant has moved on. If so the whole tenant is due, after the commit.
+    The second may not know the product yet, and a third may have decided already that the product waits for what is
+    recorded here: then the product would never be due. So the first locks the tenant for itself, the second shares
+    the lock with its kind, and then checks the tenant's version. If it has moved, the whole tenant is due.
     """
     if recording.grown:
-        _take_turns(curs, recording.grown, _PRODUCTS)
+        _lock_tenants(curs, recording.grown, _PRODUCTS)
     if recording.rescheduled:
-        _take_turns(curs, recording.rescheduled, _PRODUCTS, with_others=True)
+        _lock_tenants(curs, recording.rescheduled, _PRODUCTS, with_others=True)
         curs.execute(
             "INSERT INTO wakes (scope, due_at) SELECT 'tenant:' || k.id, now()"
             " FROM unnest(%b::text[], %b::bigint[]) AS k (id, version) WHERE EXISTS (SELECT FROM stored_events"
@@ -249,14 +249,14 @@ def _know_of_each_other(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
 
 
 def _expect_unmoved(curs: Cursor[DictRow], unmoved: Mapping[str, int]) -> None:
-    """Nobody has recorded in these streams since they were read.
+    """Raise Conflict if another transaction has recorded in these streams since they were read.
 
-    A hold rests on what the tenant's stream says, and a purge on what the streams of its scopes say: neither writes
-    where the other does, so the two take turns by tenant, and the second sees what the first has recorded.
+    A hold depends on the tenant's stream, and a purge on the streams of its scopes: neither writes where the other
+    does. So the two exclude each other by a lock of the tenant, and the second sees what the first has recorded.
     """
     if not unmoved:
         return
-    _take_turns(curs, {stream.split(":")[1] for stream in unmoved}, _HOLDS)
+    _lock_tenants(curs, {stream.split(":")[1] for stream in unmoved}, _HOLDS)
     curs.execute(
         "SELECT k.name FROM unnest(%b::text[], %b::bigint[]) AS k (name, version) WHERE EXISTS (SELECT FROM"
         " stored_events WHERE originator_id = k.name AND originator_version = k.version + 1) LIMIT 1",
@@ -268,13 +268,13 @@ def _expect_unmoved(curs: Cursor[DictRow], unmoved: Mapping[str, int]) -> None:
         raise Conflict(f"somebody recorded in {moved['name']} meanwhile: decide again")
 
 
-_ROOMS: Final = 1
+_BACKLOGS: Final = 1
 _PRODUCTS: Final = 2
 _HOLDS: Final = 3
-"""What turns are taken about: the seed of the locks' numbers."""
+"""The subjects of the locks: the seed of their numbers."""
 
 MANY: Final = 2000
-"""More tenants than any batch holds. The server keeps each lock until the commit, and has room for some thousands."""
+"""More tenants than any batch holds. The server keeps each lock until the commit, and has space for some thousands."""
 
 _ALONE: Final = (
     "WITH everybody AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(hashtextextended('*', %s)))"
@@ -285,8 +285,8 @@ _WITH_OTHERS: Final = _ALONE.replace("count(pg_advisory_xact_lock(", "count(pg_a
 _FOR_ALL: Final = "SELECT pg_advisory_xact_lock(hashtextextended('*', %s))"
 
 
-def _take_turns(curs: Cursor[DictRow], tenant_ids: Iterable[str], about: int, *, with_others: bool = False) -> None:
-    """Lock the tenants until the commit, in the order of their ids, so that nobody waits in a circle.
+def _lock_tenants(curs: Cursor[DictRow], tenant_ids: Iterable[str], about: int, *, with_others: bool = False) -> None:
+    """Lock the tenants until the commit, in the order of their ids, so that there is no deadlock.
 
     A recording about very many locks them all at once instead, by the lock that each of the others shares.
     """
@@ -316,18 +316,20 @@ def _move(curs: Cursor[DictRow], position: KafkaPosition) -> None:
 
 
 def _settle_leases(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
-    """Those that are kept are locked, so that whoever takes one over, now that it has run out, sees what is recorded
+    """Leases that are kept are locked, so that a worker that takes one over, once it has run out, sees what is recorded
     here."""
     if recording.leases or recording.kept:
         curs.execute(
             "WITH ended AS (DELETE FROM leases USING unnest(%b::text[], %b::bigint[]) AS k (scope, token)"
             " WHERE leases.scope = k.scope AND leases.token = k.token RETURNING 1),"
-            " answered AS (DELETE FROM wakes WHERE number = ANY(%b)),"
+            " answered AS (DELETE FROM wakes USING unnest(%b::text[], %b::bigint[]) AS k (scope, number)"
+            " WHERE wakes.scope = k.scope AND wakes.number = k.number),"
             " kept AS (SELECT 1 FROM leases JOIN unnest(%b::text[], %b::bigint[]) AS k (scope, token)"
             " ON leases.scope = k.scope AND leases.token = k.token ORDER BY leases.scope FOR SHARE OF leases)"
             " SELECT 1 FROM ended UNION ALL SELECT 1 FROM kept",
             (
                 *_held(recording.leases),
+                texts([lease.scope for lease in recording.leases for _ in lease.work_items]),
                 bigints([number for lease in recording.leases for number in lease.work_items]),
                 *_held(recording.kept),
             ),

@@ -1,9 +1,9 @@
-"""The circuit breaker of one provisioner of somebody else: while it is away, one probe at a time finds out.
+"""Circuit breaker of one provisioner of another team: while it is away, one probe at a time finds out.
 
-Each product and step that the catalogue gives to somebody else has a breaker in each worker, as it has a bulkhead
+Each product and step that the catalogue gives to another team has a breaker in each worker, as it has a bulkhead
 (workers/bulkheads.py). While the breaker is open, an order fails at once, without a request: its scope waits for the
 provisioner by name (`unreachable:provisioner:compass/7`) and uses up no attempt. The answer to a probe closes the
-breaker, and the saga wakes all the scopes that wait under that name.
+breaker, and the saga makes all scopes due that wait under that name.
 
     closed ── no answer, 5xx ──▶ open ── the pause is over ──▶ probing ── an answer, whatever it says ──▶ closed
                                   ▲                               │
@@ -71,9 +71,9 @@ class CircuitBreaker:
             if self._away is None:
                 return False
             if self._probing or self.now() < self._next_probe:
-                # What it said to another order may be about the persons of that one.
-                said = "has been away, and is asked by one probe at a time"
-                raise Unreachable(self._away.away, about(order, "not asked", said))
+                # Its answer to another order may name persons of that order.
+                text = "has been away, and is asked by one probe at a time"
+                raise Unreachable(self._away.away, about(order, "not asked", text))
             self._probing = True
             return True
 

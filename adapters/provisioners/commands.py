@@ -1,8 +1,8 @@
-"""How do we ask somebody else's provisioner by Kafka?
+"""Kafka commands: orders to the provisioner of another team, sent on its topic.
 
-We put a command on its topic, and end the lease: whoever waits is a scope with a named obstacle, not a thread. The
-reply (replies.py) wakes the scope. A look that finds none sends the same command again, under its key: that is how a
-lost one is asked for again.
+The executor puts a command on its topic, and ends the lease: a scope with a named obstacle waits, not a thread. The
+reply (replies.py) makes the scope due. A look that finds none sends the same command again, under its key: so a lost
+one is asked for again.
 """
 
 from __future__ import annotations

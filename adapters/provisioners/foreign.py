@@ -1,6 +1,6 @@
 """Provisioners of other teams: which steps the catalogue gives to them.
 
-Per product and step; whoever is not named there is served by our own executor. Region and database stay ours: the
+Per product and step; a step that is not named there is served by our own executor. Region and database stay ours: the
 license, the credentials and the fences of a product are built on them.
 """
 
@@ -45,7 +45,7 @@ class Routed:
 
 @dataclass(frozen=True, slots=True)
 class Unserved:
-    """Stands where nobody can be asked from here: the order waits for a process that can, and is never given to ours.
+    """Executor for a provisioner that this process cannot reach: the order waits for a process that can.
 
     A catalogue may be adopted while workers run that do not have the secret yet.
     """

@@ -1,8 +1,8 @@
-"""What is said to somebody else's provisioner, and what of its answer counts?
+"""Orders to provisioners of other teams: the request, and the parts of the answer that count.
 
-The same over HTTP (webhooks.py) and over Kafka (commands.py, replies.py): an order goes out whole, with the facts that
-we shall tell once it is done. What comes back may add to them what only the provisioner knows (`MAY_SAY`), and a reason
-that names nobody.
+The same over HTTP (webhooks.py) and over Kafka (commands.py, replies.py): an order goes out whole, with the result that
+we shall record once it is done. The answer may add to it what only the provisioner knows (`MAY_SAY`), and a reason that
+names no person.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from domain.scope.steps import ConfigurationResult, LicenseResult, Step, StepRes
 from domain.stream_name import ObstacleName
 
 Draft = Callable[[Order], StepResult]
-"""What is told of the step once it is done, as far as we know it ourselves. Pure."""
+"""The result of the step, as far as we know it ourselves. Pure."""
 
 _LONGEST_REASON: Final = 200
 _LONGEST_LOOKED_THROUGH: Final = 2000
@@ -34,7 +34,7 @@ Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_leng
 
 
 class Nothing(Value):
-    """The wish says it all."""
+    """An answer that adds nothing to the spec."""
 
 
 class Settings(Value):
@@ -63,10 +63,10 @@ class Misfit(ValueError):
     """The answer says what it may not say; the text says where."""
 
 
-def completed(order: Order, draft: StepResult, said: bytes) -> StepResult:
-    """Our facts with what the answer, a JSON object, adds to them. Raises Misfit."""
+def completed(order: Order, draft: StepResult, answer: bytes) -> StepResult:
+    """Our result with the additions of the answer, a JSON object. Raises Misfit."""
     try:
-        added = MAY_SAY[order.step].model_validate_json(said)
+        added = MAY_SAY[order.step].model_validate_json(answer)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
@@ -84,7 +84,7 @@ def completed(order: Order, draft: StepResult, said: bytes) -> StepResult:
 
 
 def body_of(order: Order, *, family: str, facts: StepResult | None) -> bytes:
-    """The request. `facts` is None in a removal, whose wish is the one that is undone."""
+    """The request. `facts` is None in a removal, whose spec is the one that is undone."""
     scope = order.scope
     asked = {
         "idempotency_key": order.idempotency_key,
@@ -107,12 +107,12 @@ def obstacle_of(order: Order) -> str:
     return str(ObstacleName("provisioner", f"{order.scope.key}/{int(order.step)}"))
 
 
-# -- what is told of it --------------------------------------------------------------------------------------------
+# -- messages ------------------------------------------------------------------------------------------------------
 
 
-def about(order: Order, where: str, said: str) -> str:
-    """One short line that names the provisioner, and nobody else: it goes into the log in the clear."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())
+def about(order: Order, where: str, text: str) -> str:
+    """One short line that names the provisioner, and no person: it goes into the log in the clear."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     if len(line) > _LONGEST_LOOKED_THROUGH:
         line = line[:_LONGEST_LOOKED_THROUGH].rpartition(" ")[0]  # half a name would not be found
     line = re.sub(r"\S+@\S+", "(personal)", line)

@@ -1,10 +1,10 @@
-"""What has somebody else's provisioner replied to an order?
+"""Replies of provisioners of other teams to our orders.
 
-Replies come on a topic of ours, are stored in the transaction of their position, and wake the scope; the next look at
-the order finds its own before it asks anybody. It is the way in which commands on Kafka are answered, and the callback
-of a webhook that said 202.
+Replies come on a topic of ours, are stored in the transaction of their position, and make the scope due. The next
+look at the order finds its reply before it asks the provisioner. Commands on Kafka are answered in this way, and a
+webhook that returned 202 calls back in this way.
 
-    look ──▶ a reply to this very order? ──▶ done                      its facts; the reply stays, for another look
+    look ──▶ a reply to this very order? ──▶ done                      its result; the reply stays, for another look
                  │                       ──▶ working                   Obstacle: look, and ask, again after its pause
                  │                       ──▶ retry                     Unreachable, after its pause: as a webhook's 503
                  │                       ──▶ what does not fit         Retryable
@@ -16,13 +16,13 @@ of a webhook that said 202.
        │                  └──────read: any other─▶ taken
        └───────────────── asked again ─────────────┘
 
-A reply counts for the order that is awaited of its scope and step, and for no other: whatever names an order that we
-never gave, or one that is over, changes nothing and wakes nobody. Only `done` stays. Any other reply is taken as it is
+A reply counts for the order that is awaited of its scope and step, and for no other: a reply that names an unknown
+order, or one that is over, changes nothing and makes no scope due. Only `done` stays. Any other reply is taken as it is
 read, so that the next look asks anew; a crash in between asks once more than needed, and the key makes that harmless.
-A failure that is told twice finds nobody who awaits it.
+A failure that is reported twice finds no order that awaits it.
 
-Who may reply to a command is what the broker's access lists say. A reply for a webhook must be signed with its secret
-too, as our request was: whoever is called at an address is not known to the broker by that. Of one order a signed reply
+The broker's access lists decide who may reply to a command. A reply for a webhook must be signed with its secret
+too, as our request was: the broker does not know the service behind an address. Of one order a signed reply
 counts only if it was signed later than the last that was heard: one that was overheard is worth nothing once we have
 it. Their clock is compared with itself, so that neither an outage of ours nor a clock of theirs costs an honest one.
 """
@@ -58,7 +58,7 @@ _LONGEST_PAUSE: Final = 3600
 _RESULT: Final = TypeAdapter(dict[str, Any])
 
 
-class Said(BaseModel):
+class ReplyBody(BaseModel):
     """A reply as it lies on Kafka."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -74,13 +74,13 @@ class Replies(Protocol):
     """Where replies are kept."""
 
     def hear(self, order: Order) -> str | None:
-        """What was said to this very order; None where nothing was, and from now on a reply to it is awaited."""
+        """The reply to this very order; without one, None, and from now on a reply to it is awaited."""
 
-    def take(self, order: Order, said: str) -> None:
-        """It was read, if it is still that: no other counts before the order is asked for again."""
+    def take(self, order: Order, text: str) -> None:
+        """Mark the reply as read, if it is still the same: no other counts before the order is asked again."""
 
-    def await_next(self, order: Order, said: str) -> None:
-        """It was read, if it is still that, and another may follow."""
+    def await_next(self, order: Order, text: str) -> None:
+        """Mark the reply as read, if it is still the same; another may follow."""
 
 
 class PostgresReplies:
@@ -94,7 +94,7 @@ class PostgresReplies:
             row = connection.execute(
                 "SELECT said FROM replies WHERE scope = %s AND step = %s AND key = %s AND NOT taken", _place(order)
             ).fetchone()
-            if row is None:  # who sleeps past the lease awaits nothing in place of a newer order
+            if row is None:  # a worker that sleeps past its lease awaits nothing in place of a newer order
                 connection.execute(
                     "INSERT INTO replies AS r (scope, step, key, generation) VALUES (%s, %s, %s, %s)"
                     " ON CONFLICT (scope, step) DO UPDATE SET key = excluded.key, generation = excluded.generation,"
@@ -104,16 +104,16 @@ class PostgresReplies:
                 )
         return row[0] if row else None
 
-    def take(self, order: Order, said: str) -> None:
-        self._was_read("taken = true", order, said)
+    def take(self, order: Order, text: str) -> None:
+        self._was_read("taken = true", order, text)
 
-    def await_next(self, order: Order, said: str) -> None:
-        self._was_read("said = NULL", order, said)
+    def await_next(self, order: Order, text: str) -> None:
+        self._was_read("said = NULL", order, text)
 
-    def _was_read(self, change: LiteralString, order: Order, said: str) -> None:
+    def _was_read(self, change: LiteralString, order: Order, text: str) -> None:
         statement = sql.SQL("UPDATE replies SET {} WHERE scope = %s AND step = %s AND key = %s AND said = %s")
         with reaching("the control database"), self._control() as connection, connection.transaction():
-            connection.execute(statement.format(sql.SQL(change)), (*_place(order), said))
+            connection.execute(statement.format(sql.SQL(change)), (*_place(order), text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,9 @@ class Replied:
         text = self.replies.hear(order)
         if text is None:
             return self.asked.ensure(order)
-        said = self._done(order, text)
+        body = self._done(order, text)
         try:
-            return completed(order, self.draft(order), _RESULT.dump_json(said.result))
+            return completed(order, self.draft(order), _RESULT.dump_json(body.result))
         except Misfit as misfit:
             self.replies.take(order, text)
             raise Retryable(_about(order, f"what does not fit: {misfit}")) from None
@@ -142,41 +142,41 @@ class Replied:
         else:
             self._done(order, text)
 
-    def _done(self, order: Order, text: str) -> Said:
-        """The reply, if it says done; any other is taken, and raised as what it says."""
-        said = Said.model_validate_json(text)
-        if said.outcome == "done":
-            return said
-        if said.outcome == "working":
+    def _done(self, order: Order, text: str) -> ReplyBody:
+        """The reply if its outcome is done; any other is marked as read, and raised as an error."""
+        body = ReplyBody.model_validate_json(text)
+        if body.outcome == "done":
+            return body
+        if body.outcome == "working":
             self.replies.await_next(order, text)
         else:
             self.replies.take(order, text)
-        raise _error(order, said)
+        raise _error(order, body)
 
 
-def _error(order: Order, said: Said) -> ExecutorError:
-    pause = timedelta(seconds=said.retry_after) if said.retry_after is not None else None
-    told = _about(order, said.outcome + (f": {said.detail}" if said.detail else ""))
-    match said.outcome:
+def _error(order: Order, body: ReplyBody) -> ExecutorError:
+    pause = timedelta(seconds=body.retry_after) if body.retry_after is not None else None
+    message = _about(order, body.outcome + (f": {body.detail}" if body.detail else ""))
+    match body.outcome:
         case "working":
-            return Obstacle(obstacle_of(order), told, delay=pause)
+            return Obstacle(obstacle_of(order), message, delay=pause)
         case "refused":
-            return Permanent(told)
+            return Permanent(message)
         case "fenced":
-            return Fenced(told)
+            return Fenced(message)
         case _:
-            return Unreachable(obstacle_of(order), told, delay=pause)
+            return Unreachable(obstacle_of(order), message, delay=pause)
 
 
-def _about(order: Order, said: str) -> str:
-    return about(order, "by a reply", f"replied {said}")
+def _about(order: Order, text: str) -> str:
+    return about(order, "by a reply", f"replied {text}")
 
 
 # -- what comes in -------------------------------------------------------------------------------------------------
 
 
 def read(message: Message, catalog: Catalog, secrets: Mapping[str, SigningSecret]) -> Reply | None:
-    """The reply in the message; None, with a line in the log of the worker, where it is none to an order of ours."""
+    """The reply in the message; None, with a line in the log of the worker, if it is no reply to an order of ours."""
     try:
         return _read(message, catalog, secrets)
     except ValueError as error:
@@ -195,22 +195,22 @@ def _read(message: Message, catalog: Catalog, secrets: Mapping[str, SigningSecre
     value = message.value or b""
     if len(value) > LARGEST_REPLY_BYTES:
         raise ValueError("it is too large")
-    said = Said.model_validate_json(value)
-    scope, step = _parts(said.idempotency_key)
+    body = ReplyBody.model_validate_json(value)
+    scope, step = _parts(body.idempotency_key)
     signed_at = None
     product = catalog.known.get(scope.key) if scope.kind == "product" else None
     executor = product.executors.get(step) if product is not None else None
     if executor is None:
-        raise ValueError("the catalogue gives that step to nobody else")
+        raise ValueError("the catalogue gives that step to no other provisioner")
     if isinstance(executor, ForeignExecutor):
         secret = secrets.get(executor.secret)
         headers = {name.lower(): text.decode("latin-1") for name, text in message.headers}
-        if secret is None or not secret.has_signed(headers, value) or headers["webhook-id"] != said.idempotency_key:
+        if secret is None or not secret.has_signed(headers, value) or headers["webhook-id"] != body.idempotency_key:
             raise ValueError(f"it is not signed with the secret {executor.secret}, as replies for a webhook are")
         signed_at = _seconds(headers["webhook-timestamp"])
-    if said.detail is not None:
-        said = said.model_copy(update={"detail": re.sub(r"\S+@\S+", "(personal)", said.detail[:2000])})
-    return Reply(str(scope), int(step), said.idempotency_key, said.model_dump_json(exclude_none=True), signed_at)
+    if body.detail is not None:
+        body = body.model_copy(update={"detail": re.sub(r"\S+@\S+", "(personal)", body.detail[:2000])})
+    return Reply(str(scope), int(step), body.idempotency_key, body.model_dump_json(exclude_none=True), signed_at)
 
 
 def _parts(key: str) -> tuple[Scope, Step]:

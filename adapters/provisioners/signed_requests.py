@@ -1,9 +1,12 @@
-"""How do we call somebody else's service, so that neither side need trust what lies between?
+"""Signed requests: calls of another team's service that need no trust in the network between.
 
 Each request is signed as Standard Webhooks has it: an HMAC-SHA256 over key, time and body, in three headers. TLS is
 verified against the machine's authorities (SSL_CERT_FILE names others). Nothing is followed, retried, unpacked or
 taken from proxy variables; how long and how large an answer may be is bounded. Where there is no answer the error is
-Retryable: whether the request arrived nobody knows, and it may be sent again under its key.
+Retryable: it is not known whether the request arrived, and it may be sent again under its key.
+
+With an egress proxy every request goes through it, by CONNECT and under TLS to the other end, so the proxy reads
+nothing; what it refuses is no answer, and never taken for one of the provisioner's.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import urllib3
 from urllib3 import exceptions
 from urllib3.util import Timeout
 
+from application.ports.measures import measure
 from domain.errors import Retryable, UsageError
 
 LARGEST_ANSWER_BYTES: Final = 64 * 2**10
@@ -80,7 +84,7 @@ class Answer:
 
 
 class NoAnswer(Retryable):
-    """Nobody answered, or not to the end, or not somebody who can be trusted."""
+    """No answer, or not a whole one, or one of a server that cannot be trusted."""
 
 
 class _TooLarge(Exception):
@@ -90,10 +94,16 @@ class _TooLarge(Exception):
 class SignedRequests:
     """Sends signed requests. For many threads."""
 
-    def __init__(self, *, seconds: float, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, seconds: float, now: Callable[[], float] = time.time, proxy: str | None = None) -> None:
+        """`proxy`: the egress proxy as http://host:port; None: directly."""
         self._seconds = seconds
         self._now = now
-        self._pool = urllib3.PoolManager(num_pools=32, maxsize=64)
+        self._has_proxy = proxy is not None
+        self._pool = (
+            urllib3.ProxyManager(proxy, num_pools=32, maxsize=64)
+            if proxy is not None
+            else urllib3.PoolManager(num_pools=32, maxsize=64)
+        )
 
     def send(
         self,
@@ -106,6 +116,8 @@ class SignedRequests:
     ) -> Answer:
         """The answer, whatever its status; an error that is too large has no body. Raises NoAnswer where there is none
         within the time, Retryable where one that is no error is too large."""
+        if self._has_proxy and not address.startswith("https://"):
+            raise NoAnswer("is reached by http, which does not go through the egress proxy: name it by https")
         timestamp = int(self._now())
         headers = {
             "User-Agent": "tenantry",
@@ -118,7 +130,8 @@ class SignedRequests:
         }
         if body:
             headers["Content-Type"] = "application/json"
-        deadline = time.monotonic() + self._seconds
+        began = time.monotonic()
+        deadline, status = began + self._seconds, "none"
         try:
             response = self._pool.request(
                 method,
@@ -131,6 +144,7 @@ class SignedRequests:
                 preload_content=False,
                 decode_content=False,
             )
+            status = f"{response.status // 100}xx"
             try:
                 content = self._read(response, deadline)
             except _TooLarge as error:
@@ -143,7 +157,9 @@ class SignedRequests:
                 raise
             response.release_conn()
         except exceptions.HTTPError as error:
-            raise NoAnswer(self._said(error)) from error
+            raise NoAnswer(self._reason(error)) from error
+        finally:
+            measure("webhook", time.monotonic() - began, method, status)
         return Answer(response.status, {name.lower(): text for name, text in response.headers.items()}, content)
 
     def _read(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
@@ -156,8 +172,10 @@ class SignedRequests:
                 raise NoAnswer(f"did not finish its answer within {self._seconds:g} s")
         return bytes(content)
 
-    def _said(self, error: exceptions.HTTPError) -> str:
+    def _reason(self, error: exceptions.HTTPError) -> str:
         match error:
+            case exceptions.ProxyError():
+                return "cannot be reached through the egress proxy: is it running, and does egress.toml list the name?"
             case exceptions.NewConnectionError():  # counts as a TimeoutError, too
                 return "cannot be reached"
             case exceptions.TimeoutError():

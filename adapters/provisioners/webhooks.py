@@ -1,17 +1,17 @@
-"""How does somebody else's provisioner bring a step about?
+"""Webhooks: steps that the provisioner of another team brings about over HTTP.
 
 We ask, by one signed POST for each look; the same key always asks for the same effect, so asking again is how we wait
 and how we go on after a crash. Nothing about a request is kept but the intent in the log.
 
     POST ──▶ 200, 201, 204  done: facts
          ──▶ 202       at work: look at its Location, if it names one ──▶ 200 done, 202 look again after Retry-After;
-                       or sooner, when it calls back: then its reply is the outcome, and nobody is asked (replies.py)
+                       or sooner, when it calls back: then its reply is the outcome, and no request is sent (replies.py)
          ──▶ 409, 412  Fenced: it has seen a higher generation
          ──▶ 408, 425, 429, 5xx, no answer    Unreachable, after Retry-After: an outage uses up no attempt
          ──▶ an answer that does not fit      Retryable
          ──▶ 3xx, other 4xx                   Permanent
 
-What readers of the read models are told is ours: the facts that our own pure executors draw up from the wish. They go
+Read models show our own result, which our pure executors make from the spec. They go
 along with the request; the answer may add to them what only the provisioner knows (orders.py).
 """
 
@@ -38,7 +38,7 @@ _LONGEST_PAUSE: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Brings one step of one product about by asking whoever answers at `address`."""
+    """Brings one step of one product about by requests to the service at `address`."""
 
     requests: SignedRequests
     family: str
@@ -93,13 +93,13 @@ class Webhook:
 
     def _error(self, order: Order, answer: Answer) -> Exception:
         status, pause = answer.status, self._pause(answer)
-        said = f"answered {status}" + _detail(answer)
+        answered = f"answered {status}" + _detail(answer)
         if status == 202:
             return Obstacle(obstacle_of(order), self._about(order, "is still at work"), delay=pause)
         if status in (409, 412):
-            return Fenced(self._about(order, said))
+            return Fenced(self._about(order, answered))
         if status in (408, 425, 429) or status >= 500:
-            return Unreachable(obstacle_of(order), self._about(order, said), delay=pause)
+            return Unreachable(obstacle_of(order), self._about(order, answered), delay=pause)
         if status // 100 == 3:
             return Permanent(
                 self._about(
@@ -107,8 +107,8 @@ class Webhook:
                 )
             )
         if status // 100 == 4:
-            return Permanent(self._about(order, said))
-        return Retryable(self._about(order, f"{said}: 200, 201, 204 and 202 are known"))
+            return Permanent(self._about(order, answered))
+        return Retryable(self._about(order, f"{answered}: 200, 201, 204 and 202 are known"))
 
     def _pause(self, answer: Answer) -> timedelta | None:
         """Retry-After, in seconds or as a date; None where there is none, or none that can be read."""
@@ -119,8 +119,8 @@ class Webhook:
             return None
         return min(max(pause, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
-    def _about(self, order: Order, said: str) -> str:
-        return about(order, urlsplit(self.address).netloc, said)
+    def _about(self, order: Order, text: str) -> str:
+        return about(order, urlsplit(self.address).netloc, text)
 
 
 class _Problem(BaseModel):

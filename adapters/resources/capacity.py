@@ -1,7 +1,7 @@
 """Region and capacity: the shard on which a family lives (step 3).
 
 The capacity is reserved in the control database: `shards.used` counts the rows of `placements_reserved`. Both
-change in one transaction, so room is taken once and given back once, however often a worker dies and its
+change in one transaction, so capacity is taken once and given back once, however often a worker dies and its
 order is repeated.
 """
 
@@ -96,7 +96,7 @@ class Regions(StepExecutor, Resource):
         if region not in self._topology.regions:
             known = ", ".join(self._topology.regions)
             raise Permanent(f"region {region} has no shard (regions: {known}): name one, or add a shard there")
-        shard = _take_room(connection, region)
+        shard = _take_capacity(connection, region)
         connection.execute(
             "INSERT INTO placements_reserved (scope, shard, generation) VALUES (%s, %s, %s)",
             [str(order.scope), shard, order.generation],
@@ -119,7 +119,7 @@ def _placement(connection: psycopg.Connection, order: Order) -> RegionResult | N
 
 
 def _take_back(connection: psycopg.Connection, order: Order, placed: RegionResult) -> RegionResult:
-    """The room that the family fills already, whatever the shard's capacity and state are now."""
+    """The capacity that the family fills already, whatever the shard's capacity and state are now."""
     connection.execute("UPDATE shards SET used = used + 1 WHERE name = %s", [placed.shard])
     connection.execute(
         "INSERT INTO placements_reserved (scope, shard, generation) VALUES (%s, %s, %s)",
@@ -128,11 +128,11 @@ def _take_back(connection: psycopg.Connection, order: Order, placed: RegionResul
     return placed
 
 
-def _take_room(connection: psycopg.Connection, region: str) -> str:
+def _take_capacity(connection: psycopg.Connection, region: str) -> str:
     """One more family on a shard of the region. Raises Obstacle when all are full.
 
     Another worker may fill the shard between our look and our update, which then finds no row: look again.
-    Somebody's family is placed each time, so this comes to an end.
+    One family is placed each time, so the loop ends.
     """
     while True:
         best = connection.execute(

@@ -7,23 +7,23 @@ nothing else.
     ensure   1  one transaction: pass the fence, roles and rights as wished, leaving roles may not log in
              2  end the sessions of all roles that may not log in
              3  one transaction: pass the fence, hand over what the leaving roles made, drop them
-    remove   1  one transaction: pass the fence, nobody may log in any more
+    remove   1  one transaction: pass the fence, no role may log in any more
              2  end their sessions: an open one could hold locks for ever
              3  one transaction a portion (portions.py): pass the fence, drop what lies in the schema
              4  one transaction: pass the fence, drop everything. The fence stays, and refuses what comes late
 
-A worker can be killed between any two statements; whoever repeats the order starts at 1 and finds each
+A worker can be killed between any two statements; the worker that repeats the order starts at 1 and finds each
 thing done or not.
 
 CREATE and DROP DATABASE are in no transaction. Under database isolation the worker therefore holds an
 advisory lock on the scope, in the session that also runs those two: a sleeper that was overtaken finds the
 fence when it gets the lock, and one whose session is gone cannot drop anything. The lock is taken in the
-shard's own database, where no product can connect and take it instead. A new database admits nobody until
+shard's own database, where no product can connect and take it instead. A new database admits no role until
 PUBLIC's rights in it are revoked.
 
-`fences.made` says that the data was made. Where it says so and there is none, somebody else has dropped it:
+`fences.made` says that the data was made. Where it says so and there is none, it was dropped from outside:
 it is never made again, empty, as if nothing had happened. Its login roles are closed. Only a removal, by a purge or by
-the act of an operator who accepts the loss, makes room for a new one.
+the act of an operator who accepts the loss, permits a new one.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ class Databases(StepExecutor, Resource):
         return leavers
 
     def _shut(self, connection: psycopg.Connection, order: Order, names: Names, *, made: bool) -> None:
-        """Nobody may log in any more. `made`: whether it stays known that there was data."""
+        """No role may log in any more. `made`: whether it stays known that there was data."""
         logins = list(names.logins.values())
         with fenced(connection, order):
             _mark(connection, order, made=made)
@@ -360,7 +360,7 @@ def _mark(connection: psycopg.Connection, order: Order, *, made: bool) -> None:
 
 @contextmanager
 def _alone(connection: psycopg.Connection, order: Order) -> Iterator[None]:
-    """Nobody else works on the scope under database isolation; the lock ends with our session at last."""
+    """No other worker works on the scope under database isolation; the lock ends with our session at last."""
     key = [str(order.scope)]
     connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", key)
     try:

@@ -75,6 +75,7 @@ def executors(
     *,
     webhook_secrets: Mapping[str, SigningSecret] = NO_SECRETS,
     producer: Callable[[], Producer] = _no_kafka,
+    egress_proxy: str | None = None,
 ) -> Mapping[tuple[ScopeKind, Step], BoundedExecutor]:
     """The executors of all steps, ready for many threads.
 
@@ -82,7 +83,7 @@ def executors(
     be asked, because a secret is not set here, is waited for (`foreign.check_secrets` says so at the start).
     """
     catalog, replies = there.catalog, PostgresReplies(there.control)
-    requests = SignedRequests(seconds=there.topology.patience.statement)
+    requests = SignedRequests(seconds=there.topology.patience.statement, proxy=egress_proxy)
 
     def routed(step: Step, executor: StepExecutor) -> Routed:
         draft = executor.draft

@@ -1,6 +1,6 @@
-"""Fences of generations: has a newer one been here?
+"""Fences of generations: an order of an older generation than the newest one is refused.
 
-A worker that slept past its lease may wake up at any moment and carry out an order that is out of date. So
+A worker that slept past its lease may go on at any moment and carry out an order that is out of date. So
 each effect is in one transaction with a row that keeps the newest generation of its scope: the row is
 locked first, an older order finds no row that it may update and is refused, and of two orders at once one
 waits for the other to commit.
@@ -99,7 +99,7 @@ def families(connection: psycopg.Connection) -> frozenset[str]:
 
 
 def spec_of(order: Order, kind: type[W]) -> W:
-    """The order's wish, which must be of the kind that the executor serves."""
+    """The order's spec, which must be of the kind that the executor serves."""
     if not isinstance(order.spec, kind):
         raise TypeError(f"{order.idempotency_key}: expected a {kind.__name__}, got a {type(order.spec).__name__}")
     return order.spec

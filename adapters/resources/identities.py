@@ -1,6 +1,6 @@
 """Identities: the users, groups and permissions of a site, and of a product on it (step 5).
 
-Always the whole set: whoever is not in it any more has no access any more. The customer's administrators,
+Always the whole set: a person who is not in it any more has no access any more. The customer's administrators,
 once commerce has named them, replace the person who founded the tenant.
 """
 

@@ -7,7 +7,7 @@
     CONNECT on one database              through the shard's reach role, or on the family's own database
 
 The schema itself belongs to our administrator: a product can make and drop its own tables in it, not ours
-and not the schema. Names are derived from what the order says, so that whoever repeats an order finds what
+and not the schema. Names are derived from what the order says, so that a worker that repeats an order finds what
 a killed worker left.
 """
 
@@ -40,7 +40,7 @@ _PAUSE_SECONDS: Final = 0.025
 
 
 def role_password(master_key: bytes, scope: Scope | str, product: str, generation: int) -> str:
-    """The password of a product's login role; whoever has the master key derives it, it is stored nowhere.
+    """The password of a product's login role; it is derived from the master key, and stored nowhere.
 
     `scope` is the family's; `generation` the one that the role is named after (`RoleFacts.generation`).
     """
@@ -87,7 +87,7 @@ POWERS: Final = sql.SQL(
 """What the role `r` may do everywhere, in SQL: a login role of ours has nothing of it."""
 
 GRANTEE: Final = sql.SQL("coalesce(g.rolname, 'PUBLIC')")
-"""To whom a right was granted, in SQL, where `g` is joined to the grantee: nobody is everybody."""
+"""To whom a right was granted, in SQL, where `g` is joined to the grantee: no grantee is everybody."""
 
 
 class LoginRoles(Resource):
@@ -176,8 +176,8 @@ def findings(facts: DatabaseResult, roles: Mapping[str, Role]) -> Iterator[Findi
         name, role = f"login role {made.role} of {made.product}", roles.get(made.role)
         if role is None:
             yield Finding(Step.DATABASE, "missing", f"{name} is not there")
-        elif (said := _difference(made, role, name_of(facts))) is not None:
-            yield Finding(Step.DATABASE, "differs", f"{name} {said}")
+        elif (difference := _difference(made, role, name_of(facts))) is not None:
+            yield Finding(Step.DATABASE, "differs", f"{name} {difference}")
 
 
 def _difference(made: RoleResult, role: Role, place: str) -> str | None:
@@ -274,7 +274,7 @@ def ensure_login(
 
 
 def _take_back(connection: psycopg.Connection, role: str, *, keep: str) -> None:
-    """What somebody gave the role behind our back; `keep` is the group that it belongs to. No word of what is not so:
+    """Unexpected grants of the role; `keep` is the group that it belongs to. No word of what is not so:
     not every administrator may say `NOSUPERUSER`."""
     name = sql.Identifier(role)
     powers = sql.SQL("SELECT {} FROM pg_roles r WHERE r.rolname = %s").format(POWERS)
@@ -305,7 +305,7 @@ def end_sessions(connection: psycopg.Connection, roles: Collection[str], *, seco
     """End the roles' sessions until none is left; call it after the commit that forbids them to log in.
 
     A session that was let in just before that commit shows up a moment after it: two looks with a pause
-    between them must find nobody. Raises Retryable when somebody is still there after `seconds`.
+    between them must find no session. Raises Retryable when a session is still open after `seconds`.
     """
     if not roles:
         return
@@ -334,14 +334,14 @@ def drop_roles(connection: psycopg.Connection, roles: Iterable[str]) -> None:
 
 
 def grant_rights(connection: psycopg.Connection, schema: str, *, group: str, logins: Iterable[str]) -> None:
-    """The group may use the schema, and nobody else; what one of the logins makes in it, the others may use as well."""
+    """Only the group may use the schema; what one of the logins makes in it, the others may use as well."""
     place, everybody = sql.Identifier(schema), sql.Identifier(group)
     unexpected_grants = sql.SQL(
         "SELECT DISTINCT {} FROM pg_namespace n, aclexplode(n.nspacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee"
         " WHERE n.nspname = %s AND a.grantee <> n.nspowner AND g.rolname IS DISTINCT FROM %s"
     ).format(GRANTEE)
-    for (stranger,) in connection.execute(unexpected_grants, [schema, group]).fetchall():
-        who = sql.SQL("PUBLIC") if stranger == "PUBLIC" else sql.Identifier(stranger)
+    for (grantee,) in connection.execute(unexpected_grants, [schema, group]).fetchall():
+        who = sql.SQL("PUBLIC") if grantee == "PUBLIC" else sql.Identifier(grantee)
         connection.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM {} CASCADE").format(place, who))
     connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(place, everybody))
     for login in logins:

@@ -1,4 +1,4 @@
-"""The password of a login role on its shard: is it the one that `role_password` derives?
+"""Password check: the password of a login role on its shard, compared with the one that `role_password` derives.
 
 A SCRAM verifier says so without a login: it is computed from the password, salt and count again (RFC 5803). Only an
 administrator who may read pg_authid has the verifiers. Any other one has a session opened as the role; where the server

@@ -44,7 +44,7 @@ class SiteNames(StepExecutor, Resource):
                 [spec.site_name, tenant_id, order.generation],
             ).fetchone()
             if reserved is None:
-                # Whose it is, is nobody else's business.
+                # The owner is not named to another tenant.
                 raise Obstacle(
                     str(ObstacleName("site name", spec.site_name)),
                     f"the site name {spec.site_name} is taken: wait for its release or choose another",

@@ -1,4 +1,4 @@
-"""Where can families live?
+"""Topology: the shards that can hold families.
 
 A topology is the list of shards: databases, each on some PostgreSQL server (16 or later), that hold the
 families of many tenants. Several may be on one server; roles and databases are shared by all of a server,
@@ -33,7 +33,7 @@ import psycopg
 from psycopg import sql
 
 from adapters.postgres.connection import Limits, connect, elsewhere, parsed
-from adapters.postgres.errors import said, state_of, translated
+from adapters.postgres.errors import server_message, state_of, translated
 from adapters.postgres.sessions import Sessions
 from domain.configuration import shard_obstacle
 from domain.errors import Contended, Obstacle, Retryable, Unavailable, Unreachable, UsageError
@@ -50,8 +50,8 @@ _ATTEMPTS: Final = 5
 class Shard:
     """A database that holds many families. `url` is its administrator's; `capacity` counts families.
 
-    `public_host` and `public_port` are where product roles reach it; None: as in `url`. `unreachable` says why nobody
-    can reach it from here; `left`, that it was a shard once: what lives there is closed and removed, nothing new comes.
+    `public_host` and `public_port` are where product roles reach it; None: as in `url`. `unreachable` says why it
+    cannot be reached from here; `left`, that it was a shard once: its families are closed and removed, none is added.
     """
 
     name: str
@@ -66,9 +66,9 @@ class Shard:
     left: bool = False
 
     def reached_at(self) -> tuple[str, int | str]:
-        """Host and port at which product roles reach it: as said, else as in `url`, never by a socket.
+        """Host and port at which product roles reach it: as set, else as in `url`, never by a socket.
 
-        Of several hosts in the url, all are told, with commas between them as libpq takes them; so are several ports.
+        Of several hosts in the url, all are named, with commas between them as libpq takes them; so are several ports.
         """
         place = parsed(self.url)
         hosts = str(place.get("host") or place.get("hostaddr") or "").split(",")
@@ -210,7 +210,7 @@ class Topology:
                 except (psycopg.Error, Unavailable) as error:
                     # Two that start at once trip over each other: IF NOT EXISTS is not atomic.
                     if state_of(error) not in _RACES or attempt == _ATTEMPTS:
-                        text = f"shard {shard.name} cannot be prepared ({said(error)}): {remedy}"
+                        text = f"shard {shard.name} cannot be prepared ({server_message(error)}): {remedy}"
                         why = error.why if isinstance(error, Unavailable) else "unavailable"
                         raise Unavailable(text, why=why) from None
                     time.sleep(0.05 * attempt)
@@ -268,10 +268,10 @@ def reaching(part: str) -> Iterator[None]:
 
 
 def _failure(part: str, error: psycopg.Error | Unavailable) -> Retryable:
-    """Unreachable where the server is away, or takes nobody in now: that is an outage, no failure of a statement."""
+    """Unreachable where the server is away, or accepts no session now: that is an outage, no failure of a statement."""
     meant = translated(error, part)
-    said_it = str(meant) if isinstance(error, Unavailable) else said(error)
-    text = said_it if said_it.startswith(part) else f"{part}: {said_it}"
+    message = str(meant) if isinstance(error, Unavailable) else server_message(error)
+    text = message if message.startswith(part) else f"{part}: {message}"
     is_away = isinstance(meant, Unavailable) and not isinstance(meant, Contended) and meant.why not in _NOT_AWAY
     return Unreachable(part, text) if is_away and state_of(error) != "57014" else Retryable(text)
 

@@ -13,7 +13,7 @@ class EventStreams(Protocol):
     """Reads streams."""
 
     def load(self, streams: Mapping[str, int], *, personal: bool = True) -> dict[str, list[Recorded]]:
-        """The facts of each stream after the given version, in order; streams without any are absent.
+        """The events of each stream after the given version, in order; streams without any are absent.
 
         Without `personal`, no personal field is decrypted: each holds a text that says nothing.
         """

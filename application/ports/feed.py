@@ -12,4 +12,4 @@ class EventFeed(Protocol):
     """Reads events by position, up to the high-water mark."""
 
     def read(self, after: int, limit: int) -> Sequence[Recorded]:
-        """Facts in position order, each committed one exactly once to a reader that goes on from its last position."""
+        """Events in position order, each committed one exactly once to a reader that goes on from its last position."""

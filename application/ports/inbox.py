@@ -21,7 +21,7 @@ class KafkaPosition:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message that was seen, for good. `digest` is over its canonical content, keyed, so that nobody can guess at it.
+    """A message that was seen, for good. `digest` is over its canonical content, keyed, so that it cannot be guessed.
 
     `outcome` is recorded, stale, waiting or quarantined; only the last two may still change. `is_ahead`: its own time
     was too far ahead of the time of recording to count.
@@ -39,7 +39,7 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class WaitingMessage:
-    """A message whose tenant does not exist yet. `body` is the canonical message; it is stored sealed."""
+    """A message whose tenant does not exist yet. `body` is the canonical message; it is stored encrypted."""
 
     tenant_id: str
     source: str
@@ -55,7 +55,7 @@ class WaitingMessage:
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedMessage:
-    """A message that cannot be applied, whole; `body` is stored sealed. `subject` names whose key seals it.
+    """A message that cannot be applied, whole; `body` is stored encrypted. `subject` names whose key encrypts it.
 
     One that comes again while the first still lies open (same `digest`) is counted there.
     """

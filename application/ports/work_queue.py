@@ -16,8 +16,8 @@ CLOCKS_APART: Final = timedelta(minutes=5)
 def latest_end(now: datetime, until: datetime) -> datetime:
     """A lease that ends later than this was taken by a clock that has gone back since, or that was wrong: it is over.
 
-    Otherwise a scope whose worker died before its machine's clock went back by hours would be nobody's for hours.
-    `until` is when a lease that is taken now would end. Whoever was wrong is fenced out by the token.
+    Otherwise a scope whose worker died before its machine's clock went back by hours would have no worker for hours.
+    `until` is when a lease that is taken now would end. A worker that was wrong is fenced out by the token.
     """
     return moved(until, max(until - now, CLOCKS_APART))
 
@@ -33,7 +33,7 @@ class WorkItem:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A scope claimed by a worker, with the wake rows it answers."""
+    """A scope claimed by a worker, with the rows of the work queue that it answers."""
 
     scope: str
     owner: str
@@ -52,7 +52,7 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What somebody else's provisioner replied to an order; `key` is the order's idempotency key.
+    """The reply of a foreign provisioner to an order; `key` is the order's idempotency key.
 
     It counts, and makes the scope due, where a reply to that very order is awaited. `signed_at`: seconds since 1970,
     of a reply that had to be signed; of one order only a later one than the last counts.
@@ -81,8 +81,8 @@ class WorkQueue(Protocol):
         share: int | None = None,
         but_not_of: Sequence[str] = (),
     ) -> list[Lease]:
-        """Up to `limit` due scopes that nobody else holds; each stays ours until `until`.
+        """Up to `limit` due scopes that no other worker has leased; each stays ours until `until`.
 
         Of one tenant no more than `share`, of the tenants `but_not_of` none: theirs stay due. A lease that ends after
-        `latest_end` is nobody's.
+        `latest_end` has no owner.
         """

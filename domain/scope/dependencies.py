@@ -6,7 +6,7 @@
     host  ◀── product (an app)  the host's step 7, while the app is to be open
 
 From the table follow the blockers of a scope (next_action.py), the scopes that a removed or failed prerequisite takes
-along (desired.py), the scopes that an event makes due (`made_due`, for the saga's turn; `dependents`, for operators),
+along (desired.py), the scopes that an event makes due (`made_due`, for the saga; `dependents`, for operators),
 and the scopes that the registers of a product decide (`concerned`, for the intake). A scope waits only for what it
 reads, and whatever it reads makes it due: tests/domain/scope/test_dependencies.py holds the two against each other.
 """
@@ -145,16 +145,16 @@ def dependents(scope: Scope, snapshot: Snapshot, *, catalog: Catalog) -> tuple[S
     products = [key for key in snapshot.tenant.products if key in catalog]
     everything = (Scope("site", scope.tenant_id), *_with_families(scope.tenant_id, products, catalog))
     near = {found for _, found in prerequisites(scope, catalog)}
-    ground = {scope, *_kept_by(scope, snapshot, catalog)}
-    near.update(each for each in everything if _stands_on_one_of(each, ground, catalog))
+    bases = {scope, *_kept_by(scope, snapshot, catalog)}
+    near.update(each for each in everything if _stands_on_one_of(each, bases, catalog))
     near.update([_family(each, catalog) for each in (scope, *near) if each.kind == "product" and each.key in catalog])
     return tuple(other for other in everything if other in near and other != scope)
 
 
-def _stands_on_one_of(scope: Scope, ground: Collection[Scope], catalog: Catalog) -> bool:
-    kinds = {each.kind for each in ground}
+def _stands_on_one_of(scope: Scope, bases: Collection[Scope], catalog: Catalog) -> bool:
+    kinds = {each.kind for each in bases}
     edges = (edge for edge in _STANDS_ON[scope.kind] if edge.prerequisite in kinds)
-    return any(_related(scope, edge.relation, catalog) in ground for edge in edges)
+    return any(_related(scope, edge.relation, catalog) in bases for edge in edges)
 
 
 def _kept_by(scope: Scope, snapshot: Snapshot, catalog: Catalog) -> list[Scope]:
@@ -217,7 +217,7 @@ _LIVE_AFTER: Final = {
 
 def made_due(event: ScopeEvent, before: Provisioning, snapshot: Snapshot, *, catalog: Catalog) -> tuple[Scope, ...]:
     """The dependents that may wait for this event, or whose desired state may change by it."""
-    kinds = _wakes(event, before)
+    kinds = _kinds_due(event, before)
     if isinstance(event, ScopeConverged) and not before.has_converged and _kept_by(event.scope, snapshot, catalog):
         kinds = tuple(SCOPE_STEPS)
     if not kinds:
@@ -225,7 +225,7 @@ def made_due(event: ScopeEvent, before: Provisioning, snapshot: Snapshot, *, cat
     return tuple(each for each in dependents(event.scope, snapshot, catalog=catalog) if each.kind in kinds)
 
 
-def _wakes(event: ScopeEvent, before: Provisioning) -> Collection[ScopeKind]:
+def _kinds_due(event: ScopeEvent, before: Provisioning) -> Collection[ScopeKind]:
     match event:
         case StepCompleted(direction="ensure"):
             waiting = _WAIT_FOR.get((event.kind, event.step), ())

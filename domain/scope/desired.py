@@ -1,7 +1,7 @@
-"""What should be there, for each scope?
+"""Desired state of each scope of a tenant.
 
-From the registers follows a level for each product, from the level a wish for each of its steps. Pure functions of the
-registers, the customer, the actual state of the tenant's scopes (what once lived is retained, what never did is
+From the registers follows a level for each product, from the level a spec for each of its steps. Pure functions of the
+registers, the customer, the actual state of the tenant's scopes (what has converged is retained, what never did is
 absent) and the time.
 
     open > closed > retained > absent         a family is as high as the highest of its products
@@ -68,8 +68,8 @@ class DesiredState:
     @property
     def digest(self) -> str:
         """Of level, pin, steps and purge. Made when it is asked for: most decisions do without."""
-        told = tuple((int(step), spec.model_dump_json()) for step, spec in sorted(self.steps.items()))
-        return digest_of(self.level, self.pin, told, self.purge)
+        step_texts = tuple((int(step), spec.model_dump_json()) for step, spec in sorted(self.steps.items()))
+        return digest_of(self.level, self.pin, step_texts, self.purge)
 
 
 def licensed_access(tenant: Tenant, key: str, *, catalog: Catalog, now: datetime) -> Literal["open", "closed", "gone"]:
@@ -212,11 +212,12 @@ def _desired_purged_site(
 # -- products ------------------------------------------------------------------------------------------------------
 
 
-def _product_level(key: str, snapshot: TenantSnapshot, *, catalog: Catalog, now: datetime) -> Level:
+def product_level(key: str, snapshot: TenantSnapshot, *, catalog: Catalog, now: datetime) -> Level:
+    """The desired level of a product."""
     if is_purged(key, snapshot, catalog=catalog):
         return "absent"
     host = catalog[key].host
-    if host is not None and _product_level(host, snapshot, catalog=catalog, now=now) == "absent":
+    if host is not None and product_level(host, snapshot, catalog=catalog, now=now) == "absent":
         return "absent"  # an app has nowhere to be without its host
     spec = licensed_access(snapshot.tenant, key, catalog=catalog, now=now)
     if spec == "gone":
@@ -252,7 +253,7 @@ def _desired_product(
     key: str, snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime
 ) -> DesiredState:
     tenant = snapshot.tenant
-    level = _product_level(key, snapshot, catalog=catalog, now=now)
+    level = product_level(key, snapshot, catalog=catalog, now=now)
     registers = tenant.product(key)
     expiry = None if registers.expired or not registers.activated else _expiry(tenant, key)
     if level == "absent" or tenant.attributes is None:
@@ -313,7 +314,7 @@ def _expiry(tenant: Tenant, key: str) -> datetime | None:
 def _desired_family(
     key: str, snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime
 ) -> DesiredState:
-    """As high as the highest of its products; a product that was given up before it lived does not count."""
+    """As high as the highest of its products; a product that failed before it converged does not count."""
     members = _members(key, snapshot, catalog=catalog, policy=policy, now=now)
     if not members:
         return DesiredState(

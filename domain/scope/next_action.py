@@ -1,13 +1,13 @@
 """What is the next thing to do for a scope?
 
-`next_action` compares what is wanted with what is actual and names one action. There is no script for any kind of
-event: suspending, renewing, destroying, purging and undoing are all differences between two states. Missing or
+`next_action` compares the desired with the actual state and names one action. There is no script for any kind of
+event: suspending, renewing, destroying, purging and compensation are all differences between two states. Missing or
 different steps are ensured in the order 1 to 7, unwanted ones removed in the order 7 to 1. Waiting uses up no attempt.
 
     wanted, actual ──▶ Start ──▶ (effect) ──▶ outcome ──▶ … ──▶ Converge ──▶ Nothing, until woken
                         │  ▲                     │
                         │  └── Execute ◀── failed, due again
-                        └── Wait (a scope, a name, room, a time)      attempts used up ──▶ GiveUp or Hold
+                        └── Wait (a scope, a name, a time)            attempts used up ──▶ GiveUp or Hold
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """For `on` (said for people), or until a time; whoever releases it wakes the scope."""
+    """For `on` (a text for people), or until a time; the release of it makes the scope due."""
 
     on: str
     until: datetime | None = None
@@ -63,7 +63,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Converge:
-    """Record that actual equals wanted; `purge` is the one that it has gone through."""
+    """Record that the actual state equals the desired state; `purge` is the one that it has gone through."""
 
     level: Level
     digest: str
@@ -72,7 +72,7 @@ class Converge:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Record that this wish is not tried any more."""
+    """Record that this desired state is not tried any more."""
 
     step: Step
     reason: str
@@ -88,7 +88,7 @@ class PutOnHold:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Record that what was given up is tried again."""
+    """Record that a failed scope is tried again."""
 
     reason: str
 
@@ -108,7 +108,7 @@ class Nothing:
 
 
 NEXT_ATTEMPT: Final = "the next attempt"
-"""What a step that failed waits for: the scope is at work, nobody else has to do anything first."""
+"""What a step that failed waits for: the scope is at work, no other component has to act first."""
 
 Action = Note | Start | Execute | Wait | Converge | Fail | PutOnHold | Resume | Nothing
 
@@ -131,8 +131,8 @@ def next_action(desired_state: DesiredState, actual: Provisioning, blockers: Blo
     """
     if desired_state.passed is not None and not actual.is_on_operator_hold:
         return Note(desired_state.passed)
-    if actual.held is not None:
-        is_another = actual.held.digest not in (None, desired_state.digest)
+    if actual.on_hold is not None:
+        is_another = actual.on_hold.digest not in (None, desired_state.digest)
         return Resume("another wish came") if is_another else Nothing(desired_state.due_again_at)
     failure = actual.failure is not None
     if actual.failure is not None and actual.failure.digest != desired_state.digest:
@@ -163,14 +163,14 @@ def next_action(desired_state: DesiredState, actual: Provisioning, blockers: Blo
 
 
 def _was_impossible(actual: Provisioning) -> bool:
-    """Whether a product was given up for where its family lives: step 3 is the family's, and did not fail."""
+    """Whether a product failed because of where its family is placed: step 3 is the family's, and did not fail."""
     return actual.scope.kind == "product" and actual.failure is not None and actual.failure.step is Step.REGION
 
 
 def _fallback(actual: Provisioning, desired_state: DesiredState) -> Mapping[Step, StepSpec]:
-    """What a scope whose wish was given up goes back to: its last converged wish, or nothing.
+    """The target of a failed scope: its last converged desired state, or nothing.
 
-    A family may be as high as ever while one of its products is shut out: that product's login stays as it is wanted.
+    A family may be as high as ever while one of its products is shut out: its login stays in its desired state.
     """
     if not actual.has_converged or actual.converged is None:
         return {}
@@ -227,7 +227,7 @@ def blockers(scope: Scope, desired: DesiredState, snapshot: TenantSnapshot, *, c
         if missing is None and desired.level in edge.levels and not _has(found, edge.step):
             missing = _awaited(f"step {int(edge.step)} of {_called(edge, prerequisite)}", found)
         if edge.lives_first and desired.level != "absent" and not found.has_converged:
-            converging = _called(edge, prerequisite)  # what never lived takes its database with it
+            converging = _called(edge, prerequisite)  # what never converged takes its database with it
     removing = _first_to_go(actual, desired, snapshot, catalog=catalog)
     if scope.kind != "product":
         return Blockers(before_ensuring=missing, before_removing=removing)
@@ -288,13 +288,13 @@ def _contradiction(key: str, desired: DesiredState, snapshot: TenantSnapshot, *,
 
 def _awaited(what: str, owner: Provisioning) -> str:
     """What is waited for, and why it does not come where its owner has stopped."""
-    if owner.held is not None:
-        return f"{what}, which is held: {owner.held.reason}"
+    if owner.on_hold is not None:
+        return f"{what}, which is held: {owner.on_hold.reason}"
     return f"{what}, which was given up: {owner.failure.reason}" if owner.failure is not None else what
 
 
 def _has(actual: Provisioning, step: Step) -> bool:
-    """Whether others may build on the step: it is there, and nobody started to remove it."""
+    """Whether others may build on the step: it is there, and no removal of it was started."""
     ensured = actual.steps.get(step)
     return ensured is not None and ensured.facts is not None and not ensured.leaving
 

@@ -38,11 +38,11 @@ kept: Final = cast("_Kept", lru_cache(maxsize=KEPT_SPECS)(_made))
 
 
 @lru_cache(maxsize=10_000)
-def digest_of(level: Level, pin: str | None, told: tuple[tuple[int, str], ...], purge: int | None) -> str:
-    """Names the wish. Nearly every turn asks for one that was asked for a moment ago, so it is worked out once.
+def digest_of(level: Level, pin: str | None, step_texts: tuple[tuple[int, str], ...], purge: int | None) -> str:
+    """Names the desired state. Nearly every decision asks for one that was asked for a moment ago, so it is made once.
 
-    Kept by the wishes' texts: two that are equal may be told apart there (a time in two zones), and in other processes.
+    Kept by the specs' texts: two that are equal may be told apart there (a time in two zones), and in other processes.
     """
-    steps = {step: json.loads(spec) for step, spec in told}
+    steps = {step: json.loads(spec) for step, spec in step_texts}
     content = [level, pin, steps] if purge is None else [level, pin, steps, purge]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What is actually there, for one scope?
+"""Actual state of one scope, folded from its stream.
 
 One stream a scope. An intent (`StepStarted`) is recorded before its effect, so that whatever was started counts as
 perhaps there; its outcome is a completion or a failure of the same generation. A generation is the version of the
@@ -39,7 +39,7 @@ class _StepEvent(_ScopeEvent):
 class StepStarted(_StepEvent):
     """The intent: from here on the thing is perhaps there (ensure) or perhaps gone (remove).
 
-    A removal carries the wish that it undoes. `generation` is the version of this very event.
+    A removal carries the spec that it undoes. `generation` is the version of this very event.
     """
 
     TOPIC: ClassVar[str] = "tenantry.step-started"
@@ -50,7 +50,7 @@ class StepStarted(_StepEvent):
 class StepCompleted(_ScopeEvent):
     """The effect is there. `facts` is what was found or made; None after a removal.
 
-    `customer_id` says whose persons the facts may hold.
+    `customer_id` says whose persons the result may hold.
     """
 
     TOPIC: ClassVar[str] = "tenantry.step-completed"
@@ -62,7 +62,7 @@ class StepCompleted(_ScopeEvent):
 
 
 class StepFailed(_StepEvent):
-    """The effect did not come about; it is tried again at `retry_at`, or the scope is given up (None)."""
+    """The effect did not come about; it is tried again at `retry_at`, or the scope has failed (None)."""
 
     TOPIC: ClassVar[str] = "tenantry.step-failed"
     attempt: int
@@ -79,7 +79,7 @@ class StepBlocked(_StepEvent):
 
 
 class ScopeConverged(_ScopeEvent):
-    """Actual equals wanted, at this level.
+    """The actual state equals the desired state, at this level.
 
     `purge` says which purge an absent scope has gone through, `data_lost` that a product began anew after one.
     """
@@ -92,7 +92,7 @@ class ScopeConverged(_ScopeEvent):
 
 
 class ScopeFailed(_ScopeEvent):
-    """The wish with this digest is not tried any more; what lived goes on living as it last converged."""
+    """The desired state with this digest is not tried any more; what has converged stays as it last converged."""
 
     TOPIC: ClassVar[str] = "tenantry.scope-gave-up"
     digest: str
@@ -101,7 +101,7 @@ class ScopeFailed(_ScopeEvent):
 
 
 class ScopePutOnHold(_ScopeEvent):
-    """An operator must look; `digest` is the wish that is held, None where no other wish can help."""
+    """An operator must look; `digest` is the desired state that is on hold, None where no other can help."""
 
     TOPIC: ClassVar[str] = "tenantry.scope-held"
     step: Step | None = None
@@ -110,17 +110,17 @@ class ScopePutOnHold(_ScopeEvent):
 
 
 class ScopeResumed(_ScopeEvent):
-    """What was given up or held is tried again: another wish came, or an operator said so."""
+    """A failed scope, or one on hold, is tried again: the desired state changed, or an operator retried."""
 
     TOPIC: ClassVar[str] = "tenantry.scope-resumed"
     reason: str
 
 
 class StepMissing(_ScopeEvent):
-    """Somebody looked, and what the step made is not there, or not as it was made.
+    """Drift detection looked, and the result of the step is not there, or not as it was made.
 
     `observed_version` is the version of this stream that was read before looking. `data`: what is missing held data,
-    which nobody can make again.
+    which no executor can make again.
     """
 
     TOPIC: ClassVar[str] = "tenantry.step-missing"
@@ -133,7 +133,7 @@ class StepMissing(_ScopeEvent):
 class DataAbandoned(_ScopeEvent):
     """An operator has accepted the loss of a database that is missing: it is made anew, empty.
 
-    `products`: those that had lived in it, which begin anew without their data.
+    `products`: those whose data it held, which begin anew without their data.
     """
 
     TOPIC: ClassVar[str] = "tenantry.data-abandoned"
@@ -143,7 +143,7 @@ class DataAbandoned(_ScopeEvent):
 
 
 class EnsureRequested(_ScopeEvent):
-    """An operator wants every step of a converged scope ensured again, though nobody found one missing."""
+    """An operator wants every step of a converged scope ensured again, though none was found missing."""
 
     TOPIC: ClassVar[str] = "tenantry.ensure-requested"
     reason: str
@@ -174,7 +174,7 @@ class Ensured:
     `wish` is what was last started, `facts` what the last completion found. `done` says that the two belong together:
     an ensure of `wish` completed and nothing was started since. `born` names, for each part of the step, the
     generation whose intent first named it: what was started is perhaps there until a completion says otherwise.
-    `leaving` says that a removal was started since: nobody may build on it until it was ensured again.
+    `leaving` says that a removal was started since: no other scope may build on it until it was ensured again.
     """
 
     spec: StepSpec
@@ -209,7 +209,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """`by` names the operator, where one did it; `digest` is None where no other wish can help."""
+    """`by` names the operator, where one did it; `digest` is None where no other desired state can help."""
 
     reason: str
     digest: str | None
@@ -218,7 +218,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Converged:
-    """The last wish that came true, and its steps."""
+    """The last desired state that was reached, and its steps."""
 
     level: Level
     digest: str
@@ -235,7 +235,7 @@ class Provisioning(Folded):
     intent: Intent | None = None
     converged: Converged | None = None
     failure: Failure | None = None
-    held: Hold | None = None
+    on_hold: Hold | None = None
     purged: int = 0
     """The last purge that it has gone through."""
 
@@ -246,9 +246,9 @@ class Provisioning(Folded):
     abandoned: bool = False
     """The missing database is to be made anew: what is left of the old one goes first."""
     data_lost: frozenset[str] = frozenset()
-    """The products that lived in a database that was abandoned."""
+    """The products whose data was in a database that was abandoned."""
     resumed: Origin | None = None
-    """The operator's act by which it was last tried again: the cause of what follows, until another wish comes."""
+    """The operator's act by which it was last tried again: the cause of what follows until that changes."""
 
     @property
     def level(self) -> Level:
@@ -262,8 +262,8 @@ class Provisioning(Folded):
 
     @property
     def is_on_operator_hold(self) -> bool:
-        """Held whatever the wish is: by a person, not by the saga for want of success."""
-        return self.held is not None and self.held.digest is None
+        """On hold whatever the desired state is: by an operator, not by the saga after a failure."""
+        return self.on_hold is not None and self.on_hold.digest is None
 
     @property
     def is_empty(self) -> bool:
@@ -319,10 +319,10 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
             return actual.but(version=version, failure=Failure(event.digest, event.step, event.reason))
         case ScopePutOnHold() as event:
             by = recorded.cause.source if recorded.cause.kind == "operator" else None
-            return actual.but(version=version, held=Hold(event.reason, event.digest, by))
+            return actual.but(version=version, on_hold=Hold(event.reason, event.digest, by))
         case ScopeResumed():
             resumed = origin_of(recorded) if recorded.cause.kind == "operator" else None
-            return actual.but(version=version, held=None, failure=None, intent=None, at_rest=False, resumed=resumed)
+            return actual.but(version=version, on_hold=None, failure=None, intent=None, at_rest=False, resumed=resumed)
         case EnsureRequested():
             again = {step: replace(ensured, done=False) for step, ensured in actual.steps.items()}
             return actual.but(version=version, steps=again, at_rest=False, resumed=origin_of(recorded))
@@ -338,7 +338,7 @@ def _abandoned(actual: Provisioning, event: DataAbandoned, recorded: Recorded) -
     return actual.but(
         version=recorded.version,
         steps={**actual.steps, Step.DATABASE: database},
-        held=None,
+        on_hold=None,
         failure=None,
         intent=None,
         at_rest=False,

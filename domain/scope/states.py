@@ -16,4 +16,4 @@ from typing import Final, Literal, get_args
 ScopeState = Literal["held", "given_up", "waiting", "in_progress", "converged"]
 
 SCOPE_STATES: Final[tuple[ScopeState, ...]] = get_args(ScopeState)
-"""From the one that needs somebody most to the one that needs nobody."""
+"""In the order of need: first the state that needs an operator most, last the one that needs none."""

@@ -1,7 +1,7 @@
 """Status of a scope: its state in one word (states.py), computed here for every command, and why it is so.
 
 The read model `provisionings` stores the same words. It sees one event at a time, so what only time, the neighbours or
-a pending approval bring about is told here alone.
+a pending approval bring about is written here alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from domain.scope.purges import is_purged
 from domain.scope.snapshot import TenantSnapshot
 from domain.scope.states import ScopeState
 from domain.scope.steps import Level, Scope
-from domain.tenant.closings import describe_held
+from domain.tenant.closings import describe_pending
 from domain.tenant.state import Tenant
 
 
@@ -41,8 +41,8 @@ def status_of(
     """The status of the scope, whose desired state is `desired`."""
     actual = snapshot.actual(scope)
     intent, levels = actual.intent, (actual.level, desired.level)
-    if actual.held is not None:
-        return ScopeStatus("held", *levels, actual.held.reason)
+    if actual.on_hold is not None:
+        return ScopeStatus("held", *levels, actual.on_hold.reason)
     if actual.failure is not None:
         return ScopeStatus("given_up", *levels, actual.failure.reason)
     if intent is not None and intent.obstacle is not None:
@@ -51,8 +51,8 @@ def status_of(
         case Wait(on=on, until=until) if on == NEXT_ATTEMPT and intent is not None:
             return ScopeStatus("in_progress", *levels, intent.reason, until)
         case Wait(on=on, until=until):
-            told = on if until is not None else f"waits for {on}"
-            return ScopeStatus("waiting", *levels, told, until, awaits_approval=on == PURGE_AWAITING_APPROVAL)
+            reason = on if until is not None else f"waits for {on}"
+            return ScopeStatus("waiting", *levels, reason, until, awaits_approval=on == PURGE_AWAITING_APPROVAL)
         case _ if _waits_for_purge(scope, snapshot, catalog=catalog):
             return ScopeStatus("waiting", *levels, "waits for the end of a purge, to begin anew")
         case Nothing() if (awaited := _awaited_approval(scope, snapshot.tenant)) is not None:
@@ -71,9 +71,9 @@ def _waits_for_purge(scope: Scope, snapshot: TenantSnapshot, *, catalog: Catalog
 
 
 def _awaited_approval(scope: Scope, tenant: Tenant) -> str | None:
-    """Which changes of the scope await an approval, though nothing of it waits for them; a purge is told by itself."""
+    """Which changes of the scope await an approval, though nothing of it waits for them; a purge is reported apart."""
     if scope.kind == "family":
         return None
-    changes = [held.event for held in tenant.held if (held.event.product or "") == scope.key]
-    told = [describe_held(event) for event in changes if event.change != "purge"]
-    return f"{' and '.join(told)} {'await' if told[1:] else 'awaits'} approval" if told else None
+    changes = [held.event for held in tenant.pending if (held.event.product or "") == scope.key]
+    texts = [describe_pending(event) for event in changes if event.change != "purge"]
+    return f"{' and '.join(texts)} {'await' if texts[1:] else 'awaits'} approval" if texts else None

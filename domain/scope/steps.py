@@ -1,11 +1,11 @@
-"""What are the seven steps, who owns which, and what is wished and found at each?
+"""Steps: the seven steps, the owner of each, its spec and its result.
 
     site     (tenant)            1 commerce   2 site         4 configuration   5 identity
     family   (tenant, family)    3 region     6 database
     product  (tenant, product)   2 membership 4 configuration 5 identity       7 license
 
-A wish says what should be true after a step, by reference where persons are concerned (a version of the customer, not
-a name), so that wishes can be compared, digested and logged in the clear. Facts say what the executor found or made;
+A spec says what should be true after a step, by reference where persons are concerned (a version of the customer, not
+a name), so that specs can be compared, digested and logged in the clear. Results say what the executor found or made;
 they are what the read models are built from, and hold persons only in `Personal` fields.
 """
 
@@ -54,7 +54,7 @@ Scope = stream_name.ScopeId
 """What converges by itself; `str(scope)` names its stream."""
 
 
-# -- wishes --------------------------------------------------------------------------------------------------------
+# -- specs ---------------------------------------------------------------------------------------------------------
 
 
 class _StepSpec(Value):
@@ -165,7 +165,7 @@ StepSpec = Annotated[
 ]
 
 
-# -- facts ---------------------------------------------------------------------------------------------------------
+# -- results --------------------------------------------------------------------------------------------------------
 
 
 class User(Value):

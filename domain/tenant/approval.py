@@ -1,7 +1,8 @@
-"""What does the destroy guard hold, and what would become of it?
+"""Approval plan: the changes that await approval, and what each would do.
 
-A plan lists every held change with what it would do, in the order of tenants and of their arrival. Its hash is over
-exactly that content: whoever approves a hash approves what they have read. Times that only go by are no part of it.
+A plan lists every change that awaits approval with what it would do, in the order of tenants and of their arrival. Its
+hash is over exactly that content: an operator who approves a hash approves what was read. Times that only go by are no
+part of it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from domain.scope.desired import desired_state
 from domain.scope.snapshot import TenantSnapshot
 from domain.scope.steps import Level, Scope
 from domain.tenant import state as tenants
-from domain.tenant.closings import HeldEvent, said_by
+from domain.tenant.closings import PendingEvent, product_event_of
 from domain.tenant.events import (
     Closing,
-    ClosingHeld,
+    ClosingAwaitsApproval,
     Destructive,
     ProductDeactivated,
     ProductUnsuspended,
@@ -57,7 +58,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All held changes as of now; `facts` is what each tenant's changes come to, with what had asked for them."""
+    """All changes that await approval now; `facts` is what each tenant's changes come to, with what asked for them."""
 
     changes: tuple[Change, ...]
     snapshots: Mapping[str, TenantSnapshot]
@@ -74,68 +75,68 @@ class Plan:
 
 
 def pending_approvals_of(tenant: Tenant) -> PendingApprovals | None:
-    """What is held of the tenant, for everybody to find."""
-    if not tenant.held:
+    """The changes of the tenant that await approval, for every reader to find."""
+    if not tenant.pending:
         return None
-    closings = sum(isinstance(held.event, ClosingHeld) for held in tenant.held)
-    return PendingApprovals(len(tenant.held), min(held.since for held in tenant.held), closings)
+    closings = sum(isinstance(pending.event, ClosingAwaitsApproval) for pending in tenant.pending)
+    return PendingApprovals(len(tenant.pending), min(pending.since for pending in tenant.pending), closings)
 
 
 def plan(snapshots: Iterable[TenantSnapshot], *, catalog: Catalog, policy: Policy, now: datetime) -> Plan:
-    """Every held change of those tenants, and what each would do after those before it."""
+    """Every change of those tenants that awaits approval, and what each would do after those before it."""
     changes: list[Change] = []
     facts: dict[str, tuple[tuple[PendingChange, Destructive | Closing], ...]] = {}
-    found = {snapshot.tenant.id: snapshot for snapshot in snapshots if snapshot.tenant.held}
+    found = {snapshot.tenant.id: snapshot for snapshot in snapshots if snapshot.tenant.pending}
     for tenant_id, snapshot in sorted(found.items()):
         growing, coming = snapshot, list[tuple[PendingChange, Destructive | Closing]]()
-        for held in snapshot.tenant.held:
+        for pending in snapshot.tenant.pending:
             before = _levels(growing, catalog=catalog, policy=policy, now=now)
-            fact = _fact(held, growing, catalog=catalog, policy=policy, now=now)
-            if fact is not None:
-                coming.append((held, fact))
-                growing = _after(growing, fact, held, now=now)
+            decided = _decided(pending, growing, catalog=catalog, policy=policy, now=now)
+            if decided is not None:
+                coming.append((pending, decided))
+                growing = _after(growing, decided, pending, now=now)
             after = _levels(growing, catalog=catalog, policy=policy, now=now)
             levels = tuple((key, before[key], after[key]) for key in before if before[key] != after[key])
-            changes.append(_told(tenant_id, held, fact, levels, policy))
+            changes.append(_planned(tenant_id, pending, decided, levels, policy))
         facts[tenant_id] = tuple(coming)
     return Plan(tuple(changes), found, facts)
 
 
-def _fact(
-    held: PendingChange, snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime
+def _decided(
+    pending: PendingChange, snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime
 ) -> Destructive | Closing | None:
     """What it comes to, decided as if it arrived now; None where it would do nothing any more."""
-    tenant, event = snapshot.tenant, held.event
-    if not stands(tenant, held):
+    tenant, event = snapshot.tenant, pending.event
+    if not stands(tenant, pending):
         return None
     match event.change, event.product:
         case "destroy", _:
             return TenantDestroyed(tenant_id=tenant.id, reason=event.reason or "", revision=event.revision)
         case "deactivate" | "suspend" | "license" | "activate", _:
-            said = said_by(event)
-            assert not isinstance(said, ProductUnsuspended)
-            return said
+            closing = product_event_of(event)
+            assert not isinstance(closing, ProductUnsuspended)
+            return closing
         case "purge", str(key):
             scope = Scope("product", tenant.id, key)
         case _:
             scope = Scope("site", tenant.id)
-    freed = replace(snapshot, tenant=replace(tenant, held=()))
+    freed = replace(snapshot, tenant=replace(tenant, pending=()))
     if scope.key and scope.key not in catalog:
         return None
     passed = desired_state(scope, freed, catalog=catalog, policy=policy, now=now).passed
     return passed if isinstance(passed, (PurgeStarted, TenantPurgeStarted)) else None
 
 
-def _after(snapshot: TenantSnapshot, fact: Event, held: PendingChange, *, now: datetime) -> TenantSnapshot:
+def _after(snapshot: TenantSnapshot, decided: Event, pending: PendingChange, *, now: datetime) -> TenantSnapshot:
     tenant = snapshot.tenant
     recorded = Recorded(
         stream=tenants.stream_of(tenant.id),
         version=tenant.version + 1,
         id=UUID(int=0),
         time=now,
-        cause=held.cause,
-        correlation=held.correlation,
-        event=fact,
+        cause=pending.cause,
+        correlation=pending.correlation,
+        event=decided,
     )
     return replace(snapshot, tenant=tenants.evolve(tenant, recorded))
 
@@ -149,40 +150,40 @@ def _levels(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: 
     }
 
 
-def _told(
+def _planned(
     tenant_id: str,
-    held: PendingChange,
-    fact: Destructive | Closing | None,
+    pending: PendingChange,
+    decided: Destructive | Closing | None,
     levels: tuple[tuple[str, Level, Level], ...],
     policy: Policy,
 ) -> Change:
-    event = held.event
+    event = pending.event
     return Change(
         tenant_id=tenant_id,
-        version=held.version,
+        version=pending.version,
         change=event.change,
         product=event.product,
         revision=event.revision,
         reason=event.reason,
-        asked_by=f"{held.cause.source} {held.cause.id}" if held.cause.kind == "message" else "time",
-        since=in_utc(held.since).isoformat(),
+        asked_by=f"{pending.cause.source} {pending.cause.id}" if pending.cause.kind == "message" else "time",
+        since=in_utc(pending.since).isoformat(),
         levels=levels,
-        data=_data(fact, levels, policy),
+        data=_data(decided, levels, policy),
         says=_says(event),
     )
 
 
-def _says(event: HeldEvent) -> str | None:
+def _says(event: PendingEvent) -> str | None:
     """The license that a closing brings."""
-    if not isinstance(event, ClosingHeld) or event.edition is None:
+    if not isinstance(event, ClosingAwaitsApproval) or event.edition is None:
         return None
     ends = f", ends {in_utc(event.expires_at).isoformat()}" if event.expires_at else ""
     return f"license {event.edition}, {event.users} users, {event.status or 'active'}{ends}"
 
 
-def _data(fact: Destructive | Closing | None, levels: tuple[tuple[str, Level, Level], ...], policy: Policy) -> str:
+def _data(decided: Destructive | Closing | None, levels: tuple[tuple[str, Level, Level], ...], policy: Policy) -> str:
     """What becomes of the data, and when."""
-    match fact:
+    match decided:
         case None:
             return "nothing changes: overtaken, or held by somebody"
         case TenantDestroyed():

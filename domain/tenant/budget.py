@@ -1,7 +1,7 @@
-"""What do the budgets of the destroy guard count, and what is left of them?
+"""Budgets of the destroy guard: what they count, and what is left of them.
 
 Destroys, deactivations and purges have one, changes that close a product another. The second counts what takes an open
-product from somebody at once, by its own registers: whatever its host or its tenant may be meanwhile.
+product from a customer at once, by its own registers: whatever its host or its tenant may be meanwhile.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TypeGuard
 from domain.errors import GuardTripped
 from domain.event import Event
 from domain.registers import Write
-from domain.tenant.closings import HeldEvent, said_by
-from domain.tenant.events import Closing, ClosingHeld, LicenseUpdated, ProductActivated, ProductSuspended
+from domain.tenant.closings import PendingEvent, product_event_of
+from domain.tenant.events import Closing, ClosingAwaitsApproval, LicenseUpdated, ProductActivated, ProductSuspended
 from domain.tenant.guarded import Guarded
 from domain.tenant.product_registers import ProductRegisters, landing, verdicts_on
 from domain.tenant.state import Tenant
@@ -23,7 +23,7 @@ from domain.tenant.state import Tenant
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the destroy guard lets pass; None while nobody has asked it."""
+    """What the destroy guard lets pass; None before it was asked."""
 
     destroys: int | None = None
     closings: int | None = None
@@ -35,15 +35,15 @@ class Budget:
             self.closings if tripped.closings_left is None else tripped.closings_left,
         )
 
-    def has_room(self, counted: Guarded) -> bool:
+    def has_budget(self, counted: Guarded) -> bool:
         return self.destroys is None or counted.facts < self.destroys
 
-    def has_room_to_close(self, counted: Guarded) -> bool:
+    def has_budget_to_close(self, counted: Guarded) -> bool:
         return self.closings is None or counted.closings < self.closings
 
 
 def closes(event: Event, tenant: Tenant, now: datetime) -> TypeGuard[Closing]:
-    """Whether the fact closes a product that its own registers have open, or that a held closing would close.
+    """Whether the event closes a product that its own registers have open, or that a pending closing would close.
 
     A license that is active and ends later closes nothing: the end of a license is no producer's fault.
     """
@@ -65,7 +65,9 @@ def closes(event: Event, tenant: Tenant, now: datetime) -> TypeGuard[Closing]:
 
 def holds_closing(tenant: Tenant, key: str) -> bool:
     """Whether a closing of the product awaits an approval."""
-    return any(isinstance(held.event, ClosingHeld) and held.event.product == key for held in tenant.held)
+    return any(
+        isinstance(pending.event, ClosingAwaitsApproval) and pending.event.product == key for pending in tenant.pending
+    )
 
 
 def live_products(tenant: Tenant) -> int:
@@ -73,9 +75,9 @@ def live_products(tenant: Tenant) -> int:
     return 0 if tenant.destroyed else sum(product.activated for product in tenant.products.values())
 
 
-def with_held(product: ProductRegisters, held: Iterable[HeldEvent]) -> ProductRegisters:
-    """The registers as they would be if what is held had passed."""
-    for said in map(said_by, held):
-        if said is not None:
-            product = product.but(**landing(product, said))
+def with_pending(product: ProductRegisters, pending: Iterable[PendingEvent]) -> ProductRegisters:
+    """The registers as they would be if the changes that await approval had passed."""
+    for closing in map(product_event_of, pending):
+        if closing is not None:
+            product = product.but(**landing(product, closing))
     return product

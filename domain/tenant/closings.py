@@ -1,12 +1,12 @@
-"""What would a held change say?
+"""Closings that await approval: the event that each stands for.
 
-The destroy guard holds a change in the place of the message's own fact: a deactivation, or the closing of a product by
-a suspension, by a license that is inactive or over, or by an activation with such a license. `said_by` gives the fact
-back, as it is recorded at the approval, and as later messages are judged against it meanwhile.
+The destroy guard records a change in place of the message's own event: a deactivation, or the closing of a product by a
+suspension, by a license that is inactive or over, or by an activation with such a license. `product_event_of` gives the
+fact back, as it is recorded at the approval, and as later messages are judged against it meanwhile.
 
 A closing that is beyond its budget:
 
-    message ─▶ ClosingHeld ─▶ approved ─▶ the fact itself, with its own cause: the product closes
+    message ─▶ ClosingAwaitsApproval ─▶ approved ─▶ the fact itself, with its own cause: the product closes
                            ─▶ rejected ─▶ nothing
                            ─▶ overtaken by a later revision (an unsuspension, a renewal): nothing
 """
@@ -19,7 +19,7 @@ from typing import Final
 from domain.tenant.events import (
     ApprovalRequested,
     Closing,
-    ClosingHeld,
+    ClosingAwaitsApproval,
     Destructive,
     LicenseUpdated,
     ProductActivated,
@@ -31,7 +31,7 @@ from domain.tenant.events import (
     TenantPurgeStarted,
 )
 
-HeldEvent = ApprovalRequested | ClosingHeld
+PendingEvent = ApprovalRequested | ClosingAwaitsApproval
 """What the destroy guard records in the place of a fact."""
 
 
@@ -42,13 +42,13 @@ _CLOSINGS: Final[Mapping[str, type[Closing]]] = {
 }
 
 
-def _hold_closing(event: Closing) -> ClosingHeld:
+def _hold_closing(event: Closing) -> ClosingAwaitsApproval:
     """The fact that is recorded in place of the closing."""
     change = next(change for change, kind in _CLOSINGS.items() if isinstance(event, kind))
-    return ClosingHeld.model_validate({"change": change, **event.model_dump()})
+    return ClosingAwaitsApproval.model_validate({"change": change, **event.model_dump()})
 
 
-def request_approval(event: Destructive | Closing) -> HeldEvent:
+def request_approval(event: Destructive | Closing) -> PendingEvent:
     """The fact that is recorded instead, when the guard stands in the way."""
     tenant_id = event.tenant_id
     match event:
@@ -72,27 +72,27 @@ def request_approval(event: Destructive | Closing) -> HeldEvent:
             return _hold_closing(event)
 
 
-def is_same(held: HeldEvent, other: HeldEvent) -> bool:
-    return (held.change, held.product) == (other.change, other.product)
+def is_same(pending: PendingEvent, other: PendingEvent) -> bool:
+    return (pending.change, pending.product) == (other.change, other.product)
 
 
-def replaces(event: HeldEvent, held: HeldEvent) -> bool:
+def replaces(event: PendingEvent, pending: PendingEvent) -> bool:
     """Whether the same change of a product, but a purge, was held under a lower revision, or under none."""
-    is_higher = held.revision is None or event.revision is None or event.revision > held.revision
-    return said_by(event) is not None and is_same(held, event) and is_higher
+    is_higher = pending.revision is None or event.revision is None or event.revision > pending.revision
+    return product_event_of(event) is not None and is_same(pending, event) and is_higher
 
 
-def said_by(held: HeldEvent) -> ProductEvent | None:
-    """The fact that is held; None where it concerns the whole tenant, or is a purge, which is decided anew."""
-    match held:
+def product_event_of(pending: PendingEvent) -> ProductEvent | None:
+    """The event that awaits approval; None where it concerns the whole tenant, or is a purge, which is decided anew."""
+    match pending:
         case ApprovalRequested(change="deactivate", product=str(key)):
-            reason, revision = held.reason or "", held.revision
-            return ProductDeactivated(tenant_id=held.tenant_id, product=key, reason=reason, revision=revision)
+            reason, revision = pending.reason or "", pending.revision
+            return ProductDeactivated(tenant_id=pending.tenant_id, product=key, reason=reason, revision=revision)
         case ApprovalRequested():
             return None
-        case ClosingHeld():
-            kind = _CLOSINGS[held.change]
-            return kind.model_validate(held.model_dump(include=set(kind.model_fields)))
+        case ClosingAwaitsApproval():
+            kind = _CLOSINGS[pending.change]
+            return kind.model_validate(pending.model_dump(include=set(kind.model_fields)))
 
 
 _IN_WORDS: Final[Mapping[str, str]] = {
@@ -105,6 +105,6 @@ _IN_WORDS: Final[Mapping[str, str]] = {
 }
 
 
-def describe_held(held: HeldEvent) -> str:
-    """What is held, in words."""
-    return _IN_WORDS[held.change]
+def describe_pending(pending: PendingEvent) -> str:
+    """The change that awaits approval, in words."""
+    return _IN_WORDS[pending.change]

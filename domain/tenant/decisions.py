@@ -1,4 +1,4 @@
-"""What does a command come to, for a tenant as it stands?
+"""Decisions of a tenant: the events that a command leads to.
 
 Facts, or a refusal that says why. A pure function of the registers, the catalogue, the policy and the time.
 """
@@ -28,7 +28,7 @@ from domain.personal import FORGOTTEN
 from domain.policy import Policy
 from domain.registers import Register, Write, judge
 from domain.tenant.budget import closes
-from domain.tenant.closings import HeldEvent, is_same, request_approval, said_by
+from domain.tenant.closings import PendingEvent, is_same, product_event_of, request_approval
 from domain.tenant.events import (
     Founder,
     LicenseUpdated,
@@ -112,7 +112,7 @@ def _same(known: Attributes, sent: Attributes) -> bool:
 
 def _destroy(tenant: Tenant, command: DestroyTenant, *, revision: int | None) -> list[TenantEvent]:
     undone = tenant.destroyed_revision is not None and revision is not None and revision <= tenant.destroyed_revision
-    if tenant.destroyed or undone or any(held.event.change == "destroy" for held in tenant.held):
+    if tenant.destroyed or undone or any(pending.event.change == "destroy" for pending in tenant.pending):
         return [_stale(tenant.id, "tenant.destroyed", revision)]
     if revision is None and tenant.revisioned:
         raise Refused(problem("revision-missing", subject=f"tenant {tenant.id}"))
@@ -137,20 +137,20 @@ def restore(tenant: Tenant, command: RestoreTenant) -> TenantRestored:
 
 def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str, now: datetime) -> TenantEvent:
     """The event itself where it lands in any register; that it was stale where it does not."""
-    product, held = tenant.product(event.product), _held_of(tenant, event.product)
+    product, pending = tenant.product(event.product), _pending_of(tenant, event.product)
     if event.revision is None:
         if product.revisioned:
             raise Refused(problem("revision-missing", subject=f"product {event.product} of tenant {tenant.id}"))
-        _check_life_cycle(product, event, {each.change for each in held})
+        _check_life_cycle(product, event, {each.change for each in pending})
         return event
     verdicts = verdicts_on(product, event)
     for name, verdict in verdicts.items():
         if verdict is Write.CONTRADICTS:
             raise Contradiction(_other_content(tenant, event, f"another {name}"))
-    for each in held:
+    for each in pending:
         if Write.CONTRADICTS in _against(each, event):
             raise Contradiction(_other_content(tenant, event, "other content, which is held"))
-    is_lower = _repeats_held(tenant, event, held, now=now)
+    is_lower = _repeats_pending(tenant, event, pending, now=now)
     if Write.LANDS in verdicts.values() and not is_lower:
         return event
     return _stale(tenant.id, type_of, event.revision, product=event.product)
@@ -161,45 +161,45 @@ def _other_content(tenant: Tenant, event: ProductEvent, difference: str) -> Prob
     return problem("same-revision-other-content", subject=subject, revision=event.revision, difference=difference)
 
 
-def _repeats_held(tenant: Tenant, event: ProductEvent, held: Sequence[HeldEvent], *, now: datetime) -> bool:
-    """Whether the same change is held under that revision, or a higher one."""
+def _repeats_pending(tenant: Tenant, event: ProductEvent, pending: Sequence[PendingEvent], *, now: datetime) -> bool:
+    """Whether the same change awaits approval under that revision, or a higher one."""
     if not (isinstance(event, ProductDeactivated) or closes(event, tenant, now)):
         return False
     return any(
         is_same(each, request_approval(event)) and not {Write.REPEATS, Write.STALE}.isdisjoint(_against(each, event))
-        for each in held
+        for each in pending
     )
 
 
-def _against(held: HeldEvent, event: ProductEvent) -> set[Write]:
-    """How the event stands to what is held, in each register that both write."""
-    said = said_by(held)
-    written, writes = writes_of(said) if said is not None else {}, writes_of(event)
+def _against(pending: PendingEvent, event: ProductEvent) -> set[Write]:
+    """How the event stands to the changes that await approval, in each register that both write."""
+    closing = product_event_of(pending)
+    written, writes = writes_of(closing) if closing is not None else {}, writes_of(event)
     return {
-        judge(Register(written[name], held.revision), writes[name], event.revision)
+        judge(Register(written[name], pending.revision), writes[name], event.revision)
         for name in written.keys() & writes.keys()
     }
 
 
-def _held_of(tenant: Tenant, key: str) -> list[HeldEvent]:
-    """What is held of the product that a message had said."""
-    return [held.event for held in tenant.held if held.event.product == key and held.event.change != "purge"]
+def _pending_of(tenant: Tenant, key: str) -> list[PendingEvent]:
+    """The changes of the product that await approval and came with a message."""
+    return [each.event for each in tenant.pending if each.event.product == key and each.event.change != "purge"]
 
 
-def _check_life_cycle(product: ProductRegisters, event: ProductEvent, held: Set[str]) -> None:
+def _check_life_cycle(product: ProductRegisters, event: ProductEvent, pending: Set[str]) -> None:
     """What the state allows to an event without a revision; Refused names what would be allowed.
 
-    An activation overtakes a deactivation that is `held`, an unsuspension a suspension.
+    An activation overtakes a deactivation that is `pending`, an unsuspension a suspension.
     """
     key = event.product
     match event:
-        case ProductActivated() if "deactivate" in held:
+        case ProductActivated() if "deactivate" in pending:
             return
-        case ProductDeactivated() if "deactivate" in held:
+        case ProductDeactivated() if "deactivate" in pending:
             raise Refused(problem("already-held", change="a deactivation", product=key))
-        case ProductSuspended() if "suspend" in held and not product.suspended:
+        case ProductSuspended() if "suspend" in pending and not product.suspended:
             raise Refused(problem("already-held", change="a suspension", product=key))
-        case ProductUnsuspended() if "suspend" in held:
+        case ProductUnsuspended() if "suspend" in pending:
             return
         case ProductActivated() if product.activated:
             raise Refused(problem("already-active", product=key))

@@ -1,4 +1,4 @@
-"""What may happen to a tenant?
+"""Events of a tenant.
 
 The facts of a tenant's stream. Time speaks too: that a license expired, that a purge has begun. Each such fact names
 the `epoch` that its timer was set in, which is the version of the event that set it; where another event has set it
@@ -142,7 +142,7 @@ class ApprovalRequested(_TenantEvent):
     epoch: int | None = None
 
 
-class ClosingHeld(_TenantEvent):
+class ClosingAwaitsApproval(_TenantEvent):
     """The closing of a product was beyond its budget: it awaits an approval, and changes nothing until then.
 
     It holds what the message said: a suspension (`reason`), a license that is inactive or over (`license`: the whole of
@@ -162,7 +162,7 @@ class ClosingHeld(_TenantEvent):
 
 
 class ChangesApproved(_TenantEvent):
-    """An operator let the held `changes` (versions of their events) of a plan pass: their facts follow."""
+    """An operator approved the `changes` (versions of their events) of a plan: their events follow."""
 
     TOPIC: ClassVar[str] = "tenantry.changes-approved"
     changes: tuple[int, ...]
@@ -172,7 +172,7 @@ class ChangesApproved(_TenantEvent):
 
 
 class ChangesRejected(_TenantEvent):
-    """An operator dropped the held `changes` (versions of their events) of a plan: nothing comes of them."""
+    """An operator rejected the `changes` (versions of their events) of a plan: nothing comes of them."""
 
     TOPIC: ClassVar[str] = "tenantry.changes-rejected"
     changes: tuple[int, ...]
@@ -185,13 +185,13 @@ ProductEvent = ProductActivated | ProductDeactivated | ProductSuspended | Produc
 Passing = LicenseExpired | PurgeStarted | TenantPurgeStarted | TenantPurged
 """What the saga records when time has passed, or when all is gone."""
 
-Guarding = ApprovalRequested | ClosingHeld | ChangesApproved | ChangesRejected
+Guarding = ApprovalRequested | ClosingAwaitsApproval | ChangesApproved | ChangesRejected
 """What the destroy guard, and the operators whom it asks, record."""
 
 TenantEvent = TenantCreated | TenantDestroyed | TenantRestored | ProductEvent | Passing | TenantMessageStale | Guarding
 
 Destructive = TenantDestroyed | ProductDeactivated | PurgeStarted | TenantPurgeStarted
-"""What the guard counts, where it takes something from somebody."""
+"""What the guard counts, where it takes something from a customer."""
 
 Closing = ProductSuspended | LicenseUpdated | ProductActivated
 """What the guard counts, by a budget of its own, where it closes a product that was open."""

@@ -1,12 +1,12 @@
-"""What does commerce want for a tenant?
+"""State of a tenant: the registers that commerce writes.
 
 The state is registers: each product has its own (product_registers.py), the tenant has its attributes and whether it
 was destroyed. `evolve` merges a fact (events.py) into the registers, in whatever order facts come.
-What facts a command comes to is the matter of decisions.py, what follows from the registers (levels and wishes)
+What facts a command comes to is the matter of decisions.py, what follows from the registers (levels and specs)
 that of desired.py.
 
-What the destroy guard holds is a fact as well, `ChangeHeld` or `ClosingHeld`, that writes no register. The tenant keeps
-it until it is approved or rejected, or until what came since has overtaken it.
+A change that awaits approval is an event as well (`ApprovalRequested`, `ClosingAwaitsApproval`), which writes no
+register. The tenant keeps it until it is approved or rejected, or until a later change has overtaken it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Literal, TypeGuard
 from domain.event import Cause, Event, Folded, Origin, Recorded, origin_of
 from domain.registers import Register, written
 from domain.stream_name import StreamName
-from domain.tenant.closings import HeldEvent, is_same, replaces, request_approval, said_by
+from domain.tenant.closings import PendingEvent, is_same, product_event_of, replaces, request_approval
 from domain.tenant.events import (
     ApprovalRequested,
     ChangesApproved,
     ChangesRejected,
-    ClosingHeld,
+    ClosingAwaitsApproval,
     Destructive,
     Founder,
     LicenseExpired,
@@ -79,7 +79,7 @@ class PendingChange:
     """A change that the destroy guard holds since the event of version `version`, and what had asked for it."""
 
     version: int
-    event: HeldEvent
+    event: PendingEvent
     since: datetime
     cause: Cause
     correlation: str
@@ -101,7 +101,7 @@ class Tenant(Folded):
     origin: Origin | None = None
     destroyed_revision: int | None = None
     purge: TenantPurge | None = None
-    held: tuple[PendingChange, ...] = ()
+    pending: tuple[PendingChange, ...] = ()
 
     @property
     def exists(self) -> bool:
@@ -121,7 +121,7 @@ def stream_of(tenant_id: str) -> str:
 def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
     """The registers after the fact, and what is still held."""
     after = tenant.but(version=recorded.version, **_changes(tenant, recorded))
-    return _without_overtaken(after) if after.held else after
+    return _without_overtaken(after) if after.pending else after
 
 
 def _changes(tenant: Tenant, recorded: Recorded) -> dict[str, object]:
@@ -144,10 +144,10 @@ def _changes(tenant: Tenant, recorded: Recorded) -> dict[str, object]:
             }
         case TenantDestroyed() as event:
             message = f"{recorded.cause.source} {recorded.cause.id}"
-            held = (held.event.revision for held in tenant.held if held.event.change == "destroy")
+            pending = (pending.event.revision for pending in tenant.pending if pending.event.change == "destroy")
             return {
                 "destroyed": tenant.destroyed or Destroyed(message, recorded.happened, event.reason, recorded.version),
-                "destroyed_revision": _highest(tenant.destroyed_revision, event.revision, *held),
+                "destroyed_revision": _highest(tenant.destroyed_revision, event.revision, *pending),
                 "origin": origin_of(recorded),
                 "revisioned": tenant.revisioned or event.revision is not None,
             }
@@ -155,16 +155,16 @@ def _changes(tenant: Tenant, recorded: Recorded) -> dict[str, object]:
             return {"destroyed_revision": _highest(tenant.destroyed_revision, revision)}
         case TenantRestored():
             return {"destroyed": None, "origin": origin_of(recorded)}
-        case ApprovalRequested() | ClosingHeld() as event:
+        case ApprovalRequested() | ClosingAwaitsApproval() as event:
             return _holding(tenant, event, recorded)
         case ChangesApproved(changes=changes):
-            return {"held": tuple(held for held in tenant.held if held.version not in changes)}
+            return {"pending": tuple(pending for pending in tenant.pending if pending.version not in changes)}
         case ChangesRejected(changes=changes):
-            rejected = [held.event for held in tenant.held if held.version in changes]
+            rejected = [pending.event for pending in tenant.pending if pending.version in changes]
             dead = [event.revision for event in rejected if event.change == "destroy"]
             return {
                 "destroyed_revision": _highest(tenant.destroyed_revision, *dead),
-                "held": tuple(held for held in tenant.held if held.version not in changes),
+                "pending": tuple(pending for pending in tenant.pending if pending.version not in changes),
             }
         case _:
             return _passed(tenant, recorded)
@@ -200,13 +200,15 @@ def _passed(tenant: Tenant, recorded: Recorded) -> dict[str, object]:
 # -- what is held --------------------------------------------------------------------------------------------------
 
 
-def _holding(tenant: Tenant, event: HeldEvent, recorded: Recorded) -> dict[str, object]:
+def _holding(tenant: Tenant, event: PendingEvent, recorded: Recorded) -> dict[str, object]:
     """One change more is held, in place of the same one that was held before under a lower revision.
 
     No register is written, but who has seen a revision goes on asking for them.
     """
-    held = PendingChange(recorded.version, event, recorded.time, recorded.cause, recorded.correlation)
-    changes: dict[str, object] = {"held": (*(each for each in tenant.held if not replaces(event, each.event)), held)}
+    pending = PendingChange(recorded.version, event, recorded.time, recorded.cause, recorded.correlation)
+    changes: dict[str, object] = {
+        "pending": (*(each for each in tenant.pending if not replaces(event, each.event)), pending)
+    }
     if event.revision is None:
         return changes
     if event.product is None:
@@ -216,24 +218,24 @@ def _holding(tenant: Tenant, event: HeldEvent, recorded: Recorded) -> dict[str, 
 
 def _without_overtaken(tenant: Tenant) -> Tenant:
     """The tenant without the held changes that would do nothing any more."""
-    held = tuple(held for held in tenant.held if tenant.purge is None and stands(tenant, held))
-    return tenant if held == tenant.held else tenant.but(held=held)
+    pending = tuple(pending for pending in tenant.pending if tenant.purge is None and stands(tenant, pending))
+    return tenant if pending == tenant.pending else tenant.but(pending=pending)
 
 
-def stands(tenant: Tenant, held: PendingChange) -> bool:
+def stands(tenant: Tenant, pending: PendingChange) -> bool:
     """Whether the held change would still do something."""
-    match held.event:
+    match pending.event:
         case ApprovalRequested(change="destroy"):
             return tenant.destroyed is None
         case ApprovalRequested(change="purge", product=None, epoch=epoch):
             return tenant.destroyed is not None and tenant.destroyed.epoch == epoch
         case ApprovalRequested(change="purge", product=str(key), epoch=epoch):
             purge = tenant.product(key).purge
-            return tenant.product(key).present_since == epoch and (purge is None or purge.started < held.version)
+            return tenant.product(key).present_since == epoch and (purge is None or purge.started < pending.version)
         case event:
-            said = said_by(event)
-            assert said is not None
-            return would_write(tenant.product(said.product), said, held.version)
+            closing = product_event_of(event)
+            assert closing is not None
+            return would_write(tenant.product(closing.product), closing, pending.version)
 
 
 def attributes_of(event: TenantCreated) -> Attributes:
@@ -244,7 +246,7 @@ def attributes_of(event: TenantCreated) -> Attributes:
 
 
 def is_guarded(event: Event, tenant: Tenant) -> TypeGuard[Destructive]:
-    """Whether the fact takes something from somebody: the deactivation of what is not active does not."""
+    """Whether the event takes something from a customer: the deactivation of what is not active does not."""
     match event:
         case ProductDeactivated():
             return tenant.product(event.product).activated
@@ -255,13 +257,13 @@ def is_guarded(event: Event, tenant: Tenant) -> TypeGuard[Destructive]:
 
 
 def joins_pending(event: Destructive, tenant: Tenant) -> bool:
-    """Whether the same change is held already: whoever repeats it must not get it past the guard, however slowly."""
-    return any(is_same(held.event, request_approval(event)) for held in tenant.held)
+    """Whether the same change awaits approval already: repeating it must not get it past the guard, however slowly."""
+    return any(is_same(pending.event, request_approval(event)) for pending in tenant.pending)
 
 
 def is_awaiting_approval(tenant: Tenant, event: Passing) -> bool:
     """Whether the guard holds that purge already."""
     if not isinstance(event, (PurgeStarted, TenantPurgeStarted)):
         return False
-    held = request_approval(event)
-    return any(other.event == held for other in tenant.held)
+    pending = request_approval(event)
+    return any(other.event == pending for other in tenant.pending)

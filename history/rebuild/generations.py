@@ -209,6 +209,17 @@ def _grant_the_same(connection: Connection, name: str, schema: str) -> None:
     for grantee, privilege, grantable in grants:
         option = " WITH GRANT OPTION" if grantable else ""
         connection.execute(text(f"GRANT {privilege} ON {quote(schema)}.{quote(name)} TO {grantee}{option}"))
+    columns = connection.execute(text(_COLUMN_GRANTS), {"name": name}).all()
+    for grantee, privilege, column in columns:
+        what = f"{privilege} ({quote(column)})"
+        connection.execute(text(f"GRANT {what} ON {quote(schema)}.{quote(name)} TO {grantee}"))
+
+
+_COLUMN_GRANTS = (
+    "SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,"
+    " a.privilege_type, c.attname FROM pg_attribute c, aclexplode(c.attacl) a"
+    " WHERE c.attrelid = to_regclass('public.' || quote_ident(:name)) AND NOT c.attisdropped"
+)
 
 
 def _schemas(connection: Connection, pattern: str) -> Sequence[str]:

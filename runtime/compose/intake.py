@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from adapters.kafka import cloudevents_reader as inbound
+from adapters.kafka import fast_reader
 from adapters.kafka.ports import Consumer, Message, OnAssign
 from adapters.kafka.preserved_messages import preserve, restore
 from application.inbound import Inbound, Readable, Unreadable, set_aside
@@ -48,7 +49,7 @@ def intake_consumer_of(parts: Parts, on_assign: OnAssign) -> Consumer:
 class IncomingMessages:
     """Messages as the lifecycle takes them, whether they come from Kafka, the backlog or the quarantine.
 
-    Their digests are keyed: nobody who reads the table can try out who a message was about.
+    Their digests are keyed: a reader of the table cannot try out whom a message was about.
     """
 
     def __init__(self, master_key: bytes, *, lifecycle_topic: str) -> None:
@@ -59,20 +60,20 @@ class IncomingMessages:
     def read(self, message: Message) -> Inbound:
         """A message on Kafka, as the lifecycle takes it."""
         why = message.undecodable
-        read = inbound.read(message) if why is None else inbound.unread(message, "undecodable", why)
+        read = fast_reader.read(message) if why is None else inbound.unread(message, "undecodable", why)
         return self._placed(read, message.topic, message.partition, message.offset)
 
     def reread(self, waiting: WaitingMessage) -> Inbound:
-        """A message from the waiting room, as it came."""
+        """A message from the backlog, as it came."""
         return self.restored(waiting.body, waiting.topic, waiting.partition, waiting.offset)
 
     def restored(self, body: bytes, topic: str, partition: int, offset: int) -> Inbound:
         """A stored message through the front door again."""
-        return self._placed(inbound.read(restore(body)), topic, partition, offset)
+        return self._placed(fast_reader.read(restore(body)), topic, partition, offset)
 
     def refused(self, message: Message, error: Exception) -> Iterator[Inbound]:
         """As what a message is quarantined that met an unexpected error: with all that is known of it; as it came, of
-        the tenant that its key names; and as nobody's, where the fault lies in the tenant's keys."""
+        the tenant that its key names; and without a tenant, where the fault lies in the tenant's keys."""
         reason = faults.tell(error)
         place = message.topic, message.partition, message.offset
         read: Inbound | None = None

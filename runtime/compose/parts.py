@@ -90,7 +90,7 @@ class Parts(Process):
         return proposal.in_use(self.adopted, self.settings)
 
     def configuration_at(self, position: int) -> Configuration:
-        """The one that held at a position of the log."""
+        """The configuration in use at a position of the log."""
         return self.past.adopted_at(position).configuration or self.at_hand
 
     @cached_property

@@ -8,6 +8,7 @@ from adapters.kafka.kafka_python import ensure_topics
 from adapters.postgres import migrations
 from adapters.postgres.connection import LONG, connect
 from adapters.postgres.errors import answering
+from adapters.postgres.reader_role import ensure_reader_role
 from domain.errors import Unavailable, UsageError
 from domain.tenant.approval import pending_approvals_of
 from runtime import proposal
@@ -24,6 +25,7 @@ def prepare(parts: Parts, *, adopts: bool = True, by: str | None = None) -> None
     client_of(parts.settings)  # before anything is changed
     parts.knock()
     migrations.migrate(parts.endpoints.database_url)
+    ensure_reader_role(parts.endpoints.database_url)
     parts.keys.verify()
     if adopts and parts.adopting.adopted().version == 0:
         parts.adopting.adopt_first(parts.at_hand, reason="the first start", by=by or proposal.account())

@@ -41,6 +41,7 @@ def _executors(parts: Parts) -> Any:
         outside_of(parts),
         webhook_secrets=webhook_secrets_of(parts),
         producer=_commands(parts).producer,
+        egress_proxy=parts.settings.egress_proxy,
     )
 
 

@@ -166,9 +166,9 @@ def test_a_rejected_plan_comes_to_nothing_and_its_repeats_stay_dead() -> None:
 def test_a_later_activation_overtakes_a_held_deactivation() -> None:
     snapshots = Estates(policy=guarded(at_least=0))
     snapshots.says("t-0", "product.deactivated", 2, product=JIRA)
-    assert snapshots.tenant("t-0").held
+    assert snapshots.tenant("t-0").pending
     snapshots.says("t-0", "product.activated", 3, product=JIRA)
-    assert snapshots.tenant("t-0").held == ()
+    assert snapshots.tenant("t-0").pending == ()
     assert snapshots.log.awaiting_approval() == []
 
 
@@ -211,9 +211,9 @@ def test_an_activation_without_a_revision_overtakes_as_well() -> None:
     cloud = Cloud(policy=guarded(at_least=0))
     for type_ in ("tenant.created", "product.activated", "product.deactivated"):
         cloud.intake.takes(message(type_))
-    assert cloud.intake.tenant().held
+    assert cloud.intake.tenant().pending
     cloud.intake.takes(message("product.activated", id="again", users=7))
-    assert cloud.intake.tenant().held == ()
+    assert cloud.intake.tenant().pending == ()
     assert cloud.intake.rules() == []
 
 
@@ -258,7 +258,7 @@ def test_a_tenant_whose_purge_is_held_can_still_be_restored() -> None:
     cloud.new_worker()
     cloud.clock.advance(POLICY.restore_window + MINUTE)
     cloud.work()
-    assert cloud.intake.tenant().held
+    assert cloud.intake.tenant().pending
     cloud.restore()
     cloud.work()
     assert cloud.snapshot().product(JIRA).level == "open"

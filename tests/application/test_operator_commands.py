@@ -65,7 +65,7 @@ def test_a_retry_does_not_run_through_the_hold_of_a_person() -> None:
 def test_a_hold_stands_whatever_the_wish_is() -> None:
     held = decide(hold(), Provisioning(JIRA_SCOPE))
     assert held == HELD_BY_HAND
-    assert after(JIRA_SCOPE, held).held == Hold("moving house", None)
+    assert after(JIRA_SCOPE, held).on_hold == Hold("moving house", None)
 
 
 def test_what_the_saga_holds_may_be_held_by_hand_as_well() -> None:
@@ -187,7 +187,7 @@ def test_retrying_twice_is_told_that_nothing_is_held(desk: Desk) -> None:
 def test_a_scope_that_is_held_does_nothing_for_any_wish_until_it_is_released(desk: Desk) -> None:
     desk.cloud.work()
     held = desk.does(hold())
-    assert desk.actual().held == Hold("moving house", None, "ada@console")
+    assert desk.actual().on_hold == Hold("moving house", None, "ada@console")
     assert not desk.due()
     desk.cloud.intake.takes(message("license.updated", 2, users=99), message("product.suspended", 3))
     desk.cloud.work()
@@ -218,7 +218,7 @@ def test_an_effect_in_flight_finishes_and_its_outcome_is_recorded(desk: Desk) ->
     desk.cloud.world.trouble = held_meanwhile
     desk.cloud.work()
     actual = desk.actual()
-    assert actual.held is not None
+    assert actual.on_hold is not None
     assert actual.steps[Step.CONFIGURATION].done
     assert Step.IDENTITY not in actual.steps
     last = [fact.event for fact in desk.cloud.log.events if fact.stream == str(JIRA_SCOPE)][-3:]

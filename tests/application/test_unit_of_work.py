@@ -45,7 +45,7 @@ FULL: dict[str, Any] = {
     "rescheduled": {"t-1": 3},
     "unmoved": {"tenant:t-1": 3},
     "guarded": Guarded(Guard(), NOW, facts=1),
-    "held": {"t-1": PendingApprovals(1, NOW)},
+    "pending_approvals": {"t-1": PendingApprovals(1, NOW)},
     "live_products": 2,
 }
 
@@ -97,9 +97,9 @@ def test_of_two_versions_that_a_decision_rests_on_the_earlier_one_counts() -> No
 
 
 def test_of_what_awaits_approval_the_later_count_holds() -> None:
-    whole = UnitOfWork(held={"t-1": PendingApprovals(2, NOW)})
-    whole.merge(UnitOfWork(held={"t-1": None}))
-    assert whole.held == {"t-1": None}
+    whole = UnitOfWork(pending_approvals={"t-1": PendingApprovals(2, NOW)})
+    whole.merge(UnitOfWork(pending_approvals={"t-1": None}))
+    assert whole.pending_approvals == {"t-1": None}
 
 
 def test_work_that_several_units_ask_for_is_asked_for_once() -> None:

@@ -78,7 +78,7 @@ class Taking:
         deadline = time.monotonic() + SOON
         while not condition():
             assert time.monotonic() < deadline, "it did not come about"
-            self.intake.decision()
+            self.intake.round()
 
     def turn_until_at(self, position: int) -> None:
         self.turn_until(lambda: self.position() == position)

@@ -48,7 +48,7 @@ def a_product(**changed: Any) -> dict[str, Any]:
 
 def found(cloud: Cloud, path: str) -> list[tuple[str, str, str]]:
     told = json.loads(cloud.says("reconcile", "--commerce", path, "--json", code=1))
-    return [(each["kind"], each["what"], each["said"]) for each in told["differences"]]
+    return [(each["kind"], each["what"], each["text"]) for each in told["differences"]]
 
 
 def test_each_side_is_told_what_it_lacks_and_nothing_is_changed(
@@ -140,7 +140,7 @@ def test_what_the_destroy_guard_holds_was_heard_and_is_decided_about(cloud: Clou
     lines = [*(a_line(each, products=[gone]) for each in (*passed, held)), a_line(doomed, destroyed=True)]
     path = a_dump(tmp_path / "dump.jsonl", *lines)
     told = json.loads(cloud.says("reconcile", "--commerce", path, "--json", code=1))["differences"]
-    assert [(each["what"], each["said"]) for each in told] == [
+    assert [(each["what"], each["text"]) for each in told] == [
         (
             "jira-software",
             "activated here, deactivated at commerce; a deactivation is held by the destroy guard",
@@ -166,7 +166,7 @@ def test_a_closing_that_awaits_approval_was_heard_and_any_other_difference_is_no
     ]
     path = a_dump(tmp_path / "dump.jsonl", *lines)
     told = json.loads(cloud.says("reconcile", "--commerce", path, "--json", code=1))["differences"]
-    assert [each["said"] for each in told] == [
+    assert [each["text"] for each in told] == [
         "open here, suspended at commerce; a suspension is held by the destroy guard",
         (
             "open here, suspended at commerce; license users 5 here, 6 at commerce;"

@@ -58,7 +58,7 @@ def test_an_unexpected_error_quarantines_one_message_and_the_log_holds_the_trace
 ) -> None:
     logger = CapturingLogger()
     monkeypatch.setattr(faults, "log", logger)
-    faults._told.clear()  # noqa: SLF001 - other tests of this process may have met the same fault
+    faults._logged_at.clear()  # noqa: SLF001 - other tests of this process may have met the same fault
     with a_fault():
         assert desk.came("product.activated", CONFLUENCE, is_revised=False) == {"quarantined": 1}
         assert desk.comes("product.suspended", product="confluence", reason="x") == {"quarantined": 1}
@@ -105,7 +105,7 @@ def test_a_retry_of_what_cannot_be_read_yet_is_one_line_and_the_message_stays(
     with a_fault():
         desk.comes("product.activated", **CONFLUENCE)
     (entry,) = desk.json("quarantine", "list")
-    monkeypatch.setattr("runtime.compose.intake.inbound.read", lambda _: 1 / 0)
+    monkeypatch.setattr("runtime.compose.intake.fast_reader.read", lambda _: 1 / 0)
     said = desk.says("quarantine", "retry", str(entry["number"]), code=1)
     assert f"error: message {entry['number']} stays in quarantine: an unexpected error in Tenantry" in said
     assert len(desk.json("quarantine", "list")) == 1

@@ -18,7 +18,8 @@ from cli.commands import COMMANDS, LoadedCommands
 
 ROOT = Path(__file__).parent.parent.parent
 
-_DRIVERS = {"sqlalchemy", "alembic", "eventsourcing", "confluent_kafka", "pyarrow", "cryptography", "structlog"}
+_LIBRARIES = {"pyarrow", "cryptography", "structlog", "prometheus_client"}
+_DRIVERS = {"sqlalchemy", "alembic", "eventsourcing", "confluent_kafka", *_LIBRARIES}
 FOR_HELP = {*_DRIVERS, "kafka", "psycopg", "pydantic", "pydantic_settings", "rich", "projections", "adapters"}
 _EVENTS = {"domain.event_registry", "domain.tenant", "domain.scope.state", "domain.operator_events", "domain.catalog"}
 FOR_STATUS = {*_DRIVERS, *_EVENTS, "projections", "audit", "workers", "history", "application"}

@@ -273,7 +273,7 @@ def test_a_schema_that_is_missing_is_held_and_its_products_closed_until_it_is_re
 
     cloud.says("runs", "retry", str(family), "--reason", "too early")
     cloud.work()
-    assert cloud.snapshot(tenant_id).actual(family).held is not None, "it is still missing: held again"
+    assert cloud.snapshot(tenant_id).actual(family).on_hold is not None, "it is still missing: held again"
 
     cloud.on("eu-1", "CREATE SCHEMA {}", schema)  # stands for the restore
     said = cloud.refuses("runs", "recreate", tenant_id, "--family", "jira", "--reason", "too late")
@@ -328,7 +328,7 @@ def test_a_tenant_whose_data_is_missing_can_be_purged(cloud: Cloud) -> None:
     cloud.work()
     cloud.purge(tenant_id)
     family = cloud.snapshot(tenant_id).family("jira")
-    assert (family.is_empty, family.held) == (True, None)
+    assert (family.is_empty, family.on_hold) == (True, None)
     assert not cloud.on("eu-1", f"SELECT 1 FROM pg_roles WHERE rolname = '{role}'")
 
 

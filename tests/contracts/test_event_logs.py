@@ -985,10 +985,10 @@ def test_closers_side_by_side_are_counted_together(log: Keeper) -> None:
 
 def test_tenants_with_held_changes_are_known_until_nothing_of_them_is_held(log: Keeper) -> None:
     held = PendingApprovals(2, NOW)
-    log.record(UnitOfWork(held={"t-2": held, "t-1": held}))
-    log.record(UnitOfWork(held={"t-2": PendingApprovals(3, NOW)}))
+    log.record(UnitOfWork(pending_approvals={"t-2": held, "t-1": held}))
+    log.record(UnitOfWork(pending_approvals={"t-2": PendingApprovals(3, NOW)}))
     assert log.awaiting_approval() == ["t-1", "t-2"]
-    log.record(UnitOfWork(held={"t-1": None}))
+    log.record(UnitOfWork(pending_approvals={"t-1": None}))
     assert log.awaiting_approval() == ["t-2"]
 
 

@@ -41,7 +41,7 @@ def check_rest(story: Story) -> None:
         waits = isinstance(action, Wait) and story.registers.holds("purge", scope.key)
         assert isinstance(action, Nothing) or waits, f"{scope} has more to do: {action}"
         assert actual.failure is None, f"{scope}: {actual.failure}"
-        assert actual.held is None, f"{scope}: {actual.held}"
+        assert actual.on_hold is None, f"{scope}: {actual.on_hold}"
 
 
 def check_generations(cloud: CloudOn) -> None:

@@ -126,12 +126,12 @@ class CloudOn:
             return error
         return None
 
-    def _record(self, lease: Lease, decide: Callable[..., Decision], room: int | None = None) -> Order | None:
-        decision = decide(room=room)
+    def _record(self, lease: Lease, decide: Callable[..., Decision], budget: int | None = None) -> Order | None:
+        decision = decide(budget=budget)
         try:
             self.log.record(decision.under(lease))
         except GuardTripped:
-            return self._record(lease, decide, room=0)
+            return self._record(lease, decide, budget=0)
         except Conflict:
             self.log.record(UnitOfWork(leases=[lease], work_items=[WorkItem(lease.scope, self.clock())]))
             return None
@@ -164,7 +164,7 @@ class CloudOn:
         """An operator's `runs retry` of every scope that was given up or is held."""
         snapshot = self.snapshot()
         for scope, actual in snapshot.scopes.items():
-            if actual.failure is not None or actual.held is not None:
+            if actual.failure is not None or actual.on_hold is not None:
                 self._operator(ScopeResumed(**of(scope), reason="runs retry"), scope, actual.version)
 
     def _operator(self, event: ScopeResumed, scope: Scope, version: int) -> None:

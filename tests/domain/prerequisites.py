@@ -68,7 +68,7 @@ def check_ground(facts: Iterable[Recorded]) -> None:
 
 def check_undone(scopes: Scopes) -> None:
     """At rest, nothing is left of what is being undone, nor of what stood on it; unless somebody holds some of it."""
-    if any(actual.held for actual in scopes.values()):
+    if any(actual.on_hold for actual in scopes.values()):
         return
     undone = [scope for scope in scopes if is_being_undone(scope, scopes)]
     there = [scope for scope, actual in scopes.items() if not actual.is_empty]

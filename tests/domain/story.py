@@ -19,7 +19,13 @@ from domain.errors import Permanent, Refused, Retryable, UsageError
 from domain.policy import Guard
 from domain.scope.state import ScopeConverged
 from domain.scope.steps import Step
-from domain.tenant.events import ApprovalRequested, ClosingHeld, LicenseExpired, PurgeStarted, TenantPurgeStarted
+from domain.tenant.events import (
+    ApprovalRequested,
+    ClosingAwaitsApproval,
+    LicenseExpired,
+    PurgeStarted,
+    TenantPurgeStarted,
+)
 from tests.domain.driver import LEASE, Cloud, CloudOn, Keeper, Killed
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, POLICY, SERVICE, TENANT, FrontDoor, message
 from tests.domain.keeper import ClockAhead
@@ -113,7 +119,7 @@ class Story:
 
     def _check_held(self) -> None:
         """The destroy guard holds what the registers say."""
-        held = self.cloud.intake.tenant().held
+        held = self.cloud.intake.tenant().pending
         listed = [(TENANT, each.event.change, each.event.product or "", each.event.revision) for each in held]
         assert listed == self.desk.held()
         assert list(self.cloud.log.awaiting_approval()) == [TENANT] * bool(listed)
@@ -173,7 +179,7 @@ class Story:
     def _overtake(self, recording: UnitOfWork) -> None:
         for fact in recording.events:
             if self.overtaking and isinstance(
-                fact.event, (PurgeStarted, LicenseExpired, ApprovalRequested, ClosingHeld)
+                fact.event, (PurgeStarted, LicenseExpired, ApprovalRequested, ClosingAwaitsApproval)
             ):
                 self.overtaking = False
                 self.says("product.activated", fact.event.product or JIRA)

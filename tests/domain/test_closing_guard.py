@@ -14,7 +14,7 @@ from domain.policy import Guard, Policy
 from domain.tenant import state as tenants
 from domain.tenant.events import (
     ChangesApproved,
-    ClosingHeld,
+    ClosingAwaitsApproval,
     LicenseUpdated,
     ProductActivated,
     ProductSuspended,
@@ -325,6 +325,6 @@ def test_a_held_closing_is_a_fact_of_its_own() -> None:
     closed = Closed(tenants=1, policy=closing(0))
     closed.closes_all("license.updated", status="inactive", users=7)
     event = closed.intake.events()[-1]
-    assert event == ClosingHeld(
+    assert event == ClosingAwaitsApproval(
         tenant_id="t-0", product=JIRA, revision=2, change="license", edition="standard", users=7, status="inactive"
     )

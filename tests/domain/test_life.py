@@ -335,7 +335,7 @@ def test_a_family_that_waits_for_a_product_that_is_held_is_listed_as_waiting() -
 
     cloud.world.trouble = trouble
     cloud.work()
-    assert cloud.snapshot().product(JIRA).held is not None
+    assert cloud.snapshot().product(JIRA).on_hold is not None
     told = describe_scopes(cloud.snapshot(), catalog=CATALOG, policy=POLICY, now=cloud.clock())
     assert (told[JIRA_FAMILY]["state"], told[JIRA_FAMILY]["reason"]) == (
         "waiting",
@@ -369,7 +369,7 @@ def test_a_removal_that_fails_during_a_purge_is_held_and_goes_on_after_a_retry()
     says(cloud, "product.deactivated", 2)
     passes(cloud, POLICY.retention)
     says(cloud, "product.activated", 3)
-    assert cloud.snapshot().family("jira").held is not None
+    assert cloud.snapshot().family("jira").on_hold is not None
     assert level(cloud) == "absent"
     fails[0] = False
     cloud.retry_all()

@@ -191,7 +191,7 @@ class MemoryEventLog:
                 self._guarded.append((self._guard_at, recording.guarded.facts))
                 self._closed.append((self._guard_at, recording.guarded.closings))
         self._live_products += recording.live_products
-        for tenant_id, held in recording.held.items():
+        for tenant_id, held in recording.pending_approvals.items():
             self.held.pop(tenant_id, None)
             if held is not None:
                 self.held[tenant_id] = held

@@ -110,7 +110,7 @@ def test_a_second_signal_ends_a_drain_that_waits_for_somebody_else_and_nothing_i
     assert tenantry.stop(signals=(signal.SIGTERM, signal.SIGINT)) == 0
     assert time.monotonic() - began < 7, "it does not wait for the drain's eight seconds"
     gone.set()
-    assert "was told to end at once" in tenantry.complaints()
+    assert "had to end at once" in tenantry.complaints()
     tenantry.start()
     tenantry.until_level(tenant, "compass", "open")
     keys = {order["idempotency_key"] for order in theirs.orders[asked_before:]}

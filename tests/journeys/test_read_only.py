@@ -15,6 +15,7 @@ from psycopg import sql
 from adapters.postgres.connection import connect
 from tests.journeys.events import created, new_tenant
 from tests.journeys.running import ROOT, Running, environment, wait_for
+from workers.roles import KINDS
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
 
@@ -39,7 +40,7 @@ def take_writes(url: str, *, name: str, whether: str) -> None:
 
 def test_every_worker_lives_through_a_read_only_database_and_says_so_once(running: Running) -> None:
     url = running.said["database_url"]
-    before = {kind: running.pid_of(kind) for kind in ("intake", "projector", "provisioner", "relay")}
+    before = {kind: running.pid_of(kind) for kind in KINDS}
     running._let_go()  # noqa: SLF001 - the session of the test would be ended as well
     take_writes(url, name="tenantry", whether="on")
     event = created(new_tenant())
@@ -102,7 +103,7 @@ def test_status_tells_of_the_workers_while_the_database_is_away(running: Running
         assert told.exit_code == 1
         assert "the database tenantry on" in told.error
         assert told.value["database"]["why"] == "restarting"
-        assert {each["kind"] for each in told.value["workers"]} == {"intake", "projector", "provisioner", "relay"}
+        assert {each["kind"] for each in told.value["workers"]} == set(KINDS)
         assert str(running.data_dir / "logs") in told.value["logs"]
         owner.execute("ALTER DATABASE tenantry ALLOW_CONNECTIONS true")
     wait_for(lambda: running.cli("status").exit_code == 0, "the database to be back")

@@ -37,12 +37,13 @@ def outbox(*events: Event) -> Mapping[tuple[object, ...], Row]:
 
 
 def told(event: Event) -> tuple[str, dict[str, object]]:
-    [row] = outbox(event).values()
+    [(key, row)] = outbox(event).items()
     envelope = json.loads(str(row["payload"]))
     assert envelope["type"] == row["type"]
     assert envelope["id"] == str(row["event_id"])
     assert envelope["data"].pop("tenant_id") == row["tenant_id"] == "t1"
     assert envelope["data"].pop("scope")["kind"] == "site"
+    assert (envelope["data"].pop("position"),) == key, "the freshness token is the fact's place in the log"
     return envelope["type"], envelope["data"]
 
 
@@ -64,6 +65,7 @@ def test_a_completed_step_is_a_cloud_event() -> None:
             "scope": {"kind": "site", "key": ""},
             "step": {"number": 1, "name": "commerce"},
             "generation": 3,
+            "position": 1,
         },
     }
 

@@ -74,8 +74,8 @@ def _an_effect_before_its_intent() -> Broken:
     """The effect comes about when it was decided on, before that was recorded."""
     honest = Provisioner._decided  # noqa: SLF001
 
-    def hasty(self: Any, work: Any, *, draining: bool, room: int | None) -> Any:
-        decided = honest(self, work, draining=draining, room=room)
+    def hasty(self: Any, work: Any, *, draining: bool, budget: int | None) -> Any:
+        decided = honest(self, work, draining=draining, budget=budget)
         for order in [
             decision.order for _, decision, _ in decided if decision is not None and decision.order is not None
         ]:
@@ -114,14 +114,14 @@ def _a_given_up_wish_that_is_tried_for_ever() -> Broken:
 
 def _a_purge_without_its_event() -> Broken:
     """When retention is over, the product is simply absent."""
-    honest = desired_state._product_level  # noqa: SLF001
+    honest = desired_state.product_level
 
     def unreachable(key: str, snapshot: Any, *, catalog: Any, now: Any) -> Any:
         level = honest(key, snapshot, catalog=catalog, now=now)
         since = snapshot.tenant.product(key).deactivated_at
         return "absent" if level == "retained" and since and (now - since).days >= 60 else level
 
-    return patch.object(desired_state, "_product_level", unreachable)
+    return patch.object(desired_state, "product_level", unreachable)
 
 
 def _a_removal_at_a_neighbour() -> Broken:

@@ -245,7 +245,7 @@ class Story:
             self.dice.choice([self._approves, self._approves, self._rejects, self._leaves])()
         for snapshot in self.snapshots().values():
             for scope, actual in snapshot.scopes.items():
-                if actual.held is not None or actual.failure is not None:
+                if actual.on_hold is not None or actual.failure is not None:
                     self._does("release" if actual.is_on_operator_hold else "retry", scope)
 
     # -- workers ------------------------------------------------------------------------------------------------------
@@ -561,7 +561,7 @@ class Story:
         if self.registers[tenant].destroyed_at is not None:
             return self._restore(tenant)
         scopes = self.snapshots()[tenant].scopes
-        stuck = [scope for scope, actual in scopes.items() if actual.held is not None or actual.failure is not None]
+        stuck = [scope for scope, actual in scopes.items() if actual.on_hold is not None or actual.failure is not None]
         if stuck and self.dice.random() < 0.8:
             scope = self.dice.choice(stuck)
             return self._does("release" if scopes[scope].is_on_operator_hold else "retry", scope)

@@ -140,4 +140,4 @@ def let_run(intake: Intake[Any], turns: int, *, meanwhile: Callable[[int], None]
     """So many turns of the intake, without its pauses."""
     for number in range(turns):
         meanwhile(number)
-        intake.decision()
+        intake.round()

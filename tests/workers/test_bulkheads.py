@@ -65,22 +65,22 @@ def test_no_lane_of_others_takes_all_threads_nor_any_lane_all_that_a_worker_may_
 def test_a_lane_is_crowded_once_a_worker_holds_as_many_of_it_as_it_may() -> None:
     timetables = Timetables(Limits(threads=8, claim=64))
     timetables.took(["foreign:compass/7", "foreign"], 0.001)
-    assert timetables.crowded(("foreign:compass/7", "foreign"), Counter({"foreign:compass/7": 7, "foreign": 15})) == []
-    assert timetables.crowded(("foreign:compass/7", "foreign"), Counter({"foreign": 16})) == ["foreign"]
+    assert timetables.full(("foreign:compass/7", "foreign"), Counter({"foreign:compass/7": 7, "foreign": 15})) == []
+    assert timetables.full(("foreign:compass/7", "foreign"), Counter({"foreign": 16})) == ["foreign"]
 
 
 def test_of_a_lane_that_is_slow_a_worker_holds_no_more_than_it_gets_done_soon() -> None:
     timetables = Timetables(Limits(threads=8, claim=256))
     timetables.took(["family/6"], 0.1)  # six places: thirty in half a second
-    assert timetables.crowded(["family/6"], Counter({"family/6": 29})) == []
-    assert timetables.crowded(["family/6"], Counter({"family/6": 30})) == ["family/6"]
+    assert timetables.full(["family/6"], Counter({"family/6": 29})) == []
+    assert timetables.full(["family/6"], Counter({"family/6": 30})) == ["family/6"]
 
 
 def test_of_a_lane_that_hangs_a_worker_holds_what_runs() -> None:
     timetables = Timetables(Limits(threads=8, claim=256))
     timetables.took(["family/6"], 30.0)
-    assert timetables.crowded(["family/6"], Counter({"family/6": 5})) == []
-    assert timetables.crowded(["family/6"], Counter({"family/6": 6})) == ["family/6"]
+    assert timetables.full(["family/6"], Counter({"family/6": 5})) == []
+    assert timetables.full(["family/6"], Counter({"family/6": 6})) == ["family/6"]
 
 
 def test_who_is_put_off_comes_back_one_after_the_other_as_fast_as_the_lane_has_worked() -> None:

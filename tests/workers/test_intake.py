@@ -154,7 +154,7 @@ def test_whatever_fails_each_offset_is_taken_once_and_in_order(seed: int) -> Non
         lambda: ledger.to_fail.append(dice.choice((AWAY, Conflict("somebody was first")))),
         lambda: setattr(ledger, "positions_to_fail", dice.randrange(3)),
         lambda: unsure.append(AWAY),
-        *[lambda: dice.choice(intakes).decision()] * 3,
+        *[lambda: dice.choice(intakes).round()] * 3,
     ]
     for _ in range(150):
         dice.choice(acts)()
@@ -162,7 +162,7 @@ def test_whatever_fails_each_offset_is_taken_once_and_in_order(seed: int) -> Non
     unsure.clear()
     for _ in range(300):
         for intake in intakes:
-            intake.decision()
+            intake.round()
 
     everything = {(message.partition, message.offset) for message in broker.messages("tenantry.lifecycle")}
     assert set(ledger.taken) == everything
@@ -182,12 +182,12 @@ def test_sessions_that_the_server_cuts_when_idle_lose_nothing(migrated_database:
     intake = intake_of(broker, ledger)
     for _ in range(12):
         publish(broker, "a")
-        intake.decision()
+        intake.round()
         with suppress(Unavailable):
             log.positions(["so that two sessions lie idle"])
         time.sleep(0.1)
     for _ in range(6):
-        intake.decision()
+        intake.round()
     log.close()
 
     assert ledger.taken == [(0, offset) for offset in range(12)]

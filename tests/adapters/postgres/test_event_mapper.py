@@ -24,6 +24,7 @@ from domain.customer import CustomerAdministrator, CustomerMessageStale, Custome
 from domain.errors import TenantryError, UnreadableEvent
 from domain.event import Cause, Event, Recorded
 from domain.event_registry import REGISTRY
+from domain.in_force import InForce
 from domain.operator_events import (
     IntakePositionMoved,
     Kept,
@@ -82,7 +83,7 @@ from domain.tenant.events import (
     ApprovalRequested,
     ChangesApproved,
     ChangesRejected,
-    ClosingHeld,
+    ClosingAwaitsApproval,
     Founder,
     LicenseExpired,
     LicenseUpdated,
@@ -245,11 +246,11 @@ EXAMPLES: dict[str, Event] = {
     "change-held": ApprovalRequested(
         **TENANT, change="deactivate", product="confluence", reason="cancelled", revision=7
     ),
-    "closing-held-suspend": ClosingHeld(**PRODUCT, change="suspend", reason="a fault"),
-    "closing-held-license": ClosingHeld(
+    "closing-held-suspend": ClosingAwaitsApproval(**PRODUCT, change="suspend", reason="a fault"),
+    "closing-held-license": ClosingAwaitsApproval(
         **PRODUCT, change="license", edition="standard", users=10, status="inactive", expires_at=WHEN
     ),
-    "closing-held-activate": ClosingHeld(
+    "closing-held-activate": ClosingAwaitsApproval(
         **PRODUCT, change="activate", edition="standard", users=10, expires_at=WHEN, residency="pinned", region="eu"
     ),
     "changes-approved": ChangesApproved(
@@ -288,6 +289,7 @@ EXAMPLES: dict[str, Event] = {
         reason="no backup",
         operator="ada@host",
     ),
+    "in-force": InForce(up_to=4711, lease_seconds=30.0, waited_seconds=31.302),
     "service-key-published": ServiceKeyPublished(
         key_id="billing/2027-01",
         public_key="-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n",

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,18 +27,19 @@ Answer = Callable[[socket.socket, str], None]
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority of a test: `client` trusts it, `server` is certified by it for 127.0.0.1."""
+    """A certificate authority of a test: `client` trusts it, `server` is certified by it for its names."""
 
     client: ssl.SSLContext
     server: ssl.SSLContext
 
     @classmethod
-    def make(cls, folder: Path) -> Self:
+    def make(cls, folder: Path, names: Sequence[str] = ("127.0.0.1",)) -> Self:
+        """Leaves root.pem and leaf.pem (with its key) in the folder."""
         key, name = ec.generate_private_key(ec.SECP256R1()), _name("Authority of a test")
-        root = _certificate(name, name, key, key, x509.BasicConstraints(ca=True, path_length=0))
+        root = _certificate(name, name, key, key, x509.BasicConstraints(ca=True, path_length=0), names)
         server_key = ec.generate_private_key(ec.SECP256R1())
         leaf = _certificate(
-            _name("127.0.0.1"), name, server_key, key, x509.BasicConstraints(ca=False, path_length=None)
+            _name(names[0]), name, server_key, key, x509.BasicConstraints(ca=False, path_length=None), names
         )
         (folder / "root.pem").write_bytes(root.public_bytes(serialization.Encoding.PEM))
         (folder / "leaf.pem").write_bytes(
@@ -62,6 +63,7 @@ def _certificate(
     key: ec.EllipticCurvePrivateKey,
     signer: ec.EllipticCurvePrivateKey,
     basic: x509.BasicConstraints,
+    names: Sequence[str],
 ) -> x509.Certificate:
     today = datetime.now(UTC)
     return (
@@ -73,11 +75,15 @@ def _certificate(
         .not_valid_before(today - timedelta(days=1))
         .not_valid_after(today + timedelta(days=1))
         .add_extension(basic, critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_alternative(each) for each in names]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .sign(signer, hashes.SHA256())
     )
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    return x509.IPAddress(ip_address(name)) if name.replace(".", "").isdigit() else x509.DNSName(name)
 
 
 @dataclass

@@ -113,9 +113,9 @@ def test_resuming_clears_what_was_given_up_what_was_held_and_the_used_up_intent(
     actual = after(actual, ScopeFailed(**of(SITE), digest="d", step=Step.SITE, reason="no"))
     actual = after(actual, ScopePutOnHold(**of(SITE), reason="look"))
     assert actual.failure is not None
-    assert actual.held == Hold("look", None)
+    assert actual.on_hold == Hold("look", None)
     actual = after(actual, ScopeResumed(**of(SITE), reason="looked"))
-    assert (actual.failure, actual.held, actual.intent) == (None, None, None)
+    assert (actual.failure, actual.on_hold, actual.intent) == (None, None, None)
     assert not actual.is_empty
 
 

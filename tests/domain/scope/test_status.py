@@ -31,7 +31,7 @@ def test_a_scope_that_has_more_to_do_has_not_converged_and_one_that_waits_says_w
             assert status.reason
         if isinstance(action, Wait):
             assert status.state != "converged"
-        assert (status.state == "held") == (actual.held is not None)
+        assert (status.state == "held") == (actual.on_hold is not None)
 
 
 def test_the_read_model_stores_words_of_the_same_list() -> None:

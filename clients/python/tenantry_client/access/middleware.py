@@ -97,8 +97,8 @@ class AccessMiddleware:
         return None
 
     async def _caller(self, token: str | None, *, once: bool) -> Caller:
-        """A known token is checked at once. Another one may need a key from a repository, or the record on disk of used
-        tokens: it is checked in a thread, so that other requests continue."""
+        """A known token is checked at once. Another token may need a key from a repository, or the record of used
+        tokens on disk: it is checked in a thread, so that other requests continue."""
         if token and not once and (caller := self._verifier.remembered(token)) is not None:
             return caller
         return await asyncio.to_thread(self._verifier.verify, token, once=once)

@@ -10,16 +10,14 @@ can name keys that do not exist, so all names that were never found share one bu
 
 from __future__ import annotations
 
-import socket
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPException
-from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from http.client import HTTPException
+from typing import Final
 
 from tenantry_client.asap.algorithms import UnusableKey, load_verifying_key
+from tenantry_client.asap.https import Location, get, location
 from tenantry_client.asap.public_keys import MAX_KEY_BYTES, FoundKey, unknown_key
 from tenantry_client.asap.refusals import Refused
 
@@ -27,12 +25,6 @@ PEM_TYPE: Final = "application/x-pem-file"
 KEPT_KEYS: Final = 1_000
 STRANGERS: Final = 20
 """Requests for names that were never found, in `missing_age` seconds."""
-
-
-class _Repository(NamedTuple):
-    host: str
-    port: int
-    path: str
 
 
 class HttpsKeys:
@@ -52,7 +44,7 @@ class HttpsKeys:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Raises ValueError where a repository is no https URL."""
-        self._repositories = tuple(_repository(each) for each in repositories)
+        self._repositories = tuple(location(each, "a key repository") for each in repositories)
         if not self._repositories:
             raise ValueError("name at least one key repository")
         self._max_age = max_age
@@ -63,7 +55,7 @@ class HttpsKeys:
         self._lock = threading.Lock()
         self._found: dict[str, FoundKey] = {}
         self._missing: dict[str, float] = {}
-        self._resting: dict[_Repository, float] = {}
+        self._resting: dict[Location, float] = {}
         self._asking: set[str] = set()
         self._budget = (0.0, 0)
 
@@ -124,7 +116,14 @@ class HttpsKeys:
             if now < self._resting.get(repository, 0.0):
                 continue
             try:
-                status, media_type, body = self._get(repository, key_id)
+                status, media_type, body = get(
+                    repository,
+                    f"{repository.path}/{key_id}",
+                    accept=PEM_TYPE,
+                    limit=MAX_KEY_BYTES,
+                    timeout=self._timeout,
+                    tls=self._tls,
+                )
                 if status in (404, 410):
                     return None
                 if status == 200 and media_type == PEM_TYPE and len(body) <= MAX_KEY_BYTES:
@@ -136,47 +135,6 @@ class HttpsKeys:
             if status >= 500:
                 self._resting[repository] = now + self._rest
         raise _unavailable()
-
-    def _get(self, repository: _Repository, key_id: str) -> tuple[int, str, bytes]:
-        """Status, media type and body. Redirects are not followed: a key comes from where it was asked for."""
-        with (
-            socket.create_connection((repository.host, repository.port), timeout=self._timeout) as plain,
-            self._tls.wrap_socket(plain, server_hostname=repository.host, do_handshake_on_connect=False) as tls,
-            _cut_off(tls, after=self._timeout),
-        ):
-            tls.do_handshake()
-            connection = HTTPConnection(repository.host, repository.port)
-            connection.sock = tls
-            connection.request(
-                "GET", f"{repository.path}/{key_id}", headers={"accept": PEM_TYPE, "connection": "close"}
-            )
-            with connection.getresponse() as response:
-                media_type = (response.getheader("content-type") or "").partition(";")[0].strip().lower()
-                return response.status, media_type, response.read(MAX_KEY_BYTES + 1)
-
-
-@contextmanager
-def _cut_off(tls: ssl.SSLSocket, *, after: float) -> Iterator[None]:
-    """Ends the connection after that many seconds: a time-out of the socket would begin anew with each byte."""
-
-    def cut() -> None:
-        with suppress(OSError):
-            socket.socket.shutdown(tls, socket.SHUT_RDWR)
-
-    timer = threading.Timer(after, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _repository(url: str) -> _Repository:
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ValueError("a key repository is https://host/path, without user, query or fragment")
-    return _Repository(parts.hostname, parts.port or 443, parts.path.rstrip("/"))
 
 
 def _unavailable() -> Refused:

@@ -1,0 +1,1 @@
+"""The tenant context service: documents, hosts, snapshots, changes and leases over HTTP."""

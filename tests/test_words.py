@@ -1,0 +1,166 @@
+"""Words of the product: identifiers, modules and tables bear the terms of the glossary, and none of the words before.
+
+An old word that is left is named here: it is stored (`STORED`), or it is still to be renamed (`TO_RENAME`). The second
+list can only shrink: a name that is not on it fails, and so does a line of it that no name needs any more.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+_ROOMS = "adapters application audit benchmarks cli clients demo domain examples history projections runtime workers"
+
+_OLD_WORDS = """
+    wanted wish wishes estate ground grounds lived born undoing held room rooms unseal unsealed lane lanes crowd crowded
+    wake wakes woken condemned spared stranger strangers silent restless told said nursery regrowing endings fact facts
+"""
+"""docs/reference/glossary.md has the terms that took their place."""
+
+OLD_WORDS = frozenset(_OLD_WORDS.split())
+
+STORED = frozenset(
+    {
+        "facts",  # StepCompleted.facts: a field of a stored event
+        "guarded_facts",  # a table
+        "held_by_guard",  # a table
+        "wakes",  # a table
+    }
+)
+"""Names of what is stored: they stay, because what is stored is never rewritten."""
+
+_TO_RENAME = """
+    CATCH_UP_FACTS
+    ClosingAwaitsApproval
+    FIRST_ROOM_MB
+    Fact
+    Facts
+    FactsOf
+    HELD
+    Lane
+    NOTHING_HELD
+    READ_FACTS
+    ROOM_MB
+    SILENT_SECONDS
+    STRANGERS
+    Said
+    Told
+    _CROWDED
+    _HELD
+    _NOT_TOLD
+    _RUNS_TOLD
+    _TOLD
+    _WAKES
+    _check_stranger
+    _facts
+    _facts_after
+    _family_facts
+    _held
+    _held_elsewhere
+    _product_facts
+    _room
+    _said
+    _said_of
+    _site_facts
+    _told
+    describe_pending
+    fact
+    fact_of
+    facts_of
+    facts_until
+    held
+    held_checkpoint
+    is_told
+    make_room
+    reason_told
+    room
+    rooms
+    said
+    strangers
+    told
+    told_waits
+    unseal
+    unsealed
+    wanted_names
+    wishes
+"""
+"""Names that still bear an old word. A rename deletes its line; no line is ever added."""
+
+TO_RENAME = frozenset(_TO_RENAME.split())
+
+
+def test_no_identifier_or_module_bears_an_old_word() -> None:
+    new = {f"{name} ({where})" for name, where in _names() if _is_old(name) and name not in STORED | TO_RENAME}
+
+    assert not new, "docs/reference/glossary.md has the terms for these names"
+
+
+def test_no_table_bears_an_old_word() -> None:
+    tables = set(_tables())
+
+    assert {"stored_events", "provisionings"} <= tables
+    assert not {table for table in tables if _is_old(table)} - STORED
+
+
+def test_every_exception_is_still_needed() -> None:
+    names = {name for name, _ in _names()} | set(_tables())
+
+    assert not TO_RENAME - names, "these names are gone: delete their lines"
+    assert not STORED - names
+    assert not TO_RENAME & STORED
+
+
+@pytest.mark.parametrize("name", ["told", "_held_of", "ClosingHeld", "has_room", "wakes", "HTTPLane"])
+def test_an_old_word_is_found_in_a_name(name: str) -> None:
+    assert _is_old(name)
+
+
+@pytest.mark.parametrize("name", ["factory", "withheld", "roommate", "HoldScope", "awake"])
+def test_a_word_that_only_holds_an_old_one_is_not_found(name: str) -> None:
+    assert not _is_old(name)
+
+
+def _is_old(name: str) -> bool:
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
+    return any(word.lower() in OLD_WORDS for word in words)
+
+
+def _names() -> Iterator[tuple[str, str]]:
+    """Every identifier and every module of the product, with the file that bears it."""
+    for room in _ROOMS.split():
+        for path in sorted((ROOT / room).rglob("*.py")):
+            where = str(path.relative_to(ROOT))
+            yield path.stem, where
+            for node in ast.walk(ast.parse(path.read_text())):
+                yield from ((name, where) for name in _names_at(node))
+
+
+def _names_at(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.MatchAs(name=str(name)):
+            return [name]
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return [name]
+        case ast.keyword(arg=str(name)):
+            return [name]
+        case ast.alias(name=name, asname=asname):
+            return [*name.split("."), *([asname] if asname else [])]
+        case ast.ImportFrom(module=str(name)):
+            return name.split(".")
+        case ast.MatchClass(kwd_attrs=names):
+            return names
+        case _:
+            return []
+
+
+def _tables() -> Iterator[str]:
+    """The tables that migrations create, and those that read models declare."""
+    created = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)|\bTable\(\s*\"(\w+)\"|create_table\(\s*\"(\w+)\"")
+    for room in ("alembic", "projections"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            for names in created.findall(path.read_text()):
+                yield from filter(None, names)
