@@ -265,7 +265,7 @@ def _awaiting(
         whose = "" if event.product is None else " of it" if event.product == product else f" of host {event.product}"
         said = _with(f"{describe_pending(event)}{whose}", event.reason)
         yield Reason(
-            sentence(problem("approval-needed", change=f"{said}, held by the destroy guard")),
+            sentence(problem("approval-needed", change=f"{said}, beyond the budget of the destroy guard")),
             chain(asked[held.version], known) if held.version in asked else (),
         )
 

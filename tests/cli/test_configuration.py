@@ -180,7 +180,7 @@ def test_an_adoption_is_an_act_of_a_person_for_a_reason(adopted: Cloud, home: Pa
     adopted.says("config", "adopt", "--reason", "billing is sold no more", "--as", "Ada")
     adopted.parts.log.advance_mark()
     told = adopted.says("acts", "--what", "configuration")
-    assert "configuration adopted: the whole: billing is sold no more" in told
+    assert "configuration adopted: all tenants: billing is sold no more" in told
     assert "Ada (" in told
     assert "is adopted already" in adopted.says("config", "adopt", "--reason", "once more")
 
@@ -329,7 +329,7 @@ def test_a_scope_that_says_converged_and_should_be_otherwise_is_found_and_made_d
     """The catalogue has other features since: nobody was told, for that could be everybody."""
     tenant_id = _with_billing(adopted)
     scope = f"product:{tenant_id}:billing"
-    assert "each is as it should be" in adopted.says("audit", "scopes")
+    assert "each has converged" in adopted.says("audit", "scopes")
     (home / "catalog.toml").write_text(
         (_built_in("catalog") + BILLING).replace('premium = ["invoices", "reports"]', 'premium = ["invoices"]')
     )
@@ -341,7 +341,7 @@ def test_a_scope_that_says_converged_and_should_be_otherwise_is_found_and_made_d
     )
     adopted.work()
     adopted.finds_nothing()
-    assert "each is as it should be" in adopted.says("audit", "scopes")
+    assert "each has converged" in adopted.says("audit", "scopes")
 
 
 def test_a_level_that_nobody_brings_about_is_found_and_made_due(adopted: Cloud) -> None:

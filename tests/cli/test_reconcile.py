@@ -301,7 +301,7 @@ def test_a_database_whose_loss_is_accepted_is_made_anew_under_another_name_and_m
     settings.write_text(there.replace(cloud.shards["eu-1"], "postgresql://nobody@127.0.0.1:1/none"))
     assert "shard eu-1 does not answer" in cloud.refuses(*recreate), "unreachable is not absent"
     settings.write_text(there)
-    assert "made anew, without the data of jira-software" in cloud.says(*recreate)
+    assert "created again, without the data of jira-software" in cloud.says(*recreate)
     assert "is being made anew already" in cloud.refuses(*recreate)
     cloud.work()
     after = cloud.database(tenant_id)
@@ -315,7 +315,7 @@ def test_a_database_whose_loss_is_accepted_is_made_anew_under_another_name_and_m
     shown = json.loads(cloud.says("show", tenant_id, "--json"))
     assert shown["actual"]["products"]["jira-software"]["data_lost"] is True
     assert "open, data_lost" in cloud.says("show", tenant_id)
-    assert "there is no backup; made anew" in cloud.says("runs", "show", str(family))
+    assert "there is no backup; created again" in cloud.says("runs", "show", str(family))
     cloud.finds_nothing()
     assert cloud.says("orphans").strip() == "no orphans"
 
