@@ -45,7 +45,7 @@ def test_the_plan_is_printed_and_approved_by_its_hash(desk: Desk) -> None:
     assert change["levels"] == [["jira-software", "open", "retained"]]
     assert plan["plan"] in desk.says("runs", "approve")
     assert desk.json("status")["guard"]["held"] == 1
-    assert "holds 1 changes of 1 tenants" in desk.says("status")
+    assert "1 changes of 1 tenants await approval" in desk.says("status")
     (held,) = desk.json("show", TENANT)["wanted"]["tenant"]["held"]
     assert (held["change"], held["product"]) == ("deactivate", "jira-software")
     assert "awaiting approval" in desk.says("show", TENANT)
@@ -146,7 +146,7 @@ def test_a_closing_beyond_its_budget_is_told_everywhere_and_closes_when_it_is_ap
     desk.work()
     told = desk.json("status")["guard"]
     assert (told["held"], told["closings"], told["tenants"]) == (2, 2, 1)
-    assert "holds 2 changes of 1 tenants (2 of them would close a product)" in desk.says("status")
+    assert "2 changes of 1 tenants await approval (2 of them would close a product)" in desk.says("status")
     rows = {row["scope"]: row for row in desk.json("runs", "list")}
     awaits = "a suspension and a license that is inactive or over await approval: see `tenantry runs approve`"
     assert (rows[JIRA]["state"], rows[JIRA]["reason"]) == ("waiting", awaits)
