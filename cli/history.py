@@ -16,7 +16,7 @@ from application.description import STEP_NAMES
 from cli.command import command, stream
 from cli.output import Report, Styled, table
 from cli.scopes import TenantArgument, product_of
-from cli.show import MOMENT_HELP, facts_until, tell_at
+from cli.show import MOMENT_HELP, events_until, tell_at
 from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
 from domain.scope.snapshot import scopes_of
@@ -110,12 +110,12 @@ def timeline(
 
 
 def _entries(parts: Parts, tenant_id: str) -> list[Entry]:
-    facts = parts.past.facts_of(tenant_id, parts.past.mark())
-    messages = {(fact.cause.source, fact.cause.id) for fact in facts if fact.cause.kind == "message"}
-    tenant = as_of.snapshot_of(tenant_id, facts, catalog=parts.catalog).tenant
+    events = parts.past.facts_of(tenant_id, parts.past.mark())
+    messages = {(recorded.cause.source, recorded.cause.id) for recorded in events if recorded.cause.kind == "message"}
+    tenant = as_of.snapshot_of(tenant_id, events, catalog=parts.catalog).tenant
     scopes = [str(scope) for scope in scopes_of(tenant, parts.catalog)] if tenant.exists else []
     arrivals = arrivals_of(parts.endpoints.database_url, tenant_id, messages, scopes)
-    return timelines.timeline(facts, arrivals)
+    return timelines.timeline(events, arrivals)
 
 
 def _scopes_of(parts: Parts, tenant_id: str, product: str | None) -> list[Scope]:
@@ -174,15 +174,15 @@ def explain(
     _scopes_of(parts, tenant, product)
     now = utc_now()
     moment = parts.past.at(at if at is not None else now.isoformat(), now=now)
-    facts = facts_until(parts, tenant, moment)
-    later = _facts_after(parts, tenant, moment)
+    events = events_until(parts, tenant, moment)
+    later = _events_after(parts, tenant, moment)
     then = parts.configuration_at(moment.position)
-    known = as_of.snapshot_of(tenant, facts, catalog=then.catalog).tenant.products
+    known = as_of.snapshot_of(tenant, events, catalog=then.catalog).tenant.products
     products = [product] if product else sorted(key for key in known if key in then.catalog)
     if product is not None and product not in then.catalog:
         raise UsageError(f"product {product} was in no catalogue at {_said(moment)}: name a later moment")
     found = [
-        explaining.explain(tenant, each, facts, catalog=then.catalog, policy=then.policy, now=moment.time, later=later)
+        explaining.explain(tenant, each, events, catalog=then.catalog, policy=then.policy, now=moment.time, later=later)
         for each in products
     ]
     proofs = [_in_force(parts, each) for each in found]
@@ -196,13 +196,13 @@ def explain(
     return Report(told, story if found else [f"tenant {tenant} had no products at {_said(moment)}"])
 
 
-def _facts_after(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
+def _events_after(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
     """The events since the moment; none where a newer version recorded some of them: the moment needs none of them."""
     try:
-        facts = parts.past.facts_of(tenant_id, parts.past.mark())
+        events = parts.past.facts_of(tenant_id, parts.past.mark())
     except UnreadableEvent:
         return []
-    return [fact for fact in facts if fact.position > moment.position]
+    return [recorded for recorded in events if recorded.position > moment.position]
 
 
 def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
@@ -241,14 +241,14 @@ def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
 
 def _links(chain: Sequence[Recorded]) -> Iterator[str]:
     """The events from the effect to its cause, and the origin of the first one."""
-    came = [fact for fact in chain if not isinstance(fact.event, ChangesApproved)]
-    for fact in chain:
-        event = fact.event
+    came = [recorded for recorded in chain if not isinstance(recorded.event, ChangesApproved)]
+    for recorded in chain:
+        event = recorded.event
         if isinstance(event, ChangesApproved):
-            yield f"{clock(fact.time)}  approved by {event.operator}: {event.reason} (position {fact.position})"
+            yield f"{clock(recorded.time)}  approved by {event.operator}: {event.reason} (position {recorded.position})"
         else:
             what = event.TOPIC.removeprefix("tenantry.").replace("-", " ")
-            yield f"{clock(fact.time)}  {what} (position {fact.position})"
+            yield f"{clock(recorded.time)}  {what} (position {recorded.position})"
     if came and came[-1].cause.source:
         yield f"by {place_of(came[-1].cause)}"
 
@@ -310,14 +310,14 @@ def _explained(told: Explained) -> dict[str, Any]:
 def _chain(chain: Sequence[Recorded]) -> list[dict[str, Any]]:
     return [
         {
-            "event": fact.event.TOPIC,
-            "stream": fact.stream,
-            "version": fact.version,
-            "position": fact.position,
-            "time": fact.time,
-            "cause": fact.cause.model_dump(mode="json", exclude_none=True),
+            "event": recorded.event.TOPIC,
+            "stream": recorded.stream,
+            "version": recorded.version,
+            "position": recorded.position,
+            "time": recorded.time,
+            "cause": recorded.cause.model_dump(mode="json", exclude_none=True),
         }
-        for fact in chain
+        for recorded in chain
     ]
 
 

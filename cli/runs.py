@@ -56,13 +56,13 @@ def list_(
     rows = _as_shown(parts, rows, state=state, tenant=tenant, limit=limit)
     if tenant is not None and not rows:
         snapshot_of(parts, tenant)
-    facts, now = parts.log.load({row["scope"]: 0 for row in rows}), utc_now()
-    told = [_run(row, facts.get(row["scope"], []), now) for row in rows]
+    events, now = parts.log.load({row["scope"]: 0 for row in rows}), utc_now()
+    told = [_run(row, events.get(row["scope"], []), now) for row in rows]
     return Report(told, _table(told, limit))
 
 
 def _run(row: dict[str, Any], its: list[Recorded], now: datetime) -> dict[str, Any]:
-    stands, since = standing(its), max([row["updated_at"], *(fact.time for fact in its[-1:])])
+    stands, since = standing(its), max([row["updated_at"], *(recorded.time for recorded in its[-1:])])
     return {
         **row,
         "updated_at": since,
@@ -165,7 +165,9 @@ def _story(parts: Parts, scope: Scope) -> list[Run]:
     snapshot = parts.saga.snapshots([scope.tenant_id])[scope.tenant_id]
     causing = (tenants.stream_of(scope.tenant_id), customers.stream_of(snapshot.customer.id))
     loaded = parts.log.load(dict.fromkeys((str(scope), *causing), 0))
-    return tell(loaded.get(str(scope), []), {fact.id: fact for stream in causing for fact in loaded.get(stream, [])})
+    return tell(
+        loaded.get(str(scope), []), {recorded.id: recorded for stream in causing for recorded in loaded.get(stream, [])}
+    )
 
 
 def _sentence(line: StoryLine) -> tuple[str | Styled, ...]:

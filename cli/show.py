@@ -51,12 +51,12 @@ def tell(parts: Parts, tenant_id: str) -> dict[str, Any]:
 
 def tell_at(parts: Parts, tenant_id: str, moment: Moment) -> dict[str, Any]:
     """The report on a tenant as of the moment; UsageError where there was no tenant of that id."""
-    facts, then = facts_until(parts, tenant_id, moment), parts.configuration_at(moment.position)
+    events, then = events_until(parts, tenant_id, moment), parts.configuration_at(moment.position)
     with parts.engine.connect() as connection:
         return as_of.tell(
             connection,
             tenant_id,
-            facts,
+            events,
             projections=READ_MODELS,
             catalog=then.catalog,
             policy=then.policy,
@@ -64,13 +64,13 @@ def tell_at(parts: Parts, tenant_id: str, moment: Moment) -> dict[str, Any]:
         )
 
 
-def facts_until(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
+def events_until(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
     """All events of a tenant up to the moment; UsageError where it did not exist then."""
-    facts = parts.past.facts_of(tenant_id, moment.position)
-    if any(isinstance(fact.event, TenantCreated) for fact in facts):
-        return facts
+    events = parts.past.facts_of(tenant_id, moment.position)
+    if any(isinstance(recorded.event, TenantCreated) for recorded in events):
+        return events
     later = parts.past.facts_of(tenant_id, parts.past.mark())
-    created = next((fact for fact in later if isinstance(fact.event, TenantCreated)), None)
+    created = next((recorded for recorded in later if isinstance(recorded.event, TenantCreated)), None)
     if created is None:
         raise _no_tenant(parts, tenant_id)
     raise UsageError(

@@ -37,11 +37,11 @@ Json = dict[str, Any]
 _TEMPORARY = "pg_temp"
 
 
-def snapshot_of(tenant_id: str, facts: Iterable[Recorded], *, catalog: Catalog) -> TenantSnapshot:
+def snapshot_of(tenant_id: str, events: Iterable[Recorded], *, catalog: Catalog) -> TenantSnapshot:
     """The snapshot of the tenant after these events: all events of its streams and of its customer, in order."""
     streams: dict[str, list[Recorded]] = {}
-    for fact in facts:
-        streams.setdefault(fact.stream, []).append(fact)
+    for recorded in events:
+        streams.setdefault(recorded.stream, []).append(recorded)
 
     def folded(stream: str) -> State:
         return reduce(evolve, streams.get(stream, ()), initial(stream))
@@ -61,10 +61,10 @@ def snapshot_of(tenant_id: str, facts: Iterable[Recorded], *, catalog: Catalog) 
 
 
 def read_models(
-    connection: Connection, tenant_id: str, facts: Iterable[Recorded], projections: Sequence[Projection]
+    connection: Connection, tenant_id: str, events: Iterable[Recorded], projections: Sequence[Projection]
 ) -> Json:
     """The rows of each read model for the tenant. Raises HandlerFailed, Unavailable."""
-    fold = Fold(change for fact in facts for each in projections for change in each.changes_of(fact))
+    fold = Fold(change for recorded in events for each in projections for change in each.changes_of(recorded))
     transaction = connection.begin()
     try:
         connection.execution_options(schema_translate_map={None: _TEMPORARY})
@@ -90,7 +90,7 @@ def _tables(projections: Sequence[Projection]) -> list[Table]:
 def tell(
     connection: Connection,
     tenant_id: str,
-    facts: Sequence[Recorded],
+    events: Sequence[Recorded],
     *,
     projections: Sequence[Projection],
     catalog: Catalog,
@@ -98,9 +98,9 @@ def tell(
     now: datetime,
 ) -> Json:
     """The report on the tenant as of the moment, in the shape of `tenantry show`."""
-    snapshot = snapshot_of(tenant_id, facts, catalog=catalog)
+    snapshot = snapshot_of(tenant_id, events, catalog=catalog)
     told = describe(snapshot, catalog=catalog, policy=policy, now=now)
-    return told | read_models(connection, tenant_id, facts, projections)
+    return told | read_models(connection, tenant_id, events, projections)
 
 
 # -- what differs --------------------------------------------------------------------------------------------------

@@ -17,10 +17,10 @@ from domain.times import clock
 
 
 def doubts(
-    product: Scope, family: Scope, snapshot: TenantSnapshot, facts: Sequence[Recorded], later: Sequence[Recorded]
+    product: Scope, family: Scope, snapshot: TenantSnapshot, events: Sequence[Recorded], later: Sequence[Recorded]
 ) -> Iterator[str]:
-    """The reasons to doubt the recorded state of the product. `facts`: up to the moment; `later`: after it."""
-    database = _last(facts, family, Step.DATABASE)
+    """The reasons to doubt the recorded state of the product. `events`: up to the moment; `later`: after it."""
+    database = _last(events, family, Step.DATABASE)
     if snapshot.actual(family).data_missing:
         yield f"its database: as recorded, last observed at {_place(database)}, when it was missing"
     elif database is not None and (missing := _found_missing(later, family)) is not None:
@@ -36,20 +36,20 @@ def doubts(
         since = f" since {clock(intent.blocked_since)}" if intent.blocked_since is not None else ""
         step = f"step {int(intent.step)} of {scope}"
         yield (
-            f"{step}: as recorded, last observed at {_place(_last(facts, scope, intent.step))};"
+            f"{step}: as recorded, last observed at {_place(_last(events, scope, intent.step))};"
             f" {away} could not be reached{since}"
         )
 
 
-def _last(facts: Sequence[Recorded], scope: Scope, step: Step) -> Recorded | None:
+def _last(events: Sequence[Recorded], scope: Scope, step: Step) -> Recorded | None:
     """The last event for which an executor, or the drift detector, has observed the step's resource."""
     return next(
         (
-            fact
-            for fact in reversed(facts)
-            if fact.stream == str(scope)
-            and isinstance(fact.event, StepCompleted | StepMissing)
-            and fact.event.step is step
+            recorded
+            for recorded in reversed(events)
+            if recorded.stream == str(scope)
+            and isinstance(recorded.event, StepCompleted | StepMissing)
+            and recorded.event.step is step
         ),
         None,
     )
@@ -57,13 +57,13 @@ def _last(facts: Sequence[Recorded], scope: Scope, step: Step) -> Recorded | Non
 
 def _found_missing(later: Sequence[Recorded], family: Scope) -> Recorded | None:
     """The next observation of the database after the moment, where the database was missing."""
-    for fact in later:
-        event = fact.event
-        is_of_family = fact.stream == str(family) and isinstance(event, StepCompleted | StepMissing)
+    for recorded in later:
+        event = recorded.event
+        is_of_family = recorded.stream == str(family) and isinstance(event, StepCompleted | StepMissing)
         if is_of_family and getattr(event, "step", None) is Step.DATABASE:
-            return fact if isinstance(event, StepMissing) and event.data else None
+            return recorded if isinstance(event, StepMissing) and event.data else None
     return None
 
 
-def _place(fact: Recorded | None) -> str:
-    return f"{clock(fact.time)} (position {fact.position})" if fact is not None else "no known time"
+def _place(recorded: Recorded | None) -> str:
+    return f"{clock(recorded.time)} (position {recorded.position})" if recorded is not None else "no known time"

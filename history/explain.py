@@ -83,64 +83,66 @@ class Explained:
 def explain(
     tenant_id: str,
     product: str,
-    facts: Sequence[Recorded],
+    events: Sequence[Recorded],
     *,
     catalog: Catalog,
     policy: Policy,
     now: datetime,
     later: Sequence[Recorded] = (),
 ) -> Explained:
-    """`facts`: all of the tenant up to the moment, in order; `later`: those after it; `now`: the time of the moment."""
-    snapshot = snapshot_of(tenant_id, facts, catalog=catalog)
-    known = {fact.id: fact for fact in facts}
+    """`events`: all of the tenant up to the moment; `later`: those after it; `now`: the time of the moment."""
+    snapshot = snapshot_of(tenant_id, events, catalog=catalog)
+    known = {recorded.id: recorded for recorded in events}
     lacking = tuple(_lacking(product, snapshot, catalog))
     scope, family = Scope("product", tenant_id, product), Scope("family", tenant_id, catalog.family_of(product))
-    converged, again = _level_since(scope, facts)
-    awaiting = tuple(_awaiting(product, snapshot.tenant, facts, known, catalog=catalog))
+    converged, again = _level_since(scope, events)
+    awaiting = tuple(_awaiting(product, snapshot.tenant, events, known, catalog=catalog))
     return Explained(
         product=product,
         usable=not lacking,
         lacking=lacking,
-        doubts=tuple(doubts(scope, family, snapshot, facts, later)),
+        doubts=tuple(doubts(scope, family, snapshot, events, later)),
         spec=licensed_access(snapshot.tenant, product, catalog=catalog, now=now),
-        desired_state=tuple(_reasons(tenant_id, product, facts, known, catalog=catalog, now=now, is_free=not awaiting)),
+        desired_state=tuple(
+            _reasons(tenant_id, product, events, known, catalog=catalog, now=now, is_free=not awaiting)
+        ),
         awaiting=awaiting,
         level=snapshot.product(product).level,
         level_since=chain(converged, known) if converged else (),
         level_last=chain(again, known) if again else (),
         data_lost=data_lost(product, snapshot, catalog=catalog),
-        standing=tuple(_standing(product, snapshot, facts, catalog=catalog, policy=policy, now=now)),
+        standing=tuple(_standing(product, snapshot, events, catalog=catalog, policy=policy, now=now)),
     )
 
 
-def chain(fact: Recorded, known: Mapping[UUID, Recorded]) -> list[Recorded]:
+def chain(recorded: Recorded, known: Mapping[UUID, Recorded]) -> list[Recorded]:
     """The event, the event that was its cause, and so on; the cause of the last one is outside of the log.
 
     An event that had awaited approval is followed by its approval.
     """
-    found = [fact]
+    found = [recorded]
     while found[-1].cause.kind == "event" and found[-1].cause.id:
         cause = known.get(UUID(found[-1].cause.id))
         if cause is None or cause in found:
             break
         found.append(cause)
-    approvals = ((fact, _approval_of(fact, known)) for fact in found)
+    approvals = ((recorded, _approval_of(recorded, known)) for recorded in found)
     return [each for pair in approvals for each in pair if each is not None]
 
 
-def _approval_of(fact: Recorded, known: Mapping[UUID, Recorded]) -> Recorded | None:
+def _approval_of(recorded: Recorded, known: Mapping[UUID, Recorded]) -> Recorded | None:
     """The approval that was recorded with the event, of a change that the same message or time had requested."""
-    of_stream = [each for each in known.values() if each.stream == fact.stream and each.version < fact.version]
+    of_stream = [each for each in known.values() if each.stream == recorded.stream and each.version < recorded.version]
     held = {
-        each.version for each in of_stream if isinstance(each.event, ApprovalRequested) and each.cause == fact.cause
+        each.version for each in of_stream if isinstance(each.event, ApprovalRequested) and each.cause == recorded.cause
     }
     return next(
         (
             each
             for each in of_stream
             if isinstance(each.event, ChangesApproved)
-            and each.correlation != fact.correlation
-            and each.time == fact.time
+            and each.correlation != recorded.correlation
+            and each.time == recorded.time
             and held & set(each.event.changes)
         ),
         None,
@@ -183,22 +185,22 @@ def _lacking_of_database(product: str, snapshot: TenantSnapshot, catalog: Catalo
         yield "its login role could not log in"
 
 
-def _level_since(scope: Scope, facts: Sequence[Recorded]) -> tuple[Recorded | None, Recorded | None]:
+def _level_since(scope: Scope, events: Sequence[Recorded]) -> tuple[Recorded | None, Recorded | None]:
     """The event by which the scope last came to another level, and its last convergence to that level."""
     first: Recorded | None = None
     last: Recorded | None = None
-    for fact in facts:
-        if fact.stream == str(scope) and isinstance(fact.event, ScopeConverged):
+    for recorded in events:
+        if recorded.stream == str(scope) and isinstance(recorded.event, ScopeConverged):
             before = first.event.level if first and isinstance(first.event, ScopeConverged) else None
-            first = fact if fact.event.level != before else first
-            last = fact
+            first = recorded if recorded.event.level != before else first
+            last = recorded
     return first, last
 
 
 def _standing(
     product: str,
     snapshot: TenantSnapshot,
-    facts: Sequence[Recorded],
+    events: Sequence[Recorded],
     *,
     catalog: Catalog,
     policy: Policy,
@@ -211,7 +213,7 @@ def _standing(
     scopes |= {Scope("product", tenant_id, product): told["products"].get(product)}
     for scope, state in scopes.items():
         if state is not None and state["state"] != "converged":
-            of_scope = [fact for fact in facts if fact.stream == str(scope)]
+            of_scope = [recorded for recorded in events if recorded.stream == str(scope)]
             yield Stood(scope, state["state"], state.get("reason"), standing(of_scope))
 
 
@@ -221,7 +223,7 @@ def _standing(
 def _reasons(
     tenant_id: str,
     product: str,
-    facts: Sequence[Recorded],
+    events: Sequence[Recorded],
     known: Mapping[UUID, Recorded],
     *,
     catalog: Catalog,
@@ -234,30 +236,30 @@ def _reasons(
     """
     since: dict[str, Recorded] = {}
     tenant, last = Tenant(tenant_id), None
-    for fact in facts:
-        if fact.stream != tenants.stream_of(tenant_id):
+    for recorded in events:
+        if recorded.stream != tenants.stream_of(tenant_id):
             continue
-        tenant, last = tenants.evolve(tenant, fact), fact
-        there = obstacles(tenant, product, catalog=catalog, now=fact.time) or {_OPEN: _OPEN}
-        since = {said: since.get(said, fact) for said in there.values()}
+        tenant, last = tenants.evolve(tenant, recorded), recorded
+        there = obstacles(tenant, product, catalog=catalog, now=recorded.time) or {_OPEN: _OPEN}
+        since = {said: since.get(said, recorded) for said in there.values()}
     there = obstacles(tenant, product, catalog=catalog, now=now) or {_OPEN: _OPEN}
     for name, said in there.items():
-        fact_of = since.get(said) or _license_of(product, facts) or last
+        since_event = since.get(said) or _license_of(product, events) or last
         if name == _OPEN:
             rest = "without an obstacle" if is_free else "a change of that awaits approval"
-            yield Reason(f"activated, licensed, and {rest}", chain(fact_of, known) if fact_of else ())
+            yield Reason(f"activated, licensed, and {rest}", chain(since_event, known) if since_event else ())
         else:
-            yield Reason(said, chain(fact_of, known) if fact_of else ())
+            yield Reason(said, chain(since_event, known) if since_event else ())
 
 
 _OPEN = "open"
 
 
 def _awaiting(
-    product: str, tenant: Tenant, facts: Sequence[Recorded], known: Mapping[UUID, Recorded], *, catalog: Catalog
+    product: str, tenant: Tenant, events: Sequence[Recorded], known: Mapping[UUID, Recorded], *, catalog: Catalog
 ) -> Iterator[Reason]:
     """The changes of the product, of its host or of the whole tenant that await approval."""
-    asked = {fact.version: fact for fact in facts if fact.stream == tenants.stream_of(tenant.id)}
+    asked = {recorded.version: recorded for recorded in events if recorded.stream == tenants.stream_of(tenant.id)}
     for held in tenant.pending:
         event = held.event
         if event.product not in (None, product, catalog[product].host):
@@ -307,9 +309,14 @@ def _with(said: str, reason: str | None) -> str:
     return f"{said} ({reason})" if reason else said
 
 
-def _license_of(product: str, facts: Sequence[Recorded]) -> Recorded | None:
+def _license_of(product: str, events: Sequence[Recorded]) -> Recorded | None:
     """The last event that wrote the product's license, for a license that has ended without an event of its own yet."""
     writes = (ProductActivated, LicenseUpdated)
     return next(
-        (fact for fact in reversed(facts) if isinstance(fact.event, writes) and fact.event.product == product), None
+        (
+            recorded
+            for recorded in reversed(events)
+            if isinstance(recorded.event, writes) and recorded.event.product == product
+        ),
+        None,
     )

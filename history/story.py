@@ -75,12 +75,12 @@ class Standing:
     reason: str | None = None
 
 
-def standing(facts: Iterable[Recorded]) -> Standing:
+def standing(events: Iterable[Recorded]) -> Standing:
     """The current step, or the step at which the scope failed or was put on hold, with its attempts and last error."""
     found = Standing()
     compensating = False
-    for fact in facts:
-        match fact.event:
+    for recorded in events:
+        match recorded.event:
             case ScopeConverged() | ScopeResumed() | DataAbandoned() | EnsureRequested():
                 found, compensating = Standing(), False
             case ScopeFailed() as event:
@@ -98,21 +98,21 @@ def standing(facts: Iterable[Recorded]) -> Standing:
     return found
 
 
-def tell(facts: Sequence[Recorded], causes: Mapping[UUID, Recorded]) -> list[Run]:
-    """The runs of a scope. `facts`: its stream, in order; `causes`: the events that may be their causes, by id."""
+def tell(events: Sequence[Recorded], causes: Mapping[UUID, Recorded]) -> list[Run]:
+    """The runs of a scope. `events`: its stream, in order; `causes`: the events that may be their causes, by id."""
     runs: list[Run] = []
     compensating: set[int] = set()
     ended, spec = True, ""
-    for fact in facts:
-        event = fact.event
+    for recorded in events:
+        event = recorded.event
         if ended or (isinstance(event, ScopeResumed | DataAbandoned) and any(line.step for line in runs[-1].lines)):
             runs.append(Run(len(runs) + 1))
         if isinstance(event, StepStarted) and event.compensating:
             compensating.add(event.generation)
-        if fact.cause.kind == "event" and fact.cause.id != spec:
-            spec = fact.cause.id
+        if recorded.cause.kind == "event" and recorded.cause.id != spec:
+            spec = recorded.cause.id
             runs[-1].lines.extend(_wished(spec, causes, getattr(event, "key", "")))
-        runs[-1].lines.append(line_of(fact, compensating))
+        runs[-1].lines.append(line_of(recorded, compensating))
         ended = isinstance(event, ScopeConverged)
     return runs
 
@@ -136,17 +136,19 @@ def place_of(cause: Cause) -> str:
     return cause.source
 
 
-def line_of(fact: Recorded, compensating: set[int]) -> Line:
+def line_of(recorded: Recorded, compensating: set[int]) -> Line:
     """The line of one event of a scope's stream; `compensating` has the generations of compensating steps."""
-    event = fact.event
+    event = recorded.event
     step = getattr(event, "step", None)
     undone = getattr(event, "generation", None) in compensating
-    return _placed(fact, _what(event, undone=undone), step, _said(fact, undone=undone))
+    return _placed(recorded, _what(event, undone=undone), step, _said(recorded, undone=undone))
 
 
-def _placed(fact: Recorded, what: str, step: Step | None, said: str) -> Line:
-    told = fact.event.model_dump(mode="json", include=set(REGISTRY[type(fact.event)].told))
-    return Line(fact.time, fact.stream, fact.version, fact.position, what, step, said, fact.cause, told)
+def _placed(recorded: Recorded, what: str, step: Step | None, said: str) -> Line:
+    told = recorded.event.model_dump(mode="json", include=set(REGISTRY[type(recorded.event)].told))
+    return Line(
+        recorded.time, recorded.stream, recorded.version, recorded.position, what, step, said, recorded.cause, told
+    )
 
 
 def _what(event: Event, *, undone: bool) -> str:
@@ -159,8 +161,8 @@ def _what(event: Event, *, undone: bool) -> str:
             return REGISTRY[type(event)].word
 
 
-def _said(fact: Recorded, *, undone: bool) -> str:
-    event = fact.event
+def _said(recorded: Recorded, *, undone: bool) -> str:
+    event = recorded.event
     match event:
         case StepStarted(direction="ensure"):
             return ("back to " if undone else "") + _spec(event.spec)
@@ -178,13 +180,13 @@ def _said(fact: Recorded, *, undone: bool) -> str:
         case StepMissing():
             return event.reason
         case _:
-            return _verdict(fact)
+            return _verdict(recorded)
 
 
-def _verdict(fact: Recorded) -> str:
+def _verdict(recorded: Recorded) -> str:
     """The text for an event of the whole scope: the operator, the reason, and what happens next."""
-    event = fact.event
-    by = f"by {fact.cause.source}: " if fact.cause.kind == "operator" else ""
+    event = recorded.event
+    by = f"by {recorded.cause.source}: " if recorded.cause.kind == "operator" else ""
     match event:
         case ScopeConverged(level="absent"):
             return "is removed completely"
@@ -226,16 +228,16 @@ def value_of(value: Any) -> str:
             return str(value)
 
 
-def _found(facts: StepResult | None) -> str:
+def _found(result: StepResult | None) -> str:
     """The place of the resource, for steps that have one; no personal data."""
-    match facts:
+    match result:
         case SiteResult():
-            return facts.url
+            return result.url
         case RegionResult():
-            return f"on shard {facts.shard} in {facts.region}"
+            return f"on shard {result.shard} in {result.region}"
         case DatabaseResult():
-            return f"schema {facts.schema_name} of database {facts.database} on shard {facts.shard}"
+            return f"schema {result.schema_name} of database {result.database} on shard {result.shard}"
         case LicenseResult():
-            return f"in {facts.location}"
+            return f"in {result.location}"
         case _:
             return ""

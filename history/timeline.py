@@ -54,12 +54,12 @@ class Entry:
     scope: Scope | None = None
 
 
-def timeline(facts: Sequence[Recorded], arrivals: Arrivals) -> list[Entry]:
-    """All entries in the order of time. `facts`: of the tenant and its customers, in the log's order."""
+def timeline(events: Sequence[Recorded], arrivals: Arrivals) -> list[Entry]:
+    """All entries in the order of time. `events`: of the tenant and its customers, in the log's order."""
     entries = [
-        *_of_log(facts),
-        *_of_messages(facts, arrivals),
-        *_of_quarantine(arrivals.quarantined, facts),
+        *_of_log(events),
+        *_of_messages(events, arrivals),
+        *_of_quarantine(arrivals.quarantined, events),
         *map(_of_waiting, arrivals.waiting),
         *(_of_timer(scope, due_at) for scope, due_at in arrivals.timers),
     ]
@@ -89,45 +89,47 @@ def chosen(
 # -- the log -------------------------------------------------------------------------------------------------------
 
 
-def _of_log(facts: Sequence[Recorded]) -> Iterator[Entry]:
-    positions = {fact.id: fact.position for fact in facts}
+def _of_log(events: Sequence[Recorded]) -> Iterator[Entry]:
+    positions = {recorded.id: recorded.position for recorded in events}
     compensating: dict[str, set[int]] = {}
-    for fact in facts:
-        event = fact.event
+    for recorded in events:
+        event = recorded.event
         if isinstance(event, StepStarted) and event.compensating:
-            compensating.setdefault(fact.stream, set()).add(event.generation)
-        kind = _kind(fact)
-        is_of_scope = StreamName.parse(fact.stream).is_of_scope
+            compensating.setdefault(recorded.stream, set()).add(event.generation)
+        kind = _kind(recorded)
+        is_of_scope = StreamName.parse(recorded.stream).is_of_scope
         if is_of_scope:
-            line = line_of(fact, compensating.get(fact.stream, set()))
+            line = line_of(recorded, compensating.get(recorded.stream, set()))
             step = f" {int(line.step)} {line.step.name.lower()}" if line.step else ""
             what, said, told = f"{line.what}{step}", line.said, line.fact
         else:
             what, told = REGISTRY[type(event)].title, content_of(event)
             said = ", ".join(f"{name.replace('_', ' ')} {value_of(value)}" for name, value in told.items())
-        caused_by = positions.get(UUID(fact.cause.id)) if fact.cause.kind == "event" and fact.cause.id else None
-        scope = Scope.parse(fact.stream) if is_of_scope else None
+        caused_by = (
+            positions.get(UUID(recorded.cause.id)) if recorded.cause.kind == "event" and recorded.cause.id else None
+        )
+        scope = Scope.parse(recorded.stream) if is_of_scope else None
         yield Entry(
-            key=f"fact {fact.stream} {fact.version}",
-            time=fact.time,
+            key=f"fact {recorded.stream} {recorded.version}",
+            time=recorded.time,
             kind=kind,
             what=what,
             said=said,
-            because=_because(fact.cause, caused_by),
-            position=fact.position,
+            because=_because(recorded.cause, caused_by),
+            position=recorded.position,
             caused_by=caused_by,
-            stream=fact.stream,
-            version=fact.version,
-            id=str(fact.id),
-            cause=fact.cause.model_dump(mode="json", exclude_none=True),
+            stream=recorded.stream,
+            version=recorded.version,
+            id=str(recorded.id),
+            cause=recorded.cause.model_dump(mode="json", exclude_none=True),
             told=told,
             product=_product(event, scope),
             scope=scope,
         )
 
 
-def _kind(fact: Recorded) -> Kind:
-    return "operator" if fact.cause.kind == "operator" else REGISTRY[type(fact.event)].kind
+def _kind(recorded: Recorded) -> Kind:
+    return "operator" if recorded.cause.kind == "operator" else REGISTRY[type(recorded.event)].kind
 
 
 def _because(cause: Cause, caused_by: int | None) -> str:
@@ -159,12 +161,16 @@ def word_of(name: str | None) -> str:
 # -- what came in --------------------------------------------------------------------------------------------------
 
 
-def _of_messages(facts: Sequence[Recorded], arrivals: Arrivals) -> Iterator[Entry]:
+def _of_messages(events: Sequence[Recorded], arrivals: Arrivals) -> Iterator[Entry]:
     """Each message that led to an event, placed before its first event."""
-    first = {(fact.cause.source, fact.cause.id): fact for fact in reversed(facts) if fact.cause.kind == "message"}
+    first = {
+        (recorded.cause.source, recorded.cause.id): recorded
+        for recorded in reversed(events)
+        if recorded.cause.kind == "message"
+    }
     for came in arrivals.came:
-        fact = first[came.source, came.id]
-        waited = (fact.time - came.received_at).total_seconds()
+        recorded = first[came.source, came.id]
+        waited = (recorded.time - came.received_at).total_seconds()
         said = [f"at {came.topic}/{came.partition}@{came.offset}"]
         if waited > _WAITED:
             said.append(f"waited {waited:.0f} s")
@@ -172,13 +178,13 @@ def _of_messages(facts: Sequence[Recorded], arrivals: Arrivals) -> Iterator[Entr
             said.append(f"came {came.duplicates + 1} times")
         yield Entry(
             key=f"came {came.source} {came.id}",
-            time=min(came.received_at, fact.time),
+            time=min(came.received_at, recorded.time),
             kind="came",
             what=f"message {came.id}",
             said=", ".join(said),
             because=came.source,
             cause=came.told,
-            product=_product(fact.event, None),
+            product=_product(recorded.event, None),
         )
 
 
@@ -186,8 +192,8 @@ _WAITED = 5.0
 """Seconds between first arrival and decision. A message that took longer has waited, in most cases for its tenant."""
 
 
-def _of_quarantine(quarantined: Sequence[Quarantined], facts: Sequence[Recorded]) -> Iterator[Entry]:
-    acts = {(type(fact.event).__name__, getattr(fact.event, "number", None)) for fact in facts}
+def _of_quarantine(quarantined: Sequence[Quarantined], events: Sequence[Recorded]) -> Iterator[Entry]:
+    acts = {(type(recorded.event).__name__, getattr(recorded.event, "number", None)) for recorded in events}
     for message in quarantined:
         times = f"; came {message.repeats + 1} times" if message.repeats else ""
         yield Entry(

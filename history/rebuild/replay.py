@@ -192,7 +192,7 @@ class Replay:
         self, connection: Connection, reader: LogReader, work: Building, at: int, mark: int, failures: dict[str, str]
     ) -> tuple[int, int]:
         batch = reader.read(at, mark, limit=CATCH_UP_FACTS, ignore=ignored_by([work.projection]))
-        fold_into([work], (fact for _, fact in batch.facts), failures)
+        fold_into([work], (recorded for _, recorded in batch.facts), failures)
         if work.projection.name not in failures:
             if connection.in_transaction():
                 work.upsert(connection)
