@@ -373,7 +373,7 @@ def shrunk(adopted: Cloud, tmp_path: Path) -> tuple[Cloud, str]:
     settings = tmp_path / "tenantry.toml"
     shards = settings.read_text().split("[[shards]]")
     settings.write_text("[[shards]]".join(part for part in shards if 'name = "us-1"' not in part))
-    assert "1 families live on it" in _adopts(adopted)
+    assert "1 families are on it" in _adopts(adopted)
     adopted.parts.settings = load_settings()
     adopted.parts.use(adopted.parts.configuration)
     return adopted, tenant_id
@@ -382,10 +382,10 @@ def shrunk(adopted: Cloud, tmp_path: Path) -> tuple[Cloud, str]:
 def test_a_shard_that_has_left_with_families_on_it_is_never_silently_green(shrunk: tuple[Cloud, str]) -> None:
     cloud, _ = shrunk
     assert "us-1 was not looked at" in cloud.says("reconcile", code=1)
-    assert "us-1 has left the topology, and 1 families live on it" in cloud.says("config", "check", code=1)
+    assert "us-1 has left the topology, and 1 families are on it" in cloud.says("config", "check", code=1)
     assert "us-1 was not looked at" in cloud.says("orphans", code=1)
     assert "left the topology" in cloud.says("config", "show")
-    assert "us-1 has left the topology, and 1 families live on it" in cloud.says("status")
+    assert "us-1 has left the topology, and 1 families are on it" in cloud.says("status")
 
 
 def test_what_lives_on_a_shard_that_has_left_waits_with_its_name_and_goes_on_when_it_is_back(

@@ -255,7 +255,7 @@ def test_a_schema_that_is_missing_is_held_and_its_products_closed_until_it_is_re
     family, product = Scope("family", tenant_id, "jira"), Scope("product", tenant_id, "jira-software")
     cloud.on("eu-1", "DROP SCHEMA {} CASCADE", schema)
     said = cloud.says("reconcile", code=1)
-    assert f"data_missing: schema {schema} is not on shard eu-1; never made again empty" in said
+    assert f"data_missing: schema {schema} is not on shard eu-1; not created again empty" in said
     cloud.work()
     assert not cloud.on("eu-1", f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'"), "it is not made empty"
     assert [type(event) for event in cloud.facts(family)[-4:]] == [StepMissing, StepStarted, StepFailed, ScopePutOnHold]
