@@ -128,8 +128,8 @@ def _left_behind(configuration: Configuration, used: dict[str, int]) -> Iterator
     offered = {shard.name for shard in configuration.topology.shards}
     for name in sorted(used.keys() - offered):
         yield (
-            f"shard {name} has left the topology, and {used[name]} families are on it: they can be closed and removed while"
-            " it can be reached, and nothing new comes there"
+            f"shard {name} has left the topology, and {used[name]} families are on it: they can be closed and removed"
+            " while it can be reached, and nothing new comes there"
         )
 
 

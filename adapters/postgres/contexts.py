@@ -25,7 +25,7 @@ from adapters.postgres import high_water
 from adapters.postgres.connection import Limits, Session
 from domain.errors import Conflict, Unavailable
 
-PROJECTOR_LOCK: Final = 7_305_808_868_231_650_680
+PROJECTOR_LOCK: Final = 7_305_808_868_231_650_682
 CHANNEL: Final = "tenantry_contexts"
 
 

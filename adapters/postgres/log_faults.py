@@ -142,7 +142,7 @@ FROM (
            cause ->> 'kind' AS kind, cause ->> 'source' AS source, cause ->> 'id' AS id
     FROM (SELECT *, convert_from(state, 'UTF8')::json -> 'cause' AS cause FROM stored_events
           WHERE notification_id > %s AND notification_id <= %s
-          AND position('"kind":"event"'::bytea IN state) > 0) AS caused
+          AND position('"kind":"event"'::bytea IN state) > 0 AND topic <> 'tenantry.in-force') AS caused
 ) AS e
 WHERE kind = 'event' AND NOT EXISTS (
     SELECT FROM stored_events AS c

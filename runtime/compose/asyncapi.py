@@ -238,13 +238,18 @@ of the fact in the log. Besides:
 `?` is optional. `step` has a `number` and a `name`; `level` is one of `open`, `closed`, `retained`, `absent`.
 `retry_at`, and the `step` of `held`, may be null.
 
+**`position` is a freshness token**: a consumer that acts on the event, and asks for the context of its tenant, sends it
+as `Tenancy-At-Least`; the answer then knows of the event. Producers get the token of an event of their own from
+`GET /v1/positions?source=&id=` of a [context service](context-service.md), or from `tenantry publish --wait SECONDS`.
+
 ## What is stable
 
 Types, attributes and fields that stand here keep their names and meanings within a major version. New types and
 fields may come: pass over what you do not know. `digest` names the desired state to which a scope has come; two that
 are equal mean the same, nothing else can be read from it.
 
-A topic that was created anew gets every event again.
+A topic that was created anew gets every event again. A consumer that needs the state and not the changes reads the
+[read models](read-models.md), or follows a context service.
 """
 
 
