@@ -30,6 +30,7 @@ from cloudevents.core.spec import SPECVERSION_V1_0
 from cloudevents.core.v1.event import OPTIONAL_ATTRIBUTES, REQUIRED_ATTRIBUTES
 from pydantic import TypeAdapter, ValidationError
 
+from adapters.kafka.message_digest import digest_of
 from adapters.kafka.preserved_messages import KafkaMessage, preserve
 from adapters.kafka.strict_json import CANONICAL, malformed, parse_json
 from application.problem_texts import sentence
@@ -225,7 +226,6 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
         raise malformed("bad-data", "data is missing or no JSON object: send the fields in one")
     canonical = CANONICAL.encode(data).encode()
     command = _command(model, data, canonical)
-    identity = (source, id_, type_, time.isoformat() if time else "", "" if revision is None else str(revision))
     return InboundMessage(
         source=source,
         id=id_,
@@ -235,7 +235,7 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
         command=command,
         tenant_id=data.get("tenant_id"),
         customer_id=data.get("customer_id"),
-        digest=hashlib.sha256("\0".join((*identity, "")).encode() + canonical).digest(),  # no attribute holds NUL
+        digest=digest_of(source, id_, type_, time, revision, canonical),
         original=message,
     )
 

@@ -19,7 +19,6 @@ tests/adapters/kafka/test_fast_reader.py holds both readers equal on 100,000 dam
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -40,6 +39,7 @@ from adapters.kafka.cloudevents_reader import (
     Unreadable,
     instant,
 )
+from adapters.kafka.message_digest import digest_of
 from adapters.kafka.preserved_messages import KafkaMessage
 from adapters.kafka.strict_json import MAX_ENTRIES
 from domain.commands import COMMANDS, Command
@@ -93,7 +93,6 @@ def usual(message: KafkaMessage) -> InboundMessage | None:
         return None
     if command is None:
         return None
-    said = (source, id_, type_, time.isoformat() if time else "", "" if revision is None else str(revision), "")
     return InboundMessage(
         source=source,
         id=id_,
@@ -103,7 +102,7 @@ def usual(message: KafkaMessage) -> InboundMessage | None:
         command=command,
         tenant_id=data.get("tenant_id"),
         customer_id=data.get("customer_id"),
-        digest=hashlib.sha256("\0".join(said).encode() + canonical).digest(),
+        digest=digest_of(source, id_, type_, time, revision, canonical),
         original=message,
     )
 

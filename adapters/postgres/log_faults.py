@@ -15,6 +15,7 @@ from typing import Any, Final
 import psycopg
 
 from adapters.postgres.log_copy import LogCopy
+from domain.in_force import InForce
 
 Fault = tuple[int, str]
 """The position of the event, and what is wrong with it."""
@@ -53,10 +54,13 @@ class LogFaults(LogCopy):
         ]
 
     def without_cause(self, after: int, upto: int) -> list[Fault]:
-        """Events that name an event as their cause which is not in the stream they name, or is later."""
+        """Events that name an event as their cause which is not in the stream they name, or is later.
+
+        `InForce` is left out: time alone brings it about, and it names no event.
+        """
         try:
             with self._savepoint():
-                rows = self._rows(_CAUSES, (after, upto))
+                rows = self._rows(_CAUSES, (after, upto, InForce.TOPIC))
         except psycopg.DataError:  # an event here is no JSON, and `unreadable` names it: look at those around it
             if upto - after <= 1:
                 return []
@@ -142,7 +146,7 @@ FROM (
            cause ->> 'kind' AS kind, cause ->> 'source' AS source, cause ->> 'id' AS id
     FROM (SELECT *, convert_from(state, 'UTF8')::json -> 'cause' AS cause FROM stored_events
           WHERE notification_id > %s AND notification_id <= %s
-          AND position('"kind":"event"'::bytea IN state) > 0 AND topic <> 'tenantry.in-force') AS caused
+          AND position('"kind":"event"'::bytea IN state) > 0 AND topic <> %s) AS caused
 ) AS e
 WHERE kind = 'event' AND NOT EXISTS (
     SELECT FROM stored_events AS c

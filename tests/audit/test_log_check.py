@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.log_faults import LogFaults
+from application.in_force import InForceRecorder
 from audit.log_check import Checked, check
 from domain.event import Cause, Recorded
 from tests.history.stories import OpenKeys, Stories, append
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 def caused(facts: list[Recorded]) -> list[Recorded]:
@@ -48,6 +51,31 @@ def checked(url: str) -> Checked:
 def test_a_log_as_it_is_recorded_hangs_together(migrated_database: str) -> None:
     found = checked(migrated_database)
     assert (found.faults, found.more, found.position) == ((), 0, 200)
+
+
+def test_what_is_in_force_has_no_cause_but_time_and_hangs_together(migrated_database: str, log: Connection) -> None:
+    opened = PostgresEventLog(migrated_database, OpenKeys())
+    recorder = InForceRecorder(
+        opened, _Index(200), clock=lambda: NOW, new_id=uuid4, lease_seconds=1, monotonic=iter((0.0, 60.0)).__next__
+    )
+    assert [recorder.step(), recorder.step()] == [None, 200]
+    opened.advance_mark()
+    opened.close()
+    assert log.execute("SELECT count(*) FROM stored_events").fetchone() == (201,)
+    assert faults(migrated_database) == []
+
+
+class _Index:
+    """A log that has changed up to `position`, and of which nothing is in force yet."""
+
+    def __init__(self, position: int) -> None:
+        self._position = position
+
+    def observe(self) -> tuple[int, int]:
+        return self._position, self._position
+
+    def last(self) -> None:
+        return None
 
 
 def test_a_gap_in_a_stream_is_named_and_so_is_the_cause_that_went_with_it(

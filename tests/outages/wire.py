@@ -55,7 +55,7 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._do(self._refuse())
+        self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -106,6 +106,15 @@ class Wire:
             self._listener = None
         await self._cut()
 
+    async def _end(self) -> None:
+        """Nothing is left open: a connection that was just being made ends as well."""
+        await self._refuse()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.sleep(0.01)  # the transports that were aborted close in the turns that follow
+
     async def _cut(self) -> None:
         for writer in list(self._open):
             _reset(writer)
@@ -113,7 +122,7 @@ class Wire:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             server_reader, server_writer = await asyncio.open_connection(LOOPBACK, self._server_port())
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             _reset(writer)
             return
         server_writer.peer = writer  # type: ignore[attr-defined]
