@@ -1,13 +1,13 @@
-"""How does the log leave the house, so that other tools can read it and another installation take it over?
+"""Export of the log: files that other tools read and that another installation imports.
 
     one snapshot ─▶ pages of the stored bytes ─▶ OUT.partial ─▶ manifest ─▶ OUT
 
-Nothing is decoded on the way but the beginning of each state, for the event's id and its time; so an export runs at the
-speed of the disk and the compression, in the memory of one page. Personal fields stay sealed, as they are stored: what
-is exported can be read by whoever gets it, but for the persons. The data keys leave by `export_keys`, wrapped still.
+The export decodes only the beginning of each state, for the event's id and its time. So it runs at the speed of the
+disk and the compression, in the memory of one page. Personal fields stay encrypted, as they are stored: every reader of
+the file can read everything except personal data. `export_keys` exports the data keys, still wrapped.
 
-The name OUT appears last, after everything was written, so whatever has that name is whole. A killed export leaves
-OUT.partial behind, which the next one replaces.
+The export gets its name OUT last, after everything was written. So a file of that name is always complete. A killed
+export leaves OUT.partial behind, and the next export replaces it.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ PAGE: Final = 16_384
 """Events in one page: some 30 MB."""
 
 _ENVELOPE: Final = re.compile(rb'\{"v":[0-9]+,"id":"([0-9a-f-]{36})","at":"([^"\\]+)"')
-"""How the mapper begins every state; whatever begins otherwise is read as JSON."""
+"""The beginning of a state as the mapper writes it; a state that begins in another way is read as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is exported. `since` and `until` (not included) are times of recording."""
+    """The choice of events to export. `since` and `until` (not included) are times of recording."""
 
     form: Form
     tenant: str | None = None
@@ -54,7 +54,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What came of it."""
+    """The result of an export."""
 
     path: Path
     manifest: Manifest
@@ -68,7 +68,7 @@ class Exported:
 def export(
     log: LogCopy, path: Path, choice: Choice, *, page: int = PAGE, say: Callable[[Progress], None] = lambda _: None
 ) -> Exported:
-    """Write an export. Raises UsageError where `path` or `choice` cannot be, Tampered where a proof fails."""
+    """Write an export. Raises UsageError for a `path` or a `choice` that cannot be used, Tampered for a bad proof."""
     started = time.monotonic()
     if choice.since is not None and choice.until is not None and choice.since >= choice.until:
         raise UsageError(f"nothing is recorded from {choice.since} to {choice.until}: give the earlier time first")
@@ -77,7 +77,9 @@ def export(
         manifest = _export(log, partial, choice, page, say)
         _name(partial, path, manifest)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}): make room, or choose another place") from None
+        raise UsageError(
+            f"{path} cannot be written ({error.strerror}): free some space, or choose another place"
+        ) from None
     return Exported(path, manifest, time.monotonic() - started)
 
 
@@ -122,7 +124,7 @@ def _write(
     proofs: Proofs | None,
     say: Callable[[int, int], None],
 ) -> tuple[int, int | None, int | None]:
-    """How many events were written, the first and the last position."""
+    """The number of events that were written, the first and the last position."""
     after, events, first, last = BEFORE_ALL, 0, None, None
     while rows := log.rows(after, upto, limit=size, tenant=choice.tenant):
         after = rows[-1][0]
@@ -154,7 +156,7 @@ def page_of(rows: Sequence[Stored]) -> Page:
             id_, time = envelope_of(state)
         except (ValueError, KeyError, TypeError) as error:
             raise UnreadableEvent(
-                f"the state of the event at position {position} is none of Tenantry ({type(error).__name__}): run"
+                f"Tenantry has not written the state of the event at position {position} ({type(error).__name__}): run"
                 " `tenantry audit verify` to see whether it was changed"
             ) from None
         ids.append(id_)
@@ -163,7 +165,7 @@ def page_of(rows: Sequence[Stored]) -> Page:
 
 
 def envelope_of(state: bytes) -> tuple[str, datetime]:
-    """The id of the event and when it was recorded. Raises ValueError, KeyError or TypeError where it has none."""
+    """The id of the event and its time of recording. Raises ValueError, KeyError or TypeError where it has none."""
     found = _ENVELOPE.match(state)
     if found:
         id_, at = found[1].decode(), found[2].decode()
@@ -185,9 +187,9 @@ def _newest(log: LogCopy) -> Note | None:
 
 
 def export_keys(log: LogCopy, path: Path) -> int:
-    """Write the data keys, each wrapped by the master key, for their owner alone to read; how many there are.
+    """Write the data keys, each wrapped by the master key, to a file that only its owner can read; return their number.
 
-    Take them after the export that they are for: it may hold texts under keys that were made meanwhile.
+    Export the keys after the log: the log may hold fields that are encrypted with keys made in the meantime.
     """
     partial = _room(path)
     with log.looking():
@@ -217,7 +219,7 @@ def _key_lines(keys: Sequence[tuple[str, str, bytes | None, datetime, datetime |
 
 
 def _room(path: Path) -> Path:
-    """The name under which `path` is written until it is whole; what a killed export left there is removed."""
+    """The name under which `path` is written until it is complete; the rest of a killed export is removed."""
     if path.exists() or path.is_symlink():
         raise UsageError(f"{path} is there already: choose another name, or remove it")
     if not path.parent.is_dir():

@@ -1,15 +1,16 @@
-"""How does the exported log of another installation become the log of this one?
+"""Import of the log of another installation into an empty store.
 
-    manifest ─ a whole log? ─▶ FILE, line by line ─▶ COPY ─▶ as many as it says? ─▶ what follows from it ─▶ commit
+    manifest ─ a whole log? ─▶ FILE, line by line ─▶ COPY ─▶ the number it says? ─▶ derived tables ─▶ commit
                                      └─▶ the root over them ─▶ that of its checkpoint?
 
-Positions, versions, ids and bytes are kept, so the seal made over them here is the seal made there: a checkpoint of the
-other installation verifies this log, and is held against it while it comes in (import_check.py). One transaction holds
-all of it. A killed import has left nothing and is simply run again; a store that is not empty is refused before a line
-is read.
+The import keeps positions, versions, ids and bytes. So the seal over the imported log is the same as the seal of the
+other installation: a checkpoint of that installation verifies this log, and the import compares the two
+(import_check.py). The import is one transaction. A killed import leaves nothing and can be run again; a store that is
+not empty is refused before the first line is read.
 
-Executors' own tables (site names, rooms on shards, databases) are no part of a log: `tenantry reconcile` finds what is
-missing there, as it does after any loss. Messages that waited, were quarantined or are known by their ids stay behind.
+The log does not contain the tables of the executors (site names, capacity of shards, databases): `tenantry reconcile`
+finds what is missing there, as after any loss. Messages that wait, quarantined messages and the known ids of messages
+are not imported.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ _SAY_EVERY: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came of it; `without_keys` counts the keys that count as forgotten here, `attested` the events that a
-    checkpoint attests, and `unknown_keys` names the keys of the one in the manifest where none of them is ours."""
+    """The result of an import; `without_keys` counts the keys that count as forgotten here, `attested` the events that
+    a checkpoint attests; `unknown_keys` names the keys of the manifest's checkpoint where the keyring has none."""
 
     events: int
     position: int
@@ -81,12 +82,12 @@ def import_log(
     checkpoint: Note | None = None,
     say: Callable[[Progress], None] = lambda _: None,
 ) -> Imported:
-    """Take the export into an empty store.
+    """Import the export into an empty store.
 
-    `checkpoint` was held elsewhere; `keyring` says whose signatures count. Raises Tampered where the events are not
-    those that a checkpoint attests, UsageError for an export that is not whole or a line that is broken,
-    UnreadableEvent for an event of a newer version, Unavailable where the database does not answer; whatever is raised,
-    nothing was imported.
+    `checkpoint` was kept elsewhere; `keyring` has the keys whose signatures count. Raises Tampered where the events are
+    not those that a checkpoint attests, UsageError for an export that is not complete or a line that is broken,
+    UnreadableEvent for an event of a newer version, Unavailable where the database does not answer. After each of these
+    errors nothing is imported.
     """
     started = time.monotonic()
     manifest = _manifest(path)
@@ -102,7 +103,8 @@ def import_log(
         missing = store.missing_keys()
         if keys is not None and missing:
             raise UsageError(
-                f"{keys.path} lacks {missing} of the keys that this log is sealed with: export the keys after the log"
+                f"{keys.path} lacks {missing} of the keys that this log is encrypted with: export the keys"
+                " after the log"
             )
         store.forget_missing_keys()
         store.derive(upto=manifest.upto, held=_held(store), standing=[INTEGRATION.name])
@@ -145,7 +147,7 @@ def _held_elsewhere(note: Note | None, keyring: Keyring) -> Note | None:
 
 
 def _events(path: Path, manifest: Manifest, check: ImportCheck, say: Callable[[Progress], None]) -> Iterator[Stored]:
-    """The events of the file, each looked at. Raises UsageError, UnreadableEvent, Tampered."""
+    """The events of the file, each one checked. Raises UsageError, UnreadableEvent, Tampered."""
     count, last = 0, None
     with path.open("rb") as lines:
         for count, line in enumerate(lines, 1):
@@ -169,7 +171,7 @@ def _events(path: Path, manifest: Manifest, check: ImportCheck, say: Callable[[P
                 check.see(event, said)
             except (ValueError, TypeError, KeyError):
                 raise UsageError(
-                    f"line {count} of {path} has a hash or a proof that is none: export it again"
+                    f"line {count} of {path} has a hash or a proof that cannot be read: export it again"
                 ) from None
             yield event
             if count % _SAY_EVERY == 0:
@@ -183,7 +185,7 @@ def _events(path: Path, manifest: Manifest, check: ImportCheck, say: Callable[[P
 
 
 def _repeats_its_state(said: Mapping[str, Any], event: Stored, path: Path, line: int) -> None:
-    """Raises Tampered where `recorded_at` or `id` of the line, which no leaf covers, is not what its state says."""
+    """Raises Tampered where `recorded_at` or `id` of the line differs from its state; no leaf covers these two."""
     try:
         id_, at = envelope_of(event[4])
         told = datetime.fromisoformat(said["recorded_at"]) if "recorded_at" in said else at
@@ -218,7 +220,7 @@ def _told(error: Exception) -> str:
 
 
 def _keys(keys: Keys) -> Iterator[Key]:
-    """Raises UsageError where a line is broken, the file is cut off, or another master key wrapped them."""
+    """Raises UsageError where a line is broken, the file is cut off, or another master key has wrapped the keys."""
     try:
         lines = keys.path.read_bytes().splitlines()
     except OSError as error:

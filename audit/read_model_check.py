@@ -159,8 +159,8 @@ class Views:
     ) -> None:
         folds = {model.name: Fold() for model in self._models}
         for at, facts in self._facts(reader, share, max(self._positions(places), default=0)):
-            for bucket, fact in facts:
-                self._fold(folds, bucket, fact, places)
+            for bucket, recorded in facts:
+                self._fold(folds, bucket, recorded, places)
             tally.facts += len(facts)
             self._say(Progress(done + at, total, tally.facts))
         for model in self._models:
@@ -185,16 +185,16 @@ class Views:
             at = batch.upto
             yield at, batch.facts
 
-    def _fold(self, folds: dict[str, Fold], bucket: int, fact: Recorded | Unread, places: dict[Place, int]) -> None:
+    def _fold(self, folds: dict[str, Fold], bucket: int, recorded: Recorded | Unread, places: dict[Place, int]) -> None:
         """Into each projection that has got that far. Raises UnreadableEvent, HandlerFailed."""
-        kind = fact.kind if isinstance(fact, Unread) else type(fact.event)
+        kind = recorded.kind if isinstance(recorded, Unread) else type(recorded.event)
         for model in self._models:
             place = model.name, bucket if model.buckets > 1 else 0
-            if fact.position > places.get(place, 0) or (kind is not None and kind not in model.handles):
+            if recorded.position > places.get(place, 0) or (kind is not None and kind not in model.handles):
                 continue
-            if isinstance(fact, Unread):
-                raise UnreadableEvent(fact.reason)
-            for change in model.changes_of(fact):
+            if isinstance(recorded, Unread):
+                raise UnreadableEvent(recorded.reason)
+            for change in model.changes_of(recorded):
                 folds[model.name].add(change)
 
 

@@ -1,6 +1,6 @@
-"""The allow-list at the terminal: is the file good, and which line allows or refuses a call?
+"""Allow-list commands: check of the file, and explanation of the line that allows or refuses a call.
 
-Exit codes: 0 the file is good, or the call is allowed; 1 the call is refused; 2 the file or the question is wrong.
+Exit codes: 0 the file is valid, or the call is allowed; 1 the call is refused; 2 the file or the input is wrong.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ COMMAND = "COMMAND"
 @command
 def check(
     caller: Annotated[
-        str | None, typer.Argument(help="The service that calls; without it the file alone is checked.")
+        str | None, typer.Argument(help="The service that calls; without it only the file is checked.")
     ] = None,
     callee: Annotated[str | None, typer.Argument(help="The service that is called.")] = None,
     method: Annotated[str | None, typer.Argument(help="GET, POST ..., or COMMAND.")] = None,
     path: Annotated[str | None, typer.Argument(help="The raw path, or the command's name.")] = None,
     file: File = DEFAULT,
 ) -> Report:
-    """Check that the file is good, or that a call is allowed; for scripts. Exit 0: it is, 1: refused, 2: wrong file."""
+    """Check that the file is valid, or that a call is allowed; for scripts. Exit 0: yes, 1: refused, 2: wrong file."""
     allow_list = _read(file)
     if caller is None:
         entries = len(allow_list.entries)
@@ -56,7 +56,7 @@ def check(
 @app.command()
 @command
 def explain(caller: Caller, callee: Callee, method: Method, path: PathArgument, file: File = DEFAULT) -> Report:
-    """Say which line allows a call, or why none does. Exit 0: allowed, 1: refused, 2: wrong file."""
+    """Name the line that allows a call, or the reason why none does. Exit 0: allowed, 1: refused, 2: wrong file."""
     answer = _answer(_read(file), caller, callee, method, path)
     entry, said = answer.entry, "allowed" if answer.allowed else "refused"
     told = {
@@ -85,4 +85,4 @@ def _read(file: Path) -> AllowList:
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}: name another with --file") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{file} is not UTF-8: write it anew") from None
+        raise UsageError(f"{file} is not UTF-8: save it as UTF-8") from None

@@ -1,4 +1,4 @@
-"""How does an operator change what becomes of a tenant, or of one scope of it?"""
+"""Operators' acts on a tenant or a scope: restore, retry, hold, release, ensure, recreate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from runtime.compose.resources import recreating_of
 
 @command
 def restore(parts: Parts, tenant: TenantArgument, reason: Reason, by: By = "") -> Report:
-    """Undo the destruction of a tenant before its purge begins: everything is as it was, and opens again."""
+    """Undo the destruction of a tenant before its purge begins: its products open again with their data."""
     snapshot_of(parts, tenant)
     event = operating_of(parts).restore(tenant, reason=reason, by=by)
     told = {"tenant_id": tenant, "outcome": "restored", "undoes": event.undoes}
@@ -39,19 +39,19 @@ ActKind = Literal["retry", "hold", "release", "ensure"]
 ACTS: Final[dict[ActKind, tuple[str, str]]] = {
     "retry": (
         "is tried again",
-        "Try again what was given up, or is held because a step failed: after you have mended the cause.",
+        "Retry a scope that failed, or that is on hold because a step failed. Remove the cause first.",
     ),
     "hold": (
-        "is held",
-        "Begin nothing more for a scope, whatever commerce says, until it is released. What is under way finishes.",
+        "is on hold",
+        "Start no further step of a scope until it is released. A started step is completed.",
     ),
-    "release": ("goes on", "Let a scope go on that somebody held."),
+    "release": ("continues", "Let a scope continue that an operator put on hold."),
     "ensure": (
         "is ensured again",
-        "Ensure every step of a converged scope again: where something behind it was changed that nobody can see.",
+        "Ensure every step of a converged scope again: for changes that the drift detector cannot see.",
     ),
 }
-"""What is said of a scope after the act, and the help of its command."""
+"""The text that is printed after the act, and the help of its command."""
 
 
 def act_on_scopes(kind: ActKind) -> Callable[..., None]:
@@ -99,7 +99,7 @@ def _done(told: dict[str, Any]) -> Iterator[Line]:
     scope, kind = told["scope"], told["act"]
     yield f"{scope} {ACTS[kind][0]}: see `tenantry runs show {scope}`"
     if told.get("purge_has_begun"):
-        yield "its purge had begun before: what was removed until now is gone, and no restore brings it back"
+        yield "its purge had begun before: the data that is removed already cannot be restored"
 
 
 @command
@@ -111,13 +111,13 @@ def recreate(
     family: Annotated[str | None, typer.Option(help="The family whose database is missing.")] = None,
     by: By = "",
 ) -> Report:
-    """Accept that a missing database is lost: it is made anew, EMPTY, and its products are marked data_lost."""
+    """Accept that a missing database is lost: it is created again, EMPTY, and its products are marked data_lost."""
     if (product is None) == (family is None):
-        raise UsageError("name what is lost: --family KEY, or --product KEY of that family")
+        raise UsageError("name the lost database: --family KEY, or --product KEY of that family")
     known = product_of(parts, product) if product is not None else None
     snapshot_of(parts, tenant)
     scope = Scope("family", tenant, family or parts.catalog.family_of(known or ""))
     event = recreating_of(parts).recreate(scope, reason=reason, by=by)
     told = {"scope": str(scope), "act": "recreate", "by": by, "reason": reason, "data_lost": event.products}
     lost = ", ".join(event.products) or "nobody"
-    return Report(told, [f"{scope} is made anew, without the data of {lost}: see `tenantry runs show {scope}`"])
+    return Report(told, [f"{scope} is created again, without the data of {lost}: see `tenantry runs show {scope}`"])

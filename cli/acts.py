@@ -1,4 +1,4 @@
-"""Which acts of operators are in the log: who did what, when and why?"""
+"""List of operators' acts in the log: the operator, the act, the time and the reason."""
 
 from __future__ import annotations
 
@@ -24,22 +24,26 @@ from runtime.compose import Parts
 def acts(
     parts: Parts,
     since: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="From then on: a time with its zone, or a day.")
+        str | None,
+        typer.Option("--from", metavar="TIME", help="Only acts at or after this time: a time with its zone, or a day."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Before that; a day is its beginning, in UTC.")
+        str | None,
+        typer.Option("--to", metavar="TIME", help="Only acts before this time; a day is its beginning, in UTC."),
     ] = None,
-    by: Annotated[str | None, typer.Option(help="Only by whom this is a part of the name, user or host.")] = None,
-    what: Annotated[str | None, typer.Option(help='Only acts of that name, or a part of it: "discarded".')] = None,
-    tenant: Annotated[str | None, typer.Option(help="Only what was done to this tenant.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Only acts of operators with this text in their name, user or host.")
+    ] = None,
+    what: Annotated[str | None, typer.Option(help='Only acts with this text in their name: "discarded".')] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only acts on this tenant.")] = None,
 ) -> Iterator[Report]:
-    """List what operators did, to tenants and to the whole: who, when, what and why, from the log alone, oldest first.
+    """List the acts of operators on tenants and on the whole installation, from the log, oldest first.
 
     Times are those of recording.
     """
     first, end = time_of(since) if since else None, time_of(until) if until else None
     if first and end and first >= end:
-        raise UsageError(f"nothing was done from {since} to {until}: give the earlier time first")
+        raise UsageError(f"no act can be from {since} to {until}: give the earlier time first")
     act = None
     for act in _acts(parts, by=by, what=what, tenant=tenant, since=first, until=end):
         yield Report(asdict(act), [_line(act)])
@@ -50,7 +54,7 @@ def acts(
 def _acts(
     parts: Parts, *, since: datetime | None, until: datetime | None, **desired_state: str | None
 ) -> Iterator[Act]:
-    """As they are found; the log is looked through from the first to the last."""
+    """The acts as they are found; the log is read from the first event to the last."""
     with progress("looking for acts") as say:
         for facts, done, total in parts.past.acts(since, until):
             say(Progress(done, total, done))
@@ -58,7 +62,7 @@ def _acts(
 
 
 def _line(act: Act) -> tuple[str | Styled, ...]:
-    on = act.on if act.on not in ("operator:", "configuration:adopted") else "the whole"
+    on = act.on if act.on not in ("operator:", "configuration:adopted") else "all tenants"
     details = _details(act.details)
     return (
         Styled(f"{clock(act.time)} {act.position:>6}  ", "dim"),
@@ -70,7 +74,7 @@ def _line(act: Act) -> tuple[str | Styled, ...]:
 
 
 def _details(details: Mapping[str, Any]) -> str:
-    """What is short is told; of a list of things how many there are."""
+    """Short values are shown; of a list of objects, their number."""
     return ", ".join(
         _changes(value) if name == "changes" else f"{name.replace('_', ' ')} {_short(value)}"
         for name, value in details.items()
@@ -78,9 +82,9 @@ def _details(details: Mapping[str, Any]) -> str:
 
 
 def _changes(versions: list[int]) -> str:
-    """Held changes are known by the versions of the facts that hold them: their number says more."""
+    """Changes that await approval are known by the versions of their events; the text begins with their number."""
     named = f"version{'' if len(versions) == 1 else 's'} {' + '.join(map(str, versions))} of the tenant's stream"
-    return f"{len(versions)} change{'' if len(versions) == 1 else 's'}, held at {named}"
+    return f"{len(versions)} change{'' if len(versions) == 1 else 's'}, requested at {named}"
 
 
 def _short(value: Any) -> str:

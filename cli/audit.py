@@ -1,4 +1,4 @@
-"""How does an auditor see that the log is what it was?"""
+"""Audit commands for the seal of the log: seal, verify, prove, checkpoints."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from runtime.compose.audit import last_signed_of, seal_keys_of, seal_of, verific
 from runtime.seal_keys import load_seal_keys
 
 app = typer.Typer(
-    help="Show that the log is what it was: seal it, verify it, prove single events of it.",
+    help="Show that the log was not changed: seal it, verify it, prove single events.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 checkpoint = typer.Typer(
-    help="What is signed about the log, to be held elsewhere.", no_args_is_help=True, rich_markup_mode=None
+    help="Signed checkpoints of the log, to be kept elsewhere.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(checkpoint, name="checkpoint")
 app.command()(check.log)
@@ -44,9 +44,9 @@ app.command()(exports.export_keys)
 @app.command()
 @command
 def seal(parts: Parts) -> Report:
-    """Seal what was recorded since the last seal, and sign a checkpoint.
+    """Seal the events that were recorded since the last seal, and sign a checkpoint.
 
-    May be killed, run again and run twice at once: it goes on where the last batch was committed.
+    May be killed, run again and run twice at once: it continues after the last committed batch.
     """
     with progress("sealing") as say:
         keys, sealed = seal_keys_of(parts), seal_of(parts).seal(say)
@@ -71,12 +71,16 @@ def verify(
     parts: Parts,
     held: Annotated[
         Path | None,
-        typer.Option("--checkpoint", metavar="FILE", help="A checkpoint that was held elsewhere: finds a log cut off."),
+        typer.Option(
+            "--checkpoint",
+            metavar="FILE",
+            help="A checkpoint that was kept elsewhere: shows whether the log was cut off.",
+        ),
     ] = None,
 ) -> Report:
-    """Compute the seal anew from the stored events, and name every position that does not fit. Exit 1 if any.
+    """Compute the seal again from the stored events, and name every position that does not fit. Exit 1 if any.
 
-    Without --checkpoint the log is held against the one that was signed on this machine last, where it is kept.
+    Without --checkpoint the log is compared with the checkpoint that was signed last on this machine, if it is kept.
     """
     outside = held_checkpoint(held) if held else None
     with progress("verifying") as say:
@@ -100,7 +104,8 @@ def verify(
 
 
 UNSIGNED: Final = Aside(
-    "the newest checkpoint is not signed by a key that is set: this shows accidents, not who can write to the database"
+    "the newest checkpoint is not signed by a key that is set: this shows accidents, but not changes by a user with"
+    " write access to the database"
 )
 
 
@@ -123,7 +128,7 @@ def prove(
     parts: Parts,
     event: Annotated[str, typer.Argument(metavar="EVENT", help="Its id or its position; an id takes a while to find.")],
 ) -> Report:
-    """Prove to somebody who holds a checkpoint that one event is in the log (RFC 9162, inclusion)."""
+    """Prove to the holder of a checkpoint that one event is in the log (RFC 9162, inclusion)."""
     with progress("looking for the event") as say:
         proof = seal_of(parts).prove(_event(event), say)
     told = {
@@ -142,10 +147,10 @@ def prove(
 @command
 def consistency(
     parts: Parts,
-    old: Annotated[int, typer.Argument(metavar="A", help="How many events the older checkpoint has.")],
-    new: Annotated[int, typer.Argument(metavar="B", help="How many the newer one has.")],
+    old: Annotated[int, typer.Argument(metavar="A", help="Number of events of the older checkpoint.")],
+    new: Annotated[int, typer.Argument(metavar="B", help="Number of events of the newer checkpoint.")],
 ) -> Report:
-    """Prove that the log of A events only grew to be that of B (RFC 9162, consistency)."""
+    """Prove that the log of B events begins with the log of A events (RFC 9162, consistency)."""
     proof = seal_of(parts).consistency(old, new)
     told = {
         "old": proof.old,
@@ -160,7 +165,7 @@ def consistency(
 @checkpoint.command()
 @command
 def export(parts: Parts) -> Report:
-    """Print the newest checkpoint (c2sp.org/tlog-checkpoint). Keep it where nobody of the database can reach it."""
+    """Print the newest checkpoint (c2sp.org/tlog-checkpoint). Keep it out of reach of the database's administrators."""
     note, keys = seal_of(parts).newest(), seal_keys_of(parts)
     if not note.signatures:
         raise UsageError("the newest checkpoint is unsigned: set TENANTRY_SEAL_KEY_FILE and run `tenantry audit seal`")
@@ -179,7 +184,7 @@ def key(data_dir: DataDir = None) -> Report:
     return Report({"keys": verifiers}, [Exact(f"{verifier}\n" for verifier in verifiers)])
 
 
-# -- what goes in and comes out ------------------------------------------------------------------------------------
+# -- input and output ----------------------------------------------------------------------------------------------
 
 
 def _event(text: str) -> int | UUID:
@@ -193,7 +198,7 @@ def _event(text: str) -> int | UUID:
 
 
 def _kept(parts: Parts) -> Note | None:
-    """What was signed here last, if it counts."""
+    """The checkpoint that was signed here last, if one is kept."""
     note = last_signed_of(parts).read()
     keys = seal_keys_of(parts)
     return note if note and (not keys.verifiers or keys.standing(note) == "signed") else None

@@ -1,4 +1,4 @@
-"""How does an auditor see that no message was lost on its way in?"""
+"""Audit of the intake: proof that the intake has lost no message."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ from runtime.compose.positions import intake_audit_of, standings_of
 @command
 def intake(
     parts: Parts,
-    reread: Annotated[bool, typer.Option("--reread", help="Take in what is missing; give the reason.")] = False,
+    reread: Annotated[bool, typer.Option("--reread", help="Take in the missing messages; give the reason.")] = False,
     reason: Annotated[
-        str | None, typer.Option(help="Why it is read again; kept in the log for good."), Judged(why_if_given)
+        str | None,
+        typer.Option(help="The reason for the second reading; kept in the log for good."),
+        Judged(why_if_given),
     ] = None,
     by: By = "",
 ) -> Report:
-    """Look whether each message that Kafka still keeps, up to our position, was taken in or quarantined. Exit 1 if not.
+    """Check that each message on Kafka, up to the intake's position, was taken in or quarantined. Exit 1 if not.
 
-    With --reread what is missing is taken in, and the exit code is 1 where some of it was quarantined.
+    With --reread the missing messages are taken in; then the exit code is 1 if some of them were quarantined.
     """
     if reread and reason is None:
-        raise UsageError("--reread takes messages in: say why, with --reason")
+        raise UsageError("--reread takes messages in: give the reason with --reason")
     if reason is not None and not reread:
         raise UsageError("--reason belongs to --reread: add that, or leave the reason out")
     with progress("reading Kafka again", "messages") as say:

@@ -1,6 +1,6 @@
-"""How fast is it here?
+"""Benchmarks: speed of Tenantry's parts on this machine.
 
-The benches lie beside the packages in a checkout, not in the wheel: they are imported when they are asked for.
+The benchmarks are in a checkout beside the packages, not in the wheel: they are imported when the command runs.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ ALL = tuple(name for name in BENCHES if name != "append_batch")  # `append` has 
 @command
 def bench(
     name: Annotated[str, typer.Argument(help=f"{', '.join(BENCHES)}, or all")],
-    runs: Annotated[int, typer.Option(min=1, help="How often each side is measured; medians are shown.")] = 3,
-    quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes: whether it works, not how fast.")] = False,
+    runs: Annotated[int, typer.Option(min=1, help="Number of measurements of each side; medians are shown.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes: to see that it works, not how fast.")] = False,
     write: Annotated[Path | None, typer.Option(help="Also write the table to this file, as Markdown.")] = None,
 ) -> Report:
-    """Measure a part against what it replaces, in turns, on an embedded server of its own. Needs a checkout.
+    """Measure a part and the design that it replaced, in turns, on an embedded server of its own. Needs a checkout.
 
     With --json the last line is one JSON object; progress goes to stderr.
     """
@@ -51,7 +51,7 @@ def bench(
     if unknown := set(names) - set(BENCHES):
         raise UsageError(f"there is no bench {unknown.pop()}: name one of {', '.join(BENCHES)}, or all")
     configure_logging(level="warning")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server is to be stopped whoever ends us
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server is stopped however this process ends
     with _checkout():
         report = import_module("benchmarks.report")
         about = report.machine()
@@ -70,7 +70,7 @@ def _bench(name: str) -> Callable[..., dict[str, Any]]:
 
 @contextmanager
 def _checkout() -> Iterator[None]:
-    """The folder that holds `benchmarks/`, for us and for the processes that a bench starts."""
+    """The folder that contains `benchmarks/`, for this process and for those that a benchmark starts."""
     root = Path(__file__).parent.parent
     if not (root / "benchmarks" / "harness.py").exists():
         raise UsageError("the benches are not in the installed package: run them from a checkout")

@@ -1,4 +1,4 @@
-"""Checks of an auditor: the log hangs together, the read models are what it says, and no scope is left alone."""
+"""Audit checks: consistency of the log, comparison of the read models with it, and forgotten scopes."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def log(parts: Parts) -> Report:
         "seconds": round(checked.seconds, 3),
     }
     rows = [(fault.position, fault.kind, fault.explanation) for fault in checked.faults]
-    text: Iterable[Line] = [f"the log hangs together up to position {checked.position}"]
+    text: Iterable[Line] = [f"the log is consistent up to position {checked.position}"]
     if rows:
-        found = table("What does not hang together", ("position", "what", "that is"), rows)
+        found = table("Faults of the log", ("position", "what", "that is"), rows)
         text = [found, *and_more(checked.more)]
     return Report(told, text, good=not rows)
 
@@ -45,11 +45,13 @@ def log(parts: Parts) -> Report:
 @command
 def views(
     parts: Parts,
-    sample: Annotated[int | None, typer.Option(min=1, help="So many tenants at random.", show_default="100")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Number of tenants, chosen at random.", show_default="100")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="All tenants.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Draws the same tenants again.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Chooses the same tenants again.")] = None,
 ) -> Report:
-    """Fold the log anew in memory and compare it with the read models, at one position. Exit 1 where they differ.
+    """Fold the log again in memory and compare it with the read models, at one position. Exit 1 if they differ.
 
     Nothing is stopped or written. Only a rebuild waits with its swap until the comparison is done.
     """
@@ -81,7 +83,7 @@ def _compared(compared: Compared, seed: int | None) -> Iterator[Line]:
         for each in compared.differences
     ]
     if rows:
-        yield table("Not what the log says", ("table", "key", "column", "by the log", "found"), rows)
+        yield table("Differences from the log", ("table", "key", "column", "by the log", "found"), rows)
         yield from and_more(compared.more)
     else:
         whose = "all tenants" if seed is None else f"{compared.tenants} tenants"
@@ -97,7 +99,7 @@ def _compared(compared: Compared, seed: int | None) -> Iterator[Line]:
 def scopes(
     parts: Parts, tenant: Annotated[str | None, typer.Option(metavar="TENANT", help="Only this tenant.")] = None
 ) -> Iterator[Report]:
-    """Find scopes that are neither as they should be, nor due, nor waiting for something named. Exit 1: some are.
+    """Find scopes that have not converged, are not due and wait for nothing that is named. Exit 1: some are found.
 
     Nothing is changed: `tenantry reconcile` makes them due.
     """
@@ -108,10 +110,10 @@ def scopes(
     for page in reconciling_of(parts).audit(tenant):
         count += page.scopes
         found += page.unsettled
-        yield Report(text=[Aside(f"looked at {count} scopes: {len(found)} are left alone")])
+        yield Report(text=[Aside(f"looked at {count} scopes: {len(found)} are forgotten")])
     told = {"scopes": count, "unsettled": [{"scope": str(each.scope), "said": each.said} for each in found]}
     text = [f"{each.scope}  {each.said}" for each in found]
-    last = f"{count} scopes: each is as it should be, or due, or waits for something named"
+    last = f"{count} scopes: each has converged, or is due, or waits for something that is named"
     if found:
-        last = "`tenantry reconcile` makes them due, but for those that no adopted configuration knows"
+        last = "`tenantry reconcile` makes them due, except those that no adopted configuration knows"
     yield Report(told, [*text, last], good=not found)

@@ -33,13 +33,13 @@ COMMANDS: Final[dict[str, Entry]] = {
     "show": Entry("cli.show:show", "Show one tenant, as it is or as it was."),
     "timeline": Entry("cli.history:timeline", "List everything about one tenant in order."),
     "explain": Entry("cli.history:explain", "Explain the state of a tenant's products."),
-    "diff": Entry("cli.history:diff", "Show what of a tenant differs between two moments."),
+    "diff": Entry("cli.history:diff", "Compare a tenant at two moments."),
     "tenants": Entry("cli.tenants:tenants", "List tenants with the levels of their products."),
     "wait": Entry("cli.wait:wait", "Wait until a tenant's products are open."),
-    "status": Entry("cli.status:status", "Show positions, lags, and what waits."),
+    "status": Entry("cli.status:status", "Show positions, lags, and waiting work."),
     "credentials": Entry("cli.credentials:credentials", "Print a product's database login, with PASSWORD."),
     "restore": Entry("cli.acting:restore", "Undo the destruction of a tenant before its purge."),
-    "acts": Entry("cli.acts:acts", "List what operators did."),
+    "acts": Entry("cli.acts:acts", "List the acts of operators."),
     "reconcile": Entry("cli.reconcile:reconcile", "Compare the log with the real resources."),
     "orphans": Entry("cli.orphans:app", "List and remove resources that belong to no scope."),
     "runs": Entry("cli.runs:app", "List, retry, hold, release and approve runs."),
@@ -65,12 +65,12 @@ COMMANDS: Final[dict[str, Entry]] = {
     "contexts": Entry("cli.context_service:contexts", "Keep the tenant contexts, or derive all of them anew."),
     "context-sidecar": Entry("cli.context_sidecar:context_sidecar", "Keep the contexts of all tenants on this host."),
     "schemas": Entry("cli.messages:schemas", "Write the JSON Schemas of the incoming events."),
-    "bench": Entry("cli.bench:bench", "Measure a part against what it replaces."),
+    "bench": Entry("cli.bench:bench", "Measure a part and the design that it replaced."),
 }
 
 
 class LoadedCommands(MutableMapping[str, Any]):
-    """The commands by name, each imported when it is first looked up; what Typer keeps as `commands` of a group."""
+    """The commands by name, each imported when it is first looked up; Typer keeps this as `commands` of a group."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, Any] = {}
@@ -98,7 +98,7 @@ class LoadedCommands(MutableMapping[str, Any]):
 
 def _load(name: str, entry: Entry) -> Any:
     module, _, attribute = entry.where.partition(":")
-    gc.disable()  # of what is imported nothing is garbage: to look for it would take a tenth of the time
+    gc.disable()  # imported modules are no garbage: a collection would take a tenth of the time
     try:
         found = getattr(importlib.import_module(module), attribute)
     finally:

@@ -1,4 +1,4 @@
-"""What does commerce have that we were not told, and what do we have that it has not?"""
+"""Comparison of a full dump of commerce with the desired state in the log."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ REMEDIES: Final = {
     "missing": "have commerce send it again",
     "older": "have commerce send its last change again",
     "differs": "have commerce send it again, under a higher revision",
-    "ahead": "was commerce restored from a backup? have it send all since then",
-    "extra": "have commerce say what becomes of it",
+    "ahead": "if commerce was restored from a backup, have it send every change since then",
+    "extra": "have commerce send its state",
 }
-HELD: Final = "decide about it: `tenantry runs approve`"
+HELD: Final = "approve or reject it: `tenantry runs approve`"
 
 
 def compare(parts: Parts, path: Path) -> Iterator[Report]:
-    """Every difference between the dump and what is wanted here."""
+    """Every difference between the dump and the desired state here."""
     comparison = Comparison()
     found = _differences(parts, path, comparison)
     yield Report(Exact(_json(found, comparison)), _text(found, comparison))
@@ -58,7 +58,7 @@ def _text(found: Iterator[Difference], comparison: Comparison) -> Iterator[Line]
         yield f"and {total - len(rows)} more: --json has all of them"
     compared = f"{comparison.customers} customers and {comparison.tenants} tenants compared"
     counts = ", ".join(f"{number} {kind}" for kind, number in sorted(comparison.found.items()))
-    yield f"{compared}: {counts or 'all is as commerce says'}"
+    yield f"{compared}: {counts or 'no difference'}"
 
 
 def _remedy(difference: Difference) -> str:
@@ -66,7 +66,7 @@ def _remedy(difference: Difference) -> str:
 
 
 def _json(found: Iterator[Difference], comparison: Comparison) -> Iterator[str]:
-    """One JSON value, however many there are: nothing is printed of a dump that turns out to be a bad one."""
+    """One JSON value for any number of differences; for a dump with an error nothing is printed."""
     with SpooledTemporaryFile(max_size=1 << 20, mode="w+", encoding="utf-8") as kept:
         for number, difference in enumerate(found):
             told = {**asdict(difference), "remedy": _remedy(difference)}

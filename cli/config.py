@@ -1,4 +1,4 @@
-"""Which configuration is in use, how does what is at hand differ from it, and how is another one adopted?"""
+"""Configuration commands: show the adopted configuration, compare it with the local files, check and adopt these."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ app = typer.Typer(
 def show(
     parts: Parts,
     at: Annotated[
-        int | None, typer.Option("--at", metavar="POSITION", help="As it was at a position of the log.")
+        int | None, typer.Option("--at", metavar="POSITION", help="The configuration at this position of the log.")
     ] = None,
 ) -> Report:
-    """Print the configuration that is in use, who adopted it, and where another was looked for."""
+    """Print the configuration that is in use, the operator who adopted it, and the paths of the local files."""
     parts.warn = _tells_by_itself
     adopted = parts.adopting.adopted() if at is None else parts.past.adopted_at(at)
     configuration = adopted.configuration or parts.at_hand
@@ -46,33 +46,39 @@ def show(
 @app.command()
 @command
 def diff(parts: Parts) -> Report:
-    """Print what the files and settings at hand say otherwise than what is adopted. Exit 1: something differs."""
+    """Print how the local files and settings differ from the adopted configuration. Exit 1: they differ."""
     parts.warn = _tells_by_itself
     found = differences(parts.configuration, parts.at_hand)
     if parts.adopted.version == 0:
-        return Report(None, ["nothing is adopted yet: `tenantry migrate` adopts what is at hand"], good=not found)
+        return Report(
+            None,
+            ["no configuration is adopted yet: `tenantry migrate` adopts the local files and settings"],
+            good=not found,
+        )
     told = [{"where": each.where, "adopted": each.adopted, "at_hand": each.proposed} for each in found]
     text = [f"{each.where}: {_value(each.adopted)} -> {_value(each.proposed)}" for each in found]
-    adopt_it = f"{len(found)} values differ; adopt what is at hand: tenantry config adopt --reason TEXT"
-    return Report(told, [*text, adopt_it if found else "what is at hand is what is adopted"], good=not found)
+    adopt_it = f"{len(found)} values differ; adopt the local files and settings: tenantry config adopt --reason TEXT"
+    return Report(
+        told, [*text, adopt_it if found else "the local files and settings are those that are adopted"], good=not found
+    )
 
 
 @app.command()
 @command
 def check(parts: Parts) -> Report:
-    """Check what is at hand, without adopting it, and the shards that are in use. Exit 1: something is wrong."""
+    """Check the local files and settings, without adopting them, and the shards in use. Exit 1: a check failed."""
     parts.warn = _tells_by_itself
     problems = list(_problems(parts))
-    text = problems or ["what is at hand may be adopted, and every shard in use answers"]
+    text = problems or ["the local files and settings may be adopted, and every shard in use answers"]
     return Report({"problems": problems}, text, good=not problems)
 
 
 @app.command()
 @command
 def adopt(parts: Parts, reason: Reason, by: By = "") -> Report:
-    """Adopt the files and settings at hand: every process uses them with its next decision, without a restart.
+    """Adopt the local files and settings: every process uses them with its next decision, without a restart.
 
-    A product that they lack is retired: it cannot be activated any more, and is closed and removed as before.
+    A product that they lack is retired: it cannot be activated any more; closing and removing it still works.
     """
     parts.warn = _tells_by_itself
     before = parts.configuration
@@ -80,7 +86,7 @@ def adopt(parts: Parts, reason: Reason, by: By = "") -> Report:
     parts.learn()
     prepare_shards(parts)
     if parts.catalog.is_foreign:
-        prepare_topics(parts)  # the others are there since the first start
+        prepare_topics(parts)  # the others exist since the first start
     used = families_on(parts.endpoints.database_url)
     found, version = differences(before, parts.configuration), parts.adopted.version
     warnings = list(_left_behind(parts.configuration, used))
@@ -92,11 +98,11 @@ def adopt(parts: Parts, reason: Reason, by: By = "") -> Report:
         "changes": [each.where for each in found],
         "warnings": warnings,
     }
-    text = [f"what is at hand is configuration {version}, which is adopted already"]
+    text = [f"the local files and settings are configuration {version}, which is adopted already"]
     if recorded is not None:
         text = [
             f"configuration {version} is adopted: {len(found)} values changed",
-            "scopes that should be otherwise by it are found by the background sweep, at once by `tenantry reconcile`",
+            "the background sweep finds the scopes with another desired state; `tenantry reconcile` finds them at once",
         ]
     return Report(told, [*text, *warnings])
 
@@ -118,12 +124,12 @@ def _problems(parts: Parts) -> Iterator[str]:
 
 
 def _left_behind(configuration: Configuration, used: dict[str, int]) -> Iterator[str]:
-    """Shards that have left while families live on them."""
+    """Shards that have left the topology although families are on them."""
     offered = {shard.name for shard in configuration.topology.shards}
     for name in sorted(used.keys() - offered):
         yield (
-            f"shard {name} has left the topology, and {used[name]} families live on it: they are closed and removed as"
-            " long as it can be reached, and nothing new comes there"
+            f"shard {name} has left the topology, and {used[name]} families are on it: they can be closed and removed"
+            " while it can be reached, and nothing new comes there"
         )
 
 
@@ -166,4 +172,4 @@ def _value(value: str | None) -> str:
 
 
 def _tells_by_itself(_: str) -> None:
-    """That what is at hand differs is what these commands are about."""
+    """No warning about different local files: these commands report the difference themselves."""

@@ -1,4 +1,4 @@
-"""How does the log go out into files, and come in from another installation's?"""
+"""Export of the log to files, and import of another installation's log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from domain.errors import UsageError
 from runtime.compose import Parts
 from runtime.compose.audit import exported_keys_of, log_copy_of, log_import_of, seal_keys_of
 
-Out = Annotated[Path, typer.Argument(metavar="OUT", help="A file, for Parquet a folder; nothing may be there yet.")]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="A file, for Parquet a folder; it must not exist yet.")]
 
 
 @command
@@ -32,18 +32,23 @@ def export(
     tenant: Annotated[str | None, typer.Option(help="Only the events of this tenant.")] = None,
     since: Annotated[
         str | None,
-        typer.Option("--from", metavar="TIME", help="Recorded then or later: a time with its zone, or a day."),
+        typer.Option(
+            "--from", metavar="TIME", help="Only events recorded at or after this time: a time with its zone, or a day."
+        ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Recorded before that; a day is its beginning, in UTC.")
+        str | None,
+        typer.Option(
+            "--to", metavar="TIME", help="Only events recorded before this time; a day is its beginning, in UTC."
+        ),
     ] = None,
     with_proofs: Annotated[
-        bool, typer.Option("--with-proofs", help="Beside each event its proof against the newest checkpoint.")
+        bool, typer.Option("--with-proofs", help="Add to each event its proof for the newest checkpoint.")
     ] = False,
 ) -> Report:
-    """Write the log as it is stored to a file, or a folder of Parquet. Personal fields stay sealed.
+    """Write the log as it is stored to a file, or a folder of Parquet. Personal fields stay encrypted.
 
-    OUT appears when all of it is written. A manifest beside it says what it holds.
+    OUT appears when it is complete. A manifest beside it describes its contents.
     """
     choice = Choice(form, tenant, time_of(since) if since else None, time_of(until) if until else None, with_proofs)
     with progress("exporting") as say:
@@ -58,9 +63,9 @@ def export(
 
 @command
 def export_keys(parts: Parts, path: Out) -> Report:
-    """Write the data keys of all persons, wrapped by the master key, for another installation with the same one.
+    """Write the data keys of all customers, wrapped by the master key, for another installation with that master key.
 
-    Take them after the log was exported. Whoever has them and the master key can read every name.
+    Export the keys after the log. A reader with these keys and the master key can read all personal data.
     """
     count = write_keys(log_copy_of(parts), path)
     text = [f"{count} keys in {path}, wrapped: keep them apart from the master key"]
@@ -70,18 +75,24 @@ def export_keys(parts: Parts, path: Out) -> Report:
 @command
 def import_(
     parts: Parts,
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="What `tenantry audit export --format jsonl` wrote.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The file that `tenantry audit export --format jsonl` wrote.")
+    ],
     keys: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What `tenantry audit export-keys` wrote; the same master key.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The file that `tenantry audit export-keys` wrote, under the same master key."
+        ),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A checkpoint of the other that you kept elsewhere.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A checkpoint of the other installation that you kept elsewhere."),
     ] = None,
 ) -> Report:
-    """Take the log of another installation into this empty store: all of it or nothing, with its positions and ids.
+    """Import the log of another installation into this empty store: all of it or nothing, with its positions and ids.
 
-    The events must be those that the checkpoint in the manifest attests, and the one that you give.
-    Without --keys every person in it counts as forgotten here.
+    The events must be those that the checkpoint in the manifest attests, and the checkpoint that you give.
+    Without --keys every customer in it counts as forgotten here.
     """
     with progress("importing") as say:
         imported = import_log(
@@ -115,11 +126,11 @@ def _doubts(imported: Imported) -> Iterator[str]:
             " signature was not checked; add the other's public key to them (`tenantry audit checkpoint key` there)"
         )
     if imported.without_keys:
-        yield f"{imported.without_keys} keys were not imported: what they seal is read as forgotten"
+        yield f"{imported.without_keys} keys were not imported: the fields that they encrypt are read as forgotten"
 
 
 def held_checkpoint(path: Path) -> Note:
-    """The checkpoint in the file. Raises UsageError where there is none that can be read."""
+    """The checkpoint in the file. Raises UsageError where it cannot be read."""
     try:
         return Note.parse(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How does an operator look back at one tenant?"""
+"""History commands for one tenant: timeline, explain and diff."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from application.description import STEP_NAMES
 from cli.command import command, stream
 from cli.output import Report, Styled, table
 from cli.scopes import TenantArgument, product_of
-from cli.show import MOMENT_HELP, facts_until, tell_at
+from cli.show import MOMENT_HELP, events_until, tell_at
 from domain.errors import UnreadableEvent, UsageError
 from domain.event import Recorded
 from domain.scope.snapshot import scopes_of
@@ -41,7 +41,7 @@ def diff(
     from_: Annotated[str, typer.Option("--from", metavar="TIME|POSITION", help=MOMENT_HELP)],
     to: Annotated[str, typer.Option("--to", metavar="TIME|POSITION", help=MOMENT_HELP)],
 ) -> Report:
-    """Show what of a tenant differs between two moments: wanted, actual and the read models."""
+    """Compare a tenant at two moments: desired state, actual state and the read models."""
     now = utc_now()
     moments = [parts.past.at(said, now=now) for said in (from_, to)]
     before, after = (tell_at(parts, tenant, moment) for moment in moments)
@@ -72,25 +72,32 @@ def timeline(
     kind: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(timelines.KINDS)}.")] = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", "--from", metavar="TIME", help="From then on: a time with its zone, or a day."),
+        typer.Option(
+            "--since",
+            "--from",
+            metavar="TIME",
+            help="Only entries at or after this time: a time with its zone, or a day.",
+        ),
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option("--until", "--to", metavar="TIME", help="Up to then; a day is its beginning, in UTC."),
+        typer.Option(
+            "--until", "--to", metavar="TIME", help="Only entries up to this time; a day is its beginning, in UTC."
+        ),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on as things happen, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Continue with new entries until Ctrl-C.")] = False,
 ) -> Iterator[Report]:
-    """Tell everything about one tenant in order: what came, was refused, decided, done, tried again, and by whom."""
+    """List everything about one tenant in order: messages, refusals, decisions, steps, retries and operators' acts."""
     for each in kind or ():
         if each not in timelines.KINDS:
-            raise UsageError(f"there is no kind {each} of things that happen: use {', '.join(timelines.KINDS)}")
+            raise UsageError(f"there is no kind {each} of entries: use {', '.join(timelines.KINDS)}")
     span = {"since": time_of(since) if since else None, "until": time_of(until) if until else None}
     seen: set[str] = set()
     with suppress(KeyboardInterrupt) if follow else nullcontext():
         while True:
             entries = _entries(parts, tenant)
             if not entries:
-                raise UsageError(f"nothing has ever come in of a tenant {tenant}: see `tenantry tenants`")
+                raise UsageError(f"no message of a tenant {tenant} has ever come in: see `tenantry tenants`")
             scopes = _scopes_of(parts, tenant, product)
             found = timelines.chosen(entries, scopes=scopes, product=product, kinds=kind or (), **span)
             for entry in found:
@@ -103,16 +110,16 @@ def timeline(
 
 
 def _entries(parts: Parts, tenant_id: str) -> list[Entry]:
-    facts = parts.past.facts_of(tenant_id, parts.past.mark())
-    messages = {(fact.cause.source, fact.cause.id) for fact in facts if fact.cause.kind == "message"}
-    tenant = as_of.snapshot_of(tenant_id, facts, catalog=parts.catalog).tenant
+    events = parts.past.facts_of(tenant_id, parts.past.mark())
+    messages = {(recorded.cause.source, recorded.cause.id) for recorded in events if recorded.cause.kind == "message"}
+    tenant = as_of.snapshot_of(tenant_id, events, catalog=parts.catalog).tenant
     scopes = [str(scope) for scope in scopes_of(tenant, parts.catalog)] if tenant.exists else []
     arrivals = arrivals_of(parts.endpoints.database_url, tenant_id, messages, scopes)
-    return timelines.timeline(facts, arrivals)
+    return timelines.timeline(events, arrivals)
 
 
 def _scopes_of(parts: Parts, tenant_id: str, product: str | None) -> list[Scope]:
-    """Of a product: its own, and its family's."""
+    """The scopes of a product: its own, and that of its family."""
     if product is None:
         return []
     family = Scope("family", tenant_id, parts.catalog.family_of(product_of(parts, product)))
@@ -151,7 +158,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-# -- why ------------------------------------------------------------------------------------------------------------
+# -- explain --------------------------------------------------------------------------------------------------------
 
 
 @command
@@ -159,23 +166,23 @@ def explain(
     parts: Parts,
     tenant: TenantArgument,
     at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME|POSITION", help=f"{MOMENT_HELP} Without it: as it is now.")
+        str | None, typer.Option("--at", metavar="TIME|POSITION", help=f"{MOMENT_HELP} Without it: now.")
     ] = None,
     product: Product = None,
 ) -> Report:
-    """Tell why a product of a tenant (or each of them) was usable or not at a moment, back to the message on Kafka."""
+    """Explain why a product of a tenant (or each one) was usable or not at a moment, back to the message on Kafka."""
     _scopes_of(parts, tenant, product)
     now = utc_now()
     moment = parts.past.at(at if at is not None else now.isoformat(), now=now)
-    facts = facts_until(parts, tenant, moment)
-    later = _facts_after(parts, tenant, moment)
+    events = events_until(parts, tenant, moment)
+    later = _events_after(parts, tenant, moment)
     then = parts.configuration_at(moment.position)
-    known = as_of.snapshot_of(tenant, facts, catalog=then.catalog).tenant.products
+    known = as_of.snapshot_of(tenant, events, catalog=then.catalog).tenant.products
     products = [product] if product else sorted(key for key in known if key in then.catalog)
     if product is not None and product not in then.catalog:
         raise UsageError(f"product {product} was in no catalogue at {_said(moment)}: name a later moment")
     found = [
-        explaining.explain(tenant, each, facts, catalog=then.catalog, policy=then.policy, now=moment.time, later=later)
+        explaining.explain(tenant, each, events, catalog=then.catalog, policy=then.policy, now=moment.time, later=later)
         for each in products
     ]
     proofs = [_in_force(parts, each) for each in found]
@@ -189,13 +196,13 @@ def explain(
     return Report(told, story if found else [f"tenant {tenant} had no products at {_said(moment)}"])
 
 
-def _facts_after(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
-    """What was recorded since; none where a newer version has recorded some of it: the moment itself can be told."""
+def _events_after(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
+    """The events since the moment; none where a newer version recorded some of them: the moment needs none of them."""
     try:
-        facts = parts.past.facts_of(tenant_id, parts.past.mark())
+        events = parts.past.facts_of(tenant_id, parts.past.mark())
     except UnreadableEvent:
         return []
-    return [fact for fact in facts if fact.position > moment.position]
+    return [recorded for recorded in events if recorded.position > moment.position]
 
 
 def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
@@ -206,22 +213,22 @@ def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
     for doubt in told.doubts:
         yield f"  {doubt[0].upper()}{doubt[1:]}."
     for began, reasons in (
-        (f"Commerce wanted it {told.spec}", told.desired_state),
-        ("It changed nothing, and awaited an approval", told.awaiting),
+        (f"Its desired state was {told.spec}", told.desired_state),
+        ("A change awaited approval and had changed nothing", told.awaiting),
     ):
         for reason in reasons:
             yield f"  {began}: {reason.said}."
             yield from (f"    {each}" for each in _links(reason.since))
     if told.level_last:
-        yield f"  It was last brought to {told.level}:"
+        yield f"  It last converged to {told.level}:"
         yield from (f"    {each}" for each in _links(told.level_last))
         first = told.level_since[0]
         if first != told.level_last[0]:
             yield f"    It was {told.level} since {clock(first.time)} (position {first.position})."
     else:
-        yield "  It had never been brought to any level."
+        yield "  It had never converged to a level."
     if told.data_lost:
-        yield "  It had begun anew: the data that it once held is lost."
+        yield "  It had started again without data: its earlier data is lost."
     for stood in told.standing:
         step = f" at step {int(stood.at.step)} {STEP_NAMES[stood.at.step]}" if stood.at.step else ""
         tried = f", attempt {stood.at.attempts}" if stood.at.attempts else ""
@@ -229,19 +236,19 @@ def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
         reason_told = f": {stood.reason}" if stood.reason else ""
         yield f"  The saga: {stood.scope} was {stood.state.replace('_', ' ')}{step}{tried}{again}{reason_told}"
     if not told.standing:
-        yield "  The saga had nothing left to do for it."
+        yield "  The saga had nothing to do for it."
 
 
 def _links(chain: Sequence[Recorded]) -> Iterator[str]:
-    """The facts from the effect to its cause, and where the first of them came from."""
-    came = [fact for fact in chain if not isinstance(fact.event, ChangesApproved)]
-    for fact in chain:
-        event = fact.event
+    """The events from the effect to its cause, and the origin of the first one."""
+    came = [recorded for recorded in chain if not isinstance(recorded.event, ChangesApproved)]
+    for recorded in chain:
+        event = recorded.event
         if isinstance(event, ChangesApproved):
-            yield f"{clock(fact.time)}  approved by {event.operator}: {event.reason} (position {fact.position})"
+            yield f"{clock(recorded.time)}  approved by {event.operator}: {event.reason} (position {recorded.position})"
         else:
             what = event.TOPIC.removeprefix("tenantry.").replace("-", " ")
-            yield f"{clock(fact.time)}  {what} (position {fact.position})"
+            yield f"{clock(recorded.time)}  {what} (position {recorded.position})"
     if came and came[-1].cause.source:
         yield f"by {place_of(came[-1].cause)}"
 
@@ -303,14 +310,14 @@ def _explained(told: Explained) -> dict[str, Any]:
 def _chain(chain: Sequence[Recorded]) -> list[dict[str, Any]]:
     return [
         {
-            "event": fact.event.TOPIC,
-            "stream": fact.stream,
-            "version": fact.version,
-            "position": fact.position,
-            "time": fact.time,
-            "cause": fact.cause.model_dump(mode="json", exclude_none=True),
+            "event": recorded.event.TOPIC,
+            "stream": recorded.stream,
+            "version": recorded.version,
+            "position": recorded.position,
+            "time": recorded.time,
+            "cause": recorded.cause.model_dump(mode="json", exclude_none=True),
         }
-        for fact in chain
+        for recorded in chain
     ]
 
 

@@ -1,4 +1,4 @@
-"""How does an operator see where the intake stands on Kafka, and set it elsewhere?"""
+"""Kafka positions of the intake: show and move."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from runtime.compose import Parts
 from runtime.compose.operators import acts_of
 from runtime.compose.positions import standings_of
 
-app = typer.Typer(help="Where the intake stands on Kafka: show, move.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Kafka positions of the intake: show, move.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command()
 @command
 def show(parts: Parts) -> Report:
-    """Show each partition: our position, what Kafka keeps, how many messages are not taken in, and what reads it."""
+    """Show each partition: the intake's position, Kafka's offsets, the messages not yet taken in, and the reader."""
     found = standings_of(parts)
     return Report([asdict(each) for each in found], [standing_table(found), *stands_still(found)])
 
@@ -33,15 +33,17 @@ def show(parts: Parts) -> Report:
 @command
 def move(
     parts: Parts,
-    partition: Annotated[str, typer.Argument(metavar="TOPIC/PARTITION", help="As `intake-position show` names it.")],
+    partition: Annotated[
+        str, typer.Argument(metavar="TOPIC/PARTITION", help="The partition, as `intake-position show` prints it.")
+    ],
     to: Annotated[
         int, typer.Option("--to", metavar="OFFSET", min=0, help="The offset of the next message to take in.")
     ],
     reason: Reason,
     by: By = "",
 ) -> Report:
-    """Let the intake go on from another offset. On: what is passed over is not taken in. Back: it comes again, and
-    counts as a duplicate where it was taken in before."""
+    """Let the intake continue from another offset. Forward: the skipped messages are not taken in. Back: messages come
+    again, and those that were taken in before count as duplicates."""
     found = _standing(parts, partition)
     if not found.start <= to <= found.end:
         raise UsageError(
@@ -60,7 +62,7 @@ def move(
     acts_of(parts).record(act, still_right=lambda: _must_stand(parts, found))
     told = {"partition": partition, "before": found.position, "position": to, "by": by, "reason": reason}
     before = "its start" if found.position is None else f"offset {found.position}"
-    return Report(told, [f"the intake goes on in {partition} from offset {to}; before: {before}"])
+    return Report(told, [f"the intake continues in {partition} from offset {to}; before: {before}"])
 
 
 def _standing(parts: Parts, name: str) -> Standing:
@@ -75,6 +77,4 @@ def _standing(parts: Parts, name: str) -> Standing:
 def _must_stand(parts: Parts, found: Standing) -> None:
     now = parts.log.positions([found.topic_id]).get((found.topic_id, found.partition))
     if now != found.position:
-        raise UsageError(
-            f"{found.name} has moved from {found.position} to {now} meanwhile: look again, and decide again"
-        )
+        raise UsageError(f"{found.name} has moved from {found.position} to {now} meanwhile: check it and decide again")

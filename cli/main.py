@@ -1,4 +1,4 @@
-"""The root command `tenantry`: what it does with usage errors and help; the commands are listed in cli/commands.py."""
+"""Root command `tenantry`: its help and its usage errors; the commands are listed in cli/commands.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cli.output import OutputLost, complain, err, open_closed_streams, out, show
 
 
 class Commands(TyperGroup):
-    """All commands. A usage error may repeat what was typed: it is shown as all foreign text is."""
+    """The group of all commands. A usage error may repeat the user's text: it is shown as foreign text."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "commands": LoadedCommands()})
@@ -47,7 +47,7 @@ class Commands(TyperGroup):
 
 
 def _of_its_help(error: OSError) -> bool:
-    """Whether it was raised where Typer itself prints, and no command of ours was at work."""
+    """Whether the error comes from Typer's own printing, while no command was at work."""
     *_, (last, _) = traceback.walk_tb(error.__traceback__)
     return str(last.f_globals.get("__name__", "")).startswith("typer.")
 
@@ -55,7 +55,7 @@ def _of_its_help(error: OSError) -> bool:
 app = typer.Typer(
     cls=Commands,
     name="tenantry",
-    help="The control plane of a multi-tenant cloud: makes what is licensed so, keeps it so, and can show it.",
+    help="The control plane of a multi-tenant cloud: provisions what is licensed, keeps it so, and proves it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

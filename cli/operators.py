@@ -1,6 +1,6 @@
-"""Who is at the terminal, and why do they act?
+"""Name of the operator at the terminal, and the reason of an act.
 
-What an operator does is an event, with who and why.
+An operator's act is an event with the operator's name and the reason.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def who(name: str) -> str:
 
 
 def why(reason: str) -> str:
-    """The reason as it is recorded; UsageError where it says nothing, or too much."""
+    """The reason as it is recorded; UsageError where it is empty or too long."""
     text = reason.strip()
     if not text:
-        raise UsageError("--reason is empty: say why, others will want to know")
+        raise UsageError("--reason is empty: give a reason, other operators will need it")
     if len(text) > LONGEST:
         raise UsageError(f"--reason is {len(text)} characters long: use {LONGEST} at most")
     return text
@@ -37,7 +37,7 @@ def why_if_given(reason: str | None) -> str | None:
 
 By = Annotated[
     str,
-    typer.Option("--as", metavar="NAME", help="Your name, beside user@host, for the record.", show_default=False),
+    typer.Option("--as", metavar="NAME", help="Your name, recorded beside user@host.", show_default=False),
     Judged(who),
 ]
-Reason = Annotated[str, typer.Option(help="Why; kept in the log for good."), Judged(why)]
+Reason = Annotated[str, typer.Option(help="The reason; kept in the log for good."), Judged(why)]

@@ -1,4 +1,4 @@
-"""What is named as ours and belongs to nobody, and how is it removed?"""
+"""Orphans: resources with a name of Tenantry that belong to no scope, and their removal by an approved plan."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def remove(
     reason: Reason,
     by: By = "",
 ) -> Report:
-    """Remove exactly what that plan shows. What somebody claims meanwhile is spared. May be repeated. Exit 1: some is
-    left."""
+    """Remove exactly what the plan shows. A resource that belongs to a scope again is skipped. May be repeated. Exit 1:
+    some are left."""
     removal = clearing_of(parts).remove(plan_hash, reason=reason, by=by)
     return Report(_told(plan_hash, removal), _removal(plan_hash, removal), good=not removal.left)
 
@@ -80,13 +80,13 @@ def _removal(plan_hash: str, removal: Removal) -> Iterator[str]:
     for thing in removal.removed:
         yield f"{_name(thing)} is gone"
     for thing in removal.skipped:
-        yield f"{_name(thing)} belongs to a scope again: it was spared"
+        yield f"{_name(thing)} belongs to a scope again: it was skipped"
     for thing, said in removal.left:
         yield f"{_name(thing)} is left: {said}"
     if removal.left:
-        yield f"{len(removal.left)} are left: once that is mended, say `tenantry orphans remove {plan_hash}` again"
+        yield f"{len(removal.left)} are left: remove the cause, then run `tenantry orphans remove {plan_hash}` again"
     else:
-        yield f"plan {plan_hash} is carried out: {len(removal.removed)} are gone, {len(removal.skipped)} were spared"
+        yield f"plan {plan_hash} is carried out: {len(removal.removed)} are gone, {len(removal.skipped)} were skipped"
 
 
 def _told(plan_hash: str, removal: Removal) -> dict[str, Any]:

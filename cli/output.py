@@ -1,13 +1,13 @@
-"""Output of the commands: one renderer, through which all that is printed goes.
+"""Output of the commands: one renderer prints everything.
 
 Tables and sentences for people on stdout, one JSON value with `--json` for programs, progress and errors on stderr.
-Errors of ours are one clear line: exit 2 where the input or a setting is wrong, 1 where something failed.
+An error of Tenantry is one clear line: exit 2 where the input or a setting is wrong, 1 where the command failed.
 
-What is printed comes from outside as often as not, so nothing here is markup: `Terminal` shows each text by
-`runtime.foreign_text.visible`, and only the colours that our own code names are added. Rich and the two streams of
-the process are touched in this file and in cli/progress.py alone (tests/test_architecture.py).
+Many printed texts come from outside, so none of them is markup: `Terminal` shows each text by
+`runtime.foreign_text.visible`, and adds only the colours that the code names. Rich and the two streams of the process
+are used in this file and in cli/progress.py only (tests/test_architecture.py).
 
-    who reads is gone (`| head`)     the command ends in silence, exit 141 as after SIGPIPE
+    the reader is gone (`| head`)    the command ends in silence, exit 141 as after SIGPIPE
     stdout cannot be written         one line on stderr, exit 1
     stdout or stderr is closed       as if it were /dev/null
 """
@@ -27,20 +27,20 @@ from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol,
 from domain.errors import TenantryError
 from runtime.foreign_text import json_text, visible
 
-if TYPE_CHECKING:  # rich, the settings and the drivers are loaded by what needs them: `--help` does not
+if TYPE_CHECKING:  # rich, the settings and the drivers are imported where they are needed: `--help` needs none
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
 WIDE: Final = 200
-"""Columns where nobody looks: a table in a pipe or a file is not folded to an imagined screen."""
+"""Columns of a table in a pipe or a file: it is not folded to the width of a screen."""
 
 
-# -- what is printed ------------------------------------------------------------------------------------------------
+# -- printed texts --------------------------------------------------------------------------------------------------
 
 
 class Styled(NamedTuple):
-    """A text in a colour of ours."""
+    """A text in a colour that the code chose."""
 
     text: str
     style: str
@@ -64,7 +64,7 @@ class OutputLost(TenantryError):
 
 
 class ReaderGone(Exception):
-    """Whoever reads standard output has closed it."""
+    """The reader of standard output has closed it."""
 
 
 class Terminal:
@@ -89,7 +89,7 @@ class Terminal:
 
     @property
     def console(self) -> Console:
-        """Rich's, which obeys NO_COLOR and draws in ASCII where the stream has no more. For our progress bars."""
+        """Rich's console, which obeys NO_COLOR and draws in ASCII where the stream needs it. For progress bars too."""
         file = self.file
         if self._made is None or self._made[0] is not file:
             from rich.console import Console  # noqa: PLC0415
@@ -109,7 +109,7 @@ class Terminal:
         return text
 
     def print(self, *parts: str | Styled | Table, style: str = "") -> None:
-        """A table; or one line of text, however narrow the terminal: it is to be found by grep."""
+        """A table; or one line of text, for any width of the terminal, so that grep finds it."""
         if len(parts) == 1 and isinstance(parts[0], Table):
             with self.written():
                 self.console.print(self._drawn(parts[0]))
@@ -119,14 +119,14 @@ class Terminal:
             self.console.print(text, soft_wrap=True)
 
     def exact(self, text: str) -> None:
-        """Text of an exact form that is ours: JSON, a signed checkpoint."""
+        """Text that is printed exactly as it is: JSON, a signed checkpoint."""
         with self.written():
             self.file.write(text)
             self.file.flush()
 
     @contextmanager
     def written(self) -> Iterator[None]:
-        """Nothing may stop what goes on for stderr's sake; of stdout it is told, and what is left goes nowhere."""
+        """An error of stderr stops nothing; an error of stdout is reported, and the rest of the output is dropped."""
         try:
             yield
         except OSError as error:
@@ -136,11 +136,11 @@ class Terminal:
             if isinstance(error, BrokenPipeError):
                 raise ReaderGone from None
             raise OutputLost(
-                f"standard output cannot be written: {error.strerror}: mend that; what the command did is done"
+                f"standard output cannot be written: {error.strerror}: correct that; the command itself is done"
             ) from None
 
     def _give_up(self) -> None:
-        """What is still buffered would fail again at the end of the process."""
+        """Drop the buffer, which would fail again at the end of the process."""
         with suppress(OSError, ValueError):  # the stream of a test has no descriptor
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.file.fileno())
@@ -165,7 +165,7 @@ class Terminal:
 
 
 def _obedient(console: type[Console]) -> type[Console]:
-    """Rich ends the process where a pipe breaks; ours lets the error pass, and `written` says what it means."""
+    """Rich ends the process where a pipe breaks; this console raises the error, and `written` handles it."""
 
     def on_broken_pipe(_: Console) -> None:
         raise  # noqa: PLE0704 - rich calls this in its `except`
@@ -187,7 +187,7 @@ class Aside:
 
 @dataclass(frozen=True, slots=True)
 class Exact:
-    """Text of an exact form that is ours, piece by piece: signed checkpoints, keys, a JSON value that is long."""
+    """Text that is printed exactly as it is, piece by piece: signed checkpoints, keys, a long JSON value."""
 
     pieces: Iterable[str]
 
@@ -195,12 +195,12 @@ class Exact:
 Line = str | Styled | tuple[str | Styled, ...] | Table | Aside | Exact
 
 NOTHING: Final = object()
-"""The data of a report that says nothing to a program."""
+"""The data of a report that has none for programs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a command found: `data` for programs; `text` for people alone, so a generator of lines runs only for them.
+    """The result of a command: `data` for programs; `text` for people only, so a generator of lines runs only for them.
 
     `notes` are for both. A command of which one report is not `good` exits with 1.
     """
@@ -212,7 +212,7 @@ class Report:
 
 
 def render(report: Report, *, as_json: bool) -> bool:
-    """Print it, in the one place that decides between JSON and text; whether it is good."""
+    """Print the report as JSON or as text; only this function decides which. Returns whether the report is good."""
     if not as_json:
         for line in report.text:
             print_line(line)
@@ -244,19 +244,19 @@ def pairs(title: str, values: Mapping[str, Any]) -> Table:
 
 
 def perhaps_more(rows: Sequence[object], limit: int) -> Iterator[str]:
-    """A line where the rows are as many as were asked for."""
+    """A line for a list that has reached its limit."""
     if len(rows) == limit:
         yield f"there may be more than {limit}: raise --limit"
 
 
 def and_more(count: int) -> Iterator[str]:
-    """A line where some were left out."""
+    """A line for a list that leaves some out."""
     if count:
         yield f"and {count} more"
 
 
 class Timed(Protocol):
-    """What took a while."""
+    """The result of a long operation."""
 
     @property
     def seconds(self) -> float: ...
@@ -265,12 +265,12 @@ class Timed(Protocol):
 
 
 def speed(done: Timed) -> dict[str, float]:
-    """How long it took, and how many a second, for a program."""
+    """The duration and the rate, for programs."""
     return {"seconds": round(done.seconds, 3), "rate": round(done.rate, 1)}
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on one line, however long."""
+    """One JSON value on one line of any length."""
     out.exact(json_text(value, encoding=out.encoding, default=_jsonable) + "\n")
 
 
@@ -279,7 +279,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def problem(text: str) -> Aside:
-    """An error's line: to be found by grep, and to be read by programs."""
+    """The line of an error, on one line for grep and for programs."""
     return Aside((Styled("error:", "red"), f" {text}"))
 
 
@@ -317,6 +317,6 @@ def open_closed_streams() -> None:
 
 
 def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A fault of ours, for a report: its text comes from outside as well."""
+    """The text of an unexpected error, for a report; parts of it may be foreign text."""
     for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
         err.print(line)

@@ -1,4 +1,4 @@
-"""What does an operator do about what the destroy guard holds?"""
+"""Plans of the destroy guard: print, approve or reject the changes that await approval."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from domain.times import clock
 from runtime.compose import Parts
 from runtime.compose.operators import operating_of
 
-PlanHash = Annotated[str, typer.Argument(metavar="PLAN-HASH", help="As `runs approve` prints it.")]
+PlanHash = Annotated[str, typer.Argument(metavar="PLAN-HASH", help="The hash that `runs approve` prints.")]
 
 
 @command
@@ -26,15 +26,17 @@ def approve(
     plan_hash: Annotated[
         str | None, typer.Argument(metavar="[PLAN-HASH]", help="The plan to carry out; without it, it is printed.")
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why; kept in the log for good."), Judged(why_if_given)] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="The reason; kept in the log for good."), Judged(why_if_given)
+    ] = None,
     by: By = "",
 ) -> Report:
-    """Print the plan of all that the destroy guard holds; with its hash, carry out exactly that plan."""
+    """Print the plan of all changes that await approval; with its hash, carry out exactly that plan."""
     if plan_hash is None:
         plan = operating_of(parts).plan()
         return Report({"plan": plan.hash if plan.changes else None, "changes": plan.told}, _plan(plan))
     if reason is None:
-        raise UsageError("--reason is missing: say why the plan is approved, others will want to know")
+        raise UsageError("--reason is missing: give the reason for the approval, other operators will need it")
     try:
         plan = operating_of(parts).approve(plan_hash, reason=reason, by=by)
     except UsageError:
@@ -46,21 +48,21 @@ def approve(
     if (before := _approved_before(parts, plan_hash)) is None:
         raise UsageError(
             f"nothing was approved: {NOTHING_HELD}, and no plan {plan_hash} was ever approved: check the hash,"
-            " `tenantry runs approve` prints the one of what is held"
+            " `tenantry runs approve` prints the current one"
         )
     return before
 
 
 @command
 def reject(parts: Parts, plan_hash: PlanHash, reason: Reason, by: By = "") -> Report:
-    """Drop what a plan would do: nothing comes of it. Purges stay held."""
+    """Reject the changes of a plan: none of them is carried out. Purges go on awaiting approval."""
     plan = operating_of(parts).reject(plan_hash, reason=reason, by=by)
     if not plan.changes:
         raise UsageError(f"nothing was rejected: {NOTHING_HELD}; {_settled_before(parts, plan_hash)}")
     return _settled("rejected", plan, by, reason)
 
 
-NOTHING_HELD = "the destroy guard holds nothing"
+NOTHING_HELD = "no change awaits approval"
 
 
 def _plan(plan: Plan) -> Iterator[Line]:
@@ -79,23 +81,23 @@ def _plan(plan: Plan) -> Iterator[Line]:
         )
         for change in plan.changes
     ]
-    columns = ("tenant", "change", "reason", "asked by", "held since", "levels", "content and data")
-    yield table(f"plan {plan.hash}: {len(plan.changes)} changes are held", columns, rows)
+    columns = ("tenant", "change", "reason", "asked by", "waiting since", "levels", "content and data")
+    yield table(f"plan {plan.hash}: {len(plan.changes)} changes await approval", columns, rows)
     yield f"carry it out: tenantry runs approve {plan.hash} --reason TEXT"
     yield f"drop it:      tenantry runs reject {plan.hash} --reason TEXT"
 
 
 def _settled(outcome: Literal["approved", "rejected"], plan: Plan, by: str, reason: str) -> Report:
-    """What came of the plan. Purges cannot be rejected: they stay held."""
+    """The result of the plan. Purges cannot be rejected: they go on awaiting approval."""
     kept = [change for change in plan.told if outcome == "rejected" and change["change"] == "purge"]
     changes = [change for change in plan.told if change not in kept]
     told = {"plan": plan.hash, "outcome": outcome, "by": by, "reason": reason, "changes": changes, "kept": kept}
-    still = f"; purges that stay held: {len(kept)}" if kept else ""
+    still = f"; purges that still await approval: {len(kept)}" if kept else ""
     return Report(told, [f"plan {plan.hash} is {outcome}: {len(changes)} changes{still}"])
 
 
 def _approved_before(parts: Parts, plan_hash: str) -> Report | None:
-    """What is told where that plan was carried out before: nothing is done again."""
+    """The report for a plan that was carried out before: nothing is done again."""
     before = parts.past.settlement(plan_hash)
     if before is None or not isinstance(before.event, ChangesApproved):
         return None

@@ -1,4 +1,4 @@
-"""How does an operator deal with messages that could not be applied?"""
+"""Quarantine commands: list, show, retry and discard messages that could not be applied."""
 
 from __future__ import annotations
 
@@ -44,19 +44,21 @@ Type = Annotated[str | None, typer.Option("--type", help="Only messages of this 
 Tenant = Annotated[str | None, typer.Option(metavar="TENANT", help="Only messages of this tenant.")]
 
 MOST = 1000
-Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many at a time.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Largest number of messages at a time.")]
 
 
 @app.command("list")
 @command
 def list_(
     parts: Parts,
-    state: Annotated[Literal["open", "retried", "discarded"], typer.Option(help="Which messages to list.")] = "open",
+    state: Annotated[
+        Literal["open", "retried", "discarded"], typer.Option(help="State of the messages to list.")
+    ] = "open",
     rule: Rule = None,
     source: Source = None,
     type_: Type = None,
     tenant: Tenant = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Largest number of messages.")] = 1000,
 ) -> Report:
     """List messages, oldest first, with the rule that each broke."""
     picked = Picked(rule, source, type_, tenant)
@@ -81,7 +83,7 @@ def list_(
 @app.command()
 @command
 def show(parts: Parts, number: Number) -> Report:
-    """Show one message whole. Its content may be about persons: it is unsealed for you, and goes nowhere else."""
+    """Show one whole message. Its content may be personal data: it is decrypted for this output only."""
     entry = quarantine_of(parts).entry(number)
     message = restore(quarantine_of(parts).body(entry))
     told = {
@@ -105,7 +107,7 @@ def retry(
     limit: Limit = MOST,
     by: By = "",
 ) -> Iterable[Report]:
-    """Put messages through the front door again: after the catalogue, or the state that refused them, has changed.
+    """Take messages in again: after the catalogue, or the state that refused them, has changed.
 
     Name them by number, or all that broke a rule, came from a source, are of a type or of a tenant.
     """
@@ -117,7 +119,9 @@ def retry(
 @command
 def discard(
     parts: Parts,
-    reason: Annotated[str, typer.Option(help="Why they may be left out; kept in the log for good."), Judged(why)],
+    reason: Annotated[
+        str, typer.Option(help="The reason why they may be left out; kept in the log for good."), Judged(why)
+    ],
     numbers: Numbers = None,
     rule: Rule = None,
     source: Source = None,
@@ -126,7 +130,7 @@ def discard(
     limit: Limit = MOST,
     by: By = "",
 ) -> Iterable[Report]:
-    """Close messages without applying them. They are kept, with who discarded them and why.
+    """Close messages without applying them. They are kept, with the operator's name and the reason.
 
     Name them by number, or all that broke a rule, came from a source, are of a type or of a tenant.
     """
@@ -143,7 +147,7 @@ class _Chosen:
 
 
 def _chosen(parts: Parts, numbers: Sequence[str], picked: Picked, limit: int) -> _Chosen:
-    """Raises UsageError where nothing, or two things, say which messages are meant."""
+    """Raises UsageError where neither numbers nor filters are given, or both."""
     if not numbers and picked.says_nothing:
         raise UsageError("no message is named: give numbers, or --rule, --source, --type or --tenant")
     if numbers and not picked.says_nothing:
@@ -151,7 +155,7 @@ def _chosen(parts: Parts, numbers: Sequence[str], picked: Picked, limit: int) ->
     if not numbers:
         found = quarantine_of(parts).entries(limit=limit, picked=picked)
         if not found:
-            raise UsageError("no open message is like that: see `tenantry quarantine list`")
+            raise UsageError("no open message matches: see `tenantry quarantine list`")
         if len(found) == limit:
             err.print(f"there may be more than {limit}: repeat it, or raise --limit")
         return _Chosen([entry.number for entry in found], is_single=False)
@@ -230,7 +234,7 @@ def _again(parts: Parts, entry: Entry, body: bytes) -> Outcome:
 
 
 def _let_in(parts: Parts, entry: Entry) -> None:
-    """What waited behind the message; should we end before this, the tenant's next message lets it in."""
+    """Take in the messages that waited behind this one; after a kill before this, the tenant's next message does it."""
     if entry.rule == INTERNAL_ERROR and entry.tenant_id is not None:
         lifecycle_of(parts).let_in(entry.tenant_id)
 
@@ -242,7 +246,7 @@ def _must_be_open(parts: Parts, number: int, becomes: str) -> None:
 
 
 def _named(entry: Entry) -> dict[str, Any]:
-    """The message in an act: of its content nothing, and its tenant only where the id may be one."""
+    """The message as an act records it: without its content, and with a tenant only where the id can be valid."""
     named = is_tenant_id(entry.tenant_id)
     return {
         "tenant_id": entry.tenant_id if named else None,

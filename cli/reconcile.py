@@ -1,4 +1,4 @@
-"""Is what the log says is there really there, and what becomes of what is not?"""
+"""Reconciliation: comparison of the log with the real resources, and handover of missing ones to the saga."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from runtime.compose.resources import reconciling_of, sweep_ledger_of
 def reconcile(
     parts: Parts,
     tenant: Annotated[str | None, typer.Option(metavar="TENANT", help="Only this tenant.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; record nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the result; record nothing.")] = False,
     dump: Annotated[
         Path | None,
         typer.Option(
-            "--commerce", metavar="FILE", help="Compare a full dump of commerce with what is wanted; change nothing."
+            "--commerce", metavar="FILE", help="Compare a full dump of commerce with the desired state; change nothing."
         ),
     ] = None,
     by: By = "",
 ) -> Iterator[Report]:
-    """Compare the log with the real things, and have the saga mend what went missing. Exit 1: not all is well."""
+    """Compare the log with the real resources, and have the saga repair what is missing. Exit 1: not all is well."""
     if dump is not None:
         if tenant is not None:
-            raise UsageError("--commerce compares a full dump: leave --tenant away")
+            raise UsageError("--commerce compares a full dump: leave --tenant out")
         yield from compare(parts, dump)
         return
     if tenant is not None:
@@ -50,17 +50,21 @@ def reconcile(
     is_bad = sweep.drifted or sweep.unreachable or sweep.lost or sweep.unsettled
     yield Report(_told(sweep, mended), _text(sweep, mended), good=not is_bad)
     if goes_on:
-        yield Report(text=["the background sweep, which had stopped itself, goes on"])
+        yield Report(text=["the background sweep, which had stopped itself, continues"])
 
 
 def _progress(sweep: Sweep) -> None:
-    err.print(f"looked at {sweep.tenants} tenants: {len(sweep.drifted)} scopes are not as they should be")
+    err.print(f"looked at {sweep.tenants} tenants: {len(sweep.drifted)} scopes have drifted")
 
 
 def _text(sweep: Sweep, mended: Mended) -> Iterator[str]:
     for seen in sweep.drifted:
         for finding in seen.findings:
-            becomes = _becomes(finding) if seen.scope not in mended.dropped else "it has moved on: looked at next time"
+            becomes = (
+                _becomes(finding)
+                if seen.scope not in mended.dropped
+                else "its state has changed meanwhile: compared next time"
+            )
             yield f"{seen.scope}  step {int(finding.step)} {STEP_NAMES[finding.step]}: {finding.said}; {becomes}"
     rescheduled = set(mended.rescheduled)
     for each in sweep.unsettled:
@@ -72,7 +76,7 @@ def _text(sweep: Sweep, mended: Mended) -> Iterator[str]:
     for where in sweep.suspicious:
         yield (
             f"{where}: {sweep.absent[where]} of {sweep.looked_at[where]} scopes are missing: it looks like a wrong or"
-            " an empty server, so nothing was recorded. Check its url; or raise [drift] in the policy, where it is so"
+            " an empty server, so nothing was recorded. Check its url; if the loss is real, raise [drift] in the policy"
         )
     if mended.handed_over:
         yield f"{len(mended.handed_over)} scopes handed over to the saga: see `tenantry runs list`"
@@ -80,13 +84,13 @@ def _text(sweep: Sweep, mended: Mended) -> Iterator[str]:
         yield "nothing was recorded"
     elif not sweep.unreachable and not sweep.unsettled:
         rest = "all else is there" if sweep.lost else "all is there"
-        yield f"{sweep.tenants} tenants, {sum(sweep.looked_at.values())} looks: {rest}"
+        yield f"{sweep.tenants} tenants, {sum(sweep.looked_at.values())} observations: {rest}"
 
 
 def _becomes(finding: Finding) -> str:
     if finding.kind == "data":
         return (
-            "never made again empty: its products are closed until it is restored (`tenantry runs retry`),"
+            "not created again empty: its products are closed until it is restored (`tenantry runs retry`),"
             " or its loss accepted (`tenantry runs recreate`)"
         )
     return "the saga ensures it again"

@@ -1,4 +1,4 @@
-"""How does an operator build the read models anew, or as they were?"""
+"""Rebuild of read models, beside the live ones or as of a past moment."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ from runtime.compose.read_models import READ_MODELS
 from runtime.compose.rebuild import replay_of, replay_sources_of
 
 app = typer.Typer(
-    help="Build read models anew from the log, while everybody goes on reading them; or as they were.",
+    help="Rebuild read models from the log, while readers continue; or build them as of a past moment.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="The read models; see `tenantry status`.")]
-Because = Annotated[str | None, typer.Option("--reason", help="Why; kept in the log for good."), Judged(why_if_given)]
+Because = Annotated[
+    str | None, typer.Option("--reason", help="The reason; kept in the log for good."), Judged(why_if_given)
+]
 Workers = Annotated[int, typer.Option(min=1, max=16, help="Processes that share the tenants.")]
 All = Annotated[bool, typer.Option("--all", help="All read models, with one reading of the log.")]
 
@@ -47,10 +49,10 @@ def rebuild(
     reason: Because = None,
     by: By = "",
 ) -> Iterator[Report]:
-    """Build read models anew beside the live ones, and swap them in one transaction.
+    """Rebuild read models beside the live ones, and swap them in one transaction.
 
-    Readers notice nothing. Ctrl-C, or anything that fails, leaves the live ones as they were. The old generation is
-    kept until the next rebuild, or until `drop-previous`. The outbox is never rebuilt.
+    Readers continue. Ctrl-C, or any failure, leaves the live read models as they were. The old generation is kept until
+    the next rebuild, or until `drop-previous`. The outbox is never rebuilt.
     """
     chosen = _chosen(names, every=all_)
     with progress("building") as say:
@@ -91,21 +93,25 @@ def drop_previous(parts: Parts, reason: Reason, names: Names = None, all_: All =
 def as_of(
     parts: Parts,
     at: Annotated[str, typer.Argument(metavar="TIME|POSITION", help="A position, or a time with its zone.")],
-    into: Annotated[str, typer.Option("--into", metavar="SCHEMA", help="A new schema, or one of an earlier run.")],
-    only: Annotated[str | None, typer.Option(metavar="NAMES", help="Only these read models, with commas.")] = None,
+    into: Annotated[
+        str, typer.Option("--into", metavar="SCHEMA", help="A new schema, or the schema of an earlier run.")
+    ],
+    only: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Only these read models, separated by commas.")
+    ] = None,
     workers: Workers = 2,
     verify: Annotated[
-        str | None, typer.Option(metavar="SCHEMA", help="Compare with that schema afterwards; exit 1: it differs.")
+        str | None, typer.Option(metavar="SCHEMA", help="Compare with this schema afterwards; exit 1: it differs.")
     ] = None,
 ) -> Report:
-    """Build the read models as they were at a moment in a schema of their own, beside the live ones.
+    """Build the read models as of a past moment in a schema of their own, beside the live ones.
 
-    Run again, it takes the place of the earlier one as soon as it is complete. A schema that exists and is not ours is
-    refused, and left as it is. `DROP SCHEMA ... CASCADE` when you are done.
+    A second run replaces the earlier schema when it is complete. A schema that Tenantry did not create is refused and
+    stays as it is. Run `DROP SCHEMA ... CASCADE` when you are done.
     """
     names = [name.strip() for name in only.split(",") if name.strip()] if only is not None else []
     if only is not None and not names:
-        raise UsageError("--only names no read model: give some, with commas, or leave it out for all")
+        raise UsageError("--only names no read model: give some, separated by commas, or leave it out for all")
     moment = parts.past.at(at, now=utc_now())
     if verify and verify != into:
         comparing.refuse_unknown(parts.engine, verify, READ_MODELS)
@@ -173,5 +179,5 @@ def _compared(first: str, second: str, tables: Sequence[Compared]) -> Iterator[L
 def _chosen(names: list[str] | None, *, every: bool) -> list[str]:
     """The names; none means all."""
     if bool(names) == every:
-        raise UsageError("which read models: give their names, or --all")
+        raise UsageError("no read model is named: give names, or --all")
     return names or []

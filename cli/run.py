@@ -1,4 +1,4 @@
-"""How is Tenantry started, whole or worker by worker?"""
+"""Start of Tenantry, as a whole or worker by worker; and migration."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from workers.supervisor import Supervisor
 @command
 def up(
     no_workers: Annotated[
-        bool, typer.Option("--no-workers", help="Only the parts, prepared: nothing in them moves by itself.")
+        bool, typer.Option("--no-workers", help="Only the embedded parts, without the workers.")
     ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run everything in the foreground, on the embedded parts or on those that the settings name.
+    """Run everything in the foreground, on the embedded parts or on the servers that the settings name.
 
-    Prints one line once everything takes in work. SIGTERM or Ctrl-C drains and ends; a second one ends at once, and
-    nothing is lost by it. Data stays in the data directory.
-    With --no-workers there is the database to look into, or to import into.
+    Prints one line when everything is ready. SIGTERM or Ctrl-C drains and ends; a second one ends at once, and nothing
+    is lost. Data stays in the data directory.
+    With --no-workers the database is ready for inspection or for an import.
     """
     settings = settings_of(data_dir)
     configure_logging(level=settings.log_level, log_format=settings.log_format)
@@ -61,20 +61,20 @@ def up(
         render(Report(told, [*lines, ready]), as_json=as_json)
         supervisor.watch(stop)
         drains = (
-            f"draining, for {settings.drain_seconds:g} s at most; what is not finished stays due. Once more ends it"
-            " at once ..."
+            f"draining, for {settings.drain_seconds:g} s at most; unfinished work stays due. A second signal ends"
+            " it at once ..."
         )
         render(Report(text=[Aside(drains, "dim")]), as_json=as_json)
 
 
 def _told(url: str) -> str:
-    """For programs: as it is, unless that would print a password."""
+    """The address for programs; without it where it would print a password."""
     return without_secrets(url) if {"password", "sslpassword"} & parsed(url).keys() else url
 
 
 @command
 def migrate(parts: Parts) -> Report:
-    """Bring the databases, shards and topics into the state that this version needs. Safe to repeat.
+    """Prepare the databases, shards and topics for this version. Safe to repeat.
 
     `up` does this by itself; workers that run alone need it once for each version.
     """
@@ -98,9 +98,9 @@ def _worker(kind: str, line: str) -> Callable[..., None]:
     return command(run)
 
 
-intake = _worker("intake", "Run one intake: messages on Kafka become facts in the log. Several share the partitions.")
-projector = _worker("projector", "Run one projector: facts become read models. Several share the projections.")
+intake = _worker("intake", "Run one intake: messages on Kafka become events in the log. Several share the partitions.")
+projector = _worker("projector", "Run one projector: events become read models. Several share the projections.")
 provisioner = _worker(
-    "provisioner", "Run one provisioner: scopes that are due get what they want. Several share the scopes."
+    "provisioner", "Run one provisioner: scopes that are due converge to their desired state. Several share the scopes."
 )
 relay = _worker("relay", "Run one relay: integration events go to Kafka. One is at work, others stand by.")

@@ -1,4 +1,4 @@
-"""What does an operator see of runs, each the provisioning of one site, family or product?"""
+"""Runs: the provisioning of one site, family or product each; list, show and operators' acts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def list_(
     tenant: Annotated[str | None, typer.Option(metavar="TENANT", help="Only scopes of this tenant.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 100,
 ) -> Report:
-    """List scopes, what needs an operator first, with the step each stands at, why, and since when."""
+    """List scopes, those that need an operator first, with the step of each, the reason, and its time."""
     rows = [
         {**row, "scope": str(Scope(row["kind"], row["tenant_id"], row["key"]))}
         for row in overview.runs(parts.endpoints.database_url, state=state, tenant_id=tenant, limit=limit)
@@ -56,13 +56,13 @@ def list_(
     rows = _as_shown(parts, rows, state=state, tenant=tenant, limit=limit)
     if tenant is not None and not rows:
         snapshot_of(parts, tenant)
-    facts, now = parts.log.load({row["scope"]: 0 for row in rows}), utc_now()
-    told = [_run(row, facts.get(row["scope"], []), now) for row in rows]
+    events, now = parts.log.load({row["scope"]: 0 for row in rows}), utc_now()
+    told = [_run(row, events.get(row["scope"], []), now) for row in rows]
     return Report(told, _table(told, limit))
 
 
 def _run(row: dict[str, Any], its: list[Recorded], now: datetime) -> dict[str, Any]:
-    stands, since = standing(its), max([row["updated_at"], *(fact.time for fact in its[-1:])])
+    stands, since = standing(its), max([row["updated_at"], *(recorded.time for recorded in its[-1:])])
     return {
         **row,
         "updated_at": since,
@@ -88,7 +88,7 @@ def _table(rows: list[dict[str, Any]], limit: int) -> Iterator[Line]:
         )
         for row in rows
     ]
-    columns = ("scope", "level", "state", "stands at", "reason", "attempts", "next try", "for")
+    columns = ("scope", "level", "state", "at step", "reason", "attempts", "next try", "for")
     yield table(f"{len(rows)} runs", columns, cells)
     yield from perhaps_more(rows, limit)
 
@@ -96,10 +96,10 @@ def _table(rows: list[dict[str, Any]], limit: int) -> Iterator[Line]:
 def _as_shown(
     parts: Parts, rows: list[dict[str, Any]], *, state: str | None, tenant: str | None, limit: int
 ) -> list[dict[str, Any]]:
-    """The rows of the read model, each with the word that `show` has for it.
+    """The rows of the read model, each with the state that `show` has for it.
 
-    The read model is made of single facts: it cannot know that a scope is due, or waits for another one. So wherever
-    anything of a tenant is not at rest, its scopes are told from the tenant as it is.
+    The read model is made of single events: it cannot know that a scope is due, or waits for another one. So for each
+    tenant with a scope that has not converged, the states come from the tenant's snapshot.
     """
     now, known = utc_now(), {row["scope"]: row for row in rows}
     unsettled = overview.unsettled(parts.endpoints.database_url, tenant_id=tenant, limit=limit)
@@ -127,7 +127,7 @@ def _as_shown(
 @app.command()
 @command
 def show(parts: Parts, scope: ScopeArgument, product: ProductArgument = None) -> Report:
-    """Tell the story of one scope from the log alone: what was wished, each step, who held it and who let it go on."""
+    """Show the runs of one scope from the log: changes of the desired state, each step, and operators' acts."""
     named = scope_of(scope, product)
     now, runs = _now(parts, named), _story(parts, named)
     told = {"scope": str(named), **now, "runs": [_told(run) for run in runs]}
@@ -136,21 +136,21 @@ def show(parts: Parts, scope: ScopeArgument, product: ProductArgument = None) ->
 
 def _sentences(named: Scope, now: dict[str, Any], runs: list[Run]) -> Iterator[Line]:
     reason = f": {now['reason']}" if now.get("reason") else ""
-    desired_state = f" (wanted: {now['wanted']})" if now["wanted"] != now["level"] else ""
+    desired_state = f" (desired state: {now['wanted']})" if now["wanted"] != now["level"] else ""
     yield Styled(f"{named} is {now['level']}{desired_state}, {now['state'].replace('_', ' ')}{reason}", "bold")
     for run in runs:
         yield ""
         yield Styled(f"run {run.number}", "bold")
         yield from map(_sentence, run.lines)
     if not runs:
-        yield "nothing was begun yet"
+        yield "no run has started yet"
 
 
 # -- the story -----------------------------------------------------------------------------------------------------
 
 
 def _now(parts: Parts, scope: Scope) -> dict[str, Any]:
-    """The level, the one that is wanted, and the state of the scope. UsageError where there is none of that name."""
+    """The level, the desired level, and the state of the scope. UsageError where there is no such scope."""
     snapshot = snapshot_of(parts, scope.tenant_id)
     if scope not in snapshot.scopes:
         raise UsageError(f"there is no scope {scope}: see `tenantry runs list --tenant {scope.tenant_id}`")
@@ -165,7 +165,9 @@ def _story(parts: Parts, scope: Scope) -> list[Run]:
     snapshot = parts.saga.snapshots([scope.tenant_id])[scope.tenant_id]
     causing = (tenants.stream_of(scope.tenant_id), customers.stream_of(snapshot.customer.id))
     loaded = parts.log.load(dict.fromkeys((str(scope), *causing), 0))
-    return tell(loaded.get(str(scope), []), {fact.id: fact for stream in causing for fact in loaded.get(stream, [])})
+    return tell(
+        loaded.get(str(scope), []), {recorded.id: recorded for stream in causing for recorded in loaded.get(stream, [])}
+    )
 
 
 def _sentence(line: StoryLine) -> tuple[str | Styled, ...]:

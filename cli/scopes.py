@@ -1,4 +1,4 @@
-"""Which scope does a command mean?"""
+"""Scope arguments of commands: their text forms and their parsing."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def scope_of(text: str, product: str | None) -> Scope:
     except ValueError as error:
         raise UsageError(f"{error}, or TENANT PRODUCT: see `tenantry runs list`") from None
     if product is not None:
-        raise UsageError(f"{text} names a scope already: leave {product} away")
+        raise UsageError(f"{text} names a scope already: leave {product} out")
     return scope

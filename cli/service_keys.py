@@ -1,7 +1,7 @@
-"""Service keys: made, published, listed and revoked, each with who and why.
+"""Service keys: made, published, listed and revoked, each with the operator and the reason.
 
-The log is what counts. After each act the folder is brought into agreement with it: `{kid}.pem` for every key in force.
-Services read that folder, or what serves it as a repository.
+The log decides which keys are in force. After each act the folder is updated from it: `{kid}.pem` for every key in
+force. Services read that folder, or a server that serves it as a repository.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tenantry_client.asap.algorithms import PrivateKey, PublicKey, load_public_k
 from tenantry_client.asap.key_ids import check_name
 
 app = typer.Typer(
-    help="Make, publish, list and revoke the keys by which services prove who calls.",
+    help="Make, publish, list and revoke the keys that identify services in their calls.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -49,7 +49,9 @@ def new(
     parts: Parts,
     key_id: KeyName,
     reason: Reason,
-    private_key: Annotated[Path, typer.Option(help="The private key is written to this file, for its owner alone.")],
+    private_key: Annotated[
+        Path, typer.Option(help="The private key is written to this file, which only its owner can read.")
+    ],
     kind: Annotated[Literal["rsa", "p256"], typer.Option(help="rsa: 3072 bits, verifies fastest.")] = "rsa",
     show: Annotated[bool, typer.Option("--show", help="Print the private key as well; not with --json.")] = False,
     folder: Folder = None,
@@ -78,15 +80,15 @@ def publish(
     parts: Parts,
     key_id: Annotated[str | None, typer.Argument(metavar="[KEY-ID]", help="As for `new`.")] = None,
     public_key: Annotated[
-        Path | None, typer.Option(help="The public key of a service that made its own, as PEM.")
+        Path | None, typer.Option(help="The public key of a service that made its own key, as PEM.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why; kept in the log for good.")] = "",
     folder: Folder = None,
     by: By = "",
 ) -> Report:
-    """Publish the key of a service that keeps the private half to itself. Without KEY-ID: write the folder anew."""
+    """Publish the public key of a service that has its own private key. Without KEY-ID: write the folder again."""
     if (key_id is None) != (public_key is None):
-        raise UsageError("name KEY-ID and --public-key, or neither to write the folder anew")
+        raise UsageError("name KEY-ID and --public-key, or neither to write the folder again")
     text = []
     if key_id is not None and public_key is not None:
         _publish(parts, _name(key_id), _read_public(public_key), by, why(reason))
@@ -97,7 +99,7 @@ def publish(
 @app.command("list")
 @command
 def list_(parts: Parts) -> Report:
-    """List all keys: who published and who revoked them, when and why."""
+    """List all keys, with operator, time and reason of their publication and revocation."""
     keys = [_to_dict(key) for key in service_keys_of(parts).all().values()]
     rows = [[value for name, value in key.items() if name != "public_key"] for key in keys]
     columns = ("key", "state", "published", "by", "why", "revoked", "by", "why")
@@ -109,7 +111,7 @@ def list_(parts: Parts) -> Report:
 def revoke(parts: Parts, key_id: KeyName, reason: Reason, folder: Folder = None, by: By = "") -> Report:
     """Revoke a key for good. Its name is not used again."""
     service_keys_of(parts).record(partial(service_keys.revoke, key_id=key_id, operator=by, reason=reason))
-    said = f"{key_id} is revoked: no service takes it once its keys are too old (30 s at most)"
+    said = f"{key_id} is revoked: every service refuses it after it has read the keys again (30 s at most)"
     return _folder_written(parts, folder, {"key_id": key_id, "state": "revoked"}, said)
 
 
@@ -150,13 +152,14 @@ def _write_private(file: Path, pem: bytes) -> None:
 
 
 def _folder_written(parts: Parts, folder: Path | None, told: Mapping[str, object], *text: str) -> Report:
-    """Writes the folder, and reports: not well where there are files in it that are no keys of ours."""
+    """Write the folder and report; not good where the folder has files that are no published keys."""
     where = folder or parts.settings.data_dir / "service-keys"
     try:
         strangers = [str(file) for file in write_folder(where, service_keys_of(parts).all())]
     except OSError as error:
         raise UsageError(
-            f"the log has it, but {where} cannot be written: {error.strerror}: mend it and say `service-keys publish`"
+            f"the log has it, but {where} cannot be written: {error.strerror}: correct it, then run"
+            " `service-keys publish`"
         ) from None
     notes = [problem(f"{file} is a key that was never published here: remove it, or publish it") for file in strangers]
     return Report({**told, "strangers": strangers}, text, notes, good=not strangers)

@@ -1,4 +1,4 @@
-"""How does an operator look at one tenant, as it is or as it was?"""
+"""Report on one tenant, as it is or as it was: desired state, actual state and read models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from history import as_of
 from runtime.compose import Parts, utc_now
 from runtime.compose.read_models import READ_MODELS
 
-MOMENT_HELP = "As it was then: a position of the log, or a time with its zone (2026-06-01T12:00:00Z)."
+MOMENT_HELP = "The moment to show: a position of the log, or a time with its zone (2026-06-01T12:00:00Z)."
 
 STEP_COLOURS = {"done": "green", "absent": "dim", "pending": "yellow", "started": "cyan", "failed": "red"}
 
@@ -32,16 +32,16 @@ def show(
     tenant: TenantArgument,
     at: Annotated[str | None, typer.Option("--at", metavar="TIME|POSITION", help=MOMENT_HELP)] = None,
 ) -> Report:
-    """Show one tenant: what commerce wants, what is actual with the seven steps of each product, the read models.
+    """Show one tenant: its desired state, its actual state with the seven steps of each product, and the read models.
 
-    With --at, as it was then, told from the log alone.
+    With --at the state at that moment, from the log.
     """
     told = tell(parts, tenant) if at is None else tell_at(parts, tenant, parts.past.at(at, now=utc_now()))
     return Report(told, tables_of(told))
 
 
 def tell(parts: Parts, tenant_id: str) -> dict[str, Any]:
-    """Everything there is to show of a tenant; UsageError where there is none of that id."""
+    """The report on a tenant; UsageError where there is none of that id."""
     told = describe(snapshot_of(parts, tenant_id), catalog=parts.catalog, policy=parts.policy, now=utc_now())
     with parts.engine.connect() as connection:
         for projection in READ_MODELS:
@@ -50,13 +50,13 @@ def tell(parts: Parts, tenant_id: str) -> dict[str, Any]:
 
 
 def tell_at(parts: Parts, tenant_id: str, moment: Moment) -> dict[str, Any]:
-    """As `tell`, as of the moment; UsageError where there was no tenant of that id."""
-    facts, then = facts_until(parts, tenant_id, moment), parts.configuration_at(moment.position)
+    """The report on a tenant as of the moment; UsageError where there was no tenant of that id."""
+    events, then = events_until(parts, tenant_id, moment), parts.configuration_at(moment.position)
     with parts.engine.connect() as connection:
         return as_of.tell(
             connection,
             tenant_id,
-            facts,
+            events,
             projections=READ_MODELS,
             catalog=then.catalog,
             policy=then.policy,
@@ -64,13 +64,13 @@ def tell_at(parts: Parts, tenant_id: str, moment: Moment) -> dict[str, Any]:
         )
 
 
-def facts_until(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
-    """All that was recorded of a tenant up to the moment; UsageError where it did not exist then."""
-    facts = parts.past.facts_of(tenant_id, moment.position)
-    if any(isinstance(fact.event, TenantCreated) for fact in facts):
-        return facts
+def events_until(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
+    """All events of a tenant up to the moment; UsageError where it did not exist then."""
+    events = parts.past.facts_of(tenant_id, moment.position)
+    if any(isinstance(recorded.event, TenantCreated) for recorded in events):
+        return events
     later = parts.past.facts_of(tenant_id, parts.past.mark())
-    created = next((fact for fact in later if isinstance(fact.event, TenantCreated)), None)
+    created = next((recorded for recorded in later if isinstance(recorded.event, TenantCreated)), None)
     if created is None:
         raise _no_tenant(parts, tenant_id)
     raise UsageError(
@@ -96,7 +96,7 @@ def tables_of(told: dict[str, Any]) -> Iterator[Table]:
     desired_state, actual = told["wanted"], told["actual"]
     attributes = desired_state["tenant"]["attributes"]["value"]
     yield table(
-        f"wanted: tenant {told['tenant_id']}{_end(desired_state['tenant'])}",
+        f"desired state: tenant {told['tenant_id']}{_end(desired_state['tenant'])}",
         ("product", "wish", "presence", "access", "license", "revisions"),
         [
             (
@@ -111,7 +111,7 @@ def tables_of(told: dict[str, Any]) -> Iterator[Table]:
         ],
     )
     yield from _held(desired_state["tenant"].get("held", []))
-    yield _steps(f"actual: site {attributes['site_name']}", actual)
+    yield _steps(f"actual state: site {attributes['site_name']}", actual)
     yield from _reasons(actual)
     for projection in READ_MODELS:
         yield from _read_model(projection.name, told[projection.name])
@@ -124,9 +124,9 @@ def _end(tenant: dict[str, Any]) -> str:
 
 
 def _held(changes: list[dict[str, Any]]) -> list[Table]:
-    """What the destroy guard holds of the tenant."""
+    """The changes of the tenant that await approval."""
     rows = [tuple(change.values()) for change in changes]
-    return [table("held by the destroy guard: see `tenantry runs approve`", tuple(changes[0]), rows)] if rows else []
+    return [table("awaiting approval: see `tenantry runs approve`", tuple(changes[0]), rows)] if rows else []
 
 
 def _steps(title: str, actual: dict[str, Any]) -> Table:
@@ -141,13 +141,13 @@ def _steps(title: str, actual: dict[str, Any]) -> Table:
 
 
 def _reasons(actual: dict[str, Any]) -> list[Table]:
-    """What each scope that waits, is held or was given up says of it."""
+    """The reason of each scope that waits, is on hold or has failed."""
     scopes = {"site": actual["site"], **{f"family {key}": each for key, each in actual["families"].items()}}
     scopes |= {f"product {key}": each for key, each in actual["products"].items()}
     rows = [
         (name, each["state"].replace("_", " "), each["reason"]) for name, each in scopes.items() if each.get("reason")
     ]
-    return [table("why: see `tenantry runs list`", ("scope", "state", "reason"), rows)] if rows else []
+    return [table("reasons: see `tenantry runs list`", ("scope", "state", "reason"), rows)] if rows else []
 
 
 def _read_model(name: str, told: Any) -> list[Table]:

@@ -1,4 +1,4 @@
-"""Table of how far the intake is in each partition."""
+"""Table of the intake's position in each partition."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from cli.output import Table, table
 
 
 def standing_table(found: list[Standing]) -> Table:
-    rows = [
-        (each.name, each.position, each.start, each.end, each.lag, each.reader or "nobody of ours") for each in found
-    ]
+    rows = [(each.name, each.position, each.start, each.end, each.lag, each.reader or "no worker") for each in found]
     return table("intake", ("partition", "position", "start", "end", "lag", "read by"), rows)
 
 
 def stands_still(found: list[Standing]) -> list[str]:
-    """Why a partition does not move, of each that does not."""
+    """The reason of each partition that does not move."""
     return [each.stands_still for each in found if each.stands_still]

@@ -1,4 +1,4 @@
-"""Status of the whole: positions and lags, workers, scopes, messages, and what needs an operator."""
+"""Status of the installation: positions and lags, workers, scopes, messages, and problems for an operator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runtime.compose.process import Process
 
 @command
 def status(parts: Process) -> Iterator[Report]:
-    """Show positions and lags, what the saga is at, what waits and what is quarantined."""
+    """Show positions and lags, the states of the scopes, waiting work and quarantined messages."""
     settings = parts.settings
     try:
         told = overview.status(parts.endpoints.database_url)
@@ -71,11 +71,11 @@ def _workers(title: str, workers: list[dict[str, Any]]) -> Table:
 
 
 def _troubles(told: dict[str, Any]) -> Iterator[str]:
-    """What needs somebody, or waits for its time, a line for each."""
+    """A line for each problem that needs an operator, and for each kind of waiting work."""
     if count := told["messages"]["internal_errors"]:
         yield (
             f"{count} messages met an unexpected error in Tenantry, and later ones without a"
-            " revision wait behind them: see `tenantry quarantine list`, and retry them with a version that is mended"
+            " revision wait behind them: see `tenantry quarantine list`, and retry them with a corrected version"
         )
     if told["ahead"]["messages"]:
         yield _ahead(told["ahead"])
@@ -86,21 +86,21 @@ def _troubles(told: dict[str, Any]) -> Iterator[str]:
     if guard["held"]:
         closings = f" ({guard['closings']} of them would close a product)" if guard["closings"] else ""
         yield (
-            f"the destroy guard holds {guard['held']} changes of {guard['tenants']} tenants{closings}, the oldest for"
+            f"{guard['held']} changes of {guard['tenants']} tenants await approval{closings}, the oldest for"
             f" {age(guard['oldest_seconds'])}: see `tenantry runs approve`"
         )
 
 
 def _ahead(ahead: dict[str, Any]) -> str:
-    """Whose clock, or whose idea of never, does not count."""
+    """Producers whose times are far ahead of Tenantry's clock."""
     return (
-        f"{ahead['messages']} messages of {', '.join(ahead['sources'])} said a time more than a day ahead of ours, the"
+        f"{ahead['messages']} messages of {', '.join(ahead['sources'])} had a time more than a day in the future, the"
         f" last at {clock(ahead['last_at'])}: they were applied, and their deadlines run from when they were recorded"
     )
 
 
 def _intake(parts: Process) -> tuple[dict[str, Any], list[Standing]]:
-    """How far the intake is; where no broker answers, that alone."""
+    """The position of the intake; where no broker answers, only that."""
     group = parts.settings.consumer_group
     try:
         found = standings_of(parts)
@@ -123,23 +123,23 @@ def _read(told: dict[str, Any], standings: list[Standing]) -> Iterator[Line]:
         yield from stands_still(standings)
     if told["unread"]:
         yield (
-            f"no live intake of ours reads {', '.join(told['unread'])}: start one; if one runs, a program of others is"
-            f" in our consumer group {told['group']}, so end that, or set TENANTRY_CONSUMER_GROUP"
+            f"no live intake of this installation reads {', '.join(told['unread'])}: start one; if one"
+            f" runs, a foreign program is in the consumer group {told['group']}: end it, or set TENANTRY_CONSUMER_GROUP"
         )
 
 
 def _adopted(configuration: dict[str, Any]) -> Iterator[str]:
-    """Which configuration holds, and what of it needs an operator."""
+    """The adopted configuration, and its problems for an operator."""
     if not configuration["version"]:
-        yield "no configuration is adopted: `tenantry migrate` adopts what is at hand"
+        yield "no configuration is adopted: `tenantry migrate` adopts the local files and settings"
         return
     yield f"configuration {configuration['version']} is adopted, by {configuration['by']}: {configuration['reason']}"
     for shard, families in configuration["left_shards"].items():
-        yield f"shard {shard} has left the topology, and {families} families live on it: see `tenantry config check`"
+        yield f"shard {shard} has left the topology, and {families} families are on it: see `tenantry config check`"
 
 
 def _swept(sweep: dict[str, Any]) -> str:
-    """How far the background sweep is."""
+    """The progress of the background sweep."""
     if sweep["stopped_at"]:
         return (
             f"the background sweep stopped itself at {clock(sweep['stopped_at'])}: {sweep['reason']}. It looks like a"

@@ -23,7 +23,7 @@ def tenants(
     ] = None,
     state: Annotated[
         ScopeState | None,
-        typer.Option(help="Only tenants in this state (the worst of their scopes)."),
+        typer.Option(help="Only tenants in this state (the worst state of their scopes)."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 1000,
 ) -> Report:

@@ -1,4 +1,4 @@
-"""The waiting list: messages whose tenant was never created, for an operator who asks their producers."""
+"""Backlog: messages whose tenant was never created, for an operator who asks their producers."""
 
 from __future__ import annotations
 
@@ -48,5 +48,5 @@ def _waiting(rows: list[dict[str, Any]], limit: int) -> Iterator[str | Table]:
     columns = ("tenant", "messages", "producers", "types", "oldest", "newest")
     yield table(f"messages wait for {len(rows)} tenants", columns, cells)
     if rows:
-        yield "each waits until its tenant.created comes: ask the producers; `tenantry timeline TENANT` tells more"
+        yield "each message waits until its tenant.created comes: ask the producers; see `tenantry timeline TENANT`"
     yield from perhaps_more(rows, limit)

@@ -1,8 +1,8 @@
-"""What does Tenantry wait for, and where is it written down?
+"""Waits of the workers: unreachable, full or read-only servers, as `status` reports them.
 
-Workers tell it to the database with each heartbeat, and to their cards in the data directory, which are there while the
-database is away, full or read-only. The disk of the embedded database is looked at besides: a full one may keep even a
-card from being made.
+Each worker writes its waits to the database with each heartbeat, and to its card in the data directory, which can be
+read while the database is away, full or read-only. The free space on the disk of the embedded database is checked too:
+on a full disk even a card may not be written.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from domain.errors import TenantryError, Unavailable
 from runtime.settings import Settings
 
 LONG_OPEN_SECONDS: Final = 600.0
-"""So long a transaction may be open before `status` names it: claims get slower by about 0.1 ms for 1,000 changes."""
+"""The age at which `status` names an open transaction: claims get slower by about 0.1 ms for 1,000 changes."""
 
 
 def waits_of(settings: Settings, workers: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
-    """Each loop that waits, once: worker, who, why, text and since (ISO 8601)."""
+    """Each waiting loop once: worker, who (the server), why, text and since (ISO 8601)."""
     cards = worker_cards(settings.data_dir)
     told = [*cards, *({**worker, "waits": worker["details"].get("waits", ())} for worker in workers)]
     found = {
@@ -36,7 +36,7 @@ def waits_of(settings: Settings, workers: Iterable[Mapping[str, Any]] = ()) -> l
 
 
 def server_waits(server: Mapping[str, Any]) -> Iterable[str]:
-    """What is wrong with a database that answers."""
+    """The problems of a database that answers."""
     if server["read_only"]:
         yield "the database is read-only: promote it, end its maintenance, or name the server that takes writes"
     if server["connections"] >= server["max_connections"] * 0.9:
@@ -45,8 +45,8 @@ def server_waits(server: Mapping[str, Any]) -> Iterable[str]:
     opened = server["open_longest"]
     if opened and opened["seconds"] > LONG_OPEN_SECONDS:
         yield (
-            f"{opened['who']} has been open in the database for {age(opened['seconds'])}: until it ends no row that is"
-            " done with is cleaned up, and the work queue gets slower; end it if nobody needs it"
+            f"{opened['who']} has been open in the database for {age(opened['seconds'])}: until it ends dead rows are"
+            " not cleaned up, and the work queue gets slower; end it if it is not needed"
         )
 
 
@@ -57,7 +57,7 @@ def disk_waits(settings: Settings) -> Iterable[str]:
     with suppress(OSError):
         free = shutil.disk_usage(settings.data_dir).free // 2**20
         if free < LOW_MB:
-            yield f"the disk of {settings.data_dir.absolute()} has {free} MB left: make room for the embedded database"
+            yield f"the disk of {settings.data_dir.absolute()} has {free} MB left: free space for the embedded database"
 
 
 def version_waits(workers: Iterable[Mapping[str, Any]]) -> Iterable[str]:
@@ -68,7 +68,7 @@ def version_waits(workers: Iterable[Mapping[str, Any]]) -> Iterable[str]:
 
 
 def away(settings: Settings, error: TenantryError) -> dict[str, Any]:
-    """What `status` knows while the database does not answer."""
+    """The status while the database does not answer."""
     why = error.why if isinstance(error, Unavailable) else "unavailable"
     return {
         "database": {"answers": False, "why": why, "text": str(error)},
@@ -80,7 +80,7 @@ def away(settings: Settings, error: TenantryError) -> dict[str, Any]:
 
 
 def told_waits(told: Mapping[str, Any]) -> Iterator[Line]:
-    """A table of who waits, if anybody does, a line for each thing that is wrong besides, and where the logs are."""
+    """A table of the waiting loops, a line for each other problem, and the paths of the logs."""
     rows = [(each["who"], each["why"], age(_seconds(each["since"])), each["text"]) for each in told["waits"]]
     if rows:
         yield table("waiting", ("who", "for", "since", ""), rows)
@@ -90,7 +90,7 @@ def told_waits(told: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def logs_of(settings: Settings) -> list[str]:
-    """Where the logs of the Tenantry in this data directory are, as far as there are any."""
+    """The paths of the logs in this data directory, where there are any."""
     here = settings.data_dir.absolute()
     places = (here / "logs", here / "postgres" / "postgres.log", here / "broker" / "broker.log")
     return [str(place) for place in places if place.exists()]

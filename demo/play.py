@@ -1,4 +1,4 @@
-"""What does Tenantry do, in one minute?
+"""Command `tenantry demo`: it runs a realistic stream and checks every result.
 
 `demo` starts everything on embedded parts in a directory of its own, whatever the environment and ./tenantry.toml say,
 sends the stream wave by wave, shows the seven steps while they happen, and asks the oracle at the end.
@@ -43,23 +43,25 @@ from workers.supervisor import Supervisor
 STEPS: Final = ("commerce", "site", "region", "configuration", "identity", "database", "license")
 INPUT: Final = "input.jsonl"
 GUARD: Final = 100_000
-"""What the destroy guard lets pass here: the stream squeezes months of destroys and deactivations into a minute."""
+"""The budget of the destroy guard here: the stream has months of destroys and deactivations in one minute."""
 
 
 @command
 def demo(
-    tenants: Annotated[int, typer.Option(min=1, max=5000, help="How many; each story is told at least once.")] = 72,
-    seed: Annotated[int, typer.Option(help="Another seed is another stream.")] = 1,
+    tenants: Annotated[
+        int, typer.Option(min=1, max=5000, help="Number of tenants; each story is played at least once.")
+    ] = 72,
+    seed: Annotated[int, typer.Option(help="Each seed gives another stream.")] = 1,
     data_dir: Annotated[
         Path | None,
         typer.Option("--data-dir", help="A new directory for the data; it is kept.", show_default="temporary"),
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the data, and say how to start on it again.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the data, and print how to start on it again.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a realistic stream through everything, and check the result against an oracle.
+    """Run a realistic stream through all workers, and check the result against an oracle.
 
-    Exit code 0 says that all read models and all databases, schemas and roles are exactly what must be there.
+    Exit code 0: all read models and all databases, schemas and roles are exactly as expected.
     """
     directory = _directory(data_dir)
     kept = keep or data_dir is not None
@@ -68,7 +70,7 @@ def demo(
             report = _run(directory, tenants=tenants, seed=seed, show=not as_json)
     except TenantryError:
         kept = True
-        err.print(f"what the workers said is in {directory / 'logs'}")
+        err.print(f"the logs of the workers are in {directory / 'logs'}")
         raise
     finally:
         if not kept:
@@ -114,7 +116,7 @@ def _surroundings(directory: Path) -> Iterator[None]:
 
 @dataclass(slots=True)
 class Report:
-    """What came of it. `seconds` by section; `cpu_seconds` of this process and all that it started and awaited."""
+    """The result. `seconds` by section; `cpu_seconds` of this process and all that it started and awaited."""
 
     tenants: int
     messages: int
@@ -129,7 +131,7 @@ class Report:
 
     @property
     def agreed(self) -> bool:
-        """Everything is as expected, and the stream had something at every level."""
+        """Whether everything is as expected, and the stream had a product at every level."""
         return not self.disagreements and all(self.levels.values())
 
     def told(self) -> dict[str, Any]:
@@ -179,7 +181,8 @@ def _run(directory: Path, *, tenants: int, seed: int, show: bool) -> Report:
     settings = Settings(data_dir=directory, log_level="warning", policy_file=directory / "demo-policy.toml")
     if show:
         err.print(
-            f"months in a minute: here the destroy guard lets {GUARD} changes pass, elsewhere 5 or 1 %", style="dim"
+            f"months in a minute: here the budget of the destroy guard is {GUARD} changes, elsewhere 5 or 1 %",
+            style="dim",
         )
     configure_logging(level="error")
     with clock.section("stream and oracle's expectation"):
@@ -272,7 +275,7 @@ def _judge(parts: Parts, directory: Path, messages: int, clock: _Clock, *, show:
 
 
 def _quarantined(parts: Parts) -> list[dict[str, Any]]:
-    """By rule: how many, and the reason that the first of them was given."""
+    """By rule: the number of messages, and the reason of the first one."""
     made: dict[str, dict[str, Any]] = {}
     for entry in quarantine_of(parts).entries():
         row = made.setdefault(entry.rule, {"rule": entry.rule, "messages": 0, "for_example": entry.reason})
@@ -280,11 +283,11 @@ def _quarantined(parts: Parts) -> list[dict[str, Any]]:
     return sorted(made.values(), key=lambda row: row["rule"])
 
 
-# -- what is shown at the end --------------------------------------------------------------------------------------
+# -- the final report ----------------------------------------------------------------------------------------------
 
 
 def _tour(parts: Parts, expected: Expected) -> list[Table]:
-    """All there is to show of the tenant with the most at the most levels."""
+    """The report on the tenant with products at the most levels."""
     richest = max(
         expected.tenants.values(),
         key=lambda tenant: (len({each.level for each in tenant.products.values()}), len(tenant.products)),
@@ -334,12 +337,12 @@ def _totals(report: Report) -> Iterator[Table | Styled]:
         )
 
 
-# -- what is shown while it runs -----------------------------------------------------------------------------------
+# -- the progress --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
-    """One look at the whole."""
+    """The progress of the whole installation at one moment."""
 
     done: dict[int, int]
     scopes: dict[str, int]
@@ -364,20 +367,20 @@ def _sight(connection: Connection) -> _Sight:
 
 
 class _Screen:
-    """Says nothing: for programs."""
+    """Display without output: for programs."""
 
     def wave(self, title: str, steps: dict[int, int], messages: int) -> None:
         """A wave begins; after it so many scopes have each step, and so many messages have come."""
 
     def look(self, connection: Connection) -> None:
-        """Called again and again while the wave runs."""
+        """Called repeatedly while the wave runs."""
 
     def end_of_wave(self) -> None:
         """The wave has settled."""
 
 
 class _Lines(_Screen):
-    """A line now and then: for logs."""
+    """A line at intervals: for logs."""
 
     def __init__(self, every_seconds: float = 2.0) -> None:
         self._begun = self._told = time.monotonic()
@@ -407,7 +410,7 @@ class _Lines(_Screen):
 
 
 class _Bars(_Screen):
-    """A bar a step: for people."""
+    """A bar for each step: for people."""
 
     def __init__(self, draw: Callable[[Bars], None]) -> None:
         self._draw = draw

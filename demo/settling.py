@@ -1,8 +1,9 @@
-"""When has everything come to rest?
+"""Settling: the wait until all work of a stream is done.
 
-When all that was published is taken in, no scope is due or leased or about to try again, and every projection is at
-the end of the log: twice in a row, because between two of these questions work may pass from one to the next.
-Timers far ahead (retention, expiry) and scopes that wait for something with a name do not count as unrest.
+A stream has settled when all published messages are taken in, no scope is due, leased or about to be tried again, and
+every projection is at the end of the log. All of this must be true twice in a row, because between two queries work may
+pass from one place to the next. Timers far ahead (retention, expiry) and scopes that wait for something that is named
+do not count as work.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SELECT (SELECT coalesce(sum(next_offset), 0) FROM kafka_positions)::bigint,
 
 @dataclass(frozen=True, slots=True)
 class Unrest:
-    """What still goes on: messages taken in so far; scopes due, leased, to be tried again; facts to project."""
+    """Unfinished work: messages taken in so far; scopes due, leased, to be tried again; events to project."""
 
     taken_in: int
     due: int
@@ -44,7 +45,7 @@ class Unrest:
     def __str__(self) -> str:
         return (
             f"{self.taken_in} messages taken in, {self.due} scopes due, {self.leased} at work,"
-            f" {self.retrying} to be tried again, {self.to_project} facts to project"
+            f" {self.retrying} to be tried again, {self.to_project} events to project"
         )
 
 
@@ -60,7 +61,7 @@ def settled(
     poll_seconds: float = 0.1,
     meanwhile: Callable[[Connection], None] = lambda _: None,
 ) -> float:
-    """Wait until everything is at rest; the seconds that it took. `meanwhile` is called at each look.
+    """Wait until everything has settled; the seconds that it took. `meanwhile` is called at each check.
 
     `published` counts all messages ever sent to both topics: `look(...).taken_in` from before, and those sent since.
     Raises Unavailable when a projection is halted, or when it takes too long.
@@ -77,5 +78,5 @@ def settled(
         if unrest.halted:
             raise Unavailable(f"a projection is halted ({unrest.halted}): see the log of the projector")
         if time.monotonic() - started > timeout_seconds:
-            raise Unavailable(f"not at rest after {timeout_seconds:g} s of {published} messages: {unrest}")
+            raise Unavailable(f"not settled after {timeout_seconds:g} s of {published} messages: {unrest}")
         time.sleep(poll_seconds)

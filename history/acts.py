@@ -36,7 +36,7 @@ class Act:
 
 
 def acts_in(
-    facts: Iterable[Recorded],
+    events: Iterable[Recorded],
     *,
     by: str | None = None,
     what: str | None = None,
@@ -48,10 +48,10 @@ def acts_in(
 
     `since` is included, `until` is not.
     """
-    for fact in facts:
-        if fact.cause.kind != "operator":
+    for recorded in events:
+        if recorded.cause.kind != "operator":
             continue
-        act = _act(fact)
+        act = _act(recorded)
         if (
             (by is None or by.casefold() in act.who.casefold())
             and (what is None or what.casefold() in act.what.casefold())
@@ -62,20 +62,20 @@ def acts_in(
             yield act
 
 
-def _act(fact: Recorded) -> Act:
-    details = {name: value for name, value in content_of(fact.event).items() if value != []}
+def _act(recorded: Recorded) -> Act:
+    details = {name: value for name, value in content_of(recorded.event).items() if value != []}
     why = details.pop("reason", None)
     details.pop("operator", None)
     return Act(
-        position=fact.position,
-        time=fact.time,
-        who=fact.cause.source,
-        what=REGISTRY[type(fact.event)].title,
-        on=fact.stream,
-        tenant_id=_tenant(fact.stream),
+        position=recorded.position,
+        time=recorded.time,
+        who=recorded.cause.source,
+        what=REGISTRY[type(recorded.event)].title,
+        on=recorded.stream,
+        tenant_id=_tenant(recorded.stream),
         why=why,
-        topic=fact.event.TOPIC,
-        id=str(fact.id),
+        topic=recorded.event.TOPIC,
+        id=str(recorded.id),
         details=details,
     )
 

@@ -1,8 +1,8 @@
-"""What was so at a moment, of one tenant?
+"""State of one tenant as of a moment in the past.
 
-From the facts of the log up to that moment alone, by the same folds that decide and project: the estate, and the read
-models. These are made of the tenant's facts in temporary tables of a transaction that is rolled back, so that their
-own queries answer, and nobody sees them.
+The snapshot and the read models are computed from the events of the log up to that moment, by the same folds that
+decide and project. The read models are built from the tenant's events in temporary tables of a transaction that is
+rolled back. So their own queries answer, and no other session sees these tables.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ Json = dict[str, Any]
 _TEMPORARY = "pg_temp"
 
 
-def snapshot_of(tenant_id: str, facts: Iterable[Recorded], *, catalog: Catalog) -> TenantSnapshot:
-    """The tenant as those facts leave it, which are all of its streams' and its customer's, in order."""
+def snapshot_of(tenant_id: str, events: Iterable[Recorded], *, catalog: Catalog) -> TenantSnapshot:
+    """The snapshot of the tenant after these events: all events of its streams and of its customer, in order."""
     streams: dict[str, list[Recorded]] = {}
-    for fact in facts:
-        streams.setdefault(fact.stream, []).append(fact)
+    for recorded in events:
+        streams.setdefault(recorded.stream, []).append(recorded)
 
     def folded(stream: str) -> State:
         return reduce(evolve, streams.get(stream, ()), initial(stream))
@@ -61,10 +61,10 @@ def snapshot_of(tenant_id: str, facts: Iterable[Recorded], *, catalog: Catalog) 
 
 
 def read_models(
-    connection: Connection, tenant_id: str, facts: Iterable[Recorded], projections: Sequence[Projection]
+    connection: Connection, tenant_id: str, events: Iterable[Recorded], projections: Sequence[Projection]
 ) -> Json:
-    """What each read model said of the tenant. Raises HandlerFailed, Unavailable."""
-    fold = Fold(change for fact in facts for each in projections for change in each.changes_of(fact))
+    """The rows of each read model for the tenant. Raises HandlerFailed, Unavailable."""
+    fold = Fold(change for recorded in events for each in projections for change in each.changes_of(recorded))
     transaction = connection.begin()
     try:
         connection.execution_options(schema_translate_map={None: _TEMPORARY})
@@ -73,8 +73,8 @@ def read_models(
         return {each.name: each.query(connection, tenant_id) for each in projections}
     except DBAPIError as error:
         raise Unavailable(
-            f"the read models of then cannot be told ({first_line(error)}): the database user needs the right to make"
-            " temporary tables"
+            f"the read models of that moment cannot be computed ({first_line(error)}): the database user needs the"
+            " right to make temporary tables"
         ) from error
     finally:
         transaction.rollback()
@@ -82,7 +82,7 @@ def read_models(
 
 
 def _tables(projections: Sequence[Projection]) -> list[Table]:
-    """Those of the read models, and the views on them."""
+    """The tables of the read models, and the views on them."""
     views = [table for table in METADATA.tables.values() if table.is_view]
     return [*(table for each in projections for table in each.tables), *views]
 
@@ -90,31 +90,31 @@ def _tables(projections: Sequence[Projection]) -> list[Table]:
 def tell(
     connection: Connection,
     tenant_id: str,
-    facts: Sequence[Recorded],
+    events: Sequence[Recorded],
     *,
     projections: Sequence[Projection],
     catalog: Catalog,
     policy: Policy,
     now: datetime,
 ) -> Json:
-    """Everything there was to show of a tenant then, in the shape of `tenantry show`."""
-    snapshot = snapshot_of(tenant_id, facts, catalog=catalog)
+    """The report on the tenant as of the moment, in the shape of `tenantry show`."""
+    snapshot = snapshot_of(tenant_id, events, catalog=catalog)
     told = describe(snapshot, catalog=catalog, policy=policy, now=now)
-    return told | read_models(connection, tenant_id, facts, projections)
+    return told | read_models(connection, tenant_id, events, projections)
 
 
 # -- what differs --------------------------------------------------------------------------------------------------
 
 
 def differences(before: Json, after: Json) -> list[tuple[str, Any, Any]]:
-    """(where, before, after) of each value that is not the same in both; None where there is none."""
+    """(path, before, after) of each value that differs; None where a value is missing."""
     old, new = dict(_leaves("", before)), dict(_leaves("", after))
     paths = dict.fromkeys([*old, *new])
     return [(path, old.get(path), new.get(path)) for path in paths if old.get(path) != new.get(path)]
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The values with their places, as in `licenses.confluence.edition`. When a row was last touched is no content."""
+    """The values with their paths, as in `licenses.confluence.edition`; the time of the last write is left out."""
     match value:
         case dict():
             for name, inner in value.items():
@@ -136,7 +136,7 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _name_of(row: Json) -> str:
-    """Which row of its list it is; nothing where there can be only one."""
+    """The name of the row in its list; empty where the list can have one row only."""
     if "number" in row:
         return str(row["name"])
     return "/".join(str(row[column]) for column in _NAMING if row.get(column))

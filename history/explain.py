@@ -1,14 +1,14 @@
-"""Why was a product usable, or not, at a moment?
+"""Explanation of a product's state at a moment: the reasons why it was usable or not.
 
-From the facts of the log up to then: what held it back in the real world (its access to the site, its login role, its
-entitlement), what commerce wanted of it, since which fact, and that fact's cause, back to the message on Kafka or to
-the person who did it; and where the saga stood.
+It is computed from the events of the log up to that moment: what the product lacked in its real resources (its access
+to the site, its login role, its entitlement); its desired state, with the event since which it is so and the causes of
+that event, back to the message on Kafka or to the person; and the state of the saga.
 
-    lacking     what was not so in the real world, though an open product needs it
-    doubts      why what is told of the real world may not have been so: it was away, or was found missing later
-    obstacles   what kept commerce's wish from being open, each with the fact since which it was so without a break
-    awaiting    what the destroy guard held: it changed nothing, and waited for an approval
-    standing    the scopes that were not at rest, each with its step
+    lacking     requirements of an open product that its resources did not meet
+    doubts      reasons to doubt the recorded state: a resource was unreachable, or was found missing later
+    obstacles   reasons why the desired state was not open, each with the event since which it holds without a break
+    awaiting    changes beyond the budget of the destroy guard: they changed nothing and awaited approval
+    standing    the scopes that had not converged, each with its step
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from history.story import Standing, standing
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Something that was so, in words; `since` is the chain of facts from the one that made it so to the first."""
+    """A reason in words; `since` is the chain of events from the one that brought it about to the first cause."""
 
     said: str
     since: Sequence[Recorded]
@@ -50,7 +50,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Stood:
-    """A scope that was not at rest."""
+    """A scope that had not converged."""
 
     scope: Scope
     state: str
@@ -60,9 +60,9 @@ class Stood:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """`wish`: open, closed or gone; `wanted`: the reasons for it; `level`: to which it last converged.
+    """`spec`: open, closed or gone; `desired_state`: the reasons for it; `level`: the level it last converged to.
 
-    `level_since`: by what it came to that level; `level_last`: by what it last converged to it.
+    `level_since`: the event that brought it to that level; `level_last`: its last convergence to that level.
     """
 
     product: str
@@ -76,71 +76,73 @@ class Explained:
     level_since: Sequence[Recorded]
     level_last: Sequence[Recorded]
     data_lost: bool
-    """Whether it had begun anew after a purge had taken what it once held."""
+    """Whether it had started again without data, after a purge had deleted its data."""
     standing: Sequence[Stood]
 
 
 def explain(
     tenant_id: str,
     product: str,
-    facts: Sequence[Recorded],
+    events: Sequence[Recorded],
     *,
     catalog: Catalog,
     policy: Policy,
     now: datetime,
     later: Sequence[Recorded] = (),
 ) -> Explained:
-    """`facts`: all of the tenant up to the moment, in order; `later`: those after it; `now`: the time of the moment."""
-    snapshot = snapshot_of(tenant_id, facts, catalog=catalog)
-    known = {fact.id: fact for fact in facts}
+    """`events`: all of the tenant up to the moment; `later`: those after it; `now`: the time of the moment."""
+    snapshot = snapshot_of(tenant_id, events, catalog=catalog)
+    known = {recorded.id: recorded for recorded in events}
     lacking = tuple(_lacking(product, snapshot, catalog))
     scope, family = Scope("product", tenant_id, product), Scope("family", tenant_id, catalog.family_of(product))
-    converged, again = _level_since(scope, facts)
-    awaiting = tuple(_awaiting(product, snapshot.tenant, facts, known, catalog=catalog))
+    converged, again = _level_since(scope, events)
+    awaiting = tuple(_awaiting(product, snapshot.tenant, events, known, catalog=catalog))
     return Explained(
         product=product,
         usable=not lacking,
         lacking=lacking,
-        doubts=tuple(doubts(scope, family, snapshot, facts, later)),
+        doubts=tuple(doubts(scope, family, snapshot, events, later)),
         spec=licensed_access(snapshot.tenant, product, catalog=catalog, now=now),
-        desired_state=tuple(_reasons(tenant_id, product, facts, known, catalog=catalog, now=now, is_free=not awaiting)),
+        desired_state=tuple(
+            _reasons(tenant_id, product, events, known, catalog=catalog, now=now, is_free=not awaiting)
+        ),
         awaiting=awaiting,
         level=snapshot.product(product).level,
         level_since=chain(converged, known) if converged else (),
         level_last=chain(again, known) if again else (),
         data_lost=data_lost(product, snapshot, catalog=catalog),
-        standing=tuple(_standing(product, snapshot, facts, catalog=catalog, policy=policy, now=now)),
+        standing=tuple(_standing(product, snapshot, events, catalog=catalog, policy=policy, now=now)),
     )
 
 
-def chain(fact: Recorded, known: Mapping[UUID, Recorded]) -> list[Recorded]:
-    """The fact, the fact that was its cause, and so on; the last one has come from outside.
+def chain(recorded: Recorded, known: Mapping[UUID, Recorded]) -> list[Recorded]:
+    """The event, the event that was its cause, and so on; the cause of the last one is outside of the log.
 
-    Behind a fact that the destroy guard had held stands the approval that let it pass.
+    An event that had awaited approval is followed by its approval.
     """
-    found = [fact]
+    found = [recorded]
     while found[-1].cause.kind == "event" and found[-1].cause.id:
         cause = known.get(UUID(found[-1].cause.id))
         if cause is None or cause in found:
             break
         found.append(cause)
-    approvals = ((fact, _approval_of(fact, known)) for fact in found)
+    approvals = ((recorded, _approval_of(recorded, known)) for recorded in found)
     return [each for pair in approvals for each in pair if each is not None]
 
 
-def _approval_of(fact: Recorded, known: Mapping[UUID, Recorded]) -> Recorded | None:
-    """The approval that was recorded with the fact, of a held change that the same message or time had asked for."""
-    of_stream = [each for each in known.values() if each.stream == fact.stream and each.version < fact.version]
+def _approval_of(recorded: Recorded, known: Mapping[UUID, Recorded]) -> Recorded | None:
+    """The approval that was recorded with the event, of a change that the same message or time had requested."""
+    of_stream = [each for each in known.values() if each.stream == recorded.stream and each.version < recorded.version]
     held = {
-        each.version for each in of_stream if isinstance(each.event, ApprovalRequested) and each.cause == fact.cause
+        each.version for each in of_stream if isinstance(each.event, ApprovalRequested) and each.cause == recorded.cause
     }
     return next(
         (
             each
             for each in of_stream
             if isinstance(each.event, ChangesApproved)
-            and each.correlation != fact.correlation
-            and each.time == fact.time
+            and each.correlation != recorded.correlation
+            and each.time == recorded.time
             and held & set(each.event.changes)
         ),
         None,
@@ -183,22 +185,22 @@ def _lacking_of_database(product: str, snapshot: TenantSnapshot, catalog: Catalo
         yield "its login role could not log in"
 
 
-def _level_since(scope: Scope, facts: Sequence[Recorded]) -> tuple[Recorded | None, Recorded | None]:
-    """The fact by which the scope last came to another level, and the last by which it converged to that one."""
+def _level_since(scope: Scope, events: Sequence[Recorded]) -> tuple[Recorded | None, Recorded | None]:
+    """The event by which the scope last came to another level, and its last convergence to that level."""
     first: Recorded | None = None
     last: Recorded | None = None
-    for fact in facts:
-        if fact.stream == str(scope) and isinstance(fact.event, ScopeConverged):
+    for recorded in events:
+        if recorded.stream == str(scope) and isinstance(recorded.event, ScopeConverged):
             before = first.event.level if first and isinstance(first.event, ScopeConverged) else None
-            first = fact if fact.event.level != before else first
-            last = fact
+            first = recorded if recorded.event.level != before else first
+            last = recorded
     return first, last
 
 
 def _standing(
     product: str,
     snapshot: TenantSnapshot,
-    facts: Sequence[Recorded],
+    events: Sequence[Recorded],
     *,
     catalog: Catalog,
     policy: Policy,
@@ -211,53 +213,53 @@ def _standing(
     scopes |= {Scope("product", tenant_id, product): told["products"].get(product)}
     for scope, state in scopes.items():
         if state is not None and state["state"] != "converged":
-            of_scope = [fact for fact in facts if fact.stream == str(scope)]
+            of_scope = [recorded for recorded in events if recorded.stream == str(scope)]
             yield Stood(scope, state["state"], state.get("reason"), standing(of_scope))
 
 
-# -- what commerce wanted ------------------------------------------------------------------------------------------
+# -- the desired state ---------------------------------------------------------------------------------------------
 
 
 def _reasons(
     tenant_id: str,
     product: str,
-    facts: Sequence[Recorded],
+    events: Sequence[Recorded],
     known: Mapping[UUID, Recorded],
     *,
     catalog: Catalog,
     now: datetime,
     is_free: bool,
 ) -> Iterator[Reason]:
-    """Why the wish is what it is: each obstacle with the fact since which it is there; none: since when it is open.
+    """The reasons for the desired state: each obstacle with the event since which it exists; or the event of opening.
 
-    `is_free`: nothing that would change it awaits an approval.
+    `is_free`: no change of the product awaits approval.
     """
     since: dict[str, Recorded] = {}
     tenant, last = Tenant(tenant_id), None
-    for fact in facts:
-        if fact.stream != tenants.stream_of(tenant_id):
+    for recorded in events:
+        if recorded.stream != tenants.stream_of(tenant_id):
             continue
-        tenant, last = tenants.evolve(tenant, fact), fact
-        there = obstacles(tenant, product, catalog=catalog, now=fact.time) or {_OPEN: _OPEN}
-        since = {said: since.get(said, fact) for said in there.values()}
+        tenant, last = tenants.evolve(tenant, recorded), recorded
+        there = obstacles(tenant, product, catalog=catalog, now=recorded.time) or {_OPEN: _OPEN}
+        since = {said: since.get(said, recorded) for said in there.values()}
     there = obstacles(tenant, product, catalog=catalog, now=now) or {_OPEN: _OPEN}
     for name, said in there.items():
-        fact_of = since.get(said) or _license_of(product, facts) or last
+        since_event = since.get(said) or _license_of(product, events) or last
         if name == _OPEN:
-            rest = "nothing stands in its way" if is_free else "what would change that awaits an approval"
-            yield Reason(f"activated, licensed, and {rest}", chain(fact_of, known) if fact_of else ())
+            rest = "without an obstacle" if is_free else "a change of that awaits approval"
+            yield Reason(f"activated, licensed, and {rest}", chain(since_event, known) if since_event else ())
         else:
-            yield Reason(said, chain(fact_of, known) if fact_of else ())
+            yield Reason(said, chain(since_event, known) if since_event else ())
 
 
 _OPEN = "open"
 
 
 def _awaiting(
-    product: str, tenant: Tenant, facts: Sequence[Recorded], known: Mapping[UUID, Recorded], *, catalog: Catalog
+    product: str, tenant: Tenant, events: Sequence[Recorded], known: Mapping[UUID, Recorded], *, catalog: Catalog
 ) -> Iterator[Reason]:
-    """What the destroy guard holds of the product, of its host or of the whole tenant."""
-    asked = {fact.version: fact for fact in facts if fact.stream == tenants.stream_of(tenant.id)}
+    """The changes of the product, of its host or of the whole tenant that await approval."""
+    asked = {recorded.version: recorded for recorded in events if recorded.stream == tenants.stream_of(tenant.id)}
     for held in tenant.pending:
         event = held.event
         if event.product not in (None, product, catalog[product].host):
@@ -265,13 +267,13 @@ def _awaiting(
         whose = "" if event.product is None else " of it" if event.product == product else f" of host {event.product}"
         said = _with(f"{describe_pending(event)}{whose}", event.reason)
         yield Reason(
-            sentence(problem("approval-needed", change=f"{said}, held by the destroy guard")),
+            sentence(problem("approval-needed", change=f"{said}, beyond the budget of the destroy guard")),
             chain(asked[held.version], known) if held.version in asked else (),
         )
 
 
 def obstacles(tenant: Tenant, product: str, *, catalog: Catalog, now: datetime) -> dict[str, str]:
-    """What keeps the product from being wanted open, by a short name; nothing where it is."""
+    """The reasons why the product's desired state is not open, by a short name; empty where it is open."""
     registers = tenant.product(product)
     if registers.presence is None:
         return {"never": "it was never activated"}
@@ -307,9 +309,14 @@ def _with(said: str, reason: str | None) -> str:
     return f"{said} ({reason})" if reason else said
 
 
-def _license_of(product: str, facts: Sequence[Recorded]) -> Recorded | None:
-    """The last fact that wrote the product's license: whose end has passed without a fact of its own yet."""
+def _license_of(product: str, events: Sequence[Recorded]) -> Recorded | None:
+    """The last event that wrote the product's license, for a license that has ended without an event of its own yet."""
     writes = (ProductActivated, LicenseUpdated)
     return next(
-        (fact for fact in reversed(facts) if isinstance(fact.event, writes) and fact.event.product == product), None
+        (
+            recorded
+            for recorded in reversed(events)
+            if isinstance(recorded.event, writes) and recorded.event.product == product
+        ),
+        None,
     )

@@ -1,9 +1,9 @@
-"""What became of a scope, told in order?
+"""Runs of a scope: what the saga did, in order.
 
-From the facts of its stream alone, and the facts of its tenant and customer that were their cause: what was wished,
-each step begun, completed, failed or undone, what was given up and why, who held it and who let it go on. A *run*
-begins with the first thing done and ends when the scope has converged; what is tried again after it was given up or
-held is told as a run of its own.
+The runs are computed from the events of the scope's stream, and from the events of its tenant and customer that were
+their cause: the change of the desired state, each step that was started, completed, failed or compensated, the failure
+of the scope and its reason, and the operators' acts. A *run* begins with the first action and ends when the scope has
+converged; a retry after a failure or after a hold is a run of its own.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from domain.times import clock
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One fact. `what` is a word for programs, `said` a clause for people; `fact` is the event without persons."""
+    """One event. `what` is a word for programs, `said` a clause for people; `fact`: the event without personal data."""
 
     time: datetime
     stream: str
@@ -59,7 +59,7 @@ class Line:
 
 @dataclass(slots=True)
 class Run:
-    """From the first thing done until the scope converged, or was tried again."""
+    """From the first action until the scope has converged, or until a retry."""
 
     number: int
     lines: list[Line] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a scope stands, as its last facts say."""
+    """The step at which a scope is, by its last events."""
 
     step: Step | None = None
     attempts: int = 0
@@ -75,12 +75,12 @@ class Standing:
     reason: str | None = None
 
 
-def standing(facts: Iterable[Recorded]) -> Standing:
-    """The step at which it stands, or stood when it was given up or held, how often that was tried, and why in vain."""
+def standing(events: Iterable[Recorded]) -> Standing:
+    """The current step, or the step at which the scope failed or was put on hold, with its attempts and last error."""
     found = Standing()
     compensating = False
-    for fact in facts:
-        match fact.event:
+    for recorded in events:
+        match recorded.event:
             case ScopeConverged() | ScopeResumed() | DataAbandoned() | EnsureRequested():
                 found, compensating = Standing(), False
             case ScopeFailed() as event:
@@ -98,55 +98,57 @@ def standing(facts: Iterable[Recorded]) -> Standing:
     return found
 
 
-def tell(facts: Sequence[Recorded], causes: Mapping[UUID, Recorded]) -> list[Run]:
-    """The runs of a scope. `facts`: its stream, in order; `causes`: those that they may name, by id."""
+def tell(events: Sequence[Recorded], causes: Mapping[UUID, Recorded]) -> list[Run]:
+    """The runs of a scope. `events`: its stream, in order; `causes`: the events that may be their causes, by id."""
     runs: list[Run] = []
     compensating: set[int] = set()
     ended, spec = True, ""
-    for fact in facts:
-        event = fact.event
+    for recorded in events:
+        event = recorded.event
         if ended or (isinstance(event, ScopeResumed | DataAbandoned) and any(line.step for line in runs[-1].lines)):
             runs.append(Run(len(runs) + 1))
         if isinstance(event, StepStarted) and event.compensating:
             compensating.add(event.generation)
-        if fact.cause.kind == "event" and fact.cause.id != spec:
-            spec = fact.cause.id
+        if recorded.cause.kind == "event" and recorded.cause.id != spec:
+            spec = recorded.cause.id
             runs[-1].lines.extend(_wished(spec, causes, getattr(event, "key", "")))
-        runs[-1].lines.append(line_of(fact, compensating))
+        runs[-1].lines.append(line_of(recorded, compensating))
         ended = isinstance(event, ScopeConverged)
     return runs
 
 
 def _wished(id_: str, causes: Mapping[UUID, Recorded], key: str) -> Iterator[Line]:
-    """What the saga's facts name as their cause: what commerce said; of which product, unless it is that `key`."""
+    """The line of the event that is the cause of the saga's events; it names the product, unless that is `key`."""
     cause = causes.get(UUID(id_)) if id_ else None
     if cause is not None:
         event = cause.event
         reason, product = getattr(event, "reason", None), getattr(event, "product", key) or key
         said = REGISTRY[type(event)].title
         said += (f" of {product}" if product != key else "") + (f" ({reason})" if reason else "")
-        by = "for its time has come" if cause.cause.kind == "event" else f"by {place_of(cause.cause)}"
+        by = "because it was due" if cause.cause.kind == "event" else f"by {place_of(cause.cause)}"
         yield _placed(cause, "wished", None, f"{said}, {by}")
 
 
 def place_of(cause: Cause) -> str:
-    """Where it came from: the message with its place on Kafka, or who did it."""
+    """The origin of an event: the message with its place on Kafka, or the operator or worker."""
     if cause.kind == "message":
         return f"message {cause.id} of {cause.source} at {cause.topic}/{cause.partition}@{cause.offset}"
     return cause.source
 
 
-def line_of(fact: Recorded, compensating: set[int]) -> Line:
-    """One fact of a scope's stream; `undoing` holds the generations that undo what was given up."""
-    event = fact.event
+def line_of(recorded: Recorded, compensating: set[int]) -> Line:
+    """The line of one event of a scope's stream; `compensating` has the generations of compensating steps."""
+    event = recorded.event
     step = getattr(event, "step", None)
     undone = getattr(event, "generation", None) in compensating
-    return _placed(fact, _what(event, undone=undone), step, _said(fact, undone=undone))
+    return _placed(recorded, _what(event, undone=undone), step, _said(recorded, undone=undone))
 
 
-def _placed(fact: Recorded, what: str, step: Step | None, said: str) -> Line:
-    told = fact.event.model_dump(mode="json", include=set(REGISTRY[type(fact.event)].told))
-    return Line(fact.time, fact.stream, fact.version, fact.position, what, step, said, fact.cause, told)
+def _placed(recorded: Recorded, what: str, step: Step | None, said: str) -> Line:
+    told = recorded.event.model_dump(mode="json", include=set(REGISTRY[type(recorded.event)].told))
+    return Line(
+        recorded.time, recorded.stream, recorded.version, recorded.position, what, step, said, recorded.cause, told
+    )
 
 
 def _what(event: Event, *, undone: bool) -> str:
@@ -159,17 +161,17 @@ def _what(event: Event, *, undone: bool) -> str:
             return REGISTRY[type(event)].word
 
 
-def _said(fact: Recorded, *, undone: bool) -> str:
-    event = fact.event
+def _said(recorded: Recorded, *, undone: bool) -> str:
+    event = recorded.event
     match event:
         case StepStarted(direction="ensure"):
             return ("back to " if undone else "") + _spec(event.spec)
         case StepStarted():
-            return "is taken away again" if undone else "is taken away"
+            return "is removed again" if undone else "is removed"
         case StepCompleted(direction="ensure"):
             return ("as it was before" if undone else "") or _found(event.facts)
         case StepCompleted():
-            return "nothing of it is left"
+            return "is removed completely"
         case StepFailed():
             again = f"tried again at {clock(event.retry_at)}" if event.retry_at else "not tried again"
             return f"attempt {event.attempt}: {event.reason}; {again}"
@@ -178,37 +180,37 @@ def _said(fact: Recorded, *, undone: bool) -> str:
         case StepMissing():
             return event.reason
         case _:
-            return _verdict(fact)
+            return _verdict(recorded)
 
 
-def _verdict(fact: Recorded) -> str:
-    """What was said of the whole scope, by whom, and what goes on from there."""
-    event = fact.event
-    by = f"by {fact.cause.source}: " if fact.cause.kind == "operator" else ""
+def _verdict(recorded: Recorded) -> str:
+    """The text for an event of the whole scope: the operator, the reason, and what happens next."""
+    event = recorded.event
+    by = f"by {recorded.cause.source}: " if recorded.cause.kind == "operator" else ""
     match event:
         case ScopeConverged(level="absent"):
-            return "nothing is left of it"
+            return "is removed completely"
         case ScopeConverged():
-            lost = ", begun anew: the data that it once held is lost" if event.data_lost else ""
-            return f"is as it should be: {event.level}{lost}"
+            lost = ", started again without data: its earlier data is lost" if event.data_lost else ""
+            return f"has its desired state: {event.level}{lost}"
         case ScopeFailed():
-            return f"{event.reason}; tried again when another wish comes, or by `tenantry runs retry`"
+            return f"{event.reason}; tried again when the desired state changes, or by `tenantry runs retry`"
         case ScopePutOnHold() if by:
-            return f"{by}{event.reason}; nothing is begun until `tenantry runs release`"
+            return f"{by}{event.reason}; no step starts until `tenantry runs release`"
         case ScopePutOnHold() if "`tenantry runs" in event.reason:
             return event.reason
         case ScopePutOnHold():
-            return f"{event.reason}; mend it, then `tenantry runs retry`, unless another wish comes"
+            return f"{event.reason}; repair it, then run `tenantry runs retry`, unless the desired state changes first"
         case ScopeResumed() | EnsureRequested():
             return f"{by}{event.reason}"
         case DataAbandoned():
-            return f"{by}{event.reason}; made anew, without the data of {', '.join(event.products) or 'nobody'}"
+            return f"{by}{event.reason}; created again, without the data of {', '.join(event.products) or 'nothing'}"
         case _:
             return ""
 
 
 def _spec(spec: StepSpec) -> str:
-    """The wish as `name value` pairs; wishes hold no persons."""
+    """The spec as `name value` pairs; a spec has no personal data."""
     if isinstance(spec, DatabaseSpec):
         roles = (role.product + ("" if role.login else " (may not log in)") for role in spec.roles)
         return f"database of {spec.family}, login roles for {', '.join(roles)}"
@@ -226,16 +228,16 @@ def value_of(value: Any) -> str:
             return str(value)
 
 
-def _found(facts: StepResult | None) -> str:
-    """Where it is now, for steps that are somewhere. Of persons nothing."""
-    match facts:
+def _found(result: StepResult | None) -> str:
+    """The place of the resource, for steps that have one; no personal data."""
+    match result:
         case SiteResult():
-            return facts.url
+            return result.url
         case RegionResult():
-            return f"on shard {facts.shard} in {facts.region}"
+            return f"on shard {result.shard} in {result.region}"
         case DatabaseResult():
-            return f"schema {facts.schema_name} of database {facts.database} on shard {facts.shard}"
+            return f"schema {result.schema_name} of database {result.database} on shard {result.shard}"
         case LicenseResult():
-            return f"in {facts.location}"
+            return f"in {result.location}"
         case _:
             return ""

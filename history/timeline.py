@@ -1,15 +1,15 @@
-"""What happened to one tenant, in order, from all sides?
+"""Timeline of one tenant: messages, events, steps, timers and operators' acts in order.
 
-    came       a message of commerce, with its place on Kafka; how often
-    refused    what was quarantined, and by which rule
-    waiting    what waits for the tenant to be created
-    decided    what a message came to: facts of the tenant and of its customer
-    step       an intent, its outcome, a failure and when it is tried again
-    scope      converged, given up, held, resumed
-    timer      what time brought about; and what is set to wake later
-    operator   what a person did, with who and why
+    came       a message of commerce, with its place on Kafka and the number of times it came
+    refused    a quarantined message, and the rule that it broke
+    waiting    a message that waits for the tenant to be created
+    decided    the events of the tenant and of its customer that a message led to
+    step       an intent, its outcome, a failure and the time of the next attempt
+    scope      converged, failed, on hold, resumed
+    timer      an event that was due at a time, and a scope that is scheduled
+    operator   an operator's act, with its reason
 
-Each line names its cause: the position of an earlier fact, a message, or a person. Of persons' data nothing is told.
+Each line names its cause: the position of an earlier event, a message, or a person. No line shows personal data.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened. `key` is its own; `because` says of what it is the effect, in words."""
+    """One entry. `key` is unique in the timeline; `because` is the cause in words."""
 
     key: str
     time: datetime
@@ -44,7 +44,7 @@ class Entry:
     because: str
     position: int | None = None
     caused_by: int | None = None
-    """The position of the fact that was its cause."""
+    """The position of the event that was its cause."""
     stream: str | None = None
     version: int | None = None
     id: str | None = None
@@ -54,12 +54,12 @@ class Entry:
     scope: Scope | None = None
 
 
-def timeline(facts: Sequence[Recorded], arrivals: Arrivals) -> list[Entry]:
-    """All there is, in the order of time. `facts`: of the tenant and its customers, in the log's order."""
+def timeline(events: Sequence[Recorded], arrivals: Arrivals) -> list[Entry]:
+    """All entries in the order of time. `events`: of the tenant and its customers, in the log's order."""
     entries = [
-        *_of_log(facts),
-        *_of_messages(facts, arrivals),
-        *_of_quarantine(arrivals.quarantined, facts),
+        *_of_log(events),
+        *_of_messages(events, arrivals),
+        *_of_quarantine(arrivals.quarantined, events),
         *map(_of_waiting, arrivals.waiting),
         *(_of_timer(scope, due_at) for scope, due_at in arrivals.timers),
     ]
@@ -75,7 +75,7 @@ def chosen(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[Entry]:
-    """Those that are asked for; `scopes` are the product's, its family's too."""
+    """The entries that pass the filters; `scopes` are those of the product, its family included."""
     return [
         entry
         for entry in entries
@@ -89,45 +89,47 @@ def chosen(
 # -- the log -------------------------------------------------------------------------------------------------------
 
 
-def _of_log(facts: Sequence[Recorded]) -> Iterator[Entry]:
-    positions = {fact.id: fact.position for fact in facts}
+def _of_log(events: Sequence[Recorded]) -> Iterator[Entry]:
+    positions = {recorded.id: recorded.position for recorded in events}
     compensating: dict[str, set[int]] = {}
-    for fact in facts:
-        event = fact.event
+    for recorded in events:
+        event = recorded.event
         if isinstance(event, StepStarted) and event.compensating:
-            compensating.setdefault(fact.stream, set()).add(event.generation)
-        kind = _kind(fact)
-        is_of_scope = StreamName.parse(fact.stream).is_of_scope
+            compensating.setdefault(recorded.stream, set()).add(event.generation)
+        kind = _kind(recorded)
+        is_of_scope = StreamName.parse(recorded.stream).is_of_scope
         if is_of_scope:
-            line = line_of(fact, compensating.get(fact.stream, set()))
+            line = line_of(recorded, compensating.get(recorded.stream, set()))
             step = f" {int(line.step)} {line.step.name.lower()}" if line.step else ""
             what, said, told = f"{line.what}{step}", line.said, line.fact
         else:
             what, told = REGISTRY[type(event)].title, content_of(event)
             said = ", ".join(f"{name.replace('_', ' ')} {value_of(value)}" for name, value in told.items())
-        caused_by = positions.get(UUID(fact.cause.id)) if fact.cause.kind == "event" and fact.cause.id else None
-        scope = Scope.parse(fact.stream) if is_of_scope else None
+        caused_by = (
+            positions.get(UUID(recorded.cause.id)) if recorded.cause.kind == "event" and recorded.cause.id else None
+        )
+        scope = Scope.parse(recorded.stream) if is_of_scope else None
         yield Entry(
-            key=f"fact {fact.stream} {fact.version}",
-            time=fact.time,
+            key=f"fact {recorded.stream} {recorded.version}",
+            time=recorded.time,
             kind=kind,
             what=what,
             said=said,
-            because=_because(fact.cause, caused_by),
-            position=fact.position,
+            because=_because(recorded.cause, caused_by),
+            position=recorded.position,
             caused_by=caused_by,
-            stream=fact.stream,
-            version=fact.version,
-            id=str(fact.id),
-            cause=fact.cause.model_dump(mode="json", exclude_none=True),
+            stream=recorded.stream,
+            version=recorded.version,
+            id=str(recorded.id),
+            cause=recorded.cause.model_dump(mode="json", exclude_none=True),
             told=told,
             product=_product(event, scope),
             scope=scope,
         )
 
 
-def _kind(fact: Recorded) -> Kind:
-    return "operator" if fact.cause.kind == "operator" else REGISTRY[type(fact.event)].kind
+def _kind(recorded: Recorded) -> Kind:
+    return "operator" if recorded.cause.kind == "operator" else REGISTRY[type(recorded.event)].kind
 
 
 def _because(cause: Cause, caused_by: int | None) -> str:
@@ -146,25 +148,29 @@ def _product_of(scope: Scope) -> str | None:
 
 
 def content_of(event: Event) -> dict[str, Any]:
-    """What the fact says, but for what may be about a person."""
+    """The fields of the event that have no personal data."""
     names = REGISTRY[type(event)].told
     told = event.model_dump(mode="json", include=set(names), exclude_none=True, by_alias=False)
     return {name: told[name] for name in names if name in told}
 
 
 def word_of(name: str | None) -> str:
-    return words_of(name) if name else "no event of ours"
+    return words_of(name) if name else "unknown event"
 
 
 # -- what came in --------------------------------------------------------------------------------------------------
 
 
-def _of_messages(facts: Sequence[Recorded], arrivals: Arrivals) -> Iterator[Entry]:
-    """Each message that came to something, before the first fact that it came to."""
-    first = {(fact.cause.source, fact.cause.id): fact for fact in reversed(facts) if fact.cause.kind == "message"}
+def _of_messages(events: Sequence[Recorded], arrivals: Arrivals) -> Iterator[Entry]:
+    """Each message that led to an event, placed before its first event."""
+    first = {
+        (recorded.cause.source, recorded.cause.id): recorded
+        for recorded in reversed(events)
+        if recorded.cause.kind == "message"
+    }
     for came in arrivals.came:
-        fact = first[came.source, came.id]
-        waited = (fact.time - came.received_at).total_seconds()
+        recorded = first[came.source, came.id]
+        waited = (recorded.time - came.received_at).total_seconds()
         said = [f"at {came.topic}/{came.partition}@{came.offset}"]
         if waited > _WAITED:
             said.append(f"waited {waited:.0f} s")
@@ -172,22 +178,22 @@ def _of_messages(facts: Sequence[Recorded], arrivals: Arrivals) -> Iterator[Entr
             said.append(f"came {came.duplicates + 1} times")
         yield Entry(
             key=f"came {came.source} {came.id}",
-            time=min(came.received_at, fact.time),
+            time=min(came.received_at, recorded.time),
             kind="came",
             what=f"message {came.id}",
             said=", ".join(said),
             because=came.source,
             cause=came.told,
-            product=_product(fact.event, None),
+            product=_product(recorded.event, None),
         )
 
 
 _WAITED = 5.0
-"""Seconds between the first arrival and the decision from which on a message has waited: for its tenant, as a rule."""
+"""Seconds between first arrival and decision. A message that took longer has waited, in most cases for its tenant."""
 
 
-def _of_quarantine(quarantined: Sequence[Quarantined], facts: Sequence[Recorded]) -> Iterator[Entry]:
-    acts = {(type(fact.event).__name__, getattr(fact.event, "number", None)) for fact in facts}
+def _of_quarantine(quarantined: Sequence[Quarantined], events: Sequence[Recorded]) -> Iterator[Entry]:
+    acts = {(type(recorded.event).__name__, getattr(recorded.event, "number", None)) for recorded in events}
     for message in quarantined:
         times = f"; came {message.repeats + 1} times" if message.repeats else ""
         yield Entry(
@@ -231,8 +237,8 @@ def _of_timer(scope: str, due_at: datetime) -> Entry:
         key=f"timer {scope} {due_at.isoformat()}",
         time=due_at,
         kind="timer",
-        what="is set",
-        said="the scope is looked at again",
+        what="is scheduled",
+        said="the scope is due again",
         because=scope,
         stream=scope,
         product=_product_of(Scope.parse(scope)),

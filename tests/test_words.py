@@ -57,7 +57,6 @@ _TO_RENAME = """
     _WAKES
     _check_stranger
     _facts
-    _facts_after
     _family_facts
     _held
     _held_elsewhere
@@ -69,9 +68,7 @@ _TO_RENAME = """
     _told
     describe_pending
     fact
-    fact_of
     facts_of
-    facts_until
     held
     held_checkpoint
     is_told

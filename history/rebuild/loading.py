@@ -71,11 +71,11 @@ class Building:
     changes: int = 0
     met: bytearray = field(default_factory=lambda: bytearray(_BITS // 8))
 
-    def add(self, fact: Recorded | Unread) -> None:
+    def add(self, recorded: Recorded | Unread) -> None:
         """Raises HandlerFailed, UnreadableEvent."""
-        if isinstance(fact, Unread):
-            raise UnreadableEvent(fact.reason)
-        for change in self.projection.changes_of(fact):
+        if isinstance(recorded, Unread):
+            raise UnreadableEvent(recorded.reason)
+        for change in self.projection.changes_of(recorded):
             self.fold.add(change)
             self.changes += 1
 
@@ -127,7 +127,7 @@ def load(sources: Sources, job: Job, say: Callable[[Told], None]) -> Told:
         at, facts = 0, 0
         while at < job.upto and building:
             batch = reader.read(at, job.upto, limit=READ_FACTS, ignore=ignored, buckets=job.buckets, of=BUCKETS)
-            fold_into(building, (fact for _, fact in batch.facts), failures)
+            fold_into(building, (recorded for _, recorded in batch.facts), failures)
             building = [work for work in building if work.projection.name not in failures]
             at, facts = batch.upto, facts + len(batch.facts)
             if sum(work.changes for work in building) >= FLUSH_CHANGES or at >= job.upto:
@@ -144,13 +144,13 @@ def load(sources: Sources, job: Job, say: Callable[[Told], None]) -> Told:
 def fold_into(building: Iterable[Building], facts: Iterable[Recorded | Unread], failures: dict[str, str]) -> None:
     """Fold the events for each; a projection that fails on an event is named in `failures` and gets no more."""
     works = list(building)
-    for fact in facts:
-        kind = fact.kind if isinstance(fact, Unread) else type(fact.event)
+    for recorded in facts:
+        kind = recorded.kind if isinstance(recorded, Unread) else type(recorded.event)
         for work in works:
             if kind is not None and kind not in work.projection.handles:
                 continue
             try:
-                work.add(fact)
+                work.add(recorded)
             except (HandlerFailed, UnreadableEvent) as error:
                 failures[work.projection.name] = str(error)
                 works = [other for other in works if other is not work]

@@ -1,14 +1,14 @@
-"""How is a read model built anew while everybody goes on reading it?
+"""Rebuild of read models while readers continue to use the live ones.
 
     reserve ─▶ new generation ─▶ load, by workers ─▶ analyze ─▶ make room ─▶ catch up ─▶ swap
-                                                                                ▲          │ somebody reads: again
+                                                                                ▲          │ tables in use: again
                                                                                 └──────────┘
 
-Whatever goes wrong before the swap has committed, the live generation is as it was: a handler that fails, Ctrl-C, a
-kill. What is left lying around is cleaned up by the next run. One session holds the reservation and does the swap: if
-it is lost, there is no swap.
+Until the swap has committed, the live generation stays as it was, even after a failed handler, Ctrl-C or a kill. The
+next run removes the remains of a killed run. One session has the reservation and does the swap: if that session is
+lost, there is no swap.
 
-The outbox is no read model: to build it anew would tell the world everything again.
+The outbox is not a read model: a rebuild of it would publish every integration event again.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from projections.base import Projection
 from projections.positions import ensure
 
 SMALL: Final = 2_000
-"""Positions that may be left to apply while the live generation is held still."""
+"""The largest number of positions that may be left to apply while the live generation is locked."""
 
 CATCH_UP_FACTS: Final = 5_000
 
 SWAP_SECONDS: Final = 60.0
-"""How long a swap is tried while readers do not let it have the tables."""
+"""How long a swap is tried while readers keep the tables locked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What came of it. `facts` were read and decoded for all projections together; `failures` by projection."""
+    """The result. `facts`: events read and decoded for all projections together; `failures`: by projection."""
 
     names: tuple[str, ...]
     facts: int
@@ -55,7 +55,7 @@ class Rebuilt:
 
     @property
     def rate(self) -> float:
-        """Facts a second, from the first to the swap."""
+        """Events a second, from the first to the swap."""
         return self.facts / self.seconds if self.seconds else 0.0
 
 
@@ -71,7 +71,7 @@ class Replay:
         """Build the read models anew; no names: all of them. Several share one reading of the log.
 
         Raises UsageError for a name that is no read model's or one that is being rebuilt already; Unavailable where
-        the database does not answer or readers do not let go of a table. A projection whose handler fails is in
+        the database does not answer or readers keep a table locked. A projection whose handler fails is in
         `failures`, and its live generation is as it was.
         """
         started = time.monotonic()
@@ -102,7 +102,7 @@ class Replay:
         return Rebuilt(tuple(schemas), told.facts, at, load_seconds, seconds, failures)
 
     def drop_previous(self, names: Sequence[str]) -> list[str]:
-        """Drop the generations that were live before; those that were there. Raises UsageError."""
+        """Drop the previous generations; returns the names of those that existed. Raises UsageError."""
         engine = self._sources.engine()
         dropped = []
         try:
@@ -138,7 +138,7 @@ class Replay:
                     schemas[projection.name] = generations.begin(connection, projection)
             yield schemas
         finally:
-            with suppress(DBAPIError, Unavailable):  # what is left, the next run drops
+            with suppress(DBAPIError, Unavailable):  # the next run drops the remains
                 for schema in schemas.values():
                     with connection.begin():
                         generations.abandon(connection, schema)
@@ -157,9 +157,9 @@ class Replay:
         before: int,
         failures: dict[str, str],
     ) -> tuple[int, int]:
-        """Catch up and swap; the position of the new live generation, and how many facts that took.
+        """Catch up and swap; the position of the new live generation, and the number of events that took.
 
-        `before`: how many facts were read until then.
+        `before`: the number of events read until then.
         """
         read = 0
         name = work.projection.name
@@ -183,7 +183,8 @@ class Replay:
             except Busy as busy:
                 if time.monotonic() > until:
                     raise Unavailable(
-                        f"{name} cannot be swapped, somebody holds its tables ({busy}): end long transactions on it"
+                        f"{name} cannot be swapped, another session has its tables locked ({busy}):"
+                        " end long transactions on it"
                     ) from busy
             time.sleep(rng.uniform(0.02, 0.2))
 
@@ -191,7 +192,7 @@ class Replay:
         self, connection: Connection, reader: LogReader, work: Building, at: int, mark: int, failures: dict[str, str]
     ) -> tuple[int, int]:
         batch = reader.read(at, mark, limit=CATCH_UP_FACTS, ignore=ignored_by([work.projection]))
-        fold_into([work], (fact for _, fact in batch.facts), failures)
+        fold_into([work], (recorded for _, recorded in batch.facts), failures)
         if work.projection.name not in failures:
             if connection.in_transaction():
                 work.upsert(connection)

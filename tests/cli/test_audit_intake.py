@@ -47,7 +47,7 @@ def test_what_was_passed_over_is_named_and_can_be_read_again(taking: Taking) -> 
     assert taking.rows("SELECT count(*) FROM incoming") == [(5,)]
 
     taking.parts.log.advance_mark()
-    assert "messages reread: the whole: they were passed over" in taking.says("acts")
+    assert "messages reread: all tenants: they were passed over" in taking.says("acts")
 
 
 def test_a_message_of_a_known_id_with_other_content_is_missing_unless_it_is_in_quarantine(taking: Taking) -> None:

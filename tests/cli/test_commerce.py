@@ -58,7 +58,7 @@ def test_each_side_is_told_what_it_lacks_and_nothing_is_changed(
     first, second, third, fourth, fifth = sorted(cloud.tenant() for _ in range(5))
     before = cloud.parts.saga.snapshots([first, second, third, fourth, fifth])
     same = a_dump(tmp_path / "same.jsonl", *(a_line(each) for each in (first, second, third, fourth, fifth)))
-    assert "0 customers and 5 tenants compared: all is as commerce says" in cloud.says("reconcile", "--commerce", same)
+    assert "0 customers and 5 tenants compared: no difference" in cloud.says("reconcile", "--commerce", same)
 
     suspended = a_product(access="suspended", license={"edition": "premium", "users": 5, "status": "active"})
     other = a_dump(
@@ -92,7 +92,7 @@ def test_each_side_is_told_what_it_lacks_and_nothing_is_changed(
     assert "1 customers and 6 tenants compared: 3 differs, 2 extra, 3 missing, 1 older" in said
 
     old = a_dump(tmp_path / "old.jsonl", as_of=EARLIER)
-    assert "all is as commerce says" in cloud.says("reconcile", "--commerce", old), "what came later is newer"
+    assert "no difference" in cloud.says("reconcile", "--commerce", old), "what came later is newer"
     ahead = a_dump(tmp_path / "ahead.jsonl", *(a_line(each, revision=0) for each in (first, second)))
     assert ("ahead", f"tenant {first}", "revision 1 here, 0 at commerce") in found(cloud, ahead)
     assert cloud.parts.saga.snapshots([first, second, third, fourth, fifth]) == before
@@ -126,7 +126,7 @@ def test_a_dump_that_cannot_be_believed_is_refused_by_its_line(cloud: Cloud, tmp
     assert "line 2: not JSON (a key stands twice)" in said(begins + '{"tenant_id": "a", "tenant_id": "b"}\n')
     assert "line 2: has neither dump" in said(begins + "{}\n")
     assert "line 2: longer than 1 MiB" in said(begins + " " * (1 << 20) + "{}\n")
-    assert "leave --tenant away" in cloud.refuses("reconcile", "--tenant", "t", "--commerce", str(path))
+    assert "leave --tenant out" in cloud.refuses("reconcile", "--tenant", "t", "--commerce", str(path))
     assert "No such file" in cloud.refuses("reconcile", "--commerce", "nowhere.jsonl")
 
 
@@ -147,7 +147,7 @@ def test_what_the_destroy_guard_holds_was_heard_and_is_decided_about(cloud: Clou
         ),
         (f"tenant {doomed}", "held by the destroy guard here, destroyed at commerce"),
     ]
-    assert {each["remedy"] for each in told} == {"decide about it: `tenantry runs approve`"}
+    assert {each["remedy"] for each in told} == {"approve or reject it: `tenantry runs approve`"}
 
 
 def test_a_closing_that_awaits_approval_was_heard_and_any_other_difference_is_not(
@@ -174,5 +174,5 @@ def test_a_closing_that_awaits_approval_was_heard_and_any_other_difference_is_no
         ),
     ]
     first, second = (each["remedy"] for each in told)
-    assert first == "decide about it: `tenantry runs approve`"
+    assert first == "approve or reject it: `tenantry runs approve`"
     assert second != first

@@ -180,7 +180,7 @@ def test_an_adoption_is_an_act_of_a_person_for_a_reason(adopted: Cloud, home: Pa
     adopted.says("config", "adopt", "--reason", "billing is sold no more", "--as", "Ada")
     adopted.parts.log.advance_mark()
     told = adopted.says("acts", "--what", "configuration")
-    assert "configuration adopted: the whole: billing is sold no more" in told
+    assert "configuration adopted: all tenants: billing is sold no more" in told
     assert "Ada (" in told
     assert "is adopted already" in adopted.says("config", "adopt", "--reason", "once more")
 
@@ -329,7 +329,7 @@ def test_a_scope_that_says_converged_and_should_be_otherwise_is_found_and_made_d
     """The catalogue has other features since: nobody was told, for that could be everybody."""
     tenant_id = _with_billing(adopted)
     scope = f"product:{tenant_id}:billing"
-    assert "each is as it should be" in adopted.says("audit", "scopes")
+    assert "each has converged" in adopted.says("audit", "scopes")
     (home / "catalog.toml").write_text(
         (_built_in("catalog") + BILLING).replace('premium = ["invoices", "reports"]', 'premium = ["invoices"]')
     )
@@ -341,7 +341,7 @@ def test_a_scope_that_says_converged_and_should_be_otherwise_is_found_and_made_d
     )
     adopted.work()
     adopted.finds_nothing()
-    assert "each is as it should be" in adopted.says("audit", "scopes")
+    assert "each has converged" in adopted.says("audit", "scopes")
 
 
 def test_a_level_that_nobody_brings_about_is_found_and_made_due(adopted: Cloud) -> None:
@@ -373,7 +373,7 @@ def shrunk(adopted: Cloud, tmp_path: Path) -> tuple[Cloud, str]:
     settings = tmp_path / "tenantry.toml"
     shards = settings.read_text().split("[[shards]]")
     settings.write_text("[[shards]]".join(part for part in shards if 'name = "us-1"' not in part))
-    assert "1 families live on it" in _adopts(adopted)
+    assert "1 families are on it" in _adopts(adopted)
     adopted.parts.settings = load_settings()
     adopted.parts.use(adopted.parts.configuration)
     return adopted, tenant_id
@@ -382,10 +382,10 @@ def shrunk(adopted: Cloud, tmp_path: Path) -> tuple[Cloud, str]:
 def test_a_shard_that_has_left_with_families_on_it_is_never_silently_green(shrunk: tuple[Cloud, str]) -> None:
     cloud, _ = shrunk
     assert "us-1 was not looked at" in cloud.says("reconcile", code=1)
-    assert "us-1 has left the topology, and 1 families live on it" in cloud.says("config", "check", code=1)
+    assert "us-1 has left the topology, and 1 families are on it" in cloud.says("config", "check", code=1)
     assert "us-1 was not looked at" in cloud.says("orphans", code=1)
     assert "left the topology" in cloud.says("config", "show")
-    assert "us-1 has left the topology, and 1 families live on it" in cloud.says("status")
+    assert "us-1 has left the topology, and 1 families are on it" in cloud.says("status")
 
 
 def test_what_lives_on_a_shard_that_has_left_waits_with_its_name_and_goes_on_when_it_is_back(

@@ -41,8 +41,8 @@ def test_a_purge_that_has_begun_and_the_life_after_it_are_explained(short: None,
         fact for fact in desk.parts.log.load({f"tenant:{TENANT}": 0})[f"tenant:{TENANT}"] if "purge" in fact.event.TOPIC
     ]
     said = explained(desk, "jira-software", purge.position)
-    assert "Commerce wanted it gone: it was deactivated (downgrade)." in said
-    assert "Commerce wanted it gone: its retention was over, and the purge of its data had begun." in said
+    assert "Its desired state was gone: it was deactivated (downgrade)." in said
+    assert "Its desired state was gone: its retention was over, and the purge of its data had begun." in said
     assert f"purge started (position {purge.position})" in said
     assert "its host jira-software: its retention was over" in explained(desk, APP, purge.position)
 
@@ -52,7 +52,7 @@ def test_a_purge_that_has_begun_and_the_life_after_it_are_explained(short: None,
     for product in ("jira-software", APP):
         said = explained(desk, product, now)
         assert f"{product} of tenant {TENANT} was usable" in said
-        assert "It had begun anew: the data that it once held is lost." in said
+        assert "It had started again without data: its earlier data is lost." in said
         assert "purge" not in said
     [told] = desk.json("explain", TENANT, "--product", "jira-software", "--at", str(now))["products"]
     assert told["data_lost"] is True
@@ -76,8 +76,8 @@ def test_what_closes_an_app_and_its_host_alike_is_told_once(desk: Desk) -> None:
     desk.comes("tenant.destroyed", reason="a script")
     desk.work()
     said = explained(desk, APP, desk.parts.log.advance_mark())
-    assert said.count("Commerce wanted it") == 1
-    assert "Commerce wanted it closed: its tenant was destroyed (a script)." in said
+    assert said.count("Its desired state was") == 1
+    assert "Its desired state was closed: its tenant was destroyed (a script)." in said
 
 
 def test_a_tenant_of_which_only_messages_wait_is_no_typing_error(desk: Desk) -> None:
@@ -108,9 +108,12 @@ def test_a_destruction_that_is_held_and_who_approved_it_are_explained(strict: No
     held = desk.parts.log.advance_mark()
     for product in ("jira-software", APP):
         said = explained(desk, product, held)
-        assert "nothing stands in its way" not in said
-        assert "Commerce wanted it open: activated, licensed, and what would change that awaits an approval." in said
-        assert "It changed nothing, and awaited an approval: the destruction of its tenant (they left), held by" in said
+        assert "licensed, and without an obstacle" not in said
+        assert "Its desired state was open: activated, licensed, and a change of that awaits approval." in said
+        assert (
+            "A change awaited approval and had changed nothing: the destruction of its tenant (they left), beyond"
+            in said
+        )
         assert f"change held (position {held})" in said
         assert "by message m-3 of /commerce" in said
 
@@ -119,8 +122,8 @@ def test_a_destruction_that_is_held_and_who_approved_it_are_explained(strict: No
     desk.work()
     now = desk.parts.log.advance_mark()
     said = explained(desk, "jira-software", now)
-    assert "awaited an approval" not in said
-    assert "Commerce wanted it closed: its tenant was destroyed (they left)." in said
+    assert "awaited approval" not in said
+    assert "Its desired state was closed: its tenant was destroyed (they left)." in said
     approved = [line for line in said.splitlines() if "approved by Ada (" in line]
     assert len(approved) == 2, "once for the wish, once for the level that came of it"
     assert all(": I have called them (position " in line for line in approved)
@@ -130,7 +133,7 @@ def test_a_destruction_that_is_held_and_who_approved_it_are_explained(strict: No
     assert told["awaiting"] == []
 
     acts = desk.says("acts", "--what", "approved")
-    assert re.search(r"\(1 change, held at version \d+ of the tenant's stream, plan ", acts)
+    assert re.search(r"\(1 change, requested at version \d+ of the tenant's stream, plan ", acts)
 
 
 def test_a_deactivation_that_is_held_is_not_told_of_the_other_products(strict: None, desk: Desk) -> None:
@@ -139,8 +142,10 @@ def test_a_deactivation_that_is_held_is_not_told_of_the_other_products(strict: N
     desk.comes("product.deactivated", product="confluence", reason="a script")
     desk.work()
     now = desk.parts.log.advance_mark()
-    assert "a deactivation of it (a script), held by the destroy guard" in explained(desk, "confluence", now)
-    assert "nothing stands in its way" in explained(desk, "jira-software", now)
+    assert "a deactivation of it (a script), beyond the budget of the destroy guard" in explained(
+        desk, "confluence", now
+    )
+    assert "licensed, and without an obstacle" in explained(desk, "jira-software", now)
 
 
 # -- what is only as recorded --------------------------------------------------------------------------------------
@@ -154,7 +159,7 @@ def test_converging_again_to_the_same_level_is_what_last_brought_it_there(desk: 
     last = desk.parts.log.advance_mark()
     assert last > first
     said = explained(desk, "jira-software", last)
-    brought = said[said.index("It was last brought to open:") :]
+    brought = said[said.index("It last converged to open:") :]
     assert f"scope converged (position {last})" in brought
     assert "It was open since " in brought
     [told] = desk.json("explain", TENANT, "--product", "jira-software", "--at", str(last))["products"]
@@ -174,7 +179,7 @@ def test_a_moment_before_data_was_found_missing_is_told_as_recorded(desk: Desk) 
     assert "was usable" in said
     assert "Its database: as recorded, last observed at " in said
     assert f"it was found missing at {clock(utc_now())[:10]}" in said
-    assert f"(position {after}), and since when it was missing nobody knows" in said
+    assert f"(position {after}), and the time when it was lost is not known" in said
     said = explained(desk, "jira-software", after)
     assert "was not usable" in said
     assert re.search(rf"Its database: as recorded, last observed at .* \(position {after}\), when it was missing", said)

@@ -45,10 +45,10 @@ def test_the_plan_is_printed_and_approved_by_its_hash(desk: Desk) -> None:
     assert change["levels"] == [["jira-software", "open", "retained"]]
     assert plan["plan"] in desk.says("runs", "approve")
     assert desk.json("status")["guard"]["held"] == 1
-    assert "holds 1 changes of 1 tenants" in desk.says("status")
+    assert "1 changes of 1 tenants await approval" in desk.says("status")
     (held,) = desk.json("show", TENANT)["wanted"]["tenant"]["held"]
     assert (held["change"], held["product"]) == ("deactivate", "jira-software")
-    assert "held by the destroy guard" in desk.says("show", TENANT)
+    assert "awaiting approval" in desk.says("show", TENANT)
 
     done = desk.json("runs", "approve", plan["plan"], "--reason", "they left", "--as", "Ada")
     assert (done["outcome"], done["by"].startswith("Ada (")) == ("approved", True)
@@ -59,7 +59,7 @@ def test_the_plan_is_printed_and_approved_by_its_hash(desk: Desk) -> None:
     assert again.strip().endswith("nothing is done again")
     assert desk.json("runs", "approve", plan["plan"], "--reason", "again")["outcome"] == "approved before"
     too_late = desk.says("runs", "reject", plan["plan"], "--reason", "stop!", code=2)
-    assert f"nothing was rejected: the destroy guard holds nothing; plan {plan['plan']} was approved" in too_late
+    assert f"nothing was rejected: no change awaits approval; plan {plan['plan']} was approved" in too_late
     assert desk.json("status")["guard"] == {
         "held": 0,
         "closings": 0,
@@ -79,9 +79,7 @@ def test_an_old_hash_and_a_missing_reason_are_refused(desk: Desk) -> None:
 
 def test_a_mistyped_hash_is_refused_though_nothing_is_held(desk: Desk) -> None:
     said = desk.says("runs", "approve", "0123456789abcdef", "--reason", "they left", code=2)
-    assert (
-        "nothing was approved: the destroy guard holds nothing, and no plan 0123456789abcdef was ever approved" in said
-    )
+    assert "nothing was approved: no change awaits approval, and no plan 0123456789abcdef was ever approved" in said
     assert "check the hash" in desk.says("runs", "reject", "0123456789abcdef", "--reason", "no", code=2)
 
 
@@ -135,7 +133,7 @@ def test_a_rejection_says_which_purges_stay_held(strict: None, desk: Desk) -> No
     desk.comes("product.deactivated", product="confluence", reason="a script")
     plan = desk.json("runs", "approve")["plan"]
     said = desk.says("runs", "reject", plan, "--reason", "stop").strip()
-    assert said == f"plan {plan} is rejected: 1 changes; purges that stay held: 1"
+    assert said == f"plan {plan} is rejected: 1 changes; purges that still await approval: 1"
     assert [change["change"] for change in desk.json("runs", "approve")["changes"]] == ["purge"]
 
 
@@ -148,7 +146,7 @@ def test_a_closing_beyond_its_budget_is_told_everywhere_and_closes_when_it_is_ap
     desk.work()
     told = desk.json("status")["guard"]
     assert (told["held"], told["closings"], told["tenants"]) == (2, 2, 1)
-    assert "holds 2 changes of 1 tenants (2 of them would close a product)" in desk.says("status")
+    assert "2 changes of 1 tenants await approval (2 of them would close a product)" in desk.says("status")
     rows = {row["scope"]: row for row in desk.json("runs", "list")}
     awaits = "a suspension and a license that is inactive or over await approval: see `tenantry runs approve`"
     assert (rows[JIRA]["state"], rows[JIRA]["reason"]) == ("waiting", awaits)
@@ -157,11 +155,11 @@ def test_a_closing_beyond_its_budget_is_told_everywhere_and_closes_when_it_is_ap
     [explained] = desk.json("explain", TENANT)["products"]
     assert (explained["usable"], explained["wish"]) == (True, "open")
     assert [each["reason"] for each in explained["awaiting"]] == [
-        "a suspension of it (a fault), held by the destroy guard: see `tenantry runs approve`",
-        "a license that is inactive or over of it, held by the destroy guard: see `tenantry runs approve`",
+        "a suspension of it (a fault), beyond the budget of the destroy guard: see `tenantry runs approve`",
+        "a license that is inactive or over of it, beyond the budget of the destroy guard: see `tenantry runs approve`",
     ]
     said = desk.says("explain", TENANT)
-    assert "It changed nothing, and awaited an approval: a suspension of it (a fault), held by" in said
+    assert "A change awaited approval and had changed nothing: a suspension of it (a fault), beyond" in said
     assert "by message m-2 of /commerce" in said
     line = next(line for line in desk.says("timeline", TENANT).splitlines() if "closing held" in line)
     assert "change suspend, reason a fault" in line

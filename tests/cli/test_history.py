@@ -42,7 +42,7 @@ def test_a_tenant_as_of_a_moment_is_shown_as_it_was_shown_then(desk: Desk) -> No
         connection.exec_driver_sql("TRUNCATE licenses, sites_base, provisionings")
     for at, then in shown:
         assert desk.json("show", TENANT, "--at", str(at)) == then
-    assert "wanted: tenant t-1" in desk.says("show", TENANT, "--at", utc_now().isoformat())
+    assert "desired state: tenant t-1" in desk.says("show", TENANT, "--at", utc_now().isoformat())
 
 
 def test_diff_names_what_differs(desk: Desk, moments: tuple[int, int, int]) -> None:
@@ -82,7 +82,7 @@ def test_explain_tells_why_a_product_was_usable_or_not(desk: Desk, moments: tupl
     assert reason["since"][0]["event"] == "tenantry.product-unsuspended"
     story = desk.says("explain", TENANT, "--at", str(moments[1]))
     assert f"jira-software of tenant {TENANT} was not usable at" in story
-    assert "Commerce wanted it closed: it was suspended (unpaid)." in story
+    assert "Its desired state was closed: it was suspended (unpaid)." in story
     assert "by message m-2 of /commerce at tenantry.lifecycle/0@2" in story
 
 
@@ -112,7 +112,7 @@ def test_a_moment_before_the_tenant_and_a_tenant_that_never_was_are_named(desk: 
     )
     desk.work()
     assert "tenant t-2 did not exist yet: it was created at" in desk.says("explain", "t-2", "--at", "1", code=2)
-    assert "nothing has ever come in of a tenant t-9" in desk.says("timeline", "t-9", code=2)
+    assert "no message of a tenant t-9 has ever come in" in desk.says("timeline", "t-9", code=2)
     assert "there is no kind" in desk.says("timeline", TENANT, "--kind", "gossip", code=2)
     assert "is no time" in desk.says("timeline", TENANT, "--since", "noon", code=2)
     assert "is no moment" in desk.says("show", TENANT, "--at", "noon", code=2)
@@ -301,7 +301,7 @@ def test_acts_lists_what_operators_did_to_tenants_and_to_the_whole(desk: Desk) -
     assert acts("--from", "1970-01-01", "--to", "1970-01-02") == []
     said = desk.says("acts", "--by", "ada")
     assert "scope held: product:t-1:jira-software: the customer is on the phone" in said
-    assert "read models rebuilt: the whole  (read models licenses, position" in said
+    assert "read models rebuilt: all tenants  (read models licenses, position" in said
     assert desk.says("acts", "--by", "nobody") == "no such act is in the log\n"
     assert "give the earlier time first" in desk.says("acts", "--from", "2026-02-01", "--to", "2026-01-01", code=2)
     assert "noon is no time" in desk.says("acts", "--from", "noon", code=2)

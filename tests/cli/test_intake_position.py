@@ -73,7 +73,7 @@ def test_a_position_past_the_end_stops_its_partition_and_an_operator_moves_it(ta
 
     taking.parts.log.advance_mark()
     act = taking.says("acts")
-    assert "intake position moved: the whole: a restored backup" in act
+    assert "intake position moved: all tenants: a restored backup" in act
     assert "before 50, offset 1" in act
 
 
@@ -100,7 +100,7 @@ def test_a_stranger_in_our_group_is_seen_by_the_partitions_that_nobody_of_ours_r
         assert not set(told["unread"]) & set(taking.intake.reading["partitions"])
         assert told["lag"] == 1
         said = taking.says("status")
-        assert f"no live intake of ours reads {', '.join(told['unread'])}" in said
+        assert f"no live intake of this installation reads {', '.join(told['unread'])}" in said
         assert settings.consumer_group in said
     finally:
         stranger.close()

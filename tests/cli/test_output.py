@@ -261,7 +261,7 @@ def test_plans_orphans_and_sweeps_show_any_text_in_lines_of_their_own(text: str,
     assert len(lines_of(stdout)) == 6
     with screens(encoding) as (stdout, _), patch.object(guard.Plan, "hash", "feed"):
         render(Report(text=plans._plan(guard.Plan((change,), {}, {}))), as_json=False)
-    assert lines_of(stdout)[0].rstrip() == "plan feed: 1 changes are held"
+    assert lines_of(stdout)[0].rstrip() == "plan feed: 1 changes await approval"
 
 
 def test_a_report_is_one_json_value_for_programs_and_its_text_is_not_made_for_them(

@@ -57,7 +57,7 @@ def test_all_that_broke_a_rule_are_discarded_with_one_reason(night: Desk) -> Non
     acts = night.says("acts", "--what", "discarded")
     assert acts.count("a script of ours") == 3
     no_more = night.says("quarantine", "discard", "--rule", "not-json", "--reason", "again", code=2)
-    assert "no open message is like that" in no_more
+    assert "no open message matches" in no_more
 
 
 def test_many_numbers_and_those_on_stdin_are_discarded_and_one_that_is_not_open_stops_none(night: Desk) -> None:
@@ -86,7 +86,7 @@ def test_a_retry_says_the_number_and_the_reason_of_a_new_refusal(night: Desk) ->
         (("discard", "one", "--reason", "x"), "one is no number of a message"),
         (("discard", "0", "--reason", "x"), "0 is no number of a message"),
         (("discard", "²", "--reason", "x"), "is no number of a message"),
-        (("retry", "--source", "/nobody"), "no open message is like that"),
+        (("retry", "--source", "/nobody"), "no open message matches"),
     ],
 )
 def test_what_names_no_message_is_refused(night: Desk, arguments: tuple[str, ...], said: str) -> None:

@@ -255,7 +255,7 @@ def test_a_schema_that_is_missing_is_held_and_its_products_closed_until_it_is_re
     family, product = Scope("family", tenant_id, "jira"), Scope("product", tenant_id, "jira-software")
     cloud.on("eu-1", "DROP SCHEMA {} CASCADE", schema)
     said = cloud.says("reconcile", code=1)
-    assert f"data_missing: schema {schema} is not on shard eu-1; never made again empty" in said
+    assert f"data_missing: schema {schema} is not on shard eu-1; not created again empty" in said
     cloud.work()
     assert not cloud.on("eu-1", f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'"), "it is not made empty"
     assert [type(event) for event in cloud.facts(family)[-4:]] == [StepMissing, StepStarted, StepFailed, ScopePutOnHold]
@@ -301,7 +301,7 @@ def test_a_database_whose_loss_is_accepted_is_made_anew_under_another_name_and_m
     settings.write_text(there.replace(cloud.shards["eu-1"], "postgresql://nobody@127.0.0.1:1/none"))
     assert "shard eu-1 does not answer" in cloud.refuses(*recreate), "unreachable is not absent"
     settings.write_text(there)
-    assert "made anew, without the data of jira-software" in cloud.says(*recreate)
+    assert "created again, without the data of jira-software" in cloud.says(*recreate)
     assert "is being made anew already" in cloud.refuses(*recreate)
     cloud.work()
     after = cloud.database(tenant_id)
@@ -315,7 +315,7 @@ def test_a_database_whose_loss_is_accepted_is_made_anew_under_another_name_and_m
     shown = json.loads(cloud.says("show", tenant_id, "--json"))
     assert shown["actual"]["products"]["jira-software"]["data_lost"] is True
     assert "open, data_lost" in cloud.says("show", tenant_id)
-    assert "there is no backup; made anew" in cloud.says("runs", "show", str(family))
+    assert "there is no backup; created again" in cloud.says("runs", "show", str(family))
     cloud.finds_nothing()
     assert cloud.says("orphans").strip() == "no orphans"
 

@@ -91,7 +91,9 @@ def test_show_says_what_is_wanted_where_it_is_not_so_yet(desk: Desk) -> None:
     desk.world.faults = raises(Retryable("disk full", delay=timedelta(hours=1)))
     desk.comes("product.suspended", product="jira-software", reason="unpaid")
     desk.work()
-    assert desk.says("runs", "show", FAMILY).startswith(f"{FAMILY} is open (wanted: closed), in progress: disk full\n")
+    assert desk.says("runs", "show", FAMILY).startswith(
+        f"{FAMILY} is open (desired state: closed), in progress: disk full\n"
+    )
     assert desk.json("runs", "show", FAMILY)["wanted"] == "closed"
 
 
@@ -122,7 +124,7 @@ def test_the_story_of_a_run_that_was_given_up_retried_and_converged(desk: Desk) 
         "run 2",
         "resumed: by Ada (",
         "step 6 database completed: schema",
-        "converged: is as it should be: open",
+        "converged: has its desired state: open",
     ]
     places = [next(number for number, line in enumerate(lines) if line.startswith(start)) for start in order]
     assert places == sorted(places), story

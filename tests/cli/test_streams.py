@@ -94,7 +94,7 @@ def test_a_full_disk_under_stdout_is_one_line_and_exit_1(form: str) -> None:
     ran = spoken(form, after="> /dev/full")
     assert ran.returncode == 1
     assert ran.stderr.decode() == (
-        "error: standard output cannot be written: No space left on device: mend that; what the command did is done\n"
+        "error: standard output cannot be written: No space left on device: correct that; the command itself is done\n"
     )
 
 

@@ -100,7 +100,7 @@ def test_a_pass_in_which_too_much_is_missing_stops_itself_until_an_operator_has_
         assert told(cloud) == before, "nor in another process"
         cloud.says("reconcile", "--dry-run", code=1)
         assert told(cloud) == before
-        assert "goes on" in cloud.says("reconcile", code=1), "two more are within what the policy lets go missing"
+        assert "continues" in cloud.says("reconcile", code=1), "two more are within what the policy lets go missing"
         assert told(cloud)["stopped_at"] is None
 
 

@@ -327,7 +327,7 @@ def test_a_swap_gives_way_to_a_reader_that_holds_a_table(
     with psycopg.connect(url) as reader:
         reader.execute("SELECT count(*) FROM licenses")
         monkeypatch.setattr("history.rebuild.replay.SWAP_SECONDS", 0.4)
-        with pytest.raises(Unavailable, match="licenses cannot be swapped, somebody holds its tables"):
+        with pytest.raises(Unavailable, match="licenses cannot be swapped, another session has its tables locked"):
             Replay(PlainSources(url)).rebuild(["licenses"])
         monkeypatch.setattr("history.rebuild.replay.SWAP_SECONDS", 30.0)
         letting_go = threading.Timer(0.5, reader.rollback)

@@ -58,7 +58,7 @@ def test_a_run_that_goes_well_begins_with_the_message_that_asked_for_it() -> Non
     ]
     assert said(run, "wished") == ("product activated, by message m-1 of commerce at tenantry.lifecycle/0@7")
     assert run.lines[1].said == f"product {JIRA}, access open"
-    assert said(run, "converged") == "is as it should be: open"
+    assert said(run, "converged") == "has its desired state: open"
     assert told.standing() == Standing()
 
 
@@ -116,7 +116,7 @@ def test_a_hold_and_a_release_say_who_and_why() -> None:
     told.cloud.work()
     _, run = told.story()
     assert words(run) == ["held", "resumed", "converged"]
-    assert said(run, "held") == "by Ada (ada@console): moving house; nothing is begun until `tenantry runs release`"
+    assert said(run, "held") == "by Ada (ada@console): moving house; no step starts until `tenantry runs release`"
     assert said(run, "resumed") == "by Ada (ada@console): moved"
 
 
@@ -133,7 +133,10 @@ def test_a_closing_that_fails_is_held_with_what_to_do() -> None:
     told.cloud.work()
     *_, run = told.story()
     assert words(run)[-1] == "7 held"
-    assert said(run, "held") == "the disk is on fire; mend it, then `tenantry runs retry`, unless another wish comes"
+    assert (
+        said(run, "held")
+        == "the disk is on fire; repair it, then run `tenantry runs retry`, unless the desired state changes first"
+    )
 
 
 def test_a_life_that_begins_anew_says_that_its_data_is_lost() -> None:
@@ -146,8 +149,10 @@ def test_a_life_that_begins_anew_says_that_its_data_is_lost() -> None:
     told.cloud.intake.takes(message("product.activated", 3))
     told.cloud.work()
     *_, gone, anew = told.story()
-    assert said(gone, "converged") == "nothing is left of it"
-    assert said(anew, "converged") == "is as it should be: open, begun anew: the data that it once held is lost"
+    assert said(gone, "converged") == "is removed completely"
+    assert (
+        said(anew, "converged") == "has its desired state: open, started again without data: its earlier data is lost"
+    )
 
 
 def test_another_wish_begins_another_run_with_its_own_message() -> None:
@@ -160,7 +165,7 @@ def test_another_wish_begins_another_run_with_its_own_message() -> None:
     assert said(second, "wished") == (
         "product suspended (unpaid), by message m-2 of commerce at tenantry.lifecycle/0@8"
     )
-    assert said(second, "converged") == "is as it should be: closed"
+    assert said(second, "converged") == "has its desired state: closed"
 
 
 def test_an_app_that_closes_with_its_host_names_what_was_said_of_the_host() -> None:
@@ -174,7 +179,7 @@ def test_an_app_that_closes_with_its_host_names_what_was_said_of_the_host() -> N
     assert said(run, "wished") == (
         f"product suspended of {JIRA} (unpaid), by message m-2 of commerce at tenantry.lifecycle/0@8"
     )
-    assert said(run, "converged") == "is as it should be: closed"
+    assert said(run, "converged") == "has its desired state: closed"
 
 
 def test_what_stands_in_the_way_is_named() -> None:

@@ -187,4 +187,4 @@ def test_what_retention_took_is_told_with_its_range_and_up_starts_and_goes_on_wh
     on_kafka.send(*others)
     on_kafka.until_taken_in(*others)
     wait_for(lambda: on_kafka.json("status")["intake"]["lag"] == 0, "all to be taken in")
-    assert "intake position moved: the whole: sent again" in on_kafka.cli("acts").stdout
+    assert "intake position moved: all tenants: sent again" in on_kafka.cli("acts").stdout

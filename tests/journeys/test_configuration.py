@@ -47,4 +47,4 @@ def test_a_start_in_another_directory_uses_what_was_adopted_and_closes_what_it_d
             tenantry.until_level(tenant, "billing", "closed")
             assert not tenantry.json("credentials", tenant, "billing")["may_log_in"]
         assert tenantry.json("quarantine", "list") == []
-        assert "each is as it should be" in tenantry.cli("audit", "scopes").stdout
+        assert "each has converged" in tenantry.cli("audit", "scopes").stdout

@@ -1,4 +1,4 @@
-"""The ASGI middleware of the tenant context: whose request is it, and may it in?
+"""ASGI middleware of the tenant context: it resolves the tenant of a request and checks its access.
 
     host of the request ─▶ the tenant's context ─▶ its access open? ─▶ the product open? ─▶ the application
 
