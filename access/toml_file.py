@@ -47,5 +47,5 @@ def read_model(model: type[M], file: Path) -> M:
     except ValidationError as error:
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
         where = ".".join(str(each + 1 if isinstance(each, int) else each) for each in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{file}: {where}: {said}" if where else f"{file}: {said}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{file}: {where}: {message}" if where else f"{file}: {message}") from None

@@ -67,9 +67,9 @@ class MasterKey:
 
     def unwrap(self, wrapped: bytes, subject: str, key_id: str) -> bytes:
         """Raises UsageError where another master key wrapped it, or its row was changed."""
-        nonce, sealed = wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:]
+        nonce, encrypted = wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:]
         try:
-            return AESGCM(self.secret).decrypt(nonce, sealed, _bound("data-key", key_id, subject))
+            return AESGCM(self.secret).decrypt(nonce, encrypted, _bound("data-key", key_id, subject))
         except (InvalidTag, ValueError):
             raise UsageError(
                 f"the master key does not fit the data keys (tried on {key_id} of {subject}): "
@@ -120,16 +120,16 @@ class PostgresEncryptionKeys:
 
     # -- the port
 
-    def seal(self, subject: str, plain: bytes, bound_to: str) -> str:
+    def encrypt(self, subject: str, plain: bytes, bound_to: str) -> str:
         """See the port."""
         key_id, cipher = self._live_key(subject)
         nonce = self._random_bytes(NONCE_BYTES)
-        sealed = nonce + cipher.encrypt(nonce, plain, _bound("sealed", key_id, bound_to))
-        return f"v1.{key_id}.{_encode(sealed)}"
+        encrypted = nonce + cipher.encrypt(nonce, plain, _bound("sealed", key_id, bound_to))
+        return f"v1.{key_id}.{_encode(encrypted)}"
 
-    def unseal(self, sealed: str, bound_to: str) -> bytes | None:
+    def decrypt(self, encrypted: str, bound_to: str) -> bytes | None:
         """See the port."""
-        key_id, content = _parse(sealed, bound_to)
+        key_id, content = _parse(encrypted, bound_to)
         key = self._cached(key_id) or self._load_ids([key_id]).get(key_id)
         if key is None:
             raise TenantryError(
@@ -157,15 +157,15 @@ class PostgresEncryptionKeys:
 
     # -- in bulk, and at the start
 
-    def prefetch(self, *, subjects: Iterable[str] = (), sealed: Iterable[str] = ()) -> None:
-        """Have the keys at hand for encryption under `subjects` and decryption of `sealed`: one query each.
+    def prefetch(self, *, subjects: Iterable[str] = (), encrypted: Iterable[str] = ()) -> None:
+        """Have the keys at hand for encryption under `subjects` and decryption of `encrypted`: one query each.
 
-        Subjects without a key get one. A damaged encrypted text is refused later, by `unseal`.
+        Subjects without a key get one. A damaged encrypted text is refused later, by `decrypt`.
         """
         desired_state = [subject for subject in {*subjects} if self._cached_live(subject) is None]
         if desired_state:
             self._load_subjects(desired_state)
-        key_ids = {key_id for _, key_id, _ in (text.split(".", 2) for text in sealed if text.count(".") == 2)}
+        key_ids = {key_id for _, key_id, _ in (text.split(".", 2) for text in encrypted if text.count(".") == 2)}
         missing = [key_id for key_id in key_ids if _KEY_ID.fullmatch(key_id) and self._cached(key_id) is None]
         if missing:
             self._load_ids(missing)
@@ -259,19 +259,19 @@ class PostgresEncryptionKeys:
             yield connection
 
 
-class Sealed:
-    """SealingKeys for who reads the log and has no keys: every text stays sealed, and is read as one forgotten."""
+class NoKeys:
+    """The keys of a reader of the log that has none: every text stays encrypted, and is read as one forgotten."""
 
-    def seal(self, subject: str, plain: bytes, bound_to: str) -> str:  # noqa: ARG002 - the port's
-        raise UsageError(f"{bound_to} cannot be sealed without keys: open the store with its master key")
+    def encrypt(self, subject: str, plain: bytes, bound_to: str) -> str:  # noqa: ARG002 - the port's
+        raise UsageError(f"{bound_to} cannot be encrypted without keys: open the store with its master key")
 
-    def unseal(self, sealed: str, bound_to: str) -> bytes | None:  # noqa: ARG002 - the port's
+    def decrypt(self, encrypted: str, bound_to: str) -> bytes | None:  # noqa: ARG002 - the port's
         return None
 
     def forget(self, subject: str) -> None:
         raise UsageError(f"{subject} cannot be forgotten without keys: open the store with its master key")
 
-    def prefetch(self, *, subjects: Iterable[str] = (), sealed: Iterable[str] = ()) -> None:
+    def prefetch(self, *, subjects: Iterable[str] = (), encrypted: Iterable[str] = ()) -> None:
         """There is nothing to fetch."""
 
 
@@ -292,12 +292,12 @@ def _encode(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
-def _parse(sealed: str, bound_to: str) -> tuple[str, bytes]:
+def _parse(encrypted: str, bound_to: str) -> tuple[str, bytes]:
     """Key id and content. Only the spelling of `_encode` is taken: base64 has others for the same bytes."""
-    form, _, rest = sealed.partition(".")
+    form, _, rest = encrypted.partition(".")
     key_id, _, encoded = rest.partition(".")
     if form != "v1":
-        raise TenantryError(f"{bound_to} is sealed in an unknown form: read it with what wrote it")
+        raise TenantryError(f"{bound_to} is encrypted in an unknown form: read it with what wrote it")
     try:
         content = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
     except ValueError:
@@ -308,4 +308,4 @@ def _parse(sealed: str, bound_to: str) -> tuple[str, bytes]:
 
 
 def _tampered(bound_to: str) -> TenantryError:
-    return TenantryError(f"{bound_to} was changed or moved since it was sealed: restore it from a backup")
+    return TenantryError(f"{bound_to} was changed or moved since it was encrypted: restore it from a backup")

@@ -20,8 +20,8 @@ from application.ports.inbox import Inbox
 from application.ports.stream_index import StreamPages
 from domain import customer as customers
 from domain.commerce_dump import (
+    CommerceDifference,
     CustomerLine,
-    Difference,
     DumpBegins,
     Line,
     TenantLine,
@@ -54,24 +54,24 @@ class _Side(Generic[L]):
 
     ours: Iterator[str]
     id_of: Callable[[L], str]
-    compared: Callable[[Mapping[str, L], Sequence[str], datetime], Iterator[Difference]]
+    compared: Callable[[Mapping[str, L], Sequence[str], datetime], Iterator[CommerceDifference]]
     lines: dict[str, L] = field(default_factory=dict)
     ahead: str | None = None
     """The next of our own ids, which was read and not dealt with."""
 
-    def add(self, line: L, as_of: datetime) -> Iterator[Difference]:
+    def add(self, line: L, as_of: datetime) -> Iterator[CommerceDifference]:
         """One line more; what is found once there are enough of them."""
         self.lines[self.id_of(line)] = line
         return self._flushed(as_of) if len(self.lines) == TOGETHER else iter(())
 
-    def rest(self, as_of: datetime) -> Iterator[Difference]:
+    def rest(self, as_of: datetime) -> Iterator[CommerceDifference]:
         """What is left when the last line was read: of theirs, then of ours."""
         if self.lines:
             yield from self._flushed(as_of)
         while ids := list(islice(self._upto(None), TOGETHER)):
             yield from self.compared({}, ids, as_of)
 
-    def _flushed(self, as_of: datetime) -> Iterator[Difference]:
+    def _flushed(self, as_of: datetime) -> Iterator[CommerceDifference]:
         """The lines that were kept; what only we have between them comes in pages of its own size at most."""
         lines, self.lines = self.lines, {}
         ids = merge(lines, (id_ for id_ in self._upto(max(lines)) if id_ not in lines))
@@ -99,7 +99,7 @@ class CommerceComparison:
     log: ComparedLog
     snapshots: Callable[[Iterable[str]], Mapping[str, TenantSnapshot]]
 
-    def compare(self, lines: Iterator[Line], comparison: Comparison) -> Iterator[Difference]:
+    def compare(self, lines: Iterator[Line], comparison: Comparison) -> Iterator[CommerceDifference]:
         """Every difference, as the lines come. They are in the order of their ids, each kind for itself (the reader of
         the dump sees to that), so that what only we have is found between them."""
         begins = next(lines)
@@ -126,16 +126,18 @@ class CommerceComparison:
             yield from page
             last = page[-1]
 
-    def _tenants(self, lines: Mapping[str, TenantLine], ids: Sequence[str], as_of: datetime) -> Iterator[Difference]:
+    def _tenants(
+        self, lines: Mapping[str, TenantLine], ids: Sequence[str], as_of: datetime
+    ) -> Iterator[CommerceDifference]:
         snapshots = self.snapshots(ids)
         for id_ in ids:
             tenant = snapshots[id_].tenant
             if id_ in lines:
                 yield from self._hinted(compare_tenant(lines[id_], tenant, as_of=as_of))
             elif tenant.exists and tenant.destroyed is None and not is_newer(tenant.origin, as_of):
-                yield Difference("extra", id_, f"tenant {id_}", "alive here, and commerce does not have it")
+                yield CommerceDifference("extra", id_, f"tenant {id_}", "alive here, and commerce does not have it")
 
-    def _hinted(self, found: Iterator[Difference]) -> Iterator[Difference]:
+    def _hinted(self, found: Iterator[CommerceDifference]) -> Iterator[CommerceDifference]:
         """With what is said of a tenant whose messages wait for its creation."""
         for difference in found:
             tenant_id = difference.tenant_id
@@ -146,17 +148,17 @@ class CommerceComparison:
 
     def _customers(
         self, lines: Mapping[str, CustomerLine], ids: Sequence[str], as_of: datetime
-    ) -> Iterator[Difference]:
+    ) -> Iterator[CommerceDifference]:
         streams = self.log.load({customers.stream_of(id_): 0 for id_ in ids})
         for id_ in ids:
             customer = reduce(customers.evolve, streams.get(customers.stream_of(id_), ()), Customer(id_))
             if id_ in lines:
                 yield from compare_customer(lines[id_], customer, as_of=as_of)
             elif customer.details is not None and not is_newer(customer.origin, as_of):
-                yield Difference("extra", None, f"customer {id_}", "known here, and commerce does not have it")
+                yield CommerceDifference("extra", None, f"customer {id_}", "known here, and commerce does not have it")
 
 
-def _counted(found: Iterable[Difference], comparison: Comparison) -> Iterator[Difference]:
+def _counted(found: Iterable[CommerceDifference], comparison: Comparison) -> Iterator[CommerceDifference]:
     for difference in found:
         comparison.found[difference.kind] += 1
         yield difference

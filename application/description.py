@@ -30,10 +30,10 @@ STEP_NAMES: dict[Step, str] = {step: step.name.lower() for step in Step}
 
 
 def describe(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime) -> Json:
-    """`{"tenant_id", "wanted", "actual"}` of a tenant."""
+    """`{"tenant_id", "desired_state", "actual"}` of a tenant."""
     return {
         "tenant_id": snapshot.tenant.id,
-        "wanted": describe_desired(snapshot.tenant, catalog=catalog, now=now),
+        "desired_state": describe_desired(snapshot.tenant, catalog=catalog, now=now),
         "actual": describe_actual(snapshot, catalog=catalog, policy=policy, now=now),
     }
 
@@ -57,7 +57,11 @@ def describe_desired(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json
             },
             "destroyed": tenant.destroyed is not None,
             **({"purged": tenant.purge.over} if tenant.purge else {}),
-            **({"held": [_pending_change(pending) for pending in tenant.pending]} if tenant.pending else {}),
+            **(
+                {"awaiting_approval": [_pending_change(pending) for pending in tenant.pending]}
+                if tenant.pending
+                else {}
+            ),
         },
         "products": {
             key: {
@@ -73,7 +77,7 @@ def describe_desired(tenant: Tenant, *, catalog: Catalog, now: datetime) -> Json
                     },
                     "revision": registers.license.revision,
                 },
-                "wish": licensed_access(tenant, key, catalog=catalog, now=now) if key in catalog else "gone",
+                "desired": licensed_access(tenant, key, catalog=catalog, now=now) if key in catalog else "gone",
             }
             for key, registers in sorted(tenant.products.items())
         },
@@ -124,7 +128,7 @@ def describe_actual(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Polic
 
 
 def describe_scopes(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Policy, now: datetime) -> dict[Scope, Json]:
-    """Each scope's level and state, but for those of which nothing was ever begun, and nothing is wanted."""
+    """Each scope's level and state, without the scopes that are absent, should be, and were never begun."""
     found: dict[Scope, Json] = {}
     for scope in scopes_of(snapshot.tenant, catalog):
         desired = desired_state(scope, snapshot, catalog=catalog, policy=policy, now=now)
@@ -137,7 +141,7 @@ def describe_scopes(snapshot: TenantSnapshot, *, catalog: Catalog, policy: Polic
 def _scope(scope: Scope, desired: DesiredState, snapshot: TenantSnapshot, *, catalog: Catalog, now: datetime) -> Json:
     """A scope's level and status, wherever it is shown: in `show`, `runs list`, `runs show` and `explain`."""
     status = status_of(scope, desired, snapshot, catalog=catalog, now=now)
-    described: Json = {"level": status.level, "wanted": status.desired, "state": status.state}
+    described: Json = {"level": status.level, "desired": status.desired, "state": status.state}
     if status.reason is not None:
         described["reason"] = (
             sentence(problem("approval-needed", change=status.reason)) if status.awaits_approval else status.reason

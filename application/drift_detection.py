@@ -46,7 +46,7 @@ PAGE: Final = 500
 
 @dataclass(slots=True)
 class Sweep:
-    """The outcome of one sweep. `looked_at`, `absent`: scopes by place; `silent`: places not looked at, and why.
+    """The outcome of one sweep. `looked_at`, `absent`: scopes by place; `unreachable`: places not looked at, and why.
 
     `suspicious`: places where too much is missing. Nothing may be recorded. `lost`: scopes whose database was missing
     before, which is recorded already and not found again. `unsettled`: scopes that are not as they should be, and that
@@ -202,7 +202,7 @@ class DriftDetector:
         by_step: dict[Step, list[str]] = {}
         lost: set[Step] = set()
         for finding in (finding for each in seen for finding in each.findings):
-            by_step.setdefault(finding.step, []).append(finding.said)
+            by_step.setdefault(finding.step, []).append(finding.text)
             if finding.kind == "data":
                 lost.add(finding.step)
         of = {"tenant_id": scope.tenant_id, "kind": scope.kind, "key": scope.key}

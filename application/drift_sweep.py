@@ -33,10 +33,10 @@ BY: Final = "the background sweep"
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SweepProgress:
     """`started_at` is None between two passes; `after` is the last tenant that was looked at in this one.
 
-    `looked_at`, `absent`: scopes by place; `silent`: places that were not looked at, and why.
+    `looked_at`, `absent`: scopes by place; `unreachable`: places that were not looked at, and why.
     """
 
     finished_at: datetime
@@ -57,9 +57,9 @@ class Ledger(Protocol):
     def hold(self) -> bool:
         """Whether this process is the one that sweeps. Raises Unavailable."""
 
-    def read(self) -> Progress: ...
+    def read(self) -> SweepProgress: ...
 
-    def write(self, progress: Progress) -> None: ...
+    def write(self, progress: SweepProgress) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class DriftSweep:
             due = progress.finished_at + self.interval
             if now < due:
                 return min(STAND_BY, due - now)
-            progress = Progress(progress.finished_at, started_at=now)
+            progress = SweepProgress(progress.finished_at, started_at=now)
         page = self.reconciling().tenants_after(progress.after, PAGE)
         if not page:
             self.ledger.write(replace(progress, started_at=None, finished_at=now, after=""))
@@ -101,7 +101,7 @@ class DriftSweep:
         return self.pause * len(page)
 
 
-def _counted(progress: Progress, sweep: Sweep, *, after: str) -> Progress:
+def _counted(progress: SweepProgress, sweep: Sweep, *, after: str) -> SweepProgress:
     return replace(
         progress,
         after=after,
@@ -112,7 +112,7 @@ def _counted(progress: Progress, sweep: Sweep, *, after: str) -> Progress:
     )
 
 
-def _suspicion(progress: Progress, drift: Drift) -> str | None:
+def _suspicion(progress: SweepProgress, drift: Drift) -> str | None:
     places = suspicious(progress.absent, progress.looked_at, drift)
     texts = [f"{where}: {progress.absent[where]} of {progress.looked_at[where]} scopes are missing" for where in places]
     return "; ".join(texts) or None

@@ -50,7 +50,7 @@ class Readable:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class RefusedMessage:
     """A message that is none of ours, with what could be read of it. `body` keeps it whole."""
 
     rule: str
@@ -73,7 +73,7 @@ class Unreadable:
         return tenants.stream_of(self.tenant_id) if self.tenant_id else "unattributed"
 
 
-Inbound = Readable | Unreadable
+Inbound = Readable | RefusedMessage
 
 Reread = Callable[[WaitingMessage], Inbound]
 """Reads a message from the backlog again."""
@@ -87,18 +87,18 @@ def place_of(message: Inbound | WaitingMessage) -> Place:
     return message.topic, message.partition, message.offset
 
 
-def set_aside(message: Inbound | WaitingMessage, reason: str) -> Unreadable:
+def set_aside(message: Inbound | WaitingMessage, reason: str) -> RefusedMessage:
     """The message as it is quarantined for an error of ours, where it cannot be read or decided at all."""
     command = message.command if isinstance(message, Readable) else None
     customer_id = command.customer_id if isinstance(command, UpdateCustomer | CreateTenant) else None
-    return Unreadable(
+    return RefusedMessage(
         rule=INTERNAL_ERROR,
         explanation=reason,
         source=message.source,
         id=message.id,
         type=message.type,
         tenant_id=message.tenant_id,
-        customer_id=message.customer_id if isinstance(message, Unreadable) else customer_id,
+        customer_id=message.customer_id if isinstance(message, RefusedMessage) else customer_id,
         digest=message.digest,
         body=message.body or b"",  # none where the person was forgotten
         topic=message.topic,

@@ -10,7 +10,7 @@ from application.inbound import (
     Inbound,
     Place,
     Readable,
-    Unreadable,
+    RefusedMessage,
     dealt_with,
     place_of,
     quarantined,
@@ -117,7 +117,7 @@ class Batch:
         for numbers in self._faulty.values():
             numbers.difference_update(self.recording.released)
         for message in self._messages:
-            if isinstance(message, Unreadable):
+            if isinstance(message, RefusedMessage):
                 self._quarantine(message, message.rule, message.explanation)
             else:
                 self._attempt(message, self._take)
@@ -307,7 +307,7 @@ class Batch:
             if tenants.joins_pending(event, tenant) or not self._budget.has_budget(counted):
                 return request_approval(event)
             destroyed = counted.destroyed + isinstance(event, TenantDestroyed)
-            self.recording.guarded = replace(counted, facts=counted.facts + 1, destroyed=destroyed)
+            self.recording.guarded = replace(counted, destroys=counted.destroys + 1, destroyed=destroyed)
         elif budgets.closes(event, tenant, self._now):
             if budgets.holds_closing(tenant, event.product):
                 return request_approval(event)

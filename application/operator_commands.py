@@ -182,21 +182,21 @@ class OperatorCommands:
             if not found.changes:
                 return whole, found
             if found.hash != plan_hash:
-                raise UsageError(problem("plan-changed", plan=plan_hash, held=found.hash))
+                raise UsageError(problem("plan-changed", plan=plan_hash, pending=found.hash))
             for tenant_id, snapshot in found.snapshots.items():
-                held = [each for each in snapshot.tenant.pending if _may(verdict, each)]
-                if not held:
+                pending = [each for each in snapshot.tenant.pending if _may(verdict, each)]
+                if not pending:
                     continue
                 event = verdict(
                     tenant_id=tenant_id,
-                    changes=tuple(each.version for each in held),
+                    changes=tuple(each.version for each in pending),
                     plan=plan_hash,
                     reason=reason,
                     operator=by,
                 )
-                facts = found.facts[tenant_id] if verdict is ChangesApproved else ()
-                recording = self._of_tenant(snapshot.tenant, event, facts, by=by)
-                going = [scope for _, fact in facts for scope in purged_by(fact, snapshot)]
+                events = found.events[tenant_id] if verdict is ChangesApproved else ()
+                recording = self._of_tenant(snapshot.tenant, event, events, by=by)
+                going = [scope for _, released in events for scope in purged_by(released, snapshot)]
                 recording.unmoved = {str(scope): snapshot.actual(scope).version for scope in going}
                 whole.merge(recording)
             if whole.is_empty:
@@ -209,15 +209,15 @@ class OperatorCommands:
         return self.snapshots([tenant_id])[tenant_id]
 
     def _of_tenant(
-        self, tenant: Tenant, act: Event, facts: Iterable[tuple[PendingChange, Destructive | Closing]], *, by: str
+        self, tenant: Tenant, act: Event, events: Iterable[tuple[PendingChange, Destructive | Closing]], *, by: str
     ) -> UnitOfWork:
         """The act in the tenant's stream, then the facts that it lets pass with their own causes; all scopes due."""
         begun, before = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id), tenant
         stream = tenants.stream_of(tenant.id)
         recording = UnitOfWork(events=[begun.recorded(act, stream=stream, version=tenant.version + 1)])
-        for version, (held, fact) in enumerate(facts, start=tenant.version + 2):
+        for version, (pending, released) in enumerate(events, start=tenant.version + 2):
             recording.events.append(
-                Recorded(stream, version, self.new_id(), begun.time, held.cause, held.correlation, fact)
+                Recorded(stream, version, self.new_id(), begun.time, pending.cause, pending.correlation, released)
             )
         tenant = reduce(tenants.evolve, recording.events, tenant)
         recording.work_items.extend(WorkItem(name, begun.time) for name in due_of(tenant, self.catalog))
@@ -247,8 +247,8 @@ class OperatorCommands:
         )
 
 
-def _may(verdict: type[ChangesApproved | ChangesRejected], held: PendingChange) -> bool:
-    return verdict is ChangesApproved or held.event.change != "purge"
+def _may(verdict: type[ChangesApproved | ChangesRejected], pending: PendingChange) -> bool:
+    return verdict is ChangesApproved or pending.event.change != "purge"
 
 
 def _destroys(event: Event) -> int:

@@ -34,7 +34,7 @@ from application.unit_of_work import UnitOfWork
 from domain.drift import Thing
 from domain.errors import Problem, TenantryError, UsageError, problem
 from domain.event import Event, Recorded
-from domain.operator_events import Kept, OrphansMarkedForRemoval, OrphansRemoved, RemovalCandidate
+from domain.operator_events import KeptOrphan, OrphansMarkedForRemoval, OrphansRemoved, RemovalCandidate
 from domain.policy import Drift
 from domain.scope.state import Provisioning, evolve
 from domain.scope.steps import Scope
@@ -58,12 +58,12 @@ def stream_of(plan_hash: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class OrphanPlan:
     """The orphans as of now, in the order in which they are shown.
 
     `beyond`: how many more there are than fit into one plan. `there`: everything that was found, `orphans`: all of
-    it that belongs to no scope. `silent`: places that did not answer, and why. `suspicious`: why the list may not be
-    believed. `mark`: every intent up to it was read.
+    it that belongs to no scope. `unreachable`: places that did not answer, and why. `suspicious`: why the list may not
+    be believed. `mark`: every intent up to it was read.
     """
 
     things: tuple[Thing, ...]
@@ -121,13 +121,13 @@ class OrphanRemoval:
 
     # -- listing
 
-    def plan(self) -> Plan:
+    def plan(self) -> OrphanPlan:
         """What belongs to no scope, nor may belong to one by an intent that is under way; kept by its hash."""
         found = self._look()
         self.plans.keep(found.hash, found.things)
         return found
 
-    def _look(self) -> Plan:
+    def _look(self) -> OrphanPlan:
         mark, found = self.log.advance_mark(), self.resources.inventory()
         orphans = set(found.things)
         there: dict[Thing, set[Thing]] = {}
@@ -137,7 +137,7 @@ class OrphanRemoval:
             for owned in self.resources.owned(actual):
                 orphans -= there.get(owned, set())
         listed = self.resources.alone(orphans)
-        return Plan(
+        return OrphanPlan(
             things=tuple(listed[:MOST]),
             beyond=max(0, len(listed) - MOST),
             there=found.things,
@@ -174,7 +174,7 @@ class OrphanRemoval:
         Raises UsageError, with nothing changed, where what is there is not what the plan showed.
         """
 
-        def decide() -> tuple[UnitOfWork, tuple[Plan, Sequence[Thing]] | Removal]:
+        def decide() -> tuple[UnitOfWork, tuple[OrphanPlan, Sequence[Thing]] | Removal]:
             found, story = self._look(), self._story(plan_hash)
             if story.is_open:
                 return UnitOfWork(), (found, story.things)
@@ -192,7 +192,7 @@ class OrphanRemoval:
         removal = self._removed(marked_for_removal, found, freed, reason=reason, by=by)
         return self._conclude(plan_hash, removal, freed)
 
-    def _marked(self, story: _Story, found: Plan, plan_hash: str, *, reason: str, by: str) -> UnitOfWork:
+    def _marked(self, story: _Story, found: OrphanPlan, plan_hash: str, *, reason: str, by: str) -> UnitOfWork:
         if found.suspicious:
             raise UsageError(problem("orphans-implausible", found=tuple(found.suspicious)))
         event = OrphansMarkedForRemoval(
@@ -201,7 +201,7 @@ class OrphanRemoval:
         return UnitOfWork(events=[self._recorded(story, event, plan_hash, by=by)])
 
     def _removed(
-        self, marked_for_removal: Sequence[Thing], found: Plan, freed: list[str], *, reason: str, by: str
+        self, marked_for_removal: Sequence[Thing], found: OrphanPlan, freed: list[str], *, reason: str, by: str
     ) -> Removal:
         removed: list[Thing] = []
         skipped: list[Thing] = []
@@ -235,7 +235,7 @@ class OrphanRemoval:
             plan=plan_hash,
             removed=tuple(map(_candidate, removal.removed)),
             skipped=tuple(map(_candidate, removal.skipped)),
-            left=tuple(Kept(**_candidate(thing).model_dump(), why=why) for thing, why in removal.left),
+            left=tuple(KeptOrphan(**_candidate(thing).model_dump(), why=why) for thing, why in removal.left),
             reason=removal.reason,
             operator=removal.operator,
         )
@@ -260,7 +260,7 @@ class OrphanRemoval:
         stream, correlation = stream_of(plan_hash), f"orphans {plan_hash}"
         return act.recorded(event, stream=stream, version=story.version + 1, correlation=correlation)
 
-    def _differs(self, plan_hash: str, found: Plan) -> Problem:
+    def _differs(self, plan_hash: str, found: OrphanPlan) -> Problem:
         shown = self.plans.find(plan_hash)
         if shown is None:
             return problem("orphan-plan-unknown", plan=plan_hash)

@@ -128,7 +128,7 @@ TEXTS: Final[Mapping[Code, ProblemText]] = {
         " shards; or raise [drift] in the policy, where it is so",
     ),
     "plan-changed": ProblemText(
-        "what is held is not plan {plan}, it is plan {held}",
+        "what is held is not plan {plan}, it is plan {pending}",
         "read it with `tenantry runs approve`, then name that one",
     ),
     "recreation-under-way": ProblemText("{scope} is being made anew already", _SHOW),

@@ -56,9 +56,9 @@ from domain.scope.next_action import (
     Converge,
     Execute,
     Fail,
-    Note,
     Nothing,
     PutOnHold,
+    RecordDecision,
     Resume,
     Start,
     Wait,
@@ -209,14 +209,14 @@ class Saga:
         return decision
 
     def _completed(
-        self, decision: Decision, intent: Intent, facts: StepResult | None, snapshot: TenantSnapshot
+        self, decision: Decision, intent: Intent, result: StepResult | None, snapshot: TenantSnapshot
     ) -> TenantSnapshot:
         placement = placement_of(snapshot, decision.scope.key) if decision.scope.kind == "family" else None
         if (obstacle := released(intent, placement)) is not None:
             decision.unit.unblocked.append(obstacle)
         return self._add(
             decision,
-            StepCompleted(**intended(decision.scope, intent), customer_id=snapshot.customer.id or None, facts=facts),
+            StepCompleted(**intended(decision.scope, intent), customer_id=snapshot.customer.id or None, result=result),
             snapshot,
         )
 
@@ -262,7 +262,7 @@ class Saga:
             desired = desired_state(scope, snapshot, catalog=self._catalog, policy=self._policy, now=now)
             actual = snapshot.actual(scope)
             match next_action(desired, actual, blockers(scope, desired, snapshot, catalog=self._catalog), now):
-                case Note() as note:
+                case RecordDecision() as note:
                     snapshot = self._note(decision, note.event, snapshot)
                     continue
                 case Start() as start:
@@ -346,7 +346,7 @@ class Saga:
         for going in purged_by(event, snapshot):  # nobody may hold them since they were decided on
             actual = snapshot.actual(going)
             decision.unit.unmoved[str(going)] = actual.version - sum(
-                fact.stream == str(going) for fact in decision.unit.events
+                each.stream == str(going) for each in decision.unit.events
             )
         after = tenants.evolve(tenant, recorded)
         decision.after[stream] = after
@@ -358,9 +358,9 @@ class Saga:
         """The fact, counted by the destroy guard; or that it is held, where the budget is used up."""
         if tenants.is_guarded(event, tenant):
             counted = decision.unit.guarded or Guarded(self._policy.guard, self._clock())
-            if decision.budget is not None and counted.facts >= decision.budget:
+            if decision.budget is not None and counted.destroys >= decision.budget:
                 return request_approval(event)
-            decision.unit.guarded = replace(counted, facts=counted.facts + 1)
+            decision.unit.guarded = replace(counted, destroys=counted.destroys + 1)
         return event
 
     def _recorded(

@@ -96,10 +96,10 @@ def is_back(intent: Intent, result: StepResult | Exception | None) -> bool:
 
 def reason_of(error: Exception, away_for: timedelta) -> str:
     """One line for the log; of errors that are not ours only the kind, for they may quote anything."""
-    said = str(error)[:500] if isinstance(error, ExecutorError) else f"unexpected {type(error).__name__}"
+    text = str(error)[:500] if isinstance(error, ExecutorError) else f"unexpected {type(error).__name__}"
     minutes = int(away_for.total_seconds()) // 60
     time = f"{minutes // 60} h" if minutes >= 120 else f"{minutes} min"
-    return f"{said}, for {time} now" if isinstance(error, Unreachable) else said
+    return f"{text}, for {time} now" if isinstance(error, Unreachable) else text
 
 
 def released(intent: Intent, placement: RegionResult | None) -> str | None:

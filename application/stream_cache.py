@@ -47,9 +47,9 @@ class Streams:
             asked[stream] = kept.version if kept is not None else 0
             if kept is not None:
                 self._states.move_to_end(stream)
-        for stream, facts in (self._log.load(asked, personal=self._personal) if asked else {}).items():
+        for stream, events in (self._log.load(asked, personal=self._personal) if asked else {}).items():
             state = self._states.get(stream) or initial(stream)
-            for recorded in facts:
+            for recorded in events:
                 state = evolve(state, recorded)
             self._states[stream] = state
         while len(self._states) > max(self._capacity, len(asked)):

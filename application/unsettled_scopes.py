@@ -39,7 +39,7 @@ class Unsettled:
     """A scope that is neither as it should be, nor due, nor waiting. `is_known`: the saga can decide for it."""
 
     scope: Scope
-    said: str
+    text: str
     is_known: bool = True
 
 
@@ -59,8 +59,8 @@ def unsettled(
     It must have been read while the estate was as it is: read the estate before and after it, and compare.
     """
     for key in catalog.unknown_among(snapshot.tenant.products):
-        said = "no catalogue that was adopted has this product, so it cannot be closed: adopt one that has it"
-        yield Unsettled(Scope("product", snapshot.tenant.id, key), said, is_known=False)
+        text = "no catalogue that was adopted has this product, so it cannot be closed: adopt one that has it"
+        yield Unsettled(Scope("product", snapshot.tenant.id, key), text, is_known=False)
     all_of_it = (tenants.stream_of(snapshot.tenant.id), customers.stream_of(snapshot.customer.id))
     if any(name in scheduled and scheduled[name] <= now for name in all_of_it):
         return

@@ -72,7 +72,7 @@ def export(
     started = time.monotonic()
     if choice.since is not None and choice.until is not None and choice.since >= choice.until:
         raise UsageError(f"nothing is recorded from {choice.since} to {choice.until}: give the earlier time first")
-    partial = _room(path)
+    partial = _partial_of(path)
     try:
         manifest = _export(log, partial, choice, page, say)
         _name(partial, path, manifest)
@@ -93,12 +93,12 @@ def _export(log: LogCopy, partial: Path, choice: Choice, page: int, say: Callabl
         if choice.with_proofs and proofs is None:
             raise UsageError("nothing is sealed yet, so there are no proofs: run `tenantry audit seal`")
 
-        def told(at: int, events: int) -> None:
+        def report(at: int, events: int) -> None:
             say(Progress(max(0, at - upto + total), total, events))
 
         file = create(choice.form, partial, with_proofs=choice.with_proofs)
         try:
-            events, first, last = _write(log, file, choice, upto, page, proofs, told)
+            events, first, last = _write(log, file, choice, upto, page, proofs, report)
         finally:
             file.close()
     return Manifest(
@@ -170,8 +170,8 @@ def envelope_of(state: bytes) -> tuple[str, datetime]:
     if found:
         id_, at = found[1].decode(), found[2].decode()
     else:
-        said = json.loads(state)
-        id_, at = str(said["id"]), str(said["at"])
+        stored = json.loads(state)
+        id_, at = str(stored["id"]), str(stored["at"])
     return id_, in_utc(datetime.fromisoformat(at))
 
 
@@ -191,7 +191,7 @@ def export_keys(log: LogCopy, path: Path) -> int:
 
     Export the keys after the log: the log may hold fields that are encrypted with keys made in the meantime.
     """
-    partial = _room(path)
+    partial = _partial_of(path)
     with log.looking():
         keys = log.data_keys()
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -218,7 +218,7 @@ def _key_lines(keys: Sequence[tuple[str, str, bytes | None, datetime, datetime |
 # -- names ---------------------------------------------------------------------------------------------------------
 
 
-def _room(path: Path) -> Path:
+def _partial_of(path: Path) -> Path:
     """The name under which `path` is written until it is complete; the rest of a killed export is removed."""
     if path.exists() or path.is_symlink():
         raise UsageError(f"{path} is there already: choose another name, or remove it")

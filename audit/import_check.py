@@ -35,17 +35,17 @@ class ImportCheck:
         self.attested = 0
         """The number of events that the checkpoints so far attest."""
 
-    def see(self, event: Stored, said: Mapping[str, Any]) -> None:
-        """The event of one line; `said` is the line. Raises Tampered, and ValueError for a hash that is none."""
+    def see(self, event: Stored, line: Mapping[str, Any]) -> None:
+        """The event of one line; `line` is the line. Raises Tampered, and ValueError for a hash that is none."""
         position = event[0]
         while self._coming and position > self._coming[0].position:
             self._compare(self._coming.pop(0))
         found = leaf_hash(leaf_of(event))
-        if "leaf_hash" in said and base64.b64decode(said["leaf_hash"], validate=True) != found:
+        if "leaf_hash" in line and base64.b64decode(line["leaf_hash"], validate=True) != found:
             raise _changed(position)
-        if self._proven is not None and said.get("proof") is not None:
-            path = [base64.b64decode(each, validate=True) for each in said["proof"]]
-            if not verify_inclusion(found, int(said["leaf"]), self._proven.size, path, self._proven.root):
+        if self._proven is not None and line.get("proof") is not None:
+            path = [base64.b64decode(each, validate=True) for each in line["proof"]]
+            if not verify_inclusion(found, int(line["leaf"]), self._proven.size, path, self._proven.root):
                 raise _changed(position)
         self._hashes.append(found)
         if len(self._hashes) == _TOGETHER:

@@ -25,7 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.encryption import MasterKey, Sealed
+from adapters.encryption import MasterKey, NoKeys
 from adapters.postgres.event_mapper import EventMapper
 from adapters.postgres.log_copy import Stored
 from adapters.postgres.log_import import Key, LogImport
@@ -94,8 +94,8 @@ def import_log(
     keyring = keyring or Keyring("")
     attested, unknown = _checkpoint(path, manifest, keyring)
     proven = attested.checkpoint if attested and manifest.with_proofs else None
-    held = [note.checkpoint for note in (attested, _held_elsewhere(checkpoint, keyring)) if note is not None]
-    check = ImportCheck(held, proven=proven)
+    kept = [note.checkpoint for note in (attested, _kept_elsewhere(checkpoint, keyring)) if note is not None]
+    check = ImportCheck(kept, proven=proven)
     with store.whole():
         read_keys = list(_keys(keys)) if keys else []
         store.copy_events(_events(path, manifest, check, say))
@@ -107,7 +107,7 @@ def import_log(
                 " after the log"
             )
         store.forget_missing_keys()
-        store.derive(upto=manifest.upto, held=_held(store), standing=[INTEGRATION.name])
+        store.derive(upto=manifest.upto, pending=_pending_approvals(store), standing=[INTEGRATION.name])
     seconds = time.monotonic() - started
     return Imported(manifest.events, manifest.upto, len(read_keys), missing, seconds, check.attested, unknown)
 
@@ -137,7 +137,7 @@ def _checkpoint(path: Path, manifest: Manifest, keyring: Keyring) -> tuple[Note 
     return note, tuple(key_ids(note)) if standing == "unknown" else ()
 
 
-def _held_elsewhere(note: Note | None, keyring: Keyring) -> Note | None:
+def _kept_elsewhere(note: Note | None, keyring: Keyring) -> Note | None:
     if note is not None and keyring.standing(note) == "forged":
         raise Tampered("the signature of the checkpoint that you gave does not hold: give another one")
     return note
@@ -152,11 +152,11 @@ def _events(path: Path, manifest: Manifest, check: ImportCheck, say: Callable[[P
     with path.open("rb") as lines:
         for count, line in enumerate(lines, 1):
             try:
-                said = json.loads(line)
-                event = _event(said)
+                content = json.loads(line)
+                event = _event(content)
             except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(
-                    f"line {count} of {path} is no event of an export ({_told(error)}): export it again"
+                    f"line {count} of {path} is no event of an export ({_reason_of(error)}): export it again"
                 ) from None
             position, stream, version, topic, state = event
             if (last is not None and position <= last) or position > manifest.upto:
@@ -166,9 +166,9 @@ def _events(path: Path, manifest: Manifest, check: ImportCheck, say: Callable[[P
             stored = int(schema[1]) if schema else int(json.loads(state)["v"])
             if why := REGISTRY.unreadable(stream, version, topic, stored):
                 raise UnreadableEvent(f"line {count} of {path}: {why}")
-            _repeats_its_state(said, event, path, count)
+            _repeats_its_state(content, event, path, count)
             try:
-                check.see(event, said)
+                check.see(event, content)
             except (ValueError, TypeError, KeyError):
                 raise UsageError(
                     f"line {count} of {path} has a hash or a proof that cannot be read: export it again"
@@ -184,12 +184,12 @@ def _events(path: Path, manifest: Manifest, check: ImportCheck, say: Callable[[P
     check.close()
 
 
-def _repeats_its_state(said: Mapping[str, Any], event: Stored, path: Path, line: int) -> None:
+def _repeats_its_state(content: Mapping[str, Any], event: Stored, path: Path, line: int) -> None:
     """Raises Tampered where `recorded_at` or `id` of the line differs from its state; no leaf covers these two."""
     try:
         id_, at = envelope_of(event[4])
-        told = datetime.fromisoformat(said["recorded_at"]) if "recorded_at" in said else at
-        is_same = {"id": said.get("id", id_) == id_, "recorded_at": told == at}
+        recorded_at = datetime.fromisoformat(content["recorded_at"]) if "recorded_at" in content else at
+        is_same = {"id": content.get("id", id_) == id_, "recorded_at": recorded_at == at}
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"line {line} of {path} has no id or no time that can be read: export it again") from None
     for name, same in is_same.items():
@@ -200,9 +200,11 @@ def _repeats_its_state(said: Mapping[str, Any], event: Stored, path: Path, line:
             )
 
 
-def _event(said: Any) -> Stored:
-    state = said["state"].encode() if "state" in said else base64.b64decode(said["state_base64"], validate=True)
-    position, stream, version, topic = said["position"], said["stream"], said["version"], said["topic"]
+def _event(content: Any) -> Stored:
+    state = (
+        content["state"].encode() if "state" in content else base64.b64decode(content["state_base64"], validate=True)
+    )
+    position, stream, version, topic = content["position"], content["stream"], content["version"], content["topic"]
     if type(position) is not int or type(version) is not int or not 0 < position < 2**63 or not 0 < version < 2**63:
         raise ValueError("position and version are numbers from 1")
     if not (isinstance(stream, str) and isinstance(topic, str) and stream and "\x00" not in stream + topic):
@@ -212,7 +214,7 @@ def _event(said: Any) -> Stored:
     return position, stream, version, topic, state
 
 
-def _told(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
 
 
@@ -225,28 +227,28 @@ def _keys(keys: Keys) -> Iterator[Key]:
         lines = keys.path.read_bytes().splitlines()
     except OSError as error:
         raise UsageError(f"the keys {keys.path} cannot be read ({error.strerror}): correct the path") from None
-    said: Any = None
+    content: Any = None
     for number, line in enumerate(lines, 1):
         try:
-            said = json.loads(line)
+            content = json.loads(line)
             if number < len(lines):
-                yield _key(said, keys.master_key)
+                yield _key(content, keys.master_key)
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(
-                f"line {number} of {keys.path} is no data key ({_told(error)}): export them again"
+                f"line {number} of {keys.path} is no data key ({_reason_of(error)}): export them again"
             ) from None
-    if said != {"keys": len(lines) - 1}:
+    if content != {"keys": len(lines) - 1}:
         raise UsageError(f"the keys {keys.path} are cut off: copy or export them again")
 
 
-def _key(said: dict[str, Any], master_key: MasterKey) -> Key:
-    wrapped = base64.b64decode(said["wrapped"], validate=True) if said["wrapped"] is not None else None
+def _key(content: dict[str, Any], master_key: MasterKey) -> Key:
+    wrapped = base64.b64decode(content["wrapped"], validate=True) if content["wrapped"] is not None else None
     if wrapped is not None:
-        master_key.unwrap(wrapped, said["subject"], said["key_id"])
-    made, gone = said["created_at"], said["forgotten_at"]
+        master_key.unwrap(wrapped, content["subject"], content["key_id"])
+    made, gone = content["created_at"], content["forgotten_at"]
     return (
-        said["subject"],
-        said["key_id"],
+        content["subject"],
+        content["key_id"],
         wrapped,
         datetime.fromisoformat(made),
         datetime.fromisoformat(gone) if gone else None,
@@ -256,14 +258,14 @@ def _key(said: dict[str, Any], master_key: MasterKey) -> Key:
 # -- the destroy guard ---------------------------------------------------------------------------------------------
 
 
-def _held(store: LogImport) -> dict[str, PendingApprovals]:
+def _pending_approvals(store: LogImport) -> dict[str, PendingApprovals]:
     """What the guard holds of which tenant."""
-    mapper, found = EventMapper(Sealed()), {}
+    mapper, found = EventMapper(NoKeys()), {}
     streams = {*store.streams_with(ApprovalRequested.TOPIC), *store.streams_with(ClosingAwaitsApproval.TOPIC)}
     for stream in sorted(streams):
         tenant = tenants.Tenant(StreamName.parse(stream).key)
         for position, name, version, topic, state in store.stream(stream):
             tenant = tenants.evolve(tenant, mapper.to_recorded(name, version, topic, bytes(state), position=position))
-        if (held := pending_approvals_of(tenant)) is not None:
-            found[tenant.id] = held
+        if (pending := pending_approvals_of(tenant)) is not None:
+            found[tenant.id] = pending
     return found

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from adapters.kafka.intake_standing import Standing
+from adapters.kafka.intake_standing import PartitionStanding
 from adapters.kafka.ports import Message, Partition, PositionExpired
 from adapters.kafka.raw_reader import PartitionReader
 from adapters.postgres.known_messages import KnownMessages
@@ -80,7 +80,7 @@ class IntakeAudit:
     read: Callable[[Message], Inbound]
     say: Callable[[Progress], None] = lambda _: None
 
-    def audit(self, standings: Sequence[Standing], reread: Reread | None = None) -> IntakeAudited:
+    def audit(self, standings: Sequence[PartitionStanding], reread: Reread | None = None) -> IntakeAudited:
         """Read all partitions; `reread` takes in the missing messages. Raises Unavailable."""
         started = time.monotonic()
         audited = IntakeAudited()

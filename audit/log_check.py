@@ -59,8 +59,8 @@ def check(log: LogFaults, *, size: int = RANGE, say: Callable[[Progress], None] 
 
     def keep(found: Iterable[Fault]) -> None:
         nonlocal more
-        for position, said in found:
-            kind, _, explanation = said.partition(": ")
+        for position, text in found:
+            kind, _, explanation = text.partition(": ")
             if len(faults) < KEPT:
                 faults.append(Found(position, kind, explanation))
             else:

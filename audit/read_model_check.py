@@ -32,7 +32,7 @@ from application.progress import Progress
 from domain.errors import Unavailable, UnreadableEvent, UsageError
 from domain.event import Recorded
 from domain.times import in_utc
-from history.rebuild.loading import READ_FACTS, Sources, ignored_by
+from history.rebuild.loading import READ_EVENTS, Sources, ignored_by
 from projections.base import BUCKETS, Fold, Key, Row, storable
 from projections.positions import Place, standing
 
@@ -43,7 +43,7 @@ _DIALECT: Final = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class RowDifference:
     """A row that is missing or too much (`column` is None then), or a value that differs."""
 
     table: str
@@ -54,12 +54,12 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ReadModelComparison:
     """The result; the read models agree with the log where there are no differences."""
 
     tenants: int | None
     """How many, of a sample; None: all."""
-    facts: int
+    events: int
     rows: int
     position: int
     """The furthest that a projection stands at."""
@@ -67,19 +67,19 @@ class Compared:
     """The furthest back."""
     log: int
     """How far the log goes."""
-    differences: Sequence[Difference]
+    differences: Sequence[RowDifference]
     more: int
     seconds: float
 
 
 @dataclass(slots=True)
 class _Tally:
-    facts: int = 0
+    events: int = 0
     rows: int = 0
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[RowDifference] = field(default_factory=list)
     more: int = 0
 
-    def add(self, found: Iterable[Difference]) -> None:
+    def add(self, found: Iterable[RowDifference]) -> None:
         for each in found:
             if len(self.differences) < KEPT:
                 self.differences.append(each)
@@ -111,7 +111,7 @@ class Views:
         self._models = tuple(sources.read_models())
         self._tables = tuple(each for model in self._models for each in model.tables)
 
-    def compare(self, *, sample: int | None, seed: int = 0) -> Compared:
+    def compare(self, *, sample: int | None, seed: int = 0) -> ReadModelComparison:
         """Compare all tenants, or so many at random; the same seed chooses the same tenants of the same log.
 
         Raises UsageError where there are no tenants, UnreadableEvent or HandlerFailed for an event that cannot be read,
@@ -137,7 +137,9 @@ class Views:
             engine.dispose()
         count = len(shares[0].tenants) if sample is not None else None
         seconds = time.monotonic() - started
-        return Compared(count, tally.facts, tally.rows, max(at), min(at), mark, tally.differences, tally.more, seconds)
+        return ReadModelComparison(
+            count, tally.events, tally.rows, max(at), min(at), mark, tally.differences, tally.more, seconds
+        )
 
     def _freeze(self, connection: Connection) -> None:
         connection.execution_options(isolation_level="REPEATABLE READ")
@@ -158,11 +160,11 @@ class Views:
         total: int,
     ) -> None:
         folds = {model.name: Fold() for model in self._models}
-        for at, facts in self._facts(reader, share, max(self._positions(places), default=0)):
-            for bucket, recorded in facts:
+        for at, events in self._events(reader, share, max(self._positions(places), default=0)):
+            for bucket, recorded in events:
                 self._fold(folds, bucket, recorded, places)
-            tally.facts += len(facts)
-            self._say(Progress(done + at, total, tally.facts))
+            tally.events += len(events)
+            self._say(Progress(done + at, total, tally.events))
         for model in self._models:
             for each in model.tables:
                 expected = folds[model.name].tables.get(each)
@@ -171,19 +173,19 @@ class Views:
                 tally.rows += len(stored)
                 tally.add(_differences(each, desired_state, stored))
 
-    def _facts(
+    def _events(
         self, reader: LogReader, share: _Share, upto: int
     ) -> Iterator[tuple[int, Sequence[tuple[int, Recorded | Unread]]]]:
         ignored = ignored_by(self._models)
         if share.bucket is None:
             batch = reader.read_of(share.tenants, share.customers, upto, ignore=ignored, of=BUCKETS)
-            yield upto, batch.facts
+            yield upto, batch.events
             return
         at = 0
         while at < upto:
-            batch = reader.read(at, upto, limit=READ_FACTS, ignore=ignored, buckets=(share.bucket,), of=BUCKETS)
+            batch = reader.read(at, upto, limit=READ_EVENTS, ignore=ignored, buckets=(share.bucket,), of=BUCKETS)
             at = batch.upto
-            yield at, batch.facts
+            yield at, batch.events
 
     def _fold(self, folds: dict[str, Fold], bucket: int, recorded: Recorded | Unread, places: dict[Place, int]) -> None:
         """Into each projection that has got that far. Raises UnreadableEvent, HandlerFailed."""
@@ -237,15 +239,15 @@ def _plain(value: object, of: Column[object]) -> object:
     return in_utc(value) if isinstance(value, datetime) else value
 
 
-def _differences(of: Table, expected: dict[Key, Row], found: dict[Key, Row]) -> Iterator[Difference]:
+def _differences(of: Table, expected: dict[Key, Row], found: dict[Key, Row]) -> Iterator[RowDifference]:
     for key in sorted(expected.keys() | found.keys(), key=_order):
         ours, theirs = expected.get(key), found.get(key)
         if ours is None or theirs is None:
-            yield Difference(of.name, key, None, _presence(ours), _presence(theirs))
+            yield RowDifference(of.name, key, None, _presence(ours), _presence(theirs))
             continue
         for name, value in ours.items():
             if theirs[name] != value:
-                yield Difference(of.name, key, name, value, theirs[name])
+                yield RowDifference(of.name, key, name, value, theirs[name])
 
 
 def _order(key: Key) -> list[str]:

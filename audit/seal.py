@@ -134,10 +134,10 @@ class Seal:
 
     def _continues(self, newest: Note | None) -> None:
         """Raises Tampered where the seal does not continue the checkpoint that was signed here last."""
-        held = self._last.read()
-        if held is None:
+        last = self._last.read()
+        if last is None:
             return
-        old, size = held.checkpoint, newest.checkpoint.size if newest else 0
+        old, size = last.checkpoint, newest.checkpoint.size if newest else 0
         try:
             goes_on = old.size <= size and (not old.size or subtrees(self._tile)(0, old.size) == old.root)
         except ValueError:

@@ -162,13 +162,13 @@ class TreeVerification:
     def _grow(self, hashes: bytes) -> None:
         """Add leaves; on the way the tiles above and the checkpoints are compared."""
         while hashes and not self.torn:
-            room = len(hashes) // HASH_BYTES
+            count = len(hashes) // HASH_BYTES
             if self._ahead:
-                room = min(room, max(1, self._ahead[0].size - self._tree.size))
-            for level, number, made in [*self._tree.add(hashes[: room * HASH_BYTES])]:
+                count = min(count, max(1, self._ahead[0].size - self._tree.size))
+            for level, number, made in [*self._tree.add(hashes[: count * HASH_BYTES])]:
                 if level and (stored := self._store.tile(level, number)) != made:
                     self._above_differs(level, number, made, stored)
-            hashes = hashes[room * HASH_BYTES :]
+            hashes = hashes[count * HASH_BYTES :]
             self._compare()
 
     def _compare(self) -> None:

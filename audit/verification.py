@@ -31,7 +31,7 @@ KEPT: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SealFinding:
     """What is wrong with the events from position `first` to position `last`."""
 
     kind: Kind
@@ -49,9 +49,9 @@ class Verified:
     checkpoints: int
     signed: bool
     """Whether a key of the keyring has signed the newest checkpoint."""
-    unsealed: int
+    not_sealed: int
     """About how many events follow the last sealed one; the verification does not cover them."""
-    findings: Sequence[Finding]
+    findings: Sequence[SealFinding]
     more: int
     """Findings beyond those that are kept."""
     seconds: float
@@ -68,7 +68,7 @@ class Verification:
         self._store = store
         self._keys = keys
         self._say = say
-        self._findings: list[Finding] = []
+        self._findings: list[SealFinding] = []
         self._more = 0
 
     def verify(self, outside: Note | None = None) -> Verified:
@@ -93,14 +93,14 @@ class Verification:
             for progress in growing.run():
                 self._say(progress)
             self._beside(growing, attested)
-            unsealed = max(0, self._store.mark() - growing.sealed_to)
+            not_sealed = max(0, self._store.mark() - growing.sealed_to)
         findings = sorted(self._findings, key=lambda finding: (finding.first, finding.last))
         return Verified(
             events=growing.events,
             position=growing.sealed_to,
             checkpoints=len(trusted),
             signed=signed,
-            unsealed=unsealed,
+            not_sealed=not_sealed,
             findings=findings,
             more=self._more,
             seconds=time.monotonic() - started,
@@ -154,9 +154,9 @@ class Verification:
         if self._findings:
             before = self._findings[-1]
             if (before.kind, before.last + 1, before.explanation) == (kind, first, explanation):
-                self._findings[-1] = Finding(kind, before.first, last, explanation)
+                self._findings[-1] = SealFinding(kind, before.first, last, explanation)
                 return
         if len(self._findings) < KEPT:
-            self._findings.append(Finding(kind, first, last, explanation))
+            self._findings.append(SealFinding(kind, first, last, explanation))
         else:
             self._more += 1

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.migrations import migrate
-from context.service.run import Place, serve
+from context.service.run import ServiceAddress, serve
 from domain.tenant.events import ProductSuspended
 from tenantry_client.context.wire import Changes
 from tests.context.engine import Engine, Service
@@ -30,7 +30,7 @@ def _projects(url: str) -> None:
 
 
 def _serves(url: str, port: multiprocessing.Queue[int]) -> None:
-    serve(url, Place(), lease_seconds=30, stop=threading.Event(), ready=port.put)
+    serve(url, ServiceAddress(), lease_seconds=30, stop=threading.Event(), ready=port.put)
 
 
 def main(count: int = 500) -> None:

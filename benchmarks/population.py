@@ -86,7 +86,7 @@ def life(tenant: str, customer: str) -> list[tuple[str, int, Event]]:
     bought = LicenseUpdated(
         tenant_id=tenant, revision=2, product=PRODUCT, edition="premium", users=250, status="active"
     )
-    made = StepCompleted(tenant_id=tenant, kind="site", step=Step.SITE, direction="ensure", generation=1, facts=site)
+    made = StepCompleted(tenant_id=tenant, kind="site", step=Step.SITE, direction="ensure", generation=1, result=site)
     return [
         (of_tenant, 1, created),
         (of_tenant, 2, activated),
@@ -97,7 +97,7 @@ def life(tenant: str, customer: str) -> list[tuple[str, int, Event]]:
 
 
 def licensed(tenant: str) -> StepCompleted:
-    facts = LicenseResult(
+    license_ = LicenseResult(
         product=PRODUCT,
         edition="premium",
         users=250,
@@ -107,7 +107,13 @@ def licensed(tenant: str) -> StepCompleted:
         location=f"t_{tenant.replace('-', '_')}_jira_2.entitlement",
     )
     return StepCompleted(
-        tenant_id=tenant, kind="product", key=PRODUCT, step=Step.LICENSE, direction="ensure", generation=1, facts=facts
+        tenant_id=tenant,
+        kind="product",
+        key=PRODUCT,
+        step=Step.LICENSE,
+        direction="ensure",
+        generation=1,
+        result=license_,
     )
 
 
@@ -126,13 +132,13 @@ def lives(keys: EncryptionKeys, numbers: range) -> Iterator[Row]:
         tenant, customer = tenant_id(number), customer_id(number)
         filled = {b"tenant": tenant.encode(), b"under": tenant.replace("-", "_").encode(), b"id": _id(tenant, 0)}
         stream = f"tenant:{tenant}"
-        sealed = {
-            field: keys.seal(
+        encrypted = {
+            field: keys.encrypt(
                 f"customer:{customer}", plain.encode(), f"{stream}/1/administrator/{field.decode()}"
             ).encode()
             for field, plain in ((b"name", NAME), (b"email", EMAIL))
         }
-        yield (*_bare(created, tenant), created.state % {**filled, **sealed, b"customer": customer.encode()})
+        yield (*_bare(created, tenant), created.state % {**filled, **encrypted, b"customer": customer.encode()})
         for count, template in enumerate(others, 1):
             filled[b"id"] = _id(tenant, count)
             yield (*_bare(template, tenant), template.state % filled)
@@ -166,13 +172,13 @@ _EVENT: Final = UUID("e4e47e4e-0000-4000-8000-e4e47e4e0000")
 class _Blanks:
     """Encryption keys that leave space for the encrypted text."""
 
-    def seal(self, subject: str, plain: bytes, bound_to: str) -> str:
+    def encrypt(self, subject: str, plain: bytes, bound_to: str) -> str:
         return f"<{bound_to.rpartition('/')[2]}>"
 
-    def unseal(self, sealed: str, bound_to: str) -> bytes | None:
+    def decrypt(self, encrypted: str, bound_to: str) -> bytes | None:
         raise NotImplementedError
 
-    def prefetch(self, *, subjects: Iterable[str] = (), sealed: Iterable[str] = ()) -> None: ...
+    def prefetch(self, *, subjects: Iterable[str] = (), encrypted: Iterable[str] = ()) -> None: ...
 
     def forget(self, subject: str) -> None: ...
 

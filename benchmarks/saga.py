@@ -34,7 +34,7 @@ from adapters.resources.configuration import Configurations
 from adapters.resources.entitlement import licensed
 from adapters.resources.fences import spec_of
 from adapters.resources.identities import Identities
-from adapters.resources.membership import Memberships
+from adapters.resources.membership import MembershipSet
 from application.ports.resources import LiesOn, Order, StepExecutor
 from benchmarks import workflows
 from benchmarks.harness import (
@@ -260,7 +260,7 @@ def _idle(ours: Parts) -> Mapping[tuple[ScopeKind, Step], StepExecutor]:
         ("site", Step.IDENTITY): Identities(),
         ("family", Step.REGION): _Idle(lambda _: RegionResult(region="eu", shard="eu-1"), lies_on="control"),
         ("family", Step.DATABASE): _Idle(_database, lies_on="shard"),
-        ("product", Step.SITE): Memberships(),
+        ("product", Step.SITE): MembershipSet(),
         ("product", Step.CONFIGURATION): configurations,
         ("product", Step.IDENTITY): Identities(),
         ("product", Step.LICENSE): _Idle(licensed, lies_on="shard"),

@@ -51,10 +51,10 @@ def _workflow(dbos: Any) -> Callable[[int], Any]:
     durable = dbos.step()(step)
 
     def seven_steps(tenant: int) -> Any:
-        facts = None
+        result = None
         for number in range(STEPS):
-            facts = durable(number, tenant)
-        return facts
+            result = durable(number, tenant)
+        return result
 
     found: Callable[[int], Any] = dbos.workflow()(seven_steps)
     return found

@@ -58,15 +58,15 @@ def check(
 def explain(caller: Caller, callee: Callee, method: Method, path: PathArgument, file: File = DEFAULT) -> Report:
     """Name the line that allows a call, or the reason why none does. Exit 0: allowed, 1: refused, 2: wrong file."""
     answer = _answer(_read(file), caller, callee, method, path)
-    entry, said = answer.entry, "allowed" if answer.allowed else "refused"
-    told = {
+    entry, outcome = answer.entry, "allowed" if answer.allowed else "refused"
+    data = {
         "allowed": answer.allowed,
         "reason": answer.reason,
         "entry": entry.number if entry else None,
         "line": entry.line if entry else None,
         "allowed_by": answer.allowed_by,
     }
-    return Report(told, [f"{said}: {file}: {answer.reason}"], good=answer.allowed)
+    return Report(data, [f"{outcome}: {file}: {answer.reason}"], good=answer.allowed)
 
 
 def _answer(allow_list: AllowList, caller: str, callee: str, method: str, path: str) -> Answer:

@@ -30,8 +30,8 @@ def restore(parts: Parts, tenant: TenantArgument, reason: Reason, by: By = "") -
     """Undo the destruction of a tenant before its purge begins: its products open again with their data."""
     snapshot_of(parts, tenant)
     event = operating_of(parts).restore(tenant, reason=reason, by=by)
-    told = {"tenant_id": tenant, "outcome": "restored", "undoes": event.undoes}
-    return Report(told, [f"tenant {tenant} is restored; see `tenantry show {tenant}`"])
+    data = {"tenant_id": tenant, "outcome": "restored", "undoes": event.undoes}
+    return Report(data, [f"tenant {tenant} is restored; see `tenantry show {tenant}`"])
 
 
 ActKind = Literal["retry", "hold", "release", "ensure"]
@@ -62,14 +62,14 @@ def act_on_scopes(kind: ActKind) -> Callable[..., None]:
     ) -> Iterable[Report]:
         carry_out = partial(_carried_out, parts, by)
         if scope != "-":
-            told = carry_out(Act(kind, scope_of(scope, product), reason))
-            return [Report(told, _done(told))]
+            data = carry_out(Act(kind, scope_of(scope, product), reason))
+            return [Report(data, _done(data))]
         return each_by_itself(
             [Act(kind, scope_of(line.strip(), product), reason) for line in sys.stdin if line.strip()],
             carry_out,
             refused=lambda act, error: {"scope": str(act.scope), "act": kind, "refused": sentence(error)},
             text=_done,
-            is_good=lambda told: "refused" not in told,
+            is_good=lambda data: "refused" not in data,
         )
 
     act.__doc__ = ACTS[kind][1]
@@ -92,13 +92,13 @@ def _carried_out(parts: Parts, by: str, act: Act) -> dict[str, Any]:
     }
 
 
-def _done(told: dict[str, Any]) -> Iterator[Line]:
-    if "refused" in told:
-        yield problem(told["refused"])
+def _done(data: dict[str, Any]) -> Iterator[Line]:
+    if "refused" in data:
+        yield problem(data["refused"])
         return
-    scope, kind = told["scope"], told["act"]
+    scope, kind = data["scope"], data["act"]
     yield f"{scope} {ACTS[kind][0]}: see `tenantry runs show {scope}`"
-    if told.get("purge_has_begun"):
+    if data.get("purge_has_begun"):
         yield "its purge had begun before: the data that is removed already cannot be restored"
 
 
@@ -118,6 +118,6 @@ def recreate(
     snapshot_of(parts, tenant)
     scope = Scope("family", tenant, family or parts.catalog.family_of(known or ""))
     event = recreating_of(parts).recreate(scope, reason=reason, by=by)
-    told = {"scope": str(scope), "act": "recreate", "by": by, "reason": reason, "data_lost": event.products}
+    data = {"scope": str(scope), "act": "recreate", "by": by, "reason": reason, "data_lost": event.products}
     lost = ", ".join(event.products) or "nobody"
-    return Report(told, [f"{scope} is created again, without the data of {lost}: see `tenantry runs show {scope}`"])
+    return Report(data, [f"{scope} is created again, without the data of {lost}: see `tenantry runs show {scope}`"])

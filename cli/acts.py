@@ -16,7 +16,7 @@ from cli.output import Report, Styled
 from cli.progress import progress
 from domain.errors import UsageError
 from domain.times import clock
-from history.acts import Act, acts_in
+from history.acts import RecordedAct, acts_in
 from runtime.compose import Parts
 
 
@@ -53,15 +53,15 @@ def acts(
 
 def _acts(
     parts: Parts, *, since: datetime | None, until: datetime | None, **desired_state: str | None
-) -> Iterator[Act]:
+) -> Iterator[RecordedAct]:
     """The acts as they are found; the log is read from the first event to the last."""
     with progress("looking for acts") as say:
-        for facts, done, total in parts.past.acts(since, until):
+        for events, done, total in parts.past.acts(since, until):
             say(Progress(done, total, done))
-            yield from acts_in(facts, since=since, until=until, **desired_state)
+            yield from acts_in(events, since=since, until=until, **desired_state)
 
 
-def _line(act: Act) -> tuple[str | Styled, ...]:
+def _line(act: RecordedAct) -> tuple[str | Styled, ...]:
     on = act.on if act.on not in ("operator:", "configuration:adopted") else "all tenants"
     details = _details(act.details)
     return (

@@ -16,7 +16,7 @@ from audit.verification import Verified
 from cli import audit_intake, check
 from cli import export as exports
 from cli.command import DataDir, command, settings_of
-from cli.export import held_checkpoint
+from cli.export import kept_checkpoint
 from cli.output import Aside, Exact, Line, Report, Table, and_more, pairs, speed, table
 from cli.progress import progress
 from domain.errors import UsageError
@@ -50,7 +50,7 @@ def seal(parts: Parts) -> Report:
     """
     with progress("sealing") as say:
         keys, sealed = seal_keys_of(parts), seal_of(parts).seal(say)
-    told = {
+    data = {
         "events": sealed.events,
         **speed(sealed),
         "signed": sealed.note is not None and keys.standing(sealed.note) == "signed",
@@ -62,14 +62,14 @@ def seal(parts: Parts) -> Report:
         new = f", {sealed.events} of them new ({sealed.rate:,.0f} a second)" if sealed.events else ", none of them new"
         text = f"{newest.size} events sealed up to position {newest.position}{new}"
     unsigned = Aside("no seal key is set, the checkpoint is unsigned: set TENANTRY_SEAL_KEY_FILE")
-    return Report(told, [text], [unsigned] if keys.signer is None else ())
+    return Report(data, [text], [unsigned] if keys.signer is None else ())
 
 
 @app.command()
 @command
 def verify(
     parts: Parts,
-    held: Annotated[
+    kept: Annotated[
         Path | None,
         typer.Option(
             "--checkpoint",
@@ -82,25 +82,25 @@ def verify(
 
     Without --checkpoint the log is compared with the checkpoint that was signed last on this machine, if it is kept.
     """
-    outside = held_checkpoint(held) if held else None
+    outside = kept_checkpoint(kept) if kept else None
     with progress("verifying") as say:
         verified = verification_of(parts, say).verify(outside or _kept(parts))
-    told = {
+    data = {
         "whole": not verified.findings,
         "events": verified.events,
         "position": verified.position,
         "checkpoints": verified.checkpoints,
         "signed": verified.signed,
-        "unsealed": verified.unsealed,
+        "not_sealed": verified.not_sealed,
         **speed(verified),
         "findings": [asdict(found) for found in verified.findings],
         "more": verified.more,
     }
     notes = [] if verified.signed else [UNSIGNED]
-    if verified.unsealed:
-        notes.append(Aside(f"about {verified.unsealed} events are not sealed yet: run `tenantry audit seal`"))
+    if verified.not_sealed:
+        notes.append(Aside(f"about {verified.not_sealed} events are not sealed yet: run `tenantry audit seal`"))
     text = _findings(verified) if verified.findings else [_as_sealed(verified)]
-    return Report(told, text, notes, good=not verified.findings)
+    return Report(data, text, notes, good=not verified.findings)
 
 
 UNSIGNED: Final = Aside(
@@ -131,7 +131,7 @@ def prove(
     """Prove to the holder of a checkpoint that one event is in the log (RFC 9162, inclusion)."""
     with progress("looking for the event") as say:
         proof = seal_of(parts).prove(_event(event), say)
-    told = {
+    data = {
         "position": proof.position,
         "index": proof.index,
         "size": proof.note.checkpoint.size,
@@ -140,7 +140,7 @@ def prove(
         "checkpoint": str(proof.note),
     }
     title = f"The event at position {proof.position} is leaf {proof.index} of the log"
-    return Report({**told, "leaf": _text(proof.leaf)}, [_proof(title, told)])
+    return Report({**data, "leaf": _text(proof.leaf)}, [_proof(title, data)])
 
 
 @app.command()
@@ -152,14 +152,14 @@ def consistency(
 ) -> Report:
     """Prove that the log of B events begins with the log of A events (RFC 9162, consistency)."""
     proof = seal_of(parts).consistency(old, new)
-    told = {
+    data = {
         "old": proof.old,
         "new": proof.new,
         "old_root": _text(proof.old_root),
         "new_root": _text(proof.new_root),
         "path": [_text(hash_) for hash_ in proof.path],
     }
-    return Report(told, [_proof(f"The log of {new} events begins with that of {old}", told)])
+    return Report(data, [_proof(f"The log of {new} events begins with that of {old}", data)])
 
 
 @checkpoint.command()
@@ -222,6 +222,6 @@ def _note(note: Note | None) -> dict[str, Any] | None:
     }
 
 
-def _proof(title: str, told: dict[str, Any]) -> Table:
-    plain = {name: each for name, each in told.items() if not isinstance(each, list)}
-    return pairs(title, plain | {f"path {number}": each for number, each in enumerate(told["path"], 1)})
+def _proof(title: str, data: dict[str, Any]) -> Table:
+    plain = {name: each for name, each in data.items() if not isinstance(each, list)}
+    return pairs(title, plain | {f"path {number}": each for number, each in enumerate(data["path"], 1)})

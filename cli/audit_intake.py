@@ -46,7 +46,7 @@ def intake(
     with progress("reading Kafka again", "messages") as say:
         again = _reread(parts, reason, by) if reason is not None else None
         audited = intake_audit_of(parts, say).audit(standings_of(parts), again)
-    told = {
+    data = {
         "messages": audited.messages,
         "partitions": [asdict(each) for each in audited.partitions],
         "missing": [asdict(each) for each in audited.missing],
@@ -55,7 +55,7 @@ def intake(
         "seconds": round(audited.seconds, 3),
     }
     is_bad = (audited.missing and not reread) or audited.reread["quarantined"]
-    return Report(told, _text(audited, reread=reread), good=not is_bad)
+    return Report(data, _text(audited, reread=reread), good=not is_bad)
 
 
 def _reread(parts: Parts, reason: str, by: str) -> Reread:

@@ -58,8 +58,8 @@ def bench(
         results = [_bench(each)(runs=runs, quick=quick) for each in names]
         if write:
             report.write(write, results, about)
-        told = results[0] if len(results) == 1 else {"bench": "all", "results": results}
-        return Report(told, [table("Events a second", report.HEADINGS, report.lines(results))])
+        data = results[0] if len(results) == 1 else {"bench": "all", "results": results}
+        return Report(data, [table("Events a second", report.HEADINGS, report.lines(results))])
 
 
 def _bench(name: str) -> Callable[..., dict[str, Any]]:

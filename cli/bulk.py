@@ -9,19 +9,19 @@ from cli.output import Line, Report
 from domain.errors import TenantryError, Unavailable
 
 T = TypeVar("T")
-Told = dict[str, Any]
+Outcome = dict[str, Any]
 
 
 def each_by_itself(
     things: Iterable[T],
-    act: Callable[[T], Told],
+    act: Callable[[T], Outcome],
     *,
-    refused: Callable[[T, TenantryError], Told],
-    text: Callable[[Told], Iterable[Line]],
-    is_good: Callable[[Told], bool],
+    refused: Callable[[T, TenantryError], Outcome],
+    text: Callable[[Outcome], Iterable[Line]],
+    is_good: Callable[[Outcome], bool],
 ) -> Iterator[Report]:
     """The JSON value is one list. Unavailable ends the whole command."""
-    results: list[Told] = []
+    results: list[Outcome] = []
     for thing in things:
         try:
             results.append(act(thing))

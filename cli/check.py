@@ -11,7 +11,7 @@ import typer
 
 from application.unsettled_scopes import Unsettled
 from audit.log_check import check
-from audit.read_model_check import Compared
+from audit.read_model_check import ReadModelComparison
 from cli.command import command
 from cli.output import Aside, Line, Report, and_more, table
 from cli.progress import progress
@@ -28,7 +28,7 @@ def log(parts: Parts) -> Report:
     """Look for gaps, orphans, unknown topics, events out of order and missing causes in the log. Exit 1 if any."""
     with progress("looking") as say:
         checked = check(log_faults_of(parts), say=say)
-    told = {
+    data = {
         "position": checked.position,
         "faults": [asdict(fault) for fault in checked.faults],
         "more": checked.more,
@@ -39,7 +39,7 @@ def log(parts: Parts) -> Report:
     if rows:
         found = table("Faults of the log", ("position", "what", "that is"), rows)
         text = [found, *and_more(checked.more)]
-    return Report(told, text, good=not rows)
+    return Report(data, text, good=not rows)
 
 
 @command
@@ -60,10 +60,10 @@ def views(
     drawn = seed if seed is not None else secrets.randbelow(1_000_000)
     with progress("comparing") as say:
         compared = views_of(parts, say).compare(sample=None if every else sample or 100, seed=drawn)
-    told = {
+    data = {
         "tenants": compared.tenants,
         "seed": None if every else drawn,
-        "events": compared.facts,
+        "events": compared.events,
         "rows": compared.rows,
         "position": compared.position,
         "behind": compared.behind,
@@ -72,10 +72,10 @@ def views(
         "more": compared.more,
         "seconds": round(compared.seconds, 3),
     }
-    return Report(told, _compared(compared, None if every else drawn), good=not compared.differences)
+    return Report(data, _compared(compared, None if every else drawn), good=not compared.differences)
 
 
-def _compared(compared: Compared, seed: int | None) -> Iterator[Line]:
+def _compared(compared: ReadModelComparison, seed: int | None) -> Iterator[Line]:
     if seed is not None:
         yield Aside(f"seed {seed}")
     rows = [
@@ -87,7 +87,8 @@ def _compared(compared: Compared, seed: int | None) -> Iterator[Line]:
         yield from and_more(compared.more)
     else:
         whose = "all tenants" if seed is None else f"{compared.tenants} tenants"
-        yield f"{compared.rows} rows of {whose} are what {compared.facts} events up to position {compared.position} say"
+        upto = f"{compared.events} events up to position {compared.position}"
+        yield f"{compared.rows} rows of {whose} are what {upto} say"
     if compared.behind < compared.log:
         yield Aside(
             f"the log goes on to position {compared.log}, and some read models stand at {compared.behind} yet: each"
@@ -111,9 +112,9 @@ def scopes(
         count += page.scopes
         found += page.unsettled
         yield Report(text=[Aside(f"looked at {count} scopes: {len(found)} are forgotten")])
-    told = {"scopes": count, "unsettled": [{"scope": str(each.scope), "said": each.said} for each in found]}
-    text = [f"{each.scope}  {each.said}" for each in found]
+    data = {"scopes": count, "unsettled": [{"scope": str(each.scope), "text": each.text} for each in found]}
+    text = [f"{each.scope}  {each.text}" for each in found]
     last = f"{count} scopes: each has converged, or is due, or waits for something that is named"
     if found:
         last = "`tenantry reconcile` makes them due, except those that no adopted configuration knows"
-    yield Report(told, [*text, last], good=not found)
+    yield Report(data, [*text, last], good=not found)

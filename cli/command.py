@@ -68,7 +68,7 @@ def command(
     ]
 
     @wraps(act)
-    def told(**given: Any) -> None:
+    def command(**given: Any) -> None:
         as_json = given.pop("as_json") if reports else False
         with _ending_well(), ExitStack() as opened:
             given |= {name: judge(given[name]) for name, judge in judges}
@@ -82,9 +82,9 @@ def command(
             if False in [render(report, as_json=as_json) for report in reported]:
                 raise typer.Exit(1)
 
-    told.__signature__ = inspect.Signature([*parameters.values()])  # type: ignore[attr-defined]
-    told.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
-    return told
+    command.__signature__ = inspect.Signature([*parameters.values()])  # type: ignore[attr-defined]
+    command.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
+    return command
 
 
 def stream(act: Callable[..., Iterable[Report]]) -> Callable[..., None]:

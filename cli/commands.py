@@ -18,54 +18,56 @@ from typer.main import get_command
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CommandEntry:
     """`where` is `module:attribute`: a function is one command, a Typer a group of commands."""
 
     where: str
     line: str
 
 
-COMMANDS: Final[dict[str, Entry]] = {
-    "demo": Entry("demo.play:demo", "Run a realistic stream and check every result."),
-    "up": Entry("cli.run:up", "Run everything in the foreground."),
-    "migrate": Entry("cli.run:migrate", "Prepare databases, shards and topics for this version."),
-    "publish": Entry("cli.messages:publish", "Publish CloudEvents from a file."),
-    "show": Entry("cli.show:show", "Show one tenant, as it is or as it was."),
-    "timeline": Entry("cli.history:timeline", "List everything about one tenant in order."),
-    "explain": Entry("cli.history:explain", "Explain the state of a tenant's products."),
-    "diff": Entry("cli.history:diff", "Compare a tenant at two moments."),
-    "tenants": Entry("cli.tenants:tenants", "List tenants with the levels of their products."),
-    "wait": Entry("cli.wait:wait", "Wait until a tenant's products are open."),
-    "status": Entry("cli.status:status", "Show positions, lags, and waiting work."),
-    "credentials": Entry("cli.credentials:credentials", "Print a product's database login, with PASSWORD."),
-    "restore": Entry("cli.acting:restore", "Undo the destruction of a tenant before its purge."),
-    "acts": Entry("cli.acts:acts", "List the acts of operators."),
-    "reconcile": Entry("cli.reconcile:reconcile", "Compare the log with the real resources."),
-    "orphans": Entry("cli.orphans:app", "List and remove resources that belong to no scope."),
-    "runs": Entry("cli.runs:app", "List, retry, hold, release and approve runs."),
-    "access": Entry("cli.access:app", "Check and explain the allow-list of services."),
-    "edge": Entry("cli.edge:app", "Write the edge's proxy configuration."),
-    "edge-authorizer": Entry("cli.edge:edge_authorizer", "Run the edge authorizer."),
-    "egress": Entry("cli.edge:egress_app", "Write the egress proxy's configuration."),
-    "service-keys": Entry("cli.service_keys:app", "Make, publish, list and revoke service keys."),
-    "quarantine": Entry("cli.quarantine:app", "List, retry and discard quarantined messages."),
-    "waiting": Entry("cli.waiting:app", "List messages that wait for their tenant."),
-    "intake-position": Entry("cli.intake_position:app", "Show and move the intake's Kafka positions."),
-    "replay": Entry("cli.replay:app", "Rebuild read models from the log."),
-    "audit": Entry("cli.audit:app", "Seal and verify the log, and prove single events."),
-    "config": Entry("cli.config:app", "Show, compare, check and adopt the configuration."),
-    "import": Entry("cli.export:import_", "Import the log of another installation."),
-    "intake": Entry("cli.run:intake", "Run one intake."),
-    "projector": Entry("cli.run:projector", "Run one projector."),
-    "provisioner": Entry("cli.run:provisioner", "Run one provisioner."),
-    "relay": Entry("cli.run:relay", "Run one relay."),
-    "context-service": Entry(
+COMMANDS: Final[dict[str, CommandEntry]] = {
+    "demo": CommandEntry("demo.play:demo", "Run a realistic stream and check every result."),
+    "up": CommandEntry("cli.run:up", "Run everything in the foreground."),
+    "migrate": CommandEntry("cli.run:migrate", "Prepare databases, shards and topics for this version."),
+    "publish": CommandEntry("cli.messages:publish", "Publish CloudEvents from a file."),
+    "show": CommandEntry("cli.show:show", "Show one tenant, as it is or as it was."),
+    "timeline": CommandEntry("cli.history:timeline", "List everything about one tenant in order."),
+    "explain": CommandEntry("cli.history:explain", "Explain the state of a tenant's products."),
+    "diff": CommandEntry("cli.history:diff", "Compare a tenant at two moments."),
+    "tenants": CommandEntry("cli.tenants:tenants", "List tenants with the levels of their products."),
+    "wait": CommandEntry("cli.wait:wait", "Wait until a tenant's products are open."),
+    "status": CommandEntry("cli.status:status", "Show positions, lags, and waiting work."),
+    "credentials": CommandEntry("cli.credentials:credentials", "Print a product's database login, with PASSWORD."),
+    "restore": CommandEntry("cli.acting:restore", "Undo the destruction of a tenant before its purge."),
+    "acts": CommandEntry("cli.acts:acts", "List the acts of operators."),
+    "reconcile": CommandEntry("cli.reconcile:reconcile", "Compare the log with the real resources."),
+    "orphans": CommandEntry("cli.orphans:app", "List and remove resources that belong to no scope."),
+    "runs": CommandEntry("cli.runs:app", "List, retry, hold, release and approve runs."),
+    "access": CommandEntry("cli.access:app", "Check and explain the allow-list of services."),
+    "edge": CommandEntry("cli.edge:app", "Write the edge's proxy configuration."),
+    "edge-authorizer": CommandEntry("cli.edge:edge_authorizer", "Run the edge authorizer."),
+    "egress": CommandEntry("cli.edge:egress_app", "Write the egress proxy's configuration."),
+    "service-keys": CommandEntry("cli.service_keys:app", "Make, publish, list and revoke service keys."),
+    "quarantine": CommandEntry("cli.quarantine:app", "List, retry and discard quarantined messages."),
+    "waiting": CommandEntry("cli.waiting:app", "List messages that wait for their tenant."),
+    "intake-position": CommandEntry("cli.intake_position:app", "Show and move the intake's Kafka positions."),
+    "replay": CommandEntry("cli.replay:app", "Rebuild read models from the log."),
+    "audit": CommandEntry("cli.audit:app", "Seal and verify the log, and prove single events."),
+    "config": CommandEntry("cli.config:app", "Show, compare, check and adopt the configuration."),
+    "import": CommandEntry("cli.export:import_", "Import the log of another installation."),
+    "intake": CommandEntry("cli.run:intake", "Run one intake."),
+    "projector": CommandEntry("cli.run:projector", "Run one projector."),
+    "provisioner": CommandEntry("cli.run:provisioner", "Run one provisioner."),
+    "relay": CommandEntry("cli.run:relay", "Run one relay."),
+    "context-service": CommandEntry(
         "cli.context_service:context_service", "Answer services: who is this tenant, and may it in?"
     ),
-    "contexts": Entry("cli.context_service:contexts", "Keep the tenant contexts, or derive all of them anew."),
-    "context-sidecar": Entry("cli.context_sidecar:context_sidecar", "Keep the contexts of all tenants on this host."),
-    "schemas": Entry("cli.messages:schemas", "Write the JSON Schemas of the incoming events."),
-    "bench": Entry("cli.bench:bench", "Measure a part and the design that it replaced."),
+    "contexts": CommandEntry("cli.context_service:contexts", "Keep the tenant contexts, or derive all of them anew."),
+    "context-sidecar": CommandEntry(
+        "cli.context_sidecar:context_sidecar", "Keep the contexts of all tenants on this host."
+    ),
+    "schemas": CommandEntry("cli.messages:schemas", "Write the JSON Schemas of the incoming events."),
+    "bench": CommandEntry("cli.bench:bench", "Measure a part and the design that it replaced."),
 }
 
 
@@ -96,7 +98,7 @@ class LoadedCommands(MutableMapping[str, Any]):
         return len(COMMANDS)
 
 
-def _load(name: str, entry: Entry) -> Any:
+def _load(name: str, entry: CommandEntry) -> Any:
     module, _, attribute = entry.where.partition(":")
     gc.disable()  # imported modules are no garbage: a collection would take a tenth of the time
     try:

@@ -13,7 +13,7 @@ from typing import Final
 from adapters.files import commerce_dump
 from application.commerce_comparison import Comparison
 from cli.output import Exact, Line, Report, out, table
-from domain.commerce_dump import Difference
+from domain.commerce_dump import CommerceDifference
 from domain.errors import UsageError
 from runtime.compose import Parts
 from runtime.compose.operators import comparing_of
@@ -29,7 +29,7 @@ REMEDIES: Final = {
     "ahead": "if commerce was restored from a backup, have it send every change since then",
     "extra": "have commerce send its state",
 }
-HELD: Final = "approve or reject it: `tenantry runs approve`"
+APPROVE_OR_REJECT: Final = "approve or reject it: `tenantry runs approve`"
 
 
 def compare(parts: Parts, path: Path) -> Iterator[Report]:
@@ -40,7 +40,7 @@ def compare(parts: Parts, path: Path) -> Iterator[Report]:
     yield Report(good=not comparison.found)
 
 
-def _differences(parts: Parts, path: Path, comparison: Comparison) -> Iterator[Difference]:
+def _differences(parts: Parts, path: Path, comparison: Comparison) -> Iterator[CommerceDifference]:
     try:
         with path.open("rb") as file:
             yield from comparing_of(parts).compare(commerce_dump.read(file, name=path.name), comparison)
@@ -48,7 +48,7 @@ def _differences(parts: Parts, path: Path, comparison: Comparison) -> Iterator[D
         raise UsageError(f"dump {path}: {error.strerror}: correct the path") from None
 
 
-def _text(found: Iterator[Difference], comparison: Comparison) -> Iterator[Line]:
+def _text(found: Iterator[CommerceDifference], comparison: Comparison) -> Iterator[Line]:
     rows = [(each.kind, each.tenant_id, each.what, each.text, _remedy(each)) for each in islice(found, MOST)]
     deque(found, maxlen=0)
     total = comparison.found.total()
@@ -61,16 +61,16 @@ def _text(found: Iterator[Difference], comparison: Comparison) -> Iterator[Line]
     yield f"{compared}: {counts or 'no difference'}"
 
 
-def _remedy(difference: Difference) -> str:
-    return HELD if difference.is_awaiting_approval else REMEDIES[difference.kind]
+def _remedy(difference: CommerceDifference) -> str:
+    return APPROVE_OR_REJECT if difference.is_awaiting_approval else REMEDIES[difference.kind]
 
 
-def _json(found: Iterator[Difference], comparison: Comparison) -> Iterator[str]:
+def _json(found: Iterator[CommerceDifference], comparison: Comparison) -> Iterator[str]:
     """One JSON value for any number of differences; for a dump with an error nothing is printed."""
     with SpooledTemporaryFile(max_size=1 << 20, mode="w+", encoding="utf-8") as kept:
         for number, difference in enumerate(found):
-            told = {**asdict(difference), "remedy": _remedy(difference)}
-            kept.write(("," if number else "") + json_text(told, encoding=out.encoding))
+            data = {**asdict(difference), "remedy": _remedy(difference)}
+            kept.write(("," if number else "") + json_text(data, encoding=out.encoding))
         kept.seek(0)
         yield '{"differences": ['
         while part := kept.read(1 << 16):

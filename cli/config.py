@@ -40,7 +40,7 @@ def show(
     configuration = adopted.configuration or parts.at_hand
     used = families_on(parts.endpoints.database_url)
     text = [*proposal.in_use(adopted, parts.settings), *_content(configuration, used)]
-    return Report(_told(adopted, configuration, parts), text)
+    return Report(_data_of(adopted, configuration, parts), text)
 
 
 @app.command()
@@ -55,11 +55,11 @@ def diff(parts: Parts) -> Report:
             ["no configuration is adopted yet: `tenantry migrate` adopts the local files and settings"],
             good=not found,
         )
-    told = [{"where": each.where, "adopted": each.adopted, "at_hand": each.proposed} for each in found]
+    data = [{"where": each.where, "adopted": each.adopted, "at_hand": each.proposed} for each in found]
     text = [f"{each.where}: {_value(each.adopted)} -> {_value(each.proposed)}" for each in found]
     adopt_it = f"{len(found)} values differ; adopt the local files and settings: tenantry config adopt --reason TEXT"
     return Report(
-        told, [*text, adopt_it if found else "the local files and settings are those that are adopted"], good=not found
+        data, [*text, adopt_it if found else "the local files and settings are those that are adopted"], good=not found
     )
 
 
@@ -90,7 +90,7 @@ def adopt(parts: Parts, reason: Reason, by: By = "") -> Report:
     used = families_on(parts.endpoints.database_url)
     found, version = differences(before, parts.configuration), parts.adopted.version
     warnings = list(_left_behind(parts.configuration, used))
-    told = {
+    data = {
         "outcome": "adopted" if recorded else "as it was",
         "version": version,
         "by": by,
@@ -104,7 +104,7 @@ def adopt(parts: Parts, reason: Reason, by: By = "") -> Report:
             f"configuration {version} is adopted: {len(found)} values changed",
             "the background sweep finds the scopes with another desired state; `tenantry reconcile` finds them at once",
         ]
-    return Report(told, [*text, *warnings])
+    return Report(data, [*text, *warnings])
 
 
 def _problems(parts: Parts) -> Iterator[str]:
@@ -133,7 +133,7 @@ def _left_behind(configuration: Configuration, used: dict[str, int]) -> Iterator
         )
 
 
-def _told(adopted: Adopted, configuration: Configuration, parts: Parts) -> dict[str, Any]:
+def _data_of(adopted: Adopted, configuration: Configuration, parts: Parts) -> dict[str, Any]:
     event = adopted.event
     return {
         "version": adopted.version,

@@ -45,7 +45,7 @@ def context_service(
     if keys is None and host not in LOOPBACK:
         raise UsageError(f"without keys anybody could ask, so {host} is not listened on: give --keys and --allow-list")
     from context.service.protection import protection  # noqa: PLC0415
-    from context.service.run import Place, serve  # noqa: PLC0415 - uvicorn, where it is asked for
+    from context.service.run import ServiceAddress, serve  # noqa: PLC0415 - uvicorn, where it is asked for
 
     settings = settings_of(data_dir)
     check_lease(settings)
@@ -60,7 +60,7 @@ def context_service(
 
     with Parts(settings, endpoints(settings)) as parts:
         parts.knock()
-        place = Place(host, port, protection(keys, allow_list))
+        place = ServiceAddress(host, port, protection(keys, allow_list))
         try:
             serve(
                 parts.endpoints.database_url, place,
@@ -93,5 +93,5 @@ def contexts(
     with running_parts(data_dir) as parts, closing(ContextStore(parts.endpoints.database_url)) as store:
         store.request_sweep()
         at = store.standing().position
-    said = f"asked for, at position {at}: the projector derives every context anew, and tells what differs"
-    render(Report({"asked": True, "position": at}, [said]), as_json=as_json)
+    line = f"asked for, at position {at}: the projector derives every context anew, and tells what differs"
+    render(Report({"asked": True, "position": at}, [line]), as_json=as_json)

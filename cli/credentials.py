@@ -34,7 +34,7 @@ def credentials(
     if shard is None:
         raise UsageError(f"shard {database.shard} is in no adopted configuration: see `tenantry config check`")
     host, port = shard.reached_at()
-    told = {
+    data = {
         "host": host,
         "port": port,
         "database": database.database,
@@ -43,4 +43,4 @@ def credentials(
         "password": role_password(parts.master_key, Scope("family", tenant, family), product, role.generation),
         "may_log_in": role.login,
     }
-    return Report(told, [pairs(f"credentials of {product}", told)])
+    return Report(data, [pairs(f"credentials of {product}", data)])

@@ -100,10 +100,10 @@ def import_(
             path,
             keys=exported_keys_of(parts, keys) if keys else None,
             keyring=seal_keys_of(parts),
-            checkpoint=held_checkpoint(checkpoint) if checkpoint else None,
+            checkpoint=kept_checkpoint(checkpoint) if checkpoint else None,
             say=say,
         )
-    told = {
+    data = {
         "events": imported.events,
         "position": imported.position,
         "keys": imported.keys,
@@ -116,7 +116,7 @@ def import_(
         f" {imported.attested} of them as a checkpoint attests: run"
         " `tenantry audit seal`, then `tenantry audit verify --checkpoint FILE` with the other's checkpoint"
     )
-    return Report(told, [text], map(Aside, _doubts(imported)))
+    return Report(data, [text], map(Aside, _doubts(imported)))
 
 
 def _doubts(imported: Imported) -> Iterator[str]:
@@ -129,7 +129,7 @@ def _doubts(imported: Imported) -> Iterator[str]:
         yield f"{imported.without_keys} keys were not imported: the fields that they encrypt are read as forgotten"
 
 
-def held_checkpoint(path: Path) -> Note:
+def kept_checkpoint(path: Path) -> Note:
     """The checkpoint in the file. Raises UsageError where it cannot be read."""
     try:
         return Note.parse(path.read_text(encoding="utf-8"))

@@ -29,7 +29,7 @@ from history import timeline as timelines
 from history.as_of import differences
 from history.explain import Explained
 from history.story import place_of
-from history.timeline import Entry
+from history.timeline import TimelineEntry
 from runtime.compose import Parts, utc_now
 from runtime.compose.contexts import in_force_stream_of
 
@@ -43,18 +43,20 @@ def diff(
 ) -> Report:
     """Compare a tenant at two moments: desired state, actual state and the read models."""
     now = utc_now()
-    moments = [parts.past.at(said, now=now) for said in (from_, to)]
+    moments = [parts.past.at(text, now=now) for text in (from_, to)]
     before, after = (tell_at(parts, tenant, moment) for moment in moments)
     found = differences(before, after)
-    told = {
+    data = {
         "tenant_id": tenant,
-        "from": _told(moments[0]),
-        "to": _told(moments[1]),
+        "from": _moment_data(moments[0]),
+        "to": _moment_data(moments[1]),
         "changes": [{"where": where, "before": old, "after": new} for where, old, new in found],
     }
     if found:
-        return Report(told, [table(f"tenant {tenant}", ("where", *map(_said, moments)), found)])
-    return Report(told, [f"nothing of tenant {tenant} differs between {_said(moments[0])} and {_said(moments[1])}"])
+        return Report(data, [table(f"tenant {tenant}", ("where", *map(_moment_text, moments)), found)])
+    return Report(
+        data, [f"nothing of tenant {tenant} differs between {_moment_text(moments[0])} and {_moment_text(moments[1])}"]
+    )
 
 
 # -- the timeline ---------------------------------------------------------------------------------------------------
@@ -109,8 +111,8 @@ def timeline(
             sleep(FOLLOW_SECONDS)
 
 
-def _entries(parts: Parts, tenant_id: str) -> list[Entry]:
-    events = parts.past.facts_of(tenant_id, parts.past.mark())
+def _entries(parts: Parts, tenant_id: str) -> list[TimelineEntry]:
+    events = parts.past.events_of(tenant_id, parts.past.mark())
     messages = {(recorded.cause.source, recorded.cause.id) for recorded in events if recorded.cause.kind == "message"}
     tenant = as_of.snapshot_of(tenant_id, events, catalog=parts.catalog).tenant
     scopes = [str(scope) for scope in scopes_of(tenant, parts.catalog)] if tenant.exists else []
@@ -129,24 +131,24 @@ def _scopes_of(parts: Parts, tenant_id: str, product: str | None) -> list[Scope]
 KIND_COLOURS = {"refused": "red", "waiting": "yellow", "operator": "magenta", "timer": "cyan", "came": "blue"}
 
 
-def _line(entry: Entry) -> tuple[str | Styled, ...]:
+def _line(entry: TimelineEntry) -> tuple[str | Styled, ...]:
     place = f"{entry.position:>6}" if entry.position is not None else "     -"
     subject = f"{entry.stream} " if entry.scope is not None else ""
     return (
         Styled(f"{clock(entry.time)} {place}  ", "dim"),
         Styled(f"{entry.kind:<9}", KIND_COLOURS.get(entry.kind, "")),
         f"{subject}{entry.what}",
-        f": {entry.said}" if entry.said else "",
+        f": {entry.text}" if entry.text else "",
         Styled(f"  <- {entry.because}" if entry.because else "", "dim"),
     )
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entry(entry: TimelineEntry) -> dict[str, Any]:
     return {
         "time": entry.time,
         "kind": entry.kind,
         "what": entry.what,
-        "said": entry.said,
+        "text": entry.text,
         "position": entry.position,
         "stream": entry.stream,
         "version": entry.version,
@@ -154,7 +156,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "product": entry.product,
         "cause": entry.cause,
         "caused_by": entry.caused_by,
-        "fact": entry.told,
+        "content": entry.content,
     }
 
 
@@ -180,62 +182,62 @@ def explain(
     known = as_of.snapshot_of(tenant, events, catalog=then.catalog).tenant.products
     products = [product] if product else sorted(key for key in known if key in then.catalog)
     if product is not None and product not in then.catalog:
-        raise UsageError(f"product {product} was in no catalogue at {_said(moment)}: name a later moment")
+        raise UsageError(f"product {product} was in no catalogue at {_moment_text(moment)}: name a later moment")
     found = [
         explaining.explain(tenant, each, events, catalog=then.catalog, policy=then.policy, now=moment.time, later=later)
         for each in products
     ]
     proofs = [_in_force(parts, each) for each in found]
     explained = [{**_explained(each), "in_force": _proof(*proof)} for each, proof in zip(found, proofs, strict=True)]
-    told = {"tenant_id": tenant, "at": _told(moment), "products": explained}
+    data = {"tenant_id": tenant, "at": _moment_data(moment), "products": explained}
     story = (
         line
         for each, proof in zip(found, proofs, strict=True)
         for line in (*_story(tenant, each, moment), *_in_force_lines(*proof))
     )
-    return Report(told, story if found else [f"tenant {tenant} had no products at {_said(moment)}"])
+    return Report(data, story if found else [f"tenant {tenant} had no products at {_moment_text(moment)}"])
 
 
 def _events_after(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
     """The events since the moment; none where a newer version recorded some of them: the moment needs none of them."""
     try:
-        events = parts.past.facts_of(tenant_id, parts.past.mark())
+        events = parts.past.events_of(tenant_id, parts.past.mark())
     except UnreadableEvent:
         return []
     return [recorded for recorded in events if recorded.position > moment.position]
 
 
-def _story(tenant_id: str, told: Explained, moment: Moment) -> Iterator[str]:
-    usable = "was usable" if told.usable else "was not usable"
-    yield f"{told.product} of tenant {tenant_id} {usable} at {_said(moment)}."
-    for lacking in told.lacking:
+def _story(tenant_id: str, explained: Explained, moment: Moment) -> Iterator[str]:
+    usable = "was usable" if explained.usable else "was not usable"
+    yield f"{explained.product} of tenant {tenant_id} {usable} at {_moment_text(moment)}."
+    for lacking in explained.lacking:
         yield f"  {lacking}"
-    for doubt in told.doubts:
+    for doubt in explained.doubts:
         yield f"  {doubt[0].upper()}{doubt[1:]}."
     for began, reasons in (
-        (f"Its desired state was {told.spec}", told.desired_state),
-        ("A change awaited approval and had changed nothing", told.awaiting),
+        (f"Its desired state was {explained.spec}", explained.desired_state),
+        ("A change awaited approval and had changed nothing", explained.awaiting),
     ):
         for reason in reasons:
-            yield f"  {began}: {reason.said}."
+            yield f"  {began}: {reason.text}."
             yield from (f"    {each}" for each in _links(reason.since))
-    if told.level_last:
-        yield f"  It last converged to {told.level}:"
-        yield from (f"    {each}" for each in _links(told.level_last))
-        first = told.level_since[0]
-        if first != told.level_last[0]:
-            yield f"    It was {told.level} since {clock(first.time)} (position {first.position})."
+    if explained.level_last:
+        yield f"  It last converged to {explained.level}:"
+        yield from (f"    {each}" for each in _links(explained.level_last))
+        first = explained.level_since[0]
+        if first != explained.level_last[0]:
+            yield f"    It was {explained.level} since {clock(first.time)} (position {first.position})."
     else:
         yield "  It had never converged to a level."
-    if told.data_lost:
+    if explained.data_lost:
         yield "  It had started again without data: its earlier data is lost."
-    for stood in told.standing:
+    for stood in explained.standing:
         step = f" at step {int(stood.at.step)} {STEP_NAMES[stood.at.step]}" if stood.at.step else ""
         tried = f", attempt {stood.at.attempts}" if stood.at.attempts else ""
         again = f", tried again at {clock(stood.at.retry_at)}" if stood.at.retry_at else ""
-        reason_told = f": {stood.reason}" if stood.reason else ""
-        yield f"  The saga: {stood.scope} was {stood.state.replace('_', ' ')}{step}{tried}{again}{reason_told}"
-    if not told.standing:
+        because = f": {stood.reason}" if stood.reason else ""
+        yield f"  The saga: {stood.scope} was {stood.state.replace('_', ' ')}{step}{tried}{again}{because}"
+    if not explained.standing:
         yield "  The saga had nothing to do for it."
 
 
@@ -253,9 +255,11 @@ def _links(chain: Sequence[Recorded]) -> Iterator[str]:
         yield f"by {place_of(came[-1].cause)}"
 
 
-def _in_force(parts: Parts, told: Explained) -> tuple[int | None, Proof | None]:
+def _in_force(parts: Parts, explained: Explained) -> tuple[int | None, Proof | None]:
     """The position since which commerce wants the product other than open, and the proof that it is in force."""
-    since = [reason.since[0].position for reason in told.desired_state if told.spec != "open" and reason.since]
+    since = [
+        reason.since[0].position for reason in explained.desired_state if explained.spec != "open" and reason.since
+    ]
     if not since:
         return None, None
     return min(since), in_force_stream_of(parts).first_covering(min(since))
@@ -280,19 +284,19 @@ def _proof(since: int | None, proof: Proof | None) -> dict[str, Any] | None:
     return {"since": since, "proof": found}
 
 
-def _explained(told: Explained) -> dict[str, Any]:
+def _explained(explained: Explained) -> dict[str, Any]:
     return {
-        "product": told.product,
-        "usable": told.usable,
-        "lacking": told.lacking,
-        "wish": told.spec,
-        "as_recorded": told.doubts,
-        "wanted": [{"reason": each.said, "since": _chain(each.since)} for each in told.desired_state],
-        "awaiting": [{"reason": each.said, "since": _chain(each.since)} for each in told.awaiting],
-        "level": told.level,
-        "level_since": _chain(told.level_since),
-        "level_last": _chain(told.level_last),
-        "data_lost": told.data_lost,
+        "product": explained.product,
+        "usable": explained.usable,
+        "lacking": explained.lacking,
+        "desired": explained.spec,
+        "as_recorded": explained.doubts,
+        "desired_state": [{"reason": each.text, "since": _chain(each.since)} for each in explained.desired_state],
+        "awaiting": [{"reason": each.text, "since": _chain(each.since)} for each in explained.awaiting],
+        "level": explained.level,
+        "level_since": _chain(explained.level_since),
+        "level_last": _chain(explained.level_last),
+        "data_lost": explained.data_lost,
         "standing": [
             {
                 "scope": str(each.scope),
@@ -302,7 +306,7 @@ def _explained(told: Explained) -> dict[str, Any]:
                 "attempts": each.at.attempts,
                 "retry_at": each.at.retry_at,
             }
-            for each in told.standing
+            for each in explained.standing
         ],
     }
 
@@ -324,9 +328,9 @@ def _chain(chain: Sequence[Recorded]) -> list[dict[str, Any]]:
 # -- moments --------------------------------------------------------------------------------------------------------
 
 
-def _told(moment: Moment) -> dict[str, Any]:
+def _moment_data(moment: Moment) -> dict[str, Any]:
     return {"position": moment.position, "time": moment.time}
 
 
-def _said(moment: Moment) -> str:
+def _moment_text(moment: Moment) -> str:
     return f"{clock(moment.time)} (position {moment.position})"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from adapters.kafka.intake_standing import Standing
+from adapters.kafka.intake_standing import PartitionStanding
 from cli.command import command
 from cli.operators import By, Reason
 from cli.output import Report
@@ -60,12 +60,12 @@ def move(
         reason=reason,
     )
     acts_of(parts).record(act, still_right=lambda: _must_stand(parts, found))
-    told = {"partition": partition, "before": found.position, "position": to, "by": by, "reason": reason}
+    data = {"partition": partition, "before": found.position, "position": to, "by": by, "reason": reason}
     before = "its start" if found.position is None else f"offset {found.position}"
-    return Report(told, [f"the intake continues in {partition} from offset {to}; before: {before}"])
+    return Report(data, [f"the intake continues in {partition} from offset {to}; before: {before}"])
 
 
-def _standing(parts: Parts, name: str) -> Standing:
+def _standing(parts: Parts, name: str) -> PartitionStanding:
     found = standings_of(parts)
     for each in found:
         if each.name == name:
@@ -74,7 +74,7 @@ def _standing(parts: Parts, name: str) -> Standing:
     raise UsageError(f"the intake has no partition {name}: it has {there}")
 
 
-def _must_stand(parts: Parts, found: Standing) -> None:
+def _must_stand(parts: Parts, found: PartitionStanding) -> None:
     now = parts.log.positions([found.topic_id]).get((found.topic_id, found.partition))
     if now != found.position:
         raise UsageError(f"{found.name} has moved from {found.position} to {now} meanwhile: check it and decide again")

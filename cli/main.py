@@ -29,9 +29,9 @@ class Commands(TyperGroup):
         try:
             code = super().main(*args, **{**options, "standalone_mode": False})
         except typer.TyperException as error:
-            told = io.StringIO()
-            error.show(file=told)  # type: ignore[attr-defined]  # all that it raises have it
-            for line in told.getvalue().splitlines():
+            shown = io.StringIO()
+            error.show(file=shown)  # type: ignore[attr-defined]  # all that it raises have it
+            for line in shown.getvalue().splitlines():
                 err.print(line)
             sys.exit(error.exit_code)
         except OSError as error:

@@ -115,5 +115,5 @@ def schemas(
     """Write the JSON Schemas of the eight events that Tenantry takes in."""
     json_schemas.write(directory)
     written = sorted(path.name for path in directory.glob("*.json"))
-    told = {"directory": str(directory), "schemas": written}
-    return Report(told, [f"wrote {len(written)} schemas into {directory}"])
+    data = {"directory": str(directory), "schemas": written}
+    return Report(data, [f"wrote {len(written)} schemas into {directory}"])

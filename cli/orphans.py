@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from application.orphan_removal import Plan, Removal
+from application.orphan_removal import OrphanPlan, Removal
 from cli.command import DataDir, command, running_parts
 from cli.operators import By, Reason
 from cli.output import Report
@@ -30,14 +30,14 @@ def list_(context: typer.Context, data_dir: DataDir = None) -> Report | None:
         return None
     with running_parts(data_dir) as parts:
         plan = clearing_of(parts).plan()
-    told = {
+    data = {
         "plan": plan.hash if plan.things else None,
         "orphans": [thing._asdict() for thing in plan.things],
         "beyond": plan.beyond,
         "not_looked_at": plan.unreachable,
         "suspicious": plan.suspicious,
     }
-    return Report(told, _plan(plan), good=not (plan.things or plan.unreachable))
+    return Report(data, _plan(plan), good=not (plan.things or plan.unreachable))
 
 
 @app.command()
@@ -51,18 +51,18 @@ def remove(
     """Remove exactly what the plan shows. A resource that belongs to a scope again is skipped. May be repeated. Exit 1:
     some are left."""
     removal = clearing_of(parts).remove(plan_hash, reason=reason, by=by)
-    return Report(_told(plan_hash, removal), _removal(plan_hash, removal), good=not removal.left)
+    return Report(_data_of(plan_hash, removal), _removal(plan_hash, removal), good=not removal.left)
 
 
-def _plan(plan: Plan) -> Iterator[str]:
+def _plan(plan: OrphanPlan) -> Iterator[str]:
     for thing in plan.things:
         yield f"{_name(thing)} belongs to no scope"
     if plan.beyond:
         yield f"and {plan.beyond} more, which are no part of this plan: they are listed when these are gone"
-    for where, said in plan.unreachable.items():
-        yield f"{where} was not looked at: {said}"
-    for said in plan.suspicious:
-        yield f"{said}: it looks like the wrong log or the wrong server. Nothing can be removed"
+    for where, why in plan.unreachable.items():
+        yield f"{where} was not looked at: {why}"
+    for why in plan.suspicious:
+        yield f"{why}: it looks like the wrong log or the wrong server. Nothing can be removed"
     if plan.things:
         yield f"plan {plan.hash}: {len(plan.things)} orphans"
         if not plan.suspicious:
@@ -81,23 +81,23 @@ def _removal(plan_hash: str, removal: Removal) -> Iterator[str]:
         yield f"{_name(thing)} is gone"
     for thing in removal.skipped:
         yield f"{_name(thing)} belongs to a scope again: it was skipped"
-    for thing, said in removal.left:
-        yield f"{_name(thing)} is left: {said}"
+    for thing, why in removal.left:
+        yield f"{_name(thing)} is left: {why}"
     if removal.left:
         yield f"{len(removal.left)} are left: remove the cause, then run `tenantry orphans remove {plan_hash}` again"
     else:
         yield f"plan {plan_hash} is carried out: {len(removal.removed)} are gone, {len(removal.skipped)} were skipped"
 
 
-def _told(plan_hash: str, removal: Removal) -> dict[str, Any]:
+def _data_of(plan_hash: str, removal: Removal) -> dict[str, Any]:
     return {
         "plan": plan_hash,
         "outcome": "left" if removal.left else "removed" if removal.began else "nothing left",
         "by": removal.operator,
         "reason": removal.reason,
         "removed": [thing._asdict() for thing in removal.removed],
-        "spared": [thing._asdict() for thing in removal.skipped],
-        "left": [{**thing._asdict(), "why": said} for thing, said in removal.left],
+        "skipped": [thing._asdict() for thing in removal.skipped],
+        "left": [{**thing._asdict(), "why": why} for thing, why in removal.left],
     }
 
 

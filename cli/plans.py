@@ -34,7 +34,7 @@ def approve(
     """Print the plan of all changes that await approval; with its hash, carry out exactly that plan."""
     if plan_hash is None:
         plan = operating_of(parts).plan()
-        return Report({"plan": plan.hash if plan.changes else None, "changes": plan.told}, _plan(plan))
+        return Report({"plan": plan.hash if plan.changes else None, "changes": plan.as_dicts}, _plan(plan))
     if reason is None:
         raise UsageError("--reason is missing: give the reason for the approval, other operators will need it")
     try:
@@ -47,7 +47,7 @@ def approve(
         return _settled("approved", plan, by, reason)
     if (before := _approved_before(parts, plan_hash)) is None:
         raise UsageError(
-            f"nothing was approved: {NOTHING_HELD}, and no plan {plan_hash} was ever approved: check the hash,"
+            f"nothing was approved: {NOTHING_PENDING}, and no plan {plan_hash} was ever approved: check the hash,"
             " `tenantry runs approve` prints the current one"
         )
     return before
@@ -58,16 +58,16 @@ def reject(parts: Parts, plan_hash: PlanHash, reason: Reason, by: By = "") -> Re
     """Reject the changes of a plan: none of them is carried out. Purges go on awaiting approval."""
     plan = operating_of(parts).reject(plan_hash, reason=reason, by=by)
     if not plan.changes:
-        raise UsageError(f"nothing was rejected: {NOTHING_HELD}; {_settled_before(parts, plan_hash)}")
+        raise UsageError(f"nothing was rejected: {NOTHING_PENDING}; {_settled_before(parts, plan_hash)}")
     return _settled("rejected", plan, by, reason)
 
 
-NOTHING_HELD = "no change awaits approval"
+NOTHING_PENDING = "no change awaits approval"
 
 
 def _plan(plan: Plan) -> Iterator[Line]:
     if not plan.changes:
-        yield NOTHING_HELD
+        yield NOTHING_PENDING
         return
     rows = [
         (
@@ -89,11 +89,11 @@ def _plan(plan: Plan) -> Iterator[Line]:
 
 def _settled(outcome: Literal["approved", "rejected"], plan: Plan, by: str, reason: str) -> Report:
     """The result of the plan. Purges cannot be rejected: they go on awaiting approval."""
-    kept = [change for change in plan.told if outcome == "rejected" and change["change"] == "purge"]
-    changes = [change for change in plan.told if change not in kept]
-    told = {"plan": plan.hash, "outcome": outcome, "by": by, "reason": reason, "changes": changes, "kept": kept}
+    kept = [change for change in plan.as_dicts if outcome == "rejected" and change["change"] == "purge"]
+    changes = [change for change in plan.as_dicts if change not in kept]
+    data = {"plan": plan.hash, "outcome": outcome, "by": by, "reason": reason, "changes": changes, "kept": kept}
     still = f"; purges that still await approval: {len(kept)}" if kept else ""
-    return Report(told, [f"plan {plan.hash} is {outcome}: {len(changes)} changes{still}"])
+    return Report(data, [f"plan {plan.hash} is {outcome}: {len(changes)} changes{still}"])
 
 
 def _approved_before(parts: Parts, plan_hash: str) -> Report | None:
@@ -101,7 +101,7 @@ def _approved_before(parts: Parts, plan_hash: str) -> Report | None:
     before = parts.past.settlement(plan_hash)
     if before is None or not isinstance(before.event, ChangesApproved):
         return None
-    told = {
+    data = {
         "plan": plan_hash,
         "outcome": "approved before",
         "by": before.event.operator,
@@ -110,7 +110,7 @@ def _approved_before(parts: Parts, plan_hash: str) -> Report | None:
         "changes": [],
         "kept": [],
     }
-    return Report(told, [f"{_settled_before(parts, plan_hash)}: nothing is done again"])
+    return Report(data, [f"{_settled_before(parts, plan_hash)}: nothing is done again"])
 
 
 def _settled_before(parts: Parts, plan_hash: str) -> str:

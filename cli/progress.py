@@ -14,13 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from application.progress import Progress as Told
+from application.progress import Progress as WorkProgress
 from cli.output import err, out
 from runtime.foreign_text import visible
 
 
 @contextmanager
-def progress(what: str, unit: str = "events") -> Iterator[Callable[[Told], None]]:
+def progress(what: str, unit: str = "events") -> Iterator[Callable[[WorkProgress], None]]:
     """A bar with rate and remaining time, where stderr is a terminal."""
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -33,11 +33,11 @@ def progress(what: str, unit: str = "events") -> Iterator[Callable[[Told], None]
     with _stopping_well(), Progress(*columns, console=err.console, transient=True, disable=not watched) as bar:
         task = bar.add_task(visible(what), total=None, rate="-")
 
-        def say(told: Told) -> None:
+        def say(now: WorkProgress) -> None:
             elapsed = bar.tasks[0].elapsed or 0.0
-            rate = f"{told.events / elapsed:,.0f}" if elapsed else "-"
-            doing = visible(told.doing or what)
-            bar.update(task, description=doing, completed=told.done, total=told.total, rate=rate)
+            rate = f"{now.events / elapsed:,.0f}" if elapsed else "-"
+            doing = visible(now.doing or what)
+            bar.update(task, description=doing, completed=now.done, total=now.total, rate=rate)
 
         yield say
 

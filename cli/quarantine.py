@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from adapters.kafka.preserved_messages import restore
-from adapters.postgres.quarantine import Entry, Picked
+from adapters.postgres.quarantine import Picked, QuarantineEntry
 from application.ingest import Outcome
 from application.problem_texts import sentence
 from cli.bulk import each_by_itself
@@ -77,7 +77,7 @@ def list_(
         for entry in entries
     ]
     columns = ("number", "rule", "source", "type", "tenant", "place on Kafka", "times", "reason")
-    return Report([_told(entry) for entry in entries], [table(f"{len(rows)} {state}", columns, rows)])
+    return Report([_data_of(entry) for entry in entries], [table(f"{len(rows)} {state}", columns, rows)])
 
 
 @app.command()
@@ -86,13 +86,13 @@ def show(parts: Parts, number: Number) -> Report:
     """Show one whole message. Its content may be personal data: it is decrypted for this output only."""
     entry = quarantine_of(parts).entry(number)
     message = restore(quarantine_of(parts).body(entry))
-    told = {
-        **_told(entry),
+    data = {
+        **_data_of(entry),
         "headers": {name: _text(value) for name, value in message.headers},
         "key": _text(message.key),
         "value": _text(message.value),
     }
-    return Report(told, [pairs(f"message {number}", told)])
+    return Report(data, [pairs(f"message {number}", data)])
 
 
 @app.command()
@@ -168,19 +168,19 @@ def _chosen(parts: Parts, numbers: Sequence[str], picked: Picked, limit: int) ->
 
 def _one_by_one(chosen: _Chosen, act: Callable[[int], dict[str, Any]]) -> Iterable[Report]:
     if chosen.is_single:
-        told = act(chosen.numbers[0])
-        return [Report(told, [_line(told)], good=_is_good(told))]
+        data = act(chosen.numbers[0])
+        return [Report(data, [_line(data)], good=_is_good(data))]
     return each_by_itself(
         chosen.numbers,
         act,
         refused=lambda number, error: {"number": number, "outcome": "refused", "reason": sentence(error)},
-        text=lambda told: [_line(told)],
+        text=lambda data: [_line(data)],
         is_good=_is_good,
     )
 
 
-def _is_good(told: dict[str, Any]) -> bool:
-    return told["outcome"] not in ("quarantined", "refused")
+def _is_good(data: dict[str, Any]) -> bool:
+    return data["outcome"] not in ("quarantined", "refused")
 
 
 def _line(result: dict[str, Any]) -> Line:
@@ -223,7 +223,7 @@ def _discarded(parts: Parts, number: int, by: str, reason: str) -> dict[str, Any
     return {"number": number, "outcome": "discarded"}
 
 
-def _again(parts: Parts, entry: Entry, body: bytes) -> Outcome:
+def _again(parts: Parts, entry: QuarantineEntry, body: bytes) -> Outcome:
     try:
         message = messages_of(parts).restored(body, entry.topic, entry.partition, entry.offset)
         return lifecycle_of(parts).intake([message], released=entry.number)
@@ -233,7 +233,7 @@ def _again(parts: Parts, entry: Entry, body: bytes) -> Outcome:
         raise TenantryError(f"message {entry.number} stays in quarantine: {faults.tell(error)}") from error
 
 
-def _let_in(parts: Parts, entry: Entry) -> None:
+def _let_in(parts: Parts, entry: QuarantineEntry) -> None:
     """Take in the messages that waited behind this one; after a kill before this, the tenant's next message does it."""
     if entry.rule == INTERNAL_ERROR and entry.tenant_id is not None:
         lifecycle_of(parts).let_in(entry.tenant_id)
@@ -245,7 +245,7 @@ def _must_be_open(parts: Parts, number: int, becomes: str) -> None:
         raise UsageError(f"message {number} is {state} already: only an open one can be {becomes}")
 
 
-def _named(entry: Entry) -> dict[str, Any]:
+def _named(entry: QuarantineEntry) -> dict[str, Any]:
     """The message as an act records it: without its content, and with a tenant only where the id can be valid."""
     named = is_tenant_id(entry.tenant_id)
     return {
@@ -258,12 +258,12 @@ def _named(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _told(entry: Entry) -> dict[str, Any]:
-    told = {name: getattr(entry, name) for name in _TOLD}
-    return told | {"received_at": entry.received_at.isoformat()}
+def _data_of(entry: QuarantineEntry) -> dict[str, Any]:
+    data = {name: getattr(entry, name) for name in _COLUMNS}
+    return data | {"received_at": entry.received_at.isoformat()}
 
 
-_TOLD: Final = (
+_COLUMNS: Final = (
     *("number", "state", "rule", "reason", "source", "id", "type", "tenant_id"),
     *("topic", "partition", "offset", "repeats"),
 )

@@ -48,7 +48,7 @@ def reconcile(
     is_whole = tenant is None and not dry_run and not sweep.suspicious and not sweep.unreachable
     goes_on = is_whole and sweep_ledger_of(parts).go_on()
     is_bad = sweep.drifted or sweep.unreachable or sweep.lost or sweep.unsettled
-    yield Report(_told(sweep, mended), _text(sweep, mended), good=not is_bad)
+    yield Report(_data_of(sweep, mended), _text(sweep, mended), good=not is_bad)
     if goes_on:
         yield Report(text=["the background sweep, which had stopped itself, continues"])
 
@@ -65,10 +65,10 @@ def _text(sweep: Sweep, mended: Mended) -> Iterator[str]:
                 if seen.scope not in mended.dropped
                 else "its state has changed meanwhile: compared next time"
             )
-            yield f"{seen.scope}  step {int(finding.step)} {STEP_NAMES[finding.step]}: {finding.said}; {becomes}"
+            yield f"{seen.scope}  step {int(finding.step)} {STEP_NAMES[finding.step]}: {finding.text}; {becomes}"
     rescheduled = set(mended.rescheduled)
     for each in sweep.unsettled:
-        yield f"{each.scope}  {each.said}" + ("; it is due now" if each.scope in rescheduled else "")
+        yield f"{each.scope}  {each.text}" + ("; it is due now" if each.scope in rescheduled else "")
     for scope in sweep.lost:
         yield f"{scope}  data_missing, as was recorded before: see `tenantry runs show {scope}`"
     for where, why in sweep.unreachable.items():
@@ -96,7 +96,7 @@ def _becomes(finding: Finding) -> str:
     return "the saga ensures it again"
 
 
-def _told(sweep: Sweep, mended: Mended) -> dict[str, Any]:
+def _data_of(sweep: Sweep, mended: Mended) -> dict[str, Any]:
     handed_over, dropped = set(mended.handed_over), set(mended.dropped)
     return {
         "tenants": sweep.tenants,
@@ -108,7 +108,7 @@ def _told(sweep: Sweep, mended: Mended) -> dict[str, Any]:
                 "where": seen.where,
                 "step": int(finding.step),
                 "kind": finding.kind,
-                "said": finding.said,
+                "text": finding.text,
                 "outcome": "handed_over"
                 if seen.scope in handed_over
                 else "dropped"
@@ -121,7 +121,7 @@ def _told(sweep: Sweep, mended: Mended) -> dict[str, Any]:
         "unsettled": [
             {
                 "scope": str(each.scope),
-                "said": each.said,
+                "text": each.text,
                 "outcome": "made_due" if each.scope in mended.rescheduled else "not_recorded",
             }
             for each in sweep.unsettled

@@ -19,7 +19,7 @@ from domain.times import clock
 from history.rebuild import schema_comparison as comparing
 from history.rebuild.past import Built, build
 from history.rebuild.replay import Rebuilt
-from history.rebuild.schema_comparison import Compared
+from history.rebuild.schema_comparison import TableComparison
 from runtime.compose import Parts, utc_now
 from runtime.compose.operators import acts_of
 from runtime.compose.read_models import READ_MODELS
@@ -61,8 +61,8 @@ def rebuild(
         if done:
             act = ReadModelsRebuilt(read_models=done, position=rebuilt.position, operator=by, reason=reason)
             acts_of(parts).record(act)
-    told = {
-        "events": rebuilt.facts,
+    data = {
+        "events": rebuilt.events,
         "load_seconds": round(rebuilt.load_seconds, 3),
         **speed(rebuilt),
         "position": rebuilt.position,
@@ -72,7 +72,7 @@ def rebuild(
         ],
     }
     text = [f"{name} rebuilt up to position {rebuilt.position}" for name in done]
-    yield Report(told, [*text, _took(rebuilt)])
+    yield Report(data, [*text, _took(rebuilt)])
     if rebuilt.failures:
         left = "; ".join(rebuilt.failures.values())
         raise TenantryError(f"{left}. The live generation of {', '.join(rebuilt.failures)} is as it was")
@@ -122,24 +122,24 @@ def as_of(
             into=into,
             only=names,
             workers=workers,
-            say=lambda told: say(Progress(told.position, moment.position, told.facts)),
+            say=lambda data: say(Progress(data.position, moment.position, data.events)),
         )
         compared = comparing.compare(parts.engine, into, verify, READ_MODELS, say=say) if verify else []
-    told = {
+    data = {
         "schema": built.schema,
         "position": moment.position,
         "time": moment.time,
         "read_models": built.names,
-        "events": built.facts,
+        "events": built.events,
         **speed(built),
         "workers": workers,
-        **({"compared_with": verify, "tables": _told(compared)} if verify else {}),
+        **({"compared_with": verify, "tables": _data_of(compared)} if verify else {}),
     }
     as_of_it = f"as of position {moment.position} ({clock(moment.time)})"
     text: list[Line] = [f"schema {built.schema} has {', '.join(built.names)} {as_of_it}", _took(built)]
     if verify:
         text += _compared(built.schema, verify, compared)
-    return Report(told, text, good=all(each.same for each in compared))
+    return Report(data, text, good=all(each.same for each in compared))
 
 
 @app.command()
@@ -153,19 +153,19 @@ def compare(
     with progress("comparing", "rows") as say:
         parts.knock()
         compared = comparing.compare(parts.engine, first, second, READ_MODELS, say=say)
-    told = {"first": first, "second": second, "tables": _told(compared)}
-    return Report(told, _compared(first, second, compared), good=all(each.same for each in compared))
+    data = {"first": first, "second": second, "tables": _data_of(compared)}
+    return Report(data, _compared(first, second, compared), good=all(each.same for each in compared))
 
 
 def _took(done: Built | Rebuilt) -> str:
-    return f"{done.facts} events in {done.seconds:.1f} s, {done.rate:.0f} a second"
+    return f"{done.events} events in {done.seconds:.1f} s, {done.rate:.0f} a second"
 
 
-def _told(tables: Sequence[Compared]) -> list[dict[str, object]]:
+def _data_of(tables: Sequence[TableComparison]) -> list[dict[str, object]]:
     return [{**asdict(each), "same": each.same} for each in tables]
 
 
-def _compared(first: str, second: str, tables: Sequence[Compared]) -> Iterator[Line]:
+def _compared(first: str, second: str, tables: Sequence[TableComparison]) -> Iterator[Line]:
     columns = ("table", "rows", f"only in {first}", f"only in {second}", "different", "for example")
     rows = [
         (each.table, each.rows, each.only_in_first, each.only_in_second, each.different, ", ".join(each.examples))

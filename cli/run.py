@@ -44,9 +44,9 @@ def up(
     say = (lambda _: None) if as_json else (lambda text: err.print(f"{text} ...", style="dim"))
     with Supervisor(settings, kinds=() if no_workers else tuple(KINDS), say=say, at_once=at_once) as supervisor:
         where = supervisor.endpoints
-        told = {
+        data = {
             "ready": True,
-            "database_url": _told(where.database_url),
+            "database_url": _without_password(where.database_url),
             "kafka_bootstrap": where.kafka_bootstrap,
             "context_url": supervisor.context_url,
             "data_dir": str(supervisor.data_dir),
@@ -58,7 +58,7 @@ def up(
         )
         contexts = [f"contexts  {supervisor.context_url}"] if supervisor.context_url else []
         lines = (Aside(line, "dim") for line in (*supervisor.configuration, *contexts))
-        render(Report(told, [*lines, ready]), as_json=as_json)
+        render(Report(data, [*lines, ready]), as_json=as_json)
         supervisor.watch(stop)
         drains = (
             f"draining, for {settings.drain_seconds:g} s at most; unfinished work stays due. A second signal ends"
@@ -67,7 +67,7 @@ def up(
         render(Report(text=[Aside(drains, "dim")]), as_json=as_json)
 
 
-def _told(url: str) -> str:
+def _without_password(url: str) -> str:
     """The address for programs; without it where it would print a password."""
     return without_secrets(url) if {"password", "sslpassword"} & parsed(url).keys() else url
 

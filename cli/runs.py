@@ -57,8 +57,8 @@ def list_(
     if tenant is not None and not rows:
         snapshot_of(parts, tenant)
     events, now = parts.log.load({row["scope"]: 0 for row in rows}), utc_now()
-    told = [_run(row, events.get(row["scope"], []), now) for row in rows]
-    return Report(told, _table(told, limit))
+    data = [_run(row, events.get(row["scope"], []), now) for row in rows]
+    return Report(data, _table(data, limit))
 
 
 def _run(row: dict[str, Any], its: list[Recorded], now: datetime) -> dict[str, Any]:
@@ -106,8 +106,8 @@ def _as_shown(
     shown: dict[str, dict[str, Any]] = {}
     for tenant_id, snapshot in parts.saga.snapshots(unsettled).items():
         origin = snapshot.tenant.origin
-        since = min((held.since for held in snapshot.tenant.pending), default=origin.time if origin else now)
-        for scope, told in describe_scopes(snapshot, catalog=parts.catalog, policy=parts.policy, now=now).items():
+        since = min((pending.since for pending in snapshot.tenant.pending), default=origin.time if origin else now)
+        for scope, data in describe_scopes(snapshot, catalog=parts.catalog, policy=parts.policy, now=now).items():
             row = known.get(str(scope), {"updated_at": since, "age_seconds": (now - since).total_seconds()})
             shown[str(scope)] = {
                 **row,
@@ -115,9 +115,9 @@ def _as_shown(
                 "tenant_id": tenant_id,
                 "kind": scope.kind,
                 "key": scope.key,
-                "level": told["level"],
-                "state": told["state"],
-                "reason": told.get("reason") or (row.get("reason") if told["state"] == "converged" else None),
+                "level": data["level"],
+                "state": data["state"],
+                "reason": data.get("reason") or (row.get("reason") if data["state"] == "converged" else None),
             }
     both = [row for row in rows if row["scope"] not in shown]
     both += [row for row in shown.values() if state in (None, row["state"])]
@@ -130,13 +130,13 @@ def show(parts: Parts, scope: ScopeArgument, product: ProductArgument = None) ->
     """Show the runs of one scope from the log: changes of the desired state, each step, and operators' acts."""
     named = scope_of(scope, product)
     now, runs = _now(parts, named), _story(parts, named)
-    told = {"scope": str(named), **now, "runs": [_told(run) for run in runs]}
-    return Report(told, _sentences(named, now, runs))
+    data = {"scope": str(named), **now, "runs": [_data_of(run) for run in runs]}
+    return Report(data, _sentences(named, now, runs))
 
 
 def _sentences(named: Scope, now: dict[str, Any], runs: list[Run]) -> Iterator[Line]:
     reason = f": {now['reason']}" if now.get("reason") else ""
-    desired_state = f" (desired state: {now['wanted']})" if now["wanted"] != now["level"] else ""
+    desired_state = f" (desired state: {now['desired']})" if now["desired"] != now["level"] else ""
     yield Styled(f"{named} is {now['level']}{desired_state}, {now['state'].replace('_', ' ')}{reason}", "bold")
     for run in runs:
         yield ""
@@ -154,11 +154,11 @@ def _now(parts: Parts, scope: Scope) -> dict[str, Any]:
     snapshot = snapshot_of(parts, scope.tenant_id)
     if scope not in snapshot.scopes:
         raise UsageError(f"there is no scope {scope}: see `tenantry runs list --tenant {scope.tenant_id}`")
-    told = describe_actual(snapshot, catalog=parts.catalog, policy=parts.policy, now=utc_now())
-    found = {"site": told["site"], **{f"family:{key}": each for key, each in told["families"].items()}}
-    found |= {f"product:{key}": each for key, each in told["products"].items()}
+    data = describe_actual(snapshot, catalog=parts.catalog, policy=parts.policy, now=utc_now())
+    found = {"site": data["site"], **{f"family:{key}": each for key, each in data["families"].items()}}
+    found |= {f"product:{key}": each for key, each in data["products"].items()}
     state = found[f"{scope.kind}:{scope.key}" if scope.key else "site"]
-    return {name: state.get(name) for name in ("level", "wanted", "state", "reason")}
+    return {name: state.get(name) for name in ("level", "desired", "state", "reason")}
 
 
 def _story(parts: Parts, scope: Scope) -> list[Run]:
@@ -174,22 +174,22 @@ def _sentence(line: StoryLine) -> tuple[str | Styled, ...]:
     at = Styled(f"  {clock(line.time)}  ", "dim")
     step = f"step {_numbered(_step(line.step))} " if line.step else ""
     word = Styled(step + line.what, WORD_COLOURS.get(line.what, ""))
-    return (at, word, f": {line.said}" if line.said else "")
+    return (at, word, f": {line.text}" if line.text else "")
 
 
-def _told(run: Run) -> dict[str, Any]:
-    return {"number": run.number, "facts": [{**_plain(line), "step": _step(line.step)} for line in run.lines]}
+def _data_of(run: Run) -> dict[str, Any]:
+    return {"number": run.number, "events": [{**_plain(line), "step": _step(line.step)} for line in run.lines]}
 
 
 def _plain(line: StoryLine) -> dict[str, Any]:
     return {
         "time": line.time,
         "what": line.what,
-        "said": line.said,
+        "text": line.text,
         "stream": line.stream,
         "version": line.version,
         "position": line.position,
-        **line.fact,
+        **line.content,
         "cause": line.cause.model_dump(mode="json", exclude_none=True),
     }
 

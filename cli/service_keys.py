@@ -69,9 +69,9 @@ def new(
     except BaseException:
         private_key.unlink()
         raise
-    told = {"key_id": name, "state": "in force", "private_key": str(private_key)}
+    data = {"key_id": name, "state": "in force", "private_key": str(private_key)}
     shown = pem.decode().splitlines() if show else ()
-    return _folder_written(parts, folder, told, f"{name} is published; its private key is in {private_key}", *shown)
+    return _folder_written(parts, folder, data, f"{name} is published; its private key is in {private_key}", *shown)
 
 
 @app.command()
@@ -111,8 +111,8 @@ def list_(parts: Parts) -> Report:
 def revoke(parts: Parts, key_id: KeyName, reason: Reason, folder: Folder = None, by: By = "") -> Report:
     """Revoke a key for good. Its name is not used again."""
     service_keys_of(parts).record(partial(service_keys.revoke, key_id=key_id, operator=by, reason=reason))
-    said = f"{key_id} is revoked: every service refuses it after it has read the keys again (30 s at most)"
-    return _folder_written(parts, folder, {"key_id": key_id, "state": "revoked"}, said)
+    line = f"{key_id} is revoked: every service refuses it after it has read the keys again (30 s at most)"
+    return _folder_written(parts, folder, {"key_id": key_id, "state": "revoked"}, line)
 
 
 def _publish(parts: Parts, key_id: str, public_key: str, by: str, because: str) -> None:
@@ -151,18 +151,20 @@ def _write_private(file: Path, pem: bytes) -> None:
         raise UsageError(f"{file} cannot be written: {error.strerror}: name a file that is not there yet") from None
 
 
-def _folder_written(parts: Parts, folder: Path | None, told: Mapping[str, object], *text: str) -> Report:
+def _folder_written(parts: Parts, folder: Path | None, data: Mapping[str, object], *text: str) -> Report:
     """Write the folder and report; not good where the folder has files that are no published keys."""
     where = folder or parts.settings.data_dir / "service-keys"
     try:
-        strangers = [str(file) for file in write_folder(where, service_keys_of(parts).all())]
+        unknown_files = [str(file) for file in write_folder(where, service_keys_of(parts).all())]
     except OSError as error:
         raise UsageError(
             f"the log has it, but {where} cannot be written: {error.strerror}: correct it, then run"
             " `service-keys publish`"
         ) from None
-    notes = [problem(f"{file} is a key that was never published here: remove it, or publish it") for file in strangers]
-    return Report({**told, "strangers": strangers}, text, notes, good=not strangers)
+    notes = [
+        problem(f"{file} is a key that was never published here: remove it, or publish it") for file in unknown_files
+    ]
+    return Report({**data, "unknown_files": unknown_files}, text, notes, good=not unknown_files)
 
 
 def write_folder(folder: Path, keys: Mapping[str, ServiceKey]) -> list[Path]:

@@ -36,17 +36,17 @@ def show(
 
     With --at the state at that moment, from the log.
     """
-    told = tell(parts, tenant) if at is None else tell_at(parts, tenant, parts.past.at(at, now=utc_now()))
-    return Report(told, tables_of(told))
+    data = tell(parts, tenant) if at is None else tell_at(parts, tenant, parts.past.at(at, now=utc_now()))
+    return Report(data, tables_of(data))
 
 
 def tell(parts: Parts, tenant_id: str) -> dict[str, Any]:
     """The report on a tenant; UsageError where there is none of that id."""
-    told = describe(snapshot_of(parts, tenant_id), catalog=parts.catalog, policy=parts.policy, now=utc_now())
+    data = describe(snapshot_of(parts, tenant_id), catalog=parts.catalog, policy=parts.policy, now=utc_now())
     with parts.engine.connect() as connection:
         for projection in READ_MODELS:
-            told[projection.name] = projection.query(connection, tenant_id)
-    return told
+            data[projection.name] = projection.query(connection, tenant_id)
+    return data
 
 
 def tell_at(parts: Parts, tenant_id: str, moment: Moment) -> dict[str, Any]:
@@ -66,10 +66,10 @@ def tell_at(parts: Parts, tenant_id: str, moment: Moment) -> dict[str, Any]:
 
 def events_until(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
     """All events of a tenant up to the moment; UsageError where it did not exist then."""
-    events = parts.past.facts_of(tenant_id, moment.position)
+    events = parts.past.events_of(tenant_id, moment.position)
     if any(isinstance(recorded.event, TenantCreated) for recorded in events):
         return events
-    later = parts.past.facts_of(tenant_id, parts.past.mark())
+    later = parts.past.events_of(tenant_id, parts.past.mark())
     created = next((recorded for recorded in later if isinstance(recorded.event, TenantCreated)), None)
     if created is None:
         raise _no_tenant(parts, tenant_id)
@@ -91,17 +91,17 @@ def _no_tenant(parts: Parts, tenant_id: str) -> UsageError:
     return UsageError(f"there is no tenant {tenant_id}: {known}")
 
 
-def tables_of(told: dict[str, Any]) -> Iterator[Table]:
+def tables_of(data: dict[str, Any]) -> Iterator[Table]:
     """The tables of `show`."""
-    desired_state, actual = told["wanted"], told["actual"]
+    desired_state, actual = data["desired_state"], data["actual"]
     attributes = desired_state["tenant"]["attributes"]["value"]
     yield table(
-        f"desired state: tenant {told['tenant_id']}{_end(desired_state['tenant'])}",
-        ("product", "wish", "presence", "access", "license", "revisions"),
+        f"desired state: tenant {data['tenant_id']}{_end(desired_state['tenant'])}",
+        ("product", "desired", "presence", "access", "license", "revisions"),
         [
             (
                 key,
-                product["wish"],
+                product["desired"],
                 _value(product["presence"]),
                 _value(product["access"]),
                 _license(product["license"]),
@@ -110,11 +110,11 @@ def tables_of(told: dict[str, Any]) -> Iterator[Table]:
             for key, product in desired_state["products"].items()
         ],
     )
-    yield from _held(desired_state["tenant"].get("held", []))
+    yield from _pending(desired_state["tenant"].get("awaiting_approval", []))
     yield _steps(f"actual state: site {attributes['site_name']}", actual)
     yield from _reasons(actual)
     for projection in READ_MODELS:
-        yield from _read_model(projection.name, told[projection.name])
+        yield from _read_model(projection.name, data[projection.name])
 
 
 def _end(tenant: dict[str, Any]) -> str:
@@ -123,7 +123,7 @@ def _end(tenant: dict[str, Any]) -> str:
     return " (destroyed)" if tenant["destroyed"] else ""
 
 
-def _held(changes: list[dict[str, Any]]) -> list[Table]:
+def _pending(changes: list[dict[str, Any]]) -> list[Table]:
     """The changes of the tenant that await approval."""
     rows = [tuple(change.values()) for change in changes]
     return [table("awaiting approval: see `tenantry runs approve`", tuple(changes[0]), rows)] if rows else []
@@ -150,11 +150,11 @@ def _reasons(actual: dict[str, Any]) -> list[Table]:
     return [table("reasons: see `tenantry runs list`", ("scope", "state", "reason"), rows)] if rows else []
 
 
-def _read_model(name: str, told: Any) -> list[Table]:
+def _read_model(name: str, data: Any) -> list[Table]:
     """A read model as tables: its lists, or its row."""
-    if isinstance(told, dict) and told and all(isinstance(value, list) for value in told.values()):
-        return [each for part, rows in told.items() for each in _read_model(f"{name}: {part}", rows)]
-    rows = told if isinstance(told, list) else [told] if told else []
+    if isinstance(data, dict) and data and all(isinstance(value, list) for value in data.values()):
+        return [each for part, rows in data.items() for each in _read_model(f"{name}: {part}", rows)]
+    rows = data if isinstance(data, list) else [data] if data else []
     if not rows:
         return []
     columns = [column for column in rows[0] if column not in ("tenant_id", "updated_at", "steps")]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Final
 
-from adapters.kafka.intake_standing import Standing
+from adapters.kafka.intake_standing import PartitionStanding
 from adapters.postgres import overview
 from cli import waits
 from cli.command import command
@@ -23,43 +23,43 @@ def status(parts: Process) -> Iterator[Report]:
     """Show positions and lags, the states of the scopes, waiting work and quarantined messages."""
     settings = parts.settings
     try:
-        told = overview.status(parts.endpoints.database_url)
-        told["intake"], standings = _intake(parts)
+        data = overview.status(parts.endpoints.database_url)
+        data["intake"], standings = _intake(parts)
     except Unavailable as error:
         away = waits.away(settings, error)
         workers = [_workers("workers of this machine", away["workers"])] if away["workers"] else []
-        yield Report(away, [*workers, *waits.told_waits(away)])
+        yield Report(away, [*workers, *waits.waits_text(away)])
         raise
-    told |= {"waits": waits.waits_of(settings, told["workers"]), "logs": waits.logs_of(settings)}
-    told["notes"] = [
-        *waits.server_waits(told["database"]),
+    data |= {"waits": waits.waits_of(settings, data["workers"]), "logs": waits.logs_of(settings)}
+    data["notes"] = [
+        *waits.server_waits(data["database"]),
         *waits.disk_waits(settings),
-        *waits.version_waits(told["workers"]),
+        *waits.version_waits(data["workers"]),
     ]
-    yield Report(told, _status(told, standings))
+    yield Report(data, _status(data, standings))
 
 
-def _status(told: dict[str, Any], standings: list[Standing]) -> Iterator[Line]:
-    rows = [("log", told["log"]["position"], None, "")]
+def _status(data: dict[str, Any], standings: list[PartitionStanding]) -> Iterator[Line]:
+    rows = [("log", data["log"]["position"], None, "")]
     rows += [
-        (f"projection {each['name']}", each["position"], each["lag"], _halted(each)) for each in told["projections"]
+        (f"projection {each['name']}", each["position"], each["lag"], _halted(each)) for each in data["projections"]
     ]
-    rows += [(what, told[what]["position"], told[what]["lag"], "") for what in ("relay", "seal")]
+    rows += [(what, data[what]["position"], data[what]["lag"], "") for what in ("relay", "seal")]
     yield table("positions", ("what", "position", "lag", ""), rows)
-    yield from _read(told["intake"], standings)
-    yield _workers("workers", told["workers"])
-    for each in told["workers"]:
+    yield from _read(data["intake"], standings)
+    yield _workers("workers", data["workers"])
+    for each in data["workers"]:
         if halted := each["details"].get("halted"):
             yield f"{each['name']}: {halted}"
-    scopes, messages = told["scopes"], told["messages"]
+    scopes, messages = data["scopes"], data["messages"]
     yield table("scopes", tuple(scopes), [tuple(scopes.values())])
     counted = {name.replace("_", " "): messages[name] for name in MESSAGES}
     counted["oldest waiting"] = age(messages["oldest_waiting"])
     yield table("messages", tuple(counted), [tuple(counted.values())])
-    yield from _troubles(told)
-    yield from _adopted(told["configuration"])
-    yield _swept(told["sweep"])
-    yield from waits.told_waits(told)
+    yield from _troubles(data)
+    yield from _adopted(data["configuration"])
+    yield _swept(data["sweep"])
+    yield from waits.waits_text(data)
 
 
 MESSAGES: Final = ("seen", "duplicates", "stale", "waiting", "oldest_waiting", "quarantined", "undecodable")
@@ -70,24 +70,24 @@ def _workers(title: str, workers: list[dict[str, Any]]) -> Table:
     return table(title, WORKER, [[each[name] for name in WORKER] for each in workers])
 
 
-def _troubles(told: dict[str, Any]) -> Iterator[str]:
+def _troubles(data: dict[str, Any]) -> Iterator[str]:
     """A line for each problem that needs an operator, and for each kind of waiting work."""
-    if count := told["messages"]["internal_errors"]:
+    if count := data["messages"]["internal_errors"]:
         yield (
             f"{count} messages met an unexpected error in Tenantry, and later ones without a"
             " revision wait behind them: see `tenantry quarantine list`, and retry them with a corrected version"
         )
-    if told["ahead"]["messages"]:
-        yield _ahead(told["ahead"])
-    saga, guard = told["saga"], told["guard"]
+    if data["ahead"]["messages"]:
+        yield _ahead(data["ahead"])
+    saga, guard = data["saga"], data["guard"]
     yield f"{saga['due']} scopes are due, the oldest for {age(saga['oldest_due_seconds'])}"
-    for each in told["outages"]:
+    for each in data["outages"]:
         yield f"{each['away']} has been unreachable for {age(each['seconds'])}: {each['scopes']} scopes wait for it"
-    if guard["held"]:
+    if guard["awaiting_approval"]:
         closings = f" ({guard['closings']} of them would close a product)" if guard["closings"] else ""
         yield (
-            f"{guard['held']} changes of {guard['tenants']} tenants await approval{closings}, the oldest for"
-            f" {age(guard['oldest_seconds'])}: see `tenantry runs approve`"
+            f"{guard['awaiting_approval']} changes of {guard['tenants']} tenants await approval{closings}, the oldest"
+            f" for {age(guard['oldest_seconds'])}: see `tenantry runs approve`"
         )
 
 
@@ -99,7 +99,7 @@ def _ahead(ahead: dict[str, Any]) -> str:
     )
 
 
-def _intake(parts: Process) -> tuple[dict[str, Any], list[Standing]]:
+def _intake(parts: Process) -> tuple[dict[str, Any], list[PartitionStanding]]:
     """The position of the intake; where no broker answers, only that."""
     group = parts.settings.consumer_group
     try:
@@ -115,16 +115,16 @@ def _intake(parts: Process) -> tuple[dict[str, Any], list[Standing]]:
     }, found
 
 
-def _read(told: dict[str, Any], standings: list[Standing]) -> Iterator[Line]:
-    if told["broker"]:
-        yield told["broker"]
+def _read(data: dict[str, Any], standings: list[PartitionStanding]) -> Iterator[Line]:
+    if data["broker"]:
+        yield data["broker"]
     if standings:
         yield standing_table(standings)
         yield from stands_still(standings)
-    if told["unread"]:
+    if data["unread"]:
         yield (
-            f"no live intake of this installation reads {', '.join(told['unread'])}: start one; if one"
-            f" runs, a foreign program is in the consumer group {told['group']}: end it, or set TENANTRY_CONSUMER_GROUP"
+            f"no live intake of this installation reads {', '.join(data['unread'])}: start one; if one"
+            f" runs, a foreign program is in the consumer group {data['group']}: end it, or set TENANTRY_CONSUMER_GROUP"
         )
 
 
@@ -146,7 +146,7 @@ def _swept(sweep: dict[str, Any]) -> str:
             " wrong or an empty server: see `tenantry reconcile --dry-run`; it goes on after a `tenantry reconcile`"
             " of everything"
         )
-    unreachable = "".join(f"; {where} was not looked at: {why}" for where, why in sweep["silent"].items())
+    unreachable = "".join(f"; {where} was not looked at: {why}" for where, why in sweep["unreachable"].items())
     if sweep["started_at"]:
         found = f"{sweep['handed_over']} scopes handed over to the saga"
         return f"the background sweep has looked at {sweep['tenants']} tenants: {found}{unreachable}"

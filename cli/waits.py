@@ -26,10 +26,10 @@ LONG_OPEN_SECONDS: Final = 600.0
 def waits_of(settings: Settings, workers: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """Each waiting loop once: worker, who (the server), why, text and since (ISO 8601)."""
     cards = worker_cards(settings.data_dir)
-    told = [*cards, *({**worker, "waits": worker["details"].get("waits", ())} for worker in workers)]
+    data = [*cards, *({**worker, "waits": worker["details"].get("waits", ())} for worker in workers)]
     found = {
         (worker["name"], waits["who"]): {"worker": worker["name"], **waits}
-        for worker in told
+        for worker in data
         for waits in worker["waits"]
     }
     return sorted(found.values(), key=lambda each: (each["since"], each["who"]))
@@ -79,13 +79,13 @@ def away(settings: Settings, error: TenantryError) -> dict[str, Any]:
     }
 
 
-def told_waits(told: Mapping[str, Any]) -> Iterator[Line]:
+def waits_text(data: Mapping[str, Any]) -> Iterator[Line]:
     """A table of the waiting loops, a line for each other problem, and the paths of the logs."""
-    rows = [(each["who"], each["why"], age(_seconds(each["since"])), each["text"]) for each in told["waits"]]
+    rows = [(each["who"], each["why"], age(_seconds(each["since"])), each["text"]) for each in data["waits"]]
     if rows:
         yield table("waiting", ("who", "for", "since", ""), rows)
-    yield from told["notes"]
-    for number, place in enumerate(told["logs"]):
+    yield from data["notes"]
+    for number, place in enumerate(data["logs"]):
         yield f"{'logs  ' if not number else '      '}{place}"
 
 

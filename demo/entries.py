@@ -25,20 +25,20 @@ class Entry:
 
     def to_line(self) -> str:
         """One line of JSON; a value that is not UTF-8 stands in it as base64."""
-        told: dict[str, Any] = {"wave": self.wave, "topic": self.topic, "key": self.key, "headers": self.headers}
+        fields: dict[str, Any] = {"wave": self.wave, "topic": self.topic, "key": self.key, "headers": self.headers}
         try:
-            told["value"] = None if self.value is None else self.value.decode()
+            fields["value"] = None if self.value is None else self.value.decode()
         except UnicodeDecodeError:
-            told["value_base64"] = base64.b64encode(self.value or b"").decode()
-        return json.dumps(told, ensure_ascii=False)
+            fields["value_base64"] = base64.b64encode(self.value or b"").decode()
+        return json.dumps(fields, ensure_ascii=False)
 
     @classmethod
     def from_line(cls, line: str) -> Entry:
-        told = json.loads(line)
-        text, packed = told.get("value"), told.get("value_base64")
+        fields = json.loads(line)
+        text, packed = fields.get("value"), fields.get("value_base64")
         value = base64.b64decode(packed) if packed is not None else None if text is None else text.encode()
-        headers = tuple((name, content) for name, content in told["headers"])
-        return cls(told["wave"], told["topic"], told["key"], headers, value)
+        headers = tuple((name, content) for name, content in fields["headers"])
+        return cls(fields["wave"], fields["topic"], fields["key"], headers, value)
 
 
 def write(entries: Iterable[Entry], path: Path) -> None:

@@ -238,6 +238,6 @@ def _entitlements(
                     {"role": role, "schema": schema, "table": f'"{schema}"."{table}"'},
                 ).fetchall()
                 for subject, edition, users, active, expires_at, features, readable in rows:
-                    told = (edition, users, active, _utc(expires_at), tuple(features))
-                    yield (tenant, subject, "entitlement on the shard"), told
+                    entitlement = (edition, users, active, _utc(expires_at), tuple(features))
+                    yield (tenant, subject, "entitlement on the shard"), entitlement
                     yield (tenant, subject, "entitlement is readable"), readable

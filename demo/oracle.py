@@ -31,7 +31,7 @@ from demo.findings import find
 from demo.rules import CATALOG, LEVELS, Judge, Level, Product, Register, Tenant, family_of
 
 
-class Fact(NamedTuple):
+class Claim(NamedTuple):
     """The key of a value. `subject`: `site`, a product, `family F`, or something else that is counted."""
 
     tenant: str
@@ -39,12 +39,12 @@ class Fact(NamedTuple):
     aspect: str
 
 
-Facts = dict[Fact, Any]
+Claims = dict[Claim, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    fact: Fact
+    claim: Claim
     expected: Any
     found: Any
 
@@ -70,7 +70,7 @@ class Expected:
 
     def steps(self) -> dict[int, int]:
         """For each of the seven steps the number of scopes that must have it."""
-        aspects = Counter(fact.aspect for fact in self.facts())
+        aspects = Counter(claim.aspect for claim in self.claims())
         return {
             1: len(self.tenants),
             2: aspects["access"] + aspects["in the site's set"],
@@ -81,43 +81,43 @@ class Expected:
             7: aspects["license"],
         }
 
-    def facts(self) -> Facts:
+    def claims(self) -> Claims:
         """Every fact that must be found, and no other."""
-        made: Facts = {}
+        made: Claims = {}
         for tenant in self.tenants.values():
-            made |= _site_facts(tenant, self.customers)
+            made |= _site_claims(tenant, self.customers)
             for family, region in tenant.families.items():
-                made |= _family_facts(tenant, family, region)
+                made |= _family_claims(tenant, family, region)
             for key, product in tenant.products.items():
-                made |= _product_facts(tenant, key, product, made[Fact(tenant.id, "site", "saga")], self.customers)
+                made |= _product_claims(tenant, key, product, made[Claim(tenant.id, "site", "saga")], self.customers)
         for rule, count in self.quarantine.items():
-            made[Fact("", "quarantine", rule)] = count
+            made[Claim("", "quarantine", rule)] = count
         for tenant_id, source, id_ in self.waiting:
-            made[Fact(tenant_id, f"{source} {id_}", "waits")] = True
-        made[Fact("", "messages", "duplicates")] = self.duplicates
-        made[Fact("", "messages", "stale")] = self.stale
+            made[Claim(tenant_id, f"{source} {id_}", "waits")] = True
+        made[Claim("", "messages", "duplicates")] = self.duplicates
+        made[Claim("", "messages", "stale")] = self.stale
         return made
 
 
-def _site_facts(tenant: Tenant, customers: Mapping[str, Register]) -> Facts:
+def _site_claims(tenant: Tenant, customers: Mapping[str, Register]) -> Claims:
     assert tenant.attributes is not None
     if tenant.blocked:
-        return {Fact(tenant.id, "site", "saga"): "waiting"}
+        return {Claim(tenant.id, "site", "saga"): "waiting"}
     customer_id, site_name, *_ = tenant.attributes[0]
     state = "closed" if tenant.destroyed else "open"
     shown = [product.level == "open" for product in tenant.products.values() if product.level in ("open", "closed")]
     access = "open" if all(shown) else "partial" if any(shown) else "closed"
-    made: Facts = {
-        Fact(tenant.id, "site", "saga"): f"converged {state}",
-        Fact(tenant.id, "site", "name"): site_name,
-        Fact(tenant.id, "site", "customer"): customer_id,
-        Fact(tenant.id, "site", "state"): state,
-        Fact(tenant.id, "site", "access"): access if state == "open" else "closed",
-        Fact(tenant.id, "site", "configuration"): True,
-        Fact(tenant.id, "site", "users"): _users(tenant, customers),
+    made: Claims = {
+        Claim(tenant.id, "site", "saga"): f"converged {state}",
+        Claim(tenant.id, "site", "name"): site_name,
+        Claim(tenant.id, "site", "customer"): customer_id,
+        Claim(tenant.id, "site", "state"): state,
+        Claim(tenant.id, "site", "access"): access if state == "open" else "closed",
+        Claim(tenant.id, "site", "configuration"): True,
+        Claim(tenant.id, "site", "users"): _users(tenant, customers),
     }
     if state == "open":
-        made[Fact(tenant.id, "site", "permissions")] = "in force"
+        made[Claim(tenant.id, "site", "permissions")] = "in force"
     return made
 
 
@@ -129,45 +129,45 @@ def _users(tenant: Tenant, customers: Mapping[str, Register]) -> Any:
     return sorted(people)
 
 
-def _family_facts(tenant: Tenant, family: str, region: str) -> Facts:
+def _family_claims(tenant: Tenant, family: str, region: str) -> Claims:
     members = {key: product.level for key, product in tenant.products.items() if CATALOG[key].get("family") == family}
     level = max(members.values(), key=LEVELS.index, default="absent")
     if level == "absent":
         return {}
     subject = f"family {family}"
-    made: Facts = {
-        Fact(tenant.id, subject, "saga"): f"converged {level}",
-        Fact(tenant.id, subject, "region"): region,
-        Fact(tenant.id, subject, "database"): f"where placements say, in {region}",
-        Fact(tenant.id, subject, "group role"): "there",
+    made: Claims = {
+        Claim(tenant.id, subject, "saga"): f"converged {level}",
+        Claim(tenant.id, subject, "region"): region,
+        Claim(tenant.id, subject, "database"): f"where placements say, in {region}",
+        Claim(tenant.id, subject, "group role"): "there",
     }
     for key, of_member in members.items():
         if of_member != "absent":
-            made[Fact(tenant.id, key, "login role")] = "may log in" if of_member == "open" else "may not log in"
+            made[Claim(tenant.id, key, "login role")] = "may log in" if of_member == "open" else "may not log in"
     return made
 
 
-def _product_facts(tenant: Tenant, key: str, product: Product, site: str, customers: Mapping[str, Register]) -> Facts:
+def _product_claims(tenant: Tenant, key: str, product: Product, site: str, customers: Mapping[str, Register]) -> Claims:
     if product.failure and site != "waiting":
-        return {Fact(tenant.id, key, "saga"): "given_up"}
+        return {Claim(tenant.id, key, "saga"): "given_up"}
     if product.level == "absent":
         return {}
-    made: Facts = {
-        Fact(tenant.id, key, "saga"): f"converged {product.level}",
-        Fact(tenant.id, key, "configuration"): True,
-        Fact(tenant.id, key, "users"): _users(tenant, customers),
+    made: Claims = {
+        Claim(tenant.id, key, "saga"): f"converged {product.level}",
+        Claim(tenant.id, key, "configuration"): True,
+        Claim(tenant.id, key, "users"): _users(tenant, customers),
     }
     if product.level == "open":
-        made[Fact(tenant.id, key, "permissions")] = "in force"
+        made[Claim(tenant.id, key, "permissions")] = "in force"
     if product.level in ("open", "closed"):
         assert product.license is not None
         edition, users, _, expires_at = product.license[0]
         features = tuple(CATALOG[key]["editions"][edition])
-        told = (edition, users, product.level == "open", expires_at, features)
-        made[Fact(tenant.id, key, "in the site's set")] = product.level
-        made[Fact(tenant.id, key, "license")] = told
-        made[Fact(tenant.id, key, "entitlement on the shard")] = told
-        made[Fact(tenant.id, key, "entitlement is readable")] = True
+        entitlement = (edition, users, product.level == "open", expires_at, features)
+        made[Claim(tenant.id, key, "in the site's set")] = product.level
+        made[Claim(tenant.id, key, "license")] = entitlement
+        made[Claim(tenant.id, key, "entitlement on the shard")] = entitlement
+        made[Claim(tenant.id, key, "entitlement is readable")] = True
     return made
 
 
@@ -186,7 +186,7 @@ def expect(stream: Path | Iterable[Entry], *, now: datetime | None = None, defau
     return Expected(
         tenants=judge.existing(),
         customers=judge.customers,
-        waiting=[(key, event.source, event.id) for key, room in judge.rooms.items() for event in room],
+        waiting=[(key, event.source, event.id) for key, waiting in judge.backlogs.items() for event in waiting],
         quarantine=judge.quarantine,
         duplicates=judge.duplicates,
         stale=judge.stale,
@@ -205,16 +205,16 @@ def compare(expected: Expected, database_url: str, topology: Topology) -> list[D
 
 def disagreements(expected: Expected, found: Mapping[Any, Any]) -> list[Disagreement]:
     """The facts that differ; those that the stream does not decide are left out."""
-    return list(_differences(expected, {Fact(*fact): value for fact, value in found.items()}))
+    return list(_differences(expected, {Claim(*claim): value for claim, value in found.items()}))
 
 
-def _differences(expected: Expected, found: Facts) -> Iterator[Disagreement]:
-    must = expected.facts()
+def _differences(expected: Expected, found: Claims) -> Iterator[Disagreement]:
+    must = expected.claims()
     unsure = expected.unsure
-    for fact in sorted({*must, *found}):
-        if (fact.tenant, "") in unsure or (fact.tenant, fact.subject) in unsure:
+    for claim in sorted({*must, *found}):
+        if (claim.tenant, "") in unsure or (claim.tenant, claim.subject) in unsure:
             continue
-        if must.get(fact, "nothing") != found.get(fact, "nothing"):
-            if fact.aspect == "access" and any(tenant == fact.tenant for tenant, _ in unsure):
+        if must.get(claim, "nothing") != found.get(claim, "nothing"):
+            if claim.aspect == "access" and any(tenant == claim.tenant for tenant, _ in unsure):
                 continue
-            yield Disagreement(fact, must.get(fact, "nothing"), found.get(fact, "nothing"))
+            yield Disagreement(claim, must.get(claim, "nothing"), found.get(claim, "nothing"))

@@ -76,7 +76,7 @@ def demo(
         if not kept:
             shutil.rmtree(directory, ignore_errors=True)
     if as_json:
-        print_json(report.told())
+        print_json(report.to_dict())
     elif kept:
         out.print(f"kept: start it again with `tenantry up --data-dir {directory}`")
     if not report.agreed:
@@ -134,12 +134,12 @@ class Report:
         """Whether everything is as expected, and the stream had a product at every level."""
         return not self.disagreements and all(self.levels.values())
 
-    def told(self) -> dict[str, Any]:
-        told = {"agreed": self.agreed, **{name: getattr(self, name) for name in self.__slots__}}
-        told["disagreements"] = [
-            {**each.fact._asdict(), "expected": each.expected, "found": each.found} for each in self.disagreements
+    def to_dict(self) -> dict[str, Any]:
+        report = {"agreed": self.agreed, **{name: getattr(self, name) for name in self.__slots__}}
+        report["disagreements"] = [
+            {**each.claim._asdict(), "expected": each.expected, "found": each.found} for each in self.disagreements
         ]
-        return told
+        return report
 
 
 class _Clock:
@@ -255,16 +255,16 @@ def _judge(parts: Parts, directory: Path, messages: int, clock: _Clock, *, show:
         waiting = connection.execute(
             text("SELECT tenant_id, type, topic, partition, received_at FROM waiting ORDER BY number")
         )
-        rooms = [dict(row) for row in waiting.mappings()]
+        still_waiting = [dict(row) for row in waiting.mappings()]
     report = Report(
         tenants=len(expected.tenants),
         messages=messages,
         levels={str(level): count for level, count in expected.counts().items()},
-        checked=len(expected.facts()),
+        checked=len(expected.claims()),
         disagreements=found,
         status=overview.status(parts.endpoints.database_url),
         quarantine=_quarantined(parts),
-        waiting=rooms,
+        waiting=still_waiting,
     )
     if show:
         with clock.section("tables"):
@@ -309,7 +309,7 @@ def _totals(report: Report) -> Iterator[Table | Styled]:
     )
     yield table(
         "totals",
-        ("tenants", "messages", "duplicates", "stale", "facts in the log", *(f"scopes {state}" for state in scopes)),
+        ("tenants", "messages", "duplicates", "stale", "events in the log", *(f"scopes {state}" for state in scopes)),
         [
             (
                 report.tenants,
@@ -326,13 +326,13 @@ def _totals(report: Report) -> Iterator[Table | Styled]:
         yield table(
             f"the oracle DISAGREES in {len(report.disagreements)} of {report.checked} facts",
             ("tenant", "subject", "what", "expected", "found"),
-            [(*each.fact, each.expected, each.found) for each in report.disagreements],
+            [(*each.claim, each.expected, each.found) for each in report.disagreements],
         )
     elif not report.agreed:
         yield Styled("the oracle agrees, but a level has no product: try another --seed, or more --tenants", "bold red")
     else:
         yield Styled(
-            f"the oracle agrees: all {report.checked} facts in the read models and on the shards are as the input says",
+            f"the oracle agrees: all {report.checked} values of read models and shards are as the input says",
             "bold green",
         )
 
@@ -349,7 +349,7 @@ class _Sight:
     messages: int
     waiting: int
     quarantined: int
-    facts: int
+    events: int
 
 
 def _sight(connection: Connection) -> _Sight:
@@ -383,7 +383,7 @@ class _Lines(_Screen):
     """A line at intervals: for logs."""
 
     def __init__(self, every_seconds: float = 2.0) -> None:
-        self._begun = self._told = time.monotonic()
+        self._begun = self._printed = time.monotonic()
         self._every = every_seconds
         self._title, self._steps, self._messages = "", dict[int, int](), 0
         self._sight: _Sight | None = None
@@ -394,7 +394,7 @@ class _Lines(_Screen):
 
     def look(self, connection: Connection) -> None:
         self._sight = _sight(connection)
-        if time.monotonic() - self._told > self._every:
+        if time.monotonic() - self._printed > self._every:
             self._tell(self._sight)
 
     def end_of_wave(self) -> None:
@@ -402,10 +402,10 @@ class _Lines(_Screen):
             self._tell(self._sight)
 
     def _tell(self, sight: _Sight) -> None:
-        self._told = time.monotonic()
+        self._printed = time.monotonic()
         steps = "  ".join(f"{step} {sight.done.get(step, 0)}/{must}" for step, must in self._steps.items())
         out.print(
-            f"  {self._told - self._begun:5.1f} s  steps {steps}  {'; '.join(_counts(sight))}",
+            f"  {self._printed - self._begun:5.1f} s  steps {steps}  {'; '.join(_counts(sight))}",
         )
 
 
@@ -429,7 +429,9 @@ class _Bars(_Screen):
             for number, name in enumerate(STEPS, 1)
         ]
         elapsed = time.monotonic() - self._begun
-        speed = f"{sight.messages}/{self._messages} messages, {sight.facts} facts, {sight.facts / elapsed:.0f} a second"
+        speed = (
+            f"{sight.messages}/{self._messages} messages, {sight.events} events, {sight.events / elapsed:.0f} a second"
+        )
         return Bars(self._title, steps, (*_counts(sight), f"{speed}, {elapsed:.1f} s"))
 
 

@@ -19,13 +19,13 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Message:
     source: str
     id: str
     type: str
     revision: int | None
     data: dict[str, Any]
-    said: str
+    content: str
 
     @property
     def tenant_id(self) -> str:
@@ -52,7 +52,7 @@ _KINDS: Final[dict[str, type]] = {
 }
 
 
-def read_event(entry: Entry) -> Said:
+def read_event(entry: Entry) -> Message:
     """The event of a message, or the rule it breaks."""
     headers = {name.lower(): content for name, content in entry.headers}
     attributes = {name[3:]: content for name, content in headers.items() if name.startswith("ce_")}
@@ -76,8 +76,8 @@ def read_event(entry: Entry) -> Said:
     if not isinstance(data, dict) or not _fits(attributes["type"], data):
         raise Refused("bad-data")
     time = instant(attributes.get("time"))
-    said = json.dumps([attributes["type"], str(time), revision, data], sort_keys=True)
-    return Said(attributes["source"], attributes["id"], attributes["type"], revision, data, said)
+    content = json.dumps([attributes["type"], str(time), revision, data], sort_keys=True)
+    return Message(attributes["source"], attributes["id"], attributes["type"], revision, data, content)
 
 
 def _json(value: bytes | None) -> Any:

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any, Final, Literal
 
 from demo.entries import Entry
-from demo.reading import Refused, Said, instant, read_event
+from demo.reading import Message, Refused, instant, read_event
 
 Level = Literal["open", "closed", "retained", "absent"]
 LEVELS: Final[tuple[Level, ...]] = ("absent", "retained", "closed", "open")
@@ -63,7 +63,7 @@ class Judge:
         self._now = now
         self._default_region = default_region
         self._seen: dict[tuple[str, str], str] = {}
-        self.rooms: dict[str, list[Said]] = {}
+        self.backlogs: dict[str, list[Message]] = {}
         self.tenants: dict[str, Tenant] = {}
         self._owners: dict[str, str] = {}
         self.stale = self.duplicates = 0
@@ -85,26 +85,26 @@ class Judge:
             return
         known = self._seen.get((event.source, event.id))
         if known is not None:
-            if known == event.said:
+            if known == event.content:
                 self.duplicates += 1
             else:
                 self.quarantine["same-id-other-content"] += 1
             return
-        self._seen[event.source, event.id] = event.said
+        self._seen[event.source, event.id] = event.content
         if event.type == "commerce.customer.updated":
             self._judge(self._customer, event)
         elif event.type != "tenant.created" and self._tenant(event.tenant_id).attributes is None:
-            self.rooms.setdefault(event.tenant_id, []).append(event)
+            self.backlogs.setdefault(event.tenant_id, []).append(event)
         else:
             self._judge(self._tell, event)
             if self._tenant(event.tenant_id).attributes is not None:
-                for waiting in self.rooms.pop(event.tenant_id, []):
+                for waiting in self.backlogs.pop(event.tenant_id, []):
                     self._judge(self._tell, waiting)
 
     def _tenant(self, tenant_id: str) -> Tenant:
         return self.tenants.setdefault(tenant_id, Tenant(tenant_id))
 
-    def _judge(self, decide: Callable[[Said], bool], event: Said) -> None:
+    def _judge(self, decide: Callable[[Message], bool], event: Message) -> None:
         """`decide` returns whether anything changed, or refuses."""
         try:
             if not decide(event):
@@ -112,7 +112,7 @@ class Judge:
         except Refused as refusal:
             self.quarantine[str(refusal)] += 1
 
-    def _customer(self, event: Said) -> bool:
+    def _customer(self, event: Message) -> bool:
         data, register = event.data, self.customers.get(event.data["customer_id"])
         people = [
             (person["account_id"], person["name"], person["email"], tuple(person.get("roles", ())))
@@ -126,7 +126,7 @@ class Judge:
         self.customers[data["customer_id"]] = (value, event.revision)
         return True
 
-    def _tell(self, event: Said) -> bool:
+    def _tell(self, event: Message) -> bool:
         tenant = self._tenant(event.tenant_id)
         match event.type:
             case "tenant.created":
@@ -142,7 +142,7 @@ class Judge:
             case _:
                 return self._write(tenant, event.type, event.data, event.revision, check=False)
 
-    def _create(self, tenant: Tenant, event: Said) -> bool:
+    def _create(self, tenant: Tenant, event: Message) -> bool:
         data, founder = event.data, event.data["administrator"]
         value = (
             data["customer_id"],
@@ -309,8 +309,8 @@ def _check_life_cycle(type_: str, product: Product) -> None:
         raise Refused("not-suspended")
 
 
-def _offered(wishes: Iterable[dict[str, Any]]) -> None:
-    for spec in wishes:
+def _offered(offers: Iterable[dict[str, Any]]) -> None:
+    for spec in offers:
         if spec["product"] not in CATALOG:
             raise Refused("unknown-product")
         if "edition" in spec and spec["edition"] not in CATALOG[spec["product"]]["editions"]:

@@ -51,7 +51,7 @@ def _nobody_knows_the_customer(tenant: Teller) -> None:
 
 def _products_before_their_tenant(tenant: Teller) -> None:
     """Everything waits; the tenant comes last."""
-    tenant.bulkhead.shuffled = False
+    tenant.messages.shuffled = False
     for revision, product in enumerate(("confluence", "atlas"), 1):
         tenant.say("product.activated", tenant.offer(product), revision=revision)
     tenant.say("product.suspended", {"product": "atlas", "reason": "unpaid"}, revision=9)

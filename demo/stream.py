@@ -18,7 +18,7 @@ from dataclasses import replace
 from adapters.kafka.strict_json import MAX_BYTES
 from demo.entries import Entry, read, write
 from demo.stories import FUTURE, SCENARIOS
-from demo.telling import Lane, World
+from demo.telling import Messages, World
 
 __all__ = ["Entry", "read", "stream", "write"]
 
@@ -61,8 +61,8 @@ def _bad_messages(world: World) -> None:
         (structured, None),
         (structured, json.dumps({"specversion": "1.0", "type": "product.activated", "data": activation}).encode()),
     ]
-    bulkhead = Lane(shuffled=False)
-    bulkhead.entries += [Entry(2, world.lifecycle_topic, victim.id, headers, value) for headers, value in raw]
+    messages = Messages(shuffled=False)
+    messages.entries += [Entry(2, world.lifecycle_topic, victim.id, headers, value) for headers, value in raw]
     bad = [
         world.event("product.exploded", activation),
         world.event("product.activated", {**activation, "product": "jira-hardware"}, revision=1),
@@ -72,8 +72,8 @@ def _bad_messages(world: World) -> None:
         world.event("license.updated", {**activation, "status": "suspended"}, revision=1),
         world.event("product.suspended", {"tenant_id": victim.id, "product": "confluence"}, revision=1),
     ]
-    bulkhead.entries += [replace(entry, wave=2) for entry in bad]
-    world.others.append(bulkhead)
+    messages.entries += [replace(entry, wave=2) for entry in bad]
+    world.others.append(messages)
     _contradictions(world)
     _for_a_tenant_that_never_comes(world)
 
@@ -81,23 +81,23 @@ def _bad_messages(world: World) -> None:
 def _contradictions(world: World) -> None:
     """The same revision, the same id, or the same tenant id, with other content."""
     tenant = world.tenant()
-    tenant.bulkhead.shuffled = False
+    tenant.messages.shuffled = False
     tenant.created("confluence")
-    said = {**tenant.offer("confluence", users=100), "status": "active"}
-    tenant.say("license.updated", said, revision=50)
+    licensed = {**tenant.offer("confluence", users=100), "status": "active"}
+    tenant.say("license.updated", licensed, revision=50)
     id_ = world.uuid()
-    data = {"tenant_id": tenant.id, **said, "users": 101}
-    tenant.bulkhead.entries.append(world.event("license.updated", data, revision=51, id_=id_))
+    data = {"tenant_id": tenant.id, **licensed, "users": 101}
+    tenant.messages.entries.append(world.event("license.updated", data, revision=51, id_=id_))
     tenant.next_wave()
-    tenant.say("license.updated", {**said, "users": 999}, revision=51)
+    tenant.say("license.updated", {**licensed, "users": 999}, revision=51)
     other = world.event("license.updated", {**data, "users": 1}, revision=52, id_=id_)
-    tenant.bulkhead.entries.append(replace(other, wave=2))
+    tenant.messages.entries.append(replace(other, wave=2))
     tenant.site_name += "-again"
     tenant.created()
 
 
 def _for_a_tenant_that_never_comes(world: World) -> None:
-    bulkhead, nobody = Lane(), world.uuid()
+    messages, nobody = Messages(), world.uuid()
     offer = {"tenant_id": nobody, "product": "compass", "edition": "free", "users": 3}
-    bulkhead.entries.append(world.event("product.activated", offer, revision=1))
-    world.others.append(bulkhead)
+    messages.entries.append(world.event("product.activated", offer, revision=1))
+    world.others.append(messages)

@@ -40,20 +40,20 @@ class World:
     commerce_topic: str
     lifecycle_topic: str
     tenants: list[Teller] = field(default_factory=list)
-    others: list[Lane] = field(default_factory=list)
-    said: int = 0
+    others: list[Messages] = field(default_factory=list)
+    count: int = 0
 
     def uuid(self) -> str:
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
 
     def person(self, company: str, role: str | None = None) -> Data:
         first, last = self.rng.choice(_FIRST_NAMES), self.rng.choice(_LAST_NAMES)
-        told: Data = {
+        person: Data = {
             "account_id": f"acc-{self.rng.getrandbits(48):012x}",
             "name": f"{first} {last}",
             "email": f"{first}.{last}@{company}.example".lower(),
         }
-        return told if role is None else {**told, "roles": [role]}
+        return person if role is None else {**person, "roles": [role]}
 
     def event(
         self,
@@ -65,7 +65,7 @@ class World:
         key: str | None = None,
     ) -> Entry:
         """A message in a random mode."""
-        self.said += 1
+        self.count += 1
         commerce = type_ == "commerce.customer.updated"
         write_it = self.rng.choice((to_structured, to_binary))
         headers, value = write_it(
@@ -73,7 +73,7 @@ class World:
             data,
             source="https://commerce.example/orders" if revision is not None else "https://trial.example",
             id=id_ or self.uuid(),
-            time=BEGINNING + timedelta(minutes=self.said),
+            time=BEGINNING + timedelta(minutes=self.count),
             revision=revision,
         )
         return Entry(
@@ -92,23 +92,23 @@ class World:
         return made
 
     def entries(self) -> list[Entry]:
-        bulkheads = [
-            bulkhead for tenant in self.tenants for bulkhead in (tenant.bulkhead, tenant.customer)
+        sequences = [
+            messages for tenant in self.tenants for messages in (tenant.messages, tenant.customer)
         ] + self.others
         return [
-            entry for wave in WAVES for entry in self._mixed([bulkhead.of(wave, self.rng) for bulkhead in bulkheads])
+            entry for wave in WAVES for entry in self._mixed([messages.of(wave, self.rng) for messages in sequences])
         ]
 
-    def _mixed(self, bulkheads: Sequence[list[Entry]]) -> Iterator[Entry]:
+    def _mixed(self, sequences: Sequence[list[Entry]]) -> Iterator[Entry]:
         """All lanes at once, each in its order."""
-        turns = [number for number, bulkhead in enumerate(bulkheads) for _ in bulkhead]
+        turns = [number for number, messages in enumerate(sequences) for _ in messages]
         self.rng.shuffle(turns)
-        going = [iter(bulkhead) for bulkhead in bulkheads]
+        going = [iter(messages) for messages in sequences]
         return (next(going[number]) for number in turns)
 
 
 @dataclass(slots=True)
-class Lane:
+class Messages:
     """Messages in an order of their own; with revisions the order does not matter, and is therefore shuffled."""
 
     shuffled: bool = True
@@ -136,8 +136,8 @@ class Teller:
     customer_id: str
     site_name: str
     wave: int = 1
-    bulkhead: Lane = field(default_factory=Lane)
-    customer: Lane = field(default_factory=Lane)
+    messages: Messages = field(default_factory=Messages)
+    customer: Messages = field(default_factory=Messages)
     revisions: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -145,19 +145,19 @@ class Teller:
         return self.world.rng
 
     def without_revisions(self) -> None:
-        self.bulkhead.shuffled = False
+        self.messages.shuffled = False
 
     def next_wave(self) -> None:
         self.wave += 1
 
     def say(self, type_: str, data: Data, *, revision: int | None = None) -> Entry:
         entry = replace(self.world.event(type_, {"tenant_id": self.id, **data}, revision=revision), wave=self.wave)
-        self.bulkhead.entries.append(entry)
+        self.messages.entries.append(entry)
         return entry
 
     def revision(self, key: str) -> int | None:
         """The next one of a product (or of the tenant): numbers go up, not always by one."""
-        if not self.bulkhead.shuffled:
+        if not self.messages.shuffled:
             return None
         self.revisions[key] = self.revisions.get(key, 0) + self.rng.randint(1, 3)
         return self.revisions[key]

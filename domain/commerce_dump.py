@@ -97,7 +97,7 @@ Kind = Literal["missing", "older", "differs", "ahead", "extra"]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class CommerceDifference:
     """`what`: `customer c-1`, `tenant t-1`, or a product of it by its key.
 
     `is_awaiting_approval`: the destroy guard has it, it is not lost.
@@ -110,11 +110,11 @@ class Difference:
     is_awaiting_approval: bool = False
 
 
-def compare_customer(line: CustomerLine, customer: Customer, *, as_of: datetime) -> Iterator[Difference]:
+def compare_customer(line: CustomerLine, customer: Customer, *, as_of: datetime) -> Iterator[CommerceDifference]:
     """The line against what we know of the customer."""
     what = f"customer {line.customer_id}"
     if customer.details is None:
-        yield Difference("missing", None, what, "we never heard of it")
+        yield CommerceDifference("missing", None, what, "we never heard of it")
         return
     details, here = customer.details.value, customer.details.revision
     differences = []
@@ -128,24 +128,24 @@ def compare_customer(line: CustomerLine, customer: Customer, *, as_of: datetime)
                 f" {len(set(line.administrators) - known)} too few"
             )
     if kind := _kind(here, line.revision, differences, customer.origin, as_of=as_of):
-        yield Difference(kind, None, what, _text(here, line.revision, differences))
+        yield CommerceDifference(kind, None, what, _text(here, line.revision, differences))
 
 
-def compare_tenant(line: TenantLine, tenant: Tenant, *, as_of: datetime) -> Iterator[Difference]:
+def compare_tenant(line: TenantLine, tenant: Tenant, *, as_of: datetime) -> Iterator[CommerceDifference]:
     """The line against the tenant's registers; of a tenant that is destroyed on both sides nothing else counts."""
     what = f"tenant {tenant.id}"
     if tenant.attributes is None:
         if not line.destroyed:
-            yield Difference("missing", tenant.id, what, "we never heard of it")
+            yield CommerceDifference("missing", tenant.id, what, "we never heard of it")
         return
     if line.destroyed or tenant.destroyed:
         newer = tenant.destroyed is not None and is_newer(tenant.origin, as_of)
         if line.destroyed != (tenant.destroyed is not None) and not newer:
-            held = any(held.event.change == "destroy" for held in tenant.pending)
-            here = "destroyed" if tenant.destroyed else "held by the destroy guard" if held else "alive"
+            pending = any(pending.event.change == "destroy" for pending in tenant.pending)
+            here = "destroyed" if tenant.destroyed else "held by the destroy guard" if pending else "alive"
             there = "destroyed" if line.destroyed else "alive"
-            is_awaiting_approval = held and line.destroyed
-            yield Difference(
+            is_awaiting_approval = pending and line.destroyed
+            yield CommerceDifference(
                 "differs",
                 tenant.id,
                 what,
@@ -156,13 +156,13 @@ def compare_tenant(line: TenantLine, tenant: Tenant, *, as_of: datetime) -> Iter
     attributes, revision = tenant.attributes.value, tenant.attributes.revision
     differences = list(_attributes(line, attributes))
     if kind := _kind(revision, line.revision, differences, tenant.origin, as_of=as_of):
-        yield Difference(kind, tenant.id, what, _text(revision, line.revision, differences))
+        yield CommerceDifference(kind, tenant.id, what, _text(revision, line.revision, differences))
     for product in line.products:
         yield from _compare_product(product, tenant, as_of=as_of)
     for key in sorted(set(tenant.products) - {product.product for product in line.products}):
         registers = tenant.product(key)
         if registers.activated and not is_newer(registers.origin, as_of):
-            yield Difference("extra", tenant.id, key, "active here, and commerce does not have it")
+            yield CommerceDifference("extra", tenant.id, key, "active here, and commerce does not have it")
 
 
 def _attributes(line: TenantLine, here: Attributes) -> Iterator[str]:
@@ -172,24 +172,26 @@ def _attributes(line: TenantLine, here: Attributes) -> Iterator[str]:
             yield f"{name.replace('_', ' ')} {ours or 'none'} here, {theirs or 'none'} at commerce"
 
 
-def _compare_product(line: ProductLine, tenant: Tenant, *, as_of: datetime) -> Iterator[Difference]:
+def _compare_product(line: ProductLine, tenant: Tenant, *, as_of: datetime) -> Iterator[CommerceDifference]:
     registers = tenant.product(line.product)
     if registers.presence is None:
         if line.presence == "activated":
             known = "never activated here" if registers.origin else "we never heard of it"
-            yield Difference("missing", tenant.id, line.product, known)
+            yield CommerceDifference("missing", tenant.id, line.product, known)
         return
-    held = [
-        held.event for held in tenant.pending if held.event.product == line.product and held.event.change != "purge"
+    pending = [
+        pending.event
+        for pending in tenant.pending
+        if pending.event.product == line.product and pending.event.change != "purge"
     ]
-    revision = _highest(registers, [each.revision for each in held])
+    revision = _highest(registers, [each.revision for each in pending])
     differences = list(_content(line, registers))
-    is_heard = bool(held) and not list(_content(line, with_pending(registers, held)))
+    is_heard = bool(pending) and not list(_content(line, with_pending(registers, pending)))
     if differences:
-        differences += [f"{describe_pending(each)} is held by the destroy guard" for each in held]
+        differences += [f"{describe_pending(each)} is held by the destroy guard" for each in pending]
     if kind := _kind(revision, line.revision, differences, registers.origin, as_of=as_of):
         is_awaiting_approval = is_heard and kind == "differs"
-        yield Difference(
+        yield CommerceDifference(
             kind,
             tenant.id,
             line.product,
@@ -223,11 +225,11 @@ def _value(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else "none" if value is None else str(value)
 
 
-def _highest(registers: ProductRegisters, held: Iterable[int | None]) -> int | None:
+def _highest(registers: ProductRegisters, pending: Iterable[int | None]) -> int | None:
     """The highest revision that we have heard of; a change that the guard holds was heard of too."""
     each = (registers.presence, registers.access, registers.license)
     known = [register.revision for register in each if register is not None]
-    return max((revision for revision in (*known, *held) if revision is not None), default=None)
+    return max((revision for revision in (*known, *pending) if revision is not None), default=None)
 
 
 def _kind(

@@ -205,7 +205,7 @@ def _check_regions(topology: ShardMap, known: Mapping[str, AdoptedShard], living
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ConfigurationDifference:
     """A value that differs, by its place as in `catalog.products.jira-software.editions.premium`; None: not there."""
 
     where: str
@@ -213,11 +213,11 @@ class Difference:
     proposed: str | None
 
 
-def differences(adopted: Configuration, proposed: Configuration) -> list[Difference]:
+def differences(adopted: Configuration, proposed: Configuration) -> list[ConfigurationDifference]:
     """What another configuration says otherwise; what is only known because it was there before does not count."""
     old, new = dict(_values(adopted.offered)), dict(_values(proposed.offered))
     return [
-        Difference(place, old.get(place), new.get(place))
+        ConfigurationDifference(place, old.get(place), new.get(place))
         for place in dict.fromkeys([*old, *new])
         if old.get(place) != new.get(place)
     ]

@@ -49,7 +49,7 @@ class Finding:
 
     step: Step
     kind: Literal["missing", "differs", "data"]
-    said: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Expected(Generic[Known]):
 
     actual: Provisioning
     where: str
-    facts: Known
+    result: Known
 
     def seen(self, findings: Iterable[Finding]) -> Seen:
         """The findings of one look at it."""
@@ -108,8 +108,8 @@ def completed(
     for snapshot in snapshots:
         for actual in snapshot.scopes.values():
             ensured = actual.steps.get(step)
-            if ensured is not None and ensured.done and isinstance(ensured.facts, kind):
-                yield snapshot, actual, ensured.facts
+            if ensured is not None and ensured.done and isinstance(ensured.result, kind):
+                yield snapshot, actual, ensured.result
 
 
 def suspicious(absent: Mapping[str, int], looked_at: Mapping[str, int], bounds: Drift) -> tuple[str, ...]:

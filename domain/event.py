@@ -17,7 +17,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-from domain.personal import Path, fields_inside
+from domain.personal import Path, fields_inside, stored_path
 from domain.times import counted
 
 
@@ -54,8 +54,9 @@ _ADDED_IN: Final = "addedInSchema"
 
 
 def fields_of(model: type[Event] | type[Cause]) -> dict[str, int]:
-    """Every field of it and of the values inside it, as `parts.*.size`, with the schema version that it came with."""
-    return {".".join(path): _came_with(field) for path, field in fields_inside(model)}
+    """Every field of it and of the values inside it, as it is stored (`parts.*.size`), with the schema version that it
+    came with."""
+    return {".".join(stored_path(model, path)): _came_with(field) for path, field in fields_inside(model)}
 
 
 def _came_with(field: FieldInfo) -> int:

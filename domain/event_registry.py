@@ -57,10 +57,11 @@ class EventEntry:
         return newest_schema(self.event)
 
     @cached_property
-    def told(self) -> tuple[str, ...]:
+    def shown(self) -> tuple[str, ...]:
         """The fields that are reported to people and programs: none that holds a person, or is reported beside it."""
         personal = {path[0] for path in personal_paths(self.event)}
-        names = [name for name in self.event.model_fields if name not in _NOT_TOLD | personal]
+        fields = self.event.model_fields
+        names = [name for name in fields if not {name, fields[name].serialization_alias} & (_NOT_SHOWN | personal)]
         return (*(name for name in _FIRST if name in names), *(name for name in names if name not in _FIRST))
 
 
@@ -69,7 +70,7 @@ def words_of(name: str) -> str:
     return name.removeprefix("tenantry.").replace("-", " ").replace(".", " ")
 
 
-_NOT_TOLD: Final = {
+_NOT_SHOWN: Final = {
     *("tenant_id", "kind", "key", "step", "country", "topic_id", "observed_version", "data", "purge", "data_lost"),
     *("catalog", "policy", "topology", "public_key"),
 }
@@ -132,10 +133,10 @@ def _of_result(event: scopes.StepCompleted) -> str:
 
 _CONTEXTS: Final = ("contexts",)
 _RUNS: Final = ("provisionings",)
-_RUNS_TOLD: Final = ("provisionings", "integration")
+_RUNS_PUBLISHED: Final = ("provisionings", "integration")
 _STALE: Final = "changed nothing; the audit trail shows it"
 _ACT: Final = "an operator's act that changes nothing of a tenant; the timeline shows it"
-_HELD: Final = "the destroy guard's: what awaits approval is read from the log, what passed has events of its own"
+_OF_THE_GUARD: Final = "the destroy guard's: what awaits approval is read from the log, what passed has its own events"
 _IN_FORCE: Final = "of no tenant: an explanation finds it by the position that it names"
 _ORPHANS: Final = "it belonged to no scope, so no read model shows it; the audit trail does"
 _ADOPTED: Final = "what every process decides with: read where it is decided, and shown by a command"
@@ -157,24 +158,24 @@ REGISTRY: Final = EventRegistry(
         EventEntry(tenants.TenantPurged, "timer", projected_by=("sites", "contexts")),
         EventEntry(tenants.PurgeStarted, "timer", projected_by=_CONTEXTS),
         EventEntry(tenants.LicenseExpired, "timer", projected_by=_CONTEXTS),
-        EventEntry(tenants.ApprovalRequested, ignored=_HELD),
-        EventEntry(tenants.ClosingAwaitsApproval, ignored=_HELD),
-        EventEntry(tenants.ChangesApproved, ignored=_HELD),
-        EventEntry(tenants.ChangesRejected, ignored=_HELD),
+        EventEntry(tenants.ApprovalRequested, ignored=_OF_THE_GUARD),
+        EventEntry(tenants.ClosingAwaitsApproval, ignored=_OF_THE_GUARD),
+        EventEntry(tenants.ChangesApproved, ignored=_OF_THE_GUARD),
+        EventEntry(tenants.ChangesRejected, ignored=_OF_THE_GUARD),
         EventEntry(scopes.StepStarted, "step", "started", (*_RUNS, *_CONTEXTS)),
         EventEntry(
             scopes.StepCompleted,
             "step",
             "completed",
-            ("sites", "configurations", "identities", "licenses", "placements", *_RUNS_TOLD, *_CONTEXTS),
+            ("sites", "configurations", "identities", "licenses", "placements", *_RUNS_PUBLISHED, *_CONTEXTS),
             subject=_of_result,
         ),
-        EventEntry(scopes.StepFailed, "step", "failed", _RUNS_TOLD),
+        EventEntry(scopes.StepFailed, "step", "failed", _RUNS_PUBLISHED),
         EventEntry(scopes.StepBlocked, "step", "blocked", _RUNS),
         EventEntry(scopes.StepMissing, "step", "missing", (*_RUNS, *_CONTEXTS)),
-        EventEntry(scopes.ScopeConverged, "scope", "converged", (*_RUNS_TOLD, *_CONTEXTS)),
-        EventEntry(scopes.ScopeFailed, "scope", "given up", _RUNS_TOLD),
-        EventEntry(scopes.ScopePutOnHold, "scope", "held", _RUNS_TOLD),
+        EventEntry(scopes.ScopeConverged, "scope", "converged", (*_RUNS_PUBLISHED, *_CONTEXTS)),
+        EventEntry(scopes.ScopeFailed, "scope", "given up", _RUNS_PUBLISHED),
+        EventEntry(scopes.ScopePutOnHold, "scope", "held", _RUNS_PUBLISHED),
         EventEntry(scopes.ScopeResumed, "scope", "resumed", _RUNS),
         EventEntry(scopes.DataAbandoned, "step", "abandoned", (*_RUNS, *_CONTEXTS)),
         EventEntry(scopes.EnsureRequested, "step", "ensured again", _RUNS),

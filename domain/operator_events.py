@@ -107,7 +107,7 @@ class RemovalCandidate(Value):
     name: str
 
 
-class Kept(RemovalCandidate):
+class KeptOrphan(RemovalCandidate):
     """A thing that was not removed."""
 
     why: str
@@ -130,6 +130,6 @@ class OrphansRemoved(Event):
     plan: str
     removed: tuple[RemovalCandidate, ...]
     skipped: tuple[RemovalCandidate, ...] = stored_as("spared", default=())
-    left: tuple[Kept, ...] = ()
+    left: tuple[KeptOrphan, ...] = ()
     reason: names.Reason
     operator: str

@@ -1,7 +1,7 @@
 """Personal fields: which fields are about a person.
 
 A field annotated `Personal` is an ordinary string in memory. On its way into the log, the backlog or the quarantine it
-is encrypted (see `SealingKeys` in ports.py), each under the data key of the customer it belongs to and bound to its
+is encrypted (see `EncryptionKeys` in ports.py), each under the data key of the customer it belongs to and bound to its
 stream, version and path, so that it cannot be moved. To forget a person is to forget a key; a field whose key is gone
 reads as `FORGOTTEN`.
 """
@@ -31,13 +31,19 @@ Path = tuple[str, ...]
 
 @cache
 def personal_paths(model: type[BaseModel]) -> tuple[Path, ...]:
-    """The paths of all personal fields of `model`, also those inside nested models, unions and sequences."""
+    """The paths of all personal fields of `model` by their stored names, also those inside models and sequences."""
     found: dict[Path, None] = {}
-    for path, field in fields_inside(model):
+    for named, field in fields_inside(model):
+        path = stored_path(model, named)
         if any(isinstance(mark, _Personal) for mark in field.metadata):
             found[path] = None
         found.update(((*path, *inside), None) for inside, mark in _inside(field.annotation) if mark is PERSONAL)
     return tuple(found)
+
+
+def stored_path(model: type[BaseModel], path: Path) -> Path:
+    """The path of a field of `model` by the name that it is stored under."""
+    return (model.model_fields[path[0]].serialization_alias or path[0], *path[1:])
 
 
 def fields_inside(model: type[BaseModel]) -> Iterator[tuple[Path, FieldInfo]]:

@@ -36,7 +36,7 @@ def product_from(key: str, events: Iterable[Recorded]) -> Product:
                 groups = tuple(name for name in spec.groups if name not in (f"{key}-users", f"{key}-administrators"))
             case StepStarted(spec=LicenseSpec(product=product) as spec) if product == key:
                 editions[spec.edition] = spec.features
-            case StepCompleted(facts=LicenseResult(product=product) as found) if product == key:
+            case StepCompleted(result=LicenseResult(product=product) as found) if product == key:
                 tables.add(found.location.rpartition(".entitlement_")[2])
             case ProductActivated(product=product, edition=edition) if product == key:
                 editions.setdefault(edition, ())

@@ -20,7 +20,7 @@ from history.timeline import content_of
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class RecordedAct:
     """One act. `on` is the stream that it is recorded in; `tenant_id` is none for acts on the whole installation."""
 
     position: int
@@ -43,7 +43,7 @@ def acts_in(
     tenant: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-) -> Iterator[Act]:
+) -> Iterator[RecordedAct]:
     """The acts among the events that pass the filters; `by` and `what` are parts of a name.
 
     `since` is included, `until` is not.
@@ -62,11 +62,11 @@ def acts_in(
             yield act
 
 
-def _act(recorded: Recorded) -> Act:
+def _act(recorded: Recorded) -> RecordedAct:
     details = {name: value for name, value in content_of(recorded.event).items() if value != []}
     why = details.pop("reason", None)
     details.pop("operator", None)
-    return Act(
+    return RecordedAct(
         position=recorded.position,
         time=recorded.time,
         who=recorded.cause.source,

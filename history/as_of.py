@@ -99,8 +99,8 @@ def tell(
 ) -> Json:
     """The report on the tenant as of the moment, in the shape of `tenantry show`."""
     snapshot = snapshot_of(tenant_id, events, catalog=catalog)
-    told = describe(snapshot, catalog=catalog, policy=policy, now=now)
-    return told | read_models(connection, tenant_id, events, projections)
+    described = describe(snapshot, catalog=catalog, policy=policy, now=now)
+    return described | read_models(connection, tenant_id, events, projections)
 
 
 # -- what differs --------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ from history.story import Standing, standing
 class Reason:
     """A reason in words; `since` is the chain of events from the one that brought it about to the first cause."""
 
-    said: str
+    text: str
     since: Sequence[Recorded]
 
 
@@ -133,7 +133,7 @@ def chain(recorded: Recorded, known: Mapping[UUID, Recorded]) -> list[Recorded]:
 def _approval_of(recorded: Recorded, known: Mapping[UUID, Recorded]) -> Recorded | None:
     """The approval that was recorded with the event, of a change that the same message or time had requested."""
     of_stream = [each for each in known.values() if each.stream == recorded.stream and each.version < recorded.version]
-    held = {
+    requested = {
         each.version for each in of_stream if isinstance(each.event, ApprovalRequested) and each.cause == recorded.cause
     }
     return next(
@@ -143,7 +143,7 @@ def _approval_of(recorded: Recorded, known: Mapping[UUID, Recorded]) -> Recorded
             if isinstance(each.event, ChangesApproved)
             and each.correlation != recorded.correlation
             and each.time == recorded.time
-            and held & set(each.event.changes)
+            and requested & set(each.event.changes)
         ),
         None,
     )
@@ -154,22 +154,22 @@ def _approval_of(recorded: Recorded, known: Mapping[UUID, Recorded]) -> Recorded
 
 def _lacking(product: str, snapshot: TenantSnapshot, catalog: Catalog) -> Iterator[str]:
     site = snapshot.site().steps.get(Step.SITE)
-    if site is None or not isinstance(site.facts, SiteResult):
+    if site is None or not isinstance(site.result, SiteResult):
         yield "its site was not there yet"
-    elif site.facts.access != "open":
+    elif site.result.access != "open":
         yield "its site was closed"
     actual = snapshot.product(product)
     member = actual.steps.get(Step.SITE)
-    if member is None or not isinstance(member.facts, MembershipResult):
+    if member is None or not isinstance(member.result, MembershipResult):
         yield "it was not on its site"
-    elif member.facts.access != "open":
+    elif member.result.access != "open":
         yield "its access on the site was closed"
     if catalog[product].family is not None:
         yield from _lacking_of_database(product, snapshot, catalog)
     entitled = actual.steps.get(Step.LICENSE)
-    if entitled is None or not isinstance(entitled.facts, LicenseResult):
+    if entitled is None or not isinstance(entitled.result, LicenseResult):
         yield "it had no entitlement"
-    elif not entitled.facts.active:
+    elif not entitled.result.active:
         yield "its entitlement was inactive"
 
 
@@ -206,11 +206,11 @@ def _standing(
     policy: Policy,
     now: datetime,
 ) -> Iterator[Stood]:
-    told = describe_actual(snapshot, catalog=catalog, policy=policy, now=now)
+    actual = describe_actual(snapshot, catalog=catalog, policy=policy, now=now)
     tenant_id, family = snapshot.tenant.id, catalog.family_of(product)
-    scopes = {Scope("site", tenant_id): told["site"]}
-    scopes |= {Scope("family", tenant_id, family): told["families"].get(family)}
-    scopes |= {Scope("product", tenant_id, product): told["products"].get(product)}
+    scopes = {Scope("site", tenant_id): actual["site"]}
+    scopes |= {Scope("family", tenant_id, family): actual["families"].get(family)}
+    scopes |= {Scope("product", tenant_id, product): actual["products"].get(product)}
     for scope, state in scopes.items():
         if state is not None and state["state"] != "converged":
             of_scope = [recorded for recorded in events if recorded.stream == str(scope)]
@@ -241,15 +241,15 @@ def _reasons(
             continue
         tenant, last = tenants.evolve(tenant, recorded), recorded
         there = obstacles(tenant, product, catalog=catalog, now=recorded.time) or {_OPEN: _OPEN}
-        since = {said: since.get(said, recorded) for said in there.values()}
+        since = {text: since.get(text, recorded) for text in there.values()}
     there = obstacles(tenant, product, catalog=catalog, now=now) or {_OPEN: _OPEN}
-    for name, said in there.items():
-        since_event = since.get(said) or _license_of(product, events) or last
+    for name, text in there.items():
+        since_event = since.get(text) or _license_of(product, events) or last
         if name == _OPEN:
             rest = "without an obstacle" if is_free else "a change of that awaits approval"
             yield Reason(f"activated, licensed, and {rest}", chain(since_event, known) if since_event else ())
         else:
-            yield Reason(said, chain(since_event, known) if since_event else ())
+            yield Reason(text, chain(since_event, known) if since_event else ())
 
 
 _OPEN = "open"
@@ -260,15 +260,15 @@ def _awaiting(
 ) -> Iterator[Reason]:
     """The changes of the product, of its host or of the whole tenant that await approval."""
     asked = {recorded.version: recorded for recorded in events if recorded.stream == tenants.stream_of(tenant.id)}
-    for held in tenant.pending:
-        event = held.event
+    for requested in tenant.pending:
+        event = requested.event
         if event.product not in (None, product, catalog[product].host):
             continue
         whose = "" if event.product is None else " of it" if event.product == product else f" of host {event.product}"
-        said = _with(f"{describe_pending(event)}{whose}", event.reason)
+        text = _with(f"{describe_pending(event)}{whose}", event.reason)
         yield Reason(
-            sentence(problem("approval-needed", change=f"{said}, beyond the budget of the destroy guard")),
-            chain(asked[held.version], known) if held.version in asked else (),
+            sentence(problem("approval-needed", change=f"{text}, beyond the budget of the destroy guard")),
+            chain(asked[requested.version], known) if requested.version in asked else (),
         )
 
 
@@ -300,13 +300,13 @@ def obstacles(tenant: Tenant, product: str, *, catalog: Catalog, now: datetime) 
     host = catalog[product].host
     if host is not None:
         of_host = obstacles(tenant, host, catalog=catalog, now=now)
-        of_its_own = {name: said for name, said in of_host.items() if found.get(name) != said}
-        found |= {f"host {name}": f"its host {host}: {said}" for name, said in of_its_own.items()}
+        of_its_own = {name: text for name, text in of_host.items() if found.get(name) != text}
+        found |= {f"host {name}": f"its host {host}: {text}" for name, text in of_its_own.items()}
     return found
 
 
-def _with(said: str, reason: str | None) -> str:
-    return f"{said} ({reason})" if reason else said
+def _with(text: str, reason: str | None) -> str:
+    return f"{text} ({reason})" if reason else text
 
 
 def _license_of(product: str, events: Sequence[Recorded]) -> Recorded | None:

@@ -44,7 +44,7 @@ from domain.times import clock
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One event. `what` is a word for programs, `said` a clause for people; `fact`: the event without personal data."""
+    """One event. `what` is a word for programs, `text` a clause for people, `content` the event without persons."""
 
     time: datetime
     stream: str
@@ -52,9 +52,9 @@ class Line:
     position: int
     what: str
     step: Step | None
-    said: str
+    text: str
     cause: Cause
-    fact: Mapping[str, Any]
+    content: Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -123,10 +123,10 @@ def _wished(id_: str, causes: Mapping[UUID, Recorded], key: str) -> Iterator[Lin
     if cause is not None:
         event = cause.event
         reason, product = getattr(event, "reason", None), getattr(event, "product", key) or key
-        said = REGISTRY[type(event)].title
-        said += (f" of {product}" if product != key else "") + (f" ({reason})" if reason else "")
+        text = REGISTRY[type(event)].title
+        text += (f" of {product}" if product != key else "") + (f" ({reason})" if reason else "")
         by = "because it was due" if cause.cause.kind == "event" else f"by {place_of(cause.cause)}"
-        yield _placed(cause, "wished", None, f"{said}, {by}")
+        yield _placed(cause, "wished", None, f"{text}, {by}")
 
 
 def place_of(cause: Cause) -> str:
@@ -141,13 +141,13 @@ def line_of(recorded: Recorded, compensating: set[int]) -> Line:
     event = recorded.event
     step = getattr(event, "step", None)
     undone = getattr(event, "generation", None) in compensating
-    return _placed(recorded, _what(event, undone=undone), step, _said(recorded, undone=undone))
+    return _placed(recorded, _what(event, undone=undone), step, _text(recorded, undone=undone))
 
 
-def _placed(recorded: Recorded, what: str, step: Step | None, said: str) -> Line:
-    told = recorded.event.model_dump(mode="json", include=set(REGISTRY[type(recorded.event)].told))
+def _placed(recorded: Recorded, what: str, step: Step | None, text: str) -> Line:
+    content = recorded.event.model_dump(mode="json", include=set(REGISTRY[type(recorded.event)].shown), by_alias=False)
     return Line(
-        recorded.time, recorded.stream, recorded.version, recorded.position, what, step, said, recorded.cause, told
+        recorded.time, recorded.stream, recorded.version, recorded.position, what, step, text, recorded.cause, content
     )
 
 
@@ -161,7 +161,7 @@ def _what(event: Event, *, undone: bool) -> str:
             return REGISTRY[type(event)].word
 
 
-def _said(recorded: Recorded, *, undone: bool) -> str:
+def _text(recorded: Recorded, *, undone: bool) -> str:
     event = recorded.event
     match event:
         case StepStarted(direction="ensure"):
@@ -169,7 +169,7 @@ def _said(recorded: Recorded, *, undone: bool) -> str:
         case StepStarted():
             return "is removed again" if undone else "is removed"
         case StepCompleted(direction="ensure"):
-            return ("as it was before" if undone else "") or _found(event.facts)
+            return ("as it was before" if undone else "") or _found(event.result)
         case StepCompleted():
             return "is removed completely"
         case StepFailed():

@@ -33,14 +33,14 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TimelineEntry:
     """One entry. `key` is unique in the timeline; `because` is the cause in words."""
 
     key: str
     time: datetime
     kind: Kind
     what: str
-    said: str
+    text: str
     because: str
     position: int | None = None
     caused_by: int | None = None
@@ -49,12 +49,12 @@ class Entry:
     version: int | None = None
     id: str | None = None
     cause: Mapping[str, Any] = field(default_factory=dict)
-    told: Mapping[str, Any] = field(default_factory=dict)
+    content: Mapping[str, Any] = field(default_factory=dict)
     product: str | None = None
     scope: Scope | None = None
 
 
-def timeline(events: Sequence[Recorded], arrivals: Arrivals) -> list[Entry]:
+def timeline(events: Sequence[Recorded], arrivals: Arrivals) -> list[TimelineEntry]:
     """All entries in the order of time. `events`: of the tenant and its customers, in the log's order."""
     entries = [
         *_of_log(events),
@@ -67,14 +67,14 @@ def timeline(events: Sequence[Recorded], arrivals: Arrivals) -> list[Entry]:
 
 
 def chosen(
-    entries: Iterable[Entry],
+    entries: Iterable[TimelineEntry],
     *,
     scopes: Collection[Scope] = (),
     product: str | None = None,
     kinds: Collection[str] = (),
     since: datetime | None = None,
     until: datetime | None = None,
-) -> list[Entry]:
+) -> list[TimelineEntry]:
     """The entries that pass the filters; `scopes` are those of the product, its family included."""
     return [
         entry
@@ -89,7 +89,7 @@ def chosen(
 # -- the log -------------------------------------------------------------------------------------------------------
 
 
-def _of_log(events: Sequence[Recorded]) -> Iterator[Entry]:
+def _of_log(events: Sequence[Recorded]) -> Iterator[TimelineEntry]:
     positions = {recorded.id: recorded.position for recorded in events}
     compensating: dict[str, set[int]] = {}
     for recorded in events:
@@ -101,20 +101,20 @@ def _of_log(events: Sequence[Recorded]) -> Iterator[Entry]:
         if is_of_scope:
             line = line_of(recorded, compensating.get(recorded.stream, set()))
             step = f" {int(line.step)} {line.step.name.lower()}" if line.step else ""
-            what, said, told = f"{line.what}{step}", line.said, line.fact
+            what, text, content = f"{line.what}{step}", line.text, line.content
         else:
-            what, told = REGISTRY[type(event)].title, content_of(event)
-            said = ", ".join(f"{name.replace('_', ' ')} {value_of(value)}" for name, value in told.items())
+            what, content = REGISTRY[type(event)].title, content_of(event)
+            text = ", ".join(f"{name.replace('_', ' ')} {value_of(value)}" for name, value in content.items())
         caused_by = (
             positions.get(UUID(recorded.cause.id)) if recorded.cause.kind == "event" and recorded.cause.id else None
         )
         scope = Scope.parse(recorded.stream) if is_of_scope else None
-        yield Entry(
+        yield TimelineEntry(
             key=f"fact {recorded.stream} {recorded.version}",
             time=recorded.time,
             kind=kind,
             what=what,
-            said=said,
+            text=text,
             because=_because(recorded.cause, caused_by),
             position=recorded.position,
             caused_by=caused_by,
@@ -122,7 +122,7 @@ def _of_log(events: Sequence[Recorded]) -> Iterator[Entry]:
             version=recorded.version,
             id=str(recorded.id),
             cause=recorded.cause.model_dump(mode="json", exclude_none=True),
-            told=told,
+            content=content,
             product=_product(event, scope),
             scope=scope,
         )
@@ -149,9 +149,9 @@ def _product_of(scope: Scope) -> str | None:
 
 def content_of(event: Event) -> dict[str, Any]:
     """The fields of the event that have no personal data."""
-    names = REGISTRY[type(event)].told
-    told = event.model_dump(mode="json", include=set(names), exclude_none=True, by_alias=False)
-    return {name: told[name] for name in names if name in told}
+    names = REGISTRY[type(event)].shown
+    content = event.model_dump(mode="json", include=set(names), exclude_none=True, by_alias=False)
+    return {name: content[name] for name in names if name in content}
 
 
 def word_of(name: str | None) -> str:
@@ -161,7 +161,7 @@ def word_of(name: str | None) -> str:
 # -- what came in --------------------------------------------------------------------------------------------------
 
 
-def _of_messages(events: Sequence[Recorded], arrivals: Arrivals) -> Iterator[Entry]:
+def _of_messages(events: Sequence[Recorded], arrivals: Arrivals) -> Iterator[TimelineEntry]:
     """Each message that led to an event, placed before its first event."""
     first = {
         (recorded.cause.source, recorded.cause.id): recorded
@@ -171,19 +171,19 @@ def _of_messages(events: Sequence[Recorded], arrivals: Arrivals) -> Iterator[Ent
     for came in arrivals.came:
         recorded = first[came.source, came.id]
         waited = (recorded.time - came.received_at).total_seconds()
-        said = [f"at {came.topic}/{came.partition}@{came.offset}"]
+        text = [f"at {came.topic}/{came.partition}@{came.offset}"]
         if waited > _WAITED:
-            said.append(f"waited {waited:.0f} s")
+            text.append(f"waited {waited:.0f} s")
         if came.duplicates:
-            said.append(f"came {came.duplicates + 1} times")
-        yield Entry(
+            text.append(f"came {came.duplicates + 1} times")
+        yield TimelineEntry(
             key=f"came {came.source} {came.id}",
             time=min(came.received_at, recorded.time),
             kind="came",
             what=f"message {came.id}",
-            said=", ".join(said),
+            text=", ".join(text),
             because=came.source,
-            cause=came.told,
+            cause=came.as_cause,
             product=_product(recorded.event, None),
         )
 
@@ -192,53 +192,53 @@ _WAITED = 5.0
 """Seconds between first arrival and decision. A message that took longer has waited, in most cases for its tenant."""
 
 
-def _of_quarantine(quarantined: Sequence[Quarantined], events: Sequence[Recorded]) -> Iterator[Entry]:
+def _of_quarantine(quarantined: Sequence[Quarantined], events: Sequence[Recorded]) -> Iterator[TimelineEntry]:
     acts = {(type(recorded.event).__name__, getattr(recorded.event, "number", None)) for recorded in events}
     for message in quarantined:
         times = f"; came {message.repeats + 1} times" if message.repeats else ""
-        yield Entry(
+        yield TimelineEntry(
             key=f"refused {message.number}",
             time=message.received_at,
             kind="refused",
             what=word_of(message.type),
-            said=f"{message.rule}: {message.reason}{times} (message {message.number} of the quarantine)",
+            text=f"{message.rule}: {message.reason}{times} (message {message.number} of the quarantine)",
             because=_place(message),
-            cause=message.told,
-            told={"number": message.number, "rule": message.rule, "reason": message.reason, "state": message.state},
+            cause=message.as_cause,
+            content={"number": message.number, "rule": message.rule, "reason": message.reason, "state": message.state},
         )
-        is_told = any(("Message" + message.state.title(), message.number) == act for act in acts)
-        if message.closed_at is not None and not is_told:
-            yield Entry(
+        is_recorded = any(("Message" + message.state.title(), message.number) == act for act in acts)
+        if message.closed_at is not None and not is_recorded:
+            yield TimelineEntry(
                 key=f"closed {message.number}",
                 time=message.closed_at,
                 kind="operator",
                 what=f"message {message.state}",
-                said=f"number {message.number}"
+                text=f"number {message.number}"
                 + (f", reason {message.closed_reason}" if message.closed_reason else ""),
                 because=message.closed_by or "an operator",
-                told={"number": message.number, "reason": message.closed_reason, "operator": message.closed_by},
+                content={"number": message.number, "reason": message.closed_reason, "operator": message.closed_by},
             )
 
 
-def _of_waiting(waits: Came) -> Entry:
-    return Entry(
+def _of_waiting(waits: Came) -> TimelineEntry:
+    return TimelineEntry(
         key=f"waiting {waits.source} {waits.id}",
         time=waits.received_at,
         kind="waiting",
         what=word_of(waits.type),
-        said="waits for its tenant to be created",
+        text="waits for its tenant to be created",
         because=_place(waits),
-        cause=waits.told,
+        cause=waits.as_cause,
     )
 
 
-def _of_timer(scope: str, due_at: datetime) -> Entry:
-    return Entry(
+def _of_timer(scope: str, due_at: datetime) -> TimelineEntry:
+    return TimelineEntry(
         key=f"timer {scope} {due_at.isoformat()}",
         time=due_at,
         kind="timer",
         what="is scheduled",
-        said="the scope is due again",
+        text="the scope is due again",
         because=scope,
         stream=scope,
         product=_product_of(Scope.parse(scope)),

@@ -27,13 +27,13 @@ CONFIGURATIONS: Final = Table(
 
 def handle(recorded: Recorded) -> Iterator[Change]:
     match recorded.event:
-        case StepCompleted(direction="ensure", facts=ConfigurationResult() as facts) as event:
+        case StepCompleted(direction="ensure", result=ConfigurationResult() as result) as event:
             yield Set(
                 CONFIGURATIONS,
                 (event.tenant_id, event.key),
                 {
-                    "settings": facts.settings,
-                    "organization": facts.organization,
+                    "settings": result.settings,
+                    "organization": result.organization,
                     "updated_at": recorded.time,
                 },
             )

@@ -201,4 +201,4 @@ def _placements(
 def _result(actual: Provisioning, step: Step, kind: type[R]) -> R | None:
     """What the step's last completion found, while the step is not removed."""
     ensured = actual.steps.get(step)
-    return ensured.facts if ensured is not None and isinstance(ensured.facts, kind) else None
+    return ensured.result if ensured is not None and isinstance(ensured.result, kind) else None

@@ -87,21 +87,21 @@ def handle(recorded: Recorded) -> Iterator[Change]:
         case StepCompleted(step=Step.IDENTITY) as event:
             of = (event.tenant_id, event.key)
             yield from (Delete(table, of) for table in TABLES)
-            if isinstance(event.facts, IdentityResult) and event.direction == "ensure":
-                yield from _set(of, event.facts)
+            if isinstance(event.result, IdentityResult) and event.direction == "ensure":
+                yield from _set(of, event.result)
         case _:
             pass
 
 
-def _set(of: tuple[str, str], facts: IdentityResult) -> Iterator[Change]:
-    for user in facts.users:
+def _set(of: tuple[str, str], result: IdentityResult) -> Iterator[Change]:
+    for user in result.users:
         columns = {"name": user.name, "email": user.email, "roles": list(user.roles)}
         yield Set(USERS, (*of, user.account_id), columns)
-    for group in facts.groups:
+    for group in result.groups:
         yield Set(GROUPS, (*of, group))
-    for membership in facts.memberships:
+    for membership in result.memberships:
         yield Set(MEMBERSHIPS, (*of, membership.group, membership.account_id))
-    for permission in facts.permissions:
+    for permission in result.permissions:
         yield Set(PERMISSIONS, (*of, permission.group, permission.permission))
 
 

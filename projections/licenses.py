@@ -31,17 +31,17 @@ LICENSES: Final = Table(
 
 def handle(recorded: Recorded) -> Iterator[Change]:
     match recorded.event:
-        case StepCompleted(direction="ensure", facts=LicenseResult() as facts) as event:
+        case StepCompleted(direction="ensure", result=LicenseResult() as result) as event:
             yield Set(
                 LICENSES,
                 (event.tenant_id, event.key),
                 {
-                    "edition": facts.edition,
-                    "users": facts.users,
-                    "active": facts.active,
-                    "expires_at": facts.expires_at,
-                    "features": facts.features,
-                    "location": facts.location,
+                    "edition": result.edition,
+                    "users": result.users,
+                    "active": result.active,
+                    "expires_at": result.expires_at,
+                    "features": result.features,
+                    "location": result.location,
                     "updated_at": recorded.time,
                 },
             )

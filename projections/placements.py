@@ -37,10 +37,10 @@ _NO_DATABASE: Final = dict.fromkeys(("isolation", "database", "schema_name", "ro
 
 def handle(recorded: Recorded) -> Iterator[Change]:
     match recorded.event:
-        case StepCompleted(direction="ensure", facts=RegionResult() as facts) as event:
-            yield _set(recorded, event, {"region": facts.region, "shard": facts.shard})
-        case StepCompleted(direction="ensure", facts=DatabaseResult() as facts) as event:
-            columns = facts.model_dump(include=set(_NO_DATABASE), mode="json")
+        case StepCompleted(direction="ensure", result=RegionResult() as result) as event:
+            yield _set(recorded, event, {"region": result.region, "shard": result.shard})
+        case StepCompleted(direction="ensure", result=DatabaseResult() as result) as event:
+            columns = result.model_dump(include=set(_NO_DATABASE), mode="json")
             yield _set(recorded, event, columns)
         case StepCompleted(direction="remove", step=Step.DATABASE) as event:
             yield _set(recorded, event, _NO_DATABASE)

@@ -81,21 +81,21 @@ def handle(recorded: Recorded) -> Iterator[Change]:
         case TenantPurged() as event:
             yield Delete(SITES_BASE, (event.tenant_id,))
             yield Delete(SITE_PRODUCTS, (event.tenant_id,))
-        case StepCompleted(direction="ensure", facts=SiteResult() as facts) as event:
+        case StepCompleted(direction="ensure", result=SiteResult() as result) as event:
             yield Set(
                 SITES_BASE,
                 (event.tenant_id,),
                 {
-                    "site_name": facts.site_name,
-                    "url": facts.url,
-                    "state": facts.access,
+                    "site_name": result.site_name,
+                    "url": result.url,
+                    "state": result.access,
                     "updated_at": recorded.time,
                 },
             )
         case StepCompleted(direction="remove", kind="site", step=Step.SITE) as event:
             yield Set(SITES_BASE, (event.tenant_id,), {"state": "absent", "updated_at": recorded.time})
-        case StepCompleted(direction="ensure", facts=MembershipResult() as facts) as event:
-            yield Set(SITE_PRODUCTS, (event.tenant_id, event.key), {"access": facts.access})
+        case StepCompleted(direction="ensure", result=MembershipResult() as result) as event:
+            yield Set(SITE_PRODUCTS, (event.tenant_id, event.key), {"access": result.access})
         case StepCompleted(direction="remove", kind="product", step=Step.SITE) as event:
             yield Delete(SITE_PRODUCTS, (event.tenant_id, event.key))
         case _:

@@ -22,8 +22,7 @@ from domain.configuration import Adopted, AdoptedShard, Configuration, ShardMap,
 from domain.errors import UsageError
 from domain.policy import Policy, default_policy
 from runtime.instance import Endpoints
-from runtime.settings import Settings, database_of_shard, where_settings_were_sought
-from runtime.settings import Shard as ShardSettings
+from runtime.settings import Settings, ShardSettings, database_of_shard, where_settings_were_sought
 
 
 def proposed(settings: Settings) -> Configuration:

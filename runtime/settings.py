@@ -45,7 +45,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 Batch = Annotated[int, Field(ge=1, le=1000)]  # what one transaction holds, and what one crash does again
 
 
-class Shard(BaseModel):
+class ShardSettings(BaseModel):
     """A database server that holds the databases of many tenants."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -73,10 +73,10 @@ def database_of_shard(name: str) -> str:
 
 
 EMBEDDED_SHARDS = (
-    Shard(name="eu-1", region="eu"),
-    Shard(name="eu-2", region="eu"),
-    Shard(name="us-1", region="us"),
-    Shard(name="us-2", region="us"),
+    ShardSettings(name="eu-1", region="eu"),
+    ShardSettings(name="eu-2", region="eu"),
+    ShardSettings(name="us-1", region="us"),
+    ShardSettings(name="us-2", region="us"),
 )
 
 
@@ -141,7 +141,7 @@ class Settings(BaseSettings):
         description="http://host:port of the proxy that requests to webhooks go through; none = they go directly",
     )
 
-    shards: tuple[Shard, ...] = Field(
+    shards: tuple[ShardSettings, ...] = Field(
         default=(),
         description="to be adopted, but for their urls; none = eu-1, eu-2, us-1 and us-2 on the embedded server",
     )
@@ -222,7 +222,7 @@ class Settings(BaseSettings):
 
     @field_validator("shards")
     @classmethod
-    def _shard_names_are_unique(cls, shards: tuple[Shard, ...]) -> tuple[Shard, ...]:
+    def _shard_names_are_unique(cls, shards: tuple[ShardSettings, ...]) -> tuple[ShardSettings, ...]:
         names = [shard.name for shard in shards]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two shards are named {twice[0]}: give each a name of its own")
@@ -236,7 +236,7 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def topology(self) -> tuple[Shard, ...]:
+    def topology(self) -> tuple[ShardSettings, ...]:
         """The shards that are there: those that were named, or else the embedded four."""
         return self.shards or EMBEDDED_SHARDS
 
@@ -314,7 +314,7 @@ def _read_file(path: Path) -> dict[str, object]:
     shards = values.get("shards")
     for shard in shards if isinstance(shards, list) else ():
         if isinstance(shard, dict):
-            problems += [_unknown(name, Shard.model_fields, f"in a shard of {path}") for name in shard]
+            problems += [_unknown(name, ShardSettings.model_fields, f"in a shard of {path}") for name in shard]
     if found := [problem for problem in problems if problem]:
         raise SettingsError(*found)
     # A path in the file means the same whatever directory a worker was started in.

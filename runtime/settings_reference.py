@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from runtime.settings import Settings, Shard
+from runtime.settings import Settings, ShardSettings
 
 _HEAD: Final = """\
 # Settings
@@ -26,7 +26,7 @@ write into the environment as well; the variables that Kubernetes sets for a ser
 
 def text() -> str:
     """The whole page."""
-    return f"{_HEAD}\n{_table(Settings)}\n## A shard (`[[shards]]`)\n\n{_table(Shard)}"
+    return f"{_HEAD}\n{_table(Settings)}\n## A shard (`[[shards]]`)\n\n{_table(ShardSettings)}"
 
 
 def _table(model: type[BaseModel]) -> str:

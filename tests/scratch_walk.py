@@ -104,7 +104,7 @@ def walk(url: str, folder: Path) -> dict[str, Any]:
         "faults": len(checked.faults),
         "lags": sorted({row["lag"] for row in overview.status(url)["projections"]}),
         "halted": any(row["halted"] for row in overview.status(url)["projections"]),
-        "timeline": [entry.kind, entry.what, entry.said],
+        "timeline": [entry.kind, entry.what, entry.text],
         "act": [act.what, act.why, dict(act.details)],
         "command": type(message.command).__name__ if isinstance(message, InboundMessage) else str(message),
         "schema": (folder / "product.paused.json").exists(),

@@ -39,7 +39,7 @@ _WEIGHT: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConcurrencyLimits:
     """Concurrency limits of one worker, by kind of bulkhead; `tenant` is how many scopes of one tenant it leases."""
 
     threads: int = 8
@@ -69,7 +69,7 @@ class Limits:
 class Timetables:
     """The next free slot of each bulkhead, for scopes that are put off. For use by one thread."""
 
-    limits: Limits
+    limits: ConcurrencyLimits
     _next: dict[str, datetime] = field(default_factory=dict)
     _takes: dict[str, float] = field(default_factory=dict)
 

@@ -21,12 +21,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from adapters.outage import Outage
-from adapters.postgres.contexts import ContextRow, ContextStore, ContextWrite, HostMove, Standing
+from adapters.postgres.contexts import ContextRow, ContextStanding, ContextStore, ContextWrite, HostMove
 from adapters.postgres.log_reader import LogReader, Unread
 from application.stream_cache import evolve, initial
 from domain.configuration import Configuration, ConfigurationAdopted
@@ -46,6 +46,7 @@ from projections.contexts import (
     says_the_same,
 )
 from tenantry_client.context.document import TenantContext, decode, encode
+from workers.projector import Listener
 
 log = structlog.get_logger(__name__)
 
@@ -56,13 +57,6 @@ LOOK_SECONDS: Final = 0.25
 """How often the projector looks whether a sweep was asked for."""
 WINDOW: Final = 50
 """Positions looked at in one read, in batches."""
-
-
-class Listener(Protocol):
-    """Wakes the projector when the log grows."""
-
-    def wait(self, seconds: float) -> None:
-        """Until it has grown, or so many seconds."""
 
 
 @dataclass(slots=True)
@@ -106,7 +100,7 @@ class ContextProjector:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._ignored = reader.registry.events - HANDLED
         self._retry_at = 0.0
-        self._stood: Standing | None = None
+        self._stood: ContextStanding | None = None
         self._looked = 0.0
         self.position = 0
         self.is_elected = False
@@ -157,19 +151,19 @@ class ContextProjector:
         if swept is not None:
             swept = tenants[-1] if len(tenants) == SWEPT_AT_ONCE else None
         batch = _Batch()
-        facts, to = self._read(at, mark)
+        events, to = self._read(at, mark)
         for tenant_id in differ:
             self._put(batch, tenant_id, to)
-        self._apply(facts, batch, at)
+        self._apply(events, batch, at)
         rows, was = [*batch.rows.values()], standing.swept_after
         self._store.write(ContextWrite(at, to, rows, batch.hosts, basis=basis, was_swept_after=was, swept_after=swept))
-        self._stood = Standing(to, basis, swept)
+        self._stood = ContextStanding(to, basis, swept)
         self.position = to
         while len(self._kept) > KEPT_TENANTS:
             self._kept.popitem(last=False)
         return True
 
-    def _standing(self) -> Standing:
+    def _standing(self) -> ContextStanding:
         """Where the tables stand. Nobody else moves them: they are looked at again for a sweep that was asked for."""
         if self._stood is None or time.monotonic() - self._looked >= LOOK_SECONDS:
             self._stood, self._looked = self._store.standing(), time.monotonic()
@@ -179,7 +173,7 @@ class ContextProjector:
         if mark <= at:
             return (), at
         found = self._reader.read(at, min(mark, at + WINDOW * self._batch), limit=self._batch, ignore=self._ignored)
-        return [fact for _, fact in found.facts], found.upto
+        return [recorded for _, recorded in found.events], found.upto
 
     # -- sweeps -------------------------------------------------------------------------------------------------------
 
@@ -196,20 +190,20 @@ class ContextProjector:
 
     # -- facts --------------------------------------------------------------------------------------------------------
 
-    def _apply(self, facts: Sequence[Recorded | Unread], batch: _Batch, at: int) -> None:
-        self._load({each for fact in facts if (each := _tenant_of(fact)) is not None} - self._kept.keys(), at)
-        for fact in facts:
-            if isinstance(fact, Recorded) and isinstance(fact.event, ConfigurationAdopted):
-                event = fact.event
+    def _apply(self, events: Sequence[Recorded | Unread], batch: _Batch, at: int) -> None:
+        self._load({each for recorded in events if (each := _tenant_of(recorded)) is not None} - self._kept.keys(), at)
+        for recorded in events:
+            if isinstance(recorded, Recorded) and isinstance(recorded.event, ConfigurationAdopted):
+                event = recorded.event
                 self._rules = self._rules_of(Configuration(event.catalog, event.policy, event.topology))
                 continue
-            tenant_id = _tenant_of(fact)
+            tenant_id = _tenant_of(recorded)
             if tenant_id is None:
                 continue
             self._kept.move_to_end(tenant_id)
-            self._fold(self._kept[tenant_id], fact)
-            if isinstance(fact, Unread) or type(fact.event) not in WITHOUT_EFFECT:
-                self._put(batch, tenant_id, fact.position)
+            self._fold(self._kept[tenant_id], recorded)
+            if isinstance(recorded, Unread) or type(recorded.event) not in WITHOUT_EFFECT:
+                self._put(batch, tenant_id, recorded.position)
 
     def _load(self, tenants: Collection[str], at: int) -> None:
         """Everything of those tenants up to where the contexts stand."""
@@ -223,22 +217,22 @@ class ContextProjector:
             )
         if at == 0:
             return
-        for _, fact in self._reader.read_of(tenants, (), at, ignore=self._ignored, of=1).facts:
-            if (named := _tenant_of(fact)) is not None:
-                self._fold(self._kept[named], fact)
+        for _, recorded in self._reader.read_of(tenants, (), at, ignore=self._ignored, of=1).events:
+            if (named := _tenant_of(recorded)) is not None:
+                self._fold(self._kept[named], recorded)
 
-    def _fold(self, kept: _Kept, fact: Recorded | Unread) -> None:
+    def _fold(self, kept: _Kept, recorded: Recorded | Unread) -> None:
         """The fact in its stream. After one that cannot be handled nothing is folded: it would rest on sand."""
         if kept.error is not None:
             return
-        if isinstance(fact, Unread):
-            kept.error = fact.reason
+        if isinstance(recorded, Unread):
+            kept.error = recorded.reason
             return
         try:
-            before = kept.streams.tenant if fact.stream.startswith("tenant:") else _scope(kept, fact.stream)
-            after = evolve(before, fact)
+            before = kept.streams.tenant if recorded.stream.startswith("tenant:") else _scope(kept, recorded.stream)
+            after = evolve(before, recorded)
         except Exception as error:  # noqa: BLE001 - whatever it is, it stops this tenant and no other
-            kept.error = f"event {fact.id} at position {fact.position}: {type(error).__name__}"
+            kept.error = f"event {recorded.id} at position {recorded.position}: {type(error).__name__}"
             log.error("a tenant's context is halted", tenant=kept.streams.tenant.id, reason=kept.error)  # noqa: TRY400
             return
         if isinstance(after, Tenant):
@@ -278,9 +272,9 @@ def _scope(kept: _Kept, stream: str) -> Provisioning:
     return found
 
 
-def _tenant_of(fact: Recorded | Unread) -> str | None:
+def _tenant_of(recorded: Recorded | Unread) -> str | None:
     """The tenant whose context the fact may change; None where it is of no tenant."""
-    name = StreamName.parse(fact.stream) if fact.stream else None
+    name = StreamName.parse(recorded.stream) if recorded.stream else None
     if name is None or not (name.kind == "tenant" or name.is_of_scope):
         return None
     return name.tenant_id

@@ -99,7 +99,7 @@ def probed(parts: Parts, kind: str, heart: Heart, outages: Sequence[Outage], *, 
     if kind == "relay":
         from runtime.compose.fleet import TEXTS, fleet_of  # noqa: PLC0415
 
-        metrics.add(Kept(fleet_of(parts, kinds)), TEXTS)
+        metrics.add(FleetNumbers(fleet_of(parts, kinds)), TEXTS)
     server = serve(
         settings.metrics_address,
         settings.metrics_port,
@@ -115,7 +115,7 @@ def probed(parts: Parts, kind: str, heart: Heart, outages: Sequence[Outage], *, 
         server.server_close()
 
 
-class Kept:
+class FleetNumbers:
     """Numbers of the fleet that are kept for a while, for any thread; `fleet_answers` is 0, and alone, where there are
     none: old numbers must not look like new ones."""
 

@@ -213,13 +213,13 @@ class Projector:
             of=of,
         )
         for work in works.values():
-            self._fold(work, batch.facts)
+            self._fold(work, batch.events)
         try:
             self._write(works.values(), at, batch.upto)
         except DBAPIError:
             for work in works.values():
-                self._write_alone(work, batch.facts, at, batch.upto)
-        return batch.upto, len(batch.facts)
+                self._write_alone(work, batch.events, at, batch.upto)
+        return batch.upto, len(batch.events)
 
     def _fold(self, work: Work, events: Events) -> None:
         """The events of the work's buckets; of a bucket that halts, those before the event that halts it."""

@@ -50,11 +50,11 @@ from domain.configuration import Configuration
 from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, NewerEvent, TenantryError, Unavailable
 from domain.scope.steps import Scope, ScopeKind, Step, StepResult
 from domain.stream_name import StreamName
-from workers.bulkheads import Limits, Timetables
+from workers.bulkheads import ConcurrencyLimits, Timetables
 from workers.effects import Effects
 from workers.fan_out import fan_out, fans_out, put_off
 from workers.loops import run_step
-from workers.step_effects import Outcome, StepEffect, ages_of, hanging, measure_opening, measure_step, timed
+from workers.step_effects import StepEffect, StepOutcome, ages_of, hanging, measure_opening, measure_step, timed
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +70,7 @@ MakeExecutors = Callable[[Configuration], Executors]
 """The executors of a configuration that was adopted while the worker runs."""
 
 
-_Work = Lease | Outcome
+_Work = Lease | StepOutcome
 _Decided = tuple[_Work, Decision | None, UnitOfWork]
 
 
@@ -93,7 +93,7 @@ class Provisioner:
         *,
         clock: Clock,
         owner: str,
-        limits: Limits,
+        limits: ConcurrencyLimits,
         lease: timedelta,
         poll_seconds: float,
         drain_seconds: float,
@@ -118,7 +118,7 @@ class Provisioner:
         self._effects = effects or Effects[StepEffect, StepResult | None](
             threads=limits.threads, limit=step_timeout, places=limits.places
         )
-        self._done: list[Outcome] = []
+        self._done: list[StepOutcome] = []
         self.outage = Outage("the provisioner")
         self.upgrade = Outage("the provisioner of an older version")
         self.hanging = Outage("a step of the provisioner")
@@ -231,13 +231,13 @@ class Provisioner:
             self._timetables.took(effect.bulkheads, effect.seconds or self._step_timeout.total_seconds())
             measure_step(effect, result, self._step_timeout)
             if not isinstance(result, BaseException):
-                self._done.append(Outcome(effect.lease, effect.order, result))
+                self._done.append(StepOutcome(effect.lease, effect.order, result))
                 continue
             if not isinstance(result, Exception):
                 raise result
             if not isinstance(result, ExecutorError):
                 log.error("executor failed unexpectedly", effect=effect.order.idempotency_key, exc_info=result)
-            self._done.append(Outcome(effect.lease, effect.order, result))
+            self._done.append(StepOutcome(effect.lease, effect.order, result))
 
     def _name_what_hangs(self) -> None:
         """Report to `status` the bulkhead whose effect does not end, long before its time is over."""
@@ -304,16 +304,16 @@ class Provisioner:
 
     def _decided(self, work: Sequence[_Work], *, draining: bool, budget: int | None) -> list[_Decided]:
         scopes = {
-            each: each.order.scope if isinstance(each, Outcome) else Scope.parse(each.scope)
+            each: each.order.scope if isinstance(each, StepOutcome) else Scope.parse(each.scope)
             for each in work
-            if isinstance(each, Outcome) or not fans_out(each)
+            if isinstance(each, StepOutcome) or not fans_out(each)
         }
         snapshots = self._saga.snapshots(scope.tenant_id for scope in scopes.values())
         self._learns()
         taken = Counter(bulkhead for effect in self._effects.under_way for bulkhead in effect.bulkheads)
         decisions: list[_Decided] = []
         for each in work:
-            if isinstance(each, Outcome):
+            if isinstance(each, StepOutcome):
                 snapshot = snapshots[each.order.scope.tenant_id]
                 left_to_others = draining or bool(self._saga.unknown_among(snapshot))
                 decision = self._saga.outcome(each.order, each.result, snapshot, draining=left_to_others, budget=budget)
@@ -359,7 +359,7 @@ class Provisioner:
         for each in decisions:
             work, conflict = each[0], self._conflict(each)
             kept = [each] if conflict is None else []
-            if isinstance(conflict, GuardTripped) or (conflict and isinstance(work, Outcome)):
+            if isinstance(conflict, GuardTripped) or (conflict and isinstance(work, StepOutcome)):
                 budget = 0 if isinstance(conflict, GuardTripped) else None
                 again = self._decisions([work], draining=draining, budget=budget)
                 kept = [decision for decision in again if self._conflict(decision) is None]
@@ -384,4 +384,4 @@ class Provisioner:
 
 
 def _lease_of(work: _Work) -> Lease:
-    return work.lease if isinstance(work, Outcome) else work
+    return work.lease if isinstance(work, StepOutcome) else work

@@ -31,11 +31,11 @@ from runtime.compose.heartbeats import heartbeat_of, high_water_agent_of
 from runtime.compose.intake import intake_consumer_of, lifecycle_of, messages_of
 from runtime.compose.kafka import producer_of
 from runtime.compose.projector import log_reader_of, mark_listener_of, peers_of, projections_of, projector_engine_of
-from runtime.compose.provisioner import Replies, executors_of, executors_of_configuration
+from runtime.compose.provisioner import ReplyConsumer, executors_of, executors_of_configuration
 from runtime.compose.relay import outbox_of, provisioning_topic_id_of
 from runtime.compose.resources import sweeping_of
 from runtime.settings import Settings
-from workers.bulkheads import Limits
+from workers.bulkheads import ConcurrencyLimits
 from workers.context_projector import ContextProjector
 from workers.in_force import recording_in_force
 from workers.intake import Intake
@@ -111,21 +111,21 @@ def run_contexts(parts: Parts, stop: threading.Event) -> None:
 
 
 def run_context_service(parts: Parts, stop: threading.Event) -> None:
-    from context.service.run import Place, serve  # noqa: PLC0415 - uvicorn, which is an extra
+    from context.service.run import ServiceAddress, serve  # noqa: PLC0415 - uvicorn, which is an extra
 
     check_lease(parts.settings)
     with _beating(parts, "context-service", dict, outages=[]) as heart:
         serve(
             parts.endpoints.database_url,
-            Place(port=parts.settings.context_port),
+            ServiceAddress(port=parts.settings.context_port),
             lease_seconds=parts.settings.context_lease_seconds,
             stop=stop,
             ready=lambda _: heart.ready(),
         )
 
 
-def limits_of(settings: Settings) -> Limits:
-    return Limits(
+def limits_of(settings: Settings) -> ConcurrencyLimits:
+    return ConcurrencyLimits(
         threads=settings.provisioner_threads,
         claim=settings.provisioner_claim,
         executor=settings.provisioner_executor_limit,
@@ -159,12 +159,12 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
     with (
         sweeping(sweeper, outage=sweep),
         _beating(parts, "provisioner", details, outages=outages) as heart,
-        beside(partial(_take_replies, Replies(parts), counts, replies), "replies", stop),
+        beside(partial(_take_replies, ReplyConsumer(parts), counts, replies), "replies", stop),
     ):
         provisioner.run(stop, ready=heart.ready)
 
 
-def _take_replies(parts: Replies, counts: dict[str, int], outage: Outage, stop: threading.Event) -> None:
+def _take_replies(parts: ReplyConsumer, counts: dict[str, int], outage: Outage, stop: threading.Event) -> None:
     """Beside a provisioner: replies of other teams' provisioners make the scopes due that wait for them.
 
     An error is logged and the intake begins again: no other thread would take the replies. It begins when a catalogue

@@ -32,7 +32,7 @@ class StepEffect:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class StepOutcome:
     """An effect that ended: with a result, with None after a removal, or with the error."""
 
     lease: Lease

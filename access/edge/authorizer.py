@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Protocol
 
 from access.edge.members import Members
 from access.edge.refusals import EdgeRefused
-from access.edge.sessions import Place, Session, Sessions
+from access.edge.sessions import Place, SessionVerifier, UserSession
 from domain.errors import TenantryError
 from tenantry_client.access.paths import AmbiguousPath, segments
 from tenantry_client.context.document import TenantContext
@@ -70,7 +70,7 @@ class Authorizer:
         self,
         *,
         contexts: Contexts,
-        sessions: Sessions,
+        sessions: SessionVerifier,
         members: Members,
         products: Mapping[tuple[str, ...], str],
         regions: frozenset[str],
@@ -144,7 +144,7 @@ class Authorizer:
         raise EdgeRefused("product-unknown", "no product is under that path")
 
 
-def _passed(place: Passed, session: Session, is_member: bool) -> Passed:
+def _passed(place: Passed, session: UserSession, is_member: bool) -> Passed:
     if not is_member:
         raise EdgeRefused("not-a-member", "the account is no member of the tenant's product")
     return Passed(place.tenant_id, session.account_id, place.product, place.region, place.version)

@@ -14,7 +14,7 @@ from access.edge.app import EdgeApp
 from access.edge.authorizer import Authorizer, Contexts
 from access.edge.jwks import JwkSet, from_file, from_https
 from access.edge.members import Members, Memberships
-from access.edge.sessions import Issuer, Sessions
+from access.edge.sessions import Issuer, SessionVerifier
 from access.edge.settings import EdgeSettings, ServiceIdentity, SessionIssuer
 from access.edge.upstream import UpstreamHeaders
 from access.toml_file import split
@@ -38,7 +38,7 @@ def edge_app(settings: EdgeSettings, *, tenancy: Tenancy, memberships: Membershi
 def authorizer_of(settings: EdgeSettings, *, contexts: Contexts, memberships: Memberships) -> Authorizer:
     return Authorizer(
         contexts=contexts,
-        sessions=Sessions([Issuer(each, _keys(each)) for each in settings.session]),
+        sessions=SessionVerifier([Issuer(each, _keys(each)) for each in settings.session]),
         members=Members(memberships, max_age=settings.authorizer.membership_seconds),
         products=settings.products_by_prefix(),
         regions=frozenset(each.name for each in settings.region),

@@ -30,7 +30,7 @@ MAX_ACCOUNT: Final = 128
 MAX_KEY_ID: Final = 256
 
 
-class Session(NamedTuple):
+class UserSession(NamedTuple):
     """A user who has signed in."""
 
     account_id: str
@@ -47,7 +47,7 @@ class Issuer:
     keys: KeySource
 
 
-class Sessions:
+class SessionVerifier:
     """Verifies sessions. Safe for threads; `verify` may wait for an issuer's keys."""
 
     def __init__(
@@ -63,9 +63,9 @@ class Sessions:
         self._monotonic = monotonic
         self._limit = remembered
         self._lock = Lock()
-        self._remembered: dict[str, Session] = {}
+        self._remembered: dict[str, UserSession] = {}
 
-    def remembered(self, token: str, place: Place) -> Session | None:
+    def remembered(self, token: str, place: Place) -> UserSession | None:
         """The session of a token that was verified before and is good still: without any I/O."""
         known = self._remembered.get(token)
         if (
@@ -77,7 +77,7 @@ class Sessions:
             return None
         return known
 
-    def verify(self, token: str, place: Place) -> Session:
+    def verify(self, token: str, place: Place) -> UserSession:
         """The session. Raises EdgeRefused."""
         if known := self.remembered(token, place):
             return known
@@ -91,7 +91,7 @@ class Sessions:
             self._remembered[token] = session
         return session
 
-    def _verified(self, text: str, place: Place) -> Session:
+    def _verified(self, text: str, place: Place) -> UserSession:
         token = parse(text)
         header, claims = read(token.head.encode()), token.claims
         algorithm, key_id = header.get("alg"), header.get("kid")
@@ -107,7 +107,7 @@ class Sessions:
         expires_at = self._check_times(claims, issuer.settings.longest_seconds)
         found = issuer.keys.find(key_id, now=self._monotonic())
         found.key.verify(algorithm, token.signed, token.signature)
-        return Session(account_id, place, expires_at, found.usable_until)
+        return UserSession(account_id, place, expires_at, found.usable_until)
 
     def _check_audience(self, claims: Json, ours: str) -> None:
         """One audience is ours; several only where `azp` says that the token was issued to us (OIDC Core 3.1.3.7)."""

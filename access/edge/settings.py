@@ -123,7 +123,7 @@ class ServiceIdentity(BaseModel):
     private_key: Path
 
 
-class Limits(BaseModel):
+class RequestLimits(BaseModel):
     """Requests a second: of one client address, and of all together."""
 
     model_config = STRICT
@@ -142,7 +142,7 @@ class EdgeSettings(BaseModel):
     product: tuple[ProductRoute, ...] = Field(min_length=1)
     session: tuple[SessionIssuer, ...] = Field(min_length=1)
     identity: ServiceIdentity | None = None
-    limits: Limits = Limits()
+    limits: RequestLimits = RequestLimits()
     cookie: str = Field(default="__Host-session", pattern=_COOKIE.pattern)
 
     @model_validator(mode="after")

@@ -30,7 +30,7 @@ _NAMES: Final = [name.encode() for name in OUR_HEADERS]
 
 
 @lru_cache(maxsize=8_192)
-def _told(passed: Passed) -> tuple[tuple[bytes, bytes], ...]:
+def _names_and_values(passed: Passed) -> tuple[tuple[bytes, bytes], ...]:
     values = (passed.tenant_id, passed.account_id, passed.product, passed.region, str(passed.version))
     return tuple((name, value.encode()) for name, value in zip(_NAMES, values, strict=True))
 
@@ -48,7 +48,7 @@ class UpstreamHeaders:
 
     def of(self, passed: Passed, *, cookies: bytes) -> list[tuple[bytes, bytes]]:
         """For a request that passed; `cookies` are those that are not ours."""
-        headers = [*_told(passed)]
+        headers = [*_names_and_values(passed)]
         removed = []
         if self._signer is not None:
             token = self._signer.token(passed.product, tenant=passed.tenant_id)

@@ -55,9 +55,9 @@ from domain.errors import Unavailable
 OWNER: Final = "postgres"
 LINUX: Final = sys.platform == "linux"
 VERSION: Final = "18"
-FIRST_ROOM_MB: Final = 400
+FIRST_SPACE_MB: Final = 400
 """What a new cluster takes, its log files (`min_wal_size`) and some space for data."""
-ROOM_MB: Final = 32
+SPACE_MB: Final = 32
 """Without so much left PostgreSQL cannot even recover."""
 LOW_MB: Final = 200
 """With less left, it is time to say so."""
@@ -196,7 +196,7 @@ class EmbeddedPostgres:
             remedy = f"cannot use {self._directory} ({error.strerror}): give it a directory of its own user on a disk"
             raise EmbeddedPartFailed("PostgreSQL", f"{remedy} that takes writes") from error
         free = shutil.disk_usage(self._directory).free // 2**20
-        needed = ROOM_MB if self._cluster.exists() else FIRST_ROOM_MB
+        needed = SPACE_MB if self._cluster.exists() else FIRST_SPACE_MB
         if free < needed:
             remedy = f"needs {needed} MB on the disk of {self._directory}, {free} are free: make room, or name another"
             raise EmbeddedPartFailed("PostgreSQL", f"{remedy} --data-dir")

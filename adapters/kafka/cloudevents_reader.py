@@ -1,7 +1,7 @@
 """The CloudEvents reader: the content of a message on Kafka.
 
 It says a command of one of the eight types; else the reader tells why not. `read` never raises: what cannot be read
-comes back as `Unreadable`, with a rule for programs, a line for people that repeats no input (it may be about a
+comes back as `UnreadableMessage`, with a rule for programs, a line for people that repeats no input (it may be about a
 person), and as much of the event's identity as could be made out.
 
     headers ── mode ──▶ structured: attributes and data in the value ──┐
@@ -72,7 +72,7 @@ class InboundMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableMessage:
     """A message that is no event of ours. What could not be made out, or not be stored, is None.
 
     `digest` is SHA-256 over the message as it came.
@@ -97,7 +97,7 @@ class _Event:
     data: Any = None
 
 
-def read(message: KafkaMessage) -> InboundMessage | Unreadable:
+def read(message: KafkaMessage) -> InboundMessage | UnreadableMessage:
     """The event of `message`. Raises nothing."""
     event = _Event()
     try:
@@ -107,7 +107,7 @@ def read(message: KafkaMessage) -> InboundMessage | Unreadable:
         return _give_up(message, event, refusal.rule, sentence(refusal))
 
 
-def unread(message: KafkaMessage, rule: str, explanation: str) -> Unreadable:
+def unread(message: KafkaMessage, rule: str, explanation: str) -> UnreadableMessage:
     """The message as it came, where nothing in it could be read."""
     return _give_up(message, _Event(), rule, explanation)
 
@@ -365,11 +365,11 @@ _TENANT_ID: Final = TypeAdapter[str](names.TenantId)
 _CUSTOMER_ID: Final = TypeAdapter[str](names.CustomerId)
 
 
-def _give_up(message: KafkaMessage, event: _Event, rule: str, explanation: str) -> Unreadable:
+def _give_up(message: KafkaMessage, event: _Event, rule: str, explanation: str) -> UnreadableMessage:
     body = preserve(message)
     source, id_, type_ = [_storable(event.attributes.get(name), limit) for name, limit in _LIMITS.items()]
     data = event.data if isinstance(event.data, dict) else {}
-    return Unreadable(
+    return UnreadableMessage(
         rule=rule,
         explanation=explanation,
         source=source,

@@ -36,7 +36,7 @@ from adapters.kafka.cloudevents_reader import (
     MAX_SOURCE_BYTES,
     MAX_TYPE_BYTES,
     InboundMessage,
-    Unreadable,
+    UnreadableMessage,
     instant,
 )
 from adapters.kafka.message_digest import digest_of
@@ -52,7 +52,7 @@ _JSON: Final = "application/json"
 _TEXTS: Final = frozenset({*REQUIRED_ATTRIBUTES, *OPTIONAL_ATTRIBUTES})
 
 
-def read(message: KafkaMessage) -> InboundMessage | Unreadable:
+def read(message: KafkaMessage) -> InboundMessage | UnreadableMessage:
     """The event of `message`, equal to what `cloudevents_reader.read` answers. Raises nothing."""
     return usual(message) or cloudevents_reader.read(message)
 

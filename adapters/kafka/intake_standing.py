@@ -21,7 +21,7 @@ LOOK_BYTES: Final = 64 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PartitionStanding:
     """One partition. `position` is none while nothing of it was taken in; `reader` is a live intake of ours."""
 
     topic: str
@@ -39,7 +39,7 @@ class Standing:
         return f"{self.topic}/{self.partition}"
 
 
-def standings(url: str, reader: PartitionReader, topics: Sequence[str]) -> list[Standing]:
+def standings(url: str, reader: PartitionReader, topics: Sequence[str]) -> list[PartitionStanding]:
     """All partitions of the topics, in their order. Raises Unavailable."""
     partitions = reader.partitions(topics)
     positions = _positions(url, {each.topic_id for each in partitions})
@@ -49,7 +49,7 @@ def standings(url: str, reader: PartitionReader, topics: Sequence[str]) -> list[
         name, position = f"{each.topic}/{each.partition}", positions.get((each.topic_id, each.partition))
         bounds = reader.bounds(each)
         found.append(
-            Standing(
+            PartitionStanding(
                 topic=each.topic,
                 topic_id=each.topic_id,
                 partition=each.partition,

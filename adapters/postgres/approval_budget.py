@@ -31,7 +31,7 @@ def pass_the_guard(curs: Cursor[DictRow], guarded: Guarded, live_products: int) 
     curs.execute(
         "UPDATE destroy_guard SET destroyed = destroyed + %s,"
         " at = CASE WHEN %s > 0 THEN greatest(at, %s) ELSE at END RETURNING at, destroyed",
-        (guarded.destroyed, guarded.facts + guarded.closings, guarded.at),
+        (guarded.destroyed, guarded.destroys + guarded.closings, guarded.at),
     )
     row = curs.fetchone()
     assert row is not None
@@ -44,28 +44,28 @@ def pass_the_guard(curs: Cursor[DictRow], guarded: Guarded, live_products: int) 
         return _one(curs, "SELECT coalesce(sum(products), 0)::bigint AS n FROM live_products") + live_products
 
     left = closings_left = None
-    if guarded.facts:
-        left = _left(curs, "destroys", guarded.rule, row["at"], guarded.facts, live_tenants)
+    if guarded.destroys:
+        left = _left(curs, "destroys", guarded.rule, row["at"], guarded.destroys, live_tenants)
     if guarded.closings:
         assert guarded.closing_rule is not None
         closings_left = _left(curs, "closings", guarded.closing_rule, row["at"], guarded.closings, products)
-    if guarded.facts > (left or 0) or guarded.closings > (closings_left or 0):
+    if guarded.destroys > (left or 0) or guarded.closings > (closings_left or 0):
         raise GuardTripped(left, closings_left)
-    for budget, facts in (("destroys", guarded.facts), ("closings", guarded.closings)):
-        if facts:
+    for budget, destroys in (("destroys", guarded.destroys), ("closings", guarded.closings)):
+        if destroys:
             curs.execute(
-                "INSERT INTO guarded_facts (at, facts, budget) VALUES (%s, %s, %s)", (row["at"], facts, budget)
+                "INSERT INTO guarded_facts (at, facts, budget) VALUES (%s, %s, %s)", (row["at"], destroys, budget)
             )
     if guarded.closings:
         _add_up_live_products(curs)
 
 
-def _left(curs: Cursor[DictRow], budget: str, rule: Guard, at: datetime, facts: int, live: Callable[[], int]) -> int:
+def _left(curs: Cursor[DictRow], budget: str, rule: Guard, at: datetime, destroys: int, live: Callable[[], int]) -> int:
     """What of the budget is left in the window that ends now; what lives is counted where that may be too little."""
     curs.execute("DELETE FROM guarded_facts WHERE budget = %s AND at <= %s", (budget, moved(at, -rule.window)))
     passed = _one(curs, "SELECT coalesce(sum(facts), 0)::bigint AS n FROM guarded_facts WHERE budget = %s", (budget,))
     limit = rule.limit(0)
-    if passed + facts > limit and rule.share:
+    if passed + destroys > limit and rule.share:
         limit = rule.limit(live())
     return max(0, limit - passed)
 

@@ -71,7 +71,7 @@ class HostMove(NamedTuple):
     is_taken: bool
 
 
-class Standing(NamedTuple):
+class ContextStanding(NamedTuple):
     """Where the projector is. `swept_after`: the last tenant that a sweep has looked at; None: none is under way."""
 
     position: int
@@ -98,25 +98,25 @@ class ContextStore:
 
     def __init__(self, url: str) -> None:
         self._session = Session(url, limits=Limits(statement=60.0, lock=10.0, idle_in_transaction=30.0))
-        self._held: int | None = None
+        self._locked_in: int | None = None
 
     def close(self) -> None:
         self._session.close()
 
     def hold(self) -> bool:
         """Whether this process is the one projector. Raises Unavailable."""
-        if not self._session.is_open or self._held != self._session.number:
+        if not self._session.is_open or self._locked_in != self._session.number:
             with self._session() as connection:
                 row = connection.execute("SELECT pg_try_advisory_lock(%s)", (PROJECTOR_LOCK,)).fetchone()
-            self._held = self._session.number if row is not None and row[0] else None
-        return self._held is not None
+            self._locked_in = self._session.number if row is not None and row[0] else None
+        return self._locked_in is not None
 
-    def standing(self) -> Standing:
+    def standing(self) -> ContextStanding:
         with self._session() as connection:
             row = connection.execute("SELECT position, basis, swept_after FROM context_log").fetchone()
         if row is None:
             raise Unavailable("the table context_log is empty: run `tenantry migrate`")
-        return Standing(*row)
+        return ContextStanding(*row)
 
     def documents(self, tenants: Collection[str]) -> dict[str, bytes | None]:
         """The documents of those tenants that have a row."""

@@ -46,7 +46,7 @@ _RESTARTING: Final = _Class(Unavailable, "restarting", "does not answer", "it is
 _FULL: Final = _Class(
     Unavailable, "full", "is out of disk space", "free space on its disk; nothing that was recorded is lost"
 )
-_CROWDED: Final = _Class(
+_TOO_MANY_CONNECTIONS: Final = _Class(
     Unavailable, "too-many-connections", "has too many connections", "raise its max_connections, or end some of them"
 )
 _MEMORY: Final = _Class(Unavailable, "resources", "is out of memory or of a configured limit", "see its log")
@@ -87,7 +87,7 @@ _BY_STATE: Final[dict[str, _Class]] = {
     "42703": _NO_TABLES,  # undefined_column: an older schema
     "53": _MEMORY,
     "53100": _FULL,
-    "53300": _CROWDED,
+    "53300": _TOO_MANY_CONNECTIONS,
     "55": _OURS,
     "55006": _BUSY,  # object_in_use
     "55P03": _BUSY,  # lock_not_available
@@ -102,7 +102,7 @@ _BY_STATE: Final[dict[str, _Class]] = {
 }
 
 _BY_WORDS: Final[tuple[tuple[str, _Class], ...]] = (
-    ("too many clients|connection slots are reserved|too many connections", _CROWDED),
+    ("too many clients|connection slots are reserved|too many connections", _TOO_MANY_CONNECTIONS),
     ("starting up|shutting down|recovery mode|not (yet |currently )?accepting connections", _RESTARTING),
     ("session is read-only|session is not read-only|server is in hot standby|not in hot standby", _READ_ONLY),
     (r"authentication failed|no pg_hba\.conf entry|pg_hba\.conf rejects|no password supplied", _LOGIN),

@@ -22,7 +22,7 @@ from adapters.postgres.connection import Limits, connect
 from adapters.postgres.errors import answering
 from adapters.postgres.event_mapper import EventMapper
 from adapters.postgres.event_store import Recorder
-from adapters.postgres.live_workers import SILENT_SECONDS
+from adapters.postgres.live_workers import HEARTBEAT_TIMEOUT_SECONDS
 from adapters.postgres.sequences import expect_sequences
 from adapters.postgres.sessions import Pool
 from adapters.postgres.upgrade_gate import Reading, UpgradeGate
@@ -84,10 +84,10 @@ class PostgresEventLog:
         bodies: dict[int, str] = {}
         for waiting in recording.waiting:
             place = _place_of_body(waiting.digest)
-            bodies[id(waiting)] = self._keys.seal(tenants.stream_of(waiting.tenant_id), waiting.body, place)
+            bodies[id(waiting)] = self._keys.encrypt(tenants.stream_of(waiting.tenant_id), waiting.body, place)
         for message in recording.quarantined:
             place = _place_of_body(message.digest)
-            bodies[id(message)] = self._keys.seal(message.subject, message.body, place)
+            bodies[id(message)] = self._keys.encrypt(message.subject, message.body, place)
         began = time.monotonic()
         with answering():
             self.recorder.insert_events(stored, recording=recording, bodies=bodies)
@@ -98,7 +98,7 @@ class PostgresEventLog:
             "SELECT name, coalesce(version, ''), reads FROM workers"
             " WHERE reads IS NOT NULL AND seen_at > now() - make_interval(secs => %s)"
         )
-        return [Reading(*row) for row in self._rows(query, (SILENT_SECONDS,))]
+        return [Reading(*row) for row in self._rows(query, (HEARTBEAT_TIMEOUT_SECONDS,))]
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class PostgresEventLog:
     def _recorded(self, rows: Sequence[tuple[str, int, str, bytes, int]], *, personal: bool = True) -> list[Recorded]:
         """The rows as events; the keys of all persons in them are fetched with one query."""
         if personal:
-            self._keys.prefetch(sealed={text.decode() for row in rows for text in _SEALED.findall(row[3])})
+            self._keys.prefetch(encrypted={text.decode() for row in rows for text in _ENCRYPTED.findall(row[3])})
         return [
             self.mapper.to_recorded(stream, version, topic, state, position=position, personal=personal)
             for stream, version, topic, state, position in rows
@@ -164,8 +164,8 @@ class PostgresEventLog:
             " FROM waiting WHERE tenant_id = ANY(%b) ORDER BY number",
             (texts(tenant_ids),),
         )
-        for tenant_id, source, id_, type_, digest, topic, partition, offset, sealed, received_at in rows:
-            body = self._keys.unseal(sealed, _place_of_body(bytes(digest)))
+        for tenant_id, source, id_, type_, digest, topic, partition, offset, encrypted, received_at in rows:
+            body = self._keys.decrypt(encrypted, _place_of_body(bytes(digest)))
             found.setdefault(tenant_id, []).append(
                 WaitingMessage(
                     tenant_id=tenant_id,
@@ -295,8 +295,8 @@ class PostgresEventLog:
             return curs.execute(statement.encode(), parameters, prepare=True).fetchall()
 
 
-_SEALED: Final = re.compile(rb'"(v1\.[A-Za-z0-9_-]+\.)')
-"""The beginning of a sealed text, with the id of its key."""
+_ENCRYPTED: Final = re.compile(rb'"(v1\.[A-Za-z0-9_-]+\.)')
+"""The beginning of an encrypted text, with the id of its key."""
 
 _CLAIM: Final = """
 WITH due AS (

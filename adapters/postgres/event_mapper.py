@@ -31,7 +31,7 @@ from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
 from domain.scope.state import StepCompleted
 
 ENCRYPTED_MARK = b'"v1.'
-"""What every sealed text begins with: a state without it holds none."""
+"""What every encrypted text begins with: a state without it holds none."""
 
 
 class _State(BaseModel):
@@ -85,17 +85,17 @@ class EventMapper(Mapper[str]):
             "at": domain_event.time,
             "cause": domain_event.cause,
             "corr": domain_event.correlation,
-            "data": self._sealed(domain_event) if _holds_persons(event) else event,
+            "data": self._encrypted(domain_event) if _holds_persons(event) else event,
         }
         return StoredEvent(domain_event.stream, domain_event.version, event.TOPIC, to_json(state))
 
-    def _sealed(self, recorded: Recorded) -> dict[str, Any]:
+    def _encrypted(self, recorded: Recorded) -> dict[str, Any]:
         event, subject = recorded.event, _subject(self.registry, recorded.event)
         place = _place(recorded.stream, recorded.version)
         return replace_personal(
             event.model_dump(mode="json"),
             personal_paths(type(event)),
-            lambda value, path: self._keys.seal(subject, value.encode(), f"{place}/{path}"),
+            lambda value, path: self._keys.encrypt(subject, value.encode(), f"{place}/{path}"),
         )
 
     def to_domain_event(self, stored_event: StoredEvent) -> Recorded:
@@ -111,7 +111,7 @@ class EventMapper(Mapper[str]):
     def to_recorded(
         self, stream: str, version: int, topic: str, state: bytes, *, position: int, personal: bool = True
     ) -> Recorded:
-        """As `to_domain_event`, from the bare columns; without `personal`, sealed fields stay sealed."""
+        """As `to_domain_event`, from the bare columns; without `personal`, encrypted fields stay encrypted."""
         reader = self._readers.get(topic)
         if reader is None:
             raise NewerEvent(self.registry.unreadable(stream, version, topic, 0))
@@ -131,7 +131,7 @@ class EventMapper(Mapper[str]):
         return Recorded(stream, version, read.id, read.at, read.cause, read.corr, read.data, position)
 
     def _decrypted(self, value: str, stream: str, version: int, path: str) -> str:
-        plain = self._keys.unseal(value, f"{_place(stream, version)}/{path}")
+        plain = self._keys.decrypt(value, f"{_place(stream, version)}/{path}")
         return FORGOTTEN if plain is None else plain.decode()
 
     def encrypted_subjects(self, events: Iterable[Recorded]) -> set[str]:
@@ -163,7 +163,7 @@ _OF_A_NEWER_VERSION: Final = frozenset({"extra_forbidden", "union_tag_invalid", 
 
 def _holds_persons(event: Event) -> bool:
     """Whether the event has personal fields; of a completion that is the matter of what was found."""
-    holder = event.facts if isinstance(event, StepCompleted) else event
+    holder = event.result if isinstance(event, StepCompleted) else event
     return holder is not None and bool(personal_paths(type(holder)))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from adapters.postgres.connection import Limits, Session
-from adapters.postgres.live_workers import SILENT_SECONDS
+from adapters.postgres.live_workers import HEARTBEAT_TIMEOUT_SECONDS
 from domain.scope.states import SCOPE_STATES
 from domain.scope.steps import SCOPE_STEPS
 
@@ -95,7 +95,7 @@ class Fleet:
 
     def samples(self) -> Iterator[Sample]:
         """All numbers of `TEXTS`: name, labels, value. A state of scopes, and a kind of worker, that none has is 0."""
-        named = {"silent": SILENT_SECONDS}
+        named = {"silent": HEARTBEAT_TIMEOUT_SECONDS}
         with self._session() as connection:
             found = {name: connection.execute(query.encode(), named).fetchall() for name, query in _QUERIES.items()}
         none: dict[str, list[tuple[str, str]]] = {

@@ -2,8 +2,8 @@
 
 Every worker writes a row of its own each second, with what it has to say of its lag and of what its loops wait for
 (outage.py), with its version and the newest schema of each event that it reads (upgrade_gate.py). A row that is older
-than `SILENT_SECONDS` (live_workers.py) belongs to a worker that was killed; it is removed when the next one of its kind
-starts. What cannot be written to a database that is away or full is on the worker's card beside it.
+than `HEARTBEAT_TIMEOUT_SECONDS` (live_workers.py) belongs to a worker that was killed; it is removed when the next
+one of its kind starts. What cannot be written to a database that is away or full is on the worker's card beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from psycopg.types.json import Jsonb
 from adapters.files.worker_cards import WorkerCard
 from adapters.outage import Outage
 from adapters.postgres.connection import Limits, Session
-from adapters.postgres.live_workers import SILENT_SECONDS
+from adapters.postgres.live_workers import HEARTBEAT_TIMEOUT_SECONDS
 from adapters.postgres.upgrade_gate import schemas_of
 from domain.errors import TenantryError
 from domain.event_registry import REGISTRY, EventRegistry
@@ -100,7 +100,7 @@ class Heartbeat:
     def _sweep(self, connection: psycopg.Connection) -> None:
         connection.execute(
             "DELETE FROM workers WHERE kind = %s AND seen_at < now() - make_interval(secs => %s)",
-            (self._kind, SILENT_SECONDS),
+            (self._kind, HEARTBEAT_TIMEOUT_SECONDS),
         )
 
     def _tell(self, connection: psycopg.Connection) -> None:

@@ -41,7 +41,7 @@ BEAT_SECONDS: Final = 0.01
 LOCK_TIMEOUT_MS: Final = 250
 """How long appends may have to wait behind an agent that waits for a slow one."""
 
-SILENT_SECONDS: Final = 3.0
+IDLE_SECONDS: Final = 3.0
 """After which the server ends the session of an agent that has stopped. Those that are at work ask far more often."""
 
 ELECTION_SECONDS: Final = 0.5
@@ -90,7 +90,7 @@ class HighWaterAgent:
     """A thread that is the agent, or waits to become it."""
 
     def __init__(self, url: str, *, beat_seconds: float = BEAT_SECONDS) -> None:
-        limits = Limits(statement=30.0, lock=LOCK_TIMEOUT_MS / 1000, idle_in_transaction=1.0, idle=SILENT_SECONDS)
+        limits = Limits(statement=30.0, lock=LOCK_TIMEOUT_MS / 1000, idle_in_transaction=1.0, idle=IDLE_SECONDS)
         self._session = Session(url, limits=limits)
         self._beat = beat_seconds
         self._stopped = threading.Event()

@@ -16,7 +16,7 @@ from domain.in_force import STREAM
 from domain.times import in_utc
 
 
-class Observed(NamedTuple):
+class ObservedPositions(NamedTuple):
     """The high-water mark, and the position of the newest change of any context; 0: none."""
 
     mark: int
@@ -42,11 +42,11 @@ class InForceStream:
     def close(self) -> None:
         self._session.close()
 
-    def observe(self) -> Observed:
+    def observe(self) -> ObservedPositions:
         """Raises Unavailable."""
         with self._session() as connection:
             row = connection.execute(_OBSERVE, prepare=True).fetchone()
-        return Observed(int(row[0]), int(row[1])) if row is not None else Observed(0, 0)
+        return ObservedPositions(int(row[0]), int(row[1])) if row is not None else ObservedPositions(0, 0)
 
     def last(self) -> Proof | None:
         with self._session() as connection:
@@ -74,8 +74,8 @@ class InForceStream:
 
 def _proof(row: tuple[int, int, bytes]) -> Proof:
     version, position, state = row
-    told = json.loads(state)
-    return Proof(version, position, in_utc(datetime.fromisoformat(told["at"])), int(told["data"]["up_to"]))
+    stored = json.loads(state)
+    return Proof(version, position, in_utc(datetime.fromisoformat(stored["at"])), int(stored["data"]["up_to"]))
 
 
 _EVENT: Final = "SELECT originator_version, notification_id, state FROM stored_events WHERE originator_id = %s"

@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from adapters.postgres.connection import connect
 from adapters.postgres.errors import answering
 
-SILENT_SECONDS: Final = 10.0
+HEARTBEAT_TIMEOUT_SECONDS: Final = 10.0
 """A worker that was not heard of for longer has ended."""
 
 
@@ -26,7 +26,7 @@ def alive(url: str) -> list[dict[str, Any]]:
         rows = connection.execute(
             "SELECT name, kind, host, pid, state, version, details, started_at, seen_at FROM workers"
             " WHERE seen_at > now() - make_interval(secs => %s) ORDER BY kind, name",
-            (SILENT_SECONDS,),
+            (HEARTBEAT_TIMEOUT_SECONDS,),
         ).fetchall()
     return [
         {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}

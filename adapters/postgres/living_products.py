@@ -22,11 +22,11 @@ from domain.retired_products import product_from
 _TENANTS: Final = 20
 """So many tenants tell of a product that no catalogue has."""
 
-FactsOf = Callable[[str], list[Recorded]]
+EventsOf = Callable[[str], list[Recorded]]
 
 
-def living(url: str, *, known: Catalog | None, proposed: Catalog, facts_of: FactsOf) -> Living:
-    """`known`: the catalogue that was adopted before (None: there was none); `facts_of`: all events of a tenant.
+def living(url: str, *, known: Catalog | None, proposed: Catalog, events_of: EventsOf) -> Living:
+    """`known`: the catalogue that was adopted before (None: there was none); `events_of`: all events of a tenant.
 
     Raises Retryable where the control database does not answer.
     """
@@ -38,7 +38,7 @@ def living(url: str, *, known: Catalog | None, proposed: Catalog, facts_of: Fact
         holders = {key: _tenants_with(connection, key) for key in sorted(lost)}
         shards = {shard.name: shard for shard in _shards(connection)}
     last_known = {
-        key: product_from(key, (recorded for each in holders[key] for recorded in facts_of(each))) for key in lost
+        key: product_from(key, (recorded for each in holders[key] for recorded in events_of(each))) for key in lost
     }
     return Living(products={key: last_known.get(key) for key in keys}, shards=shards)
 

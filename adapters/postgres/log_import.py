@@ -145,7 +145,7 @@ class LogImport:
         self,
         *,
         upto: int,
-        held: Mapping[str, PendingApprovals],
+        pending: Mapping[str, PendingApprovals],
         standing: Sequence[str],
     ) -> None:
         """`upto` is the last position; the projections of `standing` begin at the end of the log."""
@@ -157,9 +157,9 @@ class LogImport:
         with self._open.cursor() as curs:
             curs.executemany(
                 "INSERT INTO held_by_guard (tenant_id, changes, since, closings) VALUES (%s, %s, %s, %s)",
-                [(tenant, each.changes, each.since, each.closings) for tenant, each in held.items()],
+                [(tenant, each.changes, each.since, each.closings) for tenant, each in pending.items()],
             )
-            run(_WAKES)
+            run(_WORK_ITEMS)
             run("DELETE FROM projection_positions")
             curs.executemany(
                 "INSERT INTO projection_positions (name, bucket, position) VALUES (%s, 0, %s)",
@@ -216,7 +216,7 @@ INSERT INTO live_products (products)
 SELECT count(*) FROM last WHERE topic = 'tenantry.product-activated' AND stream NOT IN (SELECT stream FROM ended)
 """
 
-_WAKES: Final = """
+_WORK_ITEMS: Final = """
 INSERT INTO wakes (scope, due_at) SELECT DISTINCT 'tenant:' || tenant_id, now() FROM customer_tenants ORDER BY 1
 """
 

@@ -42,10 +42,10 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class LogBatch:
     """Events in the order of the log, each with its bucket; everything up to `upto` has been looked at."""
 
-    facts: Sequence[tuple[int, Recorded | Unread]]
+    events: Sequence[tuple[int, Recorded | Unread]]
     upto: int
 
 
@@ -91,7 +91,7 @@ class LogReader:
         ignore: Collection[type[Event]] = (),
         buckets: Collection[int] = (0,),
         of: int = 1,
-    ) -> Batch:
+    ) -> LogBatch:
         """At most `limit` events after `after` and up to `upto` (not past the mark), but those of kinds to `ignore`.
 
         `buckets` are the buckets to read, of `of` (a power of two). Raises Unavailable.
@@ -101,7 +101,7 @@ class LogReader:
             rows = self._rows(_ALL if of > 1 else _WHOLE, (of - 1, after, upto, topics, limit)[of == 1 :])
         else:
             rows = self._rows(_SOME, (of - 1, after, upto, topics, of - 1, list(buckets), limit))
-        return Batch(self._decoded(rows), rows[-1][4] if len(rows) == limit else upto)
+        return LogBatch(self._decoded(rows), rows[-1][4] if len(rows) == limit else upto)
 
     def read_of(
         self,
@@ -111,7 +111,7 @@ class LogReader:
         *,
         ignore: Collection[type[Event]],
         of: int,
-    ) -> Batch:
+    ) -> LogBatch:
         """All events of those tenants and customers up to `upto`, by the index of streams: for few of them."""
         whole = [*(f"{kind}:{key}" for kind in ("tenant", "site") for key in tenants)]
         whole += [str(StreamName("customer", key)) for key in customers]
@@ -119,12 +119,12 @@ class LogReader:
         first = [*whole, *begun]
         beyond = [*(f"{each}\x01" for each in whole), *(f"{each[:-1]};" for each in begun)]
         topics = [kind.TOPIC for kind in ignore]
-        return Batch(self._decoded(self._rows(_STREAMS, (of - 1, first, beyond, upto, topics))), upto)
+        return LogBatch(self._decoded(self._rows(_STREAMS, (of - 1, first, beyond, upto, topics))), upto)
 
     def _decoded(self, rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, Recorded | Unread]]:
-        sealed = {text.decode() for row in rows if ENCRYPTED_MARK in row[3] for text in _SEALED.findall(row[3])}
-        if sealed:
-            self._keys.prefetch(sealed=sealed)
+        encrypted = {text.decode() for row in rows if ENCRYPTED_MARK in row[3] for text in _ENCRYPTED.findall(row[3])}
+        if encrypted:
+            self._keys.prefetch(encrypted=encrypted)
         decode = self._mapper.to_recorded
         events: list[tuple[int, Recorded | Unread]] = []
         for stream, version, topic, state, position, bucket in rows:
@@ -141,8 +141,8 @@ class LogReader:
             return curs.execute(statement.encode(), parameters, prepare=True).fetchall()
 
 
-_SEALED: Final = re.compile(rb'"(v1\.[A-Za-z0-9_-]+\.)')
-"""The beginning of a sealed text, with the id of its key."""
+_ENCRYPTED: Final = re.compile(rb'"(v1\.[A-Za-z0-9_-]+\.)')
+"""The beginning of an encrypted text, with the id of its key."""
 
 _BUCKET: Final = "(hashtextextended(split_part(originator_id, ':', 2), 0) & %s)::int"
 _COLUMNS: Final = "originator_id, originator_version, topic, state, notification_id"

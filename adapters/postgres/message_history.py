@@ -31,7 +31,7 @@ class Came:
     duplicates: int
 
     @property
-    def told(self) -> dict[str, Any]:
+    def as_cause(self) -> dict[str, Any]:
         return {
             "kind": "message",
             "source": self.source,
@@ -63,7 +63,7 @@ class Quarantined:
     closed_reason: str | None
 
     @property
-    def told(self) -> dict[str, Any]:
+    def as_cause(self) -> dict[str, Any]:
         named = {"source": self.source, "id": self.id} if self.id else {}
         return {
             "kind": "message",

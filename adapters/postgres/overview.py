@@ -41,10 +41,11 @@ _ONE: Final = {
     " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'internal-error') AS internal_errors",
     "ahead": "SELECT count(*) AS messages, max(received_at) AS last_at, (array_agg(DISTINCT source))[:5] AS sources"
     " FROM incoming WHERE is_ahead",
-    "guard": "SELECT coalesce(sum(changes), 0)::bigint AS held, coalesce(sum(closings), 0)::bigint AS closings,"
-    " count(*) AS tenants, min(since) AS since,"
+    "guard": "SELECT coalesce(sum(changes), 0)::bigint AS awaiting_approval,"
+    " coalesce(sum(closings), 0)::bigint AS closings, count(*) AS tenants, min(since) AS since,"
     " extract(epoch FROM now() - min(since))::float AS oldest_seconds FROM held_by_guard",
-    "sweep": "SELECT started_at, finished_at, tenants, handed_over, silent, stopped_at, reason FROM sweeps",
+    "sweep": "SELECT started_at, finished_at, tenants, handed_over, silent AS unreachable, stopped_at, reason"
+    " FROM sweeps",
     "database": "SELECT current_setting('transaction_read_only') = 'on' AS read_only,"
     " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
     " current_setting('max_connections')::int AS max_connections",

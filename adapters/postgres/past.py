@@ -55,7 +55,7 @@ class PastLog(LogReader):
             self._of_position(int(text), mark) if text.isascii() and text.isdigit() else self._of_time(text, mark, now)
         )
 
-    def facts_of(self, tenant_id: str, upto: int) -> list[Recorded]:
+    def events_of(self, tenant_id: str, upto: int) -> list[Recorded]:
         """Everything recorded of a tenant up to a position, its customers' events among them, in the log's order.
 
         Raises UnreadableEvent where this version cannot read one of them.

@@ -22,7 +22,7 @@ from domain.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class QuarantineEntry:
     """One message. `repeats` counts how often it came again while it lay here."""
 
     number: int
@@ -72,9 +72,11 @@ class Quarantine:
         self._url = url
         self._keys = keys
 
-    def entries(self, *, state: str = "open", limit: int = 1000, picked: Picked = EVERYTHING) -> Sequence[Entry]:
+    def entries(
+        self, *, state: str = "open", limit: int = 1000, picked: Picked = EVERYTHING
+    ) -> Sequence[QuarantineEntry]:
         """The messages in a state that are meant, oldest first."""
-        with self._connect() as connection, connection.cursor(row_factory=class_row(Entry)) as curs:
+        with self._connect() as connection, connection.cursor(row_factory=class_row(QuarantineEntry)) as curs:
             query = (
                 f"SELECT {_COLUMNS} FROM quarantine WHERE state = %(state)s"  # noqa: S608
                 " AND (%(rule)s::text IS NULL OR rule = %(rule)s) AND (%(source)s::text IS NULL OR source = %(source)s)"
@@ -83,9 +85,9 @@ class Quarantine:
             )
             return curs.execute(query.encode(), {"state": state, "limit": limit, **asdict(picked)}).fetchall()
 
-    def refused_again(self, entry: Entry) -> Entry | None:
+    def refused_again(self, entry: QuarantineEntry) -> QuarantineEntry | None:
         """The open message that a retry of `entry` has come to."""
-        with self._connect() as connection, connection.cursor(row_factory=class_row(Entry)) as curs:
+        with self._connect() as connection, connection.cursor(row_factory=class_row(QuarantineEntry)) as curs:
             query = (
                 f"SELECT {_COLUMNS} FROM quarantine WHERE state = 'open' AND number > %s"  # noqa: S608
                 ' AND (digest = %s OR (topic, partition, "offset") = (%s, %s, %s)) ORDER BY number DESC LIMIT 1'
@@ -93,18 +95,18 @@ class Quarantine:
             place = (entry.number, entry.digest, entry.topic, entry.partition, entry.offset)
             return curs.execute(query.encode(), place).fetchone()
 
-    def entry(self, number: int) -> Entry:
+    def entry(self, number: int) -> QuarantineEntry:
         """One message; UsageError where there is none of that number."""
-        with self._connect() as connection, connection.cursor(row_factory=class_row(Entry)) as curs:
+        with self._connect() as connection, connection.cursor(row_factory=class_row(QuarantineEntry)) as curs:
             query = f"SELECT {_COLUMNS} FROM quarantine WHERE number = %s"  # noqa: S608
             found = curs.execute(query.encode(), (number,)).fetchone()
         if found is None:
             raise UsageError(f"quarantine has no message {number}: see `tenantry quarantine list`")
         return found
 
-    def body(self, entry: Entry) -> bytes:
+    def body(self, entry: QuarantineEntry) -> bytes:
         """The whole message; UsageError where its key was forgotten."""
-        plain = self._keys.unseal(entry.encrypted_body, f"body/{entry.digest.hex()}")
+        plain = self._keys.decrypt(entry.encrypted_body, f"body/{entry.digest.hex()}")
         if plain is None:
             raise UsageError(f"message {entry.number} cannot be read any more: its person was forgotten; discard it")
         return plain

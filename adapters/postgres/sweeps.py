@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from adapters.postgres.connection import Session
-from application.drift_sweep import Progress
+from application.drift_sweep import SweepProgress
 
 SWEEP_LOCK: Final = 7_305_808_868_231_650_681
 
@@ -33,15 +33,15 @@ class PostgresLedger:
             self._locked_in = self._session.number if row and row["locked"] else None
         return self._locked_in is not None
 
-    def read(self) -> Progress:
+    def read(self) -> SweepProgress:
         row = self._execute(
             "SELECT finished_at, started_at, after, tenants, handed_over, looked_at, absent, silent AS unreachable,"
             " stopped_at, reason FROM sweeps"
         )
         assert row is not None
-        return Progress(**row)
+        return SweepProgress(**row)
 
-    def write(self, progress: Progress) -> None:
+    def write(self, progress: SweepProgress) -> None:
         self._execute(
             "UPDATE sweeps SET finished_at = %(finished_at)s, started_at = %(started_at)s, after = %(after)s,"
             " tenants = %(tenants)s, handed_over = %(handed_over)s, looked_at = %(looked_at)s, absent = %(absent)s,"

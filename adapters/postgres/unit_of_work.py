@@ -33,7 +33,7 @@ class DuplicateIncoming(IntegrityError):
 
 
 def write_rows(curs: Cursor[DictRow], recording: UnitOfWork, bodies: Mapping[int, str]) -> None:
-    """Write them; `bodies` holds the sealed bodies of messages by the identity of the message."""
+    """Write them; `bodies` holds the encrypted bodies of messages by the identity of the message."""
     if recording.guarded is not None:  # first, so that a transaction that waits for the guard has no other lock yet
         pass_the_guard(curs, recording.guarded, recording.live_products)
     _know_of_each_other(curs, recording)
@@ -72,7 +72,7 @@ def write_rows(curs: Cursor[DictRow], recording: UnitOfWork, bodies: Mapping[int
 
 
 def _settle_messages(curs: Cursor[DictRow], recording: UnitOfWork, bodies: Mapping[int, str]) -> None:
-    """Repetitions are counted; messages leave the backlog, and enter it or the quarantine with their sealed bodies."""
+    """Repetitions are counted; messages leave the backlog, and enter it or the quarantine, with encrypted bodies."""
     if recording.duplicates:
         curs.execute(
             "UPDATE incoming SET duplicates = duplicates + k.repeats"
@@ -148,9 +148,9 @@ def _keep_replies(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
     """Store the replies that an order awaits; its scope is due. Any other reply changes nothing."""
     for reply in sorted(recording.replies, key=lambda each: (each.scope, each.step)):  # others lock in the same order
         curs.execute(
-            "WITH kept AS (UPDATE replies SET said = %(said)s, signed_at = %(signed_at)s, received_at = now()"
+            "WITH kept AS (UPDATE replies SET said = %(text)s, signed_at = %(signed_at)s, received_at = now()"
             " WHERE scope = %(scope)s AND step = %(step)s AND key = %(key)s AND NOT taken"
-            " AND said IS DISTINCT FROM %(said)s"
+            " AND said IS DISTINCT FROM %(text)s"
             " AND coalesce(signed_at < %(signed_at)s, true) RETURNING scope)"
             " INSERT INTO wakes (scope, due_at) SELECT scope, now() FROM kept",
             asdict(reply),
@@ -328,10 +328,10 @@ def _settle_leases(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
             " ON leases.scope = k.scope AND leases.token = k.token ORDER BY leases.scope FOR SHARE OF leases)"
             " SELECT 1 FROM ended UNION ALL SELECT 1 FROM kept",
             (
-                *_held(recording.leases),
+                *_leased(recording.leases),
                 texts([lease.scope for lease in recording.leases for _ in lease.work_items]),
                 bigints([number for lease in recording.leases for number in lease.work_items]),
-                *_held(recording.kept),
+                *_leased(recording.kept),
             ),
             prepare=True,
         )
@@ -341,7 +341,7 @@ def _settle_leases(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
             "UPDATE leases SET until = k.until FROM unnest(%b::text[], %b::bigint[], %b::timestamptz[])"
             " AS k (scope, token, until) WHERE leases.scope = k.scope AND leases.token = k.token",
             (
-                *_held([lease for lease, _ in recording.renewals]),
+                *_leased([lease for lease, _ in recording.renewals]),
                 timestamps([until for _, until in recording.renewals]),
             ),
             prepare=True,
@@ -349,7 +349,7 @@ def _settle_leases(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
         _expect(curs, len(recording.renewals), "a lease was lost")
 
 
-def _held(leases: Sequence[Lease]) -> tuple[Texts, Bigints]:
+def _leased(leases: Sequence[Lease]) -> tuple[Texts, Bigints]:
     """By what a lease is known as ours."""
     return texts([lease.scope for lease in leases]), bigints([lease.token for lease in leases])
 

@@ -34,7 +34,7 @@ class Commanded:
 
     def _ask(self, order: Order, draft: StepResult | None) -> Obstacle:
         """Send the command; what is to be waited for. Commands of one scope stay in order."""
-        body = body_of(order, family=self.family, facts=draft)
+        body = body_of(order, family=self.family, result=draft)
         headers = (("content-type", b"application/json"), ("idempotency-key", order.idempotency_key.encode()))
         try:
             producer = self.producer()

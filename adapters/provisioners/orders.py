@@ -33,11 +33,11 @@ Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_leng
 """One line; no NUL, which PostgreSQL would not store."""
 
 
-class Nothing(Value):
+class NoAddition(Value):
     """An answer that adds nothing to the spec."""
 
 
-class Settings(Value):
+class AddedSettings(Value):
     """To be stored beside our settings, which stay. They lie in the log in the clear: nothing about persons."""
 
     settings: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=64)], Text] = Field(
@@ -45,17 +45,17 @@ class Settings(Value):
     )
 
 
-class Location(Value):
+class AddedLocation(Value):
     """Where the product finds its entitlement."""
 
     location: Annotated[Text, StringConstraints(min_length=1)] | None = None
 
 
-MAY_SAY: Final[Mapping[Step, type[Nothing | Settings | Location]]] = {
-    Step.SITE: Nothing,
-    Step.CONFIGURATION: Settings,
-    Step.IDENTITY: Nothing,
-    Step.LICENSE: Location,
+MAY_SAY: Final[Mapping[Step, type[NoAddition | AddedSettings | AddedLocation]]] = {
+    Step.SITE: NoAddition,
+    Step.CONFIGURATION: AddedSettings,
+    Step.IDENTITY: NoAddition,
+    Step.LICENSE: AddedLocation,
 }
 
 
@@ -72,9 +72,9 @@ def completed(order: Order, draft: StepResult, answer: bytes) -> StepResult:
         place = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise Misfit(f"{place}: {first['msg']}") from None
     match draft, added:
-        case ConfigurationResult(), Settings(settings=settings):
+        case ConfigurationResult(), AddedSettings(settings=settings):
             return draft.model_copy(update={"settings": {**settings, **draft.settings}})
-        case LicenseResult(), Location(location=str(location)):
+        case LicenseResult(), AddedLocation(location=str(location)):
             return draft.model_copy(update={"location": location})
         case _:
             return draft
@@ -83,8 +83,8 @@ def completed(order: Order, draft: StepResult, answer: bytes) -> StepResult:
 # -- what goes out -------------------------------------------------------------------------------------------------
 
 
-def body_of(order: Order, *, family: str, facts: StepResult | None) -> bytes:
-    """The request. `facts` is None in a removal, whose spec is the one that is undone."""
+def body_of(order: Order, *, family: str, result: StepResult | None) -> bytes:
+    """The request. `result` is None in a removal, whose spec is the one that is undone."""
     scope = order.scope
     asked = {
         "idempotency_key": order.idempotency_key,
@@ -97,7 +97,7 @@ def body_of(order: Order, *, family: str, facts: StepResult | None) -> bytes:
         "generation": order.generation,
         "region": order.placement.region if order.placement else None,
         "wish": order.spec.model_dump(mode="json"),
-        "facts": facts.model_dump(mode="json") if facts is not None else None,
+        "facts": result.model_dump(mode="json") if result is not None else None,
     }
     return json.dumps(asked, ensure_ascii=False, separators=(",", ":")).encode()
 

@@ -71,7 +71,7 @@ class SigningSecret:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SignedAnswer:
     """What came back. Header names are in lower case."""
 
     status: int
@@ -113,7 +113,7 @@ class SignedRequests:
         key: str,
         secret: SigningSecret,
         body: bytes = b"",
-    ) -> Answer:
+    ) -> SignedAnswer:
         """The answer, whatever its status; an error that is too large has no body. Raises NoAnswer where there is none
         within the time, Retryable where one that is no error is too large."""
         if self._has_proxy and not address.startswith("https://"):
@@ -160,7 +160,7 @@ class SignedRequests:
             raise NoAnswer(self._reason(error)) from error
         finally:
             measure("webhook", time.monotonic() - began, method, status)
-        return Answer(response.status, {name.lower(): text for name, text in response.headers.items()}, content)
+        return SignedAnswer(response.status, {name.lower(): text for name, text in response.headers.items()}, content)
 
     def _read(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
         content = bytearray()

@@ -27,7 +27,7 @@ from urllib.parse import urljoin, urlsplit
 from pydantic import BaseModel, ValidationError
 
 from adapters.provisioners.orders import Draft, Misfit, about, body_of, completed, obstacle_of
-from adapters.provisioners.signed_requests import Answer, Method, NoAnswer, SignedRequests, SigningSecret
+from adapters.provisioners.signed_requests import Method, NoAnswer, SignedAnswer, SignedRequests, SigningSecret
 from application.ports.resources import Order
 from domain.errors import Fenced, Obstacle, Permanent, Retryable, Unreachable
 from domain.scope.steps import StepResult
@@ -62,9 +62,9 @@ class Webhook:
     def remove(self, order: Order) -> None:
         self._ask(order, None)
 
-    def _ask(self, order: Order, draft: StepResult | None) -> Answer:
+    def _ask(self, order: Order, draft: StepResult | None) -> SignedAnswer:
         """The answer that says done."""
-        answer = self._send(order, "POST", self.address, body_of(order, family=self.family, facts=draft))
+        answer = self._send(order, "POST", self.address, body_of(order, family=self.family, result=draft))
         if answer.status == 202 and "location" in answer.headers:
             answer = self._send(order, "GET", self._status_address(order, answer.headers["location"]), b"")
             if answer.status in (404, 410):
@@ -73,7 +73,7 @@ class Webhook:
             return answer
         raise self._error(order, answer)
 
-    def _send(self, order: Order, method: Method, address: str, body: bytes) -> Answer:
+    def _send(self, order: Order, method: Method, address: str, body: bytes) -> SignedAnswer:
         try:
             return self.requests.send(method, address, key=order.idempotency_key, secret=self.secret, body=body)
         except NoAnswer as error:
@@ -91,7 +91,7 @@ class Webhook:
             pass
         raise Permanent(self._about(order, "names a status address that is not its own: answer with a path"))
 
-    def _error(self, order: Order, answer: Answer) -> Exception:
+    def _error(self, order: Order, answer: SignedAnswer) -> Exception:
         status, pause = answer.status, self._pause(answer)
         answered = f"answered {status}" + _detail(answer)
         if status == 202:
@@ -110,7 +110,7 @@ class Webhook:
             return Permanent(self._about(order, answered))
         return Retryable(self._about(order, f"{answered}: 200, 201, 204 and 202 are known"))
 
-    def _pause(self, answer: Answer) -> timedelta | None:
+    def _pause(self, answer: SignedAnswer) -> timedelta | None:
         """Retry-After, in seconds or as a date; None where there is none, or none that can be read."""
         text = answer.headers.get("retry-after", "").strip()
         try:
@@ -130,7 +130,7 @@ class _Problem(BaseModel):
     title: str | None = None
 
 
-def _detail(answer: Answer) -> str:
+def _detail(answer: SignedAnswer) -> str:
     """What the provisioner gives as its reason; empty where it gives none that can be read."""
     try:
         problem = _Problem.model_validate_json(answer.body) if _is_json(answer) else _Problem()
@@ -140,7 +140,7 @@ def _detail(answer: Answer) -> str:
     return f": {text}" if text else ""
 
 
-def _is_json(answer: Answer) -> bool:
+def _is_json(answer: SignedAnswer) -> bool:
     return answer.media_type == "application/json" or answer.media_type.endswith("+json")
 
 

@@ -58,7 +58,7 @@ class Regions(StepExecutor, Resource):
 
     def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
         placed = completed(snapshots, Step.REGION, RegionResult)
-        return by_place((Expected(actual, CONTROL, facts) for _, actual, facts in placed), self.look)
+        return by_place((Expected(actual, CONTROL, result) for _, actual, result in placed), self.look)
 
     def look(self, where: str, families: Sequence[Expected[RegionResult]]) -> Iterator[Seen]:
         scopes = [str(family.actual.scope) for family in families]
@@ -107,7 +107,7 @@ class Regions(StepExecutor, Resource):
 def findings(family: Expected[RegionResult], reserved: Collection[str]) -> Iterator[Finding]:
     """What differs, where the capacity of these scopes is reserved."""
     if str(family.actual.scope) not in reserved:
-        yield Finding(Step.REGION, "missing", f"its room on shard {family.facts.shard} is not reserved")
+        yield Finding(Step.REGION, "missing", f"its room on shard {family.result.shard} is not reserved")
 
 
 def _placement(connection: psycopg.Connection, order: Order) -> RegionResult | None:

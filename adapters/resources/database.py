@@ -128,24 +128,26 @@ class Databases(StepExecutor, Resource):
 
     def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
         made = completed(snapshots, Step.DATABASE, DatabaseResult)
-        return by_place((Expected(actual, facts.shard, facts) for _, actual, facts in made), self.look)
+        return by_place((Expected(actual, result.shard, result) for _, actual, result in made), self.look)
 
     def look(self, shard: str, made: Sequence[Expected[DatabaseResult]]) -> Iterator[Seen]:
         with self._topology.connect(shard) as connection:
-            places = there(connection, [family.facts for family in made])
-            here = [each.facts for each in made if each.facts.isolation == "schema" and Place.of(each.facts) in places]
+            places = there(connection, [family.result for family in made])
+            here = [
+                each.result for each in made if each.result.isolation == "schema" and Place.of(each.result) in places
+            ]
             grants = _unexpected_grants(connection, here)
-        for facts in (each.facts for each in made if each.facts.isolation == "database"):
-            if Place.of(facts) in places:
-                with self._topology.connect(shard, database=facts.database) as inside:
-                    grants |= _unexpected_grants(inside, [facts])
+        for result in (each.result for each in made if each.result.isolation == "database"):
+            if Place.of(result) in places:
+                with self._topology.connect(shard, database=result.database) as inside:
+                    grants |= _unexpected_grants(inside, [result])
         for family in made:
-            yield family.seen(findings(family.facts, places, grants))
+            yield family.seen(findings(family.result, places, grants))
 
-    def is_there(self, facts: DatabaseResult) -> bool:
+    def is_there(self, result: DatabaseResult) -> bool:
         """Whether the family's data is there. Raises Retryable, or Obstacle, where the shard does not answer."""
-        with self._topology.connect(facts.shard) as connection:
-            return bool(there(connection, [facts]))
+        with self._topology.connect(result.shard) as connection:
+            return bool(there(connection, [result]))
 
     def things(self, where: str) -> Iterator[Thing]:
         with self._topology.connect(where) as connection:
@@ -302,12 +304,12 @@ def _grant_rights(connection: psycopg.Connection, schema: str, spec: DatabaseSpe
 
 
 def findings(
-    facts: DatabaseResult, places: frozenset[Place], grants: Mapping[Place, Sequence[str]]
+    result: DatabaseResult, places: frozenset[Place], grants: Mapping[Place, Sequence[str]]
 ) -> Iterator[Finding]:
     """What differs, where the data of these places is there, and others than its group may use some of them."""
-    name, place = name_of(facts), Place.of(facts)
+    name, place = name_of(result), Place.of(result)
     if place not in places:
-        yield Finding(Step.DATABASE, "data", f"data_missing: {facts.isolation} {name} is not on shard {facts.shard}")
+        yield Finding(Step.DATABASE, "data", f"data_missing: {result.isolation} {name} is not on shard {result.shard}")
     elif others := grants.get(place):
         yield Finding(Step.DATABASE, "differs", f"{name} is open to others: {', '.join(others)}")
 
@@ -321,9 +323,9 @@ def _unexpected_grants(connection: psycopg.Connection, made: Sequence[DatabaseRe
         " LEFT JOIN pg_roles g ON g.oid = a.grantee"
         " WHERE a.grantee <> n.nspowner AND g.rolname IS DISTINCT FROM k.own GROUP BY n.nspname"
     ).format(who=GRANTEE)
-    rows = connection.execute(look, [[facts.schema_name for facts in made], [group_of(facts) for facts in made]])
+    rows = connection.execute(look, [[result.schema_name for result in made], [group_of(result) for result in made]])
     others: dict[str, list[str]] = dict(rows.fetchall())
-    return {Place.of(facts): others[facts.schema_name] for facts in made if facts.schema_name in others}
+    return {Place.of(result): others[result.schema_name] for result in made if result.schema_name in others}
 
 
 def _expect_data(

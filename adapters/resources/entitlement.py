@@ -118,17 +118,17 @@ class Entitlements(StepExecutor, Resource):
     def expected(self, snapshots: Iterable[TenantSnapshot]) -> Iterator[Expected[Laid]]:
         """The entitlements that were laid down with us. What the catalogue says now is not enough: it may have changed
         since, or be another one than that of the workers."""
-        for snapshot, actual, facts in completed(snapshots, Step.LICENSE, LicenseResult):
+        for snapshot, actual, result in completed(snapshots, Step.LICENSE, LicenseResult):
             key = actual.scope.key
             is_ours = key in self._catalog and Step.LICENSE not in self._catalog[key].executors
-            if is_ours and _IS_WITH_US.fullmatch(facts.location):
+            if is_ours and _IS_WITH_US.fullmatch(result.location):
                 database = database_of(snapshot, self._catalog.family_of(key))
                 if database is not None:
-                    yield Expected(actual, database.shard, (facts, database))
+                    yield Expected(actual, database.shard, (result, database))
 
     def look(self, shard: str, products: Sequence[Expected[Laid]]) -> Iterator[Seen]:
         with self._topology.connect(shard) as connection:
-            places = there(connection, [database for _, database in (product.facts for product in products)])
+            places = there(connection, [database for _, database in (product.result for product in products)])
             own = sorted({place.database for place in places if place.database != connection.info.dbname})
             schemas = sorted({place.schema for place in places if place.database == connection.info.dbname})
             rows = dict(_rows(connection, schemas))
@@ -136,7 +136,7 @@ class Entitlements(StepExecutor, Resource):
             with self._topology.connect(shard, database=database) as inside:
                 rows |= _rows(inside, ["public"])
         for product in products:
-            if Place.of(product.facts[1]) in places:  # otherwise the family's database tells of it
+            if Place.of(product.result[1]) in places:  # otherwise the family's database tells of it
                 yield product.seen(findings(product, rows))
 
     def things(self, where: str) -> Iterator[Thing]:
@@ -203,7 +203,7 @@ def entitlement_of(known: LicenseSpec | LicenseResult) -> Entitlement:
 
 def findings(product: Expected[Laid], rows: Rows) -> Iterator[Finding]:
     """What differs, where these rows are there."""
-    laid, database = product.facts
+    laid, database = product.result
     found = rows.get((f"{database.database}.{laid.location}", product.actual.scope.key))
     if found is None:
         yield Finding(Step.LICENSE, "missing", f"the entitlement is not in {laid.location}")

@@ -24,7 +24,7 @@ from adapters.resources.entitlement import Entitlements
 from adapters.resources.fences import Connect
 from adapters.resources.identities import Identities
 from adapters.resources.login_role import LoginRoles
-from adapters.resources.membership import Memberships
+from adapters.resources.membership import MembershipSet
 from adapters.resources.site_name import SiteNames
 from adapters.resources.topology import Topology
 from application.ports.resources import BoundedExecutor, StepExecutor
@@ -67,7 +67,7 @@ def resources(there: Outside) -> Resources:
 
 def in_the_log(catalog: Catalog, *, site_domain: str) -> tuple[StepExecutor, ...]:
     """The executors of which nothing lies outside the log: it cannot drift, and leaves no orphan."""
-    return Commerce(), Configurations(catalog, site_domain=site_domain), Identities(), Memberships()
+    return Commerce(), Configurations(catalog, site_domain=site_domain), Identities(), MembershipSet()
 
 
 def executors(

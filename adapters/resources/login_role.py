@@ -103,22 +103,22 @@ class LoginRoles(Resource):
 
     def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
         made = completed(snapshots, Step.DATABASE, DatabaseResult)
-        return by_place((Expected(actual, facts.shard, facts) for _, actual, facts in made), self.look)
+        return by_place((Expected(actual, result.shard, result) for _, actual, result in made), self.look)
 
     def look(self, shard: str, made: Sequence[Expected[DatabaseResult]]) -> Iterator[Seen]:
         with self._topology.connect(shard) as connection:
-            places = there(connection, [family.facts for family in made])
-            open_ = [family for family in made if Place.of(family.facts) in places]  # data_missing tells of the others
-            roles = _roles(connection, [family.facts for family in open_])
+            places = there(connection, [family.result for family in made])
+            open_ = [family for family in made if Place.of(family.result) in places]  # data_missing tells of the others
+            roles = _roles(connection, [family.result for family in open_])
             derived = {
                 role.role: role_password(self._master_key, family.actual.scope, role.product, role.generation)
                 for family in open_
-                for role in family.facts.roles
+                for role in family.result.roles
             }
             for role in passwords.changed(connection, derived, url=self._topology.shards[shard].url) & roles.keys():
                 roles[role] = roles[role]._replace(locked_out="has another password than the one derived for it")
         for family in open_:
-            yield family.seen(findings(family.facts, roles))
+            yield family.seen(findings(family.result, roles))
 
     def things(self, where: str) -> Iterator[Thing]:
         """Also a role that is a member of a family's group, whatever its name."""
@@ -170,13 +170,13 @@ class Role(NamedTuple):
     locked_out: str | None = None
 
 
-def findings(facts: DatabaseResult, roles: Mapping[str, Role]) -> Iterator[Finding]:
+def findings(result: DatabaseResult, roles: Mapping[str, Role]) -> Iterator[Finding]:
     """What differs, where these roles are there."""
-    for made in facts.roles:
+    for made in result.roles:
         name, role = f"login role {made.role} of {made.product}", roles.get(made.role)
         if role is None:
             yield Finding(Step.DATABASE, "missing", f"{name} is not there")
-        elif (difference := _difference(made, role, name_of(facts))) is not None:
+        elif (difference := _difference(made, role, name_of(result))) is not None:
             yield Finding(Step.DATABASE, "differs", f"{name} {difference}")
 
 
@@ -191,7 +191,7 @@ def _difference(made: RoleResult, role: Role, place: str) -> str | None:
 def _roles(connection: psycopg.Connection, made: Sequence[DatabaseResult]) -> dict[str, Role]:
     """Each login role is of one group, named like the place that it opens but for the first letter. A group that has
     lost its rights opens nothing."""
-    asked = [(role.role, group_of(facts), name_of(facts)) for facts in made for role in facts.roles]
+    asked = [(role.role, group_of(result), name_of(result)) for result in made for role in result.roles]
     look = sql.SQL(
         "SELECT r.rolname, r.rolcanlogin, EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
         "  LEFT JOIN pg_namespace n ON n.nspname = k.place LEFT JOIN pg_database d ON d.datname = k.place"

@@ -7,7 +7,7 @@ from application.ports.resources import Order, StepExecutor
 from domain.scope.steps import MembershipResult, MembershipSpec, Step
 
 
-class Memberships(StepExecutor):
+class MembershipSet(StepExecutor):
     """The result is all there is of it: the log is where the set is kept."""
 
     serves = (("product", Step.SITE),)

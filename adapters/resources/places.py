@@ -34,18 +34,18 @@ class Place(NamedTuple):
     schema: str
 
     @classmethod
-    def of(cls, facts: DatabaseResult) -> Place:
-        return cls(facts.shard, facts.database, facts.schema_name)
+    def of(cls, result: DatabaseResult) -> Place:
+        return cls(result.shard, result.database, result.schema_name)
 
 
-def name_of(facts: DatabaseResult) -> str:
+def name_of(result: DatabaseResult) -> str:
     """The name of ours: the schema's, or the database's."""
-    return facts.schema_name if facts.isolation == "schema" else facts.database
+    return result.schema_name if result.isolation == "schema" else result.database
 
 
-def group_of(facts: DatabaseResult) -> str:
+def group_of(result: DatabaseResult) -> str:
     """The group of those that may use the place."""
-    return str(ResourceName.parse(name_of(facts)).group)
+    return str(ResourceName.parse(name_of(result)).group)
 
 
 def named(
@@ -60,12 +60,12 @@ def named(
 def there(connection: psycopg.Connection, known: Sequence[DatabaseResult]) -> frozenset[Place]:
     """Those of a shard's families whose data is there. `connection` is in the shard's database."""
     here = connection.info.dbname
-    schemas = set(named(connection, "schema", (facts.schema_name for facts in known if facts.database == here)))
-    databases = set(named(connection, "whole database", (facts.database for facts in known if facts.database != here)))
+    schemas = set(named(connection, "schema", (result.schema_name for result in known if result.database == here)))
+    databases = set(named(connection, "whole database", (each.database for each in known if each.database != here)))
     return frozenset(
-        Place.of(facts)
-        for facts in known
-        if (facts.schema_name in schemas if facts.database == here else facts.database in databases)
+        Place.of(result)
+        for result in known
+        if (result.schema_name in schemas if result.database == here else result.database in databases)
     )
 
 

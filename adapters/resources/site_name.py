@@ -61,15 +61,15 @@ class SiteNames(StepExecutor, Resource):
 
     def observe(self, snapshots: Sequence[TenantSnapshot]) -> Mapping[str, Look]:
         sites = completed(snapshots, Step.SITE, SiteResult)
-        return by_place((Expected(actual, CONTROL, facts) for _, actual, facts in sites), self.look)
+        return by_place((Expected(actual, CONTROL, result) for _, actual, result in sites), self.look)
 
     def look(self, where: str, sites: Sequence[Expected[SiteResult]]) -> Iterator[Seen]:
-        names = [site.facts.site_name for site in sites]
+        names = [site.result.site_name for site in sites]
         with reaching(where), self._control() as connection:
             query = "SELECT site_name, tenant_id FROM site_names WHERE site_name = ANY (%s)"
             owners: dict[str, str] = dict(connection.execute(query, [names]).fetchall())
         for site in sites:
-            yield site.seen(findings(site, owners.get(site.facts.site_name)))
+            yield site.seen(findings(site, owners.get(site.result.site_name)))
 
     def things(self, where: str) -> Iterable[Thing]:
         with reaching(where), self._control() as connection:
@@ -78,7 +78,7 @@ class SiteNames(StepExecutor, Resource):
 
     def owned(self, actual: Provisioning) -> Iterator[Thing]:
         if actual.scope.kind == "site" and (site := actual.steps.get(Step.SITE)):
-            for known in (site.spec, site.facts):
+            for known in (site.spec, site.result):
                 if isinstance(known, SiteSpec | SiteResult):
                     reservation = SiteReservation(known.site_name, actual.scope.tenant_id)
                     yield Thing(CONTROL, "site name", str(reservation))
@@ -97,7 +97,7 @@ class SiteNames(StepExecutor, Resource):
 
 def findings(site: Expected[SiteResult], owner: str | None) -> Iterator[Finding]:
     """What differs, where the name is reserved for `owner`."""
-    name = site.facts.site_name
+    name = site.result.site_name
     if owner is None:
         yield Finding(Step.SITE, "missing", f"the site name {name} is not reserved")
     elif owner != site.actual.scope.tenant_id:

@@ -9,14 +9,14 @@ from typing import Protocol
 class EncryptionKeys(Protocol):
     """Encrypts personal fields under a data key of their subject (`customer:ID`); keys live outside the log."""
 
-    def seal(self, subject: str, plain: bytes, bound_to: str) -> str:
-        """Text that only `unseal` of the same subject and place can read; makes the subject's key if need be."""
+    def encrypt(self, subject: str, plain: bytes, bound_to: str) -> str:
+        """Text that only `decrypt` of the same subject and place can read; makes the subject's key if need be."""
 
-    def unseal(self, sealed: str, bound_to: str) -> bytes | None:
+    def decrypt(self, encrypted: str, bound_to: str) -> bytes | None:
         """The plain bytes; None where the subject was forgotten. Raises TenantryError where it was tampered with."""
 
-    def prefetch(self, *, subjects: Iterable[str] = (), sealed: Iterable[str] = ()) -> None:
-        """Have the keys at hand for encrypting under `subjects` and for decrypting `sealed`, in one go each."""
+    def prefetch(self, *, subjects: Iterable[str] = (), encrypted: Iterable[str] = ()) -> None:
+        """Have the keys at hand for encrypting under `subjects` and for decrypting `encrypted`, in one go each."""
 
     def forget(self, subject: str) -> None:
         """Destroy the subject's keys; everything encrypted under them is unreadable from here on."""

@@ -61,7 +61,7 @@ class Reply:
     scope: str
     step: int
     key: str
-    said: str
+    text: str
     signed_at: int | None = None
 
 

@@ -40,7 +40,7 @@ FRAMES: Final = (b"content-type", b"application/octet-stream")
 HEARTBEAT_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 0.05
 """How long a look-up waits for its freshness token."""
-SILENT_SECONDS: Final = 20.0
+SEND_TIMEOUT_SECONDS: Final = 20.0
 """After which a reader that takes nothing from its stream is let go: it begins anew from its own watermark."""
 
 Headers = list[tuple[bytes, bytes]]
@@ -68,7 +68,7 @@ class ContextService:
         """Whether what the tables say counts: an own lease holds."""
         return time.monotonic() < self._fresh_until
 
-    def woken(self) -> None:
+    def notified(self) -> None:
         """The feed has moved; in the loop's thread."""
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
@@ -202,13 +202,13 @@ class ContextService:
         except ValueError:
             await _send(send, _refusal(400, "query-invalid", "after is a log position"))
             return
-        told, told_epoch, at = query.get("log", ""), query.get("epoch"), self._feed.at
+        log, epoch, at = query.get("log", ""), query.get("epoch"), self._feed.at
         if at.position < 0:
             await _send(send, _refusal(503, "database-unavailable", "the contexts were not read yet: ask again"))
             return
         await send({"type": "http.response.start", "status": 200, "headers": [FRAMES]})
         await self._frame(send, encode(Hello(at.log, at.epoch, FORMAT, at.position)))
-        is_ours = told == at.log and told_epoch in (None, str(at.epoch)) and after >= 0
+        is_ours = log == at.log and epoch in (None, str(at.epoch)) and after >= 0
         if not is_ours or (after > at.position and after > await self._drawn()):
             await self._end(send, encode(Gone()))
             return
@@ -274,11 +274,11 @@ class ContextService:
 
     async def _frame(self, send: Send, frame: bytes) -> None:
         self._counts["frames"] += 1
-        async with asyncio.timeout(SILENT_SECONDS):
+        async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
             await send({"type": "http.response.body", "body": frame, "more_body": True})
 
     async def _end(self, send: Send, last: bytes) -> None:
-        async with asyncio.timeout(SILENT_SECONDS):
+        async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
             await send({"type": "http.response.body", "body": last})
 
     async def _wait(self, seconds: float) -> None:

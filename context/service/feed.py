@@ -46,7 +46,7 @@ CATCH_UP: Final = 2_000
 POLL_SECONDS: Final = 0.25
 
 
-class Listener(Protocol):
+class ContextListener(Protocol):
     """Wakes the feed when the contexts move."""
 
     def wait(self, seconds: float) -> None:
@@ -75,12 +75,14 @@ class Piece:
 
 
 class Feed:
-    """The thread and the pieces. `wake` is called in the thread after each move: it must not block."""
+    """The thread and the pieces. `notify` is called in the thread after each move: it must not block."""
 
-    def __init__(self, reader: ContextReader, listener: Listener, *, wake: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, reader: ContextReader, listener: ContextListener, *, notify: Callable[[], None] = lambda: None
+    ) -> None:
         self._reader = reader
         self._listener = listener
-        self._wake = wake
+        self._notify = notify
         self._pieces: deque[Piece] = deque()
         self._kept = 0
         self._stopped = threading.Event()
@@ -150,7 +152,7 @@ class Feed:
                 self._stopped.wait(POLL_SECONDS)
                 continue
             if moved:
-                self._wake()
+                self._notify()
             else:
                 self._listener.wait(POLL_SECONDS)
 

@@ -29,7 +29,7 @@ SERVICE = "context-service"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServiceAddress:
     """Where the service listens, and who may call: `protect` puts the access middleware around it."""
 
     host: str = "127.0.0.1"
@@ -39,7 +39,7 @@ class Place:
 
 def serve(
     url: str,
-    place: Place,
+    place: ServiceAddress,
     *,
     lease_seconds: float,
     stop: threading.Event,
@@ -52,7 +52,7 @@ def serve(
 
 async def _serve(
     url: str,
-    place: Place,
+    place: ServiceAddress,
     *,
     lease_seconds: float,
     stop: threading.Event,
@@ -69,7 +69,7 @@ async def _serve(
         for each in (of_leases, of_feed, listener):
             stack.callback(each.close)
         service: ContextService
-        feed = Feed(of_feed, listener, wake=lambda: _tell(loop, service))
+        feed = Feed(of_feed, listener, notify=lambda: _tell(loop, service))
         service = ContextService(
             readers=readers,
             feed=feed,
@@ -86,10 +86,10 @@ async def _serve(
 
 def _tell(loop: asyncio.AbstractEventLoop, service: ContextService) -> None:
     with suppress(RuntimeError):  # the loop has ended
-        loop.call_soon_threadsafe(service.woken)
+        loop.call_soon_threadsafe(service.notified)
 
 
-def _server(app: App, place: Place) -> uvicorn.Server:
+def _server(app: App, place: ServiceAddress) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -49,7 +49,7 @@ class Link:
 
     session: int
     position: int
-    told: int | None = None
+    service_at: int | None = None
     """Where its service stood when it greeted."""
 
 
@@ -98,8 +98,8 @@ class Follower:
                 case Hello():
                     self._greet(link, frame)
                 case Gone():
-                    if link.told is not None and link.told < link.position:
-                        raise LinkEnded(f"the service is at {link.told}, behind {link.position} here")
+                    if link.service_at is not None and link.service_at < link.position:
+                        raise LinkEnded(f"the service is at {link.service_at}, behind {link.position} here")
                     raise SnapshotNeeded(f"the service cannot tell what came after {link.position}")
                 case Changes() | Heartbeat():
                     self._continue(link, frame)
@@ -107,15 +107,15 @@ class Follower:
                     raise Garbled("an end in a stream")
 
     def _greet(self, link: Link, hello: Hello) -> None:
-        if link.told is not None:
+        if link.service_at is not None:
             raise Gap("a second Hello")
         if hello.format != FORMAT:
             raise Garbled(f"the service speaks format {hello.format}, this sidecar {FORMAT}")
         self._check(LogId(hello.log, hello.epoch))
-        link.told = hello.position
+        link.service_at = hello.position
 
     def _continue(self, link: Link, frame: Changes | Heartbeat) -> None:
-        if link.told is None:
+        if link.service_at is None:
             raise Gap("a frame before Hello")
         if frame.after != link.position or frame.position < frame.after:
             self.counters.gaps += 1
@@ -131,15 +131,15 @@ class Follower:
 
     # -- the log
 
-    def _check(self, told: LogId) -> None:
+    def _check(self, theirs: LogId) -> None:
         """Raises LinkEnded where the teller is to be left alone, SnapshotNeeded where it is to be believed."""
         own = self.store.log
-        if own is None or told == own:
+        if own is None or theirs == own:
             return
         self.counters.other_logs += 1
-        if told.log == own.log and told.epoch < own.epoch:
-            raise LinkEnded(f"the service tells epoch {told.epoch} of the log, older than {own.epoch} here")
-        log.warning("another log: everything here is dropped", told=f"{told.log}/{told.epoch}")
+        if theirs.log == own.log and theirs.epoch < own.epoch:
+            raise LinkEnded(f"the service tells epoch {theirs.epoch} of the log, older than {own.epoch} here")
+        log.warning("another log: everything here is dropped", theirs=f"{theirs.log}/{theirs.epoch}")
         self.drop()
         raise SnapshotNeeded("the service tells another log")
 
@@ -180,8 +180,8 @@ class Follower:
         with self._lock:
             self._check(LogId(answer.log, answer.epoch))
             if self.store.log is not None:
-                told = self.term_ns if answer.lease_seconds is None else int(answer.lease_seconds * 1e9)
-                self._asked.append((answer.position, asked_ns + min(told, self.term_ns)))
+                lease_ns = self.term_ns if answer.lease_seconds is None else int(answer.lease_seconds * 1e9)
+                self._asked.append((answer.position, asked_ns + min(lease_ns, self.term_ns)))
                 self._grant()
 
     def _grant(self) -> None:
@@ -207,10 +207,10 @@ class Follower:
         while len(self._digests) > REMEMBERED_DIGESTS:
             del self._digests[next(iter(self._digests))]
 
-    def is_like(self, told: LogId, position: int, buckets: list[str]) -> bool | None:
+    def is_like(self, theirs: LogId, position: int, buckets: list[str]) -> bool | None:
         """Whether the copy here was the same at that position; None where that cannot be told."""
         with self._lock:
-            if told != self.store.log:
+            if theirs != self.store.log:
                 return None
             own = self._digests.get(position)
             if own is None and position == self.store.position:

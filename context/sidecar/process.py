@@ -50,7 +50,7 @@ class Sidecar:
         self._ping_seconds = ping_seconds or min(term / 10, 3.0)
         self._ping_timeout = max(term / 4, 0.2)
         self._stopped = threading.Event()
-        self._wanted = threading.Event()
+        self._requested = threading.Event()
         self._trouble: dict[str, str] = {}
         self._threads = [
             *(threading.Thread(target=self._link_forever, args=(each,), name=f"link {each.url}") for each in services),
@@ -63,7 +63,7 @@ class Sidecar:
     def start(self) -> None:
         """Begin to follow."""
         if self.follower.store.log is None:
-            self._wanted.set()
+            self._requested.set()
         for thread in self._threads:
             thread.start()
 
@@ -101,7 +101,7 @@ class Sidecar:
             self._stopped.wait(pause)
 
     def _follow(self, service: Service) -> None:
-        if self._wanted.is_set():
+        if self._requested.is_set():
             return
         link, own = self.follower.link()
         for frame in service.changes(after=link.position, log=own):
@@ -146,7 +146,7 @@ class Sidecar:
         number, pause = 0, FIRST_PAUSE
         digest_at = now_ns() + int(self._digest_seconds * 1e9)
         while not self._stopped.is_set():
-            if self._wanted.is_set():
+            if self._requested.is_set():
                 if self._take_snapshot(self._services[number % len(self._services)]):
                     pause = FIRST_PAUSE
                     continue
@@ -157,7 +157,7 @@ class Sidecar:
             if now_ns() >= digest_at:
                 digest_at = now_ns() + int(self._digest_seconds * 1e9)
                 self._guarded("digest", self._compare)
-            self._wanted.wait(min(READER_SECONDS, self._digest_seconds, 0.5))
+            self._requested.wait(min(READER_SECONDS, self._digest_seconds, 0.5))
 
     def _take_snapshot(self, service: Service) -> bool:
         self.follower.freeze()
@@ -167,7 +167,7 @@ class Sidecar:
         except Exception as error:  # noqa: BLE001 - a snapshot is all or nothing; the next one may be whole
             self._note(f"snapshot {service.url}", str(error))
             return False
-        self._wanted.clear()
+        self._requested.clear()
         self._well(f"snapshot {service.url}")
         log.info("a snapshot is loaded", service=service.url, position=prepared.watermark.position)
         return True
@@ -175,31 +175,31 @@ class Sidecar:
     def _compare(self) -> None:
         if not self.follower.store.is_there():
             self._note("store", "its files are gone: a new snapshot is taken")
-            self._wanted.set()
+            self._requested.set()
             return
         for service in self._services:
             with suppress(ServiceUnavailable):
-                told = service.digest()
-                same = self._settled(LogId(told.log, told.epoch), told.position, told.buckets)
+                digest = service.digest()
+                same = self._settled(LogId(digest.log, digest.epoch), digest.position, digest.buckets)
                 if same is False:
-                    self._note("digest", f"differs from {service.url} at {told.position}: a new snapshot is taken")
-                    self._wanted.set()
+                    self._note("digest", f"differs from {service.url} at {digest.position}: a new snapshot is taken")
+                    self._requested.set()
                 if same is not None:
                     return
 
-    def _settled(self, told: LogId, position: int, buckets: list[str]) -> bool | None:
+    def _settled(self, log_id: LogId, position: int, buckets: list[str]) -> bool | None:
         """Compare at that position, which may be a little ahead."""
         for _ in range(50):
             if self.follower.store.position >= position:
                 break
             self._stopped.wait(0.02)
-        return self.follower.is_like(told, position, buckets)
+        return self.follower.is_like(log_id, position, buckets)
 
     # -- what is said
 
     def _want_snapshot(self, service: Service, error: Exception) -> None:
         self._say(service, error)
-        self._wanted.set()
+        self._requested.set()
 
     def _guarded(self, what: str, act: Callable[[], object]) -> None:
         try:

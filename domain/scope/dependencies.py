@@ -229,7 +229,7 @@ def _kinds_due(event: ScopeEvent, before: Provisioning) -> Collection[ScopeKind]
     match event:
         case StepCompleted(direction="ensure"):
             waiting = _WAIT_FOR.get((event.kind, event.step), ())
-            if before.steps[event.step].facts is None:  # there for the first time: they have waited for it alone, or
+            if before.steps[event.step].result is None:  # there for the first time: they have waited for it alone, or
                 return [kind for kind in waiting if _stands_on_only(kind, event.kind)] or waiting  # for these as well
             return waiting
         case ScopeConverged(kind="product", purge=None, level="retained" | "absent"):

@@ -199,7 +199,7 @@ def _desired_purged_site(
     assert tenant.purge is not None
     name_free_at = moved(tenant.purge.at, policy.site_name_cool_down)
     reserved = site.steps.get(Step.SITE)
-    if name_free_at > now and reserved is not None and reserved.facts is not None:
+    if name_free_at > now and reserved is not None and reserved.result is not None:
         reservation = kept(SiteSpec, site_name=attributes.site_name, access="closed")
         return DesiredState("closed", {Step.SITE: reservation}, due_again_at=name_free_at)
     desired = DesiredState("absent", {}, purge=tenant.purge.started)

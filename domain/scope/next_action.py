@@ -94,7 +94,7 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class RecordDecision:
     """Record in the tenant's stream, at the version that was decided on, what time has brought about."""
 
     event: Passing
@@ -110,7 +110,7 @@ class Nothing:
 NEXT_ATTEMPT: Final = "the next attempt"
 """What a step that failed waits for: the scope is at work, no other component has to act first."""
 
-Action = Note | Start | Execute | Wait | Converge | Fail | PutOnHold | Resume | Nothing
+Action = RecordDecision | Start | Execute | Wait | Converge | Fail | PutOnHold | Resume | Nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def next_action(desired_state: DesiredState, actual: Provisioning, blockers: Blo
     held instead, as far as it came. What is held for a wish is tried again when another one comes.
     """
     if desired_state.passed is not None and not actual.is_on_operator_hold:
-        return Note(desired_state.passed)
+        return RecordDecision(desired_state.passed)
     if actual.on_hold is not None:
         is_another = actual.on_hold.digest not in (None, desired_state.digest)
         return Resume("another wish came") if is_another else Nothing(desired_state.due_again_at)
@@ -296,16 +296,16 @@ def _awaited(what: str, owner: Provisioning) -> str:
 def _has(actual: Provisioning, step: Step) -> bool:
     """Whether others may build on the step: it is there, and no removal of it was started."""
     ensured = actual.steps.get(step)
-    return ensured is not None and ensured.facts is not None and not ensured.leaving
+    return ensured is not None and ensured.result is not None and not ensured.leaving
 
 
 def placement_of(snapshot: TenantSnapshot, family: str) -> RegionResult | None:
     """Where the family lives, once its step 3 has completed."""
     ensured = snapshot.family(family).steps.get(Step.REGION)
-    return ensured.facts if ensured and isinstance(ensured.facts, RegionResult) else None
+    return ensured.result if ensured and isinstance(ensured.result, RegionResult) else None
 
 
 def database_of(snapshot: TenantSnapshot, family: str) -> DatabaseResult | None:
     """The family's database, once its step 6 has completed."""
     ensured = snapshot.family(family).steps.get(Step.DATABASE)
-    return ensured.facts if ensured and isinstance(ensured.facts, DatabaseResult) else None
+    return ensured.result if ensured and isinstance(ensured.result, DatabaseResult) else None

@@ -48,7 +48,7 @@ class StepStarted(_StepEvent):
 
 
 class StepCompleted(_ScopeEvent):
-    """The effect is there. `facts` is what was found or made; None after a removal.
+    """The effect is there. `result` is what was found or made; None after a removal.
 
     `customer_id` says whose persons the result may hold.
     """
@@ -58,7 +58,7 @@ class StepCompleted(_ScopeEvent):
     step: Step
     direction: Direction
     generation: int
-    facts: StepResult | None = None
+    result: StepResult | None = stored_as("facts", default=None)
 
 
 class StepFailed(_StepEvent):
@@ -171,14 +171,14 @@ ScopeEvent = (
 class Ensured:
     """A step that may be there.
 
-    `wish` is what was last started, `facts` what the last completion found. `done` says that the two belong together:
-    an ensure of `wish` completed and nothing was started since. `born` names, for each part of the step, the
-    generation whose intent first named it: what was started is perhaps there until a completion says otherwise.
+    `spec` is what was last started, `result` what the last completion found. `done` says that the two belong together:
+    an ensure of `spec` completed and nothing was started since. `created_generations` names, for each part of the step,
+    the generation whose intent first named it: what was started is perhaps there until a completion says otherwise.
     `leaving` says that a removal was started since: no other scope may build on it until it was ensured again.
     """
 
     spec: StepSpec
-    facts: StepResult | None
+    result: StepResult | None
     done: bool
     created_generations: Mapping[str, int]
     leaving: bool = False
@@ -357,7 +357,7 @@ def _started(actual: Provisioning, event: StepStarted, version: int) -> Provisio
             created_generations.setdefault(part, event.generation)
     ensured = Ensured(
         event.spec,
-        before.facts if before else None,
+        before.result if before else None,
         done=False,
         created_generations=created_generations,
         leaving=event.direction == "remove" or (before is not None and before.leaving),
@@ -377,7 +377,7 @@ def _completed(actual: Provisioning, event: StepCompleted, version: int) -> Prov
     else:
         spec = steps[event.step].spec
         created_generations = {part: steps[event.step].created_generations[part] for part in spec.parts}
-        steps[event.step] = Ensured(spec, event.facts, done=True, created_generations=created_generations)
+        steps[event.step] = Ensured(spec, event.result, done=True, created_generations=created_generations)
     goes_on = event.step is not Step.DATABASE
     return actual.but(
         version=version,

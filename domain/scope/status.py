@@ -74,6 +74,6 @@ def _awaited_approval(scope: Scope, tenant: Tenant) -> str | None:
     """Which changes of the scope await an approval, though nothing of it waits for them; a purge is reported apart."""
     if scope.kind == "family":
         return None
-    changes = [held.event for held in tenant.pending if (held.event.product or "") == scope.key]
+    changes = [pending.event for pending in tenant.pending if (pending.event.product or "") == scope.key]
     texts = [describe_pending(event) for event in changes if event.change != "purge"]
     return f"{' and '.join(texts)} {'await' if texts[1:] else 'awaits'} approval" if texts else None

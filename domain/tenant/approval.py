@@ -58,19 +58,19 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All changes that await approval now; `facts` is what each tenant's changes come to, with what asked for them."""
+    """All changes that await approval now; `events` is what each tenant's changes come to, with what asked for them."""
 
     changes: tuple[Change, ...]
     snapshots: Mapping[str, TenantSnapshot]
-    facts: Mapping[str, tuple[tuple[PendingChange, Destructive | Closing], ...]]
+    events: Mapping[str, tuple[tuple[PendingChange, Destructive | Closing], ...]]
 
     @property
-    def told(self) -> list[dict[str, Any]]:
+    def as_dicts(self) -> list[dict[str, Any]]:
         return [asdict(change) for change in self.changes]
 
     @property
     def hash(self) -> str:
-        content = json.dumps(self.told, sort_keys=True, ensure_ascii=False).encode()
+        content = json.dumps(self.as_dicts, sort_keys=True, ensure_ascii=False).encode()
         return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -85,7 +85,7 @@ def pending_approvals_of(tenant: Tenant) -> PendingApprovals | None:
 def plan(snapshots: Iterable[TenantSnapshot], *, catalog: Catalog, policy: Policy, now: datetime) -> Plan:
     """Every change of those tenants that awaits approval, and what each would do after those before it."""
     changes: list[Change] = []
-    facts: dict[str, tuple[tuple[PendingChange, Destructive | Closing], ...]] = {}
+    events: dict[str, tuple[tuple[PendingChange, Destructive | Closing], ...]] = {}
     found = {snapshot.tenant.id: snapshot for snapshot in snapshots if snapshot.tenant.pending}
     for tenant_id, snapshot in sorted(found.items()):
         growing, coming = snapshot, list[tuple[PendingChange, Destructive | Closing]]()
@@ -98,8 +98,8 @@ def plan(snapshots: Iterable[TenantSnapshot], *, catalog: Catalog, policy: Polic
             after = _levels(growing, catalog=catalog, policy=policy, now=now)
             levels = tuple((key, before[key], after[key]) for key in before if before[key] != after[key])
             changes.append(_planned(tenant_id, pending, decided, levels, policy))
-        facts[tenant_id] = tuple(coming)
-    return Plan(tuple(changes), found, facts)
+        events[tenant_id] = tuple(coming)
+    return Plan(tuple(changes), found, events)
 
 
 def _decided(

@@ -36,7 +36,7 @@ class Budget:
         )
 
     def has_budget(self, counted: Guarded) -> bool:
-        return self.destroys is None or counted.facts < self.destroys
+        return self.destroys is None or counted.destroys < self.destroys
 
     def has_budget_to_close(self, counted: Guarded) -> bool:
         return self.closings is None or counted.closings < self.closings

@@ -10,12 +10,12 @@ from domain.policy import Guard
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """What the destroy guard counts: `facts` recorded at a time without an approval, and by how many the number of
+    """What the destroy guard counts: `destroys` recorded at a time without an approval, and by how many the number of
     destroyed tenants grows. `closings`, the changes that close a product, have `closing_rule` for their budget."""
 
     rule: Guard
     at: datetime
-    facts: int = 0
+    destroys: int = 0
     destroyed: int = 0
     closing_rule: Guard | None = None
     closings: int = 0
@@ -27,7 +27,7 @@ class Guarded:
         return replace(
             self,
             at=max(self.at, other.at),
-            facts=self.facts + other.facts,
+            destroys=self.destroys + other.destroys,
             destroyed=self.destroyed + other.destroyed,
             closing_rule=self.closing_rule or other.closing_rule,
             closings=self.closings + other.closings,

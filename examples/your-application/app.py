@@ -25,8 +25,8 @@ PRODUCT = "confluence"
 def password_of(target: Target) -> str:
     """From the operator's command, on this machine; elsewhere from your store of secrets."""
     tenant = target.tenant_id
-    told = subprocess.run(["tenantry", "credentials", tenant, PRODUCT, "--json"], capture_output=True, check=True)
-    return str(json.loads(told.stdout)["password"])
+    answer = subprocess.run(["tenantry", "credentials", tenant, PRODUCT, "--json"], capture_output=True, check=True)
+    return str(json.loads(answer.stdout)["password"])
 
 
 tenancy = Tenancy.open()

@@ -7,11 +7,11 @@ import time
 
 import psycopg
 
-told = json.loads(subprocess.check_output(["tenantry", "credentials", sys.argv[1], "confluence", "--json"]))
+answer = json.loads(subprocess.check_output(["tenantry", "credentials", sys.argv[1], "confluence", "--json"]))
 keys = {"host": "host", "port": "port", "dbname": "database", "user": "role", "password": "password"}
 for _ in range(100):
     try:
-        psycopg.connect(**{name: told[key] for name, key in keys.items()}).close()
+        psycopg.connect(**{name: answer[key] for name, key in keys.items()}).close()
     except psycopg.OperationalError as error:
         print("refused:", str(error).partition("FATAL:")[2].strip())
         break

@@ -154,7 +154,7 @@ def drop_things(connection: Connection, schema: str, *, among: Collection[str] |
         raise InUse(" ".join(str(error.orig).split())) from error
 
 
-def make_room(connection: Connection, name: str) -> None:
+def drop_previous_generation(connection: Connection, name: str) -> None:
     """An empty schema for the generation that is about to be replaced; the one before it is dropped."""
     drop_previous(connection, name)
     connection.execute(text(f"CREATE SCHEMA {quote(previous_of(name))}"))

@@ -24,7 +24,7 @@ from domain.event_registry import REGISTRY
 from projections.base import BUCKETS, Fold, HandlerFailed, Key, Projection, Row, TableFold
 from projections.writing import apply, copy
 
-READ_FACTS: Final = 4_000
+READ_EVENTS: Final = 4_000
 """In one read: some 20 MB when they are decoded."""
 
 FLUSH_CHANGES: Final = 60_000
@@ -52,11 +52,11 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LoadProgress:
     """Progress of a worker: its position, the number of events read, and the failure of each failed projection."""
 
     position: int
-    facts: int
+    events: int
     failures: dict[str, str]
     done: bool = False
 
@@ -113,7 +113,7 @@ class Building:
         return bool(self.met[bit >> 3] & (1 << (bit & 7)))
 
 
-def load(sources: Sources, job: Job, say: Callable[[Told], None]) -> Told:
+def load(sources: Sources, job: Job, say: Callable[[LoadProgress], None]) -> LoadProgress:
     """Do the job and return its result. `say` gets the progress."""
     reader, engine = sources.reader(), sources.engine()
     failures: dict[str, str] = {}
@@ -124,27 +124,27 @@ def load(sources: Sources, job: Job, say: Callable[[Told], None]) -> Told:
             if projection.name in job.schemas
         ]
         ignored = ignored_by(work.projection for work in building)
-        at, facts = 0, 0
+        at, events = 0, 0
         while at < job.upto and building:
-            batch = reader.read(at, job.upto, limit=READ_FACTS, ignore=ignored, buckets=job.buckets, of=BUCKETS)
-            fold_into(building, (recorded for _, recorded in batch.facts), failures)
+            batch = reader.read(at, job.upto, limit=READ_EVENTS, ignore=ignored, buckets=job.buckets, of=BUCKETS)
+            fold_into(building, (recorded for _, recorded in batch.events), failures)
             building = [work for work in building if work.projection.name not in failures]
-            at, facts = batch.upto, facts + len(batch.facts)
+            at, events = batch.upto, events + len(batch.events)
             if sum(work.changes for work in building) >= FLUSH_CHANGES or at >= job.upto:
                 with engine.begin() as connection:
                     for work in building:
                         work.flush(connection)
-            say(Told(at, facts, dict(failures)))
-        return Told(at, facts, failures, done=True)
+            say(LoadProgress(at, events, dict(failures)))
+        return LoadProgress(at, events, failures, done=True)
     finally:
         reader.close()
         engine.dispose()
 
 
-def fold_into(building: Iterable[Building], facts: Iterable[Recorded | Unread], failures: dict[str, str]) -> None:
+def fold_into(building: Iterable[Building], events: Iterable[Recorded | Unread], failures: dict[str, str]) -> None:
     """Fold the events for each; a projection that fails on an event is named in `failures` and gets no more."""
     works = list(building)
-    for recorded in facts:
+    for recorded in events:
         kind = recorded.kind if isinstance(recorded, Unread) else type(recorded.event)
         for work in works:
             if kind is not None and kind not in work.projection.handles:

@@ -18,25 +18,25 @@ from multiprocessing.connection import wait
 from sqlalchemy.exc import DBAPIError
 
 from domain.errors import TenantryError, Unavailable
-from history.rebuild.loading import Job, Sources, Told, load, spare_the_collector
+from history.rebuild.loading import Job, LoadProgress, Sources, load, spare_the_collector
 from projections.base import BUCKETS
 
 
 def load_together(
-    sources: Sources, schemas: Mapping[str, str], upto: int, *, workers: int, say: Callable[[Told], None]
-) -> Told:
+    sources: Sources, schemas: Mapping[str, str], upto: int, *, workers: int, say: Callable[[LoadProgress], None]
+) -> LoadProgress:
     """Load the log up to a position into the schema of each projection; the joint result of all workers.
 
     `say` gets the joint progress of all workers. Raises TenantryError.
     """
     shares = [tuple(range(rank, BUCKETS, workers)) for rank in range(min(workers, BUCKETS))]
     jobs = [Job(dict(schemas), share, upto) for share in shares]
-    told: dict[int, Told] = {}
+    progress: dict[int, LoadProgress] = {}
 
-    def hear(rank: int, news: Told) -> None:
-        told[rank] = news
-        done = sum(each.position * len(jobs[which].buckets) // BUCKETS for which, each in told.items())
-        say(Told(done, sum(each.facts for each in told.values()), {}))
+    def hear(rank: int, news: LoadProgress) -> None:
+        progress[rank] = news
+        done = sum(each.position * len(jobs[which].buckets) // BUCKETS for which, each in progress.items())
+        say(LoadProgress(done, sum(each.events for each in progress.values()), {}))
 
     if len(jobs) == 1:
         gc.disable()  # see spare_the_collector
@@ -46,11 +46,11 @@ def load_together(
             gc.enable()
     else:
         _side_by_side(sources, jobs, hear)
-    failures = {name: why for each in told.values() for name, why in each.failures.items()}
-    return Told(upto, sum(each.facts for each in told.values()), failures, done=True)
+    failures = {name: why for each in progress.values() for name, why in each.failures.items()}
+    return LoadProgress(upto, sum(each.events for each in progress.values()), failures, done=True)
 
 
-def _side_by_side(sources: Sources, jobs: Sequence[Job], hear: Callable[[int, Told], None]) -> None:
+def _side_by_side(sources: Sources, jobs: Sequence[Job], hear: Callable[[int, LoadProgress], None]) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["history.rebuild.replay"])  # what it imports is there for every worker
     pipes: dict[Pipe, int] = {}
@@ -82,12 +82,12 @@ def _side_by_side(sources: Sources, jobs: Sequence[Job], hear: Callable[[int, To
             pipe.close()
 
 
-def _next(pipe: Pipe) -> Told | Exception:
+def _next(pipe: Pipe) -> LoadProgress | Exception:
     try:
         news = pipe.recv()
     except EOFError:
         return TenantryError("a worker of the rebuild was killed: start the rebuild again")
-    return news if isinstance(news, (Told, Exception)) else TenantryError(str(news))
+    return news if isinstance(news, (LoadProgress, Exception)) else TenantryError(str(news))
 
 
 def _work(sources: Sources, job: Job, pipe: Pipe) -> None:

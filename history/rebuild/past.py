@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 from adapters.postgres.past import Moment
 from domain.errors import TenantryError, Unavailable, UsageError
 from history.rebuild import generations
-from history.rebuild.loading import Sources, Told
+from history.rebuild.loading import LoadProgress, Sources
 from history.rebuild.parallel_load import first_line, load_together
 from projections.base import METADATA, Projection
 
@@ -40,18 +40,18 @@ _RESERVED: Final = re.compile(r"public|information_schema|pg_.*|rebuild_.*|previ
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The result. `facts` is the number of events that were read and decoded for all read models together."""
+    """The result. `events` is the number of events that were read and decoded for all read models together."""
 
     schema: str
     names: tuple[str, ...]
     moment: Moment
-    facts: int
+    events: int
     seconds: float
 
     @property
     def rate(self) -> float:
         """Events a second, from the first to the last."""
-        return self.facts / self.seconds if self.seconds else 0.0
+        return self.events / self.seconds if self.seconds else 0.0
 
 
 def build(
@@ -61,7 +61,7 @@ def build(
     into: str,
     only: Sequence[str] = (),
     workers: int = 1,
-    say: Callable[[Told], None] = lambda _: None,
+    say: Callable[[LoadProgress], None] = lambda _: None,
 ) -> Built:
     """Build read models (`only` those, or all) as they were at the moment in the schema `into`.
 
@@ -75,9 +75,9 @@ def build(
     try:
         with engine.connect() as connection, _reserved(connection, chosen, schema) as building:
             schemas = dict.fromkeys((each.name for each in chosen), building)
-            told = load_together(sources, schemas, moment.position, workers=workers, say=say)
-            if told.failures:
-                raise TenantryError(f"{'; '.join(told.failures.values())}. Schema {schema} is as it was before")
+            loaded = load_together(sources, schemas, moment.position, workers=workers, say=say)
+            if loaded.failures:
+                raise TenantryError(f"{'; '.join(loaded.failures.values())}. Schema {schema} is as it was before")
             with connection.begin():
                 for each in chosen:
                     generations.analyze(connection, each, building)
@@ -92,7 +92,7 @@ def build(
     finally:
         engine.dispose()
     seconds = time.monotonic() - started
-    return Built(schema, tuple(each.name for each in chosen), moment, told.facts, seconds)
+    return Built(schema, tuple(each.name for each in chosen), moment, loaded.events, seconds)
 
 
 def _chosen(models: Sequence[Projection], only: Sequence[str]) -> list[Projection]:
@@ -103,14 +103,14 @@ def _chosen(models: Sequence[Projection], only: Sequence[str]) -> list[Projectio
     return [known[name] for name in dict.fromkeys(only or known)]
 
 
-def _schema_name(said: str) -> str:
-    if not _NAME.fullmatch(said):
-        raise UsageError(f"{said!r} is no name for a schema: use lower-case letters, digits and _, up to 63 of them")
-    if _RESERVED.fullmatch(said):
+def _schema_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for a schema: use lower-case letters, digits and _, up to 63 of them")
+    if _RESERVED.fullmatch(name):
         raise UsageError(
-            f"schema {said} is not for this: choose a name that is neither PostgreSQL's nor a generation's"
+            f"schema {name} is not for this: choose a name that is neither PostgreSQL's nor a generation's"
         )
-    return said
+    return name
 
 
 # -- the schema ----------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def _reserved(connection: Connection, chosen: Sequence[Projection], schema: str)
     with connection.begin():
         if not generations.reserve(connection, f"as of: {schema}"):
             raise UsageError(f"schema {schema} is being built by another process: wait for it, or stop it")
-        whose = _said_of(connection, schema)
+        whose = _comment_of(connection, schema)
         if whose is not None and not whose.startswith(MARK):
             raise UsageError(f"schema {schema} exists and is not ours: choose another name, it is left as it is")
         for left in _left_by_killed_runs(connection, schema):
@@ -143,7 +143,7 @@ def _reserved(connection: Connection, chosen: Sequence[Projection], schema: str)
 
 def _drop_ours(connection: Connection, schema: str) -> None:
     """Drop the old schema. Raises UsageError where it has a table or view that Tenantry did not create."""
-    whose = _said_of(connection, schema)
+    whose = _comment_of(connection, schema)
     if whose is None:
         return
     if not whose.startswith(MARK):
@@ -157,20 +157,20 @@ def _drop_ours(connection: Connection, schema: str) -> None:
         ) from error
 
 
-def _said_of(connection: Connection, schema: str) -> str | None:
+def _comment_of(connection: Connection, schema: str) -> str | None:
     """The comment of the schema; None where there is no such schema."""
     query = text("SELECT coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace WHERE nspname = :name")
-    said = connection.execute(query, {"name": schema}).scalar()
-    return None if said is None else str(said)
+    comment = connection.execute(query, {"name": schema}).scalar()
+    return None if comment is None else str(comment)
 
 
 def _left_by_killed_runs(connection: Connection, schema: str) -> list[str]:
     names = connection.execute(
         text(
             "SELECT nspname FROM pg_namespace WHERE nspname ~ '^as_of_[0-9a-f]{8}$'"
-            " AND obj_description(oid, 'pg_namespace') = :said"
+            " AND obj_description(oid, 'pg_namespace') = :comment"
         ),
-        {"said": MARK + _for(schema)},
+        {"comment": MARK + _for(schema)},
     )
     return [str(name) for name in names.scalars()]
 
@@ -180,8 +180,8 @@ def _for(schema: str) -> str:
 
 
 def _say_whose(connection: Connection, schema: str, what: str) -> None:
-    said = text("SELECT format('COMMENT ON SCHEMA %I IS %L', CAST(:schema AS text), CAST(:said AS text))")
-    statement = connection.execute(said, {"schema": schema, "said": MARK + what}).scalar_one()
+    statement = text("SELECT format('COMMENT ON SCHEMA %I IS %L', CAST(:schema AS text), CAST(:comment AS text))")
+    statement = connection.execute(statement, {"schema": schema, "comment": MARK + what}).scalar_one()
     connection.exec_driver_sql(statement.replace("%", "%%"))
 
 

@@ -28,7 +28,7 @@ from application.progress import Progress
 from domain.errors import Unavailable, UsageError
 from history.rebuild import generations
 from history.rebuild.generations import Busy
-from history.rebuild.loading import Building, Sources, Told, fold_into, ignored_by
+from history.rebuild.loading import Building, LoadProgress, Sources, fold_into, ignored_by
 from history.rebuild.parallel_load import first_line, load_together
 from projections.base import Projection
 from projections.positions import ensure
@@ -36,7 +36,7 @@ from projections.positions import ensure
 SMALL: Final = 2_000
 """The largest number of positions that may be left to apply while the live generation is locked."""
 
-CATCH_UP_FACTS: Final = 5_000
+CATCH_UP_EVENTS: Final = 5_000
 
 SWAP_SECONDS: Final = 60.0
 """How long a swap is tried while readers keep the tables locked."""
@@ -44,10 +44,10 @@ SWAP_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """The result. `facts`: events read and decoded for all projections together; `failures`: by projection."""
+    """The result. `events`: events read and decoded for all projections together; `failures`: by projection."""
 
     names: tuple[str, ...]
-    facts: int
+    events: int
     position: int
     load_seconds: float
     seconds: float
@@ -56,7 +56,7 @@ class Rebuilt:
     @property
     def rate(self) -> float:
         """Events a second, from the first to the swap."""
-        return self.facts / self.seconds if self.seconds else 0.0
+        return self.events / self.seconds if self.seconds else 0.0
 
 
 class Replay:
@@ -80,26 +80,26 @@ class Replay:
         try:
             with engine.connect() as connection, self._reserved(connection, chosen) as schemas:
                 mark = reader.mark()
-                told = load_together(self._sources, schemas, mark, workers=workers, say=self._loading(mark))
+                loaded = load_together(self._sources, schemas, mark, workers=workers, say=self._loading(mark))
                 load_seconds = time.monotonic() - started
-                failures = dict(told.failures)
+                failures = dict(loaded.failures)
                 works = [Building(self._models[name], schema) for name, schema in schemas.items()]
                 at = mark
                 for work in works:
                     if work.projection.name in failures:
                         continue
-                    self._say(Progress(mark, mark, told.facts, f"analyzing {work.projection.name}"))
+                    self._say(Progress(mark, mark, loaded.events, f"analyzing {work.projection.name}"))
                     with connection.begin():
                         generations.analyze(connection, work.projection, work.schema)
-                    at, read = self._take_over(connection, reader, work, mark, told.facts, failures)
-                    told = Told(at, told.facts + read, failures)
+                    at, read = self._take_over(connection, reader, work, mark, loaded.events, failures)
+                    loaded = LoadProgress(at, loaded.events + read, failures)
         except DBAPIError as error:
             raise Unavailable(f"the rebuild was broken off ({first_line(error)}): start it again") from error
         finally:
             reader.close()
             engine.dispose()
         seconds = time.monotonic() - started
-        return Rebuilt(tuple(schemas), told.facts, at, load_seconds, seconds, failures)
+        return Rebuilt(tuple(schemas), loaded.events, at, load_seconds, seconds, failures)
 
     def drop_previous(self, names: Sequence[str]) -> list[str]:
         """Drop the previous generations; returns the names of those that existed. Raises UsageError."""
@@ -143,8 +143,8 @@ class Replay:
                     with connection.begin():
                         generations.abandon(connection, schema)
 
-    def _loading(self, mark: int) -> Callable[[Told], None]:
-        return lambda told: self._say(Progress(told.position, mark, told.facts, "loading"))
+    def _loading(self, mark: int) -> Callable[[LoadProgress], None]:
+        return lambda loaded: self._say(Progress(loaded.position, mark, loaded.events, "loading"))
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class Replay:
         until = time.monotonic() + SWAP_SECONDS
         rng = random.SystemRandom()
         with connection.begin():
-            generations.make_room(connection, name)
+            generations.drop_previous_generation(connection, name)
         while True:
             while (mark := reader.mark()) - at > SMALL:
                 at, count = self._apply(connection, reader, work, at, mark, failures)
@@ -191,23 +191,23 @@ class Replay:
     def _apply(
         self, connection: Connection, reader: LogReader, work: Building, at: int, mark: int, failures: dict[str, str]
     ) -> tuple[int, int]:
-        batch = reader.read(at, mark, limit=CATCH_UP_FACTS, ignore=ignored_by([work.projection]))
-        fold_into([work], (recorded for _, recorded in batch.facts), failures)
+        batch = reader.read(at, mark, limit=CATCH_UP_EVENTS, ignore=ignored_by([work.projection]))
+        fold_into([work], (recorded for _, recorded in batch.events), failures)
         if work.projection.name not in failures:
             if connection.in_transaction():
                 work.upsert(connection)
             else:
                 with connection.begin():
                     work.upsert(connection)
-        return batch.upto, len(batch.facts)
+        return batch.upto, len(batch.events)
 
     def _swap(
         self, connection: Connection, reader: LogReader, work: Building, at: int, failures: dict[str, str]
     ) -> tuple[int, int]:
         """In the caller's transaction: nothing of it stays when it is rolled back."""
         read = 0
-        held = generations.hold_positions(connection, work.projection)
-        mark = max(reader.mark(), *held.values())
+        positions = generations.hold_positions(connection, work.projection)
+        mark = max(reader.mark(), *positions.values())
         while at < mark:
             at, count = self._apply(connection, reader, work, at, mark, failures)
             read += count

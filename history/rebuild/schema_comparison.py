@@ -20,7 +20,7 @@ EXAMPLES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class TableComparison:
     """One table: `rows` of the first schema, numbers of missing and differing rows, and some of their keys."""
 
     table: str
@@ -42,7 +42,7 @@ def compare(
     models: Sequence[Projection],
     *,
     say: Callable[[Progress], None] = lambda _: None,
-) -> list[Compared]:
+) -> list[TableComparison]:
     """Each table of the read models that both schemas have, in one snapshot. Raises UsageError where there is none."""
     try:
         return _compare(engine, first, second, models, say)
@@ -63,14 +63,14 @@ def refuse_unknown(engine: Engine, schema: str, models: Sequence[Projection]) ->
 
 def _compare(
     engine: Engine, first: str, second: str, models: Sequence[Projection], say: Callable[[Progress], None]
-) -> list[Compared]:
+) -> list[TableComparison]:
     with engine.connect() as connection, connection.begin():
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         there = {schema: _known(connection, schema, models) for schema in (first, second)}
         both = [
             table for each in models for table in each.tables if all(table.name in tables for tables in there.values())
         ]
-        compared: list[Compared] = []
+        compared: list[TableComparison] = []
         for table in both:
             rows = sum(each.rows for each in compared)
             say(Progress(len(compared), len(both), rows, f"comparing {table.name}"))
@@ -91,7 +91,7 @@ def _known(connection: Connection, schema: str, models: Sequence[Projection]) ->
     return found
 
 
-def _compared(connection: Connection, table: Table, first: str, second: str) -> Compared:
+def _compared(connection: Connection, table: Table, first: str, second: str) -> TableComparison:
     keys = ", ".join(quote(column.name) for column in table.primary_key)
     key = quote(table.primary_key.columns.values()[0].name)
     sides = f"{quote(first)}.{quote(table.name)} a FULL JOIN {quote(second)}.{quote(table.name)} b USING ({keys})"
@@ -108,7 +108,7 @@ def _compared(connection: Connection, table: Table, first: str, second: str) -> 
     if left or right or different:
         query = text(f"SELECT concat_ws('/', {keys}) FROM {sides} WHERE {other} ORDER BY 1 LIMIT {EXAMPLES}")  # noqa: S608
         examples.extend(connection.execute(query).scalars())
-    return Compared(table.name, rows, left, right, different, tuple(map(str, examples)))
+    return TableComparison(table.name, rows, left, right, different, tuple(map(str, examples)))
 
 
 def _row(table: Table, side: str) -> str:

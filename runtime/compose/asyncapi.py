@@ -115,7 +115,7 @@ def document() -> dict[str, Any]:
     schemas |= {**defined_by_reply, "reply": reply}
     messages["order"] = _message("order", "Asks a provisioner of another team for a step", "application/json")
     messages["reply"] = _message("reply", "What a provisioner of another team says of an order", "application/json")
-    told = [type_ for type_, _, _ in types()]
+    published = [type_ for type_, _, _ in types()]
     customer = [type_ for type_ in COMMANDS if type_.startswith("commerce.")]
     carried = {
         "commerce": (
@@ -130,7 +130,7 @@ def document() -> dict[str, Any]:
             "receive",
             "What becomes of tenants, products and licenses. Key: tenant id.",
         ),
-        "provisioning": (topics["provisioning_topic"], told, "send", "Integration events. Key: tenant id."),
+        "provisioning": (topics["provisioning_topic"], published, "send", "Integration events. Key: tenant id."),
         "replies": (topics["replies_topic"], ["reply"], "receive", "Replies of provisioners of other teams."),
         "orders": ("{topic}", ["order"], "send", "Orders to a provisioner of another team. Key: the scope."),
     }
@@ -258,9 +258,9 @@ def page() -> str:
     whole = document()
     envelope = whole["components"]["schemas"]["tenantry.step.completed"]["properties"]
     actions = {each["channel"]["$ref"].rpartition("/")[2]: each["action"] for each in whole["operations"].values()}
-    told = {name: ("sends" if action == "send" else "receives") for name, action in actions.items()}
+    published = {name: ("sends" if action == "send" else "receives") for name, action in actions.items()}
     topics = [
-        f"| `{channel['address']}` | {told[name]} | {len(channel['messages'])} | {channel['description']} |"
+        f"| `{channel['address']}` | {published[name]} | {len(channel['messages'])} | {channel['description']} |"
         for name, channel in whole["channels"].items()
     ]
     rows = [

@@ -12,7 +12,7 @@ from adapters.kafka import cloudevents_reader as inbound
 from adapters.kafka import fast_reader
 from adapters.kafka.ports import Consumer, Message, OnAssign
 from adapters.kafka.preserved_messages import preserve, restore
-from application.inbound import Inbound, Readable, Unreadable, set_aside
+from application.inbound import Inbound, Readable, RefusedMessage, set_aside
 from application.ingest import Lifecycle
 from application.ports.inbox import WaitingMessage
 from domain.faults import INTERNAL_ERROR
@@ -87,7 +87,7 @@ class IncomingMessages:
         yield self._placed(unread, *place)
 
     def _placed(
-        self, read: inbound.InboundMessage | inbound.Unreadable, topic: str, partition: int, offset: int
+        self, read: inbound.InboundMessage | inbound.UnreadableMessage, topic: str, partition: int, offset: int
     ) -> Inbound:
         keyed = self._digest.copy()  # half the work is done with the key
         keyed.update(read.digest)
@@ -106,7 +106,7 @@ class IncomingMessages:
                 partition=partition,
                 offset=offset,
             )
-        return Unreadable(
+        return RefusedMessage(
             rule=read.rule,
             explanation=read.explanation,
             source=read.source,

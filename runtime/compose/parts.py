@@ -106,7 +106,7 @@ class Parts(Process):
             self.endpoints.database_url,
             known=before.catalog if before is not None else None,
             proposed=proposed.catalog,
-            facts_of=lambda tenant_id: self.past.facts_of(tenant_id, self.log.advance_mark()),
+            events_of=lambda tenant_id: self.past.events_of(tenant_id, self.log.advance_mark()),
         )
 
     # -- data ---------------------------------------------------------------------------------------------------------

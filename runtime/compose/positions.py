@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from adapters.kafka.intake_standing import Standing, standings
+from adapters.kafka.intake_standing import PartitionStanding, standings
 from adapters.kafka.raw_reader import PartitionReader
 from runtime.compose.process import Process, once
 
@@ -21,7 +21,7 @@ def partition_reader_of(parts: Process) -> PartitionReader:
     return parts.closing(PartitionReader(parts.endpoints.kafka_bootstrap, connect_seconds=2))
 
 
-def standings_of(parts: Process) -> list[Standing]:
+def standings_of(parts: Process) -> list[PartitionStanding]:
     """How far the intake is in each of its partitions."""
     topics = [parts.settings.commerce_topic, parts.settings.lifecycle_topic]
     return standings(parts.endpoints.database_url, partition_reader_of(parts), topics)

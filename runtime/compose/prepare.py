@@ -65,7 +65,7 @@ def prepare_topics(parts: Parts) -> None:
 def _ensure_databases(parts: Parts) -> None:
     """Shards without a url are databases of the server that holds the log; they are made there."""
     elsewhere = {shard.name for shard in parts.settings.topology if shard.url is not None}
-    wanted_names = [
+    names = [
         database_of_shard(shard.name)
         for shard in parts.configuration.topology.shards
         if shard.address is None and shard.name not in {*elsewhere, *parts.endpoints.shard_urls}
@@ -73,9 +73,9 @@ def _ensure_databases(parts: Parts) -> None:
     url = parts.endpoints.database_url
     try:
         with answering(), connect(url, limits=LONG, autocommit=True) as connection:
-            rows = connection.execute("SELECT datname FROM pg_database WHERE datname = ANY(%s)", (wanted_names,))
+            rows = connection.execute("SELECT datname FROM pg_database WHERE datname = ANY(%s)", (names,))
             there = {str(name) for (name,) in rows.fetchall()}
-            for name in wanted_names:
+            for name in names:
                 if name not in there:
                     made = sql.Identifier(name)
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(made))
@@ -84,6 +84,6 @@ def _ensure_databases(parts: Parts) -> None:
         if not isinstance(error.__cause__, errors.InsufficientPrivilege):
             raise
         raise UsageError(
-            f"this database user may not create the shards' databases ({', '.join(wanted_names)}): create them, give it"
+            f"this database user may not create the shards' databases ({', '.join(names)}): create them, give it"
             " CREATEDB, or name your own [[shards]] in tenantry.toml"
         ) from error

@@ -69,7 +69,7 @@ class _Commands:
 _commands = once(_Commands)
 
 
-class Replies:
+class ReplyConsumer:
     """The replies of provisioners of others: their consumer, and how one is read."""
 
     def __init__(self, parts: Parts) -> None:

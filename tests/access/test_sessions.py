@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from access.edge.jwks import JwkSet, from_file, from_https, read_jwks, write_jwks
 from access.edge.local_issuer import LocalIssuer
 from access.edge.refusals import EdgeRefused
-from access.edge.sessions import Issuer, Place, Sessions
+from access.edge.sessions import Issuer, Place, SessionVerifier
 from access.edge.settings import SessionIssuer
 from tenantry_client.asap.algorithms import PublicKey
 from tenantry_client.asap.refusals import Refused
@@ -45,10 +45,10 @@ class World:
             raise OSError("away")
         return self.issuer.jwks()
 
-    def sessions(self, place: Place = "cookie") -> Sessions:
+    def sessions(self, place: Place = "cookie") -> SessionVerifier:
         settings = SessionIssuer(issuer="https://id.example", audience="edge", jwks="x", carried_in=place)
         keys = JwkSet(self.load, max_age=300, pause=5)
-        return Sessions([Issuer(settings, keys)], clock=lambda: self.now, monotonic=lambda: self.ticks)
+        return SessionVerifier([Issuer(settings, keys)], clock=lambda: self.now, monotonic=lambda: self.ticks)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def world() -> World:
     return World()
 
 
-def code(sessions: Sessions, token: str, place: Place = "cookie") -> str:
+def code(sessions: SessionVerifier, token: str, place: Place = "cookie") -> str:
     with pytest.raises(EdgeRefused) as refused:
         sessions.verify(token, place)
     return refused.value.code
@@ -157,7 +157,7 @@ def test_an_issuer_that_is_away_costs_nothing_until_its_set_is_too_old(world: Wo
 
 def test_the_memory_of_sessions_is_bounded(world: World) -> None:
     settings = SessionIssuer(issuer="https://id.example", audience="edge", jwks="x", carried_in="cookie")
-    sessions = Sessions([Issuer(settings, JwkSet(world.load))], clock=lambda: world.now, remembered=3)
+    sessions = SessionVerifier([Issuer(settings, JwkSet(world.load))], clock=lambda: world.now, remembered=3)
     tokens = [world.issuer.session(f"a-{number}") for number in range(5)]
     for token in tokens:
         sessions.verify(token, "cookie")
@@ -220,7 +220,7 @@ def https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[repositor
 def test_a_set_is_had_by_https(https: repositories.Repository, world: World) -> None:
     https.answer = repositories.always(repositories.response(200, world.issuer.jwks()))
     settings = SessionIssuer(issuer="https://id.example", audience="edge", jwks=https.url, carried_in="cookie")
-    sessions = Sessions([Issuer(settings, JwkSet(from_https(https.url)))], clock=lambda: world.now)
+    sessions = SessionVerifier([Issuer(settings, JwkSet(from_https(https.url)))], clock=lambda: world.now)
     assert sessions.verify(world.issuer.session("ada"), "cookie").account_id == "ada"
 
 

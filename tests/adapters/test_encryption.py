@@ -77,20 +77,20 @@ def rows(pool: CountingPool) -> list[tuple[Any, ...]]:
 
 
 def test_another_process_reads_what_one_has_sealed(process: Process) -> None:
-    assert process().unseal(process().seal("customer:c-1", b"plain", PLACE), PLACE) == b"plain"
+    assert process().decrypt(process().encrypt("customer:c-1", b"plain", PLACE), PLACE) == b"plain"
 
 
 def test_many_processes_that_seal_for_a_new_subject_at_once_make_one_key(pool: CountingPool, process: Process) -> None:
     start = Barrier(6)
 
-    def seal(keys: PostgresEncryptionKeys) -> str:
+    def encrypt(keys: PostgresEncryptionKeys) -> str:
         start.wait()
-        return keys.seal("customer:c-1", b"plain", PLACE)
+        return keys.encrypt("customer:c-1", b"plain", PLACE)
 
     with ThreadPoolExecutor(6) as threads:
-        sealed = list(threads.map(seal, [process() for _ in range(6)]))
+        encrypted = list(threads.map(encrypt, [process() for _ in range(6)]))
     assert len(rows(pool)) == 1
-    assert len({text.split(".")[1] for text in sealed}) == 1
+    assert len({text.split(".")[1] for text in encrypted}) == 1
 
 
 def test_batches_of_the_same_new_subjects_in_any_order_do_not_wait_for_each_other(
@@ -105,7 +105,7 @@ def test_batches_of_the_same_new_subjects_in_any_order_do_not_wait_for_each_othe
 
 def test_forgetting_empties_the_key_and_leaves_its_row(pool: CountingPool, process: Process) -> None:
     keys = process()
-    keys.seal("customer:c-1", b"plain", PLACE)
+    keys.encrypt("customer:c-1", b"plain", PLACE)
     keys.forget("customer:c-1")
     ((subject, _, wrapped, forgotten_at),) = rows(pool)
     assert (subject, wrapped) == ("customer:c-1", None)
@@ -114,12 +114,12 @@ def test_forgetting_empties_the_key_and_leaves_its_row(pool: CountingPool, proce
 
 def test_another_process_forgets_when_its_cache_is_old(process: Process, clock: Clock) -> None:
     here, there = process(), process()
-    sealed = here.seal("customer:c-1", b"plain", PLACE)
-    assert there.unseal(sealed, PLACE) == b"plain"
+    encrypted = here.encrypt("customer:c-1", b"plain", PLACE)
+    assert there.decrypt(encrypted, PLACE) == b"plain"
     here.forget("customer:c-1")
     clock.now += CACHE_SECONDS
-    assert there.unseal(sealed, PLACE) is None
-    assert here.unseal(there.seal("customer:c-1", b"again", PLACE), PLACE) == b"again"
+    assert there.decrypt(encrypted, PLACE) is None
+    assert here.decrypt(there.encrypt("customer:c-1", b"again", PLACE), PLACE) == b"again"
 
 
 def test_a_load_that_was_under_way_does_not_bring_a_forgotten_key_back(pool: CountingPool) -> None:
@@ -130,19 +130,19 @@ def test_a_load_that_was_under_way_does_not_bring_a_forgotten_key_back(pool: Cou
             self.forget("customer:c-1")
             return super()._hold(rows, forgettings)
 
-    sealed = PostgresEncryptionKeys(pool, MASTER).seal("customer:c-1", b"plain", PLACE)
+    encrypted = PostgresEncryptionKeys(pool, MASTER).encrypt("customer:c-1", b"plain", PLACE)
     keys = Overtaken(pool, MASTER)
-    keys.unseal(sealed, PLACE)
-    assert keys.unseal(sealed, PLACE) is None
+    keys.decrypt(encrypted, PLACE)
+    assert keys.decrypt(encrypted, PLACE) is None
 
 
 def test_keys_are_loaded_once(pool: CountingPool, process: Process) -> None:
     keys = process()
-    sealed = keys.seal("customer:c-1", b"plain", PLACE)
+    encrypted = keys.encrypt("customer:c-1", b"plain", PLACE)
     taken = pool.taken
     for _ in range(50):
-        assert keys.unseal(sealed, PLACE) == b"plain"
-        keys.seal("customer:c-1", b"plain", PLACE)
+        assert keys.decrypt(encrypted, PLACE) == b"plain"
+        keys.encrypt("customer:c-1", b"plain", PLACE)
     assert pool.taken == taken
 
 
@@ -150,45 +150,45 @@ def test_a_batch_is_prefetched_with_one_query_for_each_direction(pool: CountingP
     subjects = [f"customer:{number}" for number in range(200)]
     one = process()
     one.prefetch(subjects=subjects)
-    sealed = [one.seal(subject, subject.encode(), PLACE) for subject in subjects]
+    encrypted = [one.encrypt(subject, subject.encode(), PLACE) for subject in subjects]
     assert pool.taken == 1
     other = process()
-    other.prefetch(sealed=[*sealed, "v1.damaged", "v1.\0.x", ""])
-    assert [other.unseal(text, PLACE) for text in sealed] == [subject.encode() for subject in subjects]
+    other.prefetch(encrypted=[*encrypted, "v1.damaged", "v1.\0.x", ""])
+    assert [other.decrypt(text, PLACE) for text in encrypted] == [subject.encode() for subject in subjects]
     assert pool.taken == 2
 
 
 def test_forgotten_keys_are_prefetched_too(pool: CountingPool, process: Process) -> None:
     one = process()
-    sealed = one.seal("customer:c-1", b"plain", PLACE)
+    encrypted = one.encrypt("customer:c-1", b"plain", PLACE)
     one.forget("customer:c-1")
     other = process()
-    other.prefetch(sealed=[sealed])
+    other.prefetch(encrypted=[encrypted])
     taken = pool.taken
-    assert other.unseal(sealed, PLACE) is None
+    assert other.decrypt(encrypted, PLACE) is None
     assert pool.taken == taken
 
 
 def test_the_cache_is_bounded_and_correct_beyond_its_bound(pool: CountingPool) -> None:
     keys = PostgresEncryptionKeys(pool, MASTER, cache_keys=3)
     subjects = [f"customer:{number}" for number in range(10)]
-    sealed = {subject: keys.seal(subject, subject.encode(), PLACE) for subject in subjects}
-    assert {subject: keys.unseal(text, PLACE) for subject, text in sealed.items()} == {
+    encrypted = {subject: keys.encrypt(subject, subject.encode(), PLACE) for subject in subjects}
+    assert {subject: keys.decrypt(text, PLACE) for subject, text in encrypted.items()} == {
         subject: subject.encode() for subject in subjects
     }
-    assert keys.seal(subjects[0], b"", PLACE).split(".")[1] == sealed[subjects[0]].split(".")[1]
+    assert keys.encrypt(subjects[0], b"", PLACE).split(".")[1] == encrypted[subjects[0]].split(".")[1]
     assert len(rows(pool)) == 10
 
 
 def test_another_master_key_is_found_before_it_wraps_anything(pool: CountingPool, process: Process) -> None:
     stranger = PostgresEncryptionKeys(pool, MasterKey(b"x" * 32))
     stranger.verify()
-    sealed = process().seal("customer:c-1", b"plain", PLACE)
+    encrypted = process().encrypt("customer:c-1", b"plain", PLACE)
     process().verify()
     for act in (
         stranger.verify,
-        lambda: stranger.unseal(sealed, PLACE),
-        lambda: stranger.seal("customer:c-1", b"plain", PLACE),
+        lambda: stranger.decrypt(encrypted, PLACE),
+        lambda: stranger.encrypt("customer:c-1", b"plain", PLACE),
     ):
         with pytest.raises(UsageError, match="the master key does not fit the data keys"):
             act()
@@ -199,23 +199,23 @@ def test_a_wrapped_key_cannot_be_moved_to_another_subject(pool: CountingPool, pr
     with pool.connection() as connection:
         connection.execute("UPDATE data_keys SET subject = 'customer:c-2'")
     with pytest.raises(UsageError):
-        process().seal("customer:c-2", b"plain", PLACE)
+        process().encrypt("customer:c-2", b"plain", PLACE)
 
 
 def test_a_sealed_text_cannot_be_given_to_another_key(process: Process) -> None:
     keys = process()
-    _, key_id, _ = keys.seal("customer:c-2", b"plain", PLACE).split(".")
-    _, _, content = keys.seal("customer:c-1", b"plain", PLACE).split(".")
+    _, key_id, _ = keys.encrypt("customer:c-2", b"plain", PLACE).split(".")
+    _, _, content = keys.encrypt("customer:c-1", b"plain", PLACE).split(".")
     with pytest.raises(TenantryError, match="was changed or moved"):
-        keys.unseal(f"v1.{key_id}.{content}", PLACE)
+        keys.decrypt(f"v1.{key_id}.{content}", PLACE)
 
 
 def test_a_lost_key_is_told_from_a_forgotten_one(pool: CountingPool, process: Process) -> None:
-    sealed = process().seal("customer:c-1", b"plain", PLACE)
+    encrypted = process().encrypt("customer:c-1", b"plain", PLACE)
     with pool.connection() as connection:
         connection.execute("DELETE FROM data_keys")
     with pytest.raises(TenantryError, match="restore the table from a backup"):
-        process().unseal(sealed, PLACE)
+        process().decrypt(encrypted, PLACE)
 
 
 def test_every_seal_takes_a_fresh_nonce(pool: CountingPool) -> None:
@@ -226,9 +226,9 @@ def test_every_seal_takes_a_fresh_nonce(pool: CountingPool) -> None:
         return bytes([len(asked)]) * count
 
     keys = PostgresEncryptionKeys(pool, MASTER, random_bytes=random_bytes)
-    sealed = [keys.seal("customer:c-1", b"plain", PLACE) for _ in range(2)]
+    encrypted = [keys.encrypt("customer:c-1", b"plain", PLACE) for _ in range(2)]
     assert asked == [16, 32, 12, 12, 12]
-    assert sealed[0] != sealed[1]
+    assert encrypted[0] != encrypted[1]
 
 
 def test_texts_of_the_first_form_stay_readable_for_ever(pool: CountingPool) -> None:
@@ -240,7 +240,7 @@ def test_texts_of_the_first_form_stay_readable_for_ever(pool: CountingPool) -> N
             "INSERT INTO data_keys (subject, key_id, wrapped) VALUES ('customer:c-1', %s, %s)",
             [key_id, wrapped],
         )
-    assert PostgresEncryptionKeys(pool, MASTER).unseal(GOLDEN_SEALED, PLACE) == b"plain"
+    assert PostgresEncryptionKeys(pool, MASTER).decrypt(GOLDEN_SEALED, PLACE) == b"plain"
 
 
 GOLDEN_WRAPPED = (
@@ -254,7 +254,7 @@ def test_a_database_that_is_not_there_is_unavailable() -> None:
     with ConnectionPool("host=127.0.0.1 port=1 connect_timeout=1", min_size=0, max_size=1, open=False) as pool:
         pool.timeout = 0.2
         with pytest.raises(Unavailable, match="control database"):
-            PostgresEncryptionKeys(pool, MASTER).seal("customer:c-1", b"plain", PLACE)
+            PostgresEncryptionKeys(pool, MASTER).encrypt("customer:c-1", b"plain", PLACE)
 
 
 @pytest.mark.parametrize("secret", [b"", b"short", b"k" * 33])

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from application.inbound import Readable, Unreadable
+from application.inbound import Readable, RefusedMessage
 from application.ports.inbox import KafkaPosition
 from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, PositionLost
@@ -18,8 +18,8 @@ from tests.fakes.event_log import MemoryEventLog
 SMALL_ROOM = POLICY.model_copy(update={"waiting_limit": 2})
 
 
-def noise(text: bytes = b"noise") -> Unreadable:
-    return Unreadable(
+def noise(text: bytes = b"noise") -> RefusedMessage:
+    return RefusedMessage(
         rule="not-json",
         explanation="not JSON",
         source=None,

@@ -97,7 +97,7 @@ def test_a_converged_scope_is_ensured_again() -> None:
     converged = ScopeConverged(**of(JIRA_SCOPE), level="open", digest="d")
     done = [
         StepStarted(**of_step, spec=MembershipSpec(product=JIRA, access="open")),
-        StepCompleted(**of_step, facts=MembershipResult(product=JIRA, access="open")),
+        StepCompleted(**of_step, result=MembershipResult(product=JIRA, access="open")),
         converged,
     ]
     act = Act("ensure", JIRA_SCOPE, "its password was changed")
@@ -277,6 +277,6 @@ def test_what_is_ensured_again_goes_through_all_of_its_steps_and_converges(desk:
     assert asked == sorted(before.steps)
     after_it = desk.actual(scope)
     assert after_it.at_rest
-    assert {step: each.facts for step, each in after_it.steps.items()} == {
-        step: each.facts for step, each in before.steps.items()
+    assert {step: each.result for step, each in after_it.steps.items()} == {
+        step: each.result for step, each in before.steps.items()
     }

@@ -44,7 +44,7 @@ FULL: dict[str, Any] = {
     "grown": ["t-1"],
     "rescheduled": {"t-1": 3},
     "unmoved": {"tenant:t-1": 3},
-    "guarded": Guarded(Guard(), NOW, facts=1),
+    "guarded": Guarded(Guard(), NOW, destroys=1),
     "pending_approvals": {"t-1": PendingApprovals(1, NOW)},
     "live_products": 2,
 }
@@ -84,7 +84,7 @@ def test_two_units_with_the_same_fields_become_both() -> None:
         if isinstance(value, list):
             assert getattr(whole, name) == value * 2, name
     assert whole.duplicates == {("commerce", "1"): 4}
-    assert whole.guarded == replace(FULL["guarded"], facts=2)
+    assert whole.guarded == replace(FULL["guarded"], destroys=2)
     assert whole.live_products == 4
 
 

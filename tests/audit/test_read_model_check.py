@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from adapters.postgres.event_log import PostgresEventLog
-from audit.read_model_check import Compared, Views
+from audit.read_model_check import ReadModelComparison, Views
 from domain.errors import UnreadableEvent, UsageError
 from history.rebuild.replay import Replay
 from tests.history.stories import OpenKeys, PlainSources, Stories, append
@@ -29,7 +29,7 @@ def log(migrated_database: str) -> Iterator[PostgresEventLog]:
     opened.close()
 
 
-def compare(url: str, sample: int | None = None, seed: int = 0) -> Compared:
+def compare(url: str, sample: int | None = None, seed: int = 0) -> ReadModelComparison:
     return Views(PlainSources(url)).compare(sample=sample, seed=seed)
 
 
@@ -45,7 +45,7 @@ def test_read_models_that_are_what_the_log_says_have_no_differences(migrated_dat
     assert everything.rows > 100
     some = compare(migrated_database, sample=5)
     assert (some.differences, some.tenants) == ([], 5)
-    assert 0 < some.facts < everything.facts
+    assert 0 < some.events < everything.events
 
 
 @pytest.mark.usefixtures("log")
@@ -82,7 +82,7 @@ def test_facts_beyond_where_a_projection_stands_are_not_expected_of_it(
 
 @pytest.mark.usefixtures("log")
 def test_the_same_seed_draws_the_same_tenants(migrated_database: str) -> None:
-    first, again, other = (compare(migrated_database, sample=3, seed=seed).facts for seed in (1, 1, 2))
+    first, again, other = (compare(migrated_database, sample=3, seed=seed).events for seed in (1, 1, 2))
     assert first == again
     assert first != other
 

@@ -74,10 +74,10 @@ def test_a_seal_goes_on_where_it_stopped_and_not_past_the_mark(url: str, connect
     assert first is not None
     assert second is not None
     assert (first.checkpoint.size, second.checkpoint.size, second.checkpoint.position) == (300, 599, 600)
-    assert verify(url).unsealed == 0
+    assert verify(url).not_sealed == 0
     assert verify(url, outside=first).findings == []
     connection.execute("UPDATE high_water_mark SET position = 700")
-    assert verify(url).unsealed == 100
+    assert verify(url).not_sealed == 100
     assert seal(url) == seal(url)
     assert connection.execute("SELECT count(*) FROM seal_checkpoints").fetchone() == (3,)
 
@@ -110,7 +110,7 @@ def test_a_seal_that_is_killed_in_a_batch_leaves_the_batches_before(url: str, co
     with Killed(url) as store, pytest.raises(KeyboardInterrupt):
         Seal(store, KEYS, batch=200).seal()
     half = verify(url)
-    assert (half.events, half.findings, half.unsealed) == (400, [], 600)
+    assert (half.events, half.findings, half.not_sealed) == (400, [], 600)
     note = seal(url, batch=300)
     assert note is not None
     assert note.checkpoint.root == root_by_hand(connection)

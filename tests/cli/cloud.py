@@ -32,7 +32,7 @@ from runtime.compose.provisioner import executors_of, executors_of_configuration
 from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.real_parts import make_database
-from workers.bulkheads import Limits
+from workers.bulkheads import ConcurrencyLimits
 from workers.provisioner import Provisioner
 
 ISOLATION = {"eu-1": "schema", "us-1": "database"}
@@ -55,7 +55,7 @@ class Cloud:
             executors_of(parts),
             clock=utc_now,
             owner="test",
-            limits=Limits(threads=2, claim=16),
+            limits=ConcurrencyLimits(threads=2, claim=16),
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,

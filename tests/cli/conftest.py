@@ -27,7 +27,7 @@ from runtime.instance import endpoints
 from runtime.settings import load_settings
 from tests.cli.cloud import cloud
 from tests.fakes.executors import FakeWorld
-from workers.bulkheads import Limits
+from workers.bulkheads import ConcurrencyLimits
 from workers.projector import Projector
 from workers.provisioner import Provisioner
 
@@ -51,7 +51,7 @@ class Desk:
             self.world.executors(),
             clock=utc_now,
             owner="test",
-            limits=Limits(threads=2, claim=16),
+            limits=ConcurrencyLimits(threads=2, claim=16),
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,

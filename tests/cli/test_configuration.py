@@ -110,7 +110,7 @@ def _with_billing(cloud: Cloud, *, region: str = "eu", **more: Any) -> str:
 
 def _database(cloud: Cloud, tenant_id: str) -> DatabaseResult:
     for fact in cloud.facts(Scope("family", tenant_id, "billing")):
-        if isinstance(found := getattr(fact, "facts", None), DatabaseResult):
+        if isinstance(found := getattr(fact, "result", None), DatabaseResult):
             return found
     raise AssertionError("it has no database")
 
@@ -355,7 +355,7 @@ def test_a_level_that_nobody_brings_about_is_found_and_made_due(adopted: Cloud) 
     adopted.hears_only("product.suspended", {"tenant_id": tenant_id, "product": "billing", "reason": "x"}, revision=7)
     adopted.control("DELETE FROM wakes")
     told = json.loads(adopted.says("audit", "scopes", "--json", code=1))
-    assert {"scope": f"product:{tenant_id}:billing", "said": "it is open and should be closed, and it is not due"} in (
+    assert {"scope": f"product:{tenant_id}:billing", "text": "it is open and should be closed, and it is not due"} in (
         told["unsettled"]
     )
     adopted.says("reconcile", code=1)

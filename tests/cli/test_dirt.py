@@ -84,8 +84,8 @@ def test_a_retry_with_a_version_that_is_mended_lets_in_what_waited_behind(desk: 
     desk.says("quarantine", "retry", str(entry["number"]))
     assert not desk.parts.log.waiting([TENANT])
     assert desk.json("quarantine", "list") == []
-    products = desk.json("show", TENANT)["wanted"]["products"]
-    assert (products["jira-software"]["wish"], products["confluence"]["wish"]) == ("closed", "open")
+    products = desk.json("show", TENANT)["desired_state"]["products"]
+    assert (products["jira-software"]["desired"], products["confluence"]["desired"]) == ("closed", "open")
 
 
 def test_discarding_it_lets_in_what_waited_behind(desk: Desk) -> None:
@@ -96,7 +96,7 @@ def test_discarding_it_lets_in_what_waited_behind(desk: Desk) -> None:
     (entry,) = desk.json("quarantine", "list")
     desk.says("quarantine", "discard", str(entry["number"]), "--reason", "not needed")
     assert not desk.parts.log.waiting([TENANT])
-    assert "compass" in desk.json("show", TENANT)["wanted"]["products"]
+    assert "compass" in desk.json("show", TENANT)["desired_state"]["products"]
 
 
 def test_a_retry_of_what_cannot_be_read_yet_is_one_line_and_the_message_stays(

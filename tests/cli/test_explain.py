@@ -129,7 +129,7 @@ def test_a_destruction_that_is_held_and_who_approved_it_are_explained(strict: No
     assert all(": I have called them (position " in line for line in approved)
     assert said.count("by message m-3 of /commerce") == 2
     [told] = desk.json("explain", TENANT, "--product", "jira-software")["products"]
-    assert "tenantry.changes-approved" in [link["event"] for link in told["wanted"][0]["since"]]
+    assert "tenantry.changes-approved" in [link["event"] for link in told["desired_state"][0]["since"]]
     assert told["awaiting"] == []
 
     acts = desk.says("acts", "--what", "approved")

@@ -44,9 +44,9 @@ def test_the_plan_is_printed_and_approved_by_its_hash(desk: Desk) -> None:
     assert (change["tenant_id"], change["change"], change["product"]) == (TENANT, "deactivate", "jira-software")
     assert change["levels"] == [["jira-software", "open", "retained"]]
     assert plan["plan"] in desk.says("runs", "approve")
-    assert desk.json("status")["guard"]["held"] == 1
+    assert desk.json("status")["guard"]["awaiting_approval"] == 1
     assert "1 changes of 1 tenants await approval" in desk.says("status")
-    (held,) = desk.json("show", TENANT)["wanted"]["tenant"]["held"]
+    (held,) = desk.json("show", TENANT)["desired_state"]["tenant"]["awaiting_approval"]
     assert (held["change"], held["product"]) == ("deactivate", "jira-software")
     assert "awaiting approval" in desk.says("show", TENANT)
 
@@ -61,7 +61,7 @@ def test_the_plan_is_printed_and_approved_by_its_hash(desk: Desk) -> None:
     too_late = desk.says("runs", "reject", plan["plan"], "--reason", "stop!", code=2)
     assert f"nothing was rejected: no change awaits approval; plan {plan['plan']} was approved" in too_late
     assert desk.json("status")["guard"] == {
-        "held": 0,
+        "awaiting_approval": 0,
         "closings": 0,
         "tenants": 0,
         "since": None,
@@ -145,15 +145,18 @@ def test_a_closing_beyond_its_budget_is_told_everywhere_and_closes_when_it_is_ap
     desk.comes("license.updated", product="jira-software", edition="standard", users=5, status="inactive")
     desk.work()
     told = desk.json("status")["guard"]
-    assert (told["held"], told["closings"], told["tenants"]) == (2, 2, 1)
+    assert (told["awaiting_approval"], told["closings"], told["tenants"]) == (2, 2, 1)
     assert "2 changes of 1 tenants await approval (2 of them would close a product)" in desk.says("status")
     rows = {row["scope"]: row for row in desk.json("runs", "list")}
     awaits = "a suspension and a license that is inactive or over await approval: see `tenantry runs approve`"
     assert (rows[JIRA]["state"], rows[JIRA]["reason"]) == ("waiting", awaits)
     assert JIRA not in {row["scope"] for row in desk.json("runs", "list", "--state", "converged")}
-    assert [each["change"] for each in desk.json("show", TENANT)["wanted"]["tenant"]["held"]] == ["suspend", "license"]
+    assert [each["change"] for each in desk.json("show", TENANT)["desired_state"]["tenant"]["awaiting_approval"]] == [
+        "suspend",
+        "license",
+    ]
     [explained] = desk.json("explain", TENANT)["products"]
-    assert (explained["usable"], explained["wish"]) == (True, "open")
+    assert (explained["usable"], explained["desired"]) == (True, "open")
     assert [each["reason"] for each in explained["awaiting"]] == [
         "a suspension of it (a fault), beyond the budget of the destroy guard: see `tenantry runs approve`",
         "a license that is inactive or over of it, beyond the budget of the destroy guard: see `tenantry runs approve`",
@@ -173,7 +176,7 @@ def test_a_closing_beyond_its_budget_is_told_everywhere_and_closes_when_it_is_ap
     desk.says("runs", "approve", plan["plan"], "--reason", "they do not pay", "--as", "Ada")
     desk.work()
     assert desk.json("show", TENANT)["actual"]["products"]["jira-software"]["level"] == "closed"
-    assert desk.json("status")["guard"]["held"] == 0
+    assert desk.json("status")["guard"]["awaiting_approval"] == 0
     assert "changes approved: tenant:" in desk.says("acts")
 
 
@@ -239,10 +242,14 @@ def test_a_held_purge_is_listed_among_the_runs_and_found_again_after_its_table_w
     before, url = desk.json("status")["guard"], desk.parts.endpoints.database_url
     migrations.downgrade(url, "0003")
     migrations.migrate(url)
-    assert desk.json("status")["guard"]["held"] == 0
+    assert desk.json("status")["guard"]["awaiting_approval"] == 0
     count_pending_approvals(desk.parts)
     after = desk.json("status")["guard"]
-    assert (after["held"], after["tenants"], after["since"]) == (before["held"], before["tenants"], before["since"])
+    assert (after["awaiting_approval"], after["tenants"], after["since"]) == (
+        before["awaiting_approval"],
+        before["tenants"],
+        before["since"],
+    )
     assert desk.json("runs", "approve")["changes"] == [change]
 
     desk.says("runs", "approve", desk.json("runs", "approve")["plan"], "--reason", "it may go")

@@ -68,7 +68,7 @@ def test_explain_tells_why_a_product_was_usable_or_not(desk: Desk, moments: tupl
     before, during, after = map(at, moments)
     assert [told["usable"] for told in (before, during, after)] == [True, False, True]
     assert [told["level"] for told in (before, during, after)] == ["open", "closed", "open"]
-    (reason,) = during["wanted"]
+    (reason,) = during["desired_state"]
     assert reason["reason"] == "it was suspended (unpaid)"
     (fact,) = reason["since"]
     assert fact["event"] == "tenantry.product-suspended"
@@ -78,7 +78,7 @@ def test_explain_tells_why_a_product_was_usable_or_not(desk: Desk, moments: tupl
         "tenantry.product-suspended",
     ]
     assert "its login role could not log in" in during["lacking"]
-    (reason,) = after["wanted"]
+    (reason,) = after["desired_state"]
     assert reason["since"][0]["event"] == "tenantry.product-unsuspended"
     story = desk.says("explain", TENANT, "--at", str(moments[1]))
     assert f"jira-software of tenant {TENANT} was not usable at" in story
@@ -89,7 +89,7 @@ def test_explain_tells_why_a_product_was_usable_or_not(desk: Desk, moments: tupl
 def test_explain_names_the_step_at_which_the_saga_stood(desk: Desk) -> None:
     failure(desk)
     (told,) = desk.json("explain", TENANT, "--at", str(position(desk)))["products"]
-    assert (told["usable"], told["wish"], told["level"]) == (False, "open", "absent")
+    assert (told["usable"], told["desired"], told["level"]) == (False, "open", "absent")
     standing = {each["scope"]: each for each in told["standing"]}
     assert standing[FAMILY]["step"] == {"number": 6, "name": "database"}
     assert standing[FAMILY]["reason"] == "no such disk"
@@ -252,13 +252,13 @@ def test_who_retried_and_who_discarded_a_message_and_why_is_in_the_log_and_in_th
     assert "is retried already" in desk.says("quarantine", "retry", "1", code=2)
     desk.parts.log.advance_mark()
     lines = [json.loads(line) for line in desk.says("timeline", TENANT, "--json", "--kind", "operator").splitlines()]
-    assert [(line["what"], line["fact"]["number"]) for line in lines] == [
+    assert [(line["what"], line["content"]["number"]) for line in lines] == [
         ("message retried", 1),
         ("message discarded", 2),
     ]
     assert [line["cause"]["source"].split(" ")[0] for line in lines] == ["Ada", "Bob"]
-    assert lines[1]["fact"]["reason"] == "a typing error"
-    assert (lines[1]["fact"]["topic"], lines[1]["fact"]["offset"]) == ("tenantry.lifecycle", 2)
+    assert lines[1]["content"]["reason"] == "a typing error"
+    assert (lines[1]["content"]["topic"], lines[1]["content"]["offset"]) == ("tenantry.lifecycle", 2)
 
 
 def test_a_rebuild_is_an_act_in_the_log(desk: Desk) -> None:

@@ -94,7 +94,7 @@ def test_a_plan_takes_all_that_it_shows_and_leaves_what_lives_and_says_who_and_w
     litter.cloud.control("INSERT INTO blocked (obstacle, scope) VALUES ('site-name:lost', 'site:t-waits')")
     removed = litter.remove(plan)
     assert {tuple(thing.values()) for thing in removed["removed"]} == litter.things
-    assert (removed["outcome"], removed["left"], removed["spared"]) == ("removed", [], [])
+    assert (removed["outcome"], removed["left"], removed["skipped"]) == ("removed", [], [])
     assert litter.told(code=0)["orphans"] == []
     assert litter.cloud.control("SELECT used FROM shards WHERE name = 'eu-1'") == [(1,)]
     assert litter.cloud.control("SELECT scope FROM wakes WHERE scope = 'site:t-waits'"), "who waits for it is woken"
@@ -163,7 +163,7 @@ def test_what_an_intent_names_meanwhile_is_spared_even_under_the_lock(
 
     monkeypatch.setattr(Databases, "discard", late)
     removed = litter.remove(plan)
-    skipped = {(thing["kind"], thing["name"]) for thing in removed["spared"]}
+    skipped = {(thing["kind"], thing["name"]) for thing in removed["skipped"]}
     assert skipped == {("schema", litter.schema), ("role", litter.group)}
     assert litter.cloud.on("eu-1", f"SELECT 1 FROM pg_namespace WHERE nspname = '{litter.schema}'")
 

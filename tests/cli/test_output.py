@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from application.drift_detection import Mended, Sweep
-from application.orphan_removal import Plan
+from application.orphan_removal import OrphanPlan
 from application.progress import Progress
 from cli import acts, orphans, plans, reconcile, runs, show
 from cli import history as histories
@@ -43,9 +43,9 @@ from cli.progress import Bars, bars, progress
 from domain.drift import Thing
 from domain.event import Cause
 from domain.tenant import approval as guard
-from history.acts import Act
+from history.acts import RecordedAct
 from history.story import Line
-from history.timeline import Entry
+from history.timeline import TimelineEntry
 from projections import PROJECTIONS
 from runtime.foreign_text import visible
 
@@ -211,12 +211,16 @@ def told(text: str, row: dict[str, object]) -> dict[str, object]:
     """What `show` prints, with the text wherever something comes from outside."""
     step = {"state": text}
     scope = {"level": text, "state": text, "reason": text, "data_lost": True, "steps": [step] * 7}
-    product = {"wish": text, "presence": {"value": text, "revision": 1}, "access": None, "license": None}
+    product = {"desired": text, "presence": {"value": text, "revision": 1}, "access": None, "license": None}
     models: dict[str, object] = {projection.name: [row] for projection in PROJECTIONS}
     return {
         "tenant_id": text,
-        "wanted": {
-            "tenant": {"attributes": {"value": {"site_name": text}}, "destroyed": False, "held": [{"change": text}]},
+        "desired_state": {
+            "tenant": {
+                "attributes": {"value": {"site_name": text}},
+                "destroyed": False,
+                "awaiting_approval": [{"change": text}],
+            },
             "products": {text: product},
         },
         "actual": {"site": scope, "families": {text: scope}, "products": {text: scope}},
@@ -237,8 +241,8 @@ def test_show_prints_a_tenant_of_any_text(text: str, row: dict[str, object], enc
 @settings(deadline=None, max_examples=60)
 @given(TEXTS, ENCODINGS)
 def test_lines_about_what_happened_show_any_text_in_one_line_each(text: str, encoding: str) -> None:
-    act = Act(7, NOW, text, text, text, text, text, text, text, {text: text, "products": [text]})
-    entry = Entry(text, NOW, "came", text, text, text, stream=text)
+    act = RecordedAct(7, NOW, text, text, text, text, text, text, text, {text: text, "products": [text]})
+    entry = TimelineEntry(text, NOW, "came", text, text, text, stream=text)
     line = Line(NOW, text, 1, 7, text, None, text, Cause(kind="operator", source="a@b", id="1"), {})
     with screens(encoding) as (stdout, _):
         out.print(*acts._line(act))
@@ -252,7 +256,7 @@ def test_lines_about_what_happened_show_any_text_in_one_line_each(text: str, enc
 @given(TEXTS, ENCODINGS)
 def test_plans_orphans_and_sweeps_show_any_text_in_lines_of_their_own(text: str, encoding: str) -> None:
     things = (Thing(text, "role", text),)
-    found = Plan(things, 0, frozenset(things), frozenset(things), {text: text}, (text,), 7)
+    found = OrphanPlan(things, 0, frozenset(things), frozenset(things), {text: text}, (text,), 7)
     change = guard.Change(text, 1, text, text, 1, text, text, text, ((text, "open", "closed"),), text)
     sweep = Sweep(unreachable={text: text}, suspicious=(text,))
     with screens(encoding) as (stdout, _):

@@ -94,7 +94,7 @@ def test_show_says_what_is_wanted_where_it_is_not_so_yet(desk: Desk) -> None:
     assert desk.says("runs", "show", FAMILY).startswith(
         f"{FAMILY} is open (desired state: closed), in progress: disk full\n"
     )
-    assert desk.json("runs", "show", FAMILY)["wanted"] == "closed"
+    assert desk.json("runs", "show", FAMILY)["desired"] == "closed"
 
 
 def test_list_can_be_narrowed_and_says_when_there_may_be_more(desk: Desk) -> None:
@@ -136,7 +136,7 @@ def test_the_story_for_programs_has_the_same_facts(desk: Desk) -> None:
     told = desk.json("runs", "show", FAMILY)
     assert (told["scope"], told["level"], told["state"]) == (FAMILY, "absent", "in_progress")
     assert [run["number"] for run in told["runs"]] == [1, 2]
-    facts = [fact for run in told["runs"] for fact in run["facts"]]
+    facts = [fact for run in told["runs"] for fact in run["events"]]
     wished = facts[0]["cause"]
     assert (wished["kind"], wished["source"], wished["id"]) == ("message", "/commerce", "m-1")
     assert (wished["topic"], wished["partition"], wished["offset"]) == ("tenantry.lifecycle", 0, 1)
@@ -247,7 +247,7 @@ def test_a_tenant_that_was_destroyed_by_mistake_is_restored_with_all_that_it_had
     assert restored == {"tenant_id": TENANT, "outcome": "restored", "undoes": "/commerce m-2"}
     desk.work()
     shown = desk.json("show", TENANT)
-    assert (shown["wanted"]["tenant"]["destroyed"], shown["actual"]["site"]["level"]) == (False, "open")
+    assert (shown["desired_state"]["tenant"]["destroyed"], shown["actual"]["site"]["level"]) == (False, "open")
     product = shown["actual"]["products"]["jira-software"]
     assert (product["level"], product["data_lost"]) == ("open", False)
     assert shown["placements"][0]["schema_name"] == before

@@ -34,10 +34,10 @@ def test_a_new_key_signs_and_is_verified_until_it_is_revoked(desk: Desk) -> None
 
 def test_each_act_answers_programs_in_json_without_a_private_key(desk: Desk) -> None:
     made = desk.json(*NEW, "--show")
-    assert made == {"key_id": "billing/2027-01", "state": "in force", "private_key": "billing.pem", "strangers": []}
-    assert desk.json("service-keys", "publish") == {"key_id": None, "strangers": []}
+    assert made == {"key_id": "billing/2027-01", "state": "in force", "private_key": "billing.pem", "unknown_files": []}
+    assert desk.json("service-keys", "publish") == {"key_id": None, "unknown_files": []}
     revoked = desk.json("service-keys", "revoke", "billing/2027-01", "--reason", "lost")
-    assert revoked == {"key_id": "billing/2027-01", "state": "revoked", "strangers": []}
+    assert revoked == {"key_id": "billing/2027-01", "state": "revoked", "unknown_files": []}
 
 
 def test_the_private_key_is_printed_only_when_asked_for(desk: Desk) -> None:

@@ -26,7 +26,7 @@ from adapters.postgres.high_water import HighWaterAgent, MarkListener
 from adapters.postgres.log_reader import LogReader
 from adapters.postgres.sessions import Pool
 from application.unit_of_work import UnitOfWork
-from context.service.run import Place, serve
+from context.service.run import ServiceAddress, serve
 from domain.catalog import default_catalog
 from domain.configuration import Configuration, ShardMap
 from domain.event import Cause, Event, Recorded
@@ -154,7 +154,7 @@ class Engine:
         of: dict[str, Any] = {"tenant_id": tenant_id, "kind": kind, "key": key, "step": step, "direction": "ensure"}
         generation = self._versions.get(stream, 0) + 1
         yield stream, StepStarted(**of, generation=generation, spec=spec)
-        yield stream, StepCompleted(**of, generation=generation, facts=result)
+        yield stream, StepCompleted(**of, generation=generation, result=result)
 
     @staticmethod
     def converged(kind: Any, tenant_id: str, key: str) -> Iterator[tuple[str, Event]]:
@@ -209,7 +209,7 @@ class Engine:
             told.set()
 
         thread = threading.Thread(
-            target=serve, args=(self.url, Place()), daemon=True,
+            target=serve, args=(self.url, ServiceAddress()), daemon=True,
             kwargs={"lease_seconds": lease_seconds, "stop": stop, "ready": ready},
         )  # fmt: skip
         thread.start()

@@ -11,7 +11,7 @@ from functools import partial
 import psycopg
 import urllib3
 
-from context.service.run import Place, serve
+from context.service.run import ServiceAddress, serve
 from runtime.compose import Parts
 from runtime.compose.contexts import context_rules_of, context_store_of
 from runtime.compose.projector import log_reader_of, mark_listener_of
@@ -86,7 +86,12 @@ def _running(desk: Desk, parts: Parts, stop: threading.Event, services: int) -> 
     )
     ports: list[int] = []
     run = partial(
-        serve, parts.endpoints.database_url, Place(), lease_seconds=LEASE_SECONDS, stop=stop, ready=ports.append
+        serve,
+        parts.endpoints.database_url,
+        ServiceAddress(),
+        lease_seconds=LEASE_SECONDS,
+        stop=stop,
+        ready=ports.append,
     )
     threads = [threading.Thread(target=projector.run, args=(stop,), daemon=True)]
     threads += [threading.Thread(target=run, daemon=True) for _ in range(services)]

@@ -27,7 +27,7 @@ from application.ports.work_queue import Reply
 from domain.catalog import AnyExecutor, Catalog, default_catalog
 from domain.errors import ExecutorError, Obstacle
 from domain.scope.steps import RegionResult, Scope, Step
-from tests.adapters.provisioners.orders import ADA, customer, license_wish, order
+from tests.adapters.provisioners.orders import ADA, customer, license_spec, order
 from tests.fakes.sealing import InMemorySealingKeys
 from tests.real_parts import make_database
 from workers.intake import Intake
@@ -49,7 +49,7 @@ def catalog_of(theirs: AnyExecutor) -> Catalog:
 def license_of(tenant_id: str, *, generation: int = 5) -> Order:
     scope = Scope("product", tenant_id, PRODUCT)
     placed = RegionResult(region="eu", shard="eu-1")
-    spec = license_wish(PRODUCT)
+    spec = license_spec(PRODUCT)
     return order(scope, Step.LICENSE, spec, generation=generation, placement=placed, by=customer(ADA))
 
 
@@ -108,7 +108,7 @@ class Ours:
         with psycopg.connect(self.url) as connection:
             connection.execute("TRUNCATE replies, wakes")
 
-    def forget_wakes(self) -> None:
+    def forget_work_items(self) -> None:
         with psycopg.connect(self.url) as connection:
             connection.execute("TRUNCATE wakes")
 

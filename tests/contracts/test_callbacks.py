@@ -245,7 +245,7 @@ def test_what_was_overheard_and_is_sent_again_within_the_generation_is_worth_not
     assert not isinstance(both.ours.look(asked), Retryable) or outcome == "retry"
     both.calls_back(asked, outcome, at=1000)
     both.accepts(asked)
-    both.ours.forget_wakes()
+    both.ours.forget_work_items()
     both.calls_back(asked, outcome, at=1000)
     assert both.ours.due() == []
     both.accepts(asked)

@@ -28,7 +28,7 @@ from tests.contracts.replying import PRODUCT, SESSION, Ours, catalog_of, license
 from tests.domain.given import POLICY, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.replier import Replier, from_the_start
-from workers.bulkheads import Limits
+from workers.bulkheads import ConcurrencyLimits
 from workers.provisioner import Provisioner
 
 pytestmark = pytest.mark.slow
@@ -155,7 +155,7 @@ def test_a_failure_that_is_told_twice_is_one_attempt(kafka: Kafka, asked: Order)
     kafka.theirs.script.append({"outcome": "retry"})
     kafka.ask(asked)
     assert isinstance(kafka.ours.look(asked), Retryable)
-    kafka.ours.forget_wakes()
+    kafka.ours.forget_work_items()
     for detail in ({}, {"detail": "in other words"}):
         kafka.reply(asked, "retry", **detail)
     assert kafka.ours.due() == []
@@ -217,7 +217,7 @@ def test_who_said_that_it_is_at_work_says_done_when_it_is_and_is_not_asked_again
     kafka.theirs.script.append({"outcome": "working", "retry_after": 3600})
     kafka.ask(asked)
     kafka.ours.waits_for(asked)
-    kafka.ours.forget_wakes()
+    kafka.ours.forget_work_items()
     kafka.reply(asked, "done")
     assert kafka.ours.due() == [str(asked.scope)]
     assert kafka.ours.executor.ensure(asked) == licensed(asked)
@@ -236,7 +236,7 @@ def test_a_tenant_converges_with_a_step_that_is_replied_to_while_nobody_waits_fo
         executors,
         clock=lambda: datetime.now(UTC),
         owner="worker",
-        limits=Limits(threads=2, claim=8),
+        limits=ConcurrencyLimits(threads=2, claim=8),
         lease=timedelta(seconds=30),
         poll_seconds=0.01,
         drain_seconds=5,

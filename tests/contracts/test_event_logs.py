@@ -85,7 +85,7 @@ class MemoryInside:
         return sum(len(each) for each in kept) + len(memory.positions(["topic"])) + self._waiting()
 
     def await_reply(self, reply: Reply) -> None:
-        self.memory.replies[reply.scope, reply.step] = replace(reply, said="", signed_at=None)
+        self.memory.replies[reply.scope, reply.step] = replace(reply, text="", signed_at=None)
 
     def _waiting(self) -> int:
         return sum(len(waiting) for waiting in self.memory.waiting(["t-1", "t-2", "t-never"]).values())
@@ -863,8 +863,8 @@ def test_nothing_of_a_person_or_a_body_is_stored_in_the_clear(database: str) -> 
 RULE = Guard(at_least=3, share=0.5, window=timedelta(minutes=10))
 
 
-def guarded(facts: int, *, at: datetime = NOW, destroyed: int = 0) -> UnitOfWork:
-    return UnitOfWork(guarded=Guarded(RULE, at, facts, destroyed))
+def guarded(destroys: int, *, at: datetime = NOW, destroyed: int = 0) -> UnitOfWork:
+    return UnitOfWork(guarded=Guarded(RULE, at, destroys, destroyed))
 
 
 def tripped(log: Keeper, recording: UnitOfWork) -> int | None:
@@ -925,8 +925,8 @@ def test_writers_side_by_side_are_counted_together(log: Keeper) -> None:
 CLOSING_RULE = Guard(at_least=3, share=0.5, window=timedelta(minutes=20))
 
 
-def closing(closings: int, *, facts: int = 0, at: datetime = NOW, live: int = 0) -> UnitOfWork:
-    guarded = Guarded(RULE, at, facts, closing_rule=CLOSING_RULE, closings=closings)
+def closing(closings: int, *, destroys: int = 0, at: datetime = NOW, live: int = 0) -> UnitOfWork:
+    guarded = Guarded(RULE, at, destroys, closing_rule=CLOSING_RULE, closings=closings)
     return UnitOfWork(guarded=guarded, live_products=live)
 
 
@@ -938,13 +938,13 @@ def left(log: Keeper, recording: UnitOfWork) -> tuple[int | None, int | None]:
 
 
 def test_closings_have_a_budget_and_a_window_of_their_own(log: Keeper) -> None:
-    log.record(closing(2, facts=3))
+    log.record(closing(2, destroys=3))
     assert left(log, closing(2)) == (None, 1)
-    assert left(log, closing(1, facts=1)) == (0, 1)
+    assert left(log, closing(1, destroys=1)) == (0, 1)
     log.record(closing(1))
     assert left(log, closing(1, at=NOW + RULE.window)) == (None, 0)
-    log.record(closing(0, facts=3, at=NOW + RULE.window))
-    assert left(log, closing(1, facts=1, at=NOW + RULE.window)) == (0, 0)
+    log.record(closing(0, destroys=3, at=NOW + RULE.window))
+    assert left(log, closing(1, destroys=1, at=NOW + RULE.window)) == (0, 0)
     log.record(closing(3, at=NOW + CLOSING_RULE.window))
 
 
@@ -1024,7 +1024,7 @@ def test_a_reply_makes_its_scope_due_where_one_is_awaited_and_it_is_news(inside:
     assert not is_due_after(older, beyond)
     assert is_due_after(beyond, asked, older)
     assert not is_due_after(asked)
-    assert is_due_after(replace(asked, said="done"))
+    assert is_due_after(replace(asked, text="done"))
     assert not is_due_after(replace(asked, step=4), replace(asked, scope="product:t-2:compass"))
 
 
@@ -1040,7 +1040,7 @@ def test_a_signed_reply_counts_if_it_was_signed_later_than_the_last_one(inside: 
         return bool(leases)
 
     assert counts(first)
-    assert counts(replace(first, said="working", signed_at=101))
+    assert counts(replace(first, text="working", signed_at=101))
     assert not counts(first), "it was overheard"
-    assert not counts(replace(first, said="refused", signed_at=101))
-    assert counts(replace(first, said="done", signed_at=102))
+    assert not counts(replace(first, text="refused", signed_at=101))
+    assert counts(replace(first, text="done", signed_at=102))

@@ -202,7 +202,7 @@ def test_nothing_of_it_is_another_tenants(world: World, made: Made) -> None:
 
 def test_a_step_that_was_only_started_owns_what_it_may_have_made(world: World, made: Made) -> None:
     scope = made.order.scope
-    ensured = replace(made.scopes[scope].steps[made.order.step], facts=None, done=False)
+    ensured = replace(made.scopes[scope].steps[made.order.step], result=None, done=False)
     actual = replace(made.scopes[scope], steps={made.order.step: ensured})
     assert {world.resources.identity(thing) for thing in made.things} <= world.resources.owned(actual)
     assert world.resources.observe([replace(made.snapshot(), scopes={scope: actual})]).seen == ()

@@ -43,79 +43,79 @@ def keys(request: pytest.FixtureRequest) -> Iterator[EncryptionKeys]:
 
 @pytest.mark.parametrize("plain", [b"", PLAIN, bytes(range(256)), b"x" * 1_500_000])
 def test_what_was_sealed_can_be_unsealed(keys: EncryptionKeys, plain: bytes) -> None:
-    assert keys.unseal(keys.seal("customer:c-1", plain, PLACE), PLACE) == plain
+    assert keys.decrypt(keys.encrypt("customer:c-1", plain, PLACE), PLACE) == plain
 
 
 def test_a_sealed_text_is_marked_and_never_holds_the_plain_text(keys: EncryptionKeys) -> None:
-    sealed = keys.seal("customer:c-1", PLAIN, PLACE)
-    assert sealed.startswith("v1.")
-    assert sealed.isascii()
-    assert sealed.isprintable()
-    assert "ada@" not in sealed
-    assert "customer:" not in sealed
+    encrypted = keys.encrypt("customer:c-1", PLAIN, PLACE)
+    assert encrypted.startswith("v1.")
+    assert encrypted.isascii()
+    assert encrypted.isprintable()
+    assert "ada@" not in encrypted
+    assert "customer:" not in encrypted
 
 
 def test_the_same_text_is_sealed_differently_each_time(keys: EncryptionKeys) -> None:
-    assert len({keys.seal("customer:c-1", PLAIN, PLACE) for _ in range(20)}) == 20
+    assert len({keys.encrypt("customer:c-1", PLAIN, PLACE) for _ in range(20)}) == 20
 
 
 def test_a_sealed_text_cannot_be_moved_to_another_place(keys: EncryptionKeys) -> None:
-    sealed = keys.seal("customer:c-1", PLAIN, PLACE)
+    encrypted = keys.encrypt("customer:c-1", PLAIN, PLACE)
     with pytest.raises(TenantryError, match="customer:c-1/4"):
-        keys.unseal(sealed, "customer:c-1/4/administrators/0/email")
+        keys.decrypt(encrypted, "customer:c-1/4/administrators/0/email")
 
 
 def test_a_change_of_any_character_is_found(keys: EncryptionKeys) -> None:
-    sealed = keys.seal("customer:c-1", PLAIN, PLACE)
-    for index, character in enumerate(sealed):
+    encrypted = keys.encrypt("customer:c-1", PLAIN, PLACE)
+    for index, character in enumerate(encrypted):
         for other in {"A", "B", ".", "=", "\n", "\0", "é"} - {character}:
             with pytest.raises(TenantryError):
-                keys.unseal(sealed[:index] + other + sealed[index + 1 :], PLACE)
+                keys.decrypt(encrypted[:index] + other + encrypted[index + 1 :], PLACE)
 
 
 def test_a_cut_or_longer_text_is_found(keys: EncryptionKeys) -> None:
-    sealed = keys.seal("customer:c-1", PLAIN, PLACE)
+    encrypted = keys.encrypt("customer:c-1", PLAIN, PLACE)
     for changed in (
         "",
         "v1",
         "v1.",
         "v1..",
         "plain text",
-        sealed[:-1],
-        sealed[:30],
-        sealed + "A",
-        sealed + "=",
-        f" {sealed}",
+        encrypted[:-1],
+        encrypted[:30],
+        encrypted + "A",
+        encrypted + "=",
+        f" {encrypted}",
     ):
         with pytest.raises(TenantryError):
-            keys.unseal(changed, PLACE)
+            keys.decrypt(changed, PLACE)
 
 
 def test_what_was_sealed_for_a_forgotten_subject_reads_as_none(keys: EncryptionKeys) -> None:
-    sealed = [keys.seal("customer:c-1", PLAIN, PLACE) for _ in range(2)]
+    encrypted = [keys.encrypt("customer:c-1", PLAIN, PLACE) for _ in range(2)]
     keys.forget("customer:c-1")
-    assert [keys.unseal(text, PLACE) for text in sealed] == [None, None]
-    assert keys.unseal(sealed[0], PLACE) is None, "and stays forgotten"
+    assert [keys.decrypt(text, PLACE) for text in encrypted] == [None, None]
+    assert keys.decrypt(encrypted[0], PLACE) is None, "and stays forgotten"
 
 
 def test_forgetting_one_subject_leaves_the_others(keys: EncryptionKeys) -> None:
-    sealed = keys.seal("customer:c-2", PLAIN, PLACE)
-    keys.seal("customer:c-1", PLAIN, PLACE)
+    encrypted = keys.encrypt("customer:c-2", PLAIN, PLACE)
+    keys.encrypt("customer:c-1", PLAIN, PLACE)
     keys.forget("customer:c-1")
-    assert keys.unseal(sealed, PLACE) == PLAIN
+    assert keys.decrypt(encrypted, PLACE) == PLAIN
 
 
 def test_a_forgotten_subject_may_come_back_and_what_was_forgotten_stays_so(keys: EncryptionKeys) -> None:
-    before = keys.seal("customer:c-1", PLAIN, PLACE)
+    before = keys.encrypt("customer:c-1", PLAIN, PLACE)
     keys.forget("customer:c-1")
-    after = keys.seal("customer:c-1", PLAIN, PLACE)
-    assert keys.unseal(after, PLACE) == PLAIN
-    assert keys.unseal(before, PLACE) is None
+    after = keys.encrypt("customer:c-1", PLAIN, PLACE)
+    assert keys.decrypt(after, PLACE) == PLAIN
+    assert keys.decrypt(before, PLACE) is None
 
 
 def test_forgetting_twice_or_a_stranger_changes_nothing(keys: EncryptionKeys) -> None:
     keys.forget("customer:nobody")
-    sealed = keys.seal("customer:c-1", PLAIN, PLACE)
+    encrypted = keys.encrypt("customer:c-1", PLAIN, PLACE)
     keys.forget("customer:c-1")
     keys.forget("customer:c-1")
-    assert keys.unseal(sealed, PLACE) is None
+    assert keys.decrypt(encrypted, PLACE) is None

@@ -33,14 +33,14 @@ from domain.scope.steps import (
     Scope,
     Step,
 )
-from tests.adapters.provisioners.orders import ADA, customer, license_wish, order
+from tests.adapters.provisioners.orders import ADA, customer, license_spec, order
 from tests.fakes.provisioner import SECRET, SIGNING, Handler, Provisioner, Reply, says, serving, webhook
 
 PRODUCT = "jira-software"
 SCOPE = Scope("product", "t-1", PRODUCT)
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 PLACED = RegionResult(region="eu", shard="eu-1")
-LICENSE = order(SCOPE, Step.LICENSE, license_wish(PRODUCT), generation=5, placement=PLACED, by=customer(ADA))
+LICENSE = order(SCOPE, Step.LICENSE, license_spec(PRODUCT), generation=5, placement=PLACED, by=customer(ADA))
 REMOVAL = replace(LICENSE, direction="remove", generation=6)
 CONFIGURATION = order(
     SCOPE,

@@ -40,7 +40,7 @@ from runtime.compose import Parts, new_id
 from runtime.compose.intake import messages_of
 from runtime.compose.projector import log_reader_of, mark_listener_of, projector_engine_of
 from runtime.instance import Endpoints
-from runtime.settings import Settings, Shard
+from runtime.settings import Settings, ShardSettings
 from tests.crashes import worker
 from tests.crashes.failing import Fails
 from tests.crashes.worker import LEASE, Life
@@ -230,7 +230,7 @@ class Cloud:
         """A session of the product's own login in its database."""
         family = family_of(key)
         actual = self.snapshot(tenant).family(family)
-        place: Any = next(ensured.facts for step, ensured in actual.steps.items() if step == 6)
+        place: Any = next(ensured.result for step, ensured in actual.steps.items() if step == 6)
         role = place.role_of(key)
         password = role_password(self.parts.master_key, f"family:{tenant}:{family}", key, role.generation)
         port = self.postgres.port
@@ -262,7 +262,7 @@ def a_cloud(postgres: EmbeddedPostgres, **settings: Any) -> Iterator[Cloud]:
     made = Settings(
         master_key=SecretStr("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
         shards=tuple(
-            Shard(
+            ShardSettings(
                 name=f"{region}-1",
                 region=region,
                 url=SecretStr(postgres.url(shards[region])),

@@ -33,7 +33,7 @@ from tests.crashes import planted
 from tests.crashes.failing import Fails, failing
 from tests.crashes.points import Place, WatchedLog, watch_statements, watched
 from tests.domain.given import POLICY
-from workers.bulkheads import Limits
+from workers.bulkheads import ConcurrencyLimits
 from workers.provisioner import Provisioner
 
 LEASE = timedelta(seconds=20)
@@ -96,7 +96,7 @@ def _live(life: Life) -> None:
             watched(executors, watch, ended),
             clock=clock,
             owner=f"worker {os.getpid()}",
-            limits=Limits(threads=life.threads, claim=life.claim),
+            limits=ConcurrencyLimits(threads=life.threads, claim=life.claim),
             lease=LEASE,
             poll_seconds=0.05,
             drain_seconds=5,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.kafka.clients import Message
-from adapters.kafka.cloudevents_reader import InboundMessage, Unreadable
+from adapters.kafka.cloudevents_reader import InboundMessage, UnreadableMessage
 from adapters.kafka.cloudevents_reader import read as read_message
 from adapters.kafka.strict_json import MAX_BYTES
 from demo.entries import Entry, read, write
@@ -21,7 +21,7 @@ from domain.commands import COMMANDS
 SEEDS = (1, 2, 3)
 
 
-def messages(seed: int) -> list[tuple[Entry, InboundMessage | Unreadable]]:
+def messages(seed: int) -> list[tuple[Entry, InboundMessage | UnreadableMessage]]:
     """The stream as the intake will read it."""
     entries = stream(seed=seed, tenants=72)
     return [(entry, read_message(_message(entry))) for entry in entries]
@@ -102,7 +102,7 @@ def test_some_tenants_are_spoken_of_before_they_are_created(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_way_to_be_unreadable_is_in_the_stream(seed: int) -> None:
-    rules = {event.rule for _, event in messages(seed) if isinstance(event, Unreadable)}
+    rules = {event.rule for _, event in messages(seed) if isinstance(event, UnreadableMessage)}
     assert rules == {"bad-attribute", "bad-data", "empty", "not-cloudevent", "not-json", "too-large", "unknown-type"}
     values = [entry.value or b"" for entry, _ in messages(seed)]
     assert any(b"NaN" in value for value in values)

@@ -210,12 +210,12 @@ def check_databases(cloud: CloudOn, levels: dict[str, str]) -> None:
     for family in ("jira", "confluence"):
         members = {key: level for key, level in levels.items() if CATALOG.family_of(key) == family}
         found = [database for (_, name, _), database in cloud.world.databases.items() if name == family]
-        wanted_roles = {
+        desired_roles = {
             key: level == "open" for key, level in members.items() if level != "absent" and CATALOG[key].host is None
         }
-        assert len(found) == (1 if wanted_roles else 0), f"databases of {family}: {cloud.world.databases}"
+        assert len(found) == (1 if desired_roles else 0), f"databases of {family}: {cloud.world.databases}"
         for database in found:
-            assert len(database.roles) == len(wanted_roles), f"orphan roles: {database.roles}"
-            assert {name: login for (name, _), login in database.roles.items()} == wanted_roles
+            assert len(database.roles) == len(desired_roles), f"orphan roles: {database.roles}"
+            assert {name: login for (name, _), login in database.roles.items()} == desired_roles
             entitled = {key: spec.active for key, spec in database.entitlements.items()}
             assert entitled == {key: level == "open" for key, level in members.items() if level in ("open", "closed")}

@@ -33,7 +33,7 @@ from domain.tenant import state as tenants
 from domain.tenant.events import TenantEvent
 from domain.tenant.state import Tenant
 from tests.fakes.event_log import MemoryEventLog
-from tests.fakes.world import facts_of
+from tests.fakes.world import events_of
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -207,8 +207,8 @@ def ensured(actual: Provisioning, steps: Mapping[Step, Any]) -> Provisioning:
     for step, spec in sorted(steps.items()):
         names = {**of(actual.scope), "step": step, "direction": "ensure", "generation": actual.version + 1}
         actual = after(actual, provisioning.StepStarted(**names, spec=spec))
-        facts = facts_of(spec, actual.steps[step].created_generations)
-        actual = after(actual, provisioning.StepCompleted(**names, facts=facts))
+        facts = events_of(spec, actual.steps[step].created_generations)
+        actual = after(actual, provisioning.StepCompleted(**names, result=facts))
     return actual
 
 

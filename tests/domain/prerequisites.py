@@ -17,7 +17,7 @@ from tests.domain.given import CATALOG
 Scopes = Mapping[Scope, Provisioning]
 
 
-def grounds_of(scope: Scope) -> list[Scope]:
+def prerequisites_of(scope: Scope) -> list[Scope]:
     """What the scope stands on."""
     site = Scope("site", scope.tenant_id)
     match scope.kind:
@@ -36,7 +36,7 @@ def is_lived_on(prerequisite: Scope, scopes: Scopes) -> bool:
     products = [(scope, actual) for scope, actual in scopes.items() if scope.kind == "product"]
     if prerequisite.kind == "product":
         return False  # no app lives before its host does: one that has is on its way out, by the purge of both
-    return any(actual.has_converged and prerequisite in grounds_of(scope) for scope, actual in products)
+    return any(actual.has_converged and prerequisite in prerequisites_of(scope) for scope, actual in products)
 
 
 def is_being_undone(prerequisite: Scope, scopes: Scopes) -> bool:
@@ -55,7 +55,9 @@ def check_ground(facts: Iterable[Recorded]) -> None:
         match fact.event:
             case StepStarted(direction="ensure") as event:
                 undone = [
-                    str(prerequisite) for prerequisite in grounds_of(scope) if is_being_undone(prerequisite, scopes)
+                    str(prerequisite)
+                    for prerequisite in prerequisites_of(scope)
+                    if is_being_undone(prerequisite, scopes)
                 ]
                 assert not undone, f"{scope} begins step {event.step}, and {undone} is being undone"
             case StepStarted(compensating=True, direction="remove") as event:
@@ -72,5 +74,5 @@ def check_undone(scopes: Scopes) -> None:
         return
     undone = [scope for scope in scopes if is_being_undone(scope, scopes)]
     there = [scope for scope, actual in scopes.items() if not actual.is_empty]
-    left = [str(scope) for scope in there if {scope, *grounds_of(scope)} & set(undone)]
+    left = [str(scope) for scope in there if {scope, *prerequisites_of(scope)} & set(undone)]
     assert not left, f"{left} are left, and {[str(scope) for scope in undone]} were given up before they lived"

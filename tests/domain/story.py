@@ -32,7 +32,7 @@ from tests.domain.keeper import ClockAhead
 from tests.domain.prerequisites import check_undone
 from tests.simulation import registers
 from tests.simulation.desk import Desk
-from tests.simulation.registers import Said
+from tests.simulation.registers import Message
 
 DAY = 86400
 PRODUCTS = (JIRA, SERVICE, CONFLUENCE, APP)
@@ -55,8 +55,8 @@ class Story:
         self.desk = Desk(self.cloud.operating, {TENANT: self.registers}, self.cloud.clock, learn=self._learn)
         self.revision = 1
         self.fates: Iterator[str] = iter(())
-        self.sent: list[Said] = []
-        self.wire: list[Said] = []
+        self.sent: list[Message] = []
+        self.wire: list[Message] = []
         self.broken: tuple[str, int] | None = None
         self._learned = 0
         self.overtaking = False
@@ -64,8 +64,8 @@ class Story:
         self.cloud.world.trouble = self._trouble
         now, entry = self.cloud.clock(), {"users": 5, "edition": "standard"}
         created = {"products": [{"product": JIRA, "revision": 1, **entry}]}
-        self._comes(Said("1", "tenant.created", TENANT, "", 1, now, created))
-        self.registers.hears(Said("its product", "product.activated", TENANT, JIRA, 1, now, entry), now)
+        self._comes(Message("1", "tenant.created", TENANT, "", 1, now, created))
+        self.registers.hears(Message("its product", "product.activated", TENANT, JIRA, 1, now, entry), now)
 
     # -- commerce -----------------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class Story:
         """One of what has come before comes again."""
         self._comes(self.sent[number % len(self.sent)])
 
-    def _said(self, type_: str, key: str) -> Said:
+    def _said(self, type_: str, key: str) -> Message:
         self.revision += 1
         at, data = self.cloud.clock(), dict[str, Any]()
         if type_ == "product.deactivated ahead":
@@ -98,9 +98,9 @@ class Story:
             type_, data = "license.updated", data | {"status": "inactive"}
         if type_ == "commerce.customer.updated":
             data = {"name": f"Acme {self.revision}"}
-        return Said(f"{self.revision}", type_, TENANT, key, self.revision, at, data)
+        return Message(f"{self.revision}", type_, TENANT, key, self.revision, at, data)
 
-    def _comes(self, said: Said) -> None:
+    def _comes(self, said: Message) -> None:
         """The message comes in, and the registers hear of it."""
         self._learn()
         now = self.cloud.clock()
@@ -149,7 +149,7 @@ class Story:
         assert not self.registers.is_going, "it was restored after its purge had begun"
         self.registers.restores()
         echo = f"echo {len(self.sent)}"
-        self._comes(Said(echo, "tenant.destroyed", TENANT, "", destroyed, self.cloud.clock(), {}))
+        self._comes(Message(echo, "tenant.destroyed", TENANT, "", destroyed, self.cloud.clock(), {}))
 
     def acts(self, kind: Literal["hold", "release", "retry"], number: int) -> None:
         """An operator does so to one of the scopes, where it is in a state for it."""

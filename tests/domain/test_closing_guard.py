@@ -274,10 +274,10 @@ _SAID = st.tuples(
     st.sampled_from([*((type_, dict[str, Any]()) for type_ in _TYPES), *_DATA, WAYS[3], *WAYS[:2]]),
     st.sampled_from([JIRA, CONFLUENCE]),
 )
-Said = tuple[str, tuple[str, dict[str, Any]], str]
+Message = tuple[str, tuple[str, dict[str, Any]], str]
 
 
-def history(policy: Policy, said: Sequence[tuple[int, Said]], pauses: Sequence[int] = ()) -> Closed:
+def history(policy: Policy, said: Sequence[tuple[int, Message]], pauses: Sequence[int] = ()) -> Closed:
     """What was said, each under a revision of its own; `pauses` are minutes between."""
     closed = Closed(tenants=2, policy=policy)
     for number, (revision, (tenant, (type_, data), product)) in enumerate(said):
@@ -290,7 +290,7 @@ def history(policy: Policy, said: Sequence[tuple[int, Said]], pauses: Sequence[i
 @settings(max_examples=80, deadline=None)
 @given(st.lists(_SAID, max_size=8), st.lists(st.integers(0, 6), max_size=8), st.randoms(use_true_random=False))
 def test_any_order_of_arrival_with_all_approved_ends_where_no_guard_would(
-    said: list[Said], pauses: list[int], dice: Any
+    said: list[Message], pauses: list[int], dice: Any
 ) -> None:
     in_order = list(enumerate(said))
     free = history(POLICY, in_order)

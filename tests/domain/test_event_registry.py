@@ -110,7 +110,7 @@ def test_an_entry_that_says_too_little_or_too_much_is_refused() -> None:
     ],
 )
 def test_of_an_event_everything_is_told_but_persons_and_its_place(event: type[Event], told: tuple[str, ...]) -> None:
-    assert REGISTRY[event].told == told
+    assert REGISTRY[event].shown == told
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def as_stated(tenant: Tenant, now: datetime) -> dict[str, Any]:
             "presence": said(registers.presence, "state"),
             "access": said(registers.access, "state"),
             "license": said(registers.license, "edition", "users", "status", "expires_at"),
-            "wish": licensed_access(tenant, key, catalog=CATALOG, now=now),
+            "desired": licensed_access(tenant, key, catalog=CATALOG, now=now),
         }
     return stated
 
@@ -72,7 +72,7 @@ def with_times(desired_state: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_every_permutation_with_duplicates_ends_in_the_stated_registers(case: dict[str, Any]) -> None:
-    messages, stated = messages_of(case), with_times(json.loads(json.dumps(case["wanted"])))
+    messages, stated = messages_of(case), with_times(json.loads(json.dumps(case["desired_state"])))
     now = datetime.fromisoformat(case["now"])
     for number in range(PERMUTATIONS):
         intake = Intake(clock=Clock(now))
@@ -87,7 +87,7 @@ def test_every_permutation_with_duplicates_ends_in_the_stated_registers(case: di
 
 @pytest.mark.parametrize("case", CASES[::4], ids=[case["name"] for case in CASES[::4]])
 def test_how_the_messages_fall_into_batches_does_not_matter(case: dict[str, Any]) -> None:
-    messages, stated = messages_of(case), with_times(json.loads(json.dumps(case["wanted"])))
+    messages, stated = messages_of(case), with_times(json.loads(json.dumps(case["desired_state"])))
     now = datetime.fromisoformat(case["now"])
     for number in range(PERMUTATIONS):
         intake = Intake(clock=Clock(now))

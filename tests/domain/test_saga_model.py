@@ -183,11 +183,11 @@ def tell(examples: int, log: Callable[[ExitStack], Any] = lambda stack: None) ->
     """So many stories; what was met in them."""
     met = Counter[Any]()
 
-    class Told(Stories):
+    class Rules(Stories):
         def __init__(self) -> None:
             super().__init__(met, log)
 
-    run_state_machine_as_test(Told, settings=settings(QUIETLY, max_examples=examples))
+    run_state_machine_as_test(Rules, settings=settings(QUIETLY, max_examples=examples))
     return met
 
 

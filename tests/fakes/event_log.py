@@ -141,10 +141,10 @@ class MemoryEventLog:
         rule = guarded.closing_rule or guarded.rule
         closed = sum(closings for then, closings in self._closed if then > moved(at, -rule.window))
         closings_left = rule.limit(live_products) - closed
-        is_too_much = guarded.facts and guarded.facts > left
+        is_too_much = guarded.destroys and guarded.destroys > left
         if is_too_much or (guarded.closings and guarded.closings > closings_left):
             raise GuardTripped(
-                max(0, left) if guarded.facts else None,
+                max(0, left) if guarded.destroys else None,
                 max(0, closings_left) if guarded.closings else None,
             )
 
@@ -186,9 +186,9 @@ class MemoryEventLog:
     def _keep_guard(self, recording: UnitOfWork) -> None:
         if recording.guarded is not None:
             self._destroyed += recording.guarded.destroyed
-            if recording.guarded.facts or recording.guarded.closings:
+            if recording.guarded.destroys or recording.guarded.closings:
                 self._guard_at = max(self._guard_at, recording.guarded.at)
-                self._guarded.append((self._guard_at, recording.guarded.facts))
+                self._guarded.append((self._guard_at, recording.guarded.destroys))
                 self._closed.append((self._guard_at, recording.guarded.closings))
         self._live_products += recording.live_products
         for tenant_id, held in recording.pending_approvals.items():
@@ -373,7 +373,7 @@ def _is_fault(row: Quarantined) -> bool:
 
 def _is_news(reply: Reply, awaited: Reply) -> bool:
     is_later = None in (reply.signed_at, awaited.signed_at) or (awaited.signed_at or 0) < (reply.signed_at or 0)
-    return reply.key == awaited.key and reply.said != awaited.said and is_later
+    return reply.key == awaited.key and reply.text != awaited.text and is_later
 
 
 def _impersonal(fact: Recorded) -> Recorded:

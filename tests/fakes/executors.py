@@ -204,7 +204,7 @@ class _SiteNames(SiteNames):
     def look(self, where: str, sites: Sequence[Expected[SiteResult]]) -> Iterator[Seen]:
         self.world.look_at(where)
         for site in sites:
-            yield site.seen(site_name.findings(site, self.world.site_names.get(site.facts.site_name)))
+            yield site.seen(site_name.findings(site, self.world.site_names.get(site.result.site_name)))
 
     def things(self, where: str) -> Iterable[Thing]:
         return [Thing(where, "site name", str(SiteReservation(*each))) for each in self.world.site_names.items()]
@@ -313,7 +313,7 @@ class _Databases(Databases):
     def look(self, shard: str, made: Sequence[Expected[DatabaseResult]]) -> Iterator[Seen]:
         self.world.look_at(shard)
         for family in made:
-            yield family.seen(database.findings(family.facts, self.world.places(), self.world.grants))
+            yield family.seen(database.findings(family.result, self.world.places(), self.world.grants))
 
     def things(self, where: str) -> Iterator[Thing]:
         here = [facts for facts in self.world.databases.values() if facts.shard == where]
@@ -335,9 +335,9 @@ class _LoginRoles(LoginRoles):
     def look(self, shard: str, made: Sequence[Expected[DatabaseResult]]) -> Iterator[Seen]:
         self.world.look_at(shard)
         for family in made:
-            if Place.of(family.facts) in self.world.places():
+            if Place.of(family.result) in self.world.places():
                 roles = self.world.roles.get(family.actual.scope, {})
-                yield family.seen(login_role.findings(family.facts, roles))
+                yield family.seen(login_role.findings(family.result, roles))
 
     def things(self, where: str) -> Iterator[Thing]:
         here = [scope for scope in self.world.roles if self.world.placements.get(scope) == where]
@@ -375,7 +375,7 @@ class _Entitlements(Entitlements):
     def look(self, shard: str, products: Sequence[Expected[Laid]]) -> Iterator[Seen]:
         self.world.look_at(shard)
         for product in products:
-            license_, home = product.facts
+            license_, home = product.result
             if Place.of(home) in self.world.places():
                 found = self.world.entitlements.get(product.actual.scope)
                 location = f"{home.database}.{license_.location}"

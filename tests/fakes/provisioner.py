@@ -25,7 +25,7 @@ from adapters.provisioners.signed_requests import SignedRequests, SigningSecret
 from adapters.resources.configuration import Configurations
 from adapters.resources.entitlement import licensed
 from adapters.resources.identities import Identities
-from adapters.resources.membership import Memberships
+from adapters.resources.membership import MembershipSet
 from application.ports.resources import Executor
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
 from domain.scope.steps import Step
@@ -168,7 +168,7 @@ def webhook(provisioner: Provisioner, product: str, step: Step, *, seconds: floa
     foreign = {step: ForeignExecutor(webhook=provisioner.address, secret="test")}
     catalog = Catalog(products={product: entry.model_copy(update={"executors": foreign})})
     drafts: Mapping[Step, Draft] = {
-        Step.SITE: Memberships().ensure,
+        Step.SITE: MembershipSet().ensure,
         Step.CONFIGURATION: Configurations(catalog, site_domain="tenantry.example").ensure,
         Step.IDENTITY: Identities().ensure,
         Step.LICENSE: licensed,

@@ -17,16 +17,16 @@ class InMemorySealingKeys:
         self.forgotten: list[str] = []
         self._kept: dict[str, tuple[str, str, bytes | None]] = {}
 
-    def seal(self, subject: str, plain: bytes, bound_to: str) -> str:
+    def encrypt(self, subject: str, plain: bytes, bound_to: str) -> str:
         self.seals += 1
         digest = hashlib.sha256(f"{self.seals}".encode()).hexdigest()
         ticket = f"v1.{digest[:22]}.{digest[22:]}"
         self._kept[ticket] = (subject, bound_to, plain)
         return ticket
 
-    def unseal(self, sealed: str, bound_to: str) -> bytes | None:
+    def decrypt(self, encrypted: str, bound_to: str) -> bytes | None:
         self.unseals += 1
-        _, place, plain = self._kept.get(sealed, (None, None, None))
+        _, place, plain = self._kept.get(encrypted, (None, None, None))
         if place != bound_to:
             raise TenantryError(f"{bound_to} was changed or moved since it was sealed")
         return plain
@@ -38,5 +38,5 @@ class InMemorySealingKeys:
             for ticket, (owner, place, plain) in self._kept.items()
         }
 
-    def prefetch(self, *, subjects: Iterable[str] = (), sealed: Iterable[str] = ()) -> None:
+    def prefetch(self, *, subjects: Iterable[str] = (), encrypted: Iterable[str] = ()) -> None:
         """Nothing to fetch."""

@@ -47,7 +47,7 @@ _OUTSIDE: tuple[type[StepExecutor], ...] = (SiteNames, Regions, Databases, Entit
 _LIES_ON = {place: each.lies_on for each in _OUTSIDE for place in each.serves}
 
 
-def facts_of(spec: StepSpec, created_generations: Mapping[str, int]) -> StepResult:
+def events_of(spec: StepSpec, created_generations: Mapping[str, int]) -> StepResult:
     """What an executor without any surprises finds after it ensured `wish`."""
     match spec:
         case CommerceSpec():
@@ -130,7 +130,7 @@ class World:
             self._database(order).entitlements[spec.product] = spec
         self.things[order.scope, order.step] = spec
         self.trouble(order, "after")
-        return facts_of(spec, order.created_generations)
+        return events_of(spec, order.created_generations)
 
     def remove(self, order: Order) -> None:
         """See `domain.ports.Executor.remove`."""

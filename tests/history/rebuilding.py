@@ -35,7 +35,7 @@ class SlowSources(PlainSources):
     """Each worker says that it is there, and is slow."""
 
     def read_models(self) -> Sequence[Projection]:
-        history.rebuild.loading.READ_FACTS = 20  # type: ignore[misc]
+        history.rebuild.loading.READ_EVENTS = 20  # type: ignore[misc]
         history.rebuild.loading.FLUSH_CHANGES = 20  # type: ignore[misc]
         return [replace(each, handle=_Slow(each)) for each in PROJECTIONS]
 

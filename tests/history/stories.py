@@ -163,7 +163,7 @@ class Stories:
             step=step,
             direction="ensure",
             generation=self._random.randrange(1, 99),
-            facts=self._facts(scope, step),
+            result=self._facts(scope, step),
         )
 
     def _facts(self, scope: Scope, step: Step) -> StepResult:
@@ -222,13 +222,13 @@ class Stories:
 class OpenKeys:
     """`SealingKeys` that seal nothing, the same in every process."""
 
-    def seal(self, subject: str, plain: bytes, bound_to: str) -> str:
+    def encrypt(self, subject: str, plain: bytes, bound_to: str) -> str:
         return plain.decode()
 
-    def unseal(self, sealed: str, bound_to: str) -> bytes | None:
-        return sealed.encode()
+    def decrypt(self, encrypted: str, bound_to: str) -> bytes | None:
+        return encrypted.encode()
 
-    def prefetch(self, *, subjects: Iterable[str] = (), sealed: Iterable[str] = ()) -> None:
+    def prefetch(self, *, subjects: Iterable[str] = (), encrypted: Iterable[str] = ()) -> None:
         pass
 
     def forget(self, subject: str) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from domain.event import Cause, Event, Recorded
-from domain.operator_events import Kept, OrphansRemoved, RemovalCandidate
+from domain.operator_events import KeptOrphan, OrphansRemoved, RemovalCandidate
 from domain.scope.state import ScopePutOnHold, StepMissing
 from domain.scope.steps import Step
 from history.acts import acts_in
@@ -29,7 +29,7 @@ def test_what_the_saga_holds_by_itself_is_no_act() -> None:
 
 def test_what_was_removed_and_what_was_left_of_orphans_is_told_thing_by_thing() -> None:
     gone = RemovalCandidate(where="eu-1", kind="database", name="t_one")
-    left = Kept(where="eu-1", kind="database", name="t_two", why="somebody is in it")
+    left = KeptOrphan(where="eu-1", kind="database", name="t_two", why="somebody is in it")
     removed = OrphansRemoved(plan="feed", removed=(gone,), left=(left,), reason="litter", operator="Ada (ada@console)")
     [act] = acts_in([fact("orphans:feed", removed)])
     assert (act.tenant_id, act.why) == (None, "litter")

@@ -42,7 +42,7 @@ class Past:
 
     def read_models(self, tenant_id: str, position: int) -> Mapping[str, object]:
         with self.engine.connect() as connection:
-            facts = self.past.facts_of(tenant_id, position)
+            facts = self.past.events_of(tenant_id, position)
             return as_of.read_models(connection, tenant_id, facts, PROJECTIONS)
 
     def execute(self, statement: str) -> list[tuple[object, ...]]:

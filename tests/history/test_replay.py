@@ -45,7 +45,7 @@ def projector(url: str) -> Iterator[Projectors]:
         yield projectors
 
 
-def facts_of(log: PostgresEventLog) -> Sequence[Recorded]:
+def events_of(log: PostgresEventLog) -> Sequence[Recorded]:
     return log.read(0, 1_000_000)
 
 
@@ -80,7 +80,7 @@ def test_rebuilt_tables_are_what_the_facts_one_by_one_would_leave(
     spoil(url)
     rebuilt = Replay(PlainSources(url)).rebuild([], workers=workers)
     assert (rebuilt.failures, rebuilt.position) == ({}, 700)
-    assert found(url, PROJECTIONS) == expected(facts_of(log), PROJECTIONS)
+    assert found(url, PROJECTIONS) == expected(events_of(log), PROJECTIONS)
     assert query(url, "SELECT count(*) FROM outbox") == [(0,)]
     assert schemas(url) == {f"previous_{each.name}" for each in PROJECTIONS}
 
@@ -118,7 +118,7 @@ def test_facts_that_come_while_it_is_rebuilt_are_in_it(
         thread.join()
     assert rebuilt.failures == {}
     assert rebuilt.position >= 300 + 10 * 30
-    assert found(url, PROJECTIONS) == expected(facts_of(log), PROJECTIONS)
+    assert found(url, PROJECTIONS) == expected(events_of(log), PROJECTIONS)
 
 
 def test_a_rebuild_says_at_which_read_model_it_is_and_its_events_never_become_fewer(
@@ -131,7 +131,7 @@ def test_a_rebuild_says_at_which_read_model_it_is_and_its_events_never_become_fe
     assert said == ["analyzing licenses", "swapping licenses", "analyzing sites", "swapping sites"]
     assert told[0].doing == "loading"
     assert [each.events for each in told] == sorted(each.events for each in told)
-    assert told[-1].events == rebuilt.facts > 0
+    assert told[-1].events == rebuilt.events > 0
 
 
 def test_what_was_halted_goes_on_after_a_rebuild(url: str, log: PostgresEventLog, projector: Projectors) -> None:
@@ -222,7 +222,7 @@ def test_a_handler_that_fails_leaves_the_live_generation(
     assert "cannot handle event" in rebuilt.failures["licenses"]
     assert found(url, [licenses.PROJECTION]) == before
     others = [each for each in PROJECTIONS if each is not licenses.PROJECTION]
-    assert found(url, others) == expected(facts_of(log), others)
+    assert found(url, others) == expected(events_of(log), others)
     assert schemas(url) == {f"previous_{each.name}" for each in others}
 
 
@@ -258,7 +258,7 @@ def test_a_rebuild_that_is_killed_can_be_started_again(url: str, log: PostgresEv
     assert found(url) == before
     spoil(url)
     Replay(PlainSources(url)).rebuild([])
-    assert found(url, PROJECTIONS) == expected(facts_of(log), PROJECTIONS)
+    assert found(url, PROJECTIONS) == expected(events_of(log), PROJECTIONS)
     assert schemas(url) == {f"previous_{each.name}" for each in PROJECTIONS}
     left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%rebuild_%'"
     assert query(url, f"{left} AND pid <> pg_backend_pid() AND state = 'active'") == [(0,)]
@@ -316,7 +316,7 @@ def test_readers_in_a_loop_notice_nothing_of_several_rebuilds(
             Replay(PlainSources(url)).rebuild([])
     assert [len(each) for each in seen] == [1] * len(seen)
     assert rounds[0] > 10
-    assert found(url) == expected(facts_of(log))
+    assert found(url) == expected(events_of(log))
 
 
 def test_a_swap_gives_way_to_a_reader_that_holds_a_table(
@@ -334,7 +334,7 @@ def test_a_swap_gives_way_to_a_reader_that_holds_a_table(
         letting_go.start()
         assert Replay(PlainSources(url)).rebuild(["licenses"]).failures == {}
         letting_go.join()
-    assert found(url) == expected(facts_of(log))
+    assert found(url) == expected(events_of(log))
 
 
 # -- the generation before ------------------------------------------------------------------------------------
@@ -351,7 +351,7 @@ def test_the_old_generation_is_kept_until_it_is_dropped(url: str, log: PostgresE
     assert replay.drop_previous([]) == ["sites", "licenses"]
     assert replay.drop_previous(["licenses"]) == []
     assert schemas(url) == set()
-    assert found(url, PROJECTIONS) == expected(facts_of(log), PROJECTIONS)
+    assert found(url, PROJECTIONS) == expected(events_of(log), PROJECTIONS)
 
 
 def test_what_others_have_built_on_the_old_generation_is_not_dropped_with_it(url: str) -> None:

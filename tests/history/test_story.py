@@ -18,7 +18,7 @@ from tests.domain.driver import Cloud
 from tests.domain.given import APP, CUSTOMER, JIRA, JIRA_FAMILY, JIRA_SCOPE, NOW, SITE, TENANT, message
 
 
-class Told:
+class Story:
     """A tenant with one product, what goes wrong for it, and the story of each of its scopes."""
 
     def __init__(self) -> None:
@@ -44,11 +44,11 @@ def words(run: Run) -> list[str]:
 
 
 def said(run: Run, what: str) -> str:
-    return next(line.said for line in run.lines if line.what == what)
+    return next(line.text for line in run.lines if line.what == what)
 
 
 def test_a_run_that_goes_well_begins_with_the_message_that_asked_for_it() -> None:
-    told = Told()
+    told = Story()
     told.cloud.work()
     (run,) = told.story()
     assert words(run) == [
@@ -57,23 +57,23 @@ def test_a_run_that_goes_well_begins_with_the_message_that_asked_for_it() -> Non
         "converged",
     ]
     assert said(run, "wished") == ("product activated, by message m-1 of commerce at tenantry.lifecycle/0@7")
-    assert run.lines[1].said == f"product {JIRA}, access open"
+    assert run.lines[1].text == f"product {JIRA}, access open"
     assert said(run, "converged") == "has its desired state: open"
     assert told.standing() == Standing()
 
 
 def test_what_is_somewhere_is_told_with_its_place() -> None:
-    told = Told()
+    told = Story()
     told.cloud.work()
     (run,) = told.story(JIRA_FAMILY)
-    completed = [line.said for line in run.lines if line.what == "completed"]
+    completed = [line.text for line in run.lines if line.what == "completed"]
     assert completed == ["on shard eu-1 in eu", "schema jira_3 of database shard on shard eu-1"]
-    (spec,) = [line.said for line in run.lines if (line.what, line.step) == ("started", Step.DATABASE)]
+    (spec,) = [line.text for line in run.lines if (line.what, line.step) == ("started", Step.DATABASE)]
     assert spec == f"database of jira, login roles for {JIRA}"
 
 
 def test_what_failed_was_given_up_undone_retried_and_came_about_is_told_in_order() -> None:
-    told = Told()
+    told = Story()
     failures = iter([Retryable("busy", delay=timedelta(seconds=5)), Permanent("no such table")])
 
     def fails(order: Order, when: str) -> None:
@@ -97,7 +97,7 @@ def test_what_failed_was_given_up_undone_retried_and_came_about_is_told_in_order
         "7 given up",
         *(f"{step} {what}" for step in (7, 5, 4, 2) for what in ("undoing", "undone")),
     ]
-    failed = [line.said for line in first.lines if line.what == "failed"]
+    failed = [line.text for line in first.lines if line.what == "failed"]
     assert failed == [
         f"attempt 1: busy; tried again at {clock(NOW + timedelta(seconds=5))}",
         "attempt 2: no such table; not tried again",
@@ -109,7 +109,7 @@ def test_what_failed_was_given_up_undone_retried_and_came_about_is_told_in_order
 
 
 def test_a_hold_and_a_release_say_who_and_why() -> None:
-    told = Told()
+    told = Story()
     told.cloud.work()
     told.operator(Act("hold", JIRA_SCOPE, "moving house"))
     told.operator(Act("release", JIRA_SCOPE, "moved"))
@@ -121,7 +121,7 @@ def test_a_hold_and_a_release_say_who_and_why() -> None:
 
 
 def test_a_closing_that_fails_is_held_with_what_to_do() -> None:
-    told = Told()
+    told = Story()
     told.cloud.work()
 
     def fails(order: Order, when: str) -> None:
@@ -140,7 +140,7 @@ def test_a_closing_that_fails_is_held_with_what_to_do() -> None:
 
 
 def test_a_life_that_begins_anew_says_that_its_data_is_lost() -> None:
-    told = Told()
+    told = Story()
     told.cloud.work()
     told.cloud.intake.takes(message("product.deactivated", 2))
     told.cloud.work()
@@ -156,7 +156,7 @@ def test_a_life_that_begins_anew_says_that_its_data_is_lost() -> None:
 
 
 def test_another_wish_begins_another_run_with_its_own_message() -> None:
-    told = Told()
+    told = Story()
     told.cloud.work()
     told.cloud.clock.advance(timedelta(hours=1))
     told.cloud.intake.takes(message("product.suspended", 2, id="m-2", offset=8, reason="unpaid"))
@@ -169,7 +169,7 @@ def test_another_wish_begins_another_run_with_its_own_message() -> None:
 
 
 def test_an_app_that_closes_with_its_host_names_what_was_said_of_the_host() -> None:
-    told = Told()
+    told = Story()
     told.cloud.intake.takes(message("product.activated", 1, product=APP))
     told.cloud.work()
     told.cloud.clock.advance(timedelta(hours=1))
@@ -183,7 +183,7 @@ def test_an_app_that_closes_with_its_host_names_what_was_said_of_the_host() -> N
 
 
 def test_what_stands_in_the_way_is_named() -> None:
-    told = Told()
+    told = Story()
 
     def taken(order: Order, when: str) -> None:
         if order.scope == SITE and order.step is Step.SITE:
@@ -197,13 +197,13 @@ def test_what_stands_in_the_way_is_named() -> None:
 
 
 def test_what_was_never_begun_has_no_story() -> None:
-    told = Told()
+    told = Story()
     assert told.story() == []
     assert told.standing() == Standing()
 
 
 def test_the_story_names_no_person() -> None:
-    told = Told()
+    told = Story()
     person = {"account_id": "p-1", "name": "Grace Hopper", "email": "grace@example.com"}
     told.cloud.intake.takes(message("commerce.customer.updated", 1, name="Hopper & Co", administrators=[person]))
     told.cloud.work()

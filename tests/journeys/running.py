@@ -53,7 +53,7 @@ def wait_for(look: Callable[[], T | None], what: str, *, seconds: float = PATIEN
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Result:
     """What a command said."""
 
     exit_code: int
@@ -74,15 +74,15 @@ class Told:
         return lines[0]
 
 
-def tenantry(*arguments: object, env: Mapping[str, str] | None = None, stdin: str | None = None) -> Told:
+def tenantry(*arguments: object, env: Mapping[str, str] | None = None, stdin: str | None = None) -> Result:
     """Run a command in this process: what a command costs is mostly the start of Python."""
     result = CliRunner().invoke(app, [str(each) for each in arguments], env=dict(env or {}), input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return Told(result.exit_code, result.stdout, result.stderr)
+    return Result(result.exit_code, result.stdout, result.stderr)
 
 
-def tenantry_process(*arguments: object, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Told:
+def tenantry_process(*arguments: object, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Result:
     """Run a command as a person does, in a process of its own."""
     ran = subprocess.run(
         [sys.executable, "-m", "cli.main", *map(str, arguments)],
@@ -93,7 +93,7 @@ def tenantry_process(*arguments: object, env: Mapping[str, str] | None = None, c
         timeout=PATIENCE,
         check=False,
     )
-    return Told(ran.returncode, ran.stdout, ran.stderr)
+    return Result(ran.returncode, ran.stdout, ran.stderr)
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -241,7 +241,7 @@ class Running:
 
     # -- out ----------------------------------------------------------------------------------------------------------
 
-    def cli(self, *arguments: object, env: Mapping[str, str] | None = None) -> Told:
+    def cli(self, *arguments: object, env: Mapping[str, str] | None = None) -> Result:
         """A command on this data directory."""
         return tenantry(*arguments, "--data-dir", self.data_dir, env={**self.settings, **(env or {})})
 

@@ -174,7 +174,10 @@ def test_a_stale_event_is_recorded_as_stale(tenantry: Running) -> None:
         )
         == 1
     )
-    assert tenantry.show(tenant)["wanted"]["products"]["atlas"]["presence"] == {"value": "activated", "revision": 5}
+    assert tenantry.show(tenant)["desired_state"]["products"]["atlas"]["presence"] == {
+        "value": "activated",
+        "revision": 5,
+    }
 
 
 def test_what_waits_for_one_tenant_is_bounded_and_the_rest_quarantined(tenantry: Running) -> None:
@@ -188,11 +191,14 @@ def test_what_waits_for_one_tenant_is_bounded_and_the_rest_quarantined(tenantry:
     tenantry.send(first)
     tenantry.until_taken_in(first)
     assert tenantry.one("SELECT count(*) FROM waiting WHERE tenant_id = %s", tenant) == 0
-    assert tenantry.show(tenant)["wanted"]["products"]["atlas"]["access"] == {"value": "suspended", "revision": 1000}
+    assert tenantry.show(tenant)["desired_state"]["products"]["atlas"]["access"] == {
+        "value": "suspended",
+        "revision": 1000,
+    }
     for entry in [each for each in tenantry.json("quarantine", "list") if each["tenant_id"] == tenant]:
         assert entry["rule"] == "waiting-room-full"
         assert tenantry.json("quarantine", "retry", entry["number"])["outcome"] == "recorded"
-    assert tenantry.show(tenant)["wanted"]["products"]["atlas"]["access"]["revision"] == 1002
+    assert tenantry.show(tenant)["desired_state"]["products"]["atlas"]["access"]["revision"] == 1002
 
 
 def test_a_destroyed_tenant_is_kept_up_to_date_and_not_acted_upon(tenantry: Running) -> None:
@@ -205,9 +211,9 @@ def test_a_destroyed_tenant_is_kept_up_to_date_and_not_acted_upon(tenantry: Runn
     tenantry.until_level(tenant, "atlas", "closed")
     assert outcome(tenantry, after) == "recorded"
     told = tenantry.show(tenant)
-    assert told["wanted"]["tenant"]["destroyed"] is True
-    assert told["wanted"]["products"]["compass"]["presence"]["revision"] == 2
-    assert told["wanted"]["products"]["compass"]["wish"] == "closed"
+    assert told["desired_state"]["tenant"]["destroyed"] is True
+    assert told["desired_state"]["products"]["compass"]["presence"]["revision"] == 2
+    assert told["desired_state"]["products"]["compass"]["desired"] == "closed"
     assert told["actual"]["products"]["compass"]["level"] != "open"
 
 

@@ -22,7 +22,7 @@ def test_of_thirty_destroys_five_pass_and_the_rest_wait_for_an_operator(data_dir
         tenantry.until_taken_in(*ends)
         tenantry.until_settled()
         guard = tenantry.json("status")["guard"]
-        assert (guard["held"], guard["tenants"]) == (25, 25)
+        assert (guard["awaiting_approval"], guard["tenants"]) == (25, 25)
         assert tenantry.one("SELECT count(*) FROM sites WHERE access = 'closed'") == 5
 
         plan = tenantry.json("runs", "approve")
@@ -49,7 +49,7 @@ def test_of_sixty_suspensions_fifty_pass_and_the_rest_await_approval_unless_an_u
         tenantry.until_taken_in(*ends)
         tenantry.until_settled()
         guard = tenantry.json("status")["guard"]
-        assert (guard["held"], guard["closings"], guard["tenants"]) == (10, 10, 10)
+        assert (guard["awaiting_approval"], guard["closings"], guard["tenants"]) == (10, 10, 10)
         closed = "SELECT count(*) FROM sites WHERE access <> 'open'"
         assert tenantry.one(closed) == 50
         waiting = [row for row in tenantry.json("runs", "list", "--state", "waiting") if row["kind"] == "product"]

@@ -29,5 +29,5 @@ def test_a_foreign_client_gets_all_seven_steps_from_two_events(
     assert [step["number"] for step in product["steps"]] == [1, 2, 3, 4, 5, 6, 7]
     assert [step["name"] for step in product["steps"]] == STEPS
     assert [step["state"] for step in product["steps"]] == ["done"] * 7
-    assert told["wanted"]["products"]["jira-software"]["wish"] == "open"
+    assert told["desired_state"]["products"]["jira-software"]["desired"] == "open"
     assert tenant in [row["tenant_id"] for row in tenantry.json("tenants", "--level", "open")]

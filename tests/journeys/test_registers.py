@@ -43,13 +43,13 @@ def test_shuffled_and_repeated_golden_cases_end_in_the_stated_registers(tenantry
     assert repeats == len(arriving) - len(events)
     for case in CASES:
         told = tenantry.show(case["events"][0]["data"]["tenant_id"])
-        assert told["wanted"] == as_of(datetime.now(UTC), case["wanted"]), case["name"]
+        assert told["desired_state"] == as_of(datetime.now(UTC), case["desired_state"]), case["name"]
 
 
 def as_of(now: datetime, desired_state: dict[str, Any]) -> dict[str, Any]:
     """What is stated for the time of the vectors, today: meanwhile a licence in them may have run out."""
     for product in desired_state["products"].values():
         expires_at = product["license"] and product["license"]["value"]["expires_at"]
-        if expires_at and datetime.fromisoformat(expires_at) <= now and product["wish"] == "open":
-            product["wish"] = "closed"
+        if expires_at and datetime.fromisoformat(expires_at) <= now and product["desired"] == "open":
+            product["desired"] = "closed"
     return desired_state

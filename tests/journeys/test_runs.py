@@ -45,14 +45,14 @@ def test_a_product_is_given_up_undone_retried_and_converges(tenantry: Running) -
         *("7 started", "7 failed", "7 given up"),
         *(f"{step} {what}" for step in (7, 5, 4, 2) for what in ("undoing", "undone")),
     ]
-    assert first["facts"][0]["cause"]["id"] == ask.id
-    assert first["facts"][0]["cause"]["topic"] == "tenantry.lifecycle"
+    assert first["events"][0]["cause"]["id"] == ask.id
+    assert first["events"][0]["cause"]["topic"] == "tenantry.lifecycle"
     assert _words(second) == [
         "resumed",
         *(f"{step} {what}" for step in (2, 4, 5, 7) for what in ("started", "completed")),
         "converged",
     ]
-    assert second["facts"][0]["cause"]["source"].startswith("Ada (")
+    assert second["events"][0]["cause"]["source"].startswith("Ada (")
     told = tenantry.cli("runs", "show", scope).stdout
     assert "the table is gone" in told
     assert tenantry.disagreements() == []
@@ -76,7 +76,7 @@ def test_what_is_held_stays_as_it_is_until_it_is_released(tenantry: Running) -> 
 
 
 def _words(run: dict[str, Any]) -> list[str]:
-    return [f"{fact['step']['number']} {fact['what']}" if fact["step"] else fact["what"] for fact in run["facts"]]
+    return [f"{fact['step']['number']} {fact['what']}" if fact["step"] else fact["what"] for fact in run["events"]]
 
 
 def _log_in(account: dict[str, Any]) -> psycopg.Connection[tuple[Any, ...]]:

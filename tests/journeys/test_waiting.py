@@ -25,7 +25,7 @@ def test_a_product_activated_before_its_tenant_waits_and_opens_when_the_tenant_c
     tenantry.until_level(tenant, "confluence", "open")
     assert tenantry.one("SELECT count(*) FROM waiting WHERE tenant_id = %s", tenant) == 0
     told = tenantry.show(tenant)
-    assert told["wanted"]["products"]["confluence"]["license"]["value"]["edition"] == "premium"
+    assert told["desired_state"]["products"]["confluence"]["license"]["value"]["edition"] == "premium"
     (license_,) = told["licenses"]
     assert (license_["product"], license_["users"], license_["active"]) == ("confluence", 12, True)
 

@@ -26,7 +26,7 @@ from demo.oracle import Disagreement, compare, expect
 from demo.reading import Refused, read_event
 from domain.errors import Unavailable
 from tests.fakes.provisioner import SECRET, Provisioner, serving
-from tests.journeys.running import Running, Told, tenantry
+from tests.journeys.running import Result, Running, tenantry
 from tests.outages.load import Kept, Load, Stream, Topics
 from tests.outages.servers import Broker, DatabaseServer
 from tests.outages.wire import Wire
@@ -159,7 +159,7 @@ class Installation:
         data = self.up.data_dir
         return [data.with_suffix(".stderr"), *sorted((data / "logs").glob("*.log"))]
 
-    def status(self) -> Told:
+    def status(self) -> Result:
         """What an operator sees, through the same wires as everybody."""
         return tenantry("status", "--data-dir", self.up.data_dir, env={**self.up.settings, "COLUMNS": "400"})
 
@@ -226,7 +226,7 @@ class Installation:
             each
             for each in found
             # What stands in for the provisioner of others keeps its entitlements itself.
-            if not (each.fact.subject == "compass" and each.fact.aspect.startswith("entitlement"))
+            if not (each.claim.subject == "compass" and each.claim.aspect.startswith("entitlement"))
         ]
         asked = {tenant for tenant, product, step in self.theirs.there if (product, step) == ("compass", 7)}
         for tenant in expected.tenants.values():
@@ -252,4 +252,4 @@ def _database_of(shard: str) -> str:
 
 
 def told(disagreement: Disagreement | str) -> str:
-    return disagreement if isinstance(disagreement, str) else json.dumps(list(disagreement.fact), default=str)
+    return disagreement if isinstance(disagreement, str) else json.dumps(list(disagreement.claim), default=str)

@@ -52,7 +52,7 @@ def ensured(scope: Scope, step: Step, facts: StepResult, *, generation: int = 1)
         step=step,
         direction="ensure",
         generation=generation,
-        facts=facts,
+        result=facts,
     )
 
 

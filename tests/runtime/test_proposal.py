@@ -10,18 +10,18 @@ import pytest
 from domain.configuration import Adopted, Configuration, ConfigurationAdopted
 from runtime.instance import Endpoints
 from runtime.proposal import in_use, proposed, shards_of, warning
-from runtime.settings import Settings, Shard
+from runtime.settings import Settings, ShardSettings
 
 SECRET = "Marked-S3cret"
 HERE = Endpoints("postgresql://ada@db/tenantry", "127.0.0.1:9092")
 
 
-def settings_with(*shards: Shard, **more: object) -> Settings:
+def settings_with(*shards: ShardSettings, **more: object) -> Settings:
     return Settings(shards=shards, default_region="eu", **more)  # type: ignore[arg-type]
 
 
-def shard(name: str, url: str | None) -> Shard:
-    return Shard(name=name, region="eu", url=url)  # type: ignore[arg-type]
+def shard(name: str, url: str | None) -> ShardSettings:
+    return ShardSettings(name=name, region="eu", url=url)  # type: ignore[arg-type]
 
 
 def adopted(configuration: Configuration) -> Adopted:

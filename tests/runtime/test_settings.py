@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from runtime.settings import (
     EMBEDDED_SHARDS,
     Settings,
-    Shard,
+    ShardSettings,
     load_settings,
 )
 from runtime.settings_error import SettingsError
@@ -158,7 +158,7 @@ def test_a_variable_for_a_shard_that_is_not_there_is_refused(write: Write, monke
 
 def test_all_shards_can_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENANTRY_SHARDS", '[{"name": "eu-7", "region": "eu"}]')
-    assert load_settings().topology == (Shard(name="eu-7", region="eu"),)
+    assert load_settings().topology == (ShardSettings(name="eu-7", region="eu"),)
 
 
 def test_two_shards_of_one_name_are_refused(write: Write) -> None:

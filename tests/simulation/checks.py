@@ -17,7 +17,7 @@ from domain.scope.state import ScopeConverged, ScopeFailed, ScopeResumed, StepCo
 from domain.scope.steps import LEVELS, IdentitySpec, LicenseSpec, MembershipSpec, Scope, SiteSpec, Step
 from domain.tenant.events import PurgeStarted, TenantPurged, TenantPurgeStarted
 from tests.domain.given import CATALOG
-from tests.domain.prerequisites import grounds_of
+from tests.domain.prerequisites import prerequisites_of
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World
 from tests.simulation.registers import COOL_DOWN, HOSTS
@@ -115,7 +115,7 @@ class Witness:
         """On ground that is being undone nobody goes on, but for the one step that was decided before it was."""
         if any(self.has_converged.get(event.tenant_id, {}).values()):
             return
-        for prerequisite in map(str, grounds_of(event.scope)):
+        for prerequisite in map(str, prerequisites_of(event.scope)):
             late = self._given_up.get(prerequisite)
             if late is not None and event.direction == "ensure":
                 assert str(event.scope) not in late, (

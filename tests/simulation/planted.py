@@ -27,7 +27,7 @@ from domain.tenant import budget
 from domain.tenant import decisions as tenant_decisions
 from domain.tenant import state as tenant
 from tests.fakes.event_log import MemoryEventLog
-from tests.fakes.world import World, facts_of
+from tests.fakes.world import World, events_of
 from tests.simulation.parts import SteppedEffects
 from workers.provisioner import Provisioner
 
@@ -65,7 +65,7 @@ def _a_commit_before_its_effect() -> Broken:
         if order.direction == "ensure":
             effects._queued.pop(key)  # noqa: SLF001
             effects.late.append(act)
-            effects._outcomes.put((key, facts_of(order.spec, order.created_generations)))  # noqa: SLF001
+            effects._outcomes.put((key, events_of(order.spec, order.created_generations)))  # noqa: SLF001
 
     return patch.object(SteppedEffects, "begin", hasty)
 

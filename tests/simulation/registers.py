@@ -21,7 +21,7 @@ HOSTS = {"timesheets": "jira-software"}
 
 
 @dataclass(frozen=True)
-class Said:
+class Message:
     """A message of commerce. `data` is what it says besides the tenant and the product."""
 
     id: str
@@ -59,7 +59,7 @@ class Held:
 
     change: Literal["destroy", "deactivate", "purge", "suspend", "license", "activate"]
     product: str = ""
-    said: Said | None = None
+    said: Message | None = None
     writes: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -118,7 +118,7 @@ class Product:
         _, status, ends = self.license.value
         return status == "active" and (ends is None or ends > now)
 
-    def shuts(self, said: Said, now: datetime) -> bool:
+    def shuts(self, said: Message, now: datetime) -> bool:
         """Whether the message writes a register so that the product cannot be open."""
         _, status, ends = _license(said)
         name = "access" if said.type == "product.suspended" else "license"
@@ -128,7 +128,7 @@ class Product:
         cell: Cell = getattr(self, name)
         return cell.verdict(_writes(said)[name], said.revision) == "lands"
 
-    def accepts(self, said: Said, held: Iterable[Held], now: datetime) -> bool:
+    def accepts(self, said: Message, held: Iterable[Held], now: datetime) -> bool:
         """Whether the message writes anything; what does not is stale, or lies in quarantine."""
         said_before = [each for each in held if each.product == said.product and each.said is not None]
         if said.revision is None:
@@ -147,11 +147,11 @@ class Product:
                 return False
         return True
 
-    def takes_away(self, said: Said) -> bool:
+    def takes_away(self, said: Message) -> bool:
         """Whether somebody loses by it who has the product now."""
         return said.type == "product.deactivated" and self.active
 
-    def keeps(self, said: Said, now: datetime) -> None:
+    def keeps(self, said: Message, now: datetime) -> None:
         """What the message says is written where it lands."""
         for name, value in _writes(said).items():
             cell = getattr(self, name)
@@ -162,7 +162,7 @@ class Product:
                     self.is_going = self.is_going and not value
         self.revisioned = self.revisioned or said.revision is not None
 
-    def _allows(self, said: Said, held: Set[str]) -> bool:
+    def _allows(self, said: Message, held: Set[str]) -> bool:
         """The life cycle, for what comes without a revision; `held`: the changes of the product that are held."""
         match said.type:
             case "product.activated":
@@ -182,15 +182,15 @@ def _counts(said: datetime, now: datetime) -> datetime:
     return now if said > now + timedelta(days=1) else max(now, said)
 
 
-def _change(said: Said) -> str:
+def _change(said: Message) -> str:
     return "deactivate" if said.type == "product.deactivated" else CLOSINGS.get(said.type, "")
 
 
-def _license(said: Said) -> tuple[Any, Any, Any]:
+def _license(said: Message) -> tuple[Any, Any, Any]:
     return said.data.get("users"), said.data.get("status", "active"), said.data.get("expires_at")
 
 
-def _writes(said: Said) -> dict[str, Any]:
+def _writes(said: Message) -> dict[str, Any]:
     license_ = _license(said)
     match said.type:
         case "product.activated":
@@ -215,7 +215,7 @@ class Tenant:
     destroyed_at: datetime | None = None
     destroyed_revision: int = -1
     products: dict[str, Product] = field(default_factory=dict)
-    waiting: list[Said] = field(default_factory=list)
+    waiting: list[Message] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     held: list[Held] = field(default_factory=list)
     is_going: bool = False
@@ -223,7 +223,7 @@ class Tenant:
     _is_new: bool = True
     """Whether it was created by the message at hand: what had waited for it comes with it, and nobody loses by that."""
 
-    def hears(self, said: Said, now: datetime) -> None:
+    def hears(self, said: Message, now: datetime) -> None:
         if said.id in self.seen:
             return
         self.seen.add(said.id)
@@ -233,7 +233,7 @@ class Tenant:
         else:
             self._applies(said, now)
 
-    def _applies(self, said: Said, now: datetime) -> None:
+    def _applies(self, said: Message, now: datetime) -> None:
         if self.is_over(now):
             return
         match said.type:
@@ -251,7 +251,7 @@ class Tenant:
             case _:
                 self._applies_to_product(self.products.setdefault(said.product, Product()), said, now)
 
-    def _applies_to_product(self, product: Product, said: Said, now: datetime) -> None:
+    def _applies_to_product(self, product: Product, said: Message, now: datetime) -> None:
         if not product.accepts(said, self.held, now):
             return
         if product.takes_away(said):
@@ -273,7 +273,7 @@ class Tenant:
     def holds(self, change: str, product: str = "") -> bool:
         return any((each.change, each.product) == (change, product) for each in self.held)
 
-    def _closes(self, product: Product, said: Said, now: datetime) -> bool:
+    def _closes(self, product: Product, said: Message, now: datetime) -> bool:
         """Whether somebody who has the product open loses by it, or an operator is asked about the like already."""
         is_at_stake = product.is_open(now) and not self._is_new
         return product.shuts(said, now) and (is_at_stake or self._holds_closing(said.product))

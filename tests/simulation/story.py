@@ -43,8 +43,8 @@ from tests.simulation import registers
 from tests.simulation.checks import Witness, check_given_up, check_held, check_nobody_is_forgotten
 from tests.simulation.desk import Desk
 from tests.simulation.parts import Killed, SteppedEffects, WatchedLog
-from tests.simulation.registers import Said
-from workers.bulkheads import Limits
+from tests.simulation.registers import Message
+from workers.bulkheads import ConcurrencyLimits
 from workers.provisioner import Provisioner
 
 STEPS = 300
@@ -149,8 +149,8 @@ class Story:
         self._catalogues = random.Random(f"catalogues of {seed}")  # noqa: S311 - of its own: the rest goes as before
         self._retires_at = self._catalogues.choice([None, *range(50, steps, 50)])
         self._offered = self._adopts(CATALOG)
-        self._sent: list[Said] = []
-        self._wire: list[Said] = []
+        self._sent: list[Message] = []
+        self._wire: list[Message] = []
         self._revisions: dict[tuple[str, str], int] = {}
         self._seen: dict[bytes, Inbound] = {}
         self._lifecycle = Lifecycle(
@@ -259,7 +259,7 @@ class Story:
             executors,
             clock=self.clock,
             owner=name,
-            limits=Limits(threads=1, claim=3),
+            limits=ConcurrencyLimits(threads=1, claim=3),
             lease=LEASE,
             poll_seconds=0,
             drain_seconds=0,
@@ -477,7 +477,7 @@ class Story:
                 self._deliver(self.dice.choice(self._sent))
         return True
 
-    def _anything(self) -> Said:
+    def _anything(self) -> Message:
         tenant = self.dice.choice(TENANTS)
         if self.dice.random() < (0.04 if self.is_guarded or self.are_rivals else 0.01):
             return self._says("tenant.destroyed", tenant, "", revision=self._next((tenant, "")))
@@ -499,7 +499,7 @@ class Story:
         self._revisions[counter] = used + 1
         return used + 1
 
-    def _says(self, type_: str, tenant: str, key: str, *, revision: int | None) -> Said:
+    def _says(self, type_: str, tenant: str, key: str, *, revision: int | None) -> Message:
         data: dict[str, Any] = {}
         if type_ in ("product.activated", "license.updated"):
             data["users"] = self.dice.randrange(1, 100)
@@ -508,11 +508,11 @@ class Story:
         if type_ == "license.updated":
             data["status"] = self.dice.choice(["active", "active", "inactive"])
         at = self.clock() - self.dice.choice([timedelta()] * 3 + [DAY])
-        said = Said(f"m{len(self._sent)}", type_, tenant, key, revision, at, data)
+        said = Message(f"m{len(self._sent)}", type_, tenant, key, revision, at, data)
         self._sent.append(said)
         return said
 
-    def _deliver(self, said: Said) -> None:
+    def _deliver(self, said: Message) -> None:
         self._acting = None
         self._note("commerce", f"{said.type} {said.tenant} {said.product} revision {said.revision} {said.data or ''}")
         data: dict[str, Any] = dict(said.data)

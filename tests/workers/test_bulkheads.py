@@ -12,9 +12,9 @@ from adapters.resources.topology import Shard, Topology
 from application.ports.resources import Order
 from domain.catalog import Catalog, ForeignExecutor, default_catalog
 from domain.scope.steps import ConfigurationSpec, DatabaseSpec, RegionResult, RegionSpec, RoleSpec, Scope, Step
-from tests.adapters.provisioners.orders import license_wish, order
+from tests.adapters.provisioners.orders import license_spec, order
 from tests.domain.given import NOW
-from workers.bulkheads import LONGEST_SLOT, Limits, Timetables
+from workers.bulkheads import LONGEST_SLOT, ConcurrencyLimits, Timetables
 
 PRODUCT = "compass"
 OURS = default_catalog()
@@ -23,7 +23,7 @@ THEIRS = Catalog(products={PRODUCT: OURS[PRODUCT].model_copy(update={"executors"
 PLACED = RegionResult(region="eu", shard="eu-1")
 
 FAMILY = Scope("family", "t-1", PRODUCT)
-LICENSE = order(Scope("product", "t-1", PRODUCT), Step.LICENSE, license_wish(PRODUCT), placement=PLACED)
+LICENSE = order(Scope("product", "t-1", PRODUCT), Step.LICENSE, license_spec(PRODUCT), placement=PLACED)
 DATABASE = order(
     FAMILY,
     Step.DATABASE,
@@ -56,48 +56,48 @@ def test_what_somebody_else_brings_about_is_in_a_lane_of_theirs_and_in_that_of_a
 
 
 def test_no_lane_of_others_takes_all_threads_nor_any_lane_all_that_a_worker_may_hold() -> None:
-    limits = Limits(threads=8, claim=64)
+    limits = ConcurrencyLimits(threads=8, claim=64)
     bulkheads = ("foreign:compass/7", "foreign", "family/6", "shard:eu-1")
     assert [limits.places(bulkhead) for bulkhead in bulkheads] == [2, 4, 6, 4]
     assert [limits.concurrency_limit(bulkhead) for bulkhead in bulkheads] == [8, 16, 48, 48]
 
 
 def test_a_lane_is_crowded_once_a_worker_holds_as_many_of_it_as_it_may() -> None:
-    timetables = Timetables(Limits(threads=8, claim=64))
+    timetables = Timetables(ConcurrencyLimits(threads=8, claim=64))
     timetables.took(["foreign:compass/7", "foreign"], 0.001)
     assert timetables.full(("foreign:compass/7", "foreign"), Counter({"foreign:compass/7": 7, "foreign": 15})) == []
     assert timetables.full(("foreign:compass/7", "foreign"), Counter({"foreign": 16})) == ["foreign"]
 
 
 def test_of_a_lane_that_is_slow_a_worker_holds_no_more_than_it_gets_done_soon() -> None:
-    timetables = Timetables(Limits(threads=8, claim=256))
+    timetables = Timetables(ConcurrencyLimits(threads=8, claim=256))
     timetables.took(["family/6"], 0.1)  # six places: thirty in half a second
     assert timetables.full(["family/6"], Counter({"family/6": 29})) == []
     assert timetables.full(["family/6"], Counter({"family/6": 30})) == ["family/6"]
 
 
 def test_of_a_lane_that_hangs_a_worker_holds_what_runs() -> None:
-    timetables = Timetables(Limits(threads=8, claim=256))
+    timetables = Timetables(ConcurrencyLimits(threads=8, claim=256))
     timetables.took(["family/6"], 30.0)
     assert timetables.full(["family/6"], Counter({"family/6": 5})) == []
     assert timetables.full(["family/6"], Counter({"family/6": 6})) == ["family/6"]
 
 
 def test_who_is_put_off_comes_back_one_after_the_other_as_fast_as_the_lane_has_worked() -> None:
-    timetables = Timetables(Limits(foreign=2))
+    timetables = Timetables(ConcurrencyLimits(foreign=2))
     timetables.took(["foreign:compass/7"], 1.0)
     slots = [timetables.slot(["foreign:compass/7"], NOW, runs_for={}) for _ in range(3)]
     assert slots == [NOW + timedelta(seconds=0.5 * number) for number in (1, 2, 3)]
 
 
 def test_a_lane_of_which_nothing_is_known_but_that_it_is_at_work_has_slots_as_long_as_that() -> None:
-    timetables = Timetables(Limits(foreign=2))
+    timetables = Timetables(ConcurrencyLimits(foreign=2))
     assert timetables.slot(["foreign:compass/7"], NOW, runs_for={}) == NOW
     slot = timetables.slot(["foreign:compass/7"], NOW, runs_for={"foreign:compass/7": 10.0})
     assert slot == NOW + timedelta(seconds=5)
 
 
 def test_nobody_is_put_off_for_longer_than_a_minute() -> None:
-    timetables = Timetables(Limits(foreign=1))
+    timetables = Timetables(ConcurrencyLimits(foreign=1))
     slots = [timetables.slot(["foreign:compass/7"], NOW, runs_for={"foreign:compass/7": 30.0}) for _ in range(9)]
     assert max(slots) == NOW + LONGEST_SLOT

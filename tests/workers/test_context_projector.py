@@ -128,7 +128,7 @@ def test_a_host_belongs_to_the_tenant_that_took_it_last(engine: Engine, projecto
     engine.record(
         (
             "site:t-1",
-            StepCompleted(tenant_id="t-1", kind="site", step=Step.SITE, direction="remove", generation=9, facts=None),
+            StepCompleted(tenant_id="t-1", kind="site", step=Step.SITE, direction="remove", generation=9, result=None),
         )
     )
     run(engine, projectors[0])

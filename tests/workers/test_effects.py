@@ -11,7 +11,7 @@ import pytest
 from domain.errors import Retryable
 from workers.effects import Effects
 
-Told = dict[str, object]
+Results = dict[str, object]
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def effects(*, threads: int, seconds: float = 30) -> Effects[str, object]:
     return Effects(threads=threads, limit=timedelta(seconds=seconds))
 
 
-def all_of(under_way: Effects[str, object]) -> Told:
+def all_of(under_way: Effects[str, object]) -> Results:
     """Everything that comes to an end, until nothing is under way."""
-    found: Told = {}
+    found: Results = {}
     while under_way.under_way:
         for key, result in under_way.finished(timeout=0.05):
             assert key not in found

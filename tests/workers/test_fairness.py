@@ -22,7 +22,7 @@ from domain.scope.steps import Step, StepResult
 from tests.domain.given import CATALOG, POLICY, ids, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.sealing import InMemorySealingKeys
-from workers.bulkheads import Limits
+from workers.bulkheads import ConcurrencyLimits
 from workers.provisioner import Provisioner
 
 DEAD = "compass"
@@ -72,7 +72,7 @@ class Cloud:
         )
         lifecycle.intake([created], [])
 
-    def provisioner(self, limits: Limits) -> Provisioner:
+    def provisioner(self, limits: ConcurrencyLimits) -> Provisioner:
         return Provisioner(
             self.log,
             Saga(self.log, dice=lambda: 0.0, **self._rules),  # type: ignore[arg-type]
@@ -146,7 +146,7 @@ def test_a_provisioner_that_is_dead_keeps_its_few_threads_and_holds_up_nobody(cl
         cloud.create(tenant_id, DEAD)
     for tenant_id in others:
         cloud.create(tenant_id, "atlas")
-    worker = cloud.provisioner(Limits(threads=3, claim=12, foreign=1))
+    worker = cloud.provisioner(ConcurrencyLimits(threads=3, claim=12, foreign=1))
     work_until(worker, cloud, {f"product:{tenant_id}:atlas" for tenant_id in others})
     converged = cloud.streams("tenantry.scope-converged")
     assert not [stream for stream in converged if stream.startswith("product:t-slow")]
@@ -161,13 +161,13 @@ def test_a_provisioner_that_is_dead_keeps_its_few_threads_and_holds_up_nobody(cl
 def test_a_drained_worker_gives_back_all_but_what_still_runs(cloud: Cloud, dead: Dead) -> None:
     for number in range(6):
         cloud.create(f"t-{number}", DEAD)
-    worker = cloud.provisioner(Limits(threads=3, claim=12, foreign=1))
+    worker = cloud.provisioner(ConcurrencyLimits(threads=3, claim=12, foreign=1))
     while not dead.at_once:
         worker.round()
     threading.Timer(0.1, dead.let_go.set).start()
     worker.drain()
     assert cloud.leases() == 0
-    work_until(cloud.provisioner(Limits()), cloud, {f"product:t-{number}:{DEAD}" for number in range(6)})
+    work_until(cloud.provisioner(ConcurrencyLimits()), cloud, {f"product:t-{number}:{DEAD}" for number in range(6)})
 
 
 def test_a_tenant_with_many_products_leaves_room_for_a_small_one(database: str) -> None:
@@ -178,7 +178,7 @@ def test_a_tenant_with_many_products_leaves_room_for_a_small_one(database: str) 
     with cloud_of(database, Catalog(products=products)) as cloud:
         cloud.create("t-large", *products)
         cloud.create("t-small", "product-0")
-        worker = cloud.provisioner(Limits(threads=2, claim=8, tenant=4))
+        worker = cloud.provisioner(ConcurrencyLimits(threads=2, claim=8, tenant=4))
         for _ in range(2):
             worker.round()
         assert "site:t-small" in cloud.streams("tenantry.step-started")

@@ -22,7 +22,7 @@ from domain.scope.snapshot import TenantSnapshot
 from tests.adapters.resources.real_shards import RealWorld, real_world
 from tests.domain.given import CATALOG, DAY, POLICY, TENANT, ids, message
 from tests.fakes.sealing import InMemorySealingKeys
-from workers.bulkheads import Limits
+from workers.bulkheads import ConcurrencyLimits
 from workers.provisioner import Provisioner
 
 JIRA = "jira-software"
@@ -56,7 +56,7 @@ class Cloud:
             world.executors,
             clock=self.clock,
             owner="worker",
-            limits=Limits(threads=2, claim=8, executor=8, shard=8),  # nobody is put off
+            limits=ConcurrencyLimits(threads=2, claim=8, executor=8, shard=8),  # nobody is put off
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,

@@ -14,7 +14,7 @@ from adapters.outage import Outage
 from application.ports.measures import listen, measure
 from domain.errors import Conflict, Unavailable, UsageError
 from runtime.metrics import Sample, WorkerMetrics
-from workers.probes import KEPT_SECONDS, STUCK_SECONDS, Kept, Probes, serve
+from workers.probes import KEPT_SECONDS, STUCK_SECONDS, FleetNumbers, Probes, serve
 
 
 class Heart:
@@ -136,7 +136,7 @@ def test_numbers_of_the_fleet_are_kept_for_a_while_and_never_shown_when_the_data
             raise Unavailable("the database is away")
         return [("scopes_due", {}, 7)]
 
-    kept = Kept(samples, seconds=seconds)
+    kept = FleetNumbers(samples, seconds=seconds)
     assert kept() == kept() == [("scopes_due", {}, 7), ("fleet_answers", {}, 1)]
     assert asked == [1]
     seconds.now += KEPT_SECONDS

@@ -38,7 +38,7 @@ def projector(url: str) -> Iterator[Projectors]:
         yield projectors
 
 
-def facts_of(log: PostgresEventLog) -> Sequence[Recorded]:
+def events_of(log: PostgresEventLog) -> Sequence[Recorded]:
     return log.read(0, 1_000_000)
 
 
@@ -63,7 +63,7 @@ def test_the_read_models_are_what_the_facts_one_by_one_would_leave(
     for count in (1, 400, 99):
         append(log, stories.take(count))
         until_idle(one)
-    assert found(url) == expected(facts_of(log))
+    assert found(url) == expected(events_of(log))
     assert {(row["position"], row["lag"], row["halted"]) for row in told(url).values()} == {(500, 0, False)}
 
 
@@ -101,7 +101,7 @@ def test_a_handler_that_fails_halts_its_bucket_and_the_event_is_named(
     url: str, log: PostgresEventLog, projector: Projectors
 ) -> None:
     append(log, Stories(1, tenants=20).take(300))
-    facts = facts_of(log)
+    facts = events_of(log)
     culprit = next(fact for fact in facts[100:] if type(fact.event) in licenses.PROJECTION.handles)
     broken = [allergic(licenses.PROJECTION, culprit) if each is licenses.PROJECTION else each for each in EVERY]
     until_idle(projector(broken, batch=50))
@@ -143,7 +143,7 @@ def test_what_is_halted_is_tried_again_by_itself(
         time.sleep(0.06)
         until_idle(one)
     assert not told(url)["sites"]["halted"]
-    assert found(url, [sites.PROJECTION]) == expected(facts_of(log), [sites.PROJECTION])
+    assert found(url, [sites.PROJECTION]) == expected(events_of(log), [sites.PROJECTION])
 
 
 @pytest.mark.parametrize(
@@ -184,9 +184,9 @@ def test_rows_that_the_database_refuses_name_their_event(
     url: str, log: PostgresEventLog, projector: Projectors
 ) -> None:
     append(log, Stories(1, tenants=40).licenses(40))
-    facts = facts_of(log)
+    facts = events_of(log)
     culprit = facts[17]
-    limit = culprit.event.facts.users  # type: ignore[attr-defined]
+    limit = culprit.event.result.users  # type: ignore[attr-defined]
     with psycopg.connect(url) as connection:
         connection.execute(f"ALTER TABLE licenses ADD CONSTRAINT planted CHECK (users <> {limit})".encode())
     until_idle(projector())
@@ -211,7 +211,7 @@ def test_projectors_share_the_buckets_and_their_number_may_change(
     for names in (["a"], ["a", "b"], ["a", "b", "c"], ["b", "c"]):
         append(log, stories.take(150))
         until_idle(*(projector(batch=20, name=name, peers=names) for name in names))
-        assert found(url) == expected(facts_of(log))
+        assert found(url) == expected(events_of(log))
 
 
 def test_projectors_that_each_believe_to_be_alone_double_nothing(
@@ -220,7 +220,7 @@ def test_projectors_that_each_believe_to_be_alone_double_nothing(
     audit(url)
     append(log, Stories(6, tenants=40).take(300))
     until_idle(projector(batch=20, name="a"), projector(batch=20, name="b"))
-    assert found(url) == expected(facts_of(log))
+    assert found(url) == expected(events_of(log))
     assert_each_position_was_passed_once(url, 300)
 
 
@@ -296,7 +296,7 @@ def test_processes_come_are_killed_and_go_while_facts_flow_and_nothing_is_lost(
             if process is not None:
                 process.kill()
                 process.join()
-    assert found(url) == expected(facts_of(log))
+    assert found(url) == expected(events_of(log))
     assert_each_position_was_passed_once(url, mark)
     assert {row["halted"] for row in told(url).values()} == {False}
     assert INTEGRATION.name in told(url)

@@ -36,7 +36,7 @@ from domain.tenant.events import PurgeStarted
 from tests.domain.given import CATALOG, POLICY, Intake, ids, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.provisioner import Reply, says, serving, webhook
-from workers.bulkheads import Limits
+from workers.bulkheads import ConcurrencyLimits
 from workers.provisioner import Executors, Provisioner
 
 TENANTS = [f"t-{number}" for number in range(12)]
@@ -66,7 +66,7 @@ class Cloud:
         *,
         threads: int = 4,
         claim: int = 8,
-        limits: Limits | None = None,
+        limits: ConcurrencyLimits | None = None,
         step_timeout: timedelta = timedelta(seconds=30),
         executors: Executors | None = None,
     ) -> Provisioner:
@@ -77,7 +77,7 @@ class Cloud:
             executors or self.world.executors(),
             clock=self.clock,
             owner="worker",
-            limits=limits or Limits(threads=threads, claim=claim, executor=claim, shard=claim),  # nobody is put off
+            limits=limits or ConcurrencyLimits(threads=threads, claim=claim, executor=claim, shard=claim),
             lease=timedelta(seconds=30),
             poll_seconds=0.01,
             drain_seconds=5,
@@ -234,7 +234,7 @@ def test_a_step_of_somebody_else_goes_through_all_that_can_happen_to_it_and_come
         "unreachable:provisioner:jira-software/7",
         "provisioner:jira-software/7",
     ]
-    done = [event.facts for event in told if isinstance(event, StepCompleted) and event.step is Step.LICENSE]
+    done = [event.result for event in told if isinstance(event, StepCompleted) and event.step is Step.LICENSE]
     assert [(facts.active, facts.location) for facts in done if isinstance(facts, LicenseResult)] == [
         (True, "there"),
         (False, "with the provisioner of jira-software"),

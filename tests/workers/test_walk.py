@@ -15,7 +15,7 @@ from uuid import uuid4
 from adapters.kafka.clients import Message
 from adapters.kafka.cloudevents_writer import to_structured
 from adapters.postgres.event_log import PostgresEventLog
-from application.inbound import Unreadable
+from application.inbound import RefusedMessage
 from application.ingest import Lifecycle
 from domain.catalog import default_catalog
 from domain.policy import default_policy
@@ -79,7 +79,7 @@ def test_the_walk_of_a_message_visits_each_room_once_and_as_the_page_says(migrat
         reread=messages.reread,
     )
 
-    def refused(message: Message, error: Exception) -> Iterator[Unreadable]:
+    def refused(message: Message, error: Exception) -> Iterator[RefusedMessage]:
         raise error
 
     intake = Intake(

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.kafka.cloudevents_reader import InboundMessage, Unreadable, read
+from adapters.kafka.cloudevents_reader import InboundMessage, UnreadableMessage, read
 from adapters.kafka.cloudevents_writer import to_binary, to_structured
 from adapters.kafka.preserved_messages import Headers, Preserved, preserve, restore
 from adapters.kafka.strict_json import MAX_BYTES
@@ -92,9 +92,9 @@ def understood(incoming: Preserved) -> InboundMessage:
     return said
 
 
-def refused(incoming: Preserved) -> Unreadable:
+def refused(incoming: Preserved) -> UnreadableMessage:
     said = read(incoming)
-    assert isinstance(said, Unreadable), said
+    assert isinstance(said, UnreadableMessage), said
     return said
 
 
@@ -338,7 +338,7 @@ def test_a_time_that_cannot_be_kept_is_told_as_what_it_is(time: str, said: str) 
         structured(type="tenant.created", data={**CREATED, "products": products}),
     ):
         refused = read(incoming)
-        assert isinstance(refused, Unreadable)
+        assert isinstance(refused, UnreadableMessage)
         assert said in refused.explanation
         assert time not in refused.explanation
 
@@ -433,7 +433,7 @@ def test_no_explanation_repeats_the_input(secret: str, spoil: Any) -> None:
 def test_no_explanation_of_an_attribute_repeats_its_value() -> None:
     for name in ("id", "source", "type", "time", "revision", "specversion", "datacontenttype"):
         said = read(structured(**{name: f"{SECRETS[0]}\n"}))
-        assert isinstance(said, Unreadable)
+        assert isinstance(said, UnreadableMessage)
         assert SECRETS[0] not in said.explanation
 
 
@@ -468,14 +468,14 @@ def test_any_bytes_are_read_or_refused_and_kept(value: bytes | None, headers: He
 def test_any_json_is_read_or_refused(value: Any) -> None:
     encoded = json.dumps(value).encode()
     for incoming in (message(encoded), message(encoded, ()), binary(value=encoded)):
-        assert isinstance(read(incoming), Unreadable)
+        assert isinstance(read(incoming), UnreadableMessage)
 
 
 @settings(deadline=None)
 @given(st.sampled_from([*EVENT, "hops", "data_base64"]), JSON)
 def test_any_attribute_is_read_or_refused(name: str, value: Any) -> None:
     said = read(structured(**{name: value}))
-    assert said.rule if isinstance(said, Unreadable) else said.digest
+    assert said.rule if isinstance(said, UnreadableMessage) else said.digest
 
 
 @settings(deadline=None)
@@ -483,7 +483,7 @@ def test_any_attribute_is_read_or_refused(name: str, value: Any) -> None:
 def test_any_field_is_read_or_refused(type_: str, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from([*DATA[type_], "else"]))
     said = read(structured(type=type_, data={**DATA[type_], name: data.draw(JSON)}))
-    assert said.rule in {"bad-data", "not-json"} if isinstance(said, Unreadable) else said.digest
+    assert said.rule in {"bad-data", "not-json"} if isinstance(said, UnreadableMessage) else said.digest
 
 
 # -- keeping a message whole

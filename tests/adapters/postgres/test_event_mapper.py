@@ -27,7 +27,7 @@ from domain.event_registry import REGISTRY
 from domain.in_force import InForce
 from domain.operator_events import (
     IntakePositionMoved,
-    Kept,
+    KeptOrphan,
     MessageDiscarded,
     MessageRetried,
     MessagesReread,
@@ -268,7 +268,7 @@ EXAMPLES: dict[str, Event] = {
     },
     **{
         f"step-completed-{facts.kind}-{number}": StepCompleted(
-            **STEP | {"step": step}, customer_id="c-1", facts=facts
+            **STEP | {"step": step}, customer_id="c-1", result=facts
         )
         for number, (step, facts) in enumerate(zip((1, 1, 2, 2, 3, 4, 5, 6, 7), FACTS, strict=True))
     },
@@ -305,7 +305,7 @@ EXAMPLES: dict[str, Event] = {
     "orphans-removed": OrphansRemoved(
         plan="3f2a",
         removed=(ORPHAN,),
-        left=(Kept(where="eu-1", kind="role", name="r_1", why="it owns 1 objects"),),
+        left=(KeptOrphan(where="eu-1", kind="role", name="r_1", why="it owns 1 objects"),),
         reason="left by a restore",
         operator="ada@host",
     ),
@@ -318,11 +318,11 @@ class GoldenKeys:
     def __init__(self) -> None:
         self.forgotten: set[str] = set()
 
-    def seal(self, subject: str, plain: bytes, bound_to: str) -> str:
+    def encrypt(self, subject: str, plain: bytes, bound_to: str) -> str:
         return f"v1.{subject}.{bound_to}.{plain.hex()}"
 
-    def unseal(self, sealed: str, bound_to: str) -> bytes | None:
-        _, subject, place, plain = sealed.split(".")
+    def decrypt(self, encrypted: str, bound_to: str) -> bytes | None:
+        _, subject, place, plain = encrypted.split(".")
         if place != bound_to:
             raise TenantryError(f"{bound_to} was changed or moved since it was sealed")
         return None if subject in self.forgotten else bytes.fromhex(plain)
@@ -330,7 +330,7 @@ class GoldenKeys:
     def forget(self, subject: str) -> None:
         self.forgotten.add(subject)
 
-    def prefetch(self, *, subjects: Iterable[str] = (), sealed: Iterable[str] = ()) -> None:
+    def prefetch(self, *, subjects: Iterable[str] = (), encrypted: Iterable[str] = ()) -> None:
         """Nothing to fetch."""
 
 
@@ -490,13 +490,13 @@ def test_whose_keys_a_batch_needs_is_known_ahead() -> None:
     facts = [fact(event) for event in EXAMPLES.values()]
     assert MAPPER.encrypted_subjects(facts) == {"customer:c-1"}
     identities = next(facts for facts in FACTS if facts.kind == "identity")
-    assert MAPPER.encrypted_subjects([fact(StepCompleted(**STEP, facts=identities))]) == {"tenant:t-1"}
+    assert MAPPER.encrypted_subjects([fact(StepCompleted(**STEP, result=identities))]) == {"tenant:t-1"}
 
 
 def test_a_completion_that_found_no_person_needs_no_key() -> None:
     assert MAPPER.encrypted_subjects([fact(EXAMPLES["step-completed-removal"])]) == set()
     placed = next(facts for facts in FACTS if facts.kind == "region")
-    assert MAPPER.encrypted_subjects([fact(StepCompleted(**STEP, facts=placed))]) == set()
+    assert MAPPER.encrypted_subjects([fact(StepCompleted(**STEP, result=placed))]) == set()
 
 
 if __name__ == "__main__":

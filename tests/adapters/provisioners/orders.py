@@ -81,7 +81,7 @@ def order(
     )
 
 
-def license_wish(product: str, *, active: bool = True, users: int = 10) -> LicenseSpec:
+def license_spec(product: str, *, active: bool = True, users: int = 10) -> LicenseSpec:
     return LicenseSpec(
         product=product,
         edition="standard",
@@ -103,7 +103,7 @@ class Family:
     generation: int = 0
     created_generations: dict[str, int] = field(default_factory=dict)
     placement: RegionResult | None = None
-    facts: DatabaseResult | None = None
+    result: DatabaseResult | None = None
 
     @property
     def scope(self) -> Scope:
@@ -128,7 +128,7 @@ class Family:
     def carry_out(self, what: Order) -> DatabaseResult:
         facts = self._do(what)
         assert isinstance(facts, DatabaseResult)
-        self.facts = facts
+        self.result = facts
         self.created_generations = {part: self.created_generations[part] for part in what.spec.parts}
         return facts
 
@@ -147,7 +147,7 @@ class Family:
         self.executors["family", Step.REGION].remove(
             order(self.scope, Step.REGION, spec, generation=self._next(), direction="remove")
         )
-        self.created_generations, self.placement, self.facts = {}, None, None
+        self.created_generations, self.placement, self.result = {}, None, None
 
     def license(self, product: str, *, generation: int = 1, active: bool = True) -> StepResult:
         return self.executors["product", Step.LICENSE].ensure(
@@ -160,11 +160,11 @@ class Family:
         return order(
             Scope("product", self.tenant_id, product),
             Step.LICENSE,
-            license_wish(product, active=active),
+            license_spec(product, active=active),
             generation=generation,
             direction=direction,
             placement=self.placement,
-            database=self.facts,
+            database=self.result,
         )
 
     def _next(self) -> int:
@@ -180,7 +180,7 @@ class Family:
             direction=direction,
             created_generations=dict(self.created_generations),
             placement=self.placement,
-            database=self.facts,
+            database=self.result,
         )
 
     def _do(self, what: Order) -> StepResult:

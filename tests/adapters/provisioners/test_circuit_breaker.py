@@ -12,10 +12,10 @@ from adapters.provisioners.circuit_breaker import LONGEST_PAUSE, CircuitBreaker
 from application.ports.resources import Order
 from domain.errors import Obstacle, Permanent, Unreachable
 from domain.scope.steps import LicenseResult, Scope, Step, StepResult
-from tests.adapters.provisioners.orders import license_wish, order
+from tests.adapters.provisioners.orders import license_spec, order
 
-ORDER = order(Scope("product", "t-1", "compass"), Step.LICENSE, license_wish("compass"))
-FACTS = LicenseResult(**license_wish("compass").model_dump(exclude={"kind"}), location="there")
+ORDER = order(Scope("product", "t-1", "compass"), Step.LICENSE, license_spec("compass"))
+FACTS = LicenseResult(**license_spec("compass").model_dump(exclude={"kind"}), location="there")
 AWAY = Unreachable("provisioner:compass/7", "answered 503: no room for Ada")
 
 

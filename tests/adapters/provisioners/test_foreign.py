@@ -35,7 +35,7 @@ from domain.scope.steps import (
     Scope,
     Step,
 )
-from tests.adapters.provisioners.orders import Executors, license_wish, order
+from tests.adapters.provisioners.orders import Executors, license_spec, order
 from tests.fakes.provisioner import SECRET, SIGNING, Provisioner, serving, webhook
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "how-to" / "provisioner.py"
@@ -144,12 +144,12 @@ def _listens(port: int) -> bool:
 
 
 def license_order(tenant_id: str, generation: int) -> Order:
-    spec = license_wish("jira-software")
+    spec = license_spec("jira-software")
     return order(Scope("product", tenant_id, "jira-software"), Step.LICENSE, spec, generation=generation)
 
 
 def removal(tenant_id: str, generation: int) -> Order:
-    spec = license_wish("jira-software")
+    spec = license_spec("jira-software")
     scope = Scope("product", tenant_id, "jira-software")
     return order(scope, Step.LICENSE, spec, generation=generation, direction="remove")
 

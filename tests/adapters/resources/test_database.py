@@ -40,8 +40,8 @@ def family(request: pytest.FixtureRequest, world: RealWorld) -> Family:
 
 
 def role_of(family: Family, product: str) -> RoleResult:
-    assert family.facts is not None
-    role = family.facts.role_of(product)
+    assert family.result is not None
+    role = family.result.role_of(product)
     assert role is not None
     return role
 
@@ -55,12 +55,12 @@ def log_in(
     database: str | None = None,
 ) -> psycopg.Connection:
     """A session of the product, over TCP with its password, as the product itself would open it."""
-    assert family.facts is not None
+    assert family.result is not None
     role = role_of(family, product)
     return psycopg.connect(
         host=world.postgres.host,
         port=world.postgres.port,
-        dbname=database or family.facts.database,
+        dbname=database or family.result.database,
         user=role.role,
         password=password or role_password(MASTER_KEY, family.scope, product, role.generation),
         autocommit=True,
@@ -98,7 +98,7 @@ def test_a_wrong_password_and_none_are_refused(world: RealWorld, family: Family)
         psycopg.connect(
             host=world.postgres.host,
             port=world.postgres.port,
-            dbname=family.facts.database if family.facts else "",
+            dbname=family.result.database if family.result else "",
             user=role.role,
             passfile=os.devnull,
         )
@@ -138,7 +138,7 @@ def test_every_other_database_of_the_server_is_refused(world: RealWorld, family:
         rows = owner.execute("SELECT datname FROM pg_database WHERE datallowconn").fetchall()
     others = {name for (name,) in rows} - {facts.database}
     assert {"postgres", "template1", world.control_database} < others
-    assert {neighbour.facts.database for neighbour in neighbours if neighbour.facts} < others
+    assert {neighbour.result.database for neighbour in neighbours if neighbour.result} < others
     for database in others:
         with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
             log_in(world, family, database=database)
@@ -360,7 +360,7 @@ def test_a_removal_of_the_predecessor_leaves_the_successor_alone(world: RealWorl
     family.have(jira_software=True)
     late = family.removal()
     family.executors["family", Step.DATABASE].remove(late)
-    family.created_generations, family.facts = {}, None
+    family.created_generations, family.result = {}, None
     family.have(jira_software=True)
     with pytest.raises(Fenced):
         family.executors["family", Step.DATABASE].remove(late)

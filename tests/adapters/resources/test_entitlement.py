@@ -33,13 +33,13 @@ def family(request: pytest.FixtureRequest, world: RealWorld) -> Family:
 
 
 def log_in(world: RealWorld, family: Family, product: str = "jira-software") -> psycopg.Connection:
-    assert family.facts is not None
-    role = family.facts.role_of(product)
+    assert family.result is not None
+    role = family.result.role_of(product)
     assert role is not None
     return psycopg.connect(
         host=world.postgres.host,
         port=world.postgres.port,
-        dbname=family.facts.database,
+        dbname=family.result.database,
         user=role.role,
         password=role_password(MASTER_KEY, family.scope, product, role.generation),
         autocommit=True,
@@ -48,9 +48,9 @@ def log_in(world: RealWorld, family: Family, product: str = "jira-software") -> 
 
 def subjects(world: RealWorld, family: Family) -> list[str] | None:
     """Whose rows are in the table of jira-software; None where there is no table."""
-    assert family.facts is not None
-    with world.topology.connect(family.facts.shard, database=family.facts.database) as connection:
-        table = sql.Identifier(family.facts.schema_name, TABLE)
+    assert family.result is not None
+    with world.topology.connect(family.result.shard, database=family.result.database) as connection:
+        table = sql.Identifier(family.result.schema_name, TABLE)
         try:
             rows = connection.execute(sql.SQL("SELECT subject FROM {} ORDER BY 1").format(table)).fetchall()
         except errors.UndefinedTable:
@@ -61,8 +61,8 @@ def subjects(world: RealWorld, family: Family) -> list[str] | None:
 def test_a_product_reads_its_own_entitlement(world: RealWorld, family: Family) -> None:
     facts = family.license("jira-software")
     assert isinstance(facts, LicenseResult)
-    assert family.facts is not None
-    assert facts.location == f"{family.facts.schema_name}.{TABLE}"
+    assert family.result is not None
+    assert facts.location == f"{family.result.schema_name}.{TABLE}"
     with log_in(world, family) as session:
         row = session.execute(
             f"SELECT subject, edition, users, active, expires_at, features, generation FROM {TABLE}"

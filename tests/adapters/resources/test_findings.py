@@ -44,7 +44,7 @@ def database(snapshot: TenantSnapshot) -> DatabaseResult:
 
 def as_it_should_be(snapshot: TenantSnapshot, *, catalog: Catalog = CATALOG) -> FakeWorld:
     """A world in which nothing has drifted."""
-    there, license_ = database(snapshot), snapshot.actual(JIRA_SCOPE).steps[Step.LICENSE].facts
+    there, license_ = database(snapshot), snapshot.actual(JIRA_SCOPE).steps[Step.LICENSE].result
     assert isinstance(license_, LicenseResult)
     return FakeWorld(
         catalog=catalog,
@@ -175,8 +175,8 @@ def test_nor_one_that_was_laid_down_by_somebody_else_before_the_catalogue_change
     snapshot = one_product()
     product = snapshot.actual(JIRA_SCOPE)
     step = product.steps[Step.LICENSE]
-    assert isinstance(step.facts, LicenseResult)
-    elsewhere = replace(step, facts=step.facts.model_copy(update={"location": location}))
+    assert isinstance(step.result, LicenseResult)
+    elsewhere = replace(step, result=step.result.model_copy(update={"location": location}))
     moved = replace(product, steps={**product.steps, Step.LICENSE: elsewhere})
     world = replace(as_it_should_be(snapshot), entitlements={})
     assert found(world, snapshot) == [(str(JIRA_SCOPE), Step.LICENSE, "missing")]

@@ -7,7 +7,7 @@ import pytest
 from adapters.resources.commerce import Commerce
 from adapters.resources.configuration import Configurations
 from adapters.resources.identities import Identities
-from adapters.resources.membership import Memberships
+from adapters.resources.membership import MembershipSet
 from domain.catalog import default_catalog
 from domain.customer import Customer
 from domain.scope.steps import (
@@ -47,7 +47,7 @@ def test_a_known_customer_is_told_with_its_administrators() -> None:
 
 def test_a_membership_is_as_it_was_wished() -> None:
     spec = MembershipSpec(product="jira-service-management", access="closed")
-    facts = Memberships().ensure(order(PRODUCT, Step.SITE, spec))
+    facts = MembershipSet().ensure(order(PRODUCT, Step.SITE, spec))
     assert facts == MembershipResult(product="jira-service-management", access="closed")
 
 

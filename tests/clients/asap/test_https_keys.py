@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tenantry_client.asap import HttpsKeys, Refused
-from tenantry_client.asap.https_keys import STRANGERS
+from tenantry_client.asap.https_keys import UNKNOWN_KEYS
 from tests.clients.asap import repositories
 from tests.clients.asap.mutants import KEY_ID, KEYS
 from tests.clients.asap.repositories import Answer, Authority, always, response, serving
@@ -172,7 +172,7 @@ def test_a_flood_of_names_that_do_not_exist_is_bounded_and_leaves_known_keys_alo
         keys = make(authority, repository.url)
         keys.find(KEY_ID, now=0.0)
         codes = [refusal(keys, f"billing/none-{number}", now=1.0) for number in range(200)]
-        assert len(repository.asked) <= STRANGERS
+        assert len(repository.asked) <= UNKNOWN_KEYS
         assert set(codes) == {"key-unknown", "key-unavailable"}
         assert keys.find(KEY_ID, now=16.0).usable_until == 46.0
 

@@ -44,7 +44,7 @@ ALL: Final = Catalog(
 PRODUCTS: Final = (JIRA, SERVICE, CONFLUENCE, APP, HOME_APP)
 SCOPES: Final = scopes_with(TENANT, PRODUCTS, ALL)
 
-Said = tuple[str, str]
+Message = tuple[str, str]
 """A type of message, and the product that it is about."""
 
 said = st.tuples(
@@ -63,7 +63,7 @@ how_scopes = st.tuples(*[state for _ in SCOPES])
 
 
 @cache
-def tenant(*messages: Said, destroyed: int = 0) -> Tenant:
+def tenant(*messages: Message, destroyed: int = 0) -> Tenant:
     """The registers after commerce has said that."""
     found = Tenant(TENANT)
     told: list[tuple[str, dict[str, Any]]] = [("tenant.created", {})]

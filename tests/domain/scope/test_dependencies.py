@@ -34,8 +34,8 @@ from domain.scope.state import ScopeConverged
 from domain.scope.steps import SCOPE_STEPS, Scope, Step
 from tests.domain.driver import Killed
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, NOW, POLICY, TENANT, after, of
-from tests.domain.prerequisites import grounds_of
-from tests.domain.scope.snapshots import ALL, SCOPES, HowScopes, Said, how_scopes, said, snapshot, state, tenant
+from tests.domain.prerequisites import prerequisites_of
+from tests.domain.scope.snapshots import ALL, SCOPES, HowScopes, Message, how_scopes, said, snapshot, state, tenant
 from tests.domain.story import DAY, PRODUCTS, Story
 
 QUIETLY = settings(
@@ -52,7 +52,7 @@ def what_it_reads_into(scope: Scope, of: TenantSnapshot) -> tuple[Any, ...]:
     return desired.level, desired.steps, desired.pin, desired.purge, desired.awaited is None, *free
 
 
-def check_neighbours(said: tuple[Said, ...], destroyed: int, scopes: HowScopes, other: tuple[Any, ...]) -> None:
+def check_neighbours(said: tuple[Message, ...], destroyed: int, scopes: HowScopes, other: tuple[Any, ...]) -> None:
     """Each scope becomes another one, and whatever reads that is among its dependents."""
     registers = tenant(*said, destroyed=destroyed)
     before = snapshot(registers, scopes)
@@ -71,7 +71,7 @@ def check_neighbours(said: tuple[Said, ...], destroyed: int, scopes: HowScopes, 
 @settings(QUIETLY, max_examples=400)
 @given(messages, st.integers(0, 1), how_scopes, state)
 def test_a_scope_that_reads_another_one_is_among_its_dependents(
-    said: tuple[Said, ...], destroyed: int, scopes: HowScopes, other: tuple[Any, ...]
+    said: tuple[Message, ...], destroyed: int, scopes: HowScopes, other: tuple[Any, ...]
 ) -> None:
     check_neighbours(said, destroyed, scopes, other)
 
@@ -79,7 +79,7 @@ def test_a_scope_that_reads_another_one_is_among_its_dependents(
 @QUIETLY
 @given(messages, said, how_scopes)
 def test_a_scope_that_reads_the_registers_of_a_product_is_concerned_by_it(
-    said: tuple[Said, ...], more: Said, scopes: HowScopes
+    said: tuple[Message, ...], more: Message, scopes: HowScopes
 ) -> None:
     before, after = (snapshot(tenant(*each), scopes) for each in (said, (*said, more)))
     _, product = more
@@ -90,7 +90,7 @@ def test_a_scope_that_reads_the_registers_of_a_product_is_concerned_by_it(
 
 
 @given(messages)
-def test_what_a_product_concerns_has_its_registers_among_those_that_decide(said: tuple[Said, ...]) -> None:
+def test_what_a_product_concerns_has_its_registers_among_those_that_decide(said: tuple[Message, ...]) -> None:
     registers = tenant(*said)
     everything = dependencies.scopes_with(registers.id, registers.products, ALL)
     for key in registers.products:
@@ -101,7 +101,7 @@ def test_what_a_product_concerns_has_its_registers_among_those_that_decide(said:
 def test_the_table_says_what_the_description_of_the_domain_says() -> None:
     for scope in SCOPES:
         if scope.key in CATALOG or scope.kind == "site":
-            assert [found for _, found in prerequisites(scope, ALL)] == grounds_of(scope)
+            assert [found for _, found in prerequisites(scope, ALL)] == prerequisites_of(scope)
 
 
 def test_no_scope_stands_on_itself_and_each_edge_names_a_step_that_its_prerequisite_has() -> None:
@@ -203,7 +203,7 @@ def test_an_edge_that_is_missing_is_caught(number: int, monkeypatch: pytest.Monk
     ],
 )
 def test_dependents_that_forget_an_edge_are_caught(
-    relation: str, said: list[Said], other: Any, monkeypatch: pytest.MonkeyPatch
+    relation: str, said: list[Message], other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A product is closed while its family's data is missing, and an app is kept with its host: no blockers at all."""
     the_table(monkeypatch, tuple(edge for edge in DEPENDENCIES if edge.relation != relation))

@@ -13,9 +13,9 @@ from domain.scope.next_action import (
     Converge,
     Execute,
     Fail,
-    Note,
     Nothing,
     PutOnHold,
+    RecordDecision,
     Resume,
     Start,
     Wait,
@@ -455,7 +455,7 @@ def test_what_was_given_up_still_wakes_when_time_changes_the_wish() -> None:
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing(NOW + DAY)
     commerce.clock.advance(DAY)
     note = action(commerce, JIRA_SCOPE, scopes)
-    assert isinstance(note, Note)
+    assert isinstance(note, RecordDecision)
     commerce.notes(note.event)
     assert isinstance(action(commerce, JIRA_SCOPE, scopes), Resume)
 
@@ -523,7 +523,7 @@ def test_what_is_held_still_hears_what_time_has_brought_about() -> None:
     )
     assert action(commerce, JIRA_SCOPE, scopes) == Nothing(NOW + DAY)
     commerce.clock.advance(DAY)
-    assert isinstance(action(commerce, JIRA_SCOPE, scopes), Note)
+    assert isinstance(action(commerce, JIRA_SCOPE, scopes), RecordDecision)
 
 
 def test_what_no_other_wish_can_help_is_not_purged_before_an_operator_has_looked() -> None:
@@ -531,7 +531,7 @@ def test_what_no_other_wish_can_help_is_not_purged_before_an_operator_has_looked
     scopes = all_converged(commerce)
     commerce.says("product.deactivated", 2)
     commerce.clock.advance(POLICY.retention)
-    assert isinstance(action(commerce, JIRA_SCOPE, scopes), Note)
+    assert isinstance(action(commerce, JIRA_SCOPE, scopes), RecordDecision)
     scopes[JIRA_SCOPE] = after(scopes[JIRA_SCOPE], ScopePutOnHold(**of(JIRA_SCOPE), reason="its data is missing"))
     assert isinstance(action(commerce, JIRA_SCOPE, scopes), Nothing)
 

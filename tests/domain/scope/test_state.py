@@ -36,7 +36,7 @@ def test_what_was_started_is_perhaps_there() -> None:
     actual = start(Provisioning(SITE), Step.SITE, NAME)
     assert not actual.is_empty
     assert not actual.steps[Step.SITE].done
-    assert actual.steps[Step.SITE].facts is None
+    assert actual.steps[Step.SITE].result is None
     assert actual.intent is not None
     assert actual.intent.generation == actual.version == 1
 
@@ -44,7 +44,7 @@ def test_what_was_started_is_perhaps_there() -> None:
 def test_what_completed_is_there_with_its_facts() -> None:
     actual = ensured(Provisioning(SITE), {Step.SITE: NAME})
     assert actual.steps[Step.SITE].done
-    assert actual.steps[Step.SITE].facts is not None
+    assert actual.steps[Step.SITE].result is not None
     assert actual.intent is None
 
 

@@ -11,13 +11,13 @@ from domain.scope.states import SCOPE_STATES
 from domain.scope.status import status_of
 from projections.provisionings import PROVISIONINGS
 from tests.domain.given import NOW, POLICY
-from tests.domain.scope.snapshots import ALL, HowScopes, Said, how_scopes, said, snapshot, tenant
+from tests.domain.scope.snapshots import ALL, HowScopes, Message, how_scopes, said, snapshot, tenant
 
 
 @settings(deadline=None, derandomize=True, database=None, max_examples=100)
 @given(st.lists(said, min_size=1, max_size=6).map(tuple), how_scopes)
 def test_a_scope_that_has_more_to_do_has_not_converged_and_one_that_waits_says_why(
-    said: tuple[Said, ...], scopes: HowScopes
+    said: tuple[Message, ...], scopes: HowScopes
 ) -> None:
     found = snapshot(tenant(*said), scopes)
     for scope, actual in found.scopes.items():

@@ -23,7 +23,7 @@ from tenantry_client.asap.refusals import Refused
 
 PEM_TYPE: Final = "application/x-pem-file"
 KEPT_KEYS: Final = 1_000
-STRANGERS: Final = 20
+UNKNOWN_KEYS: Final = 20
 """Requests for names that were never found, in `missing_age` seconds."""
 
 
@@ -64,7 +64,7 @@ class HttpsKeys:
         if kept is not None and now < kept.usable_until - self._max_age / 2:
             return kept
         if kept is None:
-            self._check_stranger(key_id, now)
+            self._check_unknown(key_id, now)
         elif now < kept.usable_until and not self._begin(key_id):
             return kept
         try:
@@ -88,14 +88,14 @@ class HttpsKeys:
             self._asking.add(key_id)
             return True
 
-    def _check_stranger(self, key_id: str, now: float) -> None:
+    def _check_unknown(self, key_id: str, now: float) -> None:
         with self._lock:
             if now < self._missing.get(key_id, 0.0):
                 raise unknown_key()
             since, asked = self._budget
             if now - since >= self._missing_age:
                 since, asked = now, 0
-            if asked >= STRANGERS:
+            if asked >= UNKNOWN_KEYS:
                 raise _unavailable()
             self._budget = (since, asked + 1)
 

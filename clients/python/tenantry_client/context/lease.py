@@ -195,7 +195,7 @@ def _text(page: mmap.mmap, place: slice) -> str:
 
 
 def _write(page: mmap.mmap, place: slice, text: str) -> None:
-    room, data = place.stop - place.start, text.encode()
-    if len(data) > room:
-        raise ValueError(f"the id of a log has at most {room} bytes")
-    page[place] = data.ljust(room, b"\0")
+    size, data = place.stop - place.start, text.encode()
+    if len(data) > size:
+        raise ValueError(f"the id of a log has at most {size} bytes")
+    page[place] = data.ljust(size, b"\0")
