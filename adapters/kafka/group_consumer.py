@@ -144,25 +144,27 @@ class GroupConsumer(ABC):
         """What our own reader finds there. Raises that the position is out of range, if it still is: what a client
         knows of the bounds is of its last fetch."""
         with PartitionReader(self._bootstrap) as reader:
-            return self._read_one(reader, key)
+            return self._read_one(reader, key, enough=1)
 
     def _read_past(self, keys: Collection[Key], limit: int) -> list[Message]:
-        """One batch of each partition, read by our own reader; the client goes on behind it."""
+        """A part of `limit` of each partition, read by our own reader; the client goes on behind it."""
         messages: list[Message] = []
         if not keys:
             return messages
+        enough = max(1, limit // len(keys))
         with PartitionReader(self._bootstrap) as reader:
-            batches = [(key, self._read_one(reader, key)) for key in keys]
+            batches = [(key, self._read_one(reader, key, enough=enough)) for key in keys]
         for key, decoded in batches:
-            decoded.cut_to(max(1, limit // len(keys)))
+            decoded.cut_to(enough)
             messages += decoded.messages
             self._go_on(key, decoded.next_offset)
         return messages
 
-    def _read_one(self, reader: PartitionReader, key: Key) -> Decoded:
+    def _read_one(self, reader: PartitionReader, key: Key, *, enough: int) -> Decoded:
         ours, position = self._placed[key], self._position(key)
         try:
-            return reader.read(ours, reader.bounds(ours).start if position is None else position).decoded
+            start = reader.bounds(ours).start if position is None else position
+            return reader.read(ours, start, enough=enough).decoded
         except PositionOutOfRange as error:
             raise self._put_aside(error) from None
 

@@ -12,6 +12,7 @@ aborted are left out, where the broker says which these are. Apache Kafka does, 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -95,8 +96,11 @@ class PartitionReader:
         start = self._start(partition)
         return _bounds(self._fetch(partition, start, limit=1), start)
 
-    def read(self, partition: Partition, offset: int, *, at_most_bytes: int = CHUNK_BYTES) -> Fetched:
-        """The messages from `offset` on, as they are now; at least one batch, if there is any.
+    def read(
+        self, partition: Partition, offset: int, *, at_most_bytes: int = CHUNK_BYTES, enough: float = math.inf
+    ) -> Fetched:
+        """The messages from `offset` on, as they are now; at least one batch, if there is any, and none behind the one
+        that brings them to `enough`.
 
         Raises PositionExpired and PositionPastEnd.
         """
@@ -110,7 +114,7 @@ class PartitionReader:
             raise PositionPastEnd(partition, offset, answer.high_watermark)
         bounds = _bounds(answer, 0)
         aborted = [(each.producer_id, each.first_offset) for each in answer.aborted_transactions or ()]
-        decoded = decode(partition, bytes(answer.records or b""), offset, aborted)
+        decoded = decode(partition, bytes(answer.records or b""), offset, aborted, enough=enough)
         decoded.messages = [each for each in decoded.messages if each.offset < bounds.end]
         decoded.next_offset = max(offset, min(decoded.next_offset, bounds.end))
         return Fetched(bounds, decoded)

@@ -16,6 +16,7 @@ The format is that of https://kafka.apache.org/documentation/#recordbatch; batch
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -77,15 +78,24 @@ class _Broken(Exception):
     """Why something does not decode."""
 
 
-def decode(partition: Partition, data: bytes, start: int, aborted: Iterable[tuple[int, int]] = ()) -> Decoded:
+def decode(
+    partition: Partition,
+    data: bytes,
+    start: int,
+    aborted: Iterable[tuple[int, int]] = (),
+    *,
+    enough: float = math.inf,
+) -> Decoded:
     """What `data`, the answer to a fetch from `start`, holds; `aborted` are (producer id, first offset).
+
+    No batch is touched behind the one that brings the messages to `enough`: it may be large, and is fetched again.
 
     Raises nothing. A batch that the answer cuts off at its end is left to the next fetch, unless it is the only one.
     """
     decoded = Decoded(start)
     transactions = _Transactions(aborted)
     at = 0
-    while len(data) - at >= _FRAME.size:
+    while len(data) - at >= _FRAME.size and len(decoded.messages) < enough:
         base, length = _FRAME.unpack_from(data, at)
         end = at + _FRAME.size + length
         if length < _SHORTEST or end > len(data):

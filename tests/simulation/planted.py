@@ -23,7 +23,7 @@ from domain.scope import desired as desired_state
 from domain.scope import next_action as convergence
 from domain.scope.next_action import Resume
 from domain.scope.steps import DatabaseSpec
-from domain.tenant import budget
+from domain.tenant import budget, product_registers
 from domain.tenant import decisions as tenant_decisions
 from domain.tenant import state as tenant
 from tests.fakes.event_log import MemoryEventLog
@@ -140,7 +140,7 @@ def _a_removal_at_a_neighbour() -> Broken:
 def _the_last_to_arrive_wins() -> Broken:
     """Revisions count for nothing."""
     stack = ExitStack()
-    for room in (registers, tenant):
+    for room in (registers, product_registers, tenant_decisions):
         stack.enter_context(patch.object(room, "judge", lambda register, value, revision: Write.LANDS))
     return stack
 

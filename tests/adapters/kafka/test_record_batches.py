@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.kafka.codecs import CODECS, MAX_BATCH_BYTES
+from adapters.kafka.codecs import CODECS, MAX_BATCH_BYTES, gunzip
 from adapters.kafka.ports import Partition
 from adapters.kafka.record_batches import decode
 from tests.contracts import raw_batches
@@ -54,6 +54,21 @@ def test_a_batch_that_is_too_large_once_decompressed_is_one_message_and_the_next
     assert (broken.offset, broken.value, last.offset, last.value) == (1, made, 2, b"behind")
     assert broken.undecodable == "offset 1: its batch holds more than 64 MiB once decompressed"
     assert peak < 2.5 * MAX_BATCH_BYTES
+
+
+def test_no_batch_is_decompressed_behind_the_messages_that_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to a fetch holds many batches, and any of them may be a bomb: each costs its time once."""
+    opened: list[bytes] = []
+
+    def counted(content: bytes) -> bytes:
+        opened.append(content)
+        return gunzip(content)
+
+    monkeypatch.setitem(CODECS, 1, ("gzip", counted))
+    data = b"".join(at(10 * n, batch((None, b"x" * 1000, ()), codec=1)) for n in range(5))
+    decoded = decode(HOME, data, 0, enough=2)
+    assert ([each.offset for each in decoded.messages], decoded.next_offset) == ([0, 10], 11)
+    assert len(opened) == 2
 
 
 @pytest.mark.parametrize("codec", CODECS)
