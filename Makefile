@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-kafka test-saga test-saga-short test-lesson test-outages test-outages-short test-fuzz test-fuzz-short \
-	test-access test-access-long test-edge test-edge-short test-context test-context-short test-bench bench lint format lock schemas vectors clean
+	test-access test-access-long test-edge test-edge-short test-endurance test-context test-context-short test-bench bench lint format lock schemas vectors clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -24,8 +24,11 @@ venv: $(VENV)/.project-installed ## set up .venv: locked dependencies and the pr
 demo: venv ## watch at least 60 tenants go through the seven steps, then check the result
 	@$(BIN)/tenantry demo
 
-test: venv ## run all tests but the long proofs: of the saga, the lesson, the outages, the fuzz and a million tokens
-	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long and not edge_long" -n 3 --dist loadfile --no-loadscope-reorder
+test: venv ## run all tests but the long proofs: of the saga, the lesson, the outages, endurance, the fuzz, a million tokens
+	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long and not edge_long and not endurance" -n 3 --dist loadfile --no-loadscope-reorder
+
+test-endurance: venv ## the tests of tens of seconds each: stops and kills of everything, restarts, waits, 100,000 damaged messages
+	@$(BIN)/pytest -q -m endurance -n 3 --dist load
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts

@@ -64,6 +64,9 @@ LOOK_AGAIN = timedelta(seconds=1)
 MOST_LEFT_BEHIND = 64
 """The most hanging threads with which a worker goes on; with more it ends, so that a new worker takes its place."""
 
+LOGGED_SCOPES = 10
+"""The most scopes that one line of the log names."""
+
 Executors = Mapping[tuple[ScopeKind, Step], BoundedExecutor]
 
 MakeExecutors = Callable[[Configuration], Executors]
@@ -251,9 +254,9 @@ class Provisioner:
         until = now + self._lease
         long = [effect for effect in self._effects.under_way if effect.lease.until - now < self._lease / 2]
         if long and not self._are_renewed(long, until):
-            for effect in long:
-                if not self._are_renewed([effect], until):
-                    log.warning("lost the lease while an effect ran", scope=effect.lease.scope)
+            lost = [effect.lease.scope for effect in long if not self._are_renewed([effect], until)]
+            if lost:
+                log.warning("lost the leases of effects that ran", count=len(lost), scopes=lost[:LOGGED_SCOPES])
         for effect in long:  # that one is lost shows again at its outcome
             effect.lease = replace(effect.lease, until=until)
 

@@ -274,7 +274,7 @@ def test_an_export_of_a_log_that_is_ten_times_as_long_takes_no_more_memory(
     assert peaks[1] < 1.5 * peaks[0], f"{peaks}: more than proofs grow with the depth of the tree"
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_an_export_that_is_killed_anywhere_has_its_name_only_if_it_is_whole(
     exports: Exports, tmp_path: Path, form: str
@@ -292,7 +292,7 @@ def test_an_export_that_is_killed_anywhere_has_its_name_only_if_it_is_whole(
     assert not list(tmp_path.rglob("*.partial"))
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_an_import_that_is_killed_anywhere_has_left_nothing_or_all(
     exports: Exports, second_database: str, tmp_path: Path
 ) -> None:

@@ -34,7 +34,7 @@ from runtime.settings import load_settings
 from tests.cli.cloud import Cloud
 from workers.projector import Projector
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.endurance]
 
 Level = Literal["server", "database", "role"]
 LEVELS: Final[Sequence[Level]] = ("server", "database", "role")

@@ -50,6 +50,7 @@ def missing(cloud: Cloud, tenant_id: str) -> list[StepMissing]:
     return [fact for fact in cloud.facts(Scope("site", tenant_id)) if isinstance(fact, StepMissing)]
 
 
+@pytest.mark.endurance
 def test_a_pass_hands_over_what_went_missing_and_one_process_at_a_time_sweeps(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_pass_hands_over_what_went_missing_and_one_process_at_a_time_sweeps(
         cloud.finds_nothing()
 
 
+@pytest.mark.endurance
 def test_a_pass_in_which_too_much_is_missing_stops_itself_until_an_operator_has_looked(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def sidecar(tmp_path: Path, services: StandInProcess) -> Iterator[SidecarProcess
 def tenancy(sidecar: SidecarProcess) -> Iterator[Tenancy]:
     with Tenancy.open(sidecar.directory) as found:
         wait_until(lambda: found.is_ready, what="the lease")
+        wait_until((sidecar.directory / "sidecar.sock").exists, what="the socket: it opens after the lease")
         yield found
 
 

@@ -96,23 +96,30 @@ Damage = Callable[["Teller", Raw], Raw]
 
 @dataclass
 class Teller:
-    """Tells messages; `seed` tells them again."""
+    """Tells messages; `seed` tells them again. Each generation of tenants gets as many messages as real tenants may."""
 
     seed: int
     tenants: int = 30
+    generation: int = 10_000
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)  # noqa: S311 - told again by its seed
-        self._names = [f"fuzz-{self.seed}-{number}" for number in range(self.tenants)]
-        self._revisions = dict.fromkeys(self._names, 0)
+        self._names: list[str] = []
+        self._revisions: dict[str, int] = {}
+        self._nobody = ""
         self._earlier: list[Raw] = []
 
     def messages(self, count: int) -> Iterator[Raw]:
-        """The creation of each tenant first, then whatever comes."""
-        for name in self._names[:count]:
-            yield created(name, "jira-software", revision=1).raw()
-        for _ in range(count - min(count, len(self._names))):
-            yield self._next()
+        """Of each generation the creation of its tenants first, then whatever comes."""
+        for begun in range(0, count, self.generation):
+            own = f"{self.seed}-{begun // self.generation}"
+            self._names, self._nobody = [f"fuzz-{own}-{number}" for number in range(self.tenants)], f"nobody-{own}"
+            self._revisions = dict.fromkeys(self._names, 0)
+            some = min(self.generation, count - begun)
+            for name in self._names[:some]:
+                yield created(name, "jira-software", revision=1).raw()
+            for _ in range(some - min(some, self.tenants)):
+                yield self._next()
 
     def _next(self) -> Raw:
         if self._earlier and self.dice.random() < 0.04:
@@ -144,7 +151,7 @@ class Teller:
             case 9:
                 event = customer_updated(f"customer-of-{name}", person("ada"), revision=revision)
             case 10:
-                event = suspended(f"nobody-{dice.randrange(500)}", product, revision=revision)
+                event = suspended(f"{self._nobody}-{dice.randrange(500)}", product, revision=revision)
             case _:
                 event = created(name, revision=1) if dice.random() < 0.2 else suspended(name, product)
         if dice.random() < 0.001:

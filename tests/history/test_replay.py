@@ -74,7 +74,7 @@ def test_rebuilt_tables_are_what_the_facts_one_by_one_would_leave(
     flush: int,
 ) -> None:
     monkeypatch.setattr("history.rebuild.loading.FLUSH_CHANGES", flush)
-    monkeypatch.setattr("history.rebuild.loading.READ_FACTS", 50)
+    monkeypatch.setattr("history.rebuild.loading.READ_EVENTS", 50)
     append(log, Stories(seed, tenants=30).take(700))
     until_idle(projector())
     spoil(url)
@@ -88,7 +88,7 @@ def test_rebuilt_tables_are_what_the_facts_one_by_one_would_leave(
 def test_facts_that_come_while_it_is_rebuilt_are_in_it(
     url: str, log: PostgresEventLog, projector: Projectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("history.rebuild.loading.READ_FACTS", 60)
+    monkeypatch.setattr("history.rebuild.loading.READ_EVENTS", 60)
     monkeypatch.setattr("history.rebuild.replay.SMALL", 5)
     stories = Stories(4, tenants=30)
     append(log, stories.take(300))

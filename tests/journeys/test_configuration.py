@@ -12,7 +12,7 @@ import pytest
 from tests.journeys.events import created, destroyed, new_tenant, suspended
 from tests.journeys.running import Running
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(300)]
 
 BILLING = """
 [products.billing]

@@ -124,6 +124,7 @@ def test_a_shard_that_does_not_answer_is_waited_for_and_the_others_go_on(small: 
     assert small.placement(tenant, "atlas") == place
 
 
+@pytest.mark.endurance
 def test_up_says_in_one_line_what_is_not_there(tmp_path: Path) -> None:
     nowhere = {"TENANTRY_DATABASE_URL": "postgresql://somebody:verysecret@127.0.0.1:1/tenantry"}
     broker = {"TENANTRY_KAFKA_BOOTSTRAP": "127.0.0.1:1"}

@@ -94,6 +94,7 @@ def test_a_product_whose_provisioner_takes_commands_from_kafka_opens_when_it_rep
     assert theirs.effects == 1
 
 
+@pytest.mark.endurance
 def test_a_second_signal_ends_a_drain_that_waits_for_somebody_else_and_nothing_is_lost(
     tenantry: Running, theirs: Provisioner
 ) -> None:

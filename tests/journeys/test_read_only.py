@@ -17,7 +17,7 @@ from tests.journeys.events import created, new_tenant
 from tests.journeys.running import ROOT, Running, environment, wait_for
 from workers.roles import KINDS
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow]
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.endurance]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from adapters.kafka.clients import topic_ids
 from tests.journeys.events import COMMERCE, LIFECYCLE, activated, created, new_tenant, suspended
 from tests.journeys.running import Running, tenantry_process, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(300)]
 PROVISIONING = "tenantry.provisioning"
 TOPICS = [COMMERCE, LIFECYCLE, PROVISIONING]
 

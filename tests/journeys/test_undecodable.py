@@ -12,7 +12,7 @@ from tests.contracts import raw_batches
 from tests.journeys.events import LIFECYCLE, created, new_tenant
 from tests.journeys.running import Running, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.endurance, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent-kafka"])

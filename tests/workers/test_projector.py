@@ -255,7 +255,7 @@ def assert_each_position_was_passed_once(url: str, upto: int) -> None:
         assert chain[-1][1] == upto
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_processes_come_are_killed_and_go_while_facts_flow_and_nothing_is_lost(
     url: str, log: PostgresEventLog, projector: Projectors
 ) -> None:

@@ -63,7 +63,7 @@ def test_a_directory_that_cannot_be_made_is_named_with_the_reason(place: Path) -
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_made(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.embedded.postgres.FIRST_ROOM_MB", 10**9)
+    monkeypatch.setattr("adapters.embedded.postgres.FIRST_SPACE_MB", 10**9)
     assert f"needs {10**9} MB on the disk of {place}" in refused(place)
     assert not (place / "cluster").exists()
 

@@ -166,6 +166,7 @@ DAMAGES: Final[tuple[Callable[[random.Random, Preserved], Preserved], ...]] = (
 )
 
 
+@pytest.mark.endurance
 @pytest.mark.timeout(300)
 def test_both_readers_answer_the_same_about_100_000_damaged_messages() -> None:
     usual = 0

@@ -30,7 +30,9 @@ from tests.adapters.provisioners.orders import Executors
 from tests.real_parts import make_database
 
 MASTER_KEY = b"k" * 32
-MIGRATION = Path(__file__).parents[3] / "alembic" / "versions" / "0002_executors.py"
+VERSIONS = Path(__file__).parents[3] / "alembic" / "versions"
+MIGRATIONS = ("0002_executors",)
+"""Those that make the tables of the resources in the control database."""
 
 SHARDS = (
     Shard("eu-1", "eu", "", isolation="schema"),
@@ -97,16 +99,17 @@ def _everything(postgres: EmbeddedPostgres) -> tuple[set[str], set[str]]:
 
 
 def migrate(url: str, direction: str) -> None:
-    """Run this room's migration by itself, `upgrade` or `downgrade`."""
+    """Run this room's migrations by themselves, `upgrade` or `downgrade`."""
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=sqlalchemy.NullPool
     )
     with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
-        getattr(_migration(), direction)()
+        for name in MIGRATIONS if direction == "upgrade" else MIGRATIONS[::-1]:
+            getattr(_migration(name), direction)()
 
 
-def _migration() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("migration_0002", MIGRATION)
+def _migration(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"migration_{name}", VERSIONS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
