@@ -94,7 +94,7 @@ format: venv ## put the source into its form
 schemas: venv ## write what docs/ says of the wire (JSON Schemas), the settings, the errors, the catalogue and the policy
 	@$(BIN)/tenantry schemas
 	@$(BIN)/python -m runtime.settings_reference > docs/reference/settings.md
-	@$(BIN)/python -m runtime.error_reference > docs/reference/errors.md
+	@$(BIN)/python -m cli.error_reference > docs/reference/errors.md
 	@$(BIN)/python -m runtime.file_reference docs/reference
 	@$(BIN)/python -m runtime.compose.asyncapi docs
 

@@ -40,7 +40,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from adapters.postgres.errors import answering
-from domain.errors import TenantryError, UsageError
+from domain.errors import TenantryError, UsageError, problem
 
 CACHE_SECONDS: Final = 60.0
 CACHE_KEYS: Final = 10_000
@@ -60,7 +60,7 @@ class MasterKey:
 
     def __post_init__(self) -> None:
         if len(self.secret) != KEY_BYTES:
-            raise UsageError(f"the master key has {len(self.secret)} bytes: give it {KEY_BYTES} random bytes")
+            raise UsageError(problem("master-key-length", secret=len(self.secret), key_bytes=KEY_BYTES))
 
     def wrap(self, key: bytes, subject: str, key_id: str, nonce: bytes) -> bytes:
         return nonce + AESGCM(self.secret).encrypt(nonce, key, _bound("data-key", key_id, subject))
@@ -71,10 +71,7 @@ class MasterKey:
         try:
             return AESGCM(self.secret).decrypt(nonce, encrypted, _bound("data-key", key_id, subject))
         except (InvalidTag, ValueError):
-            raise UsageError(
-                f"the master key does not fit the data keys (tried on {key_id} of {subject}): "
-                "set the one that this database was made with"
-            ) from None
+            raise UsageError(problem("master-key-wrong", key_id=key_id, subject=subject)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +129,7 @@ class PostgresEncryptionKeys:
         key_id, content = _parse(encrypted, bound_to)
         key = self._cached(key_id) or self._load_ids([key_id]).get(key_id)
         if key is None:
-            raise TenantryError(
-                f"the data key {key_id} of {bound_to} is not in data_keys: restore the table from a backup"
-            )
+            raise TenantryError(problem("data-key-missing", key_id=key_id, bound_to=bound_to))
         if key.cipher is None:
             return None
         try:
@@ -263,13 +258,13 @@ class NoKeys:
     """The keys of a reader of the log that has none: every text stays encrypted, and is read as one forgotten."""
 
     def encrypt(self, subject: str, plain: bytes, bound_to: str) -> str:  # noqa: ARG002 - the port's
-        raise UsageError(f"{bound_to} cannot be encrypted without keys: open the store with its master key")
+        raise UsageError(problem("encryption-without-keys", bound_to=bound_to))
 
     def decrypt(self, encrypted: str, bound_to: str) -> bytes | None:  # noqa: ARG002 - the port's
         return None
 
     def forget(self, subject: str) -> None:
-        raise UsageError(f"{subject} cannot be forgotten without keys: open the store with its master key")
+        raise UsageError(problem("forgetting-without-keys", subject=subject))
 
     def prefetch(self, *, subjects: Iterable[str] = (), encrypted: Iterable[str] = ()) -> None:
         """There is nothing to fetch."""
@@ -297,7 +292,7 @@ def _parse(encrypted: str, bound_to: str) -> tuple[str, bytes]:
     form, _, rest = encrypted.partition(".")
     key_id, _, encoded = rest.partition(".")
     if form != "v1":
-        raise TenantryError(f"{bound_to} is encrypted in an unknown form: read it with what wrote it")
+        raise TenantryError(problem("encrypted-form-unknown", bound_to=bound_to))
     try:
         content = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
     except ValueError:
@@ -308,4 +303,4 @@ def _parse(encrypted: str, bound_to: str) -> tuple[str, bytes]:
 
 
 def _tampered(bound_to: str) -> TenantryError:
-    return TenantryError(f"{bound_to} was changed or moved since it was encrypted: restore it from a backup")
+    return TenantryError(problem("encrypted-text-changed", bound_to=bound_to))

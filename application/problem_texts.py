@@ -1,45 +1,16 @@
 """Problem texts: the sentence and the remedy of each code of an error, for what people read (CLI, HTTP, quarantine).
 
-A template names the data of the problem: `{scope}`. `{by: by %}` is that text with the value in place of `%`, and
-nothing where there is no value. docs/reference/errors.md is generated from this table.
+domain/problem_text.py says what a template may hold. docs/reference/errors.md is generated from this table and those of
+the outer rooms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from domain.errors import Code, Problem, TenantryError
-
-LISTED: Final = 10
-"""The entries of a list that a sentence repeats; it counts the rest."""
-
-
-class ProblemText(NamedTuple):
-    """What is wrong, and what to do; both are templates."""
-
-    cause: str
-    remedy: str
-
-    def filled(self, values: Mapping[str, object]) -> ProblemText:
-        return ProblemText(self.cause.format_map(values), self.remedy.format_map(values))
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """A value in a template."""
-
-    value: str | int | tuple[str, ...] | None
-
-    def __format__(self, pattern: str) -> str:
-        if self.value is None or self.value == ():
-            return ""
-        shown = str(self.value)
-        if isinstance(self.value, tuple):
-            more = len(self.value) - LISTED
-            shown = ", ".join(self.value[:LISTED]) + (f" and {more} more" if more > 0 else "")
-        return (pattern or "%").replace("%", shown)
+from domain.problem_text import ProblemText
 
 
 def sentence(error: Problem | BaseException) -> str:
@@ -48,8 +19,7 @@ def sentence(error: Problem | BaseException) -> str:
         if not isinstance(error, TenantryError) or error.problem is None:
             return str(error)
         error = error.problem
-    text = TEXTS[error.code].filled({name: _Shown(value) for name, value in error.data.items()})
-    return ": ".join(filter(None, text))
+    return TEXTS[error.code].sentence(error.data) if error.code in TEXTS else str(error)
 
 
 MEANINGS: Final[Mapping[Code, str]] = {
@@ -70,7 +40,7 @@ _CORRECT: Final = "commerce must send the correction under a higher revision"
 _SHOW: Final = "see `tenantry runs show {scope}`"
 _ORPHANS: Final = "read the list with `tenantry orphans`, then name its plan"
 
-TEXTS: Final[Mapping[Code, ProblemText]] = {
+TEXTS: Final[Mapping[str, ProblemText]] = {
     # a message is refused
     **dict.fromkeys(MEANINGS, _DETAIL),
     "already-active": ProblemText("product {product} is active", "change its licence with license.updated"),

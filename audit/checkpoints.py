@@ -30,7 +30,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from audit.merkle import HASH_BYTES
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 
 _ED25519: Final = b"\x01"
 _PRIVATE: Final = "PRIVATE+KEY+"
@@ -82,9 +82,7 @@ class Note:
                 )
                 note = cls(Checkpoint(found["origin"], int(found["size"]), root, int(found["position"])), signatures)
         if note is None or len(note.checkpoint.root) != HASH_BYTES or str(note) != text:  # read back, it is the same
-            raise UsageError(
-                "this is no checkpoint of Tenantry: give the file as `tenantry audit checkpoint export` wrote it"
-            )
+            raise UsageError(problem("checkpoint-malformed"))
         return note
 
 

@@ -31,7 +31,7 @@ from application.progress import Progress
 from audit.checkpoints import Note
 from audit.manifest import Manifest, beside
 from audit.proofs import Proofs
-from domain.errors import Tampered, UnreadableEvent, UsageError
+from domain.errors import Tampered, UnreadableEvent, UsageError, problem
 from domain.times import in_utc
 
 PAGE: Final = 16_384
@@ -71,27 +71,25 @@ def export(
     """Write an export. Raises UsageError for a `path` or a `choice` that cannot be used, Tampered for a bad proof."""
     started = time.monotonic()
     if choice.since is not None and choice.until is not None and choice.since >= choice.until:
-        raise UsageError(f"nothing is recorded from {choice.since} to {choice.until}: give the earlier time first")
+        raise UsageError(problem("export-times-reversed", since=choice.since, until=choice.until))
     partial = _partial_of(path)
     try:
         manifest = _export(log, partial, choice, page, say)
         _name(partial, path, manifest)
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written ({error.strerror}): free some space, or choose another place"
-        ) from None
+        raise UsageError(problem("export-unwritable", path=path, reason=error.strerror)) from None
     return Exported(path, manifest, time.monotonic() - started)
 
 
 def _export(log: LogCopy, partial: Path, choice: Choice, page: int, say: Callable[[Progress], None]) -> Manifest:
     with log.looking():
         if choice.tenant is not None and not log.has_tenant(choice.tenant):
-            raise UsageError(f"there is no tenant {choice.tenant} in the log: give the id of one that is")
+            raise UsageError(problem("export-tenant-unknown", tenant=choice.tenant))
         note = _newest(log)
         upto, total = log.mark(), log.count(log.mark())
         proofs = Proofs(log, note.checkpoint) if choice.with_proofs and note else None
         if choice.with_proofs and proofs is None:
-            raise UsageError("nothing is sealed yet, so there are no proofs: run `tenantry audit seal`")
+            raise UsageError(problem("proofs-unsealed"))
 
         def report(at: int, events: int) -> None:
             say(Progress(max(0, at - upto + total), total, events))
@@ -156,8 +154,7 @@ def page_of(rows: Sequence[Stored]) -> Page:
             id_, time = envelope_of(state)
         except (ValueError, KeyError, TypeError) as error:
             raise UnreadableEvent(
-                f"Tenantry has not written the state of the event at position {position} ({type(error).__name__}): run"
-                " `tenantry audit verify` to see whether it was changed"
+                problem("export-foreign-state", position=position, name=type(error).__name__)
             ) from None
         ids.append(id_)
         times.append(time)
@@ -180,7 +177,7 @@ def _newest(log: LogCopy) -> Note | None:
     try:
         return Note.parse(text) if text is not None else None
     except UsageError as error:
-        raise Tampered("the last checkpoint of the log cannot be read: run `tenantry audit verify`") from error
+        raise Tampered(problem("last-checkpoint-unreadable")) from error
 
 
 # -- keys ----------------------------------------------------------------------------------------------------------
@@ -204,14 +201,19 @@ def export_keys(log: LogCopy, path: Path) -> int:
 
 def _key_lines(keys: Sequence[tuple[str, str, bytes | None, datetime, datetime | None]]) -> Iterator[str]:
     for subject, key_id, wrapped, made, gone in keys:
-        line = {
-            "subject": subject,
-            "key_id": key_id,
-            "wrapped": base64.b64encode(wrapped).decode() if wrapped is not None else None,
-            "created_at": made.isoformat(),
-            "forgotten_at": gone.isoformat() if gone else None,
-        }
-        yield json.dumps(line, ensure_ascii=False) + "\n"
+        yield (
+            json.dumps(
+                {
+                    "subject": subject,
+                    "key_id": key_id,
+                    "wrapped": base64.b64encode(wrapped).decode() if wrapped is not None else None,
+                    "created_at": made.isoformat(),
+                    "forgotten_at": gone.isoformat() if gone else None,
+                },
+                ensure_ascii=False,
+            )
+            + "\n"
+        )
     yield json.dumps({"keys": len(keys)}) + "\n"
 
 
@@ -221,9 +223,9 @@ def _key_lines(keys: Sequence[tuple[str, str, bytes | None, datetime, datetime |
 def _partial_of(path: Path) -> Path:
     """The name under which `path` is written until it is complete; the rest of a killed export is removed."""
     if path.exists() or path.is_symlink():
-        raise UsageError(f"{path} is there already: choose another name, or remove it")
+        raise UsageError(problem("export-exists", path=path))
     if not path.parent.is_dir():
-        raise UsageError(f"the folder {path.parent} is not there: make it, or choose another")
+        raise UsageError(problem("export-folder-missing", parent=path.parent))
     partial = path.with_name(path.name + ".partial")
     try:
         if partial.is_dir():
@@ -233,7 +235,7 @@ def _partial_of(path: Path) -> Path:
         partial.touch()
         partial.unlink()
     except OSError as error:
-        raise UsageError(f"{partial} cannot be written ({error.strerror}): choose another place") from None
+        raise UsageError(problem("export-unwritable", path=partial, reason=error.strerror)) from None
     return partial
 
 

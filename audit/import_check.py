@@ -16,11 +16,9 @@ from adapters.postgres.seal_store import leaf_of
 from audit.checkpoints import Checkpoint
 from audit.merkle import leaf_hash, verify_inclusion
 from audit.tiles import GrowingTree
-from domain.errors import Tampered
+from domain.errors import Tampered, problem
 
 _TOGETHER: Final = 4096
-
-REMEDY: Final = "nothing was imported; compare it with the log that it came from, and export it again"
 
 
 class ImportCheck:
@@ -62,14 +60,16 @@ class ImportCheck:
         where = f"after position {self._attested_upto} and up to position {checkpoint.position}"
         if self._tree.size != checkpoint.size:
             raise Tampered(
-                f"the export has {self._tree.size} events up to position {checkpoint.position}, and the checkpoint"
-                f" attests {checkpoint.size}: some {where} were added or taken away; {REMEDY}"
+                problem(
+                    "export-leaves-differ",
+                    size=self._tree.size,
+                    position=checkpoint.position,
+                    attested=checkpoint.size,
+                    where=where,
+                )
             )
         if self._tree.root() != checkpoint.root:
-            raise Tampered(
-                f"the events of the export are not those that the checkpoint of {checkpoint.size} events attests: at"
-                f" least one {where} was changed; {REMEDY}"
-            )
+            raise Tampered(problem("export-roots-differ", size=checkpoint.size, where=where))
         self._attested_upto, self.attested = checkpoint.position, checkpoint.size
 
     def _grow(self) -> None:
@@ -79,4 +79,4 @@ class ImportCheck:
 
 
 def _changed(position: int) -> Tampered:
-    return Tampered(f"the event at position {position} of the export was changed after it was exported; {REMEDY}")
+    return Tampered(problem("export-event-changed", position=position))

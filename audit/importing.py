@@ -32,9 +32,9 @@ from adapters.postgres.log_import import Key, LogImport
 from application.progress import Progress
 from audit.checkpoints import Keyring, Note, key_ids
 from audit.export import envelope_of
-from audit.import_check import REMEDY, ImportCheck
+from audit.import_check import ImportCheck
 from audit.manifest import Manifest, beside
-from domain.errors import Tampered, UnreadableEvent, UsageError
+from domain.errors import Tampered, UnreadableEvent, UsageError, problem
 from domain.event_registry import REGISTRY
 from domain.stream_name import StreamName
 from domain.tenant import state as tenants
@@ -94,18 +94,17 @@ def import_log(
     keyring = keyring or Keyring("")
     attested, unknown = _checkpoint(path, manifest, keyring)
     proven = attested.checkpoint if attested and manifest.with_proofs else None
-    kept = [note.checkpoint for note in (attested, _kept_elsewhere(checkpoint, keyring)) if note is not None]
-    check = ImportCheck(kept, proven=proven)
+    check = ImportCheck(
+        [note.checkpoint for note in (attested, _kept_elsewhere(checkpoint, keyring)) if note is not None],
+        proven=proven,
+    )
     with store.whole():
         read_keys = list(_keys(keys)) if keys else []
         store.copy_events(_events(path, manifest, check, say))
         store.copy_keys(read_keys)
         missing = store.missing_keys()
         if keys is not None and missing:
-            raise UsageError(
-                f"{keys.path} lacks {missing} of the keys that this log is encrypted with: export the keys"
-                " after the log"
-            )
+            raise UsageError(problem("keys-incomplete", path=keys.path, missing=missing))
         store.forget_missing_keys()
         store.derive(upto=manifest.upto, pending=_pending_approvals(store), standing=[INTEGRATION.name])
     seconds = time.monotonic() - started
@@ -114,12 +113,12 @@ def import_log(
 
 def _manifest(path: Path) -> Manifest:
     if not path.is_file():
-        raise UsageError(f"there is no file {path}: give one that `tenantry audit export --format jsonl` wrote")
+        raise UsageError(problem("import-file-missing", path=path))
     manifest = Manifest.of(path)
     if manifest.form != "jsonl":
-        raise UsageError(f"{path} is {manifest.form}: import takes what `tenantry audit export --format jsonl` wrote")
+        raise UsageError(problem("import-form", path=path, form=manifest.form))
     if not manifest.is_whole:
-        raise UsageError(f"{path} holds a part of a log: export all of it, without --tenant, --from and --to")
+        raise UsageError(problem("import-partial", path=path))
     return manifest
 
 
@@ -130,16 +129,16 @@ def _checkpoint(path: Path, manifest: Manifest, keyring: Keyring) -> tuple[Note 
     try:
         note = Note.parse(manifest.checkpoint)
     except UsageError:
-        raise Tampered(f"the checkpoint in {beside(path)} cannot be read: it was changed, export again") from None
+        raise Tampered(problem("export-checkpoint-unreadable", path=beside(path))) from None
     standing = keyring.standing(note)
     if standing == "forged":
-        raise Tampered(f"the signature of the checkpoint in {beside(path)} does not hold: it was changed, export again")
+        raise Tampered(problem("export-checkpoint-forged", path=beside(path)))
     return note, tuple(key_ids(note)) if standing == "unknown" else ()
 
 
 def _kept_elsewhere(note: Note | None, keyring: Keyring) -> Note | None:
     if note is not None and keyring.standing(note) == "forged":
-        raise Tampered("the signature of the checkpoint that you gave does not hold: give another one")
+        raise Tampered(problem("kept-checkpoint-forged"))
     return note
 
 
@@ -156,30 +155,34 @@ def _events(path: Path, manifest: Manifest, check: ImportCheck, say: Callable[[P
                 event = _event(content)
             except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(
-                    f"line {count} of {path} is no event of an export ({_reason_of(error)}): export it again"
+                    problem("export-line-invalid", count=count, path=path, reason=_reason_of(error))
                 ) from None
             position, stream, version, topic, state = event
             if (last is not None and position <= last) or position > manifest.upto:
-                raise UsageError(f"line {count} of {path}, position {position}, is out of order: export it again")
+                raise UsageError(problem("export-line-order", count=count, path=path, position=position))
             last = position
             schema = _SCHEMA.match(state)
             stored = int(schema[1]) if schema else int(json.loads(state)["v"])
             if why := REGISTRY.unreadable(stream, version, topic, stored):
-                raise UnreadableEvent(f"line {count} of {path}: {why}")
+                raise UnreadableEvent(problem("export-line-unreadable", count=count, path=path, why=why))
             _repeats_its_state(content, event, path, count)
             try:
                 check.see(event, content)
             except (ValueError, TypeError, KeyError):
-                raise UsageError(
-                    f"line {count} of {path} has a hash or a proof that cannot be read: export it again"
-                ) from None
+                raise UsageError(problem("export-line-proof", count=count, path=path)) from None
             yield event
             if count % _SAY_EVERY == 0:
                 say(Progress(count, manifest.events, count))
     if (count, last) != (manifest.events, manifest.last):
         raise UsageError(
-            f"{path} has {count} events up to position {last or 0}, its manifest says {manifest.events} up to"
-            f" {manifest.last or 0}: it was cut off or changed, copy or export it again"
+            problem(
+                "export-cut-off",
+                path=path,
+                count=count,
+                last=last or 0,
+                events=manifest.events,
+                listed_last=manifest.last or 0,
+            )
         )
     check.close()
 
@@ -191,13 +194,10 @@ def _repeats_its_state(content: Mapping[str, Any], event: Stored, path: Path, li
         recorded_at = datetime.fromisoformat(content["recorded_at"]) if "recorded_at" in content else at
         is_same = {"id": content.get("id", id_) == id_, "recorded_at": recorded_at == at}
     except (ValueError, KeyError, TypeError):
-        raise UsageError(f"line {line} of {path} has no id or no time that can be read: export it again") from None
+        raise UsageError(problem("export-line-without-id", line=line, path=path)) from None
     for name, same in is_same.items():
         if not same:
-            raise Tampered(
-                f"the event at position {event[0]} of the export (line {line}) has another {name} than its state;"
-                f" {REMEDY}"
-            )
+            raise Tampered(problem("export-line-differs", event=event[0], line=line, name=name))
 
 
 def _event(content: Any) -> Stored:
@@ -226,7 +226,7 @@ def _keys(keys: Keys) -> Iterator[Key]:
     try:
         lines = keys.path.read_bytes().splitlines()
     except OSError as error:
-        raise UsageError(f"the keys {keys.path} cannot be read ({error.strerror}): correct the path") from None
+        raise UsageError(problem("keys-unreadable", path=keys.path, reason=error.strerror)) from None
     content: Any = None
     for number, line in enumerate(lines, 1):
         try:
@@ -235,10 +235,10 @@ def _keys(keys: Keys) -> Iterator[Key]:
                 yield _key(content, keys.master_key)
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(
-                f"line {number} of {keys.path} is no data key ({_reason_of(error)}): export them again"
+                problem("keys-line-invalid", number=number, path=keys.path, reason=_reason_of(error))
             ) from None
     if content != {"keys": len(lines) - 1}:
-        raise UsageError(f"the keys {keys.path} are cut off: copy or export them again")
+        raise UsageError(problem("keys-cut-off", path=keys.path))
 
 
 def _key(content: dict[str, Any], master_key: MasterKey) -> Key:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.checkpoints import Note
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,9 @@ class LastSigned:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise UsageError(f"the last checkpoint {self.path}: {error.strerror}: let this user read it") from None
+            raise UsageError(problem("last-signed-unreadable", path=self.path, reason=error.strerror)) from None
         except (UnicodeDecodeError, UsageError):
-            raise UsageError(
-                f"the last checkpoint {self.path} is no checkpoint any more: put one in its place that you kept"
-                " elsewhere, or remove it if you trust the log"
-            ) from None
+            raise UsageError(problem("last-signed-invalid", path=self.path)) from None
 
     def keep(self, note: Note) -> None:
         """Write the checkpoint atomically. Raises UsageError where the file cannot be written."""
@@ -54,7 +51,4 @@ class LastSigned:
                 os.fsync(file.fileno())
             fresh.replace(self.path)
         except OSError as error:
-            raise UsageError(
-                f"the last checkpoint {self.path} cannot be written ({error.strerror}): correct"
-                " TENANTRY_SEAL_CHECKPOINT_FILE, or let this user write there; the log was sealed"
-            ) from None
+            raise UsageError(problem("last-signed-unwritable", path=self.path, reason=error.strerror)) from None

@@ -11,7 +11,7 @@ from typing import Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 
 SUFFIX: Final = ".manifest.json"
 
@@ -50,12 +50,9 @@ class Manifest(BaseModel):
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
-            raise UsageError(
-                f"the manifest {path} cannot be read ({error.strerror}): an export is whole only with the one that was"
-                " written beside it"
-            ) from None
+            raise UsageError(problem("manifest-unreadable", path=path, reason=error.strerror)) from None
         except ValidationError:
-            raise UsageError(f"{path} is no manifest of an export that this version reads: export again") from None
+            raise UsageError(problem("manifest-invalid", path=path)) from None
 
 
 def beside(export: Path) -> Path:

@@ -13,7 +13,7 @@ from adapters.postgres.seal_store import LeafTile, unpacked
 from audit.checkpoints import Checkpoint
 from audit.merkle import HASH_BYTES, Subtrees, above, inclusion_proof
 from audit.tiles import TILE, subtrees
-from domain.errors import Tampered
+from domain.errors import Tampered, problem
 
 
 class Proofs:
@@ -37,14 +37,14 @@ class Proofs:
                 leaf = self._leaf(position) if position <= self._upto else None
                 page.proofs.append(None if leaf is None else self._path(leaf))
             except ValueError as error:
-                raise Tampered(f"{error}: run `tenantry audit verify` to see where") from error
+                raise Tampered(problem("proof-fails", reason=error)) from error
             page.leaves.append(leaf)
 
     def _leaf(self, position: int) -> int:
         if self._tile is None or position > self._tile.last_position:
             self._take(self._tile_of(position))
         if position not in self._leaves:
-            raise Tampered(f"the event at position {position} is not in the seal: run `tenantry audit verify`")
+            raise Tampered(problem("event-not-in-seal", position=position))
         return self._leaves[position]
 
     def _take(self, tile: LeafTile | None) -> None:

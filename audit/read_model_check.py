@@ -29,7 +29,7 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.postgres.log_reader import LogReader, Unread
 from application.progress import Progress
-from domain.errors import Unavailable, UnreadableEvent, UsageError
+from domain.errors import Unavailable, UnreadableEvent, UsageError, problem
 from domain.event import Recorded
 from domain.times import in_utc
 from history.rebuild.loading import READ_EVENTS, Sources, ignored_by
@@ -131,7 +131,7 @@ class Views:
                     self._compare(connection, reader, share, places, tally, number * max(at), len(shares) * max(at))
         except DBAPIError as error:
             reason = next(iter(str(error.orig).splitlines()), type(error).__name__)
-            raise Unavailable(f"the read models cannot be compared ({reason}): try again") from error
+            raise Unavailable(problem("comparison-failed", reason=reason)) from error
         finally:
             reader.close()
             engine.dispose()
@@ -205,7 +205,7 @@ def _sampled(connection: Connection, count: int, seed: int) -> _Share:
     order = func.md5(func.concat(str(random.Random(seed).getrandbits(64)), known.c.tenant_id))  # noqa: S311
     found = connection.execute(select(known.c.tenant_id, known.c.customer_id).order_by(order).limit(count)).all()
     if not found:
-        raise UsageError("there are no tenants to compare: publish some, or give --all")
+        raise UsageError(problem("comparison-without-tenants"))
     return _Share(None, tuple(tenant for tenant, _ in found), tuple(sorted({customer for _, customer in found})))
 
 

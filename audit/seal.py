@@ -33,14 +33,12 @@ from audit.merkle import (
     verify_inclusion,
 )
 from audit.tiles import TILE, GrowingTree, subtrees
-from domain.errors import Tampered, UsageError
+from domain.errors import Tampered, UsageError, problem
 
 _POSITION: Final = slice(POSITION.start + 1, POSITION.stop + 1)
 
 BATCH: Final = 65_536
 """Events in one commit: what a kill does again, well under a second."""
-
-_LOOK: Final = "run `tenantry audit verify` to see where"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ class Seal:
         edge, text = self._store.edge(), self._store.newest_note()
         if text is None:
             if edge:
-                raise Tampered(f"the log has a seal without a checkpoint: {_LOOK}")
+                raise Tampered(problem("seal-without-checkpoint"))
             return GrowingTree(), None
         note = self._judged(text)
         try:
@@ -129,7 +127,7 @@ class Seal:
         except ValueError:
             tree = GrowingTree()
         if (tree.size, tree.root()) != (note.checkpoint.size, note.checkpoint.root):
-            raise Tampered(f"the seal does not fit its last checkpoint, of {note.checkpoint.size} events: {_LOOK}")
+            raise Tampered(problem("seal-unfit", size=note.checkpoint.size))
         return tree, note
 
     def _continues(self, newest: Note | None) -> None:
@@ -143,34 +141,25 @@ class Seal:
         except ValueError:
             goes_on = False
         if not goes_on:
-            raise Tampered(
-                f"the seal of {size} events does not continue the checkpoint of {old.size} that was signed here last"
-                f" ({self._last.path}): {_LOOK}; if the database was restored from a backup, move that file away"
-            )
+            raise Tampered(problem("seal-discontinued", size=size, attested=old.size, path=self._last.path))
 
     def _judged(self, text: str) -> Note:
         """The checkpoint, after the check of its signature."""
         try:
             note = Note.parse(text)
         except UsageError as error:
-            raise Tampered(f"the last checkpoint of the log cannot be read: {_LOOK}") from error
+            raise Tampered(problem("seal-checkpoint-unreadable")) from error
         match self._keys.standing(note):
             case "forged":
-                raise Tampered(f"the signature of the last checkpoint does not hold: {_LOOK}")
+                raise Tampered(problem("seal-checkpoint-forged"))
             case "unknown" if self._keys.verifiers:
-                raise UsageError(
-                    f"the last checkpoint is signed by {', '.join(key_ids(note))}, not one of the seal keys: add"
-                    " its line to them"
-                )
+                raise UsageError(problem("seal-checkpoint-foreign", note=", ".join(key_ids(note))))
             case _:
                 return note
 
     def _write(self, tree: GrowingTree, newest: Note | None, hashes: bytes, positions: bytes, upto: int) -> Note:
         if newest is not None and newest.signatures and self._keys.signer is None:
-            raise UsageError(
-                f"the last checkpoint is signed by {', '.join(key_ids(newest))}, and no key is set to sign the next:"
-                " set TENANTRY_SEAL_KEY_FILE, or restore the file from a backup"
-            )
+            raise UsageError(problem("seal-key-missing", newest=", ".join(key_ids(newest))))
         begun = tree.size // TILE
         kept = tree.size % TILE
         before = self._store.leaf_tiles(begun, begun + 1).get(begun) if kept else None
@@ -216,19 +205,19 @@ class Seal:
             note = self._newest()
             found = self._place(position) if position is not None else None
             if position is None or (leaf is None and found is None):
-                raise UsageError(f"there is no event {event} in the log: give the id or the position of one that is")
+                raise UsageError(problem("event-unknown", event=event))
             if found is None:
                 if position <= note.checkpoint.position:
-                    raise Tampered(f"the event at position {position} was inserted into the sealed log: {_LOOK}")
-                raise UsageError(f"the event at position {position} is not sealed yet: run `tenantry audit seal`")
+                    raise Tampered(problem("event-inserted", position=position))
+                raise UsageError(problem("event-not-sealed", position=position))
             index, sealed_hash = found
             if leaf is None or leaf_hash(leaf) != sealed_hash:
                 what = "deleted" if leaf is None else "changed"
-                raise Tampered(f"the event at position {position} was {what} after it was sealed: {_LOOK}")
+                raise Tampered(problem("event-differs-from-seal", position=position, what=what))
             checkpoint = note.checkpoint
             path = self._asked(inclusion_proof, index, checkpoint.size)
         if not verify_inclusion(sealed_hash, index, checkpoint.size, path, checkpoint.root):
-            raise Tampered(f"the seal over position {position} does not lead to its checkpoint: {_LOOK}")
+            raise Tampered(problem("seal-path-broken", position=position))
         return Inclusion(position, index, leaf, sealed_hash, path, note)
 
     def consistency(self, old: int, new: int) -> Consistency:
@@ -237,27 +226,24 @@ class Seal:
             note = self._newest()
             size = note.checkpoint.size
             if not 0 < old <= new <= size:
-                raise UsageError(
-                    f"there is no proof from {old} to {new}: name two numbers of sealed events, the smaller one first,"
-                    f" from 1 to {size}"
-                )
+                raise UsageError(problem("seal-proof-range", old=old, new=new, size=size))
             root = subtrees(self._tile)
             try:
                 roots = root(0, old), root(0, new)
                 growth = consistency_proof(old, new, root)
                 to_newest = consistency_proof(new, size, root)
             except ValueError as error:
-                raise Tampered(f"{error}: {_LOOK}") from error
+                raise Tampered(problem("seal-tree-broken", reason=error)) from error
         if not verify_consistency(old, new, growth, *roots) or not verify_consistency(
             new, size, to_newest, roots[1], note.checkpoint.root
         ):
-            raise Tampered(f"the seal does not lead from {old} and {new} events to its checkpoint: {_LOOK}")
+            raise Tampered(problem("seal-consistency-broken", old=old, new=new))
         return Consistency(old, new, *roots, growth)
 
     def _newest(self) -> Note:
         text = self._store.newest_note()
         if text is None:
-            raise UsageError("nothing is sealed yet: run `tenantry audit seal`")
+            raise UsageError(problem("nothing-sealed"))
         return self._judged(text)
 
     def _leaf(self, position: int) -> bytes | None:
@@ -280,7 +266,7 @@ class Seal:
         try:
             return proof(*sizes, subtrees(self._tile))
         except ValueError as error:
-            raise Tampered(f"{error}: {_LOOK}") from error
+            raise Tampered(problem("seal-tree-broken", reason=error)) from error
 
     def _tile(self, level: int, number: int) -> bytes:
         return self._store.tile(level, number)

@@ -24,7 +24,7 @@ from adapters.postgres.seal_store import SealStore
 from application.progress import Progress
 from audit.checkpoints import Checkpoint, Keyring, Note, key_ids
 from audit.tree_verification import Kind, TreeVerification
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 
 KEPT: Final = 1_000
 """Findings that are named one by one; the others are counted."""
@@ -79,17 +79,14 @@ class Verification:
         started = time.monotonic()
         if outside is not None and self._keys.verifiers and self._keys.standing(outside) != "signed":
             whose = ", ".join(key_ids(outside)) or "nobody"
-            raise UsageError(
-                f"the checkpoint is signed by {whose}, and not validly by a seal key: give one of this log, or add its"
-                " key"
-            )
+            raise UsageError(problem("checkpoint-foreign", whose=whose))
         with self._store.looking():
             trusted, signed, attested = self._trusted(self._store.notes(), outside)
             growing = TreeVerification(
                 self._store, trusted, self._found, outside=outside.checkpoint if outside else None
             )
             if not trusted and not growing.tiles:
-                raise UsageError("nothing is sealed yet: run `tenantry audit seal`")
+                raise UsageError(problem("nothing-sealed"))
             for progress in growing.run():
                 self._say(progress)
             self._beside(growing, attested)

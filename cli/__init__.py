@@ -1,1 +1,3 @@
 """Command line of Tenantry: `tenantry COMMAND`."""
+
+from cli import problem_texts as problem_texts

@@ -12,7 +12,7 @@ import typer
 
 from cli.command import command
 from cli.output import Report
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from tenantry_client.access.allow_list import METHODS, AllowList, Answer, InvalidAllowList
 
 app = typer.Typer(
@@ -48,7 +48,7 @@ def check(
         entries = len(allow_list.entries)
         return Report({"entries": entries}, [f"{file}: {entries} entries, good"])
     if callee is None or method is None or path is None:
-        raise UsageError("name CALLER CALLEE METHOD PATH, or none of them")
+        raise UsageError(problem("access-arguments"))
     allowed = _answer(allow_list, caller, callee, method, path).allowed
     return Report({"allowed": allowed}, good=allowed)
 
@@ -59,21 +59,24 @@ def explain(caller: Caller, callee: Callee, method: Method, path: PathArgument, 
     """Name the line that allows a call, or the reason why none does. Exit 0: allowed, 1: refused, 2: wrong file."""
     answer = _answer(_read(file), caller, callee, method, path)
     entry, outcome = answer.entry, "allowed" if answer.allowed else "refused"
-    data = {
-        "allowed": answer.allowed,
-        "reason": answer.reason,
-        "entry": entry.number if entry else None,
-        "line": entry.line if entry else None,
-        "allowed_by": answer.allowed_by,
-    }
-    return Report(data, [f"{outcome}: {file}: {answer.reason}"], good=answer.allowed)
+    return Report(
+        {
+            "allowed": answer.allowed,
+            "reason": answer.reason,
+            "entry": entry.number if entry else None,
+            "line": entry.line if entry else None,
+            "allowed_by": answer.allowed_by,
+        },
+        [f"{outcome}: {file}: {answer.reason}"],
+        good=answer.allowed,
+    )
 
 
 def _answer(allow_list: AllowList, caller: str, callee: str, method: str, path: str) -> Answer:
     if method == COMMAND:
         return allow_list.command(caller, callee, path)
     if method not in METHODS:
-        raise UsageError(f"{method} is no method: write one of {', '.join(sorted(METHODS))}, or {COMMAND}")
+        raise UsageError(problem("access-method-unknown", method=method, methods=", ".join(sorted(METHODS))))
     return allow_list.route(caller, callee, method, path.encode(errors="surrogateescape").partition(b"?")[0])
 
 
@@ -83,6 +86,6 @@ def _read(file: Path) -> AllowList:
     except InvalidAllowList as error:
         raise UsageError(str(error)) from None
     except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}: name another with --file") from None
+        raise UsageError(problem("allow-list-unreadable", file=file, reason=error.strerror)) from None
     except UnicodeDecodeError:
-        raise UsageError(f"{file} is not UTF-8: save it as UTF-8") from None
+        raise UsageError(problem("allow-list-not-utf8", file=file)) from None

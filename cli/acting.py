@@ -14,10 +14,10 @@ from application.problem_texts import sentence
 from cli.bulk import each_by_itself
 from cli.command import command
 from cli.operators import By, Reason
-from cli.output import Line, Report, problem
+from cli.output import Line, Report, error_line
 from cli.scopes import ProductArgument, ScopesArgument, TenantArgument, product_of, scope_of
 from cli.show import snapshot_of
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.scope.purges import is_past_return
 from domain.scope.steps import Scope
 from runtime.compose import Parts
@@ -30,8 +30,10 @@ def restore(parts: Parts, tenant: TenantArgument, reason: Reason, by: By = "") -
     """Undo the destruction of a tenant before its purge begins: its products open again with their data."""
     snapshot_of(parts, tenant)
     event = operating_of(parts).restore(tenant, reason=reason, by=by)
-    data = {"tenant_id": tenant, "outcome": "restored", "undoes": event.undoes}
-    return Report(data, [f"tenant {tenant} is restored; see `tenantry show {tenant}`"])
+    return Report(
+        {"tenant_id": tenant, "outcome": "restored", "undoes": event.undoes},
+        [f"tenant {tenant} is restored; see `tenantry show {tenant}`"],
+    )
 
 
 ActKind = Literal["retry", "hold", "release", "ensure"]
@@ -94,7 +96,7 @@ def _carried_out(parts: Parts, by: str, act: Act) -> dict[str, Any]:
 
 def _done(data: dict[str, Any]) -> Iterator[Line]:
     if "refused" in data:
-        yield problem(data["refused"])
+        yield error_line(data["refused"])
         return
     scope, kind = data["scope"], data["act"]
     yield f"{scope} {ACTS[kind][0]}: see `tenantry runs show {scope}`"
@@ -113,7 +115,7 @@ def recreate(
 ) -> Report:
     """Accept that a missing database is lost: it is created again, EMPTY, and its products are marked data_lost."""
     if (product is None) == (family is None):
-        raise UsageError("name the lost database: --family KEY, or --product KEY of that family")
+        raise UsageError(problem("lost-database-unnamed"))
     known = product_of(parts, product) if product is not None else None
     snapshot_of(parts, tenant)
     scope = Scope("family", tenant, family or parts.catalog.family_of(known or ""))

@@ -14,7 +14,7 @@ from application.progress import Progress
 from cli.command import stream
 from cli.output import Report, Styled
 from cli.progress import progress
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.times import clock
 from history.acts import RecordedAct, acts_in
 from runtime.compose import Parts
@@ -43,7 +43,7 @@ def acts(
     """
     first, end = time_of(since) if since else None, time_of(until) if until else None
     if first and end and first >= end:
-        raise UsageError(f"no act can be from {since} to {until}: give the earlier time first")
+        raise UsageError(problem("acts-times-reversed", since=since, until=until))
     act = None
     for act in _acts(parts, by=by, what=what, tenant=tenant, since=first, until=end):
         yield Report(asdict(act), [_line(act)])

@@ -19,7 +19,7 @@ from cli.command import DataDir, command, settings_of
 from cli.export import kept_checkpoint
 from cli.output import Aside, Exact, Line, Report, Table, and_more, pairs, speed, table
 from cli.progress import progress
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from runtime.compose import Parts
 from runtime.compose.audit import last_signed_of, seal_keys_of, seal_of, verification_of
 from runtime.seal_keys import load_seal_keys
@@ -168,7 +168,7 @@ def export(parts: Parts) -> Report:
     """Print the newest checkpoint (c2sp.org/tlog-checkpoint). Keep it out of reach of the database's administrators."""
     note, keys = seal_of(parts).newest(), seal_keys_of(parts)
     if not note.signatures:
-        raise UsageError("the newest checkpoint is unsigned: set TENANTRY_SEAL_KEY_FILE and run `tenantry audit seal`")
+        raise UsageError(problem("checkpoint-unsigned"))
     is_old = keys.signer is not None and not keys.signed_by_the_newest(note)
     older = Aside("signed by an older key: run `tenantry audit seal` for the newest")
     return Report(_note(note), [Exact([str(note)])], [older] if is_old else ())
@@ -180,7 +180,7 @@ def key(data_dir: DataDir = None) -> Report:
     """Print the public keys by which checkpoints are verified (c2sp.org/signed-note)."""
     verifiers = [str(verifier) for verifier in load_seal_keys(settings_of(data_dir)).verifiers]
     if not verifiers:
-        raise UsageError("no seal key is set: set TENANTRY_SEAL_KEY_FILE; `tenantry up` makes one for embedded parts")
+        raise UsageError(problem("seal-key-unset"))
     return Report({"keys": verifiers}, [Exact(f"{verifier}\n" for verifier in verifiers)])
 
 
@@ -194,7 +194,7 @@ def _event(text: str) -> int | UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise UsageError(f"{text} is neither an event's id nor its position: give one of the two") from None
+        raise UsageError(problem("event-unnamed", text=text)) from None
 
 
 def _kept(parts: Parts) -> Note | None:

@@ -16,7 +16,7 @@ from cli.command import Judged, command
 from cli.operators import By, why_if_given
 from cli.output import Line, Report, and_more, table
 from cli.progress import progress
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.operator_events import MessagesReread
 from runtime.compose import Parts
 from runtime.compose.intake import lifecycle_of
@@ -40,9 +40,9 @@ def intake(
     With --reread the missing messages are taken in; then the exit code is 1 if some of them were quarantined.
     """
     if reread and reason is None:
-        raise UsageError("--reread takes messages in: give the reason with --reason")
+        raise UsageError(problem("reread-without-reason"))
     if reason is not None and not reread:
-        raise UsageError("--reason belongs to --reread: add that, or leave the reason out")
+        raise UsageError(problem("reason-without-reread"))
     with progress("reading Kafka again", "messages") as say:
         again = _reread(parts, reason, by) if reason is not None else None
         audited = intake_audit_of(parts, say).audit(standings_of(parts), again)

@@ -17,7 +17,7 @@ import typer
 
 from cli.command import command
 from cli.output import Report, table
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from runtime.telemetry import configure_logging
 
 BENCHES = {
@@ -49,7 +49,7 @@ def bench(
     """
     names = ALL if name == "all" else (name,)
     if unknown := set(names) - set(BENCHES):
-        raise UsageError(f"there is no bench {unknown.pop()}: name one of {', '.join(BENCHES)}, or all")
+        raise UsageError(problem("bench-unknown", unknown=unknown.pop(), benches=", ".join(BENCHES)))
     configure_logging(level="warning")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server is stopped however this process ends
     with _checkout():
@@ -73,7 +73,7 @@ def _checkout() -> Iterator[None]:
     """The folder that contains `benchmarks/`, for this process and for those that a benchmark starts."""
     root = Path(__file__).parent.parent
     if not (root / "benchmarks" / "harness.py").exists():
-        raise UsageError("the benches are not in the installed package: run them from a checkout")
+        raise UsageError(problem("benches-not-installed"))
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     yield

@@ -16,7 +16,7 @@ from cli.command import command
 from cli.output import Aside, Line, Report, and_more, table
 from cli.progress import progress
 from cli.show import snapshot_of
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from runtime.compose import Parts
 from runtime.compose.audit import log_faults_of
 from runtime.compose.rebuild import views_of
@@ -56,7 +56,7 @@ def views(
     Nothing is stopped or written. Only a rebuild waits with its swap until the comparison is done.
     """
     if every and (sample is not None or seed is not None):
-        raise UsageError("--all compares every tenant: leave --sample and --seed out")
+        raise UsageError(problem("check-all-with-sample"))
     drawn = seed if seed is not None else secrets.randbelow(1_000_000)
     with progress("comparing") as say:
         compared = views_of(parts, say).compare(sample=None if every else sample or 100, seed=drawn)

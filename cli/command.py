@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, get_args
 import typer
 
 from cli.output import ReaderGone, Report, complain, err, render, warn
-from domain.errors import Problem, TenantryError, UsageError
+from domain.errors import TenantryError, UsageError
+from domain.problem_text import OUTER_TEXTS
 from runtime.settings_error import SettingsError
 
 if TYPE_CHECKING:  # the settings and the drivers are imported where they are needed: `--help` needs none
@@ -105,7 +106,8 @@ def _ending_well() -> Iterator[None]:
             complain(each)
         raise typer.Exit(2) from None
     except TenantryError as error:
-        complain(str(error) if error.problem is None else _sentence(error.problem))
+        says_itself = error.problem is None or error.problem.code in OUTER_TEXTS
+        complain(str(error) if says_itself else _sentence(error))
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
     except KeyboardInterrupt:
         err.print("stopped")
@@ -114,10 +116,10 @@ def _ending_well() -> Iterator[None]:
         raise typer.Exit(READER_GONE) from None
 
 
-def _sentence(problem: Problem) -> str:
+def _sentence(error: TenantryError) -> str:
     from application.problem_texts import sentence  # noqa: PLC0415 - most commands import no application service
 
-    return sentence(problem)
+    return sentence(error)
 
 
 # -- the parts of a command -----------------------------------------------------------------------------------------

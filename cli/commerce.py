@@ -14,7 +14,7 @@ from adapters.files import commerce_dump
 from application.commerce_comparison import Comparison
 from cli.output import Exact, Line, Report, out, table
 from domain.commerce_dump import CommerceDifference
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from runtime.compose import Parts
 from runtime.compose.operators import comparing_of
 from runtime.foreign_text import json_text
@@ -45,7 +45,7 @@ def _differences(parts: Parts, path: Path, comparison: Comparison) -> Iterator[C
         with path.open("rb") as file:
             yield from comparing_of(parts).compare(commerce_dump.read(file, name=path.name), comparison)
     except OSError as error:
-        raise UsageError(f"dump {path}: {error.strerror}: correct the path") from None
+        raise UsageError(problem("dump-unreadable", path=path, reason=error.strerror)) from None
 
 
 def _text(found: Iterator[CommerceDifference], comparison: Comparison) -> Iterator[Line]:

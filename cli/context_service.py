@@ -14,7 +14,7 @@ import typer
 from adapters.postgres.contexts import ContextStore
 from cli.command import AsJson, DataDir, command, running_parts, settings_of
 from cli.output import Report, render
-from domain.errors import Unavailable, UsageError
+from domain.errors import Unavailable, UsageError, problem
 from runtime.compose import Parts
 from runtime.compose.contexts import check_lease
 from runtime.instance import endpoints
@@ -41,9 +41,9 @@ def context_service(
     With --keys every request but /livez and /readyz needs a service token and a line of the allow-list.
     """
     if find_spec("uvicorn") is None:
-        raise UsageError("the context service needs uvicorn: install tenantry[context]")
+        raise UsageError(problem("context-service-not-installed"))
     if keys is None and host not in LOOPBACK:
-        raise UsageError(f"without keys anybody could ask, so {host} is not listened on: give --keys and --allow-list")
+        raise UsageError(problem("context-service-without-keys", host=host))
     from context.service.protection import protection  # noqa: PLC0415
     from context.service.run import ServiceAddress, serve  # noqa: PLC0415 - uvicorn, where it is asked for
 
@@ -67,7 +67,7 @@ def context_service(
                 lease_seconds=settings.context_lease_seconds, stop=stop, ready=ready,
             )  # fmt: skip
         except OSError as error:
-            raise Unavailable(f"{host}:{port}: {error}") from None
+            raise Unavailable(problem("context-service-address", host=host, port=port, reason=error)) from None
 
 
 @command

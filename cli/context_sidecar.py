@@ -12,7 +12,7 @@ import typer
 
 from cli.command import command
 from cli.output import out
-from domain.errors import Unavailable, UsageError
+from domain.errors import Unavailable, UsageError, problem
 from runtime.telemetry import configure_logging
 from tenantry_client.asap import Refused, Signer, SigningKey, UnusableKey
 
@@ -39,11 +39,11 @@ def context_sidecar(
     T must be the services' own (TENANTRY_CONTEXT_LEASE_SECONDS there): what they record as in force rests on it.
     """
     if find_spec("uvicorn") is None:
-        raise UsageError("the sidecar needs uvicorn: install tenantry[context]")
+        raise UsageError(problem("sidecar-not-installed"))
     if bad := [each for each in service if not each.startswith(("http://", "https://"))]:
-        raise UsageError(f"{bad[0]} is no URL of a service: begin it with http:// or https://")
+        raise UsageError(problem("sidecar-url", bad=bad[0]))
     if len(os.fsencode(directory / SOCKET)) > LONGEST_SOCKET:
-        raise UsageError(f"{directory} is too long a name for a Unix socket in it: name a shorter --dir")
+        raise UsageError(problem("sidecar-directory-too-long", directory=directory))
     configure_logging(level=log_level, log_format=log_format)
     _run(directory, service, term, _authorization(issuer))
 
@@ -60,7 +60,9 @@ def _run(directory: Path, urls: list[str], term: float, authorize: Callable[[], 
     except (StoreTaken, LeaseUnusable) as error:
         raise UsageError(str(error)) from None
     except OSError as error:
-        raise Unavailable(f"the sidecar cannot work in {directory}: {error.strerror or error}") from None
+        raise Unavailable(
+            problem("sidecar-directory-unusable", directory=directory, reason=error.strerror or error)
+        ) from None
 
 
 def _ready(directory: Path) -> None:
@@ -74,5 +76,5 @@ def _authorization(issuer: str | None) -> Callable[[], Mapping[str, str]]:
     try:
         signer = Signer(issuer, SigningKey.from_environment())
     except (Refused, UnusableKey, OSError) as error:
-        raise UsageError(f"there is no key to sign with: {error}") from None
+        raise UsageError(problem("sidecar-key-missing", reason=error)) from None
     return lambda: {"Authorization": f"Bearer {signer.token(AUDIENCE)}"}

@@ -11,7 +11,7 @@ from cli.command import command
 from cli.output import Report, pairs
 from cli.scopes import TenantArgument, product_of
 from cli.show import snapshot_of
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.scope.next_action import database_of
 from domain.scope.steps import Scope
 from runtime.compose import Parts
@@ -29,10 +29,10 @@ def credentials(
     database = database_of(snapshot, family)
     role = database.role_of(product) if database else None
     if database is None or role is None:
-        raise UsageError(f"product {product} of tenant {tenant} has no database role: see `tenantry show {tenant}`")
+        raise UsageError(problem("credentials-no-role", product=product, tenant=tenant))
     shard = parts.topology.shards.get(database.shard)
     if shard is None:
-        raise UsageError(f"shard {database.shard} is in no adopted configuration: see `tenantry config check`")
+        raise UsageError(problem("credentials-shard-unknown", shard=database.shard))
     host, port = shard.reached_at()
     data = {
         "host": host,

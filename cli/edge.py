@@ -9,7 +9,7 @@ import typer
 
 from cli.command import DataDir, command, running_process, settings_of
 from cli.output import Report, warn
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from runtime.telemetry import configure_logging
 
 app = typer.Typer(help="Write the edge's proxy configuration.", no_args_is_help=True, rich_markup_mode=None)
@@ -87,7 +87,7 @@ def edge_authorizer(file: EdgeFile = EDGE, tenancy_dir: TenancyDir = None, data_
         try:
             serve(made, settings.authorizer.address)
         except OSError as error:
-            raise UsageError(f"the authorizer cannot listen at {settings.authorizer.address}: {error}") from None
+            raise UsageError(problem("authorizer-address", address=settings.authorizer.address, reason=error)) from None
 
 
 def _report(proxy: str, configuration: str) -> Report:

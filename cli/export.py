@@ -17,7 +17,7 @@ from audit.importing import Imported, import_log
 from cli.command import command
 from cli.output import Aside, Report, speed
 from cli.progress import progress
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from runtime.compose import Parts
 from runtime.compose.audit import exported_keys_of, log_copy_of, log_import_of, seal_keys_of
 
@@ -134,6 +134,6 @@ def kept_checkpoint(path: Path) -> Note:
     try:
         return Note.parse(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"checkpoint {path}: {error.strerror}: correct the path") from None
+        raise UsageError(problem("checkpoint-unreadable", path=path, reason=error.strerror)) from None
     except UnicodeDecodeError:
-        raise UsageError(f"checkpoint {path} is no text: give the file as `checkpoint export` wrote it") from None
+        raise UsageError(problem("checkpoint-no-text", path=path)) from None

@@ -17,7 +17,7 @@ from cli.command import command, stream
 from cli.output import Report, Styled, table
 from cli.scopes import TenantArgument, product_of
 from cli.show import MOMENT_HELP, events_until, tell_at
-from domain.errors import UnreadableEvent, UsageError
+from domain.errors import UnreadableEvent, UsageError, problem
 from domain.event import Recorded
 from domain.scope.snapshot import scopes_of
 from domain.scope.steps import Scope
@@ -92,14 +92,14 @@ def timeline(
     """List everything about one tenant in order: messages, refusals, decisions, steps, retries and operators' acts."""
     for each in kind or ():
         if each not in timelines.KINDS:
-            raise UsageError(f"there is no kind {each} of entries: use {', '.join(timelines.KINDS)}")
+            raise UsageError(problem("timeline-kind-unknown", each=each, KINDS=", ".join(timelines.KINDS)))
     span = {"since": time_of(since) if since else None, "until": time_of(until) if until else None}
     seen: set[str] = set()
     with suppress(KeyboardInterrupt) if follow else nullcontext():
         while True:
             entries = _entries(parts, tenant)
             if not entries:
-                raise UsageError(f"no message of a tenant {tenant} has ever come in: see `tenantry tenants`")
+                raise UsageError(problem("tenant-without-messages", tenant=tenant))
             scopes = _scopes_of(parts, tenant, product)
             found = timelines.chosen(entries, scopes=scopes, product=product, kinds=kind or (), **span)
             for entry in found:
@@ -182,7 +182,7 @@ def explain(
     known = as_of.snapshot_of(tenant, events, catalog=then.catalog).tenant.products
     products = [product] if product else sorted(key for key in known if key in then.catalog)
     if product is not None and product not in then.catalog:
-        raise UsageError(f"product {product} was in no catalogue at {_moment_text(moment)}: name a later moment")
+        raise UsageError(problem("product-not-in-catalogue-then", product=product, moment=_moment_text(moment)))
     found = [
         explaining.explain(tenant, each, events, catalog=then.catalog, policy=then.policy, now=moment.time, later=later)
         for each in products

@@ -12,7 +12,7 @@ from cli.command import command
 from cli.operators import By, Reason
 from cli.output import Report
 from cli.standings import standing_table, stands_still
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.operator_events import IntakePositionMoved
 from runtime.compose import Parts
 from runtime.compose.operators import acts_of
@@ -47,8 +47,7 @@ def move(
     found = _standing(parts, partition)
     if not found.start <= to <= found.end:
         raise UsageError(
-            f"offset {to} of {partition} is not on Kafka: it keeps {found.start} to {found.end - 1}, and the next"
-            f" will be {found.end}"
+            problem("offset-not-kept", to=to, partition=partition, start=found.start, end=found.end - 1, next=found.end)
         )
     act = IntakePositionMoved(
         topic=found.topic,
@@ -71,10 +70,10 @@ def _standing(parts: Parts, name: str) -> PartitionStanding:
         if each.name == name:
             return each
     there = ", ".join(each.name for each in found) or "none: run `tenantry migrate`"
-    raise UsageError(f"the intake has no partition {name}: it has {there}")
+    raise UsageError(problem("partition-unknown", name=name, there=there))
 
 
 def _must_stand(parts: Parts, found: PartitionStanding) -> None:
     now = parts.log.positions([found.topic_id]).get((found.topic_id, found.partition))
     if now != found.position:
-        raise UsageError(f"{found.name} has moved from {found.position} to {now} meanwhile: check it and decide again")
+        raise UsageError(problem("partition-moved", found=found.name, position=found.position, now=now))

@@ -18,7 +18,7 @@ from application.progress import Progress
 from cli.command import command
 from cli.output import Report
 from cli.progress import progress
-from domain.errors import Malformed, Unavailable, UsageError
+from domain.errors import Malformed, Unavailable, UsageError, problem
 from runtime.compose import Parts
 from runtime.compose.contexts import context_reader_of
 from runtime.compose.kafka import producer_of
@@ -67,8 +67,14 @@ def _token(parts: Parts, events: list[dict[str, Any]], seconds: float) -> int:
         if left and time.monotonic() > end:
             source, id_ = min(left)
             raise Unavailable(
-                f"{len(left)} of {len(events)} events are not in the log after {seconds:g} s, {id_} of {source} among"
-                " them: they wait, are quarantined, or no intake runs; see `tenantry status`"
+                problem(
+                    "publish-not-recorded",
+                    left=len(left),
+                    events=len(events),
+                    seconds=f"{seconds:g}",
+                    id=id_,
+                    source=source,
+                )
             )
         if left:
             time.sleep(0.02)
@@ -84,16 +90,16 @@ def _lines(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
     try:
         raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}: name a file of CloudEvents, one a line") from None
+        raise UsageError(problem("events-file-unreadable", file=file, reason=error.strerror)) from None
     for number, line in enumerate(raw.splitlines(), 1):
         if not line.strip():
             continue
         try:
             event = parse_json(line)
         except Malformed as refusal:
-            raise UsageError(f"{file}, line {number}: {sentence(refusal)}; nothing was sent") from None
+            raise UsageError(problem("event-refused", file=file, number=number, refusal=sentence(refusal))) from None
         if not isinstance(event, dict):
-            raise UsageError(f"{file}, line {number}: not a JSON object: write one CloudEvent a line; nothing was sent")
+            raise UsageError(problem("event-no-object", file=file, number=number))
         yield event, line
 
 
@@ -115,5 +121,4 @@ def schemas(
     """Write the JSON Schemas of the eight events that Tenantry takes in."""
     json_schemas.write(directory)
     written = sorted(path.name for path in directory.glob("*.json"))
-    data = {"directory": str(directory), "schemas": written}
-    return Report(data, [f"wrote {len(written)} schemas into {directory}"])
+    return Report({"directory": str(directory), "schemas": written}, [f"wrote {len(written)} schemas into {directory}"])

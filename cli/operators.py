@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cli.command import Judged
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from runtime.proposal import account
 
 LONGEST = 1024
@@ -25,9 +25,9 @@ def why(reason: str) -> str:
     """The reason as it is recorded; UsageError where it is empty or too long."""
     text = reason.strip()
     if not text:
-        raise UsageError("--reason is empty: give a reason, other operators will need it")
+        raise UsageError(problem("reason-empty"))
     if len(text) > LONGEST:
-        raise UsageError(f"--reason is {len(text)} characters long: use {LONGEST} at most")
+        raise UsageError(problem("reason-too-long", text=len(text), longest=LONGEST))
     return text
 
 

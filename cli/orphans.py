@@ -30,14 +30,17 @@ def list_(context: typer.Context, data_dir: DataDir = None) -> Report | None:
         return None
     with running_parts(data_dir) as parts:
         plan = clearing_of(parts).plan()
-    data = {
-        "plan": plan.hash if plan.things else None,
-        "orphans": [thing._asdict() for thing in plan.things],
-        "beyond": plan.beyond,
-        "not_looked_at": plan.unreachable,
-        "suspicious": plan.suspicious,
-    }
-    return Report(data, _plan(plan), good=not (plan.things or plan.unreachable))
+    return Report(
+        {
+            "plan": plan.hash if plan.things else None,
+            "orphans": [thing._asdict() for thing in plan.things],
+            "beyond": plan.beyond,
+            "not_looked_at": plan.unreachable,
+            "suspicious": plan.suspicious,
+        },
+        _plan(plan),
+        good=not (plan.things or plan.unreachable),
+    )
 
 
 @app.command()

@@ -278,13 +278,13 @@ def _jsonable(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def problem(text: str) -> Aside:
+def error_line(text: str) -> Aside:
     """The line of an error, on one line for grep and for programs."""
     return Aside((Styled("error:", "red"), f" {text}"))
 
 
 def complain(text: str) -> None:
-    print_line(problem(text))
+    print_line(error_line(text))
 
 
 def warn(text: str) -> None:

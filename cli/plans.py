@@ -10,7 +10,7 @@ import typer
 from cli.command import Judged, command
 from cli.operators import By, Reason, why_if_given
 from cli.output import Line, Report, table
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.tenant.approval import Plan
 from domain.tenant.events import ChangesApproved, ChangesRejected
 from domain.times import clock
@@ -36,7 +36,7 @@ def approve(
         plan = operating_of(parts).plan()
         return Report({"plan": plan.hash if plan.changes else None, "changes": plan.as_dicts}, _plan(plan))
     if reason is None:
-        raise UsageError("--reason is missing: give the reason for the approval, other operators will need it")
+        raise UsageError(problem("approval-without-reason"))
     try:
         plan = operating_of(parts).approve(plan_hash, reason=reason, by=by)
     except UsageError:
@@ -46,10 +46,7 @@ def approve(
     if plan.changes:
         return _settled("approved", plan, by, reason)
     if (before := _approved_before(parts, plan_hash)) is None:
-        raise UsageError(
-            f"nothing was approved: {NOTHING_PENDING}, and no plan {plan_hash} was ever approved: check the hash,"
-            " `tenantry runs approve` prints the current one"
-        )
+        raise UsageError(problem("approval-nothing-pending", plan_hash=plan_hash))
     return before
 
 
@@ -58,7 +55,7 @@ def reject(parts: Parts, plan_hash: PlanHash, reason: Reason, by: By = "") -> Re
     """Reject the changes of a plan: none of them is carried out. Purges go on awaiting approval."""
     plan = operating_of(parts).reject(plan_hash, reason=reason, by=by)
     if not plan.changes:
-        raise UsageError(f"nothing was rejected: {NOTHING_PENDING}; {_settled_before(parts, plan_hash)}")
+        raise UsageError(problem("rejection-nothing-pending", parts=_settled_before(parts, plan_hash)))
     return _settled("rejected", plan, by, reason)
 
 
@@ -101,16 +98,18 @@ def _approved_before(parts: Parts, plan_hash: str) -> Report | None:
     before = parts.past.settlement(plan_hash)
     if before is None or not isinstance(before.event, ChangesApproved):
         return None
-    data = {
-        "plan": plan_hash,
-        "outcome": "approved before",
-        "by": before.event.operator,
-        "reason": before.event.reason,
-        "at": before.time,
-        "changes": [],
-        "kept": [],
-    }
-    return Report(data, [f"{_settled_before(parts, plan_hash)}: nothing is done again"])
+    return Report(
+        {
+            "plan": plan_hash,
+            "outcome": "approved before",
+            "by": before.event.operator,
+            "reason": before.event.reason,
+            "at": before.time,
+            "changes": [],
+            "kept": [],
+        },
+        [f"{_settled_before(parts, plan_hash)}: nothing is done again"],
+    )
 
 
 def _settled_before(parts: Parts, plan_hash: str) -> str:

@@ -17,8 +17,8 @@ from application.problem_texts import sentence
 from cli.bulk import each_by_itself
 from cli.command import Judged, command
 from cli.operators import By, why
-from cli.output import Line, Report, err, pairs, problem, table
-from domain.errors import TenantryError, UsageError
+from cli.output import Line, Report, err, error_line, pairs, table
+from domain.errors import TenantryError, UsageError, problem
 from domain.faults import INTERNAL_ERROR
 from domain.names import is_tenant_id
 from domain.operator_events import MessageDiscarded, MessageRetried
@@ -111,8 +111,10 @@ def retry(
 
     Name them by number, or all that broke a rule, came from a source, are of a type or of a tenant.
     """
-    chosen = _chosen(parts, numbers or [], Picked(rule, source, type_, tenant), limit)
-    return _one_by_one(chosen, lambda number: _retried(parts, number, by))
+    return _one_by_one(
+        _chosen(parts, numbers or [], Picked(rule, source, type_, tenant), limit),
+        lambda number: _retried(parts, number, by),
+    )
 
 
 @app.command()
@@ -134,8 +136,10 @@ def discard(
 
     Name them by number, or all that broke a rule, came from a source, are of a type or of a tenant.
     """
-    chosen = _chosen(parts, numbers or [], Picked(rule, source, type_, tenant), limit)
-    return _one_by_one(chosen, lambda number: _discarded(parts, number, by, reason))
+    return _one_by_one(
+        _chosen(parts, numbers or [], Picked(rule, source, type_, tenant), limit),
+        lambda number: _discarded(parts, number, by, reason),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,20 +153,20 @@ class _Chosen:
 def _chosen(parts: Parts, numbers: Sequence[str], picked: Picked, limit: int) -> _Chosen:
     """Raises UsageError where neither numbers nor filters are given, or both."""
     if not numbers and picked.says_nothing:
-        raise UsageError("no message is named: give numbers, or --rule, --source, --type or --tenant")
+        raise UsageError(problem("messages-unnamed"))
     if numbers and not picked.says_nothing:
-        raise UsageError("give numbers, or --rule, --source, --type and --tenant, not both")
+        raise UsageError(problem("messages-named-twice"))
     if not numbers:
         found = quarantine_of(parts).entries(limit=limit, picked=picked)
         if not found:
-            raise UsageError("no open message matches: see `tenantry quarantine list`")
+            raise UsageError(problem("messages-none-match"))
         if len(found) == limit:
             err.print(f"there may be more than {limit}: repeat it, or raise --limit")
         return _Chosen([entry.number for entry in found], is_single=False)
     words = sys.stdin.read().split() if "-" in numbers else numbers
     wrong = next((word for word in words if not (word.isascii() and word.isdigit() and 0 < int(word) < 2**63)), None)
     if wrong is not None:
-        raise UsageError(f"{wrong} is no number of a message: see `tenantry quarantine list`")
+        raise UsageError(problem("message-no-number", wrong=wrong))
     return _Chosen(list(dict.fromkeys(map(int, words))), is_single=len(numbers) == 1 and "-" not in numbers)
 
 
@@ -187,7 +191,7 @@ def _line(result: dict[str, Any]) -> Line:
     number, outcome = result["number"], result["outcome"]
     match outcome:
         case "refused":
-            return problem(result["reason"])
+            return error_line(result["reason"])
         case "quarantined" if "refused_as" in result:
             refused = f"message {number} was refused again, as message {result['refused_as']}"
             return f"{refused}: {result['rule']}: {result['reason']}"
@@ -230,7 +234,7 @@ def _again(parts: Parts, entry: QuarantineEntry, body: bytes) -> Outcome:
     except TenantryError:
         raise
     except Exception as error:
-        raise TenantryError(f"message {entry.number} stays in quarantine: {faults.tell(error)}") from error
+        raise TenantryError(problem("message-stays", number=entry.number, reason=faults.tell(error))) from error
 
 
 def _let_in(parts: Parts, entry: QuarantineEntry) -> None:
@@ -242,7 +246,7 @@ def _let_in(parts: Parts, entry: QuarantineEntry) -> None:
 def _must_be_open(parts: Parts, number: int, becomes: str) -> None:
     state = quarantine_of(parts).entry(number).state
     if state != "open":
-        raise UsageError(f"message {number} is {state} already: only an open one can be {becomes}")
+        raise UsageError(problem("message-settled", number=number, state=state, becomes=becomes))
 
 
 def _named(entry: QuarantineEntry) -> dict[str, Any]:
@@ -259,8 +263,7 @@ def _named(entry: QuarantineEntry) -> dict[str, Any]:
 
 
 def _data_of(entry: QuarantineEntry) -> dict[str, Any]:
-    data = {name: getattr(entry, name) for name in _COLUMNS}
-    return data | {"received_at": entry.received_at.isoformat()}
+    return {name: getattr(entry, name) for name in _COLUMNS} | {"received_at": entry.received_at.isoformat()}
 
 
 _COLUMNS: Final = (

@@ -16,7 +16,7 @@ from cli.operators import By
 from cli.output import Report, err
 from cli.show import snapshot_of
 from domain.drift import Finding
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from runtime.compose import Parts
 from runtime.compose.resources import reconciling_of, sweep_ledger_of
 
@@ -37,7 +37,7 @@ def reconcile(
     """Compare the log with the real resources, and have the saga repair what is missing. Exit 1: not all is well."""
     if dump is not None:
         if tenant is not None:
-            raise UsageError("--commerce compares a full dump: leave --tenant out")
+            raise UsageError(problem("commerce-with-tenant"))
         yield from compare(parts, dump)
         return
     if tenant is not None:

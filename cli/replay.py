@@ -13,7 +13,7 @@ from cli.command import Judged, command
 from cli.operators import By, Reason, why_if_given
 from cli.output import Line, Report, speed, table
 from cli.progress import progress
-from domain.errors import TenantryError, UsageError
+from domain.errors import TenantryError, UsageError, problem
 from domain.operator_events import PreviousReadModelsDropped, ReadModelsRebuilt
 from domain.times import clock
 from history.rebuild import schema_comparison as comparing
@@ -75,7 +75,7 @@ def rebuild(
     yield Report(data, [*text, _took(rebuilt)])
     if rebuilt.failures:
         left = "; ".join(rebuilt.failures.values())
-        raise TenantryError(f"{left}. The live generation of {', '.join(rebuilt.failures)} is as it was")
+        raise TenantryError(problem("rebuild-failed", left=left, failures=", ".join(rebuilt.failures)))
 
 
 @app.command()
@@ -111,7 +111,7 @@ def as_of(
     """
     names = [name.strip() for name in only.split(",") if name.strip()] if only is not None else []
     if only is not None and not names:
-        raise UsageError("--only names no read model: give some, separated by commas, or leave it out for all")
+        raise UsageError(problem("rebuild-only-empty"))
     moment = parts.past.at(at, now=utc_now())
     if verify and verify != into:
         comparing.refuse_unknown(parts.engine, verify, READ_MODELS)
@@ -153,8 +153,11 @@ def compare(
     with progress("comparing", "rows") as say:
         parts.knock()
         compared = comparing.compare(parts.engine, first, second, READ_MODELS, say=say)
-    data = {"first": first, "second": second, "tables": _data_of(compared)}
-    return Report(data, _compared(first, second, compared), good=all(each.same for each in compared))
+    return Report(
+        {"first": first, "second": second, "tables": _data_of(compared)},
+        _compared(first, second, compared),
+        good=all(each.same for each in compared),
+    )
 
 
 def _took(done: Built | Rebuilt) -> str:
@@ -179,5 +182,5 @@ def _compared(first: str, second: str, tables: Sequence[TableComparison]) -> Ite
 def _chosen(names: list[str] | None, *, every: bool) -> list[str]:
     """The names; none means all."""
     if bool(names) == every:
-        raise UsageError("no read model is named: give names, or --all")
+        raise UsageError(problem("read-model-unnamed"))
     return names or []

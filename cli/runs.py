@@ -16,7 +16,7 @@ from cli.output import Line, Report, Styled, age, perhaps_more, table
 from cli.scopes import ProductArgument, ScopeArgument, scope_of
 from cli.show import snapshot_of
 from domain import customer as customers
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.event import Recorded
 from domain.scope.states import SCOPE_STATES, ScopeState
 from domain.scope.steps import Scope, Step
@@ -130,8 +130,7 @@ def show(parts: Parts, scope: ScopeArgument, product: ProductArgument = None) ->
     """Show the runs of one scope from the log: changes of the desired state, each step, and operators' acts."""
     named = scope_of(scope, product)
     now, runs = _now(parts, named), _story(parts, named)
-    data = {"scope": str(named), **now, "runs": [_data_of(run) for run in runs]}
-    return Report(data, _sentences(named, now, runs))
+    return Report({"scope": str(named), **now, "runs": [_data_of(run) for run in runs]}, _sentences(named, now, runs))
 
 
 def _sentences(named: Scope, now: dict[str, Any], runs: list[Run]) -> Iterator[Line]:
@@ -153,7 +152,7 @@ def _now(parts: Parts, scope: Scope) -> dict[str, Any]:
     """The level, the desired level, and the state of the scope. UsageError where there is no such scope."""
     snapshot = snapshot_of(parts, scope.tenant_id)
     if scope not in snapshot.scopes:
-        raise UsageError(f"there is no scope {scope}: see `tenantry runs list --tenant {scope.tenant_id}`")
+        raise UsageError(problem("scope-unknown-to-runs", scope=scope, tenant_id=scope.tenant_id))
     data = describe_actual(snapshot, catalog=parts.catalog, policy=parts.policy, now=utc_now())
     found = {"site": data["site"], **{f"family:{key}": each for key, each in data["families"].items()}}
     found |= {f"product:{key}": each for key, each in data["products"].items()}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.scope.steps import Scope
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ ProductArgument = Annotated[str | None, typer.Argument(metavar="[PRODUCT]", help
 def product_of(parts: Parts, key: str) -> str:
     """The key of a product that the catalogue has; UsageError where it has none of that key."""
     if key not in parts.catalog:
-        raise UsageError(f"product {key} is not in the catalogue: it has {', '.join(parts.catalog.products)}")
+        raise UsageError(problem("product-not-in-catalogue", key=key, products=", ".join(parts.catalog.products)))
     return key
 
 
@@ -37,7 +37,7 @@ def scope_of(text: str, product: str | None) -> Scope:
     try:
         scope = Scope.parse(text)
     except ValueError as error:
-        raise UsageError(f"{error}, or TENANT PRODUCT: see `tenantry runs list`") from None
+        raise UsageError(problem("scope-malformed", reason=error)) from None
     if product is not None:
-        raise UsageError(f"{text} names a scope already: leave {product} out")
+        raise UsageError(problem("scope-named-twice", text=text, product=product))
     return scope

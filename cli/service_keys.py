@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from cli.command import command
 from cli.operators import By, Reason, why
-from cli.output import Report, problem, table
+from cli.output import Report, error_line, table
 from domain import service_keys
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.service_keys import ServiceKey
 from runtime.compose import Parts
 from runtime.compose.operators import service_keys_of
@@ -88,7 +88,7 @@ def publish(
 ) -> Report:
     """Publish the public key of a service that has its own private key. Without KEY-ID: write the folder again."""
     if (key_id is None) != (public_key is None):
-        raise UsageError("name KEY-ID and --public-key, or neither to write the folder again")
+        raise UsageError(problem("service-key-arguments"))
     text = []
     if key_id is not None and public_key is not None:
         _publish(parts, _name(key_id), _read_public(public_key), by, why(reason))
@@ -126,7 +126,7 @@ def _name(key_id: str) -> str:
     except Refused as error:
         raise UsageError(str(error)) from None
     if "/" not in name:
-        raise UsageError(f"{name} names no service: write SERVICE/KEY, such as billing/2027-01")
+        raise UsageError(problem("service-key-name", name=name))
     return name
 
 
@@ -138,9 +138,9 @@ def _read_public(file: Path) -> str:
     try:
         return _pem(load_public_key(file.read_bytes()))
     except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+        raise UsageError(problem("service-key-file-unreadable", file=file, reason=error.strerror)) from None
     except UnusableKey as error:
-        raise UsageError(f"{file}: {error}: name a PEM file of a public key") from None
+        raise UsageError(problem("service-key-file-invalid", file=file, reason=error)) from None
 
 
 def _write_private(file: Path, pem: bytes) -> None:
@@ -148,7 +148,7 @@ def _write_private(file: Path, pem: bytes) -> None:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as private:
             private.write(pem)
     except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}: name a file that is not there yet") from None
+        raise UsageError(problem("service-key-file-unwritable", file=file, reason=error.strerror)) from None
 
 
 def _folder_written(parts: Parts, folder: Path | None, data: Mapping[str, object], *text: str) -> Report:
@@ -157,12 +157,9 @@ def _folder_written(parts: Parts, folder: Path | None, data: Mapping[str, object
     try:
         unknown_files = [str(file) for file in write_folder(where, service_keys_of(parts).all())]
     except OSError as error:
-        raise UsageError(
-            f"the log has it, but {where} cannot be written: {error.strerror}: correct it, then run"
-            " `service-keys publish`"
-        ) from None
+        raise UsageError(problem("service-key-folder-unwritable", where=where, reason=error.strerror)) from None
     notes = [
-        problem(f"{file} is a key that was never published here: remove it, or publish it") for file in unknown_files
+        error_line(f"{file} is a key that was never published here: remove it, or publish it") for file in unknown_files
     ]
     return Report({**data, "unknown_files": unknown_files}, text, notes, good=not unknown_files)
 

@@ -12,7 +12,7 @@ from application.description import describe
 from cli.command import command
 from cli.output import Report, Styled, Table, table
 from cli.scopes import TenantArgument
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.event import Recorded
 from domain.scope.snapshot import TenantSnapshot
 from domain.tenant.events import TenantCreated
@@ -74,7 +74,7 @@ def events_until(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]
     if created is None:
         raise _no_tenant(parts, tenant_id)
     raise UsageError(
-        f"tenant {tenant_id} did not exist yet: it was created at {clock(created.time)} (position {created.position})"
+        problem("tenant-not-yet", tenant_id=tenant_id, time=clock(created.time), position=created.position)
     )
 
 
@@ -88,7 +88,7 @@ def snapshot_of(parts: Parts, tenant_id: str) -> TenantSnapshot:
 def _no_tenant(parts: Parts, tenant_id: str) -> UsageError:
     waiting = len(parts.log.waiting([tenant_id]).get(tenant_id, []))
     known = f"{waiting} messages wait for it to be created" if waiting else "see `tenantry tenants`"
-    return UsageError(f"there is no tenant {tenant_id}: {known}")
+    return UsageError(problem("tenant-unknown", tenant_id=tenant_id, known=known))
 
 
 def tables_of(data: dict[str, Any]) -> Iterator[Table]:

@@ -25,14 +25,18 @@ LONG_OPEN_SECONDS: Final = 600.0
 
 def waits_of(settings: Settings, workers: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """Each waiting loop once: worker, who (the server), why, text and since (ISO 8601)."""
-    cards = worker_cards(settings.data_dir)
-    data = [*cards, *({**worker, "waits": worker["details"].get("waits", ())} for worker in workers)]
-    found = {
-        (worker["name"], waits["who"]): {"worker": worker["name"], **waits}
-        for worker in data
-        for waits in worker["waits"]
-    }
-    return sorted(found.values(), key=lambda each: (each["since"], each["who"]))
+    data = [
+        *worker_cards(settings.data_dir),
+        *({**worker, "waits": worker["details"].get("waits", ())} for worker in workers),
+    ]
+    return sorted(
+        {
+            (worker["name"], waits["who"]): {"worker": worker["name"], **waits}
+            for worker in data
+            for waits in worker["waits"]
+        }.values(),
+        key=lambda each: (each["since"], each["who"]),
+    )
 
 
 def server_waits(server: Mapping[str, Any]) -> Iterable[str]:

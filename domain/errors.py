@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
+from domain.problem_text import OUTER_TEXTS
 from domain.stream_name import ObstacleName
 
 Code = Literal[
@@ -94,21 +95,24 @@ Code = Literal[
     "guard-tripped",
     "intake-halted",
 ]
-"""What programs may test for. application/problem_texts.py has the sentence and the remedy of each."""
+"""What programs may test for, of the domain and the application; `problem_texts.py` of an outer room has its codes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, as a code with data. Its text for people is rendered by application/problem_texts.py."""
+    """What is wrong, as a code with data. As text it is the sentence of the room that has met it; the domain has none,
+    so that of its problems is rendered by application/problem_texts.py."""
 
-    code: Code
+    code: str
     data: Mapping[str, str | int | tuple[str, ...] | None]
 
     def __str__(self) -> str:
+        if self.code in OUTER_TEXTS:
+            return OUTER_TEXTS[self.code].sentence(self.data)
         return ", ".join([self.code, *(f"{name}={value}" for name, value in self.data.items() if value is not None)])
 
 
-def problem(code: Code, **data: object) -> Problem:
+def problem(code: str, /, **data: object) -> Problem:
     """A problem; data that is no text, number or list of texts is stored as its text."""
     return Problem(code, {name: each if type(each) in _KEPT else str(each) for name, each in data.items()})  # type: ignore[misc]
 
@@ -117,7 +121,7 @@ _KEPT: Final = (str, int, tuple, type(None))
 
 
 class TenantryError(Exception):
-    """Every error of ours, with its problem; or, where only people need it, with a line that names the remedy."""
+    """Every error of ours, with its problem; or, where it comes from outside or is recorded, with a line of text."""
 
     def __init__(self, reason: Problem | str = "") -> None:
         super().__init__(reason)
@@ -134,8 +138,8 @@ class Unavailable(TenantryError):
     `why` is a short, stable name that programs may test for: `refused`, `full`, `read-only` ...
     """
 
-    def __init__(self, text: str, *, why: str = "unavailable") -> None:
-        super().__init__(text)
+    def __init__(self, reason: Problem | str, *, why: str = "unavailable") -> None:
+        super().__init__(reason)
         self.why = why
 
 
@@ -199,8 +203,8 @@ class UnreadableEvent(TenantryError):
 class NewerEvent(UnreadableEvent, Unavailable):
     """A later version of Tenantry wrote the event: whatever meets it waits, and goes on after the upgrade."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text, why="upgrade")
+    def __init__(self, reason: Problem | str) -> None:
+        super().__init__(reason, why="upgrade")
 
 
 class ExecutorError(TenantryError):

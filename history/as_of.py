@@ -21,7 +21,7 @@ from application.stream_cache import State, evolve, initial
 from domain import customer as customers
 from domain.catalog import Catalog
 from domain.customer import Customer
-from domain.errors import Unavailable
+from domain.errors import Unavailable, problem
 from domain.event import Recorded
 from domain.policy import Policy
 from domain.scope.snapshot import TenantSnapshot, scopes_of
@@ -72,10 +72,7 @@ def read_models(
         apply(connection, fold, schema=_TEMPORARY)
         return {each.name: each.query(connection, tenant_id) for each in projections}
     except DBAPIError as error:
-        raise Unavailable(
-            f"the read models of that moment cannot be computed ({first_line(error)}): the database user needs the"
-            " right to make temporary tables"
-        ) from error
+        raise Unavailable(problem("past-not-computable", reason=first_line(error))) from error
     finally:
         transaction.rollback()
         connection.execution_options(schema_translate_map={})

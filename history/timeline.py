@@ -56,14 +56,16 @@ class TimelineEntry:
 
 def timeline(events: Sequence[Recorded], arrivals: Arrivals) -> list[TimelineEntry]:
     """All entries in the order of time. `events`: of the tenant and its customers, in the log's order."""
-    entries = [
-        *_of_log(events),
-        *_of_messages(events, arrivals),
-        *_of_quarantine(arrivals.quarantined, events),
-        *map(_of_waiting, arrivals.waiting),
-        *(_of_timer(scope, due_at) for scope, due_at in arrivals.timers),
-    ]
-    return sorted(entries, key=lambda entry: (entry.time, entry.position or 0))
+    return sorted(
+        [
+            *_of_log(events),
+            *_of_messages(events, arrivals),
+            *_of_quarantine(arrivals.quarantined, events),
+            *map(_of_waiting, arrivals.waiting),
+            *(_of_timer(scope, due_at) for scope, due_at in arrivals.timers),
+        ],
+        key=lambda entry: (entry.time, entry.position or 0),
+    )
 
 
 def chosen(

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from runtime.settings import Settings
 
 CARD = "up.json"
@@ -93,10 +93,7 @@ def endpoints(settings: Settings) -> Endpoints:
     bootstrap = settings.kafka_bootstrap or (card and card.kafka_bootstrap)
     if not url or not bootstrap:
         missing = "TENANTRY_DATABASE_URL" if not url else "TENANTRY_KAFKA_BOOTSTRAP"
-        raise UsageError(
-            f"no Tenantry runs in {settings.data_dir}: start `tenantry up` there, name another --data-dir,"
-            f" or set {missing}"
-        )
+        raise UsageError(problem("no-tenantry-runs", data_dir=settings.data_dir, missing=missing))
     if card is None:
         return Endpoints(url, bootstrap)
     return Endpoints(url, bootstrap, card.tcp_host, card.tcp_port, card.shard_urls)

@@ -19,7 +19,7 @@ from adapters.postgres.connection import elsewhere
 from adapters.resources.topology import Patience, Shard
 from domain.catalog import Catalog, default_catalog
 from domain.configuration import Adopted, AdoptedShard, Configuration, ShardMap, differences
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.policy import Policy, default_policy
 from runtime.instance import Endpoints
 from runtime.settings import Settings, ShardSettings, database_of_shard, where_settings_were_sought
@@ -149,7 +149,7 @@ def _address(name: str, url: str) -> str:
     try:
         place = conninfo_to_dict(url)
     except ProgrammingError:
-        raise UsageError(f"the url of shard {name} cannot be read: write postgresql://user:password@host/db") from None
+        raise UsageError(problem("shard-url-unreadable", name=name)) from None
     hosts = str(place.get("host") or place.get("hostaddr") or "localhost").split(",")
     ports = str(place.get("port") or "5432").split(",")
     ports = ports * len(hosts) if len(ports) == 1 else ports
@@ -172,6 +172,6 @@ def _text(path: Path, what: str) -> str:
     try:
         return path.read_text()
     except OSError as error:
-        raise UsageError(f"{what} {path}: {error.strerror}: correct the path") from None
+        raise UsageError(problem("file-unreadable", what=what, path=path, reason=error.strerror)) from None
     except UnicodeDecodeError:
-        raise UsageError(f"{what} {path} is no text in UTF-8: correct the path") from None
+        raise UsageError(problem("file-not-utf8", what=what, path=path)) from None

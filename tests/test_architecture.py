@@ -176,7 +176,7 @@ PRINTERS = {
     "cli/progress.py",
     "runtime/telemetry.py",
     "runtime/settings_reference.py",
-    "runtime/error_reference.py",
+    "cli/error_reference.py",
 }
 """The files that may touch the streams of the process: the renderer, its bars, the log, and tools of the Makefile."""
 

@@ -9,19 +9,20 @@ from typing import get_args
 
 import pytest
 
-from application.problem_texts import LISTED, TEXTS, sentence
-from domain.errors import Code, Obstacle, Problem, UsageError, problem
-from runtime import error_reference
+from application.problem_texts import TEXTS, sentence
+from cli import error_reference
+from domain.errors import Code, Obstacle, Problem, Unavailable, UsageError, problem
+from domain.problem_text import LISTED, OUTER_TEXTS
 
 ROOT = Path(__file__).parent.parent
-TEXT_FILE = ROOT / "application" / "problem_texts.py"
+OUTER = ("adapters", "audit", "cli", "history", "runtime", "workers")
 ROOMS = ("domain", "application", "projections", "adapters", "runtime", "workers", "audit", "history", "cli")
 COMMAND = re.compile(r"\btenantry [a-z]|\bruns (approve|release|retry|show|list)\b")
 
 
 def files(*rooms: str) -> Iterator[Path]:
     for room in rooms:
-        yield from (path for path in (ROOT / room).rglob("*.py") if path != TEXT_FILE)
+        yield from (path for path in (ROOT / room).rglob("*.py") if path.name != "problem_texts.py")
 
 
 def texts(source: str) -> Iterator[str]:
@@ -49,30 +50,39 @@ def test_a_command_in_a_sentence_is_found_and_one_in_a_docstring_is_not() -> Non
     assert commands_in('"""What `tenantry status` asks."""\nx = 1') == []
 
 
-def test_the_domain_and_the_application_raise_no_sentence_as_an_error_of_ours() -> None:
+def test_no_room_raises_a_sentence_as_an_error_of_ours() -> None:
+    """The reason of an executor's error (Retryable, Permanent, Obstacle, Fenced) is recorded: it is a sentence."""
     ours = {"UsageError", "Refused", "Malformed", "Contradiction", "TenantryError", "Conflict", "Fault", "Tampered"}
+    ours |= {"Unavailable", "UnreadableEvent", "NewerEvent", "PositionLost", "EmbeddedPartFailed"}
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path in files("domain", "application")
+        for path in files("domain", "application", *OUTER)
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ours
-        if any(isinstance(each, ast.JoinedStr | ast.Constant) for each in node.args)
+        for each in node.args
+        if isinstance(each, ast.JoinedStr | ast.BinOp) or (isinstance(each, ast.Constant) and " " in str(each.value))
     ]
     assert found == []
 
 
 def test_every_code_has_a_sentence_and_every_sentence_a_code() -> None:
     assert set(TEXTS) == set(get_args(Code))
+    assert not set(TEXTS) & set(OUTER_TEXTS)
+
+
+def test_a_code_of_an_outer_room_stands_in_one_table() -> None:
+    tables = [path.read_text() for path in ROOT.glob("*/problem_texts.py")]
+    assert {code for code in OUTER_TEXTS if sum(f'    "{code}": (' in table for table in tables) != 1} == set()
 
 
 def test_every_code_is_raised_or_shown_somewhere() -> None:
     declaration = re.compile(r"Code = Literal\[.*?^\]", re.DOTALL | re.MULTILINE)
     sources = [declaration.sub("", path.read_text()) for path in files(*ROOMS)]
-    assert set(TEXTS) - {text for source in sources for text in texts(source)} == set()
+    assert {*TEXTS, *OUTER_TEXTS} - {text for source in sources for text in texts(source)} == set()
 
 
 def test_the_data_of_each_problem_is_what_its_sentence_names() -> None:
-    for path in files("domain", "application", "history"):
+    for path in files("domain", "application", *OUTER):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "problem":
                 code = node.args[0]
@@ -82,7 +92,7 @@ def test_the_data_of_each_problem_is_what_its_sentence_names() -> None:
 
 
 def names(code: str) -> set[str]:
-    templates = "".join(next(text for name, text in TEXTS.items() if name == code))
+    templates = "".join({**TEXTS, **OUTER_TEXTS}[code])
     return {name for _, name, _, _ in Formatter().parse(templates) if name}
 
 
@@ -113,9 +123,15 @@ def test_a_problem_as_text_is_its_code_with_its_data_for_logs() -> None:
     assert str(UsageError(Problem("scope-failed", {"scope": "site:t-1"}))) == "scope-failed, scope=site:t-1"
 
 
+def test_a_problem_of_an_outer_room_as_text_is_its_sentence() -> None:
+    error = Unavailable(problem("topic-missing", name="tenantry.lifecycle"))
+    assert str(error) == sentence(error) == "topic tenantry.lifecycle is not there: run `tenantry migrate`"
+    assert error.problem == Problem("topic-missing", {"name": "tenantry.lifecycle"})
+
+
 def test_the_reference_of_errors_is_what_the_texts_say() -> None:
     page = (ROOT / "docs" / "reference" / "errors.md").read_text()
     assert page == error_reference.text(), "run `make schemas`"
     rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
-    assert len(rows) == len(TEXTS)
+    assert len(rows) == len(TEXTS) + len(OUTER_TEXTS)
     assert all(cause.strip() and remedy.strip(" |") for _, cause, remedy in rows)

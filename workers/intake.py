@@ -42,7 +42,7 @@ from application.ingest import Outcome
 from application.ports.inbox import KafkaPosition
 from application.ports.measures import measure
 from application.problem_texts import sentence
-from domain.errors import Conflict, Fault, Unavailable
+from domain.errors import Conflict, Fault, Unavailable, problem
 from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted, fingerprint
 
 log = structlog.get_logger(__name__)
@@ -220,10 +220,7 @@ class Intake(Generic[Read]):
             else:
                 self.counts[INTERNAL_ERROR] = self.counts.get(INTERNAL_ERROR, 0) + 1
                 return
-        raise Unavailable(
-            f"a message can be neither taken in nor quarantined: {type(latest).__name__}, fingerprint"
-            f" {fingerprint(latest)}; nothing is lost, it is tried again"
-        ) from latest
+        raise Unavailable(problem("message-stuck", name=type(latest).__name__, latest=fingerprint(latest))) from latest
 
     def _carried(self, ends: Mapping[Partition, int]) -> list[KafkaPosition]:
         """From where each partition that moved was fetched, and to where; the next batch is fetched from there."""

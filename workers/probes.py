@@ -23,7 +23,7 @@ import structlog
 
 from adapters.outage import Outage
 from application.ports.measures import listen
-from domain.errors import TenantryError, UsageError
+from domain.errors import TenantryError, UsageError, problem
 
 if TYPE_CHECKING:
     from prometheus_client.core import CollectorRegistry
@@ -172,8 +172,7 @@ def serve(address: str, port: int, probes: Probes, registry: CollectorRegistry) 
         server = _Server((address, port), Handler)
     except OSError as error:
         raise UsageError(
-            f"metrics cannot be served on {address}:{port}: {error.strerror or error}: set another"
-            " TENANTRY_METRICS_PORT or TENANTRY_METRICS_ADDRESS"
+            problem("metrics-address", address=address, port=port, reason=error.strerror or error)
         ) from None
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
     return server

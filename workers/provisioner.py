@@ -47,7 +47,7 @@ from application.reconcile import Saga
 from application.scope_decision import Decision
 from application.unit_of_work import UnitOfWork, merged
 from domain.configuration import Configuration
-from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, NewerEvent, TenantryError, Unavailable
+from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, NewerEvent, TenantryError, Unavailable, problem
 from domain.scope.steps import Scope, ScopeKind, Step, StepResult
 from domain.stream_name import StreamName
 from workers.bulkheads import ConcurrencyLimits, Timetables
@@ -138,9 +138,7 @@ class Provisioner:
             run_step(self.round, lambda: stop.wait(self._poll), stop=stop, outage=self.outage)
         self.drain()
         if not stop.is_set():
-            raise TenantryError(
-                f"{MOST_LEFT_BEHIND} effects hang: start this worker again, and see which steps time out"
-            )
+            raise TenantryError(problem("effects-hang", most_left_behind=MOST_LEFT_BEHIND))
 
     def round(self) -> bool:
         """One round; False when there was nothing to do."""

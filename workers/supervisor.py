@@ -28,7 +28,7 @@ from adapters.embedded.broker import EmbeddedBroker
 from adapters.embedded.embedded_part import refuse_unspeakable
 from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.live_workers import alive
-from domain.errors import Unavailable, UsageError
+from domain.errors import Unavailable, UsageError, problem
 from runtime.compose import Parts
 from runtime.compose.prepare import prepare
 from runtime.instance import Endpoints, hold, leave_card, take_card_away
@@ -107,8 +107,7 @@ class Supervisor:
         except OSError as error:
             named = f" ({error.filename})" if error.filename else ""
             raise UsageError(
-                f"the data directory {self.data_dir} cannot be used: {error.strerror or error}{named}: name another"
-                " --data-dir, or free some space and give it to this user"
+                problem("data-directory-unusable", data_dir=self.data_dir, reason=error.strerror or error, named=named)
             ) from error
 
     def _start_all(self) -> None:
@@ -135,7 +134,7 @@ class Supervisor:
     def _lock(self) -> None:
         file = hold(self.data_dir)
         if file is None:
-            raise UsageError(f"a Tenantry runs in {self.data_dir} already: stop it first, or name another --data-dir")
+            raise UsageError(problem("tenantry-runs-already", data_dir=self.data_dir))
         self._closing.callback(file.close)
 
     def _parts(self) -> Endpoints:
@@ -196,11 +195,16 @@ class Supervisor:
                 return
             for worker in self._workers:
                 if worker.process.exitcode is not None:
-                    raise Unavailable(f"the {worker.kind} ended at its start: {self._last_words(worker)}")
+                    raise Unavailable(problem("worker-ended", kind=worker.kind, worker=self._last_words(worker)))
             if time.monotonic() > deadline:
                 late = sorted(worker.kind for worker in self._workers if worker.process.pid not in ready)
                 raise Unavailable(
-                    f"not ready after {READY_SECONDS:g} s: {', '.join(late)}; see {self.data_dir / 'logs'}"
+                    problem(
+                        "workers-not-ready",
+                        ready_seconds=f"{READY_SECONDS:g}",
+                        late=", ".join(late),
+                        data_dir=self.data_dir / "logs",
+                    )
                 )
             if self._stopping.wait(0.05):
                 return
@@ -222,10 +226,7 @@ class Supervisor:
             self._tell_what_stands_still()
             for name, part in self._embedded.items():
                 if not part.is_alive:
-                    raise Unavailable(
-                        f"the embedded {name} has died, so everything ends: start `tenantry up` again, nothing that was"
-                        f" recorded is lost; its last words are in {self.data_dir / name}"
-                    )
+                    raise Unavailable(problem("embedded-part-died", name=name, data_dir=self.data_dir / name))
             for worker in list(self._workers):
                 code = worker.process.exitcode
                 if code is None or (time.monotonic() - worker.started_at < 2.0 and code != -signal.SIGKILL):

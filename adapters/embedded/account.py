@@ -39,8 +39,7 @@ def unprivileged_account() -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam(ACCOUNT)  # also where another process made it first
     except KeyError:
-        remedy = f"cannot run as root: make a system account `{ACCOUNT}`, or start Tenantry as an ordinary user"
-        raise EmbeddedPartFailed("PostgreSQL", remedy) from None
+        raise EmbeddedPartFailed("embedded-as-root", account=ACCOUNT) from None
 
 
 def let_walk_through(folders: Iterable[Path]) -> None:

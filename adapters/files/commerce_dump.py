@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 from pydantic import ValidationError
 
 from domain.commerce_dump import CustomerLine, DumpBegins, DumpEnds, Line, TenantLine
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 
 LONGEST: Final = 1 << 20
 """Bytes of one line, as of one message."""
@@ -31,21 +31,18 @@ def read(file: BinaryIO, *, name: str) -> Iterator[Line]:
         number += 1
         where = f"{name}, line {number}"
         if len(raw) > LONGEST:
-            raise UsageError(f"{where}: longer than 1 MiB: write one tenant or customer a line")
+            raise UsageError(problem("dump-line-too-long", where=where))
         if ended:
-            raise UsageError(f"{where}: comes after the line that ends the dump: was one dump appended to another?")
+            raise UsageError(problem("dump-line-after-end", where=where))
         line = _parsed(raw, where)
         if isinstance(line, DumpBegins) == begun:
             begins = '{"dump": "tenantry.commerce/1", "as_of": TIME}'
-            raise UsageError(f"{where}: a dump begins with one line {begins}: write that first, and once")
+            raise UsageError(problem("dump-header", where=where, begins=begins))
         begun = True
         if isinstance(line, CustomerLine | TenantLine):
             kind, id_ = type(line), line.tenant_id if isinstance(line, TenantLine) else line.customer_id
             if id_ <= last[kind]:
-                raise UsageError(
-                    f"{where}: {id_} comes after {last[kind]}: write each once, in the order of their ids, byte by byte"
-                    ' (ORDER BY id COLLATE "C")'
-                )
+                raise UsageError(problem("dump-order", where=where, id=id_, last=last[kind]))
             last[kind] = id_
             counts[kind] += 1
         elif isinstance(line, DumpEnds):
@@ -53,17 +50,20 @@ def read(file: BinaryIO, *, name: str) -> Iterator[Line]:
             _check_counts(line, counts[CustomerLine], counts[TenantLine], where)
         yield line
     if not ended:
-        raise UsageError(
-            f"{name}: ends after line {number} without its last line"
-            ' {"end": true, "customers": N, "tenants": N}: it was cut short, take it again'
-        )
+        raise UsageError(problem("dump-cut-short", name=name, number=number))
 
 
 def _check_counts(line: DumpEnds, customers: int, tenants: int, where: str) -> None:
     if (line.customers, line.tenants) != (customers, tenants):
         raise UsageError(
-            f"{where}: says {line.customers} customers and {line.tenants} tenants, and there are {customers} and"
-            f" {tenants}: the dump is not whole, take it again"
+            problem(
+                "dump-not-whole",
+                where=where,
+                customers=line.customers,
+                tenants=line.tenants,
+                found_customers=customers,
+                found_tenants=tenants,
+            )
         )
 
 
@@ -71,9 +71,9 @@ def _parsed(raw: bytes, where: str) -> Line:
     try:
         value = json.loads(raw, object_pairs_hook=_each_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: not JSON ({_first(error)}): write one JSON object a line") from None
+        raise UsageError(problem("dump-line-not-json", where=where, reason=_first(error))) from None
     if not isinstance(value, dict):
-        raise UsageError(f"{where}: not a JSON object: write one a line")
+        raise UsageError(problem("dump-line-no-object", where=where))
     kind: type[Line]
     match value:
         case {"dump": _}:
@@ -85,15 +85,15 @@ def _parsed(raw: bytes, where: str) -> Line:
         case {"customer_id": _}:
             kind = CustomerLine
         case _:
-            raise UsageError(f"{where}: has neither dump, customer_id, tenant_id nor end: see commerce-dump.md")
+            raise UsageError(problem("dump-line-unknown", where=where))
     try:
         line = kind.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the line"
-        raise UsageError(f"{where}: {place}: {first['msg'].lower()}: correct it, see commerce-dump.md") from None
+        raise UsageError(problem("dump-line-invalid", where=where, place=place, msg=first["msg"].lower())) from None
     if isinstance(line, TenantLine) and len({each.product for each in line.products}) != len(line.products):
-        raise UsageError(f"{where}: a product stands twice in products: name each product once")
+        raise UsageError(problem("dump-product-twice", where=where))
     return line
 
 

@@ -28,7 +28,7 @@ from typing import Any, Final, Literal, Protocol
 
 from adapters.postgres.log_copy import Page
 from adapters.postgres.seal_store import leaf_of
-from domain.errors import UnreadableEvent, UsageError
+from domain.errors import UnreadableEvent, UsageError, problem
 
 Form = Literal["parquet", "jsonl", "csv"]
 
@@ -100,9 +100,7 @@ class _Csv:
             try:
                 state = page.states[at].decode()
             except UnicodeDecodeError:
-                raise UnreadableEvent(
-                    f"the event at position {page.positions[at]} is no text: export as parquet or jsonl"
-                ) from None
+                raise UnreadableEvent(problem("event-no-text", positions=page.positions[at])) from None
             row: list[Any] = [page.positions[at], page.streams[at], page.versions[at], page.topics[at]]
             row += [page.times[at].isoformat(), page.ids[at], state, _hash(page, at)]
             if self._with_proofs:
@@ -233,6 +231,4 @@ def _pyarrow() -> ModuleType:
         import_module("pyarrow.parquet")
         return import_module("pyarrow")
     except ModuleNotFoundError:
-        raise UsageError(
-            "Parquet needs pyarrow, which is not installed: pip install 'tenantry[parquet]', or export as jsonl or csv"
-        ) from None
+        raise UsageError(problem("parquet-not-installed")) from None

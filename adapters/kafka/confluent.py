@@ -51,7 +51,7 @@ from adapters.kafka.ports import (
     PublishFailed,
     knock,
 )
-from domain.errors import Unavailable
+from domain.errors import Unavailable, problem
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +217,7 @@ class ConfluentConsumer(GroupConsumer):
         elif error.code() in PASSING or error.retriable():
             log.warning("reading from Kafka: %s", error)
         else:
-            raise Unavailable(f"Kafka does not let us read {', '.join(self._topics)}: {error}: correct it there")
+            raise Unavailable(problem("kafka-not-allowed", topics=", ".join(self._topics), reason=error))
 
     def _look_past_the_ends(self) -> None:
         """Kafka refuses a fetch past the end; the embedded broker answers it with nothing, for ever.

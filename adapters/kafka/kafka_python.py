@@ -45,7 +45,7 @@ from adapters.kafka.ports import (
     PublishFailed,
     knock,
 )
-from domain.errors import Unavailable
+from domain.errors import Unavailable, problem
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class KafkaPythonConsumer(GroupConsumer):
             if type(error) is KafkaError:  # "no complete records were found"
                 raise _DecodingFailed from error
             topics = ", ".join(self._topics)
-            raise Unavailable(f"Kafka does not let us read {topics} ({error!r}): correct it there") from error
+            raise Unavailable(problem("kafka-not-allowed", topics=topics, reason=f"{error!r}")) from error
         except Exception as error:  # of a codec, or of what kafka-python took for impossible
             raise _DecodingFailed from error
         if batches or refused or time.monotonic() - self._asked_at > 1:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from domain.errors import TenantryError
+from domain.errors import TenantryError, problem
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -38,13 +38,15 @@ class Preserved:
 
 def preserve(message: KafkaMessage) -> bytes:
     """Key, value and headers as JSON that people can read too: bytes that are UTF-8 stand there as text."""
-    parts = {
-        "form": 1,
-        "key": _pack(message.key),
-        "headers": [[name, _pack(value)] for name, value in message.headers],
-        "value": _pack(message.value),
-    }
-    return json.dumps(parts, separators=(",", ":")).encode()
+    return json.dumps(
+        {
+            "form": 1,
+            "key": _pack(message.key),
+            "headers": [[name, _pack(value)] for name, value in message.headers],
+            "value": _pack(message.value),
+        },
+        separators=(",", ":"),
+    ).encode()
 
 
 def restore(body: bytes) -> Preserved:
@@ -52,11 +54,11 @@ def restore(body: bytes) -> Preserved:
     try:
         parts = json.loads(body)
         if parts["form"] != 1:
-            raise TenantryError("a kept message is of a newer form: read it with the version that wrote it")
+            raise TenantryError(problem("kept-message-newer"))
         headers = tuple((name, _unpack(value)) for name, value in parts["headers"])
         return Preserved(key=_unpack(parts["key"]), value=_unpack(parts["value"]), headers=headers)
     except (ValueError, TypeError, KeyError):
-        raise TenantryError("a kept message is damaged: restore its row from a backup") from None
+        raise TenantryError(problem("kept-message-damaged")) from None
 
 
 def _pack(content: bytes | None) -> str | list[str] | None:

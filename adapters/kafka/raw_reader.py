@@ -25,7 +25,7 @@ from kafka.protocol.metadata import MetadataRequest
 
 from adapters.kafka.ports import BrokerUnreachable, Partition, PositionExpired, PositionPastEnd, knock
 from adapters.kafka.record_batches import Decoded, decode
-from domain.errors import Unavailable
+from domain.errors import Unavailable, problem
 
 CHUNK_BYTES: Final = 2 * 2**20
 """What one fetch brings, at most; a larger batch comes all the same, alone."""
@@ -179,9 +179,7 @@ class PartitionReader:
                 break
             time.sleep(0.1)
             self._leaders.clear()
-        raise Unavailable(
-            f"Kafka does not let us read {partition.topic}/{partition.partition} ({error}): mend it there"
-        )
+        raise Unavailable(problem("kafka-not-allowed", topics=f"{partition.topic}/{partition.partition}", reason=error))
 
     def _leader(self, partition: Partition) -> int | None:
         if (partition.topic, partition.partition) not in self._leaders:
@@ -198,7 +196,7 @@ class PartitionReader:
             answer = self._kafka.send_and_receive(broker, request, int(self._answer_seconds * 1000))
             self._kafka.cluster.update_metadata(answer)  # where each broker is
         except KafkaError as error:
-            raise Unavailable(f"no broker tells of {', '.join(topics)}: {error}") from error
+            raise Unavailable(problem("topics-unknown", topics=", ".join(topics), reason=error)) from error
         found = [topic for topic in answer.topics if not topic.error_code]
         self._leaders.update(
             {(topic.name, each.partition_index): each.leader_id for topic in found for each in topic.partitions}

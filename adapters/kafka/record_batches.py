@@ -29,7 +29,7 @@ from kafka.record.legacy_records import LegacyRecordBatch
 
 from adapters.kafka.codecs import CODECS, MAX_BATCH_BYTES, TooLarge, bound_kafka_python
 from adapters.kafka.ports import Message, Partition
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 
 _PACKAGES: Final = (("python-snappy", codec.has_snappy), ("lz4", codec.has_lz4), ("zstandard", codec.has_zstd))
 
@@ -47,10 +47,7 @@ def require_codecs() -> None:
     """Raises UsageError where a package is missing: a batch that is compressed so could never be read."""
     missing = [package for package, is_there in _PACKAGES if not is_there()]
     if missing:
-        raise UsageError(
-            f"messages compressed by others cannot be read without {', '.join(missing)}: run `pip install"
-            f" {' '.join(missing)}`"
-        )
+        raise UsageError(problem("codecs-not-installed", missing=", ".join(missing), packages=" ".join(missing)))
 
 
 @dataclass(slots=True)

@@ -33,7 +33,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import RowFactory, tuple_row
 
 from adapters.postgres.errors import answering
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 
 OLDEST_SERVER: Final = 160000
 CONNECT_SECONDS: Final = 5.0
@@ -126,7 +126,7 @@ def _expect_new_enough(connection: psycopg.Connection[Any], part: str) -> None:
     version = connection.info.server_version
     if version < OLDEST_SERVER:
         needed = OLDEST_SERVER // 10000
-        raise UsageError(f"{part} needs PostgreSQL {needed} or later, this is {version // 10000}: upgrade that server")
+        raise UsageError(problem("postgresql-too-old", part=part, needed=needed, version=version // 10000))
 
 
 def _set(connection: psycopg.Connection[Any], limits: Limits, settings: Mapping[str, str]) -> None:
@@ -171,10 +171,7 @@ def parsed(url: str, *, of: str = "the database") -> dict[str, Any]:
 
 
 def _unreadable(of: str) -> UsageError:
-    return UsageError(
-        f"the address of {of} cannot be read: write postgresql://USER:PASSWORD@HOST:PORT/NAME, and a % in it as"
-        " %25, @ as %40, / as %2F, : as %3A"
-    )
+    return UsageError(problem("address-unreadable", of=of))
 
 
 def elsewhere(url: str, database: str | None, *, of: str = "the database") -> str:

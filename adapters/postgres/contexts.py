@@ -23,7 +23,7 @@ import psycopg
 
 from adapters.postgres import high_water
 from adapters.postgres.connection import Limits, Session
-from domain.errors import Conflict, Unavailable
+from domain.errors import Conflict, Unavailable, problem
 
 PROJECTOR_LOCK: Final = 7_305_808_868_231_650_682
 CHANNEL: Final = "tenantry_contexts"
@@ -115,7 +115,7 @@ class ContextStore:
         with self._session() as connection:
             row = connection.execute("SELECT position, basis, swept_after FROM context_log").fetchone()
         if row is None:
-            raise Unavailable("the table context_log is empty: run `tenantry migrate`")
+            raise Unavailable(problem("context-log-empty"))
         return ContextStanding(*row)
 
     def documents(self, tenants: Collection[str]) -> dict[str, bytes | None]:
@@ -154,9 +154,7 @@ class ContextStore:
         with self._session() as connection, connection.transaction():
             moved = connection.execute(_MOVE, (write.to, write.basis, *sweep, write.at), prepare=True)
             if moved.rowcount != 1:
-                raise Conflict(
-                    f"the contexts do not stand at position {write.at} any more: another projector is at work"
-                )
+                raise Conflict(problem("contexts-moved", at=write.at))
             if write.rows:
                 columns = tuple(map(list, zip(*write.rows, strict=True)))
                 connection.execute(_WRITE_ROWS, columns, prepare=True)
@@ -236,7 +234,7 @@ class ContextReader:
         with self._session() as connection:
             row = connection.execute(_COMMITTED, prepare=True).fetchone()
         if row is None:
-            raise Unavailable("the table context_log is empty: run `tenantry migrate`")
+            raise Unavailable(problem("context-log-empty"))
         return Committed(LogPosition(row[0], int(row[1]), int(row[4])), mark=int(row[3]), is_primary=not row[5])
 
     def advance_mark(self) -> int:
@@ -287,7 +285,7 @@ def _row(row: tuple[Any, ...]) -> ContextRow:
 
 def _looked_up(row: tuple[Any, ...] | None) -> tuple[LogPosition, ContextRow | None]:
     if row is None:
-        raise Unavailable("the table context_log is empty: run `tenantry migrate`")
+        raise Unavailable(problem("context-log-empty"))
     at = LogPosition(row[0], int(row[1]), int(row[2]))
     return at, _row(row[3:]) if row[3] is not None and row[5] is not None else None
 
@@ -295,7 +293,7 @@ def _looked_up(row: tuple[Any, ...] | None) -> tuple[LogPosition, ContextRow | N
 def _position(connection: psycopg.Connection[Any]) -> LogPosition:
     row = connection.execute(_POSITION, prepare=True).fetchone()
     if row is None:
-        raise Unavailable("the table context_log is empty: run `tenantry migrate`")
+        raise Unavailable(problem("context-log-empty"))
     return LogPosition(row[0], int(row[1]), int(row[2]))
 
 

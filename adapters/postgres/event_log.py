@@ -120,13 +120,14 @@ class PostgresEventLog:
 
     def read(self, after: int, limit: int) -> Sequence[Recorded]:
         """See `EventFeed.read`."""
-        rows = self._rows(
-            "SELECT originator_id, originator_version, topic, state, notification_id FROM stored_events"
-            " WHERE notification_id > %s AND notification_id <= (SELECT position FROM high_water_mark)"
-            " ORDER BY notification_id LIMIT %s",
-            (after, limit),
+        return self._recorded(
+            self._rows(
+                "SELECT originator_id, originator_version, topic, state, notification_id FROM stored_events"
+                " WHERE notification_id > %s AND notification_id <= (SELECT position FROM high_water_mark)"
+                " ORDER BY notification_id LIMIT %s",
+                (after, limit),
+            )
         )
-        return self._recorded(rows)
 
     def _recorded(self, rows: Sequence[tuple[str, int, str, bytes, int]], *, personal: bool = True) -> list[Recorded]:
         """The rows as events; the keys of all persons in them are fetched with one query."""
@@ -196,8 +197,11 @@ class PostgresEventLog:
 
     def faults_since(self, moment: datetime) -> int:
         """See `Inbox.faults_since`."""
-        query = "SELECT count(*) FROM quarantine WHERE rule = 'internal-error' AND received_at > %s"
-        return int(self._rows(query, (moment,))[0][0])
+        return int(
+            self._rows("SELECT count(*) FROM quarantine WHERE rule = 'internal-error' AND received_at > %s", (moment,))[
+                0
+            ][0]
+        )
 
     def tenants_of(self, customer_id: str) -> Sequence[str]:
         """See `CustomerTenants.tenants_of`."""
@@ -253,8 +257,9 @@ class PostgresEventLog:
 
     def scheduled(self, names: Iterable[str]) -> dict[str, datetime]:
         """See `WorkQueue.scheduled`. A scope that is leased keeps its rows until the lease ends."""
-        asked = "SELECT scope, min(due_at) FROM wakes WHERE scope = ANY(%b) GROUP BY scope"
-        return dict(self._rows(asked, (texts(names),)))
+        return dict(
+            self._rows("SELECT scope, min(due_at) FROM wakes WHERE scope = ANY(%b) GROUP BY scope", (texts(names),))
+        )
 
     def claim(
         self,

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_json
 
 from application.ports.encryption import EncryptionKeys
-from domain.errors import NewerEvent, UnreadableEvent
+from domain.errors import NewerEvent, UnreadableEvent, problem
 from domain.event import Cause, Event, Recorded, schema_of
 from domain.event_registry import REGISTRY, EventRegistry
 from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
@@ -78,7 +78,7 @@ class EventMapper(Mapper[str]):
         """The event in the library's form, personal fields encrypted."""
         event = domain_event.event
         if type(event) not in self.registry:
-            raise UnreadableEvent(f"{type(event).__name__} is not in domain/event_registry.py: add it there")
+            raise UnreadableEvent(problem("event-unregistered", name=type(event).__name__))
         state = {
             "v": schema_of(event),
             "id": domain_event.id,
@@ -148,13 +148,13 @@ class EventMapper(Mapper[str]):
             return NewerEvent(why)
         where = f"event {version} of {stream} ({topic})"
         if not isinstance(error, ValidationError):
-            return UnreadableEvent(f"{where} does not fit its schema: {error}")
+            return UnreadableEvent(problem("event-misfit", where=where, reason=error))
         found = error.errors(include_input=False, include_url=False)
         for each in found:
             if each["type"] in _OF_A_NEWER_VERSION:
                 at = ".".join(map(str, each["loc"]))
-                return NewerEvent(f"{where} says in {at} what this Tenantry does not know: update it")
-        return UnreadableEvent(f"{where} does not fit its schema: {found[0]['msg']}")
+                return NewerEvent(problem("event-newer", where=where, at=at))
+        return UnreadableEvent(problem("event-misfit", where=where, reason=found[0]["msg"]))
 
 
 _OF_A_NEWER_VERSION: Final = frozenset({"extra_forbidden", "union_tag_invalid", "literal_error", "enum"})

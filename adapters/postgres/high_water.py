@@ -29,7 +29,7 @@ from psycopg.rows import tuple_row
 
 from adapters.outage import Outage
 from adapters.postgres.connection import Limits, Session
-from domain.errors import Contended, TenantryError, Unavailable
+from domain.errors import Contended, TenantryError, Unavailable, problem
 
 APPEND_LOCK: Final = 7_305_808_868_231_650_677
 AGENT_LOCK: Final = 7_305_808_868_231_650_679
@@ -161,8 +161,7 @@ def _stays_open(error: psycopg.Error) -> Contended:
 
 def _queue_is_full(error: psycopg.Error) -> Unavailable:
     failure = Unavailable(
-        "the server's queue of notifications is full, so readers poll instead of being woken: end the session that"
-        " listens and stays in a transaction, the server's log names its process",
+        problem("notification-queue-full"),
         why="notify-queue-full",
     )
     failure.__cause__ = error

@@ -26,8 +26,7 @@ class LogFaults(LogCopy):
 
     def bounds(self) -> tuple[int, int]:
         """Right before the first position, and the last one up to the mark."""
-        first = self._rows("SELECT coalesce(min(notification_id), 1) - 1 FROM stored_events")[0][0]
-        return int(first), self.mark()
+        return int(self._rows("SELECT coalesce(min(notification_id), 1) - 1 FROM stored_events")[0][0]), self.mark()
 
     def streams(self, upto: int) -> Iterator[Fault]:
         """Versions that are missing in a stream, and versions that were recorded before the one they follow."""

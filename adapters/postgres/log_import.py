@@ -36,7 +36,7 @@ from adapters.postgres.errors import answering
 from adapters.postgres.high_water import APPEND_LOCK
 from adapters.postgres.log_copy import Stored
 from domain.configuration import STREAM
-from domain.errors import Unavailable, UsageError
+from domain.errors import Unavailable, UsageError, problem
 from domain.tenant.guarded import PendingApprovals
 
 Key = tuple[str, str, bytes | None, datetime, datetime | None]
@@ -77,7 +77,7 @@ class LogImport:
                 self._ask_for_an_empty_store()
                 yield self
         except Unavailable as error:
-            raise Unavailable(f"the import was broken off and left nothing: {error}", why=error.why) from error
+            raise Unavailable(problem("import-broken-off", reason=error), why=error.why) from error
         finally:
             self._connection = None
 
@@ -85,9 +85,7 @@ class LogImport:
         self._open.execute("DELETE FROM stored_events WHERE originator_id = %s", (STREAM,))
         for name in _FILLED:
             if self._rows(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(sql.Identifier(name))):
-                raise UsageError(
-                    f"the store is not empty, there are rows in {name}: import into a database that was just migrated"
-                )
+                raise UsageError(problem("import-store-not-empty", name=name))
 
     # -- the log ------------------------------------------------------------------------------------------------------
 
@@ -103,9 +101,7 @@ class LogImport:
                 for event in events:
                     into.write_row(event)
         except psycopg.errors.UniqueViolation as error:
-            raise UsageError(
-                f"two events of the export have one place ({error.diag.message_detail}): export it again"
-            ) from None
+            raise UsageError(problem("import-place-twice", reason=error.diag.message_detail)) from None
 
     def copy_keys(self, keys: Iterable[Key]) -> None:
         """Raises UsageError where a key is there twice."""
@@ -115,7 +111,7 @@ class LogImport:
                 for key in keys:
                     into.write_row(key)
         except psycopg.errors.UniqueViolation as error:
-            raise UsageError(f"a data key comes twice ({error.diag.message_detail}): export the keys again") from None
+            raise UsageError(problem("import-key-twice", reason=error.diag.message_detail)) from None
 
     def missing_keys(self) -> int:
         """How many keys texts in the log are sealed under that are not in data_keys."""
@@ -165,8 +161,11 @@ class LogImport:
                 "INSERT INTO projection_positions (name, bucket, position) VALUES (%s, 0, %s)",
                 [(name, upto) for name in standing],
             )
-        restart = sql.SQL("ALTER SEQUENCE stored_events_notification_id_seq RESTART WITH {}")
-        run(restart.format(sql.Literal(min(upto, _LAST) + 1)))
+        run(
+            sql.SQL("ALTER SEQUENCE stored_events_notification_id_seq RESTART WITH {}").format(
+                sql.Literal(min(upto, _LAST) + 1)
+            )
+        )
         run("UPDATE high_water_mark SET position = %s, published_at = now()", (upto,))
 
     # -- asking -------------------------------------------------------------------------------------------------------

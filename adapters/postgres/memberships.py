@@ -13,7 +13,7 @@ from typing import Final
 
 from adapters.postgres.connection import Limits, connect
 from adapters.postgres.sessions import Sessions
-from domain.errors import TenantryError, Unavailable
+from domain.errors import TenantryError, Unavailable, problem
 
 KEPT: Final = 4
 WAIT_SECONDS: Final = 1.0
@@ -40,7 +40,7 @@ class PostgresMemberships:
             if position is not None and position >= needed:
                 return is_member
             if time.monotonic() >= until:
-                raise Unavailable("the read model identities is behind the log: see `tenantry status`", why="behind")
+                raise Unavailable(problem("memberships-behind"), why="behind")
             self._sleep(PAUSE_SECONDS)
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class PostgresMemberships:
         with self._sessions() as session:
             row = session.execute(_LOOK, {"tenant": tenant_id, "product": product, "account": account_id}).fetchone()
         if row is None:
-            raise TenantryError("the database answered with no row: report this")
+            raise TenantryError(problem("database-no-row"))
         committed, position, is_member = row
         return int(committed), None if position is None else int(position), bool(is_member)
 

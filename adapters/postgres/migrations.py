@@ -24,7 +24,7 @@ from sqlalchemy import Connection, func, select
 from adapters.postgres.connection import LONG
 from adapters.postgres.engine import engine
 from adapters.postgres.errors import answering
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 
 _LOCK: Final = 0x74656E616E747279  # "tenantry"; advisory locks are each database's own
 
@@ -63,9 +63,7 @@ def _run(url: str, act: Callable[[Config], None]) -> None:
         try:
             act(config)
         except CommandError as error:
-            raise UsageError(
-                f"cannot migrate: {error}; name a revision of this version, or install the one that made it"
-            ) from error
+            raise UsageError(problem("migration-impossible", reason=error)) from error
 
 
 def _config() -> Config:

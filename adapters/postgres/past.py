@@ -19,13 +19,11 @@ from typing import Final
 from adapters.postgres.log_reader import LogReader, Unread
 from domain import customer as customers
 from domain.configuration import STREAM, Adopted, evolve
-from domain.errors import UnreadableEvent, UsageError
+from domain.errors import UnreadableEvent, UsageError, problem
 from domain.event import Recorded
 from domain.tenant import state as tenants
 from domain.tenant.events import ChangesApproved, ChangesRejected
 from domain.times import in_utc
-
-_TIMES: Final = "2026-06-01T12:00:00Z, with its zone, or a day, 2026-06-01, from its beginning in UTC"
 
 NEARBY: Final = 2_000
 """Positions that are looked at on each side of a time: far more than is recorded within one append's time-out."""
@@ -50,7 +48,7 @@ class PastLog(LogReader):
         """The moment of a POSITION, or of a TIME in ISO 8601 with a zone. Raises UsageError, Unavailable."""
         mark = self.mark()
         if mark == 0:
-            raise UsageError("the log is empty: there is nothing to look back at yet")
+            raise UsageError(problem("log-empty"))
         return (
             self._of_position(int(text), mark) if text.isascii() and text.isdigit() else self._of_time(text, mark, now)
         )
@@ -93,27 +91,27 @@ class PastLog(LogReader):
 
     def _of_position(self, position: int, mark: int) -> Moment:
         if position > mark:
-            raise UsageError(f"the log ends at position {mark}: {position} is beyond it, name an earlier one")
+            raise UsageError(problem("position-beyond", mark=mark, position=position))
         found = self._last_upto(position)
         if found is None:
             first, time = self._after(0)[0]
-            raise UsageError(f"the log begins at position {first} ({_rendered(time)}): {position} is before it")
+            raise UsageError(problem("position-before", first=first, time=_rendered(time), position=position))
         return Moment(position, found[1])
 
     def _of_time(self, text: str, mark: int, now: datetime) -> Moment:
         try:
             time = time_of(text)
         except UsageError as error:
-            raise UsageError(f"{text} is no moment: give a position of the log, or a time: {_TIMES}") from error
+            raise UsageError(problem("moment-malformed", text=text)) from error
         if time > now:
-            raise UsageError(f"{text} is in the future: the log tells what was, name a time up to {_rendered(now)}")
+            raise UsageError(problem("time-in-future", text=text, now=_rendered(now)))
         at = low = self._last_before(time, mark)
         for position, recorded in self._after(low - NEARBY, limit=2 * NEARBY):
             if position <= mark and recorded <= time:
                 at = max(at, position)
         if self._last_upto(at) is None:
             first, began = self._after(0)[0]
-            raise UsageError(f"the log begins at {_rendered(began)} (position {first}): {text} is before it")
+            raise UsageError(problem("time-before", began=_rendered(began), first=first, text=text))
         return Moment(at, time)
 
     def _last_before(self, time: datetime, mark: int) -> int:
@@ -153,7 +151,7 @@ def time_of(text: str) -> datetime:
         time = datetime.fromisoformat(text)
         if time.tzinfo is not None:
             return in_utc(time)
-    raise UsageError(f"{text} is no time: {_TIMES}")
+    raise UsageError(problem("time-malformed", text=text))
 
 
 def _time_in(state: bytes) -> datetime:

@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 from adapters.postgres.connection import connect
 from adapters.postgres.errors import answering
 from application.ports.encryption import EncryptionKeys
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +101,14 @@ class Quarantine:
             query = f"SELECT {_COLUMNS} FROM quarantine WHERE number = %s"  # noqa: S608
             found = curs.execute(query.encode(), (number,)).fetchone()
         if found is None:
-            raise UsageError(f"quarantine has no message {number}: see `tenantry quarantine list`")
+            raise UsageError(problem("quarantine-message-unknown", number=number))
         return found
 
     def body(self, entry: QuarantineEntry) -> bytes:
         """The whole message; UsageError where its key was forgotten."""
         plain = self._keys.decrypt(entry.encrypted_body, f"body/{entry.digest.hex()}")
         if plain is None:
-            raise UsageError(f"message {entry.number} cannot be read any more: its person was forgotten; discard it")
+            raise UsageError(problem("quarantine-message-forgotten", number=entry.number))
         return plain
 
     @contextmanager

@@ -23,7 +23,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from adapters.postgres.high_water import APPEND_LOCK
-from domain.errors import Unavailable
+from domain.errors import Unavailable, problem
 
 log = structlog.get_logger(__name__)
 
@@ -55,8 +55,7 @@ def expect_sequences(connection: psycopg.Connection[Any]) -> None:
     used, drawn, cache = _stands(connection)
     if cache != 1:
         raise Unavailable(
-            f"the sequence of positions hands out {cache} at once to each session, so readers would miss events: run"
-            f" `ALTER SEQUENCE {POSITIONS} CACHE 1` and end the sessions that have drawn from it",
+            problem("sequence-cached", cache=cache, positions=POSITIONS),
             why="sequence-cached",
         )
     if drawn >= used:

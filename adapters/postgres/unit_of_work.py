@@ -21,7 +21,7 @@ from adapters.postgres.arrays import Bigints, Texts, bigints, byteas, texts, tim
 from application.ports.inbox import KafkaPosition
 from application.ports.work_queue import Lease
 from application.unit_of_work import UnitOfWork
-from domain.errors import Conflict, PositionLost
+from domain.errors import Conflict, PositionLost, problem
 from domain.faults import INTERNAL_ERROR
 from domain.tenant import state as tenants
 
@@ -218,14 +218,14 @@ def _guard_backlogs(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
         prepare=True,
     )
     if curs.fetchone() is not None:
-        raise Conflict("a message was sent to wait for a tenant that is created here: decide again")
+        raise Conflict(problem("tenant-created-meanwhile"))
     curs.execute(
         "SELECT 1 FROM stored_events WHERE originator_id = ANY(%b) AND originator_version = 1 LIMIT 1",
         (texts([tenants.stream_of(tenant_id) for tenant_id in sorted(backlogs - faulty - set(created))]),),
         prepare=True,
     )
     if curs.fetchone() is not None:
-        raise Conflict("what a message should wait for has come about: decide again")
+        raise Conflict(problem("tenant-waited-for-created"))
 
 
 def _know_of_each_other(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
@@ -265,7 +265,7 @@ def _expect_unmoved(curs: Cursor[DictRow], unmoved: Mapping[str, int]) -> None:
     )
     moved = curs.fetchone()
     if moved is not None:
-        raise Conflict(f"somebody recorded in {moved['name']} meanwhile: decide again")
+        raise Conflict(problem("stream-moved", name=moved["name"]))
 
 
 _BACKLOGS: Final = 1
@@ -312,7 +312,7 @@ def _move(curs: Cursor[DictRow], position: KafkaPosition) -> None:
             prepare=True,
         )
     if curs.rowcount != 1:
-        raise PositionLost(f"partition {position.partition} of {position.topic} was moved on by another intake")
+        raise PositionLost(problem("intake-position-lost", partition=position.partition, topic=position.topic))
 
 
 def _settle_leases(curs: Cursor[DictRow], recording: UnitOfWork) -> None:
@@ -362,4 +362,4 @@ def _columns(pairs: Iterable[tuple[str, str]]) -> tuple[Texts, Texts]:
 
 def _expect(curs: Cursor[DictRow], count: int, otherwise: str) -> None:
     if curs.rowcount != count:
-        raise Conflict(f"{otherwise}: decide again")
+        raise Conflict(problem("lost-meanwhile", otherwise=otherwise))

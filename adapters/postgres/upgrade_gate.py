@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from domain.errors import Unavailable
+from domain.errors import Unavailable, problem
 from domain.event import Cause, Recorded, newest_schema, schema_of
 from domain.event_registry import EventRegistry
 
@@ -85,7 +85,13 @@ class UpgradeGate:
         if reading is not None and schema > (known := reading.schemas.get(topic, 0)):
             what = f"up to schema version {known}" if known else "no such event"
             raise Unavailable(
-                f"{topic} in schema version {schema} is not written yet: worker {reading.worker} (version"
-                f" {reading.version}) reads {what}; upgrade or end it, and this goes on by itself",
+                problem(
+                    "event-not-readable-everywhere",
+                    topic=topic,
+                    schema=schema,
+                    worker=reading.worker,
+                    version=reading.version,
+                    what=what,
+                ),
                 why="upgrade",
             )

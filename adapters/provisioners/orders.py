@@ -86,20 +86,23 @@ def completed(order: Order, draft: StepResult, answer: bytes) -> StepResult:
 def body_of(order: Order, *, family: str, result: StepResult | None) -> bytes:
     """The request. `result` is None in a removal, whose spec is the one that is undone."""
     scope = order.scope
-    asked = {
-        "idempotency_key": order.idempotency_key,
-        "tenant_id": scope.tenant_id,
-        "scope": {"kind": scope.kind, "tenant_id": scope.tenant_id, "key": scope.key},
-        "product": scope.key,
-        "family": family,
-        "step": int(order.step),
-        "direction": order.direction,
-        "generation": order.generation,
-        "region": order.placement.region if order.placement else None,
-        "wish": order.spec.model_dump(mode="json"),
-        "facts": result.model_dump(mode="json") if result is not None else None,
-    }
-    return json.dumps(asked, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(
+        {
+            "idempotency_key": order.idempotency_key,
+            "tenant_id": scope.tenant_id,
+            "scope": {"kind": scope.kind, "tenant_id": scope.tenant_id, "key": scope.key},
+            "product": scope.key,
+            "family": family,
+            "step": int(order.step),
+            "direction": order.direction,
+            "generation": order.generation,
+            "region": order.placement.region if order.placement else None,
+            "wish": order.spec.model_dump(mode="json"),
+            "facts": result.model_dump(mode="json") if result is not None else None,
+        },
+        ensure_ascii=False,
+        separators=(",", ":"),
+    ).encode()
 
 
 def obstacle_of(order: Order) -> str:
@@ -129,5 +132,6 @@ def _persons(order: Order) -> list[str]:
     if order.customer.details is not None:
         details = order.customer.details.value
         names |= {details.name, *(person.name for person in details.administrators)}
-    parts = {part for name in names for part in (name, *name.split()) if len(part) > 2}
-    return sorted(parts, key=lambda part: (-len(part), part))
+    return sorted(
+        {part for name in names for part in (name, *name.split()) if len(part) > 2}, key=lambda part: (-len(part), part)
+    )

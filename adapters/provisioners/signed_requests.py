@@ -25,7 +25,7 @@ from urllib3 import exceptions
 from urllib3.util import Timeout
 
 from application.ports.measures import measure
-from domain.errors import Retryable, UsageError
+from domain.errors import Retryable, UsageError, problem
 
 LARGEST_ANSWER_BYTES: Final = 64 * 2**10
 
@@ -49,7 +49,7 @@ class SigningSecret:
         except (binascii.Error, ValueError):
             keys = ()
         if not keys or not all(24 <= len(key) <= 64 for key in keys):
-            raise UsageError(f"webhook secret {name}: write {_PREFIX} and 24 to 64 random bytes in base64")
+            raise UsageError(problem("webhook-secret-malformed", name=name, prefix=_PREFIX))
         return cls(keys)
 
     def sign(self, key: str, timestamp: int, body: bytes) -> str:

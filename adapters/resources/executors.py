@@ -30,14 +30,14 @@ from adapters.resources.topology import Topology
 from application.ports.resources import BoundedExecutor, StepExecutor
 from application.resources import Resources
 from domain.catalog import Catalog
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from domain.scope.steps import ScopeKind, Step
 
 NO_SECRETS: Final[Mapping[str, SigningSecret]] = MappingProxyType({})
 
 
 def _no_kafka() -> Producer:
-    raise UsageError("the catalogue names an executor on Kafka, but there is no producer here")
+    raise UsageError(problem("executor-without-producer"))
 
 
 @dataclass(frozen=True, slots=True)

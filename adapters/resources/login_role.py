@@ -44,8 +44,9 @@ def role_password(master_key: bytes, scope: Scope | str, product: str, generatio
 
     `scope` is the family's; `generation` the one that the role is named after (`RoleFacts.generation`).
     """
-    mac = hmac.new(master_key, f"{scope}/{product}/{generation}".encode(), hashlib.sha256)
-    return base64.urlsafe_b64encode(mac.digest()).decode()
+    return base64.urlsafe_b64encode(
+        hmac.new(master_key, f"{scope}/{product}/{generation}".encode(), hashlib.sha256).digest()
+    ).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +278,9 @@ def _take_back(connection: psycopg.Connection, role: str, *, keep: str) -> None:
     """Unexpected grants of the role; `keep` is the group that it belongs to. No word of what is not so:
     not every administrator may say `NOSUPERUSER`."""
     name = sql.Identifier(role)
-    powers = sql.SQL("SELECT {} FROM pg_roles r WHERE r.rolname = %s").format(POWERS)
-    row = connection.execute(powers, [role]).fetchone()
+    row = connection.execute(
+        sql.SQL("SELECT {} FROM pg_roles r WHERE r.rolname = %s").format(POWERS), [role]
+    ).fetchone()
     for power in row[0] if row else ():
         connection.execute(sql.SQL("ALTER ROLE {} {}").format(name, sql.SQL(f"NO{power}")))
     others = connection.execute(

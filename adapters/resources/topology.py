@@ -36,7 +36,7 @@ from adapters.postgres.connection import Limits, connect, elsewhere, parsed
 from adapters.postgres.errors import server_message, state_of, translated
 from adapters.postgres.sessions import Sessions
 from domain.configuration import shard_obstacle
-from domain.errors import Contended, Obstacle, Retryable, Unavailable, Unreachable, UsageError
+from domain.errors import Contended, Obstacle, Retryable, Unavailable, Unreachable, UsageError, problem
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Topology:
         regions = tuple(sorted({shard.region for shard in named.values() if not shard.left}))
         if default_region not in regions:
             known = ", ".join(regions) or "none"
-            raise UsageError(f"default region {default_region} has no shard (regions: {known}): set one that has")
+            raise UsageError(problem("default-region-without-shard", default_region=default_region, known=known))
         before, kept = self.shards, self._sessions
         self.patience = patience
         self._sessions = {
@@ -179,10 +179,7 @@ class Topology:
                     [shard.name, shard.region, "closed" if shard.left else shard.state, shard.capacity],
                 ).fetchone()
                 if written is None:
-                    raise UsageError(
-                        f"shard {shard.name} holds families and cannot move to region {shard.region}:"
-                        " give it the region it had, and name a new shard for the other"
-                    )
+                    raise UsageError(problem("shard-region-moved", shard=shard.name, region=shard.region))
             connection.execute(
                 "UPDATE shards SET state = 'closed' WHERE name <> ALL (%s) AND state <> 'closed'",
                 [list(self.shards)],
@@ -197,7 +194,7 @@ class Topology:
             if shard.left:
                 continue  # it was prepared when it was one, and may be gone by now
             if shard.unreachable is not None:
-                raise UsageError(f"shard {shard.name}: {shard.unreachable}")
+                raise UsageError(problem("shard-unusable", shard=shard.name, unreachable=shard.unreachable))
             remedy = f"start its server, or correct the url of shard {shard.name}"
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
@@ -297,7 +294,7 @@ def _check(connection: psycopg.Connection, shard: Shard) -> None:
     superuser, createrole, createdb = row or (False, False, False)
     if not superuser and not (createrole and (createdb or shard.isolation == "schema")):
         needed = "CREATEROLE" if shard.isolation == "schema" else "CREATEROLE and CREATEDB"
-        raise UsageError(f"shard {shard.name}: its role {connection.info.user} needs {needed}: ALTER ROLE it")
+        raise UsageError(problem("shard-role-lacks", shard=shard.name, user=connection.info.user, needed=needed))
 
 
 def _prepare(connection: psycopg.Connection) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Table, func, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
 
-from domain.errors import Contended, UsageError
+from domain.errors import Contended, UsageError, problem
 from projections.base import METADATA, Projection
 from projections.positions import POSITIONS, lock
 
@@ -126,7 +126,7 @@ def drop_previous(connection: Connection, name: str) -> bool:
     try:
         drop_things(connection, schema)
     except InUse as error:
-        raise UsageError(f"the previous generation of {name} is in use ({error}): drop what depends on it") from error
+        raise UsageError(problem("previous-generation-in-use", name=name, reason=error)) from error
     return True
 
 
@@ -164,10 +164,7 @@ def _views(connection: Connection, projection: Projection) -> list[Table]:
     """Tenantry's views on the projection's tables; UsageError where another view would stay with the old tables."""
     for schema, view in _views_on(connection, projection):
         if schema != "public" or view not in _our_views():
-            raise UsageError(
-                f"the view {schema}.{view} is built on {projection.name} and would stay with the old tables:"
-                " drop it, rebuild, and create it again"
-            )
+            raise UsageError(problem("foreign-view", schema=schema, view=view, projection=projection.name))
     return views_of(connection, [projection])
 
 

@@ -17,7 +17,7 @@ from multiprocessing.connection import wait
 
 from sqlalchemy.exc import DBAPIError
 
-from domain.errors import TenantryError, Unavailable
+from domain.errors import TenantryError, Unavailable, problem
 from history.rebuild.loading import Job, LoadProgress, Sources, load, spare_the_collector
 from projections.base import BUCKETS
 
@@ -86,7 +86,7 @@ def _next(pipe: Pipe) -> LoadProgress | Exception:
     try:
         news = pipe.recv()
     except EOFError:
-        return TenantryError("a worker of the rebuild was killed: start the rebuild again")
+        return TenantryError(problem("rebuild-worker-killed"))
     return news if isinstance(news, (LoadProgress, Exception)) else TenantryError(str(news))
 
 
@@ -100,7 +100,7 @@ def _work(sources: Sources, job: Job, pipe: Pipe) -> None:
     except TenantryError as error:
         pipe.send(error)
     except DBAPIError as error:
-        pipe.send(Unavailable(f"a worker of the rebuild lost the database ({first_line(error)}): start it again"))
+        pipe.send(Unavailable(problem("rebuild-worker-lost", reason=first_line(error))))
 
 
 def _end_with_parent() -> None:

@@ -25,7 +25,7 @@ from sqlalchemy import Connection, Table, text
 from sqlalchemy.exc import DBAPIError
 
 from adapters.postgres.past import Moment
-from domain.errors import TenantryError, Unavailable, UsageError
+from domain.errors import TenantryError, Unavailable, UsageError, problem
 from history.rebuild import generations
 from history.rebuild.loading import LoadProgress, Sources
 from history.rebuild.parallel_load import first_line, load_together
@@ -77,7 +77,9 @@ def build(
             schemas = dict.fromkeys((each.name for each in chosen), building)
             loaded = load_together(sources, schemas, moment.position, workers=workers, say=say)
             if loaded.failures:
-                raise TenantryError(f"{'; '.join(loaded.failures.values())}. Schema {schema} is as it was before")
+                raise TenantryError(
+                    problem("schema-failed", failures="; ".join(loaded.failures.values()), schema=schema)
+                )
             with connection.begin():
                 for each in chosen:
                     generations.analyze(connection, each, building)
@@ -88,7 +90,7 @@ def build(
                 names = ", ".join(each.name for each in chosen)
                 _say_whose(connection, schema, f"{names} as of position {moment.position}, {moment.time.isoformat()}")
     except DBAPIError as error:
-        raise Unavailable(f"building schema {schema} was broken off ({first_line(error)}): start it again") from error
+        raise Unavailable(problem("schema-broken-off", schema=schema, reason=first_line(error))) from error
     finally:
         engine.dispose()
     seconds = time.monotonic() - started
@@ -99,17 +101,15 @@ def _chosen(models: Sequence[Projection], only: Sequence[str]) -> list[Projectio
     known = {each.name: each for each in models}
     for name in only:
         if name not in known:
-            raise UsageError(f"there is no read model {name}: name one of {', '.join(sorted(known))}")
+            raise UsageError(problem("read-model-unknown", name=name, known=", ".join(sorted(known))))
     return [known[name] for name in dict.fromkeys(only or known)]
 
 
 def _schema_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a schema: use lower-case letters, digits and _, up to 63 of them")
+        raise UsageError(problem("schema-name-malformed", name=f"{name!r}"))
     if _RESERVED.fullmatch(name):
-        raise UsageError(
-            f"schema {name} is not for this: choose a name that is neither PostgreSQL's nor a generation's"
-        )
+        raise UsageError(problem("schema-name-reserved", name=name))
     return name
 
 
@@ -121,10 +121,10 @@ def _reserved(connection: Connection, chosen: Sequence[Projection], schema: str)
     """An empty schema with the tables, to be renamed; dropped where it was not."""
     with connection.begin():
         if not generations.reserve(connection, f"as of: {schema}"):
-            raise UsageError(f"schema {schema} is being built by another process: wait for it, or stop it")
+            raise UsageError(problem("schema-being-built", schema=schema))
         whose = _comment_of(connection, schema)
         if whose is not None and not whose.startswith(MARK):
-            raise UsageError(f"schema {schema} exists and is not ours: choose another name, it is left as it is")
+            raise UsageError(problem("schema-not-ours", schema=schema))
         for left in _left_by_killed_runs(connection, schema):
             generations.abandon(connection, left)
     building = f"as_of_{secrets.token_hex(4)}"
@@ -147,20 +147,19 @@ def _drop_ours(connection: Connection, schema: str) -> None:
     if whose is None:
         return
     if not whose.startswith(MARK):
-        raise UsageError(f"schema {schema} exists and is not ours: choose another name, it is left as it is")
+        raise UsageError(problem("schema-not-ours", schema=schema))
     try:
         generations.drop_things(connection, schema, among=METADATA.tables)
     except generations.InUse as error:
-        raise UsageError(
-            f"schema {schema} holds, or is used by, what is not ours ({error}): move that elsewhere, or choose"
-            " another name"
-        ) from error
+        raise UsageError(problem("schema-in-use", schema=schema, reason=error)) from error
 
 
 def _comment_of(connection: Connection, schema: str) -> str | None:
     """The comment of the schema; None where there is no such schema."""
-    query = text("SELECT coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace WHERE nspname = :name")
-    comment = connection.execute(query, {"name": schema}).scalar()
+    comment = connection.execute(
+        text("SELECT coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace WHERE nspname = :name"),
+        {"name": schema},
+    ).scalar()
     return None if comment is None else str(comment)
 
 

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.postgres.log_reader import LogReader
 from application.progress import Progress
-from domain.errors import Unavailable, UsageError
+from domain.errors import Unavailable, UsageError, problem
 from history.rebuild import generations
 from history.rebuild.generations import Busy
 from history.rebuild.loading import Building, LoadProgress, Sources, fold_into, ignored_by
@@ -94,7 +94,7 @@ class Replay:
                     at, read = self._take_over(connection, reader, work, mark, loaded.events, failures)
                     loaded = LoadProgress(at, loaded.events + read, failures)
         except DBAPIError as error:
-            raise Unavailable(f"the rebuild was broken off ({first_line(error)}): start it again") from error
+            raise Unavailable(problem("rebuild-broken-off", reason=first_line(error))) from error
         finally:
             reader.close()
             engine.dispose()
@@ -118,9 +118,9 @@ class Replay:
         known = ", ".join(sorted(self._models))
         for name in names:
             if name == "integration":
-                raise UsageError("the outbox of integration events is never rebuilt: they would all be sent again")
+                raise UsageError(problem("outbox-never-rebuilt"))
             if name not in self._models:
-                raise UsageError(f"there is no read model {name}: name one of {known}")
+                raise UsageError(problem("read-model-unknown", name=name, known=known))
         return [self._models[name] for name in dict.fromkeys(names or self._models)]
 
     @contextmanager
@@ -129,7 +129,7 @@ class Replay:
         with connection.begin():
             for projection in chosen:
                 if not generations.reserve(connection, projection.name):
-                    raise UsageError(f"{projection.name} is being rebuilt by another process: wait for it, or stop it")
+                    raise UsageError(problem("read-model-being-rebuilt", projection=projection.name))
             ensure(connection, chosen)
         schemas: dict[str, str] = {}
         try:
@@ -182,10 +182,7 @@ class Replay:
                 return at, read
             except Busy as busy:
                 if time.monotonic() > until:
-                    raise Unavailable(
-                        f"{name} cannot be swapped, another session has its tables locked ({busy}):"
-                        " end long transactions on it"
-                    ) from busy
+                    raise Unavailable(problem("read-model-locked", name=name, busy=busy)) from busy
             time.sleep(rng.uniform(0.02, 0.2))
 
     def _apply(

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Table, text
 from sqlalchemy.exc import DBAPIError
 
 from application.progress import Progress
-from domain.errors import Unavailable, UsageError
+from domain.errors import Unavailable, UsageError, problem
 from history.rebuild.generations import quote
 from history.rebuild.parallel_load import first_line
 from projections.base import Projection
@@ -48,7 +48,7 @@ def compare(
         return _compare(engine, first, second, models, say)
     except DBAPIError as error:
         raise Unavailable(
-            f"schemas {first} and {second} cannot be compared ({first_line(error)}): try again"
+            problem("schemas-not-comparable", first=first, second=second, reason=first_line(error))
         ) from error
 
 
@@ -58,7 +58,7 @@ def refuse_unknown(engine: Engine, schema: str, models: Sequence[Projection]) ->
         with engine.connect() as connection:
             _known(connection, schema, models)
     except DBAPIError as error:
-        raise Unavailable(f"schema {schema} cannot be looked at ({first_line(error)}): try again") from error
+        raise Unavailable(problem("schema-unreadable", schema=schema, reason=first_line(error))) from error
 
 
 def _compare(
@@ -87,7 +87,7 @@ def _known(connection: Connection, schema: str, models: Sequence[Projection]) ->
     there = set(connection.execute(query, {"schema": schema}).scalars())
     found = there & {table.name for each in models for table in each.tables}
     if not found:
-        raise UsageError(f"there are no read models in schema {schema}: see `tenantry replay as-of`")
+        raise UsageError(problem("schema-without-read-models", schema=schema))
     return found
 
 

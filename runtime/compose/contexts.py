@@ -6,7 +6,7 @@ from adapters.postgres.contexts import ContextReader, ContextStore
 from adapters.postgres.in_force import InForceStream
 from application.in_force import InForceRecorder
 from domain.configuration import Configuration
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 from projections.contexts import ContextRules
 from runtime import proposal
 from runtime.compose.parts import Parts
@@ -55,7 +55,9 @@ def check_lease(settings: Settings) -> None:
     stall = settings.append_timeout_seconds + AGENT_SECONDS + settings.database_failover_seconds
     if settings.context_lease_seconds <= stall:
         raise UsageError(
-            f"setting context_lease_seconds is {settings.context_lease_seconds:g}: it must exceed {stall:g} s, which is"
-            " append_timeout_seconds, 0.25 s of the high-water agent, and database_failover_seconds together; else"
-            " every failover refuses all access"
+            problem(
+                "context-lease-too-short",
+                context_lease_seconds=f"{settings.context_lease_seconds:g}",
+                stall=f"{stall:g}",
+            )
         )

@@ -27,5 +27,4 @@ def heartbeat_of(
 ) -> Heartbeat:
     name = name or worker_name(kind)
     card = WorkerCard(parts.settings.data_dir, name=name, kind=kind)
-    url = parts.endpoints.database_url
-    return Heartbeat(url, name=name, kind=kind, details=details, outages=outages, card=card)
+    return Heartbeat(parts.endpoints.database_url, name=name, kind=kind, details=details, outages=outages, card=card)

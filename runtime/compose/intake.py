@@ -54,8 +54,7 @@ class IncomingMessages:
 
     def __init__(self, master_key: bytes, *, lifecycle_topic: str) -> None:
         self._lifecycle_topic = lifecycle_topic
-        key = hmac.digest(master_key, b"tenantry.message-digest.v1", "sha256")
-        self._digest = hmac.new(key, digestmod="sha256")
+        self._digest = hmac.new(hmac.digest(master_key, b"tenantry.message-digest.v1", "sha256"), digestmod="sha256")
 
     def read(self, message: Message) -> Inbound:
         """A message on Kafka, as the lifecycle takes it."""

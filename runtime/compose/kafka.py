@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from adapters.kafka.ports import Consumer, OnAssign, Producer
-from domain.errors import UsageError
+from domain.errors import UsageError, problem
 
 if TYPE_CHECKING:
     from runtime.compose.parts import Parts
@@ -39,8 +39,5 @@ def client_of(settings: Settings) -> tuple[Callable[..., Consumer], Callable[...
     except ModuleNotFoundError as error:
         if error.name != "confluent_kafka":
             raise
-        raise UsageError(
-            "setting kafka_client is confluent-kafka, which is not installed: pip install 'tenantry[fast]', or leave"
-            " the setting at kafka-python"
-        ) from None
+        raise UsageError(problem("kafka-client-not-installed")) from None
     return confluent.ConfluentConsumer, confluent.ConfluentProducer

@@ -9,7 +9,7 @@ from adapters.postgres import migrations
 from adapters.postgres.connection import LONG, connect
 from adapters.postgres.errors import answering
 from adapters.postgres.reader_role import ensure_reader_role
-from domain.errors import Unavailable, UsageError
+from domain.errors import Unavailable, UsageError, problem
 from domain.tenant.approval import pending_approvals_of
 from runtime import proposal
 from runtime.compose.kafka import client_of
@@ -83,7 +83,4 @@ def _ensure_databases(parts: Parts) -> None:
     except Unavailable as error:
         if not isinstance(error.__cause__, errors.InsufficientPrivilege):
             raise
-        raise UsageError(
-            f"this database user may not create the shards' databases ({', '.join(names)}): create them, give it"
-            " CREATEDB, or name your own [[shards]] in tenantry.toml"
-        ) from error
+        raise UsageError(problem("shard-databases-missing", names=", ".join(names))) from error

@@ -1,14 +1,20 @@
-"""docs/reference/errors.md, written from the table of problem texts: each code, its cause and its remedy."""
+"""docs/reference/errors.md, written from the tables of problem texts: each code, its cause and its remedy."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
-from application.problem_texts import MEANINGS, TEXTS, ProblemText
+from application.problem_texts import MEANINGS, TEXTS
+from domain.problem_text import OUTER_TEXTS, ProblemText
+
+for _name in ("adapters", "audit", "history", "runtime", "workers"):
+    import_module(_name)  # each brings its texts
 
 _HEAD = """# Errors
 
-Written by `make schemas` from [application/problem_texts.py](../../application/problem_texts.py).
+Written by `make schemas` from [application/problem_texts.py](../../application/problem_texts.py) and the
+`problem_texts.py` of the other rooms.
 
 An error is a code with data. The quarantine shows the code of a message as its rule; commands print the sentence.
 `SCOPE` and other words in capitals are the data of the error; what stands in brackets is left out where there is none.
@@ -34,7 +40,7 @@ class _Names(dict[str, object]):
 
 def text() -> str:
     """The whole page."""
-    filled = {code: each.filled(_Names()) for code, each in TEXTS.items()}
+    filled = {code: each.filled(_Names()) for code, each in [*TEXTS.items(), *OUTER_TEXTS.items()]}
     filled |= {
         code: ProblemText(meaning, "do what the sentence says, and send it again") for code, meaning in MEANINGS.items()
     }

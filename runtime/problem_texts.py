@@ -1,0 +1,31 @@
+"""Problem texts of the settings and the files beside them: the cause and the remedy of each code."""
+
+from domain.problem_text import add_texts
+
+add_texts(
+    {
+        "context-lease-too-short": (
+            "setting context_lease_seconds is {context_lease_seconds}",
+            (
+                "it must exceed {stall} s, which is append_timeout_seconds, 0.25 s of the high-water agent, and"
+                " database_failover_seconds together; else every failover refuses all access"
+            ),
+        ),
+        "file-not-utf8": ("{what} {path} is no text in UTF-8", "correct the path"),
+        "file-unreadable": ("{what} {path}: {reason}", "correct the path"),
+        "kafka-client-not-installed": (
+            "setting kafka_client is confluent-kafka, which is not installed",
+            "pip install 'tenantry[fast]', or leave the setting at kafka-python",
+        ),
+        "no-tenantry-runs": (
+            "no Tenantry runs in {data_dir}",
+            "start `tenantry up` there, name another --data-dir, or set {missing}",
+        ),
+        "shard-databases-missing": (
+            "this database user may not create the shards' databases ({names})",
+            "create them, give it CREATEDB, or name your own [[shards]] in tenantry.toml",
+        ),
+        "shard-url-unreadable": ("the url of shard {name} cannot be read", "write postgresql://user:password@host/db"),
+        "topic-missing": ("topic {name} is not there", "run `tenantry migrate`"),
+    }
+)
