@@ -49,7 +49,7 @@ def test_diff_names_what_differs(desk: Desk, moments: tuple[int, int, int]) -> N
     before, during, after = map(str, moments)
     told = desk.json("diff", TENANT, "--from", before, "--to", during)
     changes = {change["where"]: (change["before"], change["after"]) for change in told["changes"]}
-    assert changes["wanted.products.jira-software.wish"] == ("open", "closed")
+    assert changes["desired_state.products.jira-software.desired"] == ("open", "closed")
     assert changes["licenses.jira-software.active"] == (True, False)
     assert changes["sites.access"] == ("open", "closed")
     assert told["to"]["position"] == moments[1]
