@@ -16,13 +16,13 @@ from cli.command import command
 from cli.operators import By, Reason
 from cli.output import Line, Report, error_line
 from cli.scopes import ProductArgument, ScopesArgument, TenantArgument, product_of, scope_of
-from cli.show import snapshot_of
 from domain.errors import UsageError, problem
 from domain.scope.purges import is_past_return
 from domain.scope.steps import Scope
 from runtime.compose import Parts
 from runtime.compose.operators import operating_of
 from runtime.compose.resources import recreating_of
+from runtime.reports.tenant import snapshot_of
 
 
 @command

@@ -107,8 +107,6 @@ add_texts(
         "sidecar-key-missing": ("there is no key to sign with", "{reason}"),
         "sidecar-not-installed": ("the sidecar needs uvicorn", "install tenantry[context]"),
         "sidecar-url": ("{bad} is no URL of a service", "begin it with http:// or https://"),
-        "tenant-not-yet": ("tenant {tenant_id} did not exist yet", "it was created at {time} (position {position})"),
-        "tenant-unknown": ("there is no tenant {tenant_id}", "{known}"),
         "tenant-without-messages": ("no message of a tenant {tenant} has ever come in", "see `tenantry tenants`"),
         "timeline-kind-unknown": ("there is no kind {each} of entries", "use {KINDS}"),
     }

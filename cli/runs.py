@@ -14,7 +14,6 @@ from cli import acting, plans
 from cli.command import command
 from cli.output import Line, Report, Styled, age, perhaps_more, table
 from cli.scopes import ProductArgument, ScopeArgument, scope_of
-from cli.show import snapshot_of
 from domain import customer as customers
 from domain.errors import UsageError, problem
 from domain.event import Recorded
@@ -25,6 +24,7 @@ from domain.times import clock
 from history.story import Line as StoryLine
 from history.story import Run, standing, tell
 from runtime.compose import Parts, utc_now
+from runtime.reports.tenant import snapshot_of
 
 app = typer.Typer(
     help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release, ensure,"
