@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import urlencode
 
 from console.access import Person, Refusal, Role
 from console.page import command
 from domain.errors import TenantryError, Unavailable, UsageError, problem
+from domain.operator import Operator
 from domain.scope.steps import Scope
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MOST: Final = 1_000
 """Scopes, or messages, that one form acts on."""
 
+T = TypeVar("T")
 Form = Mapping[str, Sequence[str]]
 
 
@@ -53,16 +55,13 @@ def _on_scopes(kind: str) -> ActForm:
         from application.operator_commands import Act  # noqa: PLC0415 - the live page needs no act
         from runtime.compose.operators import operating_of  # noqa: PLC0415
 
-        reason, scopes = _reason(form), [_scope(text) for text in form.get("scope", ())]
-        _check_number(len(scopes))
-        operating = operating_of(parts)
-
-        def act(scope: Scope) -> None:
-            operating.carry_out(Act(cast("Any", kind), scope, reason), by=_by(person))
-
-        refused, address = _each(parts, scopes, act)
-        spelled = command("runs", kind, str(scopes[0]) if len(scopes) == 1 else "-", reason=reason)
-        done = len(scopes) - len(refused)
+        reason = _reason(form)
+        given = [Act(cast("Any", kind), _scope(text), reason, _seen(text)) for text in form.get("scope", ())]
+        _check_number(len(given))
+        operating, by = operating_of(parts), _by(person)
+        refused, address = _each(parts, given, lambda act: operating.carry_out(act, by=by), name=lambda act: act.scope)
+        spelled = command("runs", kind, str(given[0].scope) if len(given) == 1 else "-", reason=reason)
+        done = len(given) - len(refused)
         return Done(address, spelled, {"act": kind, "done": done, "refused": refused})
 
     return ActForm("operator", carry_out)
@@ -102,21 +101,23 @@ ACTS: Final[Mapping[str, ActForm]] = {
 }
 
 
-def _each(parts: Parts, scopes: Sequence[Scope], act: Callable[[Scope], None]) -> tuple[list[dict[str, str]], str]:
+def _each(
+    parts: Parts, things: Sequence[T], act: Callable[[T], object], *, name: Callable[[T], object]
+) -> tuple[list[dict[str, str]], str]:
     """What was refused, and the page of the acts. One act that is refused alone is an error; Unavailable ends all."""
     from application.problem_texts import sentence  # noqa: PLC0415
 
     before = parts.log.advance_mark()
     refused: list[dict[str, str]] = []
-    for scope in scopes:
+    for thing in things:
         try:
-            act(scope)
+            act(thing)
         except Unavailable:
             raise
         except TenantryError as error:
-            if len(scopes) == 1:
+            if len(things) == 1:
                 raise
-            refused.append({"scope": str(scope), "refused": sentence(error)})
+            refused.append({"on": str(name(thing)), "refused": sentence(error)})
     return refused, _acts(before, parts.log.advance_mark(), refused=len(refused))
 
 
@@ -125,29 +126,33 @@ def _acts(after: int, upto: int, *, refused: int = 0) -> str:
     return f"/acts?{urlencode(values)}"
 
 
-def _by(person: Person) -> str:
-    return f"{person}, console"
+def _by(person: Person) -> Operator:
+    return Operator(person.subject, person.issuer, channel="console")
 
 
 def _reason(form: Form) -> str:
-    reason = _one(form, "reason")
-    if len(reason) > 1024:
-        raise UsageError(problem("reason-too-long", text=len(reason), longest=1024))
-    return reason
+    from application.operator_event import checked_reason  # noqa: PLC0415
+
+    return checked_reason(form.get("reason", [""])[0])
 
 
 def _one(form: Form, name: str) -> str:
     text = form.get(name, [""])[0].strip()
     if not text:
-        raise UsageError(problem("reason-empty" if name == "reason" else "console-nothing-named"))
+        raise UsageError(problem("console-nothing-named"))
     return text
 
 
 def _scope(text: str) -> Scope:
+    """A scope, and after a blank perhaps the version that was seen of it."""
     try:
-        return Scope.parse(text)
+        return Scope.parse(text.partition(" ")[0])
     except ValueError as error:
         raise UsageError(problem("console-value-unknown", value=text[:200], name="scope", known=str(error))) from None
+
+
+def _seen(text: str) -> str | None:
+    return text.partition(" ")[2] or None
 
 
 def _check_number(count: int) -> None:

@@ -21,6 +21,7 @@ add_texts(
             "no Tenantry runs in {data_dir}",
             "start `tenantry up` there, name another --data-dir, or set {missing}",
         ),
+        "scope-malformed": ("{reason}, or TENANT PRODUCT", "see `tenantry runs list`"),
         "shard-databases-missing": (
             "this database user may not create the shards' databases ({names})",
             "create them, give it CREATEDB, or name your own [[shards]] in tenantry.toml",

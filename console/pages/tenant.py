@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from adapters.postgres.past import Moment
     from runtime.compose.parts import Parts
 
-SHOWN: Final = ("sites", "licenses", "placements", "provisionings")
-"""The read models of the page: those without persons."""
 STEPS: Final = ("commerce", "site", "region", "configuration", "identity", "database", "license")
 
 Json = dict[str, Any]
@@ -60,9 +58,10 @@ def _state(parts: Parts, tenant_id: str, at: Moment | None) -> Json:
     from runtime.compose.read_models import READ_MODELS  # noqa: PLC0415
     from runtime.reports.tenant import tell, tell_at  # noqa: PLC0415
 
+    impersonal = [each for each in READ_MODELS if not each.personal]
     if at is None:
-        return tell(parts, tenant_id, projections=[each for each in READ_MODELS if each.name in SHOWN])
-    shown = {"tenant_id", "desired_state", "actual", *SHOWN}
+        return tell(parts, tenant_id, projections=impersonal)
+    shown = {"tenant_id", "desired_state", "actual", *(each.name for each in impersonal)}
     return {name: value for name, value in tell_at(parts, tenant_id, at).items() if name in shown}
 
 

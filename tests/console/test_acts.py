@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, failure
 from tests.cli.test_guard import six_deactivated
 from tests.console.asking import Browser
@@ -61,3 +63,24 @@ def test_a_plan_is_approved_and_an_old_hash_is_refused(desk: Desk, browser: Brow
     [act] = browser.get(place).json["acts"]
     assert act["state"] == "converged"
     assert desk.json("show", TENANT)["actual"]["products"]["jira-software"]["level"] == "retained"
+
+
+def test_an_act_names_the_version_that_was_seen_and_is_refused_when_it_has_moved(desk: Desk, browser: Browser) -> None:
+    failure(desk)
+    page = browser.get(f"/rehearse?act=retry&scope={FAMILY}")
+    [given] = re.findall(r'name="scope" value="([^"]+)"', page.text)
+    form = {"form_token": page.form_token(), "scope": given, "reason": "a new disk"}
+    desk.comes("product.suspended", product="jira-software", reason="unpaid")
+    moved = browser.post("/act/retry", form)
+    assert (moved.status, moved.code) == (400, "scope-moved")
+    sent = browser.sends(
+        "/rehearse?act=retry",
+        "retry",
+        scope=re.findall(r'name="scope" value="([^"]+)"', browser.get(f"/rehearse?act=retry&scope={FAMILY}").text),
+        reason="a new disk",
+    )
+    assert sent.status == 303
+    [event] = [each for each in desk.parts.log.load({FAMILY: 0})[FAMILY] if each.cause.kind == "operator"]
+    assert event.cause.act is not None
+    assert (event.cause.act.channel, event.cause.act.issuer, event.cause.act.subject) == ("console", "desk", "ada")
+    assert event.cause.act.seen

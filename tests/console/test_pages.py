@@ -23,7 +23,7 @@ def test_the_page_of_a_tenant_has_what_show_prints(desk: Desk, browser: Browser)
 
 def test_no_person_is_on_the_page_of_a_tenant(desk: Desk, browser: Browser) -> None:
     desk.work()
-    assert "Ada Lovelace" in desk.says("show", TENANT), "the terminal shows it"
+    assert "Ada Lovelace" in desk.says("show", TENANT, "--persons", "--reason", "a test"), "the terminal can show it"
     for path in (f"/t/{TENANT}", f"/t/{TENANT}.json", f"/t/{TENANT}.json?at=1"):
         found = browser.get(path)
         assert (found.status, "Ada" in found.text, "ada@" in found.text) == (200, False, False), path
