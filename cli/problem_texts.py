@@ -49,8 +49,6 @@ add_texts(
         "events-file-unreadable": ("{file}: {reason}", "name a file of CloudEvents, one a line"),
         "lost-database-unnamed": ("name the lost database", "--family KEY, or --product KEY of that family"),
         "message-no-number": ("{wrong} is no number of a message", "see `tenantry quarantine list`"),
-        "message-settled": ("message {number} is {state} already", "only an open one can be {becomes}"),
-        "message-stays": ("message {number} stays in quarantine", "{reason}"),
         "messages-named-twice": (
             "messages are named in two ways",
             "give numbers, or --rule, --source, --type and --tenant, not both",
@@ -63,6 +61,7 @@ add_texts(
         ),
         "partition-moved": ("{found} has moved from {position} to {now} meanwhile", "check it and decide again"),
         "partition-unknown": ("the intake has no partition {name}", "it has {there}"),
+        "persons-without-reason": ("--persons needs a --reason", "say why you look, it is recorded"),
         "product-not-in-catalogue": ("product {key} is not in the catalogue", "it has {products}"),
         "product-not-in-catalogue-then": ("product {product} was in no catalogue at {moment}", "name a later moment"),
         "publish-not-recorded": (
@@ -70,8 +69,6 @@ add_texts(
             "they wait, are quarantined, or no intake runs; see `tenantry status`",
         ),
         "read-model-unnamed": ("no read model is named", "give names, or --all"),
-        "reason-empty": ("--reason is empty", "give a reason, other operators will need it"),
-        "reason-too-long": ("--reason is {text} characters long", "use {longest} at most"),
         "reason-without-reread": ("--reason belongs to --reread", "add that, or leave the reason out"),
         "rebuild-failed": (
             "{left}. The live generation of {failures} is as it was",
@@ -80,7 +77,6 @@ add_texts(
         "rebuild-only-empty": ("--only names no read model", "give some, separated by commas, or leave it out for all"),
         "rejection-nothing-pending": ("nothing was rejected", "no change awaits approval; {parts}"),
         "reread-without-reason": ("--reread takes messages in", "give the reason with --reason"),
-        "scope-malformed": ("{reason}, or TENANT PRODUCT", "see `tenantry runs list`"),
         "scope-named-twice": ("{text} names a scope already", "leave {product} out"),
         "scope-unknown-to-runs": ("there is no scope {scope}", "see `tenantry runs list --tenant {tenant_id}`"),
         "seal-key-unset": (
@@ -107,8 +103,6 @@ add_texts(
         "sidecar-key-missing": ("there is no key to sign with", "{reason}"),
         "sidecar-not-installed": ("the sidecar needs uvicorn", "install tenantry[context]"),
         "sidecar-url": ("{bad} is no URL of a service", "begin it with http:// or https://"),
-        "tenant-not-yet": ("tenant {tenant_id} did not exist yet", "it was created at {time} (position {position})"),
-        "tenant-unknown": ("there is no tenant {tenant_id}", "{known}"),
         "tenant-without-messages": ("no message of a tenant {tenant} has ever come in", "see `tenantry tenants`"),
         "timeline-kind-unknown": ("there is no kind {each} of entries", "use {KINDS}"),
     }
