@@ -14,12 +14,12 @@ from application.rehearsal import Irreversible, Rehearsal
 from cli.command import command
 from cli.output import Line, Report, Styled, table
 from cli.scopes import ProductArgument, scope_of
-from cli.show import snapshot_of
 from domain.operator import Operator
 from history.story import spec_text
 from runtime.compose import Parts
 from runtime.compose.operators import rehearsing_of
 from runtime.proposal import account
+from runtime.reports.tenant import snapshot_of
 
 NOT_UNDONE: Final[dict[Irreversible, str]] = {
     "data-goes": "the database goes, with all data in it",
