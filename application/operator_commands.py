@@ -60,12 +60,16 @@ ActKind = Literal["retry", "hold", "release", "ensure"]
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What an operator wants of a scope, and why; `seen` is the version that the operator looked at (`version_of`)."""
+    """What an operator wants of a scope, and why; `seen` is the version that the operator looked at (`version_of`).
+
+    An ensure of a family `rotates` the password of that product's login role.
+    """
 
     kind: ActKind
     scope: Scope
     reason: str
     seen: str | None = None
+    rotates: str | None = None
 
 
 def version_of(scope: Scope, snapshot: TenantSnapshot) -> str:
@@ -118,7 +122,9 @@ def _ensure(act: Act, actual: Provisioning) -> EnsureRequested:
         raise UsageError(problem("scope-not-converged", scope=scope))
     if actual.is_empty:
         raise UsageError(problem("nothing-to-ensure", scope=scope))
-    return EnsureRequested(tenant_id=scope.tenant_id, kind=scope.kind, key=scope.key, reason=act.reason)
+    return EnsureRequested(
+        tenant_id=scope.tenant_id, kind=scope.kind, key=scope.key, reason=act.reason, rotates=act.rotates
+    )
 
 
 def _resumed(act: Act) -> ScopeResumed:

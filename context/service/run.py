@@ -30,11 +30,16 @@ SERVICE = "context-service"
 
 @dataclass(frozen=True, slots=True)
 class ServiceAddress:
-    """Where the service listens, and who may call: `protect` puts the access middleware around it."""
+    """Where the service listens, and who may call: `protect` puts the access middleware around it.
+
+    With a certificate it is HTTPS.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
     protect: Callable[[App], App] = lambda app: app
+    certificate: Path | None = None
+    certificate_key: Path | None = None
 
 
 def serve(
@@ -95,6 +100,8 @@ def _server(app: App, place: ServiceAddress) -> uvicorn.Server:
             app,
             host=place.host,
             port=place.port,
+            ssl_certfile=place.certificate,
+            ssl_keyfile=place.certificate_key,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -103,6 +110,13 @@ def _server(app: App, place: ServiceAddress) -> uvicorn.Server:
             timeout_graceful_shutdown=1,
         )
     )
+
+
+def run_app(
+    app: App, place: ServiceAddress, *, stop: threading.Event, ready: Callable[[int], None] = lambda _: None
+) -> None:
+    """Serve an application at the address until `stop` is set. Raises OSError where it cannot listen."""
+    asyncio.run(_run(_server(place.protect(app), place), stop, ready))
 
 
 async def _run(server: uvicorn.Server, stop: threading.Event, ready: Callable[[int], None]) -> None:
