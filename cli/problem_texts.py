@@ -47,6 +47,12 @@ add_texts(
         "event-refused": ("{file}, line {number}", "{refusal}; nothing was sent"),
         "event-unnamed": ("{text} is neither an event's id nor its position", "give one of the two"),
         "events-file-unreadable": ("{file}: {reason}", "name a file of CloudEvents, one a line"),
+        "export-grant-malformed": (
+            "{grantee}, {what}{tenant:, tenant %} is no grant",
+            "name a service or user@host, the data in lower case as `audit-log`, and a tenant's id",
+        ),
+        "limits-service-address": ("{host}:{port} cannot be listened on", "{reason}"),
+        "limits-service-not-installed": ("the limits service needs uvicorn", "install tenantry[context]"),
         "lost-database-unnamed": ("name the lost database", "--family KEY, or --product KEY of that family"),
         "message-no-number": ("{wrong} is no number of a message", "see `tenantry quarantine list`"),
         "message-settled": ("message {number} is {state} already", "only an open one can be {becomes}"),
