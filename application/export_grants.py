@@ -51,11 +51,11 @@ class ExportGrants:
 
         return transact(self.log, decided)
 
-    def take(self, request: ExportRequest, wanted: Amounts) -> Chunk:
+    def take(self, request: ExportRequest, asked: Amounts) -> Chunk:
         """The next chunk for that export. Raises UsageError where the grant gives none, and Unavailable."""
         event = granted(self.all(), request, now=self.clock())
         limit = Amounts(event.rows, event.bytes)
-        chunk = self.budgets.take(request.grant_id, self.new_id(), wanted=wanted, limit=limit)
+        chunk = self.budgets.take(request.grant_id, self.new_id(), asked=asked, limit=limit)
         if chunk is None:
             raise UsageError(
                 problem("export-budget-used-up", grant=request.grant_id, rows=event.rows, bytes=event.bytes)

@@ -34,16 +34,16 @@ class Admitted(NamedTuple):
 class RateCoordinator(Protocol):
     """Admits chunks of a rate to processes."""
 
-    def admit(self, rate: Rate, wanted: int) -> Admitted:
-        """At most `wanted` requests. Raises Unavailable."""
+    def admit(self, rate: Rate, requests: int) -> Admitted:
+        """At most `requests` requests. Raises Unavailable."""
 
 
-def admitted(rate: Rate, wanted: int, *, next_us: int, now_us: int) -> tuple[Admitted, int]:
+def admitted(rate: Rate, requests: int, *, next_us: int, now_us: int) -> tuple[Admitted, int]:
     """What is admitted now, and the next time after that."""
     interval = MICROSECONDS / rate.per_second
     ahead = max(0, next_us - now_us)
     free = int(rate.burst - ahead / interval)
-    count = max(0, min(wanted, free))
+    count = max(0, min(requests, free))
     after = max(next_us, now_us) + round(count * interval)
     missing = after + round(interval) - now_us - round(rate.burst * interval)
     return Admitted(count, max(0, missing) / MICROSECONDS), after

@@ -55,9 +55,9 @@ class UnderGrant:
     request: ExportRequest
 
     def spend(self, rows: int, size: int) -> None:
-        wanted = Amounts(rows, size)
-        chunk = self.grants.take(self.request, wanted)
-        if chunk.amounts != wanted:
+        asked = Amounts(rows, size)
+        chunk = self.grants.take(self.request, asked)
+        if chunk.amounts != asked:
             self.grants.budgets.give_back(self.request.grant_id, chunk.id, chunk.amounts)
             raise UsageError(
                 problem("export-exceeds-grant", grant=self.request.grant_id, what=WHAT, grantee=self.request.grantee)

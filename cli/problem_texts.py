@@ -31,8 +31,8 @@ add_texts(
         "context-service-address": ("{host}:{port}", "{reason}"),
         "context-service-not-installed": ("the context service needs uvicorn", "install tenantry[context]"),
         "context-service-without-keys": (
-            "without keys anybody could ask, so {host} is not listened on",
-            "give --keys and --allow-list",
+            "without an allow-list anybody could ask, so {host} is not listened on, and no key counts",
+            "give --allow-list",
         ),
         "credentials-no-role": (
             "product {product} of tenant {tenant} has no database role",

@@ -1,6 +1,6 @@
 """The limits service's HTTP: chunks of rates and of grants to export. A bare ASGI application, behind the middleware.
 
-    POST /v1/limits/{name}/chunks                        {wanted}                        {requests, again_seconds}
+    POST /v1/limits/{name}/chunks                        {requests}                      {requests, again_seconds}
     POST /v1/export-grants/{grant}/chunks                {what, tenant_id, rows, bytes}  {chunk_id, rows, bytes}
     POST /v1/export-grants/{grant}/chunks/{chunk}/rest   {rows, bytes}
     GET  /livez /readyz
@@ -34,8 +34,8 @@ T = TypeVar("T")
 Answer = tuple[int, object]
 
 
-class _Wanted(msgspec.Struct, forbid_unknown_fields=True):
-    wanted: int
+class _Requests(msgspec.Struct, forbid_unknown_fields=True):
+    requests: int
 
 
 class _Export(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,25 +81,26 @@ class LimitsApp:
             return 200, {"live": True}
         match scope["method"], scope["path"].split("/")[1:]:
             case "POST", ["v1", "limits", name, "chunks"]:
-                return await asyncio.to_thread(self._admit, _caller(scope), name, await _body(receive, _Wanted))
+                return await asyncio.to_thread(self._admit, _caller(scope), name, await _body(receive, _Requests))
             case "POST", ["v1", "export-grants", grant, "chunks"]:
                 return await asyncio.to_thread(self._take, _caller(scope), grant, await _body(receive, _Export))
             case "POST", ["v1", "export-grants", grant, "chunks", chunk, "rest"]:
                 rest = await _body(receive, _Rest)
                 return await asyncio.to_thread(self._give_back, _caller(scope), grant, chunk, rest)
-        return _refusal(404, "path-unknown", "there is no such path")
+            case _:
+                return _refusal(404, "path-unknown", "there is no such path")
 
-    def _admit(self, caller: str, name: str, asked: _Wanted) -> Answer:
+    def _admit(self, caller: str, name: str, asked: _Requests) -> Answer:
         limit, callee = self._allow_list().limits.get(name, (None, None))
-        if limit is None or callee != caller or asked.wanted < 1:
+        if limit is None or callee != caller or asked.requests < 1:
             return _refusal(404, "limit-unknown", "the allow-list has no such limit of this service")
-        return 200, self._rates.admit(Rate(*limit), asked.wanted)._asdict()
+        return 200, self._rates.admit(Rate(*limit), asked.requests)._asdict()
 
     def _take(self, caller: str, grant: str, asked: _Export) -> Answer:
-        wanted = Amounts(min(asked.rows, LARGEST), min(asked.bytes, LARGEST))
-        if min(wanted) < 1:
+        amounts = Amounts(min(asked.rows, LARGEST), min(asked.bytes, LARGEST))
+        if min(amounts) < 1:
             raise msgspec.ValidationError("rows and bytes are at least 1")
-        chunk = self._grants.take(ExportRequest(grant, caller, asked.what, asked.tenant_id), wanted)
+        chunk = self._grants.take(ExportRequest(grant, caller, asked.what, asked.tenant_id), amounts)
         return 200, {"chunk_id": str(chunk.id), "rows": chunk.amounts.rows, "bytes": chunk.amounts.bytes}
 
     def _give_back(self, caller: str, grant: str, chunk: str, rest: _Rest) -> Answer:

@@ -14,8 +14,8 @@ class RatesOfDatabase:
     def __init__(self, rates: Rates) -> None:
         self._rates = rates
 
-    def admit(self, limit: Limit, wanted: int) -> Admitted:
+    def admit(self, limit: Limit, requests: int) -> Admitted:
         try:
-            return Admitted(*self._rates.admit(Rate(*limit), wanted))
+            return Admitted(*self._rates.admit(Rate(*limit), requests))
         except TenantryError as error:
             raise CoordinatorUnavailable(str(error)) from None

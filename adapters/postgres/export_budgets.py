@@ -26,12 +26,12 @@ class PostgresExportBudgets:
     def close(self) -> None:
         self._sessions.close()
 
-    def take(self, grant_id: str, chunk_id: UUID, *, wanted: Amounts, limit: Amounts) -> Chunk | None:
+    def take(self, grant_id: str, chunk_id: UUID, *, asked: Amounts, limit: Amounts) -> Chunk | None:
         with self._sessions() as session, session.transaction():
             session.execute(_MAKE, (grant_id,), prepare=True)
             row = session.execute(_LOCK, (grant_id,), prepare=True).fetchone()
             assert row is not None, "it was made above, and is never deleted"
-            taken = Amounts(min(wanted.rows, limit.rows - row[0]), min(wanted.bytes, limit.bytes - row[1]))
+            taken = Amounts(min(asked.rows, limit.rows - row[0]), min(asked.bytes, limit.bytes - row[1]))
             if taken.rows <= 0 or taken.bytes <= 0:
                 return None
             session.execute(_SPEND, (*taken, grant_id), prepare=True)

@@ -25,11 +25,11 @@ class PostgresRates:
     def close(self) -> None:
         self._sessions.close()
 
-    def admit(self, rate: Rate, wanted: int) -> Admitted:
+    def admit(self, rate: Rate, requests: int) -> Admitted:
         with self._sessions() as session, session.transaction():
             session.execute(_MAKE, (rate.name,), prepare=True)
             next_us, now_us = session.execute(_LOCK, (rate.name,), prepare=True).fetchone() or (0, 0)
-            found, after = admitted(rate, wanted, next_us=next_us, now_us=now_us)
+            found, after = admitted(rate, requests, next_us=next_us, now_us=now_us)
             if found.requests:
                 session.execute(_MOVE, (after, rate.name), prepare=True)
         return found

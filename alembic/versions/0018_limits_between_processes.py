@@ -1,4 +1,4 @@
-"""Limits between processes: what is spent of grants to export, and up to when requests at a rate are admitted."""
+"""Limits between processes, and service keys among the contexts: the keys are those of the log so far."""
 
 from alembic import op
 
@@ -34,6 +34,12 @@ CREATE TABLE context_service_keys (
     position bigint NOT NULL
 );
 CREATE INDEX context_service_keys_position_idx ON context_service_keys (position);
+
+INSERT INTO context_service_keys
+SELECT DISTINCT ON (data ->> 'key_id') data ->> 'key_id', data ->> 'public_key', notification_id FROM (
+    SELECT notification_id, convert_from(state, 'UTF8')::jsonb -> 'data' AS data
+    FROM stored_events WHERE originator_id = 'service-keys:'
+) AS events ORDER BY data ->> 'key_id', notification_id DESC;
 """
 
 

@@ -29,8 +29,8 @@ class Chunk(NamedTuple):
 class ExportBudgets(Protocol):
     """What was spent, by grant."""
 
-    def take(self, grant_id: str, chunk_id: UUID, *, wanted: Amounts, limit: Amounts) -> Chunk | None:
-        """A chunk of at most `wanted`; None where rows or bytes of the limit are used up. Raises Unavailable."""
+    def take(self, grant_id: str, chunk_id: UUID, *, asked: Amounts, limit: Amounts) -> Chunk | None:
+        """A chunk of at most `asked`; None where rows or bytes of the limit are used up. Raises Unavailable."""
 
     def give_back(self, grant_id: str, chunk_id: UUID, rest: Amounts) -> bool:
         """What was not used of a chunk; False where it was given back before, or is more than was taken."""

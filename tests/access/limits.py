@@ -23,13 +23,13 @@ from tenantry_client.access.limits_service import SERVICE
 from tenantry_client.access.rates import Limit
 from tenantry_client.asap import Signer, SigningKey
 
-LIMIT = Limit("reads", per_second=400, burst=40)
+LIMIT = Limit("reads", per_second=100, burst=60)
 ALLOWED = """
 [[allow]]
 caller = "billing"
 callee = "shop"
 routes = ["GET /v1/orders"]
-limit = {name = "reads", per_second = 400, burst = 40}
+limit = {name = "reads", per_second = 100, burst = 60}
 
 [[allow]]
 caller = "shop"

@@ -92,7 +92,8 @@ def test_what_an_export_that_ends_early_did_not_use_goes_back(
 def test_not_a_row_more_than_was_granted_comes_and_the_end_has_a_code(
     running: Running, grants: ExportGrants, connection: psycopg.Connection, limit: dict[str, int]
 ) -> None:
-    grant, seen = granted(grants, **limit), []
+    seen: list[object] = []
+    grant = granted(grants, rows=limit.get("rows", 10_000), size=limit.get("size", 10**7))
     with pytest.raises(ExportRefused) as refused:
         seen.extend(each for each in export(running, grant).rows(connection, ROWS))
     assert refused.value.code == "export-budget-used-up"

@@ -25,15 +25,12 @@ def saturated(running: Running, seconds: float) -> None:
     started = time.monotonic()
     with admitting(running, processes=4, seconds=seconds) as pipes:
         found = collected(pipes, started)
-    first = found.times[0]
-    start, end = first + 0.5, first + seconds - 0.1  # after the burst
-    count, limit = found.between(start, end), RATE * (end - start)
+    count, limit = len(found.times), BURST + RATE * (found.times[-1] - found.times[0])
     assert 0.95 * limit <= count <= 1.02 * limit, f"{100 * count / limit - 100:+.1f} % of the limit"
-    assert len(found.times) <= BURST + RATE * (found.times[-1] - first) + 1, "in all, with the burst"
 
 
 def test_four_processes_admit_the_limit_together_and_no_more(running: Running) -> None:
-    saturated(running, 3.0)
+    saturated(running, 5.0)
 
 
 @pytest.mark.endurance
@@ -51,6 +48,6 @@ def test_without_the_coordinator_there_is_no_new_chunk_and_never_more_than_the_l
         running.process.send_signal(how)
         gone = time.monotonic()
         found = collected(pipes, started)
-    assert found.between(found.times[0], gone) > RATE / 4, "it was at work before"
+    assert found.between(found.times[0], gone) > BURST / 2, "it was at work before"
     assert found.between(gone + CHUNK_SECONDS, gone + 60) == 0
     assert len(found.times) <= BURST + RATE * (gone - found.times[0]) + 1

@@ -29,7 +29,7 @@ def budgets(request: pytest.FixtureRequest) -> Iterator[ExportBudgets]:
 
 
 def taken(budgets: ExportBudgets, rows: int, size: int, grant: str = "x-1") -> Amounts | None:
-    chunk = budgets.take(grant, uuid4(), wanted=Amounts(rows, size), limit=LIMIT)
+    chunk = budgets.take(grant, uuid4(), asked=Amounts(rows, size), limit=LIMIT)
     return chunk and chunk.amounts
 
 
@@ -47,7 +47,7 @@ def test_bytes_end_a_budget_as_rows_do(budgets: ExportBudgets) -> None:
 
 
 def test_the_rest_of_a_chunk_comes_back_once(budgets: ExportBudgets) -> None:
-    chunk = budgets.take("x-1", uuid4(), wanted=Amounts(100, 1_000), limit=LIMIT)
+    chunk = budgets.take("x-1", uuid4(), asked=Amounts(100, 1_000), limit=LIMIT)
     assert chunk is not None
     assert budgets.give_back("x-1", chunk.id, Amounts(40, 300))
     assert budgets.spent("x-1") == (60, 700)
@@ -56,7 +56,7 @@ def test_the_rest_of_a_chunk_comes_back_once(budgets: ExportBudgets) -> None:
 
 
 def test_nobody_gives_back_more_than_was_taken(budgets: ExportBudgets) -> None:
-    chunk = budgets.take("x-1", uuid4(), wanted=Amounts(100, 1_000), limit=LIMIT)
+    chunk = budgets.take("x-1", uuid4(), asked=Amounts(100, 1_000), limit=LIMIT)
     assert chunk is not None
     for rest in (Amounts(101, 0), Amounts(0, 1_001), Amounts(-1, 0), Amounts(0, -1)):
         assert not budgets.give_back("x-1", chunk.id, rest)

@@ -71,9 +71,9 @@ def test_in_no_window_more_than_the_burst_and_the_rate_is_admitted(
 ) -> None:
     rate, next_us, now_us = Rate("r", per_second, burst), 0, 10**15
     counts: list[tuple[int, int]] = []
-    for pause, wanted in asks:
+    for pause, requests in asks:
         now_us += pause
-        found, next_us = admitted(rate, wanted, next_us=next_us, now_us=now_us)
+        found, next_us = admitted(rate, requests, next_us=next_us, now_us=now_us)
         counts.append((now_us, found.requests))
     for first, (start, _) in enumerate(counts):
         for end, _ in counts[first:]:

@@ -15,9 +15,9 @@ class FakeExportBudgets:
     used: dict[str, Amounts] = field(default_factory=dict)
     open: dict[tuple[str, UUID], Amounts] = field(default_factory=dict)
 
-    def take(self, grant_id: str, chunk_id: UUID, *, wanted: Amounts, limit: Amounts) -> Chunk | None:
+    def take(self, grant_id: str, chunk_id: UUID, *, asked: Amounts, limit: Amounts) -> Chunk | None:
         used = self.spent(grant_id)
-        taken = Amounts(min(wanted.rows, limit.rows - used.rows), min(wanted.bytes, limit.bytes - used.bytes))
+        taken = Amounts(min(asked.rows, limit.rows - used.rows), min(asked.bytes, limit.bytes - used.bytes))
         if taken.rows <= 0 or taken.bytes <= 0:
             return None
         self.used[grant_id] = Amounts(used.rows + taken.rows, used.bytes + taken.bytes)

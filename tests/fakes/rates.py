@@ -21,13 +21,13 @@ class FakeRates:
     next_us: dict[str, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def admit(self, rate: Rate, wanted: int) -> Admitted:
+    def admit(self, rate: Rate, requests: int) -> Admitted:
         with self.lock:
             self.asked += 1
             if self.is_away:
                 raise Unavailable("the coordinator does not answer (a test): start it")
             now_us = int(self.now() * 1e6)
             found, self.next_us[rate.name] = admitted(
-                rate, wanted, next_us=self.next_us.get(rate.name, 0), now_us=now_us
+                rate, requests, next_us=self.next_us.get(rate.name, 0), now_us=now_us
             )
             return found

@@ -37,12 +37,12 @@ class Coordinator:
     more: int = 0
     asked: list[tuple[Limit, int]] = field(default_factory=list)
 
-    def admit(self, limit: Limit, wanted: int) -> Admitted:
-        self.asked.append((limit, wanted))
+    def admit(self, limit: Limit, requests: int) -> Admitted:
+        self.asked.append((limit, requests))
         time.sleep(self.slow)
         if self.is_away:
             raise CoordinatorUnavailable("a test")
-        found = min(wanted, self.left)
+        found = min(requests, self.left)
         self.left -= found
         return Admitted(found + self.more, 0.0 if found else 1.0)
 

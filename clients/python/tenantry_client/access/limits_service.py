@@ -53,9 +53,9 @@ class LimitsService:
         self._token = token
         self._timeout = timeout
 
-    def admit(self, limit: Limit, wanted: int) -> Admitted:
+    def admit(self, limit: Limit, requests: int) -> Admitted:
         """A chunk of a rate. Raises CoordinatorUnavailable."""
-        status, body = self._post(f"/v1/limits/{limit.name}/chunks", {"wanted": wanted})
+        status, body = self._post(f"/v1/limits/{limit.name}/chunks", {"requests": requests})
         if status != http.HTTPStatus.OK:
             raise CoordinatorUnavailable(f"the limits service answered {status}")
         found = _read(body, _Chunk)
@@ -63,8 +63,8 @@ class LimitsService:
 
     def take(self, grant_id: str, *, what: str, tenant_id: str | None, rows: int, size: int) -> ExportChunk:
         """A chunk of a grant. Raises ExportRefused, CoordinatorUnavailable."""
-        wanted = {"what": what, "tenant_id": tenant_id, "rows": rows, "bytes": size}
-        status, body = self._post(f"/v1/export-grants/{quote(grant_id, safe='')}/chunks", wanted)
+        asked = {"what": what, "tenant_id": tenant_id, "rows": rows, "bytes": size}
+        status, body = self._post(f"/v1/export-grants/{quote(grant_id, safe='')}/chunks", asked)
         if status == http.HTTPStatus.OK:
             return _read(body, ExportChunk)
         if status == http.HTTPStatus.FORBIDDEN:

@@ -52,8 +52,8 @@ class CoordinatorUnavailable(Exception):
 class RateCoordinator(Protocol):
     """Admits chunks. Used by several threads."""
 
-    def admit(self, limit: Limit, wanted: int) -> Admitted:
-        """At most `wanted`. Raises CoordinatorUnavailable."""
+    def admit(self, limit: Limit, requests: int) -> Admitted:
+        """At most `requests`. Raises CoordinatorUnavailable."""
 
 
 class Verdict(NamedTuple):
@@ -88,11 +88,12 @@ class Verdict(NamedTuple):
 
 
 @dataclass
-class _Held:
-    """What this process holds of one limit."""
+class _Stock:
+    """The chunks of one limit in this process, and what arrived lately."""
 
     chunks: deque[tuple[int, float]] = field(default_factory=deque)
-    wanted: int = 0
+    arrived: int = 0
+    waiting: int = 0
     asked_at: float = 0.0
     a_second: float = 0.0
     chunk: int = 0
@@ -119,48 +120,52 @@ class RateLimits:
     def __init__(self, coordinator: RateCoordinator, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._coordinator = coordinator
         self._monotonic = monotonic
-        self._held: dict[str, _Held] = {}
+        self._stocks: dict[str, _Stock] = {}
 
     async def admit(self, limit: Limit) -> Verdict:
         """Whether one more request may pass now; waits for the coordinator a moment at most."""
-        held = self._held.setdefault(limit.name, _Held())
-        held.wanted += 1
+        stock = self._stocks.setdefault(limit.name, _Stock())
+        stock.arrived += 1
         now = self._monotonic()
         end = now + PATIENCE_SECONDS
-        while not (count := held.count(now)):
-            if held.question is None or held.question.done():
-                if now < held.again_at:
-                    return Verdict(limit, held.code, 0, held.again_at - now)
-                self._ask(limit, held, now)
+        while not (count := stock.count(now)):
+            if stock.question is None or stock.question.done():
+                if now < stock.again_at:
+                    return Verdict(limit, stock.code, 0, stock.again_at - now)
+                self._ask(limit, stock, now)
             if now >= end:
                 return Verdict(limit, "limit-unavailable", 0, 1.0)
-            assert held.question is not None
-            await asyncio.wait({held.question}, timeout=end - now)
+            assert stock.question is not None
+            stock.waiting += 1
+            try:
+                await asyncio.wait({stock.question}, timeout=end - now)
+            finally:
+                stock.waiting -= 1
             now = self._monotonic()
-        held.take()
-        is_low = count - 1 <= held.chunk // 4 and now >= held.again_at
-        if is_low and (held.question is None or held.question.done()):
-            self._ask(limit, held, now)
+        stock.take()
+        is_low = count - 1 <= stock.chunk // 4 and now >= stock.again_at
+        if is_low and (stock.question is None or stock.question.done()):
+            self._ask(limit, stock, now)
         return Verdict(limit, None, count - 1, 0.0)
 
-    def _ask(self, limit: Limit, held: _Held, now: float) -> None:
-        lately = held.wanted / max(now - held.asked_at, 0.001)
-        held.a_second = lately if held.chunk == 0 else (held.a_second + lately) / 2
-        wanted = max(1, min(limit.burst, math.ceil(held.a_second * AHEAD_SECONDS)))
-        held.wanted, held.asked_at, held.chunk = 0, now, wanted
-        held.question = asyncio.create_task(self._question(limit, held, wanted, asked=now))
+    def _ask(self, limit: Limit, stock: _Stock, now: float) -> None:
+        lately = stock.arrived / max(now - stock.asked_at, 0.001)
+        stock.a_second = lately if stock.chunk == 0 else (stock.a_second + lately) / 2
+        requests = max(1, min(limit.burst, max(math.ceil(stock.a_second * AHEAD_SECONDS), stock.waiting)))
+        stock.arrived, stock.asked_at, stock.chunk = 0, now, requests
+        stock.question = asyncio.create_task(self._question(limit, stock, requests, asked=now))
 
-    async def _question(self, limit: Limit, held: _Held, wanted: int, *, asked: float) -> None:
+    async def _question(self, limit: Limit, stock: _Stock, requests: int, *, asked: float) -> None:
         try:
-            found = await asyncio.to_thread(self._coordinator.admit, limit, wanted)
+            found = await asyncio.to_thread(self._coordinator.admit, limit, requests)
         except CoordinatorUnavailable:
             found = _NONSENSE
-        if not 0 <= found.requests <= wanted:
-            held.code, held.again_at = "limit-unavailable", self._monotonic() + PAUSE_SECONDS
+        if not 0 <= found.requests <= requests:
+            stock.code, stock.again_at = "limit-unavailable", self._monotonic() + PAUSE_SECONDS
             return
         if found.requests:
-            held.chunks.append((found.requests, asked + CHUNK_SECONDS))
+            stock.chunks.append((found.requests, asked + CHUNK_SECONDS))
         pause = (
             0.0 if found.requests else max(found.again_seconds, min(AHEAD_SECONDS, limit.burst / limit.per_second) / 2)
         )
-        held.code, held.again_at = "limit-exceeded", self._monotonic() + pause
+        stock.code, stock.again_at = "limit-exceeded", self._monotonic() + pause

@@ -25,6 +25,7 @@ from tenantry_client.context.document import TenantContext
 from tenantry_client.context.hosts import MAX_LENGTH, normal_host
 from tenantry_client.context.lease import (
     GENERATION,
+    KEYS_WORD,
     LEASE_END,
     SEQUENCE,
     WATERMARK,
@@ -143,6 +144,37 @@ class Tenancy:
             context = self._read(host, self._host_entry)
         found = context.products.get(product)
         return {} if found is None else found.configuration
+
+    # -- service keys
+
+    @property
+    def keys_version(self) -> int:
+        """Another number after each change of service keys that this host has heard of."""
+        words = self._words
+        return -1 if self._lease is None else words[KEYS_WORD]
+
+    def service_key(self, key_id: str) -> tuple[str | None, float]:
+        """The public key (PEM; None: there is none in force), and for how many seconds that counts.
+
+        Raises ContextRefused (`lease-expired`, `context-unreadable`).
+        """
+        self._attach()
+        if _now() >= self._words[LEASE_END]:
+            self._attach(again=True)
+        words = self._words
+        left = words[LEASE_END] - _now()
+        if left <= 0:
+            raise ContextRefused("lease-expired", f"no valid lease in {self.directory}: is its sidecar cut off?")
+        if not is_key(key_id):
+            return None, left / 1e9
+        try:
+            store = self._current()
+            with store.env.begin() as transaction:
+                found = transaction.get(key_id.encode(), db=store.keys)
+        except (lmdb.Error, OSError) as error:  # the generation may have changed in between
+            self._store = None
+            raise _unreadable(self.directory, error) from None
+        return (found[NUMBER:].decode() or None) if found is not None else None, left / 1e9
 
     # -- state
 
