@@ -22,6 +22,7 @@ from domain.export_grants import (
     granted,
     grants_of,
 )
+from domain.operator import Operator
 
 Decide = Callable[[Mapping[str, ExportGrant]], ExportGranted | ExportGrantRevoked]
 
@@ -39,13 +40,13 @@ class ExportGrants:
         """Every grant that ever was, by its id."""
         return grants_of(self._recorded())
 
-    def record(self, decide: Decide) -> Recorded:
+    def record(self, decide: Decide, *, by: Operator) -> Recorded:
         """What `decide` answers on the grants as they are, as it was recorded. Raises what it raises, and Conflict."""
 
         def decided() -> tuple[UnitOfWork, Recorded]:
             before = self._recorded()
             event = decide(grants_of(before))
-            act = OperatorAct.begun(by=event.operator, clock=self.clock, new_id=self.new_id)
+            act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
             recorded = act.recorded(event, stream=STREAM, version=len(before) + 1)
             return UnitOfWork(events=[recorded]), recorded
 

@@ -14,6 +14,7 @@ from cli.output import Report, table
 from domain import export_grants
 from domain.errors import UsageError, problem
 from domain.export_grants import ExportGrant, ExportGranted
+from domain.operator import Operator
 from domain.times import in_utc
 from runtime.compose import Parts
 from runtime.compose.operators import export_grants_of
@@ -55,7 +56,7 @@ def grant_export(
         )
     except ValueError:
         raise UsageError(problem("export-grant-malformed", grantee=grantee, what=what, tenant=tenant)) from None
-    export_grants_of(parts).record(partial(export_grants.grant, event=event, now=utc_now()))
+    export_grants_of(parts).record(partial(export_grants.grant, event=event, now=utc_now()), by=Operator.parse(by))
     data = {"grant_id": grant_id, "rows": event.rows, "bytes": event.bytes, "until": in_utc(event.until)}
     whose = f"tenant {tenant}" if tenant else "all tenants"
     return Report(
@@ -69,7 +70,9 @@ def revoke_export(
     parts: Parts, grant_id: Annotated[str, typer.Argument(metavar="GRANT")], reason: Reason, by: By = ""
 ) -> Report:
     """Revoke a grant for good: no further chunk is given of it."""
-    export_grants_of(parts).record(partial(export_grants.revoke, grant_id=grant_id, operator=by, reason=reason))
+    export_grants_of(parts).record(
+        partial(export_grants.revoke, grant_id=grant_id, operator=by, reason=reason), by=Operator.parse(by)
+    )
     return Report({"grant_id": grant_id, "state": "revoked"}, [f"{grant_id} is revoked"])
 
 

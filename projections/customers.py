@@ -78,4 +78,5 @@ PROJECTION: Final = Projection(
     handles=REGISTRY.projected_by("customers"),
     handle=handle,
     query=query,
+    personal=frozenset({"name", "contacts", "administrators"}),
 )

@@ -11,7 +11,10 @@ from application.commerce_comparison import CommerceComparison
 from application.export_grants import ExportGrants
 from application.operator_acts import Acts
 from application.operator_commands import OperatorCommands
+from application.quarantine_commands import QuarantineCommands
 from application.service_keys import ServiceKeys
+from runtime import faults
+from runtime.compose.intake import lifecycle_of, messages_of
 from runtime.compose.parts import Parts
 from runtime.compose.process import new_id, once, once_per_configuration, utc_now
 
@@ -59,6 +62,17 @@ def rates_of(parts: Parts) -> PostgresRates:
 @once
 def quarantine_of(parts: Parts) -> Quarantine:
     return Quarantine(parts.endpoints.database_url, parts.keys)
+
+
+@once
+def quarantine_commands_of(parts: Parts) -> QuarantineCommands:
+    return QuarantineCommands(
+        quarantine=quarantine_of(parts),
+        acts=acts_of(parts),
+        lifecycle=lifecycle_of(parts),
+        restored=messages_of(parts).restored,
+        tell=faults.tell,
+    )
 
 
 @once

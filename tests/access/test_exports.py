@@ -18,11 +18,13 @@ from adapters.postgres.export_budgets import PostgresExportBudgets
 from application.export_grants import ExportGrants
 from domain import export_grants
 from domain.export_grants import ExportGranted
+from domain.operator import Operator
 from runtime.compose.process import new_id, utc_now
 from tenantry_client.access import CoordinatorUnavailable, Export, ExportRefused
 from tenantry_client.access.rates import Limit
 from tests.access.limits import LIMIT, Running, limits_service
 
+ADA = Operator.parse("ada@host")
 LATER = datetime.now(UTC) + timedelta(days=1)
 ROWS = "SELECT n, repeat('x', 92) FROM generate_series(1, 5000) AS n"  # 93 to 96 bytes each
 
@@ -59,7 +61,7 @@ def granted(grants: ExportGrants, *, rows: int = 10_000, size: int = 10**7, gran
         grant_id=grant_id, grantee=grantee, what="orders", rows=rows, bytes=size, until=LATER,
         operator="ada@host", reason="the customer moves away",
     )  # fmt: skip
-    grants.record(partial(export_grants.grant, event=event, now=utc_now()))
+    grants.record(partial(export_grants.grant, event=event, now=utc_now()), by=ADA)
     return grant_id
 
 
@@ -136,7 +138,7 @@ def test_a_revoked_grant_ends_an_export_at_the_next_chunk(
     grant = granted(grants)
     rows = export(running, grant).rows(connection, ROWS)
     seen = [next(rows)]
-    grants.record(partial(export_grants.revoke, grant_id=grant, operator="bo@host", reason="a mistake"))
+    grants.record(partial(export_grants.revoke, grant_id=grant, operator="bo@host", reason="a mistake"), by=ADA)
     with pytest.raises(ExportRefused) as refused:
         seen.extend(rows)
     assert (refused.value.code, len(seen)) == ("export-grant-revoked", 1_000)
