@@ -86,7 +86,7 @@ def _protection(parts: Parts, service: str, *, keys: Path | None, allow_list: Pa
 
     listed, rates = watched(allow_list), RatesOfDatabase(rates_of(parts))
     folder = KeyFolder(keys) if keys is not None else None
-    return lambda app, told: Protection(service, folder or told, listed, rates)(app)
+    return lambda app, of_the_log: Protection(service, folder or of_the_log, listed, rates)(app)
 
 
 @command

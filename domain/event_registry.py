@@ -193,8 +193,6 @@ REGISTRY: Final = EventRegistry(
         EventEntry(export_grants.ExportGranted, ignored=_ACT),
         EventEntry(export_grants.ExportGrantRevoked, ignored=_ACT),
         EventEntry(operators.PersonalDataShown, ignored=_ACT),
-        EventEntry(service_keys.ServiceKeyPublished, ignored=_ACT),
-        EventEntry(service_keys.ServiceKeyRevoked, ignored=_ACT),
         EventEntry(in_force.InForce, "timer", ignored=_IN_FORCE),
     ]
 )
