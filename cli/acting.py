@@ -16,7 +16,6 @@ from cli.command import command
 from cli.operators import By, Reason, Seen
 from cli.output import Line, Report, error_line
 from cli.scopes import ProductArgument, ScopesArgument, TenantArgument, product_of, scope_of
-from cli.show import snapshot_of
 from domain.errors import UsageError, problem
 from domain.operator import Operator
 from domain.scope.purges import is_past_return
@@ -24,6 +23,7 @@ from domain.scope.steps import Scope
 from runtime.compose import Parts
 from runtime.compose.operators import operating_of
 from runtime.compose.resources import recreating_of
+from runtime.reports.tenant import snapshot_of
 
 
 @command

@@ -67,6 +67,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
         "cli.context_sidecar:context_sidecar", "Keep the contexts of all tenants on this host."
     ),
     "limits-service": CommandEntry("cli.limits_service:limits_service", "Give services chunks of rates and grants."),
+    "console": CommandEntry("cli.console:console", "Show the installation in a browser."),
     "schemas": CommandEntry("cli.messages:schemas", "Write the JSON Schemas of the incoming events."),
     "bench": CommandEntry("cli.bench:bench", "Measure a part and the design that it replaced."),
 }

@@ -83,7 +83,6 @@ add_texts(
         "rebuild-only-empty": ("--only names no read model", "give some, separated by commas, or leave it out for all"),
         "rejection-nothing-pending": ("nothing was rejected", "no change awaits approval; {parts}"),
         "reread-without-reason": ("--reread takes messages in", "give the reason with --reason"),
-        "scope-malformed": ("{reason}, or TENANT PRODUCT", "see `tenantry runs list`"),
         "scope-named-twice": ("{text} names a scope already", "leave {product} out"),
         "scope-unknown-to-runs": ("there is no scope {scope}", "see `tenantry runs list --tenant {tenant_id}`"),
         "seal-key-unset": (
@@ -110,8 +109,6 @@ add_texts(
         "sidecar-key-missing": ("there is no key to sign with", "{reason}"),
         "sidecar-not-installed": ("the sidecar needs uvicorn", "install tenantry[context]"),
         "sidecar-url": ("{bad} is no URL of a service", "begin it with http:// or https://"),
-        "tenant-not-yet": ("tenant {tenant_id} did not exist yet", "it was created at {time} (position {position})"),
-        "tenant-unknown": ("there is no tenant {tenant_id}", "{known}"),
         "tenant-without-messages": ("no message of a tenant {tenant} has ever come in", "see `tenantry tenants`"),
         "timeline-kind-unknown": ("there is no kind {each} of entries", "use {KINDS}"),
     }
