@@ -28,16 +28,21 @@ from lmdb import _Database as Database
 
 from tenantry_client.context import environments
 from tenantry_client.context.document import BUCKETS, bucket, fingerprint
-from tenantry_client.context.lease import GENERATION, KEYS_WORD, WATERMARK, LeaseWriter, LogId, now_ns, slot_of
+from tenantry_client.context.lease import (
+    GENERATION,
+    KEYS_WORD,
+    WATERMARK,
+    LeaseWriter,
+    LogId,
+    now_ns,
+    slot_of,
+)
+from tenantry_client.context.store_reader import is_key, store_path
 from tenantry_client.context.stored import pack
 from tenantry_client.context.wire import FORMAT, Changes, Garbled, Hello
 
 CHUNKS_IN_A_COMMIT: Final = 20
 CLEAN: Final = "clean"
-LONGEST_KEY: Final = 511
-NUMBER: Final = 8
-"""Bytes of the version or position before each value."""
-
 _STORE: Final = re.compile(r"store\.(\d+)")
 _WRAP: Final = 1 << 64
 
@@ -60,31 +65,6 @@ class Prepared(NamedTuple):
     generation: int
     watermark: Watermark
     sums: list[int]
-
-
-def store_path(directory: Path, generation: int) -> Path:
-    """The LMDB of one generation."""
-    return directory / f"store.{generation}"
-
-
-def is_key(name: str) -> bool:
-    """Whether LMDB can have it as a key; nothing that is longer, or no text, is ever stored."""
-    try:
-        return 0 < len(name.encode()) <= LONGEST_KEY
-    except UnicodeEncodeError:
-        return False
-
-
-class StoreReader:
-    """One generation of the store, to read. In a forked child it is closed: open another one there."""
-
-    def __init__(self, directory: Path, generation: int) -> None:
-        """Raises lmdb.Error."""
-        self.generation = generation
-        self.env = environments.to_read(store_path(directory, generation))
-        self.tenants = self.env.open_db(b"tenants", create=False)
-        self.hosts = self.env.open_db(b"hosts", create=False)
-        self.keys = self.env.open_db(b"keys", create=False)
 
 
 class StoreWriter:
