@@ -157,25 +157,24 @@ class Tenancy:
     @property
     def keys_version(self) -> int:
         """Another number after each change of service keys that this host has heard of."""
-        words = self._words
-        return -1 if self._lease is None else words[KEYS_WORD]
+        words, _, lease = self._page
+        return -1 if lease is None else words[KEYS_WORD]
 
     def service_key(self, key_id: str) -> tuple[str | None, float]:
         """The public key (PEM; None: there is none in force), and for how many seconds that counts.
 
         Raises ContextRefused (`lease-expired`, `context-unreadable`).
         """
-        self._attach()
-        if _now() >= self._words[LEASE_END]:
-            self._attach(again=True)
-        words = self._words
+        words = self._attached()[0]
+        if _now() >= words[LEASE_END]:
+            words = self._attached(again=True)[0]
         left = words[LEASE_END] - _now()
         if left <= 0:
             raise ContextRefused("lease-expired", f"no valid lease in {self.directory}: is its sidecar cut off?")
         if not is_key(key_id):
             return None, left / 1e9
         try:
-            found = self._current().of_key(key_id.encode())
+            found = self._current(words).of_key(key_id.encode())
         except (lmdb.Error, OSError) as error:  # the generation may have changed in between
             self._store = None
             raise _unreadable(self.directory, error) from None
