@@ -67,7 +67,8 @@ def context_service(
 
     with Parts(settings, endpoints(settings)) as parts:
         parts.knock()
-        place = ServiceAddress(host, port)
+        metrics = settings.metrics_address, settings.metrics_port
+        place = ServiceAddress(host, port, metrics=metrics if metrics[1] is not None else None)
         if allow_list is not None:
             place = replace(place, protect=_protection(parts, SERVICE, keys=keys, allow_list=allow_list))
         try:
