@@ -78,6 +78,9 @@ TEXTS: Final[Mapping[str, ProblemText]] = {
     "database-not-found-missing": ProblemText(
         "nobody has found the database of {scope} missing", "`tenantry reconcile --tenant {tenant}` looks"
     ),
+    "hold-already-over": ProblemText(
+        "a hold of {scope} until {until} would be over already", "name a later time, or none"
+    ),
     "message-settled": ProblemText("message {number} is {state} already", "only an open one can be {becomes}"),
     "message-stays": ProblemText("message {number} stays in quarantine", "{reason}"),
     "no-database": ProblemText("{scope} has no database that could be lost", _SHOW),

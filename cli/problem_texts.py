@@ -48,6 +48,7 @@ add_texts(
         "event-unnamed": ("{text} is neither an event's id nor its position", "give one of the two"),
         "events-file-unreadable": ("{file}: {reason}", "name a file of CloudEvents, one a line"),
         "lost-database-unnamed": ("name the lost database", "--family KEY, or --product KEY of that family"),
+        "duration-malformed": ("{text} is no time of at most {longest} days", "write it as 90s, 30m, 2h or 1d12h"),
         "message-no-number": ("{wrong} is no number of a message", "see `tenantry quarantine list`"),
         "messages-named-twice": (
             "messages are named in two ways",

@@ -61,6 +61,7 @@ Code = Literal[
     "approval-needed",
     "database-not-missing",
     "database-not-found-missing",
+    "hold-already-over",
     "message-settled",
     "message-stays",
     "no-database",
