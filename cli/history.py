@@ -148,7 +148,7 @@ def explain(
     ] = None,
     product: Product = None,
     for_customer: Annotated[
-        bool, typer.Option("--for-customer", help="Print a sentence that can be said to the customer.")
+        bool, typer.Option("--for-customer", help="Print a sentence that can be text to the customer.")
     ] = False,
 ) -> Report:
     """Explain why a product of a tenant (or each one) was usable or not at a moment, back to the message on Kafka."""
@@ -169,7 +169,7 @@ def explain(
     proofs = [_in_force(parts, each) for each in found]
     explained = [{**_explained(each), "in_force": _proof(*proof)} for each, proof in zip(found, proofs, strict=True)]
     sentences = [sentence_for_customer(each, name=then.catalog[each.product].name) for each in found]
-    explained = [{**each, "for_customer": said} for each, said in zip(explained, sentences, strict=True)]
+    explained = [{**each, "for_customer": text} for each, text in zip(explained, sentences, strict=True)]
     data = {"tenant_id": tenant, "at": _moment_data(moment), "products": explained}
     if for_customer:
         return Report(data, sentences)
