@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from console.access import known
+from console.acts import MOST
 from console.desks import ReadingDesk
 from console.page import Ask, ConsolePage, command
+from console.pages.now import cause_of
 from domain.errors import UsageError, problem
 from domain.scope.steps import Scope
 
@@ -23,7 +25,8 @@ HELP: Final = {
 def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     act = known("act", ask.get("act"), tuple(HELP)) or "retry"
     position, tenant = desk.reads.position(), ask.get("tenant")
-    scopes = [_scope(text) for text in ask.many("scope")]
+    cause = ask.get("cause")
+    scopes = cause_of(desk, cause).scopes[:MOST] if cause else [_scope(text) for text in ask.many("scope")]
     rows = _rows(desk, scopes)
     named = (tenant,) if act == "restore" and tenant else (*(str(scope) for scope in scopes[:1]),)
     words = ("restore",) if act == "restore" else ("runs", act)
