@@ -11,7 +11,7 @@ import typer
 from adapters.postgres import overview
 from application.description import STEP_NAMES, describe_actual, describe_scopes
 from application.operator_commands import version_of
-from cli import acting, plans
+from cli import acting, plans, rehearse
 from cli.command import command
 from cli.output import Line, Report, Styled, perhaps_more, table
 from cli.scopes import ProductArgument, ScopeArgument, scope_of
@@ -207,5 +207,5 @@ def _numbered(step: dict[str, Any] | None) -> str | None:
 
 for kind in acting.ACTS:
     app.command(kind)(acting.act_on_scopes(kind))
-for act in (acting.recreate, plans.approve, plans.reject):
+for act in (acting.recreate, plans.approve, plans.reject, rehearse.rehearse):
     app.command()(act)

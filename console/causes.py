@@ -30,7 +30,7 @@ _DIFFERS: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\b[tgr]_[0-9a-z_]+\b|\b
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class SharedCause:
     """`scopes` in the order of tenants; `id` is the same for the same cause, whenever it is looked at."""
 
     id: str
@@ -59,7 +59,7 @@ class Cause:
         }
 
 
-def causes(rows: Iterable[Mapping[str, Any]]) -> list[Cause]:
+def causes(rows: Iterable[Mapping[str, Any]]) -> list[SharedCause]:
     """What needs a person first, and of those the cause with the most scopes. `rows`: of ConsoleReader.troubles."""
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -73,11 +73,11 @@ def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
     return str(row["state"]), _subject(row), str(row["step"] or ""), reason
 
 
-def _cause(key: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> Cause:
+def _cause(key: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> SharedCause:
     first = min(rows, key=lambda row: row["updated_at"])
     retries = [row["retry_at"] for row in rows if row["retry_at"] is not None]
     step = first["step"]
-    return Cause(
+    return SharedCause(
         id=hashlib.sha256("\0".join(key).encode()).hexdigest()[:12],
         need=_NEEDS[first["state"]],
         state=first["state"],

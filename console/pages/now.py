@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from adapters.postgres.console_reads import TROUBLES
 from console.access import Refusal
-from console.causes import Cause, causes
+from console.causes import SharedCause, causes
 from console.desks import ReadingDesk
 from console.page import Ask, ConsolePage, command
 
@@ -47,7 +47,7 @@ def cause_page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     )
 
 
-def cause_of(desk: ReadingDesk, id_: str) -> Cause:
+def cause_of(desk: ReadingDesk, id_: str) -> SharedCause:
     """Raises Refusal where nothing has that cause any more."""
     for cause in causes(desk.reads.troubles()):
         if cause.id == id_:

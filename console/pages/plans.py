@@ -31,11 +31,11 @@ def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     if ask.get("at"):
         moment = parts.past.at(ask.query["at"], now=utc_now())
         then = plan_at(parts, moment.position)
-        data = _told(then, None, hash_ or then.hash)
+        data = _data(then, None, hash_ or _hash(then))
         return _page(data, command("runs", "approve"), position, at=moment.position, extra={"seen": None})
     current = operating_of(parts).plan()
     before = plan_at(parts, seen) if seen is not None and hash_ not in (None, current.hash) else None
-    data = _told(current, before, hash_ or current.hash)
+    data = _data(current, before, hash_ or _hash(current))
     data["settled"] = _settled(parts, hash_) if hash_ not in (None, current.hash) else None
     spelled = command("runs", "approve", *((hash_,) if hash_ and hash_ == current.hash else ()))
     return _page(data, spelled, position, extra={"seen": mark})
@@ -46,12 +46,16 @@ def _page(data: Json, spelled: str, position: int, *, extra: Json, at: int | Non
     return ConsolePage("plan", title, {"settled": None, **data}, spelled, at=at, position=position, extra=extra)
 
 
-def _told(current: Plan, before: Plan | None, hash_: str) -> Json:
+def _hash(plan: Plan) -> str | None:
+    return plan.hash if plan.changes else None
+
+
+def _data(current: Plan, before: Plan | None, hash_: str | None) -> Json:
     """The plan that is asked for, whether it is the current one, and what differs from when it was read."""
     is_current = bool(current.changes) and current.hash == hash_
     shown = before if before is not None and before.hash == hash_ else current
     return {
-        "plan": hash_ if shown.changes or not is_current else None,
+        "plan": hash_,
         "is_current": is_current,
         "current": current.hash if current.changes else None,
         "changes": shown.as_dicts,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from adapters.postgres.quarantine import Quarantine
+from adapters.resources.executors import places, system_of
 from application.commerce_comparison import CommerceComparison
 from application.operator_acts import Acts
 from application.operator_commands import OperatorCommands
 from application.quarantine_commands import QuarantineCommands
 from application.quarantine_rehearsal import QuarantineRehearsal
+from application.rehearsal import Rehearsals
 from application.service_keys import ServiceKeys
 from runtime import faults
 from runtime.compose.intake import lifecycle_of, lifecycle_on, messages_of
 from runtime.compose.parts import Parts
 from runtime.compose.process import new_id, once, once_per_configuration, utc_now
+from runtime.compose.resources import outside_of
 
 
 @once_per_configuration
@@ -25,6 +30,13 @@ def operating_of(parts: Parts) -> OperatorCommands:
         clock=utc_now,
         new_id=new_id,
     )
+
+
+@once_per_configuration
+def rehearsing_of(parts: Parts) -> Rehearsals:
+    there = outside_of(parts)
+    system = partial(system_of, catalog=parts.catalog, lies_on=places(there))
+    return Rehearsals(commands=operating_of(parts), saga=parts.saga, system_of=system, clock=utc_now)
 
 
 @once

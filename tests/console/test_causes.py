@@ -11,8 +11,22 @@ NOW = datetime(2026, 11, 29, 2, 14, tzinfo=UTC)
 
 
 def row(tenant: str, **given: Any) -> dict[str, Any]:
-    base = {"tenant_id": tenant, "kind": "product", "key": "compass", "state": "given_up", "reason": None}
-    base |= {"obstacle": None, "retry_at": None, "updated_at": NOW, "step": 7, "attempt": 3, "step_reason": None}
+    base: dict[str, Any] = {
+        "tenant_id": tenant,
+        "kind": "product",
+        "key": "compass",
+        "state": "given_up",
+        "reason": None,
+    }
+    base |= {
+        "reason": None,
+        "obstacle": None,
+        "retry_at": None,
+        "updated_at": NOW,
+        "step": 7,
+        "attempt": 3,
+        "step_reason": None,
+    }
     return {**base, **given}
 
 
@@ -52,7 +66,13 @@ def test_what_needs_a_person_comes_first_and_of_those_the_largest() -> None:
         row("t-6", reason="no"),
     ]
     found = causes(rows)
-    assert [(cause.need, len(cause.scopes)) for cause in found] == [("person", 2), ("person", 1), ("tries", 1), ("waits", 2)]
+    needs = [(cause.need, len(cause.scopes)) for cause in found]
+    assert needs == [
+        ("person", 2),
+        ("person", 1),
+        ("tries", 1),
+        ("waits", 2),
+    ]
     assert found[-1].reason == "shard eu-1 does not answer"
     assert found[2].retry_at == NOW
 

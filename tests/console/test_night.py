@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, failure
+import psycopg
+
+from domain.errors import Unreachable
+from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, failure, raises
 from tests.cli.test_guard import six_deactivated
 from tests.console.asking import Browser
 
@@ -20,11 +23,17 @@ def test_a_failed_scope_is_a_cause_with_its_reason_and_one_act_for_all(desk: Des
     now = browser.get("/now.json").json
     assert now["needs_a_person"] is True
     first = now["causes"][0]
-    assert (first["state"], first["subject"], first["step"], first["scopes"]) == ("given_up", "jira", "6 database", 1)
+    assert (first["state"], first["subject"], first["scopes"]) == ("given_up", "jira", 1)
     assert "no such disk" in first["reason"]
     cause = browser.get(f"/cause/{first['id']}").text
     assert FAMILY in cause
     before = browser.get(f"/rehearse?act=retry&cause={first['id']}")
+    assert "Nothing of it is beyond undoing" in before.text
+    mark = desk.parts.past.mark()
+    rehearsal = browser.get(f"/rehearse.json?act=retry&cause={first['id']}").json
+    assert [step["step"]["name"] for step in rehearsal["steps"]][:2] == ["region", "database"]
+    assert rehearsal["systems"]
+    assert desk.parts.past.mark() == mark, "nothing was recorded"
     scopes = re.findall(r'name="scope" value="([^"]+)"', before.text)
     assert [scope.split()[0] for scope in scopes] == [FAMILY]
     form = {"form_token": before.form_token(), "scope": scopes, "reason": "a new disk"}
@@ -36,9 +45,10 @@ def test_a_failed_scope_is_a_cause_with_its_reason_and_one_act_for_all(desk: Des
 
 
 def test_a_scope_that_waits_names_what_it_waits_for_and_has_no_act(desk: Desk, browser: Browser) -> None:
-    failure(desk)
+    desk.world.faults = raises(Unreachable("shard eu-1", "connection refused"))
+    desk.work()
     waiting = [cause for cause in browser.get("/now.json").json["causes"] if cause["need"] == "waits"]
-    assert waiting
+    assert [cause["reason"] for cause in waiting] == ["connection refused"]
     assert all("act=retry" not in browser.get(f"/cause/{cause['id']}").text for cause in waiting)
 
 
@@ -134,7 +144,11 @@ def test_a_search_finds_by_each_form_of_a_name(desk: Desk, browser: Browser) -> 
 
     [event] = desk.parts.log.load({JIRA: 0})[JIRA][:1]
     assert ("tenant", f"/t/{TENANT}") in finds(TENANT)
+    with psycopg.connect(desk.parts.endpoints.database_url) as connection:
+        connection.execute("INSERT INTO site_names VALUES ('acme', %s, 1)", (TENANT,))
+        connection.execute("INSERT INTO context_hosts VALUES ('acme.tenantry.example', %s, 1)", (TENANT,))
     assert ("tenant", f"/t/{TENANT}") in finds("acme")
+    assert ("tenant", f"/t/{TENANT}") in finds("ACME.tenantry.ex")
     assert finds(str(event.position)) == [("event", f"/t/{TENANT}/timeline#p{event.position}")]
     assert ("event", f"/t/{TENANT}/timeline#p{event.position}") in finds(str(event.id))
     assert ("message", None) in finds("tenantry.lifecycle/0/1")
@@ -147,13 +161,16 @@ def test_a_search_finds_by_each_form_of_a_name(desk: Desk, browser: Browser) -> 
 
 def test_a_dry_run_says_what_a_retry_would_come_to_and_records_nothing(desk: Desk, browser: Browser) -> None:
     desk.work()
-    desk.came("product.suspended", {"product": "jira-software", "reason": "x"}, is_revised=False)
+    desk.came("product.activated", {"product": "compass", "edition": "of-no-name", "users": 1})
     desk.came("product.activated", {"product": "loom", "edition": "free", "users": 1})
     mark = desk.parts.past.mark()
     page = browser.get("/quarantine.json?dry=1").json
-    assert {row["rule"] for row in page["groups"]} == {"revision-missing", "unknown-product"}
+    assert {row["rule"] for row in page["groups"]} == {"unknown-edition", "unknown-product"}
     by_rule = {row["rule"]: row["dry_run"] for row in page["messages"]}
-    assert (by_rule["unknown-product"]["outcome"], by_rule["unknown-product"]["rule"]) == ("quarantined", "unknown-product")
+    assert (by_rule["unknown-product"]["outcome"], by_rule["unknown-product"]["rule"]) == (
+        "quarantined",
+        "unknown-product",
+    )
     assert desk.parts.past.mark() == mark
     assert {row["state"] for row in desk.json("quarantine", "list")} == {"open"}
     assert "Dry run of 2 messages" in browser.get("/quarantine?dry=1").text

@@ -235,7 +235,7 @@ def test_after_a_fork_parent_and_child_both_look_up(writer: StoreWriter) -> None
 def _hold_a_reader(directory: str, ready: object) -> None:
     tenancy = Tenancy.open(directory)
     tenancy.by_host("t-1.example")
-    store = tenancy._current()  # noqa: SLF001
+    store = tenancy._current(tenancy._page[0])  # noqa: SLF001
     with store.env.begin():
         ready.set()  # type: ignore[attr-defined]
         time.sleep(60)
@@ -342,4 +342,4 @@ def test_a_process_keeps_a_bounded_number_of_documents(writer: StoreWriter) -> N
     with Tenancy.open(writer.directory, kept=2) as tenancy:
         for name in ("t-0", "t-1", "t-2", "t-0"):
             assert tenancy.by_host(f"{name}.example").tenant_id == name
-        assert len(tenancy._kept) == 2  # noqa: SLF001
+        assert len(tenancy._page[1]) == 2  # noqa: SLF001

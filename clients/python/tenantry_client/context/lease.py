@@ -35,6 +35,9 @@ _LOG: Final = slice(16 * 8, 16 * 8 + 64)
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
+Words = memoryview | list[int]
+"""The words of a page, as a reader sees them."""
+
 
 class LeaseUnusable(Exception):
     """There is no page of shared memory that can be believed. The text says what to look at."""

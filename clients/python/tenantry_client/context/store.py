@@ -28,7 +28,8 @@ from lmdb import _Database as Database
 
 from tenantry_client.context import environments
 from tenantry_client.context.document import BUCKETS, bucket, fingerprint
-from tenantry_client.context.lease import GENERATION, WATERMARK, LeaseWriter, LogId, now_ns, slot_of
+from tenantry_client.context.environments import READING
+from tenantry_client.context.lease import GENERATION, WATERMARK, LeaseWriter, LogId, Words, now_ns, slot_of, word_of
 from tenantry_client.context.stored import pack
 from tenantry_client.context.wire import Changes, Garbled, Hello
 
@@ -84,6 +85,33 @@ class StoreReader:
         self.env = environments.to_read(store_path(directory, generation))
         self.tenants = self.env.open_db(b"tenants", create=False)
         self.hosts = self.env.open_db(b"hosts", create=False)
+
+    def of_tenant(self, tenant_id: bytes) -> bytes | None:
+        """The version and the document of the tenant. Raises lmdb.Error."""
+        with READING:
+            transaction = self.env.begin()
+            try:
+                return transaction.get(tenant_id, db=self.tenants)
+            finally:
+                del transaction  # it ends here, and not with the frame, which may live longer than the lock is held
+
+    def of_host(self, host: bytes, words: Words) -> tuple[bytes | None, int, int] | None:
+        """Version and document of the tenant that has the host; its word, and the count before it was read.
+
+        Raises lmdb.Error.
+        """
+        with READING:
+            transaction = self.env.begin()
+            try:
+                owner = transaction.get(host, db=self.hosts)
+                if owner is None:
+                    return None
+                tenant_id = owner[NUMBER:]
+                word = word_of(tenant_id)
+                count = words[word]
+                return transaction.get(tenant_id, db=self.tenants), word, count
+            finally:
+                del transaction
 
 
 class StoreWriter:
