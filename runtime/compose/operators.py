@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+from adapters.encryption import NoKeys
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.postgres.export_budgets import PostgresExportBudgets
 from adapters.postgres.quarantine import Quarantine
+from adapters.postgres.rates import PostgresRates
 from adapters.resources.executors import places, system_of
 from application.commerce_comparison import CommerceComparison
+from application.export_grants import ExportGrants
 from application.operator_acts import Acts
 from application.operator_commands import OperatorCommands
 from application.quarantine_commands import QuarantineCommands
@@ -47,6 +52,24 @@ def acts_of(parts: Parts) -> Acts:
 @once
 def service_keys_of(parts: Parts) -> ServiceKeys:
     return ServiceKeys(log=parts.log, clock=utc_now, new_id=new_id)
+
+
+@once
+def export_grants_of(parts: Parts) -> ExportGrants:
+    budgets = parts.closing(PostgresExportBudgets(parts.endpoints.database_url))
+    return ExportGrants(log=parts.log, budgets=budgets, clock=utc_now, new_id=new_id)
+
+
+def keyless_export_grants_of(parts: Parts) -> ExportGrants:
+    """The same for a service: it reads grants, which hold no personal fields, without the master key."""
+    log = parts.closing(PostgresEventLog(parts.endpoints.database_url, NoKeys()))
+    budgets = parts.closing(PostgresExportBudgets(parts.endpoints.database_url))
+    return ExportGrants(log=log, budgets=budgets, clock=utc_now, new_id=new_id)
+
+
+@once
+def rates_of(parts: Parts) -> PostgresRates:
+    return parts.closing(PostgresRates(parts.endpoints.database_url))
 
 
 @once
