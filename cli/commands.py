@@ -37,13 +37,14 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "tenants": CommandEntry("cli.tenants:tenants", "List tenants with the levels of their products."),
     "wait": CommandEntry("cli.wait:wait", "Wait until a tenant's products are open."),
     "status": CommandEntry("cli.status:status", "Show positions, lags, and waiting work."),
-    "credentials": CommandEntry("cli.credentials:app", "Print and rotate a product's database login, with PASSWORD."),
+    "credentials": CommandEntry("cli.credentials:app", "Print and rotate a product's login, with PASSWORD."),
     "restore": CommandEntry("cli.acting:restore", "Undo the destruction of a tenant before its purge."),
     "acts": CommandEntry("cli.acts:acts", "List the acts of operators."),
+    "changes": CommandEntry("cli.changes:changes", "List what has changed since a time."),
     "reconcile": CommandEntry("cli.reconcile:reconcile", "Compare the log with the real resources."),
     "orphans": CommandEntry("cli.orphans:app", "List and remove resources that belong to no scope."),
     "runs": CommandEntry("cli.runs:app", "List, retry, hold, release and approve runs."),
-    "access": CommandEntry("cli.access:app", "Check and explain the allow-list of services."),
+    "access": CommandEntry("cli.access:app", "Check and explain the allow-list; grant exports."),
     "edge": CommandEntry("cli.edge:app", "Write the edge's proxy configuration."),
     "edge-authorizer": CommandEntry("cli.edge:edge_authorizer", "Run the edge authorizer."),
     "egress": CommandEntry("cli.edge:egress_app", "Write the egress proxy's configuration."),
@@ -63,12 +64,13 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
         "cli.context_service:context_service", "Answer services: who is this tenant, and may it in?"
     ),
     "credential-service": CommandEntry(
-        "cli.credential_service:credential_service", "Give services the database passwords that they were granted."
+        "cli.credential_service:credential_service", "Give services the database passwords they may have."
     ),
     "contexts": CommandEntry("cli.context_service:contexts", "Keep the tenant contexts, or derive all of them anew."),
     "context-sidecar": CommandEntry(
         "cli.context_sidecar:context_sidecar", "Keep the contexts of all tenants on this host."
     ),
+    "limits-service": CommandEntry("cli.limits_service:limits_service", "Give services chunks of rates and grants."),
     "console": CommandEntry("cli.console:console", "Show the installation in a browser."),
     "schemas": CommandEntry("cli.messages:schemas", "Write the JSON Schemas of the incoming events."),
     "bench": CommandEntry("cli.bench:bench", "Measure a part and the design that it replaced."),

@@ -31,8 +31,8 @@ add_texts(
         "context-service-address": ("{host}:{port}", "{reason}"),
         "context-service-not-installed": ("the context service needs uvicorn", "install tenantry[context]"),
         "context-service-without-keys": (
-            "without keys anybody could ask, so {host} is not listened on",
-            "give --keys and --allow-list",
+            "without an allow-list anybody could ask, so {host} is not listened on, and no key counts",
+            "give --allow-list",
         ),
         "credential-service-without-tls": (
             "passwords leave this machine in the clear, so {host} is not listened on",
@@ -46,7 +46,14 @@ add_texts(
         "event-refused": ("{file}, line {number}", "{refusal}; nothing was sent"),
         "event-unnamed": ("{text} is neither an event's id nor its position", "give one of the two"),
         "events-file-unreadable": ("{file}: {reason}", "name a file of CloudEvents, one a line"),
+        "export-grant-malformed": (
+            "{grantee}, {what}{tenant:, tenant %} is no grant",
+            "name a service or user@host, the data in lower case as `audit-log`, and a tenant's id",
+        ),
+        "limits-service-address": ("{host}:{port} cannot be listened on", "{reason}"),
+        "limits-service-not-installed": ("the limits service needs uvicorn", "install tenantry[context]"),
         "lost-database-unnamed": ("name the lost database", "--family KEY, or --product KEY of that family"),
+        "duration-malformed": ("{text} is no time of at most {longest} days", "write it as 90s, 30m, 2h or 1d12h"),
         "message-no-number": ("{wrong} is no number of a message", "see `tenantry quarantine list`"),
         "messages-named-twice": (
             "messages are named in two ways",
@@ -101,7 +108,6 @@ add_texts(
         "sidecar-key-missing": ("there is no key to sign with", "{reason}"),
         "sidecar-not-installed": ("the sidecar needs uvicorn", "install tenantry[context]"),
         "sidecar-url": ("{bad} is no URL of a service", "begin it with http:// or https://"),
-        "tenant-without-messages": ("no message of a tenant {tenant} has ever come in", "see `tenantry tenants`"),
         "timeline-kind-unknown": ("there is no kind {each} of entries", "use {KINDS}"),
     }
 )

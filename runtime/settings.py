@@ -125,6 +125,10 @@ class Settings(BaseSettings):
         default=60, ge=0, le=86_400, allow_inf_nan=False, description="how often the relay seals; 0 = only by command"
     )
 
+    export_without_grant: int = Field(
+        default=100_000, ge=0, description="events that `audit export` writes at most without `--grant`"
+    )
+
     site_domain: str = Field(default="tenantry.example", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$")
     catalog_file: Path | None = Field(default=None, description="products, to be adopted; none = those in the package")
     policy_file: Path | None = Field(

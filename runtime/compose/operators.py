@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from functools import partial
 
+from adapters.encryption import NoKeys
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.postgres.export_budgets import PostgresExportBudgets
 from adapters.postgres.quarantine import Quarantine
+from adapters.postgres.rates import PostgresRates
 from adapters.resources.executors import places, system_of
 from application.commerce_comparison import CommerceComparison
+from application.export_grants import ExportGrants
 from application.operator_acts import Acts
 from application.operator_commands import OperatorCommands
 from application.quarantine_commands import QuarantineCommands
+from application.quarantine_rehearsal import QuarantineRehearsal
 from application.rehearsal import Rehearsals
 from application.service_keys import ServiceKeys
 from runtime import faults
-from runtime.compose.intake import lifecycle_of, messages_of
+from runtime.compose.intake import lifecycle_of, lifecycle_on, messages_of
 from runtime.compose.parts import Parts
 from runtime.compose.process import new_id, once, once_per_configuration, utc_now
 from runtime.compose.resources import outside_of
@@ -49,6 +55,24 @@ def service_keys_of(parts: Parts) -> ServiceKeys:
 
 
 @once
+def export_grants_of(parts: Parts) -> ExportGrants:
+    budgets = parts.closing(PostgresExportBudgets(parts.endpoints.database_url))
+    return ExportGrants(log=parts.log, budgets=budgets, clock=utc_now, new_id=new_id)
+
+
+def keyless_export_grants_of(parts: Parts) -> ExportGrants:
+    """The same for a service: it reads grants, which hold no personal fields, without the master key."""
+    log = parts.closing(PostgresEventLog(parts.endpoints.database_url, NoKeys()))
+    budgets = parts.closing(PostgresExportBudgets(parts.endpoints.database_url))
+    return ExportGrants(log=log, budgets=budgets, clock=utc_now, new_id=new_id)
+
+
+@once
+def rates_of(parts: Parts) -> PostgresRates:
+    return parts.closing(PostgresRates(parts.endpoints.database_url))
+
+
+@once
 def quarantine_of(parts: Parts) -> Quarantine:
     return Quarantine(parts.endpoints.database_url, parts.keys)
 
@@ -59,6 +83,16 @@ def quarantine_commands_of(parts: Parts) -> QuarantineCommands:
         quarantine=quarantine_of(parts),
         acts=acts_of(parts),
         lifecycle=lifecycle_of(parts),
+        restored=messages_of(parts).restored,
+        tell=faults.tell,
+    )
+
+
+def quarantine_rehearsal_of(parts: Parts) -> QuarantineRehearsal:
+    return QuarantineRehearsal(
+        quarantine=quarantine_of(parts),
+        log=parts.log,
+        lifecycle_on=lambda log: lifecycle_on(parts, log),
         restored=messages_of(parts).restored,
         tell=faults.tell,
     )

@@ -12,13 +12,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import urllib3
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from access.protection import Protection, watched
+from cli.credential_service import SERVICE
 from context.credentials.grants import Grants, InvalidGrants
-from context.credentials.run import SERVICE, credential_service_of, serve
-from context.service.run import ServiceAddress
+from context.credentials.run import credential_service_of
+from context.service.run import run_app
 from runtime.compose import Parts
-from tenantry_client.asap import Signer, SigningKey
+from tenantry_client.asap import KeyFolder, Signer, SigningKey
 from tenantry_client.context.credentials import Credentials
 from tenantry_client.context.databases import connect
 from tenantry_client.context.refusals import ContextRefused
@@ -61,15 +64,16 @@ def url(cloud: Cloud, tmp_path: Path) -> Iterator[str]:
     signer(tmp_path)
     stop, told, ports = threading.Event(), threading.Event(), list[int]()
     with Parts(cloud.parts.settings, cloud.parts.endpoints) as parts:
-        app = credential_service_of(
-            parts, keys=tmp_path / "keys", allow_list=tmp_path / "access.toml", grants=tmp_path / "grants.toml"
-        )
+        protected = Protection(SERVICE, KeyFolder(tmp_path / "keys"), watched(tmp_path / "access.toml"))
+        app = protected(credential_service_of(parts, tmp_path / "grants.toml"))
 
         def ready(port: int) -> None:
             ports.append(port)
             told.set()
 
-        thread = threading.Thread(target=serve, args=(app, ServiceAddress()), kwargs={"stop": stop, "ready": ready})
+        thread = threading.Thread(
+            target=run_app, args=(app, ("127.0.0.1", 0)), kwargs={"tls": None, "stop": stop, "ready": ready}
+        )
         thread.start()
         try:
             assert told.wait(20)
@@ -126,6 +130,8 @@ def test_what_no_grant_names_is_refused_and_the_file_is_read_again_without_a_res
         Credentials(url, signer(tmp_path, "stranger"))(eu)
     with refused("credentials-refused"):
         credentials(eu._replace(tenant_id="nobody"))
+    answer = urllib3.request("GET", f"{url}/v1/credentials/{eu.tenant_id}/{JIRA}", retries=False)
+    assert (answer.status, answer.json()["code"]) == (401, "token-missing")
     assert json.loads(cloud.says("credentials", "fetches", "--json")) == []
     (tmp_path / "grants.toml").write_text(GRANTED.replace('"eu"', '"us"'))
     threading.Event().wait(1.1)

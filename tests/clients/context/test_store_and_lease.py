@@ -17,10 +17,11 @@ import pytest
 from tenantry_client.context.document import TenantContext, bucket, encode, fingerprint
 from tenantry_client.context.lease import SHARED_MEMORY, LeaseReader, LeaseUnusable, LogId, lease_path, now_ns
 from tenantry_client.context.refusals import ContextRefused
-from tenantry_client.context.store import StoreTaken, StoreWriter, store_path
+from tenantry_client.context.store import StoreTaken, StoreWriter
+from tenantry_client.context.store_reader import store_path
 from tenantry_client.context.stored import named, pack, unpack
 from tenantry_client.context.tenancy import Tenancy
-from tenantry_client.context.wire import Changes, Garbled, Hello, HostChange, TenantChange
+from tenantry_client.context.wire import FORMAT, Changes, Garbled, Hello, HostChange, TenantChange
 from tests.clients.context.test_formats import context
 
 LOG = LogId("log-1", 0)
@@ -29,7 +30,7 @@ LOG = LogId("log-1", 0)
 def load(store: StoreWriter, *, tenants: int = 3, position: int = 10, log: LogId = LOG) -> None:
     names = sorted(f"t-{n}" for n in range(tenants))
     frames: list[Hello | Changes] = [
-        Hello(log.log, log.epoch, 1, position),
+        Hello(log.log, log.epoch, FORMAT, position),
         Changes(
             position,
             position,
@@ -166,7 +167,7 @@ def test_an_older_snapshot_of_the_same_log_is_refused_and_leaves_nothing(writer:
 
 def test_a_snapshot_that_ends_in_the_middle_leaves_nothing(writer: StoreWriter) -> None:
     def broken() -> Iterator[Hello | Changes]:
-        yield Hello("log-1", 0, 1, 30)
+        yield Hello("log-1", 0, FORMAT, 30)
         yield change("t-1", 30)
         raise Garbled("cut off")
 

@@ -32,7 +32,7 @@ def to_read(path: Path) -> lmdb.Environment:
         env = _open.get(str(path))
         if env is None:
             env = lmdb.open(
-                str(path), readonly=True, create=False, max_dbs=3, max_readers=MAX_READERS, max_spare_txns=16
+                str(path), readonly=True, create=False, max_dbs=4, max_readers=MAX_READERS, max_spare_txns=16
             )
             _open[str(path)] = env
         return env
@@ -44,7 +44,7 @@ def to_write(path: Path) -> lmdb.Environment:
         env = lmdb.open(
             str(path),
             map_size=MAP_SIZE,
-            max_dbs=3,
+            max_dbs=4,
             max_readers=MAX_READERS,
             max_spare_txns=16,
             sync=False,

@@ -30,6 +30,7 @@ from tenantry_client.context.document import TenantContext
 from tenantry_client.context.hosts import MAX_LENGTH, normal_host
 from tenantry_client.context.lease import (
     GENERATION,
+    KEYS_WORD,
     LEASE_END,
     SEQUENCE,
     WATERMARK,
@@ -42,7 +43,7 @@ from tenantry_client.context.lease import (
 )
 from tenantry_client.context.refusals import ContextRefused
 from tenantry_client.context.sidecar_socket import AT_LEAST, TENANT_KEY, SidecarSocket
-from tenantry_client.context.store import NUMBER, StoreReader, is_key
+from tenantry_client.context.store_reader import NUMBER, StoreReader, is_key
 from tenantry_client.context.stored import unpack
 
 DIRECTORY_VARIABLE: Final = "TENANCY_DIR"
@@ -150,6 +151,34 @@ class Tenancy:
             context = self._read(self._page[0], host, self._host_entry)[0]
         found = context.products.get(product)
         return {} if found is None else found.configuration
+
+    # -- service keys
+
+    @property
+    def keys_version(self) -> int:
+        """Another number after each change of service keys that this host has heard of."""
+        words, _, lease = self._page
+        return -1 if lease is None else words[KEYS_WORD]
+
+    def service_key(self, key_id: str) -> tuple[str | None, float]:
+        """The public key (PEM; None: there is none in force), and for how many seconds that counts.
+
+        Raises ContextRefused (`lease-expired`, `context-unreadable`).
+        """
+        words = self._attached()[0]
+        if _now() >= words[LEASE_END]:
+            words = self._attached(again=True)[0]
+        left = words[LEASE_END] - _now()
+        if left <= 0:
+            raise ContextRefused("lease-expired", f"no valid lease in {self.directory}: is its sidecar cut off?")
+        if not is_key(key_id):
+            return None, left / 1e9
+        try:
+            found = self._current(words).of_key(key_id.encode())
+        except (lmdb.Error, OSError) as error:  # the generation may have changed in between
+            self._store = None
+            raise _unreadable(self.directory, error) from None
+        return (found[NUMBER:].decode() or None) if found is not None else None, left / 1e9
 
     # -- state
 
