@@ -27,6 +27,7 @@ from domain.configuration import (
     shard_obstacle,
 )
 from domain.event import Recorded
+from domain.operator import Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Adoption:
         """What holds now."""
         return reduce(evolve, self.log.load({STREAM: 0}).get(STREAM, []), Adopted())
 
-    def adopt_first(self, proposed: Configuration, *, reason: str, by: str) -> Recorded | None:
+    def adopt_first(self, proposed: Configuration, *, reason: str, by: Operator) -> Recorded | None:
         """Adopt where nothing was adopted yet; None where something was. Raises UsageError."""
 
         def decide() -> tuple[UnitOfWork, Recorded | None]:
@@ -53,7 +54,7 @@ class Adoption:
 
         return transact(self.log, decide)
 
-    def adopt(self, proposed: Configuration, *, reason: str, by: str) -> Recorded | None:
+    def adopt(self, proposed: Configuration, *, reason: str, by: Operator) -> Recorded | None:
         """Adopt the proposal; None where it is what holds already. Raises UsageError, Conflict."""
 
         def decide() -> tuple[UnitOfWork, Recorded | None]:
@@ -70,10 +71,10 @@ class Adoption:
         adopt(proposed, before, self.living(before, proposed), reason="checked", by="nobody")
 
     def _decided(
-        self, before: Adopted, proposed: Configuration, *, reason: str, by: str
+        self, before: Adopted, proposed: Configuration, *, reason: str, by: Operator
     ) -> tuple[UnitOfWork, Recorded]:
         living = self.living(before.configuration, proposed)
-        event = adopt(proposed, before.configuration, living, reason=reason, by=by)
+        event = adopt(proposed, before.configuration, living, reason=reason, by=str(by))
         act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
         recorded = act.recorded(event, stream=STREAM, version=before.version + 1)
         obstacles = [*map(shard_obstacle, event.topology.known), *map(secret_obstacle, event.catalog.known)]

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from application.operator_event import OperatorAct
+from application.operator_commands import version_of
+from application.operator_event import OperatorAct, check_seen
 from application.ports.clock import Clock, NewId
 from application.ports.event_log import EventLog
 from application.ports.work_queue import WorkItem
@@ -23,6 +24,7 @@ from application.transact import transact
 from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
 from domain.errors import Obstacle, Retryable, UsageError, problem
+from domain.operator import Operator
 from domain.scope.dependencies import dependents
 from domain.scope.next_action import database_of
 from domain.scope.snapshot import TenantSnapshot
@@ -34,7 +36,7 @@ IsThere = Callable[[DatabaseResult], bool]
 
 
 def decide(
-    scope: Scope, snapshot: TenantSnapshot, is_there: IsThere, *, catalog: Catalog, reason: str, by: str
+    scope: Scope, snapshot: TenantSnapshot, is_there: IsThere, *, catalog: Catalog, reason: str, by: Operator
 ) -> DataAbandoned:
     """The event of the act. Raises UsageError where the data is not lost, or where that is unknown."""
     actual, database = snapshot.actual(scope), database_of(snapshot, scope.key)
@@ -62,7 +64,7 @@ def decide(
         key=scope.key,
         products=tuple(key for key in members if snapshot.product(key).has_converged),
         reason=reason,
-        operator=by,
+        operator=str(by),
     )
 
 
@@ -77,20 +79,23 @@ class DatabaseRecreation:
     clock: Clock
     new_id: NewId
 
-    def recreate(self, scope: Scope, *, reason: str, by: str) -> DataAbandoned:
+    def recreate(self, scope: Scope, *, reason: str, by: Operator, seen: str | None = None) -> DataAbandoned:
         """The act as it was recorded. Raises UsageError, and Conflict when others record first again and again."""
 
         def decided() -> tuple[UnitOfWork, DataAbandoned]:
             snapshot = self.snapshots([scope.tenant_id])[scope.tenant_id]
             if not snapshot.tenant.exists or scope not in snapshot.scopes:
                 raise UsageError(problem("scope-unknown", scope=scope, tenant=scope.tenant_id))
+            check_seen(scope, seen=seen, now=version_of(scope, snapshot))
             event = decide(scope, snapshot, self.is_there, catalog=self.catalog, reason=reason, by=by)
-            return self._recording(scope, snapshot, event, by=by), event
+            return self._recording(scope, snapshot, event, by=by, seen=seen), event
 
         return transact(self.log, decided)
 
-    def _recording(self, scope: Scope, snapshot: TenantSnapshot, event: DataAbandoned, *, by: str) -> UnitOfWork:
-        act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
+    def _recording(
+        self, scope: Scope, snapshot: TenantSnapshot, event: DataAbandoned, *, by: Operator, seen: str | None
+    ) -> UnitOfWork:
+        act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id, seen=seen)
         recorded = act.recorded(event, stream=str(scope), version=snapshot.actual(scope).version + 1)
         due = (scope, *dependents(scope, snapshot, catalog=self.catalog))
         return UnitOfWork(events=[recorded], work_items=[WorkItem(str(each), act.time) for each in due])

@@ -34,6 +34,7 @@ from application.unsettled_scopes import Unsettled, names_in_queue, still, unset
 from domain.catalog import Catalog
 from domain.drift import Seen, suspicious
 from domain.errors import Conflict, TenantryError, problem
+from domain.operator import Operator
 from domain.policy import Policy
 from domain.scope.dependencies import dependents
 from domain.scope.snapshot import TenantSnapshot
@@ -175,7 +176,7 @@ class DriftDetector:
             yield page
             last = page[-1]
 
-    def mend(self, sweep: Sweep, *, by: str) -> Mended:
+    def mend(self, sweep: Sweep, *, by: Operator) -> Mended:
         """Record what was seen, scope by scope. Raises TenantryError where the sweep may not be believed."""
         if sweep.suspicious:
             raise TenantryError(problem("drift-implausible", places=tuple(sweep.suspicious)))
@@ -195,7 +196,7 @@ class DriftDetector:
                 mended.handed_over.append(scope)
         return mended
 
-    def _recording(self, scope: Scope, seen: Sequence[Seen], *, by: str) -> UnitOfWork:
+    def _recording(self, scope: Scope, seen: Sequence[Seen], *, by: Operator) -> UnitOfWork:
         """At the version that was read: of one scope, whatever was seen of it in which place."""
         version = min(each.version for each in seen)
         act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)

@@ -21,6 +21,7 @@ from typing import Final, Protocol
 from application.drift_detection import DriftDetector, Sweep
 from application.ports.clock import Clock
 from domain.drift import suspicious
+from domain.operator import Operator
 from domain.policy import Drift
 
 PAGE: Final = 50
@@ -29,7 +30,7 @@ PAGE: Final = 50
 STAND_BY: Final = timedelta(seconds=10)
 """After it an idle worker looks whether that is still so."""
 
-BY: Final = "the background sweep"
+BY: Final = Operator("the background sweep")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from application.ports.inbox import Discarded, KafkaPosition
 from application.transact import transact
 from application.unit_of_work import UnitOfWork
 from domain.event import Recorded
+from domain.operator import Operator
 from domain.operator_events import Act, IntakePositionMoved, MessageDiscarded
 from domain.stream_name import StreamName
 
@@ -38,7 +39,7 @@ class Acts:
     clock: Clock
     new_id: NewId
 
-    def record(self, act: Act, *, still_right: Callable[[], None] = lambda: None) -> Recorded:
+    def record(self, act: Act, *, by: Operator, still_right: Callable[[], None] = lambda: None) -> Recorded:
         """The act as it was recorded; a discarded message is closed, and a position moved, in the same transaction.
 
         `still_right` is asked before each attempt, and raises where the act is not. Raises Conflict.
@@ -50,7 +51,7 @@ class Acts:
             still_right()
             stream = stream_of(act)
             before = self.log.load({stream: 0}).get(stream, [])
-            begun = OperatorAct.begun(by=act.operator, clock=self.clock, new_id=self.new_id)
+            begun = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
             recorded = begun.recorded(act, stream=stream, version=len(before) + 1)
             return UnitOfWork(events=[recorded], discarded=discarded, positions=moved), recorded
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Literal, Protocol
 
-from application.operator_event import OperatorAct
+from application.operator_event import OperatorAct, check_seen
 from application.ports.clock import Clock, NewId
 from application.ports.event_log import EventLog
 from application.ports.stream_index import ApprovalIndex
@@ -33,6 +33,7 @@ from domain.catalog import Catalog
 from domain.commands import RestoreTenant
 from domain.errors import Code, Problem, UsageError, problem
 from domain.event import Event, Recorded
+from domain.operator import Operator
 from domain.policy import Policy
 from domain.scope.dependencies import dependents
 from domain.scope.purges import purged_by
@@ -57,11 +58,17 @@ from domain.tenant.state import PendingChange, Tenant
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What an operator wants of a scope, and why."""
+    """What an operator wants of a scope, and why; `seen` is the version that the operator looked at (`version_of`)."""
 
     kind: Literal["retry", "hold", "release", "ensure"]
     scope: Scope
     reason: str
+    seen: str | None = None
+
+
+def version_of(scope: Scope, snapshot: TenantSnapshot) -> str:
+    """The version of what an operator sees of a scope: those of its stream and of its tenant's, `7/12`."""
+    return f"{snapshot.actual(scope).version}/{snapshot.tenant.version}"
 
 
 def decide(act: Act, actual: Provisioning) -> ScopePutOnHold | ScopeResumed | EnsureRequested:
@@ -136,9 +143,12 @@ class OperatorCommands:
     clock: Clock
     new_id: NewId
 
-    def carry_out(self, act: Act, *, by: str) -> Recorded:
-        """The act as it was recorded. Raises UsageError where it is refused, Conflict when others record first again
-        and again."""
+    def carry_out(self, act: Act, *, by: Operator) -> Recorded:
+        """The act as it was recorded.
+
+        Raises UsageError where it is refused (`scope-moved` where another version was seen), Conflict when others
+        record first again and again.
+        """
 
         def decided() -> tuple[UnitOfWork, Recorded]:
             recording = self._recording(act, self._snapshot(act.scope.tenant_id), by=by)
@@ -146,14 +156,18 @@ class OperatorCommands:
 
         return transact(self.log, decided)
 
-    def restore(self, tenant_id: str, *, reason: str, by: str) -> TenantRestored:
-        """Undo the destruction of a tenant. Raises Refused, and Conflict when others record first again and again."""
-        command = RestoreTenant(tenant_id=tenant_id, reason=reason, operator=by)
+    def restore(self, tenant_id: str, *, reason: str, by: Operator, seen: str | None = None) -> TenantRestored:
+        """Undo the destruction of a tenant; `seen` is a version of its stream.
+
+        Raises UsageError, Refused, and Conflict when others record first again and again.
+        """
+        command = RestoreTenant(tenant_id=tenant_id, reason=reason, operator=str(by))
 
         def decided() -> tuple[UnitOfWork, TenantRestored]:
             tenant = self._snapshot(tenant_id).tenant
+            check_seen(f"tenant {tenant_id}", seen=seen, now=str(tenant.version))
             event = tenant_decisions.restore(tenant, command)
-            return self._of_tenant(tenant, event, (), by=by), event
+            return self._of_tenant(tenant, event, (), by=by, seen=seen), event
 
         return transact(self.log, decided)
 
@@ -162,19 +176,19 @@ class OperatorCommands:
         snapshots = self.snapshots(self.log.awaiting_approval())
         return plan(snapshots.values(), catalog=self.catalog, policy=self.policy, now=self.clock())
 
-    def approve(self, plan_hash: str, *, reason: str, by: str) -> Plan:
+    def approve(self, plan_hash: str, *, reason: str, by: Operator) -> Plan:
         """Carry the plan out: what it says was held is done. An empty plan says that nothing is held any more.
 
         Raises UsageError where the plan has changed, Conflict when others record first again and again.
         """
         return self._settled(plan_hash, ChangesApproved, reason=reason, by=by)
 
-    def reject(self, plan_hash: str, *, reason: str, by: str) -> Plan:
+    def reject(self, plan_hash: str, *, reason: str, by: Operator) -> Plan:
         """Drop what the plan would do. A purge stays held: it would only come back, for time does not go away."""
         return self._settled(plan_hash, ChangesRejected, reason=reason, by=by)
 
     def _settled(
-        self, plan_hash: str, verdict: type[ChangesApproved | ChangesRejected], *, reason: str, by: str
+        self, plan_hash: str, verdict: type[ChangesApproved | ChangesRejected], *, reason: str, by: Operator
     ) -> Plan:
         def decided() -> tuple[UnitOfWork, Plan]:
             found = self.plan()
@@ -192,7 +206,7 @@ class OperatorCommands:
                     changes=tuple(each.version for each in pending),
                     plan=plan_hash,
                     reason=reason,
-                    operator=by,
+                    operator=str(by),
                 )
                 events = found.events[tenant_id] if verdict is ChangesApproved else ()
                 recording = self._of_tenant(snapshot.tenant, event, events, by=by)
@@ -209,10 +223,16 @@ class OperatorCommands:
         return self.snapshots([tenant_id])[tenant_id]
 
     def _of_tenant(
-        self, tenant: Tenant, act: Event, events: Iterable[tuple[PendingChange, Destructive | Closing]], *, by: str
+        self,
+        tenant: Tenant,
+        act: Event,
+        events: Iterable[tuple[PendingChange, Destructive | Closing]],
+        *,
+        by: Operator,
+        seen: str | None = None,
     ) -> UnitOfWork:
         """The act in the tenant's stream, then the facts that it lets pass with their own causes; all scopes due."""
-        begun, before = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id), tenant
+        begun, before = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id, seen=seen), tenant
         stream = tenants.stream_of(tenant.id)
         recording = UnitOfWork(events=[begun.recorded(act, stream=stream, version=tenant.version + 1)])
         for version, (pending, released) in enumerate(events, start=tenant.version + 2):
@@ -229,12 +249,13 @@ class OperatorCommands:
         recording.live_products = live_products(tenant) - live_products(before)
         return recording
 
-    def _recording(self, act: Act, snapshot: TenantSnapshot, *, by: str) -> UnitOfWork:
+    def _recording(self, act: Act, snapshot: TenantSnapshot, *, by: Operator) -> UnitOfWork:
         if not snapshot.tenant.exists or act.scope not in snapshot.scopes:
             raise UsageError(problem("scope-unknown", scope=act.scope, tenant=act.scope.tenant_id))
         actual = snapshot.actual(act.scope)
+        check_seen(act.scope, seen=act.seen, now=version_of(act.scope, snapshot))
         event = decide(act, actual)
-        begun = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
+        begun = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id, seen=act.seen)
         recorded = begun.recorded(event, stream=str(act.scope), version=actual.version + 1)
         due: tuple[Scope, ...] = ()
         if not isinstance(event, ScopePutOnHold):

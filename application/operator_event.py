@@ -1,31 +1,57 @@
-"""The recorded events of one operator's act: cause, correlation, id and time, the same for every command."""
+"""The recorded events of one operator's act: cause, correlation, id and time; and what every act is refused for.
+
+Every act has an operator, and a reason of at most 1,024 characters. It may name the version that the operator had seen:
+where the object has moved since, the act is refused, and the operator looks again.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from application.ports.clock import Clock, NewId
+from domain.errors import UsageError, problem
 from domain.event import Cause, Event, Recorded
+from domain.operator import Operator
+
+LONGEST_REASON: Final = 1024
+
+
+def checked_reason(text: str) -> str:
+    """The reason as it is recorded. Raises UsageError where it is empty or too long."""
+    reason = text.strip()
+    if not reason:
+        raise UsageError(problem("reason-empty"))
+    if len(reason) > LONGEST_REASON:
+        raise UsageError(problem("reason-too-long", length=len(reason), longest=LONGEST_REASON))
+    return reason
+
+
+def check_seen(of: object, *, seen: str | None, now: str) -> None:
+    """Raises UsageError where another version was seen than there is now. An act that names none is not refused."""
+    if seen is not None and seen != now:
+        raise UsageError(problem("scope-moved", scope=of, seen=seen, now=now))
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorAct:
     """An act of the operator `by`. `id` is the id of its first event; every event that follows from it names it."""
 
-    by: str
+    by: Operator
     id: UUID
     time: datetime
+    seen: str | None = None
 
     @classmethod
-    def begun(cls, *, by: str, clock: Clock, new_id: NewId) -> OperatorAct:
-        """A new act, at the time now."""
-        return cls(by, new_id(), clock())
+    def begun(cls, *, by: Operator, clock: Clock, new_id: NewId, seen: str | None = None) -> OperatorAct:
+        """A new act, at the time now; `seen` is the version that the operator had seen."""
+        return cls(by, new_id(), clock(), seen)
 
     @property
     def cause(self) -> Cause:
-        return Cause(kind="operator", source=self.by, id=str(self.id))
+        return Cause(kind="operator", source=str(self.by), id=str(self.id), act=self.by.origin(self.seen))
 
     @property
     def correlation(self) -> str:

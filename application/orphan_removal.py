@@ -36,6 +36,7 @@ from application.unit_of_work import UnitOfWork
 from domain.drift import Thing
 from domain.errors import Problem, TenantryError, UsageError, problem
 from domain.event import Event, Recorded
+from domain.operator import Operator
 from domain.operator_events import KeptOrphan, OrphansMarkedForRemoval, OrphansRemoved, RemovalCandidate
 from domain.policy import Drift
 from domain.scope.state import Provisioning, evolve
@@ -170,7 +171,7 @@ class OrphanRemoval:
 
     # -- removing
 
-    def remove(self, plan_hash: str, *, reason: str, by: str) -> Removal:
+    def remove(self, plan_hash: str, *, reason: str, by: Operator) -> Removal:
         """Remove exactly what that plan shows, or what is left of it.
 
         Raises UsageError, with nothing changed, where what is there is not what the plan showed.
@@ -192,18 +193,18 @@ class OrphanRemoval:
         found, marked_for_removal = decided
         freed: list[str] = []
         removal = self._removed(marked_for_removal, found, freed, reason=reason, by=by)
-        return self._conclude(plan_hash, removal, freed)
+        return self._conclude(plan_hash, removal, freed, by=by)
 
-    def _marked(self, story: _Story, found: OrphanPlan, plan_hash: str, *, reason: str, by: str) -> UnitOfWork:
+    def _marked(self, story: _Story, found: OrphanPlan, plan_hash: str, *, reason: str, by: Operator) -> UnitOfWork:
         if found.suspicious:
             raise UsageError(problem("orphans-implausible", found=tuple(found.suspicious)))
         event = OrphansMarkedForRemoval(
-            plan=plan_hash, things=tuple(map(_candidate, found.things)), reason=reason, operator=by
+            plan=plan_hash, things=tuple(map(_candidate, found.things)), reason=reason, operator=str(by)
         )
         return UnitOfWork(events=[self._recorded(story, event, plan_hash, by=by)])
 
     def _removed(
-        self, marked_for_removal: Sequence[Thing], found: OrphanPlan, freed: list[str], *, reason: str, by: str
+        self, marked_for_removal: Sequence[Thing], found: OrphanPlan, freed: list[str], *, reason: str, by: Operator
     ) -> Removal:
         removed: list[Thing] = []
         skipped: list[Thing] = []
@@ -224,14 +225,14 @@ class OrphanRemoval:
                 else:
                     (removed if obstacles is not None else skipped).append(thing)
                     freed += obstacles or ()
-        return Removal(tuple(sorted(removed)), tuple(sorted(skipped)), tuple(sorted(left)), by, reason)
+        return Removal(tuple(sorted(removed)), tuple(sorted(skipped)), tuple(sorted(left)), str(by), reason)
 
     def _is_claimed(self, thing: Thing, mark: int) -> bool:
         """Whether an intent that was committed since may mean it."""
         intended = self._loaded(self.log.started_after(mark))
         return any(self.resources.identity(thing) in self.resources.owned(actual) for actual in intended)
 
-    def _conclude(self, plan_hash: str, removal: Removal, freed: list[str]) -> Removal:
+    def _conclude(self, plan_hash: str, removal: Removal, freed: list[str], *, by: Operator) -> Removal:
         """Record what became of it; a command that did the same at the same time has recorded the same, or less."""
         event = OrphansRemoved(
             plan=plan_hash,
@@ -246,7 +247,7 @@ class OrphanRemoval:
             story = self._story(plan_hash)
             if not story.is_open and story.removal is not None:
                 return UnitOfWork(), story.removal
-            recorded = self._recorded(story, event, plan_hash, by=removal.operator)
+            recorded = self._recorded(story, event, plan_hash, by=by)
             return UnitOfWork(events=[recorded], unblocked=freed), removal
 
         return transact(self.log, decide)
@@ -257,7 +258,7 @@ class OrphanRemoval:
         stream = stream_of(plan_hash)
         return reduce(_evolved, self.log.load({stream: 0}).get(stream, []), _Story())
 
-    def _recorded(self, story: _Story, event: Event, plan_hash: str, *, by: str) -> Recorded:
+    def _recorded(self, story: _Story, event: Event, plan_hash: str, *, by: Operator) -> Recorded:
         act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
         stream, correlation = stream_of(plan_hash), f"orphans {plan_hash}"
         return act.recorded(event, stream=stream, version=story.version + 1, correlation=correlation)

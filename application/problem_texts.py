@@ -78,6 +78,8 @@ TEXTS: Final[Mapping[str, ProblemText]] = {
     "database-not-found-missing": ProblemText(
         "nobody has found the database of {scope} missing", "`tenantry reconcile --tenant {tenant}` looks"
     ),
+    "message-settled": ProblemText("message {number} is {state} already", "only an open one can be {becomes}"),
+    "message-stays": ProblemText("message {number} stays in quarantine", "{reason}"),
     "no-database": ProblemText("{scope} has no database that could be lost", _SHOW),
     "not-destroyed": ProblemText("tenant {tenant} is not destroyed", "there is nothing to restore"),
     "nothing-to-ensure": ProblemText("{scope} is absent, there is nothing to ensure", _SHOW),
@@ -101,12 +103,17 @@ TEXTS: Final[Mapping[str, ProblemText]] = {
         "what is held is not plan {plan}, it is plan {pending}",
         "read it with `tenantry runs approve`, then name that one",
     ),
+    "reason-empty": ProblemText("the reason is empty", "give one, other operators will need it"),
+    "reason-too-long": ProblemText("the reason is {length} characters long", "use {longest} at most"),
     "recreation-under-way": ProblemText("{scope} is being made anew already", _SHOW),
     "restore-window-over": ProblemText(
         "the restore window of tenant {tenant} was over, and its purge began at {purge_began}",
         "its data is gone or going, create a new tenant",
     ),
     "scope-failed": ProblemText("{scope} has failed", "`tenantry runs retry {scope}` tries it again"),
+    "scope-moved": ProblemText(
+        "{scope} has moved since: version {seen} was seen, now it is {now}", "look at it again, then decide"
+    ),
     "scope-not-converged": ProblemText("{scope} has not converged, its steps are ensured anyway", _SHOW),
     "scope-on-hold": ProblemText(
         "{scope} is held{by: by %} ({reason})", "`tenantry runs release {scope}` lets it go on"

@@ -13,11 +13,12 @@ from application.operator_commands import Act
 from application.problem_texts import sentence
 from cli.bulk import each_by_itself
 from cli.command import command
-from cli.operators import By, Reason
+from cli.operators import By, Reason, Seen
 from cli.output import Line, Report, error_line
 from cli.scopes import ProductArgument, ScopesArgument, TenantArgument, product_of, scope_of
 from cli.show import snapshot_of
 from domain.errors import UsageError, problem
+from domain.operator import Operator
 from domain.scope.purges import is_past_return
 from domain.scope.steps import Scope
 from runtime.compose import Parts
@@ -26,10 +27,10 @@ from runtime.compose.resources import recreating_of
 
 
 @command
-def restore(parts: Parts, tenant: TenantArgument, reason: Reason, by: By = "") -> Report:
+def restore(parts: Parts, tenant: TenantArgument, reason: Reason, by: By = "", seen: Seen = None) -> Report:
     """Undo the destruction of a tenant before its purge begins: its products open again with their data."""
     snapshot_of(parts, tenant)
-    event = operating_of(parts).restore(tenant, reason=reason, by=by)
+    event = operating_of(parts).restore(tenant, reason=reason, by=Operator.parse(by), seen=seen)
     return Report(
         {"tenant_id": tenant, "outcome": "restored", "undoes": event.undoes},
         [f"tenant {tenant} is restored; see `tenantry show {tenant}`"],
@@ -60,14 +61,19 @@ def act_on_scopes(kind: ActKind) -> Callable[..., None]:
     """The command of one kind of act."""
 
     def act(
-        parts: Parts, scope: ScopesArgument, reason: Reason, product: ProductArgument = None, by: By = ""
+        parts: Parts,
+        scope: ScopesArgument,
+        reason: Reason,
+        product: ProductArgument = None,
+        by: By = "",
+        seen: Seen = None,
     ) -> Iterable[Report]:
         carry_out = partial(_carried_out, parts, by)
         if scope != "-":
-            data = carry_out(Act(kind, scope_of(scope, product), reason))
+            data = carry_out(Act(kind, scope_of(scope, product), reason, seen))
             return [Report(data, _done(data))]
         return each_by_itself(
-            [Act(kind, scope_of(line.strip(), product), reason) for line in sys.stdin if line.strip()],
+            [_act_of(kind, line.split(), product, reason, seen) for line in sys.stdin if line.strip()],
             carry_out,
             refused=lambda act, error: {"scope": str(act.scope), "act": kind, "refused": sentence(error)},
             text=_done,
@@ -78,9 +84,15 @@ def act_on_scopes(kind: ActKind) -> Callable[..., None]:
     return command(act)
 
 
+def _act_of(kind: ActKind, words: list[str], product: str | None, reason: str, seen: str | None) -> Act:
+    """A line of stdin: a scope, and perhaps the version that was seen of it."""
+    text, *version = words
+    return Act(kind, scope_of(text, product), reason, version[0] if version else seen)
+
+
 def _carried_out(parts: Parts, by: str, act: Act) -> dict[str, Any]:
     snapshot_of(parts, act.scope.tenant_id)
-    recorded = operating_of(parts).carry_out(act, by=by)
+    recorded = operating_of(parts).carry_out(act, by=Operator.parse(by))
     after = snapshot_of(parts, act.scope.tenant_id)
     is_late = act.kind == "hold" and is_past_return(act.scope, after, catalog=parts.catalog)
     return {
@@ -112,6 +124,7 @@ def recreate(
     product: Annotated[str | None, typer.Option(help="A product whose database is missing.")] = None,
     family: Annotated[str | None, typer.Option(help="The family whose database is missing.")] = None,
     by: By = "",
+    seen: Seen = None,
 ) -> Report:
     """Accept that a missing database is lost: it is created again, EMPTY, and its products are marked data_lost."""
     if (product is None) == (family is None):
@@ -119,7 +132,7 @@ def recreate(
     known = product_of(parts, product) if product is not None else None
     snapshot_of(parts, tenant)
     scope = Scope("family", tenant, family or parts.catalog.family_of(known or ""))
-    event = recreating_of(parts).recreate(scope, reason=reason, by=by)
+    event = recreating_of(parts).recreate(scope, reason=reason, by=Operator.parse(by), seen=seen)
     data = {"scope": str(scope), "act": "recreate", "by": by, "reason": reason, "data_lost": event.products}
     lost = ", ".join(event.products) or "nobody"
     return Report(data, [f"{scope} is created again, without the data of {lost}: see `tenantry runs show {scope}`"])

@@ -17,6 +17,7 @@ from cli.operators import By, why_if_given
 from cli.output import Line, Report, and_more, table
 from cli.progress import progress
 from domain.errors import UsageError, problem
+from domain.operator import Operator
 from domain.operator_events import MessagesReread
 from runtime.compose import Parts
 from runtime.compose.intake import lifecycle_of
@@ -68,7 +69,7 @@ def _reread(parts: Parts, reason: str, by: str) -> Reread:
             operator=by,
             reason=reason,
         )
-        acts_of(parts).record(act)
+        acts_of(parts).record(act, by=Operator.parse(by))
         return lifecycle_of(parts).intake(messages).counts
 
     return take

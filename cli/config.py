@@ -14,6 +14,7 @@ from cli.operators import By, Reason
 from cli.output import Report
 from domain.configuration import Adopted, Configuration, differences
 from domain.errors import Obstacle, Retryable, UsageError
+from domain.operator import Operator
 from runtime import proposal
 from runtime.compose import Parts
 from runtime.compose.prepare import prepare_shards, prepare_topics
@@ -82,7 +83,7 @@ def adopt(parts: Parts, reason: Reason, by: By = "") -> Report:
     """
     parts.warn = _tells_by_itself
     before = parts.configuration
-    recorded = parts.adopting.adopt(parts.at_hand, reason=reason, by=by)
+    recorded = parts.adopting.adopt(parts.at_hand, reason=reason, by=Operator.parse(by))
     parts.learn()
     prepare_shards(parts)
     if parts.catalog.is_foreign:

@@ -15,6 +15,7 @@ from adapters.postgres.past import Moment, time_of
 from application.description import STEP_NAMES
 from cli.command import command, stream
 from cli.output import Report, Styled, table
+from cli.persons import hidden_differences
 from cli.scopes import TenantArgument, product_of
 from cli.show import MOMENT_HELP, events_until, tell_at
 from domain.errors import UnreadableEvent, UsageError, problem
@@ -45,7 +46,7 @@ def diff(
     now = utc_now()
     moments = [parts.past.at(text, now=now) for text in (from_, to)]
     before, after = (tell_at(parts, tenant, moment) for moment in moments)
-    found = differences(before, after)
+    found = hidden_differences(differences(before, after))
     data = {
         "tenant_id": tenant,
         "from": _moment_data(moments[0]),

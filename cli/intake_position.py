@@ -13,6 +13,7 @@ from cli.operators import By, Reason
 from cli.output import Report
 from cli.standings import standing_table, stands_still
 from domain.errors import UsageError, problem
+from domain.operator import Operator
 from domain.operator_events import IntakePositionMoved
 from runtime.compose import Parts
 from runtime.compose.operators import acts_of
@@ -58,7 +59,7 @@ def move(
         operator=by,
         reason=reason,
     )
-    acts_of(parts).record(act, still_right=lambda: _must_stand(parts, found))
+    acts_of(parts).record(act, by=Operator.parse(by), still_right=lambda: _must_stand(parts, found))
     data = {"partition": partition, "before": found.position, "position": to, "by": by, "reason": reason}
     before = "its start" if found.position is None else f"offset {found.position}"
     return Report(data, [f"the intake continues in {partition} from offset {to}; before: {before}"])

@@ -5,34 +5,24 @@ An operator's act is an event with the operator's name and the reason.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
+from application.operator_event import checked_reason
 from cli.command import Judged
-from domain.errors import UsageError, problem
+from domain.operator import Operator
 from runtime.proposal import account
-
-LONGEST = 1024
 
 
 def who(name: str) -> str:
-    """`user@host`, with the name where one was given: `Ada (ada@console)`."""
-    return f"{name.strip()} ({account()})" if name.strip() else account()
-
-
-def why(reason: str) -> str:
-    """The reason as it is recorded; UsageError where it is empty or too long."""
-    text = reason.strip()
-    if not text:
-        raise UsageError(problem("reason-empty"))
-    if len(text) > LONGEST:
-        raise UsageError(problem("reason-too-long", text=len(text), longest=LONGEST))
-    return text
+    """The user of this machine at the terminal, with the name where one was given: `Ada (ada@host)`."""
+    return str(replace(Operator.parse(account()), name=name.strip()))
 
 
 def why_if_given(reason: str | None) -> str | None:
-    return why(reason) if reason is not None else None
+    return checked_reason(reason) if reason is not None else None
 
 
 By = Annotated[
@@ -40,4 +30,11 @@ By = Annotated[
     typer.Option("--as", metavar="NAME", help="Your name, recorded beside user@host.", show_default=False),
     Judged(who),
 ]
-Reason = Annotated[str, typer.Option(help="The reason; kept in the log for good."), Judged(why)]
+Reason = Annotated[str, typer.Option(help="The reason; kept in the log for good."), Judged(checked_reason)]
+WhyShown = Annotated[
+    str | None, typer.Option("--reason", help="Why you look; kept in the log for good."), Judged(why_if_given)
+]
+Seen = Annotated[
+    str | None,
+    typer.Option(metavar="VERSION", help="The version that you looked at: refused where the object has moved since."),
+]

@@ -12,6 +12,7 @@ from cli.command import DataDir, command, running_parts
 from cli.operators import By, Reason
 from cli.output import Report
 from domain.drift import Thing
+from domain.operator import Operator
 from runtime.compose import Parts
 from runtime.compose.resources import clearing_of
 
@@ -53,7 +54,7 @@ def remove(
 ) -> Report:
     """Remove exactly what the plan shows. A resource that belongs to a scope again is skipped. May be repeated. Exit 1:
     some are left."""
-    removal = clearing_of(parts).remove(plan_hash, reason=reason, by=by)
+    removal = clearing_of(parts).remove(plan_hash, reason=reason, by=Operator.parse(by))
     return Report(_data_of(plan_hash, removal), _removal(plan_hash, removal), good=not removal.left)
 
 

@@ -11,6 +11,7 @@ from cli.command import Judged, command
 from cli.operators import By, Reason, why_if_given
 from cli.output import Line, Report, table
 from domain.errors import UsageError, problem
+from domain.operator import Operator
 from domain.tenant.approval import Plan
 from domain.tenant.events import ChangesApproved, ChangesRejected
 from domain.times import clock
@@ -38,7 +39,7 @@ def approve(
     if reason is None:
         raise UsageError(problem("approval-without-reason"))
     try:
-        plan = operating_of(parts).approve(plan_hash, reason=reason, by=by)
+        plan = operating_of(parts).approve(plan_hash, reason=reason, by=Operator.parse(by))
     except UsageError:
         if (before := _approved_before(parts, plan_hash)) is None:
             raise
@@ -53,7 +54,7 @@ def approve(
 @command
 def reject(parts: Parts, plan_hash: PlanHash, reason: Reason, by: By = "") -> Report:
     """Reject the changes of a plan: none of them is carried out. Purges go on awaiting approval."""
-    plan = operating_of(parts).reject(plan_hash, reason=reason, by=by)
+    plan = operating_of(parts).reject(plan_hash, reason=reason, by=Operator.parse(by))
     if not plan.changes:
         raise UsageError(problem("rejection-nothing-pending", parts=_settled_before(parts, plan_hash)))
     return _settled("rejected", plan, by, reason)

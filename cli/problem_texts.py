@@ -49,8 +49,6 @@ add_texts(
         "events-file-unreadable": ("{file}: {reason}", "name a file of CloudEvents, one a line"),
         "lost-database-unnamed": ("name the lost database", "--family KEY, or --product KEY of that family"),
         "message-no-number": ("{wrong} is no number of a message", "see `tenantry quarantine list`"),
-        "message-settled": ("message {number} is {state} already", "only an open one can be {becomes}"),
-        "message-stays": ("message {number} stays in quarantine", "{reason}"),
         "messages-named-twice": (
             "messages are named in two ways",
             "give numbers, or --rule, --source, --type and --tenant, not both",
@@ -63,6 +61,7 @@ add_texts(
         ),
         "partition-moved": ("{found} has moved from {position} to {now} meanwhile", "check it and decide again"),
         "partition-unknown": ("the intake has no partition {name}", "it has {there}"),
+        "persons-without-reason": ("--persons needs a --reason", "say why you look, it is recorded"),
         "product-not-in-catalogue": ("product {key} is not in the catalogue", "it has {products}"),
         "product-not-in-catalogue-then": ("product {product} was in no catalogue at {moment}", "name a later moment"),
         "publish-not-recorded": (
@@ -70,8 +69,6 @@ add_texts(
             "they wait, are quarantined, or no intake runs; see `tenantry status`",
         ),
         "read-model-unnamed": ("no read model is named", "give names, or --all"),
-        "reason-empty": ("--reason is empty", "give a reason, other operators will need it"),
-        "reason-too-long": ("--reason is {text} characters long", "use {longest} at most"),
         "reason-without-reread": ("--reason belongs to --reread", "add that, or leave the reason out"),
         "rebuild-failed": (
             "{left}. The live generation of {failures} is as it was",

@@ -11,21 +11,17 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from adapters.kafka.preserved_messages import restore
-from adapters.postgres.quarantine import Picked, QuarantineEntry
-from application.ingest import Outcome
+from application.operator_event import checked_reason
+from application.ports.quarantine import Picked, QuarantineEntry
 from application.problem_texts import sentence
 from cli.bulk import each_by_itself
 from cli.command import Judged, command
-from cli.operators import By, why
+from cli.operators import By, WhyShown
 from cli.output import Line, Report, err, error_line, pairs, table
-from domain.errors import TenantryError, UsageError, problem
-from domain.faults import INTERNAL_ERROR
-from domain.names import is_tenant_id
-from domain.operator_events import MessageDiscarded, MessageRetried
-from runtime import faults
+from domain.errors import UsageError, problem
+from domain.operator import Operator
 from runtime.compose import Parts
-from runtime.compose.intake import lifecycle_of, messages_of
-from runtime.compose.operators import acts_of, quarantine_of
+from runtime.compose.operators import quarantine_commands_of, quarantine_of
 
 app = typer.Typer(
     help="Messages that could not be applied: list, show, retry, discard.",
@@ -82,10 +78,15 @@ def list_(
 
 @app.command()
 @command
-def show(parts: Parts, number: Number) -> Report:
-    """Show one whole message. Its content may be personal data: it is decrypted for this output only."""
-    entry = quarantine_of(parts).entry(number)
-    message = restore(quarantine_of(parts).body(entry))
+def show(
+    parts: Parts,
+    number: Number,
+    reason: WhyShown = None,
+    by: By = "",
+) -> Report:
+    """Show one whole message. It may hold personal data: that you were shown it is recorded as an act."""
+    entry, body = quarantine_commands_of(parts).show(number, reason=reason, by=Operator.parse(by))
+    message = restore(body)
     data = {
         **_data_of(entry),
         "headers": {name: _text(value) for name, value in message.headers},
@@ -122,7 +123,7 @@ def retry(
 def discard(
     parts: Parts,
     reason: Annotated[
-        str, typer.Option(help="The reason why they may be left out; kept in the log for good."), Judged(why)
+        str, typer.Option(help="The reason why they may be left out; kept in the log for good."), Judged(checked_reason)
     ],
     numbers: Numbers = None,
     rule: Rule = None,
@@ -204,62 +205,17 @@ def _line(result: dict[str, Any]) -> Line:
 
 
 def _retried(parts: Parts, number: int, by: str) -> dict[str, Any]:
-    entry = quarantine_of(parts).entry(number)
-    _must_be_open(parts, number, "retried")
-    body = quarantine_of(parts).body(entry)
-    act = MessageRetried(**_named(entry), operator=by)
-    acts_of(parts).record(act, still_right=lambda: _must_be_open(parts, number, "retried"))
-    outcome = _again(parts, entry, body)
-    _let_in(parts, entry)
-    became = next(iter(outcome.counts), "nothing")
-    result: dict[str, Any] = {"number": number, "outcome": became}
-    again = quarantine_of(parts).refused_again(entry) if became == "quarantined" else None
+    done = quarantine_commands_of(parts).retry(number, by=Operator.parse(by))
+    result: dict[str, Any] = {"number": number, "outcome": done.outcome}
+    again = done.refused_as
     if again is not None:
         result |= {"refused_as": again.number, "rule": again.rule, "reason": again.reason}
     return result
 
 
 def _discarded(parts: Parts, number: int, by: str, reason: str) -> dict[str, Any]:
-    entry = quarantine_of(parts).entry(number)
-    act = MessageDiscarded(**_named(entry), operator=by, reason=reason)
-    acts_of(parts).record(act, still_right=lambda: _must_be_open(parts, number, "discarded"))
-    _let_in(parts, entry)
+    quarantine_commands_of(parts).discard(number, reason=reason, by=Operator.parse(by))
     return {"number": number, "outcome": "discarded"}
-
-
-def _again(parts: Parts, entry: QuarantineEntry, body: bytes) -> Outcome:
-    try:
-        message = messages_of(parts).restored(body, entry.topic, entry.partition, entry.offset)
-        return lifecycle_of(parts).intake([message], released=entry.number)
-    except TenantryError:
-        raise
-    except Exception as error:
-        raise TenantryError(problem("message-stays", number=entry.number, reason=faults.tell(error))) from error
-
-
-def _let_in(parts: Parts, entry: QuarantineEntry) -> None:
-    """Take in the messages that waited behind this one; after a kill before this, the tenant's next message does it."""
-    if entry.rule == INTERNAL_ERROR and entry.tenant_id is not None:
-        lifecycle_of(parts).let_in(entry.tenant_id)
-
-
-def _must_be_open(parts: Parts, number: int, becomes: str) -> None:
-    state = quarantine_of(parts).entry(number).state
-    if state != "open":
-        raise UsageError(problem("message-settled", number=number, state=state, becomes=becomes))
-
-
-def _named(entry: QuarantineEntry) -> dict[str, Any]:
-    """The message as an act records it: without its content, and with a tenant only where the id can be valid."""
-    named = is_tenant_id(entry.tenant_id)
-    return {
-        "tenant_id": entry.tenant_id if named else None,
-        "number": entry.number,
-        "rule": entry.rule,
-        "topic": entry.topic,
-        "partition": entry.partition,
-        "offset": entry.offset,
-    }
 
 
 def _data_of(entry: QuarantineEntry) -> dict[str, Any]:

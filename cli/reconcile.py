@@ -17,6 +17,7 @@ from cli.output import Report, err
 from cli.show import snapshot_of
 from domain.drift import Finding
 from domain.errors import UsageError, problem
+from domain.operator import Operator
 from runtime.compose import Parts
 from runtime.compose.resources import reconciling_of, sweep_ledger_of
 
@@ -44,7 +45,7 @@ def reconcile(
         snapshot_of(parts, tenant)
     sweep = reconciling_of(parts).sweep(tenant, say=_progress)
     may_mend = (sweep.drifted or sweep.unsettled) and not dry_run and not sweep.suspicious
-    mended = reconciling_of(parts).mend(sweep, by=by) if may_mend else Mended()
+    mended = reconciling_of(parts).mend(sweep, by=Operator.parse(by)) if may_mend else Mended()
     is_whole = tenant is None and not dry_run and not sweep.suspicious and not sweep.unreachable
     goes_on = is_whole and sweep_ledger_of(parts).go_on()
     is_bad = sweep.drifted or sweep.unreachable or sweep.lost or sweep.unsettled

@@ -14,6 +14,7 @@ from cli.operators import By, Reason, why_if_given
 from cli.output import Line, Report, speed, table
 from cli.progress import progress
 from domain.errors import TenantryError, UsageError, problem
+from domain.operator import Operator
 from domain.operator_events import PreviousReadModelsDropped, ReadModelsRebuilt
 from domain.times import clock
 from history.rebuild import schema_comparison as comparing
@@ -60,7 +61,7 @@ def rebuild(
         done = tuple(name for name in rebuilt.names if name not in rebuilt.failures)
         if done:
             act = ReadModelsRebuilt(read_models=done, position=rebuilt.position, operator=by, reason=reason)
-            acts_of(parts).record(act)
+            acts_of(parts).record(act, by=Operator.parse(by))
     data = {
         "events": rebuilt.events,
         "load_seconds": round(rebuilt.load_seconds, 3),
@@ -84,7 +85,8 @@ def drop_previous(parts: Parts, reason: Reason, names: Names = None, all_: All =
     """Drop the generations that were live before the last rebuild."""
     dropped = replay_of(parts, lambda _: None).drop_previous(_chosen(names, every=all_))
     if dropped:
-        acts_of(parts).record(PreviousReadModelsDropped(read_models=tuple(dropped), operator=by, reason=reason))
+        act = PreviousReadModelsDropped(read_models=tuple(dropped), operator=by, reason=reason)
+        acts_of(parts).record(act, by=Operator.parse(by))
     return Report({"dropped": dropped}, [f"dropped: {', '.join(dropped)}" if dropped else "there was none"])
 
 

@@ -10,6 +10,7 @@ import typer
 
 from adapters.postgres import overview
 from application.description import STEP_NAMES, describe_actual, describe_scopes
+from application.operator_commands import version_of
 from cli import acting, plans
 from cli.command import command
 from cli.output import Line, Report, Styled, age, perhaps_more, table
@@ -64,6 +65,7 @@ def list_(
 def _run(row: dict[str, Any], its: list[Recorded], now: datetime) -> dict[str, Any]:
     stands, since = standing(its), max([row["updated_at"], *(recorded.time for recorded in its[-1:])])
     return {
+        "seen": None,
         **row,
         "updated_at": since,
         "age_seconds": (now - since).total_seconds(),
@@ -118,6 +120,7 @@ def _as_shown(
                 "level": data["level"],
                 "state": data["state"],
                 "reason": data.get("reason") or (row.get("reason") if data["state"] == "converged" else None),
+                "seen": version_of(scope, snapshot),
             }
     both = [row for row in rows if row["scope"] not in shown]
     both += [row for row in shown.values() if state in (None, row["state"])]
@@ -149,15 +152,16 @@ def _sentences(named: Scope, now: dict[str, Any], runs: list[Run]) -> Iterator[L
 
 
 def _now(parts: Parts, scope: Scope) -> dict[str, Any]:
-    """The level, the desired level, and the state of the scope. UsageError where there is no such scope."""
+    """Level, desired level, state and version of the scope. UsageError where there is no such scope."""
     snapshot = snapshot_of(parts, scope.tenant_id)
     if scope not in snapshot.scopes:
         raise UsageError(problem("scope-unknown-to-runs", scope=scope, tenant_id=scope.tenant_id))
+    seen = version_of(scope, snapshot)
     data = describe_actual(snapshot, catalog=parts.catalog, policy=parts.policy, now=utc_now())
     found = {"site": data["site"], **{f"family:{key}": each for key, each in data["families"].items()}}
     found |= {f"product:{key}": each for key, each in data["products"].items()}
     state = found[f"{scope.kind}:{scope.key}" if scope.key else "site"]
-    return {name: state.get(name) for name in ("level", "desired", "state", "reason")}
+    return {**{name: state.get(name) for name in ("level", "desired", "state", "reason")}, "seen": seen}
 
 
 def _story(parts: Parts, scope: Scope) -> list[Run]:

@@ -18,7 +18,7 @@ ScopeArgument = Annotated[
     str, typer.Argument(metavar="SCOPE", help="As `runs list` prints it; or a tenant, with a product after it.")
 ]
 ScopesArgument = Annotated[
-    str, typer.Argument(metavar="SCOPE", help="The same; or `-` for scopes on stdin, one a line.")
+    str, typer.Argument(metavar="SCOPE", help="The same; or `-` for stdin: a scope a line, and the version seen.")
 ]
 ProductArgument = Annotated[str | None, typer.Argument(metavar="[PRODUCT]", help="A product of that tenant.")]
 

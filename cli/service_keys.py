@@ -16,11 +16,13 @@ import typer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from application.operator_event import checked_reason
 from cli.command import command
-from cli.operators import By, Reason, why
+from cli.operators import By, Reason
 from cli.output import Report, error_line, table
 from domain import service_keys
 from domain.errors import UsageError, problem
+from domain.operator import Operator
 from domain.service_keys import ServiceKey
 from runtime.compose import Parts
 from runtime.compose.operators import service_keys_of
@@ -91,7 +93,7 @@ def publish(
         raise UsageError(problem("service-key-arguments"))
     text = []
     if key_id is not None and public_key is not None:
-        _publish(parts, _name(key_id), _read_public(public_key), by, why(reason))
+        _publish(parts, _name(key_id), _read_public(public_key), by, checked_reason(reason))
         text = [f"{key_id} is published"]
     return _folder_written(parts, folder, {"key_id": key_id}, *text)
 
@@ -110,14 +112,16 @@ def list_(parts: Parts) -> Report:
 @command
 def revoke(parts: Parts, key_id: KeyName, reason: Reason, folder: Folder = None, by: By = "") -> Report:
     """Revoke a key for good. Its name is not used again."""
-    service_keys_of(parts).record(partial(service_keys.revoke, key_id=key_id, operator=by, reason=reason))
+    service_keys_of(parts).record(
+        partial(service_keys.revoke, key_id=key_id, operator=by, reason=reason), by=Operator.parse(by)
+    )
     line = f"{key_id} is revoked: every service refuses it after it has read the keys again (30 s at most)"
     return _folder_written(parts, folder, {"key_id": key_id, "state": "revoked"}, line)
 
 
 def _publish(parts: Parts, key_id: str, public_key: str, by: str, because: str) -> None:
     decide = partial(service_keys.publish, key_id=key_id, public_key=public_key, operator=by, reason=because)
-    service_keys_of(parts).record(decide)
+    service_keys_of(parts).record(decide, by=Operator.parse(by))
 
 
 def _name(key_id: str) -> str:

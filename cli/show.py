@@ -10,7 +10,9 @@ import typer
 from adapters.postgres.past import Moment
 from application.description import describe
 from cli.command import command
+from cli.operators import By, WhyShown
 from cli.output import Report, Styled, Table, table
+from cli.persons import Persons, hidden, record_shown
 from cli.scopes import TenantArgument
 from domain.errors import UsageError, problem
 from domain.event import Recorded
@@ -31,12 +33,19 @@ def show(
     parts: Parts,
     tenant: TenantArgument,
     at: Annotated[str | None, typer.Option("--at", metavar="TIME|POSITION", help=MOMENT_HELP)] = None,
+    persons: Persons = False,
+    reason: WhyShown = None,
+    by: By = "",
 ) -> Report:
     """Show one tenant: its desired state, its actual state with the seven steps of each product, and the read models.
 
-    With --at the state at that moment, from the log.
+    With --at the state at that moment, from the log. Persons are hidden, unless --persons asks for them.
     """
     data = tell(parts, tenant) if at is None else tell_at(parts, tenant, parts.past.at(at, now=utc_now()))
+    if persons:
+        record_shown(parts, tenant, reason=reason, by=by)
+    else:
+        data = hidden(data)
     return Report(data, tables_of(data))
 
 

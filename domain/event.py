@@ -74,8 +74,12 @@ class Event(Value):
 
 def fields_of(model: type[Event] | type[Cause]) -> dict[str, int]:
     """Every field of it and of the values inside it, as it is stored (`parts.*.size`), with the schema version that it
-    came with."""
-    return {".".join(field.stored): field.schema for field in fields_inside(model)}
+    came with: a field inside one that was added came with that one, or later."""
+    found: dict[Path, int] = {}
+    for field in fields_inside(model):
+        around = max((found.get(field.stored[:length], 1) for length in range(1, len(field.stored))), default=1)
+        found[field.stored] = max(field.schema, around)
+    return {".".join(stored): schema for stored, schema in found.items()}
 
 
 @cache
@@ -113,11 +117,25 @@ def _values_at(node: Any, path: Path) -> Iterator[Any]:
         yield from _values_at(getattr(node, path[0]), path[1:])
 
 
+Channel = Literal["terminal", "console"]
+"""The way by which an operator's act came."""
+
+
+class ActOrigin(Value):
+    """What an act has beside its operator's name: the identity, and the version that the operator had seen."""
+
+    channel: Channel
+    issuer: str
+    subject: str
+    seen: str | None = None
+
+
 class Cause(Value):
     """Why a fact was recorded.
 
-    `message`: a CloudEvent, by its source and id, with its time and its place on Kafka. `operator`: a person's act.
-    `event`: an earlier fact of ours, by the id it was recorded with (source is its stream).
+    `message`: a CloudEvent, by its source and id, with its time and its place on Kafka. `operator`: a person's act,
+    with its origin (domain/operator.py). `event`: an earlier fact of ours, by the id it was recorded with (source is
+    its stream).
     """
 
     kind: Literal["message", "operator", "event"]
@@ -127,6 +145,7 @@ class Cause(Value):
     topic: str | None = None
     partition: int | None = None
     offset: int | None = None
+    act: ActOrigin | None = added_in(2, default=None)
 
 
 class Recorded(Struct, frozen=True):

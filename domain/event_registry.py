@@ -188,6 +188,7 @@ REGISTRY: Final = EventRegistry(
         EventEntry(configuration.ConfigurationAdopted, projected_by=_CONTEXTS),
         EventEntry(operators.IntakePositionMoved, ignored=_ACT),
         EventEntry(operators.MessagesReread, ignored=_ACT),
+        EventEntry(operators.PersonalDataShown, ignored=_ACT),
         EventEntry(service_keys.ServiceKeyPublished, ignored=_ACT),
         EventEntry(service_keys.ServiceKeyRevoked, ignored=_ACT),
         EventEntry(in_force.InForce, "timer", ignored=_IN_FORCE),

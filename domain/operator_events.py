@@ -3,7 +3,7 @@
 Acts on runs, tenants and what awaits approval are events of those streams. The others have streams of their own,
 which no read model handles:
 
-    operator:TENANT     what concerns a tenant: its messages in the quarantine
+    operator:TENANT     what concerns a tenant: its messages in the quarantine, and that its persons were shown
     operator:           everything else: rebuilds, positions of the intake, messages that it reads again
     orphans:PLAN        the removal of orphans by the hash of a plan
 
@@ -13,7 +13,7 @@ may be about a person, and the log is for ever.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from domain import names
 from domain.event import Event, Value, stored_as
@@ -86,6 +86,20 @@ class MessagesReread(Event):
     reason: names.Reason
 
 
+class PersonalDataShown(Event):
+    """An operator was shown personal data in the clear: a quarantined message, by its number, or a tenant's persons.
+
+    Of what was shown the event has nothing.
+    """
+
+    TOPIC: ClassVar[str] = "tenantry.personal-data-shown"
+    tenant_id: names.TenantId | None = None
+    what: Literal["message", "persons", "evidence"]
+    number: int | None = None
+    operator: str
+    reason: names.Reason | None = None
+
+
 Act = (
     MessageDiscarded
     | MessageRetried
@@ -93,6 +107,7 @@ Act = (
     | PreviousReadModelsDropped
     | IntakePositionMoved
     | MessagesReread
+    | PersonalDataShown
 )
 
 

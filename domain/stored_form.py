@@ -7,8 +7,10 @@ configuration are models of pydantic, for people write them: they stand in the l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -47,7 +49,38 @@ def _omits(model: type[Struct]) -> bool:
 
 def as_stored(value: Struct) -> Struct | dict[str, Any]:
     """What the encoder writes for the value: itself, but where fields are left out."""
-    return _without_defaults(value) if _omits(type(value)) else value
+    kind = type(value)
+    if not _omits(kind):
+        return value
+    short = _short_form(kind)
+    if short is not None and short.omitted(value) == short.defaults:
+        return short.form(*short.kept(value))
+    return _without_defaults(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _ShortForm:
+    """A value without all of the fields that may be left out: what nearly every cause is written as."""
+
+    omitted: Callable[[Struct], object]
+    defaults: object
+    kept: Callable[[Struct], tuple[object, ...]]
+    form: Callable[..., Struct]
+
+
+@cache
+def _short_form(kind: type[Struct]) -> _ShortForm | None:
+    """None where a value inside one of the other fields may leave out some of its own."""
+    fields = [field for field in fields_inside(kind) if len(field.path) == 1]
+    omitted = [field for field in fields if field.is_omitted]
+    names = {field.path[0]: field.stored[0] for field in fields if not field.is_omitted}
+    config = kind.__struct_config__
+    names.pop(config.tag_field or "", None)
+    if len(names) < 2 or any(field.is_omitted and field.path[0] in names for field in fields_inside(kind)):
+        return None
+    form = msgspec.defstruct(kind.__name__, [*names], rename=names, tag_field=config.tag_field, tag=config.tag)
+    getter, defaults = attrgetter(*(field.path[0] for field in omitted)), tuple(field.default for field in omitted)
+    return _ShortForm(getter, defaults if len(omitted) > 1 else defaults[0], attrgetter(*names), form)
 
 
 def _without_defaults(value: Struct) -> dict[str, Any]:

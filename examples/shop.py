@@ -35,6 +35,7 @@ from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, UsageError
 from domain.event import Event, Recorded
 from domain.event_registry import EventEntry, EventRegistry
+from domain.operator import Operator
 from domain.personal import Personal
 from examples.store import opened
 from projections.base import Change, Projection, Row, Set, rows
@@ -154,7 +155,7 @@ class Shop:
 
 
 def recorded(event: Event, order: Order, by: str) -> Recorded:
-    act = OperatorAct.begun(by=by, clock=utc_now, new_id=new_id)
+    act = OperatorAct.begun(by=Operator.parse(by), clock=utc_now, new_id=new_id)
     return act.recorded(event, stream=order.stream, version=order.version + 1)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from domain.event import Recorded
 from domain.event_registry import REGISTRY
+from domain.operator import Operator
 from domain.stream_name import StreamName
 from history.timeline import content_of
 
@@ -32,6 +33,10 @@ class RecordedAct:
     why: str | None
     topic: str
     id: str
+    channel: str
+    issuer: str
+    subject: str
+    seen: str | None
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -66,6 +71,7 @@ def _act(recorded: Recorded) -> RecordedAct:
     details = {name: value for name, value in content_of(recorded.event).items() if value != []}
     why = details.pop("reason", None)
     details.pop("operator", None)
+    operator = Operator.of(recorded.cause)
     return RecordedAct(
         position=recorded.position,
         time=recorded.time,
@@ -76,6 +82,10 @@ def _act(recorded: Recorded) -> RecordedAct:
         why=why,
         topic=recorded.event.TOPIC,
         id=str(recorded.id),
+        channel=operator.channel,
+        issuer=operator.issuer,
+        subject=operator.subject,
+        seen=recorded.cause.act.seen if recorded.cause.act else None,
         details=details,
     )
 

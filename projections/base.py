@@ -75,6 +75,7 @@ class Projection:
     """One read model. `query` gives a tenant's part of it as JSON-able rows.
 
     `buckets` is BUCKETS where the rows of two tenants never meet, and 1 where everything must come in the log's order.
+    `personal` names the columns with persons: reports show them only where an act is recorded for it.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Projection:
     handle: Callable[[Recorded], Iterable[Change]]
     query: Callable[[Connection, str], list[Row] | dict[str, list[Row]]]
     buckets: int = BUCKETS
+    personal: frozenset[str] = frozenset()
 
     def changes_of(self, recorded: Recorded) -> Iterable[Change]:
         """What the fact changes; nothing where its kind is not handled. Raises HandlerFailed."""

@@ -55,4 +55,5 @@ PROJECTION: Final = Projection(
     handles=REGISTRY.projected_by("configurations"),
     handle=handle,
     query=query,
+    personal=frozenset({"organization"}),
 )

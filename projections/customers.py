@@ -79,4 +79,5 @@ PROJECTION: Final = Projection(
     handles=REGISTRY.projected_by("customers"),
     handle=handle,
     query=query,
+    personal=frozenset({"name", "contacts", "administrators"}),
 )

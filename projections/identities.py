@@ -116,5 +116,10 @@ def query(connection: Connection, tenant_id: str) -> dict[str, list[Row]]:
 
 
 PROJECTION: Final = Projection(
-    name="identities", tables=TABLES, handles=REGISTRY.projected_by("identities"), handle=handle, query=query
+    name="identities",
+    tables=TABLES,
+    handles=REGISTRY.projected_by("identities"),
+    handle=handle,
+    query=query,
+    personal=frozenset({"name", "email"}),
 )

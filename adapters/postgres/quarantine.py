@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import Final
+from dataclasses import asdict
 
 import psycopg
 from psycopg.rows import class_row
@@ -18,51 +16,13 @@ from psycopg.rows import class_row
 from adapters.postgres.connection import connect
 from adapters.postgres.errors import answering
 from application.ports.encryption import EncryptionKeys
+from application.ports.quarantine import EVERYTHING, Picked, QuarantineEntry
 from domain.errors import UsageError, problem
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantineEntry:
-    """One message. `repeats` counts how often it came again while it lay here."""
-
-    number: int
-    state: str
-    rule: str
-    reason: str
-    source: str | None
-    id: str | None
-    type: str | None
-    tenant_id: str | None
-    topic: str
-    partition: int
-    offset: int
-    repeats: int
-    received_at: datetime
-    digest: bytes
-    encrypted_body: str
-
-
-@dataclass(frozen=True, slots=True)
-class Picked:
-    """Selection of messages: those that match all fields; None matches any."""
-
-    rule: str | None = None
-    source: str | None = None
-    type: str | None = None
-    tenant_id: str | None = None
-
-    @property
-    def says_nothing(self) -> bool:
-        return self == Picked()
-
 
 _COLUMNS = (
     'number, state, rule, reason, source, id, type, tenant_id, topic, partition, "offset", repeats, received_at,'
     " digest, sealed_body AS encrypted_body"
 )
-
-
-EVERYTHING: Final = Picked()
 
 
 class Quarantine:

@@ -6,7 +6,10 @@ from adapters.postgres.quarantine import Quarantine
 from application.commerce_comparison import CommerceComparison
 from application.operator_acts import Acts
 from application.operator_commands import OperatorCommands
+from application.quarantine_commands import QuarantineCommands
 from application.service_keys import ServiceKeys
+from runtime import faults
+from runtime.compose.intake import lifecycle_of, messages_of
 from runtime.compose.parts import Parts
 from runtime.compose.process import new_id, once, once_per_configuration, utc_now
 
@@ -36,6 +39,17 @@ def service_keys_of(parts: Parts) -> ServiceKeys:
 @once
 def quarantine_of(parts: Parts) -> Quarantine:
     return Quarantine(parts.endpoints.database_url, parts.keys)
+
+
+@once
+def quarantine_commands_of(parts: Parts) -> QuarantineCommands:
+    return QuarantineCommands(
+        quarantine=quarantine_of(parts),
+        acts=acts_of(parts),
+        lifecycle=lifecycle_of(parts),
+        restored=messages_of(parts).restored,
+        tell=faults.tell,
+    )
 
 
 @once

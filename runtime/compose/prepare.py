@@ -10,6 +10,7 @@ from adapters.postgres.connection import LONG, connect
 from adapters.postgres.errors import answering
 from adapters.postgres.reader_role import ensure_reader_role
 from domain.errors import Unavailable, UsageError, problem
+from domain.operator import Operator
 from domain.tenant.approval import pending_approvals_of
 from runtime import proposal
 from runtime.compose.kafka import client_of
@@ -17,7 +18,7 @@ from runtime.compose.parts import Parts
 from runtime.settings import database_of_shard
 
 
-def prepare(parts: Parts, *, adopts: bool = True, by: str | None = None) -> None:
+def prepare(parts: Parts, *, adopts: bool = True, by: Operator | None = None) -> None:
     """Databases, migrations, keys, configuration, shards and topics: all as this version needs them. Idempotent.
 
     A store without an adopted configuration adopts what is at hand, but where it is only prepared to be looked into.
@@ -28,7 +29,7 @@ def prepare(parts: Parts, *, adopts: bool = True, by: str | None = None) -> None
     ensure_reader_role(parts.endpoints.database_url)
     parts.keys.verify()
     if adopts and parts.adopting.adopted().version == 0:
-        parts.adopting.adopt_first(parts.at_hand, reason="the first start", by=by or proposal.account())
+        parts.adopting.adopt_first(parts.at_hand, reason="the first start", by=by or Operator.parse(proposal.account()))
     count_pending_approvals(parts)
     prepare_shards(parts)
     prepare_topics(parts)

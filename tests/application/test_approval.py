@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from application.operator_commands import Act
 from domain.errors import UsageError
+from domain.operator import Operator
 from domain.policy import Guard, Policy
 from domain.scope.steps import Scope
 from domain.tenant import state as tenants
@@ -61,7 +62,7 @@ class Estates(Cloud):
         return [tenant for tenant in self.ids if self.tenant(tenant).destroyed]
 
     def approve(self) -> None:
-        self.operating().approve(self.operating().plan().hash, reason="they left", by="ada@host")
+        self.operating().approve(self.operating().plan().hash, reason="they left", by=Operator.parse("ada@host"))
 
 
 def test_what_is_beyond_the_limit_is_held_and_changes_nothing() -> None:
@@ -116,7 +117,7 @@ def test_approving_twice_finds_nothing_held() -> None:
     old = snapshots.operating().plan().hash
     snapshots.approve()
     count = len(snapshots.log.events)
-    assert snapshots.operating().approve(old, reason="again", by="ada@host").changes == ()
+    assert snapshots.operating().approve(old, reason="again", by=Operator.parse("ada@host")).changes == ()
     assert len(snapshots.log.events) == count
 
 
@@ -126,7 +127,7 @@ def test_an_old_hash_is_refused_when_the_plan_has_changed() -> None:
     old = snapshots.operating().plan().hash
     snapshots.says("t-3", "product.suspended", 3, product=JIRA)
     with refused(UsageError, match=rf"is not plan {old}, it is plan"):
-        snapshots.operating().approve(old, reason="they left", by="ada@host")
+        snapshots.operating().approve(old, reason="they left", by=Operator.parse("ada@host"))
     assert snapshots.destroyed() == ["t-0", "t-1"]
 
 
@@ -149,14 +150,14 @@ def test_somebody_who_records_while_a_plan_is_approved_has_it_checked_again() ->
 
     snapshots.log.before_record = first
     with refused(UsageError, match="is not plan"):
-        snapshots.operating().approve(old, reason="they left", by="ada@host")
+        snapshots.operating().approve(old, reason="they left", by=Operator.parse("ada@host"))
 
 
 def test_a_rejected_plan_comes_to_nothing_and_its_repeats_stay_dead() -> None:
     snapshots = Estates()
     snapshots.destroys_all()
     operating = snapshots.operating()
-    operating.reject(operating.plan().hash, reason="a script went wild", by="ada@host")
+    operating.reject(operating.plan().hash, reason="a script went wild", by=Operator.parse("ada@host"))
     snapshots.clock.advance(11 * MINUTE)
     snapshots.says("t-3", "tenant.destroyed", 2, reason="once more")
     assert snapshots.destroyed() == ["t-0", "t-1"]
@@ -276,7 +277,7 @@ def test_a_purge_cannot_be_rejected() -> None:
     assert not any(isinstance(fact.event, PurgeStarted) for fact in snapshots.log.events)
     operating = snapshots.operating()
     with refused(UsageError, match="only purges are held"):
-        operating.reject(operating.plan().hash, reason="no", by="ada@host")
+        operating.reject(operating.plan().hash, reason="no", by=Operator.parse("ada@host"))
     snapshots.approve()
     snapshots.work()
     assert snapshots.snapshot("t-0").product(JIRA).level == "absent"
@@ -291,12 +292,12 @@ def test_an_approval_purges_nothing_that_somebody_holds() -> None:
     snapshots.clock.advance(POLICY.retention + MINUTE)
     snapshots.work()
     scope = Scope("product", "t-0", JIRA)
-    snapshots.operating().carry_out(Act("hold", scope, "its data is being copied"), by="ada@host")
+    snapshots.operating().carry_out(Act("hold", scope, "its data is being copied"), by=Operator.parse("ada@host"))
     assert snapshots.operating().plan().changes[0].data == "nothing changes: overtaken, or held by somebody"
     snapshots.approve()
     snapshots.work()
     assert snapshots.snapshot("t-0").product(JIRA).level == "retained"
-    snapshots.operating().carry_out(Act("release", scope, "copied"), by="ada@host")
+    snapshots.operating().carry_out(Act("release", scope, "copied"), by=Operator.parse("ada@host"))
     snapshots.work()
     snapshots.approve()
     snapshots.work()

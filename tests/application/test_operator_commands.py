@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from application.operator_commands import Act, decide
+from application.operator_commands import Act, decide, version_of
 from application.ports.resources import Order
 from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, Permanent, Retryable, UsageError
 from domain.event import Recorded
+from domain.operator import Operator
 from domain.scope.state import (
     EnsureRequested,
     Hold,
@@ -124,7 +125,7 @@ class Desk:
         self.cloud.intake.takes(message("tenant.created", 1, products=[product]))
 
     def does(self, act: Act) -> Recorded:
-        return self.cloud.operating().carry_out(act, by="ada@console")
+        return self.cloud.operating().carry_out(act, by=Operator.parse("ada@console"))
 
     def actual(self, scope: Scope = JIRA_SCOPE) -> Provisioning:
         return self.cloud.snapshot().actual(scope)
@@ -138,6 +139,22 @@ class Desk:
 @pytest.fixture
 def desk() -> Desk:
     return Desk()
+
+
+def test_an_act_on_what_has_moved_since_it_was_seen_is_refused(desk: Desk) -> None:
+    seen = version_of(JIRA_SCOPE, desk.cloud.snapshot())
+    desk.does(Act("hold", JIRA_SCOPE, "moving house", seen))
+    with refused(UsageError, match=rf"has moved since: version {seen} was seen, now it is 1/.*look at it again") as why:
+        desk.does(Act("release", JIRA_SCOPE, "moved", seen))
+    assert why.value.problem is not None
+    assert why.value.problem.code == "scope-moved"
+    after = version_of(JIRA_SCOPE, desk.cloud.snapshot())
+    desk.cloud.intake.takes(message("product.suspended", 2, product=JIRA, reason="unpaid"))
+    with refused(UsageError, match="has moved since"):
+        desk.does(Act("release", JIRA_SCOPE, "moved", after))
+    done = desk.does(Act("release", JIRA_SCOPE, "moved", version_of(JIRA_SCOPE, desk.cloud.snapshot())))
+    assert done.cause.act is not None
+    assert done.cause.act.seen != after
 
 
 def fails_for_good(order: Order, when: str) -> None:

@@ -12,6 +12,7 @@ from application.ports.work_queue import WorkItem
 from application.transact import ATTEMPTS, transact
 from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, GuardTripped, PositionLost, UsageError
+from domain.operator import Operator
 from domain.scope.state import ScopeResumed
 from tests.domain.given import JIRA_SCOPE, of
 
@@ -89,7 +90,7 @@ def test_each_conflict_is_reported_before_the_next_attempt_and_may_end_them() ->
 
 def test_all_events_of_an_act_name_its_first_event_as_their_cause() -> None:
     first, second = uuid4(), uuid4()
-    act = OperatorAct.begun(by="ada", clock=lambda: NOW, new_id=lambda: first)
+    act = OperatorAct.begun(by=Operator.parse("ada"), clock=lambda: NOW, new_id=lambda: first)
     event = ScopeResumed(**of(JIRA_SCOPE), reason="mended")
     one = act.recorded(event, stream=str(JIRA_SCOPE), version=4)
     two = act.recorded(event, stream=str(JIRA_SCOPE), version=5, event_id=second)

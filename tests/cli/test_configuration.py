@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from domain.operator import Operator
 from domain.scope.steps import DatabaseResult, Scope
 from runtime.compose import Parts
 from runtime.instance import endpoints
@@ -86,7 +87,7 @@ def _built_in(name: str) -> str:
 
 
 def _first_start(parts: Parts) -> None:
-    parts.adopting.adopt_first(parts.at_hand, reason="the first start", by="ada")
+    parts.adopting.adopt_first(parts.at_hand, reason="the first start", by=Operator.parse("ada"))
     parts.learn()
 
 

@@ -11,6 +11,7 @@ import pytest
 from application.drift_detection import Sweep
 from domain.drift import Finding, Seen
 from domain.errors import Unreachable
+from domain.operator import Operator
 from domain.scope.steps import Scope, Step
 from domain.times import clock
 from runtime.compose import utc_now
@@ -173,7 +174,7 @@ def test_a_moment_before_data_was_found_missing_is_told_as_recorded(desk: Desk) 
     family = Scope("family", TENANT, "jira")
     version = desk.parts.saga.snapshots([TENANT])[TENANT].actual(family).version
     seen = Seen(family, version, "eu-1", (Finding(Step.DATABASE, "data", "data_missing: it is not there"),))
-    reconciling_of(desk.parts).mend(Sweep(drifted=[seen]), by="a sweep")
+    reconciling_of(desk.parts).mend(Sweep(drifted=[seen]), by=Operator.parse("a sweep"))
     after = desk.parts.log.advance_mark()
     said = explained(desk, "jira-software", before)
     assert "was usable" in said

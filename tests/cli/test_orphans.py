@@ -16,6 +16,7 @@ from adapters.resources.database import Databases
 from application.ports.resources import Resource
 from application.resources import Resources
 from domain.drift import Thing
+from domain.operator import Operator
 from domain.operator_events import OrphansMarkedForRemoval, OrphansRemoved
 from domain.scope.state import StepStarted
 from domain.scope.steps import Scope
@@ -236,7 +237,7 @@ def test_what_a_silent_shard_holds_is_neither_absent_nor_removed(
     assert list(told["not_looked_at"]) == ["eu-1"]
     assert {thing["where"] for thing in told["orphans"]} == {CONTROL}
     clearing = clearing_of(litter.cloud.parts)  # the shard was lost after somebody had condemned them
-    marked = clearing._marked(clearing._story(plan), clearing.plan(), plan, reason="litter", by="test")  # noqa: SLF001
+    marked = clearing._marked(clearing._story(plan), clearing.plan(), plan, reason="litter", by=Operator.parse("test"))  # noqa: SLF001
     clearing.log.record(marked)
     left = litter.remove(plan, code=1)["left"]
     assert {thing["where"] for thing in left} == {"eu-1"}

@@ -241,7 +241,9 @@ def test_show_prints_a_tenant_of_any_text(text: str, row: dict[str, object], enc
 @settings(deadline=None, max_examples=60)
 @given(TEXTS, ENCODINGS)
 def test_lines_about_what_happened_show_any_text_in_one_line_each(text: str, encoding: str) -> None:
-    act = RecordedAct(7, NOW, text, text, text, text, text, text, text, {text: text, "products": [text]})
+    act = RecordedAct(
+        7, NOW, text, text, text, text, text, text, text, text, text, text, text, {text: text, "products": [text]}
+    )
     entry = TimelineEntry(text, NOW, "came", text, text, text, stream=text)
     line = Line(NOW, text, 1, 7, text, None, text, Cause(kind="operator", source="a@b", id="1"), {})
     with screens(encoding) as (stdout, _):

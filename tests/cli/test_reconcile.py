@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.resources.passwords import changed
 from adapters.resources.topology import reach_role
+from domain.operator import Operator
 from domain.scope.state import ScopeConverged, ScopePutOnHold, StepFailed, StepMissing, StepStarted
 from domain.scope.steps import DatabaseResult, Scope, Step
 from domain.stored_form import as_json
@@ -383,6 +384,6 @@ def test_an_observation_of_a_stream_that_moved_on_is_dropped(cloud: Cloud) -> No
     reconciling = reconciling_of(cloud.parts)
     sweep = reconciling.sweep(say=lambda sweep: None)
     cloud.says("runs", "hold", f"family:{tenant_id}:jira", "--reason", "somebody works on it")
-    mended = reconciling.mend(sweep, by="test")
+    mended = reconciling.mend(sweep, by=Operator.parse("test"))
     assert mended.dropped == [Scope("family", tenant_id, "jira")]
     assert mended.handed_over == []

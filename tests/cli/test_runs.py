@@ -282,3 +282,51 @@ def test_what_is_held_back_from_its_purge_is_restored_after_the_window(
     shown = desk.json("show", TENANT)
     assert shown["actual"]["products"]["jira-software"]["level"] == "open"
     assert shown["placements"][0]["schema_name"] == before
+
+
+def test_an_act_names_the_version_that_was_seen_and_is_refused_where_the_scope_has_moved(desk: Desk) -> None:
+    failure(desk)
+    seen = desk.json("runs", "show", FAMILY)["seen"]
+    [row] = [row for row in desk.json("runs", "list") if row["scope"] == FAMILY]
+    assert row["seen"] == seen
+    desk.says("runs", "hold", FAMILY, "--reason", "wait", "--seen", seen)
+    said = desk.says("runs", "release", FAMILY, "--reason", "go on", "--seen", seen, code=2)
+    assert f"{FAMILY} has moved since: version {seen} was seen" in said
+    now = desk.json("runs", "show", FAMILY)["seen"]
+    lines = f"{FAMILY} {seen}\n{FAMILY} {now}\n"
+    [refused, released] = json.loads(
+        desk.says("runs", "release", "-", "--reason", "go on", "--json", code=1, stderr=False, stdin=lines)
+    )
+    assert "has moved since" in refused["refused"]
+    assert released["act"] == "release"
+    desk.work()
+    acts = [json.loads(line) for line in desk.says("acts", "--json").splitlines()]
+    assert [(act["seen"], act["channel"]) for act in acts if act["on"] == FAMILY] == [
+        (seen, "terminal"),
+        (now, "terminal"),
+    ]
+    assert acts[-1]["issuer"]
+
+
+def test_a_restore_names_the_version_that_was_seen(desk: Desk) -> None:
+    desk.work()
+    desk.comes("tenant.destroyed", reason="left")
+    said = desk.says("restore", TENANT, "--reason", "the wrong one", "--seen", "1", code=2)
+    assert f"tenant {TENANT} has moved since: version 1 was seen" in said
+    desk.says("restore", TENANT, "--reason", "the wrong one")
+
+
+def test_persons_are_shown_only_with_a_reason_and_by_an_act(desk: Desk) -> None:
+    desk.work()
+    at = ("--at", str(desk.parts.past.mark()))
+    for arguments in (("show", TENANT), ("show", TENANT, "--json"), ("show", TENANT, *at, "--json")):
+        said = desk.says(*arguments)
+        assert "Lovelace" not in said
+        assert "ada@example.com" not in said
+        assert "(personal)" in said
+    assert "--persons needs a --reason" in desk.says("show", TENANT, "--persons", code=2)
+    assert "Lovelace" in desk.says("show", TENANT, "--persons", "--reason", "she is on the phone", "--as", "Bob")
+    desk.work()
+    [act] = [json.loads(line) for line in desk.says("acts", "--what", "personal", "--json").splitlines()]
+    assert (act["on"], act["why"], act["details"]) == (f"operator:{TENANT}", "she is on the phone", {"what": "persons"})
+    assert act["who"].startswith("Bob (")

@@ -33,6 +33,7 @@ from demo.entries import Entry
 from demo.findings import Found, find
 from demo.oracle import Disagreement, disagreements, expect
 from demo.rules import Tenant, family_of
+from domain.operator import Operator
 from domain.scope.snapshot import TenantSnapshot
 from domain.scope.steps import Scope
 from projections import PROJECTIONS
@@ -124,7 +125,7 @@ class Cloud:
         """An operator does, with what was given up."""
         parts = self.parts
         operating = OperatorCommands(parts.log, parts.saga.snapshots, parts.catalog, POLICY, self._tick, new_id)
-        operating.carry_out(Act("retry", scope, "it is mended"), by="ada@host")
+        operating.carry_out(Act("retry", scope, "it is mended"), by=Operator.parse("ada@host"))
 
     def _comes(self, type_: str, key: str, data: dict[str, Any]) -> None:
         self._revision += 1

@@ -21,6 +21,7 @@ from application.scope_decision import Decision
 from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, ExecutorError, GuardTripped
 from domain.event import Recorded
+from domain.operator import Operator
 from domain.policy import Policy
 from domain.scope.dependencies import dependents
 from domain.scope.snapshot import TenantSnapshot, scopes_of
@@ -155,7 +156,7 @@ class CloudOn:
 
     def restore(self) -> TenantRestored:
         """An operator's `restore` of the tenant."""
-        return self.operating().restore(TENANT, reason="the wrong one was called", by="ada@host")
+        return self.operating().restore(TENANT, reason="the wrong one was called", by=Operator.parse("ada@host"))
 
     def operating(self) -> OperatorCommands:
         return OperatorCommands(self.log, self.saga.snapshots, CATALOG, self.policy, self.clock, self._new_id)

@@ -16,6 +16,7 @@ from application.operator_commands import Act
 from application.ports.resources import Order
 from application.unit_of_work import UnitOfWork
 from domain.errors import Permanent, Refused, Retryable, UsageError
+from domain.operator import Operator
 from domain.policy import Guard
 from domain.scope.state import ScopeConverged
 from domain.scope.steps import Step
@@ -156,7 +157,7 @@ class Story:
         scopes = sorted(self.cloud.snapshot().scopes)
         with suppress(UsageError):
             act = Act(kind, scopes[number % len(scopes)], "she thinks so")
-            self.cloud.operating().carry_out(act, by="ada@host")
+            self.cloud.operating().carry_out(act, by=Operator.parse("ada@host"))
 
     def reads(self) -> None:
         """An operator reads what the destroy guard holds."""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.operator import Operator
 from domain.policy import Guard, Policy
 from domain.tenant import state as tenants
 from domain.tenant.events import (
@@ -57,10 +58,10 @@ class Closed(Estates):
 
     def restore_all(self, ids: Sequence[str]) -> None:
         for tenant in ids:
-            self.operating().restore(tenant, reason="the wrong one was called", by="ada@host")
+            self.operating().restore(tenant, reason="the wrong one was called", by=Operator.parse("ada@host"))
 
     def reject(self) -> None:
-        self.operating().reject(self.operating().plan().hash, reason="a fault", by="ada@host")
+        self.operating().reject(self.operating().plan().hash, reason="a fault", by=Operator.parse("ada@host"))
 
 
 @pytest.mark.parametrize(("type_", "data"), WAYS)

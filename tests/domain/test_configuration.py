@@ -20,6 +20,7 @@ from domain.configuration import (
     differences,
 )
 from domain.errors import UsageError
+from domain.operator import Operator
 from domain.retired_products import product_from
 from tests.domain.given import APP, CATALOG, JIRA, NOW, POLICY, Clock, Intake, ids, message
 from tests.fakes.event_log import MemoryEventLog
@@ -53,25 +54,25 @@ def event(log: MemoryEventLog) -> ConfigurationAdopted:
 
 def test_the_first_start_adopts_once() -> None:
     log = MemoryEventLog()
-    assert adopting(log).adopt_first(HERE, reason="the first start", by="ada") is not None
+    assert adopting(log).adopt_first(HERE, reason="the first start", by=Operator.parse("ada")) is not None
     other = replace(HERE, catalog=without(APP))
-    assert adopting(log).adopt_first(other, reason="the first start", by="bob") is None
+    assert adopting(log).adopt_first(other, reason="the first start", by=Operator.parse("bob")) is None
     assert event(log).operator == "ada"
 
 
 def test_what_holds_already_is_not_adopted_again() -> None:
     log = MemoryEventLog()
-    adopting(log).adopt_first(HERE, reason="first", by="ada")
-    assert adopting(log).adopt(HERE, reason="again", by="ada") is None
+    adopting(log).adopt_first(HERE, reason="first", by=Operator.parse("ada"))
+    assert adopting(log).adopt(HERE, reason="again", by=Operator.parse("ada")) is None
     assert adopting(log).adopted().version == 1
 
 
 def test_a_product_that_leaves_is_retired_and_one_that_returns_is_not() -> None:
     log = MemoryEventLog()
     for catalog in (CATALOG, without(APP), without(APP)):
-        adopting(log).adopt(replace(HERE, catalog=catalog), reason="so", by="ada")
+        adopting(log).adopt(replace(HERE, catalog=catalog), reason="so", by=Operator.parse("ada"))
     assert set(event(log).catalog.retired) == {APP}
-    adopting(log).adopt(HERE, reason="so", by="ada")
+    adopting(log).adopt(HERE, reason="so", by=Operator.parse("ada"))
     assert not event(log).catalog.retired
 
 
@@ -84,42 +85,42 @@ def test_an_edition_that_leaves_keeps_its_features_for_those_who_have_it() -> No
     )
     changed = Catalog(products={**CATALOG.products, JIRA: fewer})
     for catalog in (CATALOG, changed):
-        adopting(log).adopt(replace(HERE, catalog=catalog), reason="so", by="ada")
+        adopting(log).adopt(replace(HERE, catalog=catalog), reason="so", by=Operator.parse("ada"))
     assert name not in event(log).catalog.products[JIRA].editions
     assert event(log).catalog.features(JIRA, name) == features
 
 
 def test_a_product_on_which_tenants_live_keeps_its_family() -> None:
     log = MemoryEventLog()
-    adopting(log).adopt_first(HERE, reason="first", by="ada")
+    adopting(log).adopt_first(HERE, reason="first", by=Operator.parse("ada"))
     moved = CATALOG[JIRA].model_copy(update={"family": "elsewhere"})
     other = replace(HERE, catalog=Catalog(products={**CATALOG.products, JIRA: moved}))
     with refused(UsageError, match="tenants live on it"):
-        adopting(log, Living({JIRA: None}, {})).adopt(other, reason="so", by="ada")
-    assert adopting(log).adopt(other, reason="so", by="ada") is not None  # nobody lives on it
+        adopting(log, Living({JIRA: None}, {})).adopt(other, reason="so", by=Operator.parse("ada"))
+    assert adopting(log).adopt(other, reason="so", by=Operator.parse("ada")) is not None  # nobody lives on it
 
 
 def test_a_shard_that_leaves_stays_known_and_takes_nothing_new() -> None:
     log = MemoryEventLog()
     for shards in (SHARDS, SHARDS.model_copy(update={"shards": SHARDS.shards[:1]})):
-        adopting(log).adopt(replace(HERE, topology=shards), reason="so", by="ada")
+        adopting(log).adopt(replace(HERE, topology=shards), reason="so", by=Operator.parse("ada"))
     assert [shard.name for shard in event(log).topology.left] == ["us-1"]
     assert event(log).topology.known["us-1"].state == "closed"
 
 
 def test_a_shard_with_families_keeps_its_region() -> None:
     log = MemoryEventLog()
-    adopting(log).adopt_first(HERE, reason="first", by="ada")
+    adopting(log).adopt_first(HERE, reason="first", by=Operator.parse("ada"))
     moved = SHARDS.shards[1].model_copy(update={"region": "eu"})
     other = replace(HERE, topology=SHARDS.model_copy(update={"shards": (SHARDS.shards[0], moved)}))
     with refused(UsageError, match="cannot move to region eu"):
-        adopting(log, Living({}, {"us-1": SHARDS.shards[1]})).adopt(other, reason="so", by="ada")
+        adopting(log, Living({}, {"us-1": SHARDS.shards[1]})).adopt(other, reason="so", by=Operator.parse("ada"))
 
 
 def test_whoever_waits_for_a_shard_is_due_with_an_adoption() -> None:
     log = MemoryEventLog(clock=lambda: NOW)
     log.record(UnitOfWork(blocked=[Blocked("shard:us-1", "family:t-1:jira")]))
-    adopting(log).adopt_first(HERE, reason="first", by="ada")
+    adopting(log).adopt_first(HERE, reason="first", by=Operator.parse("ada"))
     assert log.scheduled(["family:t-1:jira"]) != {}
 
 
@@ -141,7 +142,7 @@ def test_no_file_names_what_is_retired() -> None:
 
 def test_an_intake_with_an_older_catalogue_at_hand_uses_what_is_adopted() -> None:
     intake = Intake()
-    adopting(intake.log).adopt_first(HERE, reason="first", by="ada")
+    adopting(intake.log).adopt_first(HERE, reason="first", by=Operator.parse("ada"))
     intake.lifecycle.catalog = without(JIRA)
     intake.takes(message("tenant.created", 1), message("product.activated", 1, product=JIRA))
     assert intake.rules() == []
@@ -153,7 +154,7 @@ def test_a_saga_learns_of_an_adoption_with_the_tenants_it_loads() -> None:
     saga = Saga(intake.log, catalog=without(JIRA), policy=POLICY, clock=intake.clock, new_id=ids(), dice=lambda: 0.0)
     intake.takes(message("tenant.created", 1), message("product.activated", 1, product=JIRA))
     assert JIRA not in {scope.key for scope in saga.snapshots(["t-1"])["t-1"].scopes}
-    adopting(intake.log).adopt_first(HERE, reason="first", by="ada")
+    adopting(intake.log).adopt_first(HERE, reason="first", by=Operator.parse("ada"))
     assert JIRA in {scope.key for scope in saga.snapshots(["t-1"])["t-1"].scopes}
     assert JIRA in saga.catalog
 

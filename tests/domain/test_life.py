@@ -18,6 +18,7 @@ from application.ports.resources import Order
 from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, Obstacle, Permanent, Refused, Retryable
 from domain.event import Event
+from domain.operator import Operator
 from domain.policy import Policy
 from domain.scope.next_action import placement_of
 from domain.scope.purges import is_past_return
@@ -380,12 +381,12 @@ def test_a_removal_that_fails_during_a_purge_is_held_and_goes_on_after_a_retry()
 @pytest.mark.parametrize("held", [JIRA_SCOPE, JIRA_FAMILY, Scope("product", TENANT, APP)], ids=str)
 def test_no_purge_begins_of_what_somebody_holds_until_it_is_released(held: Scope) -> None:
     cloud = a_cloud(JIRA, APP)
-    cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
+    cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by=Operator.parse("ada@host"))
     says(cloud, "product.deactivated", 2)
     passes(cloud, POLICY.retention + YEAR)
     assert not facts(cloud, PurgeStarted)
     assert databases(cloud)
-    cloud.operating().carry_out(Act("release", held, "copied"), by="ada@host")
+    cloud.operating().carry_out(Act("release", held, "copied"), by=Operator.parse("ada@host"))
     cloud.work()
     assert len(facts(cloud, PurgeStarted)) == 1
     assert not databases(cloud)
@@ -395,11 +396,11 @@ def test_no_purge_begins_of_what_somebody_holds_until_it_is_released(held: Scope
 def test_no_tenant_is_purged_while_somebody_holds_a_part_of_it(held: Scope) -> None:
     cloud = a_cloud(JIRA)
     says(cloud, "tenant.destroyed", 2)
-    cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
+    cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by=Operator.parse("ada@host"))
     passes(cloud, POLICY.restore_window + YEAR)
     assert not facts(cloud, TenantPurgeStarted)
     assert databases(cloud)
-    cloud.operating().carry_out(Act("release", held, "copied"), by="ada@host")
+    cloud.operating().carry_out(Act("release", held, "copied"), by=Operator.parse("ada@host"))
     cloud.work()
     assert len(facts(cloud, TenantPurgeStarted)) == 1
     assert not databases(cloud)
@@ -414,7 +415,7 @@ def test_a_hold_that_comes_while_a_purge_is_decided_comes_first(held: Scope) -> 
     def first(recording: UnitOfWork) -> None:
         if any(isinstance(fact.event, PurgeStarted) for fact in recording.events):
             cloud.log.before_record = lambda recording: None
-            cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
+            cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by=Operator.parse("ada@host"))
 
     cloud.log.before_record = first
     cloud.work()
@@ -432,7 +433,7 @@ def test_a_hold_that_comes_while_the_purge_of_a_tenant_is_decided_comes_first(he
     def first(recording: UnitOfWork) -> None:
         if any(isinstance(fact.event, TenantPurgeStarted) for fact in recording.events):
             cloud.log.before_record = lambda recording: None
-            cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
+            cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by=Operator.parse("ada@host"))
 
     cloud.log.before_record = first
     cloud.work()
@@ -451,7 +452,7 @@ def test_a_purge_that_begins_while_a_hold_is_decided_comes_first_and_the_hold_kn
         cloud.log.record(purge.unit)
 
     cloud.log.before_record = first
-    cloud.operating().carry_out(Act("hold", JIRA_FAMILY, "its data is being copied"), by="ada@host")
+    cloud.operating().carry_out(Act("hold", JIRA_FAMILY, "its data is being copied"), by=Operator.parse("ada@host"))
     assert cloud.log.conflicts == 1
     assert is_past_return(JIRA_FAMILY, cloud.snapshot(), catalog=CATALOG)
     assert not is_past_return(SITE, cloud.snapshot(), catalog=CATALOG)
@@ -762,10 +763,10 @@ def test_what_somebody_holds_back_from_its_purge_can_be_restored_with_its_data(h
     cloud = a_cloud(JIRA)
     before = databases(cloud)
     says(cloud, "tenant.destroyed", 2)
-    cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by="ada@host")
+    cloud.operating().carry_out(Act("hold", held, "its data is being copied"), by=Operator.parse("ada@host"))
     passes(cloud, POLICY.restore_window + YEAR)
     restore(cloud)
-    cloud.operating().carry_out(Act("release", held, "copied"), by="ada@host")
+    cloud.operating().carry_out(Act("release", held, "copied"), by=Operator.parse("ada@host"))
     passes(cloud, YEAR)
     assert not facts(cloud, TenantPurgeStarted)
     assert (level(cloud), databases(cloud)) == ("open", before)
@@ -774,7 +775,7 @@ def test_what_somebody_holds_back_from_its_purge_can_be_restored_with_its_data(h
 def test_what_commerce_said_between_the_window_and_a_late_restore_can_be_retried() -> None:
     cloud = a_cloud(JIRA)
     says(cloud, "tenant.destroyed", 2)
-    cloud.operating().carry_out(Act("hold", SITE, "its data is being copied"), by="ada@host")
+    cloud.operating().carry_out(Act("hold", SITE, "its data is being copied"), by=Operator.parse("ada@host"))
     passes(cloud, POLICY.restore_window + YEAR)
     late = message("product.suspended", 2)
     cloud.intake.takes(late)
@@ -782,7 +783,7 @@ def test_what_commerce_said_between_the_window_and_a_late_restore_can_be_retried
     restore(cloud)
     (number,) = cloud.log.quarantine
     cloud.intake.takes(late, released=number)
-    cloud.operating().carry_out(Act("release", SITE, "copied"), by="ada@host")
+    cloud.operating().carry_out(Act("release", SITE, "copied"), by=Operator.parse("ada@host"))
     cloud.work()
     assert level(cloud) == "closed"
 

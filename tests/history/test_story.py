@@ -10,6 +10,7 @@ from application.operator_commands import Act
 from application.ports.resources import Order
 from domain import customer as customers
 from domain.errors import Obstacle, Permanent, Retryable
+from domain.operator import Operator
 from domain.scope.steps import Scope, Step
 from domain.tenant import state as tenants
 from domain.times import clock
@@ -27,7 +28,7 @@ class Story:
         self.cloud.intake.takes(message("tenant.created", 1, id="m-1", offset=7, products=[product]))
 
     def operator(self, act: Act) -> None:
-        self.cloud.operating().carry_out(act, by="Ada (ada@console)")
+        self.cloud.operating().carry_out(act, by=Operator.parse("Ada (ada@console)"))
 
     def story(self, scope: Scope = JIRA_SCOPE) -> list[Run]:
         causing = (tenants.stream_of(TENANT), customers.stream_of(CUSTOMER))

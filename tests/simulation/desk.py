@@ -13,6 +13,7 @@ from application.operator_commands import OperatorCommands
 from application.ports.clock import Clock
 from domain.errors import UsageError
 from domain.event import Recorded
+from domain.operator import Operator
 from domain.tenant.events import ApprovalRequested, PurgeStarted, TenantPurgeStarted
 from tests.simulation.registers import RESTORE_WINDOW, RETENTION, Tenant
 
@@ -92,9 +93,9 @@ class Desk:
         self._approving = True
         try:
             if verdict == "approve":
-                self._operating().approve(plan, reason="she has looked", by="ada")
+                self._operating().approve(plan, reason="she has looked", by=Operator.parse("ada"))
             else:
-                self._operating().reject(plan, reason="she has looked", by="ada")
+                self._operating().reject(plan, reason="she has looked", by=Operator.parse("ada"))
         except UsageError as error:
             return f"{verdict} {plan}: {error}"
         else:

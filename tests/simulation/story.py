@@ -31,6 +31,7 @@ from domain.catalog import Catalog
 from domain.configuration import STREAM, Adopted, AdoptedShard, Configuration, Living, ShardMap, adopt
 from domain.errors import Conflict, ExecutorError, Permanent, Refused, Retryable, Unavailable, Unreachable, UsageError
 from domain.event import Cause, Recorded
+from domain.operator import Operator
 from domain.policy import Guard, Policy, default_policy
 from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import StepStarted
@@ -570,7 +571,7 @@ class Story:
     def _restore(self, tenant: str) -> bool:
         self._acting = None
         try:
-            self._operating().restore(tenant, reason="the wrong one was called", by="ada")
+            self._operating().restore(tenant, reason="the wrong one was called", by=Operator.parse("ada"))
         except Refused:
             assert self.registers[tenant].is_going, f"{tenant} was not restored, and its data is still there"
             return False
@@ -603,7 +604,7 @@ class Story:
     def _does(self, kind: Literal["retry", "hold", "release"], scope: Scope) -> bool:
         self._acting = None
         try:
-            self._operating().carry_out(Act(kind, scope, "she thinks so"), by="ada")
+            self._operating().carry_out(Act(kind, scope, "she thinks so"), by=Operator.parse("ada"))
         except UsageError:
             return False
         return True

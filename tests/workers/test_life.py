@@ -18,6 +18,7 @@ from application.ingest import Lifecycle
 from application.operator_commands import OperatorCommands
 from application.ports.inbox import WaitingMessage
 from application.reconcile import Saga
+from domain.operator import Operator
 from domain.scope.snapshot import TenantSnapshot
 from tests.adapters.resources.real_shards import RealWorld, real_world
 from tests.domain.given import CATALOG, DAY, POLICY, TENANT, ids, message
@@ -138,7 +139,7 @@ def test_a_restored_tenant_has_its_data_and_a_purged_one_leaves_nothing(cloud: C
     assert len(first) == 1
     cloud.says("tenant.destroyed", 2)
     cloud.passes(POLICY.restore_window - DAY)
-    cloud.operating.restore(TENANT, reason="the wrong one was called", by="ada@host")
+    cloud.operating.restore(TENANT, reason="the wrong one was called", by=Operator.parse("ada@host"))
     cloud.work()
     assert (cloud.level(), cloud.schemas()) == ("open", first)
     cloud.says("tenant.destroyed", 3)

@@ -22,6 +22,7 @@ from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
 from domain.errors import Conflict, NewerEvent, Obstacle, Permanent, Retryable, TenantryError, UnreadableEvent
 from domain.event import Event
+from domain.operator import Operator
 from domain.scope.state import (
     ScopeConverged,
     ScopeFailed,
@@ -87,7 +88,7 @@ class Cloud:
     def operator(self, act: Act) -> None:
         saga = Saga(self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, dice=lambda: 0.0)
         OperatorCommands(self.log, saga.snapshots, CATALOG, POLICY, self.clock, self._new_id).carry_out(
-            act, by="ada@console"
+            act, by=Operator.parse("ada@console")
         )
 
     def facts(self, stream: str) -> list[Event]:

@@ -34,6 +34,7 @@ from domain.operator_events import (
     MessagesReread,
     OrphansMarkedForRemoval,
     OrphansRemoved,
+    PersonalDataShown,
     PreviousReadModelsDropped,
     ReadModelsRebuilt,
     RemovalCandidate,
@@ -209,6 +210,9 @@ EXAMPLES: dict[str, Event] = {
         **PLACE, before=3, offset=9, operator="Ada (ada@host)", reason="retention took them"
     ),
     "messages-reread": MessagesReread(**PLACE, offsets=(4, 5), operator="Ada (ada@host)", reason="a restored backup"),
+    "personal-data-shown": PersonalDataShown(
+        tenant_id="t-1", what="persons", operator="Ada (ada@host)", reason="they are on the phone"
+    ),
     "previous-read-models-dropped": PreviousReadModelsDropped(read_models=("sites",), operator="Ada (ada@host)"),
     "customer-updated": CustomerUpdated(
         customer_id="c-1",

@@ -13,6 +13,7 @@ from application.operator_commands import Act
 from application.ports.resources import Order
 from application.unit_of_work import UnitOfWork
 from domain.errors import Permanent, Retryable
+from domain.operator import Operator
 from domain.scope.state import ScopeFailed, StepStarted
 from domain.scope.steps import Scope, Step
 from domain.tenant.events import PurgeStarted
@@ -66,7 +67,7 @@ class Ground(Cloud):
         self.intake.takes(message(type_, revision, product=product, **data))
 
     def does(self, kind: Literal["hold", "release"], scope: Scope) -> None:
-        self.operating().carry_out(Act(kind, scope, "she thinks so"), by="ada@host")
+        self.operating().carry_out(Act(kind, scope, "she thinks so"), by=Operator.parse("ada@host"))
 
     def works_until(self, has_come: Callable[[], object]) -> None:
         while not has_come():
