@@ -55,12 +55,14 @@ from domain.tenant.events import (
 from domain.tenant.guarded import Guarded
 from domain.tenant.state import PendingChange, Tenant
 
+ActKind = Literal["retry", "hold", "release", "ensure"]
+
 
 @dataclass(frozen=True, slots=True)
 class Act:
     """What an operator wants of a scope, and why; `seen` is the version that the operator looked at (`version_of`)."""
 
-    kind: Literal["retry", "hold", "release", "ensure"]
+    kind: ActKind
     scope: Scope
     reason: str
     seen: str | None = None
@@ -151,10 +153,14 @@ class OperatorCommands:
         """
 
         def decided() -> tuple[UnitOfWork, Recorded]:
-            recording = self._recording(act, self._snapshot(act.scope.tenant_id), by=by)
+            recording = self.unit_of(act, by=by)
             return recording, recording.events[0]
 
         return transact(self.log, decided)
+
+    def unit_of(self, act: Act, *, by: Operator) -> UnitOfWork:
+        """What the act would record now. Raises UsageError where it is refused."""
+        return self._recording(act, self._snapshot(act.scope.tenant_id), by=by)
 
     def restore(self, tenant_id: str, *, reason: str, by: Operator, seen: str | None = None) -> TenantRestored:
         """Undo the destruction of a tenant; `seen` is a version of its stream.
@@ -190,34 +196,37 @@ class OperatorCommands:
     def _settled(
         self, plan_hash: str, verdict: type[ChangesApproved | ChangesRejected], *, reason: str, by: Operator
     ) -> Plan:
-        def decided() -> tuple[UnitOfWork, Plan]:
-            found = self.plan()
-            whole = UnitOfWork()
-            if not found.changes:
-                return whole, found
-            if found.hash != plan_hash:
-                raise UsageError(problem("plan-changed", plan=plan_hash, pending=found.hash))
-            for tenant_id, snapshot in found.snapshots.items():
-                pending = [each for each in snapshot.tenant.pending if _may(verdict, each)]
-                if not pending:
-                    continue
-                event = verdict(
-                    tenant_id=tenant_id,
-                    changes=tuple(each.version for each in pending),
-                    plan=plan_hash,
-                    reason=reason,
-                    operator=str(by),
-                )
-                events = found.events[tenant_id] if verdict is ChangesApproved else ()
-                recording = self._of_tenant(snapshot.tenant, event, events, by=by)
-                going = [scope for _, released in events for scope in purged_by(released, snapshot)]
-                recording.unmoved = {str(scope): snapshot.actual(scope).version for scope in going}
-                whole.merge(recording)
-            if whole.is_empty:
-                raise UsageError(problem("only-purges-held"))
-            return whole, found
+        return transact(self.log, lambda: self.unit_of_plan(plan_hash, verdict, reason=reason, by=by))
 
-        return transact(self.log, decided)
+    def unit_of_plan(
+        self, plan_hash: str, verdict: type[ChangesApproved | ChangesRejected], *, reason: str, by: Operator
+    ) -> tuple[UnitOfWork, Plan]:
+        """What the verdict on the plan would record now; nothing for an empty plan. Raises UsageError."""
+        found = self.plan()
+        whole = UnitOfWork()
+        if not found.changes:
+            return whole, found
+        if found.hash != plan_hash:
+            raise UsageError(problem("plan-changed", plan=plan_hash, pending=found.hash))
+        for tenant_id, snapshot in found.snapshots.items():
+            pending = [each for each in snapshot.tenant.pending if _may(verdict, each)]
+            if not pending:
+                continue
+            event = verdict(
+                tenant_id=tenant_id,
+                changes=tuple(each.version for each in pending),
+                plan=plan_hash,
+                reason=reason,
+                operator=str(by),
+            )
+            events = found.events[tenant_id] if verdict is ChangesApproved else ()
+            recording = self._of_tenant(snapshot.tenant, event, events, by=by)
+            going = [scope for _, released in events for scope in purged_by(released, snapshot)]
+            recording.unmoved = {str(scope): snapshot.actual(scope).version for scope in going}
+            whole.merge(recording)
+        if whole.is_empty:
+            raise UsageError(problem("only-purges-held"))
+        return whole, found
 
     def _snapshot(self, tenant_id: str) -> TenantSnapshot:
         return self.snapshots([tenant_id])[tenant_id]

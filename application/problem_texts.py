@@ -37,6 +37,7 @@ MEANINGS: Final[Mapping[Code, str]] = {
 
 _DETAIL: Final = ProblemText("{detail}", "")
 _CORRECT: Final = "commerce must send the correction under a higher revision"
+_GRANT: Final = "`tenantry access grant-export` gives another"
 _SHOW: Final = "see `tenantry runs show {scope}`"
 _ORPHANS: Final = "read the list with `tenantry orphans`, then name its plan"
 
@@ -78,6 +79,13 @@ TEXTS: Final[Mapping[str, ProblemText]] = {
     "database-not-found-missing": ProblemText(
         "nobody has found the database of {scope} missing", "`tenantry reconcile --tenant {tenant}` looks"
     ),
+    "export-budget-used-up": ProblemText("grant {grant} is used up: it was for {rows} rows and {bytes} bytes", _GRANT),
+    "export-grant-ended": ProblemText("the grant would end at {until}, which is over", "name a later time"),
+    "export-grant-for-other-data": ProblemText("grant {grant} is for {what}", _GRANT),
+    "export-grant-for-other-tenant": ProblemText("grant {grant} is for tenant {tenant} alone", _GRANT),
+    "export-grant-over": ProblemText("grant {grant} has ended at {until}", _GRANT),
+    "export-grant-revoked": ProblemText("grant {grant} was revoked by {by}", _GRANT),
+    "export-grant-unknown": ProblemText("this caller has no grant {grant}", "`tenantry access exports` names all"),
     "message-settled": ProblemText("message {number} is {state} already", "only an open one can be {becomes}"),
     "message-stays": ProblemText("message {number} stays in quarantine", "{reason}"),
     "no-database": ProblemText("{scope} has no database that could be lost", _SHOW),

@@ -29,6 +29,7 @@ from adapters.postgres.log_copy import LogCopy, Page, Stored
 from adapters.postgres.seal_store import BEFORE_ALL
 from application.progress import Progress
 from audit.checkpoints import Note
+from audit.export_budget import ExportBudget, Unlimited
 from audit.manifest import Manifest, beside
 from audit.proofs import Proofs
 from domain.errors import Tampered, UnreadableEvent, UsageError, problem
@@ -66,22 +67,39 @@ class Exported:
 
 
 def export(
-    log: LogCopy, path: Path, choice: Choice, *, page: int = PAGE, say: Callable[[Progress], None] = lambda _: None
+    log: LogCopy,
+    path: Path,
+    choice: Choice,
+    *,
+    budget: ExportBudget | None = None,
+    page: int = PAGE,
+    say: Callable[[Progress], None] = lambda _: None,
 ) -> Exported:
-    """Write an export. Raises UsageError for a `path` or a `choice` that cannot be used, Tampered for a bad proof."""
+    """Write an export. Raises UsageError for a `path` or a `choice` that cannot be used and where the budget ends,
+    Tampered for a bad proof."""
     started = time.monotonic()
     if choice.since is not None and choice.until is not None and choice.since >= choice.until:
         raise UsageError(problem("export-times-reversed", since=choice.since, until=choice.until))
     partial = _partial_of(path)
     try:
-        manifest = _export(log, partial, choice, page, say)
+        manifest = _export(log, partial, choice, budget or Unlimited(), page, say)
         _name(partial, path, manifest)
+    except UsageError:
+        _remove(partial)  # what was written before the budget ended is no export
+        raise
     except OSError as error:
         raise UsageError(problem("export-unwritable", path=path, reason=error.strerror)) from None
     return Exported(path, manifest, time.monotonic() - started)
 
 
-def _export(log: LogCopy, partial: Path, choice: Choice, page: int, say: Callable[[Progress], None]) -> Manifest:
+def _export(
+    log: LogCopy,
+    partial: Path,
+    choice: Choice,
+    budget: ExportBudget,
+    page: int,
+    say: Callable[[Progress], None],
+) -> Manifest:
     with log.looking():
         if choice.tenant is not None and not log.has_tenant(choice.tenant):
             raise UsageError(problem("export-tenant-unknown", tenant=choice.tenant))
@@ -96,7 +114,7 @@ def _export(log: LogCopy, partial: Path, choice: Choice, page: int, say: Callabl
 
         file = create(choice.form, partial, with_proofs=choice.with_proofs)
         try:
-            events, first, last = _write(log, file, choice, upto, page, proofs, report)
+            events, first, last = _write(log, file, choice, budget, upto, page, proofs, report)
         finally:
             file.close()
     return Manifest(
@@ -117,6 +135,7 @@ def _write(
     log: LogCopy,
     file: LogFile,
     choice: Choice,
+    budget: ExportBudget,
     upto: int,
     size: int,
     proofs: Proofs | None,
@@ -130,6 +149,7 @@ def _write(
         if choice.since is not None or choice.until is not None:
             page = page.picked([at for at, time in enumerate(page.times) if _within(time, choice)])
         if len(page):
+            budget.spend(len(page), sum(map(len, page.states)))
             if proofs is not None:
                 proofs.fill(page)
             file.write(page)
@@ -228,15 +248,19 @@ def _partial_of(path: Path) -> Path:
         raise UsageError(problem("export-folder-missing", parent=path.parent))
     partial = path.with_name(path.name + ".partial")
     try:
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        partial.unlink(missing_ok=True)
+        _remove(partial)
         beside(path).unlink(missing_ok=True)
         partial.touch()
         partial.unlink()
     except OSError as error:
         raise UsageError(problem("export-unwritable", path=partial, reason=error.strerror)) from None
     return partial
+
+
+def _remove(partial: Path) -> None:
+    if partial.is_dir():
+        shutil.rmtree(partial)
+    partial.unlink(missing_ok=True)
 
 
 def _name(partial: Path, path: Path, manifest: Manifest) -> None:

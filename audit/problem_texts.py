@@ -38,6 +38,10 @@ add_texts(
             ("the event at position {position} of the export was changed after it was exported; nothing was imported"),
             "compare it with the log that it came from, and export it again",
         ),
+        "export-exceeds-grant": (
+            "what is left of grant {grant} is less than this export; nothing was written under its name",
+            "`tenantry access grant-export {grantee} --what {what}` gives a larger one",
+        ),
         "export-exists": ("{path} is there already", "choose another name, or remove it"),
         "export-folder-missing": ("the folder {parent} is not there", "make it, or choose another"),
         "export-foreign-state": (
@@ -49,6 +53,14 @@ add_texts(
             (
                 "some {where} were added or taken away; nothing was imported; compare it with the log that it came"
                 " from, and export it again"
+            ),
+        ),
+        "export-needs-grant": (
+            "the export has more than {most} events, and nothing was written under its name",
+            (
+                "`tenantry access grant-export {grantee} --what {what} --rows N --until TIME --reason TEXT` gives a"
+                " grant, then add --grant ID; where the log cannot be written to, TENANTRY_EXPORT_WITHOUT_GRANT raises"
+                " the bound"
             ),
         ),
         "export-line-differs": (

@@ -34,7 +34,8 @@ from context.sidecar.run import server as http_server
 from tenantry_client.context.document import TenantContext, encode
 from tenantry_client.context.lease import lease_path, now_ns
 from tenantry_client.context.refusals import ContextRefused
-from tenantry_client.context.store import StoreWriter, store_path
+from tenantry_client.context.store import StoreWriter
+from tenantry_client.context.store_reader import store_path
 from tenantry_client.context.tenancy import Tenancy
 from tests.context.campaign import Campaign, chaos
 from tests.context.processes import SidecarProcess, StandInProcess, wait_until

@@ -9,7 +9,16 @@ from uuid import UUID
 
 from tenantry_client.context.document import Placement, Product, TenantContext, encode
 from tenantry_client.context.store import StoreWriter
-from tenantry_client.context.wire import CHUNK, Changes, Hello, HostChange, TenantChange, read_snapshot, write_snapshot
+from tenantry_client.context.wire import (
+    CHUNK,
+    FORMAT,
+    Changes,
+    Hello,
+    HostChange,
+    TenantChange,
+    read_snapshot,
+    write_snapshot,
+)
 
 POSITION: Final = 10**9
 FEATURES: Final = ("automation", "archiving", "sandbox", "audit-log", "unlimited-storage")
@@ -59,7 +68,7 @@ def chunks(tenants: int) -> Iterator[Changes]:
 def write_file(path: Path, tenants: int) -> int:
     """A snapshot of so many tenants; its size in bytes."""
     with path.open("wb") as file:
-        for piece in write_snapshot(Hello("bench", 0, 1, POSITION), chunks(tenants)):
+        for piece in write_snapshot(Hello("bench", 0, FORMAT, POSITION), chunks(tenants)):
             file.write(piece)
         return file.tell()
 

@@ -1,4 +1,4 @@
-"""Allow-list commands: check of the file, and explanation of the line that allows or refuses a call.
+"""Access commands: check and explanation of the allow-list; grants to export.
 
 Exit codes: 0 the file is valid, or the call is allowed; 1 the call is refused; 2 the file or the input is wrong.
 """
@@ -10,16 +10,20 @@ from typing import Annotated
 
 import typer
 
+from cli import export_grants
 from cli.command import command
 from cli.output import Report
 from domain.errors import UsageError, problem
 from tenantry_client.access.allow_list import METHODS, AllowList, Answer, InvalidAllowList
 
 app = typer.Typer(
-    help="Check the allow-list, and explain which of its lines allows or refuses a call.",
+    help="Check and explain the allow-list; grant exports.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.command()(export_grants.grant_export)
+app.command()(export_grants.revoke_export)
+app.command()(export_grants.exports)
 
 File = Annotated[Path, typer.Option("--file", help="The allow-list.")]
 Caller = Annotated[str, typer.Argument(help="The service that calls.")]

@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import typer
 
-from application.operator_commands import Act
+from application.operator_commands import Act, ActKind
 from application.problem_texts import sentence
 from cli.bulk import each_by_itself
 from cli.command import command
 from cli.operators import By, Reason, Seen
 from cli.output import Line, Report, error_line
+from cli.rehearse import Rehearse, rehearsal_of
 from cli.scopes import ProductArgument, ScopesArgument, TenantArgument, product_of, scope_of
-from cli.show import snapshot_of
 from domain.errors import UsageError, problem
 from domain.operator import Operator
 from domain.scope.purges import is_past_return
@@ -24,6 +24,7 @@ from domain.scope.steps import Scope
 from runtime.compose import Parts
 from runtime.compose.operators import operating_of
 from runtime.compose.resources import recreating_of
+from runtime.reports.tenant import snapshot_of
 
 
 @command
@@ -36,8 +37,6 @@ def restore(parts: Parts, tenant: TenantArgument, reason: Reason, by: By = "", s
         [f"tenant {tenant} is restored; see `tenantry show {tenant}`"],
     )
 
-
-ActKind = Literal["retry", "hold", "release", "ensure"]
 
 ACTS: Final[dict[ActKind, tuple[str, str]]] = {
     "retry": (
@@ -67,7 +66,11 @@ def act_on_scopes(kind: ActKind) -> Callable[..., None]:
         product: ProductArgument = None,
         by: By = "",
         seen: Seen = None,
+        rehearse: Rehearse = False,
     ) -> Iterable[Report]:
+        if rehearse:
+            act = Act(kind, scope_of(scope, product), reason, seen)
+            return [rehearsal_of(parts, act, by=Operator.parse(by))]
         carry_out = partial(_carried_out, parts, by)
         if scope != "-":
             data = carry_out(Act(kind, scope_of(scope, product), reason, seen))

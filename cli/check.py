@@ -15,12 +15,12 @@ from audit.read_model_check import ReadModelComparison
 from cli.command import command
 from cli.output import Aside, Line, Report, and_more, table
 from cli.progress import progress
-from cli.show import snapshot_of
 from domain.errors import UsageError, problem
 from runtime.compose import Parts
 from runtime.compose.audit import log_faults_of
 from runtime.compose.rebuild import views_of
 from runtime.compose.resources import reconciling_of
+from runtime.reports.tenant import snapshot_of
 
 
 @command

@@ -43,7 +43,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "reconcile": CommandEntry("cli.reconcile:reconcile", "Compare the log with the real resources."),
     "orphans": CommandEntry("cli.orphans:app", "List and remove resources that belong to no scope."),
     "runs": CommandEntry("cli.runs:app", "List, retry, hold, release and approve runs."),
-    "access": CommandEntry("cli.access:app", "Check and explain the allow-list of services."),
+    "access": CommandEntry("cli.access:app", "Check and explain the allow-list; grant exports."),
     "edge": CommandEntry("cli.edge:app", "Write the edge's proxy configuration."),
     "edge-authorizer": CommandEntry("cli.edge:edge_authorizer", "Run the edge authorizer."),
     "egress": CommandEntry("cli.edge:egress_app", "Write the egress proxy's configuration."),
@@ -66,6 +66,8 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "context-sidecar": CommandEntry(
         "cli.context_sidecar:context_sidecar", "Keep the contexts of all tenants on this host."
     ),
+    "limits-service": CommandEntry("cli.limits_service:limits_service", "Give services chunks of rates and grants."),
+    "console": CommandEntry("cli.console:console", "Show the installation in a browser."),
     "schemas": CommandEntry("cli.messages:schemas", "Write the JSON Schemas of the incoming events."),
     "bench": CommandEntry("cli.bench:bench", "Measure a part and the design that it replaced."),
 }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,35 +19,40 @@ from cli.output import Report, render
 from domain.errors import Unavailable, UsageError, problem
 from runtime.compose import Parts
 from runtime.compose.contexts import check_lease
+from runtime.compose.operators import rates_of
 from runtime.instance import endpoints
 from runtime.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from tenantry_client.access.middleware import App
+    from tenantry_client.asap import KeySource
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @command
 def context_service(
-    host: Annotated[str, typer.Option(help="The address to listen on; another than the loopback needs --keys.")] = (
-        "127.0.0.1"
-    ),
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; another than the loopback needs --allow-list.")
+    ] = ("127.0.0.1"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one, which is printed.")] = 0,
     keys: Annotated[
-        Path | None, typer.Option(help="The folder of the services' public keys, as `service-keys` writes it.")
+        Path | None,
+        typer.Option(help="A folder of public keys that counts in place of those in the log; needs --allow-list."),
     ] = None,
-    allow_list: Annotated[Path | None, typer.Option(help="Who may call what; needed with --keys.")] = None,
+    allow_list: Annotated[Path | None, typer.Option(help="Who may call what, with the keys in the log.")] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer services: which database, which license, may it in? Any number of these may run, on one database.
 
-    With --keys every request but /livez and /readyz needs a service token and a line of the allow-list.
+    With --allow-list every request but /livez and /readyz needs a service token and a line of that list.
     """
     if find_spec("uvicorn") is None:
         raise UsageError(problem("context-service-not-installed"))
-    if keys is None and host not in LOOPBACK:
+    if allow_list is None and (keys is not None or host not in LOOPBACK):
         raise UsageError(problem("context-service-without-keys", host=host))
-    from context.service.protection import protection  # noqa: PLC0415
-    from context.service.run import ServiceAddress, serve  # noqa: PLC0415 - uvicorn, where it is asked for
+    from context.service.run import SERVICE, ServiceAddress, serve  # noqa: PLC0415 - uvicorn, where it is asked for
 
     settings = settings_of(data_dir)
     check_lease(settings)
@@ -60,7 +67,9 @@ def context_service(
 
     with Parts(settings, endpoints(settings)) as parts:
         parts.knock()
-        place = ServiceAddress(host, port, protection(keys, allow_list))
+        place = ServiceAddress(host, port)
+        if allow_list is not None:
+            place = replace(place, protect=_protection(parts, SERVICE, keys=keys, allow_list=allow_list))
         try:
             serve(
                 parts.endpoints.database_url, place,
@@ -68,6 +77,16 @@ def context_service(
             )  # fmt: skip
         except OSError as error:
             raise Unavailable(problem("context-service-address", host=host, port=port, reason=error)) from None
+
+
+def _protection(parts: Parts, service: str, *, keys: Path | None, allow_list: Path) -> Callable[[App, KeySource], App]:
+    from access.limits.of_database import RatesOfDatabase  # noqa: PLC0415
+    from access.protection import Protection, watched  # noqa: PLC0415
+    from tenantry_client.asap import KeyFolder  # noqa: PLC0415
+
+    listed, rates = watched(allow_list), RatesOfDatabase(rates_of(parts))
+    folder = KeyFolder(keys) if keys is not None else None
+    return lambda app, of_the_log: Protection(service, folder or of_the_log, listed, rates)(app)
 
 
 @command

@@ -10,11 +10,11 @@ from adapters.resources.login_role import role_password
 from cli.command import command
 from cli.output import Report, pairs
 from cli.scopes import TenantArgument, product_of
-from cli.show import snapshot_of
 from domain.errors import UsageError, problem
 from domain.scope.next_action import database_of
 from domain.scope.steps import Scope
 from runtime.compose import Parts
+from runtime.reports.tenant import snapshot_of
 
 
 @command

@@ -8,7 +8,7 @@ from importlib import import_module
 from application.problem_texts import MEANINGS, TEXTS
 from domain.problem_text import OUTER_TEXTS, ProblemText
 
-for _name in ("adapters", "audit", "history", "runtime", "workers"):
+for _name in ("adapters", "audit", "console", "history", "runtime", "workers"):
     import_module(_name)  # each brings its texts
 
 _HEAD = """# Errors

@@ -13,13 +13,17 @@ from audit.checkpoints import Note
 from audit.export import Choice
 from audit.export import export as write_export
 from audit.export import export_keys as write_keys
+from audit.export_budget import WHAT, ExportBudget, UnderGrant, WithoutGrant
 from audit.importing import Imported, import_log
 from cli.command import command
 from cli.output import Aside, Report, speed
 from cli.progress import progress
 from domain.errors import UsageError, problem
+from domain.export_grants import ExportRequest
 from runtime.compose import Parts
 from runtime.compose.audit import exported_keys_of, log_copy_of, log_import_of, seal_keys_of
+from runtime.compose.operators import export_grants_of
+from runtime.proposal import account
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A file, for Parquet a folder; it must not exist yet.")]
 
@@ -45,6 +49,12 @@ def export(
     with_proofs: Annotated[
         bool, typer.Option("--with-proofs", help="Add to each event its proof for the newest checkpoint.")
     ] = False,
+    grant: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="The grant to export under; needed beyond TENANTRY_EXPORT_WITHOUT_GRANT events."
+        ),
+    ] = None,
 ) -> Report:
     """Write the log as it is stored to a file, or a folder of Parquet. Personal fields stay encrypted.
 
@@ -52,13 +62,19 @@ def export(
     """
     choice = Choice(form, tenant, time_of(since) if since else None, time_of(until) if until else None, with_proofs)
     with progress("exporting") as say:
-        exported = write_export(log_copy_of(parts), path, choice, say=say)
+        exported = write_export(log_copy_of(parts), path, choice, budget=_budget(parts, grant, tenant), say=say)
     manifest = exported.manifest
     reach = f", positions {manifest.first} to {manifest.last}" if manifest.events else ""
     return Report(
         {"path": str(path), **manifest.model_dump(mode="json"), **speed(exported)},
         [f"{manifest.events} events{reach}, in {path} ({exported.rate:,.0f} a second)"],
     )
+
+
+def _budget(parts: Parts, grant: str | None, tenant: str | None) -> ExportBudget:
+    if grant is None:
+        return WithoutGrant(parts.settings.export_without_grant, account())
+    return UnderGrant(export_grants_of(parts), ExportRequest(grant, account(), WHAT, tenant))
 
 
 @command

@@ -10,17 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from adapters.postgres.in_force import Proof
-from adapters.postgres.message_history import arrivals_of
 from adapters.postgres.past import Moment, time_of
 from application.description import STEP_NAMES
 from cli.command import command, stream
 from cli.output import Report, Styled, table
 from cli.persons import hidden_differences
 from cli.scopes import TenantArgument, product_of
-from cli.show import MOMENT_HELP, events_until, tell_at
+from cli.show import MOMENT_HELP
 from domain.errors import UnreadableEvent, UsageError, problem
 from domain.event import Recorded
-from domain.scope.snapshot import scopes_of
 from domain.scope.steps import Scope
 from domain.tenant.events import ChangesApproved
 from domain.times import clock
@@ -33,6 +31,8 @@ from history.story import cause_as_json, place_of
 from history.timeline import TimelineEntry
 from runtime.compose import Parts, utc_now
 from runtime.compose.contexts import in_force_stream_of
+from runtime.reports.tenant import events_until, tell_at
+from runtime.reports.timeline import entries_of, entry_data
 
 
 @command
@@ -98,7 +98,7 @@ def timeline(
     seen: set[str] = set()
     with suppress(KeyboardInterrupt) if follow else nullcontext():
         while True:
-            entries = _entries(parts, tenant)
+            entries = entries_of(parts, tenant)
             if not entries:
                 raise UsageError(problem("tenant-without-messages", tenant=tenant))
             scopes = _scopes_of(parts, tenant, product)
@@ -106,19 +106,10 @@ def timeline(
             for entry in found:
                 if entry.key not in seen:
                     seen.add(entry.key)
-                    yield Report(_entry(entry), [_line(entry)])
+                    yield Report(entry_data(entry), [_line(entry)])
             if not follow:
                 return
             sleep(FOLLOW_SECONDS)
-
-
-def _entries(parts: Parts, tenant_id: str) -> list[TimelineEntry]:
-    events = parts.past.events_of(tenant_id, parts.past.mark())
-    messages = {(recorded.cause.source, recorded.cause.id) for recorded in events if recorded.cause.kind == "message"}
-    tenant = as_of.snapshot_of(tenant_id, events, catalog=parts.catalog).tenant
-    scopes = [str(scope) for scope in scopes_of(tenant, parts.catalog)] if tenant.exists else []
-    arrivals = arrivals_of(parts.endpoints.database_url, tenant_id, messages, scopes)
-    return timelines.timeline(events, arrivals)
 
 
 def _scopes_of(parts: Parts, tenant_id: str, product: str | None) -> list[Scope]:
@@ -142,23 +133,6 @@ def _line(entry: TimelineEntry) -> tuple[str | Styled, ...]:
         f": {entry.text}" if entry.text else "",
         Styled(f"  <- {entry.because}" if entry.because else "", "dim"),
     )
-
-
-def _entry(entry: TimelineEntry) -> dict[str, Any]:
-    return {
-        "time": entry.time,
-        "kind": entry.kind,
-        "what": entry.what,
-        "text": entry.text,
-        "position": entry.position,
-        "stream": entry.stream,
-        "version": entry.version,
-        "id": entry.id,
-        "product": entry.product,
-        "cause": entry.cause,
-        "caused_by": entry.caused_by,
-        "content": entry.content,
-    }
 
 
 # -- explain --------------------------------------------------------------------------------------------------------

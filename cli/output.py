@@ -291,16 +291,6 @@ def warn(text: str) -> None:
     err.print(Styled("warning:", "yellow"), f" {text}")
 
 
-def age(seconds: float | None) -> str:
-    """`12 s`, `3 min`, `2 h`, `5 d`; a dash for none."""
-    if seconds is None:
-        return "-"
-    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
-        if seconds < limit:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86_400:.0f} d"
-
-
 # -- the streams of the process -----------------------------------------------------------------------------------
 
 

@@ -31,8 +31,8 @@ add_texts(
         "context-service-address": ("{host}:{port}", "{reason}"),
         "context-service-not-installed": ("the context service needs uvicorn", "install tenantry[context]"),
         "context-service-without-keys": (
-            "without keys anybody could ask, so {host} is not listened on",
-            "give --keys and --allow-list",
+            "without an allow-list anybody could ask, so {host} is not listened on, and no key counts",
+            "give --allow-list",
         ),
         "credentials-no-role": (
             "product {product} of tenant {tenant} has no database role",
@@ -47,6 +47,12 @@ add_texts(
         "event-refused": ("{file}, line {number}", "{refusal}; nothing was sent"),
         "event-unnamed": ("{text} is neither an event's id nor its position", "give one of the two"),
         "events-file-unreadable": ("{file}: {reason}", "name a file of CloudEvents, one a line"),
+        "export-grant-malformed": (
+            "{grantee}, {what}{tenant:, tenant %} is no grant",
+            "name a service or user@host, the data in lower case as `audit-log`, and a tenant's id",
+        ),
+        "limits-service-address": ("{host}:{port} cannot be listened on", "{reason}"),
+        "limits-service-not-installed": ("the limits service needs uvicorn", "install tenantry[context]"),
         "lost-database-unnamed": ("name the lost database", "--family KEY, or --product KEY of that family"),
         "message-no-number": ("{wrong} is no number of a message", "see `tenantry quarantine list`"),
         "messages-named-twice": (
@@ -77,7 +83,6 @@ add_texts(
         "rebuild-only-empty": ("--only names no read model", "give some, separated by commas, or leave it out for all"),
         "rejection-nothing-pending": ("nothing was rejected", "no change awaits approval; {parts}"),
         "reread-without-reason": ("--reread takes messages in", "give the reason with --reason"),
-        "scope-malformed": ("{reason}, or TENANT PRODUCT", "see `tenantry runs list`"),
         "scope-named-twice": ("{text} names a scope already", "leave {product} out"),
         "scope-unknown-to-runs": ("there is no scope {scope}", "see `tenantry runs list --tenant {tenant_id}`"),
         "seal-key-unset": (
@@ -104,8 +109,6 @@ add_texts(
         "sidecar-key-missing": ("there is no key to sign with", "{reason}"),
         "sidecar-not-installed": ("the sidecar needs uvicorn", "install tenantry[context]"),
         "sidecar-url": ("{bad} is no URL of a service", "begin it with http:// or https://"),
-        "tenant-not-yet": ("tenant {tenant_id} did not exist yet", "it was created at {time} (position {position})"),
-        "tenant-unknown": ("there is no tenant {tenant_id}", "{known}"),
         "tenant-without-messages": ("no message of a tenant {tenant} has ever come in", "see `tenantry tenants`"),
         "timeline-kind-unknown": ("there is no kind {each} of entries", "use {KINDS}"),
     }

@@ -14,12 +14,12 @@ from cli.command import command
 from cli.commerce import compare
 from cli.operators import By
 from cli.output import Report, err
-from cli.show import snapshot_of
 from domain.drift import Finding
 from domain.errors import UsageError, problem
 from domain.operator import Operator
 from runtime.compose import Parts
 from runtime.compose.resources import reconciling_of, sweep_ledger_of
+from runtime.reports.tenant import snapshot_of
 
 
 @command

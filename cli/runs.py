@@ -11,21 +11,21 @@ import typer
 from adapters.postgres import overview
 from application.description import STEP_NAMES, describe_actual, describe_scopes
 from application.operator_commands import version_of
-from cli import acting, plans
+from cli import acting, plans, rehearse
 from cli.command import command
-from cli.output import Line, Report, Styled, age, perhaps_more, table
+from cli.output import Line, Report, Styled, perhaps_more, table
 from cli.scopes import ProductArgument, ScopeArgument, scope_of
-from cli.show import snapshot_of
 from domain import customer as customers
 from domain.errors import UsageError, problem
 from domain.event import Recorded
 from domain.scope.states import SCOPE_STATES, ScopeState
 from domain.scope.steps import Scope, Step
 from domain.tenant import state as tenants
-from domain.times import clock
+from domain.times import age, clock
 from history.story import Line as StoryLine
 from history.story import Run, cause_as_json, standing, tell
 from runtime.compose import Parts, utc_now
+from runtime.reports.tenant import snapshot_of
 
 app = typer.Typer(
     help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release, ensure,"
@@ -207,5 +207,5 @@ def _numbered(step: dict[str, Any] | None) -> str | None:
 
 for kind in acting.ACTS:
     app.command(kind)(acting.act_on_scopes(kind))
-for act in (acting.recreate, plans.approve, plans.reject):
+for act in (acting.recreate, plans.approve, plans.reject, rehearse.rehearse):
     app.command()(act)

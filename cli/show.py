@@ -7,21 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.postgres.past import Moment
-from application.description import describe
 from cli.command import command
 from cli.operators import By, WhyShown
 from cli.output import Report, Styled, Table, table
 from cli.persons import Persons, hidden, record_shown
 from cli.scopes import TenantArgument
-from domain.errors import UsageError, problem
-from domain.event import Recorded
-from domain.scope.snapshot import TenantSnapshot
-from domain.tenant.events import TenantCreated
-from domain.times import clock
-from history import as_of
 from runtime.compose import Parts, utc_now
 from runtime.compose.read_models import READ_MODELS
+from runtime.reports.tenant import tell, tell_at
 
 MOMENT_HELP = "The moment to show: a position of the log, or a time with its zone (2026-06-01T12:00:00Z)."
 
@@ -47,57 +40,6 @@ def show(
     else:
         data = hidden(data)
     return Report(data, tables_of(data))
-
-
-def tell(parts: Parts, tenant_id: str) -> dict[str, Any]:
-    """The report on a tenant; UsageError where there is none of that id."""
-    data = describe(snapshot_of(parts, tenant_id), catalog=parts.catalog, policy=parts.policy, now=utc_now())
-    with parts.engine.connect() as connection:
-        for projection in READ_MODELS:
-            data[projection.name] = projection.query(connection, tenant_id)
-    return data
-
-
-def tell_at(parts: Parts, tenant_id: str, moment: Moment) -> dict[str, Any]:
-    """The report on a tenant as of the moment; UsageError where there was no tenant of that id."""
-    events, then = events_until(parts, tenant_id, moment), parts.configuration_at(moment.position)
-    with parts.engine.connect() as connection:
-        return as_of.tell(
-            connection,
-            tenant_id,
-            events,
-            projections=READ_MODELS,
-            catalog=then.catalog,
-            policy=then.policy,
-            now=moment.time,
-        )
-
-
-def events_until(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
-    """All events of a tenant up to the moment; UsageError where it did not exist then."""
-    events = parts.past.events_of(tenant_id, moment.position)
-    if any(isinstance(recorded.event, TenantCreated) for recorded in events):
-        return events
-    later = parts.past.events_of(tenant_id, parts.past.mark())
-    created = next((recorded for recorded in later if isinstance(recorded.event, TenantCreated)), None)
-    if created is None:
-        raise _no_tenant(parts, tenant_id)
-    raise UsageError(
-        problem("tenant-not-yet", tenant_id=tenant_id, time=clock(created.time), position=created.position)
-    )
-
-
-def snapshot_of(parts: Parts, tenant_id: str) -> TenantSnapshot:
-    snapshot = parts.saga.snapshots([tenant_id])[tenant_id]
-    if not snapshot.tenant.exists:
-        raise _no_tenant(parts, tenant_id)
-    return snapshot
-
-
-def _no_tenant(parts: Parts, tenant_id: str) -> UsageError:
-    waiting = len(parts.log.waiting([tenant_id]).get(tenant_id, []))
-    known = f"{waiting} messages wait for it to be created" if waiting else "see `tenantry tenants`"
-    return UsageError(problem("tenant-unknown", tenant_id=tenant_id, known=known))
 
 
 def tables_of(data: dict[str, Any]) -> Iterator[Table]:

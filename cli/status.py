@@ -8,14 +8,15 @@ from typing import Any, Final
 
 from adapters.kafka.intake_standing import PartitionStanding
 from adapters.postgres import overview
-from cli import waits
 from cli.command import command
-from cli.output import Line, Report, Table, age, table
+from cli.output import Line, Report, Table, table
 from cli.standings import standing_table, stands_still
+from cli.waits import waits_text
 from domain.errors import Unavailable
-from domain.times import clock
+from domain.times import age, clock
 from runtime.compose.positions import standings_of
 from runtime.compose.process import Process
+from runtime.reports import waits
 
 
 @command
@@ -28,7 +29,7 @@ def status(parts: Process) -> Iterator[Report]:
     except Unavailable as error:
         away = waits.away(settings, error)
         workers = [_workers("workers of this machine", away["workers"])] if away["workers"] else []
-        yield Report(away, [*workers, *waits.waits_text(away)])
+        yield Report(away, [*workers, *waits_text(away)])
         raise
     data |= {"waits": waits.waits_of(settings, data["workers"]), "logs": waits.logs_of(settings)}
     data["notes"] = [
@@ -59,7 +60,7 @@ def _status(data: dict[str, Any], standings: list[PartitionStanding]) -> Iterato
     yield from _troubles(data)
     yield from _adopted(data["configuration"])
     yield _swept(data["sweep"])
-    yield from waits.waits_text(data)
+    yield from waits_text(data)
 
 
 MESSAGES: Final = ("seen", "duplicates", "stale", "waiting", "oldest_waiting", "quarantined", "undecodable")

@@ -9,7 +9,8 @@ import typer
 
 from adapters.postgres import overview
 from cli.command import command
-from cli.output import Report, Table, age, perhaps_more, table
+from cli.output import Report, Table, perhaps_more, table
+from domain.times import age
 from runtime.compose.process import Process
 
 app = typer.Typer(

@@ -27,7 +27,7 @@ from adapters.postgres import overview
 from cli.command import AsJson, command
 from cli.output import Styled, Table, Terminal, err, out, print_json, table
 from cli.progress import Bars, bars
-from cli.show import tables_of, tell
+from cli.show import tables_of
 from demo.entries import Entry, write
 from demo.oracle import Disagreement, Expected, compare, expect
 from demo.settling import settled
@@ -36,6 +36,7 @@ from domain.errors import TenantryError, UsageError
 from runtime.compose import Parts
 from runtime.compose.kafka import producer_of
 from runtime.compose.operators import quarantine_of
+from runtime.reports.tenant import tell
 from runtime.settings import CONFIG_VARIABLE, PREFIX, Settings
 from runtime.telemetry import configure_logging
 from workers.supervisor import Supervisor

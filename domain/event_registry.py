@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
 
-from domain import configuration, customer, in_force, service_keys
+from domain import configuration, customer, export_grants, in_force, service_keys
 from domain import operator_events as operators
 from domain.event import Event, newest_schema
 from domain.personal import personal_paths
@@ -188,9 +188,11 @@ REGISTRY: Final = EventRegistry(
         EventEntry(configuration.ConfigurationAdopted, projected_by=_CONTEXTS),
         EventEntry(operators.IntakePositionMoved, ignored=_ACT),
         EventEntry(operators.MessagesReread, ignored=_ACT),
+        EventEntry(service_keys.ServiceKeyPublished, projected_by=_CONTEXTS),
+        EventEntry(service_keys.ServiceKeyRevoked, projected_by=_CONTEXTS),
+        EventEntry(export_grants.ExportGranted, ignored=_ACT),
+        EventEntry(export_grants.ExportGrantRevoked, ignored=_ACT),
         EventEntry(operators.PersonalDataShown, ignored=_ACT),
-        EventEntry(service_keys.ServiceKeyPublished, ignored=_ACT),
-        EventEntry(service_keys.ServiceKeyRevoked, ignored=_ACT),
         EventEntry(in_force.InForce, "timer", ignored=_IN_FORCE),
     ]
 )

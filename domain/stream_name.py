@@ -4,7 +4,7 @@ Each is a type with `parse` and `str`; what is stored is the text. No other file
 the SQL of the adapters, which selects by it.
 
     StreamName      tenant:T  customer:C  site:T  family:T:KEY  product:T:KEY  operator:T  orphans:PLAN
-                    configuration:adopted  service-keys:  in-force:
+                    configuration:adopted  service-keys:  export-grants:  in-force:
     ScopeId         site:T  family:T:KEY  product:T:KEY          the stream of a scope, and the scope itself
     ObstacleName    site-name:NAME  room:REGION  shard:NAME  unreachable:WHAT  secret:PRODUCT
                     provisioner:PRODUCT/STEP
@@ -28,6 +28,7 @@ StreamKind = Literal[
     "customer",
     "configuration",
     "service-keys",
+    "export-grants",
     "in-force",
     "operator",
     "orphans",
@@ -38,7 +39,7 @@ StreamKind = Literal[
 
 SCOPE_KINDS: Final[tuple[ScopeKind, ...]] = get_args(ScopeKind)
 _STREAM_KINDS: Final = frozenset(get_args(StreamKind))
-_OF_NO_TENANT: Final = ("customer", "configuration", "service-keys", "in-force", "orphans")
+_OF_NO_TENANT: Final = ("customer", "configuration", "service-keys", "export-grants", "in-force", "orphans")
 
 
 class StreamName(NamedTuple):

@@ -51,3 +51,13 @@ def counted(given: datetime | None, recorded: datetime) -> datetime:
 def clock(time: datetime) -> str:
     """`2026-06-01 12:30:00.250`, UTC."""
     return in_utc(time).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def age(seconds: float | None) -> str:
+    """`12 s`, `3 min`, `2 h`, `5 d`; a dash for none."""
+    if seconds is None:
+        return "-"
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"

@@ -2,8 +2,8 @@
 
 An act is an event whose cause is a person. It is recorded in the stream of its object: in the stream of a scope or a
 tenant (runs, restores, the destroy guard, reconciling), of a tenant's messages (`operator:TENANT`), or of the whole
-installation (`operator:`, `orphans:PLAN`, `configuration:adopted`, `service-keys:`). This module collects the acts from
-the log.
+installation (`operator:`, `orphans:PLAN`, `configuration:adopted`, `service-keys:`,
+`export-grants:`). This module collects the acts from the log.
 """
 
 from __future__ import annotations

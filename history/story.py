@@ -175,7 +175,7 @@ def _text(recorded: Recorded, *, undone: bool) -> str:
     event = recorded.event
     match event:
         case StepStarted(direction="ensure"):
-            return ("back to " if undone else "") + _spec(event.spec)
+            return ("back to " if undone else "") + spec_text(event.spec)
         case StepStarted():
             return "is removed again" if undone else "is removed"
         case StepCompleted(direction="ensure"):
@@ -219,7 +219,7 @@ def _verdict(recorded: Recorded) -> str:
             return ""
 
 
-def _spec(spec: StepSpec) -> str:
+def spec_text(spec: StepSpec) -> str:
     """The spec as `name value` pairs; a spec has no personal data."""
     if isinstance(spec, DatabaseSpec):
         roles = (role.product + ("" if role.login else " (may not log in)") for role in spec.roles)

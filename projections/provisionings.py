@@ -13,7 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Computed, Connection, DateTime, Integer, Table, Text, case, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Computed,
+    Connection,
+    DateTime,
+    Index,
+    Integer,
+    Table,
+    Text,
+    case,
+    select,
+    text,
+)
 
 from domain.event import Recorded
 from domain.event_registry import REGISTRY
@@ -48,6 +61,13 @@ PROVISIONINGS: Final = Table(
     Column("reason", Text),
     Column("retry_at", DateTime(timezone=True)),
     Column("updated_at", DateTime(timezone=True)),
+    # What the console looks for: all that has not converged, and the products at a level.
+    Index(
+        "ix_provisionings_unsettled",
+        *("state", "tenant_id", "kind", "key"),
+        postgresql_where=text("state <> 'converged'"),
+    ),
+    Index("ix_provisionings_level", "level", "tenant_id", postgresql_where=text("kind = 'product'")),
 )
 
 STEPS: Final = Table(

@@ -1,4 +1,4 @@
-"""Problem texts of the settings and the files beside them: the cause and the remedy of each code."""
+"""Problem texts of the settings, the files beside them, and the reports: the cause and the remedy of each code."""
 
 from domain.problem_text import add_texts
 
@@ -21,11 +21,14 @@ add_texts(
             "no Tenantry runs in {data_dir}",
             "start `tenantry up` there, name another --data-dir, or set {missing}",
         ),
+        "scope-malformed": ("{reason}, or TENANT PRODUCT", "see `tenantry runs list`"),
         "shard-databases-missing": (
             "this database user may not create the shards' databases ({names})",
             "create them, give it CREATEDB, or name your own [[shards]] in tenantry.toml",
         ),
         "shard-url-unreadable": ("the url of shard {name} cannot be read", "write postgresql://user:password@host/db"),
+        "tenant-not-yet": ("tenant {tenant_id} did not exist yet", "it was created at {time} (position {position})"),
+        "tenant-unknown": ("there is no tenant {tenant_id}", "{known}"),
         "topic-missing": ("topic {name} is not there", "run `tenantry migrate`"),
     }
 )

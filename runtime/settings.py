@@ -16,6 +16,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, cast
 
@@ -42,6 +43,7 @@ CONFIG_FILE = "tenantry.toml"
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 RegionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$")]
 Batch = Annotated[int, Field(ge=1, le=1000)]  # what one transaction holds, and what one crash does again
 
 
@@ -121,6 +123,10 @@ class Settings(BaseSettings):
     )
     seal_seconds: float = Field(
         default=60, ge=0, le=86_400, allow_inf_nan=False, description="how often the relay seals; 0 = only by command"
+    )
+
+    export_without_grant: int = Field(
+        default=100_000, ge=0, description="events that `audit export` writes at most without `--grant`"
     )
 
     site_domain: str = Field(default="tenantry.example", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$")
@@ -206,6 +212,32 @@ class Settings(BaseSettings):
         default=0, ge=0, le=65535, description="of the context service that `up` starts on the loopback; 0 = a free one"
     )
 
+    console_proxies: tuple[str, ...] = Field(
+        default=(),
+        description="addresses or networks (10.0.0.0/8) of the proxies before the console whose headers say who asks",
+    )
+    console_user_header: HeaderName = Field(default="X-Forwarded-User", description="of such a proxy: the name")
+    console_groups_header: HeaderName = Field(
+        default="X-Forwarded-Groups", description="of such a proxy: the groups, with commas"
+    )
+    console_issuer: str = Field(
+        default="proxy",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$",
+        description="what acts have after the name: the identity provider of the proxy",
+    )
+    console_viewer_groups: tuple[str, ...] = Field(default=(), description="groups that may read in the console")
+    console_operator_groups: tuple[str, ...] = Field(
+        default=(), description="groups that may retry, hold, release, ensure and restore there"
+    )
+    console_approver_groups: tuple[str, ...] = Field(
+        default=(), description="groups that may approve and reject there what the destroy guard holds"
+    )
+    console_read_url: PostgresUrl | None = Field(
+        default=None,
+        description="a login of the event store that only reads, for the console's pages; none = that of database_url"
+        " with a role that only reads",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
@@ -219,6 +251,16 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
+
+    @field_validator("console_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for number, proxy in enumerate(proxies, 1):
+            try:
+                ip_network(proxy)
+            except ValueError:
+                raise ValueError(f"entry {number} is no address and no network: write 10.0.0.5 or 10.0.0.0/8") from None
+        return proxies
 
     @field_validator("shards")
     @classmethod

@@ -41,6 +41,7 @@ PACKAGES = (
     "audit",
     "context",
     "cli",
+    "console",
     "demo",
 )
 

@@ -15,8 +15,8 @@ from domain.errors import Code, Obstacle, Problem, Unavailable, UsageError, prob
 from domain.problem_text import LISTED, OUTER_TEXTS
 
 ROOT = Path(__file__).parent.parent
-OUTER = ("adapters", "audit", "cli", "history", "runtime", "workers")
-ROOMS = ("domain", "application", "projections", "adapters", "runtime", "workers", "audit", "history", "cli")
+OUTER = ("adapters", "audit", "cli", "console", "history", "runtime", "workers")
+ROOMS = ("domain", "application", "projections", "adapters", "runtime", "workers", "audit", "history", "cli", "console")
 COMMAND = re.compile(r"\btenantry [a-z]|\bruns (approve|release|retry|show|list)\b")
 
 

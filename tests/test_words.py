@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 _ROOMS = (
-    "access adapters application audit benchmarks cli clients context demo domain examples history projections runtime"
-    " workers"
+    "access adapters application audit benchmarks cli clients console context demo domain examples history projections"
+    " runtime workers"
 )
 
 _OLD_WORDS = """

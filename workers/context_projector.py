@@ -19,14 +19,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
 from adapters.outage import Outage
-from adapters.postgres.contexts import ContextRow, ContextStanding, ContextStore, ContextWrite, HostMove
+from adapters.postgres.contexts import ContextRow, ContextStanding, ContextStore, ContextWrite, HostMove, KeyRow
 from adapters.postgres.log_reader import LogReader, Unread
 from application.stream_cache import evolve, initial
 from domain.configuration import Configuration, ConfigurationAdopted
@@ -34,6 +34,7 @@ from domain.errors import Conflict, Fault, Unavailable
 from domain.event import Recorded
 from domain.scope.state import Provisioning
 from domain.scope.steps import Scope
+from domain.service_keys import ServiceKeyPublished, ServiceKeyRevoked
 from domain.stream_name import StreamName
 from domain.tenant.state import Tenant
 from projections.contexts import (
@@ -74,6 +75,7 @@ class _Batch:
 
     rows: dict[str, ContextRow] = field(default_factory=dict)
     hosts: list[HostMove] = field(default_factory=list)
+    keys: list[KeyRow] = field(default_factory=list)
 
 
 class ContextProjector:
@@ -156,7 +158,9 @@ class ContextProjector:
             self._put(batch, tenant_id, to)
         self._apply(events, batch, at)
         rows, was = [*batch.rows.values()], standing.swept_after
-        self._store.write(ContextWrite(at, to, rows, batch.hosts, basis=basis, was_swept_after=was, swept_after=swept))
+        self._store.write(
+            ContextWrite(at, to, rows, batch.hosts, batch.keys, basis=basis, was_swept_after=was, swept_after=swept)
+        )
         self._stood = ContextStanding(to, basis, swept)
         self.position = to
         while len(self._kept) > KEPT_TENANTS:
@@ -199,6 +203,7 @@ class ContextProjector:
                 continue
             tenant_id = _tenant_of(recorded)
             if tenant_id is None:
+                batch.keys.extend(_key_of(recorded))
                 continue
             self._kept.move_to_end(tenant_id)
             self._fold(self._kept[tenant_id], recorded)
@@ -270,6 +275,17 @@ def _scope(kept: _Kept, stream: str) -> Provisioning:
     found = kept.streams.actual.get(Scope.parse(stream)) or initial(stream)
     assert isinstance(found, Provisioning)
     return found
+
+
+def _key_of(recorded: Recorded | Unread) -> Iterator[KeyRow]:
+    """What becomes of a service key."""
+    match recorded.event if isinstance(recorded, Recorded) else None:
+        case ServiceKeyPublished(key_id=key_id, public_key=public_key):
+            yield KeyRow(key_id, public_key, recorded.position)
+        case ServiceKeyRevoked(key_id=key_id):
+            yield KeyRow(key_id, None, recorded.position)
+        case _:
+            pass
 
 
 def _tenant_of(recorded: Recorded | Unread) -> str | None:

@@ -1,6 +1,7 @@
 """The tables of tenant contexts: documents, hosts, and up to which position of which log they are.
 
     contexts        tenant -> document and the position that it is of; no document: the tenant is gone, at that position
+    context_service_keys    kid -> public key; no key: it was revoked, at that position
     context_hosts   host -> tenant and the position at which it was taken or released
     context_log     one row: the log's id, its epoch, the position, and what the documents were derived with
 
@@ -62,6 +63,14 @@ class HostRow(NamedTuple):
     position: int
 
 
+class KeyRow(NamedTuple):
+    """The public key of a service since `position`; None: it was revoked."""
+
+    key_id: str
+    public_key: str | None
+    position: int
+
+
 class HostMove(NamedTuple):
     """A tenant takes a host, or releases it: that counts only where the host is still its own."""
 
@@ -87,6 +96,7 @@ class ContextWrite:
     to: int
     rows: Sequence[ContextRow] = ()
     hosts: Sequence[HostMove] = ()
+    keys: Sequence[KeyRow] = ()
     basis: str | None = None
     was_swept_after: str | None = None
     swept_after: str | None = None
@@ -163,6 +173,8 @@ class ContextStore:
                     connection.execute(_TAKE_HOST, (host, tenant_id, position))
                 else:
                     connection.execute(_RELEASE_HOST, (position, host, tenant_id, position))
+            for key_id, public_key, position in write.keys:
+                connection.execute(_WRITE_KEY, (key_id, public_key, position))
             connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, str(write.to)))
 
 
@@ -179,6 +191,10 @@ _WRITE_ROWS: Final = (
 _TAKE_HOST: Final = (
     "INSERT INTO context_hosts AS h (host, tenant_id, position) VALUES (%s, %s, %s) ON CONFLICT (host)"
     " DO UPDATE SET tenant_id = excluded.tenant_id, position = excluded.position WHERE h.position < excluded.position"
+)
+_WRITE_KEY: Final = (
+    "INSERT INTO context_service_keys AS k (key_id, public_key, position) VALUES (%s, %s, %s) ON CONFLICT (key_id)"
+    " DO UPDATE SET public_key = excluded.public_key, position = excluded.position WHERE k.position < excluded.position"
 )
 _RELEASE_HOST: Final = (
     "UPDATE context_hosts SET tenant_id = NULL, position = %s WHERE host = %s AND tenant_id = %s AND position < %s"
@@ -250,11 +266,17 @@ class ContextSnapshot:
         self._connection = connection
         self.at = _position(connection)
 
-    def changed(self, after: int, limit: int) -> tuple[list[ContextRow], list[HostRow]]:
+    def changed(self, after: int, limit: int) -> tuple[list[ContextRow], list[HostRow], list[KeyRow]]:
         """All that has changed after a position, as it is now; at most `limit` of each, and then it is not all."""
         rows = self._connection.execute(_CHANGED, (after, limit), prepare=True).fetchall()
         hosts = self._connection.execute(_CHANGED_HOSTS, (after, limit), prepare=True).fetchall()
-        return [_row(each) for each in rows], [HostRow(*each) for each in hosts]
+        keys = self._connection.execute(_CHANGED_KEYS, (after, limit), prepare=True).fetchall()
+        return [_row(each) for each in rows], [HostRow(*each) for each in hosts], [KeyRow(*each) for each in keys]
+
+    def service_keys(self) -> list[KeyRow]:
+        """Every key that ever was, the revoked ones too, in the order of their names: they are few."""
+        query = "SELECT key_id, public_key, position FROM context_service_keys ORDER BY key_id"
+        return [KeyRow(*each) for each in self._connection.execute(query, prepare=True)]
 
     def tenants(self, chunk: int) -> Iterator[list[ContextRow]]:
         """Every tenant that has a document, in the order of the ids."""
@@ -315,6 +337,9 @@ _CHANGED: Final = (
 )
 _CHANGED_HOSTS: Final = (
     "SELECT host, tenant_id, position FROM context_hosts WHERE position > %s ORDER BY position LIMIT %s"
+)
+_CHANGED_KEYS: Final = (
+    "SELECT key_id, public_key, position FROM context_service_keys WHERE position > %s ORDER BY position LIMIT %s"
 )
 _DRAWN: Final = (
     "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM stored_events_notification_id_seq"

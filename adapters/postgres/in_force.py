@@ -81,5 +81,6 @@ def _proof(row: tuple[int, int, bytes]) -> Proof:
 _EVENT: Final = "SELECT originator_version, notification_id, state FROM stored_events WHERE originator_id = %s"
 _OBSERVE: Final = (
     "SELECT (SELECT position FROM high_water_mark), greatest((SELECT coalesce(max(version), 0) FROM contexts),"
-    " (SELECT coalesce(max(position), 0) FROM context_hosts))"
+    " (SELECT coalesce(max(position), 0) FROM context_hosts),"
+    " (SELECT coalesce(max(position), 0) FROM context_service_keys))"
 )

@@ -64,6 +64,11 @@ class PastLog(LogReader):
         theirs = self._events(_EVENTS_OF_STREAMS, ([customers.stream_of(each) for each in named if each], upto))
         return sorted([*mine, *theirs], key=lambda recorded: recorded.position)
 
+    def positions_of(self, tenant_id: str) -> list[int]:
+        """The positions of what was recorded of a tenant, without its customers' events."""
+        rows = self._rows(_POSITIONS_OF_TENANT, (*streams_of(tenant_id), self.mark()))
+        return [int(position) for (position,) in rows]
+
     def adopted_at(self, position: int) -> Adopted:
         """The configuration in use at a position. Before the first adoption: the first one, which was used before."""
         events = self._events(_EVENTS_OF_STREAMS, ([STREAM], self.mark()))
@@ -82,8 +87,12 @@ class PastLog(LogReader):
             upto = min(after + RANGE, end)
             yield list(self._events(_ACTS, (after, upto))), upto - begin, end - begin
 
+    def latest_acts(self, before: int, limit: int) -> Sequence[Recorded]:
+        """The newest acts of operators before a position, at most `limit`. Raises UnreadableEvent, Unavailable."""
+        return self._events(_LATEST_ACTS, (min(before, self.mark() + 1), limit))
+
     def settlement(self, plan: str) -> Recorded | None:
-        """The first event that approved or rejected that plan of the destroy guard; it searches the log."""
+        """The first event that approved or rejected that plan of the destroy guard; it searches the acts."""
         found = self._events(_SETTLEMENTS, (f'"plan":{json.dumps(plan)}'.encode(),))
         return found[0] if found else None
 
@@ -180,13 +189,22 @@ OF_TENANT: Final = (
 _EVENTS_OF_TENANT: Final = (
     f"{_EVENTS} WHERE {OF_TENANT.format('%s::text[]', *('%s',) * 4)} AND notification_id <= %s ORDER BY notification_id"
 )
+_POSITIONS_OF_TENANT: Final = (
+    f"SELECT notification_id FROM stored_events WHERE {OF_TENANT.format('%s::text[]', *('%s',) * 4)}"  # noqa: S608
+    " AND notification_id <= %s ORDER BY notification_id"
+)
 _EVENTS_OF_STREAMS: Final = f"{_EVENTS} WHERE originator_id = ANY (%s::text[]) AND notification_id <= %s ORDER BY 5"
 _ACTS: Final = (
     f"{_EVENTS} WHERE notification_id > %s AND notification_id <= %s"
     """ AND position('"kind":"operator"'::bytea IN state) > 0 ORDER BY notification_id"""
 )
+_LATEST_ACTS: Final = (
+    f"{_EVENTS} WHERE notification_id < %s"
+    """ AND position('"kind":"operator"'::bytea IN state) > 0 ORDER BY notification_id DESC LIMIT %s"""
+)
 _SETTLEMENTS: Final = (
     f"{_EVENTS} WHERE topic IN ('{ChangesApproved.TOPIC}', '{ChangesRejected.TOPIC}')"
+    """ AND position('"kind":"operator"'::bytea IN state) > 0"""
     " AND position(%s::bytea IN state) > 0 ORDER BY notification_id LIMIT 1"
 )
 _LAST: Final = "SELECT notification_id, state FROM stored_events WHERE notification_id <= %s ORDER BY 1 DESC LIMIT 1"

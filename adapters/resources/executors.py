@@ -27,9 +27,9 @@ from adapters.resources.login_role import LoginRoles
 from adapters.resources.membership import MembershipSet
 from adapters.resources.site_name import SiteNames
 from adapters.resources.topology import Topology
-from application.ports.resources import BoundedExecutor, StepExecutor
+from application.ports.resources import BoundedExecutor, LiesOn, Order, StepExecutor
 from application.resources import Resources
-from domain.catalog import Catalog
+from domain.catalog import Catalog, CommandedExecutor, ForeignExecutor
 from domain.errors import UsageError, problem
 from domain.scope.steps import ScopeKind, Step
 
@@ -68,6 +68,35 @@ def resources(there: Outside) -> Resources:
 def in_the_log(catalog: Catalog, *, site_domain: str) -> tuple[StepExecutor, ...]:
     """The executors of which nothing lies outside the log: it cannot drift, and leaves no orphan."""
     return Commerce(), Configurations(catalog, site_domain=site_domain), Identities(), MembershipSet()
+
+
+def system_of(order: Order, catalog: Catalog, lies_on: Mapping[tuple[ScopeKind, Step], LiesOn]) -> str:
+    """The name of the system that the order goes to, for people."""
+    is_of_product = order.scope.kind == "product" and order.scope.key in catalog.known
+    match catalog.known[order.scope.key].executors.get(order.step) if is_of_product else None:
+        case ForeignExecutor() as foreign:
+            return f"webhook {foreign.webhook}"
+        case CommandedExecutor() as foreign:
+            return f"commands on {foreign.kafka}"
+        case _:
+            pass
+    match lies_on[order.scope.kind, order.step]:
+        case "shard":
+            return f"shard {order.placement.shard}" if order.placement else "a shard"
+        case "control":
+            return "the control database"
+        case _:
+            return "the log alone"
+
+
+def places(there: Outside) -> Mapping[tuple[ScopeKind, Step], LiesOn]:
+    """Where the things of each step lie that we bring about ourselves."""
+    return {
+        served: executor.lies_on
+        for executor in (*resources(there).each, *in_the_log(there.catalog, site_domain=there.site_domain))
+        if isinstance(executor, StepExecutor)
+        for served in executor.serves
+    }
 
 
 def executors(

@@ -59,14 +59,14 @@ class ContextService:
         self._snapshots = snapshots
         self._lease_seconds = lease_seconds
         self._moved = asyncio.Event()
-        self._fresh_until = float("-inf")
+        self.fresh_until = float("-inf")
         self._why = "no lease was answered yet"
         self._counts: dict[str, int] = {"look_ups": 0, "refused": 0, "streams": 0, "snapshots": 0, "frames": 0}
 
     @property
     def is_fresh(self) -> bool:
         """Whether what the tables say counts: an own lease holds."""
-        return time.monotonic() < self._fresh_until
+        return time.monotonic() < self.fresh_until
 
     def notified(self) -> None:
         """The feed has moved; in the loop's thread."""
@@ -82,7 +82,7 @@ class ContextService:
                 while self._feed.at.position < upto.position and time.monotonic() < asked + self._lease_seconds:
                     await self._wait(0.25)
                 if self._feed.at.position >= upto.position:
-                    self._fresh_until = asked + self._lease_seconds
+                    self.fresh_until = asked + self._lease_seconds
                     self._why = ""
                 else:
                     self._why = f"the contexts are at position {self._feed.at.position}, the log at {upto.position}"
@@ -290,7 +290,7 @@ class ContextService:
         counts = {**self._counts, "leases": self._leases.asked}
         gauges = {
             "position": self._feed.at.position,
-            "fresh_seconds": round(max(0.0, self._fresh_until - time.monotonic()), 3),
+            "fresh_seconds": round(max(0.0, self.fresh_until - time.monotonic()), 3),
             "streams": counts.pop("streams"),
         }
         lines = [f"tenancy_service_{name} {value}" for name, value in gauges.items()]

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from adapters.outage import Outage
-from adapters.postgres.contexts import ContextReader, ContextRow, HostRow, LogPosition
+from adapters.postgres.contexts import ContextReader, ContextRow, HostRow, KeyRow, LogPosition
 from domain.errors import TenantryError
 from tenantry_client.context.wire import (
     FORMAT,
@@ -32,6 +32,7 @@ from tenantry_client.context.wire import (
     Heartbeat,
     Hello,
     HostChange,
+    KeyChange,
     TenantChange,
     encode,
 )
@@ -44,6 +45,13 @@ FRAME_BYTES: Final = MAX_PAYLOAD // 4 * 3
 CATCH_UP: Final = 2_000
 """Changes that one frame may hold; a reader that lacks more takes a snapshot."""
 POLL_SECONDS: Final = 0.25
+
+
+class ServiceKeysInForce(NamedTuple):
+    """The public keys (PEM) by their `kid`; another version after each change."""
+
+    version: int
+    by_id: Mapping[str, str]
 
 
 class ContextListener(Protocol):
@@ -61,17 +69,23 @@ class Piece:
     position: int
     tenants: Sequence[TenantChange] = ()
     hosts: Sequence[HostChange] = ()
+    keys: Sequence[KeyChange] = ()
 
     @property
     def fits(self) -> bool:
         """Whether it is small enough for a frame."""
-        return sum(len(each.document or b"") + 64 for each in self.tenants) + 300 * len(self.hosts) < FRAME_BYTES
+        return (
+            sum(len(each.document or b"") + 64 for each in self.tenants)
+            + 300 * len(self.hosts)
+            + 20_000 * len(self.keys)
+            < FRAME_BYTES
+        )
 
     def frame(self, after: int) -> bytes:
         """For a reader whose watermark is at `after`."""
-        if not self.tenants and not self.hosts:
+        if not (self.tenants or self.hosts or self.keys):
             return encode(Heartbeat(after, self.position))
-        return encode(Changes(after, self.position, list(self.tenants), list(self.hosts)))
+        return encode(Changes(after, self.position, list(self.tenants), list(self.hosts), list(self.keys)))
 
 
 class Feed:
@@ -88,6 +102,7 @@ class Feed:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="context-feed", daemon=True)
         self.at = LogPosition("", 0, -1)
+        self.keys = ServiceKeysInForce(0, {})
         self.outage = Outage("the feed of contexts")
 
     def start(self) -> None:
@@ -123,11 +138,16 @@ class Feed:
             if is_same_log and now.position <= before.position:
                 return False
             if is_same_log and before.position >= 0:
-                rows, hosts = snapshot.changed(before.position, IN_ONE_LOOK)
-                piece = _piece(before.position, now.position, rows, hosts)
-                is_whole = IN_ONE_LOOK not in (len(rows), len(hosts)) and piece.fits
+                rows, hosts, keys = snapshot.changed(before.position, IN_ONE_LOOK)
+                piece = _piece(before.position, now.position, rows, hosts, keys)
+                is_whole = IN_ONE_LOOK not in (len(rows), len(hosts), len(keys)) and piece.fits
             else:
-                piece, is_whole = None, False
+                piece, is_whole, keys = None, False, []
+            if keys or piece is None:
+                in_force = {
+                    each.key_id: each.public_key for each in snapshot.service_keys() if each.public_key is not None
+                }
+                self.keys = ServiceKeysInForce(self.keys.version + 1, in_force)
         if piece is not None and is_whole:
             self._keep(piece)
         else:
@@ -162,19 +182,22 @@ def catch_up(reader: ContextReader, after: int) -> tuple[Frame, LogPosition]:
     with reader.snapshot() as snapshot:
         if after > snapshot.at.position:
             return Gone(), snapshot.at
-        rows, hosts = snapshot.changed(after, CATCH_UP)
-        if CATCH_UP in (len(rows), len(hosts)):
+        rows, hosts, keys = snapshot.changed(after, CATCH_UP)
+        if CATCH_UP in (len(rows), len(hosts), len(keys)):
             return Gone(), snapshot.at
-        piece = _piece(after, snapshot.at.position, rows, hosts)
+        piece = _piece(after, snapshot.at.position, rows, hosts, keys)
         if not piece.fits:
             return Gone(), snapshot.at
-        return Changes(after, piece.position, list(piece.tenants), list(piece.hosts)), snapshot.at
+        return Changes(after, piece.position, list(piece.tenants), list(piece.hosts), list(piece.keys)), snapshot.at
 
 
-def _piece(after: int, position: int, rows: Sequence[ContextRow], hosts: Sequence[HostRow]) -> Piece:
+def _piece(
+    after: int, position: int, rows: Sequence[ContextRow], hosts: Sequence[HostRow], keys: Sequence[KeyRow]
+) -> Piece:
     return Piece(
         after,
         position,
         [TenantChange(each.tenant_id, each.version, each.document) for each in rows],
         [HostChange(*each) for each in hosts],
+        [KeyChange(*each) for each in keys],
     )

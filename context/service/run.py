@@ -19,22 +19,24 @@ from adapters.postgres.contexts import CHANNEL, ContextReader
 from adapters.postgres.high_water import MarkListener
 from context.service.app import ContextService
 from context.service.feed import Feed
+from context.service.keys import FeedKeys
 from context.service.leases import Leases
 from context.service.readers import Readers
 from context.service.snapshots import Snapshots
 from tenantry_client.access.middleware import App
+from tenantry_client.asap import KeySource
 
-PROBES = (b"/livez", b"/readyz")
 SERVICE = "context-service"
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceAddress:
-    """Where the service listens, and who may call: `protect` puts the access middleware around it."""
+    """Where the service listens, and who may call: `protect` puts the access middleware around it, with the keys that
+    the service's own feed tells."""
 
     host: str = "127.0.0.1"
     port: int = 0
-    protect: Callable[[App], App] = lambda app: app
+    protect: Callable[[App, KeySource], App] = lambda app, _: app
 
 
 def serve(
@@ -81,7 +83,7 @@ async def _serve(
         stack.callback(feed.stop)
         fresh = asyncio.create_task(service.keep_fresh())
         stack.callback(fresh.cancel)
-        await _run(_server(place.protect(service), place), stop, ready)
+        await _run(_server(place.protect(service, FeedKeys(feed, lambda: service.fresh_until)), place), stop, ready)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, service: ContextService) -> None:

@@ -20,7 +20,16 @@ from typing import Any, Final, Self
 from adapters.postgres.contexts import ContextReader, ContextSnapshot, LogPosition
 from context.service.readers import Readers
 from tenantry_client.context.document import BUCKETS, bucket, fingerprint
-from tenantry_client.context.wire import CHUNK, FORMAT, Changes, Hello, HostChange, TenantChange, write_snapshot
+from tenantry_client.context.wire import (
+    CHUNK,
+    FORMAT,
+    Changes,
+    Hello,
+    HostChange,
+    KeyChange,
+    TenantChange,
+    write_snapshot,
+)
 
 SHARED_SECONDS: Final = 10.0
 READ_BYTES: Final = 256 * 1024
@@ -106,6 +115,9 @@ def _chunks(snapshot: ContextSnapshot) -> Iterator[Changes]:
         yield Changes(position, position, tenants, [])
     for hosts in snapshot.hosts(CHUNK):
         yield Changes(position, position, [], [HostChange(*each) for each in hosts])
+    keys = [KeyChange(*each) for each in snapshot.service_keys()]
+    for at in range(0, len(keys), CHUNK):
+        yield Changes(position, position, [], [], keys[at : at + CHUNK])
 
 
 def digest_of(reader: ContextReader) -> dict[str, Any]:

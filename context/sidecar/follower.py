@@ -121,7 +121,7 @@ class Follower:
             self.counters.gaps += 1
             raise Gap(f"the link stands at {link.position}, the frame goes on from {frame.after}")
         if frame.position > self.store.position:
-            if isinstance(frame, Changes) and (frame.tenants or frame.hosts):
+            if isinstance(frame, Changes) and (frame.tenants or frame.hosts or frame.keys):
                 self.store.apply(frame)
             else:
                 self.store.advance(frame.position)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from adapters.encryption import NoKeys
+from adapters.postgres.event_log import PostgresEventLog
+from adapters.postgres.export_budgets import PostgresExportBudgets
 from adapters.postgres.quarantine import Quarantine
+from adapters.postgres.rates import PostgresRates
+from adapters.resources.executors import places, system_of
 from application.commerce_comparison import CommerceComparison
+from application.export_grants import ExportGrants
 from application.operator_acts import Acts
 from application.operator_commands import OperatorCommands
 from application.quarantine_commands import QuarantineCommands
+from application.rehearsal import Rehearsals
 from application.service_keys import ServiceKeys
 from runtime import faults
 from runtime.compose.intake import lifecycle_of, messages_of
 from runtime.compose.parts import Parts
 from runtime.compose.process import new_id, once, once_per_configuration, utc_now
+from runtime.compose.resources import outside_of
 
 
 @once_per_configuration
@@ -26,6 +36,13 @@ def operating_of(parts: Parts) -> OperatorCommands:
     )
 
 
+@once_per_configuration
+def rehearsing_of(parts: Parts) -> Rehearsals:
+    there = outside_of(parts)
+    system = partial(system_of, catalog=parts.catalog, lies_on=places(there))
+    return Rehearsals(commands=operating_of(parts), saga=parts.saga, system_of=system, clock=utc_now)
+
+
 @once
 def acts_of(parts: Parts) -> Acts:
     return Acts(log=parts.log, clock=utc_now, new_id=new_id)
@@ -34,6 +51,24 @@ def acts_of(parts: Parts) -> Acts:
 @once
 def service_keys_of(parts: Parts) -> ServiceKeys:
     return ServiceKeys(log=parts.log, clock=utc_now, new_id=new_id)
+
+
+@once
+def export_grants_of(parts: Parts) -> ExportGrants:
+    budgets = parts.closing(PostgresExportBudgets(parts.endpoints.database_url))
+    return ExportGrants(log=parts.log, budgets=budgets, clock=utc_now, new_id=new_id)
+
+
+def keyless_export_grants_of(parts: Parts) -> ExportGrants:
+    """The same for a service: it reads grants, which hold no personal fields, without the master key."""
+    log = parts.closing(PostgresEventLog(parts.endpoints.database_url, NoKeys()))
+    budgets = parts.closing(PostgresExportBudgets(parts.endpoints.database_url))
+    return ExportGrants(log=log, budgets=budgets, clock=utc_now, new_id=new_id)
+
+
+@once
+def rates_of(parts: Parts) -> PostgresRates:
+    return parts.closing(PostgresRates(parts.endpoints.database_url))
 
 
 @once

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from projections import PROJECTIONS as READ_MODELS
+from projections.base import Projection
 
-__all__ = ["READ_MODELS"]
+__all__ = ["READ_MODELS", "Projection"]

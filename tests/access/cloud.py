@@ -23,7 +23,7 @@ from tenantry_client.context.document import Level, Placement, Product, TenantCo
 from tenantry_client.context.lease import lease_path, now_ns
 from tenantry_client.context.store import StoreWriter
 from tenantry_client.context.tenancy import Tenancy
-from tenantry_client.context.wire import Changes, Hello, HostChange, TenantChange
+from tenantry_client.context.wire import FORMAT, Changes, Hello, HostChange, TenantChange
 from tests.access.proxies import free_port
 from tests.access.upstreams import Upstream, listening
 from tests.fakes.memberships import FakeMemberships
@@ -166,7 +166,7 @@ def running_authorizer(found: Edge) -> Iterator[None]:
 def _load(writer: StoreWriter) -> None:
     names = sorted(TENANTS, key=lambda each: each.tenant_id)
     frames: list[Hello | Changes] = [
-        Hello("log-1", 0, 1, 10),
+        Hello("log-1", 0, FORMAT, 10),
         Changes(
             10,
             10,

@@ -274,11 +274,11 @@ def test_what_was_typed_is_repeated_as_visible_text_only(arguments: list[str]) -
     "words", ["quarantine discard 1", "runs retry site:t", "runs hold site:t", "runs release site:t"]
 )
 def test_what_changes_something_needs_a_reason(words: str) -> None:
-    assert "--reason is empty" in refused(*words.split(), "--reason", " ", code=2)
+    assert "the reason is empty" in refused(*words.split(), "--reason", " ", code=2)
 
 
 def test_restoring_needs_a_reason() -> None:
-    assert "--reason is empty" in refused("restore", "some-tenant", "--reason", " ", code=2)
+    assert "the reason is empty" in refused("restore", "some-tenant", "--reason", " ", code=2)
 
 
 def test_schemas_are_written_for_each_event() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from adapters.postgres import overview
-from cli.waits import LONG_OPEN_SECONDS, server_waits
+from runtime.reports.waits import LONG_OPEN_SECONDS, server_waits
 from tests.adapters.postgres.appending import NOW, event_log
 
 

@@ -121,7 +121,7 @@ def test_a_plan_that_has_changed_is_refused_and_says_what_differs(litter: Litter
     assert f"what is there is not plan {plan} any more" in said
     assert f"no longer there, or no orphan: {CONTROL}: site name lost of t-x" in said
     assert f"new: eu-1: schema {other}" in said
-    assert "--reason is empty" in litter.cloud.refuses("orphans", "remove", plan, "--reason", " ")
+    assert "the reason is empty" in litter.cloud.refuses("orphans", "remove", plan, "--reason", " ")
     assert "no plan feed was shown" in litter.cloud.refuses("orphans", "remove", "feed", "--reason", "litter")
     assert litter.facts(plan) == []
     assert ("eu-1", "schema", litter.schema) in litter.listed()

@@ -330,3 +330,21 @@ def test_persons_are_shown_only_with_a_reason_and_by_an_act(desk: Desk) -> None:
     [act] = [json.loads(line) for line in desk.says("acts", "--what", "personal", "--json").splitlines()]
     assert (act["on"], act["why"], act["details"]) == (f"operator:{TENANT}", "she is on the phone", {"what": "persons"})
     assert act["who"].startswith("Bob (")
+
+
+def test_a_rehearsal_names_steps_systems_and_the_command_that_carries_it_out(desk: Desk) -> None:
+    failure(desk)
+    before = desk.json("runs", "show", FAMILY)
+    told = desk.json("runs", "rehearse", FAMILY)
+    assert (told["act"], told["seen"], told["whole"], told["irreversible"]) == ("retry", before["seen"], True, [])
+    assert [(each["scope"], each["step"]["name"]) for each in told["steps"]][:2] == [
+        (FAMILY, "region"),
+        (FAMILY, "database"),
+    ]
+    assert "the control database" in told["systems"]
+    assert told["ends"][JIRA] == {"level": "open", "state": "converged", "reason": None}
+    said = desk.says("runs", "retry", FAMILY, "--reason", "the disk is in", "--rehearse")
+    assert f"tenantry runs retry {FAMILY} --reason TEXT --seen {before['seen']}" in said
+    assert "nothing of it is beyond undoing" in said
+    assert desk.json("runs", "show", FAMILY) == before
+    assert desk.json("runs", "rehearse", "0123456789abcdef")["steps"] == [], "no change awaits approval"

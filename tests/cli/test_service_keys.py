@@ -118,8 +118,8 @@ def test_a_file_that_is_there_is_not_overwritten_and_nothing_is_published(desk: 
 
 def test_a_key_without_a_reason_is_not_published(desk: Desk) -> None:
     Path("public.pem").write_bytes(public_pem(OTHER_RSA_KEY))
-    assert "--reason is empty" in desk.says("service-keys", "publish", "a/1", "--public-key", "public.pem", code=2)
-    assert "--reason is empty" in desk.says(*NEW[:3], "--reason", " ", "--private-key", "x.pem", code=2)
+    assert "the reason is empty" in desk.says("service-keys", "publish", "a/1", "--public-key", "public.pem", code=2)
+    assert "the reason is empty" in desk.says(*NEW[:3], "--reason", " ", "--private-key", "x.pem", code=2)
     for content in (b"no key", b""):
         Path("public.pem").write_bytes(content)
         wrong = ("service-keys", "publish", "a/1", "--public-key", "public.pem", "--reason", "x")

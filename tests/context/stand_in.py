@@ -26,6 +26,7 @@ from tenantry_client.context.document import Placement, Product, TenantContext, 
 from tenantry_client.context.hosts import normal_host
 from tenantry_client.context.refusals import ContextRefused
 from tenantry_client.context.wire import (
+    FORMAT,
     Changes,
     Gone,
     Heartbeat,
@@ -243,7 +244,7 @@ class StandIn:
     async def _changes(self, after: int, told: str) -> AsyncIterator[bytes]:
         log = self._log
         position = self._mark()
-        yield frame_of(Hello(log.log, log.epoch, self.faults.get("format") or 1, position))
+        yield frame_of(Hello(log.log, log.epoch, self.faults.get("format") or FORMAT, position))
         if told != log.log or after < log.told_from or after > log.position:
             yield frame_of(Gone())
             return
@@ -277,7 +278,7 @@ class StandIn:
 
     async def _snapshot(self) -> AsyncIterator[bytes]:
         log = self._log
-        sent = b"".join(write_snapshot(Hello(log.log, log.epoch, 1, log.position), log.snapshot()))
+        sent = b"".join(write_snapshot(Hello(log.log, log.epoch, FORMAT, log.position), log.snapshot()))
         if self.faults.get("snapshot") == "cut":
             sent = sent[: len(sent) // 2]
         if self.faults.get("snapshot") == "garbled":

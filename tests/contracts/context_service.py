@@ -16,7 +16,7 @@ import urllib3
 from context.sidecar.services import Service
 from tenantry_client.context.document import bucket, decode, fingerprint, from_json
 from tenantry_client.context.lease import LogId
-from tenantry_client.context.wire import Changes, Frame, Gone, Heartbeat, Hello, read_snapshot
+from tenantry_client.context.wire import FORMAT, Changes, Frame, Gone, Heartbeat, Hello, read_snapshot
 
 AT_LEAST = "Tenancy-At-Least"
 
@@ -120,7 +120,7 @@ class ContextServiceContract:
         frames = Service(world.url).changes(after=after, log=log)
         hello = next(frames)
         assert isinstance(hello, Hello)
-        assert (hello.log, hello.epoch, hello.format) == (log.log, log.epoch, 1)
+        assert (hello.log, hello.epoch, hello.format) == (log.log, log.epoch, FORMAT)
         last = world.reopen()
         position, newest = after, None
         for frame in until(frames, last):

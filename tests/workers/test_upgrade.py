@@ -15,12 +15,12 @@ from adapters.postgres import overview
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.heartbeats import Heartbeat
 from application.unit_of_work import UnitOfWork
-from cli.waits import waits_of
 from domain.errors import NewerEvent
 from domain.event import Recorded
 from domain.event_registry import REGISTRY, EventRegistry
 from projections import sites
 from projections.base import Change, Projection
+from runtime.reports.waits import waits_of
 from runtime.settings import Settings
 from tests.history.models import EVERY, expected, found
 from tests.history.stories import OpenKeys, Stories, append

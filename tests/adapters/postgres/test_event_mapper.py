@@ -25,6 +25,7 @@ from domain.customer import CustomerAdministrator, CustomerMessageStale, Custome
 from domain.errors import TenantryError, UnreadableEvent
 from domain.event import Cause, Event, Recorded
 from domain.event_registry import REGISTRY
+from domain.export_grants import ExportGranted, ExportGrantRevoked
 from domain.in_force import InForce
 from domain.operator_events import (
     IntakePositionMoved,
@@ -296,6 +297,30 @@ EXAMPLES: dict[str, Event] = {
         operator="ada@host",
     ),
     "in-force": InForce(up_to=4711, lease_seconds=30.0, waited_seconds=31.302),
+    "export-granted": ExportGranted(
+        grant_id="x-0011223344aa",
+        grantee="reporting",
+        what="jira-issues",
+        tenant_id="t-1",
+        rows=1_000_000,
+        bytes=2_000_000_000,
+        until=WHEN,
+        operator="ada@host",
+        reason="the customer moves away",
+    ),
+    "export-granted-of-all": ExportGranted(
+        grant_id="x-0011223344ab",
+        grantee="ada@host",
+        what="audit-log",
+        rows=1_000,
+        bytes=1_000_000,
+        until=WHEN,
+        operator="ada@host",
+        reason="the yearly audit",
+    ),
+    "export-grant-revoked": ExportGrantRevoked(
+        grant_id="x-0011223344aa", operator="ada@host", reason="the customer stays"
+    ),
     "service-key-published": ServiceKeyPublished(
         key_id="billing/2027-01",
         public_key="-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n",

@@ -10,6 +10,7 @@ import pytest
 from tenantry_client.context.document import Placement, Product, TenantContext, decode, encode, from_json, to_json
 from tenantry_client.context.refusals import ContextRefused
 from tenantry_client.context.wire import (
+    FORMAT,
     Changes,
     Frame,
     FrameReader,
@@ -40,7 +41,7 @@ def context(tenant_id: str = "t-1", *, version: int = 7, expires_at: float | Non
 
 
 def snapshot(tenants: int = 3) -> tuple[Hello, list[Changes], bytes]:
-    hello = Hello("log-1", 0, 1, 9)
+    hello = Hello("log-1", 0, FORMAT, 9)
     names = [f"t-{n}" for n in range(tenants)]
     chunks = [
         Changes(9, 9, [TenantChange(name, 7, encode(context(name)))], [HostChange(f"{name}.example", name, 7)])
@@ -88,7 +89,7 @@ def test_what_is_not_open_is_refused_by_a_code(
 
 def test_frames_are_read_whatever_pieces_they_arrive_in() -> None:
     frames: list[Frame] = [
-        Hello("log-1", 0, 1, 9),
+        Hello("log-1", 0, FORMAT, 9),
         Heartbeat(9, 12),
         Changes(12, 13, [TenantChange("t", 13, None)], []),
     ]

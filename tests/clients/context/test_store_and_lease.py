@@ -17,10 +17,11 @@ import pytest
 from tenantry_client.context.document import TenantContext, bucket, encode, fingerprint
 from tenantry_client.context.lease import SHARED_MEMORY, LeaseReader, LeaseUnusable, LogId, lease_path, now_ns
 from tenantry_client.context.refusals import ContextRefused
-from tenantry_client.context.store import StoreTaken, StoreWriter, store_path
+from tenantry_client.context.store import StoreTaken, StoreWriter
+from tenantry_client.context.store_reader import store_path
 from tenantry_client.context.stored import named, pack, unpack
 from tenantry_client.context.tenancy import Tenancy
-from tenantry_client.context.wire import Changes, Garbled, Hello, HostChange, TenantChange
+from tenantry_client.context.wire import FORMAT, Changes, Garbled, Hello, HostChange, TenantChange
 from tests.clients.context.test_formats import context
 
 LOG = LogId("log-1", 0)
@@ -29,7 +30,7 @@ LOG = LogId("log-1", 0)
 def load(store: StoreWriter, *, tenants: int = 3, position: int = 10, log: LogId = LOG) -> None:
     names = sorted(f"t-{n}" for n in range(tenants))
     frames: list[Hello | Changes] = [
-        Hello(log.log, log.epoch, 1, position),
+        Hello(log.log, log.epoch, FORMAT, position),
         Changes(
             position,
             position,
@@ -166,7 +167,7 @@ def test_an_older_snapshot_of_the_same_log_is_refused_and_leaves_nothing(writer:
 
 def test_a_snapshot_that_ends_in_the_middle_leaves_nothing(writer: StoreWriter) -> None:
     def broken() -> Iterator[Hello | Changes]:
-        yield Hello("log-1", 0, 1, 30)
+        yield Hello("log-1", 0, FORMAT, 30)
         yield change("t-1", 30)
         raise Garbled("cut off")
 
@@ -235,7 +236,7 @@ def test_after_a_fork_parent_and_child_both_look_up(writer: StoreWriter) -> None
 def _hold_a_reader(directory: str, ready: object) -> None:
     tenancy = Tenancy.open(directory)
     tenancy.by_host("t-1.example")
-    store = tenancy._current()  # noqa: SLF001
+    store = tenancy._current(tenancy._page[0])  # noqa: SLF001
     with store.env.begin():
         ready.set()  # type: ignore[attr-defined]
         time.sleep(60)
@@ -342,4 +343,4 @@ def test_a_process_keeps_a_bounded_number_of_documents(writer: StoreWriter) -> N
     with Tenancy.open(writer.directory, kept=2) as tenancy:
         for name in ("t-0", "t-1", "t-2", "t-0"):
             assert tenancy.by_host(f"{name}.example").tenant_id == name
-        assert len(tenancy._kept) == 2  # noqa: SLF001
+        assert len(tenancy._page[1]) == 2  # noqa: SLF001

@@ -9,13 +9,16 @@
     caller = "support-console"
     callee = "engine"
     commands = ["runs.retry"]
+    limit = {name = "support", per_second = 5, burst = 20}
 
 The file is data that people review. It only allows, so the order of its lines has no meaning, and every call that it
-does not name is refused. A stolen key can do what this file allows to its service, and no more.
+does not name is refused. A stolen key can do what this file allows to its service, and no more. A `limit` bounds how
+often: it is counted over all entries and processes that name it.
 """
 
 from __future__ import annotations
 
+import re
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,9 +27,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from tenantry_client.access.paths import AmbiguousPath, Template, segments
+from tenantry_client.access.rates import Limit
 from tenantry_client.asap.key_ids import check_name
 from tenantry_client.asap.refusals import Refused
 
+MOST_A_SECOND: Final = 100_000
+_LIMIT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -53,6 +59,7 @@ class Entry:
     callee: str
     routes: tuple[Route, ...]
     commands: frozenset[str]
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,7 @@ class AllowList:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = tuple(entries)
         self._by_pair: dict[tuple[str, str], list[Entry]] = {}
+        self.limits = {entry.limit.name: (entry.limit, entry.callee) for entry in self.entries if entry.limit}
         for entry in self.entries:
             self._by_pair.setdefault((entry.caller, entry.callee), []).append(entry)
 
@@ -88,7 +96,13 @@ class AllowList:
             raise InvalidAllowList(f"{source}: write [[allow]] with double brackets")
         lines = [number for number, line in enumerate(text.splitlines(), start=1) if line.strip() == "[[allow]]"]
         at = dict(enumerate(lines, start=1)) if len(lines) == len(entries) else {}
-        return cls(_entry(each, n, line=at.get(n, 0), source=source) for n, each in enumerate(entries, start=1))
+        found = cls(_entry(each, n, line=at.get(n, 0), source=source) for n, each in enumerate(entries, start=1))
+        for entry in found.entries:
+            if entry.limit is not None and found.limits[entry.limit.name] != (entry.limit, entry.callee):
+                raise InvalidAllowList(
+                    f"{source}: entry {entry.number}: limit {entry.limit.name} is another one elsewhere"
+                )
+        return found
 
     @classmethod
     def read(cls, file: Path) -> AllowList:
@@ -138,14 +152,27 @@ def _entry(content: Any, number: int, *, line: int, source: str) -> Entry:
     place = f"{source}: entry {number}"
     if not isinstance(content, Mapping):
         raise InvalidAllowList(f"{place} is no table: write [[allow]]")
-    if unknown := content.keys() - {"caller", "callee", "routes", "commands"}:
-        raise InvalidAllowList(f"{place}: {min(unknown)!r} is unknown: write caller, callee, routes, commands")
+    if unknown := content.keys() - {"caller", "callee", "routes", "commands", "limit"}:
+        raise InvalidAllowList(f"{place}: {min(unknown)!r} is unknown: write caller, callee, routes, commands, limit")
     caller, callee = (_name(content, key, place) for key in ("caller", "callee"))
     routes = tuple(_route(text, place) for text in _texts(content, "routes", place))
     commands = frozenset(_texts(content, "commands", place))
     if not routes and not commands:
         raise InvalidAllowList(f"{place} allows nothing: name routes or commands, or take it out")
-    return Entry(number, line, caller, callee, routes, commands)
+    return Entry(number, line, caller, callee, routes, commands, _limit(content.get("limit"), place))
+
+
+def _limit(content: Any, place: str) -> Limit | None:
+    if content is None:
+        return None
+    if not isinstance(content, Mapping) or content.keys() != {"name", "per_second", "burst"}:
+        raise InvalidAllowList(f"{place}: write limit = {{name = ..., per_second = ..., burst = ...}}")
+    name, numbers = content["name"], (content["per_second"], content["burst"])
+    if not isinstance(name, str) or _LIMIT_NAME.fullmatch(name) is None:
+        raise InvalidAllowList(f"{place}: the limit's name is a-z, 0-9 and -, at most 64")
+    if not all(type(each) is int and 1 <= each <= MOST_A_SECOND for each in numbers):
+        raise InvalidAllowList(f"{place}: per_second and burst are whole numbers from 1 to {MOST_A_SECOND}")
+    return Limit(name, *numbers)
 
 
 def _name(content: Mapping[str, Any], key: str, place: str) -> str:

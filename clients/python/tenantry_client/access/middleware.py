@@ -1,22 +1,24 @@
 """ASGI middleware: it verifies the caller of a request and checks the request against the allow-list.
 
-    raw path unambiguous? ─▶ open route? ─▶ token (ASAP) ─▶ allow-list: caller, method, route ─▶ the application
+    raw path unambiguous? ─▶ open? ─▶ token (ASAP) ─▶ allow-list: caller, method, route ─▶ limit ─▶ the application
 
 The path is the raw one, as it came over the wire: a server that passes none on (`raw_path` of ASGI) gets no request
-through. Each refusal is a JSON body `{"code", "message"}` with 400, 401, 403 or 503. The application finds the caller
-in `scope["tenantry.caller"]`, and the freshness token in `scope["tenantry.at_least"]`: that header counts only beside a
-token that was verified, so that only a verified caller can make a service wait.
+through. Each refusal is a JSON body `{"code", "message"}` with 400, 401, 403, 429 or 503; where the entry has a limit,
+the answer says how much of it is left (RateLimit). The application finds the caller in `scope["tenantry.caller"]`, and
+the freshness token in `scope["tenantry.at_least"]`: that header counts only beside a token that was verified, so that
+only a verified caller can make a service wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from tenantry_client.access.allow_list import AllowList
 from tenantry_client.access.paths import AmbiguousPath, segments
+from tenantry_client.access.rates import Limit, RateLimits, Verdict
 from tenantry_client.asap.refusals import Refused
 from tenantry_client.asap.verifier import Caller, Verifier
 
@@ -38,12 +40,14 @@ class _Refusal(NamedTuple):
     code: str
     message: str
     www_authenticate: str | None = None
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 class AccessMiddleware:
     """Lets a request through to `app` when its caller may make it.
 
-    Every method but GET and HEAD is a command, and takes a token once. `open_paths` (probes) need none.
+    Every method but GET and HEAD is a command, and takes a token once. `open_paths` (probes) need none. Without
+    `limits` an entry that has a limit lets nothing through: it would not be counted.
     """
 
     def __init__(
@@ -54,12 +58,14 @@ class AccessMiddleware:
         verifier: Verifier,
         allow_list: Callable[[], AllowList],
         open_paths: Collection[bytes] = (),
+        limits: RateLimits | None = None,
     ) -> None:
         self._app = app
         self._service = service
         self._verifier = verifier
         self._allow_list = allow_list
         self._open_paths = frozenset(open_paths)
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. WebSockets are closed: no allow-list names them."""
@@ -70,13 +76,23 @@ class AccessMiddleware:
         raw = scope.get("raw_path") or b""
         if raw in self._open_paths:
             return await self._app(scope, receive, send)
-        refusal = await self._refusal(scope, raw)
-        if refusal is not None:
-            return await _answer(send, refusal)
-        return await self._app(scope, receive, send)
+        found = await self._judged(scope, raw)
+        if isinstance(found, _Refusal):
+            return await _answer(send, found)
+        if found is None:
+            return await self._app(scope, receive, send)
+        verdict = await self._counted(found)
+        if verdict.code is not None:
+            return await _answer(send, _Refusal(verdict.status, verdict.code, verdict.message, None, verdict.headers))
+        return await self._app(scope, receive, _telling(send, verdict))
 
-    async def _refusal(self, scope: Scope, raw: bytes) -> _Refusal | None:
-        """None where the request may pass; then the scope is filled in."""
+    async def _counted(self, limit: Limit) -> Verdict:
+        if self._limits is None:
+            return Verdict(limit, "limit-unavailable", 0, 1.0)
+        return await self._limits.admit(limit)
+
+    async def _judged(self, scope: Scope, raw: bytes) -> _Refusal | Limit | None:
+        """No refusal where the request may pass; then the scope is filled in, and the limit is that of the entry."""
         try:
             _check_path(raw, scope["path"])
         except AmbiguousPath as error:
@@ -94,7 +110,7 @@ class AccessMiddleware:
         except ValueError as error:
             return _Refusal(400, "freshness-token-invalid", str(error))
         scope[CALLER] = caller
-        return None
+        return answer.entry.limit if answer.entry is not None else None
 
     async def _caller(self, token: str | None, *, once: bool) -> Caller:
         """A known token is checked at once. Another token may need a key from a repository, or the record of used
@@ -131,9 +147,21 @@ def at_least(headers: Collection[tuple[bytes, bytes]]) -> int | None:
     return int(found[0])
 
 
+def _telling(send: Send, verdict: Verdict) -> Send:
+    """The same, with the headers of the limit."""
+
+    async def tell(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *verdict.headers]}
+        await send(message)
+
+    return tell
+
+
 async def _answer(send: Send, refusal: _Refusal) -> None:
     body = json.dumps({"code": refusal.code, "message": refusal.message}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers.extend(refusal.headers)
     if refusal.www_authenticate is not None:
         headers.append((b"www-authenticate", refusal.www_authenticate.encode()))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})

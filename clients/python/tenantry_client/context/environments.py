@@ -3,6 +3,9 @@
 LMDB locks by process and file; a second opening would share the first one's locks, and closing it would free them. A
 child of a fork must not use what its parent opened: it is closed there, which frees nothing of the parent's, and is
 opened again when it is needed.
+
+Closing waits for what other threads do in the environment, and in a child they do it for ever. So a thread reads under
+`READING`, for microseconds, and a fork waits until nobody reads.
 """
 
 from __future__ import annotations
@@ -19,16 +22,17 @@ MAP_SIZE: Final = 64 * 1024**3  # of address space; the file is as large as what
 MAX_READERS: Final = 4096
 
 _open: WeakValueDictionary[str, lmdb.Environment] = WeakValueDictionary()
-_lock = threading.Lock()
+READING: Final = threading.RLock()
+"""Held by each thread for as long as it is in a transaction of a reader, and while an environment is opened."""
 
 
 def to_read(path: Path) -> lmdb.Environment:
     """The environment at `path`, as this process has it open already, or to read only. Raises lmdb.Error."""
-    with _lock:
+    with READING:
         env = _open.get(str(path))
         if env is None:
             env = lmdb.open(
-                str(path), readonly=True, create=False, max_dbs=3, max_readers=MAX_READERS, max_spare_txns=16
+                str(path), readonly=True, create=False, max_dbs=4, max_readers=MAX_READERS, max_spare_txns=16
             )
             _open[str(path)] = env
         return env
@@ -36,11 +40,11 @@ def to_read(path: Path) -> lmdb.Environment:
 
 def to_write(path: Path) -> lmdb.Environment:
     """The environment at `path`, made where there is none. Commits are not synced. Raises lmdb.Error, OSError."""
-    with _lock:
+    with READING:
         env = lmdb.open(
             str(path),
             map_size=MAP_SIZE,
-            max_dbs=3,
+            max_dbs=4,
             max_readers=MAX_READERS,
             max_spare_txns=16,
             sync=False,
@@ -53,11 +57,10 @@ def to_write(path: Path) -> lmdb.Environment:
 
 
 def _after_fork() -> None:
-    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
-    _lock = threading.Lock()
     for env in list(_open.values()):
         env.close()
     _open.clear()
+    READING.release()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=READING.acquire, after_in_parent=READING.release, after_in_child=_after_fork)

@@ -27,6 +27,8 @@ FORMAT: Final = int.from_bytes(b"TNTYLSE1", "little")
 SLOTS: Final = 4096
 FIRST_SLOT: Final = 32
 SIZE: Final = (FIRST_SLOT + SLOTS) * 8
+KEYS_WORD: Final = FIRST_SLOT + zlib.crc32(b"\0service-keys") % SLOTS
+"""The word that counts the changes of service keys."""
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - one name for each directory, checked for its owner
 
 FORMAT_WORD, SEQUENCE, GENERATION, WATERMARK, LEASE_END, EPOCH, WRITER = range(7)
@@ -34,6 +36,9 @@ _BOOT: Final = slice(8 * 8, 8 * 8 + 36)
 _LOG: Final = slice(16 * 8, 16 * 8 + 64)
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+Words = memoryview | list[int]
+"""The words of a page, as a reader sees them."""
 
 
 class LeaseUnusable(Exception):

@@ -28,16 +28,21 @@ from lmdb import _Database as Database
 
 from tenantry_client.context import environments
 from tenantry_client.context.document import BUCKETS, bucket, fingerprint
-from tenantry_client.context.lease import GENERATION, WATERMARK, LeaseWriter, LogId, now_ns, slot_of
+from tenantry_client.context.lease import (
+    GENERATION,
+    KEYS_WORD,
+    WATERMARK,
+    LeaseWriter,
+    LogId,
+    now_ns,
+    slot_of,
+)
+from tenantry_client.context.store_reader import is_key, store_path
 from tenantry_client.context.stored import pack
-from tenantry_client.context.wire import Changes, Garbled, Hello
+from tenantry_client.context.wire import FORMAT, Changes, Garbled, Hello
 
 CHUNKS_IN_A_COMMIT: Final = 20
 CLEAN: Final = "clean"
-LONGEST_KEY: Final = 511
-NUMBER: Final = 8
-"""Bytes of the version or position before each value."""
-
 _STORE: Final = re.compile(r"store\.(\d+)")
 _WRAP: Final = 1 << 64
 
@@ -60,30 +65,6 @@ class Prepared(NamedTuple):
     generation: int
     watermark: Watermark
     sums: list[int]
-
-
-def store_path(directory: Path, generation: int) -> Path:
-    """The LMDB of one generation."""
-    return directory / f"store.{generation}"
-
-
-def is_key(name: str) -> bool:
-    """Whether LMDB can have it as a key; nothing that is longer, or no text, is ever stored."""
-    try:
-        return 0 < len(name.encode()) <= LONGEST_KEY
-    except UnicodeEncodeError:
-        return False
-
-
-class StoreReader:
-    """One generation of the store, to read. In a forked child it is closed: open another one there."""
-
-    def __init__(self, directory: Path, generation: int) -> None:
-        """Raises lmdb.Error."""
-        self.generation = generation
-        self.env = environments.to_read(store_path(directory, generation))
-        self.tenants = self.env.open_db(b"tenants", create=False)
-        self.hosts = self.env.open_db(b"hosts", create=False)
 
 
 class StoreWriter:
@@ -139,6 +120,7 @@ class StoreWriter:
             with self._env.begin(write=True) as transaction:
                 self._put_tenants(transaction, changes, words, added)
                 self._put_hosts(transaction, changes, words)
+                self._put_keys(transaction, changes, words)
                 transaction.put(b"watermark", _number(changes.position), db=self._meta)
         except lmdb.Error:
             self.lease.end(changed=set(), watermark=self.position)
@@ -237,7 +219,7 @@ class StoreWriter:
     def _take_on(self, prepared: Prepared) -> None:
         before, old = self._env, self._generation
         self._env, self._generation, watermark, self.sums = prepared
-        self._tenants, self._hosts, self._meta = _databases(prepared.env)
+        self._tenants, self._hosts, self._keys, self._meta = _databases(prepared.env)
         self.log, self.position = watermark
         self.lease.switch(generation=prepared.generation, log=watermark.log, watermark=watermark.position)
         if before is not None:  # not closed here: a reader in this process may be at work in it
@@ -289,6 +271,18 @@ class StoreWriter:
                 transaction.put(key, _number(position) + tenant_id.encode(), db=self._hosts)
             words.add(slot_of(host))
 
+    def _put_keys(self, transaction: lmdb.Transaction, changes: Changes, words: set[int]) -> None:
+        """A revoked key stays as an empty one: what was published before it does not bring it back."""
+        for key_id, public_key, position in changes.keys:
+            if not is_key(key_id):
+                continue
+            key = key_id.encode()
+            found = transaction.get(key, db=self._keys)
+            if found is not None and int.from_bytes(found[:8], "big") > position:
+                continue
+            transaction.put(key, _number(position) + (public_key or "").encode(), db=self._keys)
+            words.add(KEYS_WORD)
+
     def _numbers(self) -> list[int]:
         return [int(found[1]) for each in self.directory.iterdir() if (found := _STORE.fullmatch(each.name))]
 
@@ -296,16 +290,17 @@ class StoreWriter:
         return max([self._generation, *self._numbers()])
 
 
-def _databases(env: lmdb.Environment) -> tuple[Database, Database, Database]:
-    return env.open_db(b"tenants"), env.open_db(b"hosts"), env.open_db(b"meta")
+def _databases(env: lmdb.Environment) -> tuple[Database, Database, Database, Database]:
+    return env.open_db(b"tenants"), env.open_db(b"hosts"), env.open_db(b"keys"), env.open_db(b"meta")
 
 
 def _watermark(env: lmdb.Environment) -> Watermark | None:
-    """None where the generation is not whole."""
+    """None where the generation is not whole, or of another format."""
     *_, meta = _databases(env)
     with env.begin(db=meta) as transaction:
-        log, epoch, watermark = (transaction.get(name) for name in (b"log", b"epoch", b"watermark"))
-    if log is None or epoch is None or watermark is None:
+        names = (b"log", b"epoch", b"watermark", b"format")
+        log, epoch, watermark, form = (transaction.get(name) for name in names)
+    if log is None or epoch is None or watermark is None or form != _number(FORMAT):
         return None
     return Watermark(LogId(log.decode(), int.from_bytes(epoch, "big")), int.from_bytes(watermark, "big"))
 
@@ -322,9 +317,9 @@ def _sums(env: lmdb.Environment) -> list[int]:
 
 def _filled(env: lmdb.Environment, hello: Hello, frames: Iterator[Hello | Changes]) -> list[int]:
     """Fill an empty generation; the watermark comes last, with which it is whole."""
-    tenants, hosts, meta = _databases(env)
+    tenants, hosts, keys, meta = _databases(env)
     sums = [0] * BUCKETS
-    last = {id(tenants): b"", id(hosts): b""}
+    last = {id(each): b"" for each in (tenants, hosts, keys)}
 
     def put(transaction: lmdb.Transaction, database: Database, key: bytes, value: bytes) -> None:
         in_order = key > last[id(database)]
@@ -342,9 +337,13 @@ def _filled(env: lmdb.Environment, hello: Hello, frames: Iterator[Hello | Change
                 for host, owner, position in chunk.hosts:
                     if owner is not None and is_key(host):
                         put(transaction, hosts, host.encode(), _number(position) + owner.encode())
+                for key_id, public_key, position in chunk.keys:
+                    if is_key(key_id):
+                        put(transaction, keys, key_id.encode(), _number(position) + (public_key or "").encode())
     with env.begin(write=True, db=meta) as transaction:
         transaction.put(b"log", hello.log.encode())
         transaction.put(b"epoch", _number(hello.epoch))
+        transaction.put(b"format", _number(FORMAT))
         transaction.put(b"watermark", _number(hello.position))
     return [each % _WRAP for each in sums]
 

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MAGIC: Final = b"TNTYCTX1"
 MAX_PAYLOAD: Final = 16 * 1024 * 1024
 CHUNK: Final = 1_000
@@ -48,6 +48,14 @@ class HostChange(NamedTuple):
     position: int
 
 
+class KeyChange(NamedTuple):
+    """The public key (PEM) of a service by its `kid`, as of `position`; None where it was revoked."""
+
+    key_id: str
+    public_key: str | None
+    position: int
+
+
 class Hello(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
     """The first frame: which log is told here, and up to where it can be told now."""
 
@@ -64,6 +72,7 @@ class Changes(msgspec.Struct, frozen=True, tag_field="type", tag="changes"):
     position: int
     tenants: list[TenantChange]
     hosts: list[HostChange]
+    keys: list[KeyChange] = []
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag_field="type", tag="heartbeat"):

@@ -1,0 +1,218 @@
+"""Reads of the console that no command has: what needs a look, pages of tenants, the standing of scopes, the health.
+
+Each statement has a bound, and an index by which it is answered: a page takes as long with a million tenants as with a
+hundred (tests/console/test_plans_of_queries.py looks at PostgreSQL's plans).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from psycopg.rows import dict_row
+
+from adapters.postgres.connection import Limits, Session
+from adapters.postgres.live_workers import HEARTBEAT_TIMEOUT_SECONDS
+from domain.scope.states import SCOPE_STATES
+from domain.stream_name import ScopeId
+
+Row = dict[str, Any]
+
+TROUBLES: Final = 2_000
+"""Scopes of one state that are looked at; where there are more, a page says "at least"."""
+LOOKED_THROUGH: Final = 20_000
+"""Scopes in progress among which those are looked for that are tried again."""
+
+_LIMITS: Final = Limits(statement=5.0, lock=1.0, idle_in_transaction=5.0)
+
+
+class ConsoleReader:
+    """One session of its own, for one thread at a time. Raises Unavailable."""
+
+    def __init__(self, url: str) -> None:
+        self._session = Session(url, limits=_LIMITS, row_factory=dict_row)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def position(self) -> int:
+        """How far the read models are, all of them."""
+        return int(self._one(_POSITION)["position"])
+
+    # -- what needs a look --------------------------------------------------------------------------------------------
+
+    def troubles(self) -> list[Row]:
+        """Scopes that an operator must look at, that wait, or whose last attempt failed; each with its step."""
+        found: list[Row] = []
+        for state in ("held", "given_up", "waiting"):
+            found += self._rows(_TROUBLES, {"state": state, "limit": TROUBLES})
+        return found + self._rows(_RETRYING, {"through": LOOKED_THROUGH, "limit": TROUBLES})
+
+    def pending(self) -> Row:
+        """What the destroy guard holds, what lies in quarantine by rule, what waits for its tenant, what has halted."""
+        return {
+            "guard": self._one(_GUARD),
+            "quarantine": self._rows(_BY_RULE),
+            "waiting": self._one(_WAITING),
+            "halted": self._rows(_HALTED),
+            "sweep": self._one(_SWEEP),
+        }
+
+    def standings(self, scopes: Collection[ScopeId]) -> dict[ScopeId, Row]:
+        """The state of each scope by the read model, and since when."""
+        rows = self._rows(
+            _STANDINGS,
+            {
+                "tenants": [scope.tenant_id for scope in scopes],
+                "kinds": [scope.kind for scope in scopes],
+                "keys": [scope.key for scope in scopes],
+            },
+        )
+        return {ScopeId(row.pop("kind"), row.pop("tenant_id"), row.pop("key")): row for row in rows}
+
+    def standings_of_tenants(self, tenants: Collection[str]) -> dict[str, list[Row]]:
+        """The scopes of each tenant, as `standings`."""
+        found: dict[str, list[Row]] = {}
+        for row in self._rows(_OF_TENANTS, {"tenants": list(tenants)}):
+            found.setdefault(row["tenant_id"], []).append(row)
+        return found
+
+    # -- tenants ------------------------------------------------------------------------------------------------------
+
+    def tenants(self, *, level: str | None, state: str | None, after: str, limit: int) -> tuple[list[Row], str | None]:
+        """A page of tenants by their id, after the one that is named; and the one to name for the next page.
+
+        Of `limit` tenants with a product at the level, or a scope in the state, those that are in the state as a whole.
+        """
+        if state is not None and state != "converged":
+            query = _IN_STATE
+        elif level is not None:
+            query = _AT_NO_LEVEL if level == "absent" else _AT_LEVEL
+        else:
+            query = _ALL
+        values = {"level": level, "state": state, "after": after, "limit": limit}
+        ids = [row["tenant_id"] for row in self._rows(query, values)]
+        rows = self._rows(_TENANTS, {"tenants": ids, "states": list(SCOPE_STATES)}) if ids else []
+        shown = [
+            row
+            for row in rows
+            if state in (None, row["state"]) and (level is None or level in row["products"].values())
+        ]
+        return shown, ids[-1] if len(ids) == limit else None
+
+    # -- health -------------------------------------------------------------------------------------------------------
+
+    def health(self) -> Row:
+        """Positions and lags, what is due, workers, the sweep, the configuration; nothing that grows with the log."""
+        many = {name: self._rows(query) for name, query in _HEALTH_ROWS.items()}
+        one = {name: self._one(query) for name, query in _HEALTH.items()}
+        workers = self._rows(_WORKERS, {"silent": HEARTBEAT_TIMEOUT_SECONDS})
+        return {**one, **many, "workers": workers}
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _rows(self, query: str, values: Row | None = None) -> list[Row]:
+        with self._session() as connection:
+            return connection.execute(query.encode(), values or {}).fetchall()
+
+    def _one(self, query: str, values: Row | None = None) -> Row:
+        rows: Sequence[Row] = self._rows(query, values)
+        return rows[0] if rows else {}
+
+
+_POSITION: Final = (
+    "SELECT coalesce((SELECT min(position) FROM projection_positions WHERE name <> 'integration'),"
+    " (SELECT position FROM high_water_mark)) AS position"
+)
+
+_STEP: Final = (
+    " LEFT JOIN LATERAL (SELECT step, attempt, reason AS step_reason FROM provisioning_steps AS s"
+    " WHERE s.tenant_id = p.tenant_id AND s.kind = p.kind AND s.key = p.key AND s.state IN ('failed', 'blocked',"
+    " 'missing') ORDER BY updated_at DESC LIMIT 1) AS s ON true"
+)
+_COLUMNS: Final = (
+    "p.tenant_id, p.kind, p.key, p.state, p.reason, p.obstacle, p.retry_at, p.updated_at, s.step, s.attempt,"
+    " s.step_reason"
+)
+_TROUBLES: Final = (
+    f"SELECT {_COLUMNS} FROM (SELECT * FROM provisionings WHERE state = %(state)s AND state <> 'converged'"  # noqa: S608
+    f" ORDER BY tenant_id, kind, key LIMIT %(limit)s) AS p{_STEP}"
+)
+_RETRYING: Final = (
+    f"SELECT {_COLUMNS} FROM (SELECT * FROM (SELECT * FROM provisionings WHERE state = 'in_progress'"  # noqa: S608
+    " AND state <> 'converged' ORDER BY tenant_id, kind, key LIMIT %(through)s) AS t"
+    f" WHERE retry_at IS NOT NULL LIMIT %(limit)s) AS p{_STEP}"
+)
+_GUARD: Final = (
+    "SELECT coalesce(sum(changes), 0)::bigint AS changes, count(*) AS tenants, min(since) AS since FROM held_by_guard"
+    " WHERE changes > 0"
+)
+_BY_RULE: Final = (
+    "SELECT rule, count(*) AS messages, min(received_at) AS since FROM quarantine WHERE state = 'open'"
+    " GROUP BY rule ORDER BY count(*) DESC, rule"
+)
+_WAITING: Final = "SELECT count(*) AS messages, min(received_at) AS since FROM waiting"
+_HALTED: Final = (
+    "SELECT name, halted_at, halted_reason AS reason FROM projection_positions WHERE halted_at IS NOT NULL ORDER BY 1"
+)
+_SWEEP: Final = "SELECT started_at, finished_at, tenants, stopped_at, reason, silent AS unreachable FROM sweeps"
+
+_STANDINGS: Final = (
+    "SELECT p.tenant_id, p.kind, p.key, p.state, p.level, p.reason, p.updated_at"
+    " FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(keys)s::text[]) AS k (tenant_id, kind, key)"
+    " JOIN provisionings AS p USING (tenant_id, kind, key)"
+)
+_OF_TENANTS: Final = (
+    "SELECT p.tenant_id, p.kind, p.key, p.state, p.level, p.reason, p.updated_at"
+    " FROM unnest(%(tenants)s::text[]) AS k (tenant_id) JOIN provisionings AS p USING (tenant_id)"
+)
+
+_ALL: Final = "SELECT tenant_id FROM sites_base WHERE tenant_id > %(after)s ORDER BY tenant_id LIMIT %(limit)s"
+_IN_STATE: Final = (
+    "SELECT DISTINCT tenant_id FROM provisionings WHERE state = %(state)s AND state <> 'converged'"
+    " AND tenant_id > %(after)s ORDER BY tenant_id LIMIT %(limit)s"
+)
+_AT_LEVEL: Final = (
+    "SELECT DISTINCT tenant_id FROM provisionings WHERE kind = 'product' AND level = %(level)s"
+    " AND tenant_id > %(after)s ORDER BY tenant_id LIMIT %(limit)s"
+)
+_AT_NO_LEVEL: Final = (
+    "SELECT DISTINCT tenant_id FROM ("
+    "(SELECT tenant_id FROM provisionings WHERE kind = 'product' AND level = 'absent' AND tenant_id > %(after)s"
+    " ORDER BY tenant_id LIMIT %(limit)s) UNION ALL"
+    " (SELECT tenant_id FROM provisionings WHERE kind = 'product' AND level IS NULL AND tenant_id > %(after)s"
+    " ORDER BY tenant_id LIMIT %(limit)s)) AS both_ ORDER BY tenant_id LIMIT %(limit)s"
+)
+_TENANTS: Final = (
+    "SELECT k.tenant_id, t.site_name, t.customer_id, a.access, t.created_at, t.destroyed_at,"
+    " p.products, p.state FROM unnest(%(tenants)s::text[]) AS k (tenant_id)"
+    " LEFT JOIN sites_base AS t USING (tenant_id) LEFT JOIN sites AS a USING (tenant_id)"
+    " CROSS JOIN LATERAL (SELECT coalesce(jsonb_object_agg(key, coalesce(level, 'absent'))"
+    " FILTER (WHERE kind = 'product'), '{}') AS products,"
+    " (array_agg(state ORDER BY array_position(%(states)s::text[], state)))[1] AS state"
+    " FROM provisionings AS p WHERE p.tenant_id = k.tenant_id) AS p ORDER BY k.tenant_id"
+)
+
+_HEALTH: Final = {
+    "log": "SELECT position, extract(epoch FROM now() - published_at)::float AS quiet_seconds FROM high_water_mark",
+    "relay": "SELECT coalesce((SELECT max(position) FROM outbox), 0) AS written, coalesce((SELECT position FROM"
+    " relay_positions ORDER BY updated_at DESC LIMIT 1), 0) AS position",
+    "seal": "SELECT coalesce((SELECT substring(note FROM '\\nposition ([0-9]{1,18})\\n')::bigint FROM seal_checkpoints"
+    " ORDER BY number DESC LIMIT 1), 0) AS position",
+    "due": "SELECT count(*) AS scopes, coalesce(extract(epoch FROM now() - min(due_at)), 0)::float AS oldest_seconds"
+    " FROM (SELECT due_at FROM wakes WHERE due_at <= now() ORDER BY due_at, number LIMIT 10000) AS due",
+    "sweep": _SWEEP,
+    "database": "SELECT current_setting('transaction_read_only') = 'on' AS read_only,"
+    " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
+    " current_setting('max_connections')::int AS max_connections",
+}
+_HEALTH_ROWS: Final = {
+    "projections": "SELECT name, min(position) AS position, max(halted_reason) AS reason FROM projection_positions"
+    " GROUP BY name ORDER BY name",
+    "kafka": "SELECT topic, partition, next_offset, updated_at FROM kafka_positions ORDER BY topic, partition",
+    "shards": "SELECT name, region, state, used, capacity FROM shards ORDER BY name",
+}
+_WORKERS: Final = (
+    "SELECT name, kind, host, pid, state, version, started_at, details FROM workers"
+    " WHERE seen_at > now() - make_interval(secs => %(silent)s) ORDER BY kind, name"
+)

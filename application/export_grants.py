@@ -1,0 +1,67 @@
+"""Export grants as operators give and revoke them, and the chunks of budget that exporting programs take of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from application.operator_event import OperatorAct
+from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
+from application.ports.export_budgets import Amounts, Chunk, ExportBudgets
+from application.transact import transact
+from application.unit_of_work import UnitOfWork
+from domain.errors import UsageError, problem
+from domain.event import Recorded
+from domain.export_grants import (
+    STREAM,
+    ExportGrant,
+    ExportGranted,
+    ExportGrantRevoked,
+    ExportRequest,
+    granted,
+    grants_of,
+)
+from domain.operator import Operator
+
+Decide = Callable[[Mapping[str, ExportGrant]], ExportGranted | ExportGrantRevoked]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportGrants:
+    """Reads and records grants, and gives chunks of their budgets."""
+
+    log: EventLog
+    budgets: ExportBudgets
+    clock: Clock
+    new_id: NewId
+
+    def all(self) -> Mapping[str, ExportGrant]:
+        """Every grant that ever was, by its id."""
+        return grants_of(self._recorded())
+
+    def record(self, decide: Decide, *, by: Operator) -> Recorded:
+        """What `decide` answers on the grants as they are, as it was recorded. Raises what it raises, and Conflict."""
+
+        def decided() -> tuple[UnitOfWork, Recorded]:
+            before = self._recorded()
+            event = decide(grants_of(before))
+            act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
+            recorded = act.recorded(event, stream=STREAM, version=len(before) + 1)
+            return UnitOfWork(events=[recorded]), recorded
+
+        return transact(self.log, decided)
+
+    def take(self, request: ExportRequest, asked: Amounts) -> Chunk:
+        """The next chunk for that export. Raises UsageError where the grant gives none, and Unavailable."""
+        event = granted(self.all(), request, now=self.clock())
+        limit = Amounts(event.rows, event.bytes)
+        chunk = self.budgets.take(request.grant_id, self.new_id(), asked=asked, limit=limit)
+        if chunk is None:
+            raise UsageError(
+                problem("export-budget-used-up", grant=request.grant_id, rows=event.rows, bytes=event.bytes)
+            )
+        return chunk
+
+    def _recorded(self) -> list[Recorded]:
+        return self.log.load({STREAM: 0}).get(STREAM, [])
