@@ -3,7 +3,7 @@
 To a run:
 
     retry      what has failed, or is on hold because a step failed, is tried again
-    hold       nothing is begun for the scope, whatever commerce says, until it is released
+    hold       nothing is begun for the scope, whatever commerce says, until it is released, or its time is over
     release    what a person (or a guard) held goes on
     ensure     every step of a scope that has converged is ensured again
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import reduce
 from typing import Literal, Protocol
 
@@ -60,12 +61,16 @@ ActKind = Literal["retry", "hold", "release", "ensure"]
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What an operator wants of a scope, and why; `seen` is the version that the operator looked at (`version_of`)."""
+    """What an operator wants of a scope, and why.
+
+    `seen` is the version that the operator looked at (`version_of`); `until` is when a hold ends by itself.
+    """
 
     kind: ActKind
     scope: Scope
     reason: str
     seen: str | None = None
+    until: datetime | None = None
 
 
 def version_of(scope: Scope, snapshot: TenantSnapshot) -> str:
@@ -97,7 +102,8 @@ def _retry(act: Act, actual: Provisioning) -> ScopeResumed:
 def _hold(act: Act, actual: Provisioning) -> ScopePutOnHold:
     if actual.is_on_operator_hold:
         raise UsageError(_on_hold("scope-on-hold-already", act.scope, actual))
-    return ScopePutOnHold(tenant_id=act.scope.tenant_id, kind=act.scope.kind, key=act.scope.key, reason=act.reason)
+    scope = act.scope
+    return ScopePutOnHold(tenant_id=scope.tenant_id, kind=scope.kind, key=scope.key, reason=act.reason, until=act.until)
 
 
 def _release(act: Act, actual: Provisioning) -> ScopeResumed:
@@ -263,6 +269,8 @@ class OperatorCommands:
             raise UsageError(problem("scope-unknown", scope=act.scope, tenant=act.scope.tenant_id))
         actual = snapshot.actual(act.scope)
         check_seen(act.scope, seen=act.seen, now=version_of(act.scope, snapshot))
+        if act.until is not None and act.until <= self.clock():
+            raise UsageError(problem("hold-already-over", scope=act.scope, until=f"{act.until:%Y-%m-%d %H:%M:%S} UTC"))
         event = decide(act, actual)
         begun = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id, seen=act.seen)
         recorded = begun.recorded(event, stream=str(act.scope), version=actual.version + 1)
@@ -270,9 +278,10 @@ class OperatorCommands:
         if not isinstance(event, ScopePutOnHold):
             due = (act.scope, *dependents(act.scope, snapshot, catalog=self.catalog))
         tenant = snapshot.tenant
+        ends = [WorkItem(str(act.scope), act.until)] if act.until is not None else []
         return UnitOfWork(
             events=[recorded],
-            work_items=[WorkItem(str(scope), recorded.time) for scope in due],
+            work_items=[*(WorkItem(str(scope), recorded.time) for scope in due), *ends],
             unmoved={tenants.stream_of(tenant.id): tenant.version} if isinstance(event, ScopePutOnHold) else {},
         )
 

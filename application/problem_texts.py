@@ -79,6 +79,9 @@ TEXTS: Final[Mapping[str, ProblemText]] = {
     "database-not-found-missing": ProblemText(
         "nobody has found the database of {scope} missing", "`tenantry reconcile --tenant {tenant}` looks"
     ),
+    "hold-already-over": ProblemText(
+        "a hold of {scope} until {until} would be over already", "name a later time, or none"
+    ),
     "export-budget-used-up": ProblemText("grant {grant} is used up: it was for {rows} rows and {bytes} bytes", _GRANT),
     "export-grant-ended": ProblemText("the grant would end at {until}, which is over", "name a later time"),
     "export-grant-for-other-data": ProblemText("grant {grant} is for {what}", _GRANT),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -13,15 +14,16 @@ from application.operator_commands import Act, ActKind
 from application.problem_texts import sentence
 from cli.bulk import each_by_itself
 from cli.command import command
-from cli.operators import By, Reason, Seen
+from cli.operators import By, HoldFor, Reason, Seen, duration
 from cli.output import Line, Report, error_line
-from cli.rehearse import Rehearse, rehearsal_of
+from cli.rehearse import Rehearse, rehearsals_of
 from cli.scopes import ProductArgument, ScopesArgument, TenantArgument, product_of, scope_of
 from domain.errors import UsageError, problem
 from domain.operator import Operator
 from domain.scope.purges import is_past_return
 from domain.scope.steps import Scope
-from runtime.compose import Parts
+from domain.times import clock
+from runtime.compose import Parts, utc_now
 from runtime.compose.operators import operating_of
 from runtime.compose.resources import recreating_of
 from runtime.reports.tenant import snapshot_of
@@ -68,29 +70,49 @@ def act_on_scopes(kind: ActKind) -> Callable[..., None]:
         seen: Seen = None,
         rehearse: Rehearse = False,
     ) -> Iterable[Report]:
-        if rehearse:
-            act = Act(kind, scope_of(scope, product), reason, seen)
-            return [rehearsal_of(parts, act, by=Operator.parse(by))]
-        carry_out = partial(_carried_out, parts, by)
-        if scope != "-":
-            data = carry_out(Act(kind, scope_of(scope, product), reason, seen))
-            return [Report(data, _done(data))]
-        return each_by_itself(
-            [_act_of(kind, line.split(), product, reason, seen) for line in sys.stdin if line.strip()],
-            carry_out,
-            refused=lambda act, error: {"scope": str(act.scope), "act": kind, "refused": sentence(error)},
-            text=_done,
-            is_good=lambda data: "refused" not in data,
-        )
+        return _acted(parts, _given(kind, scope, product, reason, seen), scope=scope, by=by, rehearse=rehearse)
 
-    act.__doc__ = ACTS[kind][1]
-    return command(act)
+    def hold(
+        parts: Parts,
+        scope: ScopesArgument,
+        reason: Reason,
+        product: ProductArgument = None,
+        by: By = "",
+        seen: Seen = None,
+        rehearse: Rehearse = False,
+        period: HoldFor = None,
+    ) -> Iterable[Report]:
+        until = utc_now() + duration(period) if period is not None else None
+        acts = [replace(act, until=until) for act in _given(kind, scope, product, reason, seen)]
+        return _acted(parts, acts, scope=scope, by=by, rehearse=rehearse)
+
+    chosen = hold if kind == "hold" else act
+    chosen.__doc__ = ACTS[kind][1]
+    return command(chosen)
 
 
-def _act_of(kind: ActKind, words: list[str], product: str | None, reason: str, seen: str | None) -> Act:
-    """A line of stdin: a scope, and perhaps the version that was seen of it."""
-    text, *version = words
-    return Act(kind, scope_of(text, product), reason, version[0] if version else seen)
+def _given(kind: ActKind, scope: str, product: str | None, reason: str, seen: str | None) -> list[Act]:
+    """The act on one scope; or those of stdin, a scope a line, perhaps with the version that was seen of it."""
+    if scope != "-":
+        return [Act(kind, scope_of(scope, product), reason, seen)]
+    lines = [words for line in sys.stdin if (words := line.split())]
+    return [Act(kind, scope_of(text, product), reason, version[0] if version else seen) for text, *version in lines]
+
+
+def _acted(parts: Parts, acts: list[Act], *, scope: str, by: str, rehearse: bool) -> Iterable[Report]:
+    if rehearse:
+        return rehearsals_of(parts, acts, by=Operator.parse(by))
+    carry_out = partial(_carried_out, parts, by)
+    if scope != "-":
+        data = carry_out(acts[0])
+        return [Report(data, _done(data))]
+    return each_by_itself(
+        acts,
+        carry_out,
+        refused=lambda act, error: {"scope": str(act.scope), "act": act.kind, "refused": sentence(error)},
+        text=_done,
+        is_good=lambda data: "refused" not in data,
+    )
 
 
 def _carried_out(parts: Parts, by: str, act: Act) -> dict[str, Any]:
@@ -105,6 +127,7 @@ def _carried_out(parts: Parts, by: str, act: Act) -> dict[str, Any]:
         "reason": act.reason,
         "at": recorded.time,
         "version": recorded.version,
+        **({"until": act.until} if act.until is not None else {}),
         **({"purge_has_begun": True} if is_late else {}),
     }
 
@@ -114,7 +137,8 @@ def _done(data: dict[str, Any]) -> Iterator[Line]:
         yield error_line(data["refused"])
         return
     scope, kind = data["scope"], data["act"]
-    yield f"{scope} {ACTS[kind][0]}: see `tenantry runs show {scope}`"
+    until = f" until {clock(data['until'])}" if "until" in data else ""
+    yield f"{scope} {ACTS[kind][0]}{until}: see `tenantry runs show {scope}`"
     if data.get("purge_has_begun"):
         yield "its purge had begun before: the data that is removed already cannot be restored"
 

@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "credentials": CommandEntry("cli.credentials:credentials", "Print a product's database login, with PASSWORD."),
     "restore": CommandEntry("cli.acting:restore", "Undo the destruction of a tenant before its purge."),
     "acts": CommandEntry("cli.acts:acts", "List the acts of operators."),
+    "changes": CommandEntry("cli.changes:changes", "List what has changed since a time."),
     "reconcile": CommandEntry("cli.reconcile:reconcile", "Compare the log with the real resources."),
     "orphans": CommandEntry("cli.orphans:app", "List and remove resources that belong to no scope."),
     "runs": CommandEntry("cli.runs:app", "List, retry, hold, release and approve runs."),

@@ -26,6 +26,7 @@ from history import as_of
 from history import explain as explaining
 from history import timeline as timelines
 from history.as_of import differences
+from history.customer_sentence import sentence_for_customer
 from history.explain import Explained
 from history.story import cause_as_json, place_of
 from history.timeline import TimelineEntry
@@ -146,6 +147,9 @@ def explain(
         str | None, typer.Option("--at", metavar="TIME|POSITION", help=f"{MOMENT_HELP} Without it: now.")
     ] = None,
     product: Product = None,
+    for_customer: Annotated[
+        bool, typer.Option("--for-customer", help="Print a sentence that can be text to the customer.")
+    ] = False,
 ) -> Report:
     """Explain why a product of a tenant (or each one) was usable or not at a moment, back to the message on Kafka."""
     _scopes_of(parts, tenant, product)
@@ -164,7 +168,11 @@ def explain(
     ]
     proofs = [_in_force(parts, each) for each in found]
     explained = [{**_explained(each), "in_force": _proof(*proof)} for each, proof in zip(found, proofs, strict=True)]
+    sentences = [sentence_for_customer(each, name=then.catalog[each.product].name) for each in found]
+    explained = [{**each, "for_customer": text} for each, text in zip(explained, sentences, strict=True)]
     data = {"tenant_id": tenant, "at": _moment_data(moment), "products": explained}
+    if for_customer:
+        return Report(data, sentences)
     story = (
         line
         for each, proof in zip(found, proofs, strict=True)

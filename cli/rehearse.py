@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -52,10 +52,20 @@ def rehearse(
     if _PLAN.fullmatch(what) and product is None:
         found = rehearsing_of(parts).of_plan(what, reason=Because, by=by)
         return _report({"plan": what}, f"tenantry runs approve {what} --reason TEXT", found)
-    return rehearsal_of(parts, Act(act, scope_of(what, product), Because), by=by)
+    return _rehearsal(parts, Act(act, scope_of(what, product), Because), by)
 
 
-def rehearsal_of(parts: Parts, act: Act, *, by: Operator) -> Report:
+def rehearsals_of(parts: Parts, acts: Sequence[Act], *, by: Operator) -> Iterator[Report]:
+    """The rehearsals of acts: of one its own report, of several one JSON list."""
+    found = [_rehearsal(parts, act, by) for act in acts]
+    if len(found) == 1:
+        yield found[0]
+        return
+    yield from (Report(text=each.text) for each in found)
+    yield Report([each.data for each in found])
+
+
+def _rehearsal(parts: Parts, act: Act, by: Operator) -> Report:
     """The rehearsal of one act, with the command that carries it out on what was seen."""
     seen = version_of(act.scope, snapshot_of(parts, act.scope.tenant_id))
     found = rehearsing_of(parts).of_act(act, by=by)

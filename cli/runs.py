@@ -66,6 +66,7 @@ def _run(row: dict[str, Any], its: list[Recorded], now: datetime) -> dict[str, A
     stands, since = standing(its), max([row["updated_at"], *(recorded.time for recorded in its[-1:])])
     return {
         "seen": None,
+        "until": None,
         **row,
         "updated_at": since,
         "age_seconds": (now - since).total_seconds(),
@@ -85,7 +86,7 @@ def _table(rows: list[dict[str, Any]], limit: int) -> Iterator[Line]:
             _numbered(row["step"]),
             row["reason"],
             row["attempts"] or None,
-            clock(row["retry_at"]) if row["retry_at"] else None,
+            _next(row),
             age(row["age_seconds"]),
         )
         for row in rows
@@ -93,6 +94,13 @@ def _table(rows: list[dict[str, Any]], limit: int) -> Iterator[Line]:
     columns = ("scope", "level", "state", "at step", "reason", "attempts", "next try", "for")
     yield table(f"{len(rows)} runs", columns, cells)
     yield from perhaps_more(rows, limit)
+
+
+def _next(row: dict[str, Any]) -> str | None:
+    """When a failed step is tried again, or a hold ends."""
+    if row["state"] == "held" and row["until"] is not None:
+        return clock(datetime.fromisoformat(row["until"]))
+    return clock(row["retry_at"]) if row["retry_at"] else None
 
 
 def _as_shown(
@@ -120,6 +128,7 @@ def _as_shown(
                 "level": data["level"],
                 "state": data["state"],
                 "reason": data.get("reason") or (row.get("reason") if data["state"] == "converged" else None),
+                "until": data.get("until"),
                 "seen": version_of(scope, snapshot),
             }
     both = [row for row in rows if row["scope"] not in shown]
@@ -161,7 +170,7 @@ def _now(parts: Parts, scope: Scope) -> dict[str, Any]:
     found = {"site": data["site"], **{f"family:{key}": each for key, each in data["families"].items()}}
     found |= {f"product:{key}": each for key, each in data["products"].items()}
     state = found[f"{scope.kind}:{scope.key}" if scope.key else "site"]
-    return {**{name: state.get(name) for name in ("level", "desired", "state", "reason")}, "seen": seen}
+    return {**{name: state.get(name) for name in ("level", "desired", "state", "reason", "until")}, "seen": seen}
 
 
 def _story(parts: Parts, scope: Scope) -> list[Run]:

@@ -61,6 +61,7 @@ Code = Literal[
     "approval-needed",
     "database-not-missing",
     "database-not-found-missing",
+    "hold-already-over",
     "export-budget-used-up",
     "export-grant-ended",
     "export-grant-for-other-data",

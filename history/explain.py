@@ -70,6 +70,8 @@ class Explained:
     lacking: Sequence[str]
     doubts: Sequence[str]
     spec: str
+    obstacles: Sequence[str]
+    """The names of the reasons why the desired state was not open (`obstacles`)."""
     desired_state: Sequence[Reason]
     awaiting: Sequence[Reason]
     level: str
@@ -103,6 +105,7 @@ def explain(
         lacking=lacking,
         doubts=tuple(doubts(scope, family, snapshot, events, later)),
         spec=licensed_access(snapshot.tenant, product, catalog=catalog, now=now),
+        obstacles=tuple(obstacles(snapshot.tenant, product, catalog=catalog, now=now)),
         desired_state=tuple(
             _reasons(tenant_id, product, events, known, catalog=catalog, now=now, is_free=not awaiting)
         ),

@@ -206,7 +206,8 @@ def _verdict(recorded: Recorded) -> str:
         case ScopeFailed():
             return f"{event.reason}; tried again when the desired state changes, or by `tenantry runs retry`"
         case ScopePutOnHold() if by:
-            return f"{by}{event.reason}; no step starts until `tenantry runs release`"
+            end = f"{clock(event.until)}, or " if event.until is not None else ""
+            return f"{by}{event.reason}; no step starts until {end}`tenantry runs release`"
         case ScopePutOnHold() if "`tenantry runs" in event.reason:
             return event.reason
         case ScopePutOnHold():

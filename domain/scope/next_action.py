@@ -133,9 +133,11 @@ def next_action(desired_state: DesiredState, actual: Provisioning, blockers: Blo
     """
     if desired_state.passed is not None and not actual.is_on_operator_hold:
         return RecordDecision(desired_state.passed)
-    if actual.on_hold is not None:
-        is_another = actual.on_hold.digest not in (None, desired_state.digest)
-        return Resume("another wish came") if is_another else Nothing(desired_state.due_again_at)
+    if (hold := actual.on_hold) is not None:
+        if hold.until is not None and hold.until <= now:
+            return Resume("the hold has ended")
+        is_another = hold.digest not in (None, desired_state.digest)
+        return Resume("another wish came") if is_another else Nothing(earliest(desired_state.due_again_at, hold.until))
     failure = actual.failure is not None
     if actual.failure is not None and actual.failure.digest != desired_state.digest:
         return Resume("another wish came")
@@ -162,6 +164,11 @@ def next_action(desired_state: DesiredState, actual: Provisioning, blockers: Blo
     if intent.retry_at is not None and intent.retry_at > now:
         return Wait(NEXT_ATTEMPT, until=min(intent.retry_at, desired_state.due_again_at or intent.retry_at))
     return Execute(intent)
+
+
+def earliest(*times: datetime | None) -> datetime | None:
+    """The first of the times that there are."""
+    return min((time for time in times if time is not None), default=None)
 
 
 def _was_impossible(actual: Provisioning) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from domain.event import Event, Folded, Origin, Recorded, omitted, origin_of, stored_as
+from domain.event import Event, Folded, Origin, Recorded, added_in, omitted, origin_of, stored_as
 from domain.scope.steps import Direction, Level, Scope, Step, StepResult, StepSpec
 
 # -- events --------------------------------------------------------------------------------------------------------
@@ -99,12 +99,16 @@ class ScopeFailed(_ScopeEvent):
 
 
 class ScopePutOnHold(_ScopeEvent):
-    """An operator must look; `digest` is the desired state that is on hold, None where no other can help."""
+    """An operator must look; `digest` is the desired state that is on hold, None where no other can help.
+
+    `until` is when an operator's hold ends by itself; None where it is ended by a release alone.
+    """
 
     TOPIC: ClassVar[str] = "tenantry.scope-held"
     step: Step | None = None
     reason: str
     digest: str | None = None
+    until: datetime | None = added_in(2, default=None)
 
 
 class ScopeResumed(_ScopeEvent):
@@ -207,11 +211,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """`by` names the operator, where one did it; `digest` is None where no other desired state can help."""
+    """`by` names the operator, where one did it; `digest` is None where no other desired state can help; `until` is
+    when the hold ends by itself."""
 
     reason: str
     digest: str | None
     by: str | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +323,7 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
             return actual.but(version=version, failure=Failure(event.digest, event.step, event.reason))
         case ScopePutOnHold() as event:
             by = recorded.cause.source if recorded.cause.kind == "operator" else None
-            return actual.but(version=version, on_hold=Hold(event.reason, event.digest, by))
+            return actual.but(version=version, on_hold=Hold(event.reason, event.digest, by, event.until))
         case ScopeResumed():
             resumed = origin_of(recorded) if recorded.cause.kind == "operator" else None
             return actual.but(version=version, on_hold=None, failure=None, intent=None, at_rest=False, resumed=resumed)

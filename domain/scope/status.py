@@ -42,7 +42,7 @@ def status_of(
     actual = snapshot.actual(scope)
     intent, levels = actual.intent, (actual.level, desired.level)
     if actual.on_hold is not None:
-        return ScopeStatus("held", *levels, actual.on_hold.reason)
+        return ScopeStatus("held", *levels, actual.on_hold.reason, actual.on_hold.until)
     if actual.failure is not None:
         return ScopeStatus("given_up", *levels, actual.failure.reason)
     if intent is not None and intent.obstacle is not None:

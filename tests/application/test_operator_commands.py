@@ -214,6 +214,42 @@ def test_a_scope_that_is_held_does_nothing_for_any_wish_until_it_is_released(des
     assert desk.actual().level == "closed"
 
 
+def test_a_hold_with_an_end_ends_by_itself_and_the_scope_is_due_then(desk: Desk) -> None:
+    desk.cloud.work()
+    until = desk.cloud.clock() + timedelta(hours=2)
+    held = desk.does(Act("hold", JIRA_SCOPE, "moving house", until=until))
+    assert desk.actual().on_hold == Hold("moving house", None, "ada@console", until)
+    desk.cloud.intake.takes(message("product.suspended", 3))
+    desk.cloud.work()
+    desk.cloud.clock.advance(timedelta(hours=2) - timedelta(seconds=1))
+    desk.cloud.work()
+    assert desk.actual().version == held.version
+    desk.cloud.clock.advance(timedelta(seconds=1))
+    assert str(JIRA_SCOPE) in desk.due()
+    desk.cloud.work()
+    assert desk.actual().on_hold is None
+    assert desk.actual().level == "closed"
+    [resumed] = [fact for fact in desk.cloud.log.events if isinstance(fact.event, ScopeResumed)]
+    assert resumed.event == ScopeResumed(**of(JIRA_SCOPE), reason="the hold has ended")
+    assert resumed.cause.kind == "event"
+
+
+def test_a_hold_with_an_end_is_released_before_it_as_any_other(desk: Desk) -> None:
+    desk.cloud.work()
+    desk.does(Act("hold", JIRA_SCOPE, "moving house", until=desk.cloud.clock() + timedelta(hours=2)))
+    desk.does(release())
+    desk.cloud.work()
+    desk.does(hold())
+    desk.cloud.clock.advance(timedelta(days=1))
+    desk.cloud.work()
+    assert desk.actual().on_hold == Hold("moving house", None, "ada@console"), "the end was that of the other hold"
+
+
+def test_a_hold_that_would_be_over_already_is_refused(desk: Desk) -> None:
+    with refused(UsageError, match="would be over already: name a later time"):
+        desk.does(Act("hold", JIRA_SCOPE, "moving house", until=desk.cloud.clock()))
+
+
 def test_a_step_that_failed_is_not_tried_again_while_the_scope_is_held(desk: Desk) -> None:
     def fails(order: Order, when: str) -> None:
         if order.step is Step.LICENSE:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from application.drift_detection import Sweep
+from application.ports.resources import Order
 from domain.drift import Finding, Seen
-from domain.errors import Unreachable
+from domain.errors import Permanent, Unreachable
 from domain.operator import Operator
 from domain.scope.steps import Scope, Step
 from domain.times import clock
 from runtime.compose import utc_now
 from runtime.compose.resources import reconciling_of
-from tests.cli.conftest import TENANT, Desk, raises
+from tests.cli.conftest import TENANT, Desk, failure, raises
 
 APP = "timesheets"
 
@@ -195,3 +197,76 @@ def test_a_moment_in_an_outage_is_told_as_recorded(desk: Desk) -> None:
     said = explained(desk, "jira-software", desk.parts.log.advance_mark())
     assert f"Step 6 of family:{TENANT}:jira: as recorded, last observed at " in said
     assert "; shard eu-1 could not be reached since " in said
+
+
+def for_customer(desk: Desk, *arguments: str) -> str:
+    return desk.says("explain", TENANT, "--product", "jira-software", "--for-customer", *arguments).strip()
+
+
+def test_a_customer_hears_that_a_product_is_being_set_up_then_available_then_suspended(desk: Desk) -> None:
+    desk.parts.log.advance_mark()
+    assert for_customer(desk) == "Jira Software is being set up."
+    desk.work()
+    assert for_customer(desk) == "Jira Software is available."
+    desk.comes("product.suspended", product="jira-software", reason="Ada has not paid")
+    desk.work()
+    said = for_customer(desk)
+    assert re.fullmatch(
+        r"Jira Software is suspended, since \d{4}-\d\d-\d\d \d\d:\d\d UTC\. Its data is kept\.", said
+    ), said
+    assert desk.json("explain", TENANT)["products"][0]["for_customer"] == said
+
+
+def test_a_customer_hears_of_a_failure_without_its_details(desk: Desk) -> None:
+    failure(desk)
+    assert for_customer(desk) == ("Jira Software could not be set up. Our operators know of it and are working on it.")
+    assert "disk" in desk.says("explain", TENANT), "the operator hears of the disk"
+
+
+def test_a_customer_whose_product_works_while_a_change_of_it_failed_is_not_alarmed(desk: Desk) -> None:
+    desk.work()
+    desk.says("runs", "hold", f"product:{TENANT}:jira-software", "--reason", "their move")
+    desk.parts.log.advance_mark()
+    assert for_customer(desk) == "Jira Software is available."
+    desk.says("runs", "release", f"product:{TENANT}:jira-software", "--reason", "over")
+
+    def fault(order: Order, when: str) -> None:
+        if order.step is Step.LICENSE and when == "before":
+            raise Permanent("no such edition on the disk")
+
+    desk.world.faults = fault
+    desk.comes("license.updated", product="jira-software", edition="standard", users=9, status="active")
+    desk.work()
+    assert for_customer(desk) == ("Jira Software is available; a change to it is on its way and is not complete yet.")
+
+
+@pytest.mark.parametrize(
+    ("type_", "data", "said"),
+    [
+        ("tenant.destroyed", {"reason": "left"}, "is closed, because the site was cancelled"),
+        (
+            "product.deactivated",
+            {"product": "jira-software", "reason": "x"},
+            "is not part of the subscription any more",
+        ),
+        (
+            "license.updated",
+            {"product": "jira-software", "edition": "standard", "users": 5, "status": "inactive"},
+            "is closed, because its licence is not active",
+        ),
+    ],
+)
+def test_a_customer_hears_why_a_product_is_closed(desk: Desk, type_: str, data: dict[str, Any], said: str) -> None:
+    desk.work()
+    desk.comes(type_, **data)
+    desk.work()
+    assert said in for_customer(desk)
+
+
+def test_a_customer_hears_that_an_app_is_closed_by_its_host(desk: Desk) -> None:
+    desk.comes("product.activated", product=APP, edition="standard", users=5)
+    desk.work()
+    desk.comes("product.suspended", product="jira-software", reason="unpaid")
+    desk.work()
+    said = desk.says("explain", TENANT, "--product", APP, "--for-customer")
+    assert "is closed, because the product that it belongs to is closed, since" in said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from domain.errors import ExecutorError, Obstacle, Permanent, Retryable, Unreachable
 from domain.tenant.events import TenantRestored
+from runtime.compose import utc_now
 from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, failure, raises
 
 
@@ -348,3 +349,21 @@ def test_a_rehearsal_names_steps_systems_and_the_command_that_carries_it_out(des
     assert "nothing of it is beyond undoing" in said
     assert desk.json("runs", "show", FAMILY) == before
     assert desk.json("runs", "rehearse", "0123456789abcdef")["steps"] == [], "no change awaits approval"
+
+
+def test_a_hold_for_a_time_is_listed_with_its_end(desk: Desk) -> None:
+    desk.work()
+    assert "on hold until 2" in desk.says("runs", "hold", FAMILY, "--reason", "their move", "--for", "1d12h")
+    desk.work()
+    [row] = desk.json("runs", "list", "--state", "held")
+    until = datetime.fromisoformat(row["until"])
+    assert timedelta(hours=35) < until - utc_now() <= timedelta(hours=36)
+    assert f"{until:%Y-%m-%d %H:%M}" in desk.says("runs", "list", "--state", "held")
+    assert f"no step starts until {until:%Y-%m-%d %H:%M}" in desk.says("runs", "show", FAMILY)
+    assert "reconcile" not in desk.says("audit", "scopes"), "it is settled until its end"
+
+
+@pytest.mark.parametrize("period", ["2", "0h", "-1h", "h", "2h 30m", "9999d", ""])
+def test_a_hold_for_no_time_is_refused(desk: Desk, period: str) -> None:
+    said = desk.says("runs", "hold", FAMILY, "--reason", "their move", "--for", period, code=2)
+    assert "is no time of at most 365 days: write it as 90s" in said

@@ -288,6 +288,7 @@ EXAMPLES: dict[str, Event] = {
     "scope-converged-anew": ScopeConverged(**SCOPE, level="open", digest="d1", data_lost=True),
     "scope-gave-up": ScopeFailed(**SCOPE, digest="d1", step=Step.LICENSE, reason="no"),
     "scope-held": ScopePutOnHold(**SCOPE, step=Step.LICENSE, reason="look"),
+    "scope-held-until": ScopePutOnHold(**SCOPE, reason="their move", until=WHEN),
     "scope-resumed": ScopeResumed(**SCOPE, reason="another wish came"),
     "ensure-requested": EnsureRequested(**SCOPE, reason="its password was changed by hand"),
     "data-abandoned": DataAbandoned(
@@ -493,7 +494,7 @@ def test_an_unknown_topic_names_the_event_and_the_remedy() -> None:
 
 
 @pytest.mark.parametrize("extra", [{}, {"colour": "red"}])
-@pytest.mark.parametrize("name", ["scope-held", "tenant-created"])
+@pytest.mark.parametrize("name", ["scope-resumed", "tenant-created"])
 def test_a_newer_schema_version_names_the_event_and_the_remedy(name: str, extra: dict[str, str]) -> None:
     event = stored(EXAMPLES[name])
     data = json.loads(event.state)["data"] | extra
