@@ -1,8 +1,8 @@
 """Identifiers and texts that Tenantry accepts.
 
 Every type here is a plain `str` to the type checker and is validated exactly once: where pydantic reads it from the
-wire, or where a command asks whether it `fits`. The bounds keep names usable as Kafka keys, stream names and parts of SQL
-identifiers.
+or where a command asks whether it `fits`. The bounds keep names usable as Kafka keys, stream names and parts of
+SQL identifiers.
 """
 
 from __future__ import annotations
