@@ -1,7 +1,7 @@
 """Identifiers and texts that Tenantry accepts.
 
 Every type here is a plain `str` to the type checker and is validated exactly once: where pydantic reads it from the
-or where a command asks whether it `fits`. The bounds keep names usable as Kafka keys, stream names and parts of
+wire, or where a command asks whether it `fits`. The bounds keep names usable as Kafka keys, stream names and parts of
 SQL identifiers.
 """
 
