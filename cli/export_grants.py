@@ -42,8 +42,8 @@ def grant_export(
 ) -> Report:
     """Let a service or an operator export so many rows and bytes until then. Prints the id of the grant."""
     grant_id = f"x-{new_id().hex[:12]}"
-    said = ((Grantee, grantee), (What, what), (names.TenantId | None, tenant))
-    if not all(names.fits(kind, text) for kind, text in said):
+    given = ((Grantee, grantee), (What, what), (names.TenantId | None, tenant))
+    if not all(names.fits(kind, text) for kind, text in given):
         raise UsageError(problem("export-grant-malformed", grantee=grantee, what=what, tenant=tenant))
     event = ExportGranted(
         grant_id=grant_id,
