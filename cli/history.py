@@ -28,7 +28,7 @@ from history import timeline as timelines
 from history.as_of import differences
 from history.customer_sentence import sentence_for_customer
 from history.explain import Explained
-from history.story import place_of
+from history.story import cause_as_json, place_of
 from history.timeline import TimelineEntry
 from runtime.compose import Parts, utc_now
 from runtime.compose.contexts import in_force_stream_of
@@ -302,7 +302,7 @@ def _chain(chain: Sequence[Recorded]) -> list[dict[str, Any]]:
             "version": recorded.version,
             "position": recorded.position,
             "time": recorded.time,
-            "cause": recorded.cause.model_dump(mode="json", exclude_none=True),
+            "cause": cause_as_json(recorded.cause),
         }
         for recorded in chain
     ]
