@@ -111,7 +111,6 @@ add_texts(
         "sidecar-key-missing": ("there is no key to sign with", "{reason}"),
         "sidecar-not-installed": ("the sidecar needs uvicorn", "install tenantry[context]"),
         "sidecar-url": ("{bad} is no URL of a service", "begin it with http:// or https://"),
-        "tenant-without-messages": ("no message of a tenant {tenant} has ever come in", "see `tenantry tenants`"),
         "timeline-kind-unknown": ("there is no kind {each} of entries", "use {KINDS}"),
     }
 )

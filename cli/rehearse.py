@@ -8,31 +8,22 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from application.description import STEP_NAMES
 from application.operator_commands import Act, ActKind, version_of
-from application.rehearsal import Irreversible, Rehearsal
+from application.rehearsal import Rehearsal
 from cli.command import command
 from cli.output import Line, Report, Styled, table
 from cli.scopes import ProductArgument, scope_of
 from domain.operator import Operator
-from history.story import spec_text
 from runtime.compose import Parts
 from runtime.compose.operators import rehearsing_of
 from runtime.proposal import account
+from runtime.reports.rehearsal import BECAUSE, NOT_UNDONE, rehearsal_data
 from runtime.reports.tenant import snapshot_of
-
-NOT_UNDONE: Final[dict[Irreversible, str]] = {
-    "data-goes": "the database goes, with all data in it",
-    "purge-begins": "the point of no return: what is purged cannot be restored",
-    "name-is-freed": "the site name is free for others",
-}
 
 _PLAN: Final = re.compile(r"[0-9a-f]{16}")
 """The hash of a plan; a tenant of such an id is named as `site:ID`."""
 
 Rehearse = Annotated[bool, typer.Option("--rehearse", help="Tell what it would do; record nothing.")]
-
-Because: Final = "a rehearsal"
 
 
 @command
@@ -50,9 +41,9 @@ def rehearse(
     """
     by = Operator.parse(account())
     if _PLAN.fullmatch(what) and product is None:
-        found = rehearsing_of(parts).of_plan(what, reason=Because, by=by)
+        found = rehearsing_of(parts).of_plan(what, reason=BECAUSE, by=by)
         return _report({"plan": what}, f"tenantry runs approve {what} --reason TEXT", found)
-    return _rehearsal(parts, Act(act, scope_of(what, product), Because), by)
+    return _rehearsal(parts, Act(act, scope_of(what, product), BECAUSE), by)
 
 
 def rehearsals_of(parts: Parts, acts: Sequence[Act], *, by: Operator) -> Iterator[Report]:
@@ -74,31 +65,7 @@ def _rehearsal(parts: Parts, act: Act, by: Operator) -> Report:
 
 
 def _report(of: dict[str, Any], command_line: str, found: Rehearsal) -> Report:
-    data = {
-        **of,
-        "steps": [
-            {
-                "scope": str(each.scope),
-                "step": {"number": int(each.step), "name": STEP_NAMES[each.step]},
-                "direction": each.direction,
-                "compensating": each.compensating,
-                "spec": spec_text(each.spec),
-                "system": each.system,
-                "irreversible": each.irreversible,
-            }
-            for each in found.steps
-        ],
-        "systems": found.systems,
-        "irreversible": [
-            *({"of": tenant, "what": what} for tenant, what in found.passed),
-            *({"of": str(each.scope), "what": each.irreversible} for each in found.steps if each.irreversible),
-        ],
-        "ends": {
-            str(scope): {"level": end.level, "state": end.state, "reason": end.reason}
-            for scope, end in found.ends.items()
-        },
-        "whole": found.is_whole,
-    }
+    data = {**of, **rehearsal_data(found)}
     return Report(data, _text(data, command_line))
 
 

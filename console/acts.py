@@ -19,7 +19,7 @@ from domain.scope.steps import Scope
 if TYPE_CHECKING:
     from runtime.compose.parts import Parts
 
-MOST: Final = 1_000
+MOST: Final = 500
 """Scopes, or messages, that one form acts on."""
 
 T = TypeVar("T")
@@ -94,10 +94,56 @@ def _restore(parts: Parts, form: Form, person: Person) -> Done:
     return Done(address, command("restore", tenant, reason=reason), {"act": "restore", "tenant_id": tenant})
 
 
+def _retry_messages(parts: Parts, form: Form, person: Person) -> Done:
+    from runtime.compose.operators import quarantine_commands_of  # noqa: PLC0415
+
+    numbers, by, commands = _numbers(parts, form), _by(person), quarantine_commands_of(parts)
+    outcomes: dict[int, str] = {}
+
+    def act(number: int) -> None:
+        outcomes[number] = commands.retry(number, by=by).outcome
+
+    refused, address = _each(parts, numbers, act, name=lambda number: number)
+    spelled = command("quarantine", "retry", *map(str, numbers))
+    return Done(address, spelled, {"act": "retry", "outcomes": outcomes, "refused": refused})
+
+
+def _discard_messages(parts: Parts, form: Form, person: Person) -> Done:
+    from runtime.compose.operators import quarantine_commands_of  # noqa: PLC0415
+
+    reason, numbers = _reason(form), _numbers(parts, {**form, "all": ()})
+    by, commands = _by(person), quarantine_commands_of(parts)
+
+    def act(number: int) -> None:
+        commands.discard(number, reason=reason, by=by)
+
+    refused, address = _each(parts, numbers, act, name=lambda number: number)
+    spelled = command("quarantine", "discard", *map(str, numbers), reason=reason)
+    return Done(address, spelled, {"act": "discard", "done": len(numbers) - len(refused), "refused": refused})
+
+
+def _numbers(parts: Parts, form: Form) -> list[int]:
+    """The chosen messages; or all that match, at most MOST of them."""
+    from application.ports.quarantine import Picked  # noqa: PLC0415
+    from runtime.compose.operators import quarantine_of  # noqa: PLC0415
+
+    if form.get("all"):
+        rule, source, type_, tenant = (form.get(name, [""])[0] or None for name in ("rule", "source", "type", "tenant"))
+        picked = Picked(rule, source, type_, tenant)
+        if picked.says_nothing:
+            raise UsageError(problem("console-nothing-named"))
+        return [entry.number for entry in quarantine_of(parts).entries(limit=MOST, picked=picked)]
+    given = [text for text in form.get("number", ()) if text.isascii() and text.isdigit() and len(text) <= 18]
+    _check_number(len(given))
+    return list(dict.fromkeys(map(int, given)))
+
+
 ACTS: Final[Mapping[str, ActForm]] = {
     **{kind: _on_scopes(kind) for kind in ("retry", "hold", "release", "ensure")},
     **{verdict: _on_plan(verdict) for verdict in ("approve", "reject")},
     "restore": ActForm("operator", _restore),
+    "retry-messages": ActForm("operator", _retry_messages),
+    "discard-messages": ActForm("operator", _discard_messages),
 }
 
 

@@ -28,7 +28,7 @@ from domain.errors import TenantryError, Unavailable, UsageError
 
 MakePage = Callable[[ReadingDesk, Ask], ConsolePage]
 
-UNKNOWN: Final = frozenset({"tenant-unknown", "console-page-unknown", "tenant-without-messages", "act-unknown"})
+UNKNOWN: Final = frozenset({"tenant-unknown", "console-page-unknown", "tenant-without-messages"})
 """Codes of errors that mean: there is no such page."""
 
 TYPES: Final = {"js": "text/javascript", "css": "text/css", "json": "application/json", "svg": "image/svg+xml"}

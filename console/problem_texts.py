@@ -6,6 +6,7 @@ add_texts(
     {
         "console-address": ("the console cannot listen at {host}:{port}: {reason}", "name another --port"),
         "console-body-too-large": ("the form is larger than {most} bytes", "act on fewer at a time"),
+        "console-cause-gone": ("nothing has the cause {cause} any more", "see what needs a person now, at /"),
         "console-cross-site": (
             "the form was sent from another site",
             "open the console itself, and send it from there",

@@ -37,6 +37,7 @@ add_texts(
         "shard-url-unreadable": ("the url of shard {name} cannot be read", "write postgresql://user:password@host/db"),
         "tenant-not-yet": ("tenant {tenant_id} did not exist yet", "it was created at {time} (position {position})"),
         "tenant-unknown": ("there is no tenant {tenant_id}", "{known}"),
+        "tenant-without-messages": ("no message of a tenant {tenant} has ever come in", "see `tenantry tenants`"),
         "topic-missing": ("topic {name} is not there", "run `tenantry migrate`"),
     }
 )

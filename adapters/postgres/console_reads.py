@@ -12,6 +12,7 @@ from typing import Any, Final
 from psycopg.rows import dict_row
 
 from adapters.postgres.connection import Limits, Session
+from adapters.postgres.console_search import search
 from adapters.postgres.live_workers import HEARTBEAT_TIMEOUT_SECONDS
 from domain.scope.states import SCOPE_STATES
 from domain.stream_name import ScopeId
@@ -57,6 +58,10 @@ class ConsoleReader:
             "halted": self._rows(_HALTED),
             "sweep": self._one(_SWEEP),
         }
+
+    def quarantine_groups(self) -> list[Row]:
+        """The open messages by rule, source and type; of the oldest 20,000."""
+        return self._rows(_BY_SOURCE)
 
     def standings(self, scopes: Collection[ScopeId]) -> dict[ScopeId, Row]:
         """The state of each scope by the read model, and since when."""
@@ -109,6 +114,16 @@ class ConsoleReader:
         workers = self._rows(_WORKERS, {"silent": HEARTBEAT_TIMEOUT_SECONDS})
         return {**one, **many, "workers": workers}
 
+    def sealed(self) -> int:
+        """The last position that the newest checkpoint covers; 0 where nothing is sealed."""
+        return int(self._one(_HEALTH["seal"])["position"])
+
+    # -- search -------------------------------------------------------------------------------------------------------
+
+    def search(self, text: str) -> list[Row]:
+        """What the text names: console_search.py."""
+        return list(search(self._rows, text))
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _rows(self, query: str, values: Row | None = None) -> list[Row]:
@@ -147,9 +162,16 @@ _GUARD: Final = (
     "SELECT coalesce(sum(changes), 0)::bigint AS changes, count(*) AS tenants, min(since) AS since FROM held_by_guard"
     " WHERE changes > 0"
 )
+_OPEN: Final = (
+    "(SELECT rule, source, type, received_at FROM quarantine WHERE state = 'open' ORDER BY number LIMIT 20000) AS o"
+)
 _BY_RULE: Final = (
-    "SELECT rule, count(*) AS messages, min(received_at) AS since FROM quarantine WHERE state = 'open'"
-    " GROUP BY rule ORDER BY count(*) DESC, rule"
+    "SELECT rule, count(*) AS messages, min(received_at) AS since"  # noqa: S608 - ours
+    f" FROM {_OPEN} GROUP BY rule ORDER BY count(*) DESC, rule"
+)
+_BY_SOURCE: Final = (
+    "SELECT rule, source, type, count(*) AS messages, min(received_at) AS since"  # noqa: S608
+    f" FROM {_OPEN} GROUP BY rule, source, type ORDER BY count(*) DESC, rule, source, type LIMIT 100"
 )
 _WAITING: Final = "SELECT count(*) AS messages, min(received_at) AS since FROM waiting"
 _HALTED: Final = (

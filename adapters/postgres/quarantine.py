@@ -33,17 +33,19 @@ class Quarantine:
         self._keys = keys
 
     def entries(
-        self, *, state: str = "open", limit: int = 1000, picked: Picked = EVERYTHING
+        self, *, state: str = "open", limit: int = 1000, picked: Picked = EVERYTHING, after: int = 0
     ) -> Sequence[QuarantineEntry]:
-        """The messages in a state that are meant, oldest first."""
+        """The messages in a state that are meant, after the one of that number, oldest first."""
         with self._connect() as connection, connection.cursor(row_factory=class_row(QuarantineEntry)) as curs:
             query = (
-                f"SELECT {_COLUMNS} FROM quarantine WHERE state = %(state)s"  # noqa: S608
+                f"SELECT {_COLUMNS} FROM quarantine WHERE state = %(state)s AND number > %(after)s"  # noqa: S608
                 " AND (%(rule)s::text IS NULL OR rule = %(rule)s) AND (%(source)s::text IS NULL OR source = %(source)s)"
                 " AND (%(type)s::text IS NULL OR type = %(type)s)"
                 " AND (%(tenant_id)s::text IS NULL OR tenant_id = %(tenant_id)s) ORDER BY number LIMIT %(limit)s"
             )
-            return curs.execute(query.encode(), {"state": state, "limit": limit, **asdict(picked)}).fetchall()
+            return curs.execute(
+                query.encode(), {"state": state, "limit": limit, "after": after, **asdict(picked)}
+            ).fetchall()
 
     def refused_again(self, entry: QuarantineEntry) -> QuarantineEntry | None:
         """The open message that a retry of `entry` has come to."""

@@ -19,6 +19,7 @@ CREATE INDEX IF NOT EXISTS incoming_offset_idx ON incoming USING brin ("offset")
 CREATE INDEX IF NOT EXISTS ix_provisionings_unsettled ON provisionings (state, tenant_id, kind, key)
     WHERE state <> 'converged';
 CREATE INDEX IF NOT EXISTS ix_provisionings_level ON provisionings (level, tenant_id) WHERE kind = 'product';
+CREATE INDEX IF NOT EXISTS quarantine_open_number_idx ON quarantine (number) WHERE state = 'open';
 """
 
 
@@ -28,5 +29,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute(
-        "DROP INDEX stored_events_acts_idx, incoming_offset_idx, ix_provisionings_unsettled, ix_provisionings_level"
+        "DROP INDEX stored_events_acts_idx, incoming_offset_idx, ix_provisionings_unsettled, ix_provisionings_level,"
+        " quarantine_open_number_idx"
     )

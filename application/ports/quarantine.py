@@ -50,9 +50,9 @@ class QuarantinedMessages(Protocol):
     """The operators' side of the quarantine."""
 
     def entries(
-        self, *, state: str = "open", limit: int = 1000, picked: Picked = EVERYTHING
+        self, *, state: str = "open", limit: int = 1000, picked: Picked = EVERYTHING, after: int = 0
     ) -> Sequence[QuarantineEntry]:
-        """The messages in a state that match, oldest first."""
+        """The messages in a state that match, after the one of that number, oldest first."""
 
     def entry(self, number: int) -> QuarantineEntry:
         """One message; UsageError where there is none of that number."""

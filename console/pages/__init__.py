@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from console.app import MakePage
-from console.pages import acts, health, rehearse, tenant, tenants
+from console.pages import acts, health, now, plans, quarantine, rehearse, search, tenant, tenants, timeline
 
 PAGES: Final[Sequence[tuple[str, MakePage]]] = (
+    ("/", now.page),
+    ("/cause/{cause}", now.cause_page),
     ("/tenants", tenants.page),
+    ("/t/{tenant}/timeline", timeline.page),
     ("/t/{tenant}", tenant.page),
+    ("/plans/{hash}", plans.page),
+    ("/plans", plans.page),
+    ("/quarantine", quarantine.page),
+    ("/search", search.page),
     ("/acts", acts.page),
     ("/rehearse", rehearse.page),
     ("/health", health.page),

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from console.access import known
+from console.acts import MOST
 from console.desks import ReadingDesk
 from console.page import Ask, ConsolePage, command
+from console.pages.now import cause_of
 from domain.errors import UsageError, problem
+from domain.operator import Operator
 from domain.scope.steps import Scope
+
+if TYPE_CHECKING:
+    from runtime.compose.parts import Parts
 
 HELP: Final = {
     "retry": "Retry scopes that failed, or that are held because a step failed. Remove the cause first.",
@@ -20,21 +27,30 @@ HELP: Final = {
 }
 
 
+REHEARSED: Final = ("retry", "release", "ensure")
+"""The acts after which the saga has something to do."""
+AT_ONCE: Final = 20
+"""Scopes of a group that are rehearsed."""
+
+
 def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     act = known("act", ask.get("act"), tuple(HELP)) or "retry"
     position, tenant = desk.reads.position(), ask.get("tenant")
-    scopes = [_scope(text) for text in ask.many("scope")]
+    cause = ask.get("cause")
+    scopes = cause_of(desk, cause).scopes[:MOST] if cause else [_scope(text) for text in ask.many("scope")]
     rows = _rows(desk, scopes)
+    if act in REHEARSED:
+        _rehearse(desk.parts, act, rows[:AT_ONCE])
     named = (tenant,) if act == "restore" and tenant else (*(str(scope) for scope in scopes[:1]),)
     words = ("restore",) if act == "restore" else ("runs", act)
     return ConsolePage(
         "rehearse",
         f"Before: {act}",
-        {"act": act, "scopes": rows, "tenant": tenant},
+        {"act": act, "scopes": rows, "tenant": tenant, **_whole(rows)},
         command(*words, *named, reason="..."),
         watches=None,
         position=position,
-        extra={"help": HELP[act]},
+        extra={"help": HELP[act], "not_undone": _not_undone(), "rehearsed": min(len(rows), AT_ONCE)},
     )
 
 
@@ -60,3 +76,38 @@ def _rows(desk: ReadingDesk, scopes: Sequence[Scope]) -> list[dict[str, Any]]:
         }
         for scope in scopes
     ]
+
+
+def _rehearse(parts: Parts, act: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Beside each scope, what the act would do; or why it would be refused."""
+    from application.operator_commands import Act  # noqa: PLC0415
+    from application.problem_texts import sentence  # noqa: PLC0415
+    from runtime.compose.operators import rehearsing_of  # noqa: PLC0415
+    from runtime.reports.rehearsal import BECAUSE, rehearsal_data  # noqa: PLC0415
+
+    rehearsals, by = rehearsing_of(parts), Operator("nobody", channel="console")
+    for row in rows:
+        try:
+            found = rehearsals.of_act(Act(cast("Any", act), Scope.parse(row["scope"]), BECAUSE), by=by)
+            row["rehearsal"] = rehearsal_data(found)
+        except UsageError as error:
+            row["refused"] = sentence(error)
+
+
+def _whole(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of all that were rehearsed: the steps of the first, how often each system is called, what cannot be undone."""
+    found = [row["rehearsal"] for row in rows if "rehearsal" in row]
+    systems: Counter[str] = Counter()
+    for each in found:
+        systems.update(each["systems"])
+    return {
+        "steps": found[0]["steps"] if found else [],
+        "systems": dict(systems),
+        "irreversible": [gone for each in found for gone in each["irreversible"]],
+    }
+
+
+def _not_undone() -> Mapping[Any, str]:
+    from runtime.reports.rehearsal import NOT_UNDONE  # noqa: PLC0415
+
+    return NOT_UNDONE

@@ -14,6 +14,7 @@ from adapters.kafka.ports import Consumer, Message, OnAssign
 from adapters.kafka.preserved_messages import preserve, restore
 from application.inbound import Inbound, Readable, RefusedMessage, set_aside
 from application.ingest import Lifecycle
+from application.ingest_parts import IntakeLog
 from application.ports.inbox import WaitingMessage
 from domain.faults import INTERNAL_ERROR
 from runtime import faults
@@ -24,8 +25,13 @@ from runtime.compose.process import new_id, once, utc_now
 
 @once
 def lifecycle_of(parts: Parts) -> Lifecycle:
+    return lifecycle_on(parts, parts.log)
+
+
+def lifecycle_on(parts: Parts, log: IntakeLog) -> Lifecycle:
+    """The lifecycle on a log that may be another one: for a rehearsal."""
     return Lifecycle(
-        log=parts.log,
+        log=log,
         catalog=parts.catalog,
         policy=parts.policy,
         clock=utc_now,

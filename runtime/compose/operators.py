@@ -15,10 +15,11 @@ from application.export_grants import ExportGrants
 from application.operator_acts import Acts
 from application.operator_commands import OperatorCommands
 from application.quarantine_commands import QuarantineCommands
+from application.quarantine_rehearsal import QuarantineRehearsal
 from application.rehearsal import Rehearsals
 from application.service_keys import ServiceKeys
 from runtime import faults
-from runtime.compose.intake import lifecycle_of, messages_of
+from runtime.compose.intake import lifecycle_of, lifecycle_on, messages_of
 from runtime.compose.parts import Parts
 from runtime.compose.process import new_id, once, once_per_configuration, utc_now
 from runtime.compose.resources import outside_of
@@ -82,6 +83,16 @@ def quarantine_commands_of(parts: Parts) -> QuarantineCommands:
         quarantine=quarantine_of(parts),
         acts=acts_of(parts),
         lifecycle=lifecycle_of(parts),
+        restored=messages_of(parts).restored,
+        tell=faults.tell,
+    )
+
+
+def quarantine_rehearsal_of(parts: Parts) -> QuarantineRehearsal:
+    return QuarantineRehearsal(
+        quarantine=quarantine_of(parts),
+        log=parts.log,
+        lifecycle_on=lambda log: lifecycle_on(parts, log),
         restored=messages_of(parts).restored,
         tell=faults.tell,
     )

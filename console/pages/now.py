@@ -1,0 +1,63 @@
+"""Page of now: what needs a person, grouped by cause; and a cause by itself."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from adapters.postgres.console_reads import TROUBLES
+from console.access import Refusal
+from console.causes import SharedCause, causes
+from console.desks import ReadingDesk
+from console.page import Ask, ConsolePage, command
+
+SHOWN: Final = 200
+"""Scopes of a cause that its page lists."""
+
+
+def page(desk: ReadingDesk, _: Ask) -> ConsolePage:
+    position, rows, pending = desk.reads.position(), desk.reads.troubles(), desk.reads.pending()
+    found = causes(rows)
+    sweep = pending["sweep"] or {}
+    data: dict[str, Any] = {
+        "causes": [cause.to_dict for cause in found],
+        "guard": pending["guard"],
+        "quarantine": pending["quarantine"],
+        "waiting": pending["waiting"],
+        "halted": pending["halted"],
+        "sweep_stopped": {"at": sweep["stopped_at"], "reason": sweep["reason"]} if sweep.get("stopped_at") else None,
+        "is_all": not is_cut(rows),
+    }
+    needs = any(cause.need == "person" for cause in found) or pending["halted"] or data["sweep_stopped"]
+    data["needs_a_person"] = bool(needs or pending["guard"]["changes"] or pending["quarantine"])
+    return ConsolePage("now", "Now", data, command("runs", "list"), position=position)
+
+
+def cause_page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
+    position = desk.reads.position()
+    cause = cause_of(desk, ask.named["cause"])
+    names = [str(scope) for scope in cause.scopes[:SHOWN]]
+    act = {"given_up": "retry", "held": "retry"}.get(cause.state)
+    return ConsolePage(
+        "cause",
+        f"{cause.subject}: {cause.reason}",
+        {**cause.to_dict, "named": names},
+        command("runs", "list", state=cause.state),
+        position=position,
+        extra={"act": act},
+    )
+
+
+def cause_of(desk: ReadingDesk, id_: str) -> SharedCause:
+    """Raises Refusal where nothing has that cause any more."""
+    for cause in causes(desk.reads.troubles()):
+        if cause.id == id_:
+            return cause
+    raise Refusal(404, "console-cause-gone", cause=id_[:50])
+
+
+def is_cut(rows: list[dict[str, Any]]) -> bool:
+    """Whether there may be more scopes than were looked at."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row["state"]] = counts.get(row["state"], 0) + 1
+    return any(count >= TROUBLES for count in counts.values())

@@ -1,0 +1,109 @@
+"""Page of a plan of the destroy guard: what would happen, what becomes of the data, and what has changed since.
+
+The address names the plan by its hash, and the position at which it was read. A plan that is not the current one any
+more is shown as it was then, beside the current one; it cannot be approved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from console.desks import ReadingDesk
+from console.page import Ask, ConsolePage, command
+
+if TYPE_CHECKING:
+    from domain.tenant.approval import Plan
+    from runtime.compose.parts import Parts
+
+ACTS_LOOKED_THROUGH: Final = 1_000
+
+Json = dict[str, Any]
+
+
+def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
+    from runtime.compose.operators import operating_of  # noqa: PLC0415 - the live page needs no event
+    from runtime.compose.process import utc_now  # noqa: PLC0415
+
+    position, parts, hash_ = desk.reads.position(), desk.parts, ask.named.get("hash")
+    mark = parts.past.mark()
+    seen = ask.number("seen")
+    if ask.get("at"):
+        moment = parts.past.at(ask.query["at"], now=utc_now())
+        then = plan_at(parts, moment.position)
+        data = _data(then, None, hash_ or _hash(then))
+        return _page(data, command("runs", "approve"), position, at=moment.position, extra={"seen": None})
+    current = operating_of(parts).plan()
+    before = plan_at(parts, seen) if seen is not None and hash_ not in (None, current.hash) else None
+    data = _data(current, before, hash_ or _hash(current))
+    data["settled"] = _settled(parts, hash_) if hash_ not in (None, current.hash) else None
+    spelled = command("runs", "approve", *((hash_,) if hash_ and hash_ == current.hash else ()))
+    return _page(data, spelled, position, extra={"seen": mark})
+
+
+def _page(data: Json, spelled: str, position: int, *, extra: Json, at: int | None = None) -> ConsolePage:
+    title = f"Plan {data['plan']}" if data["plan"] else "Plans"
+    return ConsolePage("plan", title, {"settled": None, **data}, spelled, at=at, position=position, extra=extra)
+
+
+def _hash(plan: Plan) -> str | None:
+    return plan.hash if plan.changes else None
+
+
+def _data(current: Plan, before: Plan | None, hash_: str | None) -> Json:
+    """The plan that is asked for, whether it is the current one, and what differs from when it was read."""
+    is_current = bool(current.changes) and current.hash == hash_
+    shown = before if before is not None and before.hash == hash_ else current
+    return {
+        "plan": hash_,
+        "is_current": is_current,
+        "current": current.hash if current.changes else None,
+        "changes": shown.as_dicts,
+        "since": _differences(before, current) if before is not None else None,
+    }
+
+
+def _differences(before: Plan, current: Plan) -> Json:
+    """The changes that came since, and those that are gone or are others now."""
+    old, new = (_by_name(plan.as_dicts) for plan in (before, current))
+    return {
+        "came": [new[name] for name in new if name not in old],
+        "gone": [old[name] for name in old if name not in new],
+        "others": [new[name] for name in new if name in old and new[name] != old[name]],
+    }
+
+
+def _by_name(changes: Iterable[Json]) -> Mapping[tuple[str, int], Json]:
+    return {(change["tenant_id"], change["version"]): change for change in changes}
+
+
+def _settled(parts: Parts, hash_: str | None) -> Json | None:
+    """Who approved or rejected that plan, and when."""
+    found = parts.past.settlement(hash_) if hash_ else None
+    if found is None:
+        return None
+    verdict = "approved" if type(found.event).__name__ == "ChangesApproved" else "rejected"
+    return {"verdict": verdict, "by": found.cause.source, "at": found.time, "position": found.position}
+
+
+def plan_at(parts: Parts, position: int) -> Plan:
+    """The plan as it was at a position: of the tenants that await approval now, or that an act concerned since."""
+    from domain.tenant.approval import plan  # noqa: PLC0415
+    from history import as_of  # noqa: PLC0415
+    from history.acts import acts_in  # noqa: PLC0415
+
+    then = parts.configuration_at(position)
+    acts = acts_in(each for each in parts.past.latest_acts(2**62, ACTS_LOOKED_THROUGH) if each.position > position)
+    tenants = {*parts.log.awaiting_approval(), *(act.tenant_id for act in acts if act.tenant_id is not None)}
+    snapshots = [
+        as_of.snapshot_of(tenant_id, parts.past.events_of(tenant_id, position), catalog=then.catalog)
+        for tenant_id in sorted(tenants)
+    ]
+    time = parts.past.at(str(position), now=_now()).time
+    return plan(snapshots, catalog=then.catalog, policy=then.policy, now=time)
+
+
+def _now() -> Any:
+    from runtime.compose.process import utc_now  # noqa: PLC0415
+
+    return utc_now()
