@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
-class Refused(Exception):
+class PackRefused(Exception):
     """The part, and why."""
 
 
@@ -39,9 +39,9 @@ def unpacked(pack: bytes) -> dict[str, bytes]:
             for name in archive.namelist():
                 parts[name] = archive.read(name)
     except Exception as error:
-        raise Refused(name, f"it is damaged ({type(error).__name__})") from error
+        raise PackRefused(name, f"it is damaged ({type(error).__name__})") from error
     if packed(parts) != pack:
-        raise Refused("the archive", "it has bytes that are of no part")
+        raise PackRefused("the archive", "it has bytes that are of no part")
     return parts
 
 
@@ -50,7 +50,7 @@ def check_signature(part: str, text: bytes, signatures: bytes, key: str) -> None
     name, key_hash, encoded = key.split("+", 2)
     public = base64.b64decode(encoded)
     if sha256(f"{name}\n".encode() + public).digest()[:4].hex() != key_hash:
-        raise Refused("key.txt", "the key is mistyped")
+        raise PackRefused("key.txt", "the key is mistyped")
     for line in signatures.decode().splitlines():
         signer, signature = line.split(" ")[1], base64.b64decode(line.split(" ")[2])
         if (signer, signature[:4].hex()) == (name, key_hash):
@@ -58,7 +58,7 @@ def check_signature(part: str, text: bytes, signatures: bytes, key: str) -> None
                 return Ed25519PublicKey.from_public_bytes(public[1:]).verify(signature[4:], text)
             except InvalidSignature:
                 break
-    raise Refused(part, f"it is not signed by {name}+{key_hash}")
+    raise PackRefused(part, f"it is not signed by {name}+{key_hash}")
 
 
 def root_by(row: dict[str, Any], size: int) -> bytes:
@@ -90,24 +90,24 @@ def verify(pack: bytes, trusted: str | None) -> str:
     parts = unpacked(pack)
     manifest, own = json.loads(parts["manifest.json"]), parts["key.txt"].decode().strip()
     if trusted not in (None, own):
-        raise Refused("key.txt", "it is another key than the one that you trust")
+        raise PackRefused("key.txt", "it is another key than the one that you trust")
     check_signature("manifest.json", parts["manifest.json"], parts["manifest.sig"], own)
     for name in (parts.keys() | manifest["parts"].keys()) - {"manifest.json", "manifest.sig"}:
         if sha256(parts.get(name, b"")).hexdigest() != manifest["parts"].get(name):
-            raise Refused(name, "it is not what the manifest says")
+            raise PackRefused(name, "it is not what the manifest says")
     body, _, signatures = parts["checkpoint.txt"].partition(b"\n\n")
     check_signature("checkpoint.txt", body + b"\n", signatures, own)
     size, root = int(body.split(b"\n")[1]), base64.b64decode(body.split(b"\n")[2])
     rows, versions = [json.loads(line) for line in parts["events.jsonl"].splitlines()], dict[str, int]()
     for row in rows:
         if root_by(row, size) != root:
-            raise Refused("events.jsonl", f"the event at position {row['position']} is not in the signed log")
+            raise PackRefused("events.jsonl", f"the event at position {row['position']} is not in the signed log")
         if row["version"] != versions.get(row["stream"], 0) + 1:
-            raise Refused("events.jsonl", f"{row['stream']} has no version before that at {row['position']}")
+            raise PackRefused("events.jsonl", f"{row['stream']} has no version before that at {row['position']}")
         versions[row["stream"]] = row["version"]
     for name in ("explain.json", "timeline.json"):
         if missing := set(named(json.loads(parts[name]))) - set(named(rows)):
-            raise Refused(name, f"it names an event that is not proved: {min(missing)}")
+            raise PackRefused(name, f"it names an event that is not proved: {min(missing)}")
     of = manifest["tenant"]
     return f"{len(rows)} events of tenant {of} are in the log of {size} that {own.split('+')[0]} has signed"
 
@@ -115,5 +115,5 @@ def verify(pack: bytes, trusted: str | None) -> str:
 if __name__ == "__main__":
     try:
         sys.stdout.write(verify(Path(sys.argv[1]).read_bytes(), sys.argv[2] if sys.argv[2:] else None) + "\n")
-    except Refused as error:
+    except PackRefused as error:
         sys.exit(f"refused: {error.args[0]}: {error.args[1]}")

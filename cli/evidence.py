@@ -48,12 +48,12 @@ def evidence(
         "events": found.events,
         "size": found.size,
         "position": found.position,
-        "unsealed": found.unsealed,
+        "not_sealed": found.not_sealed,
         "persons": persons,
     }
     text = [
         f"{found.events} events of tenant {tenant}, up to position {found.position}, with their proofs, in {path}",
         f"verify it anywhere: `unzip {path} verify.py`, then `python verify.py {path} KEY` with the key that you trust",
     ]
-    missing = f"{found.unsealed} later events are not sealed yet: `tenantry audit seal`, then again"
-    return Report(data, text, [Aside(missing)] if found.unsealed else ())
+    missing = f"{found.not_sealed} later events are not sealed yet: `tenantry audit seal`, then again"
+    return Report(data, text, [Aside(missing)] if found.not_sealed else ())

@@ -18,13 +18,13 @@ from runtime.reports.timeline import entry_data
 
 @dataclass(frozen=True, slots=True)
 class EvidencePack:
-    """The file, and what it holds: `size` and `position` of the checkpoint, `unsealed` events that are not in it."""
+    """The file, and what it holds: `size` and `position` of the checkpoint, `not_sealed` events that are not in it."""
 
     content: bytes
     events: int
     size: int
     position: int
-    unsealed: int
+    not_sealed: int
 
 
 def evidence_of(parts: Parts, tenant_id: str, *, persons: tuple[str, ...] = ()) -> EvidencePack:
@@ -41,7 +41,7 @@ def evidence_of(parts: Parts, tenant_id: str, *, persons: tuple[str, ...] = ()) 
         raise UsageError(problem("evidence-of-older-key"))
     moment = parts.past.at(str(note.checkpoint.position), now=utc_now())
     events = events_until(parts, tenant_id, moment)
-    told = tell_at(parts, tenant_id, moment) if persons else {}
+    report = tell_at(parts, tenant_id, moment) if persons else {}
     evidence = Evidence(
         tenant_id,
         {
@@ -50,7 +50,7 @@ def evidence_of(parts: Parts, tenant_id: str, *, persons: tuple[str, ...] = ()) 
             "products": explanation_at(parts, tenant_id, events, moment),
         },
         [entry_data(each) for each in timelines.timeline(events, Arrivals())],
-        {name: told[name] for name in persons} if persons else None,
+        {name: report[name] for name in persons} if persons else None,
     )
     proofs = seal.prove_each([recorded.position for recorded in events], note)
     later = len(parts.past.events_of(tenant_id, parts.past.mark())) - len(events)

@@ -18,7 +18,7 @@ import pytest
 
 from audit import evidence_verifier
 from audit.checkpoints import Signer
-from audit.evidence_verifier import Refused, packed, unpacked, verify
+from audit.evidence_verifier import PackRefused, packed, unpacked, verify
 from tests.audit.sealing import SIGNER
 from tests.cli.conftest import TENANT, Desk, failure
 
@@ -97,7 +97,7 @@ def test_the_same_checkpoint_gives_the_same_bytes(sealed: Desk, pack: bytes, tmp
     sealed.work()
     told = sealed.json("audit", "evidence", TENANT, "--out", "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == pack
-    assert told["unsealed"] > 0
+    assert told["not_sealed"] > 0
     assert "cannot be written" in sealed.says("audit", "evidence", TENANT, "--out", "again.zip", code=2)
     assert "there is no tenant nobody" in sealed.says("audit", "evidence", "nobody", code=2)
 
@@ -119,7 +119,7 @@ def test_one_byte_that_was_changed_anywhere_is_refused_with_the_name_of_its_part
     for at in chosen:
         changed = bytearray(pack)
         changed[at] ^= dice.randrange(1, 256)
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(PackRefused) as refused:
             verify(bytes(changed), KEY)
         part = refused.value.args[0]
         assert part == content.get(at, part), f"byte {at} of {content.get(at)}"
@@ -160,7 +160,7 @@ SIGNED_ANEW: list[tuple[Edit, str]] = [
 
 
 def refusal(parts: dict[str, bytes]) -> str:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(PackRefused) as refused:
         verify(packed(parts), KEY)
     return ": ".join(refused.value.args)
 
