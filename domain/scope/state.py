@@ -12,9 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from pydantic import Field
-
-from domain.event import Event, Folded, Origin, Recorded, added_in, origin_of, stored_as
+from domain.event import Event, Folded, Origin, Recorded, added_in, omitted, origin_of, stored_as
 from domain.scope.steps import Direction, Level, Scope, Step, StepResult, StepSpec
 
 # -- events --------------------------------------------------------------------------------------------------------
@@ -87,8 +85,8 @@ class ScopeConverged(_ScopeEvent):
     TOPIC: ClassVar[str] = "tenantry.scope-converged"
     level: Level
     digest: str
-    purge: int | None = Field(default=None, exclude_if=lambda purge: purge is None)
-    data_lost: bool = Field(default=False, exclude_if=lambda lost: not lost)
+    purge: int | None = omitted(default=None)
+    data_lost: bool = omitted(default=False)
 
 
 class ScopeFailed(_ScopeEvent):

@@ -11,6 +11,7 @@ from domain.event import Recorded
 from history import as_of
 from history.customer_sentence import sentence_for_customer
 from history.explain import Explained, explain
+from history.story import cause_as_json
 from runtime.compose.parts import Parts
 
 
@@ -64,7 +65,7 @@ def _chain(chain: Sequence[Recorded]) -> list[dict[str, Any]]:
             "version": recorded.version,
             "position": recorded.position,
             "time": recorded.time,
-            "cause": recorded.cause.model_dump(mode="json", exclude_none=True),
+            "cause": cause_as_json(recorded.cause),
         }
         for recorded in chain
     ]
