@@ -14,7 +14,9 @@ from domain.errors import UsageError
 from tenantry_client.access.allow_list import AllowList, InvalidAllowList, WatchedAllowList
 from tenantry_client.access.middleware import AccessMiddleware, App
 from tenantry_client.access.rates import RateCoordinator, RateLimits
-from tenantry_client.asap import KeySource, Replays, Verifier
+from tenantry_client.asap import KeyFolder, KeySource, Replays, Verifier
+from tenantry_client.context.keys import ContextKeys
+from tenantry_client.context.tenancy import Tenancy
 
 PROBES = (b"/livez", b"/readyz")
 
@@ -45,6 +47,13 @@ class Protection:
             open_paths=self.open_paths,
             limits=RateLimits(self.rates) if self.rates is not None else None,
         )
+
+
+def key_source(*, keys: Path | None, tenancy_dir: Path | None) -> KeySource:
+    """Keys of a folder, or as this host's sidecar tells them. Raises UsageError where none or both are named."""
+    if (keys is None) == (tenancy_dir is None):
+        raise UsageError("callers are known by their keys: give --tenancy-dir, or --keys")
+    return KeyFolder(keys) if keys is not None else ContextKeys(Tenancy.open(tenancy_dir))
 
 
 def watched(file: Path) -> Callable[[], AllowList]:

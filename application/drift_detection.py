@@ -206,10 +206,15 @@ class DriftDetector:
             by_step.setdefault(finding.step, []).append(finding.text)
             if finding.kind == "data":
                 lost.add(finding.step)
-        of = {"tenant_id": scope.tenant_id, "kind": scope.kind, "key": scope.key}
         events = [
-            StepMissing.model_validate(
-                {**of, "step": step, "observed_version": version, "reason": "; ".join(reasons), "data": step in lost}
+            StepMissing(
+                tenant_id=scope.tenant_id,
+                kind=scope.kind,
+                key=scope.key,
+                step=step,
+                observed_version=version,
+                reason="; ".join(reasons),
+                data=step in lost,
             )
             for step, reasons in sorted(by_step.items())
         ]

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Final, Protocol
 
+from msgspec.structs import asdict
+
 from application.operator_event import OperatorAct
 from application.ports.clock import Clock, NewId
 from application.ports.event_log import EventLog
@@ -236,7 +238,7 @@ class OrphanRemoval:
             plan=plan_hash,
             removed=tuple(map(_candidate, removal.removed)),
             skipped=tuple(map(_candidate, removal.skipped)),
-            left=tuple(KeptOrphan(**_candidate(thing).model_dump(), why=why) for thing, why in removal.left),
+            left=tuple(KeptOrphan(**asdict(_candidate(thing)), why=why) for thing, why in removal.left),
             reason=removal.reason,
             operator=removal.operator,
         )

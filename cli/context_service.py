@@ -68,6 +68,8 @@ def context_service(
     with Parts(settings, endpoints(settings)) as parts:
         parts.knock()
         place = ServiceAddress(host, port)
+        if settings.metrics_port is not None:
+            place = replace(place, metrics=(settings.metrics_address, settings.metrics_port))
         if allow_list is not None:
             place = replace(place, protect=_protection(parts, SERVICE, keys=keys, allow_list=allow_list))
         try:

@@ -11,9 +11,9 @@ from adapters.postgres.past import time_of
 from cli.command import command
 from cli.operators import By, Reason
 from cli.output import Report, table
-from domain import export_grants
+from domain import export_grants, names
 from domain.errors import UsageError, problem
-from domain.export_grants import ExportGrant, ExportGranted
+from domain.export_grants import ExportGrant, ExportGranted, Grantee, What
 from domain.operator import Operator
 from domain.times import in_utc
 from runtime.compose import Parts
@@ -42,20 +42,20 @@ def grant_export(
 ) -> Report:
     """Let a service or an operator export so many rows and bytes until then. Prints the id of the grant."""
     grant_id = f"x-{new_id().hex[:12]}"
-    try:
-        event = ExportGranted(
-            grant_id=grant_id,
-            grantee=grantee,
-            what=what,
-            tenant_id=tenant,
-            rows=rows,
-            bytes=size or min(rows * BYTES_A_ROW, export_grants.LARGEST),
-            until=time_of(until),
-            operator=by,
-            reason=reason,
-        )
-    except ValueError:
-        raise UsageError(problem("export-grant-malformed", grantee=grantee, what=what, tenant=tenant)) from None
+    given = ((Grantee, grantee), (What, what), (names.TenantId | None, tenant))
+    if not all(names.fits(kind, text) for kind, text in given):
+        raise UsageError(problem("export-grant-malformed", grantee=grantee, what=what, tenant=tenant))
+    event = ExportGranted(
+        grant_id=grant_id,
+        grantee=grantee,
+        what=what,
+        tenant_id=tenant,
+        rows=rows,
+        bytes=size or min(rows * BYTES_A_ROW, export_grants.LARGEST),
+        until=time_of(until),
+        operator=by,
+        reason=reason,
+    )
     export_grants_of(parts).record(partial(export_grants.grant, event=event, now=utc_now()), by=Operator.parse(by))
     data = {"grant_id": grant_id, "rows": event.rows, "bytes": event.bytes, "until": in_utc(event.until)}
     whose = f"tenant {tenant}" if tenant else "all tenants"

@@ -17,10 +17,16 @@ from runtime.telemetry import configure_logging
 
 @command
 def limits_service(
-    keys: Annotated[Path, typer.Option(help="The folder of the services' public keys, as `service-keys` writes it.")],
     allow_list: Annotated[Path, typer.Option(help="Who may call what, and the limits.")],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one, which is printed.")] = 0,
+    tenancy_dir: Annotated[
+        Path | None,
+        typer.Option(help="The directory of this host's sidecar, which tells the keys in force; this, or --keys."),
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="The folder of the services' public keys, as `service-keys` writes it.")
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -31,18 +37,19 @@ def limits_service(
         raise UsageError(problem("limits-service-not-installed")) from None
     from access.limits.app import LimitsApp  # noqa: PLC0415 - what serves, where it is asked for
     from access.limits.of_database import RatesOfDatabase  # noqa: PLC0415
-    from access.protection import Protection, watched  # noqa: PLC0415
+    from access.protection import Protection, key_source, watched  # noqa: PLC0415
     from runtime.compose.operators import keyless_export_grants_of, rates_of  # noqa: PLC0415
     from tenantry_client.access.limits_service import SERVICE  # noqa: PLC0415
-    from tenantry_client.asap import KeyFolder, SharedReplays  # noqa: PLC0415
+    from tenantry_client.asap import SharedReplays  # noqa: PLC0415
 
     with running_parts(data_dir) as parts:
         configure_logging(level=parts.settings.log_level, log_format=parts.settings.log_format)
         parts.knock()
+        source = key_source(keys=keys, tenancy_dir=tenancy_dir)
         listed, rates = watched(allow_list), rates_of(parts)
         parts.settings.data_dir.mkdir(parents=True, exist_ok=True)
         replays = parts.closing(SharedReplays(parts.settings.data_dir / "limits-service.used-tokens"))
-        app = Protection(SERVICE, KeyFolder(keys), listed, RatesOfDatabase(rates), replays)(
+        app = Protection(SERVICE, source, listed, RatesOfDatabase(rates), replays)(
             LimitsApp(rates=rates, grants=keyless_export_grants_of(parts), allow_list=listed)
         )
         try:

@@ -23,7 +23,7 @@ from domain.scope.steps import Scope, Step
 from domain.tenant import state as tenants
 from domain.times import age, clock
 from history.story import Line as StoryLine
-from history.story import Run, standing, tell
+from history.story import Run, cause_as_json, standing, tell
 from runtime.compose import Parts, utc_now
 from runtime.reports.tenant import snapshot_of
 
@@ -202,7 +202,7 @@ def _plain(line: StoryLine) -> dict[str, Any]:
         "version": line.version,
         "position": line.position,
         **line.content,
-        "cause": line.cause.model_dump(mode="json", exclude_none=True),
+        "cause": cause_as_json(line.cause),
     }
 
 

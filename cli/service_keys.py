@@ -115,7 +115,7 @@ def revoke(parts: Parts, key_id: KeyName, reason: Reason, folder: Folder = None,
     service_keys_of(parts).record(
         partial(service_keys.revoke, key_id=key_id, operator=by, reason=reason), by=Operator.parse(by)
     )
-    line = f"{key_id} is revoked: every service refuses it after it has read the keys again (30 s at most)"
+    line = f"{key_id} is revoked: every service refuses it within its lease, or 30 s where it reads a repository"
     return _folder_written(parts, folder, {"key_id": key_id, "state": "revoked"}, line)
 
 

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from domain import names
+from domain.configuration_part import ConfigurationPart
 from domain.errors import UsageError, problem
-from domain.event import Value
 from domain.scope.steps import SCOPE_STEPS, Step
 
 
@@ -40,14 +40,14 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class ForeignExecutor(Value):
+class ForeignExecutor(ConfigurationPart):
     """A foreign provisioner behind a webhook. `secret` names the secret that signs orders, kept in the settings."""
 
     webhook: Annotated[str, Field(pattern=r"^[!-~]+$", max_length=1024), AfterValidator(_webhook)]
     secret: names.SecretName
 
 
-class CommandedExecutor(Value):
+class CommandedExecutor(ConfigurationPart):
     """A foreign provisioner, asked by commands on the topic `kafka`."""
 
     kafka: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
@@ -64,7 +64,7 @@ AnyExecutor = Annotated[
 ]
 
 
-class Product(Value):
+class Product(ConfigurationPart):
     """One entry of the catalogue. `editions`: edition -> features; `executors`: step -> who else brings it about."""
 
     name: str = Field(min_length=1, max_length=128)
@@ -88,7 +88,7 @@ class Product(Value):
         return self.host is not None
 
 
-class Catalog(Value):
+class Catalog(ConfigurationPart):
     """All products, by key.
 
     `retired`: products, or editions of a product, that were in a catalogue before this one. No file names them: they

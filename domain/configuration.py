@@ -24,8 +24,9 @@ from pydantic import Field
 
 from domain import names
 from domain.catalog import Catalog, Product
+from domain.configuration_part import ConfigurationPart
 from domain.errors import UsageError, problem
-from domain.event import Event, Folded, Recorded, Value
+from domain.event import Event, Folded, Recorded
 from domain.policy import Policy
 from domain.stream_name import CONFIGURATION_STREAM, ObstacleName
 
@@ -33,7 +34,7 @@ STREAM: Final = CONFIGURATION_STREAM
 """The stream of all adoptions; its version numbers them."""
 
 
-class AdoptedShard(Value):
+class AdoptedShard(ConfigurationPart):
     """A shard as everybody knows it.
 
     `address` is host, port and database, never a user or a password; None: a database of the server that holds the log.
@@ -49,7 +50,7 @@ class AdoptedShard(Value):
     public_port: int | None = None
 
 
-class ShardMap(Value):
+class ShardMap(ConfigurationPart):
     """The shards that are offered, and those that have left but may still hold families."""
 
     shards: tuple[AdoptedShard, ...]

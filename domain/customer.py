@@ -116,7 +116,7 @@ def decide(customer: Customer, command: UpdateCustomer, *, revision: int | None)
             json.dumps(contact, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
             for contact in command.contacts
         ),
-        administrators=tuple(CustomerAdministrator(**person.model_dump()) for person in command.administrators),
+        administrators=tuple(CustomerAdministrator(**dict(person)) for person in command.administrators),
         revision=revision,
     )
     details = Details(event.name, event.country, event.contacts, event.administrators)

@@ -60,8 +60,8 @@ class EventEntry:
     def shown(self) -> tuple[str, ...]:
         """The fields that are reported to people and programs: none that holds a person, or is reported beside it."""
         personal = {path[0] for path in personal_paths(self.event)}
-        fields = self.event.model_fields
-        names = [name for name in fields if not {name, fields[name].serialization_alias} & (_NOT_SHOWN | personal)]
+        fields = dict(zip(self.event.__struct_fields__, self.event.__struct_encode_fields__, strict=True))
+        names = [name for name, stored in fields.items() if not {name, stored} & (_NOT_SHOWN | personal)]
         return (*(name for name in _FIRST if name in names), *(name for name in names if name not in _FIRST))
 
 

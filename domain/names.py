@@ -1,15 +1,17 @@
 """Identifiers and texts that Tenantry accepts.
 
-Every type here is a plain `str` to the type checker and is validated exactly once: where pydantic reads it, from the
-wire or from the log. The bounds keep names usable as Kafka keys, stream names and parts of SQL identifiers.
+Every type here is a plain `str` to the type checker and is validated exactly once: where pydantic reads it from the
+wire, or where a command asks whether it `fits`. The bounds keep names usable as Kafka keys, stream names and parts of
+SQL identifiers.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from functools import cache
+from typing import Annotated, Any, Final
 
-from pydantic import StringConstraints
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 _ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _LABEL: Final = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
@@ -47,3 +49,17 @@ Reason = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 PersonName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=320)]
 Role = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+def fits(kind: object, value: object) -> bool:
+    """Whether the value is one of that kind: of what an operator says, which comes through no message."""
+    try:
+        _adapter(kind).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[object]:
+    return TypeAdapter(kind)

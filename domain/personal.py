@@ -11,10 +11,10 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from msgspec import Struct
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 
 class _Personal:
@@ -29,33 +29,71 @@ Path = tuple[str, ...]
 """Field names from the model's root; `*` stands for each element of a sequence, or each value of a mapping."""
 
 
+class FieldInside(NamedTuple):
+    """A field of a model, or of a model inside it.
+
+    `path` has the names of the attributes, `stored` those in the log. `schema` is the version that it came with.
+    """
+
+    path: Path
+    stored: Path
+    annotation: object
+    schema: int = 1
+    default: object = None
+    is_omitted: bool = False
+    """Not written where it holds its default."""
+
+    def inside(self, outer: FieldInside, path: Path) -> FieldInside:
+        """The same field, as it is found at that path of a field of another model."""
+        return self._replace(path=(*outer.path, *path, *self.path), stored=(*outer.stored, *path, *self.stored))
+
+
+OMITTED: Final = "__omitted__"
+"""Where a Struct lists its fields that are not always written: name -> schema version that it came with, default."""
+
+Model = type[Struct] | type[BaseModel]
+
+
 @cache
-def personal_paths(model: type[BaseModel]) -> tuple[Path, ...]:
+def personal_paths(model: Model) -> tuple[Path, ...]:
     """The paths of all personal fields of `model` by their stored names, also those inside models and sequences."""
     found: dict[Path, None] = {}
-    for named, field in fields_inside(model):
-        path = stored_path(model, named)
-        if any(isinstance(mark, _Personal) for mark in field.metadata):
-            found[path] = None
-        found.update(((*path, *inside), None) for inside, mark in _inside(field.annotation) if mark is PERSONAL)
+    for field in fields_inside(model):
+        found.update(((*field.stored, *inside), None) for inside, mark in _inside(field.annotation) if mark is PERSONAL)
     return tuple(found)
 
 
-def stored_path(model: type[BaseModel], path: Path) -> Path:
-    """The path of a field of `model` by the name that it is stored under."""
-    return (model.model_fields[path[0]].serialization_alias or path[0], *path[1:])
-
-
-def fields_inside(model: type[BaseModel]) -> Iterator[tuple[Path, FieldInfo]]:
+@cache
+def fields_inside(model: Model) -> tuple[FieldInside, ...]:
     """Every field of the model and of the models inside it, with its path."""
-    for name, field in model.model_fields.items():
-        yield (name,), field
+    return tuple(_fields_inside(model))
+
+
+def _fields_inside(model: Model) -> Iterator[FieldInside]:
+    for field in _fields_of_struct(model) if issubclass(model, Struct) else _fields_of_model(model):
+        yield field
         for path, found in _inside(field.annotation):
             if isinstance(found, type):
-                yield from (((name, *path, *inside), deeper) for inside, deeper in fields_inside(found))
+                yield from (each.inside(field, path) for each in fields_inside(found))
 
 
-def _inside(annotation: object) -> Iterator[tuple[Path, type[BaseModel] | _Personal]]:
+def _fields_of_struct(model: type[Struct]) -> Iterator[FieldInside]:
+    annotations = get_type_hints(model, include_extras=True)
+    omitted: Mapping[str, tuple[int, object]] = getattr(model, OMITTED, {})
+    if model.__struct_config__.tag_field is not None:
+        yield FieldInside((model.__struct_config__.tag_field,), (model.__struct_config__.tag_field,), str)
+    for name, stored in zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True):
+        schema, default = omitted.get(name, (1, None))
+        yield FieldInside((name,), (stored,), annotations[name], schema, default, name in omitted)
+
+
+def _fields_of_model(model: type[BaseModel]) -> Iterator[FieldInside]:
+    annotations = get_type_hints(model, include_extras=True)
+    for name, field in model.model_fields.items():
+        yield FieldInside((name,), (field.serialization_alias or name,), annotations[name])
+
+
+def _inside(annotation: object) -> Iterator[tuple[Path, Model | _Personal]]:
     """The models, and the marks of persons, that an annotation holds."""
     origin = get_origin(annotation)
     if origin is Annotated:
@@ -69,7 +107,7 @@ def _inside(annotation: object) -> Iterator[tuple[Path, type[BaseModel] | _Perso
         yield from ((("*", *path), found) for path, found in _inside(get_args(annotation)[0]))
     elif origin in (dict, Mapping):
         yield from ((("*", *path), found) for path, found in _inside(get_args(annotation)[1]))
-    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    elif isinstance(annotation, type) and issubclass(annotation, (Struct, BaseModel)):
         yield (), annotation
 
 

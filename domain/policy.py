@@ -14,11 +14,11 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, ValidationError
 
 from domain import names
+from domain.configuration_part import ConfigurationPart
 from domain.errors import UsageError, problem
-from domain.event import Value
 
 
-class Retry(Value):
+class Retry(ConfigurationPart):
     """How an intent that fails is tried again."""
 
     attempts: int = Field(ge=1, le=1000)
@@ -44,7 +44,7 @@ class Retry(Value):
         return min(grown, self.longest_delay) * (1 - self.jitter * chance)
 
 
-class Drift(Value):
+class Drift(ConfigurationPart):
     """How much may be missing on one shard before it is taken for a wrong or an empty one."""
 
     absences: int = Field(default=3, ge=0)
@@ -55,7 +55,7 @@ class Drift(Value):
         return absent > max(self.absences, self.share * looked_at)
 
 
-class Guard(Value):
+class Guard(ConfigurationPart):
     """A budget of the destroy guard: how much may pass in a time without an operator. The larger of `at_least` and a
     `share` of what lives counts."""
 
@@ -77,7 +77,7 @@ def _in_order(listed: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(listed)))
 
 
-class Policy(Value):
+class Policy(ConfigurationPart):
     """The whole file."""
 
     retention: timedelta

@@ -6,15 +6,15 @@ must say the same. A write without a revision always lands, in the order of arri
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Register(Generic[T]):
+class Register(Struct, Generic[T], frozen=True):
     """A value and the revision of its last writer (None: written without one)."""
 
     value: T

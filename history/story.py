@@ -39,6 +39,7 @@ from domain.scope.steps import (
     StepResult,
     StepSpec,
 )
+from domain.stored_form import as_json, fields_as_json
 from domain.times import clock
 
 
@@ -144,11 +145,20 @@ def line_of(recorded: Recorded, compensating: set[int]) -> Line:
     return _placed(recorded, _what(event, undone=undone), step, _text(recorded, undone=undone))
 
 
+def cause_as_json(cause: Cause) -> dict[str, Any]:
+    """What is known of the cause, for programs."""
+    return {name: value for name, value in as_json(cause).items() if value is not None}
+
+
+def shown_of(event: Event) -> dict[str, Any]:
+    """The fields of the event that are reported, for programs."""
+    shown = REGISTRY[type(event)].shown
+    return {name: value for name, value in fields_as_json(event).items() if name in shown}
+
+
 def _placed(recorded: Recorded, what: str, step: Step | None, text: str) -> Line:
-    content = recorded.event.model_dump(mode="json", include=set(REGISTRY[type(recorded.event)].shown), by_alias=False)
-    return Line(
-        recorded.time, recorded.stream, recorded.version, recorded.position, what, step, text, recorded.cause, content
-    )
+    place = recorded.time, recorded.stream, recorded.version, recorded.position
+    return Line(*place, what, step, text, recorded.cause, shown_of(recorded.event))
 
 
 def _what(event: Event, *, undone: bool) -> str:
@@ -215,8 +225,8 @@ def spec_text(spec: StepSpec) -> str:
     if isinstance(spec, DatabaseSpec):
         roles = (role.product + ("" if role.login else " (may not log in)") for role in spec.roles)
         return f"database of {spec.family}, login roles for {', '.join(roles)}"
-    pairs = spec.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
-    return ", ".join(f"{name.replace('_', ' ')} {value_of(value)}" for name, value in pairs.items())
+    pairs = ((name, value) for name, value in fields_as_json(spec).items() if value is not None)
+    return ", ".join(f"{name.replace('_', ' ')} {value_of(value)}" for name, value in pairs)
 
 
 def value_of(value: Any) -> str:

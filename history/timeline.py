@@ -26,7 +26,7 @@ from domain.event_registry import REGISTRY, words_of
 from domain.scope.state import StepStarted
 from domain.scope.steps import Scope
 from domain.stream_name import StreamName
-from history.story import line_of, place_of, value_of
+from history.story import cause_as_json, line_of, place_of, shown_of, value_of
 
 Kind = Literal["came", "refused", "waiting", "decided", "step", "scope", "timer", "operator"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -123,7 +123,7 @@ def _of_log(events: Sequence[Recorded]) -> Iterator[TimelineEntry]:
             stream=recorded.stream,
             version=recorded.version,
             id=str(recorded.id),
-            cause=recorded.cause.model_dump(mode="json", exclude_none=True),
+            cause=cause_as_json(recorded.cause),
             content=content,
             product=_product(event, scope),
             scope=scope,
@@ -152,8 +152,8 @@ def _product_of(scope: Scope) -> str | None:
 def content_of(event: Event) -> dict[str, Any]:
     """The fields of the event that have no personal data."""
     names = REGISTRY[type(event)].shown
-    content = event.model_dump(mode="json", include=set(names), exclude_none=True, by_alias=False)
-    return {name: content[name] for name in names if name in content}
+    content = shown_of(event)
+    return {name: content[name] for name in names if content.get(name) is not None}
 
 
 def word_of(name: str | None) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from domain.customer import CustomerUpdated
 from domain.event import Recorded
 from domain.event_registry import REGISTRY
+from domain.stored_form import as_json
 from domain.tenant.events import TenantCreated
 from projections.base import METADATA, Change, Projection, Row, Set, rows
 
@@ -48,7 +49,7 @@ def handle(recorded: Recorded) -> Iterator[Change]:
                     "name": event.name,
                     "country": event.country,
                     "contacts": [_contact(text) for text in event.contacts],
-                    "administrators": [person.model_dump(mode="json") for person in event.administrators],
+                    "administrators": [as_json(person) for person in event.administrators],
                     "revision": event.revision,
                     "updated_at": recorded.time,
                 },

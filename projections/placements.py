@@ -16,6 +16,7 @@ from domain.event import Recorded
 from domain.event_registry import REGISTRY
 from domain.scope.state import StepCompleted
 from domain.scope.steps import DatabaseResult, RegionResult, Step
+from domain.stored_form import as_json
 from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
 
 PLACEMENTS: Final = Table(
@@ -40,8 +41,8 @@ def handle(recorded: Recorded) -> Iterator[Change]:
         case StepCompleted(direction="ensure", result=RegionResult() as result) as event:
             yield _set(recorded, event, {"region": result.region, "shard": result.shard})
         case StepCompleted(direction="ensure", result=DatabaseResult() as result) as event:
-            columns = result.model_dump(include=set(_NO_DATABASE), mode="json")
-            yield _set(recorded, event, columns)
+            stored = as_json(result)
+            yield _set(recorded, event, {name: stored[name] for name in _NO_DATABASE})
         case StepCompleted(direction="remove", step=Step.DATABASE) as event:
             yield _set(recorded, event, _NO_DATABASE)
         case StepCompleted(direction="remove", step=Step.REGION) as event:

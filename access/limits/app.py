@@ -26,9 +26,16 @@ from domain.errors import TenantryError, UsageError
 from domain.export_grants import LARGEST, ExportRequest
 from tenantry_client.access.allow_list import AllowList
 from tenantry_client.access.middleware import CALLER, Receive, Scope, Send
+from tenantry_client.access.paths import Template
 
 MAX_BODY: Final = 4_096
 PROBES: Final = (b"/livez", b"/readyz")
+
+_LIMIT: Final = Template.parse("/v1/limits/{name}/chunks")
+_GRANT: Final = Template.parse("/v1/export-grants/{grant}/chunks")
+_REST: Final = Template.parse("/v1/export-grants/{grant}/chunks/{chunk}/rest")
+ROUTES: Final = (("POST", _LIMIT), ("POST", _GRANT), ("POST", _REST))
+"""Every route but the probes."""
 
 T = TypeVar("T")
 Answer = tuple[int, object]
@@ -79,16 +86,16 @@ class LimitsApp:
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         if scope["raw_path"] in PROBES:
             return 200, {"live": True}
-        match scope["method"], scope["path"].split("/")[1:]:
-            case "POST", ["v1", "limits", name, "chunks"]:
-                return await asyncio.to_thread(self._admit, _caller(scope), name, await _body(receive, _Requests))
-            case "POST", ["v1", "export-grants", grant, "chunks"]:
-                return await asyncio.to_thread(self._take, _caller(scope), grant, await _body(receive, _Export))
-            case "POST", ["v1", "export-grants", grant, "chunks", chunk, "rest"]:
-                rest = await _body(receive, _Rest)
-                return await asyncio.to_thread(self._give_back, _caller(scope), grant, chunk, rest)
-            case _:
-                return _refusal(404, "path-unknown", "there is no such path")
+        path = tuple(scope["path"].split("/")[1:])
+        method, route = next((each for each in ROUTES if each[1].matches(path)), (None, None))
+        if route is None or method != scope["method"]:
+            return _refusal(404, "path-unknown", "there is no such path")
+        if route is _LIMIT:
+            return await asyncio.to_thread(self._admit, _caller(scope), path[2], await _body(receive, _Requests))
+        if route is _GRANT:
+            return await asyncio.to_thread(self._take, _caller(scope), path[2], await _body(receive, _Export))
+        rest = await _body(receive, _Rest)
+        return await asyncio.to_thread(self._give_back, _caller(scope), path[2], path[4], rest)
 
     def _admit(self, caller: str, name: str, asked: _Requests) -> Answer:
         limit, callee = self._allow_list().limits.get(name, (None, None))

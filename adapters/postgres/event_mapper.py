@@ -11,7 +11,7 @@ are encrypted with the key of the customer they belong to, bound to stream, vers
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,9 +19,10 @@ from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from eventsourcing.persistence import Mapper, StoredEvent
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from pydantic_core import to_json
+from msgspec import DecodeError, Struct, defstruct
+from pydantic import ValidationError as PydanticError
 
 from application.ports.encryption import EncryptionKeys
 from domain.errors import NewerEvent, UnreadableEvent, problem
@@ -29,28 +30,28 @@ from domain.event import Cause, Event, Recorded, schema_of
 from domain.event_registry import REGISTRY, EventRegistry
 from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
 from domain.scope.state import StepCompleted
+from domain.stored_form import ENCODER, as_json, as_stored, decoder
 
 ENCRYPTED_MARK = b'"v1.'
 """What every encrypted text begins with: a state without it holds none."""
 
 
-class _State(BaseModel):
-    """The shape of a stored state; `data` is narrowed to the event's class for each topic."""
+class _State(Struct, frozen=True, forbid_unknown_fields=True):
+    """The shape of a stored state; for each topic `cause` and `data` are narrowed to their classes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     v: int
     id: UUID
     at: datetime
-    cause: Cause
+    cause: Any
     corr: str
     data: Any
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """What reads the states of a topic: validation without the layers above it, for it is done for every event."""
+    """What reads the states of a topic."""
 
-    validate: Callable[[bytes | str], _State]
+    decode: Callable[[bytes], Any]
     personal: tuple[Path, ...]
     newest: int
 
@@ -60,9 +61,10 @@ def _readers(registry: EventRegistry) -> Mapping[str, _Reader]:
     """A reader for each topic."""
     readers = {}
     for topic, entry in registry.by_topic.items():
-        shape = create_model(f"{entry.event.__name__}State", __base__=_State, data=(entry.event, ...))
-        personal = personal_paths(entry.event)
-        readers[topic] = _Reader(shape.__pydantic_validator__.validate_json, personal, entry.schema)
+        shape = defstruct(
+            f"{entry.event.__name__}State", [("cause", Cause), ("data", entry.event)], bases=(_State,), frozen=True
+        )
+        readers[topic] = _Reader(decoder(shape).decode, personal_paths(entry.event), entry.schema)
     return readers
 
 
@@ -79,21 +81,21 @@ class EventMapper(Mapper[str]):
         event = domain_event.event
         if type(event) not in self.registry:
             raise UnreadableEvent(problem("event-unregistered", name=type(event).__name__))
-        state = {
-            "v": schema_of(event),
-            "id": domain_event.id,
-            "at": domain_event.time,
-            "cause": domain_event.cause,
-            "corr": domain_event.correlation,
-            "data": self._encrypted(domain_event) if _holds_persons(event) else event,
-        }
-        return StoredEvent(domain_event.stream, domain_event.version, event.TOPIC, to_json(state))
+        state = _State(
+            schema_of(event),
+            domain_event.id,
+            domain_event.time,
+            as_stored(domain_event.cause),
+            domain_event.correlation,
+            self._encrypted(domain_event) if _holds_persons(event) else as_stored(event),
+        )
+        return StoredEvent(domain_event.stream, domain_event.version, event.TOPIC, ENCODER.encode(state))
 
     def _encrypted(self, recorded: Recorded) -> dict[str, Any]:
         event, subject = recorded.event, _subject(self.registry, recorded.event)
         place = _place(recorded.stream, recorded.version)
         return replace_personal(
-            event.model_dump(mode="json"),
+            as_json(event),
             personal_paths(type(event)),
             lambda value, path: self._keys.encrypt(subject, value.encode(), f"{place}/{path}"),
         )
@@ -117,14 +119,14 @@ class EventMapper(Mapper[str]):
             raise NewerEvent(self.registry.unreadable(stream, version, topic, 0))
         try:
             if personal and reader.personal and ENCRYPTED_MARK in state:
-                raw = json.loads(state)
+                raw = msgspec.json.decode(state)
                 raw["data"] = replace_personal(
                     raw["data"], reader.personal, lambda value, path: self._decrypted(value, stream, version, path)
                 )
-                read = reader.validate(json.dumps(raw))
+                read = reader.decode(ENCODER.encode(raw))
             else:
-                read = reader.validate(state)
-        except (ValidationError, ValueError, KeyError, TypeError) as error:
+                read = reader.decode(state)
+        except (DecodeError, ValueError, KeyError, TypeError) as error:
             raise self._unreadable(stream, version, topic, state, error) from None
         if read.v > reader.newest:
             raise NewerEvent(self.registry.unreadable(stream, version, topic, read.v))
@@ -141,24 +143,39 @@ class EventMapper(Mapper[str]):
     def _unreadable(self, stream: str, version: int, topic: str, state: bytes, error: Exception) -> UnreadableEvent:
         """What the bytes of a known topic come to that do not fit: those of a newer schema, or damaged ones."""
         try:
-            stored = int(json.loads(state)["v"])
-        except (ValueError, KeyError, TypeError):
+            stored = int(msgspec.json.decode(state)["v"])
+        except (DecodeError, ValueError, KeyError, TypeError):
             stored = 0
         if why := self.registry.unreadable(stream, version, topic, stored):
             return NewerEvent(why)
         where = f"event {version} of {stream} ({topic})"
-        if not isinstance(error, ValidationError):
-            return UnreadableEvent(problem("event-misfit", where=where, reason=error))
-        found = error.errors(include_input=False, include_url=False)
-        for each in found:
-            if each["type"] in _OF_A_NEWER_VERSION:
-                at = ".".join(map(str, each["loc"]))
-                return NewerEvent(problem("event-newer", where=where, at=at))
-        return UnreadableEvent(problem("event-misfit", where=where, reason=found[0]["msg"]))
+        if isinstance(error.__cause__, PydanticError):
+            return _misfit_of_part(where, error.__cause__)
+        if newer := _OF_A_NEWER_VERSION.match(text := str(error)):
+            place = _PLACE.search(text)
+            at = ".".join(filter(None, (place and place["at"], newer["field"])))
+            return NewerEvent(problem("event-newer", where=where, at=at or "the whole"))
+        return UnreadableEvent(problem("event-misfit", where=where, reason=text))
 
 
-_OF_A_NEWER_VERSION: Final = frozenset({"extra_forbidden", "union_tag_invalid", "literal_error", "enum"})
-"""Errors of pydantic that a field, kind or value gives that a later version has added, whatever its schema says."""
+def _misfit_of_part(where: str, error: PydanticError) -> UnreadableEvent:
+    """As a part of the configuration tells it."""
+    found = error.errors(include_input=False, include_url=False)
+    for each in found:
+        if each["type"] in _PART_OF_A_NEWER_VERSION:
+            return NewerEvent(problem("event-newer", where=where, at=".".join(map(str, each["loc"]))))
+    return UnreadableEvent(problem("event-misfit", where=where, reason=found[0]["msg"]))
+
+
+_OF_A_NEWER_VERSION: Final = re.compile(
+    r"Object contains unknown field `(?P<field>[^`]*)`|Invalid enum value |Invalid value "
+)
+"""Errors that a field, value or kind gives that a later version has added, whatever its schema says."""
+
+_PLACE: Final = re.compile(r" - at `\$\.(?P<at>[^`]*)`$")
+
+_PART_OF_A_NEWER_VERSION: Final = frozenset({"extra_forbidden", "union_tag_invalid", "literal_error", "enum"})
+"""The same as pydantic says it."""
 
 
 def _holds_persons(event: Event) -> bool:

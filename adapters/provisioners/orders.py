@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final
 
-from pydantic import Field, StringConstraints, ValidationError
+from msgspec.structs import replace
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from application.ports.resources import Order
-from domain.event import Value
 from domain.scope.steps import ConfigurationResult, LicenseResult, Step, StepResult
+from domain.stored_form import as_json
 from domain.stream_name import ObstacleName
 
 Draft = Callable[[Order], StepResult]
@@ -33,11 +34,15 @@ Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_leng
 """One line; no NUL, which PostgreSQL would not store."""
 
 
-class NoAddition(Value):
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NoAddition(_Answer):
     """An answer that adds nothing to the spec."""
 
 
-class AddedSettings(Value):
+class AddedSettings(_Answer):
     """To be stored beside our settings, which stay. They lie in the log in the clear: nothing about persons."""
 
     settings: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]*$", max_length=64)], Text] = Field(
@@ -45,7 +50,7 @@ class AddedSettings(Value):
     )
 
 
-class AddedLocation(Value):
+class AddedLocation(_Answer):
     """Where the product finds its entitlement."""
 
     location: Annotated[Text, StringConstraints(min_length=1)] | None = None
@@ -73,9 +78,9 @@ def completed(order: Order, draft: StepResult, answer: bytes) -> StepResult:
         raise Misfit(f"{place}: {first['msg']}") from None
     match draft, added:
         case ConfigurationResult(), AddedSettings(settings=settings):
-            return draft.model_copy(update={"settings": {**settings, **draft.settings}})
+            return replace(draft, settings={**settings, **draft.settings})
         case LicenseResult(), AddedLocation(location=str(location)):
-            return draft.model_copy(update={"location": location})
+            return replace(draft, location=location)
         case _:
             return draft
 
@@ -97,8 +102,8 @@ def body_of(order: Order, *, family: str, result: StepResult | None) -> bytes:
             "direction": order.direction,
             "generation": order.generation,
             "region": order.placement.region if order.placement else None,
-            "wish": order.spec.model_dump(mode="json"),
-            "facts": result.model_dump(mode="json") if result is not None else None,
+            "wish": as_json(order.spec),
+            "facts": as_json(result) if result is not None else None,
         },
         ensure_ascii=False,
         separators=(",", ":"),

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Final
 
 import psycopg
+from msgspec.structs import asdict
 from psycopg import errors, sql
 
 from adapters.resources.fences import fenced, spec_of, unclaimed
@@ -212,7 +213,7 @@ def findings(product: Expected[Laid], rows: Rows) -> Iterator[Finding]:
 
 
 def _result(spec: LicenseSpec, location: str) -> LicenseResult:
-    return LicenseResult(**spec.model_dump(exclude={"kind"}), location=location)
+    return LicenseResult(**asdict(spec), location=location)
 
 
 def _things(where: str, rows: Rows) -> Iterator[Thing]:

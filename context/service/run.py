@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,11 @@ from context.service.keys import FeedKeys
 from context.service.leases import Leases
 from context.service.readers import Readers
 from context.service.snapshots import Snapshots
-from tenantry_client.access.middleware import App
+from tenantry_client.access.middleware import App, Receive, Scope, Send
 from tenantry_client.asap import KeySource
 
 SERVICE = "context-service"
+METRICS_PATHS = ("/metrics", "/livez", "/readyz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class ServiceAddress:
     host: str = "127.0.0.1"
     port: int = 0
     protect: Callable[[App, KeySource], App] = lambda app, _: app
+    metrics: tuple[str, int] | None = None
+    """Where Prometheus reads without a token: a listener of its own, which answers nothing else."""
 
 
 def serve(
@@ -61,7 +64,7 @@ async def _serve(
     folder: Path | None,
     ready: Callable[[int], None],
 ) -> None:
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         loop = asyncio.get_running_loop()
         readers = Readers(url)
         stack.callback(readers.close)
@@ -83,7 +86,10 @@ async def _serve(
         stack.callback(feed.stop)
         fresh = asyncio.create_task(service.keep_fresh())
         stack.callback(fresh.cancel)
-        await _run(_server(place.protect(service, FeedKeys(feed, lambda: service.fresh_until)), place), stop, ready)
+        if place.metrics is not None:
+            await stack.enter_async_context(_listening(_only_metrics(service), *place.metrics))
+        app = place.protect(service, FeedKeys(feed, lambda: service.fresh_until))
+        await _run(_server(app, place.host, place.port), stop, ready)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, service: ContextService) -> None:
@@ -91,12 +97,27 @@ def _tell(loop: asyncio.AbstractEventLoop, service: ContextService) -> None:
         loop.call_soon_threadsafe(service.notified)
 
 
-def _server(app: App, place: ServiceAddress) -> uvicorn.Server:
+def run_app(
+    app: App,
+    place: tuple[str, int],
+    *,
+    tls: tuple[Path, Path] | None,
+    stop: threading.Event,
+    ready: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Serve an application until `stop` is set; `tls`: certificate and key. Raises OSError where it cannot listen."""
+    asyncio.run(_run(_server(app, *place, tls=tls), stop, ready))
+
+
+def _server(app: App, host: str, port: int, *, tls: tuple[Path, Path] | None = None) -> uvicorn.Server:
+    certificate, key = tls or (None, None)
     return uvicorn.Server(
         uvicorn.Config(
             app,
-            host=place.host,
-            port=place.port,
+            host=host,
+            port=port,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -105,6 +126,32 @@ def _server(app: App, place: ServiceAddress) -> uvicorn.Server:
             timeout_graceful_shutdown=1,
         )
     )
+
+
+def _only_metrics(service: App) -> App:
+    async def only_metrics(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in METRICS_PATHS:
+            scope = {**scope, "raw_path": b"/there-is-no-such-path"}
+        await service(scope, receive, send)
+
+    return only_metrics
+
+
+@asynccontextmanager
+async def _listening(app: App, host: str, port: int) -> AsyncIterator[None]:
+    """A second server, for as long as the block lasts. Raises OSError."""
+    stop, started = threading.Event(), asyncio.Event()
+    task = asyncio.create_task(_run(_server(app, host, port), stop, lambda _: started.set()))
+    waiting = asyncio.create_task(started.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        await task
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
 
 
 async def _run(server: uvicorn.Server, stop: threading.Event, ready: Callable[[int], None]) -> None:

@@ -41,6 +41,7 @@ from domain.scope.steps import (
     Step,
     StepSpec,
 )
+from domain.stored_form import to_json
 from domain.tenant.events import LicenseExpired, Passing, PurgeStarted, TenantPurged, TenantPurgeStarted
 from domain.tenant.product_registers import Presence
 from domain.tenant.state import Attributes, Tenant, is_awaiting_approval
@@ -68,7 +69,7 @@ class DesiredState:
     @property
     def digest(self) -> str:
         """Of level, pin, steps and purge. Made when it is asked for: most decisions do without."""
-        step_texts = tuple((int(step), spec.model_dump_json()) for step, spec in sorted(self.steps.items()))
+        step_texts = tuple((int(step), to_json(spec).decode()) for step, spec in sorted(self.steps.items()))
         return digest_of(self.level, self.pin, step_texts, self.purge)
 
 
@@ -320,7 +321,11 @@ def _desired_family(
         return DesiredState(
             "absent", {}, purge=purge_of(Scope("family", snapshot.tenant.id, key), snapshot, catalog=catalog)
         )
-    roles = (kept(RoleSpec, product=product, login=spec.level == "open") for product, spec in members.items())
+    rotations = snapshot.family(key).rotations
+    roles = (
+        kept(RoleSpec, product=product, login=spec.level == "open", rotation=rotations.get(product, 0))
+        for product, spec in members.items()
+    )
     steps: dict[Step, StepSpec] = {
         Step.REGION: _region_spec(key, tuple(members), snapshot),
         Step.DATABASE: kept(DatabaseSpec, family=key, roles=tuple(roles)),

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from msgspec.structs import replace
+
 from domain.catalog import Catalog
 from domain.scope.dependencies import Dependency, goes_first, prerequisites
 from domain.scope.desired import DesiredState
@@ -186,11 +188,9 @@ def _fallback(actual: Provisioning, desired_state: DesiredState) -> Mapping[Step
         return actual.converged.steps
     logins = {role.product: role.login for role in now.roles}
     roles = tuple(
-        role if logins[role.product] else role.model_copy(update={"login": False})
-        for role in before.roles
-        if role.product in logins
+        role if logins[role.product] else replace(role, login=False) for role in before.roles if role.product in logins
     )
-    return {**actual.converged.steps, Step.DATABASE: before.model_copy(update={"roles": roles})}
+    return {**actual.converged.steps, Step.DATABASE: replace(before, roles=roles)}
 
 
 def _differences(target: Mapping[Step, StepSpec], actual: Provisioning) -> Iterator[tuple[Step, Direction, StepSpec]]:

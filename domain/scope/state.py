@@ -12,9 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from pydantic import Field
-
-from domain.event import Event, Folded, Origin, Recorded, added_in, origin_of, stored_as
+from domain.event import Event, Folded, Origin, Recorded, added_in, omitted, origin_of, stored_as
 from domain.scope.steps import Direction, Level, Scope, Step, StepResult, StepSpec
 
 # -- events --------------------------------------------------------------------------------------------------------
@@ -87,8 +85,8 @@ class ScopeConverged(_ScopeEvent):
     TOPIC: ClassVar[str] = "tenantry.scope-converged"
     level: Level
     digest: str
-    purge: int | None = Field(default=None, exclude_if=lambda purge: purge is None)
-    data_lost: bool = Field(default=False, exclude_if=lambda lost: not lost)
+    purge: int | None = omitted(default=None)
+    data_lost: bool = omitted(default=False)
 
 
 class ScopeFailed(_ScopeEvent):
@@ -147,10 +145,14 @@ class DataAbandoned(_ScopeEvent):
 
 
 class EnsureRequested(_ScopeEvent):
-    """An operator wants every step of a converged scope ensured again, though none was found missing."""
+    """An operator wants every step of a converged scope ensured again, though none was found missing.
+
+    `rotates` is the product whose login role gets another password by that.
+    """
 
     TOPIC: ClassVar[str] = "tenantry.ensure-requested"
     reason: str
+    rotates: str | None = added_in(2, default=None)
 
 
 ScopeEvent = (
@@ -253,6 +255,8 @@ class Provisioning(Folded):
     """The missing database is to be made anew: what is left of the old one goes first."""
     data_lost: frozenset[str] = frozenset()
     """The products whose data was in a database that was abandoned."""
+    rotations: Mapping[str, int] = field(default_factory=dict)
+    """The products whose passwords were rotated, each with the version of the last rotation."""
     resumed: Origin | None = None
     """The operator's act by which it was last tried again: the cause of what follows until that changes."""
 
@@ -329,9 +333,12 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
         case ScopeResumed():
             resumed = origin_of(recorded) if recorded.cause.kind == "operator" else None
             return actual.but(version=version, on_hold=None, failure=None, intent=None, at_rest=False, resumed=resumed)
-        case EnsureRequested():
+        case EnsureRequested() as event:
             again = {step: replace(ensured, done=False) for step, ensured in actual.steps.items()}
-            return actual.but(version=version, steps=again, at_rest=False, resumed=origin_of(recorded))
+            rotations = {**actual.rotations, **({event.rotates: version} if event.rotates else {})}
+            return actual.but(
+                version=version, steps=again, at_rest=False, resumed=origin_of(recorded), rotations=rotations
+            )
         case DataAbandoned() as event:
             return _abandoned(actual, event, recorded)
         case _:

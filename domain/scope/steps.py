@@ -13,12 +13,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import IntEnum
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from domain import names, stream_name
-from domain.event import Value
+from domain.event import Value, added_in
 from domain.personal import Personal
 
 
@@ -57,32 +55,37 @@ Scope = stream_name.ScopeId
 # -- specs ---------------------------------------------------------------------------------------------------------
 
 
-class _StepSpec(Value):
+class _OfStep(Value, tag_field="kind"):
+    """A spec or result; `kind` tells which, here and in the log."""
+
+    @property
+    def kind(self) -> str:
+        return str(self.__struct_config__.tag)
+
+
+class _StepSpec(_OfStep):
     @property
     def parts(self) -> tuple[str, ...]:
         """What the step makes that has a life of its own, besides the thing itself (`""`)."""
         return ("",)
 
 
-class CommerceSpec(_StepSpec):
+class CommerceSpec(_StepSpec, tag="commerce"):
     """The customer's metadata and access control are known as of these versions (0: unknown)."""
 
-    kind: Literal["commerce"] = "commerce"
     customer_id: names.CustomerId
     metadata_version: int
     administrators_version: int
 
 
-class SiteSpec(_StepSpec):
+class SiteSpec(_StepSpec, tag="site"):
     """The site's name is reserved for this tenant, and the site is shown as open or closed."""
 
-    kind: Literal["site"] = "site"
     site_name: names.SiteName
     access: Access
 
 
-class _Membership(Value):
-    kind: Literal["membership"] = "membership"
+class _Membership(_OfStep, tag="membership"):
     product: names.ProductKey
     access: Access
 
@@ -91,28 +94,25 @@ class MembershipSpec(_Membership, _StepSpec):
     """The product is in the site's set of products, shown as open or closed."""
 
 
-class RegionSpec(_StepSpec):
+class RegionSpec(_StepSpec, tag="region"):
     """The family lives in `region`, or in the default one; a pin holds it there."""
 
-    kind: Literal["region"] = "region"
     residency: Residency
     region: names.Region | None = None
 
 
-class ConfigurationSpec(_StepSpec):
+class ConfigurationSpec(_StepSpec, tag="configuration"):
     """Core metadata of the site (product is None) or of a product on it are stored."""
 
-    kind: Literal["configuration"] = "configuration"
     product: names.ProductKey | None
     residency: Residency
     region: names.Region | None
     metadata_version: int = 0
 
 
-class IdentitySpec(_StepSpec):
+class IdentitySpec(_StepSpec, tag="identity"):
     """Users, groups and permissions are stored as a whole set; permissions are in force or not."""
 
-    kind: Literal["identity"] = "identity"
     product: names.ProductKey | None
     groups: tuple[str, ...]
     administrators_version: int
@@ -120,16 +120,16 @@ class IdentitySpec(_StepSpec):
 
 
 class RoleSpec(Value):
-    """A product's login role, and whether it may log in."""
+    """A product's login role, and whether it may log in. `rotation` is part of its password's derivation (0: none)."""
 
     product: names.ProductKey
     login: bool
+    rotation: int = added_in(2, default=0)
 
 
-class DatabaseSpec(_StepSpec):
+class DatabaseSpec(_StepSpec, tag="database"):
     """The family's database exists, with one login role for each product."""
 
-    kind: Literal["database"] = "database"
     family: names.FamilyKey
     roles: tuple[RoleSpec, ...]
 
@@ -138,8 +138,7 @@ class DatabaseSpec(_StepSpec):
         return ("", *(role.product for role in self.roles))
 
 
-class _License(Value):
-    kind: Literal["license"] = "license"
+class _License(_OfStep, tag="license"):
     product: names.ProductKey
     edition: names.Edition
     users: int
@@ -152,7 +151,7 @@ class LicenseSpec(_License, _StepSpec):
     """The entitlement lies where the product can read it."""
 
 
-StepSpec = Annotated[
+StepSpec = (
     CommerceSpec
     | SiteSpec
     | MembershipSpec
@@ -160,9 +159,8 @@ StepSpec = Annotated[
     | ConfigurationSpec
     | IdentitySpec
     | DatabaseSpec
-    | LicenseSpec,
-    Field(discriminator="kind"),
-]
+    | LicenseSpec
+)
 
 
 # -- results --------------------------------------------------------------------------------------------------------
@@ -177,10 +175,9 @@ class User(Value):
     roles: tuple[str, ...] = ()
 
 
-class CommerceResult(Value):
+class CommerceResult(_OfStep, tag="commerce"):
     """What is known of the customer; `known` is False until commerce has spoken."""
 
-    kind: Literal["commerce"] = "commerce"
     customer_id: names.CustomerId
     known: bool
     name: Personal | None = None
@@ -188,8 +185,7 @@ class CommerceResult(Value):
     administrators: tuple[names.AccountId, ...] = ()
 
 
-class SiteResult(Value):
-    kind: Literal["site"] = "site"
+class SiteResult(_OfStep, tag="site"):
     site_name: names.SiteName
     url: str
     access: Access
@@ -199,18 +195,16 @@ class MembershipResult(_Membership):
     """As it is shown."""
 
 
-class RegionResult(Value):
+class RegionResult(_OfStep, tag="region"):
     """Where the family lives."""
 
-    kind: Literal["region"] = "region"
     region: names.Region
     shard: names.ShardName
 
 
-class ConfigurationResult(Value):
+class ConfigurationResult(_OfStep, tag="configuration"):
     """What is stored for the site or product. `organization` is the customer's name, on the site only."""
 
-    kind: Literal["configuration"] = "configuration"
     product: names.ProductKey | None
     settings: dict[str, str]
     organization: Personal | None = None
@@ -226,10 +220,9 @@ class Permission(Value):
     permission: str
 
 
-class IdentityResult(Value):
+class IdentityResult(_OfStep, tag="identity"):
     """The whole set; what is not in it has no access. Permissions are empty while they are not in force."""
 
-    kind: Literal["identity"] = "identity"
     product: names.ProductKey | None
     users: tuple[User, ...]
     groups: tuple[str, ...]
@@ -238,18 +231,18 @@ class IdentityResult(Value):
 
 
 class RoleResult(Value):
-    """A product's login role; `generation` is part of its name and of its password's derivation."""
+    """A product's login role; `generation` is part of its name, and with `rotation` of its password's derivation."""
 
     product: names.ProductKey
     role: str
     generation: int
     login: bool
+    rotation: int = added_in(2, default=0)
 
 
-class DatabaseResult(Value):
+class DatabaseResult(_OfStep, tag="database"):
     """`schema_name` is the schema that the roles work in; under database isolation it is `public` of `database`."""
 
-    kind: Literal["database"] = "database"
     family: names.FamilyKey
     region: names.Region
     shard: names.ShardName
@@ -268,7 +261,7 @@ class LicenseResult(_License):
     location: str
 
 
-StepResult = Annotated[
+StepResult = (
     CommerceResult
     | SiteResult
     | MembershipResult
@@ -276,6 +269,5 @@ StepResult = Annotated[
     | ConfigurationResult
     | IdentityResult
     | DatabaseResult
-    | LicenseResult,
-    Field(discriminator="kind"),
-]
+    | LicenseResult
+)

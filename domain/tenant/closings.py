@@ -14,7 +14,9 @@ A closing that is beyond its budget:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
+
+from msgspec.structs import asdict
 
 from domain.tenant.events import (
     ApprovalRequested,
@@ -35,7 +37,7 @@ PendingEvent = ApprovalRequested | ClosingAwaitsApproval
 """What the destroy guard records in the place of a fact."""
 
 
-_CLOSINGS: Final[Mapping[str, type[Closing]]] = {
+_CLOSINGS: Final[Mapping[Literal["suspend", "license", "activate"], type[Closing]]] = {
     "suspend": ProductSuspended,
     "license": LicenseUpdated,
     "activate": ProductActivated,
@@ -45,7 +47,7 @@ _CLOSINGS: Final[Mapping[str, type[Closing]]] = {
 def _hold_closing(event: Closing) -> ClosingAwaitsApproval:
     """The fact that is recorded in place of the closing."""
     change = next(change for change, kind in _CLOSINGS.items() if isinstance(event, kind))
-    return ClosingAwaitsApproval.model_validate({"change": change, **event.model_dump()})
+    return ClosingAwaitsApproval(change=change, **asdict(event))
 
 
 def request_approval(event: Destructive | Closing) -> PendingEvent:
@@ -92,7 +94,7 @@ def product_event_of(pending: PendingEvent) -> ProductEvent | None:
             return None
         case ClosingAwaitsApproval():
             kind = _CLOSINGS[pending.change]
-            return kind.model_validate(pending.model_dump(include=set(kind.model_fields)))
+            return kind(**{name: getattr(pending, name) for name in kind.__struct_fields__})
 
 
 _IN_WORDS: Final[Mapping[str, str]] = {

@@ -6,8 +6,9 @@ Facts, or a refusal that says why. A pure function of the registers, the catalog
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from domain.catalog import Catalog
 from domain.commands import (
@@ -85,7 +86,7 @@ def _create(
         site_name=command.site_name,
         residency=command.residency,
         region=command.region,
-        administrator=Founder(**command.administrator.model_dump()),
+        administrator=Founder(**dict(command.administrator)),
         revision=revision,
     )
     if tenant.attributes is not None and not _same(tenant.attributes.value, attributes_of(event)):
@@ -98,7 +99,7 @@ def _create(
     for entry in command.products:
         if tenant.exists and entry.revision is None:
             continue  # said again without a revision: it was applied, or refused, the first time
-        body = ProductActivated(tenant_id=tenant.id, **entry.model_dump())
+        body = ProductActivated(tenant_id=tenant.id, **dict(entry))
         events.append(_product_event(tenant, body, type_of="tenant.created", now=now))
     return events
 
@@ -250,7 +251,7 @@ _BODIES: dict[type[ProductCommand], type[ProductEvent]] = {
 
 
 def _body(command: ProductCommand, revision: int | None) -> ProductEvent:
-    return _BODIES[type(command)](**command.model_dump(), revision=revision)
+    return _BODIES[type(command)](**dict(command), revision=revision)
 
 
 def _stale(tenant_id: str, type_: str, revision: int | None, product: str | None = None) -> TenantMessageStale:

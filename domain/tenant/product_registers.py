@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from msgspec import Struct
+
 from domain.event import Folded, Origin, Recorded, origin_of
 from domain.registers import Register, Write, judge
 from domain.tenant.events import (
@@ -29,8 +31,7 @@ from domain.tenant.events import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Presence:
+class Presence(Struct, frozen=True):
     """Whether commerce has the product activated, and where a pin of its own would put it."""
 
     state: Literal["activated", "deactivated"]
@@ -39,22 +40,19 @@ class Presence:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ProductAccess:
+class ProductAccess(Struct, frozen=True):
     state: Literal["open", "suspended"]
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class License:
+class License(Struct, frozen=True):
     edition: str
     users: int
     status: Literal["active", "inactive"]
     expires_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Purge:
+class Purge(Struct, frozen=True):
     """Began with the event of version `started`; what was there before it goes, and with it those families."""
 
     started: int

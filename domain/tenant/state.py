@@ -12,9 +12,12 @@ register. The tenant keeps it until it is approved or rejected, or until a later
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeGuard
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from domain.event import Cause, Event, Folded, Origin, Recorded, origin_of
 from domain.registers import Register, written
@@ -46,8 +49,7 @@ from domain.tenant.product_registers import NO_REGISTERS, ProductRegisters, Purg
 from domain.tenant.product_registers import after as registers_after
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(Struct, frozen=True):
     customer_id: str
     site_name: str
     residency: Literal["global", "pinned"]
@@ -55,8 +57,7 @@ class Attributes:
     administrator: Founder
 
 
-@dataclass(frozen=True, slots=True)
-class Destroyed:
+class Destroyed(Struct, frozen=True):
     """By which message (`source id`), and when the restore window began. `epoch`: the version of the event."""
 
     message: str
@@ -65,8 +66,7 @@ class Destroyed:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class TenantPurge:
+class TenantPurge(Struct, frozen=True):
     """Began with the event of version `started`; `at` is when the site name begins to cool down."""
 
     started: int
@@ -74,8 +74,7 @@ class TenantPurge:
     over: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PendingChange:
+class PendingChange(Struct, frozen=True):
     """A change that the destroy guard holds since the event of version `version`, and what had asked for it."""
 
     version: int

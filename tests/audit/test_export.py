@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
+import msgspec
 import psycopg
 import pyarrow as pa
 import pytest
@@ -64,7 +65,7 @@ def log(migrated_database: str) -> str:
         written = PostgresEventLog(migrated_database, keys)
         append(written, stories.take(COUNT - 50))
         seal(migrated_database)
-        later = [replace(fact, time=fact.time.replace(day=2)) for fact in stories.take(50)]
+        later = [msgspec.structs.replace(fact, time=fact.time.replace(day=2)) for fact in stories.take(50)]
         append(written, later)
         written.close()
     return migrated_database

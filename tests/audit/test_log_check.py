@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
 
@@ -26,7 +26,7 @@ def caused(facts: list[Recorded]) -> list[Recorded]:
     """Each fact caused by the one before it."""
     first = Cause(kind="message", source="/commerce", id="1")
     causes = [first, *(Cause(kind="event", source=fact.stream, id=str(fact.id)) for fact in facts)]
-    return [replace(fact, cause=cause) for fact, cause in zip(facts, causes, strict=False)]
+    return [msgspec.structs.replace(fact, cause=cause) for fact, cause in zip(facts, causes, strict=False)]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from domain.stored_form import as_json
 from runtime.compose import utc_now
 from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, failure
 
@@ -271,7 +272,7 @@ def test_a_rebuild_is_an_act_in_the_log(desk: Desk) -> None:
         "tenantry.previous-read-models-dropped",
     ]
     assert all(fact.cause.source.startswith("Ada (") for fact in facts)
-    assert facts[0].event.model_dump()["reason"] == "new columns"
+    assert as_json(facts[0].event)["reason"] == "new columns"
 
 
 def test_acts_lists_what_operators_did_to_tenants_and_to_the_whole(desk: Desk) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
@@ -187,8 +187,10 @@ def claim(litter: Litter, *, generation: int) -> None:
 
 
 def _stored(litter: Litter, started: Any, generation: int) -> tuple[str, bytes]:
-    event = started.event.model_copy(update={"generation": generation})
-    stored = litter.cloud.parts.log.mapper.to_stored_event(replace(started, version=generation, event=event))
+    event = msgspec.structs.replace(started.event, generation=generation)
+    stored = litter.cloud.parts.log.mapper.to_stored_event(
+        msgspec.structs.replace(started, version=generation, event=event)
+    )
     return stored.topic, stored.state
 
 

@@ -138,7 +138,7 @@ def test_a_failed_provisioner_is_found_rehearsed_retried_and_seen_to_converge(
     cause = page.get_by_role("link", name=re.compile("compass.*answered 503"))
     cause.wait_for()
     row = page.locator("tr", has=cause)
-    assert str(SCOPES) in row.locator(".count").inner_text()
+    row.locator(".count", has_text=str(SCOPES)).wait_for()
     assert "given up" in row.inner_text()
     picture(page, "now")
     cause.click()

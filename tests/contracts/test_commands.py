@@ -23,6 +23,7 @@ from application.reconcile import Saga
 from domain.catalog import CommandedExecutor
 from domain.errors import ExecutorError, Fenced, Obstacle, Permanent, Retryable, Unreachable
 from domain.scope.steps import LicenseResult, Scope, Step
+from domain.stored_form import as_json
 from tests.adapters.provisioners.orders import new_tenant_id
 from tests.contracts.replying import PRODUCT, SESSION, Ours, catalog_of, license_of, replying, said
 from tests.domain.given import POLICY, message
@@ -96,7 +97,7 @@ def test_a_command_says_all_that_its_provisioner_needs_and_is_keyed_by_its_scope
     assert command["idempotency_key"] == asked.idempotency_key
     assert command["scope"] == {"kind": "product", "tenant_id": asked.scope.tenant_id, "key": PRODUCT}
     assert (command["step"], command["direction"], command["generation"]) == (7, "ensure", 5)
-    assert command["wish"] == asked.spec.model_dump(mode="json")
+    assert command["wish"] == as_json(asked.spec)
     assert kafka.theirs.keys[-1] == str(asked.scope).encode()
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import uuid4
 
+import msgspec
 import psycopg
 import pytest
 from eventsourcing.persistence import StoredEvent
@@ -259,7 +260,9 @@ def test_what_was_recorded_is_loaded_as_it_was_stream_by_stream(log: Keeper) -> 
     facts = [fact("tenant:t-1", 1, created), fact("tenant:t-1", 2), fact("tenant:t-2", 1)]
     log.record(UnitOfWork(events=facts))
     loaded = log.load({"tenant:t-1": 0, "tenant:t-2": 0, "tenant:t-3": 0})
-    assert {stream: [replace(each, position=0) for each in found] for stream, found in loaded.items()} == {
+    assert {
+        stream: [msgspec.structs.replace(each, position=0) for each in found] for stream, found in loaded.items()
+    } == {
         "tenant:t-1": facts[:2],
         "tenant:t-2": facts[2:],
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import msgspec
 import pytest
 
 from adapters.embedded.postgres import EmbeddedPostgres
@@ -72,8 +73,8 @@ class Made:
 def told(known: Provisioning, what: Order, facts: StepResult) -> Provisioning:
     """The scope after the step: its intent at the generation of the order, and its completion."""
     at = {**of(what.scope), "step": what.step, "direction": "ensure", "generation": what.generation}
-    started = StepStarted.model_validate({**at, "spec": what.spec})
-    done = StepCompleted.model_validate({**at, "customer_id": None, "facts": facts})
+    started = msgspec.convert({**at, "wish": what.spec}, StepStarted)
+    done = msgspec.convert({**at, "customer_id": None, "facts": facts}, StepCompleted)
     stream = str(what.scope)
     begun = evolve(known, recorded(stream, known.version + 1, started))
     return evolve(begun, recorded(stream, begun.version + 1, done))

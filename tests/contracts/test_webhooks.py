@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -33,6 +34,7 @@ from domain.scope.steps import (
     Scope,
     Step,
 )
+from domain.stored_form import as_json
 from tests.adapters.provisioners.orders import ADA, customer, license_spec, order
 from tests.fakes.provisioner import SECRET, SIGNING, Handler, Provisioner, Reply, says, serving, webhook
 
@@ -95,8 +97,8 @@ def test_an_order_says_all_that_its_provisioner_needs(provisioner: Provisioner, 
         "direction": "ensure",
         "generation": 5,
         "region": "eu",
-        "wish": LICENSE.spec.model_dump(mode="json"),
-        "facts": facts.model_dump(mode="json"),
+        "wish": as_json(LICENSE.spec),
+        "facts": as_json(facts),
     }
 
 
@@ -161,7 +163,7 @@ def test_the_answer_says_where_the_entitlement_lies(provisioner: Provisioner, li
     facts = license_.ensure(LICENSE)
     assert isinstance(facts, LicenseResult)
     assert (facts.location, facts.users) == ("licenses/t-1", 10)
-    assert license_.ensure(LICENSE).model_copy(update={"location": "licenses/t-1"}) == facts
+    assert msgspec.structs.replace(license_.ensure(LICENSE), location="licenses/t-1") == facts
 
 
 def test_created_is_done_as_well(provisioner: Provisioner, license_: Webhook) -> None:
@@ -193,7 +195,7 @@ def test_identities_go_along_whole_and_need_no_answer(provisioner: Provisioner) 
     provisioner.script.append(Reply(204))
     facts = executor(provisioner, Step.IDENTITY).ensure(asked)
     assert isinstance(facts, IdentityResult)
-    assert provisioner.orders[0]["facts"]["users"] == [ADA.model_dump(mode="json")]
+    assert provisioner.orders[0]["facts"]["users"] == [as_json(ADA)]
 
 
 def test_a_membership_is_what_was_wished(provisioner: Provisioner) -> None:

@@ -11,6 +11,7 @@ from domain.scope.desired import desired_state
 from domain.scope.next_action import Nothing, Wait, blockers, next_action
 from domain.scope.state import ScopeConverged, ScopeFailed, ScopePutOnHold, ScopeResumed, StepCompleted, StepStarted
 from domain.scope.steps import ConfigurationSpec, IdentitySpec, LicenseSpec, MembershipSpec, Scope, SiteSpec, Step
+from domain.stored_form import as_json
 from domain.tenant import state as tenants
 from domain.tenant.events import LicenseExpired, PurgeStarted, TenantPurged, TenantPurgeStarted, TenantRestored
 from domain.tenant.state import Tenant
@@ -119,7 +120,7 @@ def check(story: Story) -> None:
     assert world.taken_names == {"acme": TENANT}
     for step in (Step.COMMERCE, Step.CONFIGURATION, Step.IDENTITY):
         spec = left.pop((SITE, step))
-        versions = spec.model_dump()
+        versions = as_json(spec)
         assert (
             versions.get("metadata_version", snapshot.customer.metadata_version) == snapshot.customer.metadata_version
         )

@@ -13,6 +13,8 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+import msgspec
+
 from application.inbound import Inbound, Readable
 from application.ingest import Lifecycle
 from application.ports.inbox import WaitingMessage
@@ -21,7 +23,7 @@ from domain import customer as customers
 from domain.catalog import default_catalog
 from domain.commands import COMMANDS, TenantCommand, UpdateCustomer
 from domain.customer import Customer
-from domain.event import Cause, Event, Recorded
+from domain.event import Cause, Event, Recorded, Value
 from domain.policy import Guard, Policy, default_policy
 from domain.scope import state as provisioning
 from domain.scope.desired import DesiredState, desired_state
@@ -51,10 +53,16 @@ CONFLUENCE = "confluence"
 APP = "timesheets"
 
 Log = TypeVar("Log", bound=LogStore)
+V = TypeVar("V", bound=Value)
 
 SITE = Scope("site", TENANT)
 JIRA_FAMILY = Scope("family", TENANT, "jira")
 JIRA_SCOPE = Scope("product", TENANT, JIRA)
+
+
+def made(kind: type[V], content: Mapping[str, Any]) -> V:
+    """The value with that content, under the names that are stored, as if it was read."""
+    return msgspec.convert(content, kind)
 
 
 class Clock:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
-
 from domain.customer import CustomerUpdated
+from domain.event import Value
 from domain.personal import Personal, personal_paths, replace_personal
 from domain.scope.state import StepCompleted, StepStarted
+from domain.stored_form import as_json
 
 
-class Pet(BaseModel):
+class Pet(Value):
     name: Personal
     colour: str
 
 
-class House(BaseModel):
+class House(Value):
     owner: Personal | None = None
     number: int
     names: tuple[Personal, ...] = ()
@@ -37,7 +37,7 @@ def test_personal_fields_are_found_in_models_unions_and_sequences() -> None:
 
 def test_every_value_is_replaced_under_the_path_of_its_own_place() -> None:
     house = House(owner="o", number=1, names=("x", "y"), pets=(Pet(name="p", colour="red"),))
-    data = house.model_dump(mode="json")
+    data = as_json(house)
     assert replace_personal(data, PATHS, loud) == {
         "owner": "owner=o",
         "number": 1,

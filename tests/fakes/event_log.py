@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
 
+import msgspec
+
 from application.ports.clock import Clock
 from application.ports.inbox import Incoming, QuarantinedMessage, WaitingMessage
 from application.ports.work_queue import Lease, Reply, WorkItem, latest_end
@@ -21,6 +23,7 @@ from domain.event import Recorded
 from domain.faults import INTERNAL_ERROR
 from domain.personal import personal_paths, replace_personal
 from domain.scope.state import StepStarted
+from domain.stored_form import as_json
 from domain.tenant.guarded import Guarded, PendingApprovals
 from domain.times import moved
 
@@ -380,5 +383,5 @@ def _impersonal(fact: Recorded) -> Recorded:
     event, paths = fact.event, personal_paths(type(fact.event))
     if not paths:
         return fact
-    sealed = replace_personal(event.model_dump(), paths, lambda value, path: "(sealed)")
-    return replace(fact, event=type(event).model_validate(sealed))
+    sealed = replace_personal(as_json(event), paths, lambda value, path: "(sealed)")
+    return msgspec.structs.replace(fact, event=msgspec.convert(sealed, type(event)))

@@ -17,6 +17,7 @@ from threading import RLock
 from typing import Literal
 
 import psycopg
+from msgspec.structs import asdict
 
 from adapters.resources import capacity, database, entitlement, login_role, site_name
 from adapters.resources.capacity import Regions
@@ -297,6 +298,7 @@ class _Databases(Databases):
                     role=names.logins[role.product],
                     generation=order.created_generations[role.product],
                     login=role.login,
+                    rotation=role.rotation,
                 )
                 for role in sorted(spec.roles, key=lambda role: role.product)
             ),
@@ -362,9 +364,7 @@ class _Entitlements(Entitlements):
         if order.database is None or order.database.role_of(reader) is None:
             raise Retryable(f"{order.scope} has no database with a role for {reader} yet")
         self.world.pass_fence(order)
-        facts = LicenseResult(
-            **spec.model_dump(exclude={"kind"}), location=f"{order.database.schema_name}.{table_of(reader)}"
-        )
+        facts = LicenseResult(**asdict(spec), location=f"{order.database.schema_name}.{table_of(reader)}")
         self.world.entitlements[order.scope] = facts
         return facts
 

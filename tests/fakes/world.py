@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
+from msgspec.structs import asdict
+
 from adapters.resources.capacity import Regions
 from adapters.resources.database import Databases
 from adapters.resources.entitlement import Entitlements
@@ -90,9 +92,7 @@ def events_of(spec: StepSpec, created_generations: Mapping[str, int]) -> StepRes
                 ),
             )
         case LicenseSpec():
-            return LicenseResult(
-                **spec.model_dump(exclude={"kind"}), location=f"there.entitlement_{spec.product.replace('-', '_')}"
-            )
+            return LicenseResult(**asdict(spec), location=f"there.entitlement_{spec.product.replace('-', '_')}")
     assert_never(spec)
 
 

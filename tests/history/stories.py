@@ -56,6 +56,7 @@ from domain.tenant.events import Founder, TenantCreated, TenantDestroyed
 from projections import PROJECTIONS
 from projections.base import Projection
 from runtime.compose.projector import projector_engine
+from tests.domain.given import made
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CAUSE = Cause(kind="event", source="tenant:t", id="1")
@@ -137,22 +138,22 @@ class Stories:
         if dice < 0.55:
             return self._completed(scope, step)
         if dice < 0.65:
-            return StepCompleted.model_validate({**a_step, "direction": "remove"})
+            return made(StepCompleted, {**a_step, "direction": "remove"})
         if dice < 0.75:
-            return StepStarted.model_validate({**a_step, "wish": _spec(scope), "undoing": dice < 0.67})
+            return made(StepStarted, {**a_step, "wish": _spec(scope), "undoing": dice < 0.67})
         if dice < 0.8:
-            return StepFailed.model_validate({**a_step, "attempt": 1, "reason": "no", "retry_at": START})
+            return made(StepFailed, {**a_step, "attempt": 1, "reason": "no", "retry_at": START})
         if dice < 0.81:
-            return StepMissing.model_validate({**of, "step": step, "observed_version": 3, "reason": "not there"})
+            return made(StepMissing, {**of, "step": step, "observed_version": 3, "reason": "not there"})
         if dice < 0.85:
-            return StepBlocked.model_validate({**a_step, "obstacle": "room:eu", "reason": "full"})
+            return made(StepBlocked, {**a_step, "obstacle": "room:eu", "reason": "full"})
         if dice < 0.93:
-            return ScopeConverged.model_validate({**of, "level": "open", "digest": "d"})
+            return made(ScopeConverged, {**of, "level": "open", "digest": "d"})
         if dice < 0.95:
-            return ScopeFailed.model_validate({**of, "digest": "d", "step": step, "reason": "given up"})
+            return made(ScopeFailed, {**of, "digest": "d", "step": step, "reason": "given up"})
         if dice < 0.97:
-            return ScopePutOnHold.model_validate({**of, "step": step, "reason": "held"})
-        return ScopeResumed.model_validate({**of, "reason": "again"})
+            return made(ScopePutOnHold, {**of, "step": step, "reason": "held"})
+        return made(ScopeResumed, {**of, "reason": "again"})
 
     def _completed(self, scope: Scope, step: Step) -> StepCompleted:
         return StepCompleted(

@@ -12,6 +12,7 @@ from domain.scope.state import ScopeConverged, ScopeFailed, ScopePutOnHold, Scop
 from domain.scope.steps import CommerceResult, CommerceSpec, Level, Scope, Step
 from projections.base import Row
 from projections.integration import OUTBOX, PROJECTION
+from tests.domain.given import made
 from tests.projections.given import at, ensured, history, removed, rows_of, started
 
 SITE = Scope("site", "t1")
@@ -19,7 +20,8 @@ OF = {"tenant_id": "t1", "kind": "site"}
 COMPLETED = ensured(
     SITE, Step.COMMERCE, CommerceResult(customer_id="c1", known=True, name="Ada Lovelace"), generation=3
 )
-FAILED = StepFailed.model_validate(
+FAILED = made(
+    StepFailed,
     {
         **OF,
         "step": 1,
@@ -28,7 +30,7 @@ FAILED = StepFailed.model_validate(
         "attempt": 2,
         "reason": "slow",
         "retry_at": at(9),
-    }
+    },
 )
 
 
@@ -93,29 +95,29 @@ def test_a_failure_says_why_and_when_it_is_tried_again() -> None:
     [("open", "opened"), ("closed", "closed"), ("retained", "retained"), ("absent", "purged")],
 )
 def test_a_scope_that_converged_is_told_by_its_level(level: Level, word: str) -> None:
-    event = ScopeConverged.model_validate({**OF, "level": level, "digest": "d"})
+    event = made(ScopeConverged, {**OF, "level": level, "digest": "d"})
     assert told(event) == (f"tenantry.site.{word}", {"level": level, "digest": "d"})
 
 
 def test_a_product_that_began_anew_after_a_purge_is_told_as_data_lost() -> None:
-    event = ScopeConverged.model_validate({**OF, "level": "open", "digest": "d", "data_lost": True})
+    event = made(ScopeConverged, {**OF, "level": "open", "digest": "d", "data_lost": True})
     assert told(event)[1] == {"level": "open", "digest": "d", "data_lost": True}
 
 
 def test_a_scope_that_stopped_says_why() -> None:
     step = {"number": 2, "name": "site"}
-    gave_up = ScopeFailed.model_validate({**OF, "digest": "d", "step": 2, "reason": "taken"})
+    gave_up = made(ScopeFailed, {**OF, "digest": "d", "step": 2, "reason": "taken"})
     assert told(gave_up) == ("tenantry.site.failed", {"step": step, "reason": "taken"})
-    held = ScopePutOnHold.model_validate({**OF, "reason": "look"})
+    held = made(ScopePutOnHold, {**OF, "reason": "look"})
     assert told(held) == ("tenantry.site.held", {"step": None, "reason": "look"})
 
 
 def test_intents_and_waits_are_our_own_affair() -> None:
     spec = CommerceSpec(customer_id="c1", metadata_version=0, administrators_version=0)
-    blocked = StepBlocked.model_validate(
-        {**OF, "step": 2, "direction": "ensure", "generation": 1, "obstacle": "o", "reason": "r"}
+    blocked = made(
+        StepBlocked, {**OF, "step": 2, "direction": "ensure", "generation": 1, "obstacle": "o", "reason": "r"}
     )
-    resumed = ScopeResumed.model_validate({**OF, "reason": "again"})
+    resumed = made(ScopeResumed, {**OF, "reason": "again"})
     assert outbox(started(SITE, spec, Step.COMMERCE), blocked, resumed) == {}
 
 

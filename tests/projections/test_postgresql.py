@@ -44,6 +44,7 @@ from projections.placements import PLACEMENTS
 from projections.positions import POSITIONS, Halt, Move, advance, ensure, lock, standing
 from projections.sites import SITES
 from projections.writing import apply, copy
+from tests.domain.given import made
 from tests.projections.given import Model, changes_of, ensured, history, one_by_one, removed, started
 from tests.projections.test_base import CHANGES, ENTRIES, TABLES, THINGS, without_empty
 from tests.projections.test_sites import CREATED
@@ -395,10 +396,10 @@ def test_the_view_of_identities_shows_each_user_with_groups_and_permissions(conn
 
 def test_the_state_of_a_scope_is_what_its_outcome_and_obstacle_make(connection: Connection) -> None:
     of = {"tenant_id": "t1", "kind": "product", "key": "jira-software"}
-    blocked = StepBlocked.model_validate(
-        {**of, "step": 2, "direction": "ensure", "generation": 1, "obstacle": "o", "reason": "r"}
+    blocked = made(
+        StepBlocked, {**of, "step": 2, "direction": "ensure", "generation": 1, "obstacle": "o", "reason": "r"}
     )
-    gave_up = ScopeFailed.model_validate({**of, "digest": "d", "step": 2, "reason": "r"})
+    gave_up = made(ScopeFailed, {**of, "digest": "d", "step": 2, "reason": "r"})
     start = started(JIRA, MembershipSpec(product="jira-software", access="open"), Step.SITE)
     states = []
     for story in ([start], [start, blocked], [start, blocked, member(JIRA, "open")], [start, gave_up]):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from msgspec.structs import replace
+
 from domain.event import Event
 from domain.scope.state import (
     ScopeConverged,
@@ -12,11 +14,11 @@ from domain.scope.state import (
     ScopeResumed,
     StepBlocked,
     StepFailed,
-    StepStarted,
 )
 from domain.scope.steps import MembershipResult, MembershipSpec, Scope, Step
 from projections.base import Row
 from projections.provisionings import PROJECTION, PROVISIONINGS, STEPS
+from tests.domain.given import made
 from tests.projections.given import at, ensured, history, removed, rows_of, started
 
 JIRA = Scope("product", "t1", "jira")
@@ -31,8 +33,9 @@ class _Of(TypedDict):
 OF: _Of = {"tenant_id": "t1", "kind": "product", "key": "jira"}
 START = started(JIRA, MembershipSpec(product="jira", access="open"), Step.SITE, generation=1)
 DONE = ensured(JIRA, Step.SITE, MembershipResult(product="jira", access="open"), generation=1)
-UNDO = StepStarted(**{**START.model_dump(), "direction": "remove", "generation": 4, "undoing": True})
-FAILED = StepFailed.model_validate(
+UNDO = replace(START, direction="remove", generation=4, compensating=True)
+FAILED = made(
+    StepFailed,
     {
         **OF,
         "step": 2,
@@ -41,15 +44,16 @@ FAILED = StepFailed.model_validate(
         "attempt": 2,
         "reason": "no answer",
         "retry_at": at(9),
-    }
+    },
 )
-BLOCKED = StepBlocked.model_validate(
-    {**OF, "step": 2, "direction": "ensure", "generation": 1, "obstacle": "site-name:acme", "reason": "taken"}
+BLOCKED = made(
+    StepBlocked,
+    {**OF, "step": 2, "direction": "ensure", "generation": 1, "obstacle": "site-name:acme", "reason": "taken"},
 )
-CONVERGED = ScopeConverged.model_validate({**OF, "level": "open", "digest": "d1"})
-GAVE_UP = ScopeFailed.model_validate({**OF, "digest": "d1", "step": 2, "reason": "cannot be"})
-HELD = ScopePutOnHold.model_validate({**OF, "step": 2, "reason": "data_missing"})
-RESUMED = ScopeResumed.model_validate({**OF, "reason": "another wish came"})
+CONVERGED = made(ScopeConverged, {**OF, "level": "open", "digest": "d1"})
+GAVE_UP = made(ScopeFailed, {**OF, "digest": "d1", "step": 2, "reason": "cannot be"})
+HELD = made(ScopePutOnHold, {**OF, "step": 2, "reason": "data_missing"})
+RESUMED = made(ScopeResumed, {**OF, "reason": "another wish came"})
 
 
 def scope(*events: Event) -> Row:
@@ -93,7 +97,7 @@ def test_a_released_obstacle_is_gone_once_the_step_goes_on() -> None:
 
 
 def test_a_product_that_began_anew_after_a_purge_says_that_its_data_is_lost() -> None:
-    assert scope(START, DONE, CONVERGED.model_copy(update={"data_lost": True}))["reason"] == "data_lost"
+    assert scope(START, DONE, replace(CONVERGED, data_lost=True))["reason"] == "data_lost"
     assert scope(START, DONE, CONVERGED)["reason"] is None
 
 

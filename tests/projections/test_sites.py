@@ -1,5 +1,7 @@
 """Are the sites, and the products on them, what step 2 made of them?"""
 
+from msgspec.structs import replace
+
 from domain.scope.steps import Access, MembershipResult, Scope, SiteResult, Step
 from domain.tenant.events import Founder, TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
 from projections.sites import PROJECTION, SITE_PRODUCTS, SITES_BASE
@@ -45,7 +47,7 @@ def test_a_site_is_as_open_as_step_2_left_it() -> None:
 
 
 def test_a_tenant_that_is_created_again_was_created_the_first_time() -> None:
-    log = history(CREATED, CREATED.model_copy(update={"revision": 7}))
+    log = history(CREATED, replace(CREATED, revision=7))
     assert rows_of(SITES_BASE, PROJECTION, log)["t1",]["created_at"] == at(1)
 
 

@@ -20,6 +20,7 @@ from domain.scope.steps import SCOPE_STEPS, CommerceResult, Level, Scope, Step
 from projections.integration import OUTBOX, PROJECTION
 from runtime.compose import asyncapi
 from runtime.settings import Settings
+from tests.domain.given import made
 from tests.projections.given import at, ensured, history, removed, rows_of
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -43,13 +44,13 @@ def sent() -> Iterator[Event]:
     yield ensured(site, Step.COMMERCE, result, generation=3)
     yield removed(site, Step.COMMERCE, generation=4)
     failed = {"step": 1, "direction": "ensure", "generation": 3, "attempt": 2, "reason": "slow", "retry_at": at(9)}
-    yield StepFailed.model_validate({"tenant_id": "t1", "kind": "site", **failed})
+    yield made(StepFailed, {"tenant_id": "t1", "kind": "site", **failed})
     for kind in SCOPE_STEPS:
         of = {"tenant_id": "t1", "kind": kind, "key": "" if kind == "site" else "jira"}
         for level in get_args(Level):
-            yield ScopeConverged.model_validate({**of, "level": level, "digest": "d", "data_lost": level == "open"})
-        yield ScopeFailed.model_validate({**of, "digest": "d", "step": SCOPE_STEPS[kind][0], "reason": "taken"})
-        yield ScopePutOnHold.model_validate({**of, "reason": "look"})
+            yield made(ScopeConverged, {**of, "level": level, "digest": "d", "data_lost": level == "open"})
+        yield made(ScopeFailed, {**of, "digest": "d", "step": SCOPE_STEPS[kind][0], "reason": "taken"})
+        yield made(ScopePutOnHold, {**of, "reason": "look"})
 
 
 def misfits(value: Any, schema: dict[str, Any], place: str = "") -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from adapters.postgres import overview
@@ -48,7 +49,7 @@ def log(migrated_database: str) -> Iterator[PostgresEventLog]:
     log = PostgresEventLog(migrated_database, OpenKeys(), registry=NEWER)
     stories = Stories(3, tenants=8)
     append(log, stories.take(30))
-    log.record(UnitOfWork(events=[replace(recorded(RED), stream="tenant:scratch")]))
+    log.record(UnitOfWork(events=[msgspec.structs.replace(recorded(RED), stream="tenant:scratch")]))
     log.advance_mark()
     append(log, stories.take(29))
     yield log

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import asdict
 
 from adapters.provisioners.circuit_breaker import LONGEST_PAUSE, CircuitBreaker
 from application.ports.resources import Order
@@ -15,7 +16,7 @@ from domain.scope.steps import LicenseResult, Scope, Step, StepResult
 from tests.adapters.provisioners.orders import license_spec, order
 
 ORDER = order(Scope("product", "t-1", "compass"), Step.LICENSE, license_spec("compass"))
-FACTS = LicenseResult(**license_spec("compass").model_dump(exclude={"kind"}), location="there")
+FACTS = LicenseResult(**asdict(license_spec("compass")), location="there")
 AWAY = Unreachable("provisioner:compass/7", "answered 503: no room for Ada")
 
 

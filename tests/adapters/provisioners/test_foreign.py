@@ -191,6 +191,6 @@ def test_the_guide_names_every_field_of_the_wish_and_of_the_facts(
     guide = EXAMPLE.with_name("write-a-provisioner.md").read_text()
     [row] = [line for line in guide.splitlines() if line.startswith(f'| {int(step)} | `{{"kind"')]
     _, wished, told = row.strip("| ").split(" | ")
-    assert {name for name in spec.model_fields if f'"{name}"' not in wished} == {"product"}
-    repeated = {"product", *(spec.model_fields if "the same" in told else ())}
-    assert {name for name in facts.model_fields if f'"{name}"' not in told and f"`{name}`" not in told} <= repeated
+    assert {name for name in spec.__struct_fields__ if f'"{name}"' not in wished} == {"product"}
+    repeated = {"product", *(spec.__struct_fields__ if "the same" in told else ())}
+    assert {name for name in facts.__struct_fields__ if f'"{name}"' not in told and f"`{name}`" not in told} <= repeated

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from adapters.resources.login_role import Role
@@ -122,7 +123,7 @@ def test_a_role_that_was_given_more_and_a_place_that_is_open_to_others_differ() 
 def test_a_site_name_that_is_another_tenants_and_an_entitlement_that_says_more_differ() -> None:
     snapshot = one_product()
     world = as_it_should_be(snapshot)
-    richer = world.entitlements[JIRA_SCOPE].model_copy(update={"users": 10_000})
+    richer = msgspec.structs.replace(world.entitlements[JIRA_SCOPE], users=10_000)
     world = replace(world, site_names={"acme": "t-2"}, entitlements={JIRA_SCOPE: richer})
     assert sorted(found(world, snapshot)) == sorted(
         [(str(SITE), Step.SITE, "differs"), (str(JIRA_SCOPE), Step.LICENSE, "differs")]
@@ -176,7 +177,7 @@ def test_nor_one_that_was_laid_down_by_somebody_else_before_the_catalogue_change
     product = snapshot.actual(JIRA_SCOPE)
     step = product.steps[Step.LICENSE]
     assert isinstance(step.result, LicenseResult)
-    elsewhere = replace(step, result=step.result.model_copy(update={"location": location}))
+    elsewhere = replace(step, result=msgspec.structs.replace(step.result, location=location))
     moved = replace(product, steps={**product.steps, Step.LICENSE: elsewhere})
     world = replace(as_it_should_be(snapshot), entitlements={})
     assert found(world, snapshot) == [(str(JIRA_SCOPE), Step.LICENSE, "missing")]
