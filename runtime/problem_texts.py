@@ -11,6 +11,14 @@ add_texts(
                 " database_failover_seconds together; else every failover refuses all access"
             ),
         ),
+        "evidence-of-older-key": (
+            "the newest checkpoint is signed by an older key, or by none",
+            "run `tenantry audit seal` first",
+        ),
+        "evidence-without-key": (
+            "this process has no seal key, and the manifest of an evidence pack is signed",
+            "run it where the key is: set TENANTRY_SEAL_KEY_FILE",
+        ),
         "file-not-utf8": ("{what} {path} is no text in UTF-8", "correct the path"),
         "file-unreadable": ("{what} {path}: {reason}", "correct the path"),
         "kafka-client-not-installed": (
