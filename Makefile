@@ -55,9 +55,10 @@ test-fuzz: venv ## put a million fuzzed messages on a broker, each is accounted 
 test-fuzz-short: ## the same with 20,000, for CI
 	@$(MAKE) --no-print-directory test-fuzz FUZZ=20000
 
-test-access: venv ## show each refusal of access by name: tokens, the allow-list, paths, the edge
-	@$(BIN)/pytest -v -m "not access_long" tests/clients tests/cli/test_access.py tests/cli/test_service_keys.py tests/cli/test_edge.py \
-		tests/access/test_authorizer.py tests/access/test_sessions.py tests/access/test_edge.py
+test-access: venv ## show each refusal of access by name: tokens, the allow-list, paths, limits, exports, the edge, revoked keys
+	@$(BIN)/pytest -v -m "not access_long" -k "not over_a_minute" tests/clients tests/cli/test_access.py tests/cli/test_service_keys.py \
+		tests/cli/test_edge.py tests/cli/test_export_grants.py tests/access --ignore tests/access/test_egress.py \
+		--ignore tests/access/test_planted.py --ignore tests/access/test_edge_fails_closed.py --ignore tests/access/test_tls_and_limits.py
 
 test-access-long: venv ## 1,000,000 mutated tokens, none accepted
 	@$(BIN)/pytest -q -s -m access_long tests/clients
