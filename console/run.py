@@ -20,6 +20,7 @@ from console.desks import Desks
 from console.live import Live
 from console.pages import PAGES
 from console.rendering import Renderer
+from console.samples import Samples
 from domain.errors import Unavailable, UsageError, problem
 from runtime.compose.console import ConsoleParts
 from runtime.proposal import account
@@ -66,17 +67,20 @@ class RunningConsole:
     """The application with what it stands on, for as long as the block lasts. In the loop's thread."""
 
     def __init__(self, made_of: ConsoleParts, access: Access) -> None:
-        self._desks = Desks(made_of)
+        self.samples = Samples(made_of.reader)
+        self._desks = Desks(made_of, self.samples)
         self.live = Live(made_of.movements, made_of.listener)
         self._console = Console(access, self._desks, self.live, Renderer(access.form_token))
         self.app: ASGIApp = self._console.app(PAGES)
 
     async def __aenter__(self) -> RunningConsole:
         self.live.start()
+        self.samples.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.live.stop)
+        await asyncio.to_thread(self.samples.stop)
         self._desks.close()
 
 
