@@ -62,7 +62,7 @@ def served(desk: Desk, tmp_path: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def context(chromium: Chromium) -> Iterator[BrowserContext]:
-    made = chromium.new_context(viewport={"width": 1000, "height": 640}, color_scheme="light")
+    made = chromium.new_context(viewport={"width": 960, "height": 540}, color_scheme="light")
     made.set_default_timeout(SECONDS)
     yield made
     made.close()
