@@ -10,7 +10,7 @@ import pytest
 
 from tenantry_client.asap import Refused, Signer, SigningKey, Verifier
 from tenantry_client.context.keys import ContextKeys
-from tenantry_client.context.lease import lease_path, now_ns
+from tenantry_client.context.lease import LEASE_END, lease_path, now_ns
 from tenantry_client.context.store import StoreWriter
 from tenantry_client.context.tenancy import Tenancy
 from tenantry_client.context.wire import FORMAT, Changes, Hello, KeyChange
@@ -82,7 +82,11 @@ def test_a_key_that_is_published_later_counts(host: Host) -> None:
 
 
 def test_when_the_lease_is_over_no_key_counts_and_a_remembered_token_ends_with_it(host: Host) -> None:
-    host.writer.lease.words[4] = now_ns() + 300_000_000
+    assert host.code() == ""
+    host.writer.lease.words[LEASE_END] = now_ns() + 300_000_000
+    fresh = Verifier("engine", host.keys, may_call=lambda _: True)
+    fresh.verify(SIGNER.token("engine"))
+    host.verifier = fresh
     assert host.code() == ""
     time.sleep(0.35)
     assert host.code() == "key-unavailable"
