@@ -129,6 +129,11 @@ class Signer:
         encoded = base64.b64encode(_ED25519 + self.private).decode()
         return f"{_PRIVATE}{self.name}+{self.verifier.key_hash.hex()}+{encoded}"
 
+    def signature(self, text: bytes) -> str:
+        """The line of a signed note over another text than a checkpoint; the text ends with a line break."""
+        signature = Ed25519PrivateKey.from_private_bytes(self.private).sign(text)
+        return f"— {self.name} {base64.b64encode(self.verifier.key_hash + signature).decode()}\n"
+
     def sign(self, checkpoint: Checkpoint) -> Note:
         signature = Ed25519PrivateKey.from_private_bytes(self.private).sign(checkpoint.text().encode())
         return Note(checkpoint, ((self.name, self.verifier.key_hash + signature),))

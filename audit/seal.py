@@ -26,6 +26,7 @@ from audit.checkpoints import Checkpoint, Keyring, Note, key_ids
 from audit.last_signed import LastSigned
 from audit.merkle import (
     HASH_BYTES,
+    Subtrees,
     consistency_proof,
     inclusion_proof,
     leaf_hash,
@@ -201,21 +202,32 @@ class Seal:
                 position: int | None = event
             else:
                 position = self._store.find(event, lambda done, total: say(Progress(done, total, done)))
-            leaf = self._leaf(position) if position is not None else None
-            note = self._newest()
-            found = self._place(position) if position is not None else None
-            if position is None or (leaf is None and found is None):
+            if position is None:
                 raise UsageError(problem("event-unknown", event=event))
-            if found is None:
-                if position <= note.checkpoint.position:
-                    raise Tampered(problem("event-inserted", position=position))
-                raise UsageError(problem("event-not-sealed", position=position))
-            index, sealed_hash = found
-            if leaf is None or leaf_hash(leaf) != sealed_hash:
-                what = "deleted" if leaf is None else "changed"
-                raise Tampered(problem("event-differs-from-seal", position=position, what=what))
-            checkpoint = note.checkpoint
-            path = self._asked(inclusion_proof, index, checkpoint.size)
+            return self._proved(position, self._newest(), subtrees(self._tile))
+
+    def prove_each(self, positions: Sequence[int], note: Note) -> list[Inclusion]:
+        """Proofs of these events, all of them by this checkpoint. Raises as `prove`."""
+        with self._store.looking():
+            root = subtrees(self._tile)
+            return [self._proved(position, note, root) for position in positions]
+
+    def _proved(self, position: int, note: Note, root: Subtrees) -> Inclusion:
+        leaf, found, checkpoint = self._leaf(position), self._place(position), note.checkpoint
+        if leaf is None and found is None:
+            raise UsageError(problem("event-unknown", event=position))
+        if found is None:
+            if position <= checkpoint.position:
+                raise Tampered(problem("event-inserted", position=position))
+            raise UsageError(problem("event-not-sealed", position=position))
+        index, sealed_hash = found
+        if leaf is None or leaf_hash(leaf) != sealed_hash:
+            what = "deleted" if leaf is None else "changed"
+            raise Tampered(problem("event-differs-from-seal", position=position, what=what))
+        try:
+            path = inclusion_proof(index, checkpoint.size, root)
+        except ValueError as error:
+            raise Tampered(problem("seal-tree-broken", reason=error)) from error
         if not verify_inclusion(sealed_hash, index, checkpoint.size, path, checkpoint.root):
             raise Tampered(problem("seal-path-broken", position=position))
         return Inclusion(position, index, leaf, sealed_hash, path, note)
@@ -261,12 +273,6 @@ class Seal:
             return None
         within = at // 8
         return tile.number * TILE + within, tile.hashes[within * HASH_BYTES :][:HASH_BYTES]
-
-    def _asked(self, proof: Callable[..., list[bytes]], *sizes: int) -> list[bytes]:
-        try:
-            return proof(*sizes, subtrees(self._tile))
-        except ValueError as error:
-            raise Tampered(problem("seal-tree-broken", reason=error)) from error
 
     def _tile(self, level: int, number: int) -> bytes:
         return self._store.tile(level, number)

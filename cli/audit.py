@@ -13,7 +13,7 @@ import typer
 
 from audit.checkpoints import Note, key_ids
 from audit.verification import Verified
-from cli import audit_intake, check
+from cli import audit_intake, check, evidence
 from cli import export as exports
 from cli.command import DataDir, command, settings_of
 from cli.export import kept_checkpoint
@@ -39,6 +39,7 @@ app.command()(check.scopes)
 app.command()(audit_intake.intake)
 app.command()(exports.export)
 app.command()(exports.export_keys)
+app.command()(evidence.evidence)
 
 
 @app.command()

@@ -28,10 +28,11 @@ from history import timeline as timelines
 from history.as_of import differences
 from history.customer_sentence import sentence_for_customer
 from history.explain import Explained
-from history.story import cause_as_json, place_of
+from history.story import place_of
 from history.timeline import TimelineEntry
 from runtime.compose import Parts, utc_now
 from runtime.compose.contexts import in_force_stream_of
+from runtime.reports.explanation import explained_data
 from runtime.reports.tenant import events_until, tell_at
 from runtime.reports.timeline import entries_of, entry_data
 
@@ -147,9 +148,7 @@ def explain(
         str | None, typer.Option("--at", metavar="TIME|POSITION", help=f"{MOMENT_HELP} Without it: now.")
     ] = None,
     product: Product = None,
-    for_customer: Annotated[
-        bool, typer.Option("--for-customer", help="Print a sentence that can be text to the customer.")
-    ] = False,
+    for_customer: Annotated[bool, typer.Option("--for-customer", help="Print a sentence for the customer.")] = False,
 ) -> Report:
     """Explain why a product of a tenant (or each one) was usable or not at a moment, back to the message on Kafka."""
     _scopes_of(parts, tenant, product)
@@ -167,7 +166,9 @@ def explain(
         for each in products
     ]
     proofs = [_in_force(parts, each) for each in found]
-    explained = [{**_explained(each), "in_force": _proof(*proof)} for each, proof in zip(found, proofs, strict=True)]
+    explained = [
+        {**explained_data(each), "in_force": _proof(*proof)} for each, proof in zip(found, proofs, strict=True)
+    ]
     sentences = [sentence_for_customer(each, name=then.catalog[each.product].name) for each in found]
     explained = [{**each, "for_customer": text} for each, text in zip(explained, sentences, strict=True)]
     data = {"tenant_id": tenant, "at": _moment_data(moment), "products": explained}
@@ -265,47 +266,6 @@ def _proof(since: int | None, proof: Proof | None) -> dict[str, Any] | None:
         return None
     found = {"time": proof.time, "position": proof.position, "up_to": proof.up_to} if proof is not None else None
     return {"since": since, "proof": found}
-
-
-def _explained(explained: Explained) -> dict[str, Any]:
-    return {
-        "product": explained.product,
-        "usable": explained.usable,
-        "lacking": explained.lacking,
-        "desired": explained.spec,
-        "as_recorded": explained.doubts,
-        "desired_state": [{"reason": each.text, "since": _chain(each.since)} for each in explained.desired_state],
-        "awaiting": [{"reason": each.text, "since": _chain(each.since)} for each in explained.awaiting],
-        "level": explained.level,
-        "level_since": _chain(explained.level_since),
-        "level_last": _chain(explained.level_last),
-        "data_lost": explained.data_lost,
-        "standing": [
-            {
-                "scope": str(each.scope),
-                "state": each.state,
-                "reason": each.reason,
-                "step": each.at.step and {"number": int(each.at.step), "name": STEP_NAMES[each.at.step]},
-                "attempts": each.at.attempts,
-                "retry_at": each.at.retry_at,
-            }
-            for each in explained.standing
-        ],
-    }
-
-
-def _chain(chain: Sequence[Recorded]) -> list[dict[str, Any]]:
-    return [
-        {
-            "event": recorded.event.TOPIC,
-            "stream": recorded.stream,
-            "version": recorded.version,
-            "position": recorded.position,
-            "time": recorded.time,
-            "cause": cause_as_json(recorded.cause),
-        }
-        for recorded in chain
-    ]
 
 
 # -- moments --------------------------------------------------------------------------------------------------------

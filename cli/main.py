@@ -5,13 +5,21 @@ from __future__ import annotations
 import io
 import sys
 import traceback
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
 
 from cli.commands import COMMANDS, LoadedCommands
 from cli.output import OutputLost, complain, err, open_closed_streams, out, show_traceback
+
+
+class Completion(NamedTuple):
+    """What a shell is given to choose from, in the shape that Typer's completion asks for."""
+
+    value: str
+    help: str
+    type: str = "plain"
 
 
 class Commands(TyperGroup):
@@ -24,6 +32,10 @@ class Commands(TyperGroup):
         """The lines of the registry, for which no command is imported."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.line) for name, entry in COMMANDS.items()])
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ARG002 - Typer's signature
+        """The commands of the registry that begin so; none is imported for it."""
+        return [Completion(name, entry.line) for name, entry in COMMANDS.items() if name.startswith(incomplete)]
 
     def main(self, *args: Any, **options: Any) -> Any:
         try:
@@ -57,7 +69,6 @@ app = typer.Typer(
     name="tenantry",
     help="The control plane of a multi-tenant cloud: provisions what is licensed, keeps it so, and proves it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

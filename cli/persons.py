@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -20,12 +20,12 @@ Persons = Annotated[
     bool, typer.Option("--persons", help="Show names, addresses and contacts: recorded as an act, with your --reason.")
 ]
 
-_PERSONAL: Final = {each.name: each.personal for each in READ_MODELS if each.personal}
+PERSONAL: Final = {each.name: each.personal for each in READ_MODELS if each.personal}
 
 
 def hidden(data: dict[str, Any]) -> dict[str, Any]:
     """The report on a tenant, without persons."""
-    return {name: _hidden(each, _PERSONAL[name]) if name in _PERSONAL else each for name, each in data.items()}
+    return {name: _hidden(each, PERSONAL[name]) if name in PERSONAL else each for name, each in data.items()}
 
 
 def _hidden(value: Any, columns: frozenset[str]) -> Any:
@@ -48,12 +48,19 @@ def hidden_differences(found: Sequence[tuple[str, Any, Any]]) -> list[tuple[str,
 
 def _covered(where: str, value: Any) -> Any:
     name, *rest = where.split(".")
-    return HIDDEN if value is not None and _PERSONAL.get(name, frozenset()) & set(rest) else value
+    return HIDDEN if value is not None and PERSONAL.get(name, frozenset()) & set(rest) else value
 
 
-def record_shown(parts: Parts, tenant_id: str, *, reason: str | None, by: str) -> None:
+def record_shown(
+    parts: Parts,
+    tenant_id: str,
+    *,
+    reason: str | None,
+    by: str,
+    what: Literal["persons", "evidence"] = "persons",
+) -> None:
     """The act, recorded before anything is shown. Raises UsageError where no reason is given."""
     if reason is None:
         raise UsageError(problem("persons-without-reason"))
-    act = PersonalDataShown(tenant_id=tenant_id, what="persons", operator=by, reason=reason)
+    act = PersonalDataShown(tenant_id=tenant_id, what=what, operator=by, reason=reason)
     acts_of(parts).record(act, by=Operator.parse(by))

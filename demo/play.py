@@ -28,6 +28,7 @@ from cli.command import AsJson, command
 from cli.output import Styled, Table, Terminal, err, out, print_json, table
 from cli.progress import Bars, bars
 from cli.show import tables_of
+from demo import access
 from demo.entries import Entry, write
 from demo.oracle import Disagreement, Expected, compare, expect
 from demo.settling import settled
@@ -127,13 +128,15 @@ class Report:
     status: dict[str, Any]
     quarantine: list[dict[str, Any]]
     waiting: list[dict[str, Any]]
+    requests: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     cpu_seconds: float = 0.0
 
     @property
     def agreed(self) -> bool:
-        """Whether everything is as expected, and the stream had a product at every level."""
-        return not self.disagreements and all(self.levels.values())
+        """Whether everything is as expected, at the edge as well, and the stream had a product at every level."""
+        as_expected = all(each["is_as_expected"] for each in self.requests)
+        return not self.disagreements and all(self.levels.values()) and as_expected
 
     def to_dict(self) -> dict[str, Any]:
         report = {"agreed": self.agreed, **{name: getattr(self, name) for name in self.__slots__}}
@@ -204,6 +207,7 @@ def _run(directory: Path, *, tenants: int, seed: int, show: bool) -> Report:
         with Parts(settings, supervisor.endpoints) as parts:
             _play(parts, entries, clock, show=show)
             report = _judge(parts, directory, len(entries), clock, show=show)
+            _through_the_edge(parts, supervisor.context_url, directory, report, clock, show=show)
     finally:
         drain.set()
         watch.join()
@@ -273,6 +277,21 @@ def _judge(parts: Parts, directory: Path, messages: int, clock: _Clock, *, show:
                 out.print(each)
                 out.print()
     return report
+
+
+def _through_the_edge(
+    parts: Parts, context_url: str | None, directory: Path, report: Report, clock: _Clock, *, show: bool
+) -> None:
+    """A request from outside to the tenant's database and back, and three that are refused."""
+    if context_url is None:
+        return
+    with clock.section("edge"):
+        found = access.requests(parts, context_url, directory)
+    report.requests = [{**each._asdict(), "is_as_expected": each.is_as_expected} for each in found]
+    if show:
+        rows = [(each.what, each.status, each.answer, f"{each.milliseconds:.1f} ms") for each in found]
+        out.print(table("requests from outside, through the edge", ("request", "status", "answer", "took"), rows))
+        out.print()
 
 
 def _quarantined(parts: Parts) -> list[dict[str, Any]]:

@@ -113,6 +113,7 @@ class Databases(StepExecutor, Resource):
                     role=names.logins[role.product],
                     generation=order.created_generations[role.product],
                     login=role.login,
+                    rotation=role.rotation,
                 )
                 for role in sorted(spec.roles, key=lambda role: role.product)
             ),
@@ -261,7 +262,7 @@ class Databases(StepExecutor, Resource):
                 connection,
                 names.logins[role.product],
                 group=names.group,
-                password=role_password(self._master_key, order.scope, role.product, generation),
+                password=role_password(self._master_key, order.scope, role.product, generation, rotation=role.rotation),
                 login=role.login,
                 schema=schema,
                 sessions=self._sessions_per_role,

@@ -41,14 +41,14 @@ from domain.stream_name import ResourceName
 _PAUSE_SECONDS: Final = 0.025
 
 
-def role_password(master_key: bytes, scope: Scope | str, product: str, generation: int) -> str:
+def role_password(master_key: bytes, scope: Scope | str, product: str, generation: int, *, rotation: int = 0) -> str:
     """The password of a product's login role; it is derived from the master key, and stored nowhere.
 
-    `scope` is the family's; `generation` the one that the role is named after (`RoleFacts.generation`).
+    `scope` is the family's; `generation` the one that the role is named after (`RoleResult.generation`). `rotation` is
+    the version of its last rotation; 0 where there was none.
     """
-    return base64.urlsafe_b64encode(
-        hmac.new(master_key, f"{scope}/{product}/{generation}".encode(), hashlib.sha256).digest()
-    ).decode()
+    derived_from = f"{scope}/{product}/{generation}" + (f"/{rotation}" if rotation else "")
+    return base64.urlsafe_b64encode(hmac.new(master_key, derived_from.encode(), hashlib.sha256).digest()).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,9 @@ class LoginRoles(Resource):
             open_ = [family for family in made if Place.of(family.result) in places]  # data_missing tells of the others
             roles = _roles(connection, [family.result for family in open_])
             derived = {
-                role.role: role_password(self._master_key, family.actual.scope, role.product, role.generation)
+                role.role: role_password(
+                    self._master_key, family.actual.scope, role.product, role.generation, rotation=role.rotation
+                )
                 for family in open_
                 for role in family.result.roles
             }

@@ -67,6 +67,34 @@ def test_status_of_a_database_that_answers_imports_no_more(tmp_path: Path, migra
     assert not imported_by(tmp_path, "status", "--json", said='"intake"') & FOR_STATUS
 
 
+def completed(words: str, tmp_path: Path, shell: str = "bash") -> tuple[list[str], set[str]]:
+    """What a shell is given for the last word, and what was imported for it."""
+    file = tmp_path / "modules.json"
+    number = str(len(words.split(" ")) - 1)
+    variables = {"_TENANTRY_COMPLETE": f"complete_{shell}", "COMP_WORDS": words, "COMP_CWORD": number}
+    variables |= {"_TYPER_COMPLETE_ARGS": words}
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(file)],
+        cwd=tmp_path,
+        env={**os.environ, **variables, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ran.stdout.split(), set(json.loads(file.read_text()))
+
+
+def test_a_shell_completes_commands_without_importing_any(tmp_path: Path) -> None:
+    found, imported = completed("tenantry ru", tmp_path)
+    assert found == ["runs"]
+    assert not imported & (FOR_HELP - {"rich", "pydantic"}), "Typer itself asks whether pydantic is there"
+    assert completed("tenantry ", tmp_path)[0] == list(COMMANDS)
+    assert "resumes" not in completed("tenantry runs re", tmp_path)[0]
+    assert {"retry", "rehearse", "release"} <= set(completed("tenantry runs re", tmp_path)[0])
+    assert "--until" in completed("tenantry wait --u", tmp_path)[0]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_of_the_registry_is_there_and_has_one_line(name: str) -> None:
     assert LoadedCommands()[name].name == name
