@@ -54,7 +54,6 @@ add_texts(
         "limits-service-not-installed": ("the limits service needs uvicorn", "install tenantry[context]"),
         "lost-database-unnamed": ("name the lost database", "--family KEY, or --product KEY of that family"),
         "evidence-unwritable": ("{path} cannot be written: {reason}", "name another with --out"),
-        "duration-malformed": ("{text} is no time of at most {longest} days", "write it as 90s, 30m, 2h or 1d12h"),
         "message-no-number": ("{wrong} is no number of a message", "see `tenantry quarantine list`"),
         "messages-named-twice": (
             "messages are named in two ways",

@@ -83,7 +83,7 @@ def _twin(ask: Ask) -> str:
 
 def _shown(value: object) -> object:
     """A value in a template: a dash for none, a time as a clock shows it, foreign text made visible."""
-    if value is None or value == "":
+    if value is None:
         return "–"
     if isinstance(value, datetime):
         return _clock(value)

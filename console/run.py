@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import secrets
 import threading
 from collections.abc import Callable
@@ -35,14 +36,16 @@ class ConsoleAddress:
     port: int = 0
 
 
-def access_of(settings: Settings, place: ConsoleAddress, *, token: str | None = None) -> Access:
+def access_of(settings: Settings, place: ConsoleAddress) -> Access:
     """On the loopback a token, elsewhere proxies alone. Raises UsageError where anybody could come in."""
     is_loopback = place.host in LOOPBACK
     if not is_loopback and not settings.console_proxies:
         raise UsageError(problem("console-without-proxy", host=place.host))
+    given = settings.console_token.get_secret_value() if settings.console_token is not None else None
+    token = given or secrets.token_urlsafe(24)
     return Access(
-        secret=secrets.token_bytes(32),
-        token=(token or secrets.token_urlsafe(24)) if is_loopback else None,
+        secret=hmac.digest(token.encode(), b"tenantry.console.forms.v1", "sha256"),
+        token=token if is_loopback else None,
         account=account(),
         hosts=LOOPBACK if is_loopback and not settings.console_proxies else frozenset(),
         proxies=Proxies(

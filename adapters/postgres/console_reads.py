@@ -136,8 +136,7 @@ class ConsoleReader:
 
 
 _POSITION: Final = (
-    "SELECT coalesce((SELECT min(position) FROM projection_positions WHERE name <> 'integration'),"
-    " (SELECT position FROM high_water_mark)) AS position"
+    "SELECT coalesce((SELECT min(position) FROM projection_positions WHERE name <> 'integration'), 0) AS position"
 )
 
 _STEP: Final = (

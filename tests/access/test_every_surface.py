@@ -85,6 +85,7 @@ LISTENERS = {
     "console/run.py": "console",
     "context/service/run.py": "context service, with its metrics on a listener of their own, and credential service",
     "context/sidecar/run.py": "context sidecar: a Unix socket, for processes of this host alone",
+    "demo/access.py": "the demo's proxy, authorizer and application: on this machine alone, while it runs",
     "workers/probes.py": "metrics and probes of a worker: on this machine, unless it is set otherwise",
 }
 """Callbacks of provisioners have no listener of ours: they come as signed messages on Kafka (ADR 11)."""
