@@ -37,7 +37,7 @@ from domain.times import in_utc
 METADATA: Final = MetaData()
 """Every table and view of the read models, without a schema: `schema_translate_map` builds them elsewhere."""
 
-WITH_ROOM: Final = {"fillfactor": 90}
+FREE_SPACE: Final = {"fillfactor": 90}
 """Of a table whose rows are written again and again: the new version finds room on the old one's page, and no index
 has to be written (docs/adr/0022)."""
 
