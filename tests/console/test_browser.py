@@ -368,6 +368,7 @@ def test_pages_have_names_contrast_and_fit_at_200_percent(
             "/health",
         ):
             page.goto(served.url + path)
+            assert page.locator("[data-code]").count() == 0, f"{path} is an error"
             assert page.evaluate(_WIDER) is False, f"{path} is wider than the window"
             assert page.evaluate(_NAMELESS) == [], path
             assert page.evaluate(_FAINT) == [], path
