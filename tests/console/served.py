@@ -67,4 +67,4 @@ class Served:
     def _environment(self) -> Mapping[str, str]:
         paths = os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")])
         given = {f"TENANTRY_{name.upper()}": value for name, value in self._settings.items()}
-        return {**os.environ, "PYTHONPATH": paths, "TENANTRY_CONSOLE_TOKEN": TOKEN, **given}
+        return {**os.environ, "PYTHONPATH": paths, "LOGNAME": "ada", "TENANTRY_CONSOLE_TOKEN": TOKEN, **given}

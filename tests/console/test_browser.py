@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -57,7 +62,7 @@ def served(desk: Desk, tmp_path: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def context(chromium: Chromium) -> Iterator[BrowserContext]:
-    made = chromium.new_context(viewport={"width": 1000, "height": 640}, color_scheme="light")
+    made = chromium.new_context(viewport={"width": 960, "height": 540}, color_scheme="light")
     made.set_default_timeout(SECONDS)
     yield made
     made.close()
@@ -107,7 +112,7 @@ class Pictures:
     def __call__(self, page: Page, name: str) -> None:
         if self._folder is not None:
             self._folder.mkdir(exist_ok=True)
-            page.screenshot(path=self._folder / f"{name}.png")
+            page.screenshot(path=self._folder / f"{name}.png", caret="initial")  # or it adds a style of its own
 
 
 def many_tenants(desk: Desk, count: int) -> None:
@@ -363,6 +368,7 @@ def test_pages_have_names_contrast_and_fit_at_200_percent(
             "/health",
         ):
             page.goto(served.url + path)
+            assert page.locator("[data-code]").count() == 0, f"{path} is an error"
             assert page.evaluate(_WIDER) is False, f"{path} is wider than the window"
             assert page.evaluate(_NAMELESS) == [], path
             assert page.evaluate(_FAINT) == [], path
@@ -391,6 +397,37 @@ def test_everything_can_be_read_and_an_act_sent_without_javascript(
     finally:
         context.close()
     assert JIRA
+
+
+def test_the_demo_prints_the_address_of_its_console_and_stays_until_it_is_interrupted(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    program = "from cli.main import main; main()"
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")])
+    demo = subprocess.Popen(
+        [sys.executable, "-c", program, "demo", "--console", "--json", "--tenants", "24"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert demo.stderr is not None
+        address = next(line.split()[1] for line in demo.stderr if line.startswith("console"))
+        page = chromium.new_page()
+        page.goto(address)
+        page.locator("#live", has_text="live").wait_for()
+        assert any("until Ctrl-C" in line for line in demo.stderr)
+        page.goto(address.partition("?")[0] + "tenants")
+        assert page.locator("table.rows tbody tr").count() >= 24
+        page.close()
+        demo.send_signal(signal.SIGINT)
+        output, _ = demo.communicate(timeout=120)
+        assert json.loads(output)["agreed"] is True
+        assert demo.returncode == 0
+    finally:
+        demo.kill()
 
 
 _WIDER = "() => document.documentElement.scrollWidth > document.documentElement.clientWidth + 1"
