@@ -81,11 +81,17 @@ SURFACES = {
 
 LISTENERS = {
     "access/edge/process.py": "edge authorizer: on this machine alone, as edge.toml is checked for",
+    "cli/console.py": "console",
+    "cli/context_service.py": "context service",
+    "cli/credential_service.py": "credential service: behind Protection; tests/context holds its refusals",
+    "cli/edge.py": "edge authorizer",
     "cli/limits_service.py": "limits service",
     "console/run.py": "console",
     "context/service/run.py": "context service, with its metrics on a listener of their own, and credential service",
     "context/sidecar/run.py": "context sidecar: a Unix socket, for processes of this host alone",
     "demo/access.py": "the demo's proxy, authorizer and application: on this machine alone, while it runs",
+    "demo/watching.py": "console of the demo, on this machine alone, while it runs",
+    "workers/roles.py": "context service of `up`, on this machine alone",
     "workers/probes.py": "metrics and probes of a worker: on this machine, unless it is set otherwise",
 }
 """Callbacks of provisioners have no listener of ours: they come as signed messages on Kafka (ADR 11)."""
@@ -98,6 +104,8 @@ def serves(tree: ast.AST) -> bool:
     for node in ast.walk(tree):
         name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
         is_uvicorn = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "uvicorn"
+        if isinstance(node, ast.ImportFrom) and {each.name for each in node.names} & {"run_app", "serve"}:
+            return True
         if name in SERVING or (is_uvicorn and name in {"run", "Server", "Config"}):
             return True
     return False
