@@ -69,11 +69,11 @@ test-edge: $(VENV)/.edge-installed ## real Envoy (and nginx, where it is): 100,0
 test-edge-short: $(VENV)/.edge-installed ## the same with 1,800 requests, for CI
 	@$(BIN)/pytest -q -rs -m "not edge_long" tests/access
 
-test-context: venv ## hold the tenant context to its promises: ten mutants, then kills and faults for 10 minutes; SECONDS=n, SEED=n
-	@$(BIN)/pytest -q -s -m context_long tests/context --context-seconds $(or $(SECONDS),600) $(if $(SEED),--context-seed $(SEED))
+test-context: venv ## hold the tenant context to its promises: ten mutants, then two campaigns of kills, 5 minutes each; SECONDS=n, SEED=n
+	@$(BIN)/pytest -q -s -m context_long tests/context --context-seconds $(or $(SECONDS),300) $(if $(SEED),--context-seed $(SEED))
 
-test-context-short: venv ## the same with 2 minutes of kills and faults and no mutants, for CI
-	@$(BIN)/pytest -q -s -m context_long tests/context -k "kills" --context-seconds 120
+test-context-short: venv ## the same with a minute for each campaign and no mutants, for CI
+	@$(BIN)/pytest -q -s -m context_long tests/context -k "kills" --context-seconds 60
 
 test-console: $(VENV)/.browser-installed ## go through the console with a real Chromium; PICTURES=1 takes the pictures of its page in docs/
 	@$(BIN)/pytest -q -rs -m browser tests/console $(if $(PICTURES),--pictures)

@@ -229,7 +229,7 @@ _HEALTH: Final = {
     " FROM (SELECT due_at FROM wakes WHERE due_at <= now() ORDER BY due_at, number LIMIT 10000) AS due",
     "sweep": _SWEEP,
     "database": "SELECT current_setting('transaction_read_only') = 'on' AS read_only,"
-    " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
+    " (SELECT sum(numbackends)::int FROM pg_stat_database) AS connections,"
     " current_setting('max_connections')::int AS max_connections",
 }
 _HEALTH_ROWS: Final = {

@@ -155,6 +155,7 @@
       new uPlot({
         width: Math.min(place.clientWidth || 600, 900), height: 180, title: given.title,
         series: [{}, ...given.names.map((label, n) => ({ label, stroke: colours[n % colours.length], width: 2 }))],
+        scales: { x: { range: (_, from, to) => [Math.min(from, to - 3600), to] } },  // an hour at least
         axes: [{ stroke: ink }, { stroke: ink }],
       }, [given.times, ...given.values], place);
     });

@@ -400,7 +400,7 @@ def test_everything_can_be_read_and_an_act_sent_without_javascript(
 
 
 def test_the_demo_prints_the_address_of_its_console_and_stays_until_it_is_interrupted(
-    chromium: Chromium, tmp_path: Path, picture: Pictures
+    chromium: Chromium, tmp_path: Path
 ) -> None:
     program = "from cli.main import main; main()"
     paths = os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")])
@@ -421,7 +421,6 @@ def test_the_demo_prints_the_address_of_its_console_and_stays_until_it_is_interr
         assert any("until Ctrl-C" in line for line in demo.stderr)
         page.goto(address.partition("?")[0] + "tenants")
         assert page.locator("table.rows tbody tr").count() >= 24
-        picture(page, "demo")
         page.close()
         demo.send_signal(signal.SIGINT)
         output, _ = demo.communicate(timeout=120)

@@ -83,6 +83,7 @@ def test_the_health_shows_positions_and_what_is_due(desk: Desk, browser: Browser
     assert health["lags"][0] == {"what": "log", "position": last, "lag": None, "halted": None}
     assert {row["what"] for row in health["lags"]} >= {"projection sites", "outbox to Kafka", "seal"}
     assert health["due"]["scopes"] == 0
+    assert 0 < health["database"]["connections"] < health["database"]["max_connections"]
     assert browser.get("/health").status == 200
 
 
