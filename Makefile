@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-kafka test-saga test-saga-short test-lesson test-outages test-outages-short test-fuzz test-fuzz-short \
-	test-access test-access-long test-edge test-edge-short test-endurance test-context test-context-short test-bench bench lint format lock schemas vectors clean
+	test-access test-access-long test-edge test-edge-short test-endurance test-context test-context-short test-console test-bench bench lint format lock schemas vectors clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -25,7 +25,7 @@ demo: venv ## watch at least 60 tenants go through the seven steps, then check t
 	@$(BIN)/tenantry demo
 
 test: venv ## run all tests but the long proofs: of the saga, the lesson, the outages, endurance, the fuzz, a million tokens
-	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long and not edge_long and not endurance" -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long and not edge_long and not endurance and not browser" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-endurance: venv ## the tests of tens of seconds each: stops and kills of everything, restarts, waits, 100,000 damaged messages
 	@$(BIN)/pytest -q -m endurance -n 3 --dist load
@@ -55,9 +55,10 @@ test-fuzz: venv ## put a million fuzzed messages on a broker, each is accounted 
 test-fuzz-short: ## the same with 20,000, for CI
 	@$(MAKE) --no-print-directory test-fuzz FUZZ=20000
 
-test-access: venv ## show each refusal of access by name: tokens, the allow-list, paths, the edge
-	@$(BIN)/pytest -v -m "not access_long" tests/clients tests/cli/test_access.py tests/cli/test_service_keys.py tests/cli/test_edge.py \
-		tests/access/test_authorizer.py tests/access/test_sessions.py tests/access/test_edge.py
+test-access: venv ## show each refusal of access by name: tokens, the allow-list, paths, limits, exports, the edge, revoked keys
+	@$(BIN)/pytest -v -m "not access_long" -k "not over_a_minute" tests/clients tests/cli/test_access.py tests/cli/test_service_keys.py \
+		tests/cli/test_edge.py tests/cli/test_export_grants.py tests/access --ignore tests/access/test_egress.py \
+		--ignore tests/access/test_planted.py --ignore tests/access/test_edge_fails_closed.py --ignore tests/access/test_tls_and_limits.py
 
 test-access-long: venv ## 1,000,000 mutated tokens, none accepted
 	@$(BIN)/pytest -q -s -m access_long tests/clients
@@ -68,11 +69,14 @@ test-edge: $(VENV)/.edge-installed ## real Envoy (and nginx, where it is): 100,0
 test-edge-short: $(VENV)/.edge-installed ## the same with 1,800 requests, for CI
 	@$(BIN)/pytest -q -rs -m "not edge_long" tests/access
 
-test-context: venv ## hold the tenant context to its promises: ten mutants, then kills and faults for 10 minutes; SECONDS=n, SEED=n
-	@$(BIN)/pytest -q -s -m context_long tests/context --context-seconds $(or $(SECONDS),600) $(if $(SEED),--context-seed $(SEED))
+test-context: venv ## hold the tenant context to its promises: ten mutants, then two campaigns of kills, 5 minutes each; SECONDS=n, SEED=n
+	@$(BIN)/pytest -q -s -m context_long tests/context --context-seconds $(or $(SECONDS),300) $(if $(SEED),--context-seed $(SEED))
 
-test-context-short: venv ## the same with 2 minutes of kills and faults and no mutants, for CI
-	@$(BIN)/pytest -q -s -m context_long tests/context -k "kills" --context-seconds 120
+test-context-short: venv ## the same with a minute for each campaign and no mutants, for CI
+	@$(BIN)/pytest -q -s -m context_long tests/context -k "kills" --context-seconds 60
+
+test-console: $(VENV)/.browser-installed ## go through the console with a real Chromium; PICTURES=1 takes the pictures of its page in docs/
+	@$(BIN)/pytest -q -rs -m browser tests/console $(if $(PICTURES),--pictures)
 
 test-bench: venv ## run one bench in small, to see that it runs
 	@$(BIN)/pytest -q -m bench tests/benchmarks
@@ -138,6 +142,10 @@ $(VENV)/.dependencies-installed: requirements/dev.txt
 
 $(VENV)/.edge-installed: $(VENV)/.project-installed requirements/edge.txt
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/edge.txt
+	@touch $@
+
+$(VENV)/.browser-installed: $(VENV)/.project-installed requirements/browser.txt
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/browser.txt
 	@touch $@
 
 $(VENV)/.project-installed: $(VENV)/.dependencies-installed pyproject.toml clients/python/pyproject.toml

@@ -64,3 +64,5 @@ def watched(file: Path) -> Callable[[], AllowList]:
         raise UsageError(str(error)) from None
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is not UTF-8: save it as UTF-8") from None

@@ -64,6 +64,7 @@ class Act:
     """What an operator wants of a scope, and why.
 
     `seen` is the version that the operator looked at (`version_of`); `until` is when a hold ends by itself.
+    An ensure of a family `rotates` the password of that product's login role.
     """
 
     kind: ActKind
@@ -71,6 +72,7 @@ class Act:
     reason: str
     seen: str | None = None
     until: datetime | None = None
+    rotates: str | None = None
 
 
 def version_of(scope: Scope, snapshot: TenantSnapshot) -> str:
@@ -124,7 +126,9 @@ def _ensure(act: Act, actual: Provisioning) -> EnsureRequested:
         raise UsageError(problem("scope-not-converged", scope=scope))
     if actual.is_empty:
         raise UsageError(problem("nothing-to-ensure", scope=scope))
-    return EnsureRequested(tenant_id=scope.tenant_id, kind=scope.kind, key=scope.key, reason=act.reason)
+    return EnsureRequested(
+        tenant_id=scope.tenant_id, kind=scope.kind, key=scope.key, reason=act.reason, rotates=act.rotates
+    )
 
 
 def _resumed(act: Act) -> ScopeResumed:

@@ -6,8 +6,9 @@ where the object has moved since, the act is refused, and the operator looks aga
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from domain.event import Cause, Event, Recorded
 from domain.operator import Operator
 
 LONGEST_REASON: Final = 1024
+LONGEST_HOLD: Final = timedelta(days=365)
 
 
 def checked_reason(text: str) -> str:
@@ -70,3 +72,17 @@ class OperatorAct:
             correlation=correlation or self.correlation,
             event=event,
         )
+
+
+def duration(text: str) -> timedelta:
+    """`90s`, `30m`, `2h`, `1d12h`. Raises UsageError."""
+    found = _DURATION.fullmatch(text.strip())
+    period = timedelta(**{unit: int(number) for unit, number in found.groupdict("0").items()}) if found else timedelta()
+    if not timedelta() < period <= LONGEST_HOLD:
+        raise UsageError(problem("duration-malformed", text=text, longest=LONGEST_HOLD.days))
+    return period
+
+
+_DURATION: Final = re.compile(
+    r"(?:(?P<days>\d{1,4})d)?(?:(?P<hours>\d{1,5})h)?(?:(?P<minutes>\d{1,6})m)?(?:(?P<seconds>\d{1,7})s)?"
+)

@@ -73,6 +73,9 @@ TEXTS: Final[Mapping[str, ProblemText]] = {
     ),
     # an operator's command is refused
     "approval-needed": ProblemText("{change}", "see `tenantry runs approve`"),
+    "duration-malformed": ProblemText(
+        "{text} is no time of at most {longest} days", "write it as 90s, 30m, 2h or 1d12h"
+    ),
     "database-not-missing": ProblemText(
         "the database of {scope} is there", "`tenantry runs retry {scope}` opens it again"
     ),

@@ -262,7 +262,13 @@ def assumed(order: Order) -> StepResult | None:
 def _database(order: Order, spec: DatabaseSpec) -> DatabaseResult:
     placed = order.placement or RegionResult(region=UNPLACED, shard=UNPLACED)
     roles = tuple(
-        RoleResult(product=role.product, role=role.product, generation=order.generation, login=role.login)
+        RoleResult(
+            product=role.product,
+            role=role.product,
+            generation=order.generation,
+            login=role.login,
+            rotation=role.rotation,
+        )
         for role in spec.roles
     )
     return DatabaseResult(

@@ -96,7 +96,7 @@ def _answer(found: Edge) -> AnswerHeaders:
     """The headers of the authorizer's answer to the question of the bench."""
     signer = Signer("edge", SigningKey.read("edge/1", found.folder / "edge.pem"))
     passed = Passed("t-1", "ada", "confluence", "eu", 5)
-    return [*EMPTY, *UpstreamHeaders(signer).of(passed, cookies=b"theme=dark; lang=en")]
+    return [*UpstreamHeaders(signer).of(passed, cookies=b"theme=dark; lang=en")]
 
 
 def _ask(port: int, raw: bytes) -> None:

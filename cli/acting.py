@@ -11,10 +11,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from application.operator_commands import Act, ActKind
+from application.operator_event import duration
 from application.problem_texts import sentence
 from cli.bulk import each_by_itself
 from cli.command import command
-from cli.operators import By, HoldFor, Reason, Seen, duration
+from cli.operators import By, HoldFor, Reason, Seen
 from cli.output import Line, Report, error_line
 from cli.rehearse import Rehearse, rehearsals_of
 from cli.scopes import ProductArgument, ScopesArgument, TenantArgument, product_of, scope_of

@@ -33,6 +33,7 @@ BENCHES = {
     "access": ("benchmarks.access", "run"),
     "context": ("benchmarks.context", "run"),
     "tracing": ("benchmarks.tracing", "run"),
+    "console": ("benchmarks.console", "run"),
 }
 ALL = tuple(name for name in BENCHES if name not in ("append_batch", "tracing"))  # `append` has the first; extra [otel]
 
@@ -42,6 +43,9 @@ def bench(
     name: Annotated[str, typer.Argument(help=f"{', '.join(BENCHES)}, or all")],
     runs: Annotated[int, typer.Option(min=1, help="Number of measurements of each side; medians are shown.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes: to see that it works, not how fast.")] = False,
+    tenants: Annotated[
+        int | None, typer.Option(min=100, max=10_000_000, help="Size of the store, of `console` alone.")
+    ] = None,
     write: Annotated[Path | None, typer.Option(help="Also write the table to this file, as Markdown.")] = None,
 ) -> Report:
     """Measure a part and the design that it replaced, in turns, on an embedded server of its own. Needs a checkout.
@@ -56,7 +60,8 @@ def bench(
     with _checkout():
         report = import_module("benchmarks.report")
         about = report.machine()
-        results = [_bench(each)(runs=runs, quick=quick) for each in names]
+        sized = {"tenants": tenants} if tenants is not None and names == ("console",) else {}
+        results = [_bench(each)(runs=runs, quick=quick, **sized) for each in names]
         if write:
             report.write(write, results, about)
         data = results[0] if len(results) == 1 else {"bench": "all", "results": results}

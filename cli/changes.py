@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from adapters.postgres.past import time_of
+from application.operator_event import duration
 from cli.command import command
-from cli.operators import duration
 from cli.output import Line, Report, Styled
 from domain.errors import UsageError
 from domain.times import clock

@@ -37,7 +37,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "tenants": CommandEntry("cli.tenants:tenants", "List tenants with the levels of their products."),
     "wait": CommandEntry("cli.wait:wait", "Wait until a tenant's products are open."),
     "status": CommandEntry("cli.status:status", "Show positions, lags, and waiting work."),
-    "credentials": CommandEntry("cli.credentials:credentials", "Print a product's database login, with PASSWORD."),
+    "credentials": CommandEntry("cli.credentials:app", "Print and rotate a product's login, with PASSWORD."),
     "restore": CommandEntry("cli.acting:restore", "Undo the destruction of a tenant before its purge."),
     "acts": CommandEntry("cli.acts:acts", "List the acts of operators."),
     "changes": CommandEntry("cli.changes:changes", "List what has changed since a time."),
@@ -62,6 +62,9 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "relay": CommandEntry("cli.run:relay", "Run one relay."),
     "context-service": CommandEntry(
         "cli.context_service:context_service", "Answer services: who is this tenant, and may it in?"
+    ),
+    "credential-service": CommandEntry(
+        "cli.credential_service:credential_service", "Give services the database passwords they may have."
     ),
     "contexts": CommandEntry("cli.context_service:contexts", "Keep the tenant contexts, or derive all of them anew."),
     "context-sidecar": CommandEntry(

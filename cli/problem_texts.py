@@ -34,11 +34,10 @@ add_texts(
             "without an allow-list anybody could ask, so {host} is not listened on, and no key counts",
             "give --allow-list",
         ),
-        "credentials-no-role": (
-            "product {product} of tenant {tenant} has no database role",
-            "see `tenantry show {tenant}`",
+        "credential-service-without-tls": (
+            "passwords leave this machine in the clear, so {host} is not listened on",
+            "give --certificate and --certificate-key",
         ),
-        "credentials-shard-unknown": ("shard {shard} is in no adopted configuration", "see `tenantry config check`"),
         "dump-unreadable": ("dump {path}: {reason}", "correct the path"),
         "event-no-object": (
             "{file}, line {number}: not a JSON object",
@@ -55,7 +54,6 @@ add_texts(
         "limits-service-not-installed": ("the limits service needs uvicorn", "install tenantry[context]"),
         "lost-database-unnamed": ("name the lost database", "--family KEY, or --product KEY of that family"),
         "evidence-unwritable": ("{path} cannot be written: {reason}", "name another with --out"),
-        "duration-malformed": ("{text} is no time of at most {longest} days", "write it as 90s, 30m, 2h or 1d12h"),
         "message-no-number": ("{wrong} is no number of a message", "see `tenantry quarantine list`"),
         "messages-named-twice": (
             "messages are named in two ways",
@@ -70,7 +68,6 @@ add_texts(
         "partition-moved": ("{found} has moved from {position} to {now} meanwhile", "check it and decide again"),
         "partition-unknown": ("the intake has no partition {name}", "it has {there}"),
         "persons-without-reason": ("--persons needs a --reason", "say why you look, it is recorded"),
-        "product-not-in-catalogue": ("product {key} is not in the catalogue", "it has {products}"),
         "product-not-in-catalogue-then": ("product {product} was in no catalogue at {moment}", "name a later moment"),
         "publish-not-recorded": (
             "{left} of {events} events are not in the log after {seconds} s, {id} of {source} among them",

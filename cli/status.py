@@ -45,6 +45,8 @@ def _status(data: dict[str, Any], standings: list[PartitionStanding]) -> Iterato
     rows += [
         (f"projection {each['name']}", each["position"], each["lag"], _halted(each)) for each in data["projections"]
     ]
+    contexts = data["contexts"]
+    rows.append(("contexts", contexts["position"], contexts["lag"], _halted_documents(contexts)))
     rows += [(what, data[what]["position"], data[what]["lag"], "") for what in ("relay", "seal")]
     yield table("positions", ("what", "position", "lag", ""), rows)
     yield from _read(data["intake"], standings)
@@ -152,6 +154,14 @@ def _swept(sweep: dict[str, Any]) -> str:
         found = f"{sweep['handed_over']} scopes handed over to the saga"
         return f"the background sweep has looked at {sweep['tenants']} tenants: {found}{unreachable}"
     return f"the background sweep is due a while after {clock(sweep['finished_at'])}" + unreachable
+
+
+def _halted_documents(contexts: dict[str, Any]) -> str:
+    """The tenants whose documents cannot be brought up to date, so that nobody is let in."""
+    if not contexts["halted"]:
+        return ""
+    more = ", ..." if contexts["halted"] > len(contexts["halted_tenants"]) else ""
+    return f"{contexts['halted']} documents are halted: {', '.join(contexts['halted_tenants'])}{more}"
 
 
 def _halted(projection: dict[str, Any]) -> str:

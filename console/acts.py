@@ -53,14 +53,21 @@ def named(kind: str) -> ActForm:
 def _on_scopes(kind: str) -> ActForm:
     def carry_out(parts: Parts, form: Form, person: Person) -> Done:
         from application.operator_commands import Act  # noqa: PLC0415 - the live page needs no act
+        from application.operator_event import duration  # noqa: PLC0415
         from runtime.compose.operators import operating_of  # noqa: PLC0415
+        from runtime.compose.process import utc_now  # noqa: PLC0415
 
         reason = _reason(form)
-        given = [Act(cast("Any", kind), _scope(text), reason, _seen(text)) for text in form.get("scope", ())]
+        period = form.get("for", [""])[0].strip()
+        until = utc_now() + duration(period) if kind == "hold" and period else None
+        named_scopes = form.get("scope", ())
+        given = [Act(cast("Any", kind), _scope(text), reason, _seen(text), until) for text in named_scopes]
         _check_number(len(given))
         operating, by = operating_of(parts), _by(person)
         refused, address = _each(parts, given, lambda act: operating.carry_out(act, by=by), name=lambda act: act.scope)
-        spelled = command("runs", kind, str(given[0].scope) if len(given) == 1 else "-", reason=reason)
+        spelled = command(
+            "runs", kind, str(given[0].scope) if len(given) == 1 else "-", for_=period or None, reason=reason
+        )
         done = len(given) - len(refused)
         return Done(address, spelled, {"act": kind, "done": done, "refused": refused})
 

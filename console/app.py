@@ -25,6 +25,7 @@ from console.live import Live
 from console.page import Ask, ConsolePage
 from console.rendering import Renderer
 from domain.errors import TenantryError, Unavailable, UsageError
+from runtime import faults
 
 MakePage = Callable[[ReadingDesk, Ask], ConsolePage]
 
@@ -70,7 +71,7 @@ class Console:
         try:
             person.must_be("viewer")
             response = await self.desks.read(made)
-        except TenantryError as error:
+        except Exception as error:  # noqa: BLE001 - one page that is wrong leaves the others
             response = self._failed(error, as_json=as_json)
         response.headers["server-timing"] = f"page;dur={(time.perf_counter() - began) * 1000:.1f}"
         return response
@@ -79,12 +80,12 @@ class Console:
         person: Person = request.state.person
         as_json = "application/json" in request.headers.get("accept", "")
         try:
-            form = parse_qs((await body_of(request.receive)).decode("utf-8", "replace"), max_num_fields=5_000)
-            self.access.check_form(headers_of(request.scope), person, form.get("form_token", [""])[0])
             act = acts.named(request.path_params["kind"])
             person.must_be(act.role)
+            form = parse_qs((await body_of(request.receive)).decode("utf-8", "replace"), max_num_fields=5_000)
+            self.access.check_form(headers_of(request.scope), person, form.get("form_token", [""])[0])
             found = await self.desks.act(lambda parts: act.carry_out(parts, form, person))
-        except (TenantryError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001
             return self._failed(error, as_json=as_json)
         if as_json:
             return self.renderer.json(ConsolePage("", "", found.data, found.command))
@@ -103,9 +104,10 @@ class Console:
             case TenantryError():
                 status = 409
             case _:
-                status, code = 400, "form-malformed"
+                status, code = 500, "internal-error"
+        text = sentence(error) if isinstance(error, TenantryError) else faults.tell(error)
         data: dict[str, Any] = dict(problem.data) if problem is not None else {}
-        return self.renderer.error(status, code, sentence(error), data, as_json=as_json)
+        return self.renderer.error(status, code, text, data, as_json=as_json)
 
     def _refused(self, scope: Scope, refusal: Refusal) -> Response:
         return self._failed(refusal, as_json=scope["path"].endswith(".json"))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from console.samples import Samples
 from runtime.compose.console import ConsoleParts
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ T = TypeVar("T")
 class ReadingDesk:
     """What one page reads with."""
 
-    def __init__(self, made_of: ConsoleParts) -> None:
+    def __init__(self, made_of: ConsoleParts, samples: Samples) -> None:
         self._made_of = made_of
         self.reads = made_of.reader()
+        self.samples = samples
         self._parts: Parts | None = None
 
     @property
@@ -46,10 +48,10 @@ class ReadingDesk:
 class Desks:
     """`count` desks to read at, and one to act at."""
 
-    def __init__(self, made_of: ConsoleParts, *, count: int = 3) -> None:
+    def __init__(self, made_of: ConsoleParts, samples: Samples, *, count: int = 3) -> None:
         self._made_of = made_of
         self._free: queue.LifoQueue[ReadingDesk] = queue.LifoQueue()
-        self._all = [ReadingDesk(made_of) for _ in range(count)]
+        self._all = [ReadingDesk(made_of, samples) for _ in range(count)]
         for each in self._all:
             self._free.put(each)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="console-page")

@@ -44,7 +44,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(clock=_clock, age=age, since=_since, words=_words, iso=_iso)
+        self._templates.filters.update(clock=_clock, age=age, since=_since, words=_words, iso=_iso, json_text=json_text)
 
     def html(self, page: ConsolePage, ask: Ask, person: Person, *, status: int = 200) -> Response:
         text = self._templates.get_template(f"{page.name}.html").render(
@@ -83,7 +83,7 @@ def _twin(ask: Ask) -> str:
 
 def _shown(value: object) -> object:
     """A value in a template: a dash for none, a time as a clock shows it, foreign text made visible."""
-    if value is None or value == "":
+    if value is None:
         return "–"
     if isinstance(value, datetime):
         return _clock(value)

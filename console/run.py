@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import secrets
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from console.desks import Desks
 from console.live import Live
 from console.pages import PAGES
 from console.rendering import Renderer
+from console.samples import Samples
 from domain.errors import Unavailable, UsageError, problem
 from runtime.compose.console import ConsoleParts
 from runtime.proposal import account
@@ -35,14 +38,16 @@ class ConsoleAddress:
     port: int = 0
 
 
-def access_of(settings: Settings, place: ConsoleAddress, *, token: str | None = None) -> Access:
+def access_of(settings: Settings, place: ConsoleAddress) -> Access:
     """On the loopback a token, elsewhere proxies alone. Raises UsageError where anybody could come in."""
     is_loopback = place.host in LOOPBACK
     if not is_loopback and not settings.console_proxies:
         raise UsageError(problem("console-without-proxy", host=place.host))
+    given = settings.console_token.get_secret_value() if settings.console_token is not None else None
+    token = given or secrets.token_urlsafe(24)
     return Access(
-        secret=secrets.token_bytes(32),
-        token=(token or secrets.token_urlsafe(24)) if is_loopback else None,
+        secret=hmac.digest(token.encode(), b"tenantry.console.forms.v1", "sha256"),
+        token=token if is_loopback else None,
         account=account(),
         hosts=LOOPBACK if is_loopback and not settings.console_proxies else frozenset(),
         proxies=Proxies(
@@ -63,17 +68,20 @@ class RunningConsole:
     """The application with what it stands on, for as long as the block lasts. In the loop's thread."""
 
     def __init__(self, made_of: ConsoleParts, access: Access) -> None:
-        self._desks = Desks(made_of)
+        self.samples = Samples(made_of.reader)
+        self._desks = Desks(made_of, self.samples)
         self.live = Live(made_of.movements, made_of.listener)
         self._console = Console(access, self._desks, self.live, Renderer(access.form_token))
         self.app: ASGIApp = self._console.app(PAGES)
 
     async def __aenter__(self) -> RunningConsole:
         self.live.start()
+        self.samples.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.live.stop)
+        await asyncio.to_thread(self.samples.stop)
         self._desks.close()
 
 
@@ -100,12 +108,12 @@ async def _serve(
     stop: threading.Event,
     ready: Callable[[int], None],
 ) -> None:
+    family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+    listening = socket.create_server((place.host, place.port), family=family, backlog=512)
     async with RunningConsole(made_of, access) as running:
         server = uvicorn.Server(
             uvicorn.Config(
                 running.app,
-                host=place.host,
-                port=place.port,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -116,18 +124,15 @@ async def _serve(
                 timeout_graceful_shutdown=1,
             )
         )
-        serving = asyncio.create_task(server._serve())  # noqa: SLF001 - `serve` would take the process's signals
+        serving = asyncio.create_task(server._serve([listening]))  # noqa: SLF001 - `serve` would take the process's signals
         try:
             while not server.started and not serving.done():
                 await asyncio.sleep(0.005)
             if not serving.done():
-                ready(server.servers[0].sockets[0].getsockname()[1])
+                ready(listening.getsockname()[1])
             while not stop.is_set() and not serving.done():
                 await asyncio.sleep(0.05)
         finally:
             server.should_exit = True
             await asyncio.to_thread(running.live.stop)  # the streams end first
-            try:
-                await serving
-            except SystemExit as error:
-                raise OSError("the address cannot be listened on") from error
+            await serving

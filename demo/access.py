@@ -42,10 +42,11 @@ from runtime.compose.operators import service_keys_of
 from tenantry_client.access.allow_list import AllowList
 from tenantry_client.access.middleware import CALLER, Receive, Send
 from tenantry_client.access.middleware import Scope as Request
-from tenantry_client.context.databases import Target, TenantConnections
+from tenantry_client.context.databases import TenantConnections
 from tenantry_client.context.document import TenantContext, decode
 from tenantry_client.context.keys import ContextKeys
 from tenantry_client.context.lease import lease_path
+from tenantry_client.context.targets import Target
 from tenantry_client.context.tenancy import Tenancy
 
 OPERATOR: Final = Operator.parse("demo@demo")

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -33,6 +33,7 @@ from demo.entries import Entry, write
 from demo.oracle import Disagreement, Expected, compare, expect
 from demo.settling import settled
 from demo.stream import stream
+from demo.watching import check_installed, console_beside, stay
 from domain.errors import TenantryError, UsageError
 from runtime.compose import Parts
 from runtime.compose.kafka import producer_of
@@ -59,17 +60,22 @@ def demo(
         typer.Option("--data-dir", help="A new directory for the data; it is kept.", show_default="temporary"),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the data, and print how to start on it again.")] = False,
+    console: Annotated[
+        bool, typer.Option("--console", help="Show it in a browser as well, and stay until Ctrl-C.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a realistic stream through all workers, and check the result against an oracle.
 
     Exit code 0: all read models and all databases, schemas and roles are exactly as expected.
     """
+    if console:
+        check_installed()
     directory = _directory(data_dir)
     kept = keep or data_dir is not None
     try:
         with _surroundings(directory):
-            report = _run(directory, tenants=tenants, seed=seed, show=not as_json)
+            report = _run(directory, tenants=tenants, seed=seed, show=not as_json, console=console)
     except TenantryError:
         kept = True
         err.print(f"the logs of the workers are in {directory / 'logs'}")
@@ -180,7 +186,7 @@ class _Clock:
         return time.monotonic() - self.begun
 
 
-def _run(directory: Path, *, tenants: int, seed: int, show: bool) -> Report:
+def _run(directory: Path, *, tenants: int, seed: int, show: bool, console: bool) -> Report:
     clock = _Clock()
     settings = Settings(data_dir=directory, log_level="warning", policy_file=directory / "demo-policy.toml")
     if show:
@@ -204,9 +210,14 @@ def _run(directory: Path, *, tenants: int, seed: int, show: bool) -> Report:
     watch = threading.Thread(target=supervisor.watch, args=(drain,), name="watch", daemon=True)
     watch.start()
     try:
-        with Parts(settings, supervisor.endpoints) as parts:
+        with Parts(settings, supervisor.endpoints) as parts, ExitStack() as beside:
+            if console:
+                address = beside.enter_context(console_beside(settings, supervisor.endpoints))
+                err.print(f"console  {address}")
             _play(parts, entries, clock, show=show)
             report = _judge(parts, directory, len(entries), clock, show=show)
+            if console:
+                stay(lambda: err.print(f"the console stays at {address} until Ctrl-C"))
             _through_the_edge(parts, supervisor.context_url, directory, report, clock, show=show)
     finally:
         drain.set()

@@ -60,6 +60,7 @@ Code = Literal[
     # an operator's command is refused
     "approval-needed",
     "database-not-missing",
+    "duration-malformed",
     "database-not-found-missing",
     "hold-already-over",
     "export-budget-used-up",

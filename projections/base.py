@@ -37,6 +37,10 @@ from domain.times import in_utc
 METADATA: Final = MetaData()
 """Every table and view of the read models, without a schema: `schema_translate_map` builds them elsewhere."""
 
+FREE_SPACE: Final = {"fillfactor": 90}
+"""Of a table whose rows are written again and again: the new version finds room on the old one's page, and no index
+has to be written (docs/adr/0022)."""
+
 WRITE_ONCE: Final[dict[object, object]] = {"write_once": True}
 """The `info` of a table whose rows stay as they were first written."""
 

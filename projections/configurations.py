@@ -12,7 +12,7 @@ from domain.event import Recorded
 from domain.event_registry import REGISTRY
 from domain.scope.state import StepCompleted
 from domain.scope.steps import ConfigurationResult, Step
-from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
+from projections.base import FREE_SPACE, METADATA, Change, Delete, Projection, Row, Set, rows
 
 CONFIGURATIONS: Final = Table(
     "configurations",
@@ -22,6 +22,7 @@ CONFIGURATIONS: Final = Table(
     Column("settings", JSONB),
     Column("organization", Text),
     Column("updated_at", DateTime(timezone=True)),
+    postgresql_with=FREE_SPACE,
 )
 
 

@@ -12,7 +12,7 @@ from domain.event import Recorded
 from domain.event_registry import REGISTRY
 from domain.scope.state import StepCompleted
 from domain.scope.steps import LicenseResult, Step
-from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
+from projections.base import FREE_SPACE, METADATA, Change, Delete, Projection, Row, Set, rows
 
 LICENSES: Final = Table(
     "licenses",
@@ -26,6 +26,7 @@ LICENSES: Final = Table(
     Column("features", JSONB),
     Column("location", Text),
     Column("updated_at", DateTime(timezone=True)),
+    postgresql_with=FREE_SPACE,
 )
 
 

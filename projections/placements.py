@@ -17,7 +17,7 @@ from domain.event_registry import REGISTRY
 from domain.scope.state import StepCompleted
 from domain.scope.steps import DatabaseResult, RegionResult, Step
 from domain.stored_form import as_json
-from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
+from projections.base import FREE_SPACE, METADATA, Change, Delete, Projection, Row, Set, rows
 
 PLACEMENTS: Final = Table(
     "placements",
@@ -31,6 +31,7 @@ PLACEMENTS: Final = Table(
     Column("schema_name", Text),
     Column("roles", JSONB),
     Column("updated_at", DateTime(timezone=True)),
+    postgresql_with=FREE_SPACE,
 )
 
 _NO_DATABASE: Final = dict.fromkeys(("isolation", "database", "schema_name", "roles"))

@@ -44,7 +44,7 @@ from domain.scope.state import (
     StepStarted,
 )
 from domain.scope.steps import SCOPE_STEPS, Step
-from projections.base import METADATA, Change, Projection, Row, Set, rows
+from projections.base import FREE_SPACE, METADATA, Change, Projection, Row, Set, rows
 
 _STATE: Final = "coalesce(outcome, CASE WHEN obstacle IS NULL THEN 'in_progress' ELSE 'waiting' END)"
 
@@ -68,6 +68,7 @@ PROVISIONINGS: Final = Table(
         postgresql_where=text("state <> 'converged'"),
     ),
     Index("ix_provisionings_level", "level", "tenant_id", postgresql_where=text("kind = 'product'")),
+    postgresql_with=FREE_SPACE,
 )
 
 STEPS: Final = Table(
@@ -83,6 +84,7 @@ STEPS: Final = Table(
     Column("attempt", Integer),
     Column("reason", Text),
     Column("updated_at", DateTime(timezone=True)),
+    postgresql_with=FREE_SPACE,
 )
 
 _StepEvent = StepStarted | StepCompleted | StepFailed | StepBlocked

@@ -17,7 +17,7 @@ from domain.event_registry import REGISTRY
 from domain.scope.state import StepCompleted
 from domain.scope.steps import MembershipResult, SiteResult, Step
 from domain.tenant.events import TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
-from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
+from projections.base import FREE_SPACE, METADATA, Change, Delete, Projection, Row, Set, rows
 
 SITES_BASE: Final = Table(
     "sites_base",
@@ -30,6 +30,7 @@ SITES_BASE: Final = Table(
     Column("created_at", DateTime(timezone=True)),
     Column("destroyed_at", DateTime(timezone=True)),
     Column("updated_at", DateTime(timezone=True)),
+    postgresql_with=FREE_SPACE,
 )
 
 SITE_PRODUCTS: Final = Table(
@@ -38,6 +39,7 @@ SITE_PRODUCTS: Final = Table(
     Column("tenant_id", Text, primary_key=True),
     Column("product", Text, primary_key=True),
     Column("access", Text),
+    postgresql_with=FREE_SPACE,
 )
 
 _of_site = SITE_PRODUCTS.c.tenant_id == SITES_BASE.c.tenant_id

@@ -11,6 +11,11 @@ add_texts(
                 " database_failover_seconds together; else every failover refuses all access"
             ),
         ),
+        "credentials-no-role": (
+            "product {product} of tenant {tenant} has no database role",
+            "see `tenantry show {tenant}`",
+        ),
+        "credentials-shard-unknown": ("shard {shard} is in no adopted configuration", "see `tenantry config check`"),
         "evidence-of-older-key": (
             "the newest checkpoint is signed by an older key, or by none",
             "run `tenantry audit seal` first",
@@ -29,6 +34,7 @@ add_texts(
             "no Tenantry runs in {data_dir}",
             "start `tenantry up` there, name another --data-dir, or set {missing}",
         ),
+        "product-not-in-catalogue": ("product {key} is not in the catalogue", "it has {products}"),
         "scope-malformed": ("{reason}, or TENANT PRODUCT", "see `tenantry runs list`"),
         "shard-databases-missing": (
             "this database user may not create the shards' databases ({names})",

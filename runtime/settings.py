@@ -233,6 +233,11 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$",
         description="what acts have after the name: the identity provider of the proxy",
     )
+    console_token: SecretStr | None = Field(
+        default=None,
+        min_length=20,
+        description="of the console on the loopback; none = a new one at each start, so that browsers must come anew",
+    )
     console_viewer_groups: tuple[str, ...] = Field(default=(), description="groups that may read in the console")
     console_operator_groups: tuple[str, ...] = Field(
         default=(), description="groups that may retry, hold, release, ensure and restore there"

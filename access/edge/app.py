@@ -39,7 +39,6 @@ _FORMS: Final = {
     FORWARD_AUTH.encode(): (b"x-forwarded-host", b"x-forwarded-uri"),
 }
 _PREFIX: Final = EXT_AUTHZ.encode()
-_EMPTY: Final = (b"content-length", b"0")
 _OURS: Final = OUR_PREFIX.encode()
 COOKIES: Final = 4_096
 """`Cookie` headers that are remembered, taken apart: a user sends the same one again and again."""
@@ -75,7 +74,7 @@ class EdgeApp:
             except EdgeRefused as refused:
                 await _refuse(send, refused, raw)
                 return
-            headers = [_EMPTY, *self._upstream.of(passed, cookies=rest)]
+            headers = self._upstream.of(passed, cookies=rest)
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body"})
 

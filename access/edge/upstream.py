@@ -10,6 +10,7 @@ They count only beside the edge's own token, which replaces what the user sent:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -29,36 +30,36 @@ TO_REMOVE: Final = "x-envoy-auth-headers-to-remove"
 _NAMES: Final = [name.encode() for name in OUR_HEADERS]
 
 
-@lru_cache(maxsize=8_192)
-def _names_and_values(passed: Passed) -> tuple[tuple[bytes, bytes], ...]:
-    values = (passed.tenant_id, passed.account_id, passed.product, passed.region, str(passed.version))
-    return tuple((name, value.encode()) for name, value in zip(_NAMES, values, strict=True))
-
-
-@lru_cache(maxsize=8_192)
-def _bearer(token: str) -> tuple[bytes, bytes]:
-    return b"authorization", b"Bearer " + token.encode()
+_EMPTY: Final = (b"content-length", b"0")
+REMEMBERED: Final = 16_384
+"""Answers that are remembered whole: a user asks again with the same cookies, and a token serves for half a minute."""
 
 
 class UpstreamHeaders:
-    """Makes the headers. Without a signer nothing proves to the upstream that they are the edge's."""
+    """Makes the headers of an answer. Without a signer nothing proves to the upstream that they are the edge's."""
 
     def __init__(self, signer: Signer | None = None) -> None:
         self._signer = signer
 
-    def of(self, passed: Passed, *, cookies: bytes) -> list[tuple[bytes, bytes]]:
+    def of(self, passed: Passed, *, cookies: bytes) -> Sequence[tuple[bytes, bytes]]:
         """For a request that passed; `cookies` are those that are not ours."""
-        headers = [*_names_and_values(passed)]
-        removed = []
-        if self._signer is not None:
-            token = self._signer.token(passed.product, tenant=passed.tenant_id)
-            headers.append(_bearer(token))
-        else:
-            removed.append(b"authorization")
-        if cookies:
-            headers.append((b"cookie", cookies))
-        else:
-            removed.append(b"cookie")
-        if removed:
-            headers.append((TO_REMOVE.encode(), b",".join(removed)))
-        return headers
+        token = None if self._signer is None else self._signer.token(passed.product, tenant=passed.tenant_id)
+        return _headers(passed, token, cookies)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _headers(passed: Passed, token: str | None, cookies: bytes) -> Sequence[tuple[bytes, bytes]]:
+    values = (passed.tenant_id, passed.account_id, passed.product, passed.region, str(passed.version))
+    headers = [_EMPTY, *((name, value.encode()) for name, value in zip(_NAMES, values, strict=True))]
+    removed = []
+    if token is not None:
+        headers.append((b"authorization", b"Bearer " + token.encode()))
+    else:
+        removed.append(b"authorization")
+    if cookies:
+        headers.append((b"cookie", cookies))
+    else:
+        removed.append(b"cookie")
+    if removed:
+        headers.append((TO_REMOVE.encode(), b",".join(removed)))
+    return tuple(headers)

@@ -111,12 +111,17 @@ class ConsoleReader:
         """Positions and lags, what is due, workers, the sweep, the configuration; nothing that grows with the log."""
         many = {name: self._rows(query) for name, query in _HEALTH_ROWS.items()}
         one = {name: self._one(query) for name, query in _HEALTH.items()}
+        many["rebuilds"] = self._rows(_REBUILDS)
         workers = self._rows(_WORKERS, {"silent": HEARTBEAT_TIMEOUT_SECONDS})
         return {**one, **many, "workers": workers}
 
     def sealed(self) -> int:
         """The last position that the newest checkpoint covers; 0 where nothing is sealed."""
         return int(self._one(_HEALTH["seal"])["position"])
+
+    def sample(self) -> dict[str, float]:
+        """Numbers for the plots of the last hours."""
+        return {name: float(value or 0) for name, value in self._one(_SAMPLE).items()}
 
     # -- search -------------------------------------------------------------------------------------------------------
 
@@ -136,8 +141,7 @@ class ConsoleReader:
 
 
 _POSITION: Final = (
-    "SELECT coalesce((SELECT min(position) FROM projection_positions WHERE name <> 'integration'),"
-    " (SELECT position FROM high_water_mark)) AS position"
+    "SELECT coalesce((SELECT min(position) FROM projection_positions WHERE name <> 'integration'), 0) AS position"
 )
 
 _STEP: Final = (
@@ -225,7 +229,7 @@ _HEALTH: Final = {
     " FROM (SELECT due_at FROM wakes WHERE due_at <= now() ORDER BY due_at, number LIMIT 10000) AS due",
     "sweep": _SWEEP,
     "database": "SELECT current_setting('transaction_read_only') = 'on' AS read_only,"
-    " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
+    " (SELECT sum(numbackends)::int FROM pg_stat_database) AS connections,"
     " current_setting('max_connections')::int AS max_connections",
 }
 _HEALTH_ROWS: Final = {
@@ -234,6 +238,20 @@ _HEALTH_ROWS: Final = {
     "kafka": "SELECT topic, partition, next_offset, updated_at FROM kafka_positions ORDER BY topic, partition",
     "shards": "SELECT name, region, state, used, capacity FROM shards ORDER BY name",
 }
+_SAMPLE: Final = (
+    "SELECT m.position AS log, m.position - coalesce((SELECT min(position) FROM projection_positions), m.position)"
+    " AS read_models, coalesce((SELECT max(position) FROM outbox), 0) - coalesce((SELECT position FROM relay_positions"
+    " ORDER BY updated_at DESC LIMIT 1), 0) AS outbox,"
+    " (SELECT count(*) FROM (SELECT 1 FROM wakes WHERE due_at <= now() LIMIT 10000) AS d) AS due,"
+    " (SELECT count(*) FROM (SELECT 1 FROM provisionings WHERE state IN ('held', 'given_up') AND state <> 'converged'"
+    " LIMIT 10000) AS f) AS failed FROM high_water_mark AS m"
+)
+_REBUILDS: Final = (
+    "SELECT n.nspname AS schema, sum(pg_relation_size(c.oid))::bigint AS built,"
+    " sum(pg_relation_size(to_regclass('public.' || quote_ident(c.relname))))::bigint AS live"
+    " FROM pg_namespace AS n JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relkind = 'r'"
+    " WHERE n.nspname LIKE 'rebuild\\_%%' GROUP BY n.nspname ORDER BY n.nspname"
+)
 _WORKERS: Final = (
     "SELECT name, kind, host, pid, state, version, started_at, details FROM workers"
     " WHERE seen_at > now() - make_interval(secs => %(silent)s) ORDER BY kind, name"

@@ -118,7 +118,7 @@ _CAME_FROM: Final = (
 _FROM: Final = '"offset" = %(offset)s AND topic = %(topic)s AND partition = %(partition)s LIMIT 20'
 _QUARANTINED_FROM: Final = (
     f"SELECT {_COLUMNS}, 'quarantined, ' || state AS outcome, tenant_id, number FROM quarantine"  # noqa: S608
-    f" WHERE {_FROM}"
+    f" WHERE state = 'open' AND {_FROM}"
 )
 _WAITS_FROM: Final = f"SELECT {_COLUMNS}, 'waits' AS outcome, tenant_id, NULL AS number FROM waiting WHERE {_FROM}"  # noqa: S608
 # The index of messages begins with their sources, which are few: each is looked up by itself.

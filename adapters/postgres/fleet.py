@@ -22,6 +22,8 @@ TEXTS: Final = {
     "log_position": "The last position of the log that readers may see",
     "projection_lag_events": "Events that a read model has not applied yet",
     "projection_halted": "1 where a read model has halted at an event",
+    "contexts_lag_events": "Events that the tenant contexts do not tell yet",
+    "contexts_halted": "Tenants whose context cannot be brought up to date: nobody is let in",
     "relay_lag_events": "Positions that integration events wait to be published for",
     "seal_lag_events": "Events after the last sealed one",
     "scopes_due": "Scopes that are due and not yet worked on to the end",
@@ -48,6 +50,8 @@ _QUERIES: Final = {
     "projection_lag_events": "SELECT greatest(0, (SELECT position FROM high_water_mark) - min(position)), name"
     " FROM projection_positions GROUP BY name",
     "projection_halted": "SELECT (bool_or(halted_at IS NOT NULL))::int, name FROM projection_positions GROUP BY name",
+    "contexts_lag_events": "SELECT greatest(0, (SELECT position FROM high_water_mark) - position) FROM context_log",
+    "contexts_halted": "SELECT count(*) FROM contexts WHERE halted IS NOT NULL",
     "relay_lag_events": "SELECT greatest(0, coalesce((SELECT max(position) FROM outbox), 0) - coalesce((SELECT position"
     " FROM relay_positions ORDER BY updated_at DESC LIMIT 1), 0))",
     "seal_lag_events": "SELECT greatest(0, (SELECT position FROM high_water_mark) - coalesce((SELECT"

@@ -39,6 +39,9 @@ _ONE: Final = {
     " (SELECT count(*) FROM incoming) AS seen,"
     " (SELECT count(*) FROM incoming WHERE outcome = 'stale') AS stale,"
     " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'internal-error') AS internal_errors",
+    "contexts": "SELECT position, (SELECT count(*) FROM contexts WHERE halted IS NOT NULL) AS halted,"
+    " array(SELECT tenant_id FROM contexts WHERE halted IS NOT NULL ORDER BY tenant_id LIMIT 5) AS halted_tenants"
+    " FROM context_log",
     "ahead": "SELECT count(*) AS messages, max(received_at) AS last_at, (array_agg(DISTINCT source))[:5] AS sources"
     " FROM incoming WHERE is_ahead",
     "guard": "SELECT coalesce(sum(changes), 0)::bigint AS awaiting_approval,"
@@ -91,6 +94,7 @@ def status(url: str) -> Row:
         "database": {"answers": True, **one["database"], "open_longest": next(iter(many["open_longest"]), None)},
         "kafka": many["kafka"],
         "projections": [{**row, "lag": max(0, last - row["position"])} for row in many["projections"]],
+        "contexts": {**one["contexts"], "lag": max(0, last - one["contexts"]["position"])},
         "relay": {"position": relay["position"], "lag": max(0, relay["written"] - relay["position"])},
         "seal": {**one["seal"], "lag": max(0, last - one["seal"]["position"])},
         "saga": {**one["saga"], "oldest_due_seconds": round(one["saga"]["oldest_due_seconds"], 3)},

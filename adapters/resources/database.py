@@ -48,6 +48,7 @@ from adapters.resources.places import (
     there,
 )
 from adapters.resources.portions import drop_portion, hand_over_portion
+from adapters.resources.scripts import run_script
 from adapters.resources.topology import OURS, Shard, Topology, close_to_public, reach_role
 from application.ports.resources import IsClaimed, Order, Resource, StepExecutor
 from domain.drift import Expected, Finding, Look, Seen, Thing, by_place, completed
@@ -112,6 +113,7 @@ class Databases(StepExecutor, Resource):
                     role=names.logins[role.product],
                     generation=order.created_generations[role.product],
                     login=role.login,
+                    rotation=role.rotation,
                 )
                 for role in sorted(spec.roles, key=lambda role: role.product)
             ),
@@ -180,16 +182,14 @@ class Databases(StepExecutor, Resource):
     # -- schema isolation
 
     def _ensure_schema(self, connection: psycopg.Connection, order: Order, spec: DatabaseSpec, names: Names) -> None:
-        schema = sql.Identifier(names.place)
         with connection.transaction():
-            _expect_data(connection, order, names, kind="schema")
+            is_new = not _expect_data(connection, order, names, kind="schema")
             leavers = self._ensure_roles(connection, order, spec, names, schema=names.place)
-            connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
-            _grant_rights(connection, names.place, spec, names)
-            reach = sql.Identifier(reach_role(connection.info.dbname))
-            connection.execute(
-                sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE").format(reach, sql.Identifier(names.group))
+            reach = sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE").format(
+                sql.Identifier(reach_role(connection.info.dbname)), sql.Identifier(names.group)
             )
+            run_script(connection, sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(names.place)), reach)
+            _grant_rights(connection, names.place, spec, names, is_new=is_new)
             _mark(connection, order, made=True)
         self._end_sessions(connection, spec, names)
         for leaver in leavers:
@@ -214,7 +214,7 @@ class Databases(StepExecutor, Resource):
         with self._topology.connect(order_shard(order), database=names.place) as inside:
             with inside.transaction():
                 close_to_public(inside)
-                _grant_rights(inside, "public", spec, names)
+                _grant_rights(inside, "public", spec, names, is_new=False)
             self._end_sessions(connection, spec, names)
             for leaver in leavers:
                 while hand_over_portion(inside, leaver, to=names.group):
@@ -254,21 +254,22 @@ class Databases(StepExecutor, Resource):
         schema: str,
     ) -> list[str]:
         """The wished roles. Returns those that are there and leave: they may not log in any more."""
-        login_roles.ensure_group(connection, names.group)
+        there = named(connection, "role", [names.group, *names.logins.values()])
+        login_roles.ensure_group(connection, names.group, there=there)
         for role in spec.roles:
             generation = order.created_generations[role.product]
             login_roles.ensure_login(
                 connection,
                 names.logins[role.product],
                 group=names.group,
-                password=role_password(self._master_key, order.scope, role.product, generation),
+                password=role_password(self._master_key, order.scope, role.product, generation, rotation=role.rotation),
                 login=role.login,
                 schema=schema,
                 sessions=self._sessions_per_role,
+                there=there,
             )
         staying = {role.product for role in spec.roles}
-        leaving = (role for product, role in names.logins.items() if product not in staying)
-        leavers = named(connection, "role", leaving)
+        leavers = [role for product, role in names.logins.items() if product not in staying and role in there]
         login_roles.forbid_login(connection, leavers)
         return leavers
 
@@ -298,9 +299,11 @@ def _isolation(order: Order, shard: Shard) -> Isolation:
     return order.database.isolation if order.database else shard.isolation
 
 
-def _grant_rights(connection: psycopg.Connection, schema: str, spec: DatabaseSpec, names: Names) -> None:
+def _grant_rights(
+    connection: psycopg.Connection, schema: str, spec: DatabaseSpec, names: Names, *, is_new: bool
+) -> None:
     staying = [names.logins[role.product] for role in spec.roles]
-    login_roles.grant_rights(connection, schema, group=names.group, logins=staying)
+    login_roles.grant_rights(connection, schema, group=names.group, logins=staying, is_new=is_new)
 
 
 def findings(
@@ -334,8 +337,8 @@ def _expect_data(
     names: Names,
     *,
     kind: Isolation,
-) -> None:
-    """Pass the fence, then look. Raises Permanent where data was made and is gone.
+) -> bool:
+    """Pass the fence, then look: whether the place is there. Raises Permanent where data was made and is gone.
 
     A shard that knows nothing of a scope whose database the log knows was itself lost, or restored from
     before.
@@ -346,11 +349,13 @@ def _expect_data(
         [str(order.scope)],
     ).fetchone()
     made = (row is not None and row[0]) or (new_here and order.database is not None)
-    if made and not named(connection, kind, [names.place]):
+    is_there = bool(named(connection, kind, [names.place]))
+    if made and not is_there:
         raise _DataMissing(
             f"data_missing: the database of {order.scope} is missing on shard {order_shard(order)}:"
             " restore it, then retry the run; it is not made again empty"
         )
+    return is_there
 
 
 def _mark(connection: psycopg.Connection, order: Order, *, made: bool) -> None:

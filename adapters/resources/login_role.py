@@ -26,7 +26,9 @@ from psycopg import sql
 
 from adapters.resources import passwords
 from adapters.resources.fences import families, unclaimed
+from adapters.resources.passwords import verifier_of
 from adapters.resources.places import OUR_NAMES, Place, group_of, name_of, named, there
+from adapters.resources.scripts import run_script
 from adapters.resources.topology import Topology, reach_role
 from application.ports.resources import IsClaimed, Order, Resource
 from domain.drift import Expected, Finding, Look, Seen, Thing, by_place, completed
@@ -39,14 +41,14 @@ from domain.stream_name import ResourceName
 _PAUSE_SECONDS: Final = 0.025
 
 
-def role_password(master_key: bytes, scope: Scope | str, product: str, generation: int) -> str:
+def role_password(master_key: bytes, scope: Scope | str, product: str, generation: int, *, rotation: int = 0) -> str:
     """The password of a product's login role; it is derived from the master key, and stored nowhere.
 
-    `scope` is the family's; `generation` the one that the role is named after (`RoleFacts.generation`).
+    `scope` is the family's; `generation` the one that the role is named after (`RoleResult.generation`). `rotation` is
+    the version of its last rotation; 0 where there was none.
     """
-    return base64.urlsafe_b64encode(
-        hmac.new(master_key, f"{scope}/{product}/{generation}".encode(), hashlib.sha256).digest()
-    ).decode()
+    derived_from = f"{scope}/{product}/{generation}" + (f"/{rotation}" if rotation else "")
+    return base64.urlsafe_b64encode(hmac.new(master_key, derived_from.encode(), hashlib.sha256).digest()).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,9 @@ class LoginRoles(Resource):
             open_ = [family for family in made if Place.of(family.result) in places]  # data_missing tells of the others
             roles = _roles(connection, [family.result for family in open_])
             derived = {
-                role.role: role_password(self._master_key, family.actual.scope, role.product, role.generation)
+                role.role: role_password(
+                    self._master_key, family.actual.scope, role.product, role.generation, rotation=role.rotation
+                )
                 for family in open_
                 for role in family.result.roles
             }
@@ -237,9 +241,9 @@ def _expect_to_own_nothing(connection: psycopg.Connection, role: str) -> None:
 # -- what is true of all databases of a server ---------------------------------------------------------------
 
 
-def ensure_group(connection: psycopg.Connection, group: str) -> None:
-    """The NOLOGIN role that a family's rights hang on."""
-    if not named(connection, "role", [group]):
+def ensure_group(connection: psycopg.Connection, group: str, *, there: Collection[str]) -> None:
+    """The NOLOGIN role that a family's rights hang on; `there` has the roles that are there already."""
+    if group not in there:
         connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(group)))
     else:
         _take_back(connection, group, keep=reach_role(connection.info.dbname))
@@ -254,24 +258,23 @@ def ensure_login(
     login: bool,
     schema: str,
     sessions: int,
+    there: Collection[str],
 ) -> None:
     """The role is a member of its group and may log in, or not, with at most so many sessions at a time."""
     name = sql.Identifier(role)
-    if not named(connection, "role", [role]):
-        connection.execute(
-            sql.SQL("CREATE ROLE {} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS").format(name)
-        )
-    else:
+    made = []
+    if role in there:
         _take_back(connection, role, keep=group)
+    else:
+        powers = "NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+        made.append(sql.SQL("CREATE ROLE {} {}").format(name, sql.SQL(powers)))
     # The verifier is computed here: the password itself never reaches the server, nor its log of statements.
-    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    connection.execute(
-        sql.SQL("ALTER ROLE {} {} CONNECTION LIMIT {} PASSWORD {} VALID UNTIL 'infinity'").format(
-            name, sql.SQL("LOGIN" if login else "NOLOGIN"), sql.Literal(sessions), sql.Literal(verifier)
-        )
+    opened = sql.SQL("ALTER ROLE {} {} CONNECTION LIMIT {} PASSWORD {} VALID UNTIL 'infinity'").format(
+        name, sql.SQL("LOGIN" if login else "NOLOGIN"), sql.Literal(sessions), sql.Literal(verifier_of(password))
     )
-    connection.execute(sql.SQL("ALTER ROLE {} SET search_path = {}").format(name, sql.Identifier(schema)))
-    connection.execute(sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE").format(sql.Identifier(group), name))
+    path = sql.SQL("ALTER ROLE {} SET search_path = {}").format(name, sql.Identifier(schema))
+    member = sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE").format(sql.Identifier(group), name)
+    run_script(connection, *made, opened, path, member)
 
 
 def _take_back(connection: psycopg.Connection, role: str, *, keep: str) -> None:
@@ -335,24 +338,37 @@ def drop_roles(connection: psycopg.Connection, roles: Iterable[str]) -> None:
 # -- what is true inside one database ------------------------------------------------------------------------
 
 
-def grant_rights(connection: psycopg.Connection, schema: str, *, group: str, logins: Iterable[str]) -> None:
-    """Only the group may use the schema; what one of the logins makes in it, the others may use as well."""
+def grant_rights(
+    connection: psycopg.Connection, schema: str, *, group: str, logins: Collection[str], is_new: bool
+) -> None:
+    """Only the group may use the schema; what one of the logins makes in it, the others may use as well.
+
+    Of a schema that was just made (`is_new`) nobody has a right yet.
+    """
     place, everybody = sql.Identifier(schema), sql.Identifier(group)
-    unexpected_grants = sql.SQL(
-        "SELECT DISTINCT {} FROM pg_namespace n, aclexplode(n.nspacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee"
-        " WHERE n.nspname = %s AND a.grantee <> n.nspowner AND g.rolname IS DISTINCT FROM %s"
-    ).format(GRANTEE)
-    for (grantee,) in connection.execute(unexpected_grants, [schema, group]).fetchall():
-        who = sql.SQL("PUBLIC") if grantee == "PUBLIC" else sql.Identifier(grantee)
-        connection.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM {} CASCADE").format(place, who))
-    connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(place, everybody))
-    for login in logins:
-        for objects in ("TABLES", "SEQUENCES", "ROUTINES", "TYPES"):
-            connection.execute(
-                sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} GRANT ALL ON {} TO {}").format(
-                    sql.Identifier(login), place, sql.SQL(objects), everybody
-                )
-            )
+    found = [] if is_new else connection.execute(_UNEXPECTED_GRANTS, [schema, group]).fetchall()
+    revoked = [
+        sql.SQL("REVOKE ALL ON SCHEMA {} FROM {} CASCADE").format(
+            place, sql.SQL("PUBLIC") if grantee == "PUBLIC" else sql.Identifier(grantee)
+        )
+        for (grantee,) in found
+    ]
+    granted = sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(place, everybody)
+    makers = sql.SQL(", ").join(map(sql.Identifier, logins))
+    shared = [
+        sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} GRANT ALL ON {} TO {}").format(
+            makers, place, sql.SQL(objects), everybody
+        )
+        for objects in ("TABLES", "SEQUENCES", "ROUTINES", "TYPES")
+        if logins
+    ]
+    run_script(connection, *revoked, granted, *shared)
+
+
+_UNEXPECTED_GRANTS: Final = sql.SQL(
+    "SELECT DISTINCT {} FROM pg_namespace n, aclexplode(n.nspacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee"
+    " WHERE n.nspname = %s AND a.grantee <> n.nspowner AND g.rolname IS DISTINCT FROM %s"
+).format(GRANTEE)
 
 
 def hand_over(connection: psycopg.Connection, logins: Iterable[str], *, group: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from console.app import MakePage
-from console.pages import acts, health, now, plans, quarantine, rehearse, search, tenant, tenants, timeline
+from console.pages import acts, changes, health, now, plans, quarantine, rehearse, search, tenant, tenants, timeline
 
 PAGES: Final[Sequence[tuple[str, MakePage]]] = (
     ("/", now.page),
@@ -18,6 +18,7 @@ PAGES: Final[Sequence[tuple[str, MakePage]]] = (
     ("/plans", plans.page),
     ("/quarantine", quarantine.page),
     ("/search", search.page),
+    ("/changes", changes.page),
     ("/acts", acts.page),
     ("/rehearse", rehearse.page),
     ("/health", health.page),

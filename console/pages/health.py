@@ -31,9 +31,14 @@ def page(desk: ReadingDesk, _: Ask) -> ConsolePage:
         "shards": health["shards"],
         "sweep": health["sweep"],
         "database": health["database"],
+        "rebuilds": health["rebuilds"],
         "notes": notes,
     }
-    return ConsolePage("health", "Health", data, command("status"), position=position)
+    plots = [
+        desk.samples.plot("Events behind the log", "read_models", "outbox"),
+        desk.samples.plot("Scopes that are due, and that failed", "due", "failed"),
+    ]
+    return ConsolePage("health", "Health", data, command("status"), position=position, extra={"plots": plots})
 
 
 def _lag(what: str, row: Row, last: int) -> Row:

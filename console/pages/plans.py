@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from console.desks import ReadingDesk
 from console.page import Ask, ConsolePage, command
+from domain.errors import UsageError
+from domain.operator import Operator
 
 if TYPE_CHECKING:
     from domain.tenant.approval import Plan
@@ -24,6 +26,7 @@ Json = dict[str, Any]
 def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     from runtime.compose.operators import operating_of  # noqa: PLC0415 - the live page needs no event
     from runtime.compose.process import utc_now  # noqa: PLC0415
+    from runtime.reports.rehearsal import NOT_UNDONE  # noqa: PLC0415
 
     position, parts, hash_ = desk.reads.position(), desk.parts, ask.named.get("hash")
     mark = parts.past.mark()
@@ -31,14 +34,15 @@ def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     if ask.get("at"):
         moment = parts.past.at(ask.query["at"], now=utc_now())
         then = plan_at(parts, moment.position)
-        data = _data(then, None, hash_ or _hash(then))
+        data = {**_data(then, None, hash_ or _hash(then)), "rehearsal": None}
         return _page(data, command("runs", "approve"), position, at=moment.position, extra={"seen": None})
     current = operating_of(parts).plan()
     before = plan_at(parts, seen) if seen is not None and hash_ not in (None, current.hash) else None
     data = _data(current, before, hash_ or _hash(current))
     data["settled"] = _settled(parts, hash_) if hash_ not in (None, current.hash) else None
     spelled = command("runs", "approve", *((hash_,) if hash_ and hash_ == current.hash else ()))
-    return _page(data, spelled, position, extra={"seen": mark})
+    rehearsal = _rehearsal(parts, current.hash) if data["is_current"] else None
+    return _page({**data, "rehearsal": rehearsal}, spelled, position, extra={"seen": mark, "not_undone": NOT_UNDONE})
 
 
 def _page(data: Json, spelled: str, position: int, *, extra: Json, at: int | None = None) -> ConsolePage:
@@ -75,6 +79,18 @@ def _differences(before: Plan, current: Plan) -> Json:
 
 def _by_name(changes: Iterable[Json]) -> Mapping[tuple[str, int], Json]:
     return {(change["tenant_id"], change["version"]): change for change in changes}
+
+
+def _rehearsal(parts: Parts, hash_: str) -> Json | None:
+    """What the approval would do; nothing where the plan has changed at this moment."""
+    from runtime.compose.operators import rehearsing_of  # noqa: PLC0415
+    from runtime.reports.rehearsal import BECAUSE, rehearsal_data  # noqa: PLC0415
+
+    try:
+        by = Operator("nobody", channel="console")
+        return rehearsal_data(rehearsing_of(parts).of_plan(hash_, reason=BECAUSE, by=by))
+    except UsageError:
+        return None
 
 
 def _settled(parts: Parts, hash_: str | None) -> Json | None:

@@ -16,7 +16,7 @@
     if (stream || document.hidden || !watches()) return;
     const query = new URLSearchParams();
     const from = seen === null ? Number(main().dataset.position) : seen;
-    if (from > 0) query.set("after", String(from));
+    if (from >= 0) query.set("after", String(from));
     if (watches() !== "*") query.set("tenant", watches());
     stream = new EventSource(`/events?${query}`);
     stream.addEventListener("open", () => say("live"));
@@ -52,8 +52,13 @@
     if (isBusy()) { soon(1000); return; }
     asking = true;
     const at = rowNumber();
-    htmx.ajax("GET", location.pathname + location.search, { target: "#main", select: "#main", swap: "outerHTML" })
-      .then(() => { if (at >= 0) mark(at); })
+    fetch(location.pathname + location.search, { signal: AbortSignal.timeout(10000), headers: { accept: "text/html" } })
+      .then((answer) => (answer.ok ? answer.text() : Promise.reject(new Error(String(answer.status)))))
+      .then((text) => {
+        htmx.swap("#main", text, { swapStyle: "outerHTML", swapDelay: 0, settleDelay: 0 }, { select: "#main" });
+        if (at >= 0) mark(at);
+      })
+      .catch(() => say("not connected"))
       .finally(() => {
         asking = false;
         // The read models may be behind the log: the page asks again until it shows what was told.
@@ -150,6 +155,7 @@
       new uPlot({
         width: Math.min(place.clientWidth || 600, 900), height: 180, title: given.title,
         series: [{}, ...given.names.map((label, n) => ({ label, stroke: colours[n % colours.length], width: 2 }))],
+        scales: { x: { range: (_, from, to) => [Math.min(from, to - 3600), to] } },  // an hour at least
         axes: [{ stroke: ink }, { stroke: ink }],
       }, [given.times, ...given.values], place);
     });

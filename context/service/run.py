@@ -97,12 +97,27 @@ def _tell(loop: asyncio.AbstractEventLoop, service: ContextService) -> None:
         loop.call_soon_threadsafe(service.notified)
 
 
-def _server(app: App, host: str, port: int) -> uvicorn.Server:
+def run_app(
+    app: App,
+    place: tuple[str, int],
+    *,
+    tls: tuple[Path, Path] | None,
+    stop: threading.Event,
+    ready: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Serve an application until `stop` is set; `tls`: certificate and key. Raises OSError where it cannot listen."""
+    asyncio.run(_run(_server(app, *place, tls=tls), stop, ready))
+
+
+def _server(app: App, host: str, port: int, *, tls: tuple[Path, Path] | None = None) -> uvicorn.Server:
+    certificate, key = tls or (None, None)
     return uvicorn.Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
             log_config=None,
             access_log=False,
             lifespan="off",

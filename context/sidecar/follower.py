@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -78,6 +79,8 @@ class Follower:
     _session: int = 0
     _asked: deque[tuple[int, int]] = field(default_factory=deque)
     _digests: dict[int, list[int]] = field(default_factory=dict)
+    _newest: LogId | None = None
+    """The log that was told of last, in the newest of its epochs: a standby tells an older one than its primary."""
 
     # -- frames
 
@@ -133,7 +136,10 @@ class Follower:
 
     def _check(self, theirs: LogId) -> None:
         """Raises LinkEnded where the teller is to be left alone, SnapshotNeeded where it is to be believed."""
-        own = self.store.log
+        newest, own = self._newest, self.store.log
+        if newest is not None and theirs.log == newest.log and theirs.epoch < newest.epoch:
+            raise LinkEnded(f"the service tells epoch {theirs.epoch} of the log, and another one {newest.epoch}")
+        self._newest = theirs
         if own is None or theirs == own:
             return
         self.counters.other_logs += 1
@@ -155,6 +161,16 @@ class Follower:
         """No link counts from now on, until a snapshot is switched to; what is here goes on to be served."""
         with self._lock:
             self._session += 1
+
+    def of_the_newest_epoch(self, frames: Iterator[Hello | Changes]) -> Iterator[Hello | Changes]:
+        """The frames of a snapshot. Raises LinkEnded where another service tells a later epoch of the same log."""
+        for frame in frames:
+            if isinstance(frame, Hello):
+                with self._lock:
+                    newest = self._newest
+                if newest is not None and frame.log == newest.log and frame.epoch < newest.epoch:
+                    raise LinkEnded(f"the snapshot is of epoch {frame.epoch}, older than {newest.epoch}")
+            yield frame
 
     def switch(self, prepared: Prepared) -> None:
         """Stand on a snapshot from now on. Raises Garbled where it is older than what is here."""

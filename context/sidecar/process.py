@@ -162,7 +162,9 @@ class Sidecar:
     def _take_snapshot(self, service: Service) -> bool:
         self.follower.freeze()
         try:
-            prepared = self.follower.store.load(wire.read_snapshot(service.snapshot()))
+            prepared = self.follower.store.load(
+                self.follower.of_the_newest_epoch(wire.read_snapshot(service.snapshot()))
+            )
             self.follower.switch(prepared)
         except Exception as error:  # noqa: BLE001 - a snapshot is all or nothing; the next one may be whole
             self._note(f"snapshot {service.url}", str(error))

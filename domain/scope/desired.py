@@ -321,7 +321,11 @@ def _desired_family(
         return DesiredState(
             "absent", {}, purge=purge_of(Scope("family", snapshot.tenant.id, key), snapshot, catalog=catalog)
         )
-    roles = (kept(RoleSpec, product=product, login=spec.level == "open") for product, spec in members.items())
+    rotations = snapshot.family(key).rotations
+    roles = (
+        kept(RoleSpec, product=product, login=spec.level == "open", rotation=rotations.get(product, 0))
+        for product, spec in members.items()
+    )
     steps: dict[Step, StepSpec] = {
         Step.REGION: _region_spec(key, tuple(members), snapshot),
         Step.DATABASE: kept(DatabaseSpec, family=key, roles=tuple(roles)),

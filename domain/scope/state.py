@@ -145,10 +145,14 @@ class DataAbandoned(_ScopeEvent):
 
 
 class EnsureRequested(_ScopeEvent):
-    """An operator wants every step of a converged scope ensured again, though none was found missing."""
+    """An operator wants every step of a converged scope ensured again, though none was found missing.
+
+    `rotates` is the product whose login role gets another password by that.
+    """
 
     TOPIC: ClassVar[str] = "tenantry.ensure-requested"
     reason: str
+    rotates: str | None = added_in(2, default=None)
 
 
 ScopeEvent = (
@@ -251,6 +255,8 @@ class Provisioning(Folded):
     """The missing database is to be made anew: what is left of the old one goes first."""
     data_lost: frozenset[str] = frozenset()
     """The products whose data was in a database that was abandoned."""
+    rotations: Mapping[str, int] = field(default_factory=dict)
+    """The products whose passwords were rotated, each with the version of the last rotation."""
     resumed: Origin | None = None
     """The operator's act by which it was last tried again: the cause of what follows until that changes."""
 
@@ -327,9 +333,12 @@ def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
         case ScopeResumed():
             resumed = origin_of(recorded) if recorded.cause.kind == "operator" else None
             return actual.but(version=version, on_hold=None, failure=None, intent=None, at_rest=False, resumed=resumed)
-        case EnsureRequested():
+        case EnsureRequested() as event:
             again = {step: replace(ensured, done=False) for step, ensured in actual.steps.items()}
-            return actual.but(version=version, steps=again, at_rest=False, resumed=origin_of(recorded))
+            rotations = {**actual.rotations, **({event.rotates: version} if event.rotates else {})}
+            return actual.but(
+                version=version, steps=again, at_rest=False, resumed=origin_of(recorded), rotations=rotations
+            )
         case DataAbandoned() as event:
             return _abandoned(actual, event, recorded)
         case _:

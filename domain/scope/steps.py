@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import Literal
 
 from domain import names, stream_name
-from domain.event import Value
+from domain.event import Value, added_in
 from domain.personal import Personal
 
 
@@ -120,10 +120,11 @@ class IdentitySpec(_StepSpec, tag="identity"):
 
 
 class RoleSpec(Value):
-    """A product's login role, and whether it may log in."""
+    """A product's login role, and whether it may log in. `rotation` is part of its password's derivation (0: none)."""
 
     product: names.ProductKey
     login: bool
+    rotation: int = added_in(2, default=0)
 
 
 class DatabaseSpec(_StepSpec, tag="database"):
@@ -230,12 +231,13 @@ class IdentityResult(_OfStep, tag="identity"):
 
 
 class RoleResult(Value):
-    """A product's login role; `generation` is part of its name and of its password's derivation."""
+    """A product's login role; `generation` is part of its name, and with `rotation` of its password's derivation."""
 
     product: names.ProductKey
     role: str
     generation: int
     login: bool
+    rotation: int = added_in(2, default=0)
 
 
 class DatabaseResult(_OfStep, tag="database"):

@@ -5,32 +5,23 @@ uvicorn --app-dir examples/your-application app:app --port 8010
 
 from __future__ import annotations
 
-import json
-import subprocess
-from functools import cache
 from typing import Annotated
 
 from fastapi import Depends, FastAPI
 
+from tenantry_client.asap import Signer, SigningKey
 from tenantry_client.context.asgi import TenancyMiddleware
-from tenantry_client.context.databases import Target, TenantConnections
+from tenantry_client.context.credentials import Credentials
+from tenantry_client.context.databases import TenantConnections
 from tenantry_client.context.document import TenantContext
 from tenantry_client.context.fastapi import requires, tenant_context
 from tenantry_client.context.tenancy import Tenancy
 
 PRODUCT = "confluence"
 
-
-@cache
-def password_of(target: Target) -> str:
-    """From the operator's command, on this machine; elsewhere from your store of secrets."""
-    tenant = target.tenant_id
-    answer = subprocess.run(["tenantry", "credentials", tenant, PRODUCT, "--json"], capture_output=True, check=True)
-    return str(json.loads(answer.stdout)["password"])
-
-
 tenancy = Tenancy.open()
-connections = TenantConnections(tenancy, PRODUCT, password_of)
+credentials = Credentials("http://127.0.0.1:8788", Signer("notes", SigningKey.from_environment()))
+connections = TenantConnections(tenancy, PRODUCT, credentials)
 app = FastAPI()
 app.add_middleware(TenancyMiddleware, tenancy=tenancy, product=PRODUCT)
 

@@ -110,7 +110,7 @@ class RealCloud:
         self.processes[name] = Process(command, self.folder / f"{name}.txt").start()
         if port:
             self.urls[name] = f"http://127.0.0.1:{port}"
-            wait_until(lambda: is_up(self.urls[name] + ready), seconds=40, what=name)
+            wait_until(lambda: is_up(self.urls[name] + ready), seconds=100, what=name)
 
 
 def is_up(url: str) -> bool:

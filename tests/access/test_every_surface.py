@@ -51,6 +51,11 @@ SURFACES = {
         "/livez": PROBE,
         "/readyz": PROBE,
     },
+    "credential service": {
+        "/v1/credentials/{tenant}/{product}": "token",
+        "/livez": PROBE,
+        "/readyz": PROBE,
+    },
     "limits service": {
         "/v1/limits/{name}/chunks": "token",
         "/v1/export-grants/{grant}/chunks": "token",
@@ -78,8 +83,9 @@ LISTENERS = {
     "access/edge/process.py": "edge authorizer: on this machine alone, as edge.toml is checked for",
     "cli/limits_service.py": "limits service",
     "console/run.py": "console",
-    "context/service/run.py": "context service, and its metrics on a listener of their own",
+    "context/service/run.py": "context service, with its metrics on a listener of their own, and credential service",
     "context/sidecar/run.py": "context sidecar: a Unix socket, for processes of this host alone",
+    "demo/access.py": "the demo's proxy, authorizer and application: on this machine alone, while it runs",
     "workers/probes.py": "metrics and probes of a worker: on this machine, unless it is set otherwise",
 }
 """Callbacks of provisioners have no listener of ours: they come as signed messages on Kafka (ADR 11)."""
@@ -129,6 +135,9 @@ def test_every_route_of_each_surface_is_known_here(desk: Desk) -> None:
     assert openapi()["paths"].keys() == known
     assert {path.rstrip("/") for path in paths_in("context/service/app.py")} <= {
         path.partition("/{")[0] for path in known
+    }
+    assert paths_in("context/credentials/app.py") == {
+        path.removesuffix("{tenant}/{product}") for path in SURFACES["credential service"]
     }
     limits = {template.text for _, template in ROUTES} | {path.decode() for path in PROBES}
     assert limits == SURFACES["limits service"].keys()

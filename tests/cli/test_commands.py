@@ -113,6 +113,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
         ("audit",),
         ("audit", "checkpoint"),
         ("config",),
+        ("credentials",),
         ("edge",),
         ("egress",),
         ("intake-position",),

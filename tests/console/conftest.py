@@ -30,3 +30,7 @@ def drop_role(url: str) -> None:
         role = sql.Identifier(name_of(str(connection.info.dbname)))
         connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
         connection.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", action="store_true", help="take the pictures of docs/how-to/console.md")

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 import psycopg
 import pytest
 
-from console.access import COOKIE, Proxies
+from console.access import COOKIE, Person, Proxies
 from console.gate import LARGEST_BODY, LONGEST_QUERY
 from runtime.compose.console import console_parts_of
 from tests.cli.conftest import FAMILY, Desk, failure
@@ -103,9 +103,11 @@ def test_the_proxys_groups_give_the_roles(desk: Desk, behind: Browser) -> None:
     on_call = {"x-forwarded-user": "ada", "x-forwarded-groups": "on-call"}
     lead = {"x-forwarded-user": "ida", "x-forwarded-groups": "leads,everybody"}
     form = {"scope": FAMILY, "reason": "x", "plan": "p", "tenant": "t-1"}
+    assert "ask for the role operator" in behind.get(f"/rehearse?act=retry&scope={FAMILY}", **viewer).text
+    assert "/rehearse?act" not in behind.get("/t/t-1", **viewer).text
 
     def sends(act: str, person: dict[str, str]) -> str | None:
-        token = behind.get("/rehearse?act=retry", **person).form_token()
+        token = access().form_token(Person(person["x-forwarded-user"], "sso", frozenset()))
         return behind.post(f"/act/{act}", {**form, "form_token": token}, **person).code
 
     for act in ("retry", "hold", "release", "ensure", "restore", "approve", "reject"):

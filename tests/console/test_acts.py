@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from domain.scope.steps import Scope
 from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, failure
 from tests.cli.test_guard import six_deactivated
 from tests.console.asking import Browser
@@ -84,3 +85,22 @@ def test_an_act_names_the_version_that_was_seen_and_is_refused_when_it_has_moved
     assert event.cause.act is not None
     assert (event.cause.act.channel, event.cause.act.issuer, event.cause.act.subject) == ("console", "desk", "ada")
     assert event.cause.act.seen
+
+
+def test_a_hold_from_the_console_may_end_by_itself(desk: Desk, browser: Browser) -> None:
+    desk.work()
+    page = f"/rehearse?act=hold&scope={FAMILY}"
+    assert browser.sends(page, "hold", scope=FAMILY, reason="x", **{"for": "soon"}).code == "duration-malformed"
+    assert browser.sends(page, "hold", scope=FAMILY, reason="moving", **{"for": "2h"}).status == 303
+    held = desk.parts.saga.snapshots([TENANT])[TENANT].actual(Scope.parse(FAMILY)).on_hold
+    assert held is not None
+    assert held.until is not None
+    assert browser.get("/acts.json").json["acts"][0]["state"] == "done"
+
+
+def test_what_has_changed_is_on_a_page(desk: Desk, browser: Browser) -> None:
+    failure(desk)
+    browser.sends(f"/rehearse?act=retry&scope={FAMILY}", "retry", scope=FAMILY, reason="a new disk")
+    found = browser.get("/changes.json?since=1h").json["changes"]
+    assert [(each["kind"], each["why"]) for each in found][:1] == [("act", "a new disk")]
+    assert browser.get("/changes?since=never").status == 400

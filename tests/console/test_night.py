@@ -108,6 +108,8 @@ def test_a_plan_shows_the_fate_of_data_and_what_changed_since(desk: Desk, browse
     shown = browser.get("/plans.json").json
     assert (shown["plan"], shown["changes"]) == (plan["plan"], plan["changes"])
     page = browser.get("/plans").text
+    assert "Nothing of it is beyond undoing" in page
+    assert shown["rehearsal"]["steps"]
     assert "after the approval, unless the product is activated again" in page
     [address] = set(re.findall(rf'href="(/plans/{plan["plan"]}\?seen=\d+)"', page))
     assert browser.get(address).form_token()

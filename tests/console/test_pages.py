@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from urllib.parse import quote
+
+import psycopg
 
 from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, failure
 from tests.console.asking import Browser
@@ -78,6 +83,7 @@ def test_the_health_shows_positions_and_what_is_due(desk: Desk, browser: Browser
     assert health["lags"][0] == {"what": "log", "position": last, "lag": None, "halted": None}
     assert {row["what"] for row in health["lags"]} >= {"projection sites", "outbox to Kafka", "seal"}
     assert health["due"]["scopes"] == 0
+    assert 0 < health["database"]["connections"] < health["database"]["max_connections"]
     assert browser.get("/health").status == 200
 
 
@@ -85,3 +91,19 @@ def test_foreign_text_is_escaped_and_shown_as_it_is(desk: Desk, browser: Browser
     page = browser.get("/acts?by=%3Cscript%3E%22%1b%5B31m").text
     assert '<script>"' not in page
     assert "&lt;script&gt;&#34;\\x1b[31m" in page
+
+
+def test_the_health_has_plots_of_samples_and_the_bar_of_a_rebuild(desk: Desk, browser: Browser) -> None:
+    desk.work()
+    browser.running.samples.take()
+    with psycopg.connect(desk.parts.endpoints.database_url) as connection:
+        connection.execute("CREATE SCHEMA rebuild_sites_0a1b2c3d")
+        connection.execute("CREATE TABLE rebuild_sites_0a1b2c3d.sites_base AS SELECT * FROM sites_base")
+    page = browser.get("/health").text
+    plots = [json.loads(html.unescape(each)) for each in re.findall(r'data-plot="([^"]+)"', page)]
+    assert [plot["names"] for plot in plots] == [["read_models", "outbox"], ["due", "failed"]]
+    assert all(len(plot["times"]) == len(plot["values"][0]) >= 1 for plot in plots)
+    assert plots[1]["values"][0][-1] == 0
+    [rebuild] = browser.get("/health.json").json["rebuilds"]
+    assert (rebuild["schema"], rebuild["built"] > 0) == ("rebuild_sites_0a1b2c3d", True)
+    assert "rebuild_sites_0a1b2c3d" in page

@@ -31,12 +31,15 @@ SLACK_NS = 2_000_000
 class Campaign:
     """`mutant` is planted in sidecars or clients. T is `term` seconds; the services tell the same log on two ports."""
 
+    domain = "example"
+    product = "crm"
+
     def __init__(
         self, folder: Path, *, term: float = 3.0, sidecars: int = 2, clients: int = 2, mutant: str = ""
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.term = term
-        self.services = StandInProcess(folder / "services")
+        self.services = self.teller(folder / "services")
         planted = mutant if mutant in SIDECAR else ""
         self.sidecars = [
             SidecarProcess(folder / f"sidecar-{number}", self.services.urls, term=term, digest=5.0, mutant=planted)
@@ -56,6 +59,8 @@ class Campaign:
                     "number": number,
                     "directories": [str(each.directory) for each in self.sidecars],
                     "tenants": TENANTS,
+                    "domain": self.domain,
+                    "product": self.product,
                     "shared": str(shared),
                     "output": str(output),
                     "mutant": mutant if mutant in CLIENT else "",
@@ -89,13 +94,17 @@ class Campaign:
             sidecar.remove()
         self.services.end()
 
+    def teller(self, folder: Path) -> StandInProcess:
+        """What the sidecars follow."""
+        return StandInProcess(folder)
+
     # -- acts
 
     def change(self, tenant: str, do: str) -> int:
         """One event, with its times; its position."""
         with self._lock:
             began = now_ns()
-            position = self.services.do(do, tenant=tenant, host=f"{tenant}.example")
+            position = self.services.do(do, tenant=tenant, host=f"{tenant}.{self.domain}")
             self._changes.append(Change(tenant, position, ANSWERS[do], began, now_ns()))
             return position
 

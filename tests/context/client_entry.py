@@ -25,7 +25,11 @@ FLUSH_SECONDS = 0.25
 class Client:
     """One client. `shared` holds the token that the world has announced last, and whether the campaign is over."""
 
-    def __init__(self, number: int, directories: list[str], tenants: list[str], shared: mmap.mmap) -> None:
+    def __init__(
+        self, number: int, directories: list[str], tenants: list[str], shared: mmap.mmap, *, domain: str, product: str
+    ) -> None:
+        self._domain = domain
+        self._product = product
         self._number = number
         self._tenancies = [Tenancy.open(each, wait=0.02) for each in directories]
         self._tenants = tenants
@@ -60,9 +64,9 @@ class Client:
             position, token = tenancy.position, self._token
             version = 0
             try:
-                found = tenancy.by_host(f"{tenant}.example", token)
+                found = tenancy.by_host(f"{tenant}.{self._domain}", token)
                 version = found.version
-                product = found.products.get("crm")
+                product = found.products.get(self._product)
                 answer = "open" if product is not None and product.level == "open" else "closed"
             except ContextRefused as refused:
                 answer = "unknown" if refused.status == 404 else "refused"
@@ -90,4 +94,7 @@ if __name__ == "__main__":
         plant(about["mutant"])
     with Path(about["shared"]).open("rb") as file:
         page = mmap.mmap(file.fileno(), 16, access=mmap.ACCESS_READ)
-    Client(about["number"], about["directories"], about["tenants"], page).run(Path(about["output"]))
+    client = Client(
+        about["number"], about["directories"], about["tenants"], page, domain=about["domain"], product=about["product"]
+    )
+    client.run(Path(about["output"]))

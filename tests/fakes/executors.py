@@ -298,6 +298,7 @@ class _Databases(Databases):
                     role=names.logins[role.product],
                     generation=order.created_generations[role.product],
                     login=role.login,
+                    rotation=role.rotation,
                 )
                 for role in sorted(spec.roles, key=lambda role: role.product)
             ),

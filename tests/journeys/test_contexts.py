@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import urllib3
 
+from tenantry_client.context.refusals import ContextRefused
+from tenantry_client.context.tenancy import Tenancy
+from tests.context.processes import SidecarProcess
 from tests.journeys.events import created, new_tenant, suspended
 from tests.journeys.running import Running, wait_for
 
 JIRA = "jira-software"
+TENANTRY = [str(Path(sys.executable).with_name("tenantry"))]
 
 
 def asked(tenantry: Running, path: str, *, at_least: int = 0) -> dict[str, Any]:
@@ -71,3 +78,47 @@ def test_a_context_projector_and_a_service_that_are_killed_come_back(tenantry: R
             return False
 
     wait_for(is_open, "an open context")
+
+
+def said_of_login(account: dict[str, Any]) -> str:
+    """What the database says to the application's own role; empty where it lets it in."""
+    names = {"host": "host", "port": "port", "dbname": "database", "user": "role", "password": "password"}
+    try:
+        psycopg.connect(**{name: account[ours] for name, ours in names.items()}, connect_timeout=5).close()
+    except psycopg.OperationalError as error:
+        return str(error)
+    return ""
+
+
+def test_a_suspended_role_is_refused_by_its_database_though_the_sidecar_stands_still(
+    tenantry: Running, tmp_path: Path
+) -> None:
+    tenant = new_tenant()
+    tenantry.send(created(tenant, JIRA))
+    tenantry.until_level(tenant, JIRA, "open")
+    sidecar = SidecarProcess(tmp_path, [], term=30.0)
+    sidecar.command = [
+        *TENANTRY, "context-sidecar", "--service", tenantry.said["context_url"], "--dir", str(sidecar.directory)
+    ]  # fmt: skip
+    sidecar.start()
+
+    def is_open() -> bool:
+        try:
+            return tenancy.by_id(tenant).is_open(JIRA)
+        except ContextRefused:
+            return False
+
+    try:
+        with Tenancy.open(sidecar.directory) as tenancy:
+            wait_for(is_open, "an open tenant on the host")
+            account = tenantry.json("credentials", tenant, JIRA)
+            assert said_of_login(account) == ""
+            sidecar.send(signal.SIGSTOP)
+            tenantry.send(suspended(tenant, JIRA))
+            said = wait_for(lambda: said_of_login(account), "the refusal of the role", seconds=25)
+            assert "is not permitted to log in" in said
+            assert is_open(), "its lease is not over: the database alone has refused"
+            sidecar.send(signal.SIGCONT)
+            wait_for(lambda: not is_open(), "a closed tenant on the host")
+    finally:
+        sidecar.remove()

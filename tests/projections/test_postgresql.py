@@ -42,6 +42,7 @@ from projections.identities import IDENTITIES, USERS
 from projections.integration import OUTBOX
 from projections.placements import PLACEMENTS
 from projections.positions import POSITIONS, Halt, Move, advance, ensure, lock, standing
+from projections.provisionings import STEPS
 from projections.sites import SITES
 from projections.writing import apply, copy
 from tests.domain.given import made
@@ -493,3 +494,37 @@ def test_a_halt_is_noted_since_when_and_taken_away_by_the_next_move(committing: 
     assert note(4, 4, Halt(5, event_id, "it still cannot")) == (since, event_id, "it still cannot")
     assert note(4, 6, Halt(7, None, "another"))[0] != since
     assert note(6, 9, None) == (None, None, None)
+
+
+def test_a_migrated_table_leaves_the_room_for_updates_that_a_rebuilt_one_does(connection: Connection) -> None:
+    tables = [table for projection in PROJECTIONS for table in projection.tables]
+    rows = connection.execute(
+        text("SELECT relname, reloptions FROM pg_class WHERE relname = ANY (:names) AND relkind = 'r'"),
+        {"names": [table.name for table in tables]},
+    )
+    kept = {name: dict(option.split("=") for option in options or ()) for name, options in rows}
+    asked = {table.name: table.dialect_options["postgresql"]["with"] or {} for table in tables}
+    assert kept == {name: {key: str(value) for key, value in each.items()} for name, each in asked.items()}
+    assert kept["provisionings"] == {"fillfactor": "90"}
+
+
+def updates_of(connection: Connection, table: str) -> tuple[int, int]:
+    """All updates of its rows, and those of them that wrote no index."""
+    connection.execute(text("SELECT pg_stat_force_next_flush()"))
+    counts = text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = :table")
+    updated, hot = connection.execute(counts, {"table": table}).one()
+    return updated, hot
+
+
+def test_an_update_of_a_row_writes_no_index(committing: Engine) -> None:
+    keys = [(f"t-{number}", "product", JIRA.key, 2) for number in range(500)]
+    with committing.begin() as connection:
+        before = updates_of(connection, "provisioning_steps")
+        copy(connection, STEPS, [(key, {"state": "started"}) for key in keys])
+    for state in ("failed", "completed"):
+        with committing.begin() as connection:
+            apply(connection, Fold(Set(STEPS, key, {"state": state}) for key in keys[::20]))
+    with committing.begin() as connection:
+        after = updates_of(connection, "provisioning_steps")
+        connection.execute(text("TRUNCATE provisioning_steps"))
+    assert (after[0] - before[0], after[1] - before[1]) == (50, 50)

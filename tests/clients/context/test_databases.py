@@ -13,12 +13,13 @@ import sqlalchemy
 from psycopg import sql
 
 from adapters.embedded.postgres import EmbeddedPostgres
-from tenantry_client.context.databases import Target, TenantConnections
+from tenantry_client.context.databases import TenantConnections
 from tenantry_client.context.document import Placement, Product, TenantContext, encode
 from tenantry_client.context.lease import now_ns
 from tenantry_client.context.refusals import ContextRefused
 from tenantry_client.context.sqlalchemy import TenantEngines
 from tenantry_client.context.store import StoreWriter
+from tenantry_client.context.targets import Target
 from tenantry_client.context.tenancy import Tenancy
 from tenantry_client.context.wire import Changes, TenantChange
 

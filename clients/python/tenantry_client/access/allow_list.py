@@ -28,6 +28,7 @@ from typing import Any, Final
 
 from tenantry_client.access.paths import AmbiguousPath, Template, segments
 from tenantry_client.access.rates import Limit
+from tenantry_client.access.watched_file import WatchedFile
 from tenantry_client.asap.key_ids import check_name
 from tenantry_client.asap.refusals import Refused
 
@@ -199,42 +200,8 @@ def _route(text: str, place: str) -> Route:
         raise InvalidAllowList(f"{place}: {error}") from None
 
 
-class WatchedAllowList:
-    """The allow-list of a file, read again when the file changes; a file that cannot be used leaves the last good one.
-
-    The file is looked at once in `every` seconds at most. `problem` says what is wrong with it now (None: nothing). The
-    first read raises what `AllowList.read` raises.
-    """
+class WatchedAllowList(WatchedFile[AllowList]):
+    """The allow-list of a file, read again when the file changes. The first read raises what AllowList.read raises."""
 
     def __init__(self, file: Path, *, every: float = 1.0, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._file = file
-        self._every = every
-        self._monotonic = monotonic
-        self._looked_at = monotonic()
-        self._seen = self._stamp()
-        self._current = AllowList.read(file)
-        self.problem: str | None = None
-
-    def refresh(self) -> AllowList:
-        """The list as of now."""
-        now = self._monotonic()
-        if now - self._looked_at >= self._every:
-            self._looked_at = now
-            self._look()
-        return self._current
-
-    def _look(self) -> None:
-        try:
-            stamp = self._stamp()
-            if stamp != self._seen:
-                self._current = AllowList.read(self._file)
-                self._seen = stamp
-            self.problem = None
-        except (InvalidAllowList, OSError, UnicodeDecodeError) as error:
-            self.problem = str(error)
-            self._seen = (0, 0, 0)
-
-    def _stamp(self) -> tuple[int, int, int]:
-        """Taken before the file is read: a change between both is seen at the next look."""
-        status = self._file.stat()
-        return status.st_mtime_ns, status.st_size, status.st_ino
+        super().__init__(file, AllowList.read, every=every, monotonic=monotonic)

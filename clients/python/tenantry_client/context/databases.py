@@ -14,16 +14,17 @@ import os
 import select
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
 from weakref import WeakSet
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from tenantry_client.context.document import TenantContext
+from tenantry_client.context.credentials import Credentials
 from tenantry_client.context.refusals import ContextRefused
+from tenantry_client.context.targets import Password, Target, target_of
 from tenantry_client.context.tenancy import Tenancy
 
 IDLE_CONNECTIONS: Final = 100
@@ -31,47 +32,36 @@ IDLE_PER_TENANT: Final = 4
 CONNECT_SECONDS: Final = 5
 
 
-class Target(NamedTuple):
-    """Where one product of one tenant lives, and as which role it is used."""
-
-    tenant_id: str
-    host: str
-    port: str
-    database: str
-    schema: str
-    role: str
-
-
-Password = Callable[[Target], str]
 _all: WeakSet[TenantConnections] = WeakSet()
 
 
-def target_of(context: TenantContext, product: str) -> Target:
-    """Where the product lives, if it may be used now. Raises ContextRefused."""
-    place, role = context.placement(product), context.require(product=product).role
-    login = role or place.role
-    if login is None:
-        raise ContextRefused("product-not-placed", f"product {product} of {context.tenant_id} has no login role")
-    host, _, port = place.address.rpartition(":")
-    return Target(context.tenant_id, host.strip("[]"), port, place.database, place.schema, login)
-
-
 def connect(target: Target, password: Password) -> psycopg.Connection:
-    """A new connection with the role's search_path. Raises ContextRefused where the database lets the role not in."""
+    """A new connection with the role's search_path. Raises ContextRefused where the database lets the role not in.
+
+    A password that is refused may have been rotated: where Credentials gave it, it is fetched once more.
+    """
+    given = password(target)
     try:
-        return psycopg.connect(
-            host=target.host,
-            port=target.port,
-            dbname=target.database,
-            user=target.role,
-            password=password(target),
-            options=f"-c search_path={_option(target.schema)}",
-            connect_timeout=CONNECT_SECONDS,
-        )
+        return _connected(target, given)
     except psycopg.OperationalError as error:
-        if "not permitted to log in" in str(error) or "authentication failed" in str(error):
-            raise ContextRefused("database-refused", f"the database does not let {target.role} in") from None
-        raise
+        if "not permitted to log in" not in str(error) and "authentication failed" not in str(error):
+            raise
+        if isinstance(password, Credentials) and (again := password.renewed(target, refused=given)) != given:
+            with suppress(psycopg.OperationalError):
+                return _connected(target, again)
+        raise ContextRefused("database-refused", f"the database does not let {target.role} in") from None
+
+
+def _connected(target: Target, password: str) -> psycopg.Connection:
+    return psycopg.connect(
+        host=target.host,
+        port=target.port,
+        dbname=target.database,
+        user=target.role,
+        password=password,
+        options=f"-c search_path={_option(target.schema)}",
+        connect_timeout=CONNECT_SECONDS,
+    )
 
 
 def _option(schema: str) -> str:

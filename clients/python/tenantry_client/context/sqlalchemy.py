@@ -19,8 +19,9 @@ from weakref import WeakSet
 import sqlalchemy
 from sqlalchemy import event
 
-from tenantry_client.context.databases import Password, Target, connect, target_of
+from tenantry_client.context.databases import connect
 from tenantry_client.context.refusals import ContextRefused
+from tenantry_client.context.targets import Password, Target, target_of
 from tenantry_client.context.tenancy import Tenancy
 
 ENGINES: Final = 100

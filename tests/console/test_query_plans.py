@@ -1,0 +1,124 @@
+"""Does an index answer each statement of the pages, so that a million tenants cost what a hundred do?
+
+A small table is read whole whatever indexes it has; so reading one whole is forbidden here, and a plan that does it all
+the same has no index to use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+import pytest
+
+from adapters.postgres.console_reads import ConsoleReader
+from adapters.postgres.past import PastLog
+from domain.scope.steps import Scope
+
+GROWING = {
+    *("stored_events", "incoming", "provisionings", "provisioning_steps", "sites_base", "site_products"),
+    *("contexts", "context_hosts", "site_names", "quarantine", "outbox", "wakes"),
+}
+"""Tables whose rows grow with tenants, or with time."""
+
+
+class Explaining(ConsoleReader):
+    """Looks at the plan of each statement before it is run."""
+
+    plans: dict[str, str]
+
+    def ask(self, query: str) -> None:
+        self._rows(query)
+
+    def _rows(self, query: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        with self._session() as connection:
+            connection.execute("SET enable_seqscan = off")
+            rows = connection.execute(f"EXPLAIN {query}".encode(), values or {}).fetchall()
+            self.plans[query] = "\n".join(row["QUERY PLAN"] for row in rows)
+        return super()._rows(query, values)
+
+
+class ExplainingPast(PastLog):
+    plans: dict[str, str]
+
+    def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        with self._session() as connection:
+            connection.execute("SET enable_seqscan = off")
+            rows = connection.execute(f"EXPLAIN {statement}".encode(), parameters).fetchall()
+            self.plans[statement] = "\n".join(row[0] for row in rows)
+        return super()._rows(statement, parameters)
+
+
+def read_whole(plans: dict[str, str]) -> list[str]:
+    """The statements that read a table whole that grows."""
+    return [
+        query for query, plan in plans.items() if GROWING & set(re.findall(r"Seq Scan on (?:public\.)?(\w+)", plan))
+    ]
+
+
+@pytest.fixture
+def filled(migrated_database: str) -> str:
+    with psycopg.connect(migrated_database) as connection:
+        each = "FROM generate_series(1, 50) AS n"
+        connection.execute(f"INSERT INTO sites_base (tenant_id, state) SELECT 't-' || n, 'open' {each}".encode())
+        connection.execute(
+            "INSERT INTO provisionings (tenant_id, kind, key, outcome) SELECT 't-' || n, 'product', 'jira', 'converged'"
+            " FROM generate_series(1, 50) n"
+        )
+    return migrated_database
+
+
+def test_every_statement_of_the_pages_has_an_index(filled: str) -> None:
+    reader = Explaining(filled)
+    reader.plans = {}
+    reader.position()
+    reader.troubles()
+    reader.pending()
+    reader.quarantine_groups()
+    reader.sealed()
+    reader.standings([Scope("product", "t-1", "jira")])
+    reader.standings_of_tenants(["t-1"])
+    for level in (None, "open", "absent"):
+        for state in (None, "held", "converged"):
+            reader.tenants(level=level, state=state, after="t-2", limit=10)
+    reader.health()
+    for text in ("7", "t-1", "topic/0/7", "product:t-1:jira/3/ensure/2", "6f1c2c1e-0000-4000-8000-000000000000"):
+        reader.search(text)
+    reader.close()
+    assert len(reader.plans) > 30
+    assert read_whole(reader.plans) == []
+
+
+def test_acts_and_settlements_are_found_by_the_index_of_acts(filled: str) -> None:
+    past = ExplainingPast(filled, _NoKeys())
+    past.plans = {}
+    past.latest_acts(100, 10)
+    past.settlement("0123456789abcdef")
+    past.positions_of("t-1")
+    past.close()
+    assert read_whole(past.plans) == []
+    acts = [plan for query, plan in past.plans.items() if '"kind":"operator"' in query]
+    assert len(acts) == 2
+    assert all("stored_events_acts_idx" in plan for plan in acts)
+
+
+def test_a_statement_without_an_index_is_found(filled: str) -> None:
+    reader = Explaining(filled)
+    reader.plans = {}
+    reader.ask("SELECT count(*) FROM provisionings WHERE reason = 'x'")
+    reader.close()
+    assert len(read_whole(reader.plans)) == 1
+
+
+class _NoKeys:
+    def encrypt(self, subject: str, plain: bytes, bound_to: str) -> str:
+        raise NotImplementedError
+
+    def decrypt(self, encrypted: str, bound_to: str) -> bytes | None:
+        raise NotImplementedError
+
+    def prefetch(self, *, subjects: Iterable[str] = (), encrypted: Iterable[str] = ()) -> None: ...
+
+    def forget(self, subject: str) -> None: ...
