@@ -6,15 +6,15 @@ import subprocess
 import sys
 import time
 
-wanted, number = sys.argv[1], int(os.environ["NIGHT_TENANTS"])
+state, number = sys.argv[1], int(os.environ["NIGHT_TENANTS"])
 deadline = time.monotonic() + 150
 while True:
     listed = subprocess.run(
         ["tenantry", "runs", "list", "--json", "--limit", "10000"], capture_output=True, text=True, check=True
     )
     states = [row["state"] for row in json.loads(listed.stdout) if row["kind"] == "product"]
-    if states.count(wanted) == number:
-        print(f"{number} scopes are {wanted}")
+    if states.count(state) == number:
+        print(f"{number} scopes are {state}")
         break
     if time.monotonic() > deadline:
         sys.exit(f"after 150 s the scopes are {sorted(states)}")
