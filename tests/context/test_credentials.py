@@ -20,7 +20,9 @@ from cli.credential_service import SERVICE
 from context.credentials.grants import Grants, InvalidGrants
 from context.credentials.run import credential_service_of
 from context.service.run import run_app
+from projections.contexts import TenantStreams, document_of
 from runtime.compose import Parts
+from runtime.compose.contexts import context_rules_of
 from tenantry_client.asap import KeyFolder, Signer, SigningKey
 from tenantry_client.context.credentials import Credentials
 from tenantry_client.context.databases import connect
@@ -93,6 +95,15 @@ def password(cloud: Cloud, tenant_id: str) -> str:
     return str(json.loads(cloud.says("credentials", "show", tenant_id, JIRA, "--json"))["password"])
 
 
+def level_told(cloud: Cloud, tenant_id: str) -> str:
+    """What the tenant's context says of the product."""
+    rules = context_rules_of(cloud.parts, cloud.parts.configuration)
+    snapshot = cloud.snapshot(tenant_id)
+    found = document_of(TenantStreams(snapshot.tenant, dict(snapshot.scopes)), rules, version=1)
+    assert found is not None
+    return found.products[JIRA].level
+
+
 @contextmanager
 def refused(code: str) -> Iterator[Callable[[], str]]:
     with pytest.raises(ContextRefused) as found:
@@ -149,7 +160,9 @@ def test_a_rotated_password_is_fetched_again_once_and_the_old_one_is_refused(
     said = cloud.says("credentials", "rotate", tenant_id, JIRA, "--reason", "it was seen in a log", "--as", "Ada")
     assert said.startswith(f"{at.role} gets another password")
     assert credentials(at) == old
+    assert level_told(cloud, tenant_id) == "open"
     cloud.work()
+    assert level_told(cloud, tenant_id) == "open"
     with refused("database-refused"):
         connect(at, lambda _: old)
     threading.Event().wait(1.0)

@@ -71,7 +71,10 @@ class RealTeller(StandInProcess):
         else:
             self.engine.record((f"tenant:{tenant}", ProductUnsuspended(tenant_id=tenant, product=PRODUCT)))
         with psycopg.connect(self.engine.url) as connection:
-            row = connection.execute("SELECT max(notification_id) FROM stored_events").fetchone()
+            row = connection.execute(  # of these streams: what is in force is recorded beside them
+                "SELECT max(notification_id) FROM stored_events WHERE originator_id IN (%s, %s)",
+                (f"tenant:{tenant}", f"product:{tenant}:{PRODUCT}"),
+            ).fetchone()
         assert row is not None
         self._last[tenant] = int(row[0])
         return self._last[tenant]
