@@ -23,6 +23,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Final
 
+from application.ports import tracing
 from application.ports.clock import Clock, Dice, NewId
 from application.ports.event_log import EventStreams
 from application.ports.resources import Order
@@ -311,6 +312,8 @@ class Saga:
             customer=snapshot.customer,
             placement=placement_of(snapshot, family) if family else None,
             database=database_of(snapshot, family) if family else None,
+            attempt=intent.failures + 1,
+            cause=origin_of(scope, snapshot, self._catalog) if tracing.is_on() else None,
         )
 
     # -- events -------------------------------------------------------------------------------------------------------

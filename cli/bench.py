@@ -32,9 +32,10 @@ BENCHES = {
     "saga": ("benchmarks.saga", "run"),
     "access": ("benchmarks.access", "run"),
     "context": ("benchmarks.context", "run"),
+    "tracing": ("benchmarks.tracing", "run"),
     "console": ("benchmarks.console", "run"),
 }
-ALL = tuple(name for name in BENCHES if name != "append_batch")  # `append` has it
+ALL = tuple(name for name in BENCHES if name not in ("append_batch", "tracing"))  # `append` has the first; extra [otel]
 
 
 @command

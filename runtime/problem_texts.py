@@ -45,5 +45,9 @@ add_texts(
         "tenant-unknown": ("there is no tenant {tenant_id}", "{known}"),
         "tenant-without-messages": ("no message of a tenant {tenant} has ever come in", "see `tenantry tenants`"),
         "topic-missing": ("topic {name} is not there", "run `tenantry migrate`"),
+        "traces-not-installed": (
+            "setting traces_endpoint is set, and OpenTelemetry is not installed",
+            "pip install 'tenantry[otel]', or leave the setting out",
+        ),
     }
 )

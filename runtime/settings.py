@@ -188,6 +188,14 @@ class Settings(BaseSettings):
     )
     drain_seconds: Seconds = Field(default=8, description="from SIGTERM until unfinished work is let go")
 
+    traces_endpoint: str | None = Field(
+        default=None,
+        description="where a worker sends its traces by OTLP: http://collector:4318/v1/traces; needs tenantry[otel];"
+        " none = no traces, no library of them is loaded",
+    )
+    traces_ratio: float = Field(
+        default=0.01, ge=0, le=1, description="share of the traces that is sampled, by their ids: always the same ones"
+    )
     metrics_port: int | None = Field(
         default=None,
         ge=1,

@@ -37,10 +37,12 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from adapters.kafka.clients import Consumer, Message, OnAssign, Partition, PositionOutOfRange
+from adapters.kafka.traceparents import traceparents
 from adapters.outage import Outage
 from application.ingest import Outcome
 from application.ports.inbox import KafkaPosition
 from application.ports.measures import measure
+from application.ports.tracing import taken_in
 from application.problem_texts import sentence
 from domain.errors import Conflict, Fault, Unavailable, problem
 from domain.faults import EXPECTED, INTERNAL_ERROR, IntakeHalted, fingerprint
@@ -188,7 +190,8 @@ class Intake(Generic[Read]):
         message that it did."""
         carried = self._carried(ends)
         try:
-            self._record([self._read(message) for message in messages], carried)
+            with taken_in(_place(messages), len(messages), lambda: traceparents(messages)):
+                self._record([self._read(message) for message in messages], carried)
         except EXPECTED:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the intake, nor block a partition
@@ -261,3 +264,7 @@ class Intake(Generic[Read]):
     def _resume(self) -> None:
         """Deliver nothing more until the database was asked where it is: the next poll asks, and fails if it cannot."""
         self._consumer.begin_again()
+
+
+def _place(messages: Sequence[Message]) -> str:
+    return f"{messages[0].topic}/{messages[0].partition}@{messages[0].offset}" if messages else ""

@@ -15,6 +15,7 @@ from typing import Protocol
 from adapters.kafka.clients import Producer
 from adapters.outage import Outage
 from adapters.postgres.outbox import OutboxRow
+from application.ports.tracing import traceparent_of_event
 from workers.loops import run_step
 
 TOPIC_ID_SECONDS = 3.0
@@ -78,10 +79,14 @@ class Relay:
         if not rows:
             return 0
         for row in rows:
-            self._producer.send(self._topic, key=row.key, value=row.value, headers=self._headers)
+            self._producer.send(self._topic, key=row.key, value=row.value, headers=self._headers_of(row))
         self._producer.flush()
         self._outbox.move(topic_id, rows[-1].position)
         return len(rows)
+
+    def _headers_of(self, row: OutboxRow) -> tuple[tuple[str, bytes], ...]:
+        traceparent = traceparent_of_event(row.event_id)
+        return self._headers if traceparent is None else (*self._headers, ("traceparent", traceparent.encode()))
 
     def _current_topic_id(self) -> str:
         """The topic's id, asked for every few seconds: a topic that was created anew is soon found out."""

@@ -34,6 +34,7 @@ from runtime.compose.projector import log_reader_of, mark_listener_of, peers_of,
 from runtime.compose.provisioner import ReplyConsumer, executors_of, executors_of_configuration
 from runtime.compose.relay import outbox_of, provisioning_topic_id_of
 from runtime.compose.resources import sweeping_of
+from runtime.compose.tracing import traced
 from runtime.settings import Settings
 from workers.bulkheads import ConcurrencyLimits
 from workers.context_projector import ContextProjector
@@ -283,7 +284,11 @@ def _beating(
     heart.start()
     agent.start()
     try:
-        with probed(parts, kind, heart, outages, kinds=KINDS), watched(heart, next(iter(outages), None)):
+        with (
+            traced(parts.settings, kind),
+            probed(parts, kind, heart, outages, kinds=KINDS),
+            watched(heart, next(iter(outages), None)),
+        ):
             yield heart
     finally:
         agent.stop()

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from application.ports.measures import measure
 from application.ports.resources import FOREIGN, Order
+from application.ports.tracing import attempted
 from application.ports.work_queue import Lease
 from application.scope_decision import Decision
 from domain.errors import ExecutorError
@@ -43,7 +44,8 @@ class StepOutcome:
 def timed(effect: StepEffect, act: Callable[[Order], StepResult | None]) -> StepResult | None:
     effect.began = time.monotonic()
     try:
-        return act(effect.order)
+        with attempted(effect.order):
+            return act(effect.order)
     finally:
         effect.seconds = time.monotonic() - effect.began
 

@@ -22,6 +22,7 @@ class OutboxRow:
     position: int
     key: bytes
     value: bytes
+    event_id: str = ""
 
 
 class PostgresOutbox:
@@ -46,10 +47,13 @@ class PostgresOutbox:
     def after(self, position: int, limit: int) -> Sequence[OutboxRow]:
         """The next rows, in the order of the log."""
         rows = self._execute(
-            "SELECT position, tenant_id, payload FROM outbox WHERE position > %s ORDER BY position LIMIT %s",
+            "SELECT position, tenant_id, payload, event_id FROM outbox WHERE position > %s ORDER BY position LIMIT %s",
             (position, limit),
         )
-        return [OutboxRow(int(str(number)), str(key).encode(), str(payload).encode()) for number, key, payload in rows]
+        return [
+            OutboxRow(int(str(number)), str(key).encode(), str(payload).encode(), str(event_id))
+            for number, key, payload, event_id in rows
+        ]
 
     def move(self, topic_id: str, position: int) -> None:
         """Everything up to `position` is on Kafka."""

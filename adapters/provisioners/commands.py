@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from adapters.kafka.ports import Producer
 from adapters.provisioners.orders import Draft, about, body_of, obstacle_of
 from application.ports.resources import Order
+from application.ports.tracing import traceparent_of
 from domain.errors import Obstacle, Unavailable, Unreachable
 from domain.scope.steps import StepResult
 
@@ -35,10 +36,12 @@ class Commanded:
     def _ask(self, order: Order, draft: StepResult | None) -> Obstacle:
         """Send the command; what is to be waited for. Commands of one scope stay in order."""
         body = body_of(order, family=self.family, result=draft)
-        headers = (("content-type", b"application/json"), ("idempotency-key", order.idempotency_key.encode()))
+        headers = [("content-type", b"application/json"), ("idempotency-key", order.idempotency_key.encode())]
+        if (traceparent := traceparent_of(order)) is not None:
+            headers.append(("traceparent", traceparent.encode()))
         try:
             producer = self.producer()
-            producer.send(self.topic, key=str(order.scope).encode(), value=body, headers=headers)
+            producer.send(self.topic, key=str(order.scope).encode(), value=body, headers=tuple(headers))
             producer.flush()
         except Unavailable as error:
             reason = about(order, self.topic, f"cannot be asked: {error}")

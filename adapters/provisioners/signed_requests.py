@@ -113,6 +113,7 @@ class SignedRequests:
         key: str,
         secret: SigningSecret,
         body: bytes = b"",
+        traceparent: str | None = None,
     ) -> SignedAnswer:
         """The answer, whatever its status; an error that is too large has no body. Raises NoAnswer where there is none
         within the time, Retryable where one that is no error is too large."""
@@ -130,6 +131,8 @@ class SignedRequests:
         }
         if body:
             headers["Content-Type"] = "application/json"
+        if traceparent is not None:
+            headers["traceparent"] = traceparent
         began = time.monotonic()
         deadline, status = began + self._seconds, "none"
         try:

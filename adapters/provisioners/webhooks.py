@@ -29,6 +29,7 @@ from pydantic import BaseModel, ValidationError
 from adapters.provisioners.orders import Draft, Misfit, about, body_of, completed, obstacle_of
 from adapters.provisioners.signed_requests import Method, NoAnswer, SignedAnswer, SignedRequests, SigningSecret
 from application.ports.resources import Order
+from application.ports.tracing import traceparent_of
 from domain.errors import Fenced, Obstacle, Permanent, Retryable, Unreachable
 from domain.scope.steps import StepResult
 
@@ -75,7 +76,14 @@ class Webhook:
 
     def _send(self, order: Order, method: Method, address: str, body: bytes) -> SignedAnswer:
         try:
-            return self.requests.send(method, address, key=order.idempotency_key, secret=self.secret, body=body)
+            return self.requests.send(
+                method,
+                address,
+                key=order.idempotency_key,
+                secret=self.secret,
+                body=body,
+                traceparent=traceparent_of(order),
+            )
         except NoAnswer as error:
             raise Unreachable(obstacle_of(order), self._about(order, str(error))) from error
         except Retryable as error:

@@ -15,6 +15,7 @@ from typing import Final, Literal, Protocol
 
 from domain.customer import Customer
 from domain.drift import Look, Thing
+from domain.event import Origin
 from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import Provisioning
 from domain.scope.steps import DatabaseResult, Direction, RegionResult, Scope, ScopeKind, Step, StepResult, StepSpec
@@ -45,6 +46,10 @@ class Order:
     customer: Customer
     placement: RegionResult | None
     database: DatabaseResult | None
+    attempt: int = 1
+    """How often it is tried, this time included; an outage does not count."""
+    cause: Origin | None = None
+    """The event that asked for it; only where traces are made."""
 
     @property
     def idempotency_key(self) -> str:

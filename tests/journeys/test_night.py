@@ -1,0 +1,38 @@
+"""The night of docs/tutorial/night.md, followed word by word: a server dies, its scopes fail, and are retried.
+
+NIGHT_TENANTS says how many of them; the page says 200.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.lesson import Lesson, agree
+from tests.journeys.running import ROOT
+
+PAGE = ROOT / "docs/tutorial/night.md"
+FEW = "12"
+
+
+@pytest.mark.lesson
+@pytest.mark.timeout(900)
+def test_the_night_goes_as_its_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHT_TENANTS", os.environ.get("NIGHT_TENANTS", FEW))
+    with tempfile.TemporaryDirectory(prefix="night-") as folder:
+        try:
+            told = list(Lesson(Path(folder)).tell(PAGE.read_text()))
+        finally:
+            with suppress(OSError, ValueError):
+                os.kill(int((Path(folder) / "compass.pid").read_text()), signal.SIGKILL)
+    wrong = [
+        "\n".join((f"$ {step.command}", *step.shown, "-- and this was printed:", printed))
+        for step, printed in told
+        if not agree(step.shown, printed)
+    ]
+    assert not wrong, "\n".join(wrong)
