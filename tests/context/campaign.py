@@ -124,6 +124,14 @@ class Campaign:
     def pass_term(self, *, more: float = 1.2) -> None:
         time.sleep(self.term + more)
 
+    def is_refused(self, reason: str) -> bool:
+        """Whether every sidecar has said that reason."""
+        return all(reason in each.said for each in self.sidecars)
+
+    def is_answered(self, answer: str) -> bool:
+        """Whether a client was answered so."""
+        return any(f'"{answer}"' in each.read_text() for each in self._outputs if each.exists())
+
     # -- what came of it
 
     @property
@@ -224,7 +232,8 @@ def tokens(campaign: Campaign) -> None:
 
 
 def cut_snapshot(campaign: Campaign) -> None:
-    """A service that has another log, and a snapshot that is cut off."""
+    """Nothing is left to start from but a snapshot that is cut off: it is refused by all, or clients answer by it."""
+    campaign.pass_term()  # before that nothing is promised of a new tenant
     campaign.services.fault("snapshot", "cut")
     campaign.services.do("forget")
     for each in campaign.sidecars:
@@ -232,7 +241,7 @@ def cut_snapshot(campaign: Campaign) -> None:
         for store in each.directory.glob("store.*/data.mdb"):
             store.unlink()
         each.start()
-    time.sleep(campaign.term + 1)
+    wait_until(lambda: campaign.is_refused("cut off") or campaign.is_answered("unknown"), seconds=60, what="its trial")
     campaign.services.fault("snapshot", None)
     campaign.settle()
 

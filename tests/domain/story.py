@@ -138,6 +138,14 @@ class Story:
     def destroys(self) -> None:
         self.says("tenant.destroyed", "")
 
+    def leaves(self) -> None:
+        """The tenant is destroyed, and neither the window to restore it nor its name's cool-down is used."""
+        self.destroys()
+        self.works(["none"])
+        for wait in (self.cloud.policy.restore_window, self.cloud.policy.site_name_cool_down):
+            self.cloud.clock.advance(wait)
+            self.works(["none"])
+
     def restores(self) -> None:
         """An operator does, where it can be done, and an echo of the destruction comes after it."""
         destroyed = self.cloud.snapshot().tenant.destroyed_revision
