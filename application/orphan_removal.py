@@ -83,7 +83,7 @@ class OrphanPlan:
 
 
 def hash_of(things: Iterable[Thing]) -> str:
-    content = json.dumps(sorted(things), ensure_ascii=False).encode()
+    content = json.dumps(sorted(things), ensure_ascii=False).encode(errors="surrogatepass")
     return hashlib.sha256(content).hexdigest()[:16]
 
 

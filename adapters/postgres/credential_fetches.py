@@ -1,6 +1,6 @@
 """Record of credential fetches: which service was given the password of which login role, and when; never the password.
 
-The table is append-only: a trigger of it refuses every change (alembic/versions/0019).
+The table is append-only: a trigger of it refuses every change (alembic/versions/0020).
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Only pages that are written from now on leave it; a rebuild of a read model writ
 
 from alembic import op
 
-revision = "0020"
-down_revision = "0019"
+revision = "0021"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 

@@ -6,7 +6,7 @@ an index that is there is left as it is.
 
 from alembic import op
 
-revision = "0024"
+revision = "0018"
 down_revision = "0017"
 branch_labels = None
 depends_on = None
