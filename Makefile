@@ -73,7 +73,8 @@ test-context: venv ## hold the tenant context to its promises: ten mutants, then
 	@$(BIN)/pytest -q -s -m context_long tests/context --context-seconds $(or $(SECONDS),300) $(if $(SEED),--context-seed $(SEED))
 
 test-context-short: venv ## the same with a minute for each campaign and no mutants, for CI
-	@$(BIN)/pytest -q -s -m context_long tests/context -k "kills" --context-seconds 60
+	@root=$$(mktemp -d) && trap "rm -rf $$root" EXIT && PYTEST_DEBUG_TEMPROOT=$$root \
+		$(BIN)/pytest -q -s -m context_long tests/context -k "kills" --context-seconds 60
 
 test-console: $(VENV)/.browser-installed ## go through the console with a real Chromium; PICTURES=1 takes the pictures of its page in docs/
 	@$(BIN)/pytest -q -rs -m browser tests/console $(if $(PICTURES),--pictures)

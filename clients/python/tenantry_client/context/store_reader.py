@@ -33,10 +33,11 @@ class StoreReader:
     def __init__(self, directory: Path, generation: int) -> None:
         """Raises lmdb.Error."""
         self.generation = generation
-        self.env = environments.to_read(store_path(directory, generation))
-        self.tenants = self.env.open_db(b"tenants", create=False)
-        self.hosts = self.env.open_db(b"hosts", create=False)
-        self.keys = self.env.open_db(b"keys", create=False)
+        with READING:  # to open a table is a transaction as well
+            self.env = environments.to_read(store_path(directory, generation))
+            self.tenants = self.env.open_db(b"tenants", create=False)
+            self.hosts = self.env.open_db(b"hosts", create=False)
+            self.keys = self.env.open_db(b"keys", create=False)
 
     def of_tenant(self, tenant_id: bytes) -> bytes | None:
         """The version and the document of the tenant. Raises lmdb.Error."""
