@@ -127,7 +127,7 @@ def _sentence(error: TenantryError) -> str:
 
 def settings_of(data_dir: Path | None) -> Settings:
     """The settings; a warning on stderr names each unknown TENANTRY_ variable of the environment."""
-    from runtime.settings import load_settings  # noqa: PLC0415
+    from runtime.settings_layers import load_settings  # noqa: PLC0415
     from runtime.unknown_variables import unknown_variables  # noqa: PLC0415
 
     for problem in unknown_variables():

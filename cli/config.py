@@ -18,7 +18,7 @@ from domain.operator import Operator
 from runtime import proposal
 from runtime.compose import Parts
 from runtime.compose.prepare import prepare_shards, prepare_topics
-from runtime.settings import where_settings_were_sought
+from runtime.settings_layers import where_settings_were_sought
 
 app = typer.Typer(
     help="Show, compare, check and adopt the configuration that every process uses: products, policy and shards.",

@@ -22,7 +22,8 @@ from domain.configuration import Adopted, AdoptedShard, Configuration, ShardMap,
 from domain.errors import UsageError, problem
 from domain.policy import Policy, default_policy
 from runtime.instance import Endpoints
-from runtime.settings import Settings, ShardSettings, database_of_shard, where_settings_were_sought
+from runtime.settings import Settings, ShardSettings, database_of_shard
+from runtime.settings_layers import where_settings_were_sought
 
 
 def proposed(settings: Settings) -> Configuration:

@@ -46,10 +46,7 @@ class StepStarted(_StepEvent):
 
 
 class StepCompleted(_ScopeEvent):
-    """The effect is there. `result` is what was found or made; None after a removal.
-
-    `customer_id` says whose persons the result may hold.
-    """
+    """The effect is there. `result` is what was found or made, None after a removal; `customer_id`: of its persons."""
 
     TOPIC: ClassVar[str] = "tenantry.step-completed"
     customer_id: str | None = None

@@ -30,7 +30,7 @@ from runtime.compose import Parts, utc_now
 from runtime.compose.intake import lifecycle_of, messages_of
 from runtime.compose.provisioner import executors_of, executors_of_configuration
 from runtime.instance import endpoints
-from runtime.settings import load_settings
+from runtime.settings_layers import load_settings
 from tests.real_parts import make_database
 from workers.bulkheads import ConcurrencyLimits
 from workers.provisioner import Provisioner

@@ -24,7 +24,7 @@ from runtime.compose import Parts, utc_now
 from runtime.compose.intake import lifecycle_of, messages_of
 from runtime.compose.projector import log_reader_of, mark_listener_of, projector_engine_of
 from runtime.instance import endpoints
-from runtime.settings import load_settings
+from runtime.settings_layers import load_settings
 from tests.cli.cloud import cloud
 from tests.fakes.executors import FakeWorld
 from workers.bulkheads import ConcurrencyLimits

@@ -23,7 +23,7 @@ from cli.main import app
 from runtime.compose import Parts
 from runtime.compose.intake import lifecycle_of, messages_of
 from runtime.instance import endpoints
-from runtime.settings import load_settings
+from runtime.settings_layers import load_settings
 from tests.contracts import raw_batches
 from tests.journeys.events import Event, created
 from workers.intake import Intake

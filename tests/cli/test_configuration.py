@@ -19,7 +19,7 @@ from domain.operator import Operator
 from domain.scope.steps import DatabaseResult, Scope
 from runtime.compose import Parts
 from runtime.instance import endpoints
-from runtime.settings import load_settings
+from runtime.settings_layers import load_settings
 from tests.cli.cloud import Cloud
 
 BILLING = """

@@ -30,7 +30,7 @@ from projections import PROJECTIONS
 from runtime.compose import Parts
 from runtime.compose.projector import log_reader_of, mark_listener_of, projector_engine_of
 from runtime.instance import endpoints
-from runtime.settings import load_settings
+from runtime.settings_layers import load_settings
 from tests.cli.cloud import Cloud
 from workers.projector import Projector
 

@@ -19,8 +19,9 @@ from adapters.postgres.connection import connect, named, parsed, without_secrets
 from cli.main import app
 from domain.errors import TenantryError, Unavailable, UsageError
 from runtime.instance import Card, Endpoints
-from runtime.settings import Settings, load_settings
+from runtime.settings import Settings
 from runtime.settings_error import SettingsError
+from runtime.settings_layers import load_settings
 from runtime.telemetry import configure_logging
 
 MARKED = "Qx7Vk9Wp3Zt5"

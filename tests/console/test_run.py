@@ -13,8 +13,9 @@ from console.access import Person
 from console.run import ConsoleAddress, access_of, serve
 from domain.errors import Unavailable, UsageError
 from runtime.compose.console import console_parts_of
-from runtime.settings import Settings, load_settings
+from runtime.settings import Settings
 from runtime.settings_error import SettingsError
+from runtime.settings_layers import load_settings
 from tests.cli.conftest import Desk
 from tests.console.conftest import drop_role
 from tests.console.served import TOKEN, Served

@@ -8,7 +8,7 @@ import pytest
 
 from domain.errors import UsageError
 from runtime.instance import CARD, Endpoints, endpoints, hold, leave_card, running, take_card_away
-from runtime.settings import load_settings
+from runtime.settings_layers import load_settings
 
 WHERE = Endpoints("postgresql://postgres@/tenantry", "127.0.0.1:9092", "127.0.0.1", 5432)
 

@@ -24,8 +24,8 @@ from runtime.compose import Parts
 from runtime.compose.audit import seal_keys_of
 from runtime.compose.provisioner import executors_of
 from runtime.instance import Endpoints
-from runtime.settings import load_settings
 from runtime.settings_error import SettingsError
+from runtime.settings_layers import load_settings
 from runtime.telemetry import configure_logging
 
 MARK = "hUnTeR2"

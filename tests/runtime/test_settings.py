@@ -7,13 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from runtime.settings import (
-    EMBEDDED_SHARDS,
-    Settings,
-    ShardSettings,
-    load_settings,
-)
+from runtime.settings import EMBEDDED_SHARDS, Settings, ShardSettings
 from runtime.settings_error import SettingsError
+from runtime.settings_layers import load_settings
 from runtime.unknown_variables import unknown_variables
 
 Write = Callable[[str], Path]

@@ -8,8 +8,9 @@ import pytest
 from runtime.compose import Parts
 from runtime.compose.provisioner import executors_of
 from runtime.instance import Endpoints
-from runtime.settings import Settings, load_settings
+from runtime.settings import Settings
 from runtime.settings_error import SettingsError
+from runtime.settings_layers import load_settings
 from runtime.webhook_secrets import load_webhook_secrets
 
 SECRET = "whsec_" + "a" * 40
