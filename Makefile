@@ -12,6 +12,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && exit; \
 	done; echo python3)
 
+# For what CI runs beside another pytest: one that starts takes the rights on a common folder for temporary files away
+# from the other's database server.
+OWN_TEMP = root=$$(mktemp -d) && trap "rm -rf $$root" EXIT && PYTEST_DEBUG_TEMPROOT=$$root
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-kafka test-saga test-saga-short test-lesson test-outages test-outages-short test-fuzz test-fuzz-short \
 	test-access test-access-long test-edge test-edge-short test-endurance test-context test-context-short test-console test-bench bench lint format lock schemas vectors clean
@@ -67,14 +71,13 @@ test-edge: $(VENV)/.edge-installed ## real Envoy (and nginx, where it is): 100,0
 	@$(BIN)/pytest -q -rs tests/access
 
 test-edge-short: $(VENV)/.edge-installed ## the same with 1,800 requests, for CI
-	@$(BIN)/pytest -q -rs -m "not edge_long" tests/access
+	@$(OWN_TEMP) $(BIN)/pytest -q -rs -m "not edge_long" tests/access
 
 test-context: venv ## hold the tenant context to its promises: ten mutants, then two campaigns of kills, 5 minutes each; SECONDS=n, SEED=n
 	@$(BIN)/pytest -q -s -m context_long tests/context --context-seconds $(or $(SECONDS),300) $(if $(SEED),--context-seed $(SEED))
 
 test-context-short: venv ## the same with a minute for each campaign and no mutants, for CI
-	@root=$$(mktemp -d) && trap "rm -rf $$root" EXIT && PYTEST_DEBUG_TEMPROOT=$$root \
-		$(BIN)/pytest -q -s -m context_long tests/context -k "kills" --context-seconds 60
+	@$(OWN_TEMP) $(BIN)/pytest -q -s -m context_long tests/context -k "kills" --context-seconds 60
 
 test-console: $(VENV)/.browser-installed ## go through the console with a real Chromium; PICTURES=1 takes the pictures of its page in docs/
 	@$(BIN)/pytest -q -rs -m browser tests/console $(if $(PICTURES),--pictures)
