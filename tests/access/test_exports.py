@@ -9,7 +9,6 @@ from functools import partial
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.encryption import NoKeys
@@ -23,6 +22,7 @@ from runtime.compose.process import new_id, utc_now
 from tenantry_client.access import CoordinatorUnavailable, Export, ExportRefused
 from tenantry_client.access.rates import Limit
 from tests.access.limits import LIMIT, Running, limits_service
+from tests.real_parts import make_database
 
 ADA = Operator.parse("ada@host")
 LATER = datetime.now(UTC) + timedelta(days=1)
@@ -30,11 +30,11 @@ ROWS = "SELECT n, repeat('x', 92) FROM generate_series(1, 5000) AS n"  # 93 to 9
 
 
 @pytest.fixture(scope="module")
-def url(postgres: EmbeddedPostgres, _migrated: str) -> str:
+def url(postgres: EmbeddedPostgres, _migrated: str) -> Iterator[str]:
     name = f"exports_{new_id().hex}"
-    with psycopg.connect(postgres.url(), autocommit=True) as owner:
-        owner.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(_migrated)))
-    return postgres.url(name)
+    make_database(postgres, name, _migrated)
+    yield postgres.url(name)
+    postgres.drop_database(name)
 
 
 @pytest.fixture(scope="module")
