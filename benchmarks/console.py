@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
+from adapters.encryption import NoKeys
 from adapters.kafka.ports import Message
 from adapters.postgres.event_mapper import EventMapper
 from adapters.postgres.high_water import HighWaterAgent
@@ -116,7 +117,7 @@ def whole_lives(keys: EncryptionKeys, numbers: range) -> Iterator[Row]:
 @cache
 def _intents() -> Mapping[str, tuple[str, bytes]]:
     """By kind of scope: the topic and the state of the intent of a tenant that stands for all."""
-    mapper, found = EventMapper(Unencrypted()), {}
+    mapper, found = EventMapper(NoKeys()), {}
     site = SiteSpec(site_name=f"site-{_TEMPLATE}", access="open")
     bought = LicenseSpec(
         product=PRODUCT, edition="premium", users=250, active=True, expires_at=None, features=("sandbox",)
@@ -140,20 +141,6 @@ def _intents() -> Mapping[str, tuple[str, bytes]]:
 
 
 _TEMPLATE: Final = "7e4a17aa-0000-4000-8000-7e4a17aa0000"
-
-
-class Unencrypted:
-    """Encryption keys for events without persons."""
-
-    def encrypt(self, subject: str, plain: bytes, bound_to: str) -> str:
-        raise NotImplementedError
-
-    def decrypt(self, encrypted: str, bound_to: str) -> bytes | None:
-        raise NotImplementedError
-
-    def prefetch(self, *, subjects: Iterable[str] = (), encrypted: Iterable[str] = ()) -> None: ...
-
-    def forget(self, subject: str) -> None: ...
 
 
 def fill(url: str, size: int) -> None:

@@ -13,6 +13,7 @@ import typer
 from cli.command import AsJson, DataDir, command, running_parts
 from cli.context_service import LOOPBACK
 from cli.output import Report, render
+from cli.service_options import KeysFolder, TenancyDir
 from domain.errors import Unavailable, UsageError, problem
 from runtime.telemetry import configure_logging
 
@@ -27,13 +28,8 @@ def credential_service(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one, which is printed.")] = 0,
     certificate: Annotated[Path | None, typer.Option(help="A certificate chain in PEM: HTTPS.")] = None,
     certificate_key: Annotated[Path | None, typer.Option(help="Its private key in PEM.")] = None,
-    tenancy_dir: Annotated[
-        Path | None,
-        typer.Option(help="The directory of this host's sidecar, which tells the keys in force; this, or --keys."),
-    ] = None,
-    keys: Annotated[
-        Path | None, typer.Option(help="The folder of the services' public keys, as `service-keys` writes it.")
-    ] = None,
+    tenancy_dir: TenancyDir = None,
+    keys: KeysFolder = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:

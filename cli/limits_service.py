@@ -11,6 +11,7 @@ import typer
 
 from cli.command import AsJson, DataDir, command, running_parts
 from cli.output import Report, render
+from cli.service_options import KeysFolder, TenancyDir
 from domain.errors import Unavailable, UsageError, problem
 from runtime.telemetry import configure_logging
 
@@ -20,13 +21,8 @@ def limits_service(
     allow_list: Annotated[Path, typer.Option(help="Who may call what, and the limits.")],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one, which is printed.")] = 0,
-    tenancy_dir: Annotated[
-        Path | None,
-        typer.Option(help="The directory of this host's sidecar, which tells the keys in force; this, or --keys."),
-    ] = None,
-    keys: Annotated[
-        Path | None, typer.Option(help="The folder of the services' public keys, as `service-keys` writes it.")
-    ] = None,
+    tenancy_dir: TenancyDir = None,
+    keys: KeysFolder = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:

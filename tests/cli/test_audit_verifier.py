@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from benchmarks.population import MASTER_KEY
 from cli.main import app
 from tests.audit.sealing import SIGNER
 from tests.history.stories import OpenKeys, Stories, append
+from tests.offline import imported, run_verifier
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "audit.md"
 KEY = str(SIGNER.verifier)
@@ -57,27 +55,11 @@ def tenantry(*arguments: str) -> str:
 
 def verify(files: Path, key: str = KEY) -> tuple[int, str]:
     """As somebody else would run it: apart from our folder, and from whatever the environment says."""
-    ran = subprocess.run(
-        [sys.executable, "-I", "verify.py", "log.jsonl", "held.txt", key],
-        cwd=files,
-        env={},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in ran.stderr
-    return ran.returncode, ran.stdout + ran.stderr
+    return run_verifier(files, "log.jsonl", "held.txt", key)
 
 
 def test_it_needs_nothing_of_ours_and_is_short() -> None:
-    imported = {
-        (alias.name if isinstance(node, ast.Import) else str(node.module)).partition(".")[0]
-        for node in ast.walk(ast.parse(program()))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
-    assert imported == {"base64", "hashlib", "json", "sys", "cryptography"}
+    assert imported(program()) == {"base64", "hashlib", "json", "sys", "cryptography"}
     assert len([line for line in program().splitlines() if line.strip()]) <= 50
 
 

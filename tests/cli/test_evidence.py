@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import json
 import random
 import re
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from hashlib import sha256
@@ -21,6 +18,7 @@ from audit.checkpoints import Signer
 from audit.evidence_verifier import PackRefused, packed, unpacked, verify
 from tests.audit.sealing import SIGNER
 from tests.cli.conftest import TENANT, Desk, failure
+from tests.offline import imported, run_verifier
 
 KEY = str(SIGNER.verifier)
 PROGRAM = Path(evidence_verifier.__file__)
@@ -45,30 +43,9 @@ def pack(sealed: Desk, tmp_path: Path) -> bytes:
     return (tmp_path / f"evidence-{TENANT}.zip").read_bytes()
 
 
-def run(folder: Path, *arguments: str) -> tuple[int, str]:
-    """The program of the pack, apart from our folder and from whatever the environment says."""
-    ran = subprocess.run(
-        [sys.executable, "-I", "verify.py", *arguments],
-        cwd=folder,
-        env={},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in ran.stderr
-    return ran.returncode, ran.stdout + ran.stderr
-
-
 def test_the_program_needs_nothing_of_ours_and_is_short() -> None:
-    imported = {
-        (alias.name if isinstance(node, ast.Import) else str(node.module)).partition(".")[0]
-        for node in ast.walk(ast.parse(PROGRAM.read_text()))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
     ours = {"base64", "cryptography", "hashlib", "io", "json", "pathlib", "sys", "typing", "zipfile"}
-    assert imported == ours
+    assert imported(PROGRAM.read_text()) == ours
     assert len([line for line in PROGRAM.read_text().splitlines() if line.strip()]) <= 100
 
 
@@ -78,11 +55,14 @@ def test_a_pack_is_verified_by_its_own_program_and_tells_the_whole_story(pack: b
     (folder / "pack.zip").write_bytes(pack)
     parts = unpacked(pack)
     (folder / "verify.py").write_bytes(parts["verify.py"])
-    code, text = run(folder, "pack.zip", KEY)
+    code, text = run_verifier(folder, "pack.zip", KEY)
     assert (code, f"events of tenant {TENANT} are in the log of" in text) == (0, True), text
-    assert run(folder, "pack.zip")[0] == 0
+    assert run_verifier(folder, "pack.zip")[0] == 0
     other = str(Signer.generate(SIGNER.name).verifier)
-    assert run(folder, "pack.zip", other) == (1, "refused: key.txt: it is another key than the one that you trust\n")
+    assert run_verifier(folder, "pack.zip", other) == (
+        1,
+        "refused: key.txt: it is another key than the one that you trust\n",
+    )
     timeline = parts["timeline.json"].decode()
     assert "the disk is in" in timeline
     assert "unpaid" in timeline

@@ -7,12 +7,12 @@ the same has no index to use.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import psycopg
 import pytest
 
+from adapters.encryption import NoKeys
 from adapters.postgres.console_reads import ConsoleReader
 from adapters.postgres.past import PastLog
 from domain.scope.steps import Scope
@@ -92,7 +92,7 @@ def test_every_statement_of_the_pages_has_an_index(filled: str) -> None:
 
 
 def test_acts_and_settlements_are_found_by_the_index_of_acts(filled: str) -> None:
-    past = ExplainingPast(filled, _NoKeys())
+    past = ExplainingPast(filled, NoKeys())
     past.plans = {}
     past.latest_acts(100, 10)
     past.settlement("0123456789abcdef")
@@ -110,15 +110,3 @@ def test_a_statement_without_an_index_is_found(filled: str) -> None:
     reader.ask("SELECT count(*) FROM provisionings WHERE reason = 'x'")
     reader.close()
     assert len(read_whole(reader.plans)) == 1
-
-
-class _NoKeys:
-    def encrypt(self, subject: str, plain: bytes, bound_to: str) -> str:
-        raise NotImplementedError
-
-    def decrypt(self, encrypted: str, bound_to: str) -> bytes | None:
-        raise NotImplementedError
-
-    def prefetch(self, *, subjects: Iterable[str] = (), encrypted: Iterable[str] = ()) -> None: ...
-
-    def forget(self, subject: str) -> None: ...
