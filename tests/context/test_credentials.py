@@ -242,6 +242,24 @@ def test_what_is_kept_is_bounded_in_number_and_in_time(cloud: Cloud, url: str, t
 
 
 @pytest.mark.parametrize(
+    "asked",
+    [
+        ("tracker", "jira", "us"),
+        ("tracker", "confluence", "eu"),
+        ("notes", "jira", "eu"),
+        ("notes", "confluence", "us"),
+    ],
+)
+def test_a_grant_counts_for_its_caller_family_and_region_together(asked: tuple[str, str, str]) -> None:
+    grants = Grants.parse(
+        '[[grant]]\ncaller = "tracker"\nfamilies = ["jira"]\nregions = ["eu"]\n'
+        '[[grant]]\ncaller = "notes"\nfamilies = ["confluence"]\nregions = ["eu"]'
+    )
+    assert grants.allow("tracker", "jira", "eu")
+    assert not grants.allow(*asked)
+
+
+@pytest.mark.parametrize(
     "text",
     ["[[grant]]", '[[grant]]\ncaller = "a"\nfamilies = []\nregions = ["eu"]', "[grant]", "a", '[[allow]]\ncaller = "a"',
      '[[grant]]\ncaller = "a b"\nfamilies = ["x"]\nregions = ["eu"]'],
