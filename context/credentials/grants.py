@@ -61,7 +61,7 @@ class Grants:
 
     def allow(self, caller: str, family: str, region: str) -> bool:
         """Whether one grant names all three."""
-        return any(family in each.families and region in each.regions for each in self.grants)
+        return any(each.caller == caller and family in each.families and region in each.regions for each in self.grants)
 
 
 def _grant(content: object, place: str) -> Grant:
