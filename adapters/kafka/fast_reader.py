@@ -103,7 +103,6 @@ def usual(message: KafkaMessage) -> InboundMessage | None:
         tenant_id=data.get("tenant_id"),
         customer_id=data.get("customer_id"),
         digest=digest_of(source, id_, type_, time, revision, canonical),
-        original=message,
     )
 
 
