@@ -135,7 +135,7 @@ class Batch:
             if self._waits_for_its_site(tenant_id, product):
                 continue
             if product not in self._catalog:
-                self._due[tenants.stream_of(tenant_id)] = None  # whoever knows it finds its scopes
+                self._due[tenants.stream_of(tenant_id)] = None  # its scopes follow from it
                 continue
             for scope in concerned(self._tenants[tenant_id], product, catalog=self._catalog):
                 self._due[str(scope)] = None
@@ -293,14 +293,14 @@ class Batch:
         correlation, stale = f"{message.source} {message.id}", True
         for decided in events:
             event = self._guarded(message, decided) if isinstance(decided, _GUARDED) else decided
-            self.recording.events.append(self._fact(message.command, event, cause, correlation))
+            self.recording.events.append(self._recorded(message.command, event, cause, correlation))
             if not isinstance(event, _STALE):
                 stale = False
                 self._make_due(event)
         self._deal_with(message, "stale" if stale else "recorded")
 
     def _guarded(self, message: Readable, event: Event) -> Event:
-        """The fact, counted by the destroy guard; or a change that awaits approval, where the budget is spent."""
+        """The event, counted by the destroy guard; or a change that awaits approval, where the budget is spent."""
         assert message.tenant_id is not None
         tenant = self._tenants[message.tenant_id]
         if tenants.is_guarded(event, tenant):
@@ -373,8 +373,8 @@ class Batch:
 
     # -- state --------------------------------------------------------------------------------------------------------
 
-    def _fact(self, command: Command, event: Event, cause: Cause, correlation: str) -> Recorded:
-        """The event at its place, and the state after it."""
+    def _recorded(self, command: Command, event: Event, cause: Cause, correlation: str) -> Recorded:
+        """The event as it is recorded; the state goes on from it."""
         if isinstance(command, UpdateCustomer):
             customer = self._customers[command.customer_id]
             stream, version = customers.stream_of(customer.id), customer.version + 1
