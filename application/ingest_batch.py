@@ -130,15 +130,20 @@ class Batch:
         self._compare()
 
     def _schedule(self) -> None:
-        """The scopes that are due."""
+        """The scopes that are due; those of tenants with the same products differ in the tenant alone."""
+        found: dict[tuple[str, ...], tuple[Scope, ...]] = {}
         for tenant_id, product in self._touched:
             if self._waits_for_its_site(tenant_id, product):
                 continue
             if product not in self._catalog:
                 self._due[tenants.stream_of(tenant_id)] = None  # its scopes follow from it
                 continue
-            for scope in concerned(self._tenants[tenant_id], product, catalog=self._catalog):
-                self._due[str(scope)] = None
+            tenant = self._tenants[tenant_id]
+            alike = (product, *tenant.products)
+            if (scopes := found.get(alike)) is None:
+                scopes = found[alike] = concerned(tenant, product, catalog=self._catalog)
+            for kind, _, key in scopes:
+                self._due[str(Scope(kind, tenant_id, key))] = None
         now = self._now
         self.recording.work_items.extend([WorkItem(scope, now) for scope in self._due])
 

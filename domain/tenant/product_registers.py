@@ -148,15 +148,17 @@ def landing(product: ProductRegisters, event: ProductEvent) -> dict[str, object]
 
 def after(product: ProductRegisters, event: ProductEvent, recorded: Recorded) -> ProductRegisters:
     """The registers of a product after an event that writes some of them."""
-    changes = landing(product, event)
-    changes |= {_WRITTEN_SINCE[name]: recorded.version for name in changes}
+    changes: dict[str, object] = {"origin": origin_of(recorded)}
+    for name, register in landing(product, event).items():
+        changes[name] = register
+        changes[_WRITTEN_SINCE[name]] = recorded.version
     if "presence" in changes:
         changes["deactivated_at"] = recorded.happened if isinstance(event, ProductDeactivated) else None
     if "license" in changes:
         changes["expired"] = False
     if event.revision is not None:
         changes["revisioned"] = True
-    return product.but(origin=origin_of(recorded), **changes)
+    return product.but(**changes)
 
 
 def _is_in_force(license_: License, now: datetime) -> bool:
