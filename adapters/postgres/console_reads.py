@@ -43,7 +43,10 @@ class ConsoleReader:
     # -- what needs a look --------------------------------------------------------------------------------------------
 
     def troubles(self) -> list[Row]:
-        """Scopes that an operator must look at, that wait, or whose last attempt failed; each with its step."""
+        """Scopes that an operator must look at, that wait, or whose last attempt failed, those that are alike together.
+
+        A row has the `tenants` of scopes with the same kind, key, state, step and reasons, since the first of them.
+        """
         return self._rows(_TROUBLES, {"limit": TROUBLES})
 
     def pending(self) -> Row:
@@ -143,18 +146,16 @@ _POSITION: Final = (
 )
 
 _STEP: Final = (
-    " LEFT JOIN LATERAL (SELECT step, attempt, reason AS step_reason FROM provisioning_steps AS s"
+    " LEFT JOIN LATERAL (SELECT step, reason AS step_reason FROM provisioning_steps AS s"
     " WHERE s.tenant_id = p.tenant_id AND s.kind = p.kind AND s.key = p.key AND s.state IN ('failed', 'blocked',"
     " 'missing') ORDER BY updated_at DESC LIMIT 1) AS s ON true"
 )
-_COLUMNS: Final = (
-    "p.tenant_id, p.kind, p.key, p.state, p.reason, p.obstacle, p.retry_at, p.updated_at, s.step, s.attempt,"
-    " s.step_reason"
-)
+_ALIKE: Final = "p.kind, p.key, p.state, p.reason, p.obstacle, s.step, s.step_reason"
 _TROUBLES: Final = (
-    f"SELECT {_COLUMNS} FROM unnest('{{held,given_up,waiting,tries}}'::text[]) AS t (trouble) CROSS JOIN LATERAL"  # noqa: S608
+    f"SELECT {_ALIKE}, array_agg(p.tenant_id) AS tenants, min(p.updated_at) AS since, min(p.retry_at) AS retry_at"  # noqa: S608
+    " FROM unnest('{held,given_up,waiting,tries}'::text[]) AS t (trouble) CROSS JOIN LATERAL"
     " (SELECT * FROM provisionings AS p WHERE p.trouble = t.trouble ORDER BY tenant_id, kind, key LIMIT %(limit)s) AS p"
-    f"{_STEP}"
+    f"{_STEP} GROUP BY {_ALIKE}"
 )
 _GUARD: Final = (
     "SELECT coalesce(sum(changes), 0)::bigint AS changes, count(*) AS tenants, min(since) AS since FROM held_by_guard"
