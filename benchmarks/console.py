@@ -18,7 +18,7 @@ from typing import Any, Final
 import psycopg
 
 from benchmarks.console_cost import measure_ingest
-from benchmarks.console_store import LONG_LIVED, filled_store
+from benchmarks.console_store import VETERAN, filled_store
 from benchmarks.console_watch import Served, a_console, high_water, measure_frames, watching
 from benchmarks.harness import Result, progress
 from benchmarks.population import PRODUCT, tenant_id
@@ -88,10 +88,10 @@ def _known(console: Served) -> Mapping[str, Any]:
 
 
 def _addresses(url: str, known: Mapping[str, Any], size: int, number: int) -> dict[str, str]:
-    tenant, long_lived = tenant_id((number * 7919 + 5) % size), tenant_id(LONG_LIVED)
+    tenant, veteran = tenant_id((number * 7919 + 5) % size), tenant_id(VETERAN)
     first, last, event = _moments(url, tenant)
-    _, lately, _ = _moments(url, long_lived)
-    middle = _middle(url, long_lived) + number
+    _, lately, _ = _moments(url, veteran)
+    middle = _middle(url, veteran) + number
     return {
         "/": "/",
         "/cause": f"/cause/{known['cause']}",
@@ -102,12 +102,12 @@ def _addresses(url: str, known: Mapping[str, Any], size: int, number: int) -> di
         "/t/ID?beside": f"/t/{tenant}?at={last}&beside={first}",
         "/t/ID/timeline": f"/t/{tenant}/timeline",
         "/t/ID/timeline?at": f"/t/{tenant}/timeline?at={last}",
-        "/t/OLD": f"/t/{long_lived}",
-        "/t/OLD?at": f"/t/{long_lived}?at={middle}",
-        "/t/OLD?beside": f"/t/{long_lived}?at={lately}&beside={middle}",
-        "/t/OLD/timeline": f"/t/{long_lived}/timeline",
-        "/t/OLD/timeline?at": f"/t/{long_lived}/timeline?at={middle}",
-        "/t/OLD/timeline?kind": f"/t/{long_lived}/timeline?kind=came",
+        "/t/OLD": f"/t/{veteran}",
+        "/t/OLD?at": f"/t/{veteran}?at={middle}",
+        "/t/OLD?beside": f"/t/{veteran}?at={lately}&beside={middle}",
+        "/t/OLD/timeline": f"/t/{veteran}/timeline",
+        "/t/OLD/timeline?at": f"/t/{veteran}/timeline?at={middle}",
+        "/t/OLD/timeline?kind": f"/t/{veteran}/timeline?kind=came",
         "/plans": "/plans",
         "/plans/HASH": f"/plans/{known['plan']}?seen={lately}",
         "/plans/OTHER": f"/plans/0123456789abcdef?seen={lately}",

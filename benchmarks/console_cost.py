@@ -80,14 +80,14 @@ def _watchers(console: Served, count: int) -> Iterator[Any]:
 def _watches(port: int, count: int, orders: Any) -> None:
     watchers: Watchers | None = None
     while True:
-        wanted = orders.recv()
-        if wanted and watchers is None:
+        watch = orders.recv()
+        if watch and watchers is None:
             watchers = Watchers(port, count)
             watchers.start()
-        elif not wanted and watchers is not None:
+        elif not watch and watchers is not None:
             watchers.stop()
             watchers = None
-        orders.send(wanted)
+        orders.send(watch)
 
 
 class _Intake:

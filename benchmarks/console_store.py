@@ -51,11 +51,11 @@ from runtime.compose.operators import operating_of
 TROUBLED: Final = 2_000
 """Tenants in each kind of trouble, and messages in quarantine; a tenth of the store at most."""
 ACTS: Final = 300
-HELD: Final = 100
+AWAITING: Final = 100
 HISTORY: Final = 1_000
 """Changes of the license of the tenant with a long history, each with the two events of its step."""
 
-LONG_LIVED: Final = 1
+VETERAN: Final = 1
 """The number of that tenant."""
 
 
@@ -136,8 +136,8 @@ def fill(url: str, size: int) -> None:
             connection.execute(statement.encode(), {"size": size, "troubled": troubled})
     progress("recording a history, acts and a plan")
     with parts(url, NO_KAFKA) as ours:
-        _live_long(ours, tenant_id(LONG_LIVED), min(HISTORY, size))
-        _hold(ours, [tenant_id(size - 1 - number) for number in range(min(HELD, size // 10))])
+        _live_long(ours, tenant_id(VETERAN), min(HISTORY, size))
+        _hold(ours, [tenant_id(size - 1 - number) for number in range(min(AWAITING, size // 10))])
         _act(ours, [tenant_id(size // 2 + number) for number in range(min(ACTS, size // 10))])
     with psycopg.connect(url, autocommit=True) as connection:
         high_water.advance(connection)

@@ -48,8 +48,8 @@ from projections.base import FREE_SPACE, METADATA, Change, Projection, Row, Set,
 
 _STATE: Final = "coalesce(outcome, CASE WHEN obstacle IS NULL THEN 'in_progress' ELSE 'waiting' END)"
 _TROUBLE: Final = (
-    "CASE WHEN outcome IN ('held', 'given_up') THEN outcome WHEN outcome IS NOT NULL THEN NULL"
-    " WHEN obstacle IS NOT NULL THEN 'waiting' WHEN retry_at IS NOT NULL THEN 'tries' END"
+    "CASE WHEN outcome IS NOT NULL THEN nullif(outcome, 'converged') WHEN obstacle IS NOT NULL THEN 'waiting'"
+    " WHEN retry_at IS NOT NULL THEN 'tries' ELSE NULL END"
 )
 """Where somebody may want to look: not where the saga is at work and nothing has failed."""
 

@@ -16,8 +16,8 @@ depends_on = None
 
 UP = """
 ALTER TABLE provisionings ADD COLUMN trouble text GENERATED ALWAYS AS (
-    CASE WHEN outcome IN ('held', 'given_up') THEN outcome WHEN outcome IS NOT NULL THEN NULL
-        WHEN obstacle IS NOT NULL THEN 'waiting' WHEN retry_at IS NOT NULL THEN 'tries' END
+    CASE WHEN outcome IS NOT NULL THEN nullif(outcome, 'converged') WHEN obstacle IS NOT NULL THEN 'waiting'
+        WHEN retry_at IS NOT NULL THEN 'tries' ELSE NULL END
 ) STORED;
 DROP INDEX ix_provisionings_unsettled;
 CREATE INDEX ix_provisionings_trouble ON provisionings (trouble, tenant_id, kind, key) WHERE trouble IS NOT NULL;

@@ -27,7 +27,7 @@ def last_entries_of(
 ) -> tuple[list[TimelineEntry], int | None]:
     """The entries of the last `events` up to a position or moment, with what came meanwhile; where to go on, if at all.
 
-    Some events more are read, so that causes and outcomes of what began before them are told as such.
+    Some events more are read, so that causes and outcomes of what began before them are named as such.
     """
     ends = [parts.past.mark(), *([moment.position] if moment else []), *([upto] if upto is not None else [])]
     found = parts.past.last_events_of(tenant_id, min(ends), events + CONTEXT)
@@ -35,13 +35,13 @@ def last_entries_of(
     before, shown = found[:-events], found[-events:]
     begin = before[-1].time if before else FIRST
     end = shown[-1].time if upto is not None and shown else moment.time if moment else LAST
-    told = {(recorded.cause.source, recorded.cause.id) for recorded in before}
+    earlier = {(recorded.cause.source, recorded.cause.id) for recorded in before}
 
     def is_shown(entry: TimelineEntry) -> bool:
         if entry.position is not None:
             return not before or entry.position > before[-1].position
         if entry.kind == "came":
-            return (entry.cause["source"], entry.cause["id"]) not in told
+            return (entry.cause["source"], entry.cause["id"]) not in earlier
         return begin < entry.time <= end
 
     return [entry for entry in entries if is_shown(entry)], before[-1].position if before else None
