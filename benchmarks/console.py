@@ -138,8 +138,8 @@ def _addresses(url: str, known: Mapping[str, Any], size: int, number: int) -> di
 
 _FILTERS: Final = (
     *("level=open", "level=closed", "level=retained", "level=absent"),
-    *("state=given_up", "state=held", "state=waiting", "state=in_progress", "state=converged"),
-    "level=retained&state=given_up",
+    *("state=failed", "state=on_hold", "state=waiting", "state=in_progress", "state=converged"),
+    "level=retained&state=failed",
 )
 
 

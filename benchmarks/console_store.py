@@ -237,10 +237,10 @@ _FILL: Final = (
         f"UPDATE provisionings SET {change} WHERE kind = 'product' AND tenant_id IN {_some(kind)}"
         for kind, change in enumerate(
             (
-                "outcome = 'given_up', reason = 'compass answered 503'",
+                "outcome = 'failed', reason = 'compass answered 503'",
                 "outcome = NULL, obstacle = 'unreachable:eu-1'",
                 "outcome = NULL, retry_at = now() + interval '1 minute'",
-                "outcome = 'held', reason = 'a look at it first'",
+                "outcome = 'on_hold', reason = 'a look at it first'",
                 "level = 'closed'",
                 "level = 'retained'",
                 "level = NULL",

@@ -153,7 +153,7 @@ _STEP: Final = (
 _ALIKE: Final = "p.kind, p.key, p.state, p.reason, p.obstacle, s.step, s.step_reason"
 _TROUBLES: Final = (
     f"SELECT {_ALIKE}, array_agg(p.tenant_id) AS tenants, min(p.updated_at) AS since, min(p.retry_at) AS retry_at"  # noqa: S608
-    " FROM unnest('{held,given_up,waiting,tries}'::text[]) AS t (trouble) CROSS JOIN LATERAL"
+    " FROM unnest('{on_hold,failed,waiting,tries}'::text[]) AS t (trouble) CROSS JOIN LATERAL"
     " (SELECT * FROM provisionings AS p WHERE p.trouble = t.trouble ORDER BY tenant_id, kind, key LIMIT %(limit)s) AS p"
     f"{_STEP} GROUP BY {_ALIKE}"
 )
@@ -246,7 +246,7 @@ _SAMPLE: Final = (
     " AS read_models, coalesce((SELECT max(position) FROM outbox), 0) - coalesce((SELECT position FROM relay_positions"
     " ORDER BY updated_at DESC LIMIT 1), 0) AS outbox,"
     " (SELECT count(*) FROM (SELECT 1 FROM wakes WHERE due_at <= now() LIMIT 10000) AS d) AS due,"
-    " (SELECT count(*) FROM (SELECT 1 FROM provisionings WHERE trouble IN ('held', 'given_up')"
+    " (SELECT count(*) FROM (SELECT 1 FROM provisionings WHERE trouble IN ('on_hold', 'failed')"
     " LIMIT 10000) AS f) AS failed FROM high_water_mark AS m"
 )
 _REBUILDS: Final = (

@@ -9,8 +9,8 @@ The quarantine is searched by tenant and by the id of a message; it grows with t
 
 from alembic import op
 
-revision = "0024"
-down_revision = "0021"
+revision = "0026"
+down_revision = "0025"
 branch_labels = None
 depends_on = None
 
