@@ -137,8 +137,8 @@ def fill(url: str, size: int) -> None:
     progress("recording a history, acts and a plan")
     with parts(url, NO_KAFKA) as ours:
         _live_long(ours, tenant_id(VETERAN), min(HISTORY, size))
-        _hold(ours, [tenant_id(size - 1 - number) for number in range(min(AWAITING, size // 10))])
-        _act(ours, [tenant_id(size // 2 + number) for number in range(min(ACTS, size // 10))])
+        _hold(ours, [tenant_id(size // 4 + number) for number in range(min(AWAITING, size // 10))])
+        _act(ours, [tenant_id(size // 5 + number) for number in range(min(ACTS, size // 10))])
     with psycopg.connect(url, autocommit=True) as connection:
         high_water.advance(connection)
         connection.execute(
