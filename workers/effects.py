@@ -85,11 +85,6 @@ class Effects(Generic[Key, Result]):
             self._queued[key] = _Queued(act, bulkheads)
             self._changed.notify()
 
-    def at_once(self, key: Key, act: Callable[[], Result]) -> None:
-        """Execute it in this thread: for an effect that waits for nothing and is shorter than the way to a thread."""
-        self._under_way[key] = None
-        self._outcomes.put((key, _result_of(act)))
-
     def withdraw(self, key: Key) -> bool:
         """Take the effect back; False if a thread has begun it."""
         with self._changed:
@@ -134,7 +129,7 @@ class Effects(Generic[Key, Result]):
     def _serve(self) -> None:
         while (taken := self._take()) is not None:
             key, act = taken
-            result = _result_of(act)
+            result = result_of(act)
             with self._changed:
                 running = self._running.get(key)
                 if running is None:
@@ -163,7 +158,8 @@ class Effects(Generic[Key, Result]):
             self._changed.notify_all()
 
 
-def _result_of(act: Callable[[], Result]) -> Result | BaseException:
+def result_of(act: Callable[[], Result]) -> Result | BaseException:
+    """Its result, or the error that it raised."""
     try:
         return act()
     except BaseException as error:  # noqa: BLE001 - the caller of `finished` gets it

@@ -18,6 +18,9 @@ A slow part, or a large tenant, does not delay the others: a claim takes a limit
 effect needs a place in each of its bulkheads, and where a bulkhead is full the scope is put off and its lease ends
 (bulkheads.py).
 
+An order of which nothing lies outside the log has no effect to wait for: it is carried out while the scope is decided,
+and its intent and outcome are in one commit.
+
 An intent that has to wait for a thread is decided again before its effect begins: an operator may have put the scope on
 hold meanwhile. An outcome that conflicts with such an act is decided again after it, because the log must know the
 effect.
@@ -51,7 +54,7 @@ from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, NewerEve
 from domain.scope.steps import Scope, ScopeKind, Step, StepResult
 from domain.stream_name import StreamName
 from workers.bulkheads import ConcurrencyLimits, Timetables
-from workers.effects import Effects
+from workers.effects import Effects, result_of
 from workers.fan_out import fan_out, fans_out, put_off
 from workers.loops import run_step
 from workers.step_effects import StepEffect, StepOutcome, ages_of, hanging, measure_opening, measure_step, timed
@@ -212,14 +215,13 @@ class Provisioner:
         return self._executors[order.scope.kind, order.step]
 
     def _begin(self, lease: Lease, order: Order) -> None:
-        executor = self._executor(order)
-        act = executor.ensure if order.direction == "ensure" else executor.remove
-        bulkheads = executor.bulkheads(order)
+        bulkheads = self._executor(order).bulkheads(order)
         effect = StepEffect(lease, order, self._clock(), bulkheads)
-        if bulkheads:
-            self._effects.begin(effect, partial(timed, effect, act), bulkheads)
-        else:
-            self._effects.at_once(effect, partial(act, order))
+        self._effects.begin(effect, partial(timed, effect, self._act(order)), bulkheads)
+
+    def _act(self, order: Order) -> Callable[[Order], StepResult | None]:
+        executor = self._executor(order)
+        return executor.ensure if order.direction == "ensure" else executor.remove
 
     def _late(self) -> list[Lease]:
         """Scopes whose effects have waited long for a thread: the effects are withdrawn, the scopes decided again."""
@@ -229,16 +231,20 @@ class Provisioner:
 
     def _collect(self, *, timeout: float) -> None:
         for effect, result in self._effects.finished(timeout=timeout):
-            self._timetables.took(effect.bulkheads, effect.seconds or self._step_timeout.total_seconds())
-            measure_step(effect, result, self._step_timeout)
-            if not isinstance(result, BaseException):
-                self._done.append(StepOutcome(effect.lease, effect.order, result))
-                continue
-            if not isinstance(result, Exception):
-                raise result
-            if not isinstance(result, ExecutorError):
-                log.error("executor failed unexpectedly", effect=effect.order.idempotency_key, exc_info=result)
-            self._done.append(StepOutcome(effect.lease, effect.order, result))
+            seconds = effect.seconds if effect.seconds is not None else self._step_timeout.total_seconds()
+            self._timetables.took(effect.bulkheads, seconds)
+            outcome = self._measured(effect.order, result, seconds, effect.bulkheads)
+            self._done.append(StepOutcome(effect.lease, effect.order, outcome))
+
+    def _measured(
+        self, order: Order, result: StepResult | BaseException | None, seconds: float, bulkheads: tuple[str, ...] = ()
+    ) -> StepResult | Exception | None:
+        measure_step(order, bulkheads, result, seconds)
+        if isinstance(result, BaseException) and not isinstance(result, Exception):
+            raise result
+        if isinstance(result, Exception) and not isinstance(result, ExecutorError):
+            log.error("executor failed unexpectedly", effect=order.idempotency_key, exc_info=result)
+        return result
 
     def _name_what_hangs(self) -> None:
         """Report to `status` the bulkhead whose effect does not end, long before its time is over."""
@@ -318,7 +324,7 @@ class Provisioner:
                 snapshot = snapshots[each.order.scope.tenant_id]
                 left_to_others = draining or bool(self._saga.unknown_among(snapshot))
                 decision = self._saga.outcome(each.order, each.result, snapshot, draining=left_to_others, budget=budget)
-                self._admit(decision, taken)
+                self._see_through(decision, taken)
                 decisions.append((each, decision, decision.under(each.lease)))
             elif fans_out(each):
                 decisions.append((each, None, fan_out(each, self._saga, self._log, now=self._clock())))
@@ -326,17 +332,21 @@ class Provisioner:
                 decisions.append((each, None, put_off(each, unknown, now=self._clock())))
             else:
                 decision = self._saga.take(scopes[each], snapshots[scopes[each].tenant_id], budget=budget)
-                self._admit(decision, taken)
+                self._see_through(decision, taken)
                 decisions.append((each, decision, decision.under(each)))
         return decisions
 
-    def _admit(self, decision: Decision, taken: Counter[str]) -> None:
+    def _see_through(self, decision: Decision, taken: Counter[str]) -> None:
+        """Carry out the orders of which nothing lies outside the log, until one has an effect, or there is none."""
+        while (order := decision.order) is not None:
+            bulkheads = self._executor(order).bulkheads(order)
+            if bulkheads:
+                self._admit(decision, bulkheads, taken)
+                break
+            self._saga.follow(decision, self._measured(order, result_of(partial(self._act(order), order)), 0.0))
+
+    def _admit(self, decision: Decision, bulkheads: tuple[str, ...], taken: Counter[str]) -> None:
         """Count the decision's effect in its bulkheads; where one of them is full, put the scope off."""
-        if decision.order is None:
-            return
-        bulkheads = self._executor(decision.order).bulkheads(decision.order)
-        if not bulkheads:
-            return
         full = self._timetables.full(bulkheads, taken)
         if full:
             decision.order = None
