@@ -57,7 +57,7 @@ class Effects(Generic[Key, Result]):
         self._changed = threading.Condition()
         self._closed = False
         self._left_behind: list[threading.Thread] = []
-        self._outcomes: SimpleQueue[tuple[Key, Result | BaseException]] = SimpleQueue()
+        self._outcomes: SimpleQueue[tuple[Key, Result | BaseException] | None] = SimpleQueue()
         for _ in range(threads):
             self._hire()
 
@@ -93,13 +93,19 @@ class Effects(Generic[Key, Result]):
             del self._under_way[key]
         return was_queued
 
+    def nudge(self) -> None:
+        """End the wait for outcomes: there may be something else to do. For another thread."""
+        self._outcomes.put(None)
+
     def finished(self, *, timeout: float) -> list[tuple[Key, Result | BaseException]]:
-        """The effects that ended, with result or error; waits up to `timeout` seconds for the first."""
+        """The effects that ended, with result or error; waits up to `timeout` seconds for the first, or a nudge."""
         found: list[tuple[Key, Result | BaseException]] = []
         try:
-            found.append(self._outcomes.get(timeout=timeout) if timeout else self._outcomes.get_nowait())
+            outcome = self._outcomes.get(timeout=timeout) if timeout else self._outcomes.get_nowait()
             while True:
-                found.append(self._outcomes.get_nowait())
+                if outcome is not None:
+                    found.append(outcome)
+                outcome = self._outcomes.get_nowait()
         except Empty:
             found += self._overdue()
         for key, _ in found:

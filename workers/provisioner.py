@@ -52,8 +52,8 @@ from application.unit_of_work import UnitOfWork, merged
 from domain.configuration import Configuration
 from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, NewerEvent, TenantryError, Unavailable, problem
 from domain.scope.steps import Scope, ScopeKind, Step, StepResult
-from domain.stream_name import StreamName
 from workers.bulkheads import ConcurrencyLimits, Timetables
+from workers.claims import claim
 from workers.effects import Effects, result_of
 from workers.fan_out import fan_out, fans_out, put_off
 from workers.loops import run_step
@@ -66,6 +66,9 @@ LOOK_AGAIN = timedelta(seconds=1)
 
 MOST_LEFT_BEHIND = 64
 """The most hanging threads with which a worker goes on; with more it ends, so that a new worker takes its place."""
+
+MOST_IN_A_TURN = 20
+"""The most steps of one scope that are carried out before a commit; the next turn goes on."""
 
 LOGGED_SCOPES = 10
 """The most scopes that one line of the log names."""
@@ -124,6 +127,7 @@ class Provisioner:
         self._effects = effects or Effects[StepEffect, StepResult | None](
             threads=limits.threads, limit=step_timeout, places=limits.places
         )
+        self._news = threading.Event()
         self._done: list[StepOutcome] = []
         self.outage = Outage("the provisioner")
         self.upgrade = Outage("the provisioner of an older version")
@@ -138,15 +142,22 @@ class Provisioner:
         """
         ready()
         while not stop.is_set() and self._effects.left_behind < MOST_LEFT_BEHIND:
-            run_step(self.round, lambda: stop.wait(self._poll), stop=stop, outage=self.outage)
+            run_step(self.round, lambda: self._collect(timeout=self._poll), stop=stop, outage=self.outage)
         self.drain()
         if not stop.is_set():
             raise TenantryError(problem("effects-hang", most_left_behind=MOST_LEFT_BEHIND))
+
+    def wake(self) -> None:
+        """End a rest: there may be work. For another thread; a wake-up that is lost costs one rest."""
+        if not self._news.is_set():
+            self._news.set()
+            self._effects.nudge()
 
     def round(self) -> bool:
         """One round; False when there was nothing to do."""
         if time.monotonic() - self._met_newer_at > 2 * self._lease.total_seconds():
             self.upgrade.is_over()
+        self._news.clear()  # what comes from here on, the claim may have missed
         leases = self._claim()
         self._collect(timeout=self._poll if self._effects.under_way and not leases else 0)
         self._renew()
@@ -155,36 +166,13 @@ class Provisioner:
         if leases or late or self._done:
             self._decide([*late, *leases], draining=False)
             return True
-        return bool(self._effects.under_way)
+        return bool(self._effects.under_way) or self._news.is_set()
 
     def _claim(self) -> list[Lease]:
-        """Lease as many scopes as the limit allows, and of one tenant no more than its share.
-
-        All scopes of a claim may belong to a tenant that has its share now: the next claim leaves that tenant out.
-        """
+        """Lease as many scopes as the limit allows."""
         orders = [effect.order for effect in self._effects.under_way] + [done.order for done in self._done]
         leased = Counter(order.scope.tenant_id for order in orders)
-        capacity = self._limits.claim - leased.total()
-        share, now = self._limits.tenant, self._clock()
-        leases: list[Lease] = []
-        full: list[str] = []
-        while len(leases) < capacity:
-            passed_over, full = full, [tenant_id for tenant_id, count in leased.items() if count >= share]
-            if leases and full == passed_over:
-                break
-            claimed = self._log.claim(
-                owner=self._owner,
-                limit=capacity - len(leases),
-                now=now,
-                until=now + self._lease,
-                share=share,
-                but_not_of=full,
-            )
-            if not claimed:
-                break
-            leases += claimed
-            leased.update(StreamName.parse(lease.scope).tenant_id or "" for lease in claimed)
-        return leases
+        return claim(self._log, leased, self._limits, owner=self._owner, now=self._clock(), lease=self._lease)
 
     def drain(self) -> None:
         """Record the outcomes of the running effects, and end the leases of their scopes."""
@@ -338,12 +326,16 @@ class Provisioner:
 
     def _see_through(self, decision: Decision, taken: Counter[str]) -> None:
         """Carry out the orders of which nothing lies outside the log, until one has an effect, or there is none."""
-        while (order := decision.order) is not None:
-            bulkheads = self._executor(order).bulkheads(order)
-            if bulkheads:
+        for _ in range(MOST_IN_A_TURN):
+            if (order := decision.order) is None:
+                return
+            if bulkheads := self._executor(order).bulkheads(order):
                 self._admit(decision, bulkheads, taken)
-                break
+                return
             self._saga.follow(decision, self._measured(order, result_of(partial(self._act(order), order)), 0.0))
+        if decision.order is not None:
+            decision.order = None
+            decision.due_again(self._clock())
 
     def _admit(self, decision: Decision, bulkheads: tuple[str, ...], taken: Counter[str]) -> None:
         """Count the decision's effect in its bulkheads; where one of them is full, put the scope off."""
