@@ -44,6 +44,9 @@ has to be written (docs/adr/0022)."""
 WRITE_ONCE: Final[dict[object, object]] = {"write_once": True}
 """The `info` of a table whose rows stay as they were first written."""
 
+VIEW: Final = "query"
+"""The name, in the `info` of a view, of the query that it stands for."""
+
 BUCKETS: Final = 16
 """Into how many parts the tenants are divided; a power of two, for ever: positions are kept by bucket."""
 
@@ -91,7 +94,7 @@ class Projection:
     personal: frozenset[str] = frozenset()
 
     def changes_of(self, recorded: Recorded) -> Iterable[Change]:
-        """What the fact changes; nothing where its kind is not handled. Raises HandlerFailed."""
+        """What the event changes; nothing where its kind is not handled. Raises HandlerFailed."""
         if type(recorded.event) not in self.handles:
             return ()
         try:

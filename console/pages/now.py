@@ -36,7 +36,7 @@ def cause_page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     position = desk.reads.position()
     cause = cause_of(desk, ask.named["cause"])
     names = [str(scope) for scope in cause.scopes[:SHOWN]]
-    act = {"given_up": "retry", "held": "retry"}.get(cause.state)
+    act = {"failed": "retry", "on_hold": "retry"}.get(cause.state)
     return ConsolePage(
         "cause",
         f"{cause.subject}: {cause.reason}",
@@ -59,5 +59,5 @@ def is_cut(rows: list[dict[str, Any]]) -> bool:
     """Whether there may be more scopes than were looked at."""
     counts: dict[str, int] = {}
     for row in rows:
-        counts[row["state"]] = counts.get(row["state"], 0) + 1
+        counts[row["state"]] = counts.get(row["state"], 0) + len(row["tenants"])
     return any(count >= TROUBLES for count in counts.values())

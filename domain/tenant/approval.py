@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -40,8 +41,8 @@ from domain.times import in_utc
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A held change. `levels`: what would change, as (product, level now, level after); `data`: what becomes of it;
-    `says`: the license that it brings."""
+    """A change that awaits approval. `levels`: what would change, as (product, level now, level after); `data`: what
+    becomes of it; `says`: the license that it brings."""
 
     tenant_id: str
     version: int
@@ -56,7 +57,7 @@ class Change:
     says: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """All changes that await approval now; `events` is what each tenant's changes come to, with what asked for them."""
 
@@ -68,7 +69,7 @@ class Plan:
     def as_dicts(self) -> list[dict[str, Any]]:
         return [asdict(change) for change in self.changes]
 
-    @property
+    @cached_property
     def hash(self) -> str:
         content = json.dumps(self.as_dicts, sort_keys=True, ensure_ascii=False).encode()
         return hashlib.sha256(content).hexdigest()[:16]
@@ -185,7 +186,7 @@ def _data(decided: Destructive | Closing | None, levels: tuple[tuple[str, Level,
     """What becomes of the data, and when."""
     match decided:
         case None:
-            return "nothing changes: overtaken, or held by somebody"
+            return "nothing changes: overtaken, or on hold"
         case TenantDestroyed():
             return f"all of it goes {_days(policy.restore_window)} after the approval, unless the tenant is restored"
         case ProductDeactivated() if any(after == "retained" for _, _, after in levels):

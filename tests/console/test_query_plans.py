@@ -81,7 +81,7 @@ def test_every_statement_of_the_pages_has_an_index(filled: str) -> None:
     reader.standings([Scope("product", "t-1", "jira")])
     reader.standings_of_tenants(["t-1"])
     for level in (None, "open", "absent"):
-        for state in (None, "held", "converged"):
+        for state in (None, "on_hold", "converged"):
             reader.tenants(level=level, state=state, after="t-2", limit=10)
     reader.health()
     for text in ("7", "t-1", "topic/0/7", "product:t-1:jira/3/ensure/2", "6f1c2c1e-0000-4000-8000-000000000000"):
@@ -102,6 +102,18 @@ def test_acts_and_settlements_are_found_by_the_index_of_acts(filled: str) -> Non
     acts = [plan for query, plan in past.plans.items() if '"kind":"operator"' in query]
     assert len(acts) == 2
     assert all("stored_events_acts_idx" in plan for plan in acts)
+
+
+def test_a_scope_that_begins_and_converges_writes_no_index(filled: str) -> None:
+    with psycopg.connect(filled) as connection:
+        for outcome in ("NULL", "'converged'"):
+            connection.execute(f"UPDATE provisionings SET outcome = {outcome} WHERE tenant_id = 't-1'".encode())
+        connection.execute("UPDATE provisionings SET outcome = 'on_hold' WHERE tenant_id = 't-2'")
+        row = connection.execute(
+            "SELECT pg_stat_get_xact_tuples_updated(c), pg_stat_get_xact_tuples_hot_updated(c)"
+            " FROM (SELECT 'provisionings'::regclass AS c) AS c"
+        ).fetchone()
+    assert row == (3, 2), "an index on what changes with each step is written again and again"
 
 
 def test_a_statement_without_an_index_is_found(filled: str) -> None:
