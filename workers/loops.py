@@ -41,11 +41,11 @@ class Listener(Protocol):
         """Until it has grown, or so many seconds. Never raises."""
 
 
-def listen(listener: Listener, wake: Callable[[], None], stop: threading.Event) -> None:
-    """Wake a worker whenever the log has grown."""
+def listen(listener: Listener, look_again: Callable[[], None], stop: threading.Event) -> None:
+    """Make a worker look again whenever the log has grown."""
     while not stop.is_set():
         listener.wait(LISTEN_SECONDS)
-        wake()
+        look_again()
 
 
 @contextmanager

@@ -147,7 +147,7 @@ class Provisioner:
         if not stop.is_set():
             raise TenantryError(problem("effects-hang", most_left_behind=MOST_LEFT_BEHIND))
 
-    def wake(self) -> None:
+    def look_again(self) -> None:
         """End a rest: there may be work. For another thread; a wake-up that is lost costs one rest."""
         if not self._news.is_set():
             self._news.set()

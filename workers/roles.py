@@ -161,7 +161,7 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
         sweeping(sweeper, outage=sweep),
         _beating(parts, "provisioner", details, outages=outages) as heart,
         beside(partial(_take_replies, ReplyConsumer(parts), counts, replies), "replies", stop),
-        beside(partial(listen, mark_listener_of(parts), provisioner.wake), "news", stop),
+        beside(partial(listen, mark_listener_of(parts), provisioner.look_again), "news", stop),
     ):
         provisioner.run(stop, ready=heart.ready)
 

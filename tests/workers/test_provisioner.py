@@ -163,7 +163,7 @@ def test_a_provisioner_that_rests_goes_on_when_the_log_has_grown(cloud: Cloud) -
     news, stop = _News(), threading.Event()
     worker = cloud.provisioner(poll_seconds=60)
     cloud.create("t-1")
-    with beside(partial(listen, news, worker.wake), "news"), beside(worker.run, "worker", stop):
+    with beside(partial(listen, news, worker.look_again), "news"), beside(worker.run, "worker", stop):
         _until(lambda: cloud.levels() == {"open": 5})
         cloud.create("t-2")
         news.came.set()
