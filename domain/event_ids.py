@@ -1,7 +1,7 @@
 """Event ids: UUIDs of version 7 (RFC 9562), which begin with the millisecond in which they were made.
 
 The log has no index of ids, and needs none: an id tells its time, events lie nearly in the order of their times, and so
-a search by time finds the place of an event (docs/adr/0026). Ids from before this are of version 4, and tell nothing.
+a search by time finds the place of an event (docs/adr/0027). Ids from before this are of version 4, and tell nothing.
 """
 
 from __future__ import annotations

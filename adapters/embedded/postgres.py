@@ -62,7 +62,7 @@ LOW_MB: Final = 200
 STOP_SECONDS: Final = 20
 WAL_MB: Final = (512, 8192)
 """The least and the most that `max_wal_size` is; a tenth of the free disk between them. The longer the way from one
-checkpoint to the next, the fewer pages are written into the WAL whole (docs/adr/0026)."""
+checkpoint to the next, the fewer pages are written into the WAL whole (docs/adr/0027)."""
 RECOVERY_SECONDS: Final = 300
 """A server that was killed repeats what it has in its WAL before it answers: some tens of seconds for all of it."""
 
