@@ -26,6 +26,20 @@ def test_the_page_of_a_tenant_has_what_show_prints(desk: Desk, browser: Browser)
     assert "acme" in page.text
 
 
+def test_the_page_of_the_explanation_has_what_explain_prints(desk: Desk, browser: Browser) -> None:
+    failure(desk)
+    twin = browser.get(f"/t/{TENANT}/explain.json").json["products"]
+    said = desk.json("explain", TENANT)["products"]
+    for name in ("product", "usable", "lacking", "level", "standing", "for_customer"):
+        assert [each[name] for each in twin] == [each[name] for each in said], name
+    page = browser.get(f"/t/{TENANT}/explain").text
+    assert said[0]["for_customer"] in html.unescape(page)
+    assert f"tenantry audit evidence {TENANT}" in page
+    assert f"/t/{TENANT}/explain" in browser.get(f"/t/{TENANT}").text
+    assert "It had never converged to a level" in browser.get(f"/t/{TENANT}/explain?at=5").text
+    assert browser.get("/t/nobody/explain").status == 404
+
+
 def test_no_person_is_on_the_page_of_a_tenant(desk: Desk, browser: Browser) -> None:
     desk.work()
     assert "Ada Lovelace" in desk.says("show", TENANT, "--persons", "--reason", "a test"), "the terminal can show it"
