@@ -24,14 +24,15 @@ TROUBLES: Final = 2_000
 LOOKED_THROUGH: Final = 20_000
 """Scopes that have been due the longest, among which those in progress are looked for."""
 
-_LIMITS: Final = Limits(statement=5.0, lock=1.0, idle_in_transaction=5.0)
+PAGE: Final = Limits(statement=5.0, lock=1.0, idle_in_transaction=5.0)
+"""Of everything that a page reads: one that takes longer says that it took too long, and its desk is free again."""
 
 
 class ConsoleReader:
     """One session of its own, for one thread at a time. Raises Unavailable."""
 
     def __init__(self, url: str) -> None:
-        self._session = Session(url, limits=_LIMITS, row_factory=dict_row)
+        self._session = Session(url, limits=PAGE, row_factory=dict_row)
 
     def close(self) -> None:
         self._session.close()
