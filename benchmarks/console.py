@@ -90,6 +90,7 @@ def _known(console: Served) -> Mapping[str, Any]:
 
 def _addresses(url: str, known: Mapping[str, Any], size: int, number: int) -> dict[str, str]:
     tenant, veteran = tenant_id((number * 7919 + 5) % size), tenant_id(VETERAN)
+    others = [tenant_id((number * 20 + each) % size) for each in range(20)]
     first, last, event = _moments(url, tenant)
     _, lately, _ = _moments(url, veteran)
     middle = _middle(url, veteran) + number
@@ -129,6 +130,7 @@ def _addresses(url: str, known: Mapping[str, Any], size: int, number: int) -> di
         "/changes": "/changes?since=1h",
         "/health": "/health",
         "/rehearse": f"/rehearse?act=retry&cause={known['cause']}",
+        "/rehearse?scope": "/rehearse?act=ensure&" + "&".join(f"scope=product:{each}:{PRODUCT}" for each in others),
         "/search": f"/search?q={tenant}",
         "/search?place": f"/search?q=tenantry.lifecycle/3/{number}",
         "/search?host": f"/search?q=site-{tenant[:8]}",

@@ -76,6 +76,10 @@ class ConsoleReader:
         )
         return {ScopeId(row.pop("kind"), row.pop("tenant_id"), row.pop("key")): row for row in rows}
 
+    def versions(self, streams: Collection[str]) -> dict[str, int]:
+        """The version of each stream as committed now; 0 of one that has no event."""
+        return {row["stream"]: row["version"] for row in self._rows(_VERSIONS, {"streams": list(streams)})}
+
     def standings_of_tenants(self, tenants: Collection[str]) -> dict[str, list[Row]]:
         """The scopes of each tenant, as `standings`."""
         found: dict[str, list[Row]] = {}
@@ -183,6 +187,10 @@ _STANDINGS: Final = (
     "SELECT p.tenant_id, p.kind, p.key, p.state, p.level, p.reason, p.updated_at"
     " FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(keys)s::text[]) AS k (tenant_id, kind, key)"
     " JOIN provisionings AS p USING (tenant_id, kind, key)"
+)
+_VERSIONS: Final = (
+    "SELECT s.stream, coalesce((SELECT e.originator_version FROM stored_events AS e WHERE e.originator_id = s.stream"
+    " ORDER BY e.originator_version DESC LIMIT 1), 0) AS version FROM unnest(%(streams)s::text[]) AS s (stream)"
 )
 _OF_TENANTS: Final = (
     "SELECT p.tenant_id, p.kind, p.key, p.state, p.level, p.reason, p.updated_at"
