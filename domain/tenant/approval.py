@@ -121,7 +121,7 @@ def _decided(
             scope = Scope("product", tenant.id, key)
         case _:
             scope = Scope("site", tenant.id)
-    freed = replace(snapshot, tenant=replace(tenant, pending=()))
+    freed = replace(snapshot, tenant=tenant.but(pending=()))
     if scope.key and scope.key not in catalog:
         return None
     passed = desired_state(scope, freed, catalog=catalog, policy=policy, now=now).passed
