@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from adapters.postgres.connection import LONG, Session
+from adapters.postgres.connection import LONG, Limits, Session
 from adapters.postgres.event_mapper import ENCRYPTED_MARK, EventMapper
 from adapters.postgres.seal_store import NO_MARK
 from application.ports.encryption import EncryptionKeys
@@ -59,9 +59,10 @@ class LogReader:
         *,
         close: Callable[[], None] = lambda: None,
         registry: EventRegistry = REGISTRY,
+        limits: Limits = LONG,
     ) -> None:
         self.registry = registry
-        self._session = Session(url, limits=LONG)
+        self._session = Session(url, limits=limits)
         self._keys = keys
         self._mapper = EventMapper(keys, registry)
         self._close = close
