@@ -3,6 +3,8 @@
 
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where a machine forbids compiled files, each process of each test would compile the house and the suite anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,7 +31,7 @@ demo: venv ## watch at least 60 tenants go through the seven steps, then check t
 	@$(BIN)/tenantry demo
 
 test: venv ## run all tests but the long proofs: of the saga, the lesson, the outages, endurance, the fuzz, a million tokens
-	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long and not edge_long and not endurance and not browser" -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long and not edge_long and not endurance and not browser" -n 4 --dist loadfile --no-loadscope-reorder
 
 test-endurance: venv ## the tests of tens of seconds each: stops and kills of everything, restarts, waits, 100,000 damaged messages
 	@$(BIN)/pytest -q -m endurance -n 3 --dist load
@@ -86,7 +88,7 @@ test-bench: venv ## run one bench in small, to see that it runs
 	@$(BIN)/pytest -q -m bench tests/benchmarks
 
 # Another Python, for one that is compiled with its optimisations: make bench VENV=.venv-fast PYTHON=python3.13
-bench: venv ## measure everything against its peer, under 30 minutes; writes docs/reference/benchmarks.md
+bench: venv ## measure everything against its peer, under 35 minutes; writes docs/reference/benchmarks.md
 	@$(BIN)/python -m pip install --quiet --group bench
 	@$(BIN)/tenantry bench all --write docs/reference/benchmarks.md
 

@@ -1,9 +1,9 @@
 """Recreation of a database that is missing: anew, empty.
 
 Only by an operator who accepts the loss, and only where it is missing indeed: the shard is looked at once more, and one
-that does not answer is not empty. The act is one fact in the family's stream, on the version that was read.
+that does not answer is not empty. The act is one event in the family's stream, on the version that was read.
 
-    DataAbandoned ─▶ products give up step 7 ─▶ step 6 is removed, roles and all ─▶ step 6 is ensured under a new name
+    DataAbandoned ─▶ the products fail step 7 ─▶ step 6 is removed, roles and all ─▶ step 6 is ensured under a new name
                                                                                           │
                                             products converge again, marked data_lost ◀───┘
 

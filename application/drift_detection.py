@@ -4,7 +4,7 @@
     mend     for each scope with findings: `StepMissing` at the version that was read before looking
 
 Only the saga mends: a step that is missing is not done, so that `next_action` ensures it again. Where a database is
-missing (`data_missing`) its products are closed from that fact on, and its executor closes the login roles and makes
+missing (`data_missing`) its products are closed from that event on, and its executor closes the login roles and makes
 nothing: the scope is on hold until an operator has restored it, or accepts the loss (database_recreation.py). If a
 stream has moved on since it was read, its observation is void: the append's version check drops it, and the next sweep
 looks again. A process that is stopped between two scopes has recorded whole scopes or nothing.

@@ -2,7 +2,7 @@
 
     observe: the mark is at N ──▶ wait T and a margin, by our own clock ──▶ record InForce(up_to=N)
 
-A lease that was asked for before N was committed ends T after that, by the clock of whoever asked; every later one has
+A lease that was asked for before N was committed ends T after that, by the clock of its process; every later one has
 applied N. So after T, and a margin for clocks that go faster than another, none is left that does not know N. The
 recorder needs no list of caches. One that stops in between waits longer, which is right; one that is started again
 begins to wait anew. Only changes of contexts are worth an event: its own event is none.

@@ -126,7 +126,7 @@ class Batch:
             if self._waits_for_its_site(tenant_id, product):
                 continue
             if product not in self._catalog:
-                self._due[tenants.stream_of(tenant_id)] = None  # whoever knows it finds its scopes
+                self._due[tenants.stream_of(tenant_id)] = None  # its scopes follow from it
                 continue
             for scope in concerned(self._tenants[tenant_id], product, catalog=self._catalog):
                 self._due[str(scope)] = None
@@ -299,7 +299,7 @@ class Batch:
         self._deal_with(message, "stale" if stale else "recorded")
 
     def _guarded(self, message: Readable, event: Event) -> Event:
-        """The fact, counted by the destroy guard; or a change that awaits approval, where the budget is spent."""
+        """The event, counted by the destroy guard; or a change that awaits approval, where the budget is spent."""
         assert message.tenant_id is not None
         tenant = self._tenants[message.tenant_id]
         if tenants.is_guarded(event, tenant):

@@ -1,7 +1,7 @@
 """Acts of operators that concern the whole, or what is no tenant's state.
 
-Acts on runs, tenants and what the destroy guard holds are facts of those streams (operator_commands.py). The others
-are facts too, of streams of their own, which no read model handles:
+Acts on runs, tenants and what awaits approval are events of those streams (operator_commands.py). The others
+are events too, of streams of their own, which no read model handles:
 
     operator:TENANT     what concerns a tenant: its messages in the quarantine
     operator:           everything else: rebuilds, positions of the intake, messages that it reads again

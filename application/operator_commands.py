@@ -4,7 +4,7 @@ To a run:
 
     retry      what has failed, or is on hold because a step failed, is tried again
     hold       nothing is begun for the scope, whatever commerce says, until it is released, or its time is over
-    release    what a person (or a guard) held goes on
+    release    what an operator put on hold goes on
     ensure     every step of a scope that has converged is ensured again
 
 Each act is one event in the scope's own stream, with who and why, decided on the version that was read: of two acts,
@@ -81,7 +81,7 @@ def version_of(scope: Scope, snapshot: TenantSnapshot) -> str:
 
 
 def decide(act: Act, actual: Provisioning) -> ScopePutOnHold | ScopeResumed | EnsureRequested:
-    """The fact that the act comes to. Raises UsageError where the scope is in no state for it."""
+    """The event that the act comes to. Raises UsageError where the scope is in no state for it."""
     match act.kind:
         case "retry":
             return _retry(act, actual)
@@ -193,14 +193,14 @@ class OperatorCommands:
         return plan(snapshots.values(), catalog=self.catalog, policy=self.policy, now=self.clock())
 
     def approve(self, plan_hash: str, *, reason: str, by: Operator) -> Plan:
-        """Carry the plan out: what it says was held is done. An empty plan says that nothing is held any more.
+        """Carry the plan out: what it lists is done. An empty plan says that nothing awaits approval any more.
 
         Raises UsageError where the plan has changed, Conflict when others record first again and again.
         """
         return self._settled(plan_hash, ChangesApproved, reason=reason, by=by)
 
     def reject(self, plan_hash: str, *, reason: str, by: Operator) -> Plan:
-        """Drop what the plan would do. A purge stays held: it would only come back, for time does not go away."""
+        """Drop what the plan would do. A purge still awaits approval: time would only bring it back."""
         return self._settled(plan_hash, ChangesRejected, reason=reason, by=by)
 
     def _settled(
@@ -250,7 +250,7 @@ class OperatorCommands:
         by: Operator,
         seen: str | None = None,
     ) -> UnitOfWork:
-        """The act in the tenant's stream, then the facts that it lets pass with their own causes; all scopes due."""
+        """The act in the tenant's stream, then the events that it lets pass with their own causes; all scopes due."""
         begun, before = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id, seen=seen), tenant
         stream = tenants.stream_of(tenant.id)
         recording = UnitOfWork(events=[begun.recorded(act, stream=stream, version=tenant.version + 1)])

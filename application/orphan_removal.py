@@ -47,7 +47,7 @@ PAGE: Final = 500
 """Streams that are read together."""
 
 MOST: Final = 1000
-"""Things in one plan: what a person can read, and what one fact can hold."""
+"""Things in one plan: what a person can read, and what one event can hold."""
 
 
 # -- events --------------------------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ class OrphanRemoval:
 
 @dataclass(frozen=True, slots=True)
 class _Story:
-    """What the stream of a plan says: condemned and not through (`is_open`), or through with a `removal`."""
+    """What the stream of a plan says: marked for removal and not through (`is_open`), or through with a `removal`."""
 
     version: int = 0
     things: tuple[Thing, ...] = ()

@@ -45,7 +45,7 @@ TEXTS: Final[Mapping[str, ProblemText]] = {
     # a message is refused
     **dict.fromkeys(MEANINGS, _DETAIL),
     "already-active": ProblemText("product {product} is active", "change its licence with license.updated"),
-    "already-held": ProblemText("{change} of product {product} is held already", "approve or reject that"),
+    "already-held": ProblemText("{change} of product {product} awaits approval already", "approve or reject that"),
     "already-suspended": ProblemText("product {product} is suspended already", "there is nothing to do"),
     "internal-error": ProblemText(
         "an unexpected error in Tenantry, {error}, fingerprint {fingerprint}",
@@ -97,10 +97,10 @@ TEXTS: Final[Mapping[str, ProblemText]] = {
     "no-database": ProblemText("{scope} has no database that could be lost", _SHOW),
     "not-destroyed": ProblemText("tenant {tenant} is not destroyed", "there is nothing to restore"),
     "nothing-to-ensure": ProblemText("{scope} is absent, there is nothing to ensure", _SHOW),
-    "nothing-to-release": ProblemText("nothing of {scope} is held", _SHOW),
-    "nothing-to-retry": ProblemText("nothing of {scope} is held or given up", _SHOW),
+    "nothing-to-release": ProblemText("nothing of {scope} is on hold", _SHOW),
+    "nothing-to-retry": ProblemText("nothing of {scope} has failed or is on hold", _SHOW),
     "only-purges-held": ProblemText(
-        "only purges are held, which cannot be rejected", "they wait until they are approved"
+        "only purges await approval, which cannot be rejected", "they wait until they are approved"
     ),
     "orphan-plan-changed": ProblemText(
         "what is there is not plan {plan} any more"
@@ -114,7 +114,7 @@ TEXTS: Final[Mapping[str, ProblemText]] = {
         " shards; or raise [drift] in the policy, where it is so",
     ),
     "plan-changed": ProblemText(
-        "what is held is not plan {plan}, it is plan {pending}",
+        "what awaits approval is not plan {plan}, it is plan {pending}",
         "read it with `tenantry runs approve`, then name that one",
     ),
     "reason-empty": ProblemText("the reason is empty", "give one, other operators will need it"),
@@ -130,9 +130,9 @@ TEXTS: Final[Mapping[str, ProblemText]] = {
     ),
     "scope-not-converged": ProblemText("{scope} has not converged, its steps are ensured anyway", _SHOW),
     "scope-on-hold": ProblemText(
-        "{scope} is held{by: by %} ({reason})", "`tenantry runs release {scope}` lets it go on"
+        "{scope} is on hold{by: by %} ({reason})", "`tenantry runs release {scope}` lets it go on"
     ),
-    "scope-on-hold-already": ProblemText("{scope} is held already{by: by %} ({reason})", "release it first"),
+    "scope-on-hold-already": ProblemText("{scope} is on hold already{by: by %} ({reason})", "release it first"),
     "scope-unknown": ProblemText("there is no scope {scope}", "see `tenantry runs list --tenant {tenant}`"),
     "service-key-name-used": ProblemText(
         "the key {key} is there already, or was revoked", "give the new key a name of its own"
@@ -144,7 +144,7 @@ TEXTS: Final[Mapping[str, ProblemText]] = {
         "shard {shard} does not answer ({reason}), and unreachable is not absent", "repeat this when it does"
     ),
     "step-failed": ProblemText(
-        "{scope} is held because a step failed ({reason})", "mend that, then `tenantry runs retry {scope}`"
+        "{scope} is on hold because a step failed ({reason})", "mend that, then `tenantry runs retry {scope}`"
     ),
     # a configuration is refused
     "file-invalid": ProblemText("{file} {source}", "{place}: {detail}"),

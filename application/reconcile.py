@@ -319,7 +319,7 @@ class Saga:
     # -- events -------------------------------------------------------------------------------------------------------
 
     def _add(self, decision: Decision, event: ScopeEvent, snapshot: TenantSnapshot) -> TenantSnapshot:
-        """Put the fact into the turn, wake whom it matters to, and return the estate after it."""
+        """Put the event into the turn, wake whom it matters to, and return the snapshot after it."""
         version = snapshot.actual(decision.scope).version + 1
         recorded = self._recorded(decision, event, snapshot, stream=str(decision.scope), version=version)
         before = snapshot.actual(decision.scope)
@@ -336,7 +336,7 @@ class Saga:
         return snapshot
 
     def _note(self, decision: Decision, event: Passing, snapshot: TenantSnapshot) -> TenantSnapshot:
-        """Put the fact into the tenant's stream, at the version that it was decided on, and wake every other scope.
+        """Put the event into the tenant's stream, at the version that it was decided on, and wake every other scope.
 
         An event that was recorded there first makes it conflict, and it is decided again.
         """
@@ -358,7 +358,7 @@ class Saga:
         return replace(snapshot, tenant=after)
 
     def _guarded(self, decision: Decision, event: Passing, tenant: Tenant) -> TenantEvent:
-        """The fact, counted by the destroy guard; or that it is held, where the budget is used up."""
+        """The event, counted by the destroy guard; or that it awaits approval, where the budget is used up."""
         if tenants.is_guarded(event, tenant):
             counted = decision.unit.guarded or Guarded(self._policy.guard, self._clock())
             if decision.budget is not None and counted.destroys >= decision.budget:
@@ -377,7 +377,7 @@ class Saga:
 
 
 def _streams_of(tenant: Tenant, scopes: Mapping[Scope, str]) -> Iterator[str]:
-    """The streams of the tenant's estate, as far as it is known."""
+    """The streams of the tenant's snapshot, as far as it is known."""
     yield tenants.stream_of(tenant.id)
     if tenant.exists:
         yield customers.stream_of(_customer_id(tenant))

@@ -27,7 +27,7 @@ def verdict_event(
     snapshot: TenantSnapshot,
     catalog: Catalog,
 ) -> ScopeEvent:
-    """The fact of an action that has no effect."""
+    """The event of an action that has no effect."""
     match verdict:
         case Converge():
             is_there = scope.kind == "product" and verdict.level != "absent"
@@ -47,7 +47,7 @@ def verdict_event(
 
 
 def origin_of(scope: Scope, snapshot: TenantSnapshot, catalog: Catalog) -> Origin | None:
-    """The latest fact that has a say in what the scope should be, or that had it tried again; of several that were
+    """The latest event that has a say in what the scope should be, or that had it tried again; of several that were
     recorded at once, the one nearest to the scope."""
     tenant = snapshot.tenant
     candidates = [tenant.product(key).origin for key in registers_of(scope, tenant, catalog=catalog)]

@@ -93,7 +93,7 @@ def _untouched(scope: Scope) -> Provisioning:
 
 
 def initial(stream: str) -> State:
-    """The state of a stream before its first fact."""
+    """The state of a stream before its first event."""
     kind, key = StreamName.parse(stream)
     match kind:
         case "tenant":
@@ -107,7 +107,7 @@ def initial(stream: str) -> State:
 
 
 def evolve(state: State, recorded: Recorded) -> State:
-    """The state after the fact."""
+    """The state after the event."""
     match state:
         case Tenant():
             return tenants.evolve(state, recorded)

@@ -54,7 +54,7 @@ class UnitOfWork:
     end, and their wake rows go; those that are `kept` must still be ours; `unblocked` names obstacles whose waiting
     scopes become due. `grown` names tenants that have a product more, `woken` those whose scopes are woken, with the
     version of the tenant that they are known from: where it has moved on, the whole tenant is due. `unmoved` names
-    streams with the version that was decided on: a fact that was recorded there since makes it conflict. `guarded` is
+    streams with the version that was decided on: an event that was recorded there since makes it conflict. `guarded` is
     counted by the destroy guard; `pending_approvals` says what of a tenant awaits approval from now on (None: nothing);
     `live_products` by how many the products grow that are active on a tenant that is not destroyed.
     """

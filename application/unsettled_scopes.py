@@ -56,7 +56,7 @@ def unsettled(
 ) -> Iterator[Unsettled]:
     """Those of a tenant. `scheduled`: when the work queue has each name next, of those that it has.
 
-    It must have been read while the estate was as it is: read the estate before and after it, and compare.
+    It must have been read while the snapshot was as it is: read the snapshot before and after it, and compare.
     """
     for key in catalog.unknown_among(snapshot.tenant.products):
         text = "no catalogue that was adopted has this product, so it cannot be closed: adopt one that has it"

@@ -1,7 +1,7 @@
 """Budget of an export of the log: few events go out freely, more only under a grant.
 
 The log's personal fields stay encrypted in an export, but who is whose customer since when is in it. So beyond a bound
-an operator needs a grant, and the log keeps the reason. Whoever can read the database can read the log: the bound is
+an operator needs a grant, and the log keeps the reason. A reader of the database can read the log: the bound is
 against a habit and a slip, and leaves a trail; it is no lock.
 """
 

@@ -132,6 +132,14 @@ def stock_writers(url: str, threads: int, batch: int, seconds: float) -> Generat
         return _write(lambda: recorder.insert_events(_events(batch, uuid4)), threads, seconds) * batch
 
 
+def append_scattered(url: str, events: int) -> None:
+    """So many events, each the first of a stream of its own, in batches."""
+    log = PostgresEventLog(url, parts(url).keys, pool_size=1)
+    for start in range(0, events, BATCH):
+        log.recorder.insert_events(_events(min(BATCH, events - start), lambda: f"tenant:{uuid4()}"))
+    log.close()
+
+
 def make_peer_tables(url: str) -> None:
     """As CREATE_TABLE=y does."""
     with stock_datastore(url, 1) as datastore:

@@ -166,7 +166,7 @@ _FILL: Final = (
         " (VALUES ('site', ''), ('family', 'jira'), ('product', 'jira-software')) AS s (kind, key)"
     ),
     (
-        "UPDATE provisionings SET outcome = 'given_up', reason = 'compass answered 503' WHERE kind = 'product'"
+        "UPDATE provisionings SET outcome = 'failed', reason = 'compass answered 503' WHERE kind = 'product'"
         f" AND tenant_id IN (SELECT {_ID} FROM generate_series(0, %(failed)s - 1) AS n)"
     ),
     (
@@ -256,7 +256,7 @@ def measure_pages(url: str, console: Served, size: int, asked: int) -> dict[str,
             "/": "/",
             "/tenants": f"/tenants?after={tenant}",
             "/tenants?level": f"/tenants?level=open&after={tenant}",
-            "/tenants?state": "/tenants?state=given_up",
+            "/tenants?state": "/tenants?state=failed",
             "/t/ID": f"/t/{tenant}",
             "/t/ID?at": f"/t/{tenant}?at={_position(url, tenant)}",
             "/t/ID/timeline": f"/t/{tenant}/timeline",

@@ -1,8 +1,8 @@
-"""Commit of a suspension → its frame at a reader of a context service: how long?
+"""Commit of a suspension → its frame at a reader of a context service, and its refusal on a host: how long?
 
 `python -m benchmarks.context_latency [COUNT]`. Everything is at work on one machine: the high-water agent, the context
-projector in a process of its own, a service over uvicorn in another, and here the writer and the reader. Prints one
-JSON line.
+projector in a process of its own, a service over uvicorn in another, a sidecar, and here the writer and the readers.
+Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Final
 
 from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.migrations import migrate
 from context.service.run import ServiceAddress, serve
-from domain.tenant.events import ProductSuspended
+from tenantry_client.context.tenancy import Tenancy
 from tenantry_client.context.wire import Changes
-from tests.context.engine import Engine, Service
+from tests.context.engine import PRODUCT, Engine, Service
+from tests.context.processes import SidecarProcess, wait_until
+
+REFUSALS: Final = 100
 
 
 def _projects(url: str) -> None:
@@ -35,16 +39,16 @@ def _serves(url: str, port: multiprocessing.Queue[int]) -> None:
 
 def main(count: int = 500) -> None:
     with tempfile.TemporaryDirectory(prefix="tenantry-bench-") as folder:
-        server = EmbeddedPostgres(Path(folder))
+        server = EmbeddedPostgres(Path(folder) / "postgres")
         server.start()
         try:
             server.create_database("latency")
-            measure(server.url("latency"), count)
+            measure(server.url("latency"), count, Path(folder) / "host")
         finally:
             server.stop()
 
 
-def measure(url: str, count: int) -> None:
+def measure(url: str, count: int, host: Path) -> None:
     migrate(url)
     engine = Engine(url)
     forks = multiprocessing.get_context("spawn")
@@ -53,12 +57,12 @@ def measure(url: str, count: int) -> None:
     for each in processes:
         each.start()
     try:
-        for number in range(count):
+        for number in range(count + REFUSALS):
             engine.open(f"t-{number}")
         position = engine.wait_for_position(seconds=120)
         service = Service(f"http://127.0.0.1:{port.get(timeout=30)}")
         service.wait_until_fresh(60)
-        print(json.dumps(_measured(engine, service, position, count)))
+        print(json.dumps(_frames(engine, service, position, count) | _refusals(engine, service, host, count)))
     finally:
         for each in processes:
             each.kill()
@@ -66,7 +70,7 @@ def measure(url: str, count: int) -> None:
         engine.close()
 
 
-def _measured(engine: Engine, service: Service, position: int, count: int) -> dict[str, float]:
+def _frames(engine: Engine, service: Service, position: int, count: int) -> dict[str, float]:
     committed: dict[str, float] = {}
     arrived: dict[str, float] = {}
 
@@ -84,17 +88,40 @@ def _measured(engine: Engine, service: Service, position: int, count: int) -> di
     time.sleep(1)
     for number in range(count):
         tenant_id = f"t-{number}"
-        suspended = ProductSuspended(tenant_id=tenant_id, product="jira-software", reason="unpaid")
-        engine.record((f"tenant:{tenant_id}", suspended))
+        engine.suspend(tenant_id)
         committed[tenant_id] = time.perf_counter()
         time.sleep(0.02)
     reader.join(60)
-    took = sorted((arrived[each] - at) * 1000 for each, at in committed.items())
+    return {"count": count} | _percentiles("", [arrived[each] - at for each, at in committed.items()])
+
+
+def _refusals(engine: Engine, service: Service, host: Path, first: int) -> dict[str, float]:
+    """From the commit until the sidecar's host refuses, for tenants that no frame was measured with."""
+    sidecar = SidecarProcess(host, [service.url], term=30.0)
+    sidecar.start()
+    took = []
+    try:
+        with Tenancy.open(sidecar.directory) as tenancy:
+            wait_until(lambda: tenancy.is_ready, seconds=30, what="a lease")
+            for number in range(first, first + REFUSALS):
+                tenant_id = f"t-{number}"
+                engine.suspend(tenant_id)
+                committed = time.perf_counter()
+                while tenancy.by_id(tenant_id).is_open(PRODUCT):
+                    time.sleep(0.0005)
+                took.append(time.perf_counter() - committed)
+                time.sleep(0.02)
+    finally:
+        sidecar.remove()
+    return _percentiles("refused_", took)
+
+
+def _percentiles(name: str, seconds: list[float]) -> dict[str, float]:
+    took = sorted(each * 1000 for each in seconds)
     return {
-        "count": len(took),
-        "p50_ms": round(took[len(took) // 2], 2),
-        "p99_ms": round(took[int(len(took) * 0.99)], 2),
-        "max_ms": round(took[-1], 2),
+        f"{name}p50_ms": round(took[len(took) // 2], 2),
+        f"{name}p99_ms": round(took[int(len(took) * 0.99)], 2),
+        f"{name}max_ms": round(took[-1], 2),
     }
 
 

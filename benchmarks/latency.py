@@ -83,10 +83,9 @@ def running() -> Iterator[tuple[dict[str, Any], int]]:
                 process.terminate()
 
 
-def measure(ready: dict[str, Any], seconds: float) -> list[float]:
+def measure(ready: dict[str, Any], seconds: float, *, topic: str = TOPIC) -> list[float]:
     """Milliseconds of each event."""
     count = int(RATE * seconds)
-    of_run = uuid4().hex[:12]
     produced: dict[str, float] = {}
     latencies: list[float] = []
     watching = threading.Thread(target=_watch, args=(ready["database_url"], count, produced, latencies))
@@ -95,10 +94,10 @@ def measure(ready: dict[str, Any], seconds: float) -> list[float]:
     start = time.monotonic()
     for number in range(count):
         time.sleep(max(0.0, start + number / RATE - time.monotonic()))
-        customer = f"{of_run}-{number}"
+        customer = uuid4().hex
         value = _message(customer)
         produced[customer] = time.monotonic()
-        producer.send(TOPIC, key=customer.encode(), value=value, headers=HEADERS)
+        producer.send(topic, key=customer.encode(), value=value, headers=HEADERS)
     producer.flush()
     producer.close()
     watching.join()

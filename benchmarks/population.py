@@ -222,14 +222,19 @@ def example() -> tuple[str, bytes]:
 
 
 def load(url: str, source: Source, numbers: range, *, processes: int = 2, incoming: bool = False) -> None:
-    """Put the events of those tenants into the log; with `incoming` also the ids of the messages they came from."""
+    """Put the events of those tenants into the log, and let the server settle."""
+    put(url, source, numbers, processes=processes, incoming=incoming)
+    settle(url)
+
+
+def put(url: str, source: Source, numbers: range, *, processes: int = 2, incoming: bool = False) -> None:
+    """The events of those tenants into the log; with `incoming` also the ids of the messages they came from."""
     size = -(-len(numbers) // processes)
     shares = [numbers[start : start + size] for start in range(0, len(numbers), size)]
     progress(f"loading {len(numbers):,} tenants of {EVENTS_OF_A_LIFE} events")
     together(_load, [(url, source, share, incoming) for share in shares])
     with psycopg.connect(url, autocommit=True) as connection:
         high_water.advance(connection)
-    settle(url)
 
 
 def _load(url: str, source: Source, numbers: range, incoming: bool) -> Generator[None, None, int]:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from benchmarks.curves import curves
 from benchmarks.harness import Result
 
 Line = tuple[str, str, str, str, str]
@@ -27,6 +28,10 @@ AIMS: Final = {
     "rebuild": "60",
     "latency": "under 250 ms",
     "growth": "0.8",
+    "growth of append": "0.8",
+    "growth of ingest": "0.7",
+    "growth of project": "0.8",
+    "growth of latency": "1.5 at most",
     "seal": "200,000 a second",
     "verify": "200,000 a second",
     "proof": "under 50 ms",
@@ -81,11 +86,39 @@ def lines(results: Sequence[Result]) -> list[Line]:
         if name == "context":
             found += _context(result)
         if name == "growth":
-            found += [
-                _line(f"growth of {each}", result["rates"][last][each], result["rates"][first][each], ratio)
-                for first, *_, last in [list(result["rates"])]
-                for each, ratio in result["ratios"].items()
-            ]
+            found += _growth(result)
+    return found
+
+
+GROWTH: Final = ("append", "ingest", "project")
+"""Figures of the growth bench, each also measured right after a checkpoint."""
+
+
+def _growth(result: Result) -> list[Line]:
+    """The largest store beside the smallest."""
+    first, *_, last = result["sizes"].values()
+    found: list[Line] = []
+    for each in GROWTH:
+        found.append(_line(f"growth of {each}", last[each], first[each], result[each]))
+        ours, peer = (f"{of_size['after_checkpoint'][each]:,.0f}" for of_size in (last, first))
+        ratio = f"{result['after_checkpoint'][each]:g}"
+        found.append((f"growth of {each}, right after a checkpoint", ours, peer, ratio, "–"))
+    ours, peer = (f"p99 {of_size['latency_p99_ms']} ms" for of_size in (last, first))
+    found.append(("growth of latency", ours, peer, f"{result['latency']:g}", AIMS["growth of latency"]))
+    return found
+
+
+def growth_curves(result: Result) -> dict[str, str]:
+    """SVG by the name of the figure."""
+    sizes = result["sizes"].items()
+    found = {}
+    for rate in GROWTH:
+        past = {int(size): of_size[rate] for size, of_size in sizes}
+        fresh = {int(size): of_size["after_checkpoint"][rate] for size, of_size in sizes}
+        lines = {"past the first touches": past, "right after a checkpoint": fresh}
+        found[rate] = curves(f"{rate.capitalize()} as the store grows", "a second", lines)
+    latency = {name: {int(size): of_size[f"latency_{name}_ms"] for size, of_size in sizes} for name in ("p99", "p50")}
+    found["latency"] = curves("Latency as the store grows", "ms, from Kafka to a row", latency)
     return found
 
 
@@ -140,7 +173,7 @@ def _context(result: Result) -> list[Line]:
 
 
 def _line(name: str, ours: float, peer: float, ratio: float) -> Line:
-    return name, f"{ours:,.0f}", f"{peer:,.0f}", f"{ratio:g}", AIMS.get(name, AIMS["growth"])
+    return name, f"{ours:,.0f}", f"{peer:,.0f}", f"{ratio:g}", AIMS.get(name, "–")
 
 
 def machine() -> dict[str, str]:
@@ -168,7 +201,7 @@ def _built() -> str:
 
 
 def write(path: Path, results: Sequence[Result], about: dict[str, str]) -> None:
-    """docs/reference/benchmarks.md."""
+    """docs/reference/benchmarks.md, and beside it the curves of growth."""
     rows = [HEADINGS, ("---",) * len(HEADINGS), *lines(results)]
     memory = [f"- {each['bench']}: {_memory(each['rss_mib'])}" for each in results if "rss_mib" in each]
     least = min(int(each["runs"]) for each in results)
@@ -181,8 +214,9 @@ def write(path: Path, results: Sequence[Result], about: dict[str, str]) -> None:
         "",
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
-        "For growth, *ours* is the rate at the largest store and *peer* that at the smallest.",
+        "For growth, *ours* is the figure at the largest store and *peer* that at the smallest.",
         "",
+        *_draw(path, results),
         "## Memory",
         "",
         "The most that any one worker held:",
@@ -195,6 +229,26 @@ def write(path: Path, results: Sequence[Result], about: dict[str, str]) -> None:
         "",
     ]
     path.write_text("\n".join(text), encoding="utf-8")
+
+
+def _draw(path: Path, results: Sequence[Result]) -> list[str]:
+    """Draw the curves of growth, and say what they show; nothing where growth was not measured."""
+    text = []
+    for result in results:
+        if result["bench"] == "growth":
+            text += ["## Growth", "", *_EXPLAINED, ""]
+            for name, drawn in growth_curves(result).items():
+                picture = path.with_name(f"growth-{name}.svg")
+                picture.write_text(drawn, encoding="utf-8")
+                text += [f"![{name.capitalize()} as the store grows]({picture.name})", ""]
+    return text
+
+
+_EXPLAINED: Final = (
+    "The first line is measured after 200,000 appends and as many changes of the read model since the last checkpoint;",
+    "the second right after a checkpoint, where PostgreSQL writes each page into the WAL whole the first time that it",
+    "changes. The larger the store, the longer that lasts.",
+)
 
 
 def _memory(mib: float | Mapping[str, float]) -> str:

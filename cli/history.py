@@ -19,6 +19,7 @@ from cli.scopes import TenantArgument, product_of
 from cli.show import MOMENT_HELP
 from domain.errors import UnreadableEvent, UsageError, problem
 from domain.event import Recorded
+from domain.event_registry import REGISTRY
 from domain.scope.steps import Scope
 from domain.tenant.events import ChangesApproved
 from domain.times import clock
@@ -220,7 +221,7 @@ def _story(tenant_id: str, explained: Explained, moment: Moment) -> Iterator[str
         tried = f", attempt {stood.at.attempts}" if stood.at.attempts else ""
         again = f", tried again at {clock(stood.at.retry_at)}" if stood.at.retry_at else ""
         because = f": {stood.reason}" if stood.reason else ""
-        yield f"  The saga: {stood.scope} was {stood.state.replace('_', ' ')}{step}{tried}{again}{because}"
+        yield f"  The saga: {stood.scope}, {stood.state.replace('_', ' ')}{step}{tried}{again}{because}"
     if not explained.standing:
         yield "  The saga had nothing to do for it."
 
@@ -233,7 +234,7 @@ def _links(chain: Sequence[Recorded]) -> Iterator[str]:
         if isinstance(event, ChangesApproved):
             yield f"{clock(recorded.time)}  approved by {event.operator}: {event.reason} (position {recorded.position})"
         else:
-            what = event.TOPIC.removeprefix("tenantry.").replace("-", " ")
+            what = REGISTRY[type(event)].title
             yield f"{clock(recorded.time)}  {what} (position {recorded.position})"
     if came and came[-1].cause.source:
         yield f"by {place_of(came[-1].cause)}"

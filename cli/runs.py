@@ -30,12 +30,12 @@ from runtime.reports.tenant import snapshot_of
 app = typer.Typer(
     help="Runs, each the provisioning of one site, family or product: list, show, retry, hold, release, ensure,"
     " recreate;"
-    " and what the destroy guard holds: approve, reject.",
+    " and what awaits approval: approve, reject.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-WORD_COLOURS = {"failed": "red", "given up": "red", "held": "red", "blocked": "yellow", "converged": "green"}
+WORD_COLOURS = {"failed": "red", "attempt failed": "red", "on hold": "red", "blocked": "yellow", "converged": "green"}
 
 
 @app.command("list")
@@ -98,7 +98,7 @@ def _table(rows: list[dict[str, Any]], limit: int) -> Iterator[Line]:
 
 def _next(row: dict[str, Any]) -> str | None:
     """When a failed step is tried again, or a hold ends."""
-    if row["state"] == "held" and row["until"] is not None:
+    if row["state"] == "on_hold" and row["until"] is not None:
         return clock(datetime.fromisoformat(row["until"]))
     return clock(row["retry_at"]) if row["retry_at"] else None
 

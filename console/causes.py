@@ -20,8 +20,8 @@ Need = Literal["person", "waits", "tries"]
 """`person`: an operator must act; `waits`: for something with a name; `tries`: the saga tries it again by itself."""
 
 _NEEDS: Final[Mapping[str, Need]] = {
-    "held": "person",
-    "given_up": "person",
+    "on_hold": "person",
+    "failed": "person",
     "waiting": "waits",
     "in_progress": "tries",
 }

@@ -149,7 +149,7 @@ def _family_claims(tenant: Tenant, family: str, region: str) -> Claims:
 
 def _product_claims(tenant: Tenant, key: str, product: Product, site: str, customers: Mapping[str, Register]) -> Claims:
     if product.failure and site != "waiting":
-        return {Claim(tenant.id, key, "saga"): "given_up"}
+        return {Claim(tenant.id, key, "saga"): "failed"}
     if product.level == "absent":
         return {}
     made: Claims = {

@@ -114,7 +114,7 @@ class _Bars(Screen):
 def _counts(sight: _Sight) -> tuple[str, str]:
     scopes = ", ".join(
         f"{sight.scopes.get(state, 0)} {state.replace('_', ' ')}"
-        for state in ("converged", "in_progress", "waiting", "given_up")
+        for state in ("converged", "in_progress", "waiting", "failed")
     )
     return f"scopes: {scopes}", f"messages: {sight.waiting} waiting, {sight.quarantined} quarantined"
 

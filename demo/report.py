@@ -81,7 +81,7 @@ def totals(report: Report) -> Iterator[Table | Styled]:
     yield table("the oracle: products by level", tuple(report.levels), [tuple(report.levels.values())])
     if report.disagreements:
         yield table(
-            f"the oracle DISAGREES in {len(report.disagreements)} of {report.checked} facts",
+            f"the oracle DISAGREES in {len(report.disagreements)} of {report.checked} claims",
             ("tenant", "subject", "what", "expected", "found"),
             [(*each.claim, each.expected, each.found) for each in report.disagreements],
         )

@@ -142,7 +142,7 @@ def compare_tenant(line: TenantLine, tenant: Tenant, *, as_of: datetime) -> Iter
         newer = tenant.destroyed is not None and is_newer(tenant.origin, as_of)
         if line.destroyed != (tenant.destroyed is not None) and not newer:
             pending = any(pending.event.change == "destroy" for pending in tenant.pending)
-            here = "destroyed" if tenant.destroyed else "held by the destroy guard" if pending else "alive"
+            here = "destroyed" if tenant.destroyed else "awaiting approval" if pending else "alive"
             there = "destroyed" if line.destroyed else "alive"
             is_awaiting_approval = pending and line.destroyed
             yield CommerceDifference(
@@ -188,7 +188,7 @@ def _compare_product(line: ProductLine, tenant: Tenant, *, as_of: datetime) -> I
     differences = list(_content(line, registers))
     is_heard = bool(pending) and not list(_content(line, with_pending(registers, pending)))
     if differences:
-        differences += [f"{describe_pending(each)} is held by the destroy guard" for each in pending]
+        differences += [f"{describe_pending(each)} awaits approval" for each in pending]
     if kind := _kind(revision, line.revision, differences, registers.origin, as_of=as_of):
         is_awaiting_approval = is_heard and kind == "differs"
         yield CommerceDifference(

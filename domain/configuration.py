@@ -1,7 +1,7 @@
 """The adopted configuration: catalogue, policy and shards, which every process uses.
 
 A process that decides with another catalogue than the one the log was written with does harm: what it does not know it
-cannot close. So the configuration is a fact like any other. It is adopted by an act, in a stream of its own, and the
+cannot close. So the configuration is an event like any other. It is adopted by an act, in a stream of its own, and the
 newest adoption holds. A file beside a process is only a proposal.
 
     file, or built in ──▶ proposed ──▶ adopt: + what is retired ──▶ ConfigurationAdopted ──▶ every process, with its
@@ -116,7 +116,7 @@ class Adopted(Folded):
 
 
 def evolve(adopted: Adopted, recorded: Recorded) -> Adopted:
-    """The state after the fact."""
+    """The state after the event."""
     if isinstance(recorded.event, ConfigurationAdopted):
         return adopted.but(version=recorded.version, event=recorded.event, at=recorded.time)
     return adopted.but(version=recorded.version)
@@ -147,7 +147,7 @@ class Living:
 def adopt(
     proposed: Configuration, before: Configuration | None, living: Living, *, reason: str, by: str
 ) -> ConfigurationAdopted:
-    """The fact that a proposal comes to. Raises UsageError where it contradicts what lives."""
+    """The event that a proposal comes to. Raises UsageError where it contradicts what lives."""
     known: dict[str, Product] = {key: product for key, product in living.products.items() if product is not None}
     if before is not None:
         for key, product in before.catalog.known.items():

@@ -79,7 +79,7 @@ def stream_of(customer_id: str) -> str:
 
 
 def evolve(customer: Customer, recorded: Recorded) -> Customer:
-    """The customer after the fact."""
+    """The customer after the event."""
     customer = replace(customer, version=recorded.version)
     match recorded.event:
         case CustomerUpdated() as event:
@@ -105,7 +105,7 @@ def evolve(customer: Customer, recorded: Recorded) -> Customer:
 
 
 def decide(customer: Customer, command: UpdateCustomer, *, revision: int | None) -> list[CustomerEvent]:
-    """The facts that follow from the update; Refused without a revision once revisions were seen, or Contradiction."""
+    """The events that follow from the update; Refused without a revision once revisions were seen, or Contradiction."""
     if revision is None and customer.details and customer.details.revision is not None:
         raise Refused(problem("revision-missing", subject=f"customer {command.customer_id}"))
     event = CustomerUpdated(

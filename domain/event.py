@@ -131,10 +131,10 @@ class ActOrigin(Value):
 
 
 class Cause(Value):
-    """Why a fact was recorded.
+    """Why an event was recorded.
 
     `message`: a CloudEvent, by its source and id, with its time and its place on Kafka. `operator`: a person's act,
-    with its origin (domain/operator.py). `event`: an earlier fact of ours, by the id it was recorded with (source is
+    with its origin (domain/operator.py). `event`: an earlier event of ours, by the id it was recorded with (source is
     its stream).
     """
 
@@ -181,7 +181,7 @@ class Recorded(Struct, frozen=True, gc=False):
 
 
 class Origin(Struct, frozen=True):
-    """The fact that last changed a part of a state: what the saga's own facts name as their cause."""
+    """The event that last changed a part of a state: what the saga's own events name as their cause."""
 
     stream: str
     id: UUID
@@ -194,7 +194,7 @@ def origin_of(recorded: Recorded) -> Origin:
 
 
 class Folded:
-    """What facts are folded into: dataclasses that are frozen, and have no slots."""
+    """What events are folded into: dataclasses that are frozen, and have no slots."""
 
     def but(self, **changes: object) -> Self:
         """A copy with those fields changed, as by `dataclasses.replace`, in a quarter of its time."""

@@ -7,6 +7,7 @@ the projections that the line names. An event that is not here cannot be stored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,8 +49,8 @@ class EventEntry:
 
     @property
     def title(self) -> str:
-        """The words of its topic: its name in acts, and in timelines of what is no scope."""
-        return words_of(self.event.TOPIC)
+        """The words of its class: its name in acts, and in timelines of what is no scope."""
+        return re.sub("(?<=[a-z])(?=[A-Z])", " ", self.event.__name__).lower()
 
     @cached_property
     def schema(self) -> int:
@@ -170,12 +171,12 @@ REGISTRY: Final = EventRegistry(
             ("sites", "configurations", "identities", "licenses", "placements", *_RUNS_PUBLISHED, *_CONTEXTS),
             subject=_of_result,
         ),
-        EventEntry(scopes.StepFailed, "step", "failed", _RUNS_PUBLISHED),
+        EventEntry(scopes.StepFailed, "step", "attempt failed", _RUNS_PUBLISHED),
         EventEntry(scopes.StepBlocked, "step", "blocked", _RUNS),
         EventEntry(scopes.StepMissing, "step", "missing", (*_RUNS, *_CONTEXTS)),
         EventEntry(scopes.ScopeConverged, "scope", "converged", (*_RUNS_PUBLISHED, *_CONTEXTS)),
-        EventEntry(scopes.ScopeFailed, "scope", "given up", _RUNS_PUBLISHED),
-        EventEntry(scopes.ScopePutOnHold, "scope", "held", _RUNS_PUBLISHED),
+        EventEntry(scopes.ScopeFailed, "scope", "failed", _RUNS_PUBLISHED),
+        EventEntry(scopes.ScopePutOnHold, "scope", "on hold", _RUNS_PUBLISHED),
         EventEntry(scopes.ScopeResumed, "scope", "resumed", _RUNS),
         EventEntry(scopes.DataAbandoned, "step", "abandoned", (*_RUNS, *_CONTEXTS)),
         EventEntry(scopes.EnsureRequested, "step", "ensured again", _RUNS),

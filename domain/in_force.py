@@ -4,7 +4,7 @@
 
 A change is in the log at once, and at the services within a moment; a cache that is cut off may answer by what it knew
 until its lease is over. So a recorder waits that long, by its own clock, and a margin, after everything up to N could
-be read. Then no look-up that begins can be allowed on what came before N, and that is a fact that can be proved later.
+be read. Then no look-up that begins can be allowed on what came before N. That is an event, and can be proved later.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ Act = (
 
 
 class RemovalCandidate(Value):
-    """A `Thing`, as a fact keeps it."""
+    """A `Thing`, as an event keeps it."""
 
     where: str
     kind: str

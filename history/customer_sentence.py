@@ -35,7 +35,7 @@ def sentence_for_customer(explained: Explained, *, name: str) -> str:
         return f"{name} is available; a change to it is on its way and is not complete yet."
     if any("database was missing" in each for each in explained.lacking):
         return f"{name} is not available: we found a problem with its data and are working on it."
-    if any(each.state in ("given_up", "held") for each in explained.standing):
+    if any(each.state in ("failed", "on_hold") for each in explained.standing):
         stopped = "could not be set up" if explained.level == "absent" else "is not available"
         return f"{name} {stopped}. Our operators know of it and are working on it."
     if explained.level == "absent":

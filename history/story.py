@@ -141,8 +141,8 @@ def line_of(recorded: Recorded, compensating: set[int]) -> Line:
     """The line of one event of a scope's stream; `compensating` has the generations of compensating steps."""
     event = recorded.event
     step = getattr(event, "step", None)
-    undone = getattr(event, "generation", None) in compensating
-    return _placed(recorded, _what(event, undone=undone), step, _text(recorded, undone=undone))
+    compensated = getattr(event, "generation", None) in compensating
+    return _placed(recorded, _what(event, compensated=compensated), step, _text(recorded, compensated=compensated))
 
 
 def cause_as_json(cause: Cause) -> dict[str, Any]:
@@ -161,25 +161,25 @@ def _placed(recorded: Recorded, what: str, step: Step | None, text: str) -> Line
     return Line(*place, what, step, text, recorded.cause, shown_of(recorded.event))
 
 
-def _what(event: Event, *, undone: bool) -> str:
+def _what(event: Event, *, compensated: bool) -> str:
     match event:
         case StepStarted():
-            return "undoing" if undone else "started" if event.direction == "ensure" else "removing"
+            return "compensating" if compensated else "started" if event.direction == "ensure" else "removing"
         case StepCompleted():
-            return "undone" if undone else "completed" if event.direction == "ensure" else "removed"
+            return "compensated" if compensated else "completed" if event.direction == "ensure" else "removed"
         case _:
             return REGISTRY[type(event)].word
 
 
-def _text(recorded: Recorded, *, undone: bool) -> str:
+def _text(recorded: Recorded, *, compensated: bool) -> str:
     event = recorded.event
     match event:
         case StepStarted(direction="ensure"):
-            return ("back to " if undone else "") + spec_text(event.spec)
+            return ("back to " if compensated else "") + spec_text(event.spec)
         case StepStarted():
-            return "is removed again" if undone else "is removed"
+            return "is removed again" if compensated else "is removed"
         case StepCompleted(direction="ensure"):
-            return ("as it was before" if undone else "") or _found(event.result)
+            return ("as it was before" if compensated else "") or _found(event.result)
         case StepCompleted():
             return "is removed completely"
         case StepFailed():

@@ -90,7 +90,7 @@ class Projection:
     personal: frozenset[str] = frozenset()
 
     def changes_of(self, recorded: Recorded) -> Sequence[Change]:
-        """What the fact changes; nothing where its kind is not handled. Raises HandlerFailed."""
+        """What the event changes; nothing where its kind is not handled. Raises HandlerFailed."""
         if type(recorded.event) not in self.handles:
             return ()
         try:

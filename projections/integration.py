@@ -1,8 +1,8 @@
 """Integration events: what the rest of the cloud learns from the saga.
 
 Some events of the saga become integration events: CloudEvents for the topic `tenantry.provisioning`. They are
-written to the outbox at the log position of the fact, and the relay publishes them from there in that order.
-The id is derived from the fact's, and the text is the same at each repetition; what was written once stays as
+written to the outbox at the log position of the event, and the relay publishes them from there in that order.
+The id is derived from the event's, and the text is the same at each repetition; what was written once stays as
 it was. What is published is named here field by field, and no personal field is among them.
 
     tenantry.step.completed | failed | undone
@@ -28,7 +28,7 @@ from projections.base import METADATA, WRITE_ONCE, Change, Projection, Row, Set,
 
 SOURCE: Final = "/tenantry/provisioning"
 NAMESPACE: Final = UUID("5d0d5a5e-6f0b-5c39-9a2e-3c1d4b7f8e21")
-"""For ever: another one would give the same fact another id."""
+"""For ever: another one would give the same event another id."""
 
 OUTBOX: Final = Table(
     "outbox",

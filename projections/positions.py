@@ -7,7 +7,7 @@ process holds at the moment is passed over, and so is one that does not stand wh
 
     advance ─▶ write the rows of the buckets that we got ─▶ commit
 
-A bucket in which a fact cannot be handled stops right before it, with a note of what and why. The other buckets and
+A bucket in which an event cannot be handled stops right before it, with a note of what and why. The other buckets and
 projections go on. The next advance that goes through takes the note away.
 """
 
@@ -42,7 +42,7 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """Why a bucket does not go on. `event` is None where the fact's id cannot be read; the reason names it then.
+    """Why a bucket does not go on. `event` is None where the event's id cannot be read; the reason names it then.
 
     One that `waits` meets an event of a later version: that is no error of the event, and is not noted as a halt.
     """
@@ -55,7 +55,7 @@ class Halt:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A bucket goes on from one position to another; or only up to a fact that halts it."""
+    """A bucket goes on from one position to another; or only up to an event that halts it."""
 
     place: Place
     at: int

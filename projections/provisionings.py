@@ -54,7 +54,7 @@ PROVISIONINGS: Final = Table(
     Column("tenant_id", Text, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("outcome", Text),  # a ScopeState: converged, given_up, held; null: the saga is at it
+    Column("outcome", Text),  # a ScopeState: converged, failed, on_hold; null: the saga is at it
     Column("obstacle", Text),
     Column("state", Text, Computed(_STATE, persisted=True)),
     Column("level", Text),  # that it last converged to; null: never
@@ -150,9 +150,9 @@ def _outcome(event: _ScopeEvent) -> Row:
                 "reason": "data_lost" if event.data_lost else None,
             }
         case ScopeFailed():
-            return {"outcome": "given_up", "reason": event.reason}
+            return {"outcome": "failed", "reason": event.reason}
         case ScopePutOnHold():
-            return {"outcome": "held", "reason": event.reason}
+            return {"outcome": "on_hold", "reason": event.reason}
         case ScopeResumed() | DataAbandoned() | EnsureRequested():
             return {}
 

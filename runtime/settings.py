@@ -141,7 +141,7 @@ class Settings(BaseSettings):
         default=2.0, description="an append that stays open longer is ended: while it is, no reader moves on"
     )
     intake_batch: Batch = Field(default=1000, description="messages in one transaction, at most")
-    projector_batch: Batch = Field(default=1000, description="facts in one transaction, at most")
+    projector_batch: Batch = Field(default=1000, description="events in one transaction, at most")
     provisioner_threads: int = Field(default=8, ge=1, le=64, description="steps that run side by side")
     provisioner_claim: Batch = Field(default=256, description="scopes in one claim, recorded in one commit")
     provisioner_tenant_share: int = Field(

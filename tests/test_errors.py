@@ -98,7 +98,7 @@ def names(code: str) -> set[str]:
 
 def test_a_part_without_a_value_is_left_out_and_a_long_list_is_counted() -> None:
     held = problem("scope-on-hold", scope="site:t-1", by=None, reason="moving house")
-    assert sentence(held) == "site:t-1 is held (moving house): `tenantry runs release site:t-1` lets it go on"
+    assert sentence(held) == "site:t-1 is on hold (moving house): `tenantry runs release site:t-1` lets it go on"
     new = tuple(f"schema {number}" for number in range(LISTED + 3))
     changed = sentence(UsageError(problem("orphan-plan-changed", plan="p", unseen=(), gone=(), new=new)))
     assert changed.startswith("what is there is not plan p any more; new: schema 0, schema 1")

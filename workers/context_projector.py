@@ -1,9 +1,9 @@
 """The context projector: tenant contexts kept up to date, in a process apart from the other read models.
 
     wait for the mark ─▶ read what comes next ─▶ fold it into the streams of its tenants ─▶ derive the documents that it
-    touches, one fact after the other ─▶ one transaction: documents, hosts, position; and the services are woken
+    touches, one event after the other ─▶ one transaction: documents, hosts, position; and the services are woken
 
-One projector is at work, whoever holds the lock; others stand by. It keeps the folded streams of the tenants that it
+One projector is at work, the one with the lock; others stand by. It keeps the folded streams of the tenants that it
 met last, and reads those of any other from the log up to where it stands.
 
 A tenant whose events cannot be handled is halted alone: its document says so, and readers answer 503 for it. It is
@@ -192,7 +192,7 @@ class ContextProjector:
         self._load(tenants, at)
         return [each for each in tenants if not says_the_same(self._derived(each, at), self._kept[each].document)]
 
-    # -- facts --------------------------------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------------------
 
     def _apply(self, events: Sequence[Recorded | Unread], batch: _Batch, at: int) -> None:
         self._load({each for recorded in events if (each := _tenant_of(recorded)) is not None} - self._kept.keys(), at)
@@ -227,7 +227,7 @@ class ContextProjector:
                 self._fold(self._kept[named], recorded)
 
     def _fold(self, kept: _Kept, recorded: Recorded | Unread) -> None:
-        """The fact in its stream. After one that cannot be handled nothing is folded: it would rest on sand."""
+        """The event in its stream. After one that cannot be handled nothing is folded: it would rest on a gap."""
         if kept.error is not None:
             return
         if isinstance(recorded, Unread):
@@ -289,7 +289,7 @@ def _key_of(recorded: Recorded | Unread) -> Iterator[KeyRow]:
 
 
 def _tenant_of(recorded: Recorded | Unread) -> str | None:
-    """The tenant whose context the fact may change; None where it is of no tenant."""
+    """The tenant whose context the event may change; None where it is of no tenant."""
     name = StreamName.parse(recorded.stream) if recorded.stream else None
     if name is None or not (name.kind == "tenant" or name.is_of_scope):
         return None

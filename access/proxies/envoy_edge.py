@@ -2,7 +2,7 @@
 
     TLS ─▶ headers of ours stripped, path normalised, limits ─▶ ext_authz: the authorizer ─▶ route by tenancy-region
 
-The region is a header that only the authorizer sets: an answer 200 that lacks it, from whoever else may listen at that
+The region is a header that only the authorizer sets: an answer 200 that lacks it, from anything else at that
 port, has no route and is refused. Errors and silence of the authorizer are refusals, too (`failure_mode_allow` false).
 """
 

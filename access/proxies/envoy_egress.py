@@ -73,7 +73,7 @@ def _tunnel_name(service: EgressService, name: str) -> str:
 
 
 def _listener(service: EgressService) -> Json:
-    """Where the service asks. Whoever can connect here is the service: the network, or the machine, sees to that."""
+    """Where the service asks. What can connect here is the service: the network, or the machine, sees to that."""
     routes = {name: _tunnel_name(service, name) for name in service.allow}
     return {
         "name": service.name,

@@ -45,7 +45,7 @@ class ConsoleReader:
     def troubles(self) -> list[Row]:
         """Scopes that an operator must look at, that wait, or whose last attempt failed; each with its step."""
         found: list[Row] = []
-        for state in ("held", "given_up", "waiting"):
+        for state in ("on_hold", "failed", "waiting"):
             found += self._rows(_TROUBLES, {"state": state, "limit": TROUBLES})
         return found + self._rows(_RETRYING, {"through": LOOKED_THROUGH, "limit": TROUBLES})
 
@@ -243,7 +243,7 @@ _SAMPLE: Final = (
     " AS read_models, coalesce((SELECT max(position) FROM outbox), 0) - coalesce((SELECT position FROM relay_positions"
     " ORDER BY updated_at DESC LIMIT 1), 0) AS outbox,"
     " (SELECT count(*) FROM (SELECT 1 FROM wakes WHERE due_at <= now() LIMIT 10000) AS d) AS due,"
-    " (SELECT count(*) FROM (SELECT 1 FROM provisionings WHERE state IN ('held', 'given_up') AND state <> 'converged'"
+    " (SELECT count(*) FROM (SELECT 1 FROM provisionings WHERE state IN ('on_hold', 'failed') AND state <> 'converged'"
     " LIMIT 10000) AS f) AS failed FROM high_water_mark AS m"
 )
 _REBUILDS: Final = (

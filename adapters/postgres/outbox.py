@@ -17,7 +17,7 @@ RELAY_LOCK: Final = 7_305_808_868_231_650_678
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """An integration event as it is to be published; `position` is that of its fact in the log."""
+    """An integration event as it is to be published; `position` is that of its event in the log."""
 
     position: int
     key: bytes

@@ -1,6 +1,6 @@
 """The reader role: a group that may read those read models in which there is no person, and nothing else.
 
-Each database has a group of its own, `NAME_reader`, which cannot log in: an administrator grants it to whoever reads.
+Each database has a group of its own, `NAME_reader`, which cannot log in: an administrator grants it to each reader.
 Names and e-mail addresses are in `customers`, `identities` and one column of `configurations`; these it does not see.
 A rebuild gives the next generation of a table the grants of the live one.
 """

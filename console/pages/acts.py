@@ -91,7 +91,7 @@ def _states(desk: ReadingDesk, acts: Sequence[RecordedAct], position: int) -> Ma
         rows = [standings[scope]] if scope in standings else of_tenants.get(act.tenant_id or "", [])
         is_known = position >= act.position
         converged = sum(is_known and row["state"] == "converged" for row in rows)
-        failed = sum(is_known and row["state"] in ("given_up", "held") for row in rows)
+        failed = sum(is_known and row["state"] in ("failed", "on_hold") for row in rows)
         state = "converged" if rows and converged == len(rows) else "failed" if failed else "open"
         found[act.position] = {"state": state, "converged": converged, "of": len(rows)}
     return found

@@ -36,7 +36,7 @@ def cause_page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     position = desk.reads.position()
     cause = cause_of(desk, ask.named["cause"])
     names = [str(scope) for scope in cause.scopes[:SHOWN]]
-    act = {"given_up": "retry", "held": "retry"}.get(cause.state)
+    act = {"failed": "retry", "on_hold": "retry"}.get(cause.state)
     return ConsolePage(
         "cause",
         f"{cause.subject}: {cause.reason}",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runtime.compose.parts import Parts
 
 HELP: Final = {
-    "retry": "Retry scopes that failed, or that are held because a step failed. Remove the cause first.",
+    "retry": "Retry scopes that failed, or that are on hold because a step failed. Remove the cause first.",
     "hold": "Start no further step until the scope is released. A started step is completed.",
     "release": "Let a scope continue that an operator put on hold.",
     "ensure": "Ensure every step of a converged scope again.",

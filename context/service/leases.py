@@ -61,7 +61,7 @@ class Leases:
                 for each in waiting:
                     if not each.done():
                         each.set_exception(refused)
-            except Exception as error:  # noqa: BLE001 - whoever asked must hear of it
+            except Exception as error:  # noqa: BLE001 - the caller must hear of it
                 for each in waiting:
                     if not each.done():
                         each.set_exception(error)

@@ -8,7 +8,7 @@ Two services tell the same log side by side, each on a link of its own. Each lin
 began, so whatever is further on may be applied, and what is older is skipped. A lease is granted by one thing alone: an
 answer to a question that was asked at t, once everything up to its S is applied. Frames do not renew it.
 
-Whoever tells another log is believed only where nothing is known yet, or where the epoch of the same log is higher; a
+Another log is believed only where nothing is known yet, or where the epoch of the same log is higher; a
 lower epoch is a service that missed the restore.
 """
 

@@ -132,7 +132,7 @@ def _with_prerequisites(
     for _, prerequisite in prerequisites(scope, catalog):
         failure = _undone_for(prerequisite, snapshot, catalog=catalog)
         if failure is not None:
-            awaited = f"{prerequisite}, which was given up: {failure.reason}"
+            awaited = f"{prerequisite}, which has failed: {failure.reason}"
             return replace(desired, level="absent", steps={}, pin=None, awaited=awaited)
     return desired
 

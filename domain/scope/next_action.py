@@ -109,6 +109,7 @@ class Nothing:
     due_again_at: datetime | None = None
 
 
+ANOTHER: Final = "another desired state came"
 NEXT_ATTEMPT: Final = "the next attempt"
 """What a step that failed waits for: the scope is at work, no other component has to act first."""
 
@@ -128,8 +129,8 @@ class Blockers:
 def next_action(desired_state: DesiredState, actual: Provisioning, blockers: Blockers, now: datetime) -> Action:
     """The one next thing to do for the scope. Pure.
 
-    A wish that closes is never given up: going back to the last converged one would open what must be closed. It is
-    held instead, as far as it came. What is held for a wish is tried again when another one comes.
+    A desired state that closes never fails: going back to the last converged one would open what must be closed. The
+    scope is put on hold instead, as far as it came, and is tried again when another desired state comes.
     """
     if desired_state.passed is not None and not actual.is_on_operator_hold:
         return RecordDecision(desired_state.passed)
@@ -137,10 +138,10 @@ def next_action(desired_state: DesiredState, actual: Provisioning, blockers: Blo
         if hold.until is not None and hold.until <= now:
             return Resume("the hold has ended")
         is_another = hold.digest not in (None, desired_state.digest)
-        return Resume("another wish came") if is_another else Nothing(earliest(desired_state.due_again_at, hold.until))
+        return Resume(ANOTHER) if is_another else Nothing(earliest(desired_state.due_again_at, hold.until))
     failure = actual.failure is not None
     if actual.failure is not None and actual.failure.digest != desired_state.digest:
-        return Resume("another wish came")
+        return Resume(ANOTHER)
     if _was_impossible(actual) and blockers.impossible is None:
         return Resume("its family lives elsewhere no more")
     target = _fallback(actual, desired_state) if failure else desired_state.steps
@@ -296,8 +297,8 @@ def _contradiction(key: str, desired: DesiredState, snapshot: TenantSnapshot, *,
 def _awaited(what: str, owner: Provisioning) -> str:
     """What is waited for, and why it does not come where its owner has stopped."""
     if owner.on_hold is not None:
-        return f"{what}, which is held: {owner.on_hold.reason}"
-    return f"{what}, which was given up: {owner.failure.reason}" if owner.failure is not None else what
+        return f"{what}, which is on hold: {owner.on_hold.reason}"
+    return f"{what}, which has failed: {owner.failure.reason}" if owner.failure is not None else what
 
 
 def _has(actual: Provisioning, step: Step) -> bool:

@@ -73,7 +73,7 @@ def data_lost(key: str, snapshot: TenantSnapshot, *, catalog: Catalog) -> bool:
 
 
 def purged_by(passed: Event, snapshot: TenantSnapshot) -> list[Scope]:
-    """The scopes that are past their point of no return once the fact is recorded; of any other fact, none."""
+    """The scopes that are past their point of no return once the event is recorded; of any other event, none."""
     match passed:
         case PurgeStarted():
             return [

@@ -279,7 +279,7 @@ class Provisioning(Folded):
 
 
 def evolve(actual: Provisioning, recorded: Recorded) -> Provisioning:
-    """The actual state after the fact."""
+    """The actual state after the event."""
     version = recorded.version
     match recorded.event:
         case StepStarted() as event:

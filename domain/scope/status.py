@@ -42,9 +42,9 @@ def status_of(
     actual = snapshot.actual(scope)
     intent, levels = actual.intent, (actual.level, desired.level)
     if actual.on_hold is not None:
-        return ScopeStatus("held", *levels, actual.on_hold.reason, actual.on_hold.until)
+        return ScopeStatus("on_hold", *levels, actual.on_hold.reason, actual.on_hold.until)
     if actual.failure is not None:
-        return ScopeStatus("given_up", *levels, actual.failure.reason)
+        return ScopeStatus("failed", *levels, actual.failure.reason)
     if intent is not None and intent.obstacle is not None:
         return ScopeStatus("waiting", *levels, intent.reason)
     match next_action(desired, actual, blockers(scope, desired, snapshot, catalog=catalog), now):

@@ -40,8 +40,8 @@ from domain.times import in_utc
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A held change. `levels`: what would change, as (product, level now, level after); `data`: what becomes of it;
-    `says`: the license that it brings."""
+    """A change that awaits approval. `levels`: what would change, as (product, level now, level after); `data`: what
+    becomes of it; `says`: the license that it brings."""
 
     tenant_id: str
     version: int
@@ -185,7 +185,7 @@ def _data(decided: Destructive | Closing | None, levels: tuple[tuple[str, Level,
     """What becomes of the data, and when."""
     match decided:
         case None:
-            return "nothing changes: overtaken, or held by somebody"
+            return "nothing changes: overtaken, or on hold"
         case TenantDestroyed():
             return f"all of it goes {_days(policy.restore_window)} after the approval, unless the tenant is restored"
         case ProductDeactivated() if any(after == "retained" for _, _, after in levels):

@@ -2,11 +2,11 @@
 
 The destroy guard records a change in place of the message's own event: a deactivation, or the closing of a product by a
 suspension, by a license that is inactive or over, or by an activation with such a license. `product_event_of` gives the
-fact back, as it is recorded at the approval, and as later messages are judged against it meanwhile.
+event back, as it is recorded at the approval, and as later messages are judged against it meanwhile.
 
 A closing that is beyond its budget:
 
-    message ─▶ ClosingAwaitsApproval ─▶ approved ─▶ the fact itself, with its own cause: the product closes
+    message ─▶ ClosingAwaitsApproval ─▶ approved ─▶ the event itself, with its own cause: the product closes
                            ─▶ rejected ─▶ nothing
                            ─▶ overtaken by a later revision (an unsuspension, a renewal): nothing
 """
@@ -34,7 +34,7 @@ from domain.tenant.events import (
 )
 
 PendingEvent = ApprovalRequested | ClosingAwaitsApproval
-"""What the destroy guard records in the place of a fact."""
+"""What the destroy guard records in the place of an event."""
 
 
 _CLOSINGS: Final[Mapping[Literal["suspend", "license", "activate"], type[Closing]]] = {
@@ -45,13 +45,13 @@ _CLOSINGS: Final[Mapping[Literal["suspend", "license", "activate"], type[Closing
 
 
 def _hold_closing(event: Closing) -> ClosingAwaitsApproval:
-    """The fact that is recorded in place of the closing."""
+    """The event that is recorded in place of the closing."""
     change = next(change for change, kind in _CLOSINGS.items() if isinstance(event, kind))
     return ClosingAwaitsApproval(change=change, **asdict(event))
 
 
 def request_approval(event: Destructive | Closing) -> PendingEvent:
-    """The fact that is recorded instead, when the guard stands in the way."""
+    """The event that is recorded instead, when the guard stands in the way."""
     tenant_id = event.tenant_id
     match event:
         case TenantDestroyed():
@@ -79,7 +79,7 @@ def is_same(pending: PendingEvent, other: PendingEvent) -> bool:
 
 
 def replaces(event: PendingEvent, pending: PendingEvent) -> bool:
-    """Whether the same change of a product, but a purge, was held under a lower revision, or under none."""
+    """Whether the same change of a product, but a purge, awaited approval under a lower revision, or under none."""
     is_higher = pending.revision is None or event.revision is None or event.revision > pending.revision
     return product_event_of(event) is not None and is_same(pending, event) and is_higher
 

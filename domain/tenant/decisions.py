@@ -1,6 +1,6 @@
 """Decisions of a tenant: the events that a command leads to.
 
-Facts, or a refusal that says why. A pure function of the registers, the catalogue, the policy and the time.
+Events, or a refusal that says why. A pure function of the registers, the catalogue, the policy and the time.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def decide(
     catalog: Catalog,
     policy: Policy,
 ) -> list[TenantEvent]:
-    """The facts that follow from a command on a tenant that exists, or on none for `CreateTenant`.
+    """The events that follow from a command on a tenant that exists, or on none for `CreateTenant`.
 
     Raises Malformed (unknown product or edition, a reserved site name), Refused (the life cycle forbids it; only
     without a revision, or after the restore window) and Contradiction (the same revision with other content).
@@ -121,7 +121,7 @@ def _destroy(tenant: Tenant, command: DestroyTenant, *, revision: int | None) ->
 
 
 def restore(tenant: Tenant, command: RestoreTenant) -> TenantRestored:
-    """The fact that undoes a destruction. Refused where there is none, or its purge has begun.
+    """The event that undoes a destruction. Refused where there is none, or its purge has begun.
 
     No clock is asked: when the window is over the purge is due, and until it has begun all is still there.
     """
@@ -150,7 +150,7 @@ def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str, now: da
             raise Contradiction(_other_content(tenant, event, f"another {name}"))
     for each in pending:
         if Write.CONTRADICTS in _against(each, event):
-            raise Contradiction(_other_content(tenant, event, "other content, which is held"))
+            raise Contradiction(_other_content(tenant, event, "other content, which awaits approval"))
     is_lower = _repeats_pending(tenant, event, pending, now=now)
     if Write.LANDS in verdicts.values() and not is_lower:
         return event

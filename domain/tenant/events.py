@@ -1,8 +1,8 @@
 """Events of a tenant.
 
-The facts of a tenant's stream. Time speaks too: that a license expired, that a purge has begun. Each such fact names
+The events of a tenant's stream. Time speaks too: that a license expired, that a purge has begun. Each such event names
 the `epoch` that its timer was set in, which is the version of the event that set it; where another event has set it
-anew since, the fact changes nothing.
+anew since, the event changes nothing.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class TenantMessageStale(_TenantEvent):
 
 
 class TenantRestored(_TenantEvent):
-    """An operator undid the destruction in time; `undoes` is the message (`source id`) that had done it."""
+    """An operator revoked the destruction in time; `undoes` is the message (`source id`) that had done it."""
 
     TOPIC: ClassVar[str] = "tenantry.tenant-restored"
     reason: names.Reason

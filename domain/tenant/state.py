@@ -1,8 +1,8 @@
 """State of a tenant: the registers that commerce writes.
 
 The state is registers: each product has its own (product_registers.py), the tenant has its attributes and whether it
-was destroyed. `evolve` merges a fact (events.py) into the registers, in whatever order facts come.
-What facts a command comes to is the matter of decisions.py, what follows from the registers (levels and specs)
+was destroyed. `evolve` merges an event (events.py) into the registers, in whatever order events come.
+What events a command comes to is the matter of decisions.py, what follows from the registers (levels and specs)
 that of desired.py.
 
 A change that awaits approval is an event as well (`ApprovalRequested`, `ClosingAwaitsApproval`), which writes no
@@ -118,13 +118,13 @@ def stream_of(tenant_id: str) -> str:
 
 
 def evolve(tenant: Tenant, recorded: Recorded) -> Tenant:
-    """The registers after the fact, and what is still held."""
+    """The registers after the event, and what still awaits approval."""
     after = tenant.but(version=recorded.version, **_changes(tenant, recorded))
     return _without_overtaken(after) if after.pending else after
 
 
 def _changes(tenant: Tenant, recorded: Recorded) -> dict[str, object]:
-    """What the fact changes, by the name of the field."""
+    """What the event changes, by the name of the field."""
     match recorded.event:
         case (
             ProductActivated()
@@ -196,11 +196,11 @@ def _passed(tenant: Tenant, recorded: Recorded) -> dict[str, object]:
             return {}
 
 
-# -- what is held --------------------------------------------------------------------------------------------------
+# -- what awaits approval ------------------------------------------------------------------------------------------
 
 
 def _holding(tenant: Tenant, event: PendingEvent, recorded: Recorded) -> dict[str, object]:
-    """One change more is held, in place of the same one that was held before under a lower revision.
+    """One change more awaits approval, in place of the same one that did before under a lower revision.
 
     No register is written, but who has seen a revision goes on asking for them.
     """
@@ -216,13 +216,13 @@ def _holding(tenant: Tenant, event: PendingEvent, recorded: Recorded) -> dict[st
 
 
 def _without_overtaken(tenant: Tenant) -> Tenant:
-    """The tenant without the held changes that would do nothing any more."""
+    """The tenant without the changes awaiting approval that would do nothing any more."""
     pending = tuple(pending for pending in tenant.pending if tenant.purge is None and stands(tenant, pending))
     return tenant if pending == tenant.pending else tenant.but(pending=pending)
 
 
 def stands(tenant: Tenant, pending: PendingChange) -> bool:
-    """Whether the held change would still do something."""
+    """Whether the change would still do something."""
     match pending.event:
         case ApprovalRequested(change="destroy"):
             return tenant.destroyed is None

@@ -1,4 +1,4 @@
-"""An application of many tenants in forty lines: notes, in each tenant's own database, for whoever the host belongs to.
+"""An application of many tenants in forty lines: notes, in each tenant's own database, for the tenant of the host.
 
 uvicorn --app-dir examples/your-application app:app --port 8010
 """

@@ -41,7 +41,7 @@ _LEVEL: Final = {"enum": ["open", "closed", "retained", "absent"]}
 _DIRECTION: Final = {"enum": ["ensure", "remove"]}
 _POSITION: Final = {
     "type": "integer",
-    "description": "The place of the fact in the log: a freshness token. Older events do not have it.",
+    "description": "The place of the event in the log: a freshness token. Older events do not have it.",
 }
 
 
@@ -69,7 +69,7 @@ OUTGOING: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "{kind}.closed": ("closed, everything kept", _CONVERGED),
     "{kind}.retained": ("deactivated, its data kept", _CONVERGED),
     "{kind}.purged": ("nothing is left", _CONVERGED),
-    "{kind}.failed": ("given up: what was there goes on as it was", {"step": _STEP, "reason": _TEXT}),
+    "{kind}.failed": ("failed for good: what was there goes on as it was", {"step": _STEP, "reason": _TEXT}),
     "{kind}.held": ("an operator must look", {"step": _or_null(_STEP), "reason": _TEXT}),
 }
 """What we tell: the type without its first part, when, and its data beside the scope; `?` ends the name of an optional
@@ -188,7 +188,7 @@ def _outgoing(type_: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         "source": {"const": SOURCE},
         "type": {"const": type_},
         "subject": {"type": "string", "description": "The scope: site:T, family:T:KEY or product:T:KEY."},
-        "time": {**_TIME, "description": "When the fact was recorded."},
+        "time": {**_TIME, "description": "When the event was recorded."},
         "datacontenttype": {"const": "application/json"},
         "partitionkey": {"type": "string", "description": "The tenant id."},
     }
@@ -229,7 +229,7 @@ teams](../how-to/write-a-provisioner.md). Both are made from the code by `make s
 ## The data
 
 Every event has `tenant_id`, `scope` {{`kind`, `key`}} and, from the version on that tells it, `position`: the place
-of the fact in the log. Besides:
+of the event in the log. Besides:
 
 | type | when | more data |
 |---|---|---|

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from adapters.kafka.intake_standing import PartitionStanding, standings
+from adapters.kafka.ports import knock
 from adapters.kafka.raw_reader import PartitionReader
 from runtime.compose.process import Process, once
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 @once
 def partition_reader_of(parts: Process) -> PartitionReader:
-    """Raises Unavailable where no broker answers."""
+    """Raises Unavailable where no broker answers, and soon where none listens: a command waits for none to start."""
+    knock(parts.endpoints.kafka_bootstrap, 0.2)
     return parts.closing(PartitionReader(parts.endpoints.kafka_bootstrap, connect_seconds=2))
 
 

@@ -84,7 +84,7 @@ def test_an_edge_that_lets_errors_pass_would_be_seen(tmp_path: Path) -> None:
 @needs_envoy
 def test_an_edge_that_believes_any_200_would_be_seen(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        found = stack.enter_context(edge(tmp_path))
+        found = stack.enter_context(edge(tmp_path, timeout_milliseconds=250))
         stack.enter_context(listening(BrokenAuthorizer().serve, port=found.authorizer_port))
         enter_proxy(stack, "envoy", found, without("headers"))
         flood(found.listen, request("/", "t-1.example"), requests=200, connections=4)
@@ -104,7 +104,7 @@ def test_an_edge_that_strips_nothing_would_be_seen(tmp_path: Path) -> None:
 @needs_nginx
 def test_an_nginx_that_compares_regions_as_plain_text_would_be_seen(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        found = stack.enter_context(edge(tmp_path))
+        found = stack.enter_context(edge(tmp_path, timeout_milliseconds=250))
         stack.enter_context(listening(BrokenAuthorizer().serve, port=found.authorizer_port))
         enter_proxy(stack, "nginx", found, replaced('"~^eu ', '"~*^eu '))
         flood(found.listen, request("/", "t-1.example"), requests=200, connections=4)

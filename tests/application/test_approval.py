@@ -276,7 +276,7 @@ def test_a_purge_cannot_be_rejected() -> None:
     snapshots.work()
     assert not any(isinstance(fact.event, PurgeStarted) for fact in snapshots.log.events)
     operating = snapshots.operating()
-    with refused(UsageError, match="only purges are held"):
+    with refused(UsageError, match="only purges await approval"):
         operating.reject(operating.plan().hash, reason="no", by=Operator.parse("ada@host"))
     snapshots.approve()
     snapshots.work()
@@ -293,7 +293,7 @@ def test_an_approval_purges_nothing_that_somebody_holds() -> None:
     snapshots.work()
     scope = Scope("product", "t-0", JIRA)
     snapshots.operating().carry_out(Act("hold", scope, "its data is being copied"), by=Operator.parse("ada@host"))
-    assert snapshots.operating().plan().changes[0].data == "nothing changes: overtaken, or held by somebody"
+    assert snapshots.operating().plan().changes[0].data == "nothing changes: overtaken, or on hold"
     snapshots.approve()
     snapshots.work()
     assert snapshots.snapshot("t-0").product(JIRA).level == "retained"

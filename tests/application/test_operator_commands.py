@@ -54,12 +54,12 @@ def test_what_was_given_up_or_held_for_a_failure_is_tried_again(stopped: ScopeFa
 
 
 def test_retrying_what_goes_well_is_refused() -> None:
-    with refused(UsageError, match=r"nothing of product:t-1:jira-software is held or given up"):
+    with refused(UsageError, match=r"nothing of product:t-1:jira-software has failed or is on hold"):
         decide(retry(), Provisioning(JIRA_SCOPE))
 
 
 def test_a_retry_does_not_run_through_the_hold_of_a_person() -> None:
-    with refused(UsageError, match=r"is held .*moving house.*runs release product:t-1:jira-software"):
+    with refused(UsageError, match=r"is on hold .*moving house.*runs release product:t-1:jira-software"):
         decide(retry(), after(JIRA_SCOPE, GAVE_UP, HELD_BY_HAND))
 
 
@@ -74,7 +74,7 @@ def test_what_the_saga_holds_may_be_held_by_hand_as_well() -> None:
 
 
 def test_holding_twice_is_refused() -> None:
-    with refused(UsageError, match=r"is held already .*moving house.*release it first"):
+    with refused(UsageError, match=r"is on hold already .*moving house.*release it first"):
         decide(hold(), after(JIRA_SCOPE, HELD_BY_HAND))
 
 
@@ -89,7 +89,7 @@ def test_a_release_of_what_a_failure_holds_points_to_retry() -> None:
 
 @pytest.mark.parametrize("events", [(), (GAVE_UP,)])
 def test_releasing_what_nobody_holds_is_refused(events: tuple[ScopeFailed, ...]) -> None:
-    with refused(UsageError, match="nothing of product:t-1:jira-software is held"):
+    with refused(UsageError, match="nothing of product:t-1:jira-software is on hold"):
         decide(release(), after(JIRA_SCOPE, *events))
 
 
@@ -197,7 +197,7 @@ def test_retrying_twice_is_told_that_nothing_is_held(desk: Desk) -> None:
     desk.cloud.world.trouble = fails_for_good
     desk.cloud.work()
     desk.does(retry(JIRA_FAMILY))
-    with refused(UsageError, match="nothing of family:t-1:jira is held or given up"):
+    with refused(UsageError, match="nothing of family:t-1:jira has failed or is on hold"):
         desk.does(retry(JIRA_FAMILY))
 
 

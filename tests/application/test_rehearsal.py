@@ -126,7 +126,7 @@ def test_a_webhook_of_another_team_is_named() -> None:
 def test_an_act_that_is_refused_is_refused_in_its_rehearsal_as_well() -> None:
     cloud = tenant()
     cloud.work()
-    with refused(UsageError, match="nothing of family:t-1:jira is held or given up"):
+    with refused(UsageError, match="nothing of family:t-1:jira has failed or is on hold"):
         rehearsing(cloud).of_act(Act("retry", JIRA_FAMILY, "again"), by=ADA)
     with refused(UsageError, match="has moved since"):
         rehearsing(cloud).of_act(Act("ensure", JIRA_FAMILY, "again", seen="1/1"), by=ADA)
@@ -144,7 +144,7 @@ def test_a_scope_that_still_waits_in_the_end_says_for_what() -> None:
     cloud.operating().carry_out(Act("hold", JIRA_SCOPE, "their data is being copied"), by=ADA)
     found = rehearsing(cloud).of_act(Act("retry", JIRA_FAMILY, "again"), by=ADA)
     assert found.ends[JIRA_FAMILY].state == "converged"
-    assert (found.ends[JIRA_SCOPE].state, found.ends[JIRA_SCOPE].reason) == ("held", "their data is being copied")
+    assert (found.ends[JIRA_SCOPE].state, found.ends[JIRA_SCOPE].reason) == ("on_hold", "their data is being copied")
 
 
 def test_approving_a_destruction_closes_and_passes_no_point_of_no_return() -> None:

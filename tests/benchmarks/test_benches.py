@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from xml.etree import ElementTree as ET
 
 import psycopg
 import pytest
@@ -15,7 +17,8 @@ import pytest
 from adapters.embedded.postgres import EmbeddedPostgres
 from adapters.postgres.event_log import PostgresEventLog
 from adapters.postgres.event_mapper import EventMapper
-from benchmarks import report, saga
+from benchmarks import curves, growth, report, saga
+from benchmarks.append import append_scattered
 from benchmarks.harness import Compared, our_database, result
 from benchmarks.population import EVENTS_OF_A_LIFE, customer_id, life, lives, load, parts, recorded, tenant_id
 from cli.bench import BENCHES
@@ -115,9 +118,71 @@ def test_the_report_tells_of_history_each_part_and_of_growth_the_memory_of_each_
         ("export", "70", "–", "–"),
         ("as_of", "9", "10", "0.9"),
     ]
-    grown = result("growth", Compared([8.0], [10.0]), ratios={}, rates={"1": {}, "2": {}}, rss_mib={"project": 111.0})
+    grown = growth.result_of(
+        {10: measured(8.0), 100: measured(7.0), 1000: measured(6.0)}, runs=1, memory={"project": 111}
+    )
     report.write(tmp_path / "benchmarks.md", [grown], report.machine())
     assert "- growth: project 111 MiB" in (tmp_path / "benchmarks.md").read_text()
+
+
+def measured(rate: float) -> growth.Measured:
+    """A size at which everything has the same rate, half of it right after a checkpoint, and 20 ms less a unit."""
+    names = growth.RATES
+    return growth.Measured(
+        after_checkpoint=dict.fromkeys(names, rate / 2),
+        past={name: [rate, rate * 2, rate / 3] for name in names},
+        p50_ms=10 - rate,
+        p99_ms=20 - rate,
+    )
+
+
+def test_growth_is_the_largest_store_against_the_smallest(tmp_path: Path) -> None:
+    grown = growth.result_of({10: measured(8.0), 100: measured(7.0), 1000: measured(6.0)}, runs=3, memory={})
+    assert {name: grown[name] for name in (*growth.RATES, "latency")} == {
+        **dict.fromkeys(growth.RATES, 0.75),
+        "latency": 1.17,
+    }
+    assert [line for line in report.lines([grown]) if "append" in line[0] or "latency" in line[0]] == [
+        ("growth of append", "6", "8", "0.75", "0.8"),
+        ("growth of append, right after a checkpoint", "3", "4", "0.75", "–"),
+        ("growth of latency", "p99 14.0 ms", "p99 12.0 ms", "1.17", "1.5 at most"),
+    ]
+
+
+def test_the_report_shows_each_curve_of_growth_as_a_picture(tmp_path: Path) -> None:
+    grown = growth.result_of({10: measured(800.0), 100: measured(700.0), 1000: measured(5.0)}, runs=3, memory={})
+    report.write(tmp_path / "benchmarks.md", [grown], report.machine())
+    text = (tmp_path / "benchmarks.md").read_text()
+    assert set(re.findall(r"\]\((.*\.svg)\)", text)) == {each.name for each in tmp_path.glob("*.svg")}
+    assert len(list(tmp_path.glob("*.svg"))) == len(growth.RATES) + 1
+    drawn = ET.fromstring((tmp_path / "growth-append.svg").read_text())  # noqa: S314 - ours
+    past, after_checkpoint = drawn.findall("{*}polyline")
+    assert heights(past) == sorted(heights(past))  # the slower, the further down
+    assert heights(after_checkpoint)[0] > heights(past)[0]
+    assert heights(past)[-1] < curves.BOTTOM
+
+
+def heights(line: ET.Element) -> list[float]:
+    return [float(point.partition(",")[2]) for point in line.attrib["points"].split()]
+
+
+def test_what_changes_as_the_store_grows_is_all_over_it_under_versions_that_are_free(
+    postgres: EmbeddedPostgres,
+) -> None:
+    url = our_database(postgres, "test_growing")
+    try:
+        load(url, lives, range(8))
+        assert growth.change(url, 8, 4, each=5) == 20
+        assert growth.change(url, 8, 20, each=1) == 20
+        append_scattered(url, 30)
+        with psycopg.connect(url) as connection:
+            found = connection.execute(
+                "SELECT split_part(originator_id, ':', 1), count(*), count(DISTINCT originator_id) FROM stored_events"
+                " GROUP BY 1 ORDER BY 1"
+            ).fetchall()
+        assert found == [("product", 8 + 20 + 20, 8), ("site", 8, 8), ("tenant", 8 * 3 + 30, 8 + 30)]
+    finally:
+        postgres.drop_database("test_growing")
 
 
 @pytest.mark.saga

@@ -168,6 +168,7 @@ def test_a_database_that_is_not_there_is_named_without_its_password(arguments: l
     assert "TENANTRY_DATABASE_URL" in line
 
 
+@pytest.mark.endurance
 def test_a_broker_that_is_not_there_is_named() -> None:
     Path("events.jsonl").write_text("{}\n")
     line = refused("publish", "events.jsonl", "--data-dir", ".", code=1, env=NOWHERE)

@@ -143,9 +143,9 @@ def test_what_the_destroy_guard_holds_was_heard_and_is_decided_about(cloud: Clou
     assert [(each["what"], each["text"]) for each in told] == [
         (
             "jira-software",
-            "activated here, deactivated at commerce; a deactivation is held by the destroy guard",
+            "activated here, deactivated at commerce; a deactivation awaits approval",
         ),
-        (f"tenant {doomed}", "held by the destroy guard here, destroyed at commerce"),
+        (f"tenant {doomed}", "awaiting approval here, destroyed at commerce"),
     ]
     assert {each["remedy"] for each in told} == {"approve or reject it: `tenantry runs approve`"}
 
@@ -167,11 +167,8 @@ def test_a_closing_that_awaits_approval_was_heard_and_any_other_difference_is_no
     path = a_dump(tmp_path / "dump.jsonl", *lines)
     told = json.loads(cloud.says("reconcile", "--commerce", path, "--json", code=1))["differences"]
     assert [each["text"] for each in told] == [
-        "open here, suspended at commerce; a suspension is held by the destroy guard",
-        (
-            "open here, suspended at commerce; license users 5 here, 6 at commerce;"
-            " a suspension is held by the destroy guard"
-        ),
+        "open here, suspended at commerce; a suspension awaits approval",
+        ("open here, suspended at commerce; license users 5 here, 6 at commerce; a suspension awaits approval"),
     ]
     first, second = (each["remedy"] for each in told)
     assert first == "approve or reject it: `tenantry runs approve`"

@@ -117,7 +117,7 @@ def test_a_destruction_that_is_held_and_who_approved_it_are_explained(strict: No
             "A change awaited approval and had changed nothing: the destruction of its tenant (they left), beyond"
             in said
         )
-        assert f"change held (position {held})" in said
+        assert f"approval requested (position {held})" in said
         assert "by message m-3 of /commerce" in said
 
     plan = desk.json("runs", "approve")["plan"]

@@ -74,7 +74,7 @@ def test_an_old_hash_and_a_missing_reason_are_refused(desk: Desk) -> None:
     plan = desk.json("runs", "approve")["plan"]
     assert "--reason is missing" in desk.says("runs", "approve", plan, code=2)
     desk.comes("product.suspended", product="jira-software", reason="unpaid")
-    assert f"what is held is not plan {plan}" in desk.says("runs", "approve", plan, "--reason", "x", code=2)
+    assert f"what awaits approval is not plan {plan}" in desk.says("runs", "approve", plan, "--reason", "x", code=2)
 
 
 def test_a_mistyped_hash_is_refused_though_nothing_is_held(desk: Desk) -> None:
@@ -164,7 +164,7 @@ def test_a_closing_beyond_its_budget_is_told_everywhere_and_closes_when_it_is_ap
     said = desk.says("explain", TENANT)
     assert "A change awaited approval and had changed nothing: a suspension of it (a fault), beyond" in said
     assert "by message m-2 of /commerce" in said
-    line = next(line for line in desk.says("timeline", TENANT).splitlines() if "closing held" in line)
+    line = next(line for line in desk.says("timeline", TENANT).splitlines() if "closing awaits approval" in line)
     assert "change suspend, reason a fault" in line
 
     plan = desk.json("runs", "approve")

@@ -94,7 +94,7 @@ def test_explain_names_the_step_at_which_the_saga_stood(desk: Desk) -> None:
     standing = {each["scope"]: each for each in told["standing"]}
     assert standing[FAMILY]["step"] == {"number": 6, "name": "database"}
     assert standing[FAMILY]["reason"] == "no such disk"
-    assert "was given up at step 6 database, attempt 1: no such disk" in desk.says(
+    assert ", failed at step 6 database, attempt 1: no such disk" in desk.says(
         "explain", TENANT, "--at", str(position(desk))
     )
 
@@ -120,7 +120,7 @@ def test_a_moment_before_the_tenant_and_a_tenant_that_never_was_are_named(desk: 
     assert "not in the catalogue" in desk.says("timeline", TENANT, "--product", "jyra", code=2)
 
 
-def test_the_timeline_of_a_tenant_that_was_given_up_tried_again_and_suspended(desk: Desk) -> None:
+def test_the_timeline_of_a_tenant_that_failed_was_tried_again_and_suspended(desk: Desk) -> None:
     failure(desk)
     desk.says("runs", "retry", FAMILY, "--reason", "the disk is in", "--as", "Ada")
     desk.work()
@@ -155,12 +155,12 @@ family:t-1:jira
   step started 3 region <- tenant:t-1/2
   step completed 3 region <- tenant:t-1/2
   step started 6 database <- tenant:t-1/2
-  step failed 6 database <- tenant:t-1/2
-  scope given up 6 database <- tenant:t-1/2
-  step undoing 6 database <- tenant:t-1/2
-  step undone 6 database <- tenant:t-1/2
-  step undoing 3 region <- tenant:t-1/2
-  step undone 3 region <- tenant:t-1/2
+  step attempt failed 6 database <- tenant:t-1/2
+  scope failed 6 database <- tenant:t-1/2
+  step compensating 6 database <- tenant:t-1/2
+  step compensated 6 database <- tenant:t-1/2
+  step compensating 3 region <- tenant:t-1/2
+  step compensated 3 region <- tenant:t-1/2
   operator resumed <- Ada (...)
   step started 3 region <- family:t-1:jira/10
   step completed 3 region <- family:t-1:jira/10
@@ -289,7 +289,7 @@ def test_acts_lists_what_operators_did_to_tenants_and_to_the_whole(desk: Desk) -
         told = [json.loads(line) for line in desk.says("acts", "--json", *options).splitlines()]
         return [(each["who"].split(" ")[0], each["what"], each["on"], each["why"]) for each in told]
 
-    held = ("Ada", "scope held", JIRA, "the customer is on the phone")
+    held = ("Ada", "scope put on hold", JIRA, "the customer is on the phone")
     released = ("Bob", "scope resumed", JIRA, "they will pay")
     discarded = ("Bob", "message discarded", f"operator:{TENANT}", "a typing error")
     rebuilt = ("Ada", "read models rebuilt", "operator:", None)
@@ -301,7 +301,7 @@ def test_acts_lists_what_operators_did_to_tenants_and_to_the_whole(desk: Desk) -
     assert acts("--to", between) == [held]
     assert acts("--from", "1970-01-01", "--to", "1970-01-02") == []
     said = desk.says("acts", "--by", "ada")
-    assert "scope held: product:t-1:jira-software: the customer is on the phone" in said
+    assert "scope put on hold: product:t-1:jira-software: the customer is on the phone" in said
     assert "read models rebuilt: all tenants  (read models licenses, position" in said
     assert desk.says("acts", "--by", "nobody") == "no such act is in the log\n"
     assert "give the earlier time first" in desk.says("acts", "--from", "2026-02-01", "--to", "2026-01-01", code=2)

@@ -261,8 +261,8 @@ def test_a_schema_that_is_missing_is_held_and_its_products_closed_until_it_is_re
     cloud.work()
     assert not cloud.on("eu-1", f"SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'"), "it is not made empty"
     assert [type(event) for event in cloud.facts(family)[-4:]] == [StepMissing, StepStarted, StepFailed, ScopePutOnHold]
-    assert "held: data_missing" in cloud.says("runs", "show", str(family))
-    assert "waits for step 6 of family jira, which is held: data_missing" in cloud.says("show", tenant_id)
+    assert "on hold: data_missing" in cloud.says("runs", "show", str(family))
+    assert "waits for step 6 of family jira, which is on hold: data_missing" in cloud.says("show", tenant_id)
     assert not can_log_in(cloud, role)
     steps = cloud.snapshot(tenant_id).actual(product).steps
     assert Step.LICENSE not in steps

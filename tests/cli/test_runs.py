@@ -19,13 +19,13 @@ def test_list_shows_what_needs_an_operator_first(desk: Desk) -> None:
     failure(desk)
     rows = desk.json("runs", "list")
     assert [(row["scope"], row["state"], row["level"]) for row in rows] == [
-        (FAMILY, "given_up", "absent"),
+        (FAMILY, "failed", "absent"),
         (JIRA, "waiting", "absent"),
         (f"site:{TENANT}", "converged", "open"),
     ]
     assert rows[0]["step"] == {"number": 6, "name": "database"}
     assert (rows[0]["reason"], rows[0]["attempts"], rows[0]["retry_at"]) == ("no such disk", 1, None)
-    table = desk.says("runs", "list", "--state", "given_up")
+    table = desk.says("runs", "list", "--state", "failed")
     assert FAMILY in table
     assert "6 database" in table
     assert "no such disk" in table
@@ -101,11 +101,11 @@ def test_show_says_what_is_wanted_where_it_is_not_so_yet(desk: Desk) -> None:
 def test_list_can_be_narrowed_and_says_when_there_may_be_more(desk: Desk) -> None:
     desk.work()
     assert len(desk.json("runs", "list", "--tenant", TENANT)) == 3
-    assert desk.json("runs", "list", "--state", "held") == []
+    assert desk.json("runs", "list", "--state", "on_hold") == []
     assert "there may be more than 1: raise --limit" in desk.says("runs", "list", "--limit", "1")
 
 
-def test_the_story_of_a_run_that_was_given_up_retried_and_converged(desk: Desk) -> None:
+def test_the_story_of_a_run_that_failed_was_retried_and_converged(desk: Desk) -> None:
     failure(desk)
     told = desk.says("runs", "retry", FAMILY, "--reason", "the disk is in", "--as", "Ada")
     assert told.strip() == f"{FAMILY} is tried again: see `tenantry runs show {FAMILY}`"
@@ -118,10 +118,10 @@ def test_the_story_of_a_run_that_was_given_up_retried_and_converged(desk: Desk) 
     assert lines[0] == f"{FAMILY} is open, converged"
     assert "product activated of jira-software, by message m-1 of /commerce at tenantry.lifecycle/0@1" in story
     order = [
-        "step 6 database failed: attempt 1: no such disk; not tried again",
-        "step 6 database given up: no such disk",
-        "step 6 database undone",
-        "step 3 region undone",
+        "step 6 database attempt failed: attempt 1: no such disk; not tried again",
+        "step 6 database failed: no such disk",
+        "step 6 database compensated",
+        "step 3 region compensated",
         "run 2",
         "resumed: by Ada (",
         "step 6 database completed: schema",
@@ -161,10 +161,10 @@ def test_what_is_held_does_nothing_until_it_is_released(desk: Desk) -> None:
     assert (told["scope"], told["act"], told["reason"]) == (JIRA, "hold", "moving house")
     desk.comes("product.suspended", product="jira-software", reason="unpaid")
     desk.work()
-    (row,) = desk.json("runs", "list", "--state", "held")
+    (row,) = desk.json("runs", "list", "--state", "on_hold")
     assert (row["scope"], row["level"], row["reason"]) == (JIRA, "open", "moving house")
-    assert "is held by" in desk.says("runs", "retry", JIRA, "--reason", "now", code=2)
-    assert "is held already by" in desk.says("runs", "hold", JIRA, "--reason", "again", code=2)
+    assert "is on hold by" in desk.says("runs", "retry", JIRA, "--reason", "now", code=2)
+    assert "is on hold already by" in desk.says("runs", "hold", JIRA, "--reason", "again", code=2)
     desk.says("runs", "release", JIRA, "--reason", "moved")
     desk.work()
     (row,) = [row for row in desk.json("runs", "list") if row["scope"] == JIRA]
@@ -175,7 +175,7 @@ def test_an_act_that_fits_no_more_is_one_line_with_the_way_on(desk: Desk) -> Non
     failure(desk)
     desk.says("runs", "retry", FAMILY, "--reason", "the disk is in")
     second = desk.says("runs", "retry", FAMILY, "--reason", "the disk is in", code=2)
-    assert second.strip() == (f"error: nothing of {FAMILY} is held or given up: see `tenantry runs show {FAMILY}`")
+    assert second.strip() == (f"error: nothing of {FAMILY} has failed or is on hold: see `tenantry runs show {FAMILY}`")
     assert "nothing of" in desk.says("runs", "release", FAMILY, "--reason", "x", code=2)
 
 
@@ -194,14 +194,14 @@ def test_scopes_that_come_on_stdin_are_all_acted_on_and_each_refusal_is_told(des
     assert {row["state"] for row in desk.json("runs", "list")} == {"converged"}
     said = desk.says("runs", "hold", "-", "--reason", "x", stdin=f"{FAMILY}\n{JIRA}")
     assert [line.split(" ")[0] for line in said.splitlines()] == [FAMILY, JIRA]
-    assert "is held already" in desk.says("runs", "hold", "-", "--reason", "x", stdin=FAMILY, code=1)
+    assert "is on hold already" in desk.says("runs", "hold", "-", "--reason", "x", stdin=FAMILY, code=1)
 
 
 def test_a_line_on_stdin_that_names_no_scope_stops_all_before_anything_is_done(desk: Desk) -> None:
     failure(desk)
     said = desk.says("runs", "retry", "-", "--reason", "x", stdin=f"{FAMILY}\nproduct:t-1", code=2)
     assert "'product:t-1' names no scope" in said
-    assert desk.json("runs", "list", "--state", "given_up")
+    assert desk.json("runs", "list", "--state", "failed")
 
 
 @pytest.mark.parametrize("act", ["show", "retry", "hold", "release"])
@@ -216,7 +216,7 @@ def test_a_scope_that_is_not_there_is_named(desk: Desk, act: str) -> None:
 
 def test_listing_the_runs_of_a_tenant_that_is_not_there_says_so(desk: Desk) -> None:
     assert "there is no tenant t-9" in desk.says("runs", "list", "--tenant", "t-9", code=2)
-    assert desk.json("runs", "list", "--tenant", TENANT, "--state", "held") == []
+    assert desk.json("runs", "list", "--tenant", TENANT, "--state", "on_hold") == []
 
 
 def test_the_commands_say_nothing_of_persons(desk: Desk) -> None:
@@ -276,7 +276,7 @@ def test_what_is_held_back_from_its_purge_is_restored_after_the_window(
     (tmp_path / "policy.toml").write_text(policy)
     monkeypatch.setenv("TENANTRY_POLICY_FILE", str(tmp_path / "policy.toml"))
     shown = desk.json("show", TENANT)["actual"]["site"]
-    assert (shown["state"], shown["reason"]) == ("held", "is it the right one?")
+    assert (shown["state"], shown["reason"]) == ("on_hold", "is it the right one?")
     assert "is restored" in desk.says("restore", TENANT, "--reason", "it was the wrong one")
     desk.says("runs", "release", TENANT, "--reason", "it was not")
     desk.work()
@@ -355,10 +355,10 @@ def test_a_hold_for_a_time_is_listed_with_its_end(desk: Desk) -> None:
     desk.work()
     assert "on hold until 2" in desk.says("runs", "hold", FAMILY, "--reason", "their move", "--for", "1d12h")
     desk.work()
-    [row] = desk.json("runs", "list", "--state", "held")
+    [row] = desk.json("runs", "list", "--state", "on_hold")
     until = datetime.fromisoformat(row["until"])
     assert timedelta(hours=35) < until - utc_now() <= timedelta(hours=36)
-    assert f"{until:%Y-%m-%d %H:%M}" in desk.says("runs", "list", "--state", "held")
+    assert f"{until:%Y-%m-%d %H:%M}" in desk.says("runs", "list", "--state", "on_hold")
     assert f"no step starts until {until:%Y-%m-%d %H:%M}" in desk.says("runs", "show", FAMILY)
     assert "reconcile" not in desk.says("audit", "scopes"), "it is settled until its end"
 

@@ -57,7 +57,7 @@ def test_a_failed_provisioner_is_found_rehearsed_retried_and_seen_to_converge(
     cause.wait_for()
     row = page.locator("tr", has=cause)
     row.locator(".count", has_text=str(SCOPES)).wait_for()
-    assert "given up" in row.inner_text()
+    assert "failed" in row.inner_text()
     picture(page, "now")
     cause.click()
     picture(page, "cause")

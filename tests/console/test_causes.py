@@ -15,7 +15,7 @@ def row(tenant: str, **given: Any) -> dict[str, Any]:
         "tenant_id": tenant,
         "kind": "product",
         "key": "compass",
-        "state": "given_up",
+        "state": "failed",
         "reason": None,
     }
     base |= {
@@ -53,7 +53,7 @@ def test_ids_and_schema_names_do_not_tell_causes_apart_and_status_codes_do() -> 
 def test_another_step_product_or_state_is_another_cause() -> None:
     same = {"reason": "no"}
     rows = [row("t-1", **same), row("t-1", **same, step=5), row("t-1", **same, key="atlas")]
-    assert len(causes([*rows, row("t-1", **same, state="held")])) == 4
+    assert len(causes([*rows, row("t-1", **same, state="on_hold")])) == 4
 
 
 def test_what_needs_a_person_comes_first_and_of_those_the_largest() -> None:
@@ -61,7 +61,7 @@ def test_what_needs_a_person_comes_first_and_of_those_the_largest() -> None:
         row("t-1", state="waiting", obstacle="unreachable:shard eu-1"),
         row("t-2", state="waiting", obstacle="unreachable:shard eu-1"),
         row("t-3", state="in_progress", step_reason="slow", retry_at=NOW),
-        row("t-4", state="held", reason="by hand"),
+        row("t-4", state="on_hold", reason="by hand"),
         row("t-5", reason="no"),
         row("t-6", reason="no"),
     ]

@@ -23,7 +23,7 @@ def test_a_failed_scope_is_a_cause_with_its_reason_and_one_act_for_all(desk: Des
     now = browser.get("/now.json").json
     assert now["needs_a_person"] is True
     first = now["causes"][0]
-    assert (first["state"], first["subject"], first["scopes"]) == ("given_up", "jira", 1)
+    assert (first["state"], first["subject"], first["scopes"]) == ("failed", "jira", 1)
     assert "no such disk" in first["reason"]
     cause = browser.get(f"/cause/{first['id']}").text
     assert FAMILY in cause

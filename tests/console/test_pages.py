@@ -62,14 +62,14 @@ def test_tenants_are_filtered_and_paged_by_their_ids(desk: Desk, browser: Browse
     ids = [row["tenant_id"] for row in (*first["tenants"], *second["tenants"])]
     assert ids == sorted({TENANT, *(f"z-{number:02}" for number in range(60))})
     assert [row["tenant_id"] for row in browser.get("/tenants.json?level=open").json["tenants"]] == [TENANT]
-    assert browser.get("/tenants.json?state=held").json["tenants"] == []
+    assert browser.get("/tenants.json?state=on_hold").json["tenants"] == []
     refused = browser.get("/tenants?level=wide")
     assert (refused.status, refused.code) == (400, "console-value-unknown")
 
 
 def test_a_failed_scope_is_found_by_its_state_with_its_acts(desk: Desk, browser: Browser) -> None:
     failure(desk)
-    [row] = browser.get("/tenants.json?state=given_up").json["tenants"]
+    [row] = browser.get("/tenants.json?state=failed").json["tenants"]
     assert row["tenant_id"] == TENANT
     page = browser.get(f"/t/{TENANT}").text
     assert f"/rehearse?act=retry&amp;scope={quote(FAMILY)}" in page

@@ -81,7 +81,7 @@ def test_every_statement_of_the_pages_has_an_index(filled: str) -> None:
     reader.standings([Scope("product", "t-1", "jira")])
     reader.standings_of_tenants(["t-1"])
     for level in (None, "open", "absent"):
-        for state in (None, "held", "converged"):
+        for state in (None, "on_hold", "converged"):
             reader.tenants(level=level, state=state, after="t-2", limit=10)
     reader.health()
     for text in ("7", "t-1", "topic/0/7", "product:t-1:jira/3/ensure/2", "6f1c2c1e-0000-4000-8000-000000000000"):

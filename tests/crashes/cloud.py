@@ -191,8 +191,8 @@ class Cloud:
         """Of what was given up the oracle knows nothing: it is told so, and nothing is left of it."""
         for tenant, what in self.undone.items():
             state = found.pop((tenant, what, "saga"), "nothing")
-            if state != "given_up":
-                yield f"{what} of '{tenant}' is {state}, and should be given up"
+            if state != "failed":
+                yield f"{what} of '{tenant}' is {state}, and should have failed"
             if what == "site":
                 del expected[tenant]
             else:

@@ -159,11 +159,11 @@ def _rest(entry: Entry) -> tuple[str, str | None, tuple[tuple[str, str], ...], b
     return entry.topic, entry.key, entry.headers, entry.value
 
 
-def test_a_pin_away_from_the_family_is_given_up_and_its_sibling_lives() -> None:
+def test_a_pin_away_from_the_family_fails_and_its_sibling_lives() -> None:
     said = Stream().created(region="eu").product("activated", "jira-software", revision=1)
     said.product("activated", "jira-service-management", revision=1, wave=2, residency="pinned", region="us")
     claims = said.expected().claims()
-    assert claims[Claim(TENANT, "jira-service-management", "saga")] == "given_up"
+    assert claims[Claim(TENANT, "jira-service-management", "saga")] == "failed"
     assert Claim(TENANT, "jira-service-management", "login role") not in claims
     assert claims[Claim(TENANT, "jira-software", "saga")] == "converged open"
     assert claims[Claim(TENANT, "family jira", "region")] == "eu"

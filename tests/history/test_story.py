@@ -73,7 +73,7 @@ def test_what_is_somewhere_is_told_with_its_place() -> None:
     assert spec == f"database of jira, login roles for {JIRA}"
 
 
-def test_what_failed_was_given_up_undone_retried_and_came_about_is_told_in_order() -> None:
+def test_a_failure_for_good_was_compensated_retried_and_came_about_is_told_in_order() -> None:
     told = Story()
     failures = iter([Retryable("busy", delay=timedelta(seconds=5)), Permanent("no such table")])
 
@@ -93,17 +93,17 @@ def test_what_failed_was_given_up_undone_retried_and_came_about_is_told_in_order
     first, second = told.story()
     assert words(first)[-12:] == [
         "7 started",
+        "7 attempt failed",
+        "7 attempt failed",
         "7 failed",
-        "7 failed",
-        "7 given up",
-        *(f"{step} {what}" for step in (7, 5, 4, 2) for what in ("undoing", "undone")),
+        *(f"{step} {what}" for step in (7, 5, 4, 2) for what in ("compensating", "compensated")),
     ]
-    failed = [line.text for line in first.lines if line.what == "failed"]
+    failed = [line.text for line in first.lines if line.what == "attempt failed"]
     assert failed == [
         f"attempt 1: busy; tried again at {clock(NOW + timedelta(seconds=5))}",
         "attempt 2: no such table; not tried again",
     ]
-    assert said(first, "given up").startswith("no such table;")
+    assert said(first, "failed").startswith("no such table;")
     assert words(second)[0] == "resumed"
     assert said(second, "resumed") == "by Ada (ada@console): the table is there"
     assert words(second)[-1] == "converged"
@@ -116,8 +116,8 @@ def test_a_hold_and_a_release_say_who_and_why() -> None:
     told.operator(Act("release", JIRA_SCOPE, "moved"))
     told.cloud.work()
     _, run = told.story()
-    assert words(run) == ["held", "resumed", "converged"]
-    assert said(run, "held") == "by Ada (ada@console): moving house; no step starts until `tenantry runs release`"
+    assert words(run) == ["on hold", "resumed", "converged"]
+    assert said(run, "on hold") == "by Ada (ada@console): moving house; no step starts until `tenantry runs release`"
     assert said(run, "resumed") == "by Ada (ada@console): moved"
 
 
@@ -133,9 +133,9 @@ def test_a_closing_that_fails_is_held_with_what_to_do() -> None:
     told.cloud.intake.takes(message("product.suspended", 2))
     told.cloud.work()
     *_, run = told.story()
-    assert words(run)[-1] == "7 held"
+    assert words(run)[-1] == "7 on hold"
     assert (
-        said(run, "held")
+        said(run, "on hold")
         == "the disk is on fire; repair it, then run `tenantry runs retry`, unless the desired state changes first"
     )
 

@@ -31,7 +31,7 @@ def unguarded() -> Iterator[dict[str, str]]:
         yield {"TENANTRY_POLICY_FILE": str(policy)}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tenantry(unguarded: dict[str, str]) -> Iterator[Running]:
     """The one that journeys share."""
     with (

@@ -60,13 +60,13 @@ def test_a_family_waits_where_its_shards_are_full_and_says_so(small: Running) ->
     assert small.disagreements() == []
 
 
-def test_a_region_that_is_not_in_the_topology_is_given_up_with_one_reason(small: Running) -> None:
+def test_a_region_that_is_not_in_the_topology_is_failed_with_one_reason(small: Running) -> None:
     tenant = new_tenant()
     small.send(created(tenant, "atlas", residency="pinned", region="ap"))
-    family = wait_for(lambda: _in_state(small, tenant, "families", "atlas", "given_up"), "the family to be given up")
+    family = wait_for(lambda: _in_state(small, tenant, "families", "atlas", "failed"), "the family to fail")
     assert family["reason"] == "region ap has no shard (regions: eu, us): name one, or add a shard there"
     small.until_settled(tenant)
-    assert tenant in [row["tenant_id"] for row in small.json("tenants", "--state", "given_up")]
+    assert tenant in [row["tenant_id"] for row in small.json("tenants", "--state", "failed")]
     # The site lives, and another product of the tenant with a region that is there opens.
     small.send(activated(tenant, "confluence", residency="pinned", region="us"))
     small.until_level(tenant, "confluence", "open")

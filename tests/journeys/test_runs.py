@@ -1,4 +1,4 @@
-"""Does an operator bring back what was given up, and can the story of it be told afterwards?"""
+"""Does an operator bring back what has failed, and can the story of it be told afterwards?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.journeys.running import Running, wait_for
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def test_a_product_is_given_up_undone_retried_and_converges(tenantry: Running) -> None:
+def test_a_product_fails_is_compensated_retried_and_converges(tenantry: Running) -> None:
     """A sibling has made a table where the entitlement should lie: permanent, until somebody takes it away."""
     tenant = new_tenant()
     scope = f"product:{tenant}:jira-service-management"
@@ -23,9 +23,7 @@ def test_a_product_is_given_up_undone_retried_and_converges(tenantry: Running) -
         session.execute("CREATE TABLE entitlement_jira_service_management ()")
         ask = activated(tenant, "jira-service-management")
         tenantry.send(ask)
-        (row,) = wait_for(
-            lambda: tenantry.json("runs", "list", "--tenant", tenant, "--state", "given_up"), "it to be given up"
-        )
+        (row,) = wait_for(lambda: tenantry.json("runs", "list", "--tenant", tenant, "--state", "failed"), "it to fail")
         tenantry.until_settled(tenant)
         assert (row["scope"], row["step"]) == (scope, {"number": 7, "name": "license"})
         assert "was made by a product: rename it" in row["reason"]
@@ -36,14 +34,14 @@ def test_a_product_is_given_up_undone_retried_and_converges(tenantry: Running) -
     tenantry.until_level(tenant, "jira-service-management", "open")
     again = tenantry.cli("runs", "retry", scope, "--reason", "once more")
     assert (again.exit_code, again.stdout) == (2, "")
-    assert f"nothing of {scope} is held or given up" in again.error
+    assert f"nothing of {scope} has failed or is on hold" in again.error
 
     first, second = tenantry.json("runs", "show", scope)["runs"]
     assert _words(first) == [
         "wished",
         *(f"{step} {what}" for step in (2, 4, 5) for what in ("started", "completed")),
-        *("7 started", "7 failed", "7 given up"),
-        *(f"{step} {what}" for step in (7, 5, 4, 2) for what in ("undoing", "undone")),
+        *("7 started", "7 attempt failed", "7 failed"),
+        *(f"{step} {what}" for step in (7, 5, 4, 2) for what in ("compensating", "compensated")),
     ]
     assert first["events"][0]["cause"]["id"] == ask.id
     assert first["events"][0]["cause"]["topic"] == "tenantry.lifecycle"
@@ -69,7 +67,7 @@ def test_what_is_held_stays_as_it_is_until_it_is_released(tenantry: Running) -> 
     tenantry.until_taken_in(stop)
     tenantry.until_settled(tenant)
     shown = tenantry.show(tenant)["actual"]["products"]["confluence"]
-    assert (shown["level"], shown["state"], shown["reason"]) == ("open", "held", "moving house")
+    assert (shown["level"], shown["state"], shown["reason"]) == ("open", "on_hold", "moving house")
     tenantry.json("runs", "release", scope, "--reason", "moved")
     tenantry.until_level(tenant, "confluence", "closed")
     assert tenantry.disagreements() == []

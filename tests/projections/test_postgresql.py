@@ -406,7 +406,7 @@ def test_the_state_of_a_scope_is_what_its_outcome_and_obstacle_make(connection: 
     for story in ([start], [start, blocked], [start, blocked, member(JIRA, "open")], [start, gave_up]):
         given_events(connection, *story)
         states.append(connection.execute(text("SELECT state FROM provisionings")).scalar_one())
-    assert states == ["in_progress", "waiting", "in_progress", "given_up"]
+    assert states == ["in_progress", "waiting", "in_progress", "failed"]
 
 
 # -- positions ----------------------------------------------------------------------------------------------

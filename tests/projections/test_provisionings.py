@@ -112,17 +112,17 @@ def test_the_next_start_puts_it_in_progress_again_at_its_old_level() -> None:
     assert (row["state"], row["level"]) == ("in_progress", "open")
 
 
-def test_a_scope_stays_given_up_while_it_is_undone() -> None:
+def test_a_scope_stays_failed_while_it_is_compensated() -> None:
     compensating = (START, FAILED, GAVE_UP, UNDO)
-    assert (scope(*compensating)["state"], scope(*compensating)["reason"]) == ("given_up", "cannot be")
+    assert (scope(*compensating)["state"], scope(*compensating)["reason"]) == ("failed", "cannot be")
     undone = (*compensating, removed(JIRA, Step.SITE, generation=4))
-    assert (scope(*undone)["state"], scope(*undone)["reason"]) == ("given_up", "cannot be")
+    assert (scope(*undone)["state"], scope(*undone)["reason"]) == ("failed", "cannot be")
     assert step(*undone)["state"] == "removed"
 
 
 def test_a_scope_that_cannot_be_undone_is_held() -> None:
     row = scope(START, GAVE_UP, UNDO, HELD)
-    assert (row["state"], row["reason"]) == ("held", "data_missing")
+    assert (row["state"], row["reason"]) == ("on_hold", "data_missing")
 
 
 def test_a_resumed_scope_is_in_progress_without_a_reason() -> None:

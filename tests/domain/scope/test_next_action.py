@@ -510,7 +510,7 @@ def test_what_is_held_for_a_wish_is_tried_again_when_another_one_comes() -> None
     scopes, product = one_intent(commerce)
     held = ScopePutOnHold(**of(JIRA_SCOPE), step=Step.LICENSE, reason="look", digest="another wish's")
     scopes[JIRA_SCOPE] = after(product, held)
-    assert action(commerce, JIRA_SCOPE, scopes) == Resume("another wish came")
+    assert action(commerce, JIRA_SCOPE, scopes) == Resume("another desired state came")
 
 
 def test_what_is_held_still_hears_what_time_has_brought_about() -> None:

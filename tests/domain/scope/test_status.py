@@ -27,11 +27,11 @@ def test_a_scope_that_has_more_to_do_has_not_converged_and_one_that_waits_says_w
         assert status.state in SCOPE_STATES
         if status.state == "converged":
             assert isinstance(action, Nothing)
-        if status.state in ("held", "given_up", "waiting"):
+        if status.state in ("on_hold", "failed", "waiting"):
             assert status.reason
         if isinstance(action, Wait):
             assert status.state != "converged"
-        assert (status.state == "held") == (actual.on_hold is not None)
+        assert (status.state == "on_hold") == (actual.on_hold is not None)
 
 
 def test_the_read_model_stores_words_of_the_same_list() -> None:

@@ -3,7 +3,7 @@
     engines = TenantEngines(tenancy, "crm", password)
     with engines.engine("t-1").begin() as connection: ...
 
-A connection leaves an engine's pool only when the tenant is open for the product at that moment, whoever keeps the
+A connection leaves an engine's pool only when the tenant is open for the product at that moment, whatever keeps the
 engine. Engines are for one process: in a forked child they start without connections.
 """
 
