@@ -244,12 +244,13 @@ def _await_prepared(kind: str, parts: Parts, stop: threading.Event) -> None:
     """A worker that starts during an outage waits for its end: to end and start again would not help.
 
     So does one that is newer than the tables, until they are migrated, and one that cannot read the configuration,
-    because a later version has adopted it. Its heart beats meanwhile, so `status`, its probes and its card say so.
+    because a later version has adopted it. Its heart beats meanwhile, so `status`, its probes and its card say so, and
+    as a kind of its own: older projectors leave a share of the read models to every projector that they hear of.
     """
     outage = Outage(f"the {kind}")
     if _is_prepared(parts, outage):
         return
-    heart = heartbeat_of(parts, kind, outages=[outage])
+    heart = heartbeat_of(parts, f"waiting {kind}", outages=[outage])
     heart.start()
     try:
         with probed(parts, kind, heart, [outage], kinds=KINDS), watched(heart, outage):
