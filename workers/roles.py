@@ -39,7 +39,7 @@ from workers.bulkheads import ConcurrencyLimits
 from workers.context_projector import ContextProjector
 from workers.in_force import recording_in_force
 from workers.intake import Intake
-from workers.loops import beside
+from workers.loops import beside, listen
 from workers.probes import probed
 from workers.projector import Projector
 from workers.provisioner import Provisioner
@@ -160,6 +160,7 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
         sweeping(sweeper, outage=sweep),
         _beating(parts, "provisioner", details, outages=outages) as heart,
         beside(partial(_take_replies, ReplyConsumer(parts), counts, replies), "replies", stop),
+        beside(partial(listen, mark_listener_of(parts), provisioner.look_again), "news", stop),
     ):
         provisioner.run(stop, ready=heart.ready)
 

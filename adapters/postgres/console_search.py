@@ -45,10 +45,11 @@ def search(ask: Ask, text: str) -> Iterator[Row]:
         yield from _events(ask(_VERSION, {"stream": key["scope"], "version": int(key["generation"])}))
     if (scope := _scope(text)) is not None:
         yield {"kind": "scope", "name": text, "tenant_id": scope.tenant_id}
-    yield from _tenants(ask, text)
+    tenants = list(_tenants(ask, text))
+    yield from tenants
     yield from _messages(ask(_CAME, {"id": text, "limit": MOST}))
     yield from _messages(ask(_QUARANTINED, {"id": text, "limit": MOST}))
-    if (event_id := _uuid(text)) is not None:
+    if not tenants and (event_id := _uuid(text)) is not None:
         mark = ask(_MARK, {})[0]["position"]
         values = {"id": f'"{event_id}"'.encode(), "after": mark - LOOKED_THROUGH, "upto": mark, "limit": MOST}
         yield from _events(ask(_NAMED, values))

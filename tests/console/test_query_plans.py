@@ -80,6 +80,7 @@ def test_every_statement_of_the_pages_has_an_index(filled: str) -> None:
     reader.sealed()
     reader.standings([Scope("product", "t-1", "jira")])
     reader.standings_of_tenants(["t-1"])
+    reader.versions(["tenant:t-1"])
     for level in (None, "open", "absent"):
         for state in (None, "on_hold", "converged"):
             reader.tenants(level=level, state=state, after="t-2", limit=10)
