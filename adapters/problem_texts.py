@@ -180,6 +180,14 @@ add_texts(
             "its person was forgotten; discard it",
         ),
         "quarantine-message-unknown": ("quarantine has no message {number}", "see `tenantry quarantine list`"),
+        "schema-needed": (
+            "revision {revision} takes away what worker {worker} (schema revision {known}) needs",
+            "end every worker that knows no revision {needed}, then migrate again",
+        ),
+        "schema-older": (
+            "the database is at schema revision {at}, and this version needs {needed}",
+            "run `tenantry migrate` of this version; a worker that waits then goes on by itself",
+        ),
         "sequence-cached": (
             "the sequence of positions hands out {cache} at once to each session, so readers would miss events",
             "run `ALTER SEQUENCE {positions} CACHE 1` and end the sessions that have drawn from it",

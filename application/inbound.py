@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
+
 from application.ports.inbox import Incoming, QuarantinedMessage, WaitingMessage
 from domain import customer as customers
 from domain.commands import Command, CreateTenant, UpdateCustomer
@@ -14,9 +16,9 @@ from domain.tenant import state as tenants
 from domain.times import is_ahead
 
 
-@dataclass(frozen=True, slots=True)
-class Readable:
-    """A message that is a CloudEvent of ours, with its place on Kafka."""
+class Readable(Struct, frozen=True):
+    """A message that is a CloudEvent of ours, with its place on Kafka. `tenant_id`: the tenant that the command is
+    about; None for a customer's."""
 
     source: str
     id: str
@@ -24,6 +26,7 @@ class Readable:
     time: datetime | None
     revision: int | None
     command: Command
+    tenant_id: str | None
     digest: bytes
     whole: Callable[[], bytes]
     topic: str
@@ -34,10 +37,6 @@ class Readable:
     def body(self) -> bytes:
         """The message whole, for the backlog and the quarantine: most messages never need it."""
         return self.whole()
-
-    @property
-    def tenant_id(self) -> str | None:
-        return None if isinstance(self.command, UpdateCustomer) else self.command.tenant_id
 
     @property
     def subject(self) -> str:

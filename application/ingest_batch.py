@@ -30,7 +30,6 @@ from domain.faults import EXPECTED, INTERNAL_ERROR
 from domain.scope.dependencies import concerned
 from domain.scope.snapshot import due_of
 from domain.scope.steps import Scope
-from domain.stream_name import StreamName
 from domain.tenant import budget as budgets
 from domain.tenant import decisions as tenant_decisions
 from domain.tenant import state as tenants
@@ -51,6 +50,11 @@ from domain.tenant.guarded import Guarded
 
 _GUARDED = (TenantDestroyed, ProductDeactivated, ProductSuspended, LicenseUpdated, ProductActivated)
 """What the destroy guard may have to count."""
+
+_OF_PRODUCT = (LicenseUpdated, ProductActivated, ProductDeactivated, ProductSuspended, ProductUnsuspended)
+"""What writes registers of a product, whose scopes are due then."""
+
+_STALE = (TenantMessageStale, customers.CustomerMessageStale)
 
 
 class MessageFault(Exception):
@@ -122,26 +126,38 @@ class Batch:
             else:
                 self._attempt(message, self._take)
         self.recording.waiting.extend(self._sent_to_wait.values())
+        self._schedule()
+        self._compare()
+
+    def _schedule(self) -> None:
+        """The scopes that are due; those of tenants with the same products differ in the tenant alone."""
+        found: dict[tuple[str, ...], tuple[Scope, ...]] = {}
         for tenant_id, product in self._touched:
             if self._waits_for_its_site(tenant_id, product):
                 continue
             if product not in self._catalog:
                 self._due[tenants.stream_of(tenant_id)] = None  # its scopes follow from it
                 continue
-            for scope in concerned(self._tenants[tenant_id], product, catalog=self._catalog):
-                self._due[str(scope)] = None
-        self.recording.work_items.extend(WorkItem(scope, self._now) for scope in self._due)
-        self.recording.grown.extend(
-            tenant_id
-            for tenant_id, tenant in self._tenants.items()
-            if self._before[tenant_id].exists and tenant.products.keys() != self._before[tenant_id].products.keys()
-        )
+            tenant = self._tenants[tenant_id]
+            alike = (product, *tenant.products)
+            if (scopes := found.get(alike)) is None:
+                scopes = found[alike] = concerned(tenant, product, catalog=self._catalog)
+            for kind, _, key in scopes:
+                self._due[str(Scope(kind, tenant_id, key))] = None
+        now = self._now
+        self.recording.work_items.extend([WorkItem(scope, now) for scope in self._due])
+
+    def _compare(self) -> None:
+        """What the tenants have come to, against what they were before the batch."""
         for tenant_id, tenant in self._tenants.items():
             before = self._before[tenant_id]
+            if tenant is before:
+                continue
+            if tenant.products.keys() != before.products.keys() and before.exists:
+                self.recording.grown.append(tenant_id)
             if tenant.pending != before.pending:
                 self.recording.pending_approvals[tenant_id] = pending_approvals_of(tenant)
-            if tenant.version != before.version:
-                self.recording.live_products += budgets.live_products(tenant) - budgets.live_products(before)
+            self.recording.live_products += budgets.live_products(tenant) - budgets.live_products(before)
 
     def keep(self) -> None:
         """What was decided is recorded: the next batch may go on from it."""
@@ -279,21 +295,11 @@ class Batch:
             partition=message.partition,
             offset=message.offset,
         )
-        stale = True
+        correlation, stale = f"{message.source} {message.id}", True
         for decided in events:
             event = self._guarded(message, decided) if isinstance(decided, _GUARDED) else decided
-            recorded = Recorded(
-                stream=self._stream(message.command),
-                version=self._version(message.command) + 1,
-                id=self._new_id(),
-                time=self._now,
-                cause=cause,
-                correlation=f"{message.source} {message.id}",
-                event=event,
-            )
-            self._evolve(recorded)
-            self.recording.events.append(recorded)
-            if not isinstance(event, (TenantMessageStale, customers.CustomerMessageStale)):
+            self.recording.events.append(self._recorded(message.command, event, cause, correlation))
+            if not isinstance(event, _STALE):
                 stale = False
                 self._make_due(event)
         self._deal_with(message, "stale" if stale else "recorded")
@@ -324,6 +330,9 @@ class Batch:
         return self.recording.guarded or Guarded(rule, self._now, closing_rule=closing_rule)
 
     def _make_due(self, event: Event) -> None:
+        if isinstance(event, _OF_PRODUCT):
+            self._touched[event.tenant_id, event.product] = None
+            return
         match event:
             case customers.CustomerUpdated():
                 self._due[customers.stream_of(event.customer_id)] = None
@@ -332,19 +341,16 @@ class Batch:
                 self._due[str(Scope("site", event.tenant_id))] = None
             case TenantDestroyed():
                 self._all_due(event.tenant_id)
-            case (
-                ProductActivated() | ProductDeactivated() | ProductSuspended() | ProductUnsuspended() | LicenseUpdated()
-            ):
-                self._touched[event.tenant_id, event.product] = None
             case _:
                 pass
 
     def _waits_for_its_site(self, tenant_id: str, product: str) -> bool:
         """Whether the product came with its tenant: nothing of it begins before step 2 of the site, which wakes it.
         Where its license has an end it is due all the same, for a timer."""
+        if self._before[tenant_id].exists:
+            return False
         license_ = self._tenants[tenant_id].product(product).license
-        ends = license_ is not None and license_.value.expires_at is not None
-        return not self._before[tenant_id].exists and not ends
+        return license_ is None or license_.value.expires_at is None
 
     def _all_due(self, tenant_id: str) -> None:
         for name in due_of(self._tenants[tenant_id], self._catalog):
@@ -372,19 +378,16 @@ class Batch:
 
     # -- state --------------------------------------------------------------------------------------------------------
 
-    def _stream(self, command: Command) -> str:
+    def _recorded(self, command: Command, event: Event, cause: Cause, correlation: str) -> Recorded:
+        """The event as it is recorded; the state goes on from it."""
         if isinstance(command, UpdateCustomer):
-            return customers.stream_of(command.customer_id)
-        return tenants.stream_of(command.tenant_id)
-
-    def _version(self, command: Command) -> int:
-        if isinstance(command, UpdateCustomer):
-            return self._customers[command.customer_id].version
-        return self._tenants[command.tenant_id].version
-
-    def _evolve(self, recorded: Recorded) -> None:
-        kind, key = StreamName.parse(recorded.stream)
-        if kind == "customer":
-            self._customers[key] = customers.evolve(self._customers[key], recorded)
+            customer = self._customers[command.customer_id]
+            stream, version = customers.stream_of(customer.id), customer.version + 1
+            recorded = Recorded(stream, version, self._new_id(), self._now, cause, correlation, event)
+            self._customers[customer.id] = customers.evolve(customer, recorded)
         else:
-            self._tenants[key] = tenants.evolve(self._tenants[key], recorded)
+            tenant = self._tenants[command.tenant_id]
+            stream, version = tenants.stream_of(tenant.id), tenant.version + 1
+            recorded = Recorded(stream, version, self._new_id(), self._now, cause, correlation, event)
+            self._tenants[tenant.id] = tenants.evolve(tenant, recorded)
+        return recorded

@@ -213,11 +213,17 @@ class OperatorCommands:
     ) -> tuple[UnitOfWork, Plan]:
         """What the verdict on the plan would record now; nothing for an empty plan. Raises UsageError."""
         found = self.plan()
+        if found.changes and found.hash != plan_hash:
+            raise UsageError(problem("plan-changed", plan=plan_hash, pending=found.hash))
+        return self.unit_of_verdict(found, verdict, reason=reason, by=by), found
+
+    def unit_of_verdict(
+        self, found: Plan, verdict: type[ChangesApproved | ChangesRejected], *, reason: str, by: Operator
+    ) -> UnitOfWork:
+        """What the verdict on that plan would record; nothing for an empty one. Raises UsageError."""
         whole = UnitOfWork()
         if not found.changes:
-            return whole, found
-        if found.hash != plan_hash:
-            raise UsageError(problem("plan-changed", plan=plan_hash, pending=found.hash))
+            return whole
         for tenant_id, snapshot in found.snapshots.items():
             pending = [each for each in snapshot.tenant.pending if _may(verdict, each)]
             if not pending:
@@ -225,7 +231,7 @@ class OperatorCommands:
             event = verdict(
                 tenant_id=tenant_id,
                 changes=tuple(each.version for each in pending),
-                plan=plan_hash,
+                plan=found.hash,
                 reason=reason,
                 operator=str(by),
             )
@@ -236,7 +242,7 @@ class OperatorCommands:
             whole.merge(recording)
         if whole.is_empty:
             raise UsageError(problem("only-purges-held"))
-        return whole, found
+        return whole
 
     def _snapshot(self, tenant_id: str) -> TenantSnapshot:
         return self.snapshots([tenant_id])[tenant_id]

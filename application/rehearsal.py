@@ -56,6 +56,7 @@ from domain.scope.steps import (
 )
 from domain.stream_name import StreamName
 from domain.tenant import state as tenants
+from domain.tenant.approval import Plan
 from domain.tenant.events import ChangesApproved, PurgeStarted, TenantPurged, TenantPurgeStarted
 from domain.tenant.state import Tenant
 
@@ -86,7 +87,7 @@ class RehearsedStep:
 class Rehearsal:
     """Steps in their order, the points of no return that pass, and how each scope stands in the end.
 
-    `is_whole` is False where it was ended after MOST decisions.
+    `is_whole` is False where it was ended before the last decision.
     """
 
     steps: tuple[RehearsedStep, ...]
@@ -121,13 +122,17 @@ class Rehearsals:
         unit, _ = self.commands.unit_of_plan(plan_hash, ChangesApproved, reason=reason, by=by)
         return self._rehearsed(unit)
 
-    def _rehearsed(self, unit: UnitOfWork) -> Rehearsal:
+    def of_found(self, plan: Plan, *, reason: str, by: Operator, most: int) -> Rehearsal:
+        """The approval of a plan that was just read, ended after `most` decisions. Raises UsageError."""
+        return self._rehearsed(self.commands.unit_of_verdict(plan, ChangesApproved, reason=reason, by=by), most=most)
+
+    def _rehearsed(self, unit: UnitOfWork, *, most: int = MOST) -> Rehearsal:
         named = [Scope.parse(item.scope) for item in unit.work_items if StreamName.parse(item.scope).is_of_scope]
         ids = {scope.tenant_id for scope in named} | {_tenant_of(recorded) for recorded in unit.events}
         play = _Play(self.saga, self.system_of, self.clock, dict(self.commands.snapshots(ids)))
         for recorded in unit.events:
             play.fold(recorded)
-        play.run(named)
+        play.run(named, most)
         return play.end({*named, *play.taken})
 
 
@@ -156,10 +161,10 @@ class _Play:
             after = provisioning.evolve(snapshot.actual(scope), recorded)
             self.snapshots[tenant_id] = replace(snapshot, scopes={**snapshot.scopes, scope: after})
 
-    def run(self, due: Iterable[Scope]) -> None:
-        """Decide until nothing is due now."""
+    def run(self, due: Iterable[Scope], most: int) -> None:
+        """Decide until nothing is due now, of `most` scopes at most."""
         queue = deque(due)
-        for _ in range(MOST):
+        for _ in range(most):
             if not queue:
                 return
             scope = queue.popleft()

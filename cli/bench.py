@@ -46,6 +46,9 @@ def bench(
     tenants: Annotated[
         int | None, typer.Option(min=100, max=10_000_000, help="Size of the store, of `console` alone.")
     ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="A folder that keeps the filled store for the next run, of `console` alone.")
+    ] = None,
     write: Annotated[Path | None, typer.Option(help="Also write the table to this file, as Markdown.")] = None,
 ) -> Report:
     """Measure a part and the design that it replaced, in turns, on an embedded server of its own. Needs a checkout.
@@ -60,8 +63,8 @@ def bench(
     with _checkout():
         report = import_module("benchmarks.report")
         about = report.machine()
-        sized = {"tenants": tenants} if tenants is not None and names == ("console",) else {}
-        results = [_bench(each)(runs=runs, quick=quick, **sized) for each in names]
+        of_console = {"tenants": tenants, "store": store} if names == ("console",) else {}
+        results = [_bench(each)(runs=runs, quick=quick, **of_console) for each in names]
         if write:
             report.write(write, results, about)
         data = results[0] if len(results) == 1 else {"bench": "all", "results": results}

@@ -42,20 +42,23 @@ def credential_service(
     if (certificate is None) != (certificate_key is None) or (host not in LOOPBACK and certificate is None):
         raise UsageError(problem("credential-service-without-tls", host=host))
     from access.limits.of_database import RatesOfDatabase  # noqa: PLC0415 - what serves, where it is asked for
+    from access.measured_requests import measured  # noqa: PLC0415
     from access.protection import Protection, key_source, watched  # noqa: PLC0415
     from context.credentials.run import credential_service_of  # noqa: PLC0415
     from context.service.run import run_app  # noqa: PLC0415
     from runtime.compose.operators import rates_of  # noqa: PLC0415
+    from workers.probes import Serving, probed  # noqa: PLC0415
 
-    stop = threading.Event()
+    stop, serving = threading.Event(), Serving()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
 
     def ready(at: int) -> None:
+        serving.is_ready = True
         url = f"{'https' if certificate else 'http'}://{host}:{at}"
         render(Report({"ready": True, "url": url}, [f"ready  {url}"]), as_json=as_json)
 
-    with running_parts(data_dir) as parts:
+    with running_parts(data_dir) as parts, probed(parts, SERVICE, serving):
         configure_logging(level=parts.settings.log_level, log_format=parts.settings.log_format)
         source = key_source(keys=keys, tenancy_dir=tenancy_dir)
         protected = Protection(SERVICE, source, watched(allow_list), RatesOfDatabase(rates_of(parts)))
@@ -63,6 +66,6 @@ def credential_service(
         parts.knock()
         tls = (certificate, certificate_key) if certificate is not None and certificate_key is not None else None
         try:
-            run_app(protected(service), (host, port), tls=tls, stop=stop, ready=ready)
+            run_app(measured(protected(service)), (host, port), tls=tls, stop=stop, ready=ready)
         except OSError as error:
             raise Unavailable(problem("context-service-address", host=host, port=port, reason=error)) from None

@@ -33,12 +33,14 @@ def limits_service(
         raise UsageError(problem("limits-service-not-installed")) from None
     from access.limits.app import LimitsApp  # noqa: PLC0415 - what serves, where it is asked for
     from access.limits.of_database import RatesOfDatabase  # noqa: PLC0415
+    from access.measured_requests import measured  # noqa: PLC0415
     from access.protection import Protection, key_source, watched  # noqa: PLC0415
     from runtime.compose.operators import keyless_export_grants_of, rates_of  # noqa: PLC0415
     from tenantry_client.access.limits_service import SERVICE  # noqa: PLC0415
     from tenantry_client.asap import SharedReplays  # noqa: PLC0415
+    from workers.probes import Serving, probed  # noqa: PLC0415
 
-    with running_parts(data_dir) as parts:
+    with running_parts(data_dir) as parts, probed(parts, SERVICE, serving := Serving()):
         configure_logging(level=parts.settings.log_level, log_format=parts.settings.log_format)
         parts.knock()
         source = key_source(keys=keys, tenancy_dir=tenancy_dir)
@@ -53,8 +55,9 @@ def limits_service(
         except OSError as error:
             raise Unavailable(problem("limits-service-address", host=host, port=port, reason=error.strerror)) from None
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", server_header=False, date_header=False
+            measured(app), log_config=None, access_log=False, lifespan="off", server_header=False, date_header=False
         )
         url = f"http://{host}:{listening.getsockname()[1]}"
+        serving.is_ready = True
         render(Report({"ready": True, "url": url}, [f"ready  {url}"]), as_json=as_json)
         uvicorn.Server(config).run(sockets=[listening])

@@ -45,8 +45,8 @@ def _status(data: dict[str, Any], standings: list[PartitionStanding]) -> Iterato
     rows += [
         (f"projection {each['name']}", each["position"], each["lag"], _halted(each)) for each in data["projections"]
     ]
-    contexts = data["contexts"]
-    rows.append(("contexts", contexts["position"], contexts["lag"], _halted_documents(contexts)))
+    if contexts := data["contexts"]:
+        rows.append(("contexts", contexts["position"], contexts["lag"], _halted_documents(contexts)))
     rows += [(what, data[what]["position"], data[what]["lag"], "") for what in ("relay", "seal")]
     yield table("positions", ("what", "position", "lag", ""), rows)
     yield from _read(data["intake"], standings)

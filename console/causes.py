@@ -69,12 +69,15 @@ def causes(rows: Iterable[Mapping[str, Any]]) -> list[SharedCause]:
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
-    reason = _DIFFERS.sub("…", _reason(row).replace(row["tenant_id"], "…"))
+    reason = _reason(row)
+    for tenant_id in row["tenants"][:1]:  # a reason that names its tenant is no other tenant's
+        reason = reason.replace(tenant_id, "…")
+    reason = _DIFFERS.sub("…", reason)
     return str(row["state"]), _subject(row), str(row["step"] or ""), reason
 
 
 def _cause(key: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> SharedCause:
-    first = min(rows, key=lambda row: row["updated_at"])
+    first = min(rows, key=lambda row: row["since"])
     retries = [row["retry_at"] for row in rows if row["retry_at"] is not None]
     step = first["step"]
     return SharedCause(
@@ -84,9 +87,12 @@ def _cause(key: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> SharedCau
         subject=_subject(first),
         step=f"{step} {Step(step).name.lower()}" if step else None,
         reason=_reason(first),
-        since=first["updated_at"],
+        since=first["since"],
         retry_at=min(retries, default=None),
-        scopes=[Scope(row["kind"], row["tenant_id"], row["key"]) for row in rows],
+        scopes=sorted(
+            (Scope(row["kind"], tenant_id, row["key"]) for row in rows for tenant_id in row["tenants"]),
+            key=lambda scope: (scope.tenant_id, scope.kind, scope.key),
+        ),
     )
 
 

@@ -100,8 +100,7 @@ class Configuration:
         return hashlib.sha256("\n".join(part.model_dump_json() for part in parts).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class Adopted(Folded):
+class Adopted(Folded, frozen=True):
     """The newest adoption as of `version` of the stream; nothing in it while there is none (version 0)."""
 
     version: int = 0

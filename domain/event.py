@@ -18,6 +18,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domain.personal import OMITTED, Path, fields_inside
 from domain.times import counted
@@ -193,12 +194,9 @@ def origin_of(recorded: Recorded) -> Origin:
     return Origin(recorded.stream, recorded.id, recorded.time, recorded.correlation)
 
 
-class Folded:
-    """What events are folded into: dataclasses that are frozen, and have no slots."""
+class Folded(Struct, frozen=True):
+    """What events are folded into."""
 
     def but(self, **changes: object) -> Self:
-        """A copy with those fields changed, as by `dataclasses.replace`, in a quarter of its time."""
-        assert changes.keys() <= self.__dict__.keys(), f"{type(self).__name__} has no such field: {sorted(changes)}"
-        copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__, **changes)
-        return copy
+        """A copy with those fields changed; TypeError where it has no such field."""
+        return replace(self, **changes)

@@ -42,6 +42,11 @@ _STREAM_KINDS: Final = frozenset(get_args(StreamKind))
 _OF_NO_TENANT: Final = ("customer", "configuration", "service-keys", "export-grants", "in-force", "orphans")
 
 
+def stream(kind: StreamKind, key: str) -> str:
+    """The text of a stream name, where it is wanted at once: two of them for each message of the intake."""
+    return f"{kind}:{key}"
+
+
 class StreamName(NamedTuple):
     """A stream by its kind and key; the key of a scope's stream may hold a `:` of its own."""
 
@@ -49,7 +54,7 @@ class StreamName(NamedTuple):
     key: str
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.key}"
+        return stream(self.kind, self.key)
 
     @classmethod
     def parse(cls, text: str) -> StreamName:

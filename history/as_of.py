@@ -1,19 +1,19 @@
 """State of one tenant as of a moment in the past.
 
 The snapshot and the read models are computed from the events of the log up to that moment, by the same folds that
-decide and project. The read models are built from the tenant's events in temporary tables of a transaction that is
-rolled back. So their own queries answer, and no other session sees these tables.
+decide and project. The queries of the read models answer from the rows that the tenant's events fold to: no table is
+made, and none is read.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import reduce
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from application.description import describe
@@ -22,19 +22,18 @@ from domain import customer as customers
 from domain.catalog import Catalog
 from domain.customer import Customer
 from domain.errors import Unavailable, problem
-from domain.event import Recorded
+from domain.event import Event, Recorded
 from domain.policy import Policy
 from domain.scope.snapshot import TenantSnapshot, scopes_of
 from domain.scope.state import Provisioning
+from domain.stream_name import StreamName
 from domain.tenant import state as tenants
 from domain.tenant.state import Tenant
 from history.rebuild.parallel_load import first_line
-from projections.base import METADATA, Fold, Projection
-from projections.writing import apply
+from projections.base import Fold, Projection
+from projections.shadowing import shadowed
 
 Json = dict[str, Any]
-
-_TEMPORARY = "pg_temp"
 
 
 def snapshot_of(tenant_id: str, events: Iterable[Recorded], *, catalog: Catalog) -> TenantSnapshot:
@@ -60,28 +59,46 @@ def snapshot_of(tenant_id: str, events: Iterable[Recorded], *, catalog: Catalog)
     return TenantSnapshot(tenant, customer, scopes)
 
 
+def snapshots_of(
+    tenant_ids: Iterable[str], read: Callable[[Iterable[str]], Iterable[Recorded]], *, catalog: Catalog
+) -> list[TenantSnapshot]:
+    """The snapshots of tenants by what `read` finds in their streams: asked for twice, however many they are."""
+    asked = sorted(tenant_ids)
+    found: dict[str, list[Recorded]] = {tenant_id: [] for tenant_id in asked}
+    for recorded in read(map(tenants.stream_of, asked)):
+        found[StreamName.parse(recorded.stream).key].append(recorded)
+    holders: dict[str, list[str]] = {}
+    for tenant_id, events in found.items():
+        tenant = snapshot_of(tenant_id, events, catalog=catalog).tenant
+        for scope in scopes_of(tenant, catalog):
+            holders.setdefault(str(scope), []).append(tenant_id)
+        if tenant.attributes is not None:
+            holders.setdefault(customers.stream_of(tenant.attributes.value.customer_id), []).append(tenant_id)
+    for recorded in read(holders):
+        for tenant_id in holders[recorded.stream]:
+            found[tenant_id].append(recorded)
+    return [snapshot_of(tenant_id, events, catalog=catalog) for tenant_id, events in found.items()]
+
+
 def read_models(
     connection: Connection, tenant_id: str, events: Iterable[Recorded], projections: Sequence[Projection]
 ) -> Json:
     """The rows of each read model for the tenant. Raises HandlerFailed, Unavailable."""
-    fold = Fold(change for recorded in events for each in projections for change in each.changes_of(recorded))
-    transaction = connection.begin()
+    handling: dict[type[Event], list[Projection]] = {}
+    for projection in projections:
+        for kind in projection.handles:
+            handling.setdefault(kind, []).append(projection)
+    fold = Fold(
+        change
+        for recorded in events
+        for each in handling.get(type(recorded.event), ())
+        for change in each.changes_of(recorded)
+    )
     try:
-        connection.execution_options(schema_translate_map={None: _TEMPORARY})
-        METADATA.create_all(connection, tables=_tables(projections), checkfirst=False)
-        apply(connection, fold, schema=_TEMPORARY)
-        return {each.name: each.query(connection, tenant_id) for each in projections}
+        with shadowed(connection, fold):
+            return {each.name: each.query(connection, tenant_id) for each in projections}
     except DBAPIError as error:
         raise Unavailable(problem("past-not-computable", reason=first_line(error))) from error
-    finally:
-        transaction.rollback()
-        connection.execution_options(schema_translate_map={})
-
-
-def _tables(projections: Sequence[Projection]) -> list[Table]:
-    """The tables of the read models, and the views on them."""
-    views = [table for table in METADATA.tables.values() if table.is_view]
-    return [*(table for each in projections for table in each.tables), *views]
 
 
 def tell(

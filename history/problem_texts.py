@@ -11,7 +11,7 @@ add_texts(
         "outbox-never-rebuilt": ("the outbox of integration events is never rebuilt", "they would all be sent again"),
         "past-not-computable": (
             "the read models of that moment cannot be computed ({reason})",
-            "the database user needs the right to make temporary tables",
+            "the reason is what the database said: remove it, and ask again",
         ),
         "previous-generation-in-use": (
             "the previous generation of {name} is in use ({reason})",

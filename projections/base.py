@@ -45,6 +45,9 @@ has to be written (docs/adr/0022)."""
 WRITE_ONCE: Final[dict[object, object]] = {"write_once": True}
 """The `info` of a table whose rows stay as they were first written."""
 
+VIEW: Final = "query"
+"""The name, in the `info` of a view, of the query that it stands for."""
+
 BUCKETS: Final = 16
 """Into how many parts the tenants are divided; a power of two, for ever: positions are kept by bucket."""
 

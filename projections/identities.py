@@ -17,7 +17,7 @@ from domain.event import Recorded
 from domain.event_registry import REGISTRY
 from domain.scope.state import StepCompleted
 from domain.scope.steps import IdentityResult, Step
-from projections.base import METADATA, Change, Delete, Projection, Row, Set, rows
+from projections.base import METADATA, VIEW, Change, Delete, Projection, Row, Set, rows
 
 
 def _key(name: str) -> Column[str]:
@@ -71,7 +71,7 @@ _permissions = (
     .order_by(PERMISSIONS.c.permission)
 )
 
-IDENTITIES: Final = CreateView(
+_VIEW: Final = CreateView(
     select(
         USERS,
         func.array(_groups.scalar_subquery(), type_=ARRAY(Text)).label("groups"),
@@ -79,7 +79,9 @@ IDENTITIES: Final = CreateView(
     ),
     "identities",
     metadata=METADATA,
-).table
+)
+IDENTITIES: Final = _VIEW.table
+IDENTITIES.info[VIEW] = _VIEW.selectable
 
 
 def handle(recorded: Recorded) -> Iterator[Change]:

@@ -47,6 +47,11 @@ from domain.scope.steps import SCOPE_STEPS, Step
 from projections.base import FREE_SPACE, METADATA, Change, Projection, Row, Set, rows
 
 _STATE: Final = "coalesce(outcome, CASE WHEN obstacle IS NULL THEN 'in_progress' ELSE 'waiting' END)"
+_TROUBLE: Final = (
+    "CASE WHEN outcome IS NOT NULL THEN nullif(outcome, 'converged') WHEN obstacle IS NOT NULL THEN 'waiting'"
+    " WHEN retry_at IS NOT NULL THEN 'tries' ELSE NULL END"
+)
+"""Where somebody may want to look: not where the saga is at work and nothing has failed."""
 
 PROVISIONINGS: Final = Table(
     "provisionings",
@@ -61,11 +66,13 @@ PROVISIONINGS: Final = Table(
     Column("reason", Text),
     Column("retry_at", DateTime(timezone=True)),
     Column("updated_at", DateTime(timezone=True)),
-    # What the console looks for: all that has not converged, and the products at a level.
+    Column("trouble", Text, Computed(_TROUBLE, persisted=True)),
+    # What the console looks for. A scope that begins and converges changes no column of an index: its row is updated
+    # in place, which an index on `state` prevented.
     Index(
-        "ix_provisionings_unsettled",
-        *("state", "tenant_id", "kind", "key"),
-        postgresql_where=text("state <> 'converged'"),
+        "ix_provisionings_trouble",
+        *("trouble", "tenant_id", "kind", "key"),
+        postgresql_where=text("trouble IS NOT NULL"),
     ),
     Index("ix_provisionings_level", "level", "tenant_id", postgresql_where=text("kind = 'product'")),
     postgresql_with=FREE_SPACE,
@@ -167,7 +174,8 @@ def query(connection: Connection, tenant_id: str) -> list[Row]:
         steps.setdefault(scope, []).append({"number": number, "name": name, **row})
     table = PROVISIONINGS
     order = case({kind: number for number, kind in enumerate(SCOPE_STEPS)}, value=table.c.kind)
-    scopes = select(table).where(table.c.tenant_id == tenant_id).order_by(order, table.c.key)
+    shown = (column for column in table.columns if column.name != "trouble")
+    scopes = select(*shown).where(table.c.tenant_id == tenant_id).order_by(order, table.c.key)
     return [{**row, "steps": steps.get((row["kind"], row["key"]), [])} for row in rows(connection, scopes)]
 
 

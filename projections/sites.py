@@ -17,7 +17,7 @@ from domain.event_registry import REGISTRY
 from domain.scope.state import StepCompleted
 from domain.scope.steps import MembershipResult, SiteResult, Step
 from domain.tenant.events import TenantCreated, TenantDestroyed, TenantPurged, TenantRestored
-from projections.base import FREE_SPACE, METADATA, Change, Delete, Projection, Row, Set, rows
+from projections.base import FREE_SPACE, METADATA, VIEW, Change, Delete, Projection, Row, Set, rows
 
 SITES_BASE: Final = Table(
     "sites_base",
@@ -47,7 +47,7 @@ _is_open = SITE_PRODUCTS.c.access == "open"
 _all_open = select(func.bool_and(_is_open).label("all_open")).where(_of_site).scalar_subquery()
 _any_open = select(func.bool_or(_is_open).label("any_open")).where(_of_site).scalar_subquery()
 
-SITES: Final = CreateView(
+_VIEW: Final = CreateView(
     select(
         SITES_BASE.c.tenant_id,
         SITES_BASE.c.customer_id,
@@ -66,7 +66,9 @@ SITES: Final = CreateView(
     ).where(SITES_BASE.c.state.is_not(None)),
     "sites",
     metadata=METADATA,
-).table
+)
+SITES: Final = _VIEW.table
+SITES.info[VIEW] = _VIEW.selectable
 
 
 def handle(recorded: Recorded) -> Iterator[Change]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Table
 from sqlalchemy.dialects.postgresql import JSONB
@@ -93,6 +93,13 @@ def _document(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return _ENCODE([dict(zip(names, row, strict=True)) for row in rows])
 
 
+def document(table: Table, fold: Fold) -> str:
+    """All rows of the table as one JSON document; a column that was never set is missing from its row."""
+    names = _keys(table)
+    rows = fold.tables.get(table, ())
+    return _ENCODE([dict(zip(names, key, strict=True)) | {n: storable(v) for n, v in row.items()} for key, row in rows])
+
+
 def _schema(connection: Connection) -> str | None:
     found = connection.get_execution_options().get("schema_translate_map")
     return found.get(None) if found else None
@@ -120,7 +127,7 @@ def _upsert(table: Table, names: tuple[str, ...], schema: str | None) -> str:
     statement = f"INSERT INTO {_named(table, schema)} ({into}) SELECT * FROM {_incoming(columns)}"  # noqa: S608
     if not names or table.info.get("write_once"):
         return f"{statement} ON CONFLICT DO NOTHING"
-    changed = ", ".join(f"{_quoted(name)} = excluded.{_quoted(name)}" for name in names)
+    changed = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in names)
     return f"{statement} ON CONFLICT ({_names(_keys(table))}) DO UPDATE SET {changed}"
 
 
@@ -130,17 +137,21 @@ def _copy(table: Table, columns: tuple[str, ...], schema: str | None) -> str:
 
 
 def _incoming(columns: Sequence[Column[object]]) -> str:
-    typed = ", ".join(f"{_quoted(column.name)} {column.type.compile(_DIALECT)}" for column in columns)
-    return f"json_to_recordset(%s::json) AS incoming ({typed})"
+    return f"json_to_recordset(%s::json) AS incoming ({typed(columns)})"
+
+
+def typed(columns: Sequence[Column[Any]]) -> str:
+    """The columns with their types, as `json_to_recordset` names them."""
+    return ", ".join(f"{quoted(column.name)} {column.type.compile(_DIALECT)}" for column in columns)
 
 
 def _named(table: Table, schema: str | None) -> str:
-    return f"{_quoted(schema)}.{_quoted(table.name)}" if schema else _quoted(table.name)
+    return f"{quoted(schema)}.{quoted(table.name)}" if schema else quoted(table.name)
 
 
 def _names(names: Iterable[str]) -> str:
-    return ", ".join(map(_quoted, names))
+    return ", ".join(map(quoted, names))
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     return str(_DIALECT.identifier_preparer.quote(name))

@@ -60,6 +60,7 @@ class WorkerMetrics:
             "time_to_open": self._histogram(
                 "tenantry_time_to_open_seconds", "From the event that asked for a product until it is open", OPENING
             ),
+            "request": self._histogram("tenantry_request_seconds", "Requests to a service of ours", FAST, ("status",)),
         }
         self.add(lambda: _waits(loops), WAITS)
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -49,6 +50,13 @@ class Heart(Protocol):
     def is_ready(self) -> bool: ...
 
 
+@dataclass(slots=True)
+class Serving:
+    """The heart of a service that keeps no row of heartbeats: whether it listens."""
+
+    is_ready: bool = False
+
+
 class Probes:
     """What the probes of one worker answer. `loop` is its main one; `outages` are those of all of its loops."""
 
@@ -76,15 +84,17 @@ class Probes:
 
     def ready(self) -> tuple[int, str]:
         """Status, and a line for each reason."""
-        if not self._heart.is_ready:
-            return 503, "not ready: the worker is starting"
         if waits := [each for outage in self._outages if (each := outage.waits)]:
             return 503, "\n".join(f"not ready: {each['who']} waits: {each['why']}" for each in waits)
+        if not self._heart.is_ready:
+            return 503, "not ready: the worker is starting"
         return 200, "ready"
 
 
 @contextmanager
-def probed(parts: Parts, kind: str, heart: Heart, outages: Sequence[Outage], *, kinds: Iterable[str]) -> Iterator[None]:
+def probed(
+    parts: Parts, kind: str, heart: Heart, outages: Sequence[Outage] = (), *, kinds: Iterable[str] = ()
+) -> Iterator[None]:
     """Serve the probes while the block runs, where `metrics_port` is set; `kinds` are all of the fleet.
 
     UsageError where the port is taken.

@@ -18,7 +18,6 @@ from typing import Any
 
 import structlog
 
-from adapters.files.worker_cards import WorkerCard
 from adapters.outage import Outage
 from adapters.postgres.heartbeats import Heartbeat
 from domain.errors import TenantryError, Unavailable
@@ -234,33 +233,41 @@ def run(kind: str, parts: Parts) -> None:
     spare_the_collector()
     if supervisor is None:
         parts.knock()
-    else:
-        _await_database(kind, parts, stop)
+    _await_prepared(kind, parts, stop)
     if not stop.is_set():
         for line in parts.configuration_in_use():
             log.info(line)
         KINDS[kind](parts, stop)
 
 
-def _await_database(kind: str, parts: Parts, stop: threading.Event) -> None:
-    """A worker that was started again during an outage waits for its end: to end and start again would not help.
+def _await_prepared(kind: str, parts: Parts, stop: threading.Event) -> None:
+    """A worker that starts during an outage waits for its end: to end and start again would not help.
 
-    So does one that cannot read the configuration, because a later version has adopted it. Its card says so.
+    So does one that is newer than the tables, until they are migrated, and one that cannot read the configuration,
+    because a later version has adopted it. Its heart beats meanwhile, so `status`, its probes and its card say so.
     """
     outage = Outage(f"the {kind}")
-    card = WorkerCard(parts.settings.data_dir, name=worker_name(kind), kind=kind)
-    while not stop.is_set():
-        try:
-            parts.knock()
-            _ = parts.configuration
-        except Unavailable as error:
-            outage.goes_on(error)
-            card.write("starting", [outage.waits] if outage.waits else [])
-            stop.wait(0.5)
-        else:
-            outage.is_over()
-            break
-    card.close()
+    if _is_prepared(parts, outage):
+        return
+    heart = heartbeat_of(parts, kind, outages=[outage])
+    heart.start()
+    try:
+        with probed(parts, kind, heart, [outage], kinds=KINDS), watched(heart, outage):
+            while not stop.wait(0.5) and not _is_prepared(parts, outage):
+                pass
+    finally:
+        heart.stop()
+
+
+def _is_prepared(parts: Parts, outage: Outage) -> bool:
+    try:
+        parts.expect_schema()
+        _ = parts.configuration
+    except Unavailable as error:
+        outage.goes_on(error)
+        return False
+    outage.is_over()
+    return True
 
 
 def _outlive(supervisor: BaseProcess, stop: threading.Event) -> None:

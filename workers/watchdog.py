@@ -2,7 +2,7 @@
 
 systemd names a socket in NOTIFY_SOCKET, and in WATCHDOG_USEC after how long a silence it starts the worker again
 (sd_notify(3)). Without them nothing is told. The loop is what is told of, not the process: a thread that answers while
-the loop is stuck would hide it.
+the loop is stuck would hide it. A worker that waits before it is ready, for a migration, asks for more time to start.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def watched(heart: Heart, loop: Outage | None, environment: Mapping[str, str] = 
     pause = int(environment.get("WATCHDOG_USEC") or 0) / 3e6
     with beside(partial(_tell, place, heart, loop, pause), "watchdog"):
         yield
-    _say(place, "STOPPING=1")
+    if heart.is_ready:
+        _say(place, "STOPPING=1")
 
 
 def _tell(place: str, heart: Heart, loop: Outage | None, pause: float, stop: threading.Event) -> None:
@@ -45,6 +46,8 @@ def _tell(place: str, heart: Heart, loop: Outage | None, pause: float, stop: thr
         if pause and now - announced_at >= pause and (loop is None or now - loop.moved_at <= STUCK_SECONDS):
             announced_at = now
             _say(place, "WATCHDOG=1")
+            if loop is not None and loop.waits and not is_ready:
+                _say(place, f"EXTEND_TIMEOUT_USEC={STUCK_SECONDS * 1e6:.0f}")
         stop.wait(min(LOOK_SECONDS, pause) if pause else LOOK_SECONDS)
 
 

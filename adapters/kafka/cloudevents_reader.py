@@ -28,6 +28,7 @@ from cloudevents.core.bindings.common import CONTENT_TYPE_HEADER
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.spec import SPECVERSION_V1_0
 from cloudevents.core.v1.event import OPTIONAL_ATTRIBUTES, REQUIRED_ATTRIBUTES
+from msgspec import Struct
 from pydantic import TypeAdapter, ValidationError
 
 from adapters.kafka.message_digest import digest_of
@@ -46,8 +47,7 @@ MAX_REVISION: Final = 2**31 - 1
 MAX_FRACTION_DIGITS: Final = 9
 
 
-@dataclass(frozen=True, slots=True)
-class InboundMessage:
+class InboundMessage(Struct, frozen=True):
     """An event that can be applied. `time` is UTC.
 
     `digest` is SHA-256 over source, id, type, time, revision and data: the same in both modes and
@@ -63,12 +63,6 @@ class InboundMessage:
     tenant_id: str | None
     customer_id: str | None
     digest: bytes
-    original: KafkaMessage = field(compare=False, repr=False)
-
-    @property
-    def body(self) -> bytes:
-        """For the backlog and the quarantine: the message as it came, see `restore`."""
-        return preserve(self.original)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +96,7 @@ def read(message: KafkaMessage) -> InboundMessage | UnreadableMessage:
     event = _Event()
     try:
         structured = _take_apart(message, event)
-        return _understand(message, event, structured=structured)
+        return _understand(event, structured=structured)
     except Malformed as refusal:
         return _give_up(message, event, refusal.rule, sentence(refusal))
 
@@ -204,7 +198,7 @@ _USUAL: Final = frozenset({*REQUIRED_ATTRIBUTES, *OPTIONAL_ATTRIBUTES, "revision
 _LIMITS: Final = {"source": MAX_SOURCE_BYTES, "id": MAX_ID_BYTES, "type": MAX_TYPE_BYTES}
 
 
-def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> InboundMessage:
+def _understand(event: _Event, *, structured: bool) -> InboundMessage:
     attributes, data = event.attributes, event.data
     for name, value in attributes.items():
         if name not in _USUAL or type(value) is not str or not (value.isascii() and value.isprintable()):
@@ -236,7 +230,6 @@ def _understand(message: KafkaMessage, event: _Event, *, structured: bool) -> In
         tenant_id=data.get("tenant_id"),
         customer_id=data.get("customer_id"),
         digest=digest_of(source, id_, type_, time, revision, canonical),
-        original=message,
     )
 
 

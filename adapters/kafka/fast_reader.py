@@ -72,9 +72,9 @@ def usual(message: KafkaMessage) -> InboundMessage | None:
             quotes += 2
             if type(revision) is not int or not 0 <= revision <= MAX_REVISION:
                 return None
-        for text in attributes.values():
-            if not (text.isascii() and text.isprintable()):
-                return None
+        texts = "".join(attributes.values())
+        if not (texts.isascii() and texts.isprintable()):
+            return None
         if value.count(b'"') != quotes + 4 * len(attributes) or not attributes.keys() <= _TEXTS:
             return None
         source, id_, type_, moment = attributes["source"], attributes["id"], attributes["type"], attributes.get("time")
@@ -103,7 +103,6 @@ def usual(message: KafkaMessage) -> InboundMessage | None:
         tenant_id=data.get("tenant_id"),
         customer_id=data.get("customer_id"),
         digest=digest_of(source, id_, type_, time, revision, canonical),
-        original=message,
     )
 
 

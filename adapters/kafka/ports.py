@@ -33,6 +33,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from msgspec import Struct
+
 from domain.errors import TenantryError, Unavailable
 
 LARGEST_MESSAGE_BYTES = 16 * 2**20
@@ -48,8 +50,7 @@ class Partition:
     partition: int
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """`undecodable` says why it is none, as far as Kafka's format goes; then `value` may hold the raw bytes.
 
     The name of a header ends at a NUL: librdkafka tells no more of it, and all clients must tell the same.

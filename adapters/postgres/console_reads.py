@@ -22,7 +22,7 @@ Row = dict[str, Any]
 TROUBLES: Final = 2_000
 """Scopes of one state that are looked at; where there are more, a page says "at least"."""
 LOOKED_THROUGH: Final = 20_000
-"""Scopes in progress among which those are looked for that are tried again."""
+"""Scopes that have been due the longest, among which those in progress are looked for."""
 
 _LIMITS: Final = Limits(statement=5.0, lock=1.0, idle_in_transaction=5.0)
 
@@ -43,11 +43,11 @@ class ConsoleReader:
     # -- what needs a look --------------------------------------------------------------------------------------------
 
     def troubles(self) -> list[Row]:
-        """Scopes that an operator must look at, that wait, or whose last attempt failed; each with its step."""
-        found: list[Row] = []
-        for state in ("on_hold", "failed", "waiting"):
-            found += self._rows(_TROUBLES, {"state": state, "limit": TROUBLES})
-        return found + self._rows(_RETRYING, {"through": LOOKED_THROUGH, "limit": TROUBLES})
+        """Scopes that an operator must look at, that wait, or whose last attempt failed, those that are alike together.
+
+        A row has the `tenants` of scopes with the same kind, key, state, step and reasons, since the first of them.
+        """
+        return self._rows(_TROUBLES, {"limit": TROUBLES})
 
     def pending(self) -> Row:
         """What the destroy guard holds, what lies in quarantine by rule, what waits for its tenant, what has halted."""
@@ -87,15 +87,16 @@ class ConsoleReader:
     def tenants(self, *, level: str | None, state: str | None, after: str, limit: int) -> tuple[list[Row], str | None]:
         """A page of tenants by their id, after the one that is named; and the one to name for the next page.
 
-        Of `limit` tenants with a product at the level, or a scope in the state, those that are in the state as a whole.
+        Of `limit` tenants with a product at the level, or a scope in the state, those that are in the state as a whole;
+        in progress are those that are tried again, and of the scopes that are due the first LOOKED_THROUGH.
         """
         if state is not None and state != "converged":
-            query = _IN_STATE
+            query = _IN_PROGRESS if state == "in_progress" else _IN_TROUBLE
         elif level is not None:
             query = _AT_NO_LEVEL if level == "absent" else _AT_LEVEL
         else:
             query = _ALL
-        values = {"level": level, "state": state, "after": after, "limit": limit}
+        values = {"level": level, "state": state, "after": after, "limit": limit, "through": LOOKED_THROUGH}
         ids = [row["tenant_id"] for row in self._rows(query, values)]
         rows = self._rows(_TENANTS, {"tenants": ids, "states": list(SCOPE_STATES)}) if ids else []
         shown = [
@@ -145,22 +146,16 @@ _POSITION: Final = (
 )
 
 _STEP: Final = (
-    " LEFT JOIN LATERAL (SELECT step, attempt, reason AS step_reason FROM provisioning_steps AS s"
+    " LEFT JOIN LATERAL (SELECT step, reason AS step_reason FROM provisioning_steps AS s"
     " WHERE s.tenant_id = p.tenant_id AND s.kind = p.kind AND s.key = p.key AND s.state IN ('failed', 'blocked',"
     " 'missing') ORDER BY updated_at DESC LIMIT 1) AS s ON true"
 )
-_COLUMNS: Final = (
-    "p.tenant_id, p.kind, p.key, p.state, p.reason, p.obstacle, p.retry_at, p.updated_at, s.step, s.attempt,"
-    " s.step_reason"
-)
+_ALIKE: Final = "p.kind, p.key, p.state, p.reason, p.obstacle, s.step, s.step_reason"
 _TROUBLES: Final = (
-    f"SELECT {_COLUMNS} FROM (SELECT * FROM provisionings WHERE state = %(state)s AND state <> 'converged'"  # noqa: S608
-    f" ORDER BY tenant_id, kind, key LIMIT %(limit)s) AS p{_STEP}"
-)
-_RETRYING: Final = (
-    f"SELECT {_COLUMNS} FROM (SELECT * FROM (SELECT * FROM provisionings WHERE state = 'in_progress'"  # noqa: S608
-    " AND state <> 'converged' ORDER BY tenant_id, kind, key LIMIT %(through)s) AS t"
-    f" WHERE retry_at IS NOT NULL LIMIT %(limit)s) AS p{_STEP}"
+    f"SELECT {_ALIKE}, array_agg(p.tenant_id) AS tenants, min(p.updated_at) AS since, min(p.retry_at) AS retry_at"  # noqa: S608
+    " FROM unnest('{on_hold,failed,waiting,tries}'::text[]) AS t (trouble) CROSS JOIN LATERAL"
+    " (SELECT * FROM provisionings AS p WHERE p.trouble = t.trouble ORDER BY tenant_id, kind, key LIMIT %(limit)s) AS p"
+    f"{_STEP} GROUP BY {_ALIKE}"
 )
 _GUARD: Final = (
     "SELECT coalesce(sum(changes), 0)::bigint AS changes, count(*) AS tenants, min(since) AS since FROM held_by_guard"
@@ -194,9 +189,17 @@ _OF_TENANTS: Final = (
 )
 
 _ALL: Final = "SELECT tenant_id FROM sites_base WHERE tenant_id > %(after)s ORDER BY tenant_id LIMIT %(limit)s"
-_IN_STATE: Final = (
-    "SELECT DISTINCT tenant_id FROM provisionings WHERE state = %(state)s AND state <> 'converged'"
+_IN_TROUBLE: Final = (
+    "SELECT DISTINCT tenant_id FROM provisionings WHERE trouble = %(state)s"
     " AND tenant_id > %(after)s ORDER BY tenant_id LIMIT %(limit)s"
+)
+_IN_PROGRESS: Final = (
+    "SELECT DISTINCT tenant_id FROM ("
+    "(SELECT tenant_id FROM provisionings WHERE trouble = 'tries' AND tenant_id > %(after)s"
+    " ORDER BY tenant_id LIMIT %(limit)s) UNION ALL"
+    " SELECT split_part(scope, ':', 2) FROM (SELECT scope FROM wakes WHERE due_at <= now()"
+    " ORDER BY due_at, number LIMIT %(through)s) AS due) AS both_"
+    " WHERE tenant_id > %(after)s ORDER BY tenant_id LIMIT %(limit)s"
 )
 _AT_LEVEL: Final = (
     "SELECT DISTINCT tenant_id FROM provisionings WHERE kind = 'product' AND level = %(level)s"
@@ -243,7 +246,7 @@ _SAMPLE: Final = (
     " AS read_models, coalesce((SELECT max(position) FROM outbox), 0) - coalesce((SELECT position FROM relay_positions"
     " ORDER BY updated_at DESC LIMIT 1), 0) AS outbox,"
     " (SELECT count(*) FROM (SELECT 1 FROM wakes WHERE due_at <= now() LIMIT 10000) AS d) AS due,"
-    " (SELECT count(*) FROM (SELECT 1 FROM provisionings WHERE state IN ('on_hold', 'failed') AND state <> 'converged'"
+    " (SELECT count(*) FROM (SELECT 1 FROM provisionings WHERE trouble IN ('on_hold', 'failed')"
     " LIMIT 10000) AS f) AS failed FROM high_water_mark AS m"
 )
 _REBUILDS: Final = (

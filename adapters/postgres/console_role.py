@@ -1,8 +1,7 @@
 """The console's role: reads what the console's pages show, changes nothing, and sees no person.
 
 Each database has a group of its own, `NAME_console`, which cannot log in. A session of the console takes it with its
-first message to the server, so that a page that is wrong cannot write, whatever it asks. Temporary tables are allowed:
-the read models of a past moment are computed in them.
+first message to the server, so that a page that is wrong cannot write, whatever it asks.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ def ensure_console_role(url: str) -> str:
         if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is None:
             connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(role))
         on = sql.Identifier(database)
-        connection.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(on, role))
+        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(on, role))
+        connection.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM {}").format(on, role))
         connection.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(role))
         connection.execute(sql.SQL("GRANT {} TO CURRENT_USER WITH SET TRUE").format(role))
         things = connection.execute(

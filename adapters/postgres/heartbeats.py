@@ -1,9 +1,10 @@
 """Heartbeats of the workers: the lag of each worker, and what it waits for.
 
 Every worker writes a row of its own each second, with what it has to say of its lag and of what its loops wait for
-(outage.py), with its version and the newest schema of each event that it reads (upgrade_gate.py). A row that is older
-than `HEARTBEAT_TIMEOUT_SECONDS` (live_workers.py) belongs to a worker that was killed; it is removed when the next
-one of its kind starts. What cannot be written to a database that is away or full is on the worker's card beside it.
+(outage.py), with its version, the newest schema of each event that it reads (upgrade_gate.py), and the newest revision
+of the tables that it knows (schema_revision.py). A row that is older than `HEARTBEAT_TIMEOUT_SECONDS` (live_workers.py)
+belongs to a worker that was killed; it is removed when the next one of its kind starts. What cannot be written to a
+database that is away or full is on the worker's card beside it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from adapters.files.worker_cards import WorkerCard
 from adapters.outage import Outage
 from adapters.postgres.connection import Limits, Session
 from adapters.postgres.live_workers import HEARTBEAT_TIMEOUT_SECONDS
+from adapters.postgres.schema_revision import SCHEMA, known_revisions
 from adapters.postgres.upgrade_gate import schemas_of
 from domain.errors import TenantryError
 from domain.event_registry import REGISTRY, EventRegistry
@@ -54,7 +56,7 @@ class Heartbeat:
         self._outage = Outage(f"the {kind}'s heartbeat")
         self._outages = (*outages, self._outage)
         self._card = card
-        self._reads = Jsonb(schemas_of(registry))
+        self._reads = Jsonb({**schemas_of(registry), SCHEMA: int(known_revisions()[-1])})
         self._state = "starting"
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)

@@ -15,6 +15,7 @@ from psycopg.rows import class_row
 
 from adapters.postgres.connection import connect
 from adapters.postgres.errors import answering
+from adapters.postgres.past import streams_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Arrivals:
     timers: Sequence[tuple[str, datetime]] = ()
 
 
-def arrivals_of(url: str, tenant_id: str, messages: Collection[tuple[str, str]], scopes: Collection[str]) -> Arrivals:
+def arrivals_of(url: str, tenant_id: str, messages: Collection[tuple[str, str]]) -> Arrivals:
     """What came for the tenant: those messages (source, id), what waits, what was refused. Raises Unavailable."""
     with answering(), connect(url) as connection:
         with connection.cursor(row_factory=class_row(Came)) as curs:
@@ -93,7 +94,7 @@ def arrivals_of(url: str, tenant_id: str, messages: Collection[tuple[str, str]],
             waiting = curs.execute(_WAITING, (tenant_id,)).fetchall()
         with connection.cursor(row_factory=class_row(Quarantined)) as curs:
             quarantined = curs.execute(_QUARANTINED, (tenant_id,)).fetchall()
-        timers = connection.execute(_TIMERS, (list(scopes),)).fetchall()
+        timers = connection.execute(_TIMERS, streams_of(tenant_id)).fetchall()
     return Arrivals(came, waiting, quarantined, [(scope, due_at) for scope, due_at in timers])
 
 
@@ -111,5 +112,6 @@ _QUARANTINED: Final = (
     " closed_at, closed_by, closed_reason FROM quarantine WHERE tenant_id = %s ORDER BY number"
 )
 _TIMERS: Final = (
-    "SELECT DISTINCT scope, due_at FROM wakes WHERE scope = ANY (%s::text[]) AND due_at > now() ORDER BY due_at, scope"
+    "SELECT DISTINCT scope, due_at FROM wakes WHERE (scope = ANY (%s::text[]) OR (scope >= %s AND scope < %s)"
+    " OR (scope >= %s AND scope < %s)) AND due_at > now() ORDER BY due_at, scope"
 )

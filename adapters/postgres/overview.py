@@ -39,9 +39,6 @@ _ONE: Final = {
     " (SELECT count(*) FROM incoming) AS seen,"
     " (SELECT count(*) FROM incoming WHERE outcome = 'stale') AS stale,"
     " (SELECT count(*) FROM quarantine WHERE state = 'open' AND rule = 'internal-error') AS internal_errors",
-    "contexts": "SELECT position, (SELECT count(*) FROM contexts WHERE halted IS NOT NULL) AS halted,"
-    " array(SELECT tenant_id FROM contexts WHERE halted IS NOT NULL ORDER BY tenant_id LIMIT 5) AS halted_tenants"
-    " FROM context_log",
     "ahead": "SELECT count(*) AS messages, max(received_at) AS last_at, (array_agg(DISTINCT source))[:5] AS sources"
     " FROM incoming WHERE is_ahead",
     "guard": "SELECT coalesce(sum(changes), 0)::bigint AS awaiting_approval,"
@@ -54,6 +51,12 @@ _ONE: Final = {
     " current_setting('max_connections')::int AS max_connections",
 }
 """What `status` asks, a row each."""
+
+_CONTEXTS: Final = (
+    "SELECT position, (SELECT count(*) FROM contexts WHERE halted IS NOT NULL) AS halted,"
+    " array(SELECT tenant_id FROM contexts WHERE halted IS NOT NULL ORDER BY tenant_id LIMIT 5) AS halted_tenants"
+    " FROM context_log"
+)
 
 _MANY: Final = {
     "projections": "SELECT DISTINCT ON (name) name, min(position) OVER (PARTITION BY name) AS position,"
@@ -82,11 +85,16 @@ _MANY: Final = {
 
 
 def status(url: str) -> Row:
-    """Positions, lags, counts; ages in seconds. Raises Unavailable."""
+    """Positions, lags, counts; ages in seconds. `contexts` is None in a database that awaits their migration.
+
+    Raises Unavailable.
+    """
     with _connect(url) as connection:
         one = {name: _one(connection, query) for name, query in _ONE.items()}
         named = {"configuration": CONFIGURATION_STREAM}
         many = {name: connection.execute(query.encode(), named).fetchall() for name, query in _MANY.items()}
+        has_contexts = _one(connection, "SELECT to_regclass('context_log') IS NOT NULL AS found")["found"]
+        contexts = _one(connection, _CONTEXTS) if has_contexts else None
     last, relay = one["log"]["position"], one["relay"]
     counts = {row["state"]: row["count"] for row in many["scopes"]}
     return {
@@ -94,7 +102,7 @@ def status(url: str) -> Row:
         "database": {"answers": True, **one["database"], "open_longest": next(iter(many["open_longest"]), None)},
         "kafka": many["kafka"],
         "projections": [{**row, "lag": max(0, last - row["position"])} for row in many["projections"]],
-        "contexts": {**one["contexts"], "lag": max(0, last - one["contexts"]["position"])},
+        "contexts": contexts and {**contexts, "lag": max(0, last - contexts["position"])},
         "relay": {"position": relay["position"], "lag": max(0, relay["written"] - relay["position"])},
         "seal": {**one["seal"], "lag": max(0, last - one["seal"]["position"])},
         "saga": {**one["saga"], "oldest_due_seconds": round(one["saga"]["oldest_due_seconds"], 3)},

@@ -9,11 +9,12 @@ both sides are compared one by one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import reduce
+from operator import attrgetter
 from typing import Final
 
 from adapters.postgres.log_reader import LogReader, Unread
@@ -22,7 +23,7 @@ from domain.configuration import STREAM, Adopted, evolve
 from domain.errors import UnreadableEvent, UsageError, problem
 from domain.event import Recorded
 from domain.tenant import state as tenants
-from domain.tenant.events import ChangesApproved, ChangesRejected
+from domain.tenant.events import ChangesApproved, ChangesRejected, TenantCreated
 from domain.times import in_utc
 
 NEARBY: Final = 2_000
@@ -61,8 +62,22 @@ class PastLog(LogReader):
         mine = self._events(_EVENTS_OF_TENANT, (*streams_of(tenant_id), upto))
         own = tenants.stream_of(tenant_id)
         named = {getattr(recorded.event, "customer_id", None) for recorded in mine if recorded.stream == own}
-        theirs = self._events(_EVENTS_OF_STREAMS, ([customers.stream_of(each) for each in named if each], upto))
-        return sorted([*mine, *theirs], key=lambda recorded: recorded.position)
+        theirs = self.events_of_streams({customers.stream_of(each) for each in named if each}, upto)
+        return sorted([*mine, *theirs], key=attrgetter("position"))
+
+    def events_of_streams(self, streams: Iterable[str], upto: int) -> Sequence[Recorded]:
+        """The events of these streams up to a position, in the log's order. Raises UnreadableEvent."""
+        return self._events(_EVENTS_OF_STREAMS, (list(streams), upto))
+
+    def last_events_of(self, tenant_id: str, upto: int, limit: int) -> list[Recorded]:
+        """The last of `events_of`, at most `limit`, in the log's order. Raises UnreadableEvent."""
+        created = self._events(_CREATED, (tenants.stream_of(tenant_id), TenantCreated.TOPIC, upto))
+        theirs = {
+            customers.stream_of(each.event.customer_id) for each in created if isinstance(each.event, TenantCreated)
+        }
+        names, *ranges = streams_of(tenant_id)
+        found = self._events(_LAST_OF_TENANT, ([*names, *theirs], *ranges, upto, limit))
+        return list(reversed(found))
 
     def positions_of(self, tenant_id: str) -> list[int]:
         """The positions of what was recorded of a tenant, without its customers' events."""
@@ -172,11 +187,12 @@ def _rendered(time: datetime) -> str:
     return time.isoformat().replace("+00:00", "Z")
 
 
-def streams_of(tenant_id: str) -> tuple[object, ...]:
+def streams_of(tenant_id: str) -> tuple[list[str], str, str, str, str]:
     """The streams of one tenant: those of its name, and the ranges of its families and its products."""
     kinds = ("tenant", "site", "operator")
-    ranges = (f"{kind}:{tenant_id}{end}" for kind in ("family", "product") for end in ":;")  # `;` comes after `:`
-    return ([f"{kind}:{tenant_id}" for kind in kinds], *ranges)
+    family, product = f"family:{tenant_id}", f"product:{tenant_id}"
+    named = [f"{kind}:{tenant_id}" for kind in kinds]
+    return named, f"{family}:", f"{family};", f"{product}:", f"{product};"  # `;` comes after `:`
 
 
 _EVENTS: Final = "SELECT originator_id, originator_version, topic, state, notification_id, 0 FROM stored_events"
@@ -188,6 +204,12 @@ OF_TENANT: Final = (
 
 _EVENTS_OF_TENANT: Final = (
     f"{_EVENTS} WHERE {OF_TENANT.format('%s::text[]', *('%s',) * 4)} AND notification_id <= %s ORDER BY notification_id"
+)
+_CREATED: Final = f"{_EVENTS} WHERE originator_id = %s AND topic = %s AND notification_id <= %s ORDER BY 5"
+_LAST_OF_TENANT: Final = (
+    # All of the tenant first: the log backwards would be read as far as its last events lie.
+    f"WITH mine AS MATERIALIZED ({_EVENTS} WHERE {OF_TENANT.format('%s::text[]', *('%s',) * 4)}"  # noqa: S608
+    " AND notification_id <= %s) SELECT * FROM mine ORDER BY notification_id DESC LIMIT %s"
 )
 _POSITIONS_OF_TENANT: Final = (
     f"SELECT notification_id FROM stored_events WHERE {OF_TENANT.format('%s::text[]', *('%s',) * 4)}"  # noqa: S608

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from msgspec import Struct
+
 
 @dataclass(frozen=True, slots=True)
 class KafkaPosition:
@@ -19,8 +21,7 @@ class KafkaPosition:
     next_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(Struct, frozen=True):
     """A message that was seen, for good. `digest` is over its canonical content, keyed, so that it cannot be guessed.
 
     `outcome` is recorded, stale, waiting or quarantined; only the last two may still change. `is_ahead`: its own time

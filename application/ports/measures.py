@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-Measure = Literal["message", "step", "append", "webhook", "time_to_open"]
+Measure = Literal["message", "step", "append", "webhook", "time_to_open", "request"]
 """message: how many, by type and outcome. The others: seconds. step: by kind of scope, step, direction, executor and
-outcome. webhook: by method and status class. append and time_to_open: without labels."""
+outcome. webhook: by method and status class. request: by status class. append and time_to_open: without labels."""
 
 Listener = Callable[[Measure, float, tuple[str, ...]], None]
 

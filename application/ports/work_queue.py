@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from msgspec import Struct
+
 from domain.times import moved
 
 CLOCKS_APART: Final = timedelta(minutes=5)
@@ -22,8 +24,7 @@ def latest_end(now: datetime, until: datetime) -> datetime:
     return moved(until, max(until - now, CLOCKS_APART))
 
 
-@dataclass(frozen=True, slots=True)
-class WorkItem:
+class WorkItem(Struct, frozen=True):
     """A scope is due at a time, by its stream name; `customer:ID` fans out to all its tenants, `tenant:ID` to all its
     scopes."""
 

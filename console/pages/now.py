@@ -59,5 +59,5 @@ def is_cut(rows: list[dict[str, Any]]) -> bool:
     """Whether there may be more scopes than were looked at."""
     counts: dict[str, int] = {}
     for row in rows:
-        counts[row["state"]] = counts.get(row["state"], 0) + 1
+        counts[row["state"]] = counts.get(row["state"], 0) + len(row["tenants"])
     return any(count >= TROUBLES for count in counts.values())

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from runtime.compose.parts import Parts
 
 ACTS_LOOKED_THROUGH: Final = 1_000
+REHEARSED: Final = 100
+"""Scopes that are decided on in the rehearsal on the page; the command `runs rehearse` tells the whole."""
 
 Json = dict[str, Any]
 
@@ -41,7 +43,7 @@ def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     data = _data(current, before, hash_ or _hash(current))
     data["settled"] = _settled(parts, hash_) if hash_ not in (None, current.hash) else None
     spelled = command("runs", "approve", *((hash_,) if hash_ and hash_ == current.hash else ()))
-    rehearsal = _rehearsal(parts, current.hash) if data["is_current"] else None
+    rehearsal = _rehearsal(parts, current) if data["is_current"] else None
     return _page({**data, "rehearsal": rehearsal}, spelled, position, extra={"seen": mark, "not_undone": NOT_UNDONE})
 
 
@@ -81,14 +83,14 @@ def _by_name(changes: Iterable[Json]) -> Mapping[tuple[str, int], Json]:
     return {(change["tenant_id"], change["version"]): change for change in changes}
 
 
-def _rehearsal(parts: Parts, hash_: str) -> Json | None:
-    """What the approval would do; nothing where the plan has changed at this moment."""
+def _rehearsal(parts: Parts, current: Plan) -> Json | None:
+    """What the approval would do; nothing where nothing of it can be approved."""
     from runtime.compose.operators import rehearsing_of  # noqa: PLC0415
     from runtime.reports.rehearsal import BECAUSE, rehearsal_data  # noqa: PLC0415
 
     try:
         by = Operator("nobody", channel="console")
-        return rehearsal_data(rehearsing_of(parts).of_plan(hash_, reason=BECAUSE, by=by))
+        return rehearsal_data(rehearsing_of(parts).of_found(current, reason=BECAUSE, by=by, most=REHEARSED))
     except UsageError:
         return None
 
@@ -103,20 +105,27 @@ def _settled(parts: Parts, hash_: str | None) -> Json | None:
 
 
 def plan_at(parts: Parts, position: int) -> Plan:
-    """The plan as it was at a position: of the tenants that await approval now, or that an act concerned since."""
+    """The plan as it was at a position: of the tenants that await approval now, or that were approved since."""
     from domain.tenant.approval import plan  # noqa: PLC0415
     from history import as_of  # noqa: PLC0415
-    from history.acts import acts_in  # noqa: PLC0415
 
     then = parts.configuration_at(position)
-    acts = acts_in(each for each in parts.past.latest_acts(2**62, ACTS_LOOKED_THROUGH) if each.position > position)
-    tenants = {*parts.log.awaiting_approval(), *(act.tenant_id for act in acts if act.tenant_id is not None)}
-    snapshots = [
-        as_of.snapshot_of(tenant_id, parts.past.events_of(tenant_id, position), catalog=then.catalog)
-        for tenant_id in sorted(tenants)
-    ]
+    acts = parts.past.latest_acts(2**62, ACTS_LOOKED_THROUGH)
+    settled = {_settled_tenant(act.stream) for act in acts if act.position > position}
+    tenants = {*parts.log.awaiting_approval(), *(each for each in settled if each is not None)}
+    snapshots = as_of.snapshots_of(
+        tenants, lambda streams: parts.past.events_of_streams(streams, position), catalog=then.catalog
+    )
     time = parts.past.at(str(position), now=_now()).time
     return plan(snapshots, catalog=then.catalog, policy=then.policy, now=time)
+
+
+def _settled_tenant(stream: str) -> str | None:
+    """The tenant, where the stream is a tenant's own: what awaits approval is in no other."""
+    from domain.stream_name import StreamName  # noqa: PLC0415
+
+    name = StreamName.parse(stream)
+    return name.tenant_id if name.kind == "tenant" else None
 
 
 def _now() -> Any:

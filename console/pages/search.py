@@ -20,7 +20,7 @@ def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
 def _address(row: dict[str, object]) -> str | None:
     tenant, position = row.get("tenant_id"), row.get("position")
     if tenant is not None and position is not None:
-        return f"/t/{tenant}/timeline#p{position}"
+        return f"/t/{tenant}/timeline?upto={position}#p{position}"
     if row.get("number") is not None:
         return f"/quarantine?after={int(str(row['number'])) - 1}"
     return f"/t/{tenant}" if tenant is not None else None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from console.desks import ReadingDesk
 from console.page import Ask, ConsolePage, command
-from domain.times import in_utc
 
 if TYPE_CHECKING:
     from adapters.postgres.past import Moment
+    from domain.event import Recorded
     from runtime.compose.parts import Parts
 
 STEPS: Final = ("commerce", "site", "region", "configuration", "identity", "database", "license")
@@ -23,11 +23,12 @@ def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
 
     tenant_id, parts, position = ask.named["tenant"], desk.parts, desk.reads.position()
     at, beside = _moment(parts, ask.get("at")), _moment(parts, ask.get("beside"))
-    data = _state(parts, tenant_id, at)
+    known = _events(parts, tenant_id, at, beside)
+    data = _state(parts, tenant_id, at, known)
     moments = positions_of(parts, tenant_id)
     data["at"] = None if at is None else {"position": at.position, "time": at.time}
     if beside is not None:
-        data |= _beside(parts, tenant_id, data, beside)
+        data |= _beside(data, _state(parts, tenant_id, beside, known), beside)
     extra: Json = {
         "steps": STEPS,
         "moments": moments,
@@ -54,7 +55,15 @@ def _moment(parts: Parts, text: str | None) -> Moment | None:
     return parts.past.at(text, now=utc_now()) if text is not None else None
 
 
-def _state(parts: Parts, tenant_id: str, at: Moment | None) -> Json:
+def _events(parts: Parts, tenant_id: str, *moments: Moment | None) -> Sequence[Recorded]:
+    """What was recorded of the tenant up to the last of the moments; nothing where none is given."""
+    from runtime.reports.tenant import events_until  # noqa: PLC0415
+
+    last = max((each for each in moments if each is not None), key=lambda each: each.position, default=None)
+    return events_until(parts, tenant_id, last) if last is not None else ()
+
+
+def _state(parts: Parts, tenant_id: str, at: Moment | None, known: Sequence[Recorded]) -> Json:
     from runtime.compose.read_models import READ_MODELS  # noqa: PLC0415
     from runtime.reports.tenant import tell, tell_at  # noqa: PLC0415
 
@@ -62,14 +71,17 @@ def _state(parts: Parts, tenant_id: str, at: Moment | None) -> Json:
     if at is None:
         return tell(parts, tenant_id, projections=impersonal)
     shown = {"tenant_id", "desired_state", "actual", *(each.name for each in impersonal)}
-    return {name: value for name, value in tell_at(parts, tenant_id, at).items() if name in shown}
+    return {
+        name: value
+        for name, value in tell_at(parts, tenant_id, at, projections=impersonal, among=known).items()
+        if name in shown
+    }
 
 
-def _beside(parts: Parts, tenant_id: str, data: Json, beside: Moment) -> Json:
+def _beside(data: Json, other: Json, beside: Moment) -> Json:
     """The other moment, and what differs."""
     from history.as_of import differences  # noqa: PLC0415
 
-    other = _state(parts, tenant_id, beside)
     found = differences(other, {name: value for name, value in data.items() if name != "at"})
     changes = [{"where": where, "before": before, "after": after} for where, before, after in found]
     return {"beside": {**other, "at": {"position": beside.position, "time": beside.time}}, "changes": changes}
@@ -120,7 +132,7 @@ def _countdowns(data: Json) -> Iterator[tuple[str, str, Any]]:
             yield name, each.get("reason") or each["state"], each["until"]
     for row in data["provisionings"]:
         if row.get("retry_at"):
-            yield f"{row['kind']} {row['key']}".strip(), "is tried again", in_utc(row["retry_at"]).isoformat()
+            yield f"{row['kind']} {row['key']}".strip(), "is tried again", row["retry_at"]
     for key, product in data["desired_state"]["products"].items():
         expires = (product["license"] or {}).get("value", {}).get("expires_at")
         if expires:

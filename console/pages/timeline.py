@@ -13,7 +13,10 @@ from domain.times import age
 if TYPE_CHECKING:
     from history.timeline import TimelineEntry
 
-ON_A_PAGE: Final = 300
+ON_A_PAGE: Final = 250
+"""Events of one page."""
+LOOKED_THROUGH: Final = 500
+"""Events among which one page looks for those of a kind or a product."""
 GAP_SECONDS: Final = 3600.0
 """A pause that is longer is folded into one line."""
 
@@ -21,27 +24,23 @@ GAP_SECONDS: Final = 3600.0
 def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     from history.timeline import KINDS, chosen  # noqa: PLC0415 - the live page needs no event
     from runtime.compose.process import utc_now  # noqa: PLC0415
-    from runtime.reports.timeline import entries_of, entry_data  # noqa: PLC0415
+    from runtime.reports.timeline import entry_data, last_entries_of  # noqa: PLC0415
 
     tenant_id, parts, position = ask.named["tenant"], desk.parts, desk.reads.position()
     kind, product = known("kind", ask.get("kind"), KINDS), ask.get("product")
     moment = parts.past.at(ask.query["at"], now=utc_now()) if ask.get("at") else None
-    entries = entries_of(parts, tenant_id)
+    events = LOOKED_THROUGH if kind or product else ON_A_PAGE
+    entries, before = last_entries_of(parts, tenant_id, moment=moment, upto=ask.number("upto"), events=events)
     if not entries:
         raise UsageError(problem("tenant-without-messages", tenant=tenant_id))
     until = moment.time if moment is not None else None
-    found = chosen(entries, product=product, kinds=(kind,) if kind else (), until=until)
-    if moment is not None:
-        found = [entry for entry in found if entry.position is None or entry.position <= moment.position]
-    end = min(ask.number("upto") or len(found), len(found))
-    first = max(0, end - ON_A_PAGE)
     sealed = desk.reads.sealed()
-    shown = found[first:end]
+    shown = chosen(entries, product=product, kinds=(kind,) if kind else ())
     data = {
         "tenant_id": tenant_id,
         "entries": [entry_data(entry) for entry in shown],
         "sealed_up_to": sealed,
-        "of": len(found),
+        "before": before,
     }
     spelled = command("timeline", tenant_id, product=product, kind=kind, until=until.isoformat() if until else None)
     return ConsolePage(
@@ -57,7 +56,7 @@ def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
             "kinds": KINDS,
             "kind": kind,
             "product": product,
-            "earlier": ask.address(upto=first) if first else None,
+            "earlier": ask.address(upto=before) if before is not None else None,
         },
     )
 

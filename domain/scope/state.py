@@ -8,9 +8,11 @@ stream at its intent: it fences out workers that slept, and is part of the names
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar, Literal
+
+from msgspec import field
 
 from domain.event import Event, Folded, Origin, Recorded, added_in, omitted, origin_of, stored_as
 from domain.scope.steps import Direction, Level, Scope, Step, StepResult, StepSpec
@@ -230,8 +232,7 @@ class Converged:
     steps: Mapping[Step, StepSpec]
 
 
-@dataclass(frozen=True)
-class Provisioning(Folded):
+class Provisioning(Folded, frozen=True):
     """A scope's actual state as of `version` of its stream."""
 
     scope: Scope

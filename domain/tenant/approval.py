@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -56,7 +57,7 @@ class Change:
     says: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """All changes that await approval now; `events` is what each tenant's changes come to, with what asked for them."""
 
@@ -68,7 +69,7 @@ class Plan:
     def as_dicts(self) -> list[dict[str, Any]]:
         return [asdict(change) for change in self.changes]
 
-    @property
+    @cached_property
     def hash(self) -> str:
         content = json.dumps(self.as_dicts, sort_keys=True, ensure_ascii=False).encode()
         return hashlib.sha256(content).hexdigest()[:16]
@@ -120,7 +121,7 @@ def _decided(
             scope = Scope("product", tenant.id, key)
         case _:
             scope = Scope("site", tenant.id)
-    freed = replace(snapshot, tenant=replace(tenant, pending=()))
+    freed = replace(snapshot, tenant=tenant.but(pending=()))
     if scope.key and scope.key not in catalog:
         return None
     passed = desired_state(scope, freed, catalog=catalog, policy=policy, now=now).passed

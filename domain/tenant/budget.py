@@ -72,7 +72,9 @@ def holds_closing(tenant: Tenant, key: str) -> bool:
 
 def live_products(tenant: Tenant) -> int:
     """How many products are active; none of a tenant that was destroyed."""
-    return 0 if tenant.destroyed else sum(product.activated for product in tenant.products.values())
+    if tenant.destroyed:
+        return 0
+    return len([True for product in tenant.products.values() if product.activated])
 
 
 def with_pending(product: ProductRegisters, pending: Iterable[PendingEvent]) -> ProductRegisters:

@@ -151,7 +151,7 @@ def _product_event(tenant: Tenant, event: ProductEvent, *, type_of: str, now: da
     for each in pending:
         if Write.CONTRADICTS in _against(each, event):
             raise Contradiction(_other_content(tenant, event, "other content, which awaits approval"))
-    is_lower = _repeats_pending(tenant, event, pending, now=now)
+    is_lower = bool(pending) and _repeats_pending(tenant, event, pending, now=now)
     if Write.LANDS in verdicts.values() and not is_lower:
         return event
     return _stale(tenant.id, type_of, event.revision, product=event.product)
@@ -221,16 +221,20 @@ def _check_offer(command: ProductCommand | Activation, catalog: Catalog, tenant:
     catalogue says today, and keeps its edition.
     """
     key = command.product
-    if isinstance(command, (ActivateProduct, Activation)):
-        is_known, editions = key in catalog.products, catalog.products[key].editions if key in catalog.products else {}
-    else:
-        is_known, editions = key in catalog, catalog.editions(key) if key in catalog else {}
+    product = catalog.products.get(key)
+    if product is None and not isinstance(command, (ActivateProduct, Activation)):
+        product = catalog.retired.get(key)
     opens = not isinstance(command, UpdateLicense) or command.status == "active"
     edition = getattr(command, "edition", None)
-    if not is_known and not (key in tenant.products and (edition is None or not opens)):
+    if product is None:
+        if key in tenant.products and (edition is None or not opens):
+            return
         raise Malformed(problem("unknown-product", product=key))
-    if edition is not None and opens and edition not in editions:
-        raise Malformed(problem("unknown-edition", product=key, edition=edition, known=tuple(editions)))
+    if edition is None or not opens or edition in product.editions:
+        return
+    known = product.editions if isinstance(command, (ActivateProduct, Activation)) else catalog.editions(key)
+    if edition not in known:
+        raise Malformed(problem("unknown-edition", product=key, edition=edition, known=tuple(known)))
 
 
 _TYPES: dict[type[ProductCommand], str] = {
@@ -251,7 +255,7 @@ _BODIES: dict[type[ProductCommand], type[ProductEvent]] = {
 
 
 def _body(command: ProductCommand, revision: int | None) -> ProductEvent:
-    return _BODIES[type(command)](**dict(command), revision=revision)
+    return _BODIES[type(command)](**command.__dict__, revision=revision)
 
 
 def _stale(tenant_id: str, type_: str, revision: int | None, product: str | None = None) -> TenantMessageStale:

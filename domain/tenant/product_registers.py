@@ -13,7 +13,6 @@ A write lands, or is passed over, for each register by itself (domain/registers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
@@ -59,8 +58,7 @@ class Purge(Struct, frozen=True):
     families: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ProductRegisters(Folded):
+class ProductRegisters(Folded, frozen=True):
     """What commerce said of one product; `deactivated_at` is where its retention starts.
 
     The epochs of its timers are `present_since` and `licensed_since`: the versions that last wrote those registers, as
@@ -150,8 +148,9 @@ def landing(product: ProductRegisters, event: ProductEvent) -> dict[str, object]
 
 def after(product: ProductRegisters, event: ProductEvent, recorded: Recorded) -> ProductRegisters:
     """The registers of a product after an event that writes some of them."""
-    changes = landing(product, event)
-    for name in tuple(changes):
+    changes: dict[str, object] = {"origin": origin_of(recorded)}
+    for name, register in landing(product, event).items():
+        changes[name] = register
         changes[_WRITTEN_SINCE[name]] = recorded.version
     if "presence" in changes:
         changes["deactivated_at"] = recorded.happened if isinstance(event, ProductDeactivated) else None
@@ -159,7 +158,7 @@ def after(product: ProductRegisters, event: ProductEvent, recorded: Recorded) ->
         changes["expired"] = False
     if event.revision is not None:
         changes["revisioned"] = True
-    return product.but(origin=origin_of(recorded), **changes)
+    return product.but(**changes)
 
 
 def _is_in_force(license_: License, now: datetime) -> bool:

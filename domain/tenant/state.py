@@ -12,16 +12,15 @@ register. The tenant keeps it until it is approved or rejected, or until a later
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeGuard
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from domain.event import Cause, Event, Folded, Origin, Recorded, origin_of
 from domain.registers import Register, written
-from domain.stream_name import StreamName
+from domain.stream_name import stream
 from domain.tenant.closings import PendingEvent, is_same, product_event_of, replaces, request_approval
 from domain.tenant.events import (
     ApprovalRequested,
@@ -84,8 +83,7 @@ class PendingChange(Struct, frozen=True):
     correlation: str
 
 
-@dataclass(frozen=True)
-class Tenant(Folded):
+class Tenant(Folded, frozen=True):
     """A tenant's registers as of `version` of its stream (0: it does not exist yet).
 
     `destroyed_revision` is the highest that a destruction came with: after a restore, repeats of that one stay dead.
@@ -111,7 +109,7 @@ class Tenant(Folded):
 
 
 def stream_of(tenant_id: str) -> str:
-    return str(StreamName("tenant", tenant_id))
+    return stream("tenant", tenant_id)
 
 
 # -- evolve --------------------------------------------------------------------------------------------------------

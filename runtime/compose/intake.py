@@ -11,7 +11,7 @@ from functools import partial
 from adapters.kafka import cloudevents_reader as inbound
 from adapters.kafka import fast_reader
 from adapters.kafka.ports import Consumer, Message, OnAssign
-from adapters.kafka.preserved_messages import preserve, restore
+from adapters.kafka.preserved_messages import KafkaMessage, preserve, restore
 from application.inbound import Inbound, Readable, RefusedMessage, set_aside
 from application.ingest import Lifecycle
 from application.ingest_parts import IntakeLog
@@ -66,7 +66,7 @@ class IncomingMessages:
         """A message on Kafka, as the lifecycle takes it."""
         why = message.undecodable
         read = fast_reader.read(message) if why is None else inbound.unread(message, "undecodable", why)
-        return self._placed(read, message.topic, message.partition, message.offset)
+        return self._placed(message, read, message.topic, message.partition, message.offset)
 
     def reread(self, waiting: WaitingMessage) -> Inbound:
         """A message from the backlog, as it came."""
@@ -74,7 +74,8 @@ class IncomingMessages:
 
     def restored(self, body: bytes, topic: str, partition: int, offset: int) -> Inbound:
         """A stored message through the front door again."""
-        return self._placed(fast_reader.read(restore(body)), topic, partition, offset)
+        message = restore(body)
+        return self._placed(message, fast_reader.read(message), topic, partition, offset)
 
     def refused(self, message: Message, error: Exception) -> Iterator[Inbound]:
         """As what a message is quarantined that met an unexpected error: with all that is known of it; as it came, of
@@ -88,11 +89,16 @@ class IncomingMessages:
             yield set_aside(read, reason)
         unread = inbound.unread(message, INTERNAL_ERROR, reason)
         if message.topic == self._lifecycle_topic:
-            yield self._placed(replace(unread, tenant_id=inbound.tenant_in_key(message)), *place)
-        yield self._placed(unread, *place)
+            yield self._placed(message, replace(unread, tenant_id=inbound.tenant_in_key(message)), *place)
+        yield self._placed(message, unread, *place)
 
     def _placed(
-        self, read: inbound.InboundMessage | inbound.UnreadableMessage, topic: str, partition: int, offset: int
+        self,
+        message: KafkaMessage,
+        read: inbound.InboundMessage | inbound.UnreadableMessage,
+        topic: str,
+        partition: int,
+        offset: int,
     ) -> Inbound:
         keyed = self._digest.copy()  # half the work is done with the key
         keyed.update(read.digest)
@@ -105,8 +111,9 @@ class IncomingMessages:
                 time=read.time,
                 revision=read.revision,
                 command=read.command,
+                tenant_id=read.tenant_id,
                 digest=digest,
-                whole=partial(preserve, read.original),
+                whole=partial(preserve, message),
                 topic=topic,
                 partition=partition,
                 offset=offset,

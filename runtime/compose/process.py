@@ -66,6 +66,12 @@ class Process:
 
         connect(self.endpoints.database_url).close()
 
+    def expect_schema(self) -> None:
+        """Raises Unavailable where the database does not answer, or awaits the migration to this version."""
+        from adapters.postgres.schema_revision import expect_schema  # noqa: PLC0415
+
+        expect_schema(self.endpoints.database_url)
+
 
 def once(make: Callable[[P], T]) -> Callable[[P], T]:
     """A function that makes one thing of the parts of a process, and gives the same thing again."""

@@ -28,10 +28,19 @@ def tell(parts: Parts, tenant_id: str, *, projections: Sequence[Projection] = RE
 
 
 def tell_at(
-    parts: Parts, tenant_id: str, moment: Moment, *, projections: Sequence[Projection] = READ_MODELS
+    parts: Parts,
+    tenant_id: str,
+    moment: Moment,
+    *,
+    projections: Sequence[Projection] = READ_MODELS,
+    among: Sequence[Recorded] | None = None,
 ) -> dict[str, Any]:
-    """The report on a tenant as of the moment; UsageError where there was no tenant of that id."""
-    events, then = events_until(parts, tenant_id, moment), parts.configuration_at(moment.position)
+    """The report on a tenant as of the moment; UsageError where there was no tenant of that id.
+
+    `among`: events of the tenant up to that moment or a later one, where they were read already.
+    """
+    events = events_until(parts, tenant_id, moment, among=among)
+    then = parts.configuration_at(moment.position)
     with parts.engine.connect() as connection:
         return as_of.tell(
             connection,
@@ -44,9 +53,14 @@ def tell_at(
         )
 
 
-def events_until(parts: Parts, tenant_id: str, moment: Moment) -> list[Recorded]:
+def events_until(
+    parts: Parts, tenant_id: str, moment: Moment, *, among: Sequence[Recorded] | None = None
+) -> list[Recorded]:
     """All events of a tenant up to the moment; UsageError where it did not exist then."""
-    events = parts.past.events_of(tenant_id, moment.position)
+    if among is None:
+        events = parts.past.events_of(tenant_id, moment.position)
+    else:
+        events = [recorded for recorded in among if recorded.position <= moment.position]
     if any(isinstance(recorded.event, TenantCreated) for recorded in events):
         return events
     later = parts.past.events_of(tenant_id, parts.past.mark())

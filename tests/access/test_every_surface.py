@@ -92,7 +92,7 @@ LISTENERS = {
     "demo/access.py": "the demo's proxy, authorizer and application: on this machine alone, while it runs",
     "demo/watching.py": "console of the demo, on this machine alone, while it runs",
     "workers/roles.py": "context service of `up`, on this machine alone",
-    "workers/probes.py": "metrics and probes of a worker: on this machine, unless it is set otherwise",
+    "workers/probes.py": "metrics and probes of a worker or service: on this machine, unless it is set otherwise",
 }
 """Callbacks of provisioners have no listener of ours: they come as signed messages on Kafka (ADR 11)."""
 

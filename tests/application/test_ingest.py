@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from application.inbound import Readable, RefusedMessage
@@ -390,7 +390,7 @@ def test_a_message_that_waits_though_its_tenant_is_there_is_let_in_with_the_next
 
 def test_without_a_cause_time_a_message_can_still_be_dated() -> None:
     intake = Intake()
-    late = replace(message("tenant.created", 1), time=intake.clock() + timedelta(hours=1))
+    late = msgspec.structs.replace(message("tenant.created", 1), time=intake.clock() + timedelta(hours=1))
     intake.takes(late)
     assert intake.log.events[0].happened == late.time
 

@@ -12,7 +12,7 @@ NOW = datetime(2026, 11, 29, 2, 14, tzinfo=UTC)
 
 def row(tenant: str, **given: Any) -> dict[str, Any]:
     base: dict[str, Any] = {
-        "tenant_id": tenant,
+        "tenants": [tenant],
         "kind": "product",
         "key": "compass",
         "state": "failed",
@@ -22,9 +22,8 @@ def row(tenant: str, **given: Any) -> dict[str, Any]:
         "reason": None,
         "obstacle": None,
         "retry_at": None,
-        "updated_at": NOW,
+        "since": NOW,
         "step": 7,
-        "attempt": 3,
         "step_reason": None,
     }
     return {**base, **given}
@@ -32,13 +31,23 @@ def row(tenant: str, **given: Any) -> dict[str, Any]:
 
 def test_scopes_of_one_failed_provisioner_are_one_cause_since_the_first() -> None:
     rows = [
-        row(f"t-{number}", reason=f"compass answered 503 for t-{number}", updated_at=NOW + timedelta(seconds=number))
+        row(f"t-{number}", reason=f"compass answered 503 for t-{number}", since=NOW + timedelta(seconds=number))
         for number in range(214)
     ]
     [cause] = causes(rows)
     assert (cause.subject, cause.step, cause.since, len(cause.scopes)) == ("compass", "7 license", NOW, 214)
     assert cause.reason == "compass answered 503 for t-0"
     assert cause.need == "person"
+
+
+def test_tenants_of_one_row_are_scopes_of_one_cause_with_those_of_others() -> None:
+    rows = [
+        row("t-2", tenants=["t-2", "t-4"], reason="slow"),
+        row("t-3", reason="slow", since=NOW - timedelta(hours=1)),
+    ]
+    [cause] = causes(rows)
+    assert [scope.tenant_id for scope in cause.scopes] == ["t-2", "t-3", "t-4"]
+    assert cause.since == NOW - timedelta(hours=1)
 
 
 def test_ids_and_schema_names_do_not_tell_causes_apart_and_status_codes_do() -> None:
@@ -79,5 +88,5 @@ def test_what_needs_a_person_comes_first_and_of_those_the_largest() -> None:
 
 def test_the_id_of_a_cause_stays_when_scopes_join_it() -> None:
     [one] = causes([row("t-1", reason="no disk")])
-    [more] = causes([row("t-2", reason="no disk", updated_at=NOW - timedelta(hours=1)), row("t-1", reason="no disk")])
+    [more] = causes([row("t-2", reason="no disk", since=NOW - timedelta(hours=1)), row("t-1", reason="no disk")])
     assert one.id == more.id

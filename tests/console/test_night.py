@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import psycopg
+import pytest
 
-from domain.errors import Unreachable
+from console.pages import timeline
+from domain.errors import Retryable, Unreachable
 from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, failure, raises
 from tests.cli.test_guard import six_deactivated
 from tests.console.asking import Browser
@@ -52,11 +55,41 @@ def test_a_scope_that_waits_names_what_it_waits_for_and_has_no_act(desk: Desk, b
     assert all("act=retry" not in browser.get(f"/cause/{cause['id']}").text for cause in waiting)
 
 
+def test_a_scope_that_is_tried_again_has_a_countdown(desk: Desk, browser: Browser) -> None:
+    desk.world.faults = raises(Retryable("disk full", delay=timedelta(hours=1)))
+    desk.work()
+    page = browser.get(f"/t/{TENANT}")
+    assert page.status == 200
+    assert "is tried again" in page.text
+    tried = [cause for cause in browser.get("/now.json").json["causes"] if cause["need"] == "tries"]
+    assert [cause["reason"] for cause in tried] == ["disk full"]
+    listed = browser.get("/tenants.json?state=in_progress").json["tenants"]
+    assert [row["tenant_id"] for row in listed] == [TENANT]
+
+
+def test_a_long_timeline_is_read_in_parts_which_leave_nothing_out(
+    desk: Desk, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure(desk)
+    desk.work()
+    whole = browser.get(f"/t/{TENANT}/timeline.json").json["entries"]
+    monkeypatch.setattr(timeline, "ON_A_PAGE", 4)
+    parts, address = [], f"/t/{TENANT}/timeline.json"
+    while True:
+        part = browser.get(address).json
+        parts.append(part["entries"])
+        if part["before"] is None:
+            break
+        address = f"/t/{TENANT}/timeline.json?upto={part['before']}"
+    assert len(parts) > 3
+    assert [entry for part in reversed(parts) for entry in part] == whole
+
+
 def test_the_timeline_has_the_commands_entries_with_position_seal_and_cause(desk: Desk, browser: Browser) -> None:
     desk.work()
     shown = browser.get(f"/t/{TENANT}/timeline.json").json
     said = [desk_line for desk_line in desk.says("timeline", TENANT, "--json").splitlines() if desk_line]
-    assert len(shown["entries"]) == len(said) == shown["of"]
+    assert len(shown["entries"]) == len(said)
     desk.says("audit", "seal")
     page = browser.get(f"/t/{TENANT}/timeline").text
     assert "not sealed yet" not in page
@@ -151,11 +184,14 @@ def test_a_search_finds_by_each_form_of_a_name(desk: Desk, browser: Browser) -> 
         connection.execute("INSERT INTO context_hosts VALUES ('acme.tenantry.example', %s, 1)", (TENANT,))
     assert ("tenant", f"/t/{TENANT}") in finds("acme")
     assert ("tenant", f"/t/{TENANT}") in finds("ACME.tenantry.ex")
-    assert finds(str(event.position)) == [("event", f"/t/{TENANT}/timeline#p{event.position}")]
-    assert ("event", f"/t/{TENANT}/timeline#p{event.position}") in finds(str(event.id))
+    place = ("event", f"/t/{TENANT}/timeline?upto={event.position}#p{event.position}")
+    assert finds(str(event.position)) == [place]
+    assert place in finds(str(event.id))
     assert ("message", None) in finds("tenantry.lifecycle/0/1")
     assert ("message", None) in finds("m-1")
-    assert ("event", f"/t/{TENANT}/timeline#p{event.position}") in finds(f"{JIRA}/2/ensure/{event.version}")
+    assert ("event", f"/t/{TENANT}/timeline?upto={event.position}#p{event.position}") in finds(
+        f"{JIRA}/2/ensure/{event.version}"
+    )
     assert ("scope", f"/t/{TENANT}") in finds(JIRA)
     assert finds("nothing-of-that-name") == []
     assert browser.get("/search?q=%00").status == 200

@@ -104,6 +104,18 @@ def test_acts_and_settlements_are_found_by_the_index_of_acts(filled: str) -> Non
     assert all("stored_events_acts_idx" in plan for plan in acts)
 
 
+def test_a_scope_that_begins_and_converges_writes_no_index(filled: str) -> None:
+    with psycopg.connect(filled) as connection:
+        for outcome in ("NULL", "'converged'"):
+            connection.execute(f"UPDATE provisionings SET outcome = {outcome} WHERE tenant_id = 't-1'".encode())
+        connection.execute("UPDATE provisionings SET outcome = 'on_hold' WHERE tenant_id = 't-2'")
+        row = connection.execute(
+            "SELECT pg_stat_get_xact_tuples_updated(c), pg_stat_get_xact_tuples_hot_updated(c)"
+            " FROM (SELECT 'provisionings'::regclass AS c) AS c"
+        ).fetchone()
+    assert row == (3, 2), "an index on what changes with each step is written again and again"
+
+
 def test_a_statement_without_an_index_is_found(filled: str) -> None:
     reader = Explaining(filled)
     reader.plans = {}

@@ -595,7 +595,7 @@ def test_the_longest_source_and_id_of_a_message_fit_into_the_index_that_knows_th
     source, id_ = (
         "".join(chr(dice.randrange(0x21, 0x7F)) for _ in range(most)) for most in (MAX_SOURCE_BYTES, MAX_ID_BYTES)
     )
-    seen = replace(incoming(id_), source=source)
+    seen = msgspec.structs.replace(incoming(id_), source=source)
     message = replace(waiting(id_), source=source)
     log.record(UnitOfWork(incoming=[seen], waiting=[message]))
     assert log.known([(source, id_)]) == {(source, id_): b"d"}

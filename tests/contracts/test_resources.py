@@ -196,7 +196,7 @@ def test_what_was_made_is_listed_by_kind_and_its_scope_owns_all_of_it(
 
 
 def test_nothing_of_it_is_another_tenants(world: World, made: Made) -> None:
-    others = [replace(actual, scope=scope._replace(tenant_id=new_tenant_id())) for scope, actual in made.scopes.items()]
+    others = [actual.but(scope=scope._replace(tenant_id=new_tenant_id())) for scope, actual in made.scopes.items()]
     theirs = set().union(*(world.resources.owned(actual) for actual in others))
     assert not {world.resources.identity(thing) for thing in made.things} & theirs
 
@@ -204,7 +204,7 @@ def test_nothing_of_it_is_another_tenants(world: World, made: Made) -> None:
 def test_a_step_that_was_only_started_owns_what_it_may_have_made(world: World, made: Made) -> None:
     scope = made.order.scope
     ensured = replace(made.scopes[scope].steps[made.order.step], result=None, done=False)
-    actual = replace(made.scopes[scope], steps={made.order.step: ensured})
+    actual = made.scopes[scope].but(steps={made.order.step: ensured})
     assert {world.resources.identity(thing) for thing in made.things} <= world.resources.owned(actual)
     assert world.resources.observe([replace(made.snapshot(), scopes={scope: actual})]).seen == ()
 

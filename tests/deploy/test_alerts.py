@@ -31,6 +31,17 @@ def test_the_alert_rules_are_valid() -> None:
     assert promtool("check", "rules", "alerts.yml").returncode == 0
 
 
+def test_each_alert_fires_in_a_test_and_is_named_there() -> None:
+    alerts = {
+        line.split()[-1]
+        for line in PROMETHEUS.joinpath("alerts.yml").read_text().splitlines()
+        if line.strip().startswith("- alert: ")
+    }
+    lines = PROMETHEUS.joinpath("alerts_test.yml").read_text().splitlines()
+    fires = [line for line in lines if "value: 1}" in line and "alertname=" in line]
+    assert {line.split('alertname="')[1].partition('"')[0] for line in fires} == alerts
+
+
 def test_each_alert_has_a_severity_and_a_remedy() -> None:
     lines = PROMETHEUS.joinpath("alerts.yml").read_text().splitlines()
     count = sum(line.strip().startswith("- alert: ") for line in lines)

@@ -134,6 +134,7 @@ def message(
         time=time,
         revision=revision,
         command=said,
+        tenant_id=getattr(said, "tenant_id", None),
         digest=digest,
         whole=lambda: body,
         topic="tenantry.lifecycle",

@@ -76,7 +76,7 @@ def test_a_missing_database_is_held_and_never_given_up_however_low_its_wish_was(
     assert family.converged is not None
     at: dict[str, Any] = {"step": Step.DATABASE, "direction": "ensure", "generation": family.version + 2}
     lost = after(
-        replace(family, converged=replace(family.converged, level="closed")),
+        family.but(converged=replace(family.converged, level="closed")),
         missing,
         StepStarted(**of(JIRA_FAMILY), **at, spec=closed),
         StepFailed(**of(JIRA_FAMILY), **at, attempt=1, reason="data_missing"),
@@ -102,7 +102,7 @@ def test_an_abandoned_database_goes_when_no_entitlement_lies_in_it_any_more() ->
     without: dict[Step, Ensured] = {
         step: ensured for step, ensured in product.steps.items() if step is not Step.LICENSE
     }
-    snapshot = replace(snapshot, scopes={**snapshot.scopes, JIRA_SCOPE: replace(product, steps=without)})
+    snapshot = replace(snapshot, scopes={**snapshot.scopes, JIRA_SCOPE: product.but(steps=without)})
     action = next_of_family()
     assert isinstance(action, Start)
     assert (action.step, action.direction) == (Step.DATABASE, "remove")

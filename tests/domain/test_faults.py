@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 import pytest
 
 from application.inbound import Readable
@@ -43,7 +43,7 @@ def of_tenant(tenant_id: str) -> Callable[[Any], bool]:
 
 def numbered(*messages: Readable) -> list[Readable]:
     """Each at a place of its own, as on Kafka."""
-    return [replace(each, offset=number) for number, each in enumerate(messages)]
+    return [msgspec.structs.replace(each, offset=number) for number, each in enumerate(messages)]
 
 
 def a_batch(revision: int | None = None) -> list[Readable]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adapters.kafka import cloudevents_reader as inbound
 from adapters.kafka.cloudevents_writer import to_structured
-from adapters.kafka.preserved_messages import Preserved
+from adapters.kafka.preserved_messages import Preserved, preserve
 from adapters.postgres.arrays import timestamps
 from adapters.postgres.event_mapper import EventMapper
 from adapters.postgres.message_history import Arrivals
@@ -89,7 +89,8 @@ def message(type_: str, number: int, time: str, **data: Any) -> Readable:
     )
     value = value.replace(NOW.isoformat().encode(), time.encode()).replace(b"2026-06-01T00:00:00Z", time.encode())
     assert time.encode() in value
-    read = inbound.read(Preserved(TENANT.encode(), value, headers))
+    preserved = Preserved(TENANT.encode(), value, headers)
+    read = inbound.read(preserved)
     assert isinstance(read, inbound.InboundMessage), read.explanation
     return Readable(
         source=read.source,
@@ -98,8 +99,9 @@ def message(type_: str, number: int, time: str, **data: Any) -> Readable:
         time=read.time,
         revision=read.revision,
         command=read.command,
+        tenant_id=read.tenant_id,
         digest=read.digest,
-        whole=lambda: read.body,
+        whole=lambda: preserve(preserved),
         topic="tenantry.lifecycle",
         partition=0,
         offset=number,

@@ -206,7 +206,7 @@ class MemoryEventLog:
             self.quarantine[discarded.number].state = "discarded"
         for incoming in recording.incoming:
             seen = self.incoming.setdefault((incoming.source, incoming.id), Seen(incoming))
-            seen.incoming = replace(seen.incoming, outcome=incoming.outcome, is_ahead=incoming.is_ahead)
+            seen.incoming = msgspec.structs.replace(seen.incoming, outcome=incoming.outcome, is_ahead=incoming.is_ahead)
         for key, repeats in recording.duplicates.items():
             if key in self.incoming:
                 self.incoming[key].duplicates += repeats

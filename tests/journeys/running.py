@@ -103,12 +103,20 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 class Running:
-    """One `tenantry up` on a data directory. May be killed and started again."""
+    """One `tenantry up` on a data directory. May be killed and started again. `root` is the checkout that it runs."""
 
-    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None, *, module: str = "cli.main") -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        module: str = "cli.main",
+        root: Path = ROOT,
+    ) -> None:
         self.data_dir = data_dir
         self.settings = dict(settings or {})
         self.module = module
+        self.root = root
         self.said: dict[str, Any] = {}
         self._mark = uuid4().hex
         self._process: subprocess.Popen[bytes] | None = None
@@ -137,8 +145,8 @@ class Running:
         with stderr.open("ab") as file:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self.module, "up", "--json", "--data-dir", str(self.data_dir)],
-                env={**environment(self.settings), "JOURNEY": self._mark},
-                cwd=ROOT,
+                env={**environment(self.settings), "PYTHONPATH": str(self.root), "JOURNEY": self._mark},
+                cwd=self.root,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=file,

@@ -26,7 +26,7 @@ from demo.oracle import Disagreement, compare, expect
 from demo.reading import Refused, read_event
 from domain.errors import Unavailable
 from tests.fakes.provisioner import SECRET, Provisioner, serving
-from tests.journeys.running import Result, Running, tenantry
+from tests.journeys.running import ROOT, Result, Running, tenantry
 from tests.outages.load import Kept, Load, Stream, Topics
 from tests.outages.servers import Broker, DatabaseServer
 from tests.outages.wire import Wire
@@ -63,12 +63,13 @@ SELECT (SELECT coalesce(sum(next_offset), 0) FROM kafka_positions)::bigint,
 
 
 class Installation:
-    """Use as a context manager."""
+    """Use as a context manager. `root` is the checkout whose `up` runs."""
 
-    def __init__(self, *, seed: int = 1, module: str = "cli.main", rate: float = 10) -> None:
+    def __init__(self, *, seed: int = 1, module: str = "cli.main", rate: float = 10, root: Path = ROOT) -> None:
         self._closing = ExitStack()
         self._seed = seed
         self._module = module
+        self._root = root
         self._rate = rate
         self.wave = 1
         self.asleep = ""
@@ -113,7 +114,7 @@ class Installation:
             ],
             default_region="eu",
         )
-        self.up = enter(Running(directory / "data", self._settings(directory), module=self._module))
+        self.up = enter(Running(directory / "data", self._settings(directory), module=self._module, root=self._root))
         self.topics = Topics(self.broker.bootstrap)
 
     def _settings(self, directory: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters.outage import Outage
+from domain.errors import Unavailable
 from workers.probes import STUCK_SECONDS
 from workers.watchdog import watched
 
@@ -52,6 +53,18 @@ def test_a_loop_that_is_stuck_no_longer_tells_the_watchdog(systemd: tuple[socket
     loop.moved_at -= STUCK_SECONDS + 1
     with watched(Heart(), loop, environment):
         assert heard(listener, 2) == ["READY=1"]
+
+
+def test_a_worker_that_waits_before_it_is_ready_asks_for_more_time_and_does_not_stop(
+    systemd: tuple[socket.socket, dict[str, str]],
+) -> None:
+    listener, environment = systemd
+    heart, loop = Heart(), Outage("the relay")
+    heart.is_ready = False
+    loop.goes_on(Unavailable("run the migration", why="not-migrated"))
+    with watched(heart, loop, environment):
+        assert heard(listener, 4) == ["WATCHDOG=1", "EXTEND_TIMEOUT_USEC=60000000"] * 2
+    assert "STOPPING=1" not in heard(listener, 9)
 
 
 def test_nothing_is_told_where_nobody_asked() -> None:

@@ -178,7 +178,7 @@ def test_nor_one_that_was_laid_down_by_somebody_else_before_the_catalogue_change
     step = product.steps[Step.LICENSE]
     assert isinstance(step.result, LicenseResult)
     elsewhere = replace(step, result=msgspec.structs.replace(step.result, location=location))
-    moved = replace(product, steps={**product.steps, Step.LICENSE: elsewhere})
+    moved = product.but(steps={**product.steps, Step.LICENSE: elsewhere})
     world = replace(as_it_should_be(snapshot), entitlements={})
     assert found(world, snapshot) == [(str(JIRA_SCOPE), Step.LICENSE, "missing")]
     assert found(world, replace(snapshot, scopes={**snapshot.scopes, JIRA_SCOPE: moved})) == []
