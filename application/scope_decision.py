@@ -9,7 +9,21 @@ from application.ports.resources import Order
 from application.ports.work_queue import Lease, WorkItem
 from application.stream_cache import State
 from application.unit_of_work import UnitOfWork
+from domain.event import Origin
+from domain.scope.desired import DesiredState
+from domain.scope.next_action import Blockers
+from domain.scope.snapshot import TenantSnapshot
 from domain.scope.steps import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a decision goes by, found once at `now`: nothing of it changes while steps are ensured (`leaves_aim`)."""
+
+    desired: DesiredState
+    blockers: Blockers
+    origin: Origin | None
+    now: datetime
 
 
 @dataclass(slots=True)
@@ -24,8 +38,17 @@ class Decision:
     after: dict[str, State] = field(default_factory=dict)
     """The streams that the turn adds to, as they are once it is recorded."""
 
+    aim: Aim | None = None
+
+    snapshot: TenantSnapshot | None = None
+    """The tenant as it is once the intent of `order` is recorded."""
+
     opened_after: timedelta | None = None
     """How long after the event that asked for it the product is open; None where it opens nothing."""
+
+    def asks_for(self, order: Order, snapshot: TenantSnapshot) -> None:
+        """An effect follows."""
+        self.order, self.snapshot = order, snapshot
 
     def due_again(self, at: datetime | None) -> None:
         """The scope is due again at that time, if there is one."""

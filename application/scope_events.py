@@ -15,7 +15,17 @@ from domain.scope.desired import DesiredState
 from domain.scope.next_action import Converge, Fail, PutOnHold, Resume
 from domain.scope.purges import data_lost
 from domain.scope.snapshot import TenantSnapshot
-from domain.scope.state import Intent, ScopeConverged, ScopeEvent, ScopeFailed, ScopePutOnHold, ScopeResumed
+from domain.scope.state import (
+    Intent,
+    Provisioning,
+    ScopeConverged,
+    ScopeEvent,
+    ScopeFailed,
+    ScopePutOnHold,
+    ScopeResumed,
+    StepCompleted,
+    StepStarted,
+)
 from domain.scope.steps import RegionResult, Scope, SiteSpec, Step, StepResult
 from domain.stream_name import ObstacleName
 
@@ -57,6 +67,13 @@ def origin_of(scope: Scope, snapshot: TenantSnapshot, catalog: Catalog) -> Origi
         if origin is not None and (latest is None or origin.time > latest.time):
             latest = origin
     return latest
+
+
+def leaves_aim(event: ScopeEvent, before: Provisioning, after: Provisioning) -> bool:
+    """Whether desired state, blockers and origin are what they were: a step that is ensured changes none of them,
+    but for a database that was missing."""
+    is_ensured = isinstance(event, StepStarted | StepCompleted) and event.direction == "ensure"
+    return is_ensured and (before.data_missing, before.abandoned) == (after.data_missing, after.abandoned)
 
 
 def opened_after(scope: Scope, recorded: Recorded, snapshot: TenantSnapshot, catalog: Catalog) -> timedelta | None:

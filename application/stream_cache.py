@@ -8,7 +8,7 @@ it finds a version conflict, and decides again on a fresh one.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from application.ports.event_log import EventStreams
@@ -117,3 +117,16 @@ def evolve(state: State, recorded: Recorded) -> State:
             return provisioning.evolve(state, recorded)
         case Adopted():
             return configurations.evolve(state, recorded)
+
+
+def streams_of(tenant: Tenant, scopes: Mapping[Scope, str]) -> Iterator[str]:
+    """The streams of the tenant, its customer and its scopes, as far as it is known."""
+    yield tenants.stream_of(tenant.id)
+    if tenant.exists:
+        yield customers.stream_of(customer_id_of(tenant))
+    yield from scopes.values()
+
+
+def customer_id_of(tenant: Tenant) -> str:
+    assert tenant.attributes is not None
+    return tenant.attributes.value.customer_id

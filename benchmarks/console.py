@@ -27,8 +27,8 @@ TENANTS: Final = 1_000_000
 WATCHERS: Final = 200
 COMMITS: Final = 100
 ASKED: Final = 30
-TURNS: Final = 10
-"""Pairs of turns of the intake in a run."""
+TURNS: Final = 20
+"""Turns of the intake of each kind, in a run."""
 
 
 def run(*, runs: int, quick: bool = False, tenants: int | None = None, store: Path | None = None) -> Result:
@@ -53,6 +53,7 @@ def run(*, runs: int, quick: bool = False, tenants: int | None = None, store: Pa
         "page_p99_ms": round(max(p99 for _, p99 in pages.values()), 1),
         "ingest_cost": round(cost.of("watched"), 4),
         "ingest_cost_of_metrics": round(cost.of("metrics"), 4),
+        "ingest_noise": round(cost.of("again"), 4),
         "ingest_us": {name: round(median(values), 1) for name, values in cost.by_name.items()},
         "pages": {path: [round(each, 1) for each in values] for path, values in pages.items()},
         "tenants": size,
@@ -89,6 +90,7 @@ def _known(console: Served) -> Mapping[str, Any]:
 
 def _addresses(url: str, known: Mapping[str, Any], size: int, number: int) -> dict[str, str]:
     tenant, veteran = tenant_id((number * 7919 + 5) % size), tenant_id(VETERAN)
+    others = [tenant_id((number * 20 + each) % size) for each in range(20)]
     first, last, event = _moments(url, tenant)
     _, lately, _ = _moments(url, veteran)
     middle = _middle(url, veteran) + number
@@ -100,11 +102,13 @@ def _addresses(url: str, known: Mapping[str, Any], size: int, number: int) -> di
         "/t/ID": f"/t/{tenant}",
         "/t/ID?at": f"/t/{tenant}?at={first}",
         "/t/ID?beside": f"/t/{tenant}?at={last}&beside={first}",
+        "/t/ID/explain": f"/t/{tenant}/explain",
         "/t/ID/timeline": f"/t/{tenant}/timeline",
         "/t/ID/timeline?at": f"/t/{tenant}/timeline?at={last}",
         "/t/OLD": f"/t/{veteran}",
         "/t/OLD?at": f"/t/{veteran}?at={middle}",
         "/t/OLD?beside": f"/t/{veteran}?at={lately}&beside={middle}",
+        "/t/OLD/explain": f"/t/{veteran}/explain",
         "/t/OLD/timeline": f"/t/{veteran}/timeline",
         "/t/OLD/timeline?at": f"/t/{veteran}/timeline?at={middle}",
         "/t/OLD/timeline?kind": f"/t/{veteran}/timeline?kind=came",
@@ -126,6 +130,7 @@ def _addresses(url: str, known: Mapping[str, Any], size: int, number: int) -> di
         "/changes": "/changes?since=1h",
         "/health": "/health",
         "/rehearse": f"/rehearse?act=retry&cause={known['cause']}",
+        "/rehearse?scope": "/rehearse?act=ensure&" + "&".join(f"scope=product:{each}:{PRODUCT}" for each in others),
         "/search": f"/search?q={tenant}",
         "/search?place": f"/search?q=tenantry.lifecycle/3/{number}",
         "/search?host": f"/search?q=site-{tenant[:8]}",

@@ -1,11 +1,13 @@
 """Cost of the console's benchmark: what a message takes the intake in CPU time, with metrics and watchers and without.
 
 One process takes messages in for all turns, short ones, with and without in a changing order: what disturbs the machine
-for a while disturbs both of a pair. What counts is the median over the pairs.
+for a while disturbs both of a pair. What counts is the median over the pairs. Messages that are taken in alone a second
+time tell how much of it is noise.
 """
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import resource
 from collections.abc import Iterator, Mapping
@@ -26,9 +28,12 @@ from runtime.metrics import WorkerMetrics
 
 BATCH: Final = 500
 IN_A_TURN: Final = 2
+"""Batches."""
+WARM: Final = 5
+"""Turns before those that count."""
 
-Kind = Literal["watched", "metrics", "alone"]
-"""With metrics and watchers, with metrics, with neither."""
+Kind = Literal["watched", "metrics", "again", "alone"]
+"""With metrics and watchers, with metrics, with neither, and with neither: what the others are compared with."""
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
@@ -38,7 +43,7 @@ _SPAWN: Final = multiprocessing.get_context("spawn")
 class Cost:
     """µs of CPU a message, one a turn."""
 
-    by_name: Mapping[Kind, list[float]] = field(default_factory=lambda: {"watched": [], "metrics": [], "alone": []})
+    by_name: Mapping[Kind, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
 
     def of(self, kind: Kind) -> float:
         """The cost of a kind, as a ratio to `alone`."""
@@ -46,10 +51,11 @@ class Cost:
 
 
 def measure_ingest(url: str, console: Served, watchers: int, size: int, turns: int) -> Cost:
-    """`turns` of each kind, after one that warms up."""
+    """`turns` of each kind."""
     cost = Cost()
     with _an_intake(url, size) as intake, _watchers(console, watchers) as watch:
-        intake.turn("alone")
+        for _ in range(WARM):
+            intake.turn("alone")
         for number in range(turns):
             for kind in KINDS if number % 2 else reversed(KINDS):
                 watch(kind == "watched")
@@ -118,8 +124,9 @@ def _intakes(url: str, size: int, orders: Any) -> None:
         lifecycle, read = lifecycle_of(ours), messages_of(ours).read
         while True:
             kind = orders.recv()
-            stop = listen(metrics.listener) if kind != "alone" else lambda: None
+            stop = listen(metrics.listener) if kind in ("watched", "metrics") else lambda: None
             spent = 0.0
+            gc.collect()  # or it would be somebody's turn
             for _ in range(IN_A_TURN):
                 tenants = [tenant_id((revision + n) * 31 % size) for n in range(BATCH)]
                 given = [

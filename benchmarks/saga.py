@@ -8,27 +8,24 @@ queue; the better one counts. The peer is a workflow of seven steps (workflows.p
 
 Beside it, by ours alone:
 - the rate with the executors of the embedded topology, which make schemas and roles, and that of a bare script;
-- ten thousand scopes due at once: the memory of the provisioner, and how long the last waits for its first step;
-- a whole `tenantry up` and 20 activations a second: from the call that produces the message to the convergence.
+- a hundred thousand scopes due at once: the memory of the provisioner, and how long the last waits for its first step;
+- the time of an activation, of which there are 20 a second (activation.py).
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from statistics import median, quantiles
-from threading import Thread
-from typing import Any, Final
+from statistics import median
+from typing import Final
 from uuid import uuid4
 
 import psycopg
 
 from adapters.embedded.postgres import EmbeddedPostgres
-from adapters.kafka.clients import KafkaPythonProducer, Message
+from adapters.kafka.clients import Message
 from adapters.resources.commerce import Commerce
 from adapters.resources.configuration import Configurations
 from adapters.resources.entitlement import licensed
@@ -37,6 +34,7 @@ from adapters.resources.identities import Identities
 from adapters.resources.membership import MembershipSet
 from application.ports.resources import LiesOn, Order, StepExecutor
 from benchmarks import bare_shards, workflows
+from benchmarks.activation import HEADERS, PRODUCT, RATE, SECONDS, TOPIC, activations, created
 from benchmarks.harness import (
     Result,
     in_turns,
@@ -48,8 +46,7 @@ from benchmarks.harness import (
     settle,
     together,
 )
-from benchmarks.latency import running
-from benchmarks.population import NOW, parts
+from benchmarks.population import parts
 from domain.scope.state import StepStarted
 from domain.scope.steps import (
     DatabaseResult,
@@ -71,17 +68,10 @@ from workers.roles import limits_of
 
 TENANTS: Final = 1_000
 LOCAL_TENANTS: Final = 200
-SCOPES: Final = 10_000
+SCOPES: Final = 100_000
 SCOPES_OF_A_TENANT: Final = 3
 ONE_BY_ONE, AT_ONCE = 150, 600
-RATE: Final = 20
-SECONDS: Final = 20.0
-PRODUCT: Final = "compass"
-HEADERS: Final = (("content-type", b"application/cloudevents+json"),)
-TOPIC: Final = "tenantry.lifecycle"
 QUIET_SECONDS: Final = 1.0
-LATE: Final = 500
-"""Positions that may be committed after higher ones."""
 
 
 def run(*, runs: int, quick: bool = False) -> Result:
@@ -112,7 +102,7 @@ def run(*, runs: int, quick: bool = False) -> Result:
         progress(f"saga, local executors: {median(real):,.0f}/s, a bare script: {median(bare):,.0f}/s")
         many = rate(postgres, scopes // SCOPES_OF_A_TENANT + 1)
         progress(f"saga, {scopes:,} scopes due: {many.rss_mib:.0f} MiB, longest wait {many.longest_wait:.1f} s")
-    p50s, p99s = latencies(runs, seconds=1.0 if quick else SECONDS)
+    activated = activations(runs, seconds=1.0 if quick else SECONDS)
     return result(
         "saga",
         compared,
@@ -128,10 +118,11 @@ def run(*, runs: int, quick: bool = False) -> Result:
         local_runs=[round(each, 1) for each in real],
         local_bare=round(median(bare), 1),
         local_ratio=round(median(real) / median(bare), 2),
-        activated_p50_ms=round(median(p50s)),
-        activated_p99_ms=round(median(p99s)),
-        activated_p99_runs=[round(each) for each in p99s],
+        activated_p50_ms=round(median(activated.p50s)),
+        activated_p99_ms=round(median(activated.p99s)),
+        activated_p99_runs=[round(each) for each in activated.p99s],
         activated_rate=RATE,
+        activated_stages_ms={name: [round(p50), round(p99)] for name, (p50, p99) in activated.stages.items()},
         scopes_due=scopes,
         scopes_due_rate=round(many.rate, 1),
         longest_wait_seconds=round(many.longest_wait, 1),
@@ -299,102 +290,3 @@ def _database(order: Order) -> DatabaseResult:
         schema_name=place,
         roles=roles,
     )
-
-
-# -- a whole Tenantry ----------------------------------------------------------------------------------------------
-
-
-def latencies(runs: int, *, seconds: float) -> tuple[list[float], list[float]]:
-    """Median and 99th percentile of each run, in ms from `product.activated` to the convergence of the product."""
-    p50s, p99s = list[float](), list[float]()
-    with running() as (ready, _):
-        _activate(ready, 1.0)
-        for number in range(1, runs + 1):
-            found = _activate(ready, seconds)
-            p50s.append(median(found))
-            p99s.append(quantiles(found, n=100)[98])
-            progress(f"activated, run {number} of {runs}: p50 {p50s[-1]:.0f} ms, p99 {p99s[-1]:.0f} ms")
-    return p50s, p99s
-
-
-def _activate(ready: Mapping[str, Any], seconds: float) -> list[float]:
-    tenants = [str(uuid4()) for _ in range(int(RATE * seconds))]
-    producer = KafkaPythonProducer(ready["kafka_bootstrap"])
-    sites, products = dict[str, float](), dict[str, float]()
-    for_sites = Thread(target=partial(_watch, ready["database_url"], len(tenants), sites, kind="site"))
-    for_sites.start()
-    for tenant in tenants:
-        key, value = created(tenant)
-        producer.send(TOPIC, key=key, value=value, headers=HEADERS)
-    producer.flush()
-    for_sites.join()
-    for_products = Thread(target=partial(_watch, ready["database_url"], len(tenants), products, kind="product"))
-    for_products.start()
-    time.sleep(1)  # what the sites have left to do is not what is timed
-    produced: dict[str, float] = {}
-    start = time.monotonic()
-    for number, tenant in enumerate(tenants):
-        time.sleep(max(0.0, start + number / RATE - time.monotonic()))
-        key, value = activated(tenant, PRODUCT)
-        produced[tenant] = time.monotonic()
-        producer.send(TOPIC, key=key, value=value, headers=HEADERS)
-    producer.flush()
-    producer.close()
-    for_products.join()
-    if len(products) != len(tenants):
-        raise RuntimeError(f"{len(tenants) - len(products)} of {len(tenants)} products did not converge")
-    return [(products[tenant] - produced[tenant]) * 1000 for tenant in tenants]
-
-
-def _watch(url: str, count: int, found: dict[str, float], *, kind: str) -> None:
-    """When each tenant's scope of that kind was seen to have converged, by a query every 10 ms."""
-    deadline = time.monotonic() + count / RATE + 60
-    with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute("SELECT coalesce(max(notification_id), 0) FROM stored_events").fetchone()
-        last = row[0] if row else 0
-        while len(found) < count and time.monotonic() < deadline:
-            rows = connection.execute(
-                "SELECT notification_id, originator_id, topic FROM stored_events WHERE notification_id > %s",
-                (last - LATE,),
-            ).fetchall()
-            now = time.monotonic()
-            for position, stream, topic in rows:
-                last = max(last, position)
-                if topic == "tenantry.scope-converged" and stream.startswith(f"{kind}:"):
-                    found.setdefault(stream.split(":")[1], now)
-            time.sleep(0.01)
-
-
-# -- messages ------------------------------------------------------------------------------------------------------
-
-
-def created(tenant: str, *products: str) -> tuple[bytes, bytes]:
-    """Key and value of `tenant.created`."""
-    data = {
-        "tenant_id": tenant,
-        "customer_id": f"customer-{tenant}",
-        "site_name": f"site-{tenant}",
-        "residency": "global",
-        "administrator": {"account_id": "ada", "name": "Ada Lovelace", "email": "ada@example.com"},
-        "products": [{"product": key, "edition": "free", "users": 5, "revision": 1} for key in products],
-    }
-    return tenant.encode(), _event("tenant.created", data)
-
-
-def activated(tenant: str, product: str) -> tuple[bytes, bytes]:
-    """Key and value of `product.activated`."""
-    data = {"tenant_id": tenant, "product": product, "edition": "free", "users": 5}
-    return tenant.encode(), _event("product.activated", data)
-
-
-def _event(type_: str, data: Mapping[str, object]) -> bytes:
-    envelope = {
-        "specversion": "1.0",
-        "id": uuid4().hex,
-        "source": "/bench/messages",
-        "type": type_,
-        "time": NOW.isoformat(),
-        "revision": 1,
-        "data": data,
-    }
-    return json.dumps(envelope).encode()

@@ -53,34 +53,42 @@ def as_stored(value: Struct) -> Struct | dict[str, Any]:
     if not _omits(kind):
         return value
     short = _short_form(kind)
-    if short is not None and short.omitted(value) == short.defaults:
-        return short.form(*short.kept(value))
-    return _without_defaults(value)
+    if short is None or (short.omitted is not None and short.omitted(value) != short.defaults):
+        return _without_defaults(value)
+    kept = short.kept(value)
+    if short.deep:
+        kept = tuple(_inner(each) if is_deep else each for each, is_deep in zip(kept, short.deep, strict=True))
+    return short.form(*kept)
 
 
 @dataclass(frozen=True, slots=True)
 class _ShortForm:
-    """A value without all of the fields that may be left out: what nearly every cause is written as."""
+    """A value without all of the fields that may be left out: what nearly every cause and event is written as."""
 
-    omitted: Callable[[Struct], object]
+    omitted: Callable[[Struct], object] | None
     defaults: object
     kept: Callable[[Struct], tuple[object, ...]]
+    deep: tuple[bool, ...]
+    """Of each field that is kept, whether a value inside it may leave out some of its own; empty where none may."""
     form: Callable[..., Struct]
 
 
 @cache
 def _short_form(kind: type[Struct]) -> _ShortForm | None:
-    """None where a value inside one of the other fields may leave out some of its own."""
+    """None for a value of one field."""
     fields = [field for field in fields_inside(kind) if len(field.path) == 1]
     omitted = [field for field in fields if field.is_omitted]
     names = {field.path[0]: field.stored[0] for field in fields if not field.is_omitted}
     config = kind.__struct_config__
     names.pop(config.tag_field or "", None)
-    if len(names) < 2 or any(field.is_omitted and field.path[0] in names for field in fields_inside(kind)):
+    if len(names) < 2:
         return None
+    deep = tuple(any(each.is_omitted and each.path[0] == name for each in fields_inside(kind)) for name in names)
     form = msgspec.defstruct(kind.__name__, [*names], rename=names, tag_field=config.tag_field, tag=config.tag)
-    getter, defaults = attrgetter(*(field.path[0] for field in omitted)), tuple(field.default for field in omitted)
-    return _ShortForm(getter, defaults if len(omitted) > 1 else defaults[0], attrgetter(*names), form)
+    getter = attrgetter(*(field.path[0] for field in omitted)) if omitted else None
+    defaults = tuple(field.default for field in omitted)
+    default = defaults[0] if len(omitted) == 1 else defaults
+    return _ShortForm(getter, default, attrgetter(*names), deep if any(deep) else (), form)
 
 
 def _without_defaults(value: Struct) -> dict[str, Any]:

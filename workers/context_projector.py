@@ -47,7 +47,7 @@ from projections.contexts import (
     says_the_same,
 )
 from tenantry_client.context.document import TenantContext, decode, encode
-from workers.projector import Listener
+from workers.loops import Listener
 
 log = structlog.get_logger(__name__)
 

@@ -57,7 +57,7 @@ class Effects(Generic[Key, Result]):
         self._changed = threading.Condition()
         self._closed = False
         self._left_behind: list[threading.Thread] = []
-        self._outcomes: SimpleQueue[tuple[Key, Result | BaseException]] = SimpleQueue()
+        self._outcomes: SimpleQueue[tuple[Key, Result | BaseException] | None] = SimpleQueue()
         for _ in range(threads):
             self._hire()
 
@@ -85,11 +85,6 @@ class Effects(Generic[Key, Result]):
             self._queued[key] = _Queued(act, bulkheads)
             self._changed.notify()
 
-    def at_once(self, key: Key, act: Callable[[], Result]) -> None:
-        """Execute it in this thread: for an effect that waits for nothing and is shorter than the way to a thread."""
-        self._under_way[key] = None
-        self._outcomes.put((key, _result_of(act)))
-
     def withdraw(self, key: Key) -> bool:
         """Take the effect back; False if a thread has begun it."""
         with self._changed:
@@ -98,13 +93,19 @@ class Effects(Generic[Key, Result]):
             del self._under_way[key]
         return was_queued
 
+    def nudge(self) -> None:
+        """End the wait for outcomes: there may be something else to do. For another thread."""
+        self._outcomes.put(None)
+
     def finished(self, *, timeout: float) -> list[tuple[Key, Result | BaseException]]:
-        """The effects that ended, with result or error; waits up to `timeout` seconds for the first."""
+        """The effects that ended, with result or error; waits up to `timeout` seconds for the first, or a nudge."""
         found: list[tuple[Key, Result | BaseException]] = []
         try:
-            found.append(self._outcomes.get(timeout=timeout) if timeout else self._outcomes.get_nowait())
+            outcome = self._outcomes.get(timeout=timeout) if timeout else self._outcomes.get_nowait()
             while True:
-                found.append(self._outcomes.get_nowait())
+                if outcome is not None:
+                    found.append(outcome)
+                outcome = self._outcomes.get_nowait()
         except Empty:
             found += self._overdue()
         for key, _ in found:
@@ -134,7 +135,7 @@ class Effects(Generic[Key, Result]):
     def _serve(self) -> None:
         while (taken := self._take()) is not None:
             key, act = taken
-            result = _result_of(act)
+            result = result_of(act)
             with self._changed:
                 running = self._running.get(key)
                 if running is None:
@@ -163,7 +164,8 @@ class Effects(Generic[Key, Result]):
             self._changed.notify_all()
 
 
-def _result_of(act: Callable[[], Result]) -> Result | BaseException:
+def result_of(act: Callable[[], Result]) -> Result | BaseException:
+    """Its result, or the error that it raised."""
     try:
         return act()
     except BaseException as error:  # noqa: BLE001 - the caller of `finished` gets it

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from adapters.outage import Outage
 from domain.errors import Conflict, Fault, Unavailable
 
 PAUSE_SECONDS: Final = 1.0
 """After a step that failed."""
+
+LISTEN_SECONDS: Final = 1.0
+"""How long one wait for news lasts; a worker looks for work without them as well."""
 
 LAST_STEP_SECONDS: Final = 5.0
 """How long a thread beside a worker may take for the step at hand."""
@@ -29,6 +32,20 @@ def run_step(step: Callable[[], object], rest: Callable[[], object], *, stop: th
         stop.wait(PAUSE_SECONDS)
         return False
     return True
+
+
+class Listener(Protocol):
+    """Makes a worker look again when the log grows."""
+
+    def wait(self, seconds: float) -> None:
+        """Until it has grown, or so many seconds. Never raises."""
+
+
+def listen(listener: Listener, look_again: Callable[[], None], stop: threading.Event) -> None:
+    """Make a worker look again whenever the log has grown."""
+    while not stop.is_set():
+        listener.wait(LISTEN_SECONDS)
+        look_again()
 
 
 @contextmanager

@@ -29,7 +29,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import structlog
 from sqlalchemy import Engine
@@ -42,7 +41,7 @@ from domain.event import Recorded
 from projections.base import BUCKETS, Fold, HandlerFailed, Projection
 from projections.positions import Halt, Move, Place, advance, ensure, standing
 from projections.writing import apply
-from workers.loops import run_step
+from workers.loops import Listener, run_step
 
 log = structlog.get_logger(__name__)
 
@@ -62,13 +61,6 @@ WINDOW = 50
 """Positions looked at in one read, in batches: where few events are of a handled kind, a read is still short."""
 
 Events = Sequence[tuple[int, Recorded | Unread]]
-
-
-class Listener(Protocol):
-    """Makes the projector look again when the log grows."""
-
-    def wait(self, seconds: float) -> None:
-        """Until it has grown, or so many seconds."""
 
 
 @dataclass(slots=True)

@@ -18,6 +18,9 @@ A slow part, or a large tenant, does not delay the others: a claim takes a limit
 effect needs a place in each of its bulkheads, and where a bulkhead is full the scope is put off and its lease ends
 (bulkheads.py).
 
+An order of which nothing lies outside the log has no effect to wait for: it is carried out while the scope is decided,
+and its intent and outcome are in one commit.
+
 An intent that has to wait for a thread is decided again before its effect begins: an operator may have put the scope on
 hold meanwhile. An outcome that conflicts with such an act is decided again after it, because the log must know the
 effect.
@@ -49,9 +52,9 @@ from application.unit_of_work import UnitOfWork, merged
 from domain.configuration import Configuration
 from domain.errors import Conflict, ExecutorError, Fault, GuardTripped, NewerEvent, TenantryError, Unavailable, problem
 from domain.scope.steps import Scope, ScopeKind, Step, StepResult
-from domain.stream_name import StreamName
 from workers.bulkheads import ConcurrencyLimits, Timetables
-from workers.effects import Effects
+from workers.claims import claim
+from workers.effects import Effects, result_of
 from workers.fan_out import fan_out, fans_out, put_off
 from workers.loops import run_step
 from workers.step_effects import StepEffect, StepOutcome, ages_of, hanging, measure_opening, measure_step, timed
@@ -63,6 +66,9 @@ LOOK_AGAIN = timedelta(seconds=1)
 
 MOST_LEFT_BEHIND = 64
 """The most hanging threads with which a worker goes on; with more it ends, so that a new worker takes its place."""
+
+MOST_IN_A_TURN = 20
+"""The most steps of one scope that are carried out before a commit; the next turn goes on."""
 
 LOGGED_SCOPES = 10
 """The most scopes that one line of the log names."""
@@ -121,6 +127,7 @@ class Provisioner:
         self._effects = effects or Effects[StepEffect, StepResult | None](
             threads=limits.threads, limit=step_timeout, places=limits.places
         )
+        self._news = threading.Event()
         self._done: list[StepOutcome] = []
         self.outage = Outage("the provisioner")
         self.upgrade = Outage("the provisioner of an older version")
@@ -135,15 +142,22 @@ class Provisioner:
         """
         ready()
         while not stop.is_set() and self._effects.left_behind < MOST_LEFT_BEHIND:
-            run_step(self.round, lambda: stop.wait(self._poll), stop=stop, outage=self.outage)
+            run_step(self.round, lambda: self._collect(timeout=self._poll), stop=stop, outage=self.outage)
         self.drain()
         if not stop.is_set():
             raise TenantryError(problem("effects-hang", most_left_behind=MOST_LEFT_BEHIND))
+
+    def look_again(self) -> None:
+        """End a rest: there may be work. For another thread; a wake-up that is lost costs one rest."""
+        if not self._news.is_set():
+            self._news.set()
+            self._effects.nudge()
 
     def round(self) -> bool:
         """One round; False when there was nothing to do."""
         if time.monotonic() - self._met_newer_at > 2 * self._lease.total_seconds():
             self.upgrade.is_over()
+        self._news.clear()  # what comes from here on, the claim may have missed
         leases = self._claim()
         self._collect(timeout=self._poll if self._effects.under_way and not leases else 0)
         self._renew()
@@ -152,36 +166,13 @@ class Provisioner:
         if leases or late or self._done:
             self._decide([*late, *leases], draining=False)
             return True
-        return bool(self._effects.under_way)
+        return bool(self._effects.under_way) or self._news.is_set()
 
     def _claim(self) -> list[Lease]:
-        """Lease as many scopes as the limit allows, and of one tenant no more than its share.
-
-        All scopes of a claim may belong to a tenant that has its share now: the next claim leaves that tenant out.
-        """
+        """Lease as many scopes as the limit allows."""
         orders = [effect.order for effect in self._effects.under_way] + [done.order for done in self._done]
         leased = Counter(order.scope.tenant_id for order in orders)
-        capacity = self._limits.claim - leased.total()
-        share, now = self._limits.tenant, self._clock()
-        leases: list[Lease] = []
-        full: list[str] = []
-        while len(leases) < capacity:
-            passed_over, full = full, [tenant_id for tenant_id, count in leased.items() if count >= share]
-            if leases and full == passed_over:
-                break
-            claimed = self._log.claim(
-                owner=self._owner,
-                limit=capacity - len(leases),
-                now=now,
-                until=now + self._lease,
-                share=share,
-                but_not_of=full,
-            )
-            if not claimed:
-                break
-            leases += claimed
-            leased.update(StreamName.parse(lease.scope).tenant_id or "" for lease in claimed)
-        return leases
+        return claim(self._log, leased, self._limits, owner=self._owner, now=self._clock(), lease=self._lease)
 
     def drain(self) -> None:
         """Record the outcomes of the running effects, and end the leases of their scopes."""
@@ -212,14 +203,13 @@ class Provisioner:
         return self._executors[order.scope.kind, order.step]
 
     def _begin(self, lease: Lease, order: Order) -> None:
-        executor = self._executor(order)
-        act = executor.ensure if order.direction == "ensure" else executor.remove
-        bulkheads = executor.bulkheads(order)
+        bulkheads = self._executor(order).bulkheads(order)
         effect = StepEffect(lease, order, self._clock(), bulkheads)
-        if bulkheads:
-            self._effects.begin(effect, partial(timed, effect, act), bulkheads)
-        else:
-            self._effects.at_once(effect, partial(act, order))
+        self._effects.begin(effect, partial(timed, effect, self._act(order)), bulkheads)
+
+    def _act(self, order: Order) -> Callable[[Order], StepResult | None]:
+        executor = self._executor(order)
+        return executor.ensure if order.direction == "ensure" else executor.remove
 
     def _late(self) -> list[Lease]:
         """Scopes whose effects have waited long for a thread: the effects are withdrawn, the scopes decided again."""
@@ -229,16 +219,20 @@ class Provisioner:
 
     def _collect(self, *, timeout: float) -> None:
         for effect, result in self._effects.finished(timeout=timeout):
-            self._timetables.took(effect.bulkheads, effect.seconds or self._step_timeout.total_seconds())
-            measure_step(effect, result, self._step_timeout)
-            if not isinstance(result, BaseException):
-                self._done.append(StepOutcome(effect.lease, effect.order, result))
-                continue
-            if not isinstance(result, Exception):
-                raise result
-            if not isinstance(result, ExecutorError):
-                log.error("executor failed unexpectedly", effect=effect.order.idempotency_key, exc_info=result)
-            self._done.append(StepOutcome(effect.lease, effect.order, result))
+            seconds = effect.seconds if effect.seconds is not None else self._step_timeout.total_seconds()
+            self._timetables.took(effect.bulkheads, seconds)
+            outcome = self._measured(effect.order, result, seconds, effect.bulkheads)
+            self._done.append(StepOutcome(effect.lease, effect.order, outcome))
+
+    def _measured(
+        self, order: Order, result: StepResult | BaseException | None, seconds: float, bulkheads: tuple[str, ...] = ()
+    ) -> StepResult | Exception | None:
+        measure_step(order, bulkheads, result, seconds)
+        if isinstance(result, BaseException) and not isinstance(result, Exception):
+            raise result
+        if isinstance(result, Exception) and not isinstance(result, ExecutorError):
+            log.error("executor failed unexpectedly", effect=order.idempotency_key, exc_info=result)
+        return result
 
     def _name_what_hangs(self) -> None:
         """Report to `status` the bulkhead whose effect does not end, long before its time is over."""
@@ -318,7 +312,7 @@ class Provisioner:
                 snapshot = snapshots[each.order.scope.tenant_id]
                 left_to_others = draining or bool(self._saga.unknown_among(snapshot))
                 decision = self._saga.outcome(each.order, each.result, snapshot, draining=left_to_others, budget=budget)
-                self._admit(decision, taken)
+                self._see_through(decision, taken)
                 decisions.append((each, decision, decision.under(each.lease)))
             elif fans_out(each):
                 decisions.append((each, None, fan_out(each, self._saga, self._log, now=self._clock())))
@@ -326,17 +320,25 @@ class Provisioner:
                 decisions.append((each, None, put_off(each, unknown, now=self._clock())))
             else:
                 decision = self._saga.take(scopes[each], snapshots[scopes[each].tenant_id], budget=budget)
-                self._admit(decision, taken)
+                self._see_through(decision, taken)
                 decisions.append((each, decision, decision.under(each)))
         return decisions
 
-    def _admit(self, decision: Decision, taken: Counter[str]) -> None:
+    def _see_through(self, decision: Decision, taken: Counter[str]) -> None:
+        """Carry out the orders of which nothing lies outside the log, until one has an effect, or there is none."""
+        for _ in range(MOST_IN_A_TURN):
+            if (order := decision.order) is None:
+                return
+            if bulkheads := self._executor(order).bulkheads(order):
+                self._admit(decision, bulkheads, taken)
+                return
+            self._saga.follow(decision, self._measured(order, result_of(partial(self._act(order), order)), 0.0))
+        if decision.order is not None:
+            decision.order = None
+            decision.due_again(self._clock())
+
+    def _admit(self, decision: Decision, bulkheads: tuple[str, ...], taken: Counter[str]) -> None:
         """Count the decision's effect in its bulkheads; where one of them is full, put the scope off."""
-        if decision.order is None:
-            return
-        bulkheads = self._executor(decision.order).bulkheads(decision.order)
-        if not bulkheads:
-            return
         full = self._timetables.full(bulkheads, taken)
         if full:
             decision.order = None

@@ -39,7 +39,7 @@ from workers.bulkheads import ConcurrencyLimits
 from workers.context_projector import ContextProjector
 from workers.in_force import recording_in_force
 from workers.intake import Intake
-from workers.loops import beside
+from workers.loops import beside, listen
 from workers.probes import probed
 from workers.projector import Projector
 from workers.provisioner import Provisioner
@@ -160,6 +160,7 @@ def run_provisioner(parts: Parts, stop: threading.Event) -> None:
         sweeping(sweeper, outage=sweep),
         _beating(parts, "provisioner", details, outages=outages) as heart,
         beside(partial(_take_replies, ReplyConsumer(parts), counts, replies), "replies", stop),
+        beside(partial(listen, mark_listener_of(parts), provisioner.look_again), "news", stop),
     ):
         provisioner.run(stop, ready=heart.ready)
 
@@ -244,12 +245,13 @@ def _await_prepared(kind: str, parts: Parts, stop: threading.Event) -> None:
     """A worker that starts during an outage waits for its end: to end and start again would not help.
 
     So does one that is newer than the tables, until they are migrated, and one that cannot read the configuration,
-    because a later version has adopted it. Its heart beats meanwhile, so `status`, its probes and its card say so.
+    because a later version has adopted it. Its heart beats meanwhile, so `status`, its probes and its card say so, and
+    as a kind of its own: older projectors leave a share of the read models to every projector that they hear of.
     """
     outage = Outage(f"the {kind}")
     if _is_prepared(parts, outage):
         return
-    heart = heartbeat_of(parts, kind, outages=[outage])
+    heart = heartbeat_of(parts, f"waiting {kind}", outages=[outage])
     heart.start()
     try:
         with probed(parts, kind, heart, [outage], kinds=KINDS), watched(heart, outage):

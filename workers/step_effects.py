@@ -72,16 +72,14 @@ def hanging(effects: Iterable[StepEffect], timeout: timedelta) -> str | None:
     )
 
 
-def measure_step(effect: StepEffect, result: StepResult | BaseException | None, timeout: timedelta) -> None:
+def measure_step(
+    order: Order, bulkheads: tuple[str, ...], result: StepResult | BaseException | None, seconds: float
+) -> None:
     """Measure an effect that came to an end; of an error its kind, which is one of ours or `unexpected`."""
-    order = effect.order
     outcome = "completed"
     if isinstance(result, BaseException):
         outcome = type(result).__name__.lower() if isinstance(result, ExecutorError) else "unexpected"
-    seconds = effect.seconds
-    if seconds is None:
-        seconds = timeout.total_seconds() if effect.bulkheads else 0.0
-    executor = "foreign" if FOREIGN in effect.bulkheads else "ours"
+    executor = "foreign" if FOREIGN in bulkheads else "ours"
     measure("step", seconds, order.scope.kind, order.step.name.lower(), order.direction, executor, outcome)
 
 

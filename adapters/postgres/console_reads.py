@@ -24,14 +24,15 @@ TROUBLES: Final = 2_000
 LOOKED_THROUGH: Final = 20_000
 """Scopes that have been due the longest, among which those in progress are looked for."""
 
-_LIMITS: Final = Limits(statement=5.0, lock=1.0, idle_in_transaction=5.0)
+PAGE: Final = Limits(statement=5.0, lock=1.0, idle_in_transaction=5.0)
+"""Of everything that a page reads: one that takes longer says that it took too long, and its desk is free again."""
 
 
 class ConsoleReader:
     """One session of its own, for one thread at a time. Raises Unavailable."""
 
     def __init__(self, url: str) -> None:
-        self._session = Session(url, limits=_LIMITS, row_factory=dict_row)
+        self._session = Session(url, limits=PAGE, row_factory=dict_row)
 
     def close(self) -> None:
         self._session.close()
@@ -74,6 +75,10 @@ class ConsoleReader:
             },
         )
         return {ScopeId(row.pop("kind"), row.pop("tenant_id"), row.pop("key")): row for row in rows}
+
+    def versions(self, streams: Collection[str]) -> dict[str, int]:
+        """The version of each stream as committed now; 0 of one that has no event."""
+        return {row["stream"]: row["version"] for row in self._rows(_VERSIONS, {"streams": list(streams)})}
 
     def standings_of_tenants(self, tenants: Collection[str]) -> dict[str, list[Row]]:
         """The scopes of each tenant, as `standings`."""
@@ -182,6 +187,10 @@ _STANDINGS: Final = (
     "SELECT p.tenant_id, p.kind, p.key, p.state, p.level, p.reason, p.updated_at"
     " FROM unnest(%(tenants)s::text[], %(kinds)s::text[], %(keys)s::text[]) AS k (tenant_id, kind, key)"
     " JOIN provisionings AS p USING (tenant_id, kind, key)"
+)
+_VERSIONS: Final = (
+    "SELECT s.stream, coalesce((SELECT e.originator_version FROM stored_events AS e WHERE e.originator_id = s.stream"
+    " ORDER BY e.originator_version DESC LIMIT 1), 0) AS version FROM unnest(%(streams)s::text[]) AS s (stream)"
 )
 _OF_TENANTS: Final = (
     "SELECT p.tenant_id, p.kind, p.key, p.state, p.level, p.reason, p.updated_at"

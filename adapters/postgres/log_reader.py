@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from adapters.postgres.connection import LONG, Session
+from adapters.postgres.connection import LONG, Limits, Session
 from adapters.postgres.event_mapper import ENCRYPTED_MARK, EventMapper, holds_persons
 from adapters.postgres.seal_store import NO_MARK
 from application.ports.encryption import EncryptionKeys
@@ -60,9 +60,10 @@ class LogReader:
         *,
         close: Callable[[], None] = lambda: None,
         registry: EventRegistry = REGISTRY,
+        limits: Limits = LONG,
     ) -> None:
         self.registry = registry
-        self._session = Session(url, limits=LONG)
+        self._session = Session(url, limits=limits)
         self._keys = keys
         self._mapper = EventMapper(keys, registry)
         self._close = close

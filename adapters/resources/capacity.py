@@ -131,23 +131,20 @@ def _take_back(connection: psycopg.Connection, order: Order, placed: RegionResul
 def _take_capacity(connection: psycopg.Connection, region: str) -> str:
     """One more family on a shard of the region. Raises Obstacle when all are full.
 
-    Another worker may fill the shard between our look and our update, which then finds no row: look again.
+    Another worker may fill the shard while our update waits for it, which then finds no row: look again.
     One family is placed each time, so the loop ends.
     """
     while True:
-        best = connection.execute(
-            "SELECT name FROM shards WHERE region = %s AND state = 'open' AND used < capacity"
-            " ORDER BY capacity - used DESC, name LIMIT 1",
-            [region],
-        ).fetchone()
-        if best is None:
-            break
         taken = connection.execute(
-            "UPDATE shards SET used = used + 1 WHERE name = %s AND state = 'open' AND used < capacity RETURNING name",
-            [best[0]],
+            "UPDATE shards SET used = used + 1 WHERE state = 'open' AND used < capacity AND name ="
+            " (SELECT name FROM shards WHERE region = %s AND state = 'open' AND used < capacity"
+            " ORDER BY capacity - used DESC, name LIMIT 1) RETURNING name",
+            [region],
         ).fetchone()
         if taken is not None:
             return str(taken[0])
+        if connection.execute(_HAS_CAPACITY, [region]).fetchone() is None:
+            break
     used, capacity = connection.execute(
         "SELECT coalesce(sum(used), 0), coalesce(sum(capacity), 0) FROM shards WHERE region = %s AND state = 'open'",
         [region],
@@ -156,3 +153,6 @@ def _take_capacity(connection: psycopg.Connection, region: str) -> str:
         str(ObstacleName("capacity", region)),
         f"no room in region {region}: {used} of {capacity} used; add a shard or raise its capacity",
     )
+
+
+_HAS_CAPACITY: Final = "SELECT 1 FROM shards WHERE region = %s AND state = 'open' AND used < capacity LIMIT 1"

@@ -30,13 +30,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 
 import psycopg
 from psycopg import sql
 
 from adapters.resources import login_role as login_roles
-from adapters.resources.fences import fenced, pass_fence, spec_of, unclaimed
+from adapters.resources.fences import fenced, passed, passing_fence, spec_of, unclaimed
 from adapters.resources.login_role import GRANTEE, Names, role_password
 from adapters.resources.places import (
     Place,
@@ -183,14 +183,14 @@ class Databases(StepExecutor, Resource):
 
     def _ensure_schema(self, connection: psycopg.Connection, order: Order, spec: DatabaseSpec, names: Names) -> None:
         with connection.transaction():
-            is_new = not _expect_data(connection, order, names, kind="schema")
-            leavers = self._ensure_roles(connection, order, spec, names, schema=names.place)
+            found = _expect_data(connection, order, names, kind="schema")
+            roles, leavers = self._roles(connection, order, spec, names, found=found, schema=names.place)
+            schema = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(names.place))
             reach = sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE").format(
                 sql.Identifier(reach_role(connection.info.dbname)), sql.Identifier(names.group)
             )
-            run_script(connection, sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(names.place)), reach)
-            _grant_rights(connection, names.place, spec, names, is_new=is_new)
-            _mark(connection, order, made=True)
+            rights = _rights(connection, names.place, spec, names, is_new=not found.is_there)
+            run_script(connection, *roles, schema, reach, *rights, _marking(order, made=True))
         self._end_sessions(connection, spec, names)
         for leaver in leavers:
             is_more = True
@@ -206,15 +206,16 @@ class Databases(StepExecutor, Resource):
 
     def _ensure_database(self, connection: psycopg.Connection, order: Order, spec: DatabaseSpec, names: Names) -> None:
         with connection.transaction():
-            _expect_data(connection, order, names, kind="database")
-            leavers = self._ensure_roles(connection, order, spec, names, schema="public")
+            found = _expect_data(connection, order, names, kind="database")
+            roles, leavers = self._roles(connection, order, spec, names, found=found, schema="public")
+            run_script(connection, *roles)
         _open_database(connection, names)
         with fenced(connection, order):
-            _mark(connection, order, made=True)
+            connection.execute(_marking(order, made=True))
         with self._topology.connect(order_shard(order), database=names.place) as inside:
             with inside.transaction():
                 close_to_public(inside)
-                _grant_rights(inside, "public", spec, names, is_new=False)
+                run_script(inside, *_rights(inside, "public", spec, names, is_new=False))
             self._end_sessions(connection, spec, names)
             for leaver in leavers:
                 while hand_over_portion(inside, leaver, to=names.group):
@@ -244,21 +245,22 @@ class Databases(StepExecutor, Resource):
     def _shard_of(self, order: Order) -> Shard:
         return self._topology.shard(order_shard(order))
 
-    def _ensure_roles(
+    def _roles(
         self,
         connection: psycopg.Connection,
         order: Order,
         spec: DatabaseSpec,
         names: Names,
         *,
+        found: _Found,
         schema: str,
-    ) -> list[str]:
-        """The wished roles. Returns those that are there and leave: they may not log in any more."""
-        there = named(connection, "role", [names.group, *names.logins.values()])
-        login_roles.ensure_group(connection, names.group, there=there)
+    ) -> tuple[list[sql.Composable], list[str]]:
+        """The statements that make the desired roles, and the roles that are there and leave: they may not log in any
+        more."""
+        made = login_roles.ensuring_group(connection, names.group, there=found.roles)
         for role in spec.roles:
             generation = order.created_generations[role.product]
-            login_roles.ensure_login(
+            made += login_roles.ensuring_login(
                 connection,
                 names.logins[role.product],
                 group=names.group,
@@ -266,18 +268,18 @@ class Databases(StepExecutor, Resource):
                 login=role.login,
                 schema=schema,
                 sessions=self._sessions_per_role,
-                there=there,
+                there=found.roles,
             )
         staying = {role.product for role in spec.roles}
-        leavers = [role for product, role in names.logins.items() if product not in staying and role in there]
+        leavers = [role for product, role in names.logins.items() if product not in staying and role in found.roles]
         login_roles.forbid_login(connection, leavers)
-        return leavers
+        return made, leavers
 
     def _shut(self, connection: psycopg.Connection, order: Order, names: Names, *, made: bool) -> None:
         """No role may log in any more. `made`: whether it stays known that there was data."""
         logins = list(names.logins.values())
         with fenced(connection, order):
-            _mark(connection, order, made=made)
+            connection.execute(_marking(order, made=made))
             login_roles.forbid_login(connection, named(connection, "role", logins))
         login_roles.end_sessions(connection, logins, seconds=self._closing_seconds)
 
@@ -299,11 +301,11 @@ def _isolation(order: Order, shard: Shard) -> Isolation:
     return order.database.isolation if order.database else shard.isolation
 
 
-def _grant_rights(
+def _rights(
     connection: psycopg.Connection, schema: str, spec: DatabaseSpec, names: Names, *, is_new: bool
-) -> None:
+) -> list[sql.Composable]:
     staying = [names.logins[role.product] for role in spec.roles]
-    login_roles.grant_rights(connection, schema, group=names.group, logins=staying, is_new=is_new)
+    return login_roles.granting_rights(connection, schema, group=names.group, logins=staying, is_new=is_new)
 
 
 def findings(
@@ -331,37 +333,55 @@ def _unexpected_grants(connection: psycopg.Connection, made: Sequence[DatabaseRe
     return {Place.of(result): others[result.schema_name] for result in made if result.schema_name in others}
 
 
+class _Found(NamedTuple):
+    """Whether the place is there, and the roles of ours that are."""
+
+    is_there: bool
+    roles: Sequence[str]
+
+
 def _expect_data(
     connection: psycopg.Connection,
     order: Order,
     names: Names,
     *,
     kind: Isolation,
-) -> bool:
-    """Pass the fence, then look: whether the place is there. Raises Permanent where data was made and is gone.
+) -> _Found:
+    """Pass the fence, then look at what is there, on one way to the server. Raises Permanent where data was made and is
+    gone.
 
     A shard that knows nothing of a scope whose database the log knows was itself lost, or restored from
     before.
     """
-    new_here = pass_fence(connection, order)
-    row = connection.execute(
-        sql.SQL("SELECT made FROM {}.fences WHERE scope = %s").format(sql.Identifier(OURS)),
-        [str(order.scope)],
-    ).fetchone()
-    made = (row is not None and row[0]) or (new_here and order.database is not None)
-    is_there = bool(named(connection, kind, [names.place]))
-    if made and not is_there:
+    look = sql.SQL(
+        "SELECT (SELECT made FROM {}.fences WHERE scope = %s), EXISTS (SELECT FROM {} WHERE {} = %s),"
+        " ARRAY(SELECT rolname::text FROM pg_roles WHERE rolname = ANY (%s))"
+    ).format(sql.Identifier(OURS), *_CATALOGUE[kind])
+    with connection.pipeline():
+        passing = passing_fence(connection, order)
+        looking = connection.execute(
+            look, [str(order.scope), names.place, [names.group, *names.logins.values()]], prepare=True
+        )
+        new_here = passed(passing, order)
+        was_made, is_there, roles = looking.fetchone() or (None, False, [])
+    if (was_made or (new_here and order.database is not None)) and not is_there:
         raise _DataMissing(
             f"data_missing: the database of {order.scope} is missing on shard {order_shard(order)}:"
             " restore it, then retry the run; it is not made again empty"
         )
-    return is_there
+    return _Found(is_there, roles)
 
 
-def _mark(connection: psycopg.Connection, order: Order, *, made: bool) -> None:
-    connection.execute(
-        sql.SQL("UPDATE {}.fences SET made = %s WHERE scope = %s AND made <> %s").format(sql.Identifier(OURS)),
-        [made, str(order.scope), made],
+_CATALOGUE: Final[Mapping[Isolation, tuple[sql.SQL, sql.SQL]]] = {
+    "schema": (sql.SQL("pg_namespace"), sql.SQL("nspname")),
+    "database": (sql.SQL("pg_database"), sql.SQL("datname")),
+}
+
+
+def _marking(order: Order, *, made: bool) -> sql.Composed:
+    scope, is_made = sql.Literal(str(order.scope)), sql.Literal(made)
+    return sql.SQL("UPDATE {}.fences SET made = {} WHERE scope = {} AND made <> {}").format(
+        sql.Identifier(OURS), is_made, scope, is_made
     )
 
 

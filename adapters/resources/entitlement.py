@@ -21,8 +21,9 @@ import psycopg
 from msgspec.structs import asdict
 from psycopg import errors, sql
 
-from adapters.resources.fences import fenced, spec_of, unclaimed
+from adapters.resources.fences import fenced, passed, passing_fence, spec_of, unclaimed
 from adapters.resources.places import Place, databases_of_ours, named, schemas_of_ours, there
+from adapters.resources.scripts import run_script
 from adapters.resources.topology import Topology
 from application.ports.resources import IsClaimed, Order, Resource, StepExecutor
 from domain.catalog import Catalog
@@ -85,20 +86,20 @@ class Entitlements(StepExecutor, Resource):
         role = place.role_of(reader) if place else None
         if place is None or role is None:
             raise Retryable(f"{order.scope} has no database with a role for {reader} yet: step 6 comes first")
-        table = sql.Identifier(place.schema_name, table_of(reader))
-        with self._connect(place) as connection, fenced(connection, order):
-            _ensure_table(connection, place.schema_name, table_of(reader))
-            connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(table, sql.Identifier(role.role)))
-            connection.execute(
-                sql.SQL(
-                    "INSERT INTO {} (subject, edition, users, active, expires_at, features, generation)"
-                    " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (subject) DO UPDATE SET"
-                    " edition = excluded.edition, users = excluded.users, active = excluded.active,"
-                    " expires_at = excluded.expires_at, features = excluded.features,"
-                    " generation = excluded.generation, updated_at = now()"
-                ).format(table),
-                [spec.product, *entitlement_of(spec)[:4], list(spec.features), order.generation],
-            )
+        schema, table = place.schema_name, table_of(reader)
+        name = sql.Identifier(schema, table)
+        with self._connect(place) as connection, connection.transaction():
+            with connection.pipeline():
+                passing = passing_fence(connection, order)
+                looking = connection.execute(_OURS, [schema, table])
+                passed(passing, order)
+                found = looking.fetchone()
+            if found is not None and not found[0]:
+                raise Permanent(f"{schema}.{table} was made by a product: rename it, the entitlement needs that name")
+            # Where it was not there and a product makes it meanwhile, this fails, and no trigger of theirs runs for us.
+            made = [] if found is not None else [sql.SQL("CREATE TABLE {} {}").format(name, _COLUMNS)]
+            grant = sql.SQL("GRANT SELECT ON {} TO {}").format(name, sql.Identifier(role.role))
+            run_script(connection, *made, grant, _laying(name, spec, order.generation))
         return _result(spec, f"{place.schema_name}.{table_of(reader)}")
 
     def remove(self, order: Order) -> None:
@@ -252,26 +253,32 @@ def _rows(connection: psycopg.Connection, schemas: list[str]) -> Rows:
     raise Retryable(f"entitlements in {connection.info.dbname} come and go while they are read: look again later")
 
 
-def _ensure_table(connection: psycopg.Connection, schema: str, table: str) -> None:
-    connection.execute(
-        sql.SQL(
-            "CREATE TABLE IF NOT EXISTS {} (subject text PRIMARY KEY, edition text NOT NULL,"
-            " users bigint NOT NULL, active boolean NOT NULL, expires_at timestamptz,"
-            " features text[] NOT NULL, generation bigint NOT NULL,"
-            " updated_at timestamptz NOT NULL DEFAULT now())"
-        ).format(sql.Identifier(schema, table))
-    )
-    if not _is_ours(connection, schema, table):
-        raise Permanent(f"{schema}.{table} was made by a product: rename it, the entitlement needs that name")
+_COLUMNS: Final = sql.SQL(
+    "(subject text PRIMARY KEY, edition text NOT NULL, users bigint NOT NULL, active boolean NOT NULL,"
+    " expires_at timestamptz, features text[] NOT NULL, generation bigint NOT NULL,"
+    " updated_at timestamptz NOT NULL DEFAULT now())"
+)
+
+_OURS: Final = (
+    "SELECT c.relkind = 'r' AND r.rolname = current_user FROM pg_class c"
+    " JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner"
+    " WHERE n.nspname = %s AND c.relname = %s"
+)
+"""Whether the table of that name is ours; no row where there is none."""
+
+
+def _laying(table: sql.Identifier, spec: LicenseSpec, generation: int) -> sql.Composable:
+    values = (spec.product, *entitlement_of(spec)[:4], list(spec.features), generation)
+    return sql.SQL(
+        "INSERT INTO {} (subject, edition, users, active, expires_at, features, generation) VALUES ({})"
+        " ON CONFLICT (subject) DO UPDATE SET edition = excluded.edition, users = excluded.users,"
+        " active = excluded.active, expires_at = excluded.expires_at, features = excluded.features,"
+        " generation = excluded.generation, updated_at = now()"
+    ).format(table, sql.SQL(", ").join(map(sql.Literal, values)))
 
 
 def _is_ours(connection: psycopg.Connection, schema: str, table: str) -> bool:
-    row = connection.execute(
-        "SELECT c.relkind = 'r' AND r.rolname = current_user FROM pg_class c"
-        " JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner"
-        " WHERE n.nspname = %s AND c.relname = %s",
-        [schema, table],
-    ).fetchone()
+    row = connection.execute(_OURS, [schema, table]).fetchone()
     return row is not None and bool(row[0])
 
 

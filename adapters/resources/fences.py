@@ -34,14 +34,25 @@ W = TypeVar("W", bound=Value)
 
 def pass_fence(connection: psycopg.Connection, order: Order, *, schema: str = OURS) -> bool:
     """Lock the scope's fence for this transaction; True where the scope is new here. Raises Fenced."""
-    row = connection.execute(
+    return passed(passing_fence(connection, order, schema=schema), order)
+
+
+def passing_fence(connection: psycopg.Connection, order: Order, *, schema: str = OURS) -> psycopg.Cursor:
+    """The statement that locks the fence; `passed` reads its answer. In a pipeline others may follow it on the same
+    way, for in a transaction that is refused nothing of them stays."""
+    return connection.execute(
         sql.SQL(
             "INSERT INTO {fences} AS f (scope, generation) VALUES (%s, %s)"
             " ON CONFLICT (scope) DO UPDATE SET generation = excluded.generation"
             " WHERE f.generation <= excluded.generation RETURNING f.xmax = 0"
         ).format(fences=sql.Identifier(schema, "fences")),
         [str(order.scope), order.generation],
-    ).fetchone()
+    )
+
+
+def passed(passing: psycopg.Cursor, order: Order) -> bool:
+    """Whether the scope is new here. Raises Fenced."""
+    row = passing.fetchone()
     if row is None:
         raise Fenced(f"{order.scope} has seen a newer generation than {order.generation}: this outcome does not count")
     return bool(row[0])
@@ -59,20 +70,26 @@ def fenced(connection: psycopg.Connection, order: Order) -> Iterator[None]:
 def control_session(control: Connect, patience: Patience) -> Iterator[psycopg.Connection]:
     """A short transaction in the control database."""
     with reaching(CONTROL), control() as connection, connection.transaction():
-        connection.execute(
-            "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
-            " set_config('idle_in_transaction_session_timeout', %s, true)",
-            [milliseconds(each) for each in (patience.statement, patience.lock, patience.idle)],
-        )
+        _limit(connection, patience)
         yield connection
 
 
 @contextmanager
 def control_transaction(control: Connect, order: Order, patience: Patience) -> Iterator[psycopg.Connection]:
-    """The same, which has passed the fence."""
-    with control_session(control, patience) as connection:
+    """The same, which has passed the fence. In a pipeline: what nobody waits for goes with the next statement, and an
+    error of it comes with that one, or with the commit."""
+    with reaching(CONTROL), control() as connection, connection.pipeline(), connection.transaction():
+        _limit(connection, patience)
         pass_fence(connection, order, schema="public")
         yield connection
+
+
+def _limit(connection: psycopg.Connection, patience: Patience) -> None:
+    connection.execute(
+        "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
+        " set_config('idle_in_transaction_session_timeout', %s, true)",
+        [milliseconds(each) for each in (patience.statement, patience.lock, patience.idle)],
+    )
 
 
 @contextmanager

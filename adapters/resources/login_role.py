@@ -28,7 +28,6 @@ from adapters.resources import passwords
 from adapters.resources.fences import families, unclaimed
 from adapters.resources.passwords import verifier_of
 from adapters.resources.places import OUR_NAMES, Place, group_of, name_of, named, there
-from adapters.resources.scripts import run_script
 from adapters.resources.topology import Topology, reach_role
 from application.ports.resources import IsClaimed, Order, Resource
 from domain.drift import Expected, Finding, Look, Seen, Thing, by_place, completed
@@ -241,15 +240,16 @@ def _expect_to_own_nothing(connection: psycopg.Connection, role: str) -> None:
 # -- what is true of all databases of a server ---------------------------------------------------------------
 
 
-def ensure_group(connection: psycopg.Connection, group: str, *, there: Collection[str]) -> None:
-    """The NOLOGIN role that a family's rights hang on; `there` has the roles that are there already."""
+def ensuring_group(connection: psycopg.Connection, group: str, *, there: Collection[str]) -> list[sql.Composable]:
+    """The statements that make the NOLOGIN role that a family's rights hang on; `there` has the roles that are there
+    already. One that is there is rid of what it was never given."""
     if group not in there:
-        connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(group)))
-    else:
-        _take_back(connection, group, keep=reach_role(connection.info.dbname))
+        return [sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(group))]
+    _take_back(connection, group, keep=reach_role(connection.info.dbname))
+    return []
 
 
-def ensure_login(
+def ensuring_login(
     connection: psycopg.Connection,
     role: str,
     *,
@@ -259,22 +259,22 @@ def ensure_login(
     schema: str,
     sessions: int,
     there: Collection[str],
-) -> None:
-    """The role is a member of its group and may log in, or not, with at most so many sessions at a time."""
+) -> list[sql.Composable]:
+    """The statements by which the role is a member of its group and may log in, or not, with at most so many sessions
+    at a time."""
     name = sql.Identifier(role)
-    made = []
+    verb = "ALTER ROLE {} {}"
     if role in there:
         _take_back(connection, role, keep=group)
     else:
-        powers = "NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-        made.append(sql.SQL("CREATE ROLE {} {}").format(name, sql.SQL(powers)))
+        verb = "CREATE ROLE {} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS {}"
     # The verifier is computed here: the password itself never reaches the server, nor its log of statements.
-    opened = sql.SQL("ALTER ROLE {} {} CONNECTION LIMIT {} PASSWORD {} VALID UNTIL 'infinity'").format(
+    opened = sql.SQL(f"{verb} CONNECTION LIMIT {{}} PASSWORD {{}} VALID UNTIL 'infinity'").format(
         name, sql.SQL("LOGIN" if login else "NOLOGIN"), sql.Literal(sessions), sql.Literal(verifier_of(password))
     )
     path = sql.SQL("ALTER ROLE {} SET search_path = {}").format(name, sql.Identifier(schema))
     member = sql.SQL("GRANT {} TO {} WITH INHERIT TRUE, SET FALSE").format(sql.Identifier(group), name)
-    run_script(connection, *made, opened, path, member)
+    return [opened, path, member]
 
 
 def _take_back(connection: psycopg.Connection, role: str, *, keep: str) -> None:
@@ -338,16 +338,17 @@ def drop_roles(connection: psycopg.Connection, roles: Iterable[str]) -> None:
 # -- what is true inside one database ------------------------------------------------------------------------
 
 
-def grant_rights(
+def granting_rights(
     connection: psycopg.Connection, schema: str, *, group: str, logins: Collection[str], is_new: bool
-) -> None:
-    """Only the group may use the schema; what one of the logins makes in it, the others may use as well.
+) -> list[sql.Composable]:
+    """The statements by which only the group may use the schema; what one of the logins makes in it, the others may use
+    as well.
 
     Of a schema that was just made (`is_new`) nobody has a right yet.
     """
     place, everybody = sql.Identifier(schema), sql.Identifier(group)
     found = [] if is_new else connection.execute(_UNEXPECTED_GRANTS, [schema, group]).fetchall()
-    revoked = [
+    revoked: list[sql.Composable] = [
         sql.SQL("REVOKE ALL ON SCHEMA {} FROM {} CASCADE").format(
             place, sql.SQL("PUBLIC") if grantee == "PUBLIC" else sql.Identifier(grantee)
         )
@@ -362,7 +363,7 @@ def grant_rights(
         for objects in ("TABLES", "SEQUENCES", "ROUTINES", "TYPES")
         if logins
     ]
-    run_script(connection, *revoked, granted, *shared)
+    return [*revoked, granted, *shared]
 
 
 _UNEXPECTED_GRANTS: Final = sql.SQL(

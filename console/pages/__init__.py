@@ -6,13 +6,27 @@ from collections.abc import Sequence
 from typing import Final
 
 from console.app import MakePage
-from console.pages import acts, changes, health, now, plans, quarantine, rehearse, search, tenant, tenants, timeline
+from console.pages import (
+    acts,
+    changes,
+    explain,
+    health,
+    now,
+    plans,
+    quarantine,
+    rehearse,
+    search,
+    tenant,
+    tenants,
+    timeline,
+)
 
 PAGES: Final[Sequence[tuple[str, MakePage]]] = (
     ("/", now.page),
     ("/cause/{cause}", now.cause_page),
     ("/tenants", tenants.page),
     ("/t/{tenant}/timeline", timeline.page),
+    ("/t/{tenant}/explain", explain.page),
     ("/t/{tenant}", tenant.page),
     ("/plans/{hash}", plans.page),
     ("/plans", plans.page),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runtime.compose.parts import Parts
 
 ACTS_LOOKED_THROUGH: Final = 1_000
-REHEARSED: Final = 100
+REHEARSED: Final = 50
 """Scopes that are decided on in the rehearsal on the page; the command `runs rehearse` tells the whole."""
 
 Json = dict[str, Any]

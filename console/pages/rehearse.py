@@ -63,14 +63,16 @@ def _scope(text: str) -> Scope:
 
 def _rows(desk: ReadingDesk, scopes: Sequence[Scope]) -> list[dict[str, Any]]:
     """Each scope with the version that is seen here: the act is refused where it has moved on since."""
-    from application.operator_commands import version_of  # noqa: PLC0415
+    from application.operator_commands import seen_version  # noqa: PLC0415
+    from domain.tenant.state import stream_of  # noqa: PLC0415
 
+    # Before the states: what moves between the two is refused, not overlooked.
+    versions = desk.reads.versions({*map(str, scopes), *(stream_of(scope.tenant_id) for scope in scopes)})
     standings = desk.reads.standings(scopes)
-    snapshots = desk.parts.saga.snapshots(list({scope.tenant_id for scope in scopes})) if scopes else {}
     return [
         {
             "scope": str(scope),
-            "seen": version_of(scope, snapshots[scope.tenant_id]),
+            "seen": seen_version(versions[str(scope)], versions[stream_of(scope.tenant_id)]),
             "state": standings.get(scope, {}).get("state", "unknown"),
             "reason": standings.get(scope, {}).get("reason"),
         }

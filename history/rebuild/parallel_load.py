@@ -39,8 +39,8 @@ def load_together(
 
     def hear(rank: int, news: LoadProgress) -> None:
         progress[rank] = news
-        told = progress.values()
-        say(LoadProgress(sum(each.positions for each in told), sum(each.events for each in told), {}))
+        workers_at = progress.values()
+        say(LoadProgress(sum(each.positions for each in workers_at), sum(each.events for each in workers_at), {}))
 
     if workers == 1:
         gc.disable()  # see spare_the_collector

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapters.postgres.console_feed import MovementReader
-from adapters.postgres.console_reads import ConsoleReader
+from adapters.postgres.console_reads import PAGE, ConsoleReader
 from adapters.postgres.console_role import ensure_console_role, name_of, with_role
 from adapters.postgres.high_water import MarkListener
 from domain.errors import Unavailable, UsageError, problem
 from runtime.compose.process import Process
 
 if TYPE_CHECKING:
+    from adapters.postgres.connection import Limits
     from runtime.compose.parts import Parts
     from runtime.settings import Settings
 
@@ -42,17 +43,17 @@ def console_parts_of(process: Process) -> ConsoleParts:
     settings, endpoints = process.settings, process.endpoints
     read_url = _read_url(process)
 
-    def parts(url: str) -> Parts:
+    def parts(url: str, limits: Limits | None = None) -> Parts:
         from dataclasses import replace  # noqa: PLC0415
 
         from runtime.compose.parts import Parts  # noqa: PLC0415 - the live page needs no event, and no memory for them
 
-        return Parts(settings, replace(endpoints, database_url=url))
+        return Parts(settings, replace(endpoints, database_url=url), limits=limits)
 
     return ConsoleParts(
         settings,
         reader=lambda: ConsoleReader(read_url),
-        reading=lambda: parts(read_url),
+        reading=lambda: parts(read_url, PAGE),
         acting=lambda: parts(endpoints.database_url),
         movements=lambda: MovementReader(read_url),
         listener=lambda: MarkListener(read_url),

@@ -25,6 +25,6 @@ def heartbeat_of(
     name: str | None = None,
     outages: Sequence[Outage] = (),
 ) -> Heartbeat:
-    name = name or worker_name(kind)
+    name = name or worker_name(kind.replace(" ", "-"))
     card = WorkerCard(parts.settings.data_dir, name=name, kind=kind)
     return Heartbeat(parts.endpoints.database_url, name=name, kind=kind, details=details, outages=outages, card=card)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # each is imported by the property that makes it
     from sqlalchemy import Engine
 
     from adapters.encryption import PostgresEncryptionKeys
+    from adapters.postgres.connection import Limits
     from adapters.postgres.event_log import PostgresEventLog
     from adapters.postgres.past import PastLog
     from adapters.resources.topology import Topology
@@ -34,10 +35,17 @@ class Parts(Process):
     """A process that knows which configuration is in use, and reads and writes the log."""
 
     def __init__(
-        self, settings: Settings, endpoints: Endpoints, *, warn: Callable[[str], None] = lambda _: None
+        self,
+        settings: Settings,
+        endpoints: Endpoints,
+        *,
+        warn: Callable[[str], None] = lambda _: None,
+        limits: Limits | None = None,
     ) -> None:
+        """`limits` are those of reading the log and the read models, where somebody waits for a page."""
         super().__init__(settings, endpoints)
         self.warn = warn
+        self._limits = limits
         self.adopted = Adopted()
         self._configuration: Configuration | None = None
 
@@ -150,10 +158,11 @@ class Parts(Process):
 
     @cached_property
     def past(self) -> PastLog:
+        from adapters.postgres.connection import LONG  # noqa: PLC0415
         from adapters.postgres.past import PastLog  # noqa: PLC0415
 
         self.knock()
-        return self.closing(PastLog(self.endpoints.database_url, self.keys))
+        return self.closing(PastLog(self.endpoints.database_url, self.keys, limits=self._limits or LONG))
 
     @cached_property
     def saga(self) -> Saga:
@@ -171,8 +180,9 @@ class Parts(Process):
     @cached_property
     def engine(self) -> Engine:
         """For the read models."""
+        from adapters.postgres.connection import SHORT  # noqa: PLC0415
         from adapters.postgres.engine import engine  # noqa: PLC0415
 
-        made = engine(self.endpoints.database_url, pool_size=2)
+        made = engine(self.endpoints.database_url, pool_size=2, limits=self._limits or SHORT)
         self.at_the_end(made.dispose)
         return made

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import psycopg
 
+from runtime.compose.console import console_parts_of
 from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk, failure
 from tests.console.asking import Browser
 
@@ -24,6 +25,33 @@ def test_the_page_of_a_tenant_has_what_show_prints(desk: Desk, browser: Browser)
     assert page.status == 200
     assert page.text.count('class="step done"') == 7
     assert "acme" in page.text
+
+
+def test_the_page_of_the_explanation_has_what_explain_prints(desk: Desk, browser: Browser) -> None:
+    failure(desk)
+    twin = browser.get(f"/t/{TENANT}/explain.json").json["products"]
+    said = desk.json("explain", TENANT)["products"]
+    for name in ("product", "usable", "lacking", "level", "standing", "for_customer"):
+        assert [each[name] for each in twin] == [each[name] for each in said], name
+    page = browser.get(f"/t/{TENANT}/explain").text
+    assert said[0]["for_customer"] in html.unescape(page)
+    assert f"tenantry audit evidence {TENANT}" in page
+    assert f"/t/{TENANT}/explain" in browser.get(f"/t/{TENANT}").text
+    assert "It had never converged to a level" in browser.get(f"/t/{TENANT}/explain?at=5").text
+    assert browser.get("/t/nobody/explain").status == 404
+
+
+def test_no_page_holds_its_desk_for_longer_than_its_limits(desk: Desk, browser: Browser) -> None:
+    desk.work()
+    made_of = console_parts_of(desk.parts)
+    with made_of.reading() as parts, parts.engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "5s"
+        assert parts.past._rows("SHOW lock_timeout", ()) == [("1s",)]  # noqa: SLF001
+    with psycopg.connect(desk.parts.endpoints.database_url) as other:
+        other.execute("LOCK TABLE licenses")
+        refused = browser.get(f"/t/{TENANT}")
+        assert (refused.status, "let another transaction go first" in refused.text) == (503, True)
+    assert browser.get(f"/t/{TENANT}").status == 200
 
 
 def test_no_person_is_on_the_page_of_a_tenant(desk: Desk, browser: Browser) -> None:

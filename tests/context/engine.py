@@ -222,7 +222,7 @@ class Engine:
             stop.set()
             thread.join(10)
 
-    def wait_for_position(self, tenant_id: str | None = None, *, seconds: float = 15.0) -> int:
+    def wait_for_position(self, tenant_id: str | None = None, *, seconds: float = 60.0) -> int:
         """Until the contexts are as far as the log."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -247,7 +247,7 @@ class Service:
         answer = self.pool.request("GET", self.url + path, headers={k.replace("_", "-"): v for k, v in headers.items()})
         return answer.status, json.loads(answer.data) if answer.data else {}, answer
 
-    def wait_until_fresh(self, seconds: float = 15.0) -> None:
+    def wait_until_fresh(self, seconds: float = 60.0) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.get("/readyz")[0] == 200:

@@ -32,7 +32,7 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 15.0, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], object], *, seconds: float = 60.0, what: str = "the condition") -> None:
     """Raises TimeoutError."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -58,12 +58,13 @@ def _an_effect_that_is_not_idempotent() -> Iterator[Fault]:
 def _a_fence_that_lets_everybody_pass() -> Iterator[Fault]:
     """An order that is out of date is carried out."""
 
-    def open_(connection: Any, order: Order, *, schema: str = "tenantry") -> bool:
+    def open_(passing: Any, order: Order) -> bool:
+        passing.fetchone()
         return False
 
     with ExitStack() as stack:
         for room in (databases, fences):
-            stack.enter_context(patch.object(room, "pass_fence", open_))
+            stack.enter_context(patch.object(room, "passed", open_))
         yield Fault()
 
 

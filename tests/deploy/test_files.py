@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,14 @@ def test_the_image_runs_as_nobody_special_and_installs_by_hashes() -> None:
     text = DEPLOY.joinpath("Dockerfile").read_text()
     assert "USER 10001:10001" in text
     assert "--require-hashes -r requirements/server.txt" in text
+
+
+@pytest.mark.parametrize("extra", ["console", "context", "otel"])
+def test_the_image_holds_what_the_extra_needs(extra: str) -> None:
+    project = tomllib.loads(DEPLOY.parent.joinpath("pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[^A-Za-z0-9_.-]", each)[0] for each in project["optional-dependencies"][extra]}
+    locked = DEPLOY.parent.joinpath("requirements", "server.txt").read_text()
+    assert not [name for name in needed - {"tenantry-client"} if f"\n{name}==" not in f"\n{locked}"]
 
 
 def test_the_compose_file_is_one() -> None:

@@ -45,8 +45,9 @@ from domain.scope.steps import (
 )
 
 DEFAULT_REGION = "eu"
-_OUTSIDE: tuple[type[StepExecutor], ...] = (SiteNames, Regions, Databases, Entitlements)
-_LIES_ON = {place: each.lies_on for each in _OUTSIDE for place in each.serves}
+_RESOURCES: tuple[type[StepExecutor], ...] = (SiteNames, Regions, Databases, Entitlements)
+OUTSIDE = {place: each.lies_on for each in _RESOURCES for place in each.serves}
+"""The steps of which something lies outside the log, and where."""
 
 
 def events_of(spec: StepSpec, created_generations: Mapping[str, int]) -> StepResult:
@@ -151,7 +152,7 @@ class World:
 
     def bulkheads(self, order: Order) -> tuple[str, ...]:
         """Those of the real executors."""
-        return bulkheads(order, _LIES_ON.get((order.scope.kind, order.step), "the log"))
+        return bulkheads(order, OUTSIDE.get((order.scope.kind, order.step), "the log"))
 
     def _pass(self, order: Order) -> None:
         self.trouble(order, "before")

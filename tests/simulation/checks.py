@@ -43,16 +43,20 @@ class Witness:
         self._lived_at: dict[tuple[str, str], int] = {}
         self._begun_at: dict[tuple[str, str], int] = {}
         self._rested: set[str] = set()
-        self._given_up: dict[str, set[str]] = {}
+        self._given_up: dict[str, dict[str, int]] = {}
         self._dropped = 0
+        self.commits = 0
         self.has_converged: dict[str, dict[str, bool]] = {}
         self.tenant_purged_at: dict[str, Any] = {}
 
     def effect(self, order: Order, when: Literal["before", "after"]) -> None:
-        """No effect without its intent in the log; no data dropped unless a purge named it, or nothing in it lived."""
+        """No effect outside the log without its intent in the log; no data dropped unless a purge named it, or nothing
+        in it lived."""
         if when == "before":
-            intent = (str(order.scope), order.generation)
-            assert intent in self._started, f"{order.idempotency_key} begins, and its intent is not recorded"
+            is_begun = (str(order.scope), order.generation) in self._started
+            assert is_begun or not self._world.bulkheads(order), (
+                f"{order.idempotency_key} begins, and its intent is not recorded"
+            )
             return
         self._done.add(order.idempotency_key)
         for tenant, family, generation in self._world.dropped[self._dropped :]:
@@ -99,7 +103,7 @@ class Witness:
                 if event.kind == "product":
                     self._converged(event, fact.position)
             case ScopeFailed() if fact.stream not in self._rested:
-                self._given_up[fact.stream] = set()
+                self._given_up[fact.stream] = {}
             case ScopeResumed():
                 self._given_up.pop(fact.stream, None)
             case PurgeStarted() as event:
@@ -112,16 +116,15 @@ class Witness:
                 pass
 
     def _begins(self, event: StepStarted) -> None:
-        """On ground that is being undone nobody goes on, but for the one step that was decided before it was."""
+        """On ground that is being undone nobody goes on, but by the one decision that was made before it was."""
         if any(self.has_converged.get(event.tenant_id, {}).values()):
             return
         for prerequisite in map(str, prerequisites_of(event.scope)):
             late = self._given_up.get(prerequisite)
             if late is not None and event.direction == "ensure":
-                assert str(event.scope) not in late, (
+                assert late.setdefault(str(event.scope), self.commits) == self.commits, (
                     f"{event.scope} begins step {event.step}, and {prerequisite} is being undone"
                 )
-                late.add(str(event.scope))
 
     def _converged(self, event: ScopeConverged, position: int) -> None:
         has_converged = self.has_converged.setdefault(event.tenant_id, {})

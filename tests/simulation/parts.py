@@ -7,16 +7,20 @@ and the event log (which asks the story before and after each commit). The rest 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Literal, Protocol
 
 from application.ports.clock import Clock
+from application.ports.resources import Order
 from application.unit_of_work import UnitOfWork
 from domain.errors import ExecutorError, Retryable
 from domain.event import Recorded
+from domain.scope.state import StepCompleted, StepStarted
+from domain.scope.steps import Scope, Step, StepResult, StepSpec
 from tests.fakes.event_log import MemoryEventLog
+from tests.fakes.world import OUTSIDE, World, events_of
 from workers.effects import Effects, Key, Result
 
 
@@ -30,9 +34,6 @@ class SteppedEffects(Effects[Key, Result]):
     def __init__(self) -> None:
         super().__init__(threads=0, limit=timedelta(seconds=30))
         self.late: list[Callable[[], Result]] = []
-
-    def at_once(self, key: Key, act: Callable[[], Result]) -> None:
-        self.begin(key, act)  # the story may stop the worker here as well
 
     def act(self, dice: random.Random) -> None:
         """One effect comes about, and its outcome waits for the worker's next round."""
@@ -69,14 +70,48 @@ class SteppedEffects(Effects[Key, Result]):
         return key, self._queued.pop(key).act
 
 
+class WorldBesideLog(World):
+    """A world in which a thing that lies in the log alone is there once it is recorded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._specs: dict[tuple[Scope, Step], StepSpec] = {}
+
+    def ensure(self, order: Order) -> StepResult:
+        if self.bulkheads(order):
+            return super().ensure(order)
+        self.trouble(order, "before")
+        self.trouble(order, "after")
+        return events_of(order.spec, order.created_generations)
+
+    def remove(self, order: Order) -> None:
+        if self.bulkheads(order):
+            super().remove(order)
+        else:
+            self.trouble(order, "before")
+            self.trouble(order, "after")
+
+    def sees(self, event: StepStarted | StepCompleted) -> None:
+        """Of a step that lies in the log alone."""
+        place = (event.scope, event.step)
+        if (event.scope.kind, event.step) in OUTSIDE:
+            return
+        if isinstance(event, StepStarted):
+            self._specs[place] = event.spec
+        elif event.direction == "ensure":
+            self.things[place] = self._specs[place]
+        else:
+            self.things.pop(place, None)
+
+
 class Watch(Protocol):
     """Whoever looks on at a commit, and may let it fail."""
 
     def blockers(self, recording: UnitOfWork, when: Literal["before", "after"]) -> None:
         """May raise: before the commit nothing is recorded, after it everything is, and nobody learns of it."""
 
-    def sees(self, fact: Recorded) -> None:
-        """A fact was committed."""
+    def sees(self, facts: Sequence[Recorded]) -> None:
+        """The facts of one commit."""
 
 
 class WatchedLog(MemoryEventLog):
@@ -90,6 +125,5 @@ class WatchedLog(MemoryEventLog):
         self._watch.blockers(recording, "before")
         before = self.last_position()
         super().record(recording)
-        for fact in self.events[before:]:
-            self._watch.sees(fact)
+        self._watch.sees(self.events[before:])
         self._watch.blockers(recording, "after")

@@ -13,7 +13,7 @@ others take their steps, which is what SIGSTOP does to it.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
@@ -34,16 +34,15 @@ from domain.event import Cause, Recorded
 from domain.operator import Operator
 from domain.policy import Guard, Policy, default_policy
 from domain.scope.snapshot import TenantSnapshot
-from domain.scope.state import StepStarted
+from domain.scope.state import StepCompleted, StepStarted
 from domain.scope.steps import SCOPE_STEPS, Scope
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, SERVICE, Clock, message
 from tests.domain.prerequisites import check_undone
 from tests.fakes.event_log import MemoryEventLog
-from tests.fakes.world import World
 from tests.simulation import registers
 from tests.simulation.checks import Witness, check_given_up, check_held, check_nobody_is_forgotten
 from tests.simulation.desk import Desk
-from tests.simulation.parts import Killed, SteppedEffects, WatchedLog
+from tests.simulation.parts import Killed, SteppedEffects, WatchedLog, WorldBesideLog
 from tests.simulation.registers import Message
 from workers.bulkheads import ConcurrencyLimits
 from workers.provisioner import Provisioner
@@ -118,7 +117,7 @@ class Story:
         self._lines: list[tuple[int, datetime, str, str | Recorded]] = []
         self.clock = Clock()
         self.log = WatchedLog(self, clock=self.clock)
-        self.world = World()
+        self.world = WorldBesideLog()
         self.world.trouble = self._trouble
         guard = registers.Guard(limit=self.dice.choice(LIMITS), window=self.dice.choice([DAY / 144, DAY]))
         self.is_guarded = guard.limit < max(LIMITS)
@@ -439,10 +438,14 @@ class Story:
                 revision = self._next(counter) if self.revisioned[counter] else None
                 self._deliver(self._says(type_, *counter, revision=revision))
 
-    def sees(self, fact: Recorded) -> None:
-        self._note(self._acting.name if self._acting else "front door", fact)
-        self.desk.sees(fact)
-        self.witness.sees(fact)
+    def sees(self, facts: Sequence[Recorded]) -> None:
+        self.witness.commits += 1
+        for fact in facts:
+            self._note(self._acting.name if self._acting else "front door", fact)
+            self.desk.sees(fact)
+            self.witness.sees(fact)
+            if isinstance(fact.event, StepStarted | StepCompleted):
+                self.world.sees(fact.event)
 
     def _trouble(self, order: Order, when: Literal["before", "after"]) -> None:
         """What may befall an effect: it fails, or comes about and nobody learns of it."""

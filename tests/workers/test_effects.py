@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -49,6 +50,18 @@ def test_each_is_told_once_with_its_result_or_its_error() -> None:
     assert told.pop("bad") is error
     assert told == {f"good-{number}": number for number in range(50)}
     ours.close()
+
+
+def test_a_nudge_ends_the_wait_for_outcomes_and_none_of_them_is_lost() -> None:
+    pool = effects(threads=1)
+    pool.nudge()
+    began = time.monotonic()
+    assert not pool.finished(timeout=60)
+    assert time.monotonic() - began < 30
+    pool.nudge()
+    pool.begin("one", lambda: 1)
+    assert all_of(pool) == {"one": 1}
+    pool.close()
 
 
 def test_one_that_takes_too_long_is_told_as_failed_and_its_thread_is_replaced(let_go: threading.Event) -> None:

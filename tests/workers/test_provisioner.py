@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -38,6 +40,7 @@ from tests.domain.given import CATALOG, POLICY, Intake, ids, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.provisioner import Reply, says, serving, webhook
 from workers.bulkheads import ConcurrencyLimits
+from workers.loops import beside, listen
 from workers.provisioner import Executors, Provisioner
 
 TENANTS = [f"t-{number}" for number in range(12)]
@@ -70,6 +73,7 @@ class Cloud:
         limits: ConcurrencyLimits | None = None,
         step_timeout: timedelta = timedelta(seconds=30),
         executors: Executors | None = None,
+        poll_seconds: float = 0.01,
     ) -> Provisioner:
         saga = Saga(self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, dice=lambda: 0.0)
         return Provisioner(
@@ -80,7 +84,7 @@ class Cloud:
             owner="worker",
             limits=limits or ConcurrencyLimits(threads=threads, claim=claim, executor=claim, shard=claim),
             lease=timedelta(seconds=30),
-            poll_seconds=0.01,
+            poll_seconds=poll_seconds,
             drain_seconds=5,
             step_timeout=step_timeout,
         )
@@ -130,6 +134,60 @@ def test_outcomes_of_many_scopes_are_recorded_together(cloud: Cloud) -> None:
     before = cloud.log.recordings
     cloud.work(cloud.provisioner(threads=8, claim=64))
     assert cloud.log.recordings - before < len(cloud.log.events) / 2
+
+
+def test_steps_of_which_nothing_lies_outside_the_log_are_begun_and_completed_in_one_commit(cloud: Cloud) -> None:
+    commits: list[list[tuple[str, Step]]] = []
+
+    def sees(recording: UnitOfWork) -> None:
+        commits.append(
+            [
+                (type(fact.event).__name__, fact.event.step)
+                for fact in recording.events
+                if fact.stream == "site:t-1" and isinstance(fact.event, StepStarted | StepCompleted)
+            ]
+        )
+
+    cloud.create("t-1")
+    cloud.log.before_record = sees
+    cloud.work(cloud.provisioner())
+    begun, completed = StepStarted.__name__, StepCompleted.__name__
+    assert [commit for commit in commits if commit] == [
+        [(begun, Step.COMMERCE), (completed, Step.COMMERCE), (begun, Step.SITE)],
+        [(completed, Step.SITE)]
+        + [(name, step) for step in (Step.CONFIGURATION, Step.IDENTITY) for name in (begun, completed)],
+    ]
+
+
+def test_a_provisioner_that_rests_goes_on_when_the_log_has_grown(cloud: Cloud) -> None:
+    news, stop = _News(), threading.Event()
+    worker = cloud.provisioner(poll_seconds=60)
+    cloud.create("t-1")
+    with beside(partial(listen, news, worker.look_again), "news"), beside(worker.run, "worker", stop):
+        _until(lambda: cloud.levels() == {"open": 5})
+        cloud.create("t-2")
+        news.came.set()
+        _until(lambda: cloud.levels() == {"open": 10})
+        stop.set()
+        news.came.set()
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+class _News:
+    """A log that says when it has grown."""
+
+    def __init__(self) -> None:
+        self.came = threading.Event()
+
+    def wait(self, seconds: float) -> None:
+        self.came.wait(seconds)
+        self.came.clear()
 
 
 def test_two_provisioners_share_the_scopes_and_never_do_one_twice(cloud: Cloud) -> None:
@@ -636,15 +694,14 @@ def test_an_effect_that_waits_for_a_thread_does_not_begin_once_its_scope_is_held
     held = threading.Event()
 
     def holds_the_thread(order: Order, when: Literal["before", "after"]) -> None:
-        assert held.wait(10)
+        assert order.step is Step.COMMERCE or held.wait(10)  # step 1 needs no thread
 
     cloud.create("t-1", "t-2")
     worker = cloud.provisioner(threads=1)
-    worker.round()  # step 1 needs no thread
     cloud.world.faults = holds_the_thread
     worker.round()
     started = [fact.event.step for fact in cloud.log.events if isinstance(fact.event, StepStarted)]
-    assert started == [Step.COMMERCE, Step.COMMERCE, Step.SITE, Step.SITE]
+    assert started == [Step.COMMERCE, Step.SITE, Step.COMMERCE, Step.SITE]
     cloud.operator(Act("hold", Scope("site", "t-2"), "look"))
     cloud.clock.advance(timedelta(seconds=2))
     worker.round()

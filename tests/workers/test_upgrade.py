@@ -160,7 +160,7 @@ def test_a_worker_that_is_newer_than_the_tables_waits_for_the_migration_and_says
     )
     with Parts(settings, Endpoints(database, "127.0.0.1:1")) as parts, starting(parts) as thread:
         [row] = wait_for(lambda: overview.status(database)["workers"], "the worker to beat")
-        assert row["state"] == "starting"
+        assert (row["kind"], row["state"]) == ("waiting intake", "starting")
         [waits] = wait_for(lambda: waits_of(settings, overview.status(database)["workers"]), "status to say it")
         assert waits["why"] == "not-migrated"
         assert f"the database is at schema revision {before}, and this version needs {needed}" in waits["text"]

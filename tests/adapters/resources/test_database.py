@@ -375,7 +375,7 @@ class Killed(Exception):
 
 
 STATEMENTS = {
-    "ensure": ("ensure_group", "ensure_login", "end_sessions", "grant_rights", "hand_over", "drop_roles"),
+    "ensure": ("ensuring_group", "ensuring_login", "end_sessions", "granting_rights", "hand_over", "drop_roles"),
     "remove": ("forbid_login", "end_sessions", "drop_owned", "drop_roles"),
 }
 
