@@ -156,7 +156,7 @@ def measure(
         return events / float(worked.value)
 
     events = _position(url)
-    took, rss = replay(url, "rebuild", "licenses", "customers")
+    took, rss = replay(url, "rebuild", "licenses")
     found.rebuild = events / took
     remember("rebuild", rss)
 
@@ -240,7 +240,7 @@ def _latency(url: str, broker: EmbeddedBroker, *, seconds: float) -> tuple[float
 
 
 def _stand_at_the_mark(url: str) -> None:
-    """The other read models, which these messages do not change, and the outbox: nobody has projected the store."""
+    """All read models and the outbox: of what came before, these messages change nothing."""
     with psycopg.connect(url) as connection:
         for projection in (*PROJECTIONS, INTEGRATION):
             connection.execute(
