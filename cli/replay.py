@@ -22,7 +22,7 @@ from history.rebuild.past import Built, build
 from history.rebuild.replay import Rebuilt
 from history.rebuild.schema_comparison import TableComparison
 from runtime.compose import Parts, utc_now
-from runtime.compose.operators import acts_of
+from runtime.compose.acts import acts_of
 from runtime.compose.read_models import READ_MODELS
 from runtime.compose.rebuild import replay_of, replay_sources_of
 

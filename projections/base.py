@@ -159,17 +159,17 @@ class Fold:
 
     def __init__(self, changes: Iterable[Change] = ()) -> None:
         self.tables: dict[Table, TableFold] = {}
-        for change in changes:
-            self.add(change)
+        self.extend(changes)
 
-    def add(self, change: Change) -> None:
-        fold = self.tables.get(change.table)
-        if fold is None:
-            fold = self.tables[change.table] = TableFold(change.table)
-        if isinstance(change, Set):
-            fold.set(change.key, change.columns)
-        else:
-            fold.delete(change.key)
+    def extend(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            fold = self.tables.get(change.table)
+            if fold is None:
+                fold = self.tables[change.table] = TableFold(change.table)
+            if isinstance(change, Set):
+                fold.set(change.key, change.columns)
+            else:
+                fold.delete(change.key)
 
 
 def _clean(key: Key) -> Key:

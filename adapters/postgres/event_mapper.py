@@ -28,7 +28,7 @@ from application.ports.encryption import EncryptionKeys
 from domain.errors import NewerEvent, UnreadableEvent, problem
 from domain.event import Cause, Event, Recorded, schema_of
 from domain.event_registry import REGISTRY, EventRegistry
-from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
+from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal, says_of_persons
 from domain.scope.state import StepCompleted
 from domain.stored_form import ENCODER, as_json, as_stored, decoder
 
@@ -179,9 +179,9 @@ _PART_OF_A_NEWER_VERSION: Final = frozenset({"extra_forbidden", "union_tag_inval
 
 
 def holds_persons(event: Event) -> bool:
-    """Whether the event has personal fields; of a completion that is the matter of what was found."""
+    """Whether a personal field of the event holds anything; of a completion, one of its result."""
     holder = event.result if isinstance(event, StepCompleted) else event
-    return holder is not None and bool(personal_paths(type(holder)))
+    return holder is not None and says_of_persons(holder)
 
 
 def _place(stream: str, version: int) -> str:

@@ -119,8 +119,7 @@ class Building:
             raise UnreadableEvent(recorded.reason)
         changes = self.projection.changes_of(recorded)
         self.changes += len(changes)
-        for change in changes:
-            self.fold.add(change)
+        self.fold.extend(changes)
 
     def flush(self, connection: Connection) -> None:
         """Write what is folded, in the connection's transaction."""
@@ -194,16 +193,20 @@ def load(sources: Sources, job: Job, say: Callable[[LoadProgress], None]) -> Loa
 def fold_into(building: Iterable[Building], events: Iterable[Recorded | Unread], failures: dict[str, str]) -> None:
     """Fold the events for each; a projection that fails on an event is named in `failures` and gets no more."""
     works = list(building)
+    concerned: dict[type[Event] | None, list[Building]] = {}
     for recorded in events:
         kind = recorded.kind if isinstance(recorded, Unread) else type(recorded.event)
-        for work in works:
-            if kind is not None and kind not in work.projection.handles:
-                continue
+        found = concerned.get(kind)
+        if found is None:
+            found = [work for work in works if kind is None or kind in work.projection.handles]
+            concerned[kind] = found
+        for work in found:
             try:
                 work.add(recorded)
             except (HandlerFailed, UnreadableEvent) as error:
                 failures[work.projection.name] = str(error)
                 works = [other for other in works if other is not work]
+                concerned = {}
 
 
 def ignored_by(projections: Iterable[Projection]) -> set[type[Event]]:
