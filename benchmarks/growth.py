@@ -194,12 +194,12 @@ def side_by_side(keys: EncryptionKeys, numbers: range) -> Iterator[Row]:
 
 def change(url: str, tenants: int, count: int, *, each: int) -> int:
     """Append license changes of tenants from all over the store, `each` times in a row; how many events."""
-    changes = _Changes(tenants, count, each, after=_position(url))
+    changes = Changes(tenants, count, each, after=_position(url))
     put(url, changes, range(count))
     return count * each
 
 
-class _Changes:
+class Changes:
     """License changes of tenants all over the store, under versions that are free."""
 
     def __init__(self, tenants: int, drawn: int, each: int, *, after: int) -> None:
