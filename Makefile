@@ -19,7 +19,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 OWN_TEMP = root=$$(mktemp -d) && trap "rm -rf $$root" EXIT && PYTEST_DEBUG_TEMPROOT=$$root
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-kafka test-saga test-saga-short test-lesson test-night test-outages test-outages-short test-fuzz test-fuzz-short \
+.PHONY: help venv demo test test-kafka test-saga test-saga-short test-lesson test-night test-upgrade test-outages test-outages-short test-fuzz test-fuzz-short \
 	test-access test-access-long test-edge test-edge-short test-endurance test-context test-context-short test-console test-bench bench lint format lock schemas vectors clean
 
 help: ## list the targets
@@ -31,7 +31,7 @@ demo: venv ## watch at least 60 tenants go through the seven steps, then check t
 	@$(BIN)/tenantry demo
 
 test: venv ## run all tests but the long proofs: of the saga, the lesson, the outages, endurance, the fuzz, a million tokens
-	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long and not edge_long and not endurance and not browser" -n 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long and not edge_long and not endurance and not upgrade and not browser" -n 4 --dist loadfile --no-loadscope-reorder
 
 test-endurance: venv ## the tests of tens of seconds each: stops and kills of everything, restarts, waits, 100,000 damaged messages
 	@$(OWN_TEMP) $(BIN)/pytest -q -m endurance -n 3 --dist load
@@ -51,6 +51,9 @@ test-lesson: venv ## follow the lessons of docs/tutorial word by word: history, 
 
 test-night: venv ## follow the night of docs/tutorial with its 200 tenants: a shard dies, the cause, a rehearsal, the retry, the evidence
 	@NIGHT_TENANTS=200 $(BIN)/pytest -q -m lesson tests/journeys/test_night.py
+
+test-upgrade: venv ## run workers of an older version beside those of this one, under load, with the migration between them
+	@$(BIN)/pytest -q -rs -m upgrade tests/journeys
 
 test-outages: venv ## take everything away for up to 40 s, under load (30 minutes); CELL='broker and not slow' for some, PLANTED=1 must fail
 	@$(BIN)/pytest -q -m outages tests/outages/test_matrix.py -n 2 $(if $(CELL),-k '$(CELL)') $(if $(PLANTED),--planted)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from application.operator_event import OperatorAct
+from application.operator_event import recorded_next
 from application.ports.clock import Clock, NewId
 from application.ports.event_log import EventLog
 from application.ports.export_budgets import Amounts, Chunk, ExportBudgets
-from application.transact import transact
-from application.unit_of_work import UnitOfWork
 from domain.errors import UsageError, problem
 from domain.event import Recorded
 from domain.export_grants import (
@@ -42,15 +40,9 @@ class ExportGrants:
 
     def record(self, decide: Decide, *, by: Operator) -> Recorded:
         """What `decide` answers on the grants as they are, as it was recorded. Raises what it raises, and Conflict."""
-
-        def decided() -> tuple[UnitOfWork, Recorded]:
-            before = self._recorded()
-            event = decide(grants_of(before))
-            act = OperatorAct.begun(by=by, clock=self.clock, new_id=self.new_id)
-            recorded = act.recorded(event, stream=STREAM, version=len(before) + 1)
-            return UnitOfWork(events=[recorded]), recorded
-
-        return transact(self.log, decided)
+        return recorded_next(
+            self.log, STREAM, lambda before: decide(grants_of(before)), by=by, clock=self.clock, new_id=self.new_id
+        )
 
     def take(self, request: ExportRequest, asked: Amounts) -> Chunk:
         """The next chunk for that export. Raises UsageError where the grant gives none, and Unavailable."""

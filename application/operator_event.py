@@ -7,12 +7,16 @@ where the object has moved since, the act is refused, and the operator looks aga
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from application.ports.clock import Clock, NewId
+from application.ports.event_log import EventLog
+from application.transact import transact
+from application.unit_of_work import UnitOfWork
 from domain.errors import UsageError, problem
 from domain.event import Cause, Event, Recorded
 from domain.operator import Operator
@@ -72,6 +76,27 @@ class OperatorAct:
             correlation=correlation or self.correlation,
             event=event,
         )
+
+
+def recorded_next(
+    log: EventLog,
+    stream: str,
+    decide: Callable[[list[Recorded]], Event],
+    *,
+    by: Operator,
+    clock: Clock,
+    new_id: NewId,
+) -> Recorded:
+    """The event that `decide` answers on the whole stream, as it was recorded. Raises what it raises, and Conflict."""
+
+    def decided() -> tuple[UnitOfWork, Recorded]:
+        before = log.load({stream: 0}).get(stream, [])
+        event = decide(before)
+        act = OperatorAct.begun(by=by, clock=clock, new_id=new_id)
+        recorded = act.recorded(event, stream=stream, version=len(before) + 1)
+        return UnitOfWork(events=[recorded]), recorded
+
+    return transact(log, decided)
 
 
 def duration(text: str) -> timedelta:

@@ -71,7 +71,9 @@ def origin_of(scope: Scope, snapshot: TenantSnapshot, catalog: Catalog) -> Origi
 
 def leaves_aim(event: ScopeEvent, before: Provisioning, after: Provisioning) -> bool:
     """Whether desired state, blockers and origin are what they were: a step that is ensured changes none of them,
-    but for a database that was missing."""
+    but for a database that was missing, nor does a convergence to what is there."""
+    if isinstance(event, ScopeConverged):
+        return event.level in ("open", "closed")
     is_ensured = isinstance(event, StepStarted | StepCompleted) and event.direction == "ensure"
     return is_ensured and (before.data_missing, before.abandoned) == (after.data_missing, after.abandoned)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 
 from application.ports.inbox import Discarded, Incoming, KafkaPosition, QuarantinedMessage, WaitingMessage
@@ -89,8 +90,9 @@ class UnitOfWork:
 
     def merge(self, other: UnitOfWork) -> None:
         """Take over everything of the other unit, each field by its rule."""
-        for name, rule in _rules(type(self)).items():
-            if theirs := getattr(other, name):
+        rules = _rules(type(self))
+        for (name, rule), theirs in zip(rules.items(), attrgetter(*rules)(other), strict=True):
+            if theirs:
                 setattr(self, name, rule(getattr(self, name), theirs))
 
 

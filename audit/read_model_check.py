@@ -196,8 +196,7 @@ class Views:
                 continue
             if isinstance(recorded, Unread):
                 raise UnreadableEvent(recorded.reason)
-            for change in model.changes_of(recorded):
-                folds[model.name].add(change)
+            folds[model.name].extend(model.changes_of(recorded))
 
 
 def _sampled(connection: Connection, count: int, seed: int) -> _Share:

@@ -133,10 +133,11 @@ def stock_writers(url: str, threads: int, batch: int, seconds: float) -> Generat
 
 
 def append_scattered(url: str, events: int) -> None:
-    """So many events, each the first of a stream of its own, in batches."""
+    """So many events of a usual size, each the first of a stream of its own, in batches."""
     log = PostgresEventLog(url, parts(url).keys, pool_size=1)
     for start in range(0, events, BATCH):
-        log.recorder.insert_events(_events(min(BATCH, events - start), lambda: f"tenant:{uuid4()}"))
+        streams = [f"tenant:{uuid4()}" for _ in range(min(BATCH, events - start))]
+        log.recorder.insert_events([StoredEvent(stream, 1, *_PAYLOAD) for stream in streams])
     log.close()
 
 

@@ -33,6 +33,8 @@ from adapters.resources.fences import spec_of
 from adapters.resources.identities import Identities
 from adapters.resources.membership import MembershipSet
 from application.ports.resources import LiesOn, Order, StepExecutor
+from application.ports.work_queue import WorkItem
+from application.unit_of_work import UnitOfWork
 from benchmarks import bare_shards, workflows
 from benchmarks.activation import HEADERS, PRODUCT, RATE, SECONDS, TOPIC, activations, created
 from benchmarks.harness import (
@@ -53,6 +55,7 @@ from domain.scope.steps import (
     DatabaseSpec,
     RegionResult,
     RoleResult,
+    Scope,
     ScopeKind,
     SiteResult,
     SiteSpec,
@@ -100,7 +103,7 @@ def run(*, runs: int, quick: bool = False) -> Result:
             real.append(rate(postgres, local, local=True).rate)
             bare.append(_bare(postgres, local))
         progress(f"saga, local executors: {median(real):,.0f}/s, a bare script: {median(bare):,.0f}/s")
-        many = rate(postgres, scopes // SCOPES_OF_A_TENANT + 1)
+        many = rate(postgres, scopes // SCOPES_OF_A_TENANT + 1, due_at_once=True)
         progress(f"saga, {scopes:,} scopes due: {many.rss_mib:.0f} MiB, longest wait {many.longest_wait:.1f} s")
     activated = activations(runs, seconds=1.0 if quick else SECONDS)
     return result(
@@ -142,8 +145,13 @@ class Provisioned:
     longest_wait: float
 
 
-def rate(postgres: EmbeddedPostgres, tenants: int, *, local: bool = False, workers: int = 1) -> Provisioned:
-    """Create the tenants in a new database, then let so many provisioners bring them about."""
+def rate(
+    postgres: EmbeddedPostgres, tenants: int, *, local: bool = False, due_at_once: bool = False, workers: int = 1
+) -> Provisioned:
+    """Create the tenants in a new database, then let so many provisioners bring them about.
+
+    Of a new tenant the site is due, and makes the others due; or all of them are, `due_at_once`.
+    """
     name = f"ours_{uuid4().hex[:8]}"
     url = our_database(postgres, name)
     shards: list[str] = []
@@ -153,6 +161,8 @@ def rate(postgres: EmbeddedPostgres, tenants: int, *, local: bool = False, worke
                 shards = [shard.database_name for shard in ours.settings.topology]
                 _prepare_shards(postgres, ours, shards)
             _create(ours, tenants)
+            if due_at_once:
+                _make_due(ours)
         settle(url)
         worked = together(provision, [(url, local)] * workers)
         seconds = max(each.value[1] for each in worked)
@@ -237,6 +247,22 @@ def _create(ours: Parts, tenants: int) -> None:
             for number, (key, value) in enumerate(messages[start : start + 500])
         ]
         lifecycle_of(ours).intake([messages_of(ours).read(message) for message in batch], [])
+
+
+def _make_due(ours: Parts) -> None:
+    """Every scope of every tenant."""
+    family = ours.catalog.family_of(PRODUCT)
+    tenants, after = list[str](), ""
+    while page := ours.log.streams_after("tenant", after, 10_000):
+        tenants += page
+        after = page[-1]
+    for start in range(0, len(tenants), 5_000):
+        scopes = (
+            scope
+            for tenant in tenants[start : start + 5_000]
+            for scope in (Scope("site", tenant), Scope("family", tenant, family), Scope("product", tenant, PRODUCT))
+        )
+        ours.log.record(UnitOfWork(work_items=[WorkItem(str(scope), utc_now()) for scope in scopes]))
 
 
 # -- executors that do nothing -------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from domain.errors import UsageError, problem
 from domain.operator import Operator
 from domain.operator_events import MessagesReread
 from runtime.compose import Parts
+from runtime.compose.acts import acts_of
 from runtime.compose.intake import lifecycle_of
-from runtime.compose.operators import acts_of
 from runtime.compose.positions import intake_audit_of, standings_of
 
 

@@ -41,7 +41,7 @@ def grant_export(
     by: By = "",
 ) -> Report:
     """Let a service or an operator export so many rows and bytes until then. Prints the id of the grant."""
-    grant_id = f"x-{new_id().hex[:12]}"
+    grant_id = f"x-{new_id().hex[-12:]}"
     given = ((Grantee, grantee), (What, what), (names.TenantId | None, tenant))
     if not all(names.fits(kind, text) for kind, text in given):
         raise UsageError(problem("export-grant-malformed", grantee=grantee, what=what, tenant=tenant))

@@ -16,7 +16,7 @@ from domain.errors import UsageError, problem
 from domain.operator import Operator
 from domain.operator_events import IntakePositionMoved
 from runtime.compose import Parts
-from runtime.compose.operators import acts_of
+from runtime.compose.acts import acts_of
 from runtime.compose.positions import standings_of
 
 app = typer.Typer(help="Kafka positions of the intake: show, move.", no_args_is_help=True, rich_markup_mode=None)

@@ -11,7 +11,7 @@ from domain.errors import UsageError, problem
 from domain.operator import Operator
 from domain.operator_events import PersonalDataShown
 from runtime.compose import Parts
-from runtime.compose.operators import acts_of
+from runtime.compose.acts import acts_of
 from runtime.compose.read_models import READ_MODELS
 
 HIDDEN: Final = "(personal)"

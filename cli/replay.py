@@ -22,7 +22,7 @@ from history.rebuild.past import Built, build
 from history.rebuild.replay import Rebuilt
 from history.rebuild.schema_comparison import TableComparison
 from runtime.compose import Parts, utc_now
-from runtime.compose.operators import acts_of
+from runtime.compose.acts import acts_of
 from runtime.compose.read_models import READ_MODELS
 from runtime.compose.rebuild import replay_of, replay_sources_of
 
@@ -36,7 +36,7 @@ Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="The rea
 Because = Annotated[
     str | None, typer.Option("--reason", help="The reason; kept in the log for good."), Judged(why_if_given)
 ]
-Workers = Annotated[int, typer.Option(min=1, max=16, help="Processes that share the tenants.")]
+Workers = Annotated[int, typer.Option(min=1, max=16, help="Processes that share the log.")]
 All = Annotated[bool, typer.Option("--all", help="All read models, with one reading of the log.")]
 
 
@@ -124,7 +124,7 @@ def as_of(
             into=into,
             only=names,
             workers=workers,
-            say=lambda data: say(Progress(data.position, moment.position, data.events)),
+            say=lambda data: say(Progress(data.positions, moment.position, data.events)),
         )
         compared = comparing.compare(parts.engine, into, verify, READ_MODELS, say=say) if verify else []
     data = {

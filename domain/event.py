@@ -59,8 +59,8 @@ class _ValueMeta(msgspec.StructMeta):
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(stored_as, added_in, omitted))
-class Value(Struct, metaclass=_ValueMeta, frozen=True, forbid_unknown_fields=True):
-    """A frozen value of the domain, compared by its content."""
+class Value(Struct, metaclass=_ValueMeta, frozen=True, forbid_unknown_fields=True, gc=False):
+    """A frozen value of the domain, compared by its content. It is in no cycle: the garbage collector skips it."""
 
 
 class Event(Value):
@@ -149,7 +149,7 @@ class Cause(Value):
     act: ActOrigin | None = added_in(2, default=None)
 
 
-class Recorded(Struct, frozen=True):
+class Recorded(Struct, frozen=True, gc=False):
     """An event at its place. `stream` and `version` (from 1) make it unique; `time` is when it was recorded (UTC).
 
     `correlation` is shared by everything that follows from one message or act. `position` is its place in the whole

@@ -63,6 +63,29 @@ def personal_paths(model: Model) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def says_of_persons(value: Struct) -> bool:
+    """Whether a personal field of the value, or of one inside it, holds anything."""
+    return any(_holds(value, path) for path in _personal_attributes(type(value)))
+
+
+@cache
+def _personal_attributes(model: Model) -> tuple[Path, ...]:
+    """As `personal_paths`, by the names of the attributes."""
+    found: dict[Path, None] = {}
+    for field in fields_inside(model):
+        found.update(((*field.path, *inside), None) for inside, mark in _inside(field.annotation) if mark is PERSONAL)
+    return tuple(found)
+
+
+def _holds(node: Any, path: Path) -> bool:
+    if node is None or not path:
+        return node is not None
+    if path[0] == "*":
+        each = node.values() if isinstance(node, Mapping) else node
+        return any(_holds(inner, path[1:]) for inner in each)
+    return _holds(getattr(node, path[0], None), path[1:])
+
+
 @cache
 def fields_inside(model: Model) -> tuple[FieldInside, ...]:
     """Every field of the model and of the models inside it, with its path."""

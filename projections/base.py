@@ -21,13 +21,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import NoneType
 from typing import Final
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import Connection, MetaData, Select, Table
 
 from domain.errors import TenantryError
@@ -57,17 +58,15 @@ Row = dict[str, object]
 # -- changes -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Set:
+class Set(Struct, frozen=True):
     """These columns of the row `key` (values in the order of the primary key)."""
 
     table: Table
     key: Key
-    columns: Mapping[str, object] = field(default_factory=dict)
+    columns: Mapping[str, object] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Struct, frozen=True):
     """All rows of which `key` is the whole key, or its beginning: at least its first column."""
 
     table: Table
@@ -93,7 +92,7 @@ class Projection:
     buckets: int = BUCKETS
     personal: frozenset[str] = frozenset()
 
-    def changes_of(self, recorded: Recorded) -> Iterable[Change]:
+    def changes_of(self, recorded: Recorded) -> Sequence[Change]:
         """What the event changes; nothing where its kind is not handled. Raises HandlerFailed."""
         if type(recorded.event) not in self.handles:
             return ()
@@ -131,15 +130,19 @@ class TableFold:
 
     def set(self, key: Key, columns: Mapping[str, object]) -> None:
         rows = self.rows.get(key[0])
-        if rows is None:
-            rows = self.rows[key[0]] = {}
-        row = rows.get(key)
-        if row is None:
-            rows[key] = dict(columns)
-        elif not self.table.info.get("write_once"):
+        row = rows.get(key) if rows is not None else None
+        if row is None:  # only clean keys are there: one that is found needs no cleaning
+            key = _clean(key)
+            rows = self.rows.setdefault(key[0], {})
+            row = rows.get(key)
+            if row is None:
+                rows[key] = dict(columns)
+                return
+        if not self.table.info.get("write_once"):
             row.update(columns)
 
     def delete(self, prefix: Key) -> None:
+        prefix = _clean(prefix)
         self.deleted.add(prefix)
         rows = self.rows.get(prefix[0])
         if rows:
@@ -156,18 +159,17 @@ class Fold:
 
     def __init__(self, changes: Iterable[Change] = ()) -> None:
         self.tables: dict[Table, TableFold] = {}
-        for change in changes:
-            self.add(change)
+        self.extend(changes)
 
-    def add(self, change: Change) -> None:
-        fold = self.tables.get(change.table)
-        if fold is None:
-            fold = self.tables[change.table] = TableFold(change.table)
-        key = _clean(change.key)
-        if isinstance(change, Set):
-            fold.set(key, change.columns)
-        else:
-            fold.delete(key)
+    def extend(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            fold = self.tables.get(change.table)
+            if fold is None:
+                fold = self.tables[change.table] = TableFold(change.table)
+            if isinstance(change, Set):
+                fold.set(change.key, change.columns)
+            else:
+                fold.delete(change.key)
 
 
 def _clean(key: Key) -> Key:

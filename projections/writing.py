@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from projections.base import Fold, Key, Row, TableFold, storable
+from projections.copy_text import as_text
 
 _DIALECT: Final = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
@@ -33,7 +34,7 @@ def apply(connection: Connection, fold: Fold, *, schema: str | None = None) -> N
         _delete_all(connection, table, folded.deleted, schema)
         for names, keyed in _by_columns(folded):
             columns = (*_keys(table), *names)
-            document = _document(columns, ((*key, *(row[name] for name in names)) for key, row in keyed))
+            document = _document(columns, ((*key, *(storable(row[name]) for name in names)) for key, row in keyed))
             connection.exec_driver_sql(_upsert(table, names, schema), (document,))
 
 
@@ -44,25 +45,39 @@ def _delete_all(connection: Connection, table: Table, prefixes: Iterable[Key], s
 
 
 def copy(connection: Connection, table: Table, rows: Iterable[Keyed], *, schema: str | None = None) -> None:
-    """Write rows of which none is there yet."""
+    """Write rows of which none is there yet. They are put into COPY's text form column by column (copy_text.py)."""
     schema = schema or _schema(connection)
     cursor = connection.connection.cursor()
     for names, keyed in _by_columns(rows):
         columns = (*_keys(table), *names)
-        as_json = [name for name in names if isinstance(table.columns[name].type, JSONB)]
+        values: list[Sequence[object]] = [*zip(*(key for key, _ in keyed), strict=True)]
+        values += [[row[name] for _, row in keyed] for name in names]
+        as_json = [isinstance(table.columns[name].type, JSONB) for name in columns]
+        texts = [as_text(_in_json(each) if is_json else each) for each, is_json in zip(values, as_json, strict=True)]
         with cursor.copy(_copy(table, columns, schema)) as stream:
-            for key, row in keyed:
-                for name in as_json:
-                    row[name] = None if row[name] is None else _ENCODE(row[name])
-                stream.write_row((*key, *(row[name] for name in names)))
+            stream.write("".join(f"{line}\n" for line in map("\t".join, zip(*texts, strict=True))))
     cursor.close()
 
 
+def _in_json(values: Iterable[object]) -> list[object]:
+    """The values encoded; tuples of texts, as the features of editions are, only once each."""
+    encoded: dict[tuple[object, ...], str] = {}
+    found: list[object] = []
+    for value in values:
+        if type(value) is tuple and {*map(type, value)} == {str}:
+            if value not in encoded:
+                encoded[value] = _ENCODE(storable(value))
+            found.append(encoded[value])
+        else:
+            found.append(None if value is None else _ENCODE(storable(value)))
+    return found
+
+
 def _by_columns(rows: TableFold | Iterable[Keyed]) -> Iterable[tuple[tuple[str, ...], list[Keyed]]]:
-    """The rows as PostgreSQL can keep them, those with the same columns together."""
+    """The rows with the same columns together."""
     groups: dict[tuple[str, ...], list[Keyed]] = {}
     for key, row in rows:
-        groups.setdefault(tuple(row), []).append((key, {name: storable(value) for name, value in row.items()}))
+        groups.setdefault(tuple(row), []).append((key, row))
     same: dict[tuple[str, ...], list[Keyed]] = {}
     for names, keyed in groups.items():
         same.setdefault(tuple(sorted(names)), []).extend(keyed)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
+from adapters.files.worker_cards import is_locked
 from domain.errors import UsageError, problem
 from runtime.settings import Settings
 
@@ -73,17 +74,9 @@ def running(data_dir: Path) -> Card | None:
     try:
         card = Card(**json.loads((data_dir / CARD).read_text()))
         with (data_dir / LOCK).open() as file:
-            return card if _is_locked(file) else None
+            return card if is_locked(file.fileno()) else None
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _is_locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
 
 
 def endpoints(settings: Settings) -> Endpoints:

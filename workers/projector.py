@@ -216,7 +216,7 @@ class Projector:
     def _fold(self, work: Work, events: Events) -> None:
         """The events of the work's buckets; of a bucket that halts, those before the event that halts it."""
         whole = work.projection.buckets == 1
-        halts, add, buckets, changes_of = work.halts, work.fold.add, work.buckets, work.projection.changes_of
+        halts, extend, buckets, changes_of = work.halts, work.fold.extend, work.buckets, work.projection.changes_of
         handles = work.projection.handles
         for event_bucket, recorded in events:
             if isinstance(recorded, Recorded) and type(recorded.event) not in handles:
@@ -229,8 +229,7 @@ class Projector:
                     if _concerns(work.projection, recorded):
                         halts[bucket] = Halt(recorded.position, None, recorded.reason, waits=recorded.is_newer)
                     continue
-                for change in changes_of(recorded):
-                    add(change)
+                extend(changes_of(recorded))
             except HandlerFailed as error:
                 log.error("projection halted", projection=work.projection.name, reason=str(error))  # noqa: TRY400
                 halts[bucket] = Halt(recorded.position, error.event.id, str(error))

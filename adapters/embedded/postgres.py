@@ -41,7 +41,6 @@ from psycopg import errors, sql
 from adapters.embedded.account import let_read, let_walk_through, unprivileged_account
 from adapters.embedded.embedded_part import (
     LOOPBACK,
-    START_SECONDS,
     EmbeddedPartFailed,
     free_port,
     is_free,
@@ -61,6 +60,11 @@ SPACE_MB: Final = 32
 LOW_MB: Final = 200
 """With less left, it is time to say so."""
 STOP_SECONDS: Final = 20
+WAL_MB: Final = (512, 8192)
+"""The least and the most that `max_wal_size` is; a tenth of the free disk between them. The longer the way from one
+checkpoint to the next, the fewer pages are written into the WAL whole (docs/adr/0027)."""
+RECOVERY_SECONDS: Final = 300
+"""A server that was killed repeats what it has in its WAL before it answers: 826 MB took 11 s on a busy machine."""
 
 _SOCKET_PATH_BYTES: Final = 100  # the kernel takes 107 on Linux, 103 on macOS
 
@@ -75,7 +79,7 @@ password_encryption = 'scram-sha-256'
 max_connections = 200
 shared_buffers = 128MB
 min_wal_size = 256MB
-max_wal_size = 2GB
+max_wal_size = {wal}MB
 checkpoint_timeout = 15min
 timezone = 'UTC'
 log_timezone = 'UTC'
@@ -261,8 +265,9 @@ class EmbeddedPostgres:
         for port in (remembered, free_port(), free_port()):
             if not is_free(port):  # and even a free one can be taken before we get it: hence the second try
                 continue
-            self._write("postgresql.conf", _SETTINGS.format(port=port, sockets=self._socket_directory()))
-            wait = ("-w", "-t", str(START_SECONDS), "-l", self._log.name)
+            settings = _SETTINGS.format(port=port, sockets=self._socket_directory(), wal=self._wal_mb())
+            self._write("postgresql.conf", settings)
+            wait = ("-w", "-t", str(RECOVERY_SECONDS), "-l", self._log.name)
             started = self._run("pg_ctl", "start", "-D", self._cluster.name, *wait)
             if started and (ready := self._await_postmaster()):
                 return ready
@@ -283,7 +288,7 @@ class EmbeddedPostgres:
 
     def _await_postmaster(self) -> _Postmaster | None:
         """The live postmaster, once it answers (it may be recovering); None if there is none to wait for."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + RECOVERY_SECONDS
         while (postmaster := self._postmaster()) is not None:
             self._running = postmaster
             try:
@@ -351,6 +356,11 @@ class EmbeddedPostgres:
         for socket_file in self._socket_directory().glob(".s.PGSQL.*"):
             socket_file.unlink()
 
+    def _wal_mb(self) -> int:
+        """How much of the disk the WAL may take before PostgreSQL makes a checkpoint because of it."""
+        least, most = WAL_MB
+        return min(most, max(least, shutil.disk_usage(self._directory).free // 2**20 // 10))
+
     def _remembered_port(self) -> int:
         with suppress(FileNotFoundError):
             if chosen := re.search(r"(?m)^port = (\d+)$", (self._cluster / "postgresql.conf").read_text()):
@@ -380,7 +390,7 @@ class EmbeddedPostgres:
                 user=account.pw_uid if account else None,
                 group=account.pw_gid if account else None,
                 extra_groups=() if account else None,
-                timeout=START_SECONDS * 2,
+                timeout=RECOVERY_SECONDS * 2,
                 check=False,
             )
         return not outcome.returncode

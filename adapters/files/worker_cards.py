@@ -64,7 +64,7 @@ def worker_cards(data_dir: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted((data_dir / FOLDER).glob("*.json")):
         with suppress(OSError, ValueError), path.open("rb") as file:
-            if _is_locked(file.fileno()):
+            if is_locked(file.fileno()):
                 found.append(json.load(file))
     return found
 
@@ -73,11 +73,12 @@ def _sweep(folder: Path) -> None:
     """Take away what killed workers have left."""
     for path in folder.glob("*.json"):
         with suppress(OSError), path.open("rb") as file:
-            if not _is_locked(file.fileno()):
+            if not is_locked(file.fileno()):
                 path.unlink()
 
 
-def _is_locked(file: int) -> bool:
+def is_locked(file: int) -> bool:
+    """Whether another process holds the open file. The lock goes with its process."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -5,7 +5,8 @@
     SCOPE/STEP/DIRECTION/N      the event that an idempotency key was made of
     SCOPE                       a scope
     anything                    a tenant by its id or the beginning of it, a host, a site name, a message by its id,
-                                an event by its id (of the last 50,000 positions: the log has no index of these)
+                                an event by its id: of the 50,000 positions around the time that the id tells; of the
+                                last ones where it is of version 4, which tells none (the log has no index of ids)
 
 An answer is a row with `kind`, `name`, and `tenant_id`, `position` or `number` where it leads somewhere.
 """
@@ -14,9 +15,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from domain import event_ids
 from domain.stream_name import ScopeId, StreamName
 
 Row = dict[str, Any]
@@ -51,8 +54,23 @@ def search(ask: Ask, text: str) -> Iterator[Row]:
     yield from _messages(ask(_QUARANTINED, {"id": text, "limit": MOST}))
     if not tenants and (event_id := _uuid(text)) is not None:
         mark = ask(_MARK, {})[0]["position"]
-        values = {"id": f'"{event_id}"'.encode(), "after": mark - LOOKED_THROUGH, "upto": mark, "limit": MOST}
+        made = event_ids.made_at(event_id)
+        upto = mark if made is None else min(mark, _place_of(ask, made, mark) + LOOKED_THROUGH // 2)
+        values = {"id": f'"{event_id}"'.encode(), "after": upto - LOOKED_THROUGH, "upto": upto, "limit": MOST}
         yield from _events(ask(_NAMED, values))
+
+
+def _place_of(ask: Ask, time: datetime, mark: int) -> int:
+    """The last position that was recorded at the time or before, as far as a binary search finds it."""
+    low, high = 0, mark
+    while low < high:
+        middle = (low + high + 1) // 2
+        found = ask(_RECORDED, {"position": middle})
+        if not found or datetime.fromisoformat(found[0]["at"]) <= time:
+            low = middle
+        else:
+            high = min(found[0]["position"], middle) - 1
+    return low
 
 
 def _tenants(ask: Ask, text: str) -> Iterator[Row]:
@@ -86,9 +104,9 @@ def _scope(text: str) -> ScopeId | None:
         return None
 
 
-def _uuid(text: str) -> str | None:
+def _uuid(text: str) -> UUID | None:
     try:
-        return str(UUID(text))
+        return UUID(text)
     except ValueError:
         return None
 
@@ -97,6 +115,10 @@ _MARK: Final = "SELECT position FROM high_water_mark"
 _EVENT: Final = "SELECT originator_id AS stream, originator_version AS version, topic, notification_id AS position"
 _AT: Final = f"{_EVENT} FROM stored_events WHERE notification_id = %(position)s"
 _VERSION: Final = f"{_EVENT} FROM stored_events WHERE originator_id = %(stream)s AND originator_version = %(version)s"
+_RECORDED: Final = (
+    "SELECT notification_id AS position, convert_from(state, 'UTF8')::json ->> 'at' AS at FROM stored_events"
+    " WHERE notification_id <= %(position)s ORDER BY notification_id DESC LIMIT 1"
+)
 _NAMED: Final = (
     f"{_EVENT} FROM stored_events WHERE notification_id > %(after)s AND notification_id <= %(upto)s"
     " AND position(%(id)s::bytea IN state) > 0 ORDER BY notification_id LIMIT %(limit)s"

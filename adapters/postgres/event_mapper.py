@@ -28,7 +28,7 @@ from application.ports.encryption import EncryptionKeys
 from domain.errors import NewerEvent, UnreadableEvent, problem
 from domain.event import Cause, Event, Recorded, schema_of
 from domain.event_registry import REGISTRY, EventRegistry
-from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal
+from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal, says_of_persons
 from domain.scope.state import StepCompleted
 from domain.stored_form import ENCODER, as_json, as_stored, decoder
 
@@ -36,7 +36,7 @@ ENCRYPTED_MARK = b'"v1.'
 """What every encrypted text begins with: a state without it holds none."""
 
 
-class _State(Struct, frozen=True, forbid_unknown_fields=True):
+class _State(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """The shape of a stored state; for each topic `cause` and `data` are narrowed to their classes."""
 
     v: int
@@ -87,7 +87,7 @@ class EventMapper(Mapper[str]):
             domain_event.time,
             as_stored(domain_event.cause),
             domain_event.correlation,
-            self._encrypted(domain_event) if _holds_persons(event) else as_stored(event),
+            self._encrypted(domain_event) if holds_persons(event) else as_stored(event),
         )
         return StoredEvent(domain_event.stream, domain_event.version, event.TOPIC, ENCODER.encode(state))
 
@@ -138,7 +138,7 @@ class EventMapper(Mapper[str]):
 
     def encrypted_subjects(self, events: Iterable[Recorded]) -> set[str]:
         """Whose keys the events will be encrypted with: for one query ahead of a batch."""
-        return {_subject(self.registry, recorded.event) for recorded in events if _holds_persons(recorded.event)}
+        return {_subject(self.registry, recorded.event) for recorded in events if holds_persons(recorded.event)}
 
     def _unreadable(self, stream: str, version: int, topic: str, state: bytes, error: Exception) -> UnreadableEvent:
         """What the bytes of a known topic come to that do not fit: those of a newer schema, or damaged ones."""
@@ -178,10 +178,10 @@ _PART_OF_A_NEWER_VERSION: Final = frozenset({"extra_forbidden", "union_tag_inval
 """The same as pydantic says it."""
 
 
-def _holds_persons(event: Event) -> bool:
-    """Whether the event has personal fields; of a completion that is the matter of what was found."""
+def holds_persons(event: Event) -> bool:
+    """Whether a personal field of the event holds anything; of a completion, one of its result."""
     holder = event.result if isinstance(event, StepCompleted) else event
-    return holder is not None and bool(personal_paths(type(holder)))
+    return holder is not None and says_of_persons(holder)
 
 
 def _place(stream: str, version: int) -> str:

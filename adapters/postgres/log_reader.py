@@ -14,10 +14,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 from adapters.postgres.connection import LONG, Limits, Session
-from adapters.postgres.event_mapper import ENCRYPTED_MARK, EventMapper
+from adapters.postgres.event_mapper import ENCRYPTED_MARK, EventMapper, holds_persons
 from adapters.postgres.seal_store import NO_MARK
 from application.ports.encryption import EncryptionKeys
 from domain.errors import NewerEvent, Unavailable, UnreadableEvent
@@ -97,11 +98,13 @@ class LogReader:
 
         `buckets` are the buckets to read, of `of` (a power of two). Raises Unavailable.
         """
-        topics = [kind.TOPIC for kind in ignore]
-        if len(buckets) == of:
-            rows = self._rows(_ALL if of > 1 else _WHOLE, (of - 1, after, upto, topics, limit)[of == 1 :])
+        statements = _reading(frozenset(ignore))
+        if len(buckets) < of:
+            rows = self._rows(statements.some, (of - 1, after, upto, of - 1, list(buckets), limit))
+        elif of > 1:
+            rows = self._rows(statements.all, (of - 1, after, upto, limit))
         else:
-            rows = self._rows(_SOME, (of - 1, after, upto, topics, of - 1, list(buckets), limit))
+            rows = self._rows(statements.whole, (after, upto, limit))
         return LogBatch(self._decoded(rows), rows[-1][4] if len(rows) == limit else upto)
 
     def read_of(
@@ -123,19 +126,28 @@ class LogReader:
         return LogBatch(self._decoded(self._rows(_STREAMS, (of - 1, first, beyond, upto, topics))), upto)
 
     def _decoded(self, rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, Recorded | Unread]]:
-        encrypted = {text.decode() for row in rows if ENCRYPTED_MARK in row[3] for text in _ENCRYPTED.findall(row[3])}
+        """The rows decoded; those that hold encrypted texts a second time, when their keys are all at hand."""
+        events = [(row[5], self._event(row, personal=False)) for row in rows]
+        encrypted = [
+            number
+            for number, (_, event) in enumerate(events)
+            if isinstance(event, Recorded) and holds_persons(event.event) and ENCRYPTED_MARK in rows[number][3]
+        ]
         if encrypted:
-            self._keys.prefetch(encrypted=encrypted)
-        decode = self._mapper.to_recorded
-        events: list[tuple[int, Recorded | Unread]] = []
-        for stream, version, topic, state, position, bucket in rows:
-            try:
-                events.append((bucket, decode(stream, version, topic, state, position=position)))
-            except UnreadableEvent as error:
-                entry = self.registry.by_topic.get(topic)
-                kind, is_newer = entry.event if entry else None, isinstance(error, NewerEvent)
-                events.append((bucket, Unread(position, topic, str(error), kind, is_newer, stream)))
+            texts = {text.decode() for number in encrypted for text in _ENCRYPTED.findall(rows[number][3])}
+            self._keys.prefetch(encrypted=texts)
+        for number in encrypted:
+            events[number] = (events[number][0], self._event(rows[number], personal=True))
         return events
+
+    def _event(self, row: tuple[Any, ...], *, personal: bool) -> Recorded | Unread:
+        stream, version, topic, state, position, _ = row
+        try:
+            return self._mapper.to_recorded(stream, version, topic, state, position=position, personal=personal)
+        except UnreadableEvent as error:
+            entry = self.registry.by_topic.get(topic)
+            kind, is_newer = entry.event if entry else None, isinstance(error, NewerEvent)
+            return Unread(position, topic, str(error), kind, is_newer, stream)
 
     def _rows(self, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with self._session() as connection, connection.cursor(binary=True) as curs:
@@ -147,7 +159,7 @@ _ENCRYPTED: Final = re.compile(rb'"(v1\.[A-Za-z0-9_-]+\.)')
 
 _BUCKET: Final = "(hashtextextended(split_part(originator_id, ':', 2), 0) & %s)::int"
 _COLUMNS: Final = "originator_id, originator_version, topic, state, notification_id"
-_RANGE: Final = "FROM stored_events WHERE notification_id > %s AND notification_id <= %s AND topic <> ALL (%s::text[])"
+_RANGE: Final = "FROM stored_events WHERE notification_id > %s AND notification_id <= %s"
 _LAST: Final = "ORDER BY notification_id LIMIT %s"
 
 _OF_STREAMS: Final = (
@@ -156,6 +168,24 @@ _OF_STREAMS: Final = (
     " WHERE notification_id <= %s AND topic <> ALL (%s::text[]) ORDER BY notification_id"
 )
 _STREAMS: Final = f"SELECT {_COLUMNS}, {_BUCKET} {_OF_STREAMS}"
-_WHOLE: Final = f"SELECT {_COLUMNS}, 0 {_RANGE} {_LAST}"
-_ALL: Final = f"SELECT {_COLUMNS}, {_BUCKET} {_RANGE} {_LAST}"
-_SOME: Final = f"SELECT {_COLUMNS}, {_BUCKET} {_RANGE} AND {_BUCKET} = ANY (%s::int[]) {_LAST}"
+
+
+class _Reading(NamedTuple):
+    """The statements that read without the kinds to ignore."""
+
+    whole: str
+    all: str
+    some: str
+
+
+@cache
+def _reading(ignore: frozenset[type[Event]]) -> _Reading:
+    """The topics are constants of the statements: PostgreSQL hashes a long list of constants, and searches a parameter
+    for each event (0.7 microseconds, of 44 topics)."""
+    literals = sorted("'" + kind.TOPIC.replace("'", "''").replace("%", "%%") + "'" for kind in ignore)
+    events = f"{_RANGE} AND topic <> ALL (ARRAY[{', '.join(literals)}]::text[])"
+    return _Reading(
+        whole=f"SELECT {_COLUMNS}, 0 {events} {_LAST}",
+        all=f"SELECT {_COLUMNS}, {_BUCKET} {events} {_LAST}",
+        some=f"SELECT {_COLUMNS}, {_BUCKET} {events} AND {_BUCKET} = ANY (%s::int[]) {_LAST}",
+    )

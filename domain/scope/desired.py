@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Final, Literal
 
 from domain.catalog import Catalog
@@ -48,7 +49,7 @@ from domain.tenant.state import Attributes, Tenant, is_awaiting_approval
 from domain.times import moved
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DesiredState:
     """A scope's level and its steps; `wake_at` is when time alone will change it.
 
@@ -66,9 +67,9 @@ class DesiredState:
     passed: Passing | None = None
     awaited: str | None = None
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Of level, pin, steps and purge. Made when it is asked for: most decisions do without."""
+        """Of level, pin, steps and purge. Made when it is first asked for: most decisions do without."""
         step_texts = tuple((int(step), to_json(spec).decode()) for step, spec in sorted(self.steps.items()))
         return digest_of(self.level, self.pin, step_texts, self.purge)
 

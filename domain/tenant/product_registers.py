@@ -108,6 +108,8 @@ _WRITTEN_SINCE: Final = {"presence": "present_since", "access": "access_since", 
 def writes_of(event: ProductEvent) -> Mapping[str, Written]:
     """What an event writes, by the name of the register."""
     match event:
+        case LicenseUpdated():
+            return {"license": License(event.edition, event.users, event.status, event.expires_at)}
         case ProductActivated():
             return {
                 "presence": Presence("activated", event.residency, event.region),
@@ -120,8 +122,6 @@ def writes_of(event: ProductEvent) -> Mapping[str, Written]:
             return {"access": ProductAccess("suspended", event.reason)}
         case ProductUnsuspended():
             return {"access": ProductAccess("open")}
-        case LicenseUpdated():
-            return {"license": License(event.edition, event.users, event.status, event.expires_at)}
 
 
 def verdicts_on(product: ProductRegisters, event: ProductEvent) -> dict[str, Write]:

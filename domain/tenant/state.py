@@ -125,11 +125,11 @@ def _changes(tenant: Tenant, recorded: Recorded) -> dict[str, object]:
     """What the event changes, by the name of the field."""
     match recorded.event:
         case (
-            ProductActivated()
+            LicenseUpdated()
+            | ProductActivated()
             | ProductDeactivated()
             | ProductSuspended()
-            | ProductUnsuspended()
-            | LicenseUpdated() as event
+            | ProductUnsuspended() as event
         ):
             registers = registers_after(tenant.product(event.product), event, recorded)
             return {"products": {**tenant.products, event.product: registers}}

@@ -1,9 +1,17 @@
-"""Load of a new generation from the whole log, by one worker.
+"""Load of a new generation from the whole log, by one worker of several.
 
-A worker reads its buckets of the log from the beginning, in order, and folds the events. It writes the rows when the
-fold has grown to FLUSH_CHANGES, so memory is constant for a log of any length. A row whose key begins with a new value
-(in most cases a new tenant) cannot exist yet and is copied, which is fast; other rows are upserted. A bit field of
-constant size remembers these values: two keys may share a bit, and then one of them is upserted without need.
+    worker 0   read, fold window 0 ──▶ write ──▶ read, fold window 2 ──────────▶ write ──▶ ...
+                                        │ turn                          turn ▲    │
+    worker 1   read, fold window 1 ─────────────▶ write ──▶ read, fold window 3 ─────────▶ write ──▶ ...
+
+The log is divided into windows of WINDOW positions, which the workers take by turns: each event is read by one of them
+only. Several windows are read and folded at a time, and written in the order of the log: a worker writes when the turn
+has come to it, so what it writes stands on the committed rows of all windows before.
+
+A worker writes at the end of its window, or when the fold has grown to FLUSH_CHANGES, so memory is constant for a log
+of any length. A row whose key begins with a new value (in most cases a new tenant) cannot exist yet and is copied,
+which is fast; other rows are upserted. Bits that all workers share remember these values: two keys may share a bit, and
+then one of them is upserted without need.
 
 Several projections share one reading. A projection that fails is dropped and reported; the others continue.
 """
@@ -11,27 +19,33 @@ Several projections share one reading. A projection that fails is dropped and re
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+from zlib import crc32
 
 from sqlalchemy import Connection, Engine
 
-from adapters.postgres.log_reader import LogReader, Unread
+from adapters.postgres.log_reader import LogBatch, LogReader, Unread
 from domain.errors import UnreadableEvent
 from domain.event import Event, Recorded
 from domain.event_registry import REGISTRY
-from projections.base import BUCKETS, Fold, HandlerFailed, Key, Projection, Row, TableFold
+from projections.base import Fold, HandlerFailed, Projection, TableFold
 from projections.writing import apply, copy
 
 READ_EVENTS: Final = 4_000
 """In one read: some 20 MB when they are decoded."""
 
+WINDOW: Final = 16_000
+"""Positions that a worker takes at a time."""
+
 FLUSH_CHANGES: Final = 60_000
 """Changes in one fold: some 60 MB."""
 
-_BITS: Final = 1 << 25
+MET_BYTES: Final = 1 << 22
 """4 MiB a projection; with a million keys one in thirty takes the slow way."""
+
+_BITS: Final = MET_BYTES * 8
 
 
 class Sources(Protocol):
@@ -42,20 +56,48 @@ class Sources(Protocol):
     def read_models(self) -> Sequence[Projection]: ...
 
 
+class Turn(Protocol):
+    """A worker's turn to write."""
+
+    def take(self) -> None:
+        """Wait until every window before this worker's is written."""
+
+    def pass_on(self) -> None:
+        """Let the next window be written."""
+
+
+class NoTurn:
+    """Of a worker that is alone."""
+
+    def take(self) -> None: ...
+    def pass_on(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The share of one worker: these buckets of the log up to a position, into the schema of each projection."""
+    """The share of one worker: every `of`-th window of the log up to a position, into the schema of each projection.
 
-    schemas: dict[str, str]
-    buckets: tuple[int, ...]
+    `met` has MET_BYTES for each projection, which all workers share.
+    """
+
+    schemas: Mapping[str, str]
+    met: Mapping[str, memoryview]
+    turn: Turn
     upto: int
+    rank: int = 0
+    of: int = 1
+
+    def windows(self) -> Iterator[tuple[int, int]]:
+        """(after, up to) of each."""
+        for start in range(self.rank * WINDOW, self.upto, self.of * WINDOW):
+            yield start, min(start + WINDOW, self.upto)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadProgress:
-    """Progress of a worker: its position, the number of events read, and the failure of each failed projection."""
+    """Progress of a worker: the numbers of positions and events that are read, and each failed projection's failure."""
 
-    position: int
+    positions: int
     events: int
     failures: dict[str, str]
     done: bool = False
@@ -69,27 +111,23 @@ class Building:
     schema: str
     fold: Fold = field(default_factory=Fold)
     changes: int = 0
-    met: bytearray = field(default_factory=lambda: bytearray(_BITS // 8))
+    met: memoryview = field(default_factory=lambda: memoryview(bytearray(MET_BYTES)))
 
     def add(self, recorded: Recorded | Unread) -> None:
         """Raises HandlerFailed, UnreadableEvent."""
         if isinstance(recorded, Unread):
             raise UnreadableEvent(recorded.reason)
-        for change in self.projection.changes_of(recorded):
-            self.fold.add(change)
-            self.changes += 1
+        changes = self.projection.changes_of(recorded)
+        self.changes += len(changes)
+        self.fold.extend(changes)
 
     def flush(self, connection: Connection) -> None:
         """Write what is folded, in the connection's transaction."""
         known = Fold()
         for table, folded in self.fold.tables.items():
-            new: list[tuple[Key, Row]] = []
             old = TableFold(table)
-            for first, rows in folded.rows.items():
-                if self._is_met(first):
-                    old.rows[first] = rows
-                else:
-                    new.extend(rows.items())
+            old.rows = {first: rows for first, rows in folded.rows.items() if self._is_met(first)}
+            new = (keyed for first, rows in folded.rows.items() if first not in old.rows for keyed in rows.items())
             old.deleted = {prefix for prefix in folded.deleted if self._is_met(prefix[0])}
             if old.rows or old.deleted:
                 known.tables[table] = old
@@ -97,7 +135,7 @@ class Building:
         apply(connection, known, schema=self.schema)
         for folded in self.fold.tables.values():
             for first in folded.rows:
-                bit = hash(first) % _BITS
+                bit = _bit_of(first)
                 self.met[bit >> 3] |= 1 << (bit & 7)
         self.fold = Fold()
         self.changes = 0
@@ -109,8 +147,13 @@ class Building:
         self.changes = 0
 
     def _is_met(self, first: object) -> bool:
-        bit = hash(first) % _BITS
+        bit = _bit_of(first)
         return bool(self.met[bit >> 3] & (1 << (bit & 7)))
+
+
+def _bit_of(first: object) -> int:
+    """The same in all processes, as `hash` is not."""
+    return crc32(str(first).encode()) % _BITS
 
 
 def load(sources: Sources, job: Job, say: Callable[[LoadProgress], None]) -> LoadProgress:
@@ -119,23 +162,29 @@ def load(sources: Sources, job: Job, say: Callable[[LoadProgress], None]) -> Loa
     failures: dict[str, str] = {}
     try:
         building = [
-            Building(projection, job.schemas[projection.name])
+            Building(projection, job.schemas[projection.name], met=job.met[projection.name])
             for projection in sources.read_models()
             if projection.name in job.schemas
         ]
         ignored = ignored_by(work.projection for work in building)
-        at, events = 0, 0
-        while at < job.upto and building:
-            batch = reader.read(at, job.upto, limit=READ_EVENTS, ignore=ignored, buckets=job.buckets, of=BUCKETS)
-            fold_into(building, (recorded for _, recorded in batch.events), failures)
-            building = [work for work in building if work.projection.name not in failures]
-            at, events = batch.upto, events + len(batch.events)
-            if sum(work.changes for work in building) >= FLUSH_CHANGES or at >= job.upto:
-                with engine.begin() as connection:
-                    for work in building:
-                        work.flush(connection)
-            say(LoadProgress(at, events, dict(failures)))
-        return LoadProgress(at, events, failures, done=True)
+        positions, events = 0, 0
+        for start, end in job.windows():
+            at, has_turn = start, False
+            while at < end:
+                batch = reader.read(at, end, limit=READ_EVENTS, ignore=ignored) if building else LogBatch((), end)
+                fold_into(building, (recorded for _, recorded in batch.events), failures)
+                building = [work for work in building if work.projection.name not in failures]
+                if sum(work.changes for work in building) >= FLUSH_CHANGES or batch.upto >= end:
+                    if not has_turn:
+                        job.turn.take()
+                        has_turn = True
+                    with engine.begin() as connection:
+                        for work in building:
+                            work.flush(connection)
+                positions, events, at = positions + batch.upto - at, events + len(batch.events), batch.upto
+                say(LoadProgress(positions, events, dict(failures)))
+            job.turn.pass_on()
+        return LoadProgress(positions, events, failures, done=True)
     finally:
         reader.close()
         engine.dispose()
@@ -144,16 +193,20 @@ def load(sources: Sources, job: Job, say: Callable[[LoadProgress], None]) -> Loa
 def fold_into(building: Iterable[Building], events: Iterable[Recorded | Unread], failures: dict[str, str]) -> None:
     """Fold the events for each; a projection that fails on an event is named in `failures` and gets no more."""
     works = list(building)
+    concerned: dict[type[Event] | None, list[Building]] = {}
     for recorded in events:
         kind = recorded.kind if isinstance(recorded, Unread) else type(recorded.event)
-        for work in works:
-            if kind is not None and kind not in work.projection.handles:
-                continue
+        found = concerned.get(kind)
+        if found is None:
+            found = [work for work in works if kind is None or kind in work.projection.handles]
+            concerned[kind] = found
+        for work in found:
             try:
                 work.add(recorded)
             except (HandlerFailed, UnreadableEvent) as error:
                 failures[work.projection.name] = str(error)
                 works = [other for other in works if other is not work]
+                concerned = {}
 
 
 def ignored_by(projections: Iterable[Projection]) -> set[type[Event]]:

@@ -1,7 +1,8 @@
 """Parallel load of one log by several processes.
 
-Each worker loads its share of the buckets, and sends its progress through a pipe. Workers end when the process that
-started them is gone; when one of them fails or is killed, the others are ended, and the caller gets the error.
+Each worker loads its windows of the log (loading.py), and sends its progress through a pipe. Workers end when the
+process that started them is gone; when one of them fails or is killed, the others are ended, also while they wait for
+their turn, and the caller gets the error.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ctypes import Array, c_ubyte
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
+from multiprocessing.synchronize import Semaphore
+from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
 from domain.errors import TenantryError, Unavailable, problem
-from history.rebuild.loading import Job, LoadProgress, Sources, load, spare_the_collector
-from projections.base import BUCKETS
+from history.rebuild.loading import MET_BYTES, Job, LoadProgress, NoTurn, Sources, load, spare_the_collector
+
+_FORKS: Final = multiprocessing.get_context("forkserver")
 
 
 def load_together(
@@ -29,36 +35,71 @@ def load_together(
 
     `say` gets the joint progress of all workers. Raises TenantryError.
     """
-    shares = [tuple(range(rank, BUCKETS, workers)) for rank in range(min(workers, BUCKETS))]
-    jobs = [Job(dict(schemas), share, upto) for share in shares]
     progress: dict[int, LoadProgress] = {}
 
     def hear(rank: int, news: LoadProgress) -> None:
         progress[rank] = news
-        done = sum(each.position * len(jobs[which].buckets) // BUCKETS for which, each in progress.items())
-        say(LoadProgress(done, sum(each.events for each in progress.values()), {}))
+        workers_at = progress.values()
+        say(LoadProgress(sum(each.positions for each in workers_at), sum(each.events for each in workers_at), {}))
 
-    if len(jobs) == 1:
+    if workers == 1:
         gc.disable()  # see spare_the_collector
         try:
-            hear(0, load(sources, jobs[0], lambda news: hear(0, news)))
+            met = {name: memoryview(bytearray(MET_BYTES)) for name in schemas}
+            hear(0, load(sources, Job(schemas, met, NoTurn(), upto), lambda news: hear(0, news)))
         finally:
             gc.enable()
     else:
-        _side_by_side(sources, jobs, hear)
+        _side_by_side(sources, dict(schemas), upto, workers=workers, hear=hear)
     failures = {name: why for each in progress.values() for name, why in each.failures.items()}
     return LoadProgress(upto, sum(each.events for each in progress.values()), failures, done=True)
 
 
-def _side_by_side(sources: Sources, jobs: Sequence[Job], hear: Callable[[int, LoadProgress], None]) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["history.rebuild.replay"])  # what it imports is there for every worker
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the workers share: for each its turn, and for each projection the bits of the keys that were met."""
+
+    turns: Sequence[Semaphore]
+    met: Mapping[str, Array[c_ubyte]]
+
+    @staticmethod
+    def between(workers: int, names: Iterable[str]) -> _Shared:
+        """The first worker has the turn."""
+        turns = [_FORKS.Semaphore(0 if rank else 1) for rank in range(workers)]
+        return _Shared(turns, {name: _FORKS.RawArray(c_ubyte, MET_BYTES) for name in names})
+
+    def job(self, schemas: Mapping[str, str], upto: int, *, rank: int) -> Job:
+        turn = _Turn(self.turns[rank], self.turns[(rank + 1) % len(self.turns)])
+        met = {name: memoryview(bits).cast("B") for name, bits in self.met.items()}
+        return Job(schemas, met, turn, upto, rank, len(self.turns))
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A worker's own turn, and the next worker's."""
+
+    ours: Semaphore
+    next: Semaphore
+
+    def take(self) -> None:
+        self.ours.acquire()
+
+    def pass_on(self) -> None:
+        self.next.release()
+
+
+def _side_by_side(
+    sources: Sources, schemas: dict[str, str], upto: int, *, workers: int, hear: Callable[[int, LoadProgress], None]
+) -> None:
+    # What these import is there for every worker.
+    _FORKS.set_forkserver_preload(["history.rebuild.replay", type(sources).__module__])
+    shared = _Shared.between(workers, schemas)
     pipes: dict[Pipe, int] = {}
     processes = []
     try:
-        for rank, job in enumerate(jobs):
-            ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(sources, job, theirs), daemon=True)
+        for rank in range(workers):
+            ours, theirs = _FORKS.Pipe(duplex=False)
+            process = _FORKS.Process(target=_work, args=(sources, schemas, upto, shared, rank, theirs), daemon=True)
             process.start()
             theirs.close()
             processes.append(process)
@@ -90,13 +131,13 @@ def _next(pipe: Pipe) -> LoadProgress | Exception:
     return news if isinstance(news, (LoadProgress, Exception)) else TenantryError(str(news))
 
 
-def _work(sources: Sources, job: Job, pipe: Pipe) -> None:
+def _work(sources: Sources, schemas: dict[str, str], upto: int, shared: _Shared, rank: int, pipe: Pipe) -> None:
     """The main function of a worker. It sends its progress, and at the end its result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends us
     threading.Thread(target=_end_with_parent, name="watch-parent", daemon=True).start()
     spare_the_collector()
     try:
-        pipe.send(load(sources, job, pipe.send))
+        pipe.send(load(sources, shared.job(schemas, upto, rank=rank), pipe.send))
     except TenantryError as error:
         pipe.send(error)
     except DBAPIError as error:

@@ -144,7 +144,7 @@ class Replay:
                         generations.abandon(connection, schema)
 
     def _loading(self, mark: int) -> Callable[[LoadProgress], None]:
-        return lambda loaded: self._say(Progress(loaded.position, mark, loaded.events, "loading"))
+        return lambda loaded: self._say(Progress(loaded.positions, mark, loaded.events, "loading"))
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

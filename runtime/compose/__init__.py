@@ -8,7 +8,7 @@
     relay.py        the outbox to Kafka                       heartbeats.py   signs of life, and the high-water agent
     kafka.py        the chosen client                         prepare.py      databases, migrations, shards, topics
     positions.py    how far the intake is                     resources.py    drift, orphans, databases made anew
-    read_models.py  their tables and handlers
+    read_models.py  their tables and handlers                 acts.py         operators' acts on the whole
 
 Only this package joins adapters with projections (import-linter holds it). A module is imported by the process or
 command that needs it: `tenantry status` imports no migrations, and an intake no executors.

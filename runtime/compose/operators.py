@@ -12,13 +12,13 @@ from adapters.postgres.rates import PostgresRates
 from adapters.resources.executors import places, system_of
 from application.commerce_comparison import CommerceComparison
 from application.export_grants import ExportGrants
-from application.operator_acts import Acts
 from application.operator_commands import OperatorCommands
 from application.quarantine_commands import QuarantineCommands
 from application.quarantine_rehearsal import QuarantineRehearsal
 from application.rehearsal import Rehearsals
 from application.service_keys import ServiceKeys
 from runtime import faults
+from runtime.compose.acts import acts_of
 from runtime.compose.intake import lifecycle_of, lifecycle_on, messages_of
 from runtime.compose.parts import Parts
 from runtime.compose.process import new_id, once, once_per_configuration, utc_now
@@ -42,11 +42,6 @@ def rehearsing_of(parts: Parts) -> Rehearsals:
     there = outside_of(parts)
     system = partial(system_of, catalog=parts.catalog, lies_on=places(there))
     return Rehearsals(commands=operating_of(parts), saga=parts.saga, system_of=system, clock=utc_now)
-
-
-@once
-def acts_of(parts: Parts) -> Acts:
-    return Acts(log=parts.log, clock=utc_now, new_id=new_id)
 
 
 @once

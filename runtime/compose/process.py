@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,8 @@ from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 from uuid import UUID, uuid4
+
+from domain.event_ids import CHANCE_BYTES, event_id
 
 if TYPE_CHECKING:
     from adapters.postgres.sessions import Pool
@@ -107,13 +110,14 @@ def pool_of(url: str, *, keep: int) -> Pool:
 
 
 def new_id() -> UUID:
-    """As uuid4, but the operating system is asked for randomness once for many: each time takes it 15 microseconds."""
+    """An id for an event (event_ids.py). The operating system is asked for randomness once for many: each time takes it
+    15 microseconds."""
     while True:
         try:
-            return UUID(bytes=_randomness.pop(), version=4)
+            return event_id(time.time_ns() // 1_000_000, _randomness.pop())
         except IndexError:
-            drawn = os.urandom(16 * 256)
-            _randomness.extend(drawn[at : at + 16] for at in range(0, len(drawn), 16))
+            drawn = os.urandom(CHANCE_BYTES * 256)
+            _randomness.extend(drawn[at : at + CHANCE_BYTES] for at in range(0, len(drawn), CHANCE_BYTES))
 
 
 _randomness: list[bytes] = []

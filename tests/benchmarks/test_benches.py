@@ -80,18 +80,23 @@ def test_the_report_tells_of_the_saga_what_the_comparison_does_not() -> None:
         "one_worker": 100.0,
         "two_workers": 150.0,
         "local": 9.6,
+        "local_bare": 19.0,
+        "local_ratio": 0.51,
+        "activated_p50_ms": 123,
         "activated_p99_ms": 1234,
+        "activated_stages_ms": {"until it is taken in": [12, 1034]},
         "scopes_due": 10_000,
         "longest_wait_seconds": 4.2,
         "rss_mib": 150,
     }
     found = report.lines([result("saga", Compared([100.0], [10.0]), **beside)])
-    assert found[0] == ("saga", "100", "10", "10", "10")
+    assert found[0] == ("saga", "100", "10", "10", "18")
     assert [line[1] for line in found[1:]] == [
         "100",
         "150",
         "10",
-        "p99 1,234 ms",
+        "p50 123 ms, p99 1,234 ms",
+        "p50 12 ms, p99 1,034 ms",
         "10,000 at once: 150 MiB, longest wait 4.2 s",
     ]
 

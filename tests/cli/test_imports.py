@@ -67,6 +67,11 @@ def test_status_of_a_database_that_answers_imports_no_more(tmp_path: Path, migra
     assert not imported_by(tmp_path, "status", "--json", said='"intake"') & FOR_STATUS
 
 
+def test_a_rebuild_imports_no_client_of_kafka_and_no_executor(tmp_path: Path) -> None:
+    imported = imported_by(tmp_path, "replay", "rebuild", "--help", said="rebuild")
+    assert not imported & {"kafka", "adapters.kafka", "adapters.provisioners", "adapters.resources.executors"}
+
+
 def completed(words: str, tmp_path: Path, shell: str = "bash") -> tuple[list[str], set[str]]:
     """What a shell is given for the last word, and what was imported for it."""
     file = tmp_path / "modules.json"

@@ -6,7 +6,7 @@ from typing import Any
 
 from domain.customer import CustomerUpdated
 from domain.event import Value
-from domain.personal import Personal, personal_paths, replace_personal
+from domain.personal import Personal, personal_paths, replace_personal, says_of_persons
 from domain.scope.state import StepCompleted, StepStarted
 from domain.stored_form import as_json
 
@@ -45,6 +45,18 @@ def test_every_value_is_replaced_under_the_path_of_its_own_place() -> None:
         "pets": [{"name": "pets/0/name=p", "colour": "red"}],
         "best": None,
     }
+
+
+def test_a_value_says_something_of_persons_where_one_personal_field_holds_anything() -> None:
+    nothing = [House(number=1), House(number=1, names=(), pets=())]
+    something = [
+        House(owner="o", number=1),
+        House(number=1, names=("x",)),
+        House(number=1, pets=(Pet(name="p", colour="red"),)),
+        House(number=1, best=Pet(name="b", colour="red")),
+    ]
+    assert [says_of_persons(house) for house in nothing] == [False, False]
+    assert all(says_of_persons(house) for house in something)
 
 
 def test_the_original_is_left_alone() -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import history.rebuild.loading
 from domain.event import Recorded
@@ -37,15 +38,34 @@ class SlowSources(PlainSources):
     def read_models(self) -> Sequence[Projection]:
         history.rebuild.loading.READ_EVENTS = 20  # type: ignore[misc]
         history.rebuild.loading.FLUSH_CHANGES = 20  # type: ignore[misc]
+        history.rebuild.loading.WINDOW = 40  # type: ignore[misc]
         return [replace(each, handle=_Slow(each)) for each in PROJECTIONS]
 
 
 @dataclass(frozen=True, slots=True)
+class UnevenSources(PlainSources):
+    """Every third window takes long; a fold is written several times in a window."""
+
+    def read_models(self) -> Sequence[Projection]:
+        history.rebuild.loading.READ_EVENTS = 4  # type: ignore[misc]
+        history.rebuild.loading.FLUSH_CHANGES = 6  # type: ignore[misc]
+        history.rebuild.loading.WINDOW = UNEVEN  # type: ignore[misc]
+        return [replace(each, handle=_Slow(each, of=3)) for each in PROJECTIONS]
+
+
+UNEVEN: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
 class _Slow:
+    """`of`: every how many windows."""
+
     projection: Projection
+    of: int = 1
 
     def __call__(self, recorded: Recorded) -> Sequence[Change]:
-        time.sleep(0.005)
+        if (recorded.position - 1) // UNEVEN % self.of == 0:
+            time.sleep(0.005)
         return list(self.projection.handle(recorded))
 
 

@@ -24,4 +24,4 @@ def test_a_fork_draws_other_ids_than_its_parent() -> None:
         [sys.executable, "-c", DRAWS], cwd=root, capture_output=True, text=True, timeout=60, check=True
     ).stdout.split()
     assert len(drawn) == len(set(drawn)) == 1200
-    assert {UUID(each).version for each in drawn} == {4}
+    assert {UUID(each).version for each in drawn} == {7}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -53,6 +54,19 @@ def test_durability_is_not_traded_for_speed(server: EmbeddedPostgres) -> None:
     with psycopg.connect(server.url()) as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             assert connection.execute(f"SHOW {setting}").fetchone() == ("on",), setting
+
+
+@pytest.mark.parametrize(("free_gb", "wal_mb"), [(1, 512), (20, 2048), (1000, 8192)])
+def test_the_wal_may_take_a_tenth_of_the_free_disk(free_gb: int, wal_mb: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage("/")._replace(free=free_gb * 2**30)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    query = "SELECT setting::int FROM pg_settings WHERE name = 'max_wal_size'"
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        EmbeddedPostgres(Path(directory)) as server,
+        psycopg.connect(server.url()) as connection,
+    ):
+        assert connection.execute(query).fetchone() == (wal_mb,)
 
 
 def test_data_survives_the_death_of_the_postmaster(server: EmbeddedPostgres) -> None:
