@@ -19,7 +19,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 OWN_TEMP = root=$$(mktemp -d) && trap "rm -rf $$root" EXIT && PYTEST_DEBUG_TEMPROOT=$$root
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-kafka test-saga test-saga-short test-lesson test-upgrade test-outages test-outages-short test-fuzz test-fuzz-short \
+.PHONY: help venv demo test test-kafka test-saga test-saga-short test-lesson test-night test-upgrade test-outages test-outages-short test-fuzz test-fuzz-short \
 	test-access test-access-long test-edge test-edge-short test-endurance test-context test-context-short test-console test-bench bench lint format lock schemas vectors clean
 
 help: ## list the targets
@@ -46,8 +46,11 @@ test-saga-short: venv ## the same with the first 400 seeds of the simulation, fo
 	@$(OWN_TEMP) $(BIN)/pytest -q -m saga -n 2 --ignore tests/simulation
 	@$(OWN_TEMP) $(BIN)/pytest -q -m saga -n 2 tests/simulation --seeds 400
 
-test-lesson: venv ## follow the lesson on history word by word, on the demo's data
+test-lesson: venv ## follow the lessons of docs/tutorial word by word: history, on the demo's data, and a night with a few tenants
 	@$(OWN_TEMP) $(BIN)/pytest -q -m lesson tests/journeys
+
+test-night: venv ## follow the night of docs/tutorial with its 200 tenants: a shard dies, the cause, a rehearsal, the retry, the evidence
+	@NIGHT_TENANTS=200 $(BIN)/pytest -q -m lesson tests/journeys/test_night.py
 
 test-upgrade: venv ## run workers of an older version beside those of this one, under load, with the migration between them
 	@$(BIN)/pytest -q -rs -m upgrade tests/journeys

@@ -1,6 +1,6 @@
-"""The night of docs/tutorial/night.md, followed word by word: a server dies, its scopes fail, and are retried.
+"""The night of docs/tutorial/night.md, followed word by word: a shard dies, scopes fail on it, and are retried.
 
-NIGHT_TENANTS says how many of them; the page says 200.
+The page has 200 tenants, as `make test-night` has; NIGHT_TENANTS says how many, and as it comes there are a few.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ FEW = "12"
 def test_the_night_goes_as_its_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHT_TENANTS", os.environ.get("NIGHT_TENANTS", FEW))
     with tempfile.TemporaryDirectory(prefix="night-") as folder:
+        Path(folder).chmod(0o711)  # the account of the servers may walk through, and nothing is printed of it
         try:
             told = list(Lesson(Path(folder)).tell(PAGE.read_text()))
         finally:
             with suppress(OSError, ValueError):
-                os.kill(int((Path(folder) / "compass.pid").read_text()), signal.SIGKILL)
+                os.kill(int((Path(folder) / "eu-1/cluster/postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
     wrong = [
         "\n".join((f"$ {step.command}", *step.shown, "-- and this was printed:", printed))
         for step, printed in told
