@@ -7,6 +7,7 @@ columns of our read model `licenses`. It makes its own tables, in a database of 
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Generator, Iterator
 from datetime import datetime
@@ -15,7 +16,7 @@ from uuid import UUID
 
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
-from eventsourcing.persistence import InternalError, Tracking
+from eventsourcing.persistence import IntegrityError, InternalError, Tracking
 from eventsourcing.postgres import PostgresTrackingRecorder
 from eventsourcing.projection import Projection, ProjectionRunner
 from psycopg.conninfo import conninfo_to_dict
@@ -97,8 +98,8 @@ def ready() -> Application[UUID]:
     while True:
         try:
             return Application()
-        except InternalError as error:
-            if "concurrently updated" not in str(error):
+        except (InternalError, IntegrityError) as error:
+            if not re.search("concurrently updated|already exists", str(error)):
                 raise
 
 
