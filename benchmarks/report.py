@@ -214,7 +214,7 @@ def write(path: Path, results: Sequence[Result], about: dict[str, str]) -> None:
     text = [
         "# Benchmarks",
         "",
-        f"Measured by `tenantry bench`, {datetime.now(UTC):%Y-%m-%d}. Rates are events a second (saga: tenants a second),",
+        f"Measured by `tenantry bench`, {datetime.now(UTC):%Y-%m-%d}. Rates are events a second (saga: tenants),",
         f"medians of {least} runs or more in turns with the peer, on the same server.",
         "What each measures, and what the peer is, stands at the top of its file in `benchmarks/`.",
         "",
