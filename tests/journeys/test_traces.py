@@ -114,8 +114,8 @@ class Traced:
             )
             found, deadline = list[Message](), time.monotonic() + 10
             with closing(consumer):
-                while len(found) < count and time.monotonic() < deadline:
-                    found.extend(consumer.poll(0.2, 100))
+                while time.monotonic() < deadline and ((more := consumer.poll(0.5, 100)) or len(found) < count):
+                    found.extend(more)
             return found if len(found) >= count else []
 
         return wait_for(look, f"messages on {topic}")
