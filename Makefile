@@ -16,7 +16,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 # For what CI runs beside another pytest: one that starts takes the rights on a common folder for temporary files away
 # from the other's database server.
-OWN_TEMP = root=$$(mktemp -d) && trap "rm -rf $$root" EXIT && PYTEST_DEBUG_TEMPROOT=$$root
+# The name is short: a socket of a sidecar lies in there, and its path has 107 characters.
+OWN_TEMP = root=$$(mktemp -d "$${TMPDIR:-/tmp}/XXXXXX") && trap "rm -rf $$root" EXIT && PYTEST_DEBUG_TEMPROOT=$$root
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-kafka test-saga test-saga-short test-lesson test-night test-upgrade test-outages test-outages-short test-fuzz test-fuzz-short \
