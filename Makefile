@@ -95,7 +95,7 @@ test-bench: venv ## run one bench in small, to see that it runs
 	@$(BIN)/pytest -q -m bench tests/benchmarks
 
 # Another Python, for one that is compiled with its optimisations: make bench VENV=.venv-fast PYTHON=python3.13
-bench: venv ## measure everything against its peer, under 35 minutes; writes docs/reference/benchmarks.md
+bench: venv ## measure everything against its peer; writes docs/reference/benchmarks.md
 	@$(BIN)/python -m pip install --quiet --group bench
 	@$(BIN)/tenantry bench all --write docs/reference/benchmarks.md
 

@@ -57,10 +57,7 @@ Model = type[Struct] | type[BaseModel]
 @cache
 def personal_paths(model: Model) -> tuple[Path, ...]:
     """The paths of all personal fields of `model` by their stored names, also those inside models and sequences."""
-    found: dict[Path, None] = {}
-    for field in fields_inside(model):
-        found.update(((*field.stored, *inside), None) for inside, mark in _inside(field.annotation) if mark is PERSONAL)
-    return tuple(found)
+    return _personal(model, lambda field: field.stored)
 
 
 def says_of_persons(value: Struct) -> bool:
@@ -71,10 +68,17 @@ def says_of_persons(value: Struct) -> bool:
 @cache
 def _personal_attributes(model: Model) -> tuple[Path, ...]:
     """As `personal_paths`, by the names of the attributes."""
-    found: dict[Path, None] = {}
-    for field in fields_inside(model):
-        found.update(((*field.path, *inside), None) for inside, mark in _inside(field.annotation) if mark is PERSONAL)
-    return tuple(found)
+    return _personal(model, lambda field: field.path)
+
+
+def _personal(model: Model, named: Callable[[FieldInside], Path]) -> tuple[Path, ...]:
+    marked = (
+        (field, inside)
+        for field in fields_inside(model)
+        for inside, mark in _inside(field.annotation)
+        if mark is PERSONAL
+    )
+    return tuple({(*named(field), *inside): None for field, inside in marked})
 
 
 def _holds(node: Any, path: Path) -> bool:
