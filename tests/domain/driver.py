@@ -16,7 +16,6 @@ from application.operator_commands import OperatorCommands
 from application.ports.log_store import LogStore
 from application.ports.resources import Order
 from application.ports.work_queue import Lease, WorkItem
-from application.reconcile import Saga
 from application.scope_decision import Decision
 from application.unit_of_work import UnitOfWork
 from domain.errors import Conflict, ExecutorError, GuardTripped
@@ -28,6 +27,7 @@ from domain.scope.snapshot import TenantSnapshot, scopes_of
 from domain.scope.state import ScopeResumed, StepCompleted
 from domain.scope.steps import Scope, StepResult
 from domain.tenant.events import TenantRestored
+from tests.domain.checked_saga import CheckedSaga
 from tests.domain.given import CATALOG, POLICY, TENANT, FrontDoor, Intake, ids, of, recorded
 from tests.fakes.event_log import MemoryEventLog
 from tests.fakes.world import World
@@ -74,7 +74,7 @@ class CloudOn:
 
     def new_worker(self) -> None:
         """A process that has seen nothing yet."""
-        self.saga = Saga(
+        self.saga = CheckedSaga(
             self.log,
             catalog=CATALOG,
             policy=self.policy,

@@ -36,6 +36,7 @@ from domain.policy import Guard, Policy, default_policy
 from domain.scope.snapshot import TenantSnapshot
 from domain.scope.state import StepCompleted, StepStarted
 from domain.scope.steps import SCOPE_STEPS, Scope
+from tests.domain.checked_saga import CheckedSaga
 from tests.domain.given import APP, CATALOG, CONFLUENCE, JIRA, SERVICE, Clock, message
 from tests.domain.prerequisites import check_undone
 from tests.fakes.event_log import MemoryEventLog
@@ -268,7 +269,7 @@ class Story:
         return Worker(name, provisioner, effects)
 
     def _new_saga(self) -> Saga:
-        return Saga(
+        return CheckedSaga(
             self.log,
             catalog=self._at_hand(),
             policy=POLICY,

@@ -19,7 +19,6 @@ from adapters.provisioners.circuit_breaker import CircuitBreaker
 from adapters.provisioners.foreign import Routed
 from application.operator_commands import Act, OperatorCommands
 from application.ports.resources import Order
-from application.reconcile import Saga
 from application.unit_of_work import UnitOfWork
 from domain.catalog import Catalog
 from domain.errors import Conflict, NewerEvent, Obstacle, Permanent, Retryable, TenantryError, UnreadableEvent
@@ -36,6 +35,7 @@ from domain.scope.state import (
 )
 from domain.scope.steps import LicenseResult, Scope, Step, StepResult
 from domain.tenant.events import PurgeStarted
+from tests.domain.checked_saga import CheckedSaga
 from tests.domain.given import CATALOG, POLICY, Intake, ids, message
 from tests.fakes.executors import FakeWorld
 from tests.fakes.provisioner import Reply, says, serving, webhook
@@ -75,7 +75,9 @@ class Cloud:
         executors: Executors | None = None,
         poll_seconds: float = 0.01,
     ) -> Provisioner:
-        saga = Saga(self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, dice=lambda: 0.0)
+        saga = CheckedSaga(
+            self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, dice=lambda: 0.0
+        )
         return Provisioner(
             self.log,
             saga,
@@ -90,7 +92,9 @@ class Cloud:
         )
 
     def operator(self, act: Act) -> None:
-        saga = Saga(self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, dice=lambda: 0.0)
+        saga = CheckedSaga(
+            self.log, catalog=CATALOG, policy=POLICY, clock=self.clock, new_id=self._new_id, dice=lambda: 0.0
+        )
         OperatorCommands(self.log, saga.snapshots, CATALOG, POLICY, self.clock, self._new_id).carry_out(
             act, by=Operator.parse("ada@console")
         )
@@ -770,7 +774,7 @@ def test_a_provisioner_leaves_a_tenant_alone_of_which_it_does_not_know_every_pro
     older = cloud.provisioner()
     gone = {"jira-software", *CATALOG.apps_of("jira-software")}
     fewer = {key: each for key, each in CATALOG.products.items() if key not in gone}
-    older._saga = Saga(  # noqa: SLF001
+    older._saga = CheckedSaga(  # noqa: SLF001
         cloud.log,
         catalog=Catalog(products=fewer),
         policy=POLICY,
