@@ -14,11 +14,6 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && exit; \
 	done; echo python3)
 
-# For what CI runs beside another pytest: one that starts takes the rights on a common folder for temporary files away
-# from the other's database server.
-# The name is short: a socket of a sidecar lies in there, and its path has 107 characters.
-OWN_TEMP = root=$$(mktemp -d "$${TMPDIR:-/tmp}/XXXXXX") && trap "rm -rf $$root" EXIT && PYTEST_DEBUG_TEMPROOT=$$root
-
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-kafka test-saga test-saga-short test-lesson test-night test-upgrade test-outages test-outages-short test-fuzz test-fuzz-short \
 	test-access test-access-long test-edge test-edge-short test-endurance test-context test-context-short test-console test-bench bench lint format lock schemas vectors clean
@@ -35,7 +30,7 @@ test: venv ## run all tests but the long proofs: of the saga, the lesson, the ou
 	@$(BIN)/pytest -q -m "not saga and not lesson and not outages and not fuzz and not access_long and not context_long and not edge_long and not endurance and not upgrade and not browser" -n 4 --dist loadfile --no-loadscope-reorder
 
 test-endurance: venv ## the tests of tens of seconds each: stops and kills of everything, restarts, waits, 100,000 damaged messages
-	@$(OWN_TEMP) $(BIN)/pytest -q -m endurance -n 3 --dist load
+	@$(BIN)/pytest -q -m endurance -n 3 --dist load
 
 test-kafka: venv ## run the journeys on Apache Kafka itself, from Maven Central (needs java and mvn)
 	@$(BIN)/pytest -q -m kafka tests/journeys tests/contracts
@@ -44,11 +39,11 @@ test-saga: venv ## prove the saga: crashes, model, 2,000 seeds of its simulation
 	@$(BIN)/pytest -q -rpP -m saga -n 2 $(if $(SEED),tests/simulation --seed $(SEED))
 
 test-saga-short: venv ## the same with the first 400 seeds of the simulation, for CI
-	@$(OWN_TEMP) $(BIN)/pytest -q -m saga -n 2 --ignore tests/simulation
-	@$(OWN_TEMP) $(BIN)/pytest -q -m saga -n 2 tests/simulation --seeds 400
+	@$(BIN)/pytest -q -m saga -n 2 --ignore tests/simulation
+	@$(BIN)/pytest -q -m saga -n 2 tests/simulation --seeds 400
 
 test-lesson: venv ## follow the lessons of docs/tutorial word by word: history, on the demo's data, and a night with a few tenants
-	@$(OWN_TEMP) $(BIN)/pytest -q -m lesson tests/journeys
+	@$(BIN)/pytest -q -m lesson tests/journeys
 
 test-night: venv ## follow the night of docs/tutorial with its 200 tenants: a shard dies, the cause, a rehearsal, the retry, the evidence
 	@NIGHT_TENANTS=200 $(BIN)/pytest -q -m lesson tests/journeys/test_night.py
@@ -60,10 +55,10 @@ test-outages: venv ## take everything away for up to 40 s, under load (30 minute
 	@$(BIN)/pytest -q -m outages tests/outages/test_matrix.py -n 2 $(if $(CELL),-k '$(CELL)') $(if $(PLANTED),--planted)
 
 test-outages-short: venv ## a few short outages, the clients alone, and the planted fault (under 3 minutes)
-	@$(OWN_TEMP) $(BIN)/pytest -q -m outages tests/outages/test_short.py tests/outages/test_clients.py
+	@$(BIN)/pytest -q -m outages tests/outages/test_short.py tests/outages/test_clients.py
 
 test-fuzz: venv ## put a million fuzzed messages on a broker, each is accounted for; FUZZ=n tells n, SEED=n others
-	@$(OWN_TEMP) $(BIN)/pytest -q -rpP -m fuzz tests/fuzz --fuzz $(or $(FUZZ),1000000) $(if $(SEED),--fuzz-seed $(SEED))
+	@$(BIN)/pytest -q -rpP -m fuzz tests/fuzz --fuzz $(or $(FUZZ),1000000) $(if $(SEED),--fuzz-seed $(SEED))
 
 test-fuzz-short: ## the same with 20,000, for CI
 	@$(MAKE) --no-print-directory test-fuzz FUZZ=20000
@@ -80,13 +75,13 @@ test-edge: $(VENV)/.edge-installed ## real Envoy (and nginx, where it is): 100,0
 	@$(BIN)/pytest -q -rs tests/access
 
 test-edge-short: $(VENV)/.edge-installed ## the same with 1,800 requests, for CI
-	@$(OWN_TEMP) $(BIN)/pytest -q -rs -m "not edge_long" tests/access
+	@$(BIN)/pytest -q -rs -m "not edge_long" tests/access
 
 test-context: venv ## hold the tenant context to its promises: ten mutants, then two campaigns of kills, 5 minutes each; SECONDS=n, SEED=n
 	@$(BIN)/pytest -q -s -m context_long tests/context --context-seconds $(or $(SECONDS),300) $(if $(SEED),--context-seed $(SEED))
 
 test-context-short: venv ## the same with a minute for each campaign and no mutants, for CI
-	@$(OWN_TEMP) $(BIN)/pytest -q -s -m context_long tests/context -k "kills" --context-seconds 60
+	@$(BIN)/pytest -q -s -m context_long tests/context -k "kills" --context-seconds 60
 
 test-console: $(VENV)/.browser-installed ## go through the console with a real Chromium; PICTURES=1 takes the pictures of its page in docs/
 	@$(BIN)/pytest -q -rs -m browser tests/console $(if $(PICTURES),--pictures)

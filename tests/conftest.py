@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = ["tests.real_parts"]
+
+
+ROOT_OF_TEMPORARIES = "PYTEST_DEBUG_TEMPROOT"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A folder of its own for the temporary files of each run: a pytest that starts takes the rights on the common one
+    away, and with them the files of the database servers of a run beside it. Its name is short, since the path of a
+    socket has 107 characters. The processes of xdist find it in their environment."""
+    if ROOT_OF_TEMPORARIES in os.environ:
+        return
+    root = Path(tempfile.mkdtemp())
+    os.environ[ROOT_OF_TEMPORARIES] = str(root)
+    config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
