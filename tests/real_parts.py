@@ -25,11 +25,6 @@ from adapters.postgres.migrations import migrate
 MEMORY_BYTES: Final = 4 << 30
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    # kafka-python leaves the sockets of failed connects, and some of closed ones, to the garbage collector.
-    config.addinivalue_line("filterwarnings", "ignore:unclosed <socket:ResourceWarning")
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """The server that all tests share. A test that kills its server starts its own.
