@@ -9,7 +9,8 @@ where its events begin, and that no other worker has locked. So each event is ap
 
 What stands at the same position is read once and written in one transaction; with one projector and nothing wrong,
 that is everything. What has fallen behind is read up to where the next group stands, and joins it there. Each group
-gets one batch a round, so that no bucket waits for the one that is furthest behind.
+gets one batch a round, so that no bucket waits for the one that is furthest behind. Where there is one group only, its
+next batch is read while this one is written (read_ahead.py).
 
 An event that a later version of Tenantry wrote halts nothing: its buckets wait right before it, `status` names it, and
 they go on by themselves after the upgrade.
@@ -42,6 +43,7 @@ from projections.base import BUCKETS, Fold, HandlerFailed, Projection
 from projections.positions import Halt, Move, Place, advance, ensure, standing
 from projections.writing import apply
 from workers.loops import Listener, run_step
+from workers.read_ahead import ReadAhead, Stretch
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +90,6 @@ class Projector:
         name: str = "",
         peers: Callable[[], Sequence[str]] = lambda: (),
     ) -> None:
-        self._reader = reader
         self._engine = engine
         self._projections = {projection.name: projection for projection in projections}
         self._batch = batch
@@ -104,16 +105,20 @@ class Projector:
         self._stand: dict[Place, int] = {}
         self._halted: dict[Place, int] = {}
         self._resting: dict[Place, float] = {}
-        self._ignored = {
+        ignored = {
             kind for kind in reader.registry.events if not any(kind in projection.handles for projection in projections)
         }
+        self._reader = ReadAhead(reader, limit=batch, ignore=ignored)
 
     def run(self, stop: threading.Event, *, ready: Callable[[], None] = lambda: None) -> None:
         """Project until `stop` is set; the batch at hand is finished."""
         ready()
-        while not stop.is_set():
-            if not run_step(self.step, lambda: self._listener.wait(self._poll), stop=stop, outage=self.outage):
-                self._stand.clear()
+        try:
+            while not stop.is_set():
+                if not run_step(self.step, lambda: self._listener.wait(self._poll), stop=stop, outage=self.outage):
+                    self._stand.clear()
+        finally:
+            self._reader.finish()
 
     def step(self) -> int:
         """One batch for each group of buckets that is behind; the number of events read, at least 1 if any moved."""
@@ -131,10 +136,11 @@ class Projector:
         whole = {name for name, projection in self._projections.items() if projection.buckets == 1}
         partitioned = {place: at for place, at in due.items() if place[0] not in whole}
         if len({bucket for name, bucket in self._share if name not in whole}) == BUCKETS:
-            return self._round(due, mark)  # with all buckets, both kinds read the same
-        return self._round(partitioned, mark) + self._round(
-            {place: at for place, at in due.items() if place[0] in whole}, mark
-        )
+            rounds = [due]  # with all buckets, both kinds read the same
+        else:
+            rounds = [partitioned, {place: at for place, at in due.items() if place[0] in whole}]
+        groups = sum(len(set(each.values())) for each in rounds)
+        return sum(self._round(each, mark, ahead=groups == 1) for each in rounds)
 
     # -- the share ----------------------------------------------------------------------------------------------------
 
@@ -171,7 +177,7 @@ class Projector:
 
     # -- a round ------------------------------------------------------------------------------------------------------
 
-    def _round(self, due: Mapping[Place, int], mark: int) -> int:
+    def _round(self, due: Mapping[Place, int], mark: int, *, ahead: bool) -> int:
         """Every group once, the furthest behind first; one that reaches the next joins it."""
         groups: dict[int, set[Place]] = {}
         for place, at in due.items():
@@ -179,14 +185,17 @@ class Projector:
         moved = 0
         ends = [*sorted(groups), mark]
         for at, end in itertools.pairwise(ends):
-            reached, read = self._batch_of(groups[at], at, end)
+            reached, read = self._batch_of(groups[at], at, end, ahead=ahead)
             moved += max(read, 1)
             if reached == end and end in groups:
                 groups[end] |= {place for place in groups[at] if self._stand.get(place) == end}
         return moved
 
-    def _batch_of(self, places: Iterable[Place], at: int, end: int) -> tuple[int, int]:
-        """One batch of events for places that stand together; how far it went, and how many events there were."""
+    def _batch_of(self, places: Iterable[Place], at: int, end: int, *, ahead: bool) -> tuple[int, int]:
+        """One batch of events for places that stand together; how far it went, and how many events there were.
+
+        `ahead`: the batch after it is read meanwhile.
+        """
         works: dict[str, Work] = {}
         for name, bucket in places:
             works.setdefault(name, Work(self._projections[name], set())).buckets.add(bucket)
@@ -196,18 +205,13 @@ class Projector:
                 desired_state, of = set(range(BUCKETS)), BUCKETS
         else:
             desired_state, of = set().union(*(work.buckets for work in works.values())), BUCKETS
-        batch = self._reader.read(
-            at,
-            min(end, at + WINDOW * self._batch),
-            limit=self._batch,
-            ignore=self._ignored,
-            buckets=sorted(desired_state),
-            of=of,
-        )
+        buckets, window = tuple(sorted(desired_state)), WINDOW * self._batch
+        batch = self._reader.read(Stretch(at, min(end, at + window), buckets, of))
+        following = Stretch(batch.upto, min(end, batch.upto + window), buckets, of)
         for work in works.values():
             self._fold(work, batch.events)
         try:
-            self._write(works.values(), at, batch.upto)
+            self._write(works.values(), at, batch.upto, following=following if ahead and batch.upto < end else None)
         except DBAPIError:
             for work in works.values():
                 self._write_alone(work, batch.events, at, batch.upto)
@@ -236,8 +240,11 @@ class Projector:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def _write(self, works: Iterable[Work], at: int, upto: int) -> bool:
-        """Positions and rows in one transaction; False, with nothing written, if another projector has a bucket."""
+    def _write(self, works: Iterable[Work], at: int, upto: int, *, following: Stretch | None = None) -> bool:
+        """Positions and rows in one transaction; False, with nothing written, if another projector has a bucket.
+
+        `following` is read while PostgreSQL writes the rows.
+        """
         works = list(works)
         moves = [
             Move((work.projection.name, bucket), at, halt.position - 1 if halt else upto, halt)
@@ -248,6 +255,8 @@ class Projector:
         with self._engine.connect() as connection:
             got = advance(connection, moves)
             if len(got) == len(moves):
+                if following:
+                    self._reader.begin(following)
                 for work in works:
                     apply(connection, work.fold)
                 connection.commit()
