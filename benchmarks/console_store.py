@@ -48,11 +48,11 @@ from runtime.compose import Parts, new_id
 from runtime.compose.intake import lifecycle_of, messages_of
 from runtime.compose.operators import operating_of
 
-TROUBLED: Final = 2_000
+TROUBLED: Final = 50_000
 """Tenants in each kind of trouble, and messages in quarantine; a tenth of the store at most."""
-ACTS: Final = 300
-AWAITING: Final = 100
-HISTORY: Final = 1_000
+ACTS: Final = 3_000
+AWAITING: Final = 1_000
+HISTORY: Final = 3_000
 """Changes of the license of the tenant with a long history, each with the two events of its step."""
 
 VETERAN: Final = 1

@@ -23,7 +23,7 @@ from console.desks import Desks, ReadingDesk
 from console.gate import Gate, body_of, headers_of
 from console.live import Live
 from console.page import Ask, ConsolePage
-from console.rendering import Renderer
+from console.rendering import AGAIN_SECONDS, Renderer
 from domain.errors import TenantryError, Unavailable, UsageError
 from runtime import faults
 
@@ -72,7 +72,7 @@ class Console:
             person.must_be("viewer")
             response = await self.desks.read(made)
         except Exception as error:  # noqa: BLE001 - one page that is wrong leaves the others
-            response = self._failed(error, as_json=as_json)
+            response = self._failed(error, as_json=as_json, again=True)
         response.headers["server-timing"] = f"page;dur={(time.perf_counter() - began) * 1000:.1f}"
         return response
 
@@ -91,7 +91,8 @@ class Console:
             return self.renderer.json(ConsolePage("", "", found.data, found.command))
         return RedirectResponse(found.address, 303)
 
-    def _failed(self, error: Exception, *, as_json: bool) -> Response:
+    def _failed(self, error: Exception, *, as_json: bool, again: bool = False) -> Response:
+        """The answer of an error; `again`: its page asks for itself again, where the database does not answer."""
         problem = error.problem if isinstance(error, TenantryError) else None
         code = problem.code if problem is not None else "error"
         match error:
@@ -107,7 +108,10 @@ class Console:
                 status, code = 500, "internal-error"
         text = sentence(error) if isinstance(error, TenantryError) else faults.tell(error)
         data: dict[str, Any] = dict(problem.data) if problem is not None else {}
-        return self.renderer.error(status, code, text, data, as_json=as_json)
+        answer = self.renderer.error(status, code, text, data, as_json=as_json, again=again and status == 503)
+        if status == 503:
+            answer.headers["retry-after"] = str(AGAIN_SECONDS)
+        return answer
 
     def _refused(self, scope: Scope, refusal: Refusal) -> Response:
         return self._failed(refusal, as_json=scope["path"].endswith(".json"))

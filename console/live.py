@@ -7,6 +7,9 @@ on from there, whether the console ran meanwhile or not: what it missed is read 
 skips: its next event says that any tenant may have changed. One page has one stream; a page that is hidden has none.
 
 A movement tells nothing of what changed. The page asks for itself again, and the read models answer.
+
+While the database does not answer, each stream says so (`away`, with the reason and since when), and when it answers
+again (`back`). These events have no id: a browser goes on at the position that it has seen.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -23,6 +26,7 @@ from starlette.responses import Response, StreamingResponse
 
 from adapters.outage import Outage
 from adapters.postgres.console_feed import Movement
+from adapters.postgres.deadline import within
 from domain.errors import TenantryError
 from runtime.foreign_text import json_text
 
@@ -30,6 +34,8 @@ KEPT: Final = 256
 PAUSE_SECONDS: Final = 0.1
 """Between two looks at a log that moves all the time: a stream gets at most ten events a second."""
 POLL_SECONDS: Final = 0.25
+LOOK_SECONDS: Final = 4.0
+"""After which a server that says nothing does not answer."""
 HEARTBEAT_SECONDS: Final = 15.0
 MOST_STREAMS: Final = 1_000
 
@@ -100,8 +106,12 @@ class Live:
         self.streams += 1
         try:
             yield b"retry: 1000\n\n"
+            told = None
             while not self._stopped.is_set():
-                moved = self._moved
+                moved, waits = self._moved, self.outage.waits
+                if waits is not told:
+                    told = waits
+                    yield _outage(waits)
                 for movement in await self._since(after):
                     after = movement.position
                     if movement.concerns(tenant):
@@ -127,24 +137,37 @@ class Live:
         async with self._reading_late:
             upto = self._at
             with suppress(TenantryError):
-                return [await asyncio.to_thread(self._late.after, after, upto)]
+                return [await asyncio.to_thread(self._read_late, after, upto)]
         return [Movement(after, upto, None)]
+
+    def _read_late(self, after: int, upto: int) -> Movement:
+        with within(LOOK_SECONDS):
+            return self._late.after(after, upto)
 
     # -- the reader ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            try:
-                moved = self._look()
-                self.outage.is_over()
-            except TenantryError as error:
-                self.outage.goes_on(error)
-                self._stopped.wait(POLL_SECONDS)
-                continue
-            if moved:
-                self._stopped.wait(PAUSE_SECONDS)
-            else:
-                self._listener.wait(POLL_SECONDS)
+            waited = self.outage.waits
+            with within(LOOK_SECONDS):
+                pause = self._turn()
+            if self.outage.waits is not waited:
+                self._tell()
+            self._stopped.wait(pause)
+
+    def _turn(self) -> float:
+        """One look, and what is waited for after it; the seconds until the next."""
+        try:
+            moved = self._look()
+        except TenantryError as error:
+            self.outage.goes_on(error)
+            self._listener.close()  # its session may be one of a server that hangs, while another one answers
+            return POLL_SECONDS
+        self.outage.is_over()
+        if moved:
+            return PAUSE_SECONDS
+        self._listener.wait(POLL_SECONDS)
+        return 0
 
     def _look(self) -> bool:
         mark = self._movements.mark()
@@ -155,15 +178,25 @@ class Live:
         else:
             self._kept.clear()  # the first look, or another log
         self._at = mark
+        self._tell()
+        return True
+
+    def _tell(self) -> None:
         loop = self._loop
         if loop is not None:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._notified)
-        return True
 
     def _notified(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
+
+
+def _outage(waits: Mapping[str, str] | None) -> bytes:
+    if waits is None:
+        return b"event: back\ndata: {}\n\n"
+    said = {name: waits[name] for name in ("why", "text", "since")}
+    return f"event: away\ndata: {json_text(said)}\n\n".encode()
 
 
 def _event(movement: Movement) -> bytes:

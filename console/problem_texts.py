@@ -6,6 +6,10 @@ add_texts(
     {
         "console-address": ("the console cannot listen at {host}:{port}: {reason}", "name another --port"),
         "console-body-too-large": ("the form is larger than {most} bytes", "act on fewer at a time"),
+        "console-busy": (
+            "all pages that are being read wait for the database, for more than {seconds:g} s",
+            "it is slow or away: the page is asked for again by itself",
+        ),
         "console-cause-gone": ("nothing has the cause {cause} any more", "see what needs a person now, at /"),
         "console-cross-site": (
             "the form was sent from another site",

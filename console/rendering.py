@@ -14,6 +14,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import Response
 
+from adapters.postgres.console_reads import COUNTED
 from console.access import Person
 from console.page import Ask, ConsolePage
 from domain.times import age, clock, in_utc
@@ -30,6 +31,9 @@ NAV: Final = (
 )
 """The address of each page, its name, and the key that follows `g`."""
 
+AGAIN_SECONDS: Final = 5
+"""After which a page is asked for again that the database did not answer."""
+
 
 class Renderer:
     """`form_token` makes what a form of the person's pages carries."""
@@ -45,6 +49,7 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._templates.filters.update(clock=_clock, age=age, since=_since, words=_words, iso=_iso, json_text=json_text)
+        self._templates.filters["counted"] = _counted
 
     def html(self, page: ConsolePage, ask: Ask, person: Person, *, status: int = 200) -> Response:
         text = self._templates.get_template(f"{page.name}.html").render(
@@ -63,11 +68,16 @@ class Renderer:
         data = {**page.data, "command": page.command}
         return Response(json_text(data) + "\n", status, media_type="application/json")
 
-    def error(self, status: int, code: str, text: str, data: Mapping[str, Any], *, as_json: bool) -> Response:
+    def error(
+        self, status: int, code: str, text: str, data: Mapping[str, Any], *, as_json: bool, again: bool
+    ) -> Response:
+        """`again`: the page asks for itself again after AGAIN_SECONDS."""
         if as_json:
             body = json_text({"error": code, "data": dict(data), "text": text})
             return Response(body + "\n", status, media_type="application/json")
-        rendered = self._templates.get_template("error.html").render(status=status, code=code, text=text)
+        rendered = self._templates.get_template("error.html").render(
+            status=status, code=code, text=text, again=AGAIN_SECONDS if again else None
+        )
         return Response(rendered, status, media_type="text/html")
 
 
@@ -113,3 +123,8 @@ def _since(value: datetime | str | None) -> str:
 
 def _words(value: object) -> str:
     return str(value).replace("_", " ")
+
+
+def _counted(number: int) -> int | str:
+    """A number that was counted up to COUNTED and one."""
+    return number if number <= COUNTED else f"more than {COUNTED:,}"

@@ -12,9 +12,12 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from adapters.outage import Outage
+from adapters.postgres.deadline import within
 from domain.errors import TenantryError
 
 EVERY_SECONDS: Final = 15.0
+SAMPLE_SECONDS: Final = 4.0
+"""After which a server that says nothing does not answer."""
 KEPT: Final = 1_440
 """Six hours."""
 
@@ -66,7 +69,8 @@ class Samples:
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
-                self.take()
+                with within(SAMPLE_SECONDS):
+                    self.take()
                 self.outage.is_over()
             except TenantryError as error:
                 self.outage.goes_on(error)

@@ -32,6 +32,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import RowFactory, tuple_row
 
+from adapters.postgres.deadline import DeadlineConnection, seconds_left
 from adapters.postgres.errors import answering
 from domain.errors import UsageError, problem
 
@@ -97,12 +98,15 @@ def connect(
     """A connection with all settings of ours, and with `settings` beside them.
 
     `part` is what messages call the server. Raises Unavailable where it does not answer, UsageError where the address
-    cannot be read or the server is too old.
+    cannot be read or the server is too old. Under a deadline (deadline.py) it keeps to it.
     """
     address = parsed(url, of=part or "the database")
     part = part or named(url)
+    left = seconds_left()
+    opened = psycopg.connect if left is None else DeadlineConnection[Any].connect
+    seconds = seconds if left is None else min(seconds, left)
     with answering(part):
-        connection = psycopg.connect(
+        connection = opened(
             **{
                 **_ADDRESS,
                 "connect_timeout": max(2, round(seconds)),  # libpq knows no less than two seconds

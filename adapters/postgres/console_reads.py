@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from psycopg.rows import dict_row
 
+from adapters.postgres import console_quarantine
 from adapters.postgres.connection import Limits, Session
 from adapters.postgres.console_search import search
 from adapters.postgres.live_workers import HEARTBEAT_TIMEOUT_SECONDS
@@ -19,8 +20,12 @@ from domain.stream_name import ScopeId
 
 Row = dict[str, Any]
 
+TENANTS_LOOKED_AT: Final = 1_000
+"""Tenants among which one page looks for those that pass all its filters."""
 TROUBLES: Final = 2_000
 """Scopes of one state that are looked at; where there are more, a page says "at least"."""
+COUNTED: Final = 10_000
+"""Up to which messages, scopes and changes are counted; one more stands for all that are more."""
 LOOKED_THROUGH: Final = 20_000
 """Scopes that have been due the longest, among which those in progress are looked for."""
 
@@ -51,18 +56,27 @@ class ConsoleReader:
         return self._rows(_TROUBLES, {"limit": TROUBLES})
 
     def pending(self) -> Row:
-        """What the destroy guard holds, what lies in quarantine by rule, what waits for its tenant, what has halted."""
+        """What the destroy guard holds, what lies in quarantine by rule, what waits for its tenant, what has halted.
+
+        Each is counted up to COUNTED.
+        """
+        most = {"most": COUNTED + 1}
         return {
-            "guard": self._one(_GUARD),
-            "quarantine": self._rows(_BY_RULE),
-            "waiting": self._one(_WAITING),
+            "guard": self._one(_GUARD, most),
+            "quarantine": console_quarantine.by_rule(self._rows, COUNTED + 1),
+            "waiting": self._one(_WAITING, most),
             "halted": self._rows(_HALTED),
             "sweep": self._one(_SWEEP),
+            "read_only": self._one(_READ_ONLY)["read_only"],
         }
 
     def quarantine_groups(self) -> list[Row]:
-        """The open messages by rule, source and type; of the oldest 20,000."""
-        return self._rows(_BY_SOURCE)
+        """The open messages by rule, source and type; of the oldest COUNTED and one."""
+        return console_quarantine.by_source(self._rows, COUNTED + 1)
+
+    def quarantined(self, *, state: str, picked: Row, after: int, limit: int) -> tuple[list[Row], int | None]:
+        """A page of messages: console_quarantine.py."""
+        return console_quarantine.page(self._rows, state=state, picked=picked, after=after, limit=limit)
 
     def standings(self, scopes: Collection[ScopeId]) -> dict[ScopeId, Row]:
         """The state of each scope by the read model, and since when."""
@@ -92,8 +106,10 @@ class ConsoleReader:
     def tenants(self, *, level: str | None, state: str | None, after: str, limit: int) -> tuple[list[Row], str | None]:
         """A page of tenants by their id, after the one that is named; and the one to name for the next page.
 
-        Of `limit` tenants with a product at the level, or a scope in the state, those that are in the state as a whole;
-        in progress are those that are tried again, and of the scopes that are due the first LOOKED_THROUGH.
+        An index leads to tenants with a product at the level, or a scope in the state. Of those that follow, at most
+        TENANTS_LOOKED_AT, it has the first `limit` that are at the level and, as a whole, in the state; so a page may
+        have fewer, or none, and still a next one. In progress are those that are tried again, and of the scopes that
+        are due the first LOOKED_THROUGH.
         """
         if state is not None and state != "converged":
             query = _IN_PROGRESS if state == "in_progress" else _IN_TROUBLE
@@ -101,29 +117,40 @@ class ConsoleReader:
             query = _AT_NO_LEVEL if level == "absent" else _AT_LEVEL
         else:
             query = _ALL
-        values = {"level": level, "state": state, "after": after, "limit": limit, "through": LOOKED_THROUGH}
-        ids = [row["tenant_id"] for row in self._rows(query, values)]
-        rows = self._rows(_TENANTS, {"tenants": ids, "states": list(SCOPE_STATES)}) if ids else []
-        shown = [
-            row
-            for row in rows
-            if state in (None, row["state"]) and (level is None or level in row["products"].values())
-        ]
-        return shown, ids[-1] if len(ids) == limit else None
+        shown: list[Row] = []
+        asked, looked = limit, 0
+        while True:
+            values = {"level": level, "state": state, "after": after, "limit": asked, "through": LOOKED_THROUGH}
+            ids = [row["tenant_id"] for row in self._rows(query, values)]
+            rows = self._rows(_TENANTS, {"tenants": ids, "states": list(SCOPE_STATES)}) if ids else []
+            shown += [
+                row
+                for row in rows
+                if state in (None, row["state"]) and (level is None or level in row["products"].values())
+            ]
+            looked += len(ids)
+            if len(shown) > limit or (len(shown) == limit and len(ids) == asked):
+                return shown[:limit], shown[limit - 1]["tenant_id"]
+            if len(ids) < asked:
+                return shown, None
+            after = ids[-1]
+            if looked >= TENANTS_LOOKED_AT:
+                return shown, after
+            asked = min(asked * 4, TENANTS_LOOKED_AT - looked)
 
     # -- health -------------------------------------------------------------------------------------------------------
 
     def health(self) -> Row:
         """Positions and lags, what is due, workers, the sweep, the configuration; nothing that grows with the log."""
         many = {name: self._rows(query) for name, query in _HEALTH_ROWS.items()}
-        one = {name: self._one(query) for name, query in _HEALTH.items()}
+        one = {name: self._one(query, {"most": COUNTED + 1}) for name, query in _HEALTH.items()}
         many["rebuilds"] = self._rows(_REBUILDS)
         workers = self._rows(_WORKERS, {"silent": HEARTBEAT_TIMEOUT_SECONDS})
         return {**one, **many, "workers": workers}
 
     def sealed(self) -> int:
         """The last position that the newest checkpoint covers; 0 where nothing is sealed."""
-        return int(self._one(_HEALTH["seal"])["position"])
+        return int(self._one(_SEAL)["position"])
 
     def sample(self) -> dict[str, float]:
         """Numbers for the plots of the last hours."""
@@ -163,25 +190,18 @@ _TROUBLES: Final = (
     f"{_STEP} GROUP BY {_ALIKE}"
 )
 _GUARD: Final = (
-    "SELECT coalesce(sum(changes), 0)::bigint AS changes, count(*) AS tenants, min(since) AS since FROM held_by_guard"
-    " WHERE changes > 0"
+    "SELECT coalesce(sum(changes), 0)::bigint AS changes, count(*) AS tenants, min(since) AS since"
+    " FROM (SELECT changes, since FROM held_by_guard WHERE changes > 0 ORDER BY tenant_id LIMIT %(most)s) AS h"
 )
-_OPEN: Final = (
-    "(SELECT rule, source, type, received_at FROM quarantine WHERE state = 'open' ORDER BY number LIMIT 20000) AS o"
+_WAITING: Final = (
+    "SELECT count(*) AS messages, min(received_at) AS since"
+    " FROM (SELECT received_at FROM waiting ORDER BY number LIMIT %(most)s) AS w"
 )
-_BY_RULE: Final = (
-    "SELECT rule, count(*) AS messages, min(received_at) AS since"  # noqa: S608 - ours
-    f" FROM {_OPEN} GROUP BY rule ORDER BY count(*) DESC, rule"
-)
-_BY_SOURCE: Final = (
-    "SELECT rule, source, type, count(*) AS messages, min(received_at) AS since"  # noqa: S608
-    f" FROM {_OPEN} GROUP BY rule, source, type ORDER BY count(*) DESC, rule, source, type LIMIT 100"
-)
-_WAITING: Final = "SELECT count(*) AS messages, min(received_at) AS since FROM waiting"
 _HALTED: Final = (
     "SELECT name, halted_at, halted_reason AS reason FROM projection_positions WHERE halted_at IS NOT NULL ORDER BY 1"
 )
 _SWEEP: Final = "SELECT started_at, finished_at, tenants, stopped_at, reason, silent AS unreachable FROM sweeps"
+_READ_ONLY: Final = "SELECT current_setting('transaction_read_only') = 'on' AS read_only"
 
 _STANDINGS: Final = (
     "SELECT p.tenant_id, p.kind, p.key, p.state, p.level, p.reason, p.updated_at"
@@ -231,14 +251,18 @@ _TENANTS: Final = (
     " FROM provisionings AS p WHERE p.tenant_id = k.tenant_id) AS p ORDER BY k.tenant_id"
 )
 
+_SEAL: Final = (
+    "SELECT coalesce((SELECT substring(note FROM '\\nposition ([0-9]{1,18})\\n')::bigint FROM seal_checkpoints"
+    " ORDER BY number DESC LIMIT 1), 0) AS position"
+)
 _HEALTH: Final = {
     "log": "SELECT position, extract(epoch FROM now() - published_at)::float AS quiet_seconds FROM high_water_mark",
     "relay": "SELECT coalesce((SELECT max(position) FROM outbox), 0) AS written, coalesce((SELECT position FROM"
     " relay_positions ORDER BY updated_at DESC LIMIT 1), 0) AS position",
-    "seal": "SELECT coalesce((SELECT substring(note FROM '\\nposition ([0-9]{1,18})\\n')::bigint FROM seal_checkpoints"
-    " ORDER BY number DESC LIMIT 1), 0) AS position",
+    "seal": _SEAL,
     "due": "SELECT count(*) AS scopes, coalesce(extract(epoch FROM now() - min(due_at)), 0)::float AS oldest_seconds"
-    " FROM (SELECT due_at FROM wakes WHERE due_at <= now() ORDER BY due_at, number LIMIT 10000) AS due",
+    " FROM (SELECT due_at FROM wakes WHERE due_at <= now() ORDER BY due_at, number LIMIT %(most)s)"
+    " AS due",
     "sweep": _SWEEP,
     "database": "SELECT current_setting('transaction_read_only') = 'on' AS read_only,"
     " (SELECT sum(numbackends)::int FROM pg_stat_database) AS connections,"

@@ -6,8 +6,9 @@ first message to the server, so that a page that is wrong cannot write, whatever
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
+import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -19,12 +20,17 @@ HIDDEN: Final = frozenset({"customers", "identity_users", "identities", "configu
 
 
 def ensure_console_role(url: str) -> str:
-    """The name of the role, with its grants as they are now. Raises Unavailable where this user may not make roles."""
+    """The name of the role, with its grants as they are now; on a server that takes no writes, as they were.
+
+    Raises Unavailable where this user may not make roles.
+    """
     with answering(), connect(url) as connection:
         row = connection.execute("SELECT current_database()").fetchone()
         database = str(row[0]) if row is not None else ""
         name = name_of(database)
         role = sql.Identifier(name)
+        if _is_read_only(connection):
+            return name
         if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is None:
             connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(role))
         on = sql.Identifier(database)
@@ -40,6 +46,11 @@ def ensure_console_role(url: str) -> str:
                 table = sql.Identifier("public", thing)
                 connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(table, role))
     return name
+
+
+def _is_read_only(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute("SELECT current_setting('transaction_read_only') = 'on'").fetchone()
+    return row is not None and bool(row[0])
 
 
 def name_of(database: str) -> str:

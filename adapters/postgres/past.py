@@ -106,6 +106,10 @@ class PastLog(LogReader):
         """The newest acts of operators before a position, at most `limit`. Raises UnreadableEvent, Unavailable."""
         return self._events(_LATEST_ACTS, (min(before, self.mark() + 1), limit))
 
+    def latest_acts_of(self, tenant_id: str, before: int, limit: int) -> Sequence[Recorded]:
+        """As `latest_acts`, of those that are recorded in the streams of one tenant."""
+        return self._events(_LATEST_ACTS_OF_TENANT, (*streams_of(tenant_id), min(before, self.mark() + 1), limit))
+
     def settlement(self, plan: str) -> Recorded | None:
         """The first event that approved or rejected that plan of the destroy guard; it searches the acts."""
         found = self._events(_SETTLEMENTS, (f'"plan":{json.dumps(plan)}'.encode(),))
@@ -207,9 +211,16 @@ _EVENTS_OF_TENANT: Final = (
 )
 _CREATED: Final = f"{_EVENTS} WHERE originator_id = %s AND topic = %s AND notification_id <= %s ORDER BY 5"
 _LAST_OF_TENANT: Final = (
-    # All of the tenant first: the log backwards would be read as far as its last events lie.
+    # All positions of the tenant first: the log backwards would be read as far as its last events lie.
+    "WITH mine AS MATERIALIZED (SELECT notification_id FROM stored_events"  # noqa: S608
+    f" WHERE {OF_TENANT.format('%s::text[]', *('%s',) * 4)} AND notification_id <= %s),"
+    " last AS MATERIALIZED (SELECT notification_id FROM mine ORDER BY notification_id DESC LIMIT %s)"
+    f" {_EVENTS} JOIN last USING (notification_id) ORDER BY notification_id DESC"
+)
+_LATEST_ACTS_OF_TENANT: Final = (
     f"WITH mine AS MATERIALIZED ({_EVENTS} WHERE {OF_TENANT.format('%s::text[]', *('%s',) * 4)}"  # noqa: S608
-    " AND notification_id <= %s) SELECT * FROM mine ORDER BY notification_id DESC LIMIT %s"
+    """ AND notification_id < %s AND position('"kind":"operator"'::bytea IN state) > 0)"""
+    " SELECT * FROM mine ORDER BY notification_id DESC LIMIT %s"
 )
 _POSITIONS_OF_TENANT: Final = (
     f"SELECT notification_id FROM stored_events WHERE {OF_TENANT.format('%s::text[]', *('%s',) * 4)}"  # noqa: S608

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from runtime.compose.parts import Parts
 
 ON_A_PAGE: Final = 100
+LOOKED_THROUGH: Final = 1_000
+"""Acts that one page shows of one form, or among which it looks for those of an operator or of a kind."""
 LAST: Final = 2**62
 BY_THE_LOG: Final = 50
 
@@ -34,20 +36,19 @@ Json = dict[str, Any]
 
 def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     position = desk.reads.position()
-    found = _found(desk.parts, ask)
+    found, following = _found(desk.parts, ask)
     states = _states(desk, found, position)
     rows = [{**asdict(act), **states[act.position]} for act in found]
     counts = {state: sum(row["state"] == state for row in rows) for state in ("open", "failed", "converged", "done")}
-    full = len(found) >= ON_A_PAGE and ask.number("after") is None
     tenant, by, what = ask.get("tenant"), ask.get("by"), ask.get("what")
     return ConsolePage(
         "acts",
         "Acts",
-        {"acts": rows, "counts": counts, "next": found[-1].position if full else None},
+        {"acts": rows, "counts": counts, "next": following},
         command("acts", tenant=tenant, by=by, what=what),
         position=position,
         extra={
-            "following": ask.address(upto=found[-1].position - 1) if full else None,
+            "following": ask.address(upto=following - 1) if following is not None else None,
             "tenant": tenant,
             "by": by,
             "what": what,
@@ -57,20 +58,24 @@ def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     )
 
 
-def _found(parts: Parts, ask: Ask) -> list[RecordedAct]:
-    """The newest first."""
+def _found(parts: Parts, ask: Ask) -> tuple[list[RecordedAct], int | None]:
+    """The newest first; and before which position there may be more."""
     from history.acts import acts_in  # noqa: PLC0415 - the live page needs no event
 
-    upto, after = ask.number("upto") or LAST, ask.number("after") or 0
-    tenant = ask.get("tenant")
+    after, tenant, by, what = ask.number("after"), ask.get("tenant"), ask.get("by"), ask.get("what")
+    before = min(ask.number("upto") or LAST, LAST) + 1
+    shown = ON_A_PAGE if after is None else LOOKED_THROUGH
+    piece = LOOKED_THROUGH if by or what or after is not None else ON_A_PAGE
     if tenant is not None:
-        events: Sequence[Any] = list(reversed(parts.past.events_of(tenant, min(upto, parts.past.mark()))))
+        events = parts.past.latest_acts_of(tenant, before, piece)
     else:
-        events = parts.past.latest_acts(upto + 1, ON_A_PAGE if not after else 1_000)
-    chosen = acts_in(
-        (each for each in events if each.position > after), by=ask.get("by"), what=ask.get("what"), tenant=tenant
-    )
-    return list(chosen)[: ON_A_PAGE if not after else 1_000]
+        events = parts.past.latest_acts(before, piece)
+    chosen = list(acts_in((each for each in events if each.position > (after or 0)), by=by, what=what, tenant=tenant))
+    if after is not None:
+        return chosen[:shown], None
+    if len(chosen) >= shown:
+        return chosen[:shown], chosen[shown - 1].position
+    return chosen, events[-1].position if len(events) == piece else None
 
 
 def _states(desk: ReadingDesk, acts: Sequence[RecordedAct], position: int) -> Mapping[int, Json]:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from console.desks import ReadingDesk
 from console.page import Ask, ConsolePage, command
+
+ACTS: Final = 500
+"""The newest acts that are looked at; the page of the acts has those before them."""
+
+LAST: Final = 2**62
 
 
 def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
@@ -21,8 +28,10 @@ def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     except UsageError:
         start = time_of(since)
     position = desk.reads.position()
-    found = [asdict(each) for each in reversed(changes_since(desk.parts, start))]
-    data = {"since": start, "changes": found}
+    acts = desk.parts.past.latest_acts(LAST, ACTS)
+    found = [asdict(each) for each in reversed(changes_since(desk.parts, start, among=acts))]
+    is_cut = len(acts) == ACTS and acts[-1].time >= start
+    data = {"since": start, "changes": found, "acts_before": acts[-1].position if is_cut else None}
     return ConsolePage(
         "changes", "What has changed", data, command("changes", since=since), position=position, extra={"given": since}
     )

@@ -7,13 +7,14 @@ from console.page import Ask, ConsolePage, command
 
 
 def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
-    from runtime.compose.process import utc_now  # noqa: PLC0415 - the live page needs no event
+    from adapters.postgres.past import Moment  # noqa: PLC0415 - the live page needs no event
+    from runtime.compose.process import utc_now  # noqa: PLC0415
     from runtime.reports.explanation import explanation_at  # noqa: PLC0415
     from runtime.reports.tenant import events_until  # noqa: PLC0415
 
     tenant_id, parts, position = ask.named["tenant"], desk.parts, desk.reads.position()
     now, given = utc_now(), ask.get("at")
-    moment = parts.past.at(given or now.isoformat(), now=now)
+    moment = parts.past.at(given, now=now) if given else Moment(parts.past.mark(), now)
     events = events_until(parts, tenant_id, moment)
     data = {
         "tenant_id": tenant_id,

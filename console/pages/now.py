@@ -25,10 +25,12 @@ def page(desk: ReadingDesk, _: Ask) -> ConsolePage:
         "waiting": pending["waiting"],
         "halted": pending["halted"],
         "sweep_stopped": {"at": sweep["stopped_at"], "reason": sweep["reason"]} if sweep.get("stopped_at") else None,
+        "read_only": pending["read_only"],
         "is_all": not is_cut(rows),
     }
-    needs = any(cause.need == "person" for cause in found) or pending["halted"] or data["sweep_stopped"]
-    data["needs_a_person"] = bool(needs or pending["guard"]["changes"] or pending["quarantine"])
+    stands = pending["halted"] or data["sweep_stopped"] or data["read_only"]
+    needs = any(cause.need == "person" for cause in found) or pending["guard"]["changes"] or pending["quarantine"]
+    data["needs_a_person"] = bool(stands or needs)
     return ConsolePage("now", "Now", data, command("runs", "list"), position=position)
 
 

@@ -5,12 +5,17 @@
   const main = () => document.getElementById("main");
   const live = document.getElementById("live");
   let stream = null, seen = null, wanted = 0, timer = null, asking = false;
+  let connected = "", away = "", failed = "", again = false;
 
   // -- the live stream: its id is a position of the log; a hidden page has none ------------------------------------
 
   const watches = () => main().dataset.watches || "";
 
-  function say(text) { if (live) live.textContent = text; }
+  // What is shown may be old while the database does not answer: the page says so, and since when.
+  function say() {
+    if (live) live.textContent = away || (connected === "live" && failed) || connected;
+    document.body.classList.toggle("old", Boolean(away || failed));
+  }
 
   function connect() {
     if (stream || document.hidden || !watches()) return;
@@ -19,8 +24,14 @@
     if (from >= 0) query.set("after", String(from));
     if (watches() !== "*") query.set("tenant", watches());
     stream = new EventSource(`/events?${query}`);
-    stream.addEventListener("open", () => say("live"));
-    stream.addEventListener("error", () => say("not connected"));
+    stream.addEventListener("open", () => { connected = "live"; away = ""; say(); if (again) soon(50); });
+    stream.addEventListener("error", () => { connected = "not connected"; say(); });
+    stream.addEventListener("away", (event) => {
+      const said = JSON.parse(event.data);
+      away = `no answer since ${said.since.slice(11, 19)}: ${said.text}`;
+      say();
+    });
+    stream.addEventListener("back", () => { away = ""; say(); soon(50); });
     stream.addEventListener("moved", (event) => {
       seen = Number(event.lastEventId);
       if (live) live.dataset.position = event.lastEventId;
@@ -32,7 +43,8 @@
   function disconnect() {
     if (stream) stream.close();
     stream = null;
-    say("paused");
+    connected = "paused";
+    say();
   }
 
   function soon(milliseconds) {
@@ -53,16 +65,24 @@
     asking = true;
     const at = rowNumber();
     fetch(location.pathname + location.search, { signal: AbortSignal.timeout(10000), headers: { accept: "text/html" } })
-      .then((answer) => (answer.ok ? answer.text() : Promise.reject(new Error(String(answer.status)))))
+      .then((answer) => (answer.ok ? answer.text() : Promise.reject(answer.status)))
       .then((text) => {
         htmx.swap("#main", text, { swapStyle: "outerHTML", swapDelay: 0, settleDelay: 0 }, { select: "#main" });
         if (at >= 0) mark(at);
+        failed = "";
+        again = false;
       })
-      .catch(() => say("not connected"))
+      .catch((reason) => {
+        again = !(reason >= 400 && reason < 500);
+        failed = again ? `this page is old: it was not answered (${reason})` : `there is no such page any more (${reason})`;
+      })
       .finally(() => {
         asking = false;
+        say();
         // The read models may be behind the log: the page asks again until it shows what was told.
-        if (Number(main().dataset.position) < wanted || document.querySelector(".act-state.open")) soon(1000);
+        const open = document.querySelector(".act-state.open");
+        if (again) soon(5000);
+        else if (!failed && (Number(main().dataset.position) < wanted || open)) soon(1000);
       });
   }
 

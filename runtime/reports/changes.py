@@ -13,10 +13,15 @@ from history.changes import InstallationChange, changes
 from runtime.compose.parts import Parts
 
 
-def changes_since(parts: Parts, since: datetime) -> list[InstallationChange]:
-    """Acts, adopted values and workers since then, in order. Raises UnreadableEvent, Unavailable."""
+def changes_since(
+    parts: Parts, since: datetime, *, among: Iterable[Recorded] | None = None
+) -> list[InstallationChange]:
+    """Acts, adopted values and workers since then, in order; the acts `among` those events, where they are given.
+
+    Raises UnreadableEvent, Unavailable.
+    """
     return changes(
-        acts=acts_in(_events(parts, since), since=since),
+        acts=acts_in(_events(parts, since) if among is None else among, since=since),
         adoptions=parts.log.load({STREAM: 0}).get(STREAM, []),
         workers=[
             {**each, "started_at": datetime.fromisoformat(each["started_at"])}
