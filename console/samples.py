@@ -1,14 +1,19 @@
 """Samples of the installation for the plots of the last hours: how far behind each part was, and what was due.
 
 They are kept in the console's memory, from its start on: for longer than that there are the metrics of the workers.
+
+Beside them stands what takes too long for a page: the number of scopes in trouble by cause, where these scopes are more
+than a page looks at. A page that shows the numbers says when they were counted.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, Final, Protocol
 
 from adapters.outage import Outage
@@ -16,7 +21,10 @@ from adapters.postgres.deadline import within
 from domain.errors import TenantryError
 
 EVERY_SECONDS: Final = 15.0
+COUNT_EVERY: Final = 4
+"""Of so many samples one counts the troubles as well: that reads each scope in trouble."""
 SAMPLE_SECONDS: Final = 4.0
+COUNT_SECONDS: Final = 6.0
 """After which a server that says nothing does not answer."""
 KEPT: Final = 1_440
 """Six hours."""
@@ -28,8 +36,19 @@ class Sampled(Protocol):
     def sample(self) -> Mapping[str, float]:
         """The numbers of now, by name. Raises Unavailable."""
 
+    def trouble_counts(self) -> Sequence[Mapping[str, Any]]:
+        """The scopes in trouble by cause; none where they are few enough for a page. Raises Unavailable."""
+
     def close(self) -> None:
         """Give the session back."""
+
+
+@dataclass(frozen=True, slots=True)
+class TroubleCounts:
+    """The scopes in trouble `at` a time, by cause."""
+
+    at: datetime
+    rows: Sequence[Mapping[str, Any]]
 
 
 class Samples:
@@ -42,6 +61,8 @@ class Samples:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="console-samples", daemon=True)
         self.outage = Outage("the console's samples")
+        self.troubles: TroubleCounts | None = None
+        """None where they were not counted yet, or not in time."""
 
     def start(self) -> None:
         self._thread.start()
@@ -66,11 +87,24 @@ class Samples:
         """One sample, now. Raises Unavailable."""
         self._kept.append((datetime.now(UTC), self._reader.sample()))
 
+    def count(self) -> None:
+        """The troubles, now. Raises Unavailable."""
+        try:
+            self.troubles = TroubleCounts(datetime.now(UTC), self._reader.trouble_counts())
+        except TenantryError:
+            self.troubles = None
+            raise
+
     def _run(self) -> None:
-        while not self._stopped.is_set():
+        for number in count():
+            if self._stopped.is_set():
+                break
             try:
                 with within(SAMPLE_SECONDS):
                     self.take()
+                if number % COUNT_EVERY == 0:
+                    with within(COUNT_SECONDS):
+                        self.count()
                 self.outage.is_over()
             except TenantryError as error:
                 self.outage.goes_on(error)

@@ -13,9 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute(
-        "CREATE INDEX IF NOT EXISTS quarantine_closed_idx ON quarantine (state, number) WHERE state <> 'open'"
-    )
+    op.execute("CREATE INDEX IF NOT EXISTS quarantine_closed_idx ON quarantine (state, number) WHERE state <> 'open'")
 
 
 def downgrade() -> None:

@@ -18,6 +18,7 @@ def page(desk: ReadingDesk, _: Ask) -> ConsolePage:
     position, rows, pending = desk.reads.position(), desk.reads.troubles(), desk.reads.pending()
     found = causes(rows)
     sweep = pending["sweep"] or {}
+    counted = desk.samples.troubles if is_cut(rows) else None
     data: dict[str, Any] = {
         "causes": [cause.to_dict for cause in found],
         "guard": pending["guard"],
@@ -27,6 +28,7 @@ def page(desk: ReadingDesk, _: Ask) -> ConsolePage:
         "sweep_stopped": {"at": sweep["stopped_at"], "reason": sweep["reason"]} if sweep.get("stopped_at") else None,
         "read_only": pending["read_only"],
         "is_all": not is_cut(rows),
+        "counted": {"at": counted.at, "causes": counted.rows} if counted is not None and counted.rows else None,
     }
     stands = pending["halted"] or data["sweep_stopped"] or data["read_only"]
     needs = any(cause.need == "person" for cause in found) or pending["guard"]["changes"] or pending["quarantine"]

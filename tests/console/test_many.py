@@ -68,6 +68,33 @@ def test_what_is_more_than_is_counted_is_said_to_be_more(desk: Desk, browser: Br
     assert "the oldest 10000" in browser.get("/quarantine").text
 
 
+def test_a_cause_that_is_not_among_the_scopes_looked_at_is_among_those_that_are_counted(
+    desk: Desk, browser: Browser
+) -> None:
+    desk.work()
+    browser.running.samples.count()
+    assert browser.get("/now.json").json["counted"] is None
+    run(
+        desk,
+        "INSERT INTO provisionings (tenant_id, kind, key, outcome, updated_at, reason) SELECT 'm-' || n, 'product',"
+        " 'compass', 'failed', now(), 'order ' || (10000 + n) || ' was lost' FROM generate_series(1, 2100) AS n",
+        "INSERT INTO provisionings (tenant_id, kind, key, outcome, updated_at, reason)"
+        " VALUES ('z-1', 'product', 'jira-software', 'failed', now(), 'the disk is broken')",
+    )
+    now = browser.get("/now.json").json
+    assert (now["is_all"], [cause["scopes"] for cause in now["causes"]]) == (False, [2000])
+    assert "causes may be missing. All of them are not counted yet" in browser.get("/").text
+    browser.running.samples.count()
+    counted = browser.get("/now.json").json["counted"]
+    assert [(row["reason"], row["scopes"]) for row in counted["causes"]] == [
+        ("order … was lost", 2100),
+        ("the disk is broken", 1),
+    ]
+    page = browser.get("/").text
+    assert "as they were counted at" in page
+    assert 'href="/t/z-1"' in page
+
+
 def test_pages_of_the_quarantine_leave_no_message_out_however_few_match(
     desk: Desk, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
