@@ -19,6 +19,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Final, Protocol
 
 from starlette.requests import Request
@@ -199,7 +200,9 @@ def _outage(waits: Mapping[str, str] | None) -> bytes:
     return f"event: away\ndata: {json_text(said)}\n\n".encode()
 
 
+@lru_cache(maxsize=16)
 def _event(movement: Movement) -> bytes:
+    """Made once for all streams."""
     tenants = sorted(movement.tenants) if movement.tenants is not None else None
     data = json_text({"position": movement.position, "tenants": tenants})
     return f"id: {movement.position}\nevent: moved\ndata: {data}\n\n".encode()

@@ -85,17 +85,22 @@ class Arrivals:
     timers: Sequence[tuple[str, datetime]] = ()
 
 
-def arrivals_of(url: str, tenant_id: str, messages: Collection[tuple[str, str]]) -> Arrivals:
-    """What came for the tenant: those messages (source, id), what waits, what was refused. Raises Unavailable."""
+def arrivals_of(
+    url: str, tenant_id: str, messages: Collection[tuple[str, str]], *, most: int | None = None
+) -> Arrivals:
+    """What came for the tenant: those messages (source, id), what waits, what was refused. Raises Unavailable.
+
+    Of those that wait and of those that were refused the newest `most`, where that is given.
+    """
     with answering(), connect(url) as connection:
         with connection.cursor(row_factory=class_row(Came)) as curs:
             sources, ids = [source for source, _ in messages], [id_ for _, id_ in messages]
             came = curs.execute(_CAME, (sources, ids)).fetchall()
-            waiting = curs.execute(_WAITING, (tenant_id,)).fetchall()
+            waiting = curs.execute(_WAITING, (tenant_id, most)).fetchall()
         with connection.cursor(row_factory=class_row(Quarantined)) as curs:
-            quarantined = curs.execute(_QUARANTINED, (tenant_id,)).fetchall()
+            quarantined = curs.execute(_QUARANTINED, (tenant_id, most)).fetchall()
         timers = connection.execute(_TIMERS, streams_of(tenant_id)).fetchall()
-    return Arrivals(came, waiting, quarantined, [(scope, due_at) for scope, due_at in timers])
+    return Arrivals(came, waiting[::-1], quarantined[::-1], [(scope, due_at) for scope, due_at in timers])
 
 
 _CAME: Final = (
@@ -105,11 +110,11 @@ _CAME: Final = (
 )
 _WAITING: Final = (
     'SELECT source, id, type, topic, partition, "offset", received_at, 0 AS duplicates'
-    " FROM waiting WHERE tenant_id = %s ORDER BY number"
+    " FROM waiting WHERE tenant_id = %s ORDER BY number DESC LIMIT %s"
 )
 _QUARANTINED: Final = (
     'SELECT number, state, rule, reason, source, id, type, topic, partition, "offset", repeats, received_at,'
-    " closed_at, closed_by, closed_reason FROM quarantine WHERE tenant_id = %s ORDER BY number"
+    " closed_at, closed_by, closed_reason FROM quarantine WHERE tenant_id = %s ORDER BY number DESC LIMIT %s"
 )
 _TIMERS: Final = (
     "SELECT DISTINCT scope, due_at FROM wakes WHERE (scope = ANY (%s::text[]) OR (scope >= %s AND scope < %s)"

@@ -24,7 +24,7 @@ GAP_SECONDS: Final = 3600.0
 def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     from history.timeline import KINDS, chosen  # noqa: PLC0415 - the live page needs no event
     from runtime.compose.process import utc_now  # noqa: PLC0415
-    from runtime.reports.timeline import entry_data, last_entries_of  # noqa: PLC0415
+    from runtime.reports.timeline import BESIDE, entry_data, last_entries_of  # noqa: PLC0415
 
     tenant_id, parts, position = ask.named["tenant"], desk.parts, desk.reads.position()
     kind, product = known("kind", ask.get("kind"), KINDS), ask.get("product")
@@ -41,6 +41,7 @@ def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
         "entries": [entry_data(entry) for entry in shown],
         "sealed_up_to": sealed,
         "before": before,
+        "is_cut": max(sum(entry.kind == each for entry in entries) for each in ("waiting", "refused")) >= BESIDE,
     }
     spelled = command("timeline", tenant_id, product=product, kind=kind, until=until.isoformat() if until else None)
     return ConsolePage(

@@ -14,6 +14,8 @@ from history.timeline import TimelineEntry
 from runtime.compose.parts import Parts
 
 CONTEXT: Final = 50
+BESIDE: Final = 200
+"""Messages that wait, and those in quarantine, of which the last entries have the newest."""
 
 
 def entries_of(parts: Parts, tenant_id: str) -> list[TimelineEntry]:
@@ -27,11 +29,12 @@ def last_entries_of(
 ) -> tuple[list[TimelineEntry], int | None]:
     """The entries of the last `events` up to a position or moment, with what came meanwhile; where to go on, if at all.
 
-    Some events more are read, so that causes and outcomes of what began before them are named as such.
+    Of what waits and what was refused they have the newest BESIDE. Some events more are read, so that causes and
+    outcomes of what began before them are named as such.
     """
     ends = [parts.past.mark(), *([moment.position] if moment else []), *([upto] if upto is not None else [])]
     found = parts.past.last_events_of(tenant_id, min(ends), events + CONTEXT)
-    entries = timelines.timeline(found, _arrivals(parts, tenant_id, found))
+    entries = timelines.timeline(found, _arrivals(parts, tenant_id, found, most=BESIDE))
     before, shown = found[:-events], found[-events:]
     begin = before[-1].time if before else FIRST
     end = shown[-1].time if upto is not None and shown else moment.time if moment else LAST
@@ -47,9 +50,9 @@ def last_entries_of(
     return [entry for entry in entries if is_shown(entry)], before[-1].position if before else None
 
 
-def _arrivals(parts: Parts, tenant_id: str, events: Sequence[Recorded]) -> Arrivals:
+def _arrivals(parts: Parts, tenant_id: str, events: Sequence[Recorded], *, most: int | None = None) -> Arrivals:
     messages = {(recorded.cause.source, recorded.cause.id) for recorded in events if recorded.cause.kind == "message"}
-    return arrivals_of(parts.endpoints.database_url, tenant_id, messages)
+    return arrivals_of(parts.endpoints.database_url, tenant_id, messages, most=most)
 
 
 def entry_data(entry: TimelineEntry) -> dict[str, Any]:

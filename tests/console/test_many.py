@@ -187,7 +187,7 @@ def test_what_has_changed_says_where_the_acts_before_it_are(
     desk.work()
     operating = operating_of(desk.parts)
     for kind in ("hold", "release", "hold"):
-        operating.carry_out(Act(kind, Scope.parse(JIRA), "a look"), by=Operator("ada"))  # type: ignore[arg-type]
+        operating.carry_out(Act(kind, Scope.parse(JIRA), "a look"), by=Operator("ada"))
     desk.parts.log.advance_mark()
     whole = [each for each in browser.get("/changes.json").json["changes"] if each["kind"] == "act"]
     assert len(whole) == 3
@@ -198,3 +198,15 @@ def test_what_has_changed_says_where_the_acts_before_it_are(
     [before] = browser.get(f"/acts.json?upto={cut['acts_before'] - 1}").json["acts"]
     assert before["position"] == whole[2]["position"]
     assert "those before them" in browser.get("/changes").text
+
+
+def test_the_timeline_of_a_tenant_in_a_flood_has_its_newest_messages_and_says_so(desk: Desk, browser: Browser) -> None:
+    desk.work()
+    assert "the newest are shown" not in browser.get(f"/t/{TENANT}/timeline").text
+    quarantined(desk, 250, source="/flood")
+    run(desk, f"UPDATE quarantine SET tenant_id = '{TENANT}'")
+    found = browser.get(f"/t/{TENANT}/timeline.json").json
+    refused = [entry for entry in found["entries"] if entry["kind"] == "refused"]
+    assert (found["is_cut"], len(refused)) == (True, 200)
+    assert refused[-1]["cause"]["offset"] == 250
+    assert "the newest are shown" in browser.get(f"/t/{TENANT}/timeline").text

@@ -19,7 +19,7 @@ from domain.scope.steps import Scope
 
 GROWING = {
     *("stored_events", "incoming", "provisionings", "provisioning_steps", "sites_base", "site_products"),
-    *("contexts", "context_hosts", "site_names", "quarantine", "outbox", "wakes"),
+    *("contexts", "context_hosts", "site_names", "quarantine", "outbox", "wakes", "waiting", "held_by_guard"),
 }
 """Tables whose rows grow with tenants, or with time."""
 
@@ -81,6 +81,11 @@ def test_every_statement_of_the_pages_has_an_index(filled: str) -> None:
     reader.troubles()
     reader.pending()
     reader.quarantine_groups()
+    picked: dict[str, str | None] = {"rule": None, "source": "/s", "type": None, "tenant_id": None}
+    for closed in ("open", "retried", "discarded"):
+        for more in ({}, {"rule": "unknown-product"}, {"tenant_id": "t-1"}):
+            reader.quarantined(state=closed, picked={**picked, **more}, after=7, limit=10)
+    reader.trouble_counts()
     reader.sealed()
     reader.standings([Scope("product", "t-1", "jira")])
     reader.standings_of_tenants(["t-1"])
@@ -102,11 +107,26 @@ def test_acts_and_settlements_are_found_by_the_index_of_acts(filled: str) -> Non
     past.latest_acts(100, 10)
     past.settlement("0123456789abcdef")
     past.positions_of("t-1")
+    past.latest_acts_of("t-1", 100, 10)
+    past.last_events_of("t-1", 100, 10)
     past.close()
     assert read_whole(past.plans) == []
-    acts = [plan for query, plan in past.plans.items() if '"kind":"operator"' in query]
+    acts = [
+        plan
+        for query, plan in past.plans.items()
+        if '"kind":"operator"' in query and "originator_id = ANY" not in query
+    ]
     assert len(acts) == 2
     assert all("stored_events_acts_idx" in plan for plan in acts)
+
+
+def test_messages_that_are_closed_are_found_by_their_state(filled: str) -> None:
+    reader = Explaining(filled)
+    reader.plans = {}
+    picked = {"rule": None, "source": None, "type": None, "tenant_id": None}
+    reader.quarantined(state="discarded", picked=picked, after=0, limit=10)
+    reader.close()
+    assert all("quarantine_closed_idx" in plan for plan in reader.plans.values())
 
 
 def test_a_scope_that_begins_and_converges_writes_no_index(filled: str) -> None:
