@@ -123,8 +123,22 @@ class Rehearsals:
         return self._rehearsed(unit)
 
     def of_found(self, plan: Plan, *, reason: str, by: Operator, most: int) -> Rehearsal:
-        """The approval of a plan that was just read, ended after `most` decisions. Raises UsageError."""
-        return self._rehearsed(self.commands.unit_of_verdict(plan, ChangesApproved, reason=reason, by=by), most=most)
+        """The approval of a plan that was just read: of its first `most` tenants, ended after as many decisions.
+
+        The points of no return that pass with the approval itself are those of all tenants. Raises UsageError.
+        """
+        begun = plan.beginning(most)
+        found = self._rehearsed(self.commands.unit_of_verdict(begun, ChangesApproved, reason=reason, by=by), most=most)
+        if len(begun.events) == len(plan.events):
+            return found
+        passed = tuple(
+            (tenant_id, point)
+            for tenant_id, events in plan.events.items()
+            if tenant_id not in begun.events
+            for _, event in events
+            if (point := _point_of_no_return(event)) is not None
+        )
+        return replace(found, passed=(*found.passed, *passed), is_whole=False)
 
     def _rehearsed(self, unit: UnitOfWork, *, most: int = MOST) -> Rehearsal:
         named = [Scope.parse(item.scope) for item in unit.work_items if StreamName.parse(item.scope).is_of_scope]

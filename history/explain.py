@@ -192,8 +192,9 @@ def _level_since(scope: Scope, events: Sequence[Recorded]) -> tuple[Recorded | N
     """The event by which the scope last came to another level, and its last convergence to that level."""
     first: Recorded | None = None
     last: Recorded | None = None
+    stream = str(scope)
     for recorded in events:
-        if recorded.stream == str(scope) and isinstance(recorded.event, ScopeConverged):
+        if recorded.stream == stream and isinstance(recorded.event, ScopeConverged):
             before = first.event.level if first and isinstance(first.event, ScopeConverged) else None
             first = recorded if recorded.event.level != before else first
             last = recorded
@@ -216,7 +217,8 @@ def _standing(
     scopes |= {Scope("product", tenant_id, product): actual["products"].get(product)}
     for scope, state in scopes.items():
         if state is not None and state["state"] != "converged":
-            of_scope = [recorded for recorded in events if recorded.stream == str(scope)]
+            stream = str(scope)
+            of_scope = [recorded for recorded in events if recorded.stream == stream]
             yield Stood(scope, state["state"], state.get("reason"), standing(of_scope))
 
 
@@ -239,8 +241,9 @@ def _reasons(
     """
     since: dict[str, Recorded] = {}
     tenant, last = Tenant(tenant_id), None
+    stream = tenants.stream_of(tenant_id)
     for recorded in events:
-        if recorded.stream != tenants.stream_of(tenant_id):
+        if recorded.stream != stream:
             continue
         tenant, last = tenants.evolve(tenant, recorded), recorded
         there = obstacles(tenant, product, catalog=catalog, now=recorded.time) or {_OPEN: _OPEN}
@@ -262,7 +265,8 @@ def _awaiting(
     product: str, tenant: Tenant, events: Sequence[Recorded], known: Mapping[UUID, Recorded], *, catalog: Catalog
 ) -> Iterator[Reason]:
     """The changes of the product, of its host or of the whole tenant that await approval."""
-    asked = {recorded.version: recorded for recorded in events if recorded.stream == tenants.stream_of(tenant.id)}
+    stream = tenants.stream_of(tenant.id)
+    asked = {recorded.version: recorded for recorded in events if recorded.stream == stream}
     for requested in tenant.pending:
         event = requested.event
         if event.product not in (None, product, catalog[product].host):

@@ -31,8 +31,9 @@ def page(ask: Ask, *, state: str, picked: Row, after: int, limit: int) -> tuple[
 
     `picked` has rule, source, type and tenant_id, each None for any.
     """
-    # What an index leads by is written out, so that PostgreSQL sees which one.
-    led_by = next((name for name in ("tenant_id", "rule") if picked[name] is not None), None)
+    # What an index leads by is part of what is looked through; of closed messages there is none by their rule.
+    indexed = ("tenant_id", "rule") if state == "open" else ("tenant_id",)
+    led_by = next((name for name in indexed if picked[name] is not None), None)
     looked = _LOOKED.format(state=_STATES[state], led=f" AND {led_by} = %({led_by})s" if led_by else "")
     values = {**picked, "after": after, "limit": limit, "through": LOOKED_THROUGH}
     rows = ask(_PAGE.format(looked=looked), values)

@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 TENANTS_LOOKED_AT: Final = 1_000
 """Tenants among which one page looks for those that pass all its filters."""
-TROUBLES: Final = 2_000
+TROUBLES: Final = 1_000
 """Scopes of one state that are looked at; where there are more, a page says "at least"."""
 COUNTED: Final = 10_000
 """Up to which messages, scopes and changes are counted; one more stands for all that are more."""

@@ -102,9 +102,17 @@ class PastLog(LogReader):
             upto = min(after + RANGE, end)
             yield list(self._events(_ACTS, (after, upto))), upto - begin, end - begin
 
-    def latest_acts(self, before: int, limit: int) -> Sequence[Recorded]:
-        """The newest acts of operators before a position, at most `limit`. Raises UnreadableEvent, Unavailable."""
-        return self._events(_LATEST_ACTS, (min(before, self.mark() + 1), limit))
+    def latest_acts(self, before: int, limit: int, *, after: int = 0) -> Sequence[Recorded]:
+        """The newest acts of operators between two positions, at most `limit`. Raises UnreadableEvent, Unavailable."""
+        return self._events(_LATEST_ACTS, (min(before, self.mark() + 1), after, limit))
+
+    def with_event(self, streams: Iterable[str], topics: Iterable[str], upto: int) -> set[str]:
+        """Those of the streams that have an event of these topics up to a position."""
+        return {stream for (stream,) in self._rows(_WITH_EVENT, (list(streams), list(topics), upto))}
+
+    def moved_since(self, streams: Iterable[str], position: int) -> set[str]:
+        """Those of the streams that have an event after a position."""
+        return {stream for (stream,) in self._rows(_MOVED, (list(streams), position))}
 
     def latest_acts_of(self, tenant_id: str, before: int, limit: int) -> Sequence[Recorded]:
         """As `latest_acts`, of those that are recorded in the streams of one tenant."""
@@ -231,8 +239,16 @@ _ACTS: Final = (
     f"{_EVENTS} WHERE notification_id > %s AND notification_id <= %s"
     """ AND position('"kind":"operator"'::bytea IN state) > 0 ORDER BY notification_id"""
 )
+_WITH_EVENT: Final = (
+    "SELECT DISTINCT originator_id FROM stored_events WHERE originator_id = ANY (%s::text[])"
+    " AND topic = ANY (%s::text[]) AND notification_id <= %s"
+)
+_MOVED: Final = (
+    "SELECT s.stream FROM unnest(%s::text[]) AS s (stream) WHERE (SELECT e.notification_id FROM stored_events AS e"
+    " WHERE e.originator_id = s.stream ORDER BY e.originator_version DESC LIMIT 1) > %s"
+)
 _LATEST_ACTS: Final = (
-    f"{_EVENTS} WHERE notification_id < %s"
+    f"{_EVENTS} WHERE notification_id < %s AND notification_id > %s"
     """ AND position('"kind":"operator"'::bytea IN state) > 0 ORDER BY notification_id DESC LIMIT %s"""
 )
 _SETTLEMENTS: Final = (

@@ -6,7 +6,8 @@ more is shown as it was then, beside the current one; it cannot be approved.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from console.desks import ReadingDesk
@@ -15,10 +16,15 @@ from domain.errors import UsageError
 from domain.operator import Operator
 
 if TYPE_CHECKING:
+    from domain.catalog import Catalog
+    from domain.configuration import Adopted
+    from domain.scope.snapshot import TenantSnapshot
     from domain.tenant.approval import Plan
     from runtime.compose.parts import Parts
 
 ACTS_LOOKED_THROUGH: Final = 1_000
+ON_A_PAGE: Final = 250
+"""Changes in one table of the page; their kinds are counted over all of them, and the JSON has them whole."""
 REHEARSED: Final = 50
 """Scopes that are decided on in the rehearsal on the page; the command `runs rehearse` tells the whole."""
 
@@ -37,14 +43,30 @@ def page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
         moment = parts.past.at(ask.query["at"], now=utc_now())
         then = plan_at(parts, moment.position)
         data = {**_data(then, None, hash_ or _hash(then)), "rehearsal": None}
-        return _page(data, command("runs", "approve"), position, at=moment.position, extra={"seen": None})
+        extra = {"seen": None, **_shown(data["changes"], ask)}
+        return _page(data, command("runs", "approve"), position, at=moment.position, extra=extra)
     current = operating_of(parts).plan()
     before = plan_at(parts, seen) if seen is not None and hash_ not in (None, current.hash) else None
     data = _data(current, before, hash_ or _hash(current))
     data["settled"] = _settled(parts, hash_) if hash_ not in (None, current.hash) else None
     spelled = command("runs", "approve", *((hash_,) if hash_ and hash_ == current.hash else ()))
     rehearsal = _rehearsal(parts, current) if data["is_current"] else None
-    return _page({**data, "rehearsal": rehearsal}, spelled, position, extra={"seen": mark, "not_undone": NOT_UNDONE})
+    extra = {"seen": mark, "not_undone": NOT_UNDONE, **_shown(data["changes"], ask)}
+    return _page({**data, "rehearsal": rehearsal}, spelled, position, extra=extra)
+
+
+def _shown(changes: Sequence[Json], ask: Ask) -> Json:
+    """The part of the changes that one page shows, the addresses of the parts beside it, and the kinds of all."""
+    first = min(ask.number("from") or 0, len(changes))
+    before, after = max(0, first - ON_A_PAGE), first + ON_A_PAGE
+    kinds = Counter((each["change"], each["product"], each["data"]) for each in changes)
+    return {
+        "first": first,
+        "most": ON_A_PAGE,
+        "earlier": ask.address(**{"from": before or None}) if first else None,
+        "following": ask.address(**{"from": after}) if after < len(changes) else None,
+        "kinds": kinds.most_common(ON_A_PAGE) if len(changes) > ON_A_PAGE else (),
+    }
 
 
 def _page(data: Json, spelled: str, position: int, *, extra: Json, at: int | None = None) -> ConsolePage:
@@ -107,17 +129,51 @@ def _settled(parts: Parts, hash_: str | None) -> Json | None:
 def plan_at(parts: Parts, position: int) -> Plan:
     """The plan as it was at a position: of the tenants that await approval now, or that were approved since."""
     from domain.tenant.approval import plan  # noqa: PLC0415
+    from domain.tenant.events import ApprovalRequested, ClosingAwaitsApproval  # noqa: PLC0415
+    from domain.tenant.state import stream_of  # noqa: PLC0415
+
+    then = parts.past.adopted_at(position)
+    used = then.configuration or parts.at_hand
+    acts = parts.past.latest_acts(2**62, ACTS_LOOKED_THROUGH, after=position)
+    settled = {_settled_tenant(act.stream) for act in acts}
+    known = {*parts.log.awaiting_approval(), *(each for each in settled if each is not None)}
+    streams = {stream_of(tenant_id): tenant_id for tenant_id in known}
+    asked = parts.past.with_event(streams, (ApprovalRequested.TOPIC, ClosingAwaitsApproval.TOPIC), position)
+    snapshots = _snapshots_at(parts, position, {streams[stream] for stream in asked}, then=then, catalog=used.catalog)
+    time = parts.past.at(str(position), now=_now()).time
+    return plan(snapshots, catalog=used.catalog, policy=used.policy, now=time)
+
+
+def _snapshots_at(
+    parts: Parts, position: int, tenants: set[str], *, then: Adopted, catalog: Catalog
+) -> Iterator[TenantSnapshot]:
+    """Of what has not moved since, as it is now; the others by their events up to the position."""
     from history import as_of  # noqa: PLC0415
 
-    then = parts.configuration_at(position)
-    acts = parts.past.latest_acts(2**62, ACTS_LOOKED_THROUGH)
-    settled = {_settled_tenant(act.stream) for act in acts if act.position > position}
-    tenants = {*parts.log.awaiting_approval(), *(each for each in settled if each is not None)}
-    snapshots = as_of.snapshots_of(
-        tenants, lambda streams: parts.past.events_of_streams(streams, position), catalog=then.catalog
+    moved = tenants
+    if then.version == parts.adopted.version:
+        now = parts.saga.snapshots(tenants)
+        owners = _owners(now)
+        moved = {each for stream in parts.past.moved_since(owners, position) for each in owners[stream]}
+        yield from (snapshot for tenant_id, snapshot in now.items() if tenant_id not in moved)
+    yield from as_of.snapshots_of(
+        moved, lambda streams: parts.past.events_of_streams(streams, position), catalog=catalog
     )
-    time = parts.past.at(str(position), now=_now()).time
-    return plan(snapshots, catalog=then.catalog, policy=then.policy, now=time)
+
+
+def _owners(snapshots: Mapping[str, TenantSnapshot]) -> Mapping[str, set[str]]:
+    """The tenants whose snapshots are made of each stream: a customer's is made into those of all its tenants."""
+    from domain import customer as customers  # noqa: PLC0415
+    from domain.tenant.state import stream_of  # noqa: PLC0415
+
+    found: dict[str, set[str]] = {}
+    for tenant_id, snapshot in snapshots.items():
+        streams = [stream_of(tenant_id), *map(str, snapshot.scopes)]
+        if snapshot.tenant.attributes is not None:
+            streams.append(customers.stream_of(snapshot.tenant.attributes.value.customer_id))
+        for stream in streams:
+            found.setdefault(stream, set()).add(tenant_id)
+    return found
 
 
 def _settled_tenant(stream: str) -> str | None:

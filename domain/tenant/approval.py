@@ -65,9 +65,19 @@ class Plan:
     snapshots: Mapping[str, TenantSnapshot]
     events: Mapping[str, tuple[tuple[PendingChange, Destructive | Closing], ...]]
 
-    @property
+    @cached_property
     def as_dicts(self) -> list[dict[str, Any]]:
         return [asdict(change) for change in self.changes]
+
+    def beginning(self, most: int) -> Plan:
+        """The changes of its first `most` tenants."""
+        tenants_ = list(self.snapshots)[:most]
+        chosen = frozenset(tenants_)
+        return Plan(
+            tuple(change for change in self.changes if change.tenant_id in chosen),
+            {tenant_id: self.snapshots[tenant_id] for tenant_id in tenants_},
+            {tenant_id: self.events[tenant_id] for tenant_id in tenants_},
+        )
 
     @cached_property
     def hash(self) -> str:

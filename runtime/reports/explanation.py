@@ -8,6 +8,7 @@ from typing import Any
 from adapters.postgres.past import Moment
 from application.description import STEP_NAMES
 from domain.event import Recorded
+from domain.tenant.state import stream_of
 from history import as_of
 from history.customer_sentence import sentence_for_customer
 from history.explain import Explained, explain
@@ -18,7 +19,8 @@ from runtime.compose.parts import Parts
 def explanation_at(parts: Parts, tenant_id: str, events: Sequence[Recorded], moment: Moment) -> list[dict[str, Any]]:
     """Each product of the tenant as of the moment, from the events up to it and nothing that came later."""
     then = parts.configuration_at(moment.position)
-    known = as_of.snapshot_of(tenant_id, events, catalog=then.catalog).tenant.products
+    own = [recorded for recorded in events if recorded.stream == stream_of(tenant_id)]
+    known = as_of.snapshot_of(tenant_id, own, catalog=then.catalog).tenant.products
     found = [
         explain(tenant_id, key, events, catalog=then.catalog, policy=then.policy, now=moment.time)
         for key in sorted(known)

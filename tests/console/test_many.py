@@ -9,9 +9,11 @@ import pytest
 
 from adapters.postgres import console_quarantine, console_reads
 from application.operator_commands import Act
-from console.pages import acts, changes
+from console.pages import acts, changes, plans
 from domain.operator import Operator
+from domain.policy import Guard
 from domain.scope.steps import Scope
+from runtime.compose.intake import lifecycle_of
 from runtime.compose.operators import operating_of
 from tests.cli.conftest import FAMILY, JIRA, TENANT, Desk
 from tests.console.asking import Browser
@@ -77,17 +79,17 @@ def test_a_cause_that_is_not_among_the_scopes_looked_at_is_among_those_that_are_
     run(
         desk,
         "INSERT INTO provisionings (tenant_id, kind, key, outcome, updated_at, reason) SELECT 'm-' || n, 'product',"
-        " 'compass', 'failed', now(), 'order ' || (10000 + n) || ' was lost' FROM generate_series(1, 2100) AS n",
+        " 'compass', 'failed', now(), 'order ' || (10000 + n) || ' was lost' FROM generate_series(1, 1100) AS n",
         "INSERT INTO provisionings (tenant_id, kind, key, outcome, updated_at, reason)"
         " VALUES ('z-1', 'product', 'jira-software', 'failed', now(), 'the disk is broken')",
     )
     now = browser.get("/now.json").json
-    assert (now["is_all"], [cause["scopes"] for cause in now["causes"]]) == (False, [2000])
+    assert (now["is_all"], [cause["scopes"] for cause in now["causes"]]) == (False, [1000])
     assert "causes may be missing. All of them are not counted yet" in browser.get("/").text
     browser.running.samples.count()
     counted = browser.get("/now.json").json["counted"]
     assert [(row["reason"], row["scopes"]) for row in counted["causes"]] == [
-        ("order … was lost", 2100),
+        ("order … was lost", 1100),
         ("the disk is broken", 1),
     ]
     page = browser.get("/").text
@@ -198,6 +200,69 @@ def test_what_has_changed_says_where_the_acts_before_it_are(
     [before] = browser.get(f"/acts.json?upto={cut['acts_before'] - 1}").json["acts"]
     assert before["position"] == whole[2]["position"]
     assert "those before them" in browser.get("/changes").text
+
+
+def destroyed(desk: Desk, *tenants: str) -> None:
+    """Tenants whose destruction awaits approval."""
+    administrator = {"account_id": "a-1", "name": "Ada Lovelace", "email": "ada@example.com"}
+    for tenant in tenants:
+        products = [{"product": "jira-software", "edition": "standard", "users": 5}]
+        desk.comes(
+            "tenant.created",
+            tenant_id=tenant,
+            customer_id=f"c-{tenant}",
+            site_name=tenant,
+            residency="global",
+            administrator=administrator,
+            products=products,
+        )
+    desk.work()
+    lifecycle = lifecycle_of(desk.parts)
+    policy = lifecycle.policy
+    lifecycle.policy = policy.model_copy(update={"guard": Guard(at_least=0, share=0)})
+    for tenant in tenants:
+        desk.comes("tenant.destroyed", tenant_id=tenant, reason="a script")
+    lifecycle.policy = policy
+    desk.work()
+
+
+def test_a_plan_of_many_is_shown_in_parts_and_its_kinds_and_its_hash_are_of_all(
+    desk: Desk, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destroyed(desk, "p-1", "p-2", "p-3", "p-4", "p-5")
+    monkeypatch.setattr(plans, "ON_A_PAGE", 2)
+    monkeypatch.setattr(plans, "REHEARSED", 1)
+    plan = desk.json("runs", "approve")
+    shown = browser.get("/plans.json").json
+    assert (shown["plan"], shown["changes"]) == (plan["plan"], plan["changes"])
+    assert len(shown["changes"]) == 5
+    assert shown["rehearsal"]["whole"] is False
+    assert {step["scope"].split(":")[1] for step in shown["rehearsal"]["steps"]} <= {"p-1"}
+    first = browser.get("/plans")
+    assert "All 5 changes by what they do" in first.text
+    assert ["/t/p-1" in first.text, "/t/p-3" in first.text] == [True, False]
+    assert "Approve 5 changes" in first.text
+    third = browser.get("/plans?from=4").text
+    assert ["/t/p-5" in third, "/t/p-4" in third, "Next changes" in third] == [True, False, False]
+    assert "Nothing of it is beyond undoing" not in first.text, "what was not rehearsed is not judged"
+
+
+def test_a_plan_of_before_is_that_of_then_whether_its_tenants_have_moved_since_or_not(
+    desk: Desk, browser: Browser
+) -> None:
+    destroyed(desk, "p-1", "p-2", "p-3")
+    before, position = desk.json("runs", "approve"), desk.parts.past.mark()
+    desk.comes("product.suspended", tenant_id="p-2", product="jira-software", reason="unpaid")
+    destroyed(desk, "p-4")
+    now = browser.get("/plans.json").json
+    assert len(now["changes"]) == 4
+    then = browser.get(f"/plans.json?at={position}").json
+    assert (then["plan"], then["changes"]) == (before["plan"], before["changes"])
+    since = browser.get(f"/plans/{before['plan']}.json?seen={position}").json
+    assert (since["changes"], since["is_current"]) == (before["changes"], False)
+    assert [each["tenant_id"] for each in since["since"]["came"]] == ["p-4"]
+    assert [each["tenant_id"] for each in since["since"]["others"]] == ["p-2"]
+    assert browser.get("/plans.json?at=3").json["plan"] is None
 
 
 def test_the_timeline_of_a_tenant_in_a_flood_has_its_newest_messages_and_says_so(desk: Desk, browser: Browser) -> None:
