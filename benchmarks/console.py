@@ -18,7 +18,7 @@ from typing import Any, Final
 import psycopg
 
 from benchmarks.console_cost import measure_ingest
-from benchmarks.console_store import VETERAN, filled_store
+from benchmarks.console_store import filled_store, veteran
 from benchmarks.console_watch import Served, a_console, high_water, measure_frames, watching
 from benchmarks.harness import Result, progress
 from benchmarks.population import PRODUCT, tenant_id
@@ -89,11 +89,11 @@ def _known(console: Served) -> Mapping[str, Any]:
 
 
 def _addresses(url: str, known: Mapping[str, Any], size: int, number: int) -> dict[str, str]:
-    tenant, veteran = tenant_id((number * 7919 + 5) % size), tenant_id(VETERAN)
+    tenant, old = tenant_id((number * 7919 + 5) % size), veteran(size)
     others = [tenant_id((number * 20 + each) % size) for each in range(20)]
     first, last, event = _moments(url, tenant)
-    _, lately, _ = _moments(url, veteran)
-    middle = _middle(url, veteran) + number
+    _, lately, _ = _moments(url, old)
+    middle = _middle(url, old) + number
     return {
         "/": "/",
         "/cause": f"/cause/{known['cause']}",
@@ -105,13 +105,13 @@ def _addresses(url: str, known: Mapping[str, Any], size: int, number: int) -> di
         "/t/ID/explain": f"/t/{tenant}/explain",
         "/t/ID/timeline": f"/t/{tenant}/timeline",
         "/t/ID/timeline?at": f"/t/{tenant}/timeline?at={last}",
-        "/t/OLD": f"/t/{veteran}",
-        "/t/OLD?at": f"/t/{veteran}?at={middle}",
-        "/t/OLD?beside": f"/t/{veteran}?at={lately}&beside={middle}",
-        "/t/OLD/explain": f"/t/{veteran}/explain",
-        "/t/OLD/timeline": f"/t/{veteran}/timeline",
-        "/t/OLD/timeline?at": f"/t/{veteran}/timeline?at={middle}",
-        "/t/OLD/timeline?kind": f"/t/{veteran}/timeline?kind=came",
+        "/t/OLD": f"/t/{old}",
+        "/t/OLD?at": f"/t/{old}?at={middle}",
+        "/t/OLD?beside": f"/t/{old}?at={lately}&beside={middle}",
+        "/t/OLD/explain": f"/t/{old}/explain",
+        "/t/OLD/timeline": f"/t/{old}/timeline",
+        "/t/OLD/timeline?at": f"/t/{old}/timeline?at={middle}",
+        "/t/OLD/timeline?kind": f"/t/{old}/timeline?kind=came",
         "/plans": "/plans",
         "/plans/HASH": f"/plans/{known['plan']}?seen={lately}",
         "/plans/OTHER": f"/plans/0123456789abcdef?seen={lately}",
@@ -123,11 +123,13 @@ def _addresses(url: str, known: Mapping[str, Any], size: int, number: int) -> di
         "/quarantine?state": f"/quarantine?state=retried&after={number * 100}",
         "/quarantine?tenant": f"/quarantine?tenant={tenant}",
         "/quarantine?none": "/quarantine?state=retried&rule=no-such-rule",
+        "/quarantine?discarded": "/quarantine?state=discarded",
         "/acts": "/acts",
         "/acts?upto": f"/acts?upto={lately + 400}",
         "/acts?tenant": f"/acts?tenant={tenant}",
         "/acts?by": "/acts?by=nobody",
-        "/changes": "/changes?since=1h",
+        "/acts?tenant=OLD": f"/acts?tenant={old}",
+        "/changes": "/changes?since=30d",
         "/health": "/health",
         "/rehearse": f"/rehearse?act=retry&cause={known['cause']}",
         "/rehearse?scope": "/rehearse?act=ensure&" + "&".join(f"scope=product:{each}:{PRODUCT}" for each in others),

@@ -52,11 +52,13 @@ TROUBLED: Final = 50_000
 """Tenants in each kind of trouble, and messages in quarantine; a tenth of the store at most."""
 ACTS: Final = 3_000
 AWAITING: Final = 1_000
-HISTORY: Final = 3_000
+HISTORY: Final = 1_000
 """Changes of the license of the tenant with a long history, each with the two events of its step."""
 
-VETERAN: Final = 1
-"""The number of that tenant."""
+
+def veteran(size: int) -> str:
+    """That tenant, in a store of so many."""
+    return tenant_id(777 % size)
 
 
 @contextmanager
@@ -136,7 +138,7 @@ def fill(url: str, size: int) -> None:
             connection.execute(statement.encode(), {"size": size, "troubled": troubled})
     progress("recording a history, acts and a plan")
     with parts(url, NO_KAFKA) as ours:
-        _live_long(ours, tenant_id(VETERAN), min(HISTORY, size))
+        _live_long(ours, veteran(size), min(HISTORY, size))
         _hold(ours, [tenant_id(size // 4 + number) for number in range(min(AWAITING, size // 10))])
         _act(ours, [tenant_id(size // 5 + number) for number in range(min(ACTS, size // 10))])
     with psycopg.connect(url, autocommit=True) as connection:

@@ -26,6 +26,8 @@ TROUBLES: Final = 1_000
 """Scopes of one state that are looked at; where there are more, a page says "at least"."""
 COUNTED: Final = 10_000
 """Up to which messages, scopes and changes are counted; one more stands for all that are more."""
+SAMPLED: Final = 10_000
+"""Up to which a sample counts scopes."""
 LOOKED_THROUGH: Final = 20_000
 """Scopes that have been due the longest, among which those in progress are looked for."""
 
@@ -162,7 +164,7 @@ class ConsoleReader:
 
     def sample(self) -> dict[str, float]:
         """Numbers for the plots of the last hours."""
-        return {name: float(value or 0) for name, value in self._one(_SAMPLE).items()}
+        return {name: float(value or 0) for name, value in self._one(_SAMPLE, {"most": SAMPLED}).items()}
 
     # -- search -------------------------------------------------------------------------------------------------------
 
@@ -297,9 +299,9 @@ _SAMPLE: Final = (
     "SELECT m.position AS log, m.position - coalesce((SELECT min(position) FROM projection_positions), m.position)"
     " AS read_models, coalesce((SELECT max(position) FROM outbox), 0) - coalesce((SELECT position FROM relay_positions"
     " ORDER BY updated_at DESC LIMIT 1), 0) AS outbox,"
-    " (SELECT count(*) FROM (SELECT 1 FROM wakes WHERE due_at <= now() LIMIT 10000) AS d) AS due,"
+    " (SELECT count(*) FROM (SELECT 1 FROM wakes WHERE due_at <= now() LIMIT %(most)s) AS d) AS due,"
     " (SELECT count(*) FROM (SELECT 1 FROM provisionings WHERE trouble IN ('on_hold', 'failed')"
-    " LIMIT 10000) AS f) AS failed FROM high_water_mark AS m"
+    " LIMIT %(most)s) AS f) AS failed FROM high_water_mark AS m"
 )
 _REBUILDS: Final = (
     "SELECT n.nspname AS schema, sum(pg_relation_size(c.oid))::bigint AS built,"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adapters.postgres.console_reads import SAMPLED
 from console.desks import ReadingDesk
 from console.page import Ask, ConsolePage, command
 from runtime.reports.waits import version_waits
@@ -36,7 +37,7 @@ def page(desk: ReadingDesk, _: Ask) -> ConsolePage:
     }
     plots = [
         desk.samples.plot("Events behind the log", "read_models", "outbox"),
-        desk.samples.plot("Scopes that are due, and that failed", "due", "failed"),
+        desk.samples.plot(f"Scopes that are due, and that failed, each counted up to {SAMPLED:,}", "due", "failed"),
     ]
     return ConsolePage("health", "Health", data, command("status"), position=position, extra={"plots": plots})
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from adapters.postgres.console_reads import TROUBLES
 from console.access import Refusal
+from console.acts import MOST
 from console.causes import SharedCause, causes
 from console.desks import ReadingDesk
 from console.page import Ask, ConsolePage, command
@@ -38,24 +39,29 @@ def page(desk: ReadingDesk, _: Ask) -> ConsolePage:
 
 def cause_page(desk: ReadingDesk, ask: Ask) -> ConsolePage:
     position = desk.reads.position()
-    cause = cause_of(desk, ask.named["cause"])
+    cause, is_all = _cause_among(desk.reads.troubles(), ask.named["cause"])
     names = [str(scope) for scope in cause.scopes[:SHOWN]]
     act = {"failed": "retry", "on_hold": "retry"}.get(cause.state)
     return ConsolePage(
         "cause",
         f"{cause.subject}: {cause.reason}",
-        {**cause.to_dict, "named": names},
+        {**cause.to_dict, "named": names, "is_all": is_all},
         command("runs", "list", state=cause.state),
         position=position,
-        extra={"act": act},
+        extra={"act": act, "at_once": MOST},
     )
 
 
 def cause_of(desk: ReadingDesk, id_: str) -> SharedCause:
     """Raises Refusal where nothing has that cause any more."""
-    for cause in causes(desk.reads.troubles()):
+    return _cause_among(desk.reads.troubles(), id_)[0]
+
+
+def _cause_among(rows: list[dict[str, Any]], id_: str) -> tuple[SharedCause, bool]:
+    """The cause, and whether no scope can have it but those of the rows."""
+    for cause in causes(rows):
         if cause.id == id_:
-            return cause
+            return cause, not is_cut([row for row in rows if row["state"] == cause.state])
     raise Refusal(404, "console-cause-gone", cause=id_[:50])
 
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from runtime.compose.parts import Parts
 
 ACTS_LOOKED_THROUGH: Final = 1_000
-ON_A_PAGE: Final = 250
+ON_A_PAGE: Final = 100
 """Changes in one table of the page; their kinds are counted over all of them, and the JSON has them whole."""
-REHEARSED: Final = 50
+REHEARSED: Final = 20
 """Scopes that are decided on in the rehearsal on the page; the command `runs rehearse` tells the whole."""
 
 Json = dict[str, Any]

@@ -86,6 +86,8 @@ def test_a_cause_that_is_not_among_the_scopes_looked_at_is_among_those_that_are_
     now = browser.get("/now.json").json
     assert (now["is_all"], [cause["scopes"] for cause in now["causes"]]) == (False, [1000])
     assert "causes may be missing. All of them are not counted yet" in browser.get("/").text
+    cause = browser.get(f"/cause/{now['causes'][0]['id']}").text
+    assert ["at least 1000 scopes" in cause, "retry the first 500 of them" in cause] == [True, True]
     browser.running.samples.count()
     counted = browser.get("/now.json").json["counted"]
     assert [(row["reason"], row["scopes"]) for row in counted["causes"]] == [
