@@ -107,11 +107,11 @@ class Live:
         self.streams += 1
         try:
             yield b"retry: 1000\n\n"
-            told = None
+            reported = None
             while not self._stopped.is_set():
                 moved, waits = self._moved, self.outage.waits
-                if waits is not told:
-                    told = waits
+                if waits is not reported:
+                    reported = waits
                     yield _outage(waits)
                 for movement in await self._since(after):
                     after = movement.position
@@ -196,8 +196,8 @@ class Live:
 def _outage(waits: Mapping[str, str] | None) -> bytes:
     if waits is None:
         return b"event: back\ndata: {}\n\n"
-    said = {name: waits[name] for name in ("why", "text", "since")}
-    return f"event: away\ndata: {json_text(said)}\n\n".encode()
+    data = {name: waits[name] for name in ("why", "text", "since")}
+    return f"event: away\ndata: {json_text(data)}\n\n".encode()
 
 
 @lru_cache(maxsize=16)

@@ -1,4 +1,4 @@
-"""Deadline of what a person waits for: a server that says nothing by then is given up, and its connection closed.
+"""Deadline of what a person waits for: the connection to a server that says nothing by then is closed.
 
 The server ends a statement by its own clock (`Limits` of connection.py). A server that hangs, or whose disk does, ends
 nothing, and its kernel goes on to confirm what is sent: no time-out of TCP helps either. So the client looks at its own
