@@ -35,18 +35,24 @@ def console(
         raise UsageError(problem("console-not-installed"))
     from console.run import ConsoleAddress, access_of, serve  # noqa: PLC0415 - uvicorn, where it is asked for
     from runtime.compose.console import console_parts_of  # noqa: PLC0415
+    from workers.probes import Serving, probed  # noqa: PLC0415
+    from workers.start import awaits_schema  # noqa: PLC0415
 
     settings = settings_of(data_dir)
     configure_logging(level=settings.log_level, log_format=settings.log_format)
-    stop = threading.Event()
+    stop, serving = threading.Event(), Serving()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     place = ConsoleAddress(host, port)
     access = access_of(settings, place)
 
     def ready(at: int) -> None:
+        serving.is_ready = True
         url = f"http://{host}:{at}/" + (f"?token={access.token}" if access.token else "")
         render(Report({"ready": True, "url": url}, [f"ready  {url}"]), as_json=as_json)
 
     with Process(settings, endpoints(settings)) as process:
-        serve(console_parts_of(process), access, place, stop=stop, ready=ready)
+        if not awaits_schema(process, "console"):
+            return
+        with probed(process, "console", serving):
+            serve(console_parts_of(process), access, place, stop=stop, ready=ready)

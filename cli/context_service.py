@@ -53,6 +53,7 @@ def context_service(
     if allow_list is None and (keys is not None or host not in LOOPBACK):
         raise UsageError(problem("context-service-without-keys", host=host))
     from context.service.run import SERVICE, ServiceAddress, serve  # noqa: PLC0415 - uvicorn, where it is asked for
+    from workers.start import awaits_schema  # noqa: PLC0415
 
     settings = settings_of(data_dir)
     check_lease(settings)
@@ -66,7 +67,8 @@ def context_service(
         render(Report({"ready": True, "url": url}, [f"ready  {url}"]), as_json=as_json)
 
     with Parts(settings, endpoints(settings)) as parts:
-        parts.knock()
+        if not awaits_schema(parts, SERVICE):
+            return
         place = ServiceAddress(host, port)
         if settings.metrics_port is not None:
             place = replace(place, metrics=(settings.metrics_address, settings.metrics_port))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +49,7 @@ def credential_service(
     from context.service.run import run_app  # noqa: PLC0415
     from runtime.compose.operators import rates_of  # noqa: PLC0415
     from workers.probes import Serving, probed  # noqa: PLC0415
+    from workers.start import awaits_schema  # noqa: PLC0415
 
     stop, serving = threading.Event(), Serving()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -58,12 +60,15 @@ def credential_service(
         url = f"{'https' if certificate else 'http'}://{host}:{at}"
         render(Report({"ready": True, "url": url}, [f"ready  {url}"]), as_json=as_json)
 
-    with running_parts(data_dir) as parts, probed(parts, SERVICE, serving):
+    with ExitStack() as stack:
+        parts = stack.enter_context(running_parts(data_dir))
         configure_logging(level=parts.settings.log_level, log_format=parts.settings.log_format)
         source = key_source(keys=keys, tenancy_dir=tenancy_dir)
         protected = Protection(SERVICE, source, watched(allow_list), RatesOfDatabase(rates_of(parts)))
         service = credential_service_of(parts, grants)
-        parts.knock()
+        if not awaits_schema(parts, SERVICE):
+            return
+        stack.enter_context(probed(parts, SERVICE, serving))
         tls = (certificate, certificate_key) if certificate is not None and certificate_key is not None else None
         try:
             run_app(measured(protected(service)), (host, port), tls=tls, stop=stop, ready=ready)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -39,10 +40,14 @@ def limits_service(
     from tenantry_client.access.limits_service import SERVICE  # noqa: PLC0415
     from tenantry_client.asap import SharedReplays  # noqa: PLC0415
     from workers.probes import Serving, probed  # noqa: PLC0415
+    from workers.start import awaits_schema  # noqa: PLC0415
 
-    with running_parts(data_dir) as parts, probed(parts, SERVICE, serving := Serving()):
+    with ExitStack() as stack:
+        parts = stack.enter_context(running_parts(data_dir))
         configure_logging(level=parts.settings.log_level, log_format=parts.settings.log_format)
-        parts.knock()
+        if not awaits_schema(parts, SERVICE):
+            return
+        stack.enter_context(probed(parts, SERVICE, serving := Serving()))
         source = key_source(keys=keys, tenancy_dir=tenancy_dir)
         listed, rates = watched(allow_list), rates_of(parts)
         parts.settings.data_dir.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ from domain.errors import TenantryError, UsageError, problem
 if TYPE_CHECKING:
     from prometheus_client.core import CollectorRegistry
 
-    from runtime.compose import Parts
+    from runtime.compose.process import Process
     from runtime.metrics import Sample
 
 log = structlog.get_logger(__name__)
@@ -93,13 +93,13 @@ class Probes:
 
 @contextmanager
 def probed(
-    parts: Parts, kind: str, heart: Heart, outages: Sequence[Outage] = (), *, kinds: Iterable[str] = ()
+    process: Process, kind: str, heart: Heart, outages: Sequence[Outage] = (), *, kinds: Iterable[str] = ()
 ) -> Iterator[None]:
     """Serve the probes while the block runs, where `metrics_port` is set; `kinds` are all of the fleet.
 
     UsageError where the port is taken.
     """
-    settings = parts.settings
+    settings = process.settings
     if settings.metrics_port is None:
         yield
         return
@@ -109,7 +109,7 @@ def probed(
     if kind == "relay":
         from runtime.compose.fleet import TEXTS, fleet_of  # noqa: PLC0415
 
-        metrics.add(FleetNumbers(fleet_of(parts, kinds)), TEXTS)
+        metrics.add(FleetNumbers(fleet_of(process, kinds)), TEXTS)
     server = serve(
         settings.metrics_address,
         settings.metrics_port,

@@ -20,7 +20,7 @@ import structlog
 
 from adapters.outage import Outage
 from adapters.postgres.heartbeats import Heartbeat
-from domain.errors import TenantryError, Unavailable
+from domain.errors import TenantryError
 from history.rebuild.loading import spare_the_collector
 from runtime import faults
 from runtime.compose import Parts, lease_of, utc_now, worker_name
@@ -46,6 +46,7 @@ from workers.provisioner import Provisioner
 from workers.relay import Relay
 from workers.replies import ReplyBox
 from workers.sealer import sealing
+from workers.start import await_prepared
 from workers.sweeper import sweeping
 from workers.watchdog import watched
 
@@ -242,34 +243,16 @@ def run(kind: str, parts: Parts) -> None:
 
 
 def _await_prepared(kind: str, parts: Parts, stop: threading.Event) -> None:
-    """A worker that starts during an outage waits for its end: to end and start again would not help.
+    """A worker that starts during an outage waits for its end, and one that is newer than the tables for the migration.
 
-    So does one that is newer than the tables, until they are migrated, and one that cannot read the configuration,
-    because a later version has adopted it. Its heart beats meanwhile, so `status`, its probes and its card say so, and
-    as a kind of its own: older projectors leave a share of the read models to every projector that they hear of.
+    So does one that cannot read the configuration, because a later version has adopted it.
     """
-    outage = Outage(f"the {kind}")
-    if _is_prepared(parts, outage):
-        return
-    heart = heartbeat_of(parts, f"waiting {kind}", outages=[outage])
-    heart.start()
-    try:
-        with probed(parts, kind, heart, [outage], kinds=KINDS), watched(heart, outage):
-            while not stop.wait(0.5) and not _is_prepared(parts, outage):
-                pass
-    finally:
-        heart.stop()
 
-
-def _is_prepared(parts: Parts, outage: Outage) -> bool:
-    try:
+    def expect() -> None:
         parts.expect_schema()
         _ = parts.configuration
-    except Unavailable as error:
-        outage.goes_on(error)
-        return False
-    outage.is_over()
-    return True
+
+    await_prepared(parts, kind, expect, stop, kinds=KINDS)
 
 
 def _outlive(supervisor: BaseProcess, stop: threading.Event) -> None:

@@ -8,8 +8,8 @@ from typing import Final
 from adapters.postgres.fleet import TEXTS as OF_DATABASE
 from adapters.postgres.fleet import Fleet, Sample
 from domain.errors import Unavailable
-from runtime.compose.parts import Parts
 from runtime.compose.positions import standings_of
+from runtime.compose.process import Process
 
 TEXTS: Final = {
     **OF_DATABASE,
@@ -20,13 +20,13 @@ TEXTS: Final = {
 }
 
 
-def fleet_of(parts: Parts, kinds: Iterable[str]) -> Callable[[], list[Sample]]:
+def fleet_of(parts: Process, kinds: Iterable[str]) -> Callable[[], list[Sample]]:
     """All samples, asked for anew at each call. Raises Unavailable where the database does not answer."""
     fleet = parts.closing(Fleet(parts.endpoints.database_url, kinds))
     return lambda: [*fleet.samples(), *_of_broker(parts)]
 
 
-def _of_broker(parts: Parts) -> list[Sample]:
+def _of_broker(parts: Process) -> list[Sample]:
     try:
         found = standings_of(parts)
     except Unavailable:

@@ -10,7 +10,7 @@ from adapters.outage import Outage
 from adapters.postgres.heartbeats import Heartbeat
 from adapters.postgres.high_water import HighWaterAgent
 from runtime.compose.parts import Parts
-from runtime.compose.process import worker_name
+from runtime.compose.process import Process, worker_name
 
 
 def high_water_agent_of(parts: Parts) -> HighWaterAgent:
@@ -18,7 +18,7 @@ def high_water_agent_of(parts: Parts) -> HighWaterAgent:
 
 
 def heartbeat_of(
-    parts: Parts,
+    process: Process,
     kind: str,
     details: Callable[[], dict[str, Any]] = dict,
     *,
@@ -26,5 +26,5 @@ def heartbeat_of(
     outages: Sequence[Outage] = (),
 ) -> Heartbeat:
     name = name or worker_name(kind.replace(" ", "-"))
-    card = WorkerCard(parts.settings.data_dir, name=name, kind=kind)
-    return Heartbeat(parts.endpoints.database_url, name=name, kind=kind, details=details, outages=outages, card=card)
+    card = WorkerCard(process.settings.data_dir, name=name, kind=kind)
+    return Heartbeat(process.endpoints.database_url, name=name, kind=kind, details=details, outages=outages, card=card)
