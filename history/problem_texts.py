@@ -18,6 +18,10 @@ add_texts(
             "drop what depends on it",
         ),
         "read-model-being-rebuilt": ("{projection} is being rebuilt by another process", "wait for it, or stop it"),
+        "read-model-changed": (
+            "the live table {table} is not as this version makes it ({differs}), and a rebuild would take that away",
+            "migrate and rebuild with the same version; drop a column or an index of yours, create it again after",
+        ),
         "read-model-locked": (
             "{name} cannot be swapped, another session has its tables locked ({busy})",
             "end long transactions on it",

@@ -24,6 +24,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
 
 from domain.errors import Contended, UsageError, problem
+from history.rebuild.table_shapes import expect_same_shape
 from projections.base import METADATA, Projection
 from projections.positions import POSITIONS, lock
 
@@ -53,7 +54,10 @@ def reserve(connection: Connection, name: str) -> bool:
 
 
 def begin(connection: Connection, projection: Projection) -> str:
-    """The schema of a new, empty generation; the remains of earlier runs are dropped. Raises UsageError."""
+    """The schema of a new, empty generation; the remains of earlier runs are dropped.
+
+    Raises UsageError, also where the live tables are of another version (table_shapes.py).
+    """
     views = _views(connection, projection)
     connection.execute(text("SET LOCAL lock_timeout = '30s'"))
     for left in _schemas(connection, f"rebuild_{projection.name}_[0-9a-f]{{8}}"):
@@ -63,6 +67,7 @@ def begin(connection: Connection, projection: Projection) -> str:
     connection.execution_options(schema_translate_map={None: schema})
     METADATA.create_all(connection, tables=[*projection.tables, *views])
     connection.execution_options(schema_translate_map={})
+    expect_same_shape(connection, [*projection.tables, *views], schema)
     for thing in (*projection.tables, *views):
         _grant_the_same(connection, thing.name, schema)
     return schema
@@ -91,7 +96,7 @@ def hold_positions(connection: Connection, projection: Projection) -> dict[int, 
 def swap(connection: Connection, projection: Projection, schema: str, position: int) -> None:
     """The generation in `schema` becomes the live one and stands at `position`, in the caller's transaction.
 
-    The caller holds the positions. Raises Busy, and then the transaction must be rolled back.
+    The caller holds the positions. Raises Busy and UsageError, and then the transaction must be rolled back.
     """
     things = [*_views(connection, projection), *projection.tables]
     previous = previous_of(projection.name)
@@ -101,6 +106,7 @@ def swap(connection: Connection, projection: Projection, schema: str, position: 
             connection.execute(text(f"LOCK TABLE public.{quote(thing.name)} IN ACCESS EXCLUSIVE MODE"))
     except Contended as error:
         raise Busy(str(error)) from error
+    expect_same_shape(connection, things, schema)
     for was, becomes in (("public", previous), (schema, "public")):
         for thing in things:
             kind = "VIEW" if thing.is_view else "TABLE"
@@ -154,10 +160,14 @@ def drop_things(connection: Connection, schema: str, *, among: Collection[str] |
         raise InUse(" ".join(str(error.orig).split())) from error
 
 
-def drop_previous_generation(connection: Connection, name: str) -> None:
-    """An empty schema for the generation that is about to be replaced; the one before it is dropped."""
-    drop_previous(connection, name)
-    connection.execute(text(f"CREATE SCHEMA {quote(previous_of(name))}"))
+def drop_previous_generation(connection: Connection, projection: Projection, schema: str) -> None:
+    """An empty schema for the generation that the one in `schema` is about to replace; the one before it is dropped.
+
+    Raises UsageError, also where the swap would be refused.
+    """
+    expect_same_shape(connection, projection.tables, schema)
+    drop_previous(connection, projection.name)
+    connection.execute(text(f"CREATE SCHEMA {quote(previous_of(projection.name))}"))
 
 
 def _views(connection: Connection, projection: Projection) -> list[Table]:

@@ -6,7 +6,7 @@
 
 Until the swap has committed, the live generation stays as it was, even after a failed handler, Ctrl-C or a kill. The
 next run removes the remains of a killed run. One session has the reservation and does the swap: if that session is
-lost, there is no swap.
+lost, there is no swap. Nor is there one where a migration has changed the live tables meanwhile (table_shapes.py).
 
 The outbox is not a read model: a rebuild of it would publish every integration event again.
 """
@@ -70,7 +70,8 @@ class Replay:
     def rebuild(self, names: Sequence[str], *, workers: int = 1) -> Rebuilt:
         """Build the read models anew; no names: all of them. Several share one reading of the log.
 
-        Raises UsageError for a name that is no read model's or one that is being rebuilt already; Unavailable where
+        Raises UsageError for a name that is no read model's, one that is being rebuilt already or one whose tables are
+        of another version; Unavailable where
         the database does not answer or readers keep a table locked. A projection whose handler fails is in
         `failures`, and its live generation is as it was.
         """
@@ -166,7 +167,7 @@ class Replay:
         until = time.monotonic() + SWAP_SECONDS
         rng = random.SystemRandom()
         with connection.begin():
-            generations.drop_previous_generation(connection, name)
+            generations.drop_previous_generation(connection, work.projection, work.schema)
         while True:
             while (mark := reader.mark()) - at > SMALL:
                 at, count = self._apply(connection, reader, work, at, mark, failures)

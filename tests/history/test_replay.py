@@ -206,6 +206,51 @@ def test_a_view_of_somebody_else_is_not_left_behind(url: str) -> None:
     assert schemas(url) == set()
 
 
+CHANGES = {
+    "column": ("ALTER TABLE licenses ADD COLUMN colour text NOT NULL DEFAULT 'red'", "column colour text NOT NULL"),
+    "type": ("ALTER TABLE licenses ALTER COLUMN users TYPE numeric", "column users numeric"),
+    "index": ("CREATE INDEX by_edition ON licenses (edition)", "index CREATE INDEX by_edition ON licenses"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("when", ["before", "loading", "swapping"])
+def test_a_rebuild_that_a_migration_overtakes_does_not_take_its_change_away(
+    url: str, log: PostgresEventLog, projector: Projectors, when: str, change: str
+) -> None:
+    append(log, Stories(1, tenants=3).take(50))
+    until_idle(projector())
+    Replay(PlainSources(url)).rebuild(["licenses"])
+    statement, shown = CHANGES[change]
+    done = list[str]()
+
+    def migrates(moment: str) -> None:
+        if moment.startswith(when) and not done:
+            done.append(moment)
+            with psycopg.connect(url) as connection:
+                connection.execute(statement.encode())
+
+    migrates("before")
+    before = query(url, "SELECT * FROM licenses ORDER BY 1, 2")
+    with pytest.raises(UsageError, match="only the live one has") as refused:
+        Replay(PlainSources(url), say=lambda told: migrates(told.doing)).rebuild(["licenses", "sites"])
+    assert done
+    assert refused.value.problem is not None
+    assert refused.value.problem.code == "read-model-changed"
+    assert shown in str(refused.value.problem.data["differs"])
+    if when == "before":
+        assert query(url, "SELECT * FROM licenses ORDER BY 1, 2") == before
+    assert schemas(url) == {"previous_licenses"}
+
+
+def test_a_rebuild_of_a_version_that_the_database_awaits_is_refused(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("ALTER TABLE licenses DROP COLUMN expires_at")
+    with pytest.raises(UsageError, match="only the new one has column expires_at"):
+        Replay(PlainSources(url)).rebuild(["licenses"])
+    assert schemas(url) == set()
+
+
 # -- what goes wrong ------------------------------------------------------------------------------------------
 
 
