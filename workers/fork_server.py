@@ -9,13 +9,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import tempfile
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Final
 
 from application.problem_texts import sentence
-from domain.errors import TenantryError
+from domain.errors import TenantryError, UsageError, problem
 from runtime.compose import Parts
 from runtime.instance import Endpoints
 from runtime.settings import Settings
@@ -42,9 +43,17 @@ _forks = multiprocessing.get_context("forkserver")
 
 
 def open_early() -> None:
-    """Let the fork server import while something else is waited for."""
+    """Let the fork server import while something else is waited for.
+
+    Raises UsageError where its socket, in the folder for temporary files, would have too long a path.
+    """
     _forks.set_forkserver_preload(["__main__", __name__, *_AT_ONCE])
-    forkserver.ensure_running()
+    try:
+        forkserver.ensure_running()
+    except OSError as error:
+        if error.errno is not None or "AF_UNIX" not in str(error):  # Python's own check of the length has no number
+            raise
+        raise UsageError(problem("temporary-folder-too-long", folder=tempfile.gettempdir())) from error
 
 
 def begin(kind: str, settings: Settings, endpoints: Endpoints, log_file: Path) -> ForkServerProcess:

@@ -23,6 +23,10 @@ add_texts(
         ),
         "tenantry-runs-already": ("a Tenantry runs in {data_dir} already", "stop it first, or name another --data-dir"),
         "worker-ended": ("the {kind} ended at its start", "{worker}"),
+        "temporary-folder-too-long": (
+            "a Unix socket in the folder for temporary files, {folder}, has too long a path",
+            "set TMPDIR to a folder with a shorter one",
+        ),
         "workers-not-ready": ("not ready after {ready_seconds} s", "{late}; see {data_dir}"),
     }
 )

@@ -6,6 +6,8 @@ import http.client
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +63,25 @@ def get(sidecar: SidecarProcess, path: str, headers: dict[str, str] | None = Non
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize("longer", [0, 1])
+def test_a_directory_whose_socket_would_have_too_long_a_path_is_refused_with_the_remedy(
+    tmp_path: Path, longer: int
+) -> None:
+    directory = tmp_path / ("x" * (107 - len(str(tmp_path / "x" / "sidecar.sock")) + 1 + longer))
+    assert len(str(directory / "sidecar.sock")) == 107 + longer
+    directory.mkdir()
+    command = [sys.executable, "-m", "cli.main", "context-sidecar", "--service", "http://127.0.0.1:1"]
+    with subprocess.Popen([*command, "--dir", str(directory)], stderr=subprocess.PIPE, text=True) as process:
+        if not longer:
+            wait_until((directory / "sidecar.sock").exists, what="the socket")
+            process.terminate()
+        said = process.communicate(timeout=20)[1]
+    assert "Traceback" not in said
+    assert ("is too long a name for a Unix socket in it: name a shorter --dir" in said) == bool(longer)
+    if longer:
+        assert process.returncode == 2
 
 
 def closes_within(tenancy: Tenancy, seconds: float) -> None:
