@@ -1,6 +1,7 @@
 """Traces from end to end: a message with a `traceparent` comes in, and a receiver of OTLP and three others are told.
 
 The receiver is a real end of the protocol: it decodes what the workers post, with the types of opentelemetry-proto.
+The workers send to it straight, and through a real OpenTelemetry Collector where `otelcol` is installed (otelcol.py).
 Every id is computed here a second time, from the log and from what was received, without the engine's code.
 """
 
@@ -13,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -30,6 +31,7 @@ from adapters.kafka.clients import KafkaPythonConsumer, Message
 from tests.fakes.provisioner import SECRET, Provisioner, serving
 from tests.fakes.replier import from_the_start
 from tests.journeys.events import created, new_tenant
+from tests.journeys.otelcol import collecting
 from tests.journeys.running import Running, wait_for
 from tests.journeys.test_foreign_steps import COMMANDS, EXECUTORS
 
@@ -121,16 +123,24 @@ class Traced:
         return wait_for(look, f"messages on {topic}")
 
 
-@pytest.fixture(scope="module")
-def traced() -> Iterator[Traced]:
-    with receiving() as receiver, serving() as theirs, tempfile.TemporaryDirectory(prefix="journey-") as directory:
+@pytest.fixture(scope="module", params=["straight", "through a collector"])
+def traced(request: pytest.FixtureRequest) -> Iterator[Traced]:
+    with (
+        receiving() as receiver,
+        serving() as theirs,
+        tempfile.TemporaryDirectory(prefix="journey-") as directory,
+        ExitStack() as stack,
+    ):
+        endpoint = receiver.endpoint
+        if request.param == "through a collector":
+            endpoint = stack.enter_context(collecting(endpoint, Path(directory)))
         catalog = Path(directory) / "catalog.toml"
         default = files("domain").joinpath("catalog.toml").read_text()
         catalog.write_text(default + EXECUTORS.format(address=theirs.address, commands=COMMANDS))
         settings = {
             "TENANTRY_CATALOG_FILE": str(catalog),
             "TENANTRY_WEBHOOK_SECRETS__COMPASS": SECRET,
-            "TENANTRY_TRACES_ENDPOINT": receiver.endpoint,
+            "TENANTRY_TRACES_ENDPOINT": endpoint,
             "TENANTRY_TRACES_RATIO": "1",
             "OTEL_BSP_SCHEDULE_DELAY": "200",
         }
