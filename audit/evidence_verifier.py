@@ -86,7 +86,7 @@ def named(value: Any) -> Any:
         yield from named(inner)
 
 
-def verify(pack: bytes, trusted: str | None) -> str:
+def verify(pack: bytes, trusted: str | None = None) -> str:
     parts = unpacked(pack)
     manifest, own = json.loads(parts["manifest.json"]), parts["key.txt"].decode().strip()
     if trusted not in (None, own):
@@ -114,6 +114,6 @@ def verify(pack: bytes, trusted: str | None) -> str:
 
 if __name__ == "__main__":
     try:
-        sys.stdout.write(verify(Path(sys.argv[1]).read_bytes(), sys.argv[2] if sys.argv[2:] else None) + "\n")
-    except PackRefused as error:
-        sys.exit(f"refused: {error.args[0]}: {error.args[1]}")
+        sys.stdout.write(verify(Path((sys.argv[1:] or ["PACK.zip"])[0]).read_bytes(), *sys.argv[2:3]) + "\n")
+    except Exception as error:  # noqa: BLE001 - whatever it stumbles over is not verified
+        sys.exit(f"refused: {': '.join(error.args) if isinstance(error, PackRefused) else error}")

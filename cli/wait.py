@@ -9,8 +9,9 @@ import typer
 
 from adapters.postgres import overview
 from cli.command import command
-from cli.output import Report
+from cli.output import Report, warn
 from cli.scopes import TenantArgument
+from domain.errors import Unavailable
 from domain.scope.steps import Level
 from runtime.compose.process import Process
 
@@ -27,21 +28,36 @@ def wait(
 ) -> Report:
     """Wait until all products of a tenant, or one, have converged at a level. Exit 1: not within the time.
 
-    A tenant that is not there yet is waited for as well. A product that needs an operator is named.
+    A tenant that is not there yet is waited for as well, and so is a database that goes away meanwhile. A product that
+    needs an operator is named.
     """
     deadline = time.monotonic() + seconds
+    rows = _look(parts, tenant, product)
+    is_away = False
     while True:
-        rows = [
-            row
-            for row in overview.runs(parts.endpoints.database_url, tenant_id=tenant, limit=10_000)
-            if row["kind"] == "product" and product in (None, row["key"])
-        ]
         missing = [row for row in rows if row["level"] != until or row["state"] != "converged"]
         if rows and not missing:
             return _report(tenant, until, rows, f"{tenant} is {until}", good=True)
         if time.monotonic() >= deadline:
             return _report(tenant, until, rows, _why(tenant, until, missing, seconds), good=False)
         time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+        try:
+            rows, is_away = _look(parts, tenant, product), False
+        except Unavailable as error:
+            if time.monotonic() >= deadline:
+                raise
+            if not is_away:
+                warn(f"{error}; waiting on")
+            is_away = True
+
+
+def _look(parts: Process, tenant: str, product: str | None) -> list[dict[str, Any]]:
+    """The tenant's products, or that one. Raises Unavailable."""
+    return [
+        row
+        for row in overview.runs(parts.endpoints.database_url, tenant_id=tenant, limit=10_000)
+        if row["kind"] == "product" and product in (None, row["key"])
+    ]
 
 
 def _report(tenant: str, until: Level, rows: list[dict[str, Any]], line: str, *, good: bool) -> Report:

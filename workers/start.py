@@ -62,13 +62,13 @@ def awaits_schema(process: Process, service: str) -> bool:
     Raises Unavailable where the database does not answer at the start.
     """
     process.knock()
-    with told_to_stop() as stop:
+    with stop_signal() as stop:
         await_prepared(process, service, process.expect_schema, stop)
         return not stop.is_set()
 
 
 @contextmanager
-def told_to_stop() -> Iterator[threading.Event]:
+def stop_signal() -> Iterator[threading.Event]:
     """Set by SIGTERM and Ctrl-C while the block runs; then the handlers are as they were. In the main thread."""
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}

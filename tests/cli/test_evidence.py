@@ -72,6 +72,17 @@ def test_a_pack_is_verified_by_its_own_program_and_tells_the_whole_story(pack: b
     assert "persons.json" not in parts
 
 
+def test_the_program_says_what_it_needs_and_what_it_cannot_read(pack: bytes, tmp_path: Path) -> None:
+    parts = unpacked(pack)
+    (tmp_path / "verify.py").write_bytes(parts["verify.py"])
+    (tmp_path / "other.zip").write_bytes(packed({"a.txt": b"a"}))
+    gone = "refused: [Errno 2] No such file or directory: '{}'\n"
+    assert run_verifier(tmp_path) == (1, gone.format("PACK.zip"))
+    assert run_verifier(tmp_path, "gone.zip", KEY) == (1, gone.format("gone.zip"))
+    assert run_verifier(tmp_path, "verify.py") == (1, "refused: the archive: it is damaged (BadZipFile)\n")
+    assert run_verifier(tmp_path, "other.zip") == (1, "refused: 'manifest.json'\n")
+
+
 def test_the_same_checkpoint_gives_the_same_bytes(sealed: Desk, pack: bytes, tmp_path: Path) -> None:
     sealed.comes("product.unsuspended", product="jira-software")
     sealed.work()
