@@ -44,7 +44,7 @@ _ORPHANS: Final = "read the list with `tenantry orphans`, then name its plan"
 TEXTS: Final[Mapping[str, ProblemText]] = {
     # a message is refused
     **dict.fromkeys(MEANINGS, _DETAIL),
-    "already-active": ProblemText("product {product} is active", "change its licence with license.updated"),
+    "already-active": ProblemText("product {product} is active", "change its license with license.updated"),
     "already-held": ProblemText("{change} of product {product} awaits approval already", "approve or reject that"),
     "already-suspended": ProblemText("product {product} is suspended already", "there is nothing to do"),
     "internal-error": ProblemText(

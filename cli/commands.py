@@ -61,7 +61,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "provisioner": CommandEntry("cli.run:provisioner", "Run one provisioner."),
     "relay": CommandEntry("cli.run:relay", "Run one relay."),
     "context-service": CommandEntry(
-        "cli.context_service:context_service", "Answer services: who is this tenant, and may it in?"
+        "cli.context_service:context_service", "Answer services: a tenant's database, license and access."
     ),
     "credential-service": CommandEntry(
         "cli.credential_service:credential_service", "Give services the database passwords they may have."

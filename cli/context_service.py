@@ -44,7 +44,7 @@ def context_service(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer services: which database, which license, may it in? Any number of these may run, on one database.
+    """Answer services: a tenant's database, license and access. Any number of these may run, on one database.
 
     With --allow-list every request but /livez and /readyz needs a service token and a line of that list.
     """

@@ -32,7 +32,7 @@ Out = Annotated[Path, typer.Argument(metavar="OUT", help="A file, for Parquet a 
 def export(
     parts: Parts,
     path: Out,
-    form: Annotated[Literal["parquet", "jsonl", "csv"], typer.Option("--format")] = "jsonl",
+    form: Annotated[Literal["parquet", "jsonl", "csv"], typer.Option("--format", help="Form of the output.")] = "jsonl",
     tenant: Annotated[str | None, typer.Option(help="Only the events of this tenant.")] = None,
     since: Annotated[
         str | None,
@@ -78,7 +78,9 @@ def _budget(parts: Parts, grant: str | None, tenant: str | None) -> ExportBudget
 
 
 @command
-def export_keys(parts: Parts, path: Out) -> Report:
+def export_keys(
+    parts: Parts, path: Annotated[Path, typer.Argument(metavar="OUT", help="A file; it must not exist yet.")]
+) -> Report:
     """Write the data keys of all customers, wrapped by the master key, for another installation with that master key.
 
     Export the keys after the log. A reader with these keys and the master key can read all personal data.

@@ -67,7 +67,10 @@ def grant_export(
 
 @command
 def revoke_export(
-    parts: Parts, grant_id: Annotated[str, typer.Argument(metavar="GRANT")], reason: Reason, by: By = ""
+    parts: Parts,
+    grant_id: Annotated[str, typer.Argument(metavar="GRANT", help="As `access exports` prints it.")],
+    reason: Reason,
+    by: By = "",
 ) -> Report:
     """Revoke a grant for good: no further chunk is given of it."""
     export_grants_of(parts).record(

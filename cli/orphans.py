@@ -17,7 +17,7 @@ from runtime.compose import Parts
 from runtime.compose.resources import clearing_of
 
 app = typer.Typer(
-    help="List what is named as ours and belongs to no scope: databases, schemas, roles, site names, rooms and"
+    help="List what is named as ours and belongs to no scope: databases, schemas, roles, site names, capacity and"
     " entitlements; remove exactly what a list shows. Exit 1: there are some, or a place was not looked at.",
     rich_markup_mode=None,
 )

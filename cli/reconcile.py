@@ -35,7 +35,7 @@ def reconcile(
     ] = None,
     by: By = "",
 ) -> Iterator[Report]:
-    """Compare the log with the real resources, and have the saga repair what is missing. Exit 1: not all is well."""
+    """Compare the log with the real resources; the saga repairs what is missing. Exit 1: not all was found."""
     if dump is not None:
         if tenant is not None:
             raise UsageError(problem("commerce-with-tenant"))

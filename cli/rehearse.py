@@ -23,7 +23,7 @@ from runtime.reports.tenant import snapshot_of
 _PLAN: Final = re.compile(r"[0-9a-f]{16}")
 """The hash of a plan; a tenant of such an id is named as `site:ID`."""
 
-Rehearse = Annotated[bool, typer.Option("--rehearse", help="Tell what it would do; record nothing.")]
+Rehearse = Annotated[bool, typer.Option("--rehearse", help="Print what it would do; record nothing.")]
 
 
 @command
@@ -35,7 +35,7 @@ def rehearse(
     product: ProductArgument = None,
     act: Annotated[ActKind, typer.Option(help="The act on the scope.")] = "retry",
 ) -> Report:
-    """Tell what an act, or the approval of a plan, would do: steps, systems called, what cannot be undone.
+    """Print what an act, or the approval of a plan, would do: steps, systems called, what cannot be undone.
 
     Every step is assumed to succeed; nothing is recorded, and no system is called.
     """

@@ -37,7 +37,7 @@ Because = Annotated[
     str | None, typer.Option("--reason", help="The reason; kept in the log for good."), Judged(why_if_given)
 ]
 Workers = Annotated[int, typer.Option(min=1, max=16, help="Processes that share the log.")]
-All = Annotated[bool, typer.Option("--all", help="All read models, with one reading of the log.")]
+All = Annotated[bool, typer.Option("--all", help="All read models.")]
 
 
 @app.command()
@@ -149,7 +149,7 @@ def as_of(
 def compare(
     parts: Parts,
     first: Annotated[str, typer.Argument(metavar="SCHEMA", help="`public` is the live one.")],
-    second: Annotated[str, typer.Argument(metavar="SCHEMA")],
+    second: Annotated[str, typer.Argument(metavar="SCHEMA", help="The schema to compare it with.")],
 ) -> Report:
     """Compare the read models of two schemas, row by row. Exit 1: they differ."""
     with progress("comparing", "rows") as say:

@@ -18,7 +18,11 @@ ScopeArgument = Annotated[
     str, typer.Argument(metavar="SCOPE", help="As `runs list` prints it; or a tenant, with a product after it.")
 ]
 ScopesArgument = Annotated[
-    str, typer.Argument(metavar="SCOPE", help="The same; or `-` for stdin: a scope a line, and the version seen.")
+    str,
+    typer.Argument(
+        metavar="SCOPE",
+        help="As `runs list` prints it, or a tenant; `-` reads from stdin: a scope a line, and the version seen.",
+    ),
 ]
 ProductArgument = Annotated[str | None, typer.Argument(metavar="[PRODUCT]", help="A product of that tenant.")]
 

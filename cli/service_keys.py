@@ -80,7 +80,9 @@ def new(
 @command
 def publish(
     parts: Parts,
-    key_id: Annotated[str | None, typer.Argument(metavar="[KEY-ID]", help="As for `new`.")] = None,
+    key_id: Annotated[
+        str | None, typer.Argument(metavar="[KEY-ID]", help="The service's name, a / and the key's.")
+    ] = None,
     public_key: Annotated[
         Path | None, typer.Option(help="The public key of a service that made its own key, as PEM.")
     ] = None,

@@ -2,7 +2,7 @@
 
 The eight commands are the `data` of the eight CloudEvents of the wire; adapters/kafka/cloudevents_reader.py reads
 them from bytes and docs/schemas/ is generated from them. Unknown fields are refused: a mistyped `expires_at` must not
-become a licence that never ends. `RestoreTenant` is no message: an operator says it, at a terminal.
+become a license that never ends. `RestoreTenant` is no message: an operator says it, at a terminal.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class UnsuspendProduct(Data):
 
 
 class UpdateLicense(Data):
-    """`license.updated`: the whole licence; a missing `expires_at` means that it does not expire."""
+    """`license.updated`: the whole license; a missing `expires_at` means that it does not expire."""
 
     tenant_id: names.TenantId
     product: names.ProductKey

@@ -16,9 +16,9 @@ _CLOSED: Final = (
     ("destroyed", "is closed, because the site was cancelled"),
     ("purge", "was removed with its data, after the time in which it could be restored"),
     ("suspended", "is suspended"),
-    ("expired", "is closed, because its licence has ended"),
-    ("inactive", "is closed, because its licence is not active"),
-    ("unlicensed", "is closed, because there is no licence for it"),
+    ("expired", "is closed, because its license has ended"),
+    ("inactive", "is closed, because its license is not active"),
+    ("unlicensed", "is closed, because there is no license for it"),
     ("deactivated", "is not part of the subscription any more"),
     ("never", "is not part of the subscription"),
 )

@@ -33,14 +33,14 @@ _CATALOGUE_HEAD: Final = """\
 # The catalogue
 
 A TOML file that TENANTRY_CATALOG_FILE names; without it, the one in the package counts. It has one table for each
-product, `[products.KEY]`. A file with an unknown key, or one that does not hang together, is refused by one line.
+product, `[products.KEY]`. A file with an unknown key, or one that contradicts itself, is refused by one line.
 """
 
 _CATALOGUE_RULES: Final = """\
 A product names its family, or the host product that makes it an app; an app is never more open than its host, and its
 host is no app. Editions are a table of their own, `[products.KEY.editions]`: `standard = ["boards", "permissions"]`.
 
-## A step of somebody else (`[products.KEY.executors.STEP]`)
+## A step of another team (`[products.KEY.executors.STEP]`)
 
 STEP is 2, 4, 5 or 7. Either `webhook` and `secret`, or `kafka`; more in
 [Write a provisioner](../how-to/write-a-provisioner.md).

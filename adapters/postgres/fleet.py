@@ -36,7 +36,7 @@ TEXTS: Final = {
     "backlog_messages": "Messages that wait for their tenant",
     "backlog_oldest_seconds": "How long the oldest message waits for its tenant",
     "shard_families": "Families that live on a shard",
-    "shard_capacity": "Families that a shard has room for",
+    "shard_capacity": "Families that a shard can hold",
     "sweep_age_seconds": "Time since the background sweep last looked at everything",
     "sweep_unreachable": "Places that the last sweep could not look at",
     "sweep_stopped": "1 where the background sweep stopped itself",

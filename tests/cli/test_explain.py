@@ -252,7 +252,7 @@ def test_a_customer_whose_product_works_while_a_change_of_it_failed_is_not_alarm
         (
             "license.updated",
             {"product": "jira-software", "edition": "standard", "users": 5, "status": "inactive"},
-            "is closed, because its licence is not active",
+            "is closed, because its license is not active",
         ),
     ],
 )

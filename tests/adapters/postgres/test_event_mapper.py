@@ -2,7 +2,7 @@
 
 tests/histories/ holds the stored form of one example of each event, sealed by a fake that always seals alike. A file
 there is never changed: an event that gets another shape gets an upcast and a second file.
-`python -m tests.adapters.test_event_mapper` writes the files that are missing.
+`python -m tests.adapters.postgres.test_event_mapper` writes the files that are missing.
 """
 
 from __future__ import annotations
