@@ -15,10 +15,10 @@ from importlib.resources import files
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from domain import names
-from domain.configuration_part import ConfigurationPart
+from domain.configuration_part import ConfigurationPart, reading
 from domain.errors import UsageError, problem
 from domain.scope.steps import SCOPE_STEPS, Step
 
@@ -168,19 +168,11 @@ class Catalog(ConfigurationPart):
     @classmethod
     def parse(cls, text: str, *, source: str) -> Self:
         """The catalogue in TOML `text`; UsageError names `source` and the first thing that is wrong."""
-        try:
+        with reading("catalogue", source):
             written = tomllib.loads(text)
             if "retired" in written:
                 raise UsageError(problem("retired-in-file", source=source))
             return cls.model_validate(written)
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(problem("file-not-toml", file="catalogue", source=source, detail=error)) from None
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise UsageError(
-                problem("file-invalid", file="catalogue", source=source, place=place, detail=first["msg"])
-            ) from None
 
 
 @cache

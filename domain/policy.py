@@ -11,11 +11,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 from domain import names
-from domain.configuration_part import ConfigurationPart
-from domain.errors import UsageError, problem
+from domain.configuration_part import ConfigurationPart, reading
 
 
 class Retry(ConfigurationPart):
@@ -99,16 +98,8 @@ class Policy(ConfigurationPart):
     @classmethod
     def parse(cls, text: str, *, source: str) -> Self:
         """The policy in TOML `text`; UsageError names `source` and the first thing that is wrong."""
-        try:
+        with reading("policy", source):
             return cls.model_validate(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(problem("file-not-toml", file="policy", source=source, detail=error)) from None
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise UsageError(
-                problem("file-invalid", file="policy", source=source, place=place, detail=first["msg"])
-            ) from None
 
 
 @cache

@@ -27,7 +27,6 @@ Ask = Callable[[str, Row], list[Row]]
 
 MOST: Final = 20
 LOOKED_THROUGH: Final = 50_000
-NEAR_OFFSET: Final = 50
 
 _PLACE: Final = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)/(?P<partition>\d{1,9})[/@](?P<offset>\d{1,18})")
 _KEY: Final = re.compile(r"(?P<scope>[a-z]+:[^/]+)/(?P<step>[1-7])/(?:ensure|remove)/(?P<generation>\d{1,18})")

@@ -52,10 +52,10 @@ def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
 _CONVERGED: Final = {"level": _LEVEL, "digest": _TEXT, "data_lost?": {"type": "boolean"}}
 
 OUTGOING: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
-    "step.completed": ("a step was brought about", {"step": _STEP, "generation": _COUNT}),
+    "step.completed": ("a step was carried out", {"step": _STEP, "generation": _COUNT}),
     "step.undone": ("a step was removed", {"step": _STEP, "generation": _COUNT}),
     "step.failed": (
-        "a step did not come about",
+        "an attempt of a step failed",
         {
             "step": _STEP,
             "direction": _DIRECTION,
@@ -205,12 +205,12 @@ def _outgoing(type_: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 _PAGE: Final = """\
 # Integration events
 
-What Tenantry tells the rest of the cloud: CloudEvents 1.0, structured mode, JSON, on `tenantry.provisioning`
+What Tenantry publishes for the rest of the cloud: CloudEvents 1.0, structured mode, JSON, on `tenantry.provisioning`
 (`provisioning_topic`), with the tenant id as key. At least once, in the order of the log for each tenant; a
 repetition has the same `id` and the same text. No event holds a person's name or address.
 
 [asyncapi.json](../asyncapi.json) describes every topic with its messages and their schemas, as AsyncAPI 3: what is
-taken in (see also [the wire](wire.md)), what is told, and orders and replies of [provisioners of other
+taken in (see also [the wire](wire.md)), what is published, and orders and replies of [provisioners of other
 teams](../how-to/write-a-provisioner.md). Both are made from the code by `make schemas`.
 
 ## Topics
@@ -228,7 +228,7 @@ teams](../how-to/write-a-provisioner.md). Both are made from the code by `make s
 
 ## The data
 
-Every event has `tenant_id`, `scope` {{`kind`, `key`}} and, from the version on that tells it, `position`: the place
+Every event has `tenant_id`, `scope` {{`kind`, `key`}} and, since the version that added it, `position`: the place
 of the event in the log. Besides:
 
 | type | when | more data |

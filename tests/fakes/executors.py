@@ -8,7 +8,6 @@ a worker that was killed before it could record the outcome.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -57,23 +56,6 @@ Faults = Callable[[Order, Literal["before", "after"]], None]
 
 def no_faults(order: Order, when: Literal["before", "after"]) -> None:
     """All goes well."""
-
-
-@dataclass
-class SeededFaults:
-    """Fails a share of the acts, half of them after the effect; the same seed fails the same ones."""
-
-    seed: int
-    rate: float
-    raised: int = 0
-
-    def __post_init__(self) -> None:
-        self._dice = random.Random(self.seed)  # noqa: S311 - chance that can be repeated
-
-    def __call__(self, order: Order, when: Literal["before", "after"]) -> None:
-        if self._dice.random() < self.rate / 2:
-            self.raised += 1
-            raise Retryable(f"fault {self.raised} of seed {self.seed}, {when} {order.idempotency_key}")
 
 
 @dataclass

@@ -8,7 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,8 +17,6 @@ import pytest
 from tenantry_client.asap import LocalReplays, Refused, Replays, SharedReplays
 
 NOW = 1_800_000_000.0
-
-Make = Callable[[], Replays]
 
 
 class Clock:

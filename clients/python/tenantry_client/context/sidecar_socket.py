@@ -21,7 +21,6 @@ from tenantry_client.context.refusals import STATUS, ContextRefused
 SOCKET: Final = "sidecar.sock"
 AT_LEAST: Final = "Tenancy-At-Least"
 POSITION: Final = "Tenancy-Position"
-LOG: Final = "Tenancy-Log"
 TENANT_KEY: Final = "\0"
 """What a key of a look-up begins with where it is a tenant id, and not a host."""
 TIMEOUT: Final = 2.0
