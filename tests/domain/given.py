@@ -58,6 +58,7 @@ V = TypeVar("V", bound=Value)
 SITE = Scope("site", TENANT)
 JIRA_FAMILY = Scope("family", TENANT, "jira")
 JIRA_SCOPE = Scope("product", TENANT, JIRA)
+APP_SCOPE = Scope("product", TENANT, APP)
 
 
 def made(kind: type[V], content: Mapping[str, Any]) -> V:

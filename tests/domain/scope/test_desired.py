@@ -22,6 +22,7 @@ from domain.scope.steps import (
 )
 from tests.domain.given import (
     APP,
+    APP_SCOPE,
     CATALOG,
     CONFLUENCE,
     DAY,
@@ -41,7 +42,6 @@ from tests.domain.given import (
     of,
 )
 
-APP_SCOPE = Scope("product", TENANT, APP)
 HOUR = timedelta(hours=1)
 
 

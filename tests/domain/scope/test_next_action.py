@@ -36,6 +36,7 @@ from domain.scope.state import (
 from domain.scope.steps import DatabaseSpec, Direction, RoleSpec, Scope, Step, StepSpec
 from tests.domain.given import (
     APP,
+    APP_SCOPE,
     CATALOG,
     CONFLUENCE,
     DAY,
@@ -56,7 +57,6 @@ from tests.domain.given import (
     of,
 )
 
-APP_SCOPE = Scope("product", TENANT, APP)
 SERVICE_SCOPE = Scope("product", TENANT, SERVICE)
 WIKI = (Scope("family", TENANT, CONFLUENCE), Scope("product", TENANT, CONFLUENCE))
 Scopes = dict[Scope, Provisioning]

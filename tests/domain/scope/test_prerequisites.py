@@ -20,6 +20,7 @@ from domain.tenant.events import PurgeStarted
 from tests.domain.driver import Cloud
 from tests.domain.given import (
     APP,
+    APP_SCOPE,
     CATALOG,
     CONFLUENCE,
     JIRA,
@@ -33,7 +34,6 @@ from tests.domain.given import (
 )
 from tests.domain.prerequisites import check_ground, check_undone
 
-APP_SCOPE = Scope("product", TENANT, APP)
 CONFLUENCE_SCOPE = Scope("product", TENANT, CONFLUENCE)
 SERVICE_SCOPE = Scope("product", TENANT, SERVICE)
 
