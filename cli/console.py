@@ -28,7 +28,7 @@ def console(
 ) -> None:
     """Show the installation in a browser: what needs a person, tenants, history, plans, acts.
 
-    Prints an address with a token, for this machine alone; who has it has every role. Behind a proxy that knows people,
+    Prints an address with a token, for this machine alone; its holder has every role. Behind a proxy that knows people,
     their groups give the roles (docs/how-to/console.md).
     """
     if any(find_spec(name) is None for name in ("starlette", "jinja2", "uvicorn")):
