@@ -109,6 +109,20 @@ def test_every_room_is_in_the_wheel_and_under_the_linters() -> None:
     assert set(config["mypy"]["packages"]) == {*PACKAGES, "examples", "benchmarks", "tenantry_client", "tests"}
 
 
+def test_no_file_has_more_than_400_lines_and_no_function_more_than_70() -> None:
+    too_long = []
+    for file in (file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))):
+        text = file.read_text()
+        if (lines := text.count("\n")) > 400:
+            too_long.append(f"{file.relative_to(ROOT)}: {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > 70:
+                    too_long.append(f"{file.relative_to(ROOT)}: {node.name} has {lines} lines")
+    assert too_long == []
+
+
 def test_each_step_of_each_scope_has_an_executor() -> None:
     topology = Topology([Shard(name="eu-1", region="eu", url="")], default_region="eu")
     there = Outside(lambda: psycopg.connect(""), topology, default_catalog(), "tenantry.example", bytes(32))

@@ -39,13 +39,7 @@ from urllib.parse import quote
 from psycopg import errors, sql
 
 from adapters.embedded.account import let_read, let_walk_through, unprivileged_account
-from adapters.embedded.embedded_part import (
-    LOOPBACK,
-    EmbeddedPartFailed,
-    free_port,
-    is_free,
-    refuse_unspeakable,
-)
+from adapters.embedded.embedded_part import LOOPBACK, EmbeddedPartFailed, free_port, is_free, refuse_unspeakable
 from adapters.postgres.connection import LONG, connect
 from adapters.postgres.errors import answering
 from domain.errors import Unavailable

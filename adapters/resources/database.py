@@ -38,15 +38,7 @@ from psycopg import sql
 from adapters.resources import login_role as login_roles
 from adapters.resources.fences import fenced, passed, passing_fence, spec_of, unclaimed
 from adapters.resources.login_role import GRANTEE, Names, role_password
-from adapters.resources.places import (
-    Place,
-    databases_of_ours,
-    group_of,
-    name_of,
-    named,
-    schemas_of_ours,
-    there,
-)
+from adapters.resources.places import Place, databases_of_ours, group_of, name_of, named, schemas_of_ours, there
 from adapters.resources.portions import drop_portion, hand_over_portion
 from adapters.resources.scripts import run_script
 from adapters.resources.topology import OURS, Shard, Topology, close_to_public, reach_role
@@ -340,13 +332,7 @@ class _Found(NamedTuple):
     roles: Sequence[str]
 
 
-def _expect_data(
-    connection: psycopg.Connection,
-    order: Order,
-    names: Names,
-    *,
-    kind: Isolation,
-) -> _Found:
+def _expect_data(connection: psycopg.Connection, order: Order, names: Names, *, kind: Isolation) -> _Found:
     """Pass the fence, then look at what is there, on one way to the server. Raises Permanent where data was made and is
     gone.
 
