@@ -32,6 +32,7 @@ from application.ports.resources import Order
 from application.ports.work_queue import Blocked, WorkItem
 from application.scope_decision import Aim, Decision
 from application.scope_events import (
+    READ_BY_OTHERS,
     cause_of,
     intended,
     is_back,
@@ -74,10 +75,7 @@ from domain.scope.purges import purged_by
 from domain.scope.snapshot import TenantSnapshot, due_of
 from domain.scope.state import (
     Intent,
-    ScopeConverged,
     ScopeEvent,
-    ScopeFailed,
-    ScopeResumed,
     StepBlocked,
     StepCompleted,
     StepFailed,
@@ -261,7 +259,7 @@ class Saga:
     ) -> TenantSnapshot:
         """The scope waits for the release of what stands in its way, and looks again by itself."""
         now = self._clock()
-        decision.unit.blocked.append(Blocked(obstacle, str(decision.scope)))
+        decision.unit.blocked.append(Blocked(obstacle, decision.stream))
         decision.due_again(moved(now, pause))
         desired = desired_state(decision.scope, snapshot, catalog=self._catalog, policy=self._policy, now=now)
         decision.due_again(desired.due_again_at)
@@ -311,7 +309,8 @@ class Saga:
         now = self._clock()
         desired = desired_state(scope, snapshot, catalog=self._catalog, policy=self._policy, now=now)
         in_the_way = blockers(scope, desired, snapshot, catalog=self._catalog)
-        return Aim(desired, in_the_way, origin_of(scope, snapshot, self._catalog), now)
+        origin = origin_of(scope, snapshot, self._catalog)
+        return Aim(desired, in_the_way, origin, cause_of(origin), now)
 
     def _order(self, scope: Scope, snapshot: TenantSnapshot) -> Order:
         intent = snapshot.actual(scope).intent
@@ -338,21 +337,20 @@ class Saga:
 
     def _add(self, decision: Decision, event: ScopeEvent, snapshot: TenantSnapshot) -> TenantSnapshot:
         """Put the event into the turn, wake whom it matters to, and return the snapshot after it."""
-        version = snapshot.actual(decision.scope).version + 1
-        recorded = self._recorded(decision, event, snapshot, stream=str(decision.scope), version=version)
         before = snapshot.actual(decision.scope)
+        recorded = self._recorded(decision, event, snapshot, stream=decision.stream, version=before.version + 1)
         after = provisioning.evolve(before, recorded)
-        decision.after[str(decision.scope)] = after
+        decision.after[decision.stream] = after
         if not leaves_aim(event, before, after):
             decision.aim = None
         snapshot = TenantSnapshot(snapshot.tenant, snapshot.customer, {**snapshot.scopes, decision.scope: after})
-        if isinstance(event, StepCompleted | ScopeConverged | ScopeFailed | ScopeResumed):
+        if isinstance(event, READ_BY_OTHERS):
             # also where no scope waits yet: a product that comes meanwhile has looked before this event
             decision.unit.rescheduled[snapshot.tenant.id] = snapshot.tenant.version
         if decision.scope.kind == "product" and before.level != "open" == after.level:
             decision.opened_after = opened_after(decision.scope, recorded, snapshot, self._catalog)
-        due = made_due(event, before, snapshot, catalog=self._catalog)
-        decision.unit.work_items.extend(WorkItem(str(other), recorded.time) for other in due)
+        for other in made_due(event, before, snapshot, catalog=self._catalog):
+            decision.unit.work_items.append(WorkItem(str(other), recorded.time))
         return snapshot
 
     def _note(self, decision: Decision, event: Passing, snapshot: TenantSnapshot) -> TenantSnapshot:
@@ -364,7 +362,7 @@ class Saga:
         stream = tenants.stream_of(tenant.id)
         noted = self._guarded(decision, event, tenant)
         recorded = self._recorded(decision, noted, snapshot, stream=stream, version=tenant.version + 1)
-        due = [name for name in due_of(tenant, self._catalog) if name != str(decision.scope)]
+        due = [name for name in due_of(tenant, self._catalog) if name != decision.stream]
         decision.unit.work_items.extend(WorkItem(name, recorded.time) for name in due)
         for going in purged_by(event, snapshot):  # nobody may hold them since they were decided on
             actual = snapshot.actual(going)
@@ -375,7 +373,7 @@ class Saga:
         decision.after[stream], decision.aim = after, None
         if after.pending != tenant.pending:
             decision.unit.pending_approvals[tenant.id] = pending_approvals_of(after)
-        return replace(snapshot, tenant=after)
+        return TenantSnapshot(after, snapshot.customer, snapshot.scopes)
 
     def _guarded(self, decision: Decision, event: Passing, tenant: Tenant) -> TenantEvent:
         """The event, counted by the destroy guard; or that it awaits approval, where the budget is used up."""
@@ -389,9 +387,12 @@ class Saga:
     def _recorded(
         self, decision: Decision, event: Event, snapshot: TenantSnapshot, *, stream: str, version: int
     ) -> Recorded:
-        aim = decision.aim
-        origin = aim.origin if aim is not None else origin_of(decision.scope, snapshot, self._catalog)
-        correlation = origin.correlation if origin else str(decision.scope)
-        recorded = Recorded(stream, version, self._new_id(), self._clock(), cause_of(origin), correlation, event)
+        if (aim := decision.aim) is not None:
+            origin, cause = aim.origin, aim.cause
+        else:
+            origin = origin_of(decision.scope, snapshot, self._catalog)
+            cause = cause_of(origin)
+        correlation = origin.correlation if origin else decision.stream
+        recorded = Recorded(stream, version, self._new_id(), self._clock(), cause, correlation, event)
         decision.unit.events.append(recorded)
         return recorded

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+from msgspec import structs
+
 from application.operator_commands import Act, OperatorCommands
 from application.ports.clock import Clock
 from application.ports.resources import Order
@@ -169,11 +171,11 @@ class _Play:
         snapshot = self.snapshots[tenant_id]
         self._note(recorded)
         if recorded.stream == tenants.stream_of(tenant_id):
-            self.snapshots[tenant_id] = replace(snapshot, tenant=tenants.evolve(snapshot.tenant, recorded))
+            self.snapshots[tenant_id] = structs.replace(snapshot, tenant=tenants.evolve(snapshot.tenant, recorded))
         else:
             scope = Scope.parse(recorded.stream)
             after = provisioning.evolve(snapshot.actual(scope), recorded)
-            self.snapshots[tenant_id] = replace(snapshot, scopes={**snapshot.scopes, scope: after})
+            self.snapshots[tenant_id] = structs.replace(snapshot, scopes={**snapshot.scopes, scope: after})
 
     def run(self, due: Iterable[Scope], most: int) -> None:
         """Decide until nothing is due now, of `most` scopes at most."""
@@ -195,9 +197,9 @@ class _Play:
         snapshot = self.snapshots[tenant_id]
         for stream, state in decision.after.items():
             if isinstance(state, Tenant):
-                snapshot = replace(snapshot, tenant=state)
+                snapshot = structs.replace(snapshot, tenant=state)
             elif isinstance(state, Provisioning):
-                snapshot = replace(snapshot, scopes={**snapshot.scopes, Scope.parse(stream): state})
+                snapshot = structs.replace(snapshot, scopes={**snapshot.scopes, Scope.parse(stream): state})
         self.snapshots[tenant_id] = snapshot
         for recorded in decision.unit.events:
             self._note(recorded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from domain.catalog import Catalog
@@ -28,6 +28,9 @@ from domain.scope.state import (
 )
 from domain.scope.steps import RegionResult, Scope, SiteSpec, Step, StepResult
 from domain.stream_name import ObstacleName
+
+READ_BY_OTHERS: Final = (StepCompleted, ScopeConverged, ScopeFailed, ScopeResumed)
+"""The events of a scope that other scopes may wait for."""
 
 
 def verdict_event(
@@ -74,7 +77,7 @@ def leaves_aim(event: ScopeEvent, before: Provisioning, after: Provisioning) -> 
     but for a database that was missing, nor does a convergence to what is there."""
     if isinstance(event, ScopeConverged):
         return event.level in ("open", "closed")
-    is_ensured = isinstance(event, StepStarted | StepCompleted) and event.direction == "ensure"
+    is_ensured = isinstance(event, (StepStarted, StepCompleted)) and event.direction == "ensure"
     return is_ensured and (before.data_missing, before.abandoned) == (after.data_missing, after.abandoned)
 
 

@@ -7,22 +7,23 @@ is an error at the first merge.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import cache, reduce
 from operator import attrgetter
-from typing import Any, Final
+from typing import Annotated, Any, Final, NamedTuple, get_type_hints
+
+from msgspec import Struct
 
 from application.ports.inbox import Discarded, Incoming, KafkaPosition, QuarantinedMessage, WaitingMessage
 from application.ports.work_queue import Blocked, Lease, Reply, WorkItem
 from domain.event import Recorded
 from domain.tenant.guarded import Guarded, PendingApprovals
 
-Rule = Callable[[Any, Any], Any]
-"""What both come to: what is there so far, and what is merged into it."""
 
+class Rule(NamedTuple):
+    """What both come to: what is there so far, and what is merged into it."""
 
-def _by(rule: Rule) -> Mapping[str, Rule]:
-    return {"merge": rule}
+    both: Callable[[Any, Any], Any]
 
 
 def _appended(mine: list[Any], theirs: list[Any]) -> list[Any]:
@@ -31,23 +32,24 @@ def _appended(mine: list[Any], theirs: list[Any]) -> list[Any]:
 
 
 def _earliest(mine: dict[str, int], theirs: dict[str, int]) -> dict[str, int]:
-    return {**mine, **{key: min(version, mine.get(key, version)) for key, version in theirs.items()}}
+    for key, version in theirs.items():
+        mine[key] = min(version, mine.get(key, version))
+    return mine
 
 
 def _counted(mine: dict[Any, int], theirs: dict[Any, int]) -> dict[Any, int]:
     return {**mine, **{key: mine.get(key, 0) + count for key, count in theirs.items()}}
 
 
-APPENDED: Final = _by(_appended)
-EARLIEST: Final = _by(_earliest)
-COUNTED: Final = _by(_counted)
-LATEST: Final = _by(lambda mine, theirs: {**mine, **theirs})
-GUARDED: Final = _by(lambda mine, theirs: theirs.and_also(mine))
-ADDED: Final = _by(lambda mine, theirs: mine + theirs)
+APPENDED: Final = Rule(_appended)
+EARLIEST: Final = Rule(_earliest)
+COUNTED: Final = Rule(_counted)
+LATEST: Final = Rule(lambda mine, theirs: {**mine, **theirs})
+GUARDED: Final = Rule(lambda mine, theirs: theirs.and_also(mine))
+ADDED: Final = Rule(lambda mine, theirs: mine + theirs)
 
 
-@dataclass(slots=True)
-class UnitOfWork:
+class UnitOfWork(Struct):
     """One transaction.
 
     `duplicates` counts repeats by (source, id); `waited` names whom the waiting room lets go; `released` numbers
@@ -60,59 +62,67 @@ class UnitOfWork:
     `live_products` by how many the products grow that are active on a tenant that is not destroyed.
     """
 
-    events: list[Recorded] = field(default_factory=list, metadata=APPENDED)
-    positions: list[KafkaPosition] = field(default_factory=list, metadata=APPENDED)
-    incoming: list[Incoming] = field(default_factory=list, metadata=APPENDED)
-    duplicates: dict[tuple[str, str], int] = field(default_factory=dict, metadata=COUNTED)
-    waiting: list[WaitingMessage] = field(default_factory=list, metadata=APPENDED)
-    waited: list[tuple[str, str]] = field(default_factory=list, metadata=APPENDED)
-    quarantined: list[QuarantinedMessage] = field(default_factory=list, metadata=APPENDED)
-    released: list[int] = field(default_factory=list, metadata=APPENDED)
-    discarded: list[Discarded] = field(default_factory=list, metadata=APPENDED)
-    customer_tenants: list[tuple[str, str]] = field(default_factory=list, metadata=APPENDED)
-    work_items: list[WorkItem] = field(default_factory=list, metadata=APPENDED)
-    leases: list[Lease] = field(default_factory=list, metadata=APPENDED)
-    kept: list[Lease] = field(default_factory=list, metadata=APPENDED)
-    renewals: list[tuple[Lease, datetime]] = field(default_factory=list, metadata=APPENDED)
-    blocked: list[Blocked] = field(default_factory=list, metadata=APPENDED)
-    unblocked: list[str] = field(default_factory=list, metadata=APPENDED)
-    replies: list[Reply] = field(default_factory=list, metadata=APPENDED)
-    grown: list[str] = field(default_factory=list, metadata=APPENDED)
-    rescheduled: dict[str, int] = field(default_factory=dict, metadata=EARLIEST)
-    unmoved: dict[str, int] = field(default_factory=dict, metadata=EARLIEST)
-    guarded: Guarded | None = field(default=None, metadata=GUARDED)
-    pending_approvals: dict[str, PendingApprovals | None] = field(default_factory=dict, metadata=LATEST)
-    live_products: int = field(default=0, metadata=ADDED)
+    events: Annotated[list[Recorded], APPENDED] = []
+    positions: Annotated[list[KafkaPosition], APPENDED] = []
+    incoming: Annotated[list[Incoming], APPENDED] = []
+    duplicates: Annotated[dict[tuple[str, str], int], COUNTED] = {}
+    waiting: Annotated[list[WaitingMessage], APPENDED] = []
+    waited: Annotated[list[tuple[str, str]], APPENDED] = []
+    quarantined: Annotated[list[QuarantinedMessage], APPENDED] = []
+    released: Annotated[list[int], APPENDED] = []
+    discarded: Annotated[list[Discarded], APPENDED] = []
+    customer_tenants: Annotated[list[tuple[str, str]], APPENDED] = []
+    work_items: Annotated[list[WorkItem], APPENDED] = []
+    leases: Annotated[list[Lease], APPENDED] = []
+    kept: Annotated[list[Lease], APPENDED] = []
+    renewals: Annotated[list[tuple[Lease, datetime]], APPENDED] = []
+    blocked: Annotated[list[Blocked], APPENDED] = []
+    unblocked: Annotated[list[str], APPENDED] = []
+    replies: Annotated[list[Reply], APPENDED] = []
+    grown: Annotated[list[str], APPENDED] = []
+    rescheduled: Annotated[dict[str, int], EARLIEST] = {}
+    unmoved: Annotated[dict[str, int], EARLIEST] = {}
+    guarded: Annotated[Guarded | None, GUARDED] = None
+    pending_approvals: Annotated[dict[str, PendingApprovals | None], LATEST] = {}
+    live_products: Annotated[int, ADDED] = 0
 
     @property
     def is_empty(self) -> bool:
-        return not any(getattr(self, name) for name in _rules(type(self)))
+        return not any(_form_of(type(self)).contents(self))
 
-    def merge(self, other: UnitOfWork) -> None:
-        """Take over everything of the other unit, each field by its rule."""
-        rules = _rules(type(self))
-        for (name, rule), theirs in zip(rules.items(), attrgetter(*rules)(other), strict=True):
-            if theirs:
-                setattr(self, name, rule(getattr(self, name), theirs))
+    def merge(self, *others: UnitOfWork) -> None:
+        """Take over everything of the other units, each field by its rule."""
+        form = _form_of(type(self))
+        columns = zip(*map(form.contents, others), strict=True)  # none, where there are no others
+        for (name, rule), contents in zip(form.rules.items(), columns, strict=False):
+            if any(contents):
+                setattr(self, name, reduce(rule.both, filter(None, contents), getattr(self, name)))
 
 
 def merged(units: Iterable[UnitOfWork]) -> UnitOfWork:
     """One unit of all of them, in their order; work that several of them ask for is asked for once."""
     whole = UnitOfWork()
-    for unit in units:
-        whole.merge(unit)
+    whole.merge(*units)
     whole.work_items = list(dict.fromkeys(whole.work_items))
     return whole
 
 
-_RULES: Final[dict[type[UnitOfWork], Mapping[str, Rule]]] = {}
+class _Form(NamedTuple):
+    """The rule of each field, and what gets all of them at once."""
+
+    rules: Mapping[str, Rule]
+    contents: Callable[[UnitOfWork], tuple[Any, ...]]
 
 
-def _rules(unit: type[UnitOfWork]) -> Mapping[str, Rule]:
-    """The rule of each field, looked up once."""
-    if (known := _RULES.get(unit)) is not None:
-        return known
-    without = [each.name for each in fields(unit) if "merge" not in each.metadata]
-    if without:
-        raise TypeError(f"{unit.__name__}.{without[0]} has no rule for a merge: give it one in its metadata")
-    return _RULES.setdefault(unit, {each.name: each.metadata["merge"] for each in fields(unit)})
+@cache
+def _form_of(unit: type[UnitOfWork]) -> _Form:
+    hints = get_type_hints(unit, include_extras=True)
+    rules = {
+        name: rule
+        for name in unit.__struct_fields__
+        for rule in getattr(hints[name], "__metadata__", ())
+        if isinstance(rule, Rule)
+    }
+    if without := [name for name in unit.__struct_fields__ if name not in rules]:
+        raise TypeError(f"{unit.__name__}.{without[0]} has no rule for a merge: give it one in its annotation")
+    return _Form(rules, attrgetter(*rules))

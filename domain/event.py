@@ -10,10 +10,10 @@ The type checker watches over what our own code makes; what is read from the log
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from typing import Any, ClassVar, Literal, Self, dataclass_transform
+from typing import Any, ClassVar, Final, Literal, Self, dataclass_transform
 from uuid import UUID
 
 import msgspec
@@ -32,7 +32,8 @@ def stored_as(name: str, *, default: Any = msgspec.NODEFAULT) -> Any:
 def added_in(schema: int, *, default: Any) -> Any:
     """A field that schema version `schema` of the event (or cause) adds, in it or in a value inside it.
 
-    It is written only where it is not `default`: an event without it stays one of the schema before.
+    It is written only where it is not `default`: an event without it stays one of the schema before. The default is
+    None, False, 0 or empty.
     """
     return _Omitted(schema, default)
 
@@ -48,18 +49,42 @@ class _Omitted(Struct, frozen=True):
 
 
 class _ValueMeta(msgspec.StructMeta):
-    """Fields are named where a value is made; those that are not always written are listed in the class."""
+    """Fields are named where a value is made; those that are not always written are listed in the class.
+
+    msgspec leaves a field out (`omit_defaults`) where it holds the very object that is its default, and never one whose
+    default a factory makes. So every default that is written is made by a factory.
+    """
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any) -> Any:
         found = {key: each for key, each in namespace.items() if isinstance(each, _Omitted)}
+        for key, each in found.items():
+            if each.default not in _SINGLE:
+                raise TypeError(f"{name}.{key}: two objects may equal its default; let it be None, False, 0 or empty")
+        fields = namespace.get("__annotations__", {})
         inherited = {key: each for base in reversed(bases) for key, each in getattr(base, OMITTED, {}).items()}
-        namespace |= {key: each.default for key, each in found.items()}
+        namespace |= {
+            key: each.default if isinstance(each, _Omitted) else _always_written(each)
+            for key, each in namespace.items()
+            if key in fields and "ClassVar" not in str(fields[key])
+        }
         namespace[OMITTED] = inherited | {key: (each.schema, each.default) for key, each in found.items()}
         return super().__new__(mcs, name, bases, namespace, kw_only=True, **config)
 
 
+def _always_written(default: Any) -> Any:
+    """A field that is written also where it holds its default."""
+    field = default if isinstance(default, type(msgspec.field())) else msgspec.field(default=default)
+    if field.default is msgspec.NODEFAULT:
+        return field
+    return msgspec.field(name=field.name, default_factory=lambda: field.default)
+
+
+_SINGLE: Final = (None, False, 0, "", ())
+"""Values of which Python has one object each."""
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(stored_as, added_in, omitted))
-class Value(Struct, metaclass=_ValueMeta, frozen=True, forbid_unknown_fields=True, gc=False):
+class Value(Struct, metaclass=_ValueMeta, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A frozen value of the domain, compared by its content. It is in no cycle: the garbage collector skips it."""
 
 
@@ -83,39 +108,43 @@ def fields_of(model: type[Event] | type[Cause]) -> dict[str, int]:
     return {".".join(stored): schema for stored, schema in found.items()}
 
 
-@cache
-def _added_fields(model: type[Value]) -> tuple[tuple[Path, int, Any], ...]:
-    """Path, schema version and default of each field that was added to the model, or to a value inside it."""
-    return tuple((field.path, field.schema, field.default) for field in fields_inside(model) if field.schema > 1)
-
-
 def newest_schema(model: type[Event] | type[Cause]) -> int:
     """The newest schema version of it that this version of Tenantry reads."""
-    oldest = model.SCHEMA_VERSION if issubclass(model, Event) else 1
-    return max([oldest, *(schema for _, schema, _ in _added_fields(model))])
+    return max([_oldest_schema(model), *(field.schema for field in fields_inside(model))])
 
 
 def schema_of(value: Event | Cause) -> int:
     """The oldest schema version that holds all that this event (or cause) says: the one that it is written in."""
-    oldest = value.SCHEMA_VERSION if isinstance(value, Event) else 1
-    added = _added_fields(type(value))
-    if not added:
-        return oldest
-    return max([oldest, *(schema for path, schema, default in added if _says_more(value, path, default))])
+    return max(_oldest_schema(type(value)), _schema_within(value))
 
 
-def _says_more(value: Value, path: Path, default: object) -> bool:
-    return any(each != default for each in _values_at(value, path))
+def _oldest_schema(model: type[Event] | type[Cause]) -> int:
+    return model.SCHEMA_VERSION if issubclass(model, Event) else 1
 
 
-def _values_at(node: Any, path: Path) -> Iterator[Any]:
-    if not path:
-        yield node
-    elif path[0] == "*":
-        for each in node.values() if isinstance(node, Mapping) else node or ():
-            yield from _values_at(each, path[1:])
-    elif hasattr(node, path[0]):
-        yield from _values_at(getattr(node, path[0]), path[1:])
+def _schema_within(node: object) -> int:
+    """The newest schema of the added fields that say something, in the value or in those inside it."""
+    if isinstance(node, Value):
+        newest = 1
+        added, inner = _added_fields(type(node))
+        for name, schema, default in added:
+            if schema > newest and getattr(node, name) != default:
+                newest = schema
+        for name in inner:
+            newest = max(newest, _schema_within(getattr(node, name)))
+        return newest
+    if isinstance(node, Mapping):
+        node = tuple(node.values())
+    return max(map(_schema_within, node), default=1) if isinstance(node, tuple) else 1
+
+
+@cache
+def _added_fields(model: type[Value]) -> tuple[tuple[tuple[str, int, Any], ...], tuple[str, ...]]:
+    """Name, schema version and default of each field that was added to the model; and which of its fields may hold
+    values with such fields."""
+    added = [field for field in fields_inside(model) if field.schema > 1]
+    own = tuple((field.path[0], field.schema, field.default) for field in added if len(field.path) == 1)
+    return own, tuple(dict.fromkeys(field.path[0] for field in added if len(field.path) > 1))
 
 
 Channel = Literal["terminal", "console"]

@@ -40,8 +40,6 @@ class FieldInside(NamedTuple):
     annotation: object
     schema: int = 1
     default: object = None
-    is_omitted: bool = False
-    """Not written where it holds its default."""
 
     def inside(self, outer: FieldInside, path: Path) -> FieldInside:
         """The same field, as it is found at that path of a field of another model."""
@@ -62,7 +60,8 @@ def personal_paths(model: Model) -> tuple[Path, ...]:
 
 def says_of_persons(value: Struct) -> bool:
     """Whether a personal field of the value, or of one inside it, holds anything."""
-    return any(_holds(value, path) for path in _personal_attributes(type(value)))
+    paths = _personal_attributes(type(value))
+    return bool(paths) and any(_holds(value, path) for path in paths)
 
 
 @cache
@@ -111,7 +110,7 @@ def _fields_of_struct(model: type[Struct]) -> Iterator[FieldInside]:
         yield FieldInside((model.__struct_config__.tag_field,), (model.__struct_config__.tag_field,), str)
     for name, stored in zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True):
         schema, default = omitted.get(name, (1, None))
-        yield FieldInside((name,), (stored,), annotations[name], schema, default, name in omitted)
+        yield FieldInside((name,), (stored,), annotations[name], schema, default)
 
 
 def _fields_of_model(model: type[BaseModel]) -> Iterator[FieldInside]:

@@ -33,7 +33,7 @@ class ColouredScratchRecorded(Event):
     TOPIC: ClassVar[str] = "tenantry.scratch-recorded"
     tenant_id: str
     parts: tuple[WiderScratchPart, ...] = ()
-    colour: str = added_in(2, default="grey")
+    colour: str = added_in(2, default="")
 
 
 OLDER: Final = EventRegistry([*REGISTRY, EventEntry(ScratchRecorded, ignored="a scratch event")])

@@ -33,12 +33,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from adapters.outage import Outage
 from application.ports.clock import Clock
@@ -314,12 +314,12 @@ class Provisioner:
                 decision = self._saga.outcome(each.order, each.result, snapshot, draining=left_to_others, budget=budget)
                 self._see_through(decision, taken)
                 decisions.append((each, decision, decision.under(each.lease)))
-            elif fans_out(each):
+            elif (scope := scopes.get(each)) is None:
                 decisions.append((each, None, fan_out(each, self._saga, self._log, now=self._clock())))
-            elif unknown := self._saga.unknown_among(snapshots[scopes[each].tenant_id]):
+            elif unknown := self._saga.unknown_among(snapshots[scope.tenant_id]):
                 decisions.append((each, None, put_off(each, unknown, now=self._clock())))
             else:
-                decision = self._saga.take(scopes[each], snapshots[scopes[each].tenant_id], budget=budget)
+                decision = self._saga.take(scope, snapshots[scope.tenant_id], budget=budget)
                 self._see_through(decision, taken)
                 decisions.append((each, decision, decision.under(each)))
         return decisions
@@ -343,7 +343,7 @@ class Provisioner:
         if full:
             decision.order = None
             slot = self._timetables.slot(full, self._clock(), runs_for=ages_of(self._effects.under_way))
-            decision.unit.work_items.append(WorkItem(str(decision.scope), slot))
+            decision.unit.work_items.append(WorkItem(decision.stream, slot))
         else:
             taken.update(bulkheads)
 

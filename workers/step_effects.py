@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from application.ports.measures import measure
 from application.ports.resources import FOREIGN, Order
@@ -19,8 +20,7 @@ HANGS_AFTER_SECONDS = 5.0
 """An effect that has run for so long is named by `status`; of a shorter time-out, half of it."""
 
 
-@dataclass(slots=True, eq=False)
-class StepEffect:
+class StepEffect(Struct, eq=False, gc=False):
     """An effect under way, in its bulkheads; `since` is when it was decided."""
 
     lease: Lease
@@ -32,8 +32,7 @@ class StepEffect:
     """How long it took; None while it runs, and where it took too long."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StepOutcome:
+class StepOutcome(Struct, frozen=True, eq=False, gc=False):
     """An effect that ended: with a result, with None after a removal, or with the error."""
 
     lease: Lease

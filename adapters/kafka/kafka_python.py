@@ -35,6 +35,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from adapters.kafka.group_consumer import GroupConsumer, Key, key_of, log_failed_commit, logged
 from adapters.kafka.ports import (
     LARGEST_MESSAGE_BYTES,
+    LONGEST_FETCH_MS,
     SESSION,
     BrokerUnreachable,
     GroupSession,
@@ -95,7 +96,7 @@ class KafkaPythonConsumer(GroupConsumer):
                 metadata_max_age_ms=5_000,  # how soon new partitions and recreated topics are seen
                 reconnect_backoff_max_ms=LONGEST_BACKOFF_MS,
                 max_partition_fetch_bytes=2 * 2**20,  # a larger message comes all the same, alone
-                fetch_max_wait_ms=100,
+                fetch_max_wait_ms=LONGEST_FETCH_MS,
                 isolation_level="read_committed",
             )
         self._kafka.subscribe(topics=self._topics, listener=_Listener(self._given_by_group))

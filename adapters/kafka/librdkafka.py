@@ -9,7 +9,7 @@ from uuid import UUID
 
 from confluent_kafka import KafkaError
 
-from adapters.kafka.ports import Message, Partition
+from adapters.kafka.ports import LONGEST_FETCH_MS, Message, Partition
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def consumer_settings(bootstrap: str, group: str) -> dict[str, Any]:
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",  # "earliest" would hide a position that Kafka does not have
         "max.partition.fetch.bytes": 2 * 2**20,  # a larger message comes all the same, alone
-        "fetch.wait.max.ms": 100,
+        "fetch.wait.max.ms": LONGEST_FETCH_MS,
         "queued.max.messages.kbytes": 32 * 2**10,  # fetched ahead; the rest of a worker needs memory, too
         "check.crcs": True,
     }

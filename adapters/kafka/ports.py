@@ -201,6 +201,14 @@ class GroupSession:
 
 SESSION: Final = GroupSession()
 
+LONGEST_FETCH_MS: Final = 30
+"""How long the broker holds a fetch for which it has no message.
+
+Apache Kafka answers as soon as one comes. The embedded broker looks only now and then until this time is over: of
+messages that came 20 a second, half were there after 28 ms with 100 ms here, after 17 with 50, 13 with 30, 11 with 20.
+A consumer that gets nothing takes 3.8 % of a core with 100 ms, 5.3 % with 30, 6 % with 20. Under load nothing is held.
+"""
+
 
 def knock(bootstrap: str, seconds: float) -> None:
     """Wait until a broker listens at one of the addresses; raises BrokerUnreachable after `seconds`."""

@@ -73,14 +73,15 @@ class PostgresEventLog:
     def record(self, recording: UnitOfWork) -> None:
         """See `EventLog.record`. Raises Unavailable for an event that a live worker cannot read (upgrade_gate.py)."""
         self._gate.check(recording.events)
+        encrypted_for = [self.mapper.subject_of(recorded.event) for recorded in recording.events]
         self._keys.prefetch(
             subjects={
-                *self.mapper.encrypted_subjects(recording.events),
+                *(subject for subject in encrypted_for if subject is not None),
                 *(tenants.stream_of(waiting.tenant_id) for waiting in recording.waiting),
                 *(message.subject for message in recording.quarantined),
             }
         )
-        stored = [self.mapper.to_stored_event(recorded) for recorded in recording.events]
+        stored = list(map(self.mapper.to_stored, recording.events, encrypted_for))
         bodies: dict[int, str] = {}
         for waiting in recording.waiting:
             place = _place_of_body(waiting.digest)

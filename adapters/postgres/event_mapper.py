@@ -12,7 +12,7 @@ are encrypted with the key of the customer they belong to, bound to stream, vers
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -30,7 +30,7 @@ from domain.event import Cause, Event, Recorded, schema_of
 from domain.event_registry import REGISTRY, EventRegistry
 from domain.personal import FORGOTTEN, Path, personal_paths, replace_personal, says_of_persons
 from domain.scope.state import StepCompleted
-from domain.stored_form import ENCODER, as_json, as_stored, decoder
+from domain.stored_form import ENCODER, as_json, decoder
 
 ENCRYPTED_MARK = b'"v1.'
 """What every encrypted text begins with: a state without it holds none."""
@@ -78,21 +78,36 @@ class EventMapper(Mapper[str]):
 
     def to_stored_event(self, domain_event: Recorded) -> StoredEvent:  # type: ignore[override]
         """The event in the library's form, personal fields encrypted."""
+        return self.to_stored(domain_event, self.subject_of(domain_event.event))
+
+    def to_stored(self, domain_event: Recorded, subject: str | None) -> StoredEvent:
+        """As `to_stored_event`, where `subject_of` has told the subject."""
         event = domain_event.event
-        if type(event) not in self.registry:
-            raise UnreadableEvent(problem("event-unregistered", name=type(event).__name__))
         state = _State(
             schema_of(event),
             domain_event.id,
             domain_event.time,
-            as_stored(domain_event.cause),
+            domain_event.cause,
             domain_event.correlation,
-            self._encrypted(domain_event) if holds_persons(event) else as_stored(event),
+            event if subject is None else self._encrypted(domain_event, subject),
         )
         return StoredEvent(domain_event.stream, domain_event.version, event.TOPIC, ENCODER.encode(state))
 
-    def _encrypted(self, recorded: Recorded) -> dict[str, Any]:
-        event, subject = recorded.event, _subject(self.registry, recorded.event)
+    def subject_of(self, event: Event) -> str | None:
+        """The owner of the key that encrypts the event; None where it holds nothing of a person.
+
+        Raises UnreadableEvent for an event that this version does not know.
+        """
+        if type(event) not in self.registry:
+            raise UnreadableEvent(problem("event-unregistered", name=type(event).__name__))
+        if not holds_persons(event):
+            return None
+        subject = self.registry[type(event)].subject
+        assert subject is not None, "the registry demands it"
+        return subject(event)
+
+    def _encrypted(self, recorded: Recorded, subject: str) -> dict[str, Any]:
+        event = recorded.event
         place = _place(recorded.stream, recorded.version)
         return replace_personal(
             as_json(event),
@@ -135,10 +150,6 @@ class EventMapper(Mapper[str]):
     def _decrypted(self, value: str, stream: str, version: int, path: str) -> str:
         plain = self._keys.decrypt(value, f"{_place(stream, version)}/{path}")
         return FORGOTTEN if plain is None else plain.decode()
-
-    def encrypted_subjects(self, events: Iterable[Recorded]) -> set[str]:
-        """Whose keys the events will be encrypted with: for one query ahead of a batch."""
-        return {_subject(self.registry, recorded.event) for recorded in events if holds_persons(recorded.event)}
 
     def _unreadable(self, stream: str, version: int, topic: str, state: bytes, error: Exception) -> UnreadableEvent:
         """What the bytes of a known topic come to that do not fit: those of a newer schema, or damaged ones."""
@@ -186,10 +197,3 @@ def holds_persons(event: Event) -> bool:
 
 def _place(stream: str, version: int) -> str:
     return f"{stream}/{version}"
-
-
-def _subject(registry: EventRegistry, event: Event) -> str:
-    """The owner of the key that encrypts the event."""
-    subject = registry[type(event)].subject
-    assert subject is not None, "the registry demands it"
-    return subject(event)

@@ -51,8 +51,9 @@ class VersionConflict(IntegrityError):
 class Recorder(PostgresApplicationRecorder):
     """`insert_events(stored_events, recording=...)` commits a UnitOfWork's other rows in the same transaction.
 
-    Raises VersionConflict or DuplicateIncoming (unit_of_work.py), both the library's IntegrityError. A write of our own
-    that had landed before the connection broke is neither: it is found, and its positions are returned.
+    The positions of the events of a UnitOfWork are not returned: no caller reads them. Raises VersionConflict or
+    DuplicateIncoming (unit_of_work.py), both the library's IntegrityError. A write of our own that had landed before
+    the connection broke is neither: it is found, and its positions are returned.
     """
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
@@ -80,18 +81,17 @@ class Recorder(PostgresApplicationRecorder):
 
     def _insert(
         self, stored_events: Sequence[StoredEvent], recording: UnitOfWork | None, bodies: Mapping[int, str]
-    ) -> list[int]:
+    ) -> list[int] | None:
         if recording is None:
             return self._append_alone(stored_events)
         with self.datastore.transaction(commit=True) as curs:
             write_rows(curs, recording, bodies)
-            return self._append(curs, stored_events)
+            self._append(curs, stored_events)
+        return None
 
-    def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> list[int]:
-        if not stored_events:
-            return []
-        curs.execute(_APPEND, _columns(stored_events), prepare=True)
-        return [row["notification_id"] for row in curs.fetchall()]
+    def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> None:
+        if stored_events:
+            curs.execute(_APPEND, _columns(stored_events), prepare=True)
 
     def _append_alone(self, stored_events: Sequence[StoredEvent]) -> list[int]:
         """One statement is a transaction by itself, and goes straight through libpq: what psycopg and the library put
@@ -153,9 +153,10 @@ _INTO: Final = (
     b" INSERT INTO stored_events (originator_id, originator_version, topic, state)"
     b" SELECT e.stream, e.version, e.topic, e.state FROM taken, " % APPEND_LOCK
 )
-_RETURNING: Final = b" AS e (stream, version, topic, state) RETURNING notification_id"
+_ROWS: Final = b" AS e (stream, version, topic, state)"
+_RETURNING: Final = _ROWS + b" RETURNING notification_id"
 
-_APPEND: Final = _INTO + b"unnest(%b::text[], %b::bigint[], %b::text[], %b::bytea[])" + _RETURNING
+_APPEND: Final = _INTO + b"unnest(%b::text[], %b::bigint[], %b::text[], %b::bytea[])" + _ROWS
 _ALONE: Final = {
     b"tenantry_append": _INTO + b"unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[])" + _RETURNING,
     b"tenantry_append_one": _INTO + b"(VALUES ($1::text, $2::bigint, $3::text, $4::bytea))" + _RETURNING,

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, Protocol
+
+from msgspec import Struct
 
 from domain.customer import Customer
 from domain.drift import Look, Thing
@@ -27,8 +28,7 @@ FOREIGN: Final = "foreign"
 """The bulkhead of all provisioners of other teams together: several that are dead leave threads for us."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True, gc=False):
     """One effect to bring about.
 
     `created_generations`: each part of the step that is perhaps there, and the generation it is named after; for a

@@ -32,8 +32,7 @@ class WorkItem(Struct, frozen=True):
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True, gc=False):
     """A scope claimed by a worker, with the rows of the work queue that it answers."""
 
     scope: str

@@ -142,13 +142,23 @@ def dependents(scope: Scope, snapshot: Snapshot, *, catalog: Catalog) -> tuple[S
     They stand on it; or it stands on them, for a removal goes the other way; or they stand beside it on a prerequisite
     that failed, which it keeps from being undone; or they are the family of such a product.
     """
+    return _near(scope, snapshot, catalog, kinds=_EVERY_KIND)
+
+
+def _near(scope: Scope, snapshot: Snapshot, catalog: Catalog, *, kinds: Collection[ScopeKind]) -> tuple[Scope, ...]:
+    """As `dependents`; only those of `kinds` are looked for. Families are found by their products."""
     products = [key for key in snapshot.tenant.products if key in catalog]
-    everything = (Scope("site", scope.tenant_id), *_with_families(scope.tenant_id, products, catalog))
+    everything: tuple[Scope, ...] = tuple(Scope("product", scope.tenant_id, key) for key in products)
+    if kinds != _PRODUCTS:
+        everything = (Scope("site", scope.tenant_id), *_with_families(scope.tenant_id, products, catalog))
+    others = tuple(each for each in everything if each != scope)
+    if not others:
+        return ()
     near = {found for _, found in prerequisites(scope, catalog)}
     bases = {scope, *_kept_by(scope, snapshot, catalog)}
-    near.update(each for each in everything if _stands_on_one_of(each, bases, catalog))
+    near.update(each for each in others if _stands_on_one_of(each, bases, catalog))
     near.update([_family(each, catalog) for each in (scope, *near) if each.kind == "product" and each.key in catalog])
-    return tuple(other for other in everything if other in near and other != scope)
+    return tuple(other for other in others if other in near)
 
 
 def _stands_on_one_of(scope: Scope, bases: Collection[Scope], catalog: Catalog) -> bool:
@@ -219,25 +229,31 @@ def made_due(event: ScopeEvent, before: Provisioning, snapshot: Snapshot, *, cat
     """The dependents that may wait for this event, or whose desired state may change by it."""
     kinds = _kinds_due(event, before)
     if isinstance(event, ScopeConverged) and not before.has_converged and _kept_by(event.scope, snapshot, catalog):
-        kinds = tuple(SCOPE_STEPS)
+        kinds = _EVERY_KIND
     if not kinds:
         return ()
-    return tuple(each for each in dependents(event.scope, snapshot, catalog=catalog) if each.kind in kinds)
+    found = _near(event.scope, snapshot, catalog, kinds=kinds)
+    return tuple(each for each in found if each.kind in kinds)
 
 
-def _kinds_due(event: ScopeEvent, before: Provisioning) -> Collection[ScopeKind]:
+_EVERY_KIND: Final[tuple[ScopeKind, ...]] = tuple(SCOPE_STEPS)
+_PRODUCTS: Final[tuple[ScopeKind, ...]] = ("product",)
+
+
+def _kinds_due(event: ScopeEvent, before: Provisioning) -> tuple[ScopeKind, ...]:
     match event:
         case StepCompleted(direction="ensure"):
             waiting = _WAIT_FOR.get((event.kind, event.step), ())
-            if before.steps[event.step].result is None:  # there for the first time: they have waited for it alone, or
-                return [kind for kind in waiting if _stands_on_only(kind, event.kind)] or waiting  # for these as well
-            return waiting
+            if before.steps[event.step].result is not None:
+                return waiting
+            # there for the first time: they have waited for it alone, or for these as well
+            return tuple(kind for kind in waiting if _stands_on_only(kind, event.kind)) or waiting
         case ScopeConverged(kind="product", purge=None, level="retained" | "absent"):
             return ("family", *_LIVE_AFTER["product"])  # a family is as high as its products
         case ScopeConverged(purge=None):
             return _LIVE_AFTER[event.kind]
         case StepCompleted() | ScopeConverged() | ScopeFailed() | ScopeResumed():
-            return tuple(SCOPE_STEPS)
+            return _EVERY_KIND
         case _:
             return ()
 

@@ -13,10 +13,12 @@ since: what is activated meanwhile waits for the removal, and then begins anew.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from domain.catalog import Catalog
 from domain.policy import Policy
@@ -49,8 +51,7 @@ from domain.tenant.state import Attributes, Tenant, is_awaiting_approval
 from domain.times import moved
 
 
-@dataclass(frozen=True)
-class DesiredState:
+class DesiredState(Struct, frozen=True, dict=True):
     """A scope's level and its steps; `wake_at` is when time alone will change it.
 
     `awaited` says what must come first: an approval, where the destroy guard holds what time has brought about, or that
@@ -70,7 +71,7 @@ class DesiredState:
     @cached_property
     def digest(self) -> str:
         """Of level, pin, steps and purge. Made when it is first asked for: most decisions do without."""
-        step_texts = tuple((int(step), to_json(spec).decode()) for step, spec in sorted(self.steps.items()))
+        step_texts = tuple((int(step), to_json(spec)) for step, spec in sorted(self.steps.items()))
         return digest_of(self.level, self.pin, step_texts, self.purge)
 
 

@@ -13,10 +13,10 @@ different steps are ensured in the order 1 to 7, unwanted ones removed in the or
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from domain.catalog import Catalog
@@ -38,8 +38,7 @@ from domain.scope.steps import (
 from domain.tenant.events import Passing
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True, gc=False):
     """Record the intent, then bring its effect about."""
 
     step: Step
@@ -48,23 +47,20 @@ class Start:
     compensating: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Execute:
+class Execute(Struct, frozen=True, gc=False):
     """Bring about the effect of an intent that is recorded already."""
 
     intent: Intent
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True, gc=False):
     """For `on` (a text for people), or until a time; the release of it makes the scope due."""
 
     on: str
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Converge:
+class Converge(Struct, frozen=True, gc=False):
     """Record that the actual state equals the desired state; `purge` is the one that it has gone through."""
 
     level: Level
@@ -72,38 +68,33 @@ class Converge:
     purge: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(Struct, frozen=True, gc=False):
     """Record that this desired state is not tried any more."""
 
     step: Step
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class PutOnHold:
+class PutOnHold(Struct, frozen=True, gc=False):
     """Record that an operator must look."""
 
     step: Step
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Struct, frozen=True, gc=False):
     """Record that a failed scope is tried again."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RecordDecision:
+class RecordDecision(Struct, frozen=True, gc=False):
     """Record in the tenant's stream, at the version that was decided on, what time has brought about."""
 
     event: Passing
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(Struct, frozen=True, gc=False):
     """All is as it should be, until `wake_at`."""
 
     due_again_at: datetime | None = None
@@ -116,8 +107,7 @@ NEXT_ATTEMPT: Final = "the next attempt"
 Action = RecordDecision | Start | Execute | Wait | Converge | Fail | PutOnHold | Resume | Nothing
 
 
-@dataclass(frozen=True, slots=True)
-class Blockers:
+class Blockers(Struct, frozen=True, gc=False):
     """What the scope's neighbours stand in the way of: a text for each, None where the way is free."""
 
     before_ensuring: str | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from domain.catalog import Catalog
 from domain.customer import Customer
@@ -14,8 +15,7 @@ from domain.tenant import state as tenants
 from domain.tenant.state import Tenant
 
 
-@dataclass(frozen=True, slots=True)
-class TenantSnapshot:
+class TenantSnapshot(Struct, frozen=True, gc=False):
     """All there is to know about one tenant: what decisions about its scopes are made from."""
 
     tenant: Tenant

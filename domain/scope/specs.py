@@ -16,6 +16,8 @@ from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar, cast
 
+import msgspec
+
 from domain.event import Value
 from domain.scope.steps import Level
 
@@ -38,11 +40,14 @@ kept: Final = cast("_Kept", lru_cache(maxsize=KEPT_SPECS)(_made))
 
 
 @lru_cache(maxsize=10_000)
-def digest_of(level: Level, pin: str | None, step_texts: tuple[tuple[int, str], ...], purge: int | None) -> str:
+def digest_of(level: Level, pin: str | None, step_texts: tuple[tuple[int, bytes], ...], purge: int | None) -> str:
     """Names the desired state. Nearly every decision asks for one that was asked for a moment ago, so it is made once.
 
     Kept by the specs' texts: two that are equal may be told apart there (a time in two zones), and in other processes.
     """
-    steps = {step: json.loads(spec) for step, spec in step_texts}
+    steps = {step: msgspec.json.decode(spec) for step, spec in step_texts}
     content = [level, pin, steps] if purge is None else [level, pin, steps, purge]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(_sorted_text(content).encode()).hexdigest()[:32]
+
+
+_sorted_text: Final = json.JSONEncoder(sort_keys=True).encode

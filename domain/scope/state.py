@@ -8,11 +8,11 @@ stream at its intent: it fences out workers that slept, and is part of the names
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from msgspec import field
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from domain.event import Event, Folded, Origin, Recorded, added_in, omitted, origin_of, stored_as
 from domain.scope.steps import Direction, Level, Scope, Step, StepResult, StepSpec
@@ -172,8 +172,7 @@ ScopeEvent = (
 # -- state ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Ensured:
+class Ensured(Struct, frozen=True, gc=False):
     """A step that may be there.
 
     `spec` is what was last started, `result` what the last completion found. `done` says that the two belong together:
@@ -189,8 +188,7 @@ class Ensured:
     leaving: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True, gc=False):
     """Started, with no outcome yet."""
 
     step: Step
@@ -205,15 +203,13 @@ class Intent:
     """Since when that obstacle has stood in the way without a break."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True, gc=False):
     digest: str
     step: Step
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True, gc=False):
     """`by` names the operator, where one did it; `digest` is None where no other desired state can help; `until` is
     when the hold ends by itself."""
 
@@ -223,8 +219,7 @@ class Hold:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Converged:
+class Converged(Struct, frozen=True, gc=False):
     """The last desired state that was reached, and its steps."""
 
     level: Level

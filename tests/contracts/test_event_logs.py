@@ -769,10 +769,10 @@ def test_who_wakes_the_scopes_of_a_tenant_waits_for_whoever_gives_it_another_one
     inside, recorded = threading.Event(), threading.Event()
 
     class Slow(Recorder):
-        def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> list[int]:
+        def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> None:
             inside.set()
             assert not recorded.wait(0.3), "the other one did not wait"
-            return super()._append(curs, stored_events)
+            super()._append(curs, stored_events)
 
     slow = PostgresEventLog(database, InMemorySealingKeys())
     slow.recorder = Slow(slow.datastore)
@@ -812,10 +812,10 @@ def test_of_two_that_rest_on_each_others_streams_one_conflicts_however_they_cros
     inside = threading.Event()
 
     class Slow(Recorder):
-        def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> list[int]:
+        def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> None:
             inside.set()
             time.sleep(0.3)
-            return super()._append(curs, stored_events)
+            super()._append(curs, stored_events)
 
     slow = PostgresEventLog(database, InMemorySealingKeys())
     slow.recorder = Slow(slow.datastore)

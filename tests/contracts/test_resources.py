@@ -6,10 +6,11 @@ What brings steps about is in test_executors.py; here it plants what is then see
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from adapters.embedded.postgres import EmbeddedPostgres
 from application.ports.resources import Order

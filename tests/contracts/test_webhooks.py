@@ -43,7 +43,7 @@ SCOPE = Scope("product", "t-1", PRODUCT)
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 PLACED = RegionResult(region="eu", shard="eu-1")
 LICENSE = order(SCOPE, Step.LICENSE, license_spec(PRODUCT), generation=5, placement=PLACED, by=customer(ADA))
-REMOVAL = replace(LICENSE, direction="remove", generation=6)
+REMOVAL = msgspec.structs.replace(LICENSE, direction="remove", generation=6)
 CONFIGURATION = order(
     SCOPE,
     Step.CONFIGURATION,

@@ -83,6 +83,14 @@ def test_the_schema_of_an_event_is_that_of_the_newest_field_that_it_uses() -> No
     assert as_json(_Noted(parts={"a": _Part(size=1)})) == {"parts": {"a": {"size": 1}}}
 
 
+def test_a_field_is_not_added_with_a_default_that_two_objects_may_equal() -> None:
+    with pytest.raises(TypeError, match=r"Coloured\.colour: two objects may equal its default"):
+
+        class Coloured(Event):
+            TOPIC: ClassVar[str] = "tenantry.coloured"
+            colour: str = added_in(2, default="grey")
+
+
 def test_an_entry_that_says_too_little_or_too_much_is_refused() -> None:
     with pytest.raises(ValueError, match="name the projections that handle it, or say why none does"):
         EventEntry(_Noted)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
 
 import msgspec
+from msgspec.structs import replace
 
 from application.ports.clock import Clock
 from application.ports.inbox import Incoming, QuarantinedMessage, WaitingMessage

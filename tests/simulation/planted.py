@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
+
+from msgspec import structs
 
 from application import reconcile as saga
 from application.stream_cache import Streams
@@ -40,7 +41,9 @@ def _an_effect_that_is_not_idempotent() -> Broken:
     honest = World._ensure_database  # noqa: SLF001
 
     def twice(world: World, order: Any, spec: DatabaseSpec) -> None:
-        honest(world, replace(order, created_generations={**order.created_generations, "": world.effects}), spec)
+        honest(
+            world, structs.replace(order, created_generations={**order.created_generations, "": world.effects}), spec
+        )
 
     return patch.object(World, "_ensure_database", twice)
 
@@ -97,7 +100,10 @@ def _a_removal_of_the_wrong_generation() -> Broken:
     honest = World.remove
 
     def misses(world: World, order: Any) -> None:
-        honest(world, replace(order, created_generations=dict.fromkeys(order.created_generations, order.generation)))
+        honest(
+            world,
+            structs.replace(order, created_generations=dict.fromkeys(order.created_generations, order.generation)),
+        )
 
     return patch.object(World, "remove", misses)
 
@@ -150,7 +156,7 @@ def _a_release_that_is_lost() -> Broken:
     honest = MemoryEventLog.record
 
     def unreachable(log: MemoryEventLog, recording: UnitOfWork) -> None:
-        honest(log, replace(recording, unblocked=[]))
+        honest(log, structs.replace(recording, unblocked=[]))
 
     return patch.object(MemoryEventLog, "record", unreachable)
 
@@ -163,7 +169,7 @@ def _a_lease_that_is_ignored() -> Broken:
         still = {lease.token for lease in log.leases.values()}
         ended = [lease for lease in recording.leases if lease.token in still]
         renewed = [(lease, until) for lease, until in recording.renewals if lease.token in still]
-        honest(log, replace(recording, leases=ended, kept=[], renewals=renewed))
+        honest(log, structs.replace(recording, leases=ended, kept=[], renewals=renewed))
         for number in (number for lease in recording.leases for number in lease.work_items):
             log.work_items.pop(number, None)
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import pairwise
@@ -14,6 +13,7 @@ from typing import Literal
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from adapters.provisioners.circuit_breaker import CircuitBreaker
 from adapters.provisioners.foreign import Routed

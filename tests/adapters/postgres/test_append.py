@@ -177,7 +177,7 @@ def test_it_is_looked_for_again_where_the_look_for_it_broke_as_well(url: str) ->
 
         looks = 0
 
-        def _insert(self, *args: Any) -> list[int]:
+        def _insert(self, *args: Any) -> list[int] | None:
             inserted = super()._insert(*args)
             if not self.looks:
                 self._break()

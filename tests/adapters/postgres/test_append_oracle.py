@@ -57,11 +57,10 @@ class LocklessRecorder(TestRecorder):
         with self.datastore.cursor() as curs:
             self._append(curs, stored_events)
 
-    def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> list[int]:
+    def _append(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent]) -> None:
         insert = b"INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (%s, %s, %s, %s)"
         for event in stored_events:
             curs.execute(insert, (event.originator_id, event.originator_version, event.topic, event.state))
-        return []
 
 
 @dataclass(slots=True)

@@ -518,17 +518,16 @@ def test_an_event_that_the_mapper_does_not_know_cannot_be_stored() -> None:
         stored(Unheard())
 
 
-def test_whose_keys_a_batch_needs_is_known_ahead() -> None:
-    facts = [fact(event) for event in EXAMPLES.values()]
-    assert MAPPER.encrypted_subjects(facts) == {"customer:c-1"}
+def test_whose_key_an_event_needs_is_known_ahead() -> None:
+    assert {MAPPER.subject_of(event) for event in EXAMPLES.values()} == {"customer:c-1", None}
     identities = next(facts for facts in FACTS if facts.kind == "identity")
-    assert MAPPER.encrypted_subjects([fact(StepCompleted(**STEP, result=identities))]) == {"tenant:t-1"}
+    assert MAPPER.subject_of(StepCompleted(**STEP, result=identities)) == "tenant:t-1"
 
 
 def test_a_completion_that_found_no_person_needs_no_key() -> None:
-    assert MAPPER.encrypted_subjects([fact(EXAMPLES["step-completed-removal"])]) == set()
+    assert MAPPER.subject_of(EXAMPLES["step-completed-removal"]) is None
     placed = next(facts for facts in FACTS if facts.kind == "region")
-    assert MAPPER.encrypted_subjects([fact(StepCompleted(**STEP, result=placed))]) == set()
+    assert MAPPER.subject_of(StepCompleted(**STEP, result=placed)) is None
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from msgspec import structs
 
 from adapters.provisioners.foreign import Routed, check_secrets
 from adapters.provisioners.signed_requests import SigningSecret
@@ -78,7 +79,7 @@ def test_only_the_named_steps_of_the_named_product_are_somebody_elses(
     there = all_executors(catalog, control=migrated_database, test=SIGNING)
     for asked in (configuration_of("compass"), configuration_of("atlas"), membership_of("compass")):
         there["product", asked.step].ensure(asked)
-        there["product", asked.step].remove(replace(asked, direction="remove"))
+        there["product", asked.step].remove(structs.replace(asked, direction="remove"))
     seen = [(each["product"], each["step"], each["direction"]) for each in provisioner.orders]
     assert seen == [("compass", 4, "ensure"), ("compass", 4, "remove")]
 

@@ -177,16 +177,16 @@ def test_nor_one_that_was_laid_down_by_somebody_else_before_the_catalogue_change
     product = snapshot.actual(JIRA_SCOPE)
     step = product.steps[Step.LICENSE]
     assert isinstance(step.result, LicenseResult)
-    elsewhere = replace(step, result=msgspec.structs.replace(step.result, location=location))
+    elsewhere = msgspec.structs.replace(step, result=msgspec.structs.replace(step.result, location=location))
     moved = product.but(steps={**product.steps, Step.LICENSE: elsewhere})
     world = replace(as_it_should_be(snapshot), entitlements={})
     assert found(world, snapshot) == [(str(JIRA_SCOPE), Step.LICENSE, "missing")]
-    assert found(world, replace(snapshot, scopes={**snapshot.scopes, JIRA_SCOPE: moved})) == []
+    assert found(world, msgspec.structs.replace(snapshot, scopes={**snapshot.scopes, JIRA_SCOPE: moved})) == []
 
 
 def test_what_is_under_way_or_known_to_be_missing_is_not_compared() -> None:
     snapshot = one_product()
     missing = StepMissing(**of(SITE), step=Step.SITE, observed_version=1, reason="gone")
-    told = replace(snapshot, scopes={**snapshot.scopes, SITE: after(snapshot.site(), missing)})
+    told = msgspec.structs.replace(snapshot, scopes={**snapshot.scopes, SITE: after(snapshot.site(), missing)})
     world = replace(as_it_should_be(snapshot), site_names={})
     assert str(SITE) not in {scope for scope, _, _ in found(world, told)}
