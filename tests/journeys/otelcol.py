@@ -4,7 +4,7 @@
 out of it has been through its decoder and its encoder. One is built by the collector's own builder, in some minutes:
 
     go install go.opentelemetry.io/collector/cmd/builder@v0.161.0
-    builder --config tests/journeys/otelcol.yaml    # makes build/otelcol/otelcol
+    mkdir -p build && builder --config tests/journeys/otelcol.yaml    # makes build/otelcol/otelcol
 """
 
 from __future__ import annotations
