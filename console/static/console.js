@@ -172,10 +172,14 @@
       const given = JSON.parse(place.dataset.plot);
       const ink = getComputedStyle(document.body).color;
       const colours = ["#2f81f7", "#d29922", "#3fb950", "#f85149", "#a371f7"];
-      new uPlot({
+      place.plotted = new uPlot({
         width: Math.min(place.clientWidth || 600, 900), height: 180, title: given.title,
         series: [{}, ...given.names.map((label, n) => ({ label, stroke: colours[n % colours.length], width: 2 }))],
-        scales: { x: { range: (_, from, to) => [Math.min(from, to - 3600), to] } },  // an hour at least
+        // An hour at least. Of one sample alone uPlot makes years.
+        scales: { x: { range: (_, from, to) => {
+          const last = Math.min(to, given.times.at(-1) ?? to);
+          return [Math.min(from, last - 3600), last];
+        } } },
         axes: [{ stroke: ink }, { stroke: ink }],
       }, [given.times, ...given.values], place);
     });

@@ -251,6 +251,14 @@ def test_keys_go_through_the_pages_and_a_hidden_page_has_no_stream(
     assert page.get_by_role("link", name=TENANT).count() >= 1
     picture(page, "search")
     page.goto(f"{served.url}/health")
+    spans = page.eval_on_selector_all(
+        "[data-plot]",
+        "all => all.map(({plotted: {scales: {x}}}) => [x.min, x.max].map((at) => at - Date.now() / 1000))",
+    )
+    assert spans
+    for since, until in spans:  # of a console that has just started there is one sample
+        assert since > -4_000
+        assert until < 60
     picture(page, "health")
     page.goto(f"{served.url}/")
     page.locator("#live", has_text="live").wait_for()
