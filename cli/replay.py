@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,14 +17,14 @@ from domain.errors import TenantryError, UsageError, problem
 from domain.operator import Operator
 from domain.operator_events import PreviousReadModelsDropped, ReadModelsRebuilt
 from domain.times import clock
-from history.rebuild import schema_comparison as comparing
-from history.rebuild.past import Built, build
-from history.rebuild.replay import Rebuilt
-from history.rebuild.schema_comparison import TableComparison
+from history.rebuild.fork_server import open_early
 from runtime.compose import Parts, utc_now
 from runtime.compose.acts import acts_of
-from runtime.compose.read_models import READ_MODELS
-from runtime.compose.rebuild import replay_of, replay_sources_of
+
+if TYPE_CHECKING:  # imported while the fork server imports the same
+    from history.rebuild.past import Built
+    from history.rebuild.replay import Rebuilt
+    from history.rebuild.schema_comparison import TableComparison
 
 app = typer.Typer(
     help="Rebuild read models from the log, while readers continue; or build them as of a past moment.",
@@ -32,11 +32,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _prepared(workers: int) -> int:
+    """The fork server of the workers imports while this process does."""
+    if workers > 1:
+        open_early("cli.main", "runtime.compose.rebuild")
+    return workers
+
+
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="The read models; see `tenantry status`.")]
 Because = Annotated[
     str | None, typer.Option("--reason", help="The reason; kept in the log for good."), Judged(why_if_given)
 ]
-Workers = Annotated[int, typer.Option(min=1, max=16, help="Processes that share the log.")]
+Workers = Annotated[int, typer.Option(min=1, max=16, help="Processes that share the log."), Judged(_prepared)]
 All = Annotated[bool, typer.Option("--all", help="All read models.")]
 
 
@@ -56,6 +64,8 @@ def rebuild(
     the next rebuild, or until `drop-previous`. The outbox is never rebuilt.
     """
     chosen = _chosen(names, every=all_)
+    from runtime.compose.rebuild import replay_of  # noqa: PLC0415
+
     with progress("building") as say:
         rebuilt = replay_of(parts, say).rebuild(chosen, workers=workers)
         done = tuple(name for name in rebuilt.names if name not in rebuilt.failures)
@@ -83,6 +93,8 @@ def rebuild(
 @command
 def drop_previous(parts: Parts, reason: Reason, names: Names = None, all_: All = False, by: By = "") -> Report:
     """Drop the generations that were live before the last rebuild."""
+    from runtime.compose.rebuild import replay_of  # noqa: PLC0415
+
     dropped = replay_of(parts, lambda _: None).drop_previous(_chosen(names, every=all_))
     if dropped:
         act = PreviousReadModelsDropped(read_models=tuple(dropped), operator=by, reason=reason)
@@ -114,6 +126,11 @@ def as_of(
     names = [name.strip() for name in only.split(",") if name.strip()] if only is not None else []
     if only is not None and not names:
         raise UsageError(problem("rebuild-only-empty"))
+    from history.rebuild import schema_comparison as comparing  # noqa: PLC0415
+    from history.rebuild.past import build  # noqa: PLC0415
+    from runtime.compose.read_models import READ_MODELS  # noqa: PLC0415
+    from runtime.compose.rebuild import replay_sources_of  # noqa: PLC0415
+
     moment = parts.past.at(at, now=utc_now())
     if verify and verify != into:
         comparing.refuse_unknown(parts.engine, verify, READ_MODELS)
@@ -152,6 +169,9 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="SCHEMA", help="The schema to compare it with.")],
 ) -> Report:
     """Compare the read models of two schemas, row by row. Exit 1: they differ."""
+    from history.rebuild import schema_comparison as comparing  # noqa: PLC0415
+    from runtime.compose.read_models import READ_MODELS  # noqa: PLC0415
+
     with progress("comparing", "rows") as say:
         parts.knock()
         compared = comparing.compare(parts.engine, first, second, READ_MODELS, say=say)

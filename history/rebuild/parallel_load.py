@@ -8,24 +8,22 @@ their turn, and the caller gets the error.
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import Array, c_ubyte
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from multiprocessing.synchronize import Semaphore
-from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
 from domain.errors import TenantryError, Unavailable, problem
+from history.rebuild.fork_server import FORKS, open_early
 from history.rebuild.loading import MET_BYTES, Job, LoadProgress, NoTurn, Sources, load, spare_the_collector
-
-_FORKS: Final = multiprocessing.get_context("forkserver")
 
 
 def load_together(
@@ -65,8 +63,8 @@ class _Shared:
     @staticmethod
     def between(workers: int, names: Iterable[str]) -> _Shared:
         """The first worker has the turn."""
-        turns = [_FORKS.Semaphore(0 if rank else 1) for rank in range(workers)]
-        return _Shared(turns, {name: _FORKS.RawArray(c_ubyte, MET_BYTES) for name in names})
+        turns = [FORKS.Semaphore(0 if rank else 1) for rank in range(workers)]
+        return _Shared(turns, {name: FORKS.RawArray(c_ubyte, MET_BYTES) for name in names})
 
     def job(self, schemas: Mapping[str, str], upto: int, *, rank: int) -> Job:
         turn = _Turn(self.turns[rank], self.turns[(rank + 1) % len(self.turns)])
@@ -91,15 +89,14 @@ class _Turn:
 def _side_by_side(
     sources: Sources, schemas: dict[str, str], upto: int, *, workers: int, hear: Callable[[int, LoadProgress], None]
 ) -> None:
-    # What these import is there for every worker.
-    _FORKS.set_forkserver_preload(["history.rebuild.replay", type(sources).__module__])
+    open_early(type(sources).__module__)
     shared = _Shared.between(workers, schemas)
     pipes: dict[Pipe, int] = {}
     processes = []
     try:
         for rank in range(workers):
-            ours, theirs = _FORKS.Pipe(duplex=False)
-            process = _FORKS.Process(target=_work, args=(sources, schemas, upto, shared, rank, theirs), daemon=True)
+            ours, theirs = FORKS.Pipe(duplex=False)
+            process = FORKS.Process(target=_work, args=(sources, schemas, upto, shared, rank, theirs), daemon=True)
             process.start()
             theirs.close()
             processes.append(process)
@@ -145,7 +142,7 @@ def _work(sources: Sources, schemas: dict[str, str], upto: int, shared: _Shared,
 
 
 def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
+    parent = parent_process()
     assert parent is not None
     parent.join()
     os._exit(1)

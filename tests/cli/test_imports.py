@@ -72,6 +72,13 @@ def test_a_rebuild_imports_no_client_of_kafka_and_no_executor(tmp_path: Path) ->
     assert not imported & {"kafka", "adapters.kafka", "adapters.provisioners", "adapters.resources.executors"}
 
 
+def test_the_workers_of_a_rebuild_import_while_the_command_does(tmp_path: Path) -> None:
+    """What takes long comes after the fork server was told to import it."""
+    imported = imported_by(tmp_path, "replay", "rebuild", "--help", said="rebuild")
+    assert "history.rebuild.fork_server" in imported
+    assert not imported & {"sqlalchemy", "projections", "history.rebuild.replay"}
+
+
 def completed(words: str, tmp_path: Path, shell: str = "bash") -> tuple[list[str], set[str]]:
     """What a shell is given for the last word, and what was imported for it."""
     file = tmp_path / "modules.json"
