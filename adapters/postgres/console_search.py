@@ -27,6 +27,7 @@ Ask = Callable[[str, Row], list[Row]]
 
 MOST: Final = 20
 LOOKED_THROUGH: Final = 50_000
+NEAR_TIME: Final = 2_000
 
 _PLACE: Final = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)/(?P<partition>\d{1,9})[/@](?P<offset>\d{1,18})")
 _KEY: Final = re.compile(r"(?P<scope>[a-z]+:[^/]+)/(?P<step>[1-7])/(?:ensure|remove)/(?P<generation>\d{1,18})")
@@ -54,9 +55,14 @@ def search(ask: Ask, text: str) -> Iterator[Row]:
     if not tenants and (event_id := _uuid(text)) is not None:
         mark = ask(_MARK, {})[0]["position"]
         made = event_ids.made_at(event_id)
-        upto = mark if made is None else min(mark, _place_of(ask, made, mark) + LOOKED_THROUGH // 2)
-        values = {"id": f'"{event_id}"'.encode(), "after": upto - LOOKED_THROUGH, "upto": upto, "limit": MOST}
-        yield from _events(ask(_NAMED, values))
+        around = mark if made is None else _place_of(ask, made, mark)
+        # An id that tells its time was recorded right after it, nearly always.
+        for reach in (LOOKED_THROUGH,) if made is None else (NEAR_TIME, LOOKED_THROUGH // 2):
+            upto = mark if made is None else min(mark, around + reach)
+            values = {"id": f'"{event_id}"'.encode(), "after": around - reach, "upto": upto, "limit": MOST}
+            if rows := ask(_NAMED, values):
+                yield from _events(rows)
+                break
 
 
 def _place_of(ask: Ask, time: datetime, mark: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -69,7 +69,8 @@ class Plan:
 
     @cached_property
     def as_dicts(self) -> list[dict[str, Any]]:
-        return [asdict(change) for change in self.changes]
+        names = [field.name for field in fields(Change)]  # asdict would copy each value, at ten times the cost
+        return [{name: getattr(change, name) for name in names} for change in self.changes]
 
     def beginning(self, most: int) -> Plan:
         """The changes of its first `most` tenants."""
