@@ -98,7 +98,7 @@ def test_a_page_of_a_database_that_hangs_says_so_at_its_deadline_and_the_next_is
     desk: Desk, browser: Browser
 ) -> None:
     desk.work()
-    assert [browser.get(path).status for path in PAGES] == [200] * len(PAGES), "the desks have their sessions"
+    assert [until_answered(browser, path).status for path in PAGES] == [200] * len(PAGES), "it has its sessions"
     with asleep(desk):
         found = browser.get("/")
         assert (found.status, "does not answer" in found.text) == (503, True)
@@ -136,8 +136,8 @@ def test_while_all_desks_wait_for_the_database_another_page_is_told_so(desk: Des
 @pytest.mark.usefixtures("impatient")
 def test_an_act_on_a_database_that_hangs_is_told_as_not_answered(desk: Desk, browser: Browser) -> None:
     failure(desk)
-    [cause] = [each for each in browser.get("/now.json").json["causes"] if each["state"] == "failed"]
-    page = browser.get(f"/rehearse?act=retry&cause={cause['id']}")
+    [cause] = [each for each in until_answered(browser, "/now.json").json["causes"] if each["state"] == "failed"]
+    page = until_answered(browser, f"/rehearse?act=retry&cause={cause['id']}")
     scopes = re.findall(r'name="scope" value="([^"]+)"', page.text)
     form = {"form_token": page.form_token(), "scope": scopes, "reason": "a new disk"}
     assert browser.post("/act/retry", {**form, "scope": "family:nobody:jira 1"}).status != 303, "it has its sessions"
@@ -154,8 +154,8 @@ def test_a_stream_says_that_the_database_hangs_and_goes_on_by_another_session(de
     mark = desk.parts.past.mark()
     with asleep(desk):
         text = browser.watch("/events", until=lambda said: "event: back" in said)
-    [away] = re.findall(r"event: away\ndata: (.*)\n", text)
-    assert json.loads(away)["why"] == "time-out"
+    first = re.findall(r"event: away\ndata: (.*)\n", text)[0]
+    assert json.loads(first)["why"] == "time-out"
     assert text.index("event: away") < text.index("event: back")
     desk.comes("product.suspended", product="jira-software", reason="unpaid")
     desk.parts.log.advance_mark()
