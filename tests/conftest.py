@@ -24,7 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
     socket has 107 characters. The processes of xdist find it in their environment."""
     if ROOT_OF_TEMPORARIES in os.environ:
         return
-    root = Path(tempfile.mkdtemp())
+    root = Path(tempfile.gettempdir(), f"{os.getpid():x}")
+    root.mkdir(mode=0o700, exist_ok=True)  # pytest looks whose it is
     os.environ[ROOT_OF_TEMPORARIES] = str(root)
     config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
 

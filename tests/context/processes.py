@@ -67,7 +67,10 @@ class Process:
         return self._process is not None and self._process.poll() is None
 
     def send(self, number: int) -> None:
+        """A signal. After SIGSTOP the process does stand still: its threads may go on for a moment."""
         os.kill(self.pid, number)
+        if number == signal.SIGSTOP:
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def end(self, number: int = signal.SIGKILL) -> None:
         if self._process is not None and self._process.poll() is None:
