@@ -206,7 +206,7 @@ LONGEST_FETCH_MS: Final = 30
 
 Apache Kafka answers as soon as one comes. The embedded broker looks only now and then until this time is over: of
 messages that came 20 a second, half were there after 28 ms with 100 ms here, after 17 with 50, 13 with 30, 11 with 20.
-A consumer that gets nothing takes 3.8 % of a core with 100 ms, 5.3 % with 30, 6 % with 20. Under load nothing is held.
+A consumer that gets nothing takes 3.8 % of a core with 100 ms, 5.3 % with 30, 6 % with 20.
 """
 
 
