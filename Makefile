@@ -86,7 +86,8 @@ test-context-short: venv ## the same with a minute for each campaign and no muta
 test-console: $(VENV)/.browser-installed ## go through the console with a real Chromium; PICTURES=1 takes the pictures of its page in docs/
 	@$(BIN)/pytest -q -rs -m browser tests/console $(if $(PICTURES),--pictures)
 
-test-bench: venv ## run one bench in small, to see that it runs
+test-bench: venv ## run all benches in small, to see that they run and are reported
+	@$(BIN)/python -m pip install --quiet --group bench
 	@$(BIN)/pytest -q -m bench tests/benchmarks
 
 # Another Python, for one that is compiled with its optimisations: make bench VENV=.venv-fast PYTHON=python3.13

@@ -57,6 +57,7 @@ def run(*, runs: int, quick: bool) -> Result:
         "first_us": round(1e6 / first, 1),
         "repeat_us": round(1e6 / repeat, 2),
         "peer_us": round(1e6 / peer, 1),
+        "runs": runs,
         "rounds": rounds,
         **edge.measure(runs=runs, quick=quick),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -24,6 +24,7 @@ from adapters.kafka.clients import KafkaPythonProducer
 from benchmarks.harness import progress
 from benchmarks.latency import running
 from benchmarks.population import NOW
+from domain.stream_name import StreamName
 
 RATE: Final = 20
 SECONDS: Final = 20.0
@@ -67,14 +68,14 @@ def _activate(ready: Mapping[str, Any], seconds: float) -> tuple[list[float], di
     tenants = [str(uuid4()) for _ in range(int(RATE * seconds))]
     producer = KafkaPythonProducer(ready["kafka_bootstrap"])
     sites, products = dict[str, float](), dict[str, float]()
-    for_sites = Thread(target=partial(_watch, ready["database_url"], len(tenants), sites, kind="site"))
+    for_sites = Thread(target=partial(_watch, ready["database_url"], tenants, sites, kind="site"))
     for_sites.start()
     for tenant in tenants:
         key, value = created(tenant)
         producer.send(TOPIC, key=key, value=value, headers=HEADERS)
     producer.flush()
     for_sites.join()
-    for_products = Thread(target=partial(_watch, ready["database_url"], len(tenants), products, kind="product"))
+    for_products = Thread(target=partial(_watch, ready["database_url"], tenants, products, kind="product"))
     for_products.start()
     time.sleep(1)  # what the sites have left to do is not what is timed
     produced, at = dict[str, float](), dict[str, float]()
@@ -125,13 +126,14 @@ def _stages(url: str, produced: Mapping[str, float]) -> dict[str, list[float]]:
     return stages
 
 
-def _watch(url: str, count: int, found: dict[str, float], *, kind: str) -> None:
+def _watch(url: str, tenants: Collection[str], found: dict[str, float], *, kind: str) -> None:
     """When each tenant's scope of that kind was seen to have converged, by a query every 10 ms."""
-    deadline = time.monotonic() + count / RATE + 60
+    missing = set(tenants)
+    deadline = time.monotonic() + len(missing) / RATE + 60
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute("SELECT coalesce(max(notification_id), 0) FROM stored_events").fetchone()
         last = row[0] if row else 0
-        while len(found) < count and time.monotonic() < deadline:
+        while missing and time.monotonic() < deadline:
             rows = connection.execute(
                 "SELECT notification_id, originator_id, topic FROM stored_events WHERE notification_id > %s",
                 (last - LATE,),
@@ -139,8 +141,11 @@ def _watch(url: str, count: int, found: dict[str, float], *, kind: str) -> None:
             now = time.monotonic()
             for position, stream, topic in rows:
                 last = max(last, position)
-                if topic == "tenantry.scope-converged" and stream.startswith(f"{kind}:"):
-                    found.setdefault(stream.split(":")[1], now)
+                name = StreamName.parse(stream)
+                tenant = name.tenant_id or ""
+                if topic == "tenantry.scope-converged" and name.kind == kind and tenant in missing:
+                    found[tenant] = now
+                    missing.remove(tenant)
             time.sleep(0.01)
 
 
