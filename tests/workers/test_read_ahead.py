@@ -86,7 +86,14 @@ def test_the_beginning_of_a_stretch_is_enough_and_its_rest_comes_next(ahead: Rea
 
 
 @pytest.mark.parametrize(
-    "other", [replace(FIRST, after=1), replace(FIRST, upto=99), Stretch(0, 100, (0,), BUCKETS), replace(FIRST, upto=9)]
+    "other",
+    [
+        replace(FIRST, after=1),
+        replace(FIRST, upto=99),
+        replace(FIRST, upto=9),
+        replace(FIRST, buckets=(1,)),
+        Stretch(0, 100, (0,), BUCKETS),
+    ],
 )
 def test_what_answers_another_question_is_dropped(ahead: ReadAhead, reader: CountingReader, other: Stretch) -> None:
     ahead.begin(FIRST)
